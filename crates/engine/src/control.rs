@@ -1,0 +1,209 @@
+//! What supervisor and roles say to each other over their control channel.
+//!
+//! Each role has one `SOCK_SEQPACKET` pair with the supervisor. It opens with an `ipc::Hello` from the
+//! role; every packet after it is one of these messages (postcard) with descriptors beside it. No
+//! payload of a session ever travels here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// Names one process for ever: a counter of the supervisor's that is never reused.
+pub type ProcessId = u32;
+
+/// What a process is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Holds every socket.
+    Gateway,
+    /// Runs the app in this slot.
+    Worker(u16),
+    /// Runs slow jobs in this slot.
+    Task(u16),
+}
+
+/// Supervisor → role.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToRole {
+    /// The first message to a gateway. Descriptors: the scoreboard, one doorbell for each loop, then for
+    /// each listener in order its socket and, if it has `static`, that folder.
+    StartGateway {
+        /// Which gateway this is, from 1.
+        incarnation: u32,
+        /// The whole configuration.
+        config: Box<Config>,
+        /// No serial of a session may be at or below this one.
+        last_serial: u64,
+    },
+    /// The first message to a worker or task worker. Descriptors: the scoreboard, its doorbell, then for
+    /// each gateway loop in order the loop's doorbell and the region.
+    StartProcess {
+        /// Its name in the engine.
+        process: ProcessId,
+        /// Worker or task worker, and the slot.
+        role: Role,
+        /// Which deployment it belongs to, from 1; rises with each committed reload.
+        generation: u32,
+        /// The whole configuration.
+        config: Box<Config>,
+    },
+    /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop its doorbell and region.
+    NewGateway,
+    /// To a gateway: a process it will serve. Nothing goes there before `Activate`.
+    /// Descriptors: its doorbell, then one region for each loop.
+    Attach {
+        /// Its name in the engine.
+        process: ProcessId,
+        /// Worker or task worker, and the slot.
+        role: Role,
+        /// The deployment it belongs to.
+        generation: u32,
+    },
+    /// To a gateway: from now on these processes serve these slots (all slots of both kinds that have one).
+    /// Processes that served before and are not named give up their sessions and are reported `Released`.
+    /// With fewer worker slots than before the sessions of the missing ones go elsewhere.
+    Activate {
+        /// The number of worker slots there are from now on.
+        workers: u16,
+        /// The process that serves each of them now; a slot that is missing waits for one.
+        serving: Vec<ProcessId>,
+        /// True when this is the commit of a reload (what is killed afterwards counts as `reload_forced`).
+        reload: bool,
+    },
+    /// To a gateway: this process has ended; what it had in hand follows `on_crash`.
+    Dead {
+        /// Which.
+        process: ProcessId,
+        /// It ended by a fault signal (SEGV, BUS, ILL, FPE, ABRT, TRAP, SYS).
+        fault: bool,
+        /// It was killed by the supervisor at `max_wait` after a reload.
+        forced: bool,
+    },
+    /// To a gateway: close the listeners, let sessions drain until `max_wait` from now, then report `Drained`.
+    /// To a worker or task worker: no more records come; run the stop hook and exit. Sent once the gateway
+    /// has released it, or when the engine stops.
+    Stop {
+        /// How long it may take, in milliseconds.
+        max_wait_ms: u64,
+    },
+    /// To a gateway: list sessions, at most `limit`, whose id is above `after`; answered with `Sessions`.
+    ListSessions {
+        /// Only those with a larger id.
+        after: u64,
+        /// How many at the most.
+        limit: u32,
+    },
+    /// Log to this descriptor from now on (log files were reopened).
+    ReopenLog,
+}
+
+/// Role → supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum FromRole {
+    /// Started and able to serve.
+    Ready,
+    /// Could not start: `App::start` failed, or a step of the set-up did. The role exits next.
+    Failed {
+        /// What went wrong, for the person who asked for the reload.
+        reason: String,
+    },
+    /// From a worker: it is about to stop of its own accord, its replacement may start.
+    Stopping,
+    /// From a gateway: no session is with this process any more and its rings are empty; it may be stopped.
+    Released {
+        /// Which.
+        process: ProcessId,
+    },
+    /// From a gateway: this process wrote garbage into a ring and is to be ended.
+    Garbage {
+        /// Which.
+        process: ProcessId,
+        /// What was wrong.
+        reason: String,
+    },
+    /// From a gateway: the answer to `ListSessions`, in order of id.
+    Sessions(Vec<SessionRow>),
+    /// From a gateway: every session is closed after `Stop`.
+    Drained,
+}
+
+/// One line of `moorline sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The session's id.
+    pub id: u64,
+    /// The listener's name.
+    pub listener: String,
+    /// The other end.
+    pub peer: String,
+    /// The worker slot it is with.
+    pub worker: Option<u16>,
+    /// Seconds since it was accepted.
+    pub age_s: u64,
+    /// Seconds since something was received.
+    pub idle_s: u64,
+    /// Messages received.
+    pub messages: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes queued for it.
+    pub queued: u64,
+}
+
+/// The counters of a gateway loop, by their place in its scoreboard row. The gateway's scoreboard has one row a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum LoopCounter {
+    /// Sessions now.
+    Sessions = 0,
+    /// Sessions ever.
+    Accepted,
+    /// Bytes of tails, kept messages and outbound queues now.
+    BufferedBytes,
+    /// Messages received.
+    Messages,
+    /// Sessions closed because of a crash.
+    ClosedByCrash,
+    /// Messages given to another worker after a crash.
+    Redelivered,
+    /// Messages lost by `on_crash = "drop"`.
+    Dropped,
+    /// Messages whose worker was killed at `max_wait` of a reload.
+    ReloadForced,
+    /// Records for sessions that had closed meanwhile.
+    Discarded,
+    /// Highest serial used.
+    LastSerial,
+    /// Datagrams dropped because their worker's ring was full or missing.
+    DatagramsDropped,
+    /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
+    Closed,
+}
+
+/// Counters in one row of the gateway's scoreboard.
+pub const LOOP_ROW: usize = 32;
+
+/// The counters of a worker or task worker, by their place in its scoreboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum ProcessCounter {
+    /// Messages, datagrams, posts or tasks handled.
+    Handled = 0,
+    /// Handlers running now.
+    InHand,
+    /// Sessions it serves now.
+    Sessions,
+    /// Handlers that panicked or failed.
+    Failures,
+    /// Close hooks that panicked or failed.
+    CloseFailures,
+    /// Sum of the time that messages waited between receipt and handler, in nanoseconds.
+    QueuedNs,
+    /// Histogram of that time: this place + the number of bits of the microseconds (0 to 31).
+    Queued,
+}
+
+/// Counters in a process's scoreboard.
+pub const PROCESS_ROW: usize = 64;
