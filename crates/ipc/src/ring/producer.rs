@@ -151,7 +151,7 @@ impl Producer {
     /// Whether the consumer's position has been sound whenever it was looked at.
     ///
     /// # Errors
-    /// [`Corrupt`] once it was not. From then on the ring looks full.
+    /// [`Corrupt`] once it was not. From then on no room is given back.
     #[inline]
     pub fn check(&self) -> Result<(), Corrupt> {
         self.corrupt.get().map_or(Ok(()), Err)
