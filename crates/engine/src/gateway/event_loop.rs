@@ -9,7 +9,7 @@
 //! keeps the others waiting.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -170,21 +170,21 @@ impl Loop {
     ) -> io::Result<()> {
         let mut has_events = true;
         let mut alarm = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
-        let mut alarm_at = None;
         loop {
             self.clock.tick();
             let next = self.turn(has_events)?;
             has_events = false;
-            let (wait, until) = match next {
-                Next::Go => (false, None),
-                Next::Sleep(until) => (true, until),
+            let until = match next {
+                Next::Sleep(until) => until,
+                Next::Go => {
+                    // What else runs on this thread gets its turn, and the runtime looks at its descriptors.
+                    tokio::task::yield_now().await;
+                    Some(self.clock.at(0))
+                }
             };
-            if let Some(until) = until.filter(|_| until != alarm_at) {
+            if let Some(until) = until {
                 alarm.as_mut().reset(until);
             }
-            alarm_at = until.or(alarm_at);
-            // What else runs on this thread gets its turn here, and the runtime looks at its sockets.
-            let mut yielded = wait;
             let command = poll_fn(|context| {
                 let mut woken = false;
                 if let Poll::Ready(guard) = doorbell.poll_read_ready(context) {
@@ -203,24 +203,9 @@ impl Loop {
                 if woken || (until.is_some() && alarm.as_mut().poll(context).is_ready()) {
                     return Poll::Ready(Ok(None));
                 }
-                if yielded {
-                    return Poll::Pending;
-                }
-                yielded = true;
-                std::task::ready!(std::pin::pin!(tokio::task::yield_now()).poll(context));
-                Poll::Ready(Ok(None))
-            });
-            let command = if wait {
-                command.await?
-            } else {
-                // Not asleep: look, let others run once, go on.
-                let command = tokio::select! {
-                    biased;
-                    command = command => command?,
-                    () = tokio::task::yield_now() => None,
-                };
-                command
-            };
+                Poll::Pending
+            })
+            .await?;
             self.awake();
             self.clock.tick();
             if let Some(command) = command {

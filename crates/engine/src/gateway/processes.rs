@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use moorline_ipc::{Consumer, Doorbell, Header, Producer, Region};
 use rustc_hash::FxHashMap;
 
@@ -39,7 +40,7 @@ pub(super) struct Process {
     pub(super) doorbell: Doorbell,
     /// Sessions that it has.
     pub(super) sessions: usize,
-    /// Messages, datagrams and tasks delivered and not done.
+    /// Messages of its sessions delivered and not done.
     pub(super) in_hand: usize,
     /// Sessions that wait for room in its ring.
     pub(super) waiters: VecDeque<Key>,
@@ -57,7 +58,7 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Parcel {
     pub(super) header: Header,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
     pub(super) offset: usize,
 }
 

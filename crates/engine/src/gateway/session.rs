@@ -51,6 +51,8 @@ pub(super) struct Session {
     pub(super) ended_input: bool,
     /// Queued for service in this loop's next turn.
     pub(super) scheduled: bool,
+    /// On a list of those that wait for room in a ring, or for a process.
+    pub(super) parked: bool,
     /// Its process was told that it is full.
     pub(super) told_full: bool,
     /// The outbound queue is over the high watermark, and not yet under the low one since.
