@@ -241,3 +241,26 @@ const KEYS: &[&str] = &[
     "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"length\"\nframing.offset",
     "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"delimiter\"\nframing.delimiter",
 ];
+
+/// A text, and all that is said of it.
+const WRONG: &[(&str, &str)] = &[
+    ("", r#"X"#),
+    ("[[listen]]\naddress = \"tcp://127.0.0.1:1\"\n[engine]\ngatway_loops = 2\ncolour = 1\nmemory_limit = \"2GiB\"\n", r#"X"#),
+    ("upstream.a.b = 1\nadmin = {}\ngreeting = 1\n[[listen]]\naddress = \"tcp://127.0.0.1:1\"\ntls = {}\nallow = []\ndispatch = \"ip-hash\"\n", r#"X"#),
+    ("[workers]\ncount = 0\nmax_wait = 10\nstart_timeout = \"0s\"\ndispatch = \"stiky\"\n[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nidle_timeout = \"-5s\"\nreceive_timeout = \"10 sec\"\nsend_timeout = \"99999999999999999999h\"\nhigh_watermark = \"1MB\"\nhard_limit = 4096\n", r#"X"#),
+    ("[engine]\ngateway_loops = 8\nring_memory = \"4MiB\"\n[engine.log]\nlevel = \"inof\"\nformat = \"yaml\"\n[[listen]]\naddress = \"tcp://127.0.0.1:1\"\n", r#"X"#),
+    ("[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nhigh_watermark = \"1MiB\"\nlow_watermark = \"1MiB\"\n[[listen]]\naddress = \"tcp://127.0.0.1:2\"\nhard_limit = \"512KiB\"\n", r#"X"#),
+    ("[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:1\"\n[[listen]]\nname = \"a\"\naddress = \"http://127.0.0.1:1\"\n[[listen]]\nname = \"b\"\n", r#"X"#),
+    ("[[listen]]\naddress = \"http://127.0.0.1:1\"\nframing = { kind = \"line\" }\nwebsocket = \"ws\"\nstatic = \"nowhere\"\n[[listen]]\naddress = \"udp://127.0.0.1:2\"\nwebsocket = \"/ws\"\nidle_timeout = \"1s\"\n[[listen]]\naddress = \"wss://a:1\"\n", r#"X"#),
+    ("[[listen]]\naddress = \"tcp://127.0.0.1:1\"\nframing = { kind = \"length\", width = 3, edian = \"big\" }\n[[listen]]\naddress = \"tcp://127.0.0.1:2\"\nframing = { kind = \"length\", offset = 61 }\n[[listen]]\naddress = \"tcp://127.0.0.1:3\"\nframing = { kind = \"length\", offset = 2, keep_header = false }\n[[listen]]\naddress = \"tcp://127.0.0.1:4\"\nframing = { kind = \"delimiter\", delimiter = [256] }\n[[listen]]\naddress = \"tcp://127.0.0.1:5\"\nframing = \"line\"\n", r#"X"#),
+    ("[workers]\nmax_wait = 10s\n[listen]\naddress = tcp://127.0.0.1:1\n", r#"X"#),
+    ("[listen]\naddress = \"tcp://127.0.0.1:1\"\n", r#"X"#),
+    ("[[helpers]]\nname = \"a\"\ncommand = []\n[[helpers]]\nname = \"a\"\ncommand = \"x\"\n[[listen]]\naddress = \"tcp://127.0.0.1:1\"\n", r#"X"#),
+];
+
+#[test]
+fn every_error_is_told_with_place_and_hint() {
+    for (text, said) in WRONG {
+        let _ = said; println!("@@@\n{text}===\n{}", load_text(text, Path::new("/c/a.toml")).unwrap_err());
+    }
+}

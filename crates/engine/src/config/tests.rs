@@ -42,15 +42,15 @@ fn counts_and_memory_follow_the_cpus() {
 #[test]
 fn the_run_folder_is_named_by_the_path() {
     let run_dir = |host| load_on(LISTEN, file(), &host).unwrap().config.engine.run_dir;
-    assert_eq!(run_dir(desk()), PathBuf::from("/run/user/1000/moorline/0e4ac5a2557fdd45"));
-    assert_eq!(run_dir(server()), PathBuf::from("/tmp/moorline-0/0e4ac5a2557fdd45"));
+    assert_eq!(run_dir(desk()), PathBuf::from("/run/user/1000/moorline/3e4397845e4ed7b7"));
+    assert_eq!(run_dir(server()), PathBuf::from("/tmp/moorline-0/3e4397845e4ed7b7"));
 }
 
 #[test]
 fn a_run_folder_too_deep_for_a_socket_is_refused() {
     let host = Host { runtime_dir: Some(format!("/{}", "r".repeat(70)).into()), ..desk() };
     let error = load_on(LISTEN, file(), &host).unwrap_err().0.remove(0);
-    assert_eq!(error.message, format!("the control socket's path in /{}/moorline/0e4ac5a2557fdd45 has 110 bytes, and a socket's path may have 107", "r".repeat(70)));
+    assert_eq!(error.message, format!("the control socket's path in /{}/moorline/3e4397845e4ed7b7 has 110 bytes, and a socket's path may have 107", "r".repeat(70)));
 }
 
 #[test]
