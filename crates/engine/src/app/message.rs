@@ -86,13 +86,14 @@ impl Drop for Message {
 #[derive(Clone)]
 pub struct Datagram {
     core: Rc<Core>,
+    link: usize,
     listener: u16,
     peer: Peer,
 }
 
 impl Datagram {
-    pub(crate) fn new(core: Rc<Core>, listener: u16, peer: Peer) -> Self {
-        Self { core, listener, peer }
+    pub(crate) fn new(core: Rc<Core>, link: usize, listener: u16, peer: Peer) -> Self {
+        Self { core, link, listener, peer }
     }
 
     /// The name of the listener it was received on.
@@ -108,7 +109,7 @@ impl Datagram {
     /// Sends a datagram back from the address that this one was sent to. What does not fit the way to the
     /// gateway is refused with [`SendError::Full`], what no datagram can hold with [`SendError::TooLarge`].
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.core.send_datagram(self.listener, &self.peer, bytes.as_ref())
+        self.core.send_datagram(self.link, self.listener, &self.peer, bytes.as_ref())
     }
 }
 

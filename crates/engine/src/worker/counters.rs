@@ -1,6 +1,7 @@
 //! What this process tells the scoreboard.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use moorline_ipc::Scoreboard;
 use tokio::sync::Notify;
@@ -14,13 +15,14 @@ const QUEUED_BUCKETS: usize = 32;
 pub(crate) struct Counters {
     scoreboard: Scoreboard,
     running: Cell<u64>,
+    timers: Cell<u64>,
     /// Told whenever something ends that a stop may wait for.
     pub(crate) progress: Notify,
 }
 
 impl Counters {
     pub(super) fn new(scoreboard: Scoreboard) -> Self {
-        Self { scoreboard, running: Cell::new(0), progress: Notify::new() }
+        Self { scoreboard, running: Cell::new(0), timers: Cell::new(0), progress: Notify::new() }
     }
 
     pub(crate) fn add(&self, counter: ProcessCounter) {
@@ -45,9 +47,15 @@ impl Counters {
         }
     }
 
-    /// Hooks and timers that have begun and not ended.
-    pub(super) fn running(&self) -> u64 {
-        self.running.get()
+    /// A timer that a stop waits for, until what this returns is dropped.
+    pub(crate) fn pending_timer(self: &Rc<Self>) -> PendingTimer {
+        self.timers.set(self.timers.get() + 1);
+        PendingTimer(self.clone())
+    }
+
+    /// No hook runs and no timer is waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.get() == 0 && self.timers.get() == 0
     }
 
     /// Something is handled that has waited so long.
@@ -61,5 +69,15 @@ impl Counters {
     fn set_running(&self, running: u64) {
         self.running.set(running);
         self.scoreboard.set(ProcessCounter::InHand as usize, running);
+    }
+}
+
+/// A timer that a stop waits for.
+pub(crate) struct PendingTimer(Rc<Counters>);
+
+impl Drop for PendingTimer {
+    fn drop(&mut self) {
+        self.0.timers.set(self.0.timers.get() - 1);
+        self.0.progress.notify_waiters();
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
-use moorline_ipc::{Doorbell, Header, Marks, NoRoom, Producer};
+use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 
 use super::backlog::Backlog;
 use super::waiters::Waiters;
@@ -156,10 +156,15 @@ impl Outbox {
     }
 
     /// Publishes, moves what waits into the rings as far as there is room and asks for more where there is not.
-    pub(super) fn flush(&self) {
+    ///
+    /// # Errors
+    /// A loop's position in its ring is none.
+    pub(super) fn flush(&self) -> Result<(), Corrupt> {
         for link in &mut *self.links.borrow_mut() {
             link.flush();
+            link.producer.check()?;
         }
+        Ok(())
     }
 
     /// Wakes the loop: it waits for the room that was just made.
