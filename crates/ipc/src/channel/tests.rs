@@ -1,0 +1,1 @@
+//! Channels between threads, as between processes.
