@@ -17,7 +17,7 @@ pub(crate) struct ControlChannel {
 impl ControlChannel {
     /// Registers the channel with the runtime that this is called in.
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
-        Ok(Self { io: AsyncFd::new(Registered(channel))? })
+        Ok(Self { io: AsyncFd::register(Registered(channel))? })
     }
 
     /// Sends a message, waiting for room. Cancel-safe: it is sent whole or not at all.

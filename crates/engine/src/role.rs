@@ -13,7 +13,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use moorline_ipc::{Channel, Hello, Scoreboard, inherited};
+use moorline_ipc::{Channel, Hello, Scoreboard, inherited, take_variable};
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -24,8 +24,9 @@ use crate::{gateway, log, worker};
 
 use start::Descriptors;
 
-/// The environment variable that makes a process a role. Its value: the descriptors of control channel
-/// and executable.
+pub(crate) use rights::hide_memory;
+
+/// The environment variable that makes a process a role.
 pub(crate) const ROLE_VARIABLE: &str = "MOORLINE_ROLE";
 /// The environment variable that makes a process a helper. Its value: a [`HelperStart`] in JSON.
 pub(crate) const HELPER_VARIABLE: &str = "MOORLINE_HELPER";
@@ -76,25 +77,43 @@ pub(crate) struct HelperStart {
 /// To be called first thing in `main`, before arguments are looked at and before any thread exists.
 /// `factory` makes the app and is called in workers and task workers only.
 pub fn run_if_role<A: App>(factory: impl FnOnce() -> A) -> Option<ExitCode> {
-    // Not removed from the environment: it is there in no other process, since a helper is replaced
-    // by its command, which is started without it.
-    if let Ok(start) = std::env::var(HELPER_VARIABLE) {
-        return Some(run_helper(&start));
+    match recognise() {
+        Ok(None) => None,
+        Ok(Some(Start::Helper(start))) => Some(run_helper(&start)),
+        Ok(Some(Start::Role)) => Some(report_end(run(factory))),
+        Err(error) => Some(report_end(Err(error))),
     }
-    std::env::var_os(ROLE_VARIABLE)?;
-    Some(match run(factory) {
+}
+
+enum Start {
+    /// Gateway, worker or task worker: the start message says which.
+    Role,
+    /// A [`HelperStart`] in JSON.
+    Helper(String),
+}
+
+/// Takes what the supervisor said out of the environment, so that what the app starts does not take
+/// itself for a role.
+fn recognise() -> io::Result<Option<Start>> {
+    if let Some(start) = take_variable(HELPER_VARIABLE)? {
+        return Ok(Some(Start::Helper(start.to_string_lossy().into_owned())));
+    }
+    Ok(take_variable(ROLE_VARIABLE)?.map(|_| Start::Role))
+}
+
+fn report_end(result: io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("moorline: a role ended: {error}");
             ExitCode::FAILURE
         }
-    })
+    }
 }
 
 fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
     let control = inherited(CONTROL_FD)?;
     drop(inherited(EXECUTABLE_FD)?);
-    forget_variable();
     let control = Channel::from_fd(control);
     control.send(&Hello::current(), &[])?;
     let Some((message, fds)) = start::receive(&control)? else {
@@ -169,11 +188,6 @@ fn name_thread(role: &str) {
     }
 }
 
-/// What the app starts must not take itself for a role.
-fn forget_variable() {
-    crate::role::start::forget(ROLE_VARIABLE);
-}
-
 /// Becomes the user's command.
 fn run_helper(start: &str) -> ExitCode {
     let error = match become_helper(start) {
@@ -195,6 +209,6 @@ fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
         .command
         .split_first()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "its command is empty"))?;
-    let error = Command::new(program).args(arguments).env_remove(HELPER_VARIABLE).exec();
+    let error = Command::new(program).args(arguments).exec();
     Err(io::Error::new(error.kind(), format!("{program}: {error}")))
 }

@@ -29,7 +29,7 @@ use reload::{Queued, Reload};
 use stop::Step;
 
 pub(crate) use process::State;
-pub(crate) use reload::Scope;
+pub use reload::Scope;
 
 /// The time since the supervisor started.
 pub(crate) type Now = Duration;

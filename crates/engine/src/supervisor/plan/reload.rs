@@ -10,7 +10,7 @@ use super::{Action, Caller, Change, Forced, Mode, Next, Now, Plan, Reply, Shape}
 /// What is to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Scope {
+pub enum Scope {
     /// Workers and task workers.
     All,
     /// Task workers only.
