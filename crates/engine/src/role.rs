@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 use moorline_ipc::{Channel, Hello, Scoreboard, inherited, take_variable};
 use serde::{Deserialize, Serialize};
 
-use crate::App;
+use crate::app::App;
 use crate::config::Config;
 use crate::control::{FromRole, ProcessId, Role, ToRole};
 use crate::control_channel::encode;
@@ -35,6 +35,9 @@ pub(crate) const CONTROL_FD: RawFd = 3;
 /// Where a role finds the executable it was started from. It stays open across exec, so that a script
 /// in its place can be read by its interpreter too.
 pub(crate) const EXECUTABLE_FD: RawFd = 4;
+
+/// The exit code of a role that found garbage in a ring or on its control channel: `EX_SOFTWARE`.
+const GARBAGE_CODE: u8 = 70;
 
 /// Everything a gateway starts with.
 pub(crate) struct GatewayStart {
@@ -106,7 +109,11 @@ fn report_end(result: io::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("moorline: a role ended: {error}");
-            ExitCode::FAILURE
+            match error.kind() {
+                // What another process wrote was wrong, not this one.
+                io::ErrorKind::InvalidData => ExitCode::from(GARBAGE_CODE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config};
 
 use super::plan::Shape;
 
@@ -26,9 +26,7 @@ impl Deployment {
     /// Either cannot be read, or the configuration wants something that only a restart can bring.
     pub(super) fn open(executable: &ExecutablePath, config: &Path, present: &Config) -> Result<Self, String> {
         let loaded = config::load(config).map_err(|errors| errors.to_string())?;
-        if let Some(key) = fixed_change(present, &loaded.config) {
-            return Err(format!("{key} has changed, which takes a restart of the engine (stop, then serve)"));
-        }
+        config::live_change(present, &loaded.config).map_err(|changes| changes.join("\n"))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -47,53 +45,6 @@ impl Deployment {
             start_timeout: self.config.workers.start_timeout,
         }
     }
-}
-
-/// The key of the first change that a reload cannot bring.
-fn fixed_change(old: &Config, new: &Config) -> Option<String> {
-    let (before, after) = (&old.engine, &new.engine);
-    let engine = [
-        ("run_dir", before.run_dir != after.run_dir),
-        ("gateway_loops", before.gateway_loops != after.gateway_loops),
-        ("ring_memory", before.ring_memory != after.ring_memory),
-        ("user", before.user != after.user),
-        ("group", before.group != after.group),
-        ("gateway_user", before.gateway_user != after.gateway_user),
-        ("log.format", before.log.format != after.log.format),
-        ("log.file", before.log.file != after.log.file),
-    ];
-    if let Some((key, _)) = engine.iter().find(|(_, is_changed)| *is_changed) {
-        return Some(format!("`[engine] {key}`"));
-    }
-    if old.listeners.len() != new.listeners.len() {
-        return Some("the number of `[[listen]]` sections".to_owned());
-    }
-    old.listeners.iter().zip(&new.listeners).find_map(|(before, after)| {
-        let key = listener_change(before, after)?;
-        Some(format!("`{key}` of the listener {:?}", before.name))
-    })
-}
-
-fn listener_change(old: &Listener, new: &Listener) -> Option<&'static str> {
-    let keys = [
-        ("address", old.address != new.address),
-        ("name", old.name != new.name),
-        ("framing", old.framing != new.framing),
-        ("websocket", old.websocket != new.websocket),
-        ("static", old.static_folder != new.static_folder),
-        ("idle_timeout", old.idle_timeout != new.idle_timeout),
-        ("receive_timeout", old.receive_timeout != new.receive_timeout),
-        ("send_timeout", old.send_timeout != new.send_timeout),
-        ("high_watermark", old.high_watermark != new.high_watermark),
-        ("low_watermark", old.low_watermark != new.low_watermark),
-        ("hard_limit", old.hard_limit != new.hard_limit),
-        ("on_crash", old.on_crash != new.on_crash),
-        ("attempts", old.attempts != new.attempts),
-        ("max_sessions", old.max_sessions != new.max_sessions),
-        // May come from `[workers]`, where the listener does not say otherwise.
-        ("dispatch", old.dispatch != new.dispatch),
-    ];
-    keys.iter().find(|(_, is_changed)| *is_changed).map(|(key, _)| *key)
 }
 
 /// Where a reload finds the executable.

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
+use crate::config::CONTROL_SOCKET;
+
 use super::ServeError;
 
 /// The control socket in a run folder.
 pub(crate) fn socket_path(run_dir: &Path) -> PathBuf {
-    run_dir.join("control.sock")
+    run_dir.join(CONTROL_SOCKET)
 }
 
 /// A run folder that is ours for as long as this lives. Dropping it removes what was put there.
