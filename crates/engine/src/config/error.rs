@@ -66,7 +66,7 @@ impl fmt::Display for ConfigError {
         write!(f, " {}", self.message)?;
         if let Some((text, carets)) = &self.quote {
             let number = self.line.to_string();
-            write!(f, "\n  {number} | {text}\n  {:number$} | {carets}", "", number = number.len())?;
+            write!(f, "\n  {number} | {text}\n  {:width$} | {carets}", "", width = number.len())?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;

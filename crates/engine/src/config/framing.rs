@@ -1,5 +1,6 @@
 //! `framing = { … }` of a listener.
 
+use moorline_net::framing::{MAX_DELIMITER_BYTES, MAX_HEADER_BYTES};
 use moorline_net::{Delimiter, Endian, Framing, Length};
 
 use super::error::Reported;
@@ -7,10 +8,7 @@ use super::walk::{Field, Section};
 
 /// The largest message unless the listener says otherwise, in bytes.
 pub(super) const DEFAULT_MAX: u64 = 2 << 20;
-/// A header is looked at in one piece; a longer one is no header.
-const MAX_HEADER: u64 = 64;
-/// A delimiter is compared at every byte; a longer one is a slip.
-const MAX_DELIMITER: usize = 64;
+const MAX_HEADER: u64 = MAX_HEADER_BYTES as u64;
 
 const KIND_HINT: &str = r#"write framing = { kind = "raw" }, or "length", "delimiter" or "line""#;
 
@@ -103,8 +101,8 @@ fn delimiter_bytes(field: &Field<'_>) -> Result<Vec<u8>, Reported> {
     } else {
         field.string()?.as_bytes().to_vec()
     };
-    if bytes.is_empty() || bytes.len() > MAX_DELIMITER {
-        let message = format!("`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER}", bytes.len());
+    if bytes.is_empty() || bytes.len() > MAX_DELIMITER_BYTES {
+        let message = format!("`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER_BYTES}", bytes.len());
         return Err(field.refuse(message, DELIMITER_HINT));
     }
     Ok(bytes)

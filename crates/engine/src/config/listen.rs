@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use moorline_net::{Address, Framing, HostPort};
+use moorline_net::{Address, AddressError, Framing, HostPort};
 
 use super::error::Reported;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
@@ -84,16 +84,16 @@ fn listener(field: &Field<'_>, base: &Path, dispatch: Dispatch, taken: &mut Take
     })
 }
 
-const ADDRESS_HINT: &str = "write tcp://host:port, udp://host:port, unix:///path or http://host:port";
+const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or udp://host:port, http://host:port, unix:///path";
 
 fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address, Reported> {
-    let refuse = |error: moorline_net::AddressError| field.refuse(format!("`address`: {error}"), ADDRESS_HINT);
-    let mut address: Address = field.text()?.parse().map_err(refuse)?;
-    if let Address::Unix(path) = &address && path.is_relative() {
-        // Parsed again, because a path that fits alone may be too long with its folder.
-        let absolute = base.join(path);
-        address = format!("unix://{}", absolute.display()).parse().map_err(refuse)?;
-    }
+    let text = field.text()?;
+    let parsed = match text.strip_prefix("unix://").filter(|path| !path.is_empty() && !path.starts_with('/')) {
+        Some(relative) => format!("unix://{}", base.join(relative).display()).parse(),
+        None => text.parse(),
+    };
+    let address: Address =
+        parsed.map_err(|error: AddressError| field.refuse(format!("`address`: {}", error.problem()), error.hint()))?;
     if let Some((_, line)) = taken.addresses.iter().find(|(other, _)| collide(other, &address)) {
         let message = format!("`address` is already listened on: see line {line}");
         return Err(field.refuse(message, "write another port or path"));

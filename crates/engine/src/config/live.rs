@@ -1,6 +1,6 @@
 //! What a reload can change, and what only a restart can.
 
-use super::{Config, Engine, Helper, Listener, Log, Tasks, Workers};
+use super::{Config, Engine, Listener, Log, Tasks, Workers};
 
 /// Whether an engine that runs with `old` can go on with `new`: everything of `[app]`, `[workers]` (but what
 /// `dispatch` means to listeners), `[tasks]` and `[[helpers]]`, and the log's level.

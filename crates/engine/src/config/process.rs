@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use moorline_net::MAX_UNIX_PATH_BYTES;
+
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
@@ -11,8 +13,6 @@ use super::{Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
-/// A Unix socket's path may have 107 bytes: `sun_path` has 108, one of them for the end.
-const MAX_SOCKET_PATH: usize = 107;
 /// Each loop is a thread with a ring pair to every process; more than this is a slip.
 const MAX_LOOPS: u64 = 64;
 /// As the loops; slots are numbered in 16 bits.
@@ -88,11 +88,11 @@ pub(super) fn written_run_dir(field: &Field<'_>, base: &Path) -> Result<PathBuf,
 
 fn check_socket_path(report: &Report<'_>, span: std::ops::Range<usize>, run_dir: &Path) -> Result<(), Reported> {
     let length = run_dir.join(CONTROL_SOCKET).as_os_str().len();
-    if length <= MAX_SOCKET_PATH {
+    if length <= MAX_UNIX_PATH_BYTES {
         return Ok(());
     }
     let message = format!(
-        "the control socket's path in {} has {length} bytes, and a socket's path may have {MAX_SOCKET_PATH}",
+        "the control socket's path in {} has {length} bytes, and a socket's path may have {MAX_UNIX_PATH_BYTES}",
         run_dir.display()
     );
     Err(report.error(span, message, "set `run_dir` in [engine] to a shorter path"))

@@ -71,7 +71,7 @@ impl<'a> Section<'a> {
     pub(super) fn finish(self) -> Result<(), Reported> {
         let asked = self.asked.borrow();
         let mut result = Ok(());
-        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&&***key.get_ref())) {
+        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
             result = Err(self.refuse(key, &asked));
         }
         result
