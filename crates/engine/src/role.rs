@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::config::Config;
-use crate::control::{FromRole, ProcessId, Role, ToRole};
+use crate::control::{FromRole, Role, ToRole};
 use crate::control_channel::encode;
-use crate::{gateway, log, worker};
+use crate::worker::{self, ProcessStart};
+use crate::{gateway, log};
 
 use start::Descriptors;
 
@@ -51,20 +52,6 @@ pub(crate) struct GatewayStart {
     pub doorbells: Vec<moorline_ipc::Doorbell>,
     /// For each listener its socket and its `static` folder.
     pub listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
-}
-
-/// Everything a worker or task worker starts with.
-pub(crate) struct ProcessStart {
-    pub control: Channel,
-    pub process: ProcessId,
-    pub role: Role,
-    pub generation: u32,
-    pub config: Config,
-    /// `PROCESS_ROW` counters.
-    pub scoreboard: Scoreboard,
-    pub doorbell: moorline_ipc::Doorbell,
-    /// For each gateway loop its doorbell and the region shared with it.
-    pub loops: Vec<(moorline_ipc::Doorbell, OwnedFd)>,
 }
 
 /// What a helper is started with.
