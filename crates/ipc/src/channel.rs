@@ -70,9 +70,7 @@ impl Channel {
             debug_assert!(pushed);
         }
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        rustix::io::retry_on_intr(|| {
-            sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags)
-        })?;
+        retry(|| sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, flags))?;
         Ok(())
     }
 
@@ -90,7 +88,7 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = rustix::io::retry_on_intr(|| {
+        let received = retry(|| {
             recvmsg(
                 &self.0,
                 &mut [IoSliceMut::new(&mut bytes)],
@@ -123,12 +121,18 @@ impl Channel {
     /// The length of the packet that [`Channel::recv`] gets next, so that it allocates no more than that.
     fn next_length(&self) -> io::Result<Option<usize>> {
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-        match rustix::io::retry_on_intr(|| recv(&self.0, &mut [0; 1], flags)) {
-            Ok((_, 0)) => Ok(None),
-            Ok((_, length)) => Ok(Some(length)),
-            // It was closed while packets from here were still unread there.
-            Err(Errno::CONNRESET) => Ok(None),
-            Err(error) => Err(error.into()),
+        let (_, length) = retry(|| recv(&self.0, &mut [0; 1], flags))?;
+        Ok((length > 0).then_some(length))
+    }
+}
+
+/// Calls again after a signal, and after the reset that an end reports once if it was closed with packets
+/// unread: what it had sent before is still there to be read, and then comes the end.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            outcome => return outcome,
         }
     }
 }

@@ -104,7 +104,7 @@ mod tests {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let mut edges = || {
+        let edges = || {
             let mut events = Vec::with_capacity(4);
             epoll::wait(
                 &queue,

@@ -25,8 +25,8 @@ use crate::sys::{Mapping, check_sealed, create_sealed};
 /// The smallest data area of one ring in bytes; a smaller one would cut common messages into fragments.
 pub const MIN_RING: usize = 64 * 1024;
 
-/// The largest data area of one ring in bytes; far beyond what is of use.
-pub const MAX_RING: usize = 1 << 30;
+/// The largest data area of one ring in bytes.
+pub const MAX_RING: usize = Memory::MAX_CAPACITY;
 
 /// One page.
 const HEADER_SIZE: usize = 4096;

@@ -155,9 +155,9 @@ mod tests {
     fn a_scoreboard_that_is_too_small_or_not_sealed_is_refused() {
         let small = Scoreboard::map(create_scoreboard(3).unwrap(), 4).unwrap_err();
         assert_eq!(small.kind(), io::ErrorKind::InvalidData);
-        let file = OwnedFd::from(tempfile());
+
         assert_eq!(
-            Scoreboard::map(file, 1).unwrap_err().kind(),
+            Scoreboard::map(loose(), 1).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
         assert_eq!(
@@ -171,7 +171,7 @@ mod tests {
     }
 
     /// A file in memory that can still be cut.
-    fn tempfile() -> OwnedFd {
+    fn loose() -> OwnedFd {
         let fd = rustix::fs::memfd_create("loose", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&fd, 4096).unwrap();
         fd

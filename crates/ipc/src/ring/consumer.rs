@@ -72,7 +72,8 @@ impl Consumer {
     }
 
     /// Asks to be woken by the next record. False: there is something already, don't sleep. True: when the
-    /// doorbell rings (or whatever else wakes), call [`Consumer::awake`] and look.
+    /// doorbell rings (or whatever else wakes), call [`Consumer::awake`] and look. End the turn first, or a
+    /// producer that waits for room is forgotten.
     #[inline]
     #[must_use = "who sleeps although there is something may sleep for ever"]
     pub fn begin_sleep(&mut self) -> bool {

@@ -48,7 +48,7 @@ pub(crate) struct Memory {
     mask: u64,
     /// Loom checks through these that no word is read while it may be written; real memory cannot tell.
     #[cfg(loom)]
-    words: Arc<Vec<loom::cell::UnsafeCell<()>>>,
+    words: Arc<Words>,
     /// What the pointers point into.
     _owner: Arc<dyn Any + Send + Sync>,
 }
@@ -57,11 +57,14 @@ impl Memory {
     /// The smallest data area in bytes: a quarter of it still holds a header and 32 bytes.
     pub(crate) const MIN_CAPACITY: usize = 256;
 
+    /// The largest in bytes: far beyond what is of use, and the length of any record fits into 32 bits.
+    pub(crate) const MAX_CAPACITY: usize = 1 << 30;
+
     /// The memory at these two addresses.
     ///
     /// # Panics
-    /// If the capacity is not a power of two of at least [`Memory::MIN_CAPACITY`] bytes, or an address is
-    /// not aligned.
+    /// If the capacity is not a power of two from [`Memory::MIN_CAPACITY`] to [`Memory::MAX_CAPACITY`] bytes,
+    /// or an address is not aligned.
     ///
     /// # Safety
     /// A `Control` lies at `control` and `capacity` bytes of writable, initialised memory at `data`, both
@@ -73,18 +76,17 @@ impl Memory {
         capacity: usize,
         owner: Arc<dyn Any + Send + Sync>,
     ) -> Self {
-        assert!(capacity.is_power_of_two() && capacity >= Self::MIN_CAPACITY);
+        assert!(
+            capacity.is_power_of_two()
+                && (Self::MIN_CAPACITY..=Self::MAX_CAPACITY).contains(&capacity)
+        );
         assert!(control.is_aligned() && data.cast::<u64>().is_aligned());
         Self {
             control,
             data,
             mask: capacity as u64 - 1,
             #[cfg(loom)]
-            words: Arc::new(
-                (0..capacity / WORD as usize)
-                    .map(|_| loom::cell::UnsafeCell::new(()))
-                    .collect(),
-            ),
+            words: Arc::new(Words::new(capacity)),
             _owner: owner,
         }
     }
@@ -188,7 +190,7 @@ impl Memory {
     #[cfg(loom)]
     fn trace(&self, offset: usize, length: usize, access: Access) {
         let word = WORD as usize;
-        for cell in &self.words[offset / word..(offset + length).div_ceil(word)] {
+        for cell in &self.words.0[offset / word..(offset + length).div_ceil(word)] {
             match access {
                 Access::Read => cell.with(|_| ()),
                 Access::Write => cell.with_mut(|_| ()),
@@ -203,6 +205,28 @@ enum Access {
     Read,
     Write,
 }
+
+/// A cell for each word of the data, by which loom sees who uses it.
+#[cfg(loom)]
+struct Words(Vec<loom::cell::UnsafeCell<()>>);
+
+#[cfg(loom)]
+impl Words {
+    fn new(capacity: usize) -> Self {
+        Self(
+            (0..capacity / WORD as usize)
+                .map(|_| loom::cell::UnsafeCell::new(()))
+                .collect(),
+        )
+    }
+}
+
+// SAFETY: the cells hold nothing, and loom itself fails a run in which two threads use one at a time.
+#[cfg(loom)]
+unsafe impl Send for Words {}
+// SAFETY: as above.
+#[cfg(loom)]
+unsafe impl Sync for Words {}
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,6 +271,7 @@ mod plain {
         }
 
         /// Writes like the other side, which may write anything anywhere.
+        #[cfg(not(loom))]
         pub(crate) fn scribble(&self, offset: usize, bytes: &[u8]) {
             let offset = offset as u64 & self.mask;
             let length = bytes.len().min(self.rest(offset) as usize);

@@ -69,7 +69,7 @@ impl Producer {
         if position != self.head {
             self.memory.store(self.head, u64::from(PADDING));
         }
-        // `place` has seen that it is at most a quarter of a ring of at most 1 GiB.
+        // `place` has seen that it is at most a quarter of a ring, which has at most MAX_CAPACITY bytes.
         let length = length as u32;
         store_header(&self.memory, position, length, header);
         let mut at = position + HEADER;
@@ -128,8 +128,10 @@ impl Producer {
     /// Asks to be woken when the consumer has taken something. True: there is room for `payload` bytes after
     /// all, push at once. False: when the doorbell rings, try again.
     ///
-    /// For a payload over [`Producer::max_payload`] there is never room. After false, look at
+    /// Publish first: the consumer can only take what it sees. For a payload over
+    /// [`Producer::max_payload`] there is never room. After false, look at
     /// [`Producer::check`]: a corrupt consumer never makes room either.
+    #[must_use = "nobody rings if there is room already"]
     pub fn wait_for_room(&mut self, payload: usize) -> bool {
         let waiting = &self.memory.control().waiting.0;
         waiting.store(1, Ordering::Relaxed);
@@ -151,7 +153,7 @@ impl Producer {
     /// Whether the consumer's position has been sound whenever it was looked at.
     ///
     /// # Errors
-    /// [`Corrupt`] once it was not. From then on the ring looks full.
+    /// [`Corrupt`] once it was not. From then on no room is given back.
     #[inline]
     pub fn check(&self) -> Result<(), Corrupt> {
         self.corrupt.get().map_or(Ok(()), Err)
