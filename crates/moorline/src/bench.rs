@@ -1,7 +1,7 @@
 //! `moorline bench`: a load generator that checks every answer.
 //!
-//! One thread, one epoll and reused buffers, so that it costs far less than the server it measures.
-//! Each connection keeps one request outstanding and compares its answer byte by byte with what that
+//! One thread, one epoll and reused buffers: it spends next to nothing of its own beside the system
+//! calls, which cost a client what they cost a server. How much it spent is told with the results. Each connection keeps one request outstanding and compares its answer byte by byte with what that
 //! connection's request of that number must come back as.
 //!
 //! In reading order: `target` and `message` (where to and what), `client` (one connection),
