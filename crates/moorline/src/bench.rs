@@ -22,7 +22,7 @@ mod server;
 mod target;
 mod units;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -152,10 +152,15 @@ fn measure(args: &BenchArgs, server: Option<u32>) -> Result<bool, BenchError> {
         Mode::Echo | Mode::Connect => echo::run(&plan)?,
         Mode::Idle => idle::run(&plan)?,
     };
-    if args.json {
-        println!("{}", report.to_json());
+    let text = if args.json {
+        report.to_json() + "\n"
     } else {
-        print!("{report}");
+        report.to_string()
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it, `head` for instance, has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        outcome => outcome.map_err(BenchError::Print)?,
     }
     Ok(report.is_faultless())
 }
@@ -217,6 +222,8 @@ enum BenchError {
     Server { pid: u32, cause: io::Error },
     /// The generator's own event loop failed.
     Loop(io::Error),
+    /// The results could not be written.
+    Print(io::Error),
 }
 
 impl std::fmt::Display for BenchError {
@@ -243,6 +250,7 @@ impl std::fmt::Display for BenchError {
                 "the server's process {pid} cannot be looked at ({cause}); is it running, and are you its user or root?"
             ),
             Self::Loop(cause) => write!(f, "the load generator failed: {cause}"),
+            Self::Print(cause) => write!(f, "the results could not be written: {cause}"),
         }
     }
 }
@@ -253,7 +261,8 @@ impl std::error::Error for BenchError {
             Self::Descriptors { cause, .. }
             | Self::Pin { cause, .. }
             | Self::Server { cause, .. }
-            | Self::Loop(cause) => Some(cause),
+            | Self::Loop(cause)
+            | Self::Print(cause) => Some(cause),
             Self::NoConnection { .. } => None,
         }
     }
