@@ -9,7 +9,6 @@
 use std::cell::Cell;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::str;
 use std::time::Duration;
 
 use moorline::{App, Context, Datagram, Message, Result, SendError, Session};

@@ -8,13 +8,13 @@
 //! the greeting below, build again and say `reload`: nobody is disconnected, and the new greeting is live.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use moorline::{App, CloseReason, Context, Error, Message, Opened, Result, Session};
+use moorline::{App, CloseReason, Context, Error, Message, Opened, PostError, Result, Session};
 use serde::Deserialize;
 
 /// What everyone is told first. `[app] greeting` in the configuration replaces it.
@@ -22,6 +22,9 @@ const GREETING: &str = "Welcome aboard!";
 
 /// A longer line is cut.
 const MAX_LINE_CHARACTERS: usize = 2000;
+
+/// What a busy room says within the moments that sessions take to move, many times over.
+const MAX_LINES_KEPT: usize = 1000;
 
 /// How long after its start a worker may still adopt sessions of the one it replaced: longer than
 /// `max_wait`, after which that one is gone.
@@ -46,8 +49,8 @@ struct Chat {
     start: OnceCell<Start>,
     /// The sessions that this worker serves.
     present: RefCell<HashSet<Session>>,
-    /// The lines since the start, kept during the handover.
-    said: RefCell<Vec<String>>,
+    /// The last lines since the start, kept during the handover.
+    said: RefCell<VecDeque<String>>,
 }
 
 struct Start {
@@ -91,15 +94,16 @@ impl App for Chat {
         if line.is_empty() {
             return Ok(());
         }
+        self.tell_everyone(&line)?;
         let context = &self.started()?.context;
         for worker in (0..context.workers()).filter(|worker| *worker != context.slot()) {
-            context.post(worker, &line)?;
+            post(context, worker, &line).await;
         }
-        self.tell_everyone(line)
+        Ok(())
     }
 
     async fn post(self: Rc<Self>, _: u16, message: Message) -> Result {
-        self.tell_everyone(String::from_utf8(message.into_vec())?)
+        self.tell_everyone(str::from_utf8(&message)?)
     }
 
     async fn close(self: Rc<Self>, session: Session, _: CloseReason) -> Result {
@@ -113,16 +117,30 @@ impl Chat {
         self.start.get().ok_or_else(|| "not started".into())
     }
 
-    fn tell_everyone(&self, line: String) -> Result {
+    fn tell_everyone(&self, line: &str) -> Result {
         for session in &*self.present.borrow() {
-            tell(session, &line);
+            tell(session, line);
         }
         if self.started()?.at.elapsed() < HANDOVER {
-            self.said.borrow_mut().push(line);
+            let mut said = self.said.borrow_mut();
+            said.push_back(line.to_owned());
+            if said.len() > MAX_LINES_KEPT {
+                said.pop_front();
+            }
         } else {
             self.said.take();
         }
         Ok(())
+    }
+}
+
+/// A worker that is behind holds up the speaker for a while; one that stays away misses the line.
+async fn post(context: &Context, worker: u16, line: &str) {
+    for _ in 0..1000 {
+        match context.post(worker, line) {
+            Err(PostError::Full) => tokio::time::sleep(Duration::from_millis(1)).await,
+            _ => return,
+        }
     }
 }
 
