@@ -76,7 +76,10 @@ impl Echo {
 fn duration(text: &str) -> Result<Duration> {
     let (number, unit) = match text.strip_suffix("ms") {
         Some(number) => (number, Duration::from_millis(1)),
-        None => (text.strip_suffix('s').unwrap_or_default(), Duration::from_secs(1)),
+        None => (
+            text.strip_suffix('s').unwrap_or_default(),
+            Duration::from_secs(1),
+        ),
     };
     number
         .parse()

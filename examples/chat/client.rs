@@ -12,7 +12,10 @@ use std::thread;
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    let name = arguments.next().or_else(|| env::var("USER").ok()).unwrap_or_else(|| "someone".into());
+    let name = arguments
+        .next()
+        .or_else(|| env::var("USER").ok())
+        .unwrap_or_else(|| "someone".into());
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9501".into());
     match chat(&name, &address) {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,7 +33,11 @@ fn chat(name: &str, address: &str) -> io::Result<()> {
     thread::spawn(move || {
         let end = print_lines(listening);
         // The other thread waits for the keyboard and cannot be told.
-        eprintln!("disconnected: {}", end.err().map_or("the server is gone".into(), |error| error.to_string()));
+        eprintln!(
+            "disconnected: {}",
+            end.err()
+                .map_or("the server is gone".into(), |error| error.to_string())
+        );
         std::process::exit(1);
     });
     for line in io::stdin().lock().lines() {
@@ -52,7 +59,9 @@ fn print_lines(mut stream: TcpStream) -> io::Result<()> {
             other => other?,
         }
         let mut line = String::new();
-        (&mut stream).take(u32::from_be_bytes(length).into()).read_to_string(&mut line)?;
+        (&mut stream)
+            .take(u32::from_be_bytes(length).into())
+            .read_to_string(&mut line)?;
         println!("{line}");
     }
 }

@@ -31,7 +31,9 @@ const MAX_LINES_KEPT: usize = 1000;
 const HANDOVER: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
-    moorline::builder(Chat::default).default_config(default_config()).run()
+    moorline::builder(Chat::default)
+        .default_config(default_config())
+        .run()
 }
 
 /// The example's own configuration, wherever in the repository one stands.
@@ -40,7 +42,10 @@ fn default_config() -> &'static str {
     if Path::new(FROM_THE_ROOT).exists() {
         return FROM_THE_ROOT;
     }
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/chat/moorline.toml")
+    concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/chat/moorline.toml"
+    )
 }
 
 /// What one worker knows of the room.
@@ -70,8 +75,14 @@ impl App for Chat {
     async fn start(self: Rc<Self>, context: Context) -> Result {
         let settings: Settings = context.settings()?;
         let greeting = settings.greeting.unwrap_or_else(|| GREETING.to_owned());
-        let start = Start { context, greeting, at: Instant::now() };
-        self.start.set(start).map_err(|_| Error::from("started twice"))
+        let start = Start {
+            context,
+            greeting,
+            at: Instant::now(),
+        };
+        self.start
+            .set(start)
+            .map_err(|_| Error::from("started twice"))
     }
 
     /// Runs for a new visitor, and again for everyone after a reload: with the greeting of this build.
@@ -90,7 +101,11 @@ impl App for Chat {
 
     /// Every worker tells its own sessions: this one now, the others when the post arrives.
     async fn message(self: Rc<Self>, _: Session, message: Message) -> Result {
-        let line: String = String::from_utf8_lossy(&message).trim().chars().take(MAX_LINE_CHARACTERS).collect();
+        let line: String = String::from_utf8_lossy(&message)
+            .trim()
+            .chars()
+            .take(MAX_LINE_CHARACTERS)
+            .collect();
         if line.is_empty() {
             return Ok(());
         }

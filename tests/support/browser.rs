@@ -54,7 +54,10 @@ pub struct Tab(String);
 
 impl Browser {
     pub fn start() -> Browser {
-        let profile = tempfile::Builder::new().prefix("moorline-browser-").tempdir().expect("a temporary folder");
+        let profile = tempfile::Builder::new()
+            .prefix("moorline-browser-")
+            .tempdir()
+            .expect("a temporary folder");
         let mut process = Command::new("chromium")
             .args(ARGUMENTS)
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -76,17 +79,30 @@ impl Browser {
         });
         let mut said = Vec::new();
         let address = loop {
-            let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("chromium does not start: {said:#?}"));
+            let line = lines
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("chromium does not start: {said:#?}"));
             if let Some(address) = line.strip_prefix("DevTools listening on ") {
                 break address.trim().to_owned();
             }
             said.push(line);
         };
-        let host = address.trim_start_matches("ws://").split('/').next().expect("split gives one part at least");
+        let host = address
+            .trim_start_matches("ws://")
+            .split('/')
+            .next()
+            .expect("split gives one part at least");
         let stream = TcpStream::connect(host).expect("DevTools listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("it is more than zero");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("it is more than zero");
         let (socket, _) = tungstenite::client(&address, stream).expect("DevTools speaks WebSocket");
-        Browser { process, socket, last_id: 0, _profile: profile }
+        Browser {
+            process,
+            socket,
+            last_id: 0,
+            _profile: profile,
+        }
     }
 
     /// A new tab with this page.
@@ -94,29 +110,43 @@ impl Browser {
         let target = self.command(None, "Target.createTarget", json!({ "url": url }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = self.command(None, "Target.attachToTarget", attach);
-        Tab(attached["sessionId"].as_str().expect("a session has a name").to_owned())
+        Tab(attached["sessionId"]
+            .as_str()
+            .expect("a session has a name")
+            .to_owned())
     }
 
     /// The value of a JavaScript expression in the tab; fails if it throws.
     #[track_caller]
     pub fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
-        let parameters = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let parameters =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.command(Some(tab), "Runtime.evaluate", parameters);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}: {}",
+            answer["exceptionDetails"]
+        );
         answer["result"]["value"].clone()
     }
 
     /// What a person reads in the first element that this selector finds; empty if there is none yet.
     #[track_caller]
     pub fn text(&mut self, tab: &Tab, selector: &str) -> String {
-        let value = self.evaluate(tab, &format!("document.querySelector({selector:?})?.innerText"));
+        let value = self.evaluate(
+            tab,
+            &format!("document.querySelector({selector:?})?.innerText"),
+        );
         value.as_str().unwrap_or_default().to_owned()
     }
 
     /// Types into a field as a keyboard does.
     #[track_caller]
     pub fn type_into(&mut self, tab: &Tab, selector: &str, text: &str) {
-        self.evaluate(tab, &format!("document.querySelector({selector:?}).select()"));
+        self.evaluate(
+            tab,
+            &format!("document.querySelector({selector:?}).select()"),
+        );
         self.command(Some(tab), "Input.insertText", json!({ "text": text }));
         self.evaluate(tab, &format!("document.querySelector({selector:?}).blur()"));
     }
@@ -124,16 +154,25 @@ impl Browser {
     /// Presses an element.
     #[track_caller]
     pub fn click(&mut self, tab: &Tab, selector: &str) {
-        self.evaluate(tab, &format!("document.querySelector({selector:?}).click()"));
+        self.evaluate(
+            tab,
+            &format!("document.querySelector({selector:?}).click()"),
+        );
     }
 
     /// Brings the tab to the front and saves what it shows as a PNG.
     #[track_caller]
     pub fn screenshot(&mut self, tab: &Tab, file: &Path) {
         self.command(Some(tab), "Page.bringToFront", json!({}));
-        let picture = self.command(Some(tab), "Page.captureScreenshot", json!({ "format": "png" }));
+        let picture = self.command(
+            Some(tab),
+            "Page.captureScreenshot",
+            json!({ "format": "png" }),
+        );
         let encoded = picture["data"].as_str().expect("a picture has data");
-        let bytes = data_encoding::BASE64.decode(encoded.as_bytes()).expect("DevTools encodes it as base64");
+        let bytes = data_encoding::BASE64
+            .decode(encoded.as_bytes())
+            .expect("DevTools encodes it as base64");
         fs::write(file, bytes).expect("the target folder can be written");
     }
 
@@ -146,7 +185,9 @@ impl Browser {
         if let Some(Tab(session)) = tab {
             request["sessionId"] = json!(session);
         }
-        self.socket.send(Message::text(request.to_string())).expect("the browser lives");
+        self.socket
+            .send(Message::text(request.to_string()))
+            .expect("the browser lives");
         loop {
             let answer = match self.socket.read() {
                 Ok(Message::Text(text)) => text,
