@@ -27,36 +27,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Channel, Doorbell, Marks, Region, Scoreboard, Side};
+use moorline_ipc::{Doorbell, Marks, Region, Side};
 use moorline_net::Address;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::wire::Peer;
+use crate::role::GatewayStart;
 use event_loop::Loop;
 use recovery::Death;
-
-/// What a gateway is given when it starts.
-#[derive(Debug)]
-pub(crate) struct GatewayStart {
-    /// To the supervisor.
-    pub(crate) control: Channel,
-    /// Which gateway this is, from 1.
-    pub(crate) incarnation: u32,
-    /// The whole configuration.
-    pub(crate) config: Config,
-    /// No serial of a session may be at or below this one.
-    pub(crate) last_serial: u64,
-    /// One row of counters for each loop.
-    pub(crate) scoreboard: Scoreboard,
-    /// One for each loop.
-    pub(crate) doorbells: Vec<Doorbell>,
-    /// For each listener its socket and, if it has one, its folder of files.
-    pub(crate) listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
-}
 
 /// What the loops share. Counters only; everything else goes by message.
 #[derive(Debug)]
@@ -202,7 +183,11 @@ impl Gateway {
                 self.tell_loops(|| Command::Stop { max_wait });
             }
             ToRole::ListSessions { after, limit } => self.list(after, limit as usize).await?,
-            ToRole::ReopenLog => crate::log::reopen(descriptors),
+            ToRole::ReopenLog => {
+                if let Some(file) = descriptors.into_iter().next() {
+                    crate::log::reopen(file);
+                }
+            }
             ToRole::StartGateway { .. } | ToRole::StartProcess { .. } | ToRole::NewGateway => {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }

@@ -9,7 +9,7 @@ use moorline_net::{Decoded, Framing, FramingError};
 use rustix::io::Errno;
 
 use super::event_loop::{Loop, SCRATCH};
-use super::session::{Inbound, Kept, Phase, WINDOW_BYTES};
+use super::session::{Kept, Phase, WINDOW_BYTES};
 use super::table::Key;
 use crate::config::{Dispatch, OnCrash};
 use crate::control::LoopCounter;

@@ -215,6 +215,7 @@ impl Loop {
             }
             OnCrash::Redeliver => {
                 let attempts = listener.attempts;
+                let behind = session.in_hand() as usize - 1;
                 let Some(inbound) = &mut session.inbound else { return false };
                 let Some(kept) = inbound.queue.front_mut() else { return false };
                 kept.deaths += 1;
@@ -224,7 +225,7 @@ impl Loop {
                 }
                 if let Some(at) = session.process {
                     let process = &mut self.processes[usize::from(at)];
-                    process.in_hand = process.in_hand.saturating_sub(session.in_hand() as usize - 1);
+                    process.in_hand = process.in_hand.saturating_sub(behind);
                 }
                 // The worker skips what follows until it sees this one again, so the order stays.
                 inbound.delivered = 0;
