@@ -115,7 +115,7 @@ fn what_is_too_large_or_closing_is_refused() {
 }
 
 #[test]
-fn an_unknown_session_is_known_to_be_unknown_while_a_handle_lives() {
+fn a_session_of_a_loop_that_does_not_exist_is_refused() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.message(1, 1, &format!("to {} x", 200u64 << 56));
