@@ -115,7 +115,7 @@ fn what_a_dead_engine_left_is_replaced() {
         !sockets(&site).is_empty(),
         "the dead engine has left its sockets"
     );
-    site.run(&["status"]).expect_refusal(&["not running"]);
+    site.run(&["status"]).expect_refusal(&["no engine is running"]);
 
     let successor = site.start();
     assert_eq!(
@@ -135,7 +135,7 @@ fn what_a_dead_engine_left_is_replaced() {
 fn commands_without_an_engine_say_so() {
     let site = Site::new("echo", LENGTH_LISTENER);
     for command in ["status", "reload", "stop", "sessions"] {
-        site.run(&[command]).expect_refusal(&["not running"]);
+        site.run(&[command]).expect_refusal(&["no engine is running"]);
     }
 }
 
@@ -290,14 +290,14 @@ fn sessions_are_listed_with_their_peer_and_worker() {
     let mut clients: Vec<Client> = (0..300)
         .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
         .collect();
-    let ids: Vec<String> = clients.iter_mut().map(|client| client.ask("id")).collect();
+    let ids: Vec<u64> = clients.iter_mut().map(|client| client.ask_number("id")).collect();
     let said = engine.run(&["sessions"]).expect_success().stdout;
     for (client, id) in clients.iter().zip(ids) {
         let peer = format!("127.0.0.1:{}", client.port());
         assert!(
             said.lines()
-                .any(|line| line.contains(&id) && line.contains(&peer)),
-            "session {id} from {peer} is not listed"
+                .any(|line| line.contains(&format!("{id:x}")) && line.contains(&peer)),
+            "session {id:x} from {peer} is not listed"
         );
     }
 }

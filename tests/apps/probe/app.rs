@@ -27,7 +27,7 @@ struct Settings {
 }
 
 /// The app.
-pub struct Probe {
+pub(crate) struct Probe {
     build: &'static str,
     settings: RefCell<Settings>,
     context: RefCell<Option<Context>>,
@@ -40,7 +40,7 @@ pub struct Probe {
 
 impl Probe {
     /// A probe that answers `build` with this name.
-    pub fn new(build: &'static str) -> Self {
+    pub(crate) fn new(build: &'static str) -> Self {
         Probe {
             build,
             settings: RefCell::default(),
