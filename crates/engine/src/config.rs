@@ -1,13 +1,37 @@
 //! What the configuration says, checked and complete: every default filled in, every reference resolved.
 //!
-//! `config::load` (in `config/`) turns a file into this; nobody else reads TOML. The structure travels to
-//! the roles over the control channel, so it holds plain values only.
+//! [`load`] turns a file into this; nobody else reads TOML. The structure travels to the roles over the
+//! control channel, so it holds plain values only.
+//!
+//! In reading order: `load` finds and parses the file; `process`, `listen` and `framing` say which keys there
+//! are and what holds between them; `walk` reads single keys, `unit` durations and sizes; `error` says what is
+//! wrong and where, with the help of `near` (slips) and `later` (what is not there yet); `host` is the machine
+//! that defaults come from; `live` tells what a reload can change.
+
+mod error;
+mod framing;
+mod host;
+mod later;
+mod listen;
+mod live;
+mod load;
+mod near;
+mod process;
+#[cfg(test)]
+mod tests;
+mod unit;
+mod walk;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, ConfigErrors};
+pub use live::live_change;
+pub use load::{Loaded, load, load_text, run_dir};
+pub use process::CONTROL_SOCKET;
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,6 +168,22 @@ pub struct Listener {
     pub max_sessions: u64,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
+}
+
+impl Listener {
+    /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
+    /// (`http://` with files only) or `datagram`.
+    pub fn kind_word(&self) -> &'static str {
+        match (&self.address, &self.framing) {
+            (Address::Udp(_), _) => "datagram",
+            (Address::Http(_), Framing::Raw) => "static",
+            (_, Framing::Raw) => "raw",
+            (_, Framing::Length(_)) => "length",
+            (_, Framing::Delimiter(_)) => "delimiter",
+            (_, Framing::Line { .. }) => "line",
+            (_, Framing::WebSocket { .. }) => "websocket",
+        }
+    }
 }
 
 /// What becomes of a session whose worker dies with its message in hand.

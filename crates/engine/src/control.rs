@@ -203,6 +203,8 @@ pub enum ProcessCounter {
     QueuedNs,
     /// Histogram of that time: this place + the number of bits of the microseconds (0 to 31).
     Queued,
+    /// Records for sessions that are not here, and datagrams over the bound. Its place is after the histogram.
+    Discarded = 38,
 }
 
 /// Counters in a process's scoreboard.

@@ -105,6 +105,8 @@ pub enum Peer {
     Ip(SocketAddr),
     /// A Unix socket, which seldom has a name of its own.
     Unix,
+    /// Not known in this process: the session has never been with it. Never in a record.
+    Unknown,
 }
 
 impl std::fmt::Display for Peer {
@@ -112,6 +114,7 @@ impl std::fmt::Display for Peer {
         match self {
             Peer::Ip(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix"),
+            Peer::Unknown => f.write_str("unknown"),
         }
     }
 }

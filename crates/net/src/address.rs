@@ -1,10 +1,25 @@
 //! Where something listens or is reached.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// The longest path of a Unix socket: the kernel's `sun_path` has 108 bytes, the last one a NUL.
+pub const MAX_UNIX_PATH_BYTES: usize = 107;
+
 /// Where something listens or is reached.
+///
+/// ```
+/// use moorline_net::Address;
+///
+/// let address: Address = "tcp://[::1]:9501".parse().unwrap();
+/// assert_eq!(address.host_port().unwrap().host, "::1");
+/// assert_eq!(address.to_string(), "tcp://[::1]:9501");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Address {
     /// `tcp://host:port`
@@ -17,15 +32,275 @@ pub enum Address {
     Http(HostPort),
 }
 
+impl Address {
+    /// What stands before `://`.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
+            Self::Unix(_) => "unix",
+            Self::Http(_) => "http",
+        }
+    }
+
+    /// The host and the port; `None` for a Unix socket.
+    pub fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Self::Tcp(host_port) | Self::Udp(host_port) | Self::Http(host_port) => Some(host_port),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host_port) | Self::Udp(host_port) | Self::Http(host_port) => {
+                write!(f, "{}://{host_port}", self.scheme())
+            }
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        parse(text).map_err(|Flaw { problem, hint }| AddressError {
+            address: text.to_owned(),
+            problem,
+            hint,
+        })
+    }
+}
+
 /// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HostPort {
     /// A name or an IP address, without brackets.
     pub host: String,
-    /// The port.
+    /// The port. Zero asks the system for a free one.
     pub port: u16,
 }
 
-/// Why a text is no address.
-#[derive(Debug)]
-pub struct AddressError;
+impl HostPort {
+    /// The host, if it is an IP address and needs no resolving.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only an IPv6 address has colons, with or without a zone.
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Why a text is no address: what is wrong with it and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressError {
+    address: String,
+    problem: String,
+    hint: String,
+}
+
+impl AddressError {
+    /// What is wrong, for messages that quote the address themselves.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// What to write instead.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "address `{}`: {}: {}",
+            self.address, self.problem, self.hint
+        )
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+/// A problem and its remedy.
+struct Flaw {
+    problem: String,
+    hint: String,
+}
+
+fn flaw<T>(problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Flaw> {
+    Err(Flaw {
+        problem: problem.into(),
+        hint: hint.into(),
+    })
+}
+
+const SCHEMES: &str =
+    "write one of tcp://host:port, udp://host:port, http://host:port, unix:///path";
+
+fn parse(text: &str) -> Result<Address, Flaw> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return if text.starts_with('/') {
+            flaw("it has no scheme", format!("write unix://{text}"))
+        } else if host_port(text).is_ok() {
+            flaw("it has no scheme", format!("write tcp://{text}"))
+        } else {
+            flaw("it has no scheme", SCHEMES)
+        };
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "tcp" => host_port(rest).map(Address::Tcp),
+        "udp" => host_port(rest).map(Address::Udp),
+        // As browsers show it: the lone slash names no path.
+        "http" => host_port(rest.strip_suffix('/').unwrap_or(rest)).map(Address::Http),
+        "unix" => unix_path(rest).map(Address::Unix),
+        "ws" => flaw(
+            "`ws` is not an address to listen on",
+            format!("write http://{rest} and name the path with the key `websocket`"),
+        ),
+        "tls" | "https" | "wss" => flaw(
+            format!("`{scheme}` is not served by this version"),
+            "use tcp:// or http:// behind something that terminates TLS",
+        ),
+        "kcp" | "unixgram" => flaw(
+            format!("`{scheme}` is not served by this version"),
+            "use udp://host:port",
+        ),
+        _ => flaw(format!("`{scheme}` is no scheme known here"), SCHEMES),
+    }
+}
+
+fn host_port(text: &str) -> Result<HostPort, Flaw> {
+    if let Some(at) = text.find(['/', '?', '#']) {
+        return flaw(
+            format!("`{}` follows the port", &text[at..]),
+            "leave it out, an address ends with the port",
+        );
+    }
+    if text.contains('@') {
+        return flaw("it names a user", "leave out what stands before the `@`");
+    }
+    let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
+        let Some((host, after)) = bracketed.split_once(']') else {
+            return flaw(
+                "its `[` is not closed",
+                "write [address]:port, as in [::1]:9501",
+            );
+        };
+        // What follows `%` is a zone, the name of an interface.
+        let ip = host.split('%').next().unwrap_or(host);
+        if ip.parse::<Ipv6Addr>().is_err() || host.contains(char::is_whitespace) {
+            return flaw(
+                format!("`{host}` is no IPv6 address"),
+                "write only IPv6 addresses in brackets, as in [::1]:9501",
+            );
+        }
+        (host, after.strip_prefix(':'))
+    } else if text.matches(':').count() > 1 {
+        return flaw(
+            "it has more than one colon",
+            "put an IPv6 address in brackets, as in [::1]:9501",
+        );
+    } else {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        check_name(host)?;
+        (host, port)
+    };
+    let Some(port) = port.filter(|port| !port.is_empty()) else {
+        return flaw("it has no port", "end it with a port, as in 127.0.0.1:9501");
+    };
+    // `parse` alone would take a plus sign.
+    match port.parse() {
+        Ok(number) if port.bytes().all(|byte| byte.is_ascii_digit()) => Ok(HostPort {
+            host: host.to_owned(),
+            port: number,
+        }),
+        _ => flaw(
+            format!("`{port}` is no port"),
+            "write a number from 0 to 65535; 0 takes any free port",
+        ),
+    }
+}
+
+/// Checks a host that stands without brackets: an IPv4 address or a name.
+fn check_name(host: &str) -> Result<(), Flaw> {
+    const ALL: &str =
+        "write 0.0.0.0 for every IPv4 address of this machine, [::] for every IPv6 one";
+    if host.is_empty() {
+        return flaw("it has no host", ALL);
+    }
+    if host == "*" {
+        return flaw("`*` is no host", ALL);
+    }
+    let is_name_byte =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    if !host.bytes().all(is_name_byte) {
+        return flaw(
+            format!("`{host}` is no host"),
+            "write an IP address, or a name of letters, digits, hyphens and dots",
+        );
+    }
+    // No top-level domain is a number; resolvers would read `10.1` as 10.0.0.1 (RFC 3696 §2).
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+    if last.bytes().all(|byte| byte.is_ascii_digit()) && host.parse::<IpAddr>().is_err() {
+        return flaw(
+            format!("`{host}` is no IPv4 address"),
+            "write four numbers from 0 to 255, as in 127.0.0.1",
+        );
+    }
+    Ok(())
+}
+
+fn unix_path(text: &str) -> Result<PathBuf, Flaw> {
+    if !text.starts_with('/') {
+        return flaw(
+            "its path is not absolute",
+            "write three slashes and the whole path, as in unix:///run/app.sock",
+        );
+    }
+    if text.ends_with('/') {
+        return flaw(
+            "it names a folder",
+            "name the socket's file in it, as in unix:///run/app.sock",
+        );
+    }
+    if text.contains('\0') {
+        return flaw("its path has a NUL byte", "take it out");
+    }
+    match excess_bytes(Path::new(text)) {
+        0 => Ok(PathBuf::from(text)),
+        excess => flaw(
+            format!(
+                "its path has {} bytes, the system allows {MAX_UNIX_PATH_BYTES}",
+                MAX_UNIX_PATH_BYTES + excess
+            ),
+            format!("shorten it by {excess}, for example with a folder nearer to the root"),
+        ),
+    }
+}
+
+/// By how many bytes a path is too long for a Unix socket.
+pub(crate) fn excess_bytes(path: &Path) -> usize {
+    path.as_os_str()
+        .as_bytes()
+        .len()
+        .saturating_sub(MAX_UNIX_PATH_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What an app can reach from anywhere in its process.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep_until};
+
+use crate::app::{PostError, Result, SendError, Session, TaskError};
+use crate::control::Role;
+use crate::wire::Peer;
+use crate::worker::{Core, run_timer};
+
+/// The app's process and, through it, the engine. Clones are cheap and mean the same.
+#[derive(Clone)]
+pub struct Context(Rc<Core>);
+
+impl Context {
+    pub(crate) fn new(core: Rc<Core>) -> Self {
+        Self(core)
+    }
+
+    /// The slot this process serves, from 0. Workers and task workers are counted apart.
+    pub fn slot(&self) -> u16 {
+        self.0.slot()
+    }
+
+    /// The deployment this process belongs to, from 1; rises with each reload.
+    pub fn generation(&self) -> u32 {
+        self.0.generation
+    }
+
+    /// This is a task worker.
+    pub fn is_task(&self) -> bool {
+        matches!(self.0.role, Role::Task(_))
+    }
+
+    /// The number of worker slots.
+    pub fn workers(&self) -> u16 {
+        self.0.config.workers.count
+    }
+
+    /// The app's name in logs and process titles.
+    pub fn name(&self) -> &str {
+        &self.0.config.name
+    }
+
+    /// The configuration's `[app]` table.
+    ///
+    /// # Errors
+    /// It does not fit `T`. The error says where.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
+        toml::from_str(&self.0.config.app).map_err(|error| format!("[app]: {error}").into())
+    }
+
+    /// A handle to any session, whichever process serves it. Whether it exists shows when something is sent
+    /// to it: from the second time on the answer is [`SendError::NoSuchSession`].
+    pub fn session(&self, id: u64) -> Session {
+        self.0.sessions.any(&self.0, id)
+    }
+
+    /// Sends a datagram from the `udp://` listener of this name.
+    ///
+    /// # Errors
+    /// [`SendError::NoSuchSession`] without such a listener; [`SendError::Full`] and [`SendError::TooLarge`].
+    pub fn send_to(&self, listener: &str, peer: SocketAddr, bytes: impl AsRef<[u8]>) -> std::result::Result<(), SendError> {
+        let listener = self.0.listener_named(listener).ok_or(SendError::NoSuchSession)?;
+        let link = self.0.datagram_link(listener);
+        self.0.send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
+    }
+
+    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be one's own. Posts
+    /// to one slot arrive in order, and not at all if its process dies.
+    ///
+    /// # Errors
+    /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled.
+    pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> std::result::Result<(), PostError> {
+        self.0.post(worker, bytes.as_ref())
+    }
+
+    /// Has a task worker run its [`task`](crate::app::App::task) hook and waits for the result. If that process dies, another
+    /// one runs it again, `[tasks] attempts` times at most.
+    ///
+    /// Dropping the future gives the result up; the task runs all the same, and counts as one of the 64 that
+    /// a process may have unfinished.
+    pub async fn task(&self, payload: impl AsRef<[u8]>) -> std::result::Result<Vec<u8>, TaskError> {
+        self.0.task(payload.as_ref()).await
+    }
+
+    /// Runs a future once, after a while. A process that stops waits for it as long as it may,
+    /// and gives up what would come later than that.
+    pub fn after(&self, delay: Duration, work: impl Future<Output = ()> + 'static) -> Timer {
+        let core = self.0.clone();
+        let at = Instant::now() + delay;
+        let pending = self.0.counters.pending_timer();
+        Timer::new(spawn_local(async move {
+            let _pending = pending;
+            let mut stopping = core.stopping.subscribe();
+            tokio::select! {
+                () = sleep_until(at) => run_timer(&core, work).await,
+                _ = stopping.wait_for(|deadline| deadline.is_some_and(|deadline| deadline < at)) => {}
+            }
+        }))
+    }
+
+    /// Runs what `work` returns again and again, once a period and one at a time; the first time after one
+    /// period. Times that pass while it still runs are left out. Ends when the process stops.
+    pub fn every<F>(&self, period: Duration, mut work: impl FnMut() -> F + 'static) -> Timer
+    where
+        F: Future<Output = ()>,
+    {
+        // A period of nothing would leave no time for anything else.
+        let period = period.max(Duration::from_millis(1));
+        let core = self.0.clone();
+        Timer::new(spawn_local(async move {
+            let mut stopping = core.stopping.subscribe();
+            let mut next = Instant::now() + period;
+            loop {
+                tokio::select! {
+                    () = sleep_until(next) => {}
+                    _ = stopping.wait_for(Option::is_some) => return,
+                }
+                let pending = core.counters.pending_timer();
+                run_timer(&core, async { work().await }).await;
+                drop(pending);
+                next = (next + period).max(Instant::now());
+            }
+        }))
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("role", &self.0.role).field("generation", &self.generation()).finish()
+    }
+}
+
+/// A timer. Dropping it clears it; what it runs then is dropped where it awaits.
+#[derive(Debug)]
+#[must_use = "a timer that is dropped never fires; `detach` lets it run on its own"]
+pub struct Timer(Option<AbortHandle>);
+
+impl Timer {
+    fn new(task: tokio::task::JoinHandle<()>) -> Self {
+        Self(Some(task.abort_handle()))
+    }
+
+    /// Lets it run without a handle.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Why something could not be handed to the engine: one enum for each operation.
+
+use std::error::Error;
+use std::fmt;
+
+/// Why nothing was sent to a session, or why it was not closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The session has ended.
+    Closed,
+    /// The app has closed the session already. `close_now` works even so.
+    Closing,
+    /// There is no room: the session's outbound queue is over its high watermark, or the way to the
+    /// gateway is full. `send` waits instead.
+    Full,
+    /// The message is larger than the listener's framing allows.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The largest there may be.
+        max: u64,
+    },
+    /// There is no session with this id (any more), or no listener of this name.
+    NoSuchSession,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the session is closed"),
+            Self::Closing => f.write_str("the session is being closed"),
+            Self::Full => f.write_str("the outbound queue is full"),
+            Self::TooLarge { size, max } => write!(f, "a message of {size} bytes is over the limit of {max}"),
+            Self::NoSuchSession => f.write_str("there is no such session"),
+        }
+    }
+}
+
+impl Error for SendError {}
+
+/// Why nothing was posted to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostError {
+    /// Too much that was posted to this worker before has not been handled yet.
+    Full,
+    /// There is no worker slot of this number.
+    NoSuchWorker,
+    /// A task worker has no slot that could be answered; only workers post.
+    NotAWorker,
+}
+
+impl fmt::Display for PostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too many posts to this worker are not handled yet",
+            Self::NoSuchWorker => "there is no worker in this slot",
+            Self::NotAWorker => "only workers post",
+        })
+    }
+}
+
+impl Error for PostError {}
+
+/// Why a task has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskError {
+    /// Too many tasks of this process have not ended yet.
+    Full,
+    /// The configuration has no task workers: set `[tasks] count`.
+    NoTaskWorkers,
+    /// A task cannot give out tasks.
+    NotAWorker,
+    /// It failed in the task worker, which says why.
+    Failed(String),
+    /// The gateway, which keeps tasks, has died.
+    GatewayLost,
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("too many tasks have not ended yet"),
+            Self::NoTaskWorkers => f.write_str("there are no task workers: set `count` under `[tasks]`"),
+            Self::NotAWorker => f.write_str("a task cannot give out tasks"),
+            Self::Failed(reason) => write!(f, "the task failed: {reason}"),
+            Self::GatewayLost => f.write_str("the gateway was lost while the task ran"),
+        }
+    }
+}
+
+impl Error for TaskError {}

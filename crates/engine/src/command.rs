@@ -1,0 +1,60 @@
+//! The control socket: how a running engine is asked for something.
+//!
+//! One JSON object a line each way, so that an older command can talk to a newer engine: the asker
+//! sends one [`Request`] and reads [`Answer`]s until one is the last. [`ask`] does that; `server` is the
+//! supervisor's side.
+
+mod client;
+pub(crate) mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::control::SessionRow;
+
+pub use crate::supervisor::Scope;
+pub use client::{CommandError, ask, stop};
+pub(crate) use server::Answers;
+
+/// What an engine can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// Replace the processes by new ones from the paths.
+    Reload {
+        /// Which processes.
+        scope: Scope,
+    },
+    /// Drain and end; asked a second time, end now.
+    Stop,
+    /// Tell how things stand.
+    Status,
+    /// List the sessions.
+    Sessions,
+}
+
+/// What an engine answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It goes on; more follows.
+    Progress(String),
+    /// It is done. The last answer.
+    Done(String),
+    /// It was not done, for this reason. The last answer.
+    Refused(String),
+    /// How things stand. The last answer.
+    Status(Value),
+    /// Some of the sessions; more follows.
+    Sessions(Vec<SessionRow>),
+}
+
+impl Answer {
+    /// Nothing follows this one.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Answer::Done(_) | Answer::Refused(_) | Answer::Status(_) => true,
+            Answer::Progress(_) | Answer::Sessions(_) => false,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The asker's side of the control socket. It blocks: a command has nothing else to do.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::supervisor::socket_path;
+
+use super::{Answer, Request};
+
+/// Asks the engine that runs with this run folder, and hands each answer on until the last.
+///
+/// # Errors
+/// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do what
+/// was asked, [`CommandError::Lost`] if it ended before it said so.
+pub fn ask(run_dir: &Path, request: Request, mut each: impl FnMut(Answer)) -> Result<(), CommandError> {
+    let mut answers = connect(run_dir, request)?;
+    loop {
+        match next(&mut answers)? {
+            Some(Answer::Refused(reason)) => return Err(CommandError::Refused(reason)),
+            Some(answer) => {
+                let is_last = answer.is_last();
+                each(answer);
+                if is_last {
+                    return Ok(());
+                }
+            }
+            None => return Err(CommandError::Lost),
+        }
+    }
+}
+
+/// Asks the engine to stop, and returns when it has ended.
+///
+/// # Errors
+/// As [`ask`], but that the engine ends is what is wanted here.
+pub fn stop(run_dir: &Path) -> Result<(), CommandError> {
+    let mut answers = connect(run_dir, Request::Stop)?;
+    loop {
+        match next(&mut answers) {
+            Ok(Some(Answer::Refused(reason))) => return Err(CommandError::Refused(reason)),
+            Ok(Some(_)) => {}
+            // A supervisor that is killed meanwhile has ended, too.
+            Ok(None) => return Ok(()),
+            Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, CommandError> {
+    let mut stream = UnixStream::connect(socket_path(run_dir)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            CommandError::NotRunning { run_dir: run_dir.to_owned() }
+        }
+        _ => CommandError::Io(error),
+    })?;
+    let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    Ok(BufReader::new(stream))
+}
+
+fn next(answers: &mut impl BufRead) -> Result<Option<Answer>, CommandError> {
+    let mut line = String::new();
+    if answers.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let answer = serde_json::from_str(&line)
+        .map_err(|error| CommandError::Unknown(format!("{error}: {}", line.trim_end())))?;
+    Ok(Some(answer))
+}
+
+/// Why a command came to nothing.
+#[derive(Debug)]
+pub enum CommandError {
+    /// No engine runs with this run folder.
+    NotRunning {
+        /// Which.
+        run_dir: PathBuf,
+    },
+    /// The engine does not do it, for this reason.
+    Refused(String),
+    /// The engine ended, or turned the caller away, before it had answered.
+    Lost,
+    /// The engine gave an answer that this command does not know.
+    Unknown(String),
+    /// The control socket failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRunning { run_dir } => {
+                write!(f, "no engine is running (there is no control socket in {})", run_dir.display())
+            }
+            Self::Refused(reason) => f.write_str(reason),
+            Self::Lost => f.write_str("the engine ended the conversation before it had answered"),
+            Self::Unknown(answer) => write!(f, "the engine gave an answer that this command does not know: {answer}"),
+            Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "the engine belongs to another user: {error}")
+            }
+            Self::Io(error) => write!(f, "the control socket failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::NotRunning { .. } | Self::Refused(_) | Self::Lost | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

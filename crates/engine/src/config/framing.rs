@@ -1,0 +1,160 @@
+//! `framing = { … }` of a listener.
+
+use moorline_net::framing::{MAX_DELIMITER_BYTES, MAX_HEADER_BYTES};
+use moorline_net::{Delimiter, Endian, Framing, Length};
+
+use super::error::Reported;
+use super::walk::{Field, Section};
+
+/// The largest message unless the listener says otherwise, in bytes.
+pub(super) const DEFAULT_MAX: u64 = 2 << 20;
+const MAX_HEADER: u64 = MAX_HEADER_BYTES as u64;
+
+const KIND_HINT: &str = r#"write framing = { kind = "raw" }, or "length", "delimiter" or "line""#;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Raw,
+    Length,
+    Delimiter,
+    Line,
+}
+
+pub(super) fn framing(field: &Field<'_>) -> Result<Framing, Reported> {
+    let mut section = field.section("`framing`", KIND_HINT)?;
+    let kind = section.require("kind", KIND_HINT, |field| {
+        field.choice(&[
+            ("raw", Kind::Raw),
+            ("length", Kind::Length),
+            ("delimiter", Kind::Delimiter),
+            ("line", Kind::Line),
+        ])
+    })?;
+    section.title = match kind {
+        Kind::Raw => "`raw` framing",
+        Kind::Length => "`length` framing",
+        Kind::Delimiter => "`delimiter` framing",
+        Kind::Line => "`line` framing",
+    };
+    let framing = match kind {
+        Kind::Raw => Ok(Framing::Raw),
+        Kind::Length => length(&section).map(Framing::Length),
+        Kind::Delimiter => delimiter(&section).map(Framing::Delimiter),
+        Kind::Line => max(&section).map(|max| Framing::Line { max }),
+    };
+    section.finish()?;
+    let framing = framing?;
+    // The rules above tell more; this one is the last word.
+    framing
+        .validate()
+        .map_err(|error| field.refuse(format!("`framing`: {error}"), KIND_HINT))?;
+    Ok(framing)
+}
+
+fn max(section: &Section<'_>) -> Result<u64, Reported> {
+    Ok(section
+        .read("max", |field| field.size())?
+        .unwrap_or(DEFAULT_MAX))
+}
+
+fn length(section: &Section<'_>) -> Result<Length, Reported> {
+    let width = section.read("width", width);
+    let endian = section.read("endian", |field| {
+        field.choice(&[("big", Endian::Big), ("little", Endian::Little)])
+    });
+    let offset = section.read("offset", |field| field.number(0..=MAX_HEADER));
+    let body = section.read("body", |field| field.number(0..=MAX_HEADER));
+    let max = max(section);
+    let keep_header = section.read("keep_header", |field| field.flag());
+
+    let (width, offset, body) = (
+        width?.unwrap_or(4),
+        offset?.unwrap_or(0),
+        body?.unwrap_or(0),
+    );
+    let header = (offset + u32::from(width)).max(body);
+    let report = section.report;
+    if u64::from(header) > MAX_HEADER {
+        let message = format!("the header has {header} bytes, and it may have {MAX_HEADER}");
+        return Err(report.error(section.place("offset"), message, "write a smaller `offset`"));
+    }
+    let max = max?;
+    if max < u64::from(header) {
+        let message = format!("`max` is {max} bytes, less than the header's {header}");
+        return Err(report.error(
+            section.place("max"),
+            message,
+            "`max` counts the whole packet, header included",
+        ));
+    }
+    let is_length_alone = offset == 0 && body <= u32::from(width);
+    let keep_header = keep_header?;
+    if keep_header == Some(false) && !is_length_alone {
+        let message = "`keep_header` is false, and this header holds more than the length: the engine could not write one";
+        let hint = "remove it: the app then sees and sends whole packets, and the engine fills in the length";
+        return Err(report.error(section.place("keep_header"), message, hint));
+    }
+    let keep_header = keep_header.unwrap_or(!is_length_alone);
+    Ok(Length {
+        width,
+        endian: endian?.unwrap_or(Endian::Big),
+        offset,
+        body,
+        max,
+        keep_header,
+    })
+}
+
+fn width(field: Field<'_>) -> Result<u8, Reported> {
+    let width = field.number(1..=8)?;
+    if !matches!(width, 1 | 2 | 4 | 8) {
+        return Err(field.refuse(
+            format!("`width` is {width}, and a length has 1, 2, 4 or 8 bytes"),
+            "write 1, 2, 4 or 8",
+        ));
+    }
+    Ok(width)
+}
+
+const DELIMITER_HINT: &str = r#"write a string such as "\r\n", or the bytes such as [0x0d, 0x0a]"#;
+
+fn delimiter(section: &Section<'_>) -> Result<Delimiter, Reported> {
+    let delimiter = section.require("delimiter", DELIMITER_HINT, |field| delimiter_bytes(&field));
+    let keep = section.read("keep", |field| field.flag());
+    let max = max(section);
+    let (delimiter, keep, max) = (delimiter?, keep?.unwrap_or(false), max?);
+    if max < delimiter.len() as u64 {
+        let message = format!(
+            "`max` is {max} bytes, less than the delimiter's {}",
+            delimiter.len()
+        );
+        return Err(section
+            .report
+            .error(section.place("max"), message, "write a larger `max`"));
+    }
+    Ok(Delimiter {
+        delimiter,
+        keep,
+        max,
+    })
+}
+
+fn delimiter_bytes(field: &Field<'_>) -> Result<Vec<u8>, Reported> {
+    let bytes = if field.value.get_ref().is_array() {
+        let bytes: Vec<_> = field
+            .array(DELIMITER_HINT)?
+            .map(|byte| byte.number(0..=255))
+            .collect();
+        bytes.into_iter().collect::<Result<Vec<u8>, _>>()?
+    } else {
+        field.string()?.as_bytes().to_vec()
+    };
+    if bytes.is_empty() || bytes.len() > MAX_DELIMITER_BYTES {
+        let message = format!(
+            "`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER_BYTES}",
+            bytes.len()
+        );
+        return Err(field.refuse(message, DELIMITER_HINT));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,106 @@
+//! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a
+//! slow terminal never holds up a loop. Lines that the thread cannot keep up with are dropped and counted.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use crate::config::{Log, LogFormat};
+
+/// Lines that may wait for the thread: about a megabyte, a second of a very talkative process.
+const WAITING_LINES: usize = 8192;
+
+/// The file that lines go to; standard error while there is none.
+static FILE: Mutex<Option<File>> = Mutex::new(None);
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Writes what is still waiting when it is dropped.
+#[must_use]
+pub(crate) struct Flush(#[expect(dead_code, reason = "flushes when dropped")] WorkerGuard);
+
+/// Sets logging up for this process, which runs the named role. Fails if that has been done before.
+pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
+    if let Some(file) = file {
+        reopen(file);
+    }
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("moorline-log")
+        .finish(Output);
+    let dropped = writer.error_counter();
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = match log.format {
+        LogFormat::Pretty => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .map_err(io::Error::other)?;
+    // Both are set once, together with the subscriber, which was not there before.
+    let _ = DROPPED.set(dropped);
+    let _ = FILTER.set(handle);
+    tracing::debug!(role, pid = std::process::id(), "logging");
+    Ok(Flush(guard))
+}
+
+/// Lines go to this descriptor from now on.
+pub(crate) fn reopen(file: OwnedFd) {
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.into());
+}
+
+/// Logs what these filter words say from now on.
+pub(crate) fn set_level(level: &str) -> io::Result<()> {
+    let filter = filter(level)?;
+    match FILTER.get() {
+        Some(handle) => handle.reload(filter).map_err(io::Error::other),
+        None => Ok(()),
+    }
+}
+
+/// How many lines were dropped since the process started.
+pub(crate) fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
+/// Opens a log file for appending; whole lines of several processes do not mix in it.
+pub(crate) fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
+    let Some(path) = &log.file else { return Ok(None) };
+    let file = File::options().create(true).append(true).open(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot open the log file {}: {error}", path.display()))
+    })?;
+    Ok(Some(file.into()))
+}
+
+fn filter(level: &str) -> io::Result<EnvFilter> {
+    EnvFilter::try_new(level)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("`[engine.log] level`: {error}")))
+}
+
+/// The file of the moment.
+struct Output;
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(file) => file.write_all(line)?,
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Giving up what the supervisor's user may do.
+
+use std::io;
+
+use nix::unistd::{Gid, Group, User, geteuid, setgid, setgroups, setuid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+/// Becomes this user and group, if the process runs as root and one is given; and never gets rights back.
+///
+/// Without root there is nothing to give up, so names are not looked at.
+///
+/// # Errors
+/// An unknown name, or a step that the kernel refused. The process must not go on then.
+pub(super) fn drop_to(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
+    if geteuid().is_root() && (user.is_some() || group.is_some()) {
+        change(user, group)?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(|error| failed("no_new_privs", error.into()))
+}
+
+fn change(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
+    let user = match user {
+        Some(name) => Some(
+            User::from_name(name)
+                .map_err(|error| failed("looking the user up", error.into()))?
+                .ok_or_else(|| unknown("user", name))?,
+        ),
+        None => None,
+    };
+    let gid = match (group, &user) {
+        (Some(name), _) => Some(
+            Group::from_name(name)
+                .map_err(|error| failed("looking the group up", error.into()))?
+                .ok_or_else(|| unknown("group", name))?
+                .gid,
+        ),
+        (None, Some(user)) => Some(user.gid),
+        (None, None) => None,
+    };
+    // The group first: a user who is not root may not change it any more.
+    setgroups(&[] as &[Gid]).map_err(|error| failed("giving up supplementary groups", error.into()))?;
+    if let Some(gid) = gid {
+        setgid(gid).map_err(|error| failed("changing the group", error.into()))?;
+    }
+    if let Some(user) = user {
+        setuid(user.uid).map_err(|error| failed("changing the user", error.into()))?;
+    }
+    Ok(())
+}
+
+/// No other process of the same user may look into this one's memory: it holds every session's bytes.
+pub(crate) fn hide_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| failed("making the process not dumpable", error.into()))
+}
+
+fn unknown(what: &str, name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no {what} {name:?} on this machine"))
+}
+
+fn failed(step: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{step} failed: {error}"))
+}

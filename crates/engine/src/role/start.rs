@@ -1,0 +1,74 @@
+//! The start message, received before there is a runtime, and the descriptors beside it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use moorline_ipc::{Channel, Doorbell, Scoreboard};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::config::Config;
+use crate::control::{LOOP_ROW, PROCESS_ROW, ToRole};
+use crate::control_channel::decode;
+
+/// Waits for the next message. `None`: the supervisor is gone.
+pub(super) fn receive(control: &Channel) -> io::Result<Option<(ToRole, Vec<OwnedFd>)>> {
+    loop {
+        match control.recv() {
+            Ok(Some((bytes, fds))) => return Ok(Some((decode(&bytes)?, fds))),
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                match poll(&mut [PollFd::new(&control.as_fd(), PollFlags::IN)], None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Descriptors in the order in which the start message promises them.
+pub(super) struct Descriptors(std::vec::IntoIter<OwnedFd>);
+
+impl Descriptors {
+    pub(super) fn new(fds: Vec<OwnedFd>) -> Self {
+        Self(fds.into_iter())
+    }
+
+    #[expect(clippy::type_complexity, reason = "taken apart at its only call")]
+    pub(super) fn gateway(
+        &mut self,
+        config: &Config,
+    ) -> io::Result<(Scoreboard, Vec<Doorbell>, Vec<(OwnedFd, Option<OwnedFd>)>)> {
+        let loops = usize::from(config.engine.gateway_loops);
+        let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
+        let doorbells = (0..loops).map(|_| Ok(Doorbell::from_fd(self.next()?))).collect::<io::Result<_>>()?;
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| {
+                let socket = self.next()?;
+                let folder = listener.static_folder.as_ref().map(|_| self.next()).transpose()?;
+                Ok((socket, folder))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok((scoreboard, doorbells, listeners))
+    }
+
+    #[expect(clippy::type_complexity, reason = "taken apart at its only call")]
+    pub(super) fn process(&mut self, config: &Config) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>)> {
+        let scoreboard = Scoreboard::map(self.next()?, PROCESS_ROW)?;
+        let doorbell = Doorbell::from_fd(self.next()?);
+        let loops = (0..config.engine.gateway_loops)
+            .map(|_| Ok((Doorbell::from_fd(self.next()?), self.next()?)))
+            .collect::<io::Result<_>>()?;
+        Ok((scoreboard, doorbell, loops))
+    }
+
+    fn next(&mut self) -> io::Result<OwnedFd> {
+        self.0
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the start message lacks descriptors"))
+    }
+}

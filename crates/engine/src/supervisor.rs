@@ -1,0 +1,134 @@
+//! The parent of all: binds the listeners, starts, watches, reloads and stops the others, and touches
+//! no payload.
+//!
+//! `plan` decides and does nothing; `shell` does and decides nothing. Around them: `deployment` (what
+//! processes are started from), `spawn` and `child` (how, and how they are listened to), `run_dir` and
+//! `listeners` (what is there once), `status` (what is counted).
+
+mod child;
+mod deployment;
+mod listeners;
+mod plan;
+mod run_dir;
+mod shell;
+mod signals;
+mod spawn;
+mod status;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use moorline_net::ListenError;
+
+use crate::config::Loaded;
+use crate::log;
+use crate::role::hide_memory;
+
+use deployment::{Deployment, ExecutablePath};
+use listeners::Listeners;
+use run_dir::RunDir;
+use shell::Shell;
+
+pub use plan::Scope;
+pub(crate) use run_dir::socket_path;
+pub(crate) use shell::Input;
+
+/// Runs the engine in the foreground until it is told to stop.
+///
+/// Prints what listens where on standard output, and `ready` once messages are handled. Everything
+/// that came to be is gone when this returns: processes, control socket, lock file, Unix sockets.
+///
+/// # Errors
+/// The engine could not be started; nothing of it is left then.
+pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
+    let path = ExecutablePath::find().map_err(ServeError::Executable)?;
+    let executable = path.open_running().map_err(ServeError::Executable)?;
+    spawn::reserve_low_descriptors().map_err(ServeError::Runtime)?;
+    let config = &loaded.config;
+    let run_dir = RunDir::claim(&config.engine.run_dir)?;
+    let log_file = log::open(&config.engine.log).map_err(ServeError::Log)?;
+    let _flush = log::init(&config.engine.log, "supervisor", log_file).map_err(ServeError::Log)?;
+    hide_memory().map_err(ServeError::Runtime)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listeners = Listeners::open(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+        .map_err(ServeError::Runtime)?;
+    let deployment = Deployment { executable, config: loaded.config };
+    runtime.block_on(async {
+        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir).map_err(ServeError::Runtime)?;
+        shell.run().await.map_err(ServeError::Failed)
+    })
+}
+
+/// Why the engine could not be started, or ended otherwise than by being told to.
+#[derive(Debug)]
+pub enum ServeError {
+    /// It runs already.
+    AlreadyRunning {
+        /// The supervisor, as far as the lock file says.
+        pid: Option<u32>,
+        /// Where its lock is.
+        run_dir: PathBuf,
+    },
+    /// `run_dir` cannot be used.
+    RunDir {
+        /// Which.
+        run_dir: PathBuf,
+        /// What is wrong, and how to mend it.
+        reason: String,
+    },
+    /// A listener could not be bound.
+    Listen(ListenError),
+    /// A listener's `static` folder could not be opened.
+    Static {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The executable could not be found or opened.
+    Executable(io::Error),
+    /// Logging could not be set up.
+    Log(io::Error),
+    /// The system refused something that the supervisor needs for itself.
+    Runtime(io::Error),
+    /// A role could not be started.
+    Failed(String),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning { pid: Some(pid), run_dir } => {
+                write!(f, "the engine runs already, as process {pid} (lock in {})", run_dir.display())
+            }
+            Self::AlreadyRunning { pid: None, run_dir } => {
+                write!(f, "the engine runs already (lock in {})", run_dir.display())
+            }
+            Self::RunDir { run_dir, reason } => write!(f, "run_dir {}: {reason}", run_dir.display()),
+            Self::Listen(error) => write!(f, "{error}\n  hint: {}", error.remedy()),
+            Self::Static { folder, source } => write!(f, "cannot open the static folder {}: {source}", folder.display()),
+            Self::Executable(source) => write!(f, "cannot open the executable: {source}"),
+            Self::Log(source) => write!(f, "cannot log: {source}"),
+            Self::Runtime(source) => write!(f, "cannot start the supervisor: {source}"),
+            Self::Failed(reason) => write!(f, "the engine could not be started: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen(source) => Some(source),
+            Self::Static { source, .. } | Self::Executable(source) | Self::Log(source) | Self::Runtime(source) => {
+                Some(source)
+            }
+            Self::AlreadyRunning { .. } | Self::RunDir { .. } | Self::Failed(_) => None,
+        }
+    }
+}

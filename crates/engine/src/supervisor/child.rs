@@ -1,0 +1,186 @@
+//! Listening to a child: its control channel, its output, its end. Each is a task of its own that turns
+//! what it hears into inputs of the shell.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use moorline_ipc::{Channel, Hello};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::os::unix::process::ExitStatusExt;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Child as Process;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+use crate::control::{FromRole, ToRole};
+use crate::control_channel::{ControlChannel, decode, encode};
+
+use super::plan::{Child, Ended, Event};
+use super::shell::Input;
+
+/// Messages that may wait until a role reads them. One that has so many unread does not read at all.
+const UNREAD: usize = 256;
+/// What a child has said is heard before its end is, if it comes within this time. It does, unless
+/// something that the child started holds its channel.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A role that closes its channel is about to exit; one that is still there after this time hangs.
+const EXIT: Duration = Duration::from_secs(5);
+/// Longer lines of a helper are logged in pieces, so that none has to be held in memory.
+const LINE_BYTES: u64 = 8 * 1024;
+
+/// The way to a role. Dropping it closes the channel once what is in it has been sent.
+pub(super) struct Outbox(mpsc::Sender<(Vec<u8>, Vec<OwnedFd>)>);
+
+impl Outbox {
+    /// Hands a message over without waiting.
+    pub(super) fn send(&self, message: &ToRole, fds: Vec<OwnedFd>) -> io::Result<()> {
+        self.0.try_send((encode(message)?, fds)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => io::Error::other("does not read its control channel"),
+            mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+        })
+    }
+}
+
+/// Listens to a role.
+pub(super) fn attend_role(
+    child: Child,
+    process: Process,
+    channel: Channel,
+    inputs: &mpsc::Sender<Input>,
+) -> io::Result<Outbox> {
+    let (outbox, waiting) = mpsc::channel(UNREAD);
+    let channel = ControlChannel::new(channel)?;
+    let conversation = spawn_local(converse(child, channel, waiting, inputs.clone()));
+    spawn_local(await_end(child, process, vec![conversation], inputs.clone()));
+    Ok(Outbox(outbox))
+}
+
+/// Listens to a helper, whose lines are logged.
+pub(super) fn attend_helper(child: Child, name: &str, mut process: Process, inputs: &mpsc::Sender<Input>) {
+    let stdout = process.stdout.take().map(|out| spawn_local(log_lines(name.to_owned(), out)));
+    let stderr = process.stderr.take().map(|out| spawn_local(log_lines(name.to_owned(), out)));
+    let outputs = stdout.into_iter().chain(stderr).collect();
+    spawn_local(await_end(child, process, outputs, inputs.clone()));
+}
+
+/// Ends a child and all that it has started.
+pub(super) fn kill_group(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // ESRCH: nobody is left, which is what is wanted.
+        let _ = killpg(Pid::from_raw(pid), signal);
+    }
+}
+
+async fn converse(
+    child: Child,
+    channel: ControlChannel,
+    mut waiting: mpsc::Receiver<(Vec<u8>, Vec<OwnedFd>)>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let writing = async {
+        while let Some((bytes, fds)) = waiting.recv().await {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            if channel.send_bytes(&bytes, &fds).await.is_err() {
+                // Whoever reads, or the end of the process, says why.
+                return std::future::pending().await;
+            }
+        }
+    };
+    let failure = tokio::select! {
+        () = writing => return,
+        failure = hear(child, &channel, &inputs) => failure,
+    };
+    if let Some(reason) = failure {
+        let _ = inputs.send(Input::Event(Event::Failed { child, reason })).await;
+        return;
+    }
+    // The task that waits for the end must not wait for this.
+    spawn_local(async move {
+        tokio::time::sleep(EXIT).await;
+        let reason = "closed its control channel and did not exit".to_owned();
+        let _ = inputs.send(Input::Event(Event::Failed { child, reason })).await;
+    });
+}
+
+/// Until the channel is closed, or something is wrong with what comes.
+async fn hear(child: Child, channel: &ControlChannel, inputs: &mpsc::Sender<Input>) -> Option<String> {
+    let mut is_greeted = false;
+    loop {
+        let bytes = match channel.recv_bytes().await {
+            Ok(Some((bytes, _))) => bytes,
+            Ok(None) => return None,
+            // The child is gone and had not read all that was sent.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            Err(error) => return Some(format!("its control channel failed: {error}")),
+        };
+        let input = if is_greeted {
+            match decode(&bytes) {
+                Ok(message) => input(child, message),
+                Err(error) => return Some(error.to_string()),
+            }
+        } else {
+            is_greeted = true;
+            match Hello::check(&bytes) {
+                Ok(()) => Some(Input::Event(Event::Hello(child))),
+                Err(error) => return Some(format!("does not fit this engine: {error}")),
+            }
+        };
+        if let Some(input) = input
+            && inputs.send(input).await.is_err()
+        {
+            return None;
+        }
+    }
+}
+
+/// What a role says, if it is one that may say so.
+fn input(child: Child, message: FromRole) -> Option<Input> {
+    let event = match (child, message) {
+        (_, FromRole::Ready) => Event::Ready(child),
+        (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
+        (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
+        (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
+        (Child::Gateway(_), FromRole::Garbage { process, reason }) => Event::Garbage { process, reason },
+        (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
+        (Child::Gateway(incarnation), FromRole::Sessions(rows)) => return Some(Input::Sessions(incarnation, rows)),
+        (_, message) => {
+            tracing::warn!(?child, ?message, "said something that is not its to say");
+            return None;
+        }
+    };
+    Some(Input::Event(event))
+}
+
+async fn await_end(child: Child, mut process: Process, outputs: Vec<JoinHandle<()>>, inputs: mpsc::Sender<Input>) {
+    let pid = process.id();
+    // A child that a debugger has stopped does not end this wait.
+    let end = match process.wait().await {
+        Ok(status) => Ended { code: status.code(), signal: status.signal() },
+        Err(error) => {
+            tracing::error!(?child, %error, "cannot be waited for");
+            Ended { code: None, signal: None }
+        }
+    };
+    if let Some(pid) = pid {
+        kill_group(pid, Signal::SIGKILL);
+    }
+    for output in outputs {
+        let _ = timeout(LAST_WORDS, output).await;
+    }
+    let _ = inputs.send(Input::Event(Event::Exited { child, end })).await;
+}
+
+async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut output).take(LINE_BYTES).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => tracing::info!(helper, "{}", String::from_utf8_lossy(&line).trim_end()),
+        }
+    }
+}

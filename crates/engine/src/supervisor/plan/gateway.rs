@@ -1,0 +1,159 @@
+//! The gateway: there is one at a time, and one whenever the engine serves.
+
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::{Action, Change, Child, Mode, Now, Plan};
+
+/// The present gateway, or the wait for the next.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    /// The present or last one; 0 before the first.
+    incarnation: u32,
+    phase: Phase,
+    ready_at: Option<Now>,
+    backoff: Backoff,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Its hello is outstanding.
+    Spawned { deadline: Now },
+    /// It has its start message.
+    Starting { deadline: Now },
+    Ready,
+    /// It was killed, or told to end, and has not been reaped.
+    Ending,
+    /// There is none until then.
+    RetryAt(Now),
+    /// There is none.
+    Gone,
+}
+
+impl Gateway {
+    pub(super) fn new() -> Self {
+        Self { incarnation: 0, phase: Phase::Gone, ready_at: None, backoff: Backoff::default() }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// There is a process that has not been reaped.
+    pub(super) fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::RetryAt(_) | Phase::Gone)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self.phase {
+            Phase::Spawned { deadline } | Phase::Starting { deadline } | Phase::RetryAt(deadline) => Some(deadline),
+            Phase::Ready | Phase::Ending | Phase::Gone => None,
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn spawn_gateway(&mut self, now: Now) {
+        self.gateway.incarnation += 1;
+        self.gateway.ready_at = None;
+        self.gateway.phase = Phase::Spawned { deadline: now + self.shape.start_timeout };
+        self.act(Action::SpawnGateway {
+            incarnation: self.gateway.incarnation,
+            generation: self.workers_generation,
+        });
+    }
+
+    pub(super) fn gateway_hello(&mut self, incarnation: u32, _now: Now) {
+        if self.is_present(incarnation)
+            && let Phase::Spawned { deadline } = self.gateway.phase
+        {
+            self.gateway.phase = Phase::Starting { deadline };
+            self.act(Action::StartGateway { incarnation });
+        }
+    }
+
+    pub(super) fn gateway_ready(&mut self, incarnation: u32, now: Now) {
+        if !self.is_present(incarnation) || !matches!(self.gateway.phase, Phase::Starting { .. }) {
+            return;
+        }
+        self.gateway.phase = Phase::Ready;
+        self.gateway.ready_at = Some(now);
+        if self.mode == Mode::Booting {
+            self.start_helpers(now);
+            self.spawn_all(now);
+        } else {
+            self.join_processes();
+            self.activate(Change::Replacement);
+        }
+    }
+
+    pub(super) fn gateway_failed(&mut self, incarnation: u32, reason: &str) {
+        if !self.is_present(incarnation) {
+            return;
+        }
+        if self.mode == Mode::Booting {
+            self.fail_boot(format!("gateway: {reason}"));
+        } else {
+            warn!(reason, "the gateway failed");
+            self.kill_gateway();
+        }
+    }
+
+    pub(super) fn gateway_gone(&mut self, incarnation: u32, how: &str, now: Now) {
+        if !self.is_present(incarnation) {
+            return;
+        }
+        self.gateway.phase = Phase::Gone;
+        match self.mode {
+            Mode::Booting => self.fail_boot(format!("the gateway {how} before it was ready")),
+            Mode::Serving => {
+                self.part_processes(now);
+                let lived = self.gateway.ready_at.map(|at| now.saturating_sub(at));
+                let wait = self.gateway.backoff.after_death(lived);
+                if wait.is_zero() {
+                    self.spawn_gateway(now);
+                } else {
+                    info!(?wait, "the gateway is started again after a wait");
+                    self.gateway.phase = Phase::RetryAt(now + wait);
+                }
+            }
+            Mode::Stopping(_) | Mode::Ending { .. } | Mode::Over => self.part_processes(now),
+        }
+    }
+
+    pub(super) fn tick_gateway(&mut self, now: Now) {
+        match self.gateway.phase {
+            Phase::Spawned { deadline } | Phase::Starting { deadline } if deadline <= now => {
+                let reason = format!("was not ready within {:?}", self.shape.start_timeout);
+                self.gateway_failed(self.gateway.incarnation, &reason);
+            }
+            Phase::RetryAt(at) if at <= now && self.mode == Mode::Serving => self.spawn_gateway(now),
+            _ => {}
+        }
+    }
+
+    /// Ends it without waiting, or the wait for the next one.
+    pub(super) fn kill_gateway(&mut self) {
+        if self.gateway.is_alive() {
+            self.gateway.phase = Phase::Ending;
+            self.act(Action::Kill(Child::Gateway(self.gateway.incarnation)));
+        } else {
+            self.gateway.phase = Phase::Gone;
+        }
+    }
+
+    /// Ends it by closing its channel.
+    pub(super) fn release_gateway(&mut self) {
+        if self.gateway.is_ready() {
+            self.gateway.phase = Phase::Ending;
+            self.act(Action::ReleaseGateway { incarnation: self.gateway.incarnation });
+        } else {
+            self.kill_gateway();
+        }
+    }
+
+    /// Events of a gateway that is no more come late and mean nothing.
+    pub(super) fn is_present(&self, incarnation: u32) -> bool {
+        self.gateway.is_alive() && self.gateway.incarnation == incarnation
+    }
+}

@@ -1,0 +1,402 @@
+//! Workers and task workers: from spawn to grave, and the slots they fill.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::control::{ProcessId, Role};
+
+use super::backoff::Backoff;
+use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
+
+/// A place that one process serves at a time.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Who serves it, as the gateway knows or will be told.
+    pub(super) serving: Option<ProcessId>,
+    pub(super) next: Next,
+    backoff: Backoff,
+}
+
+/// Who comes into a slot next, other than by a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nobody needs to.
+    Nobody,
+    /// This process, once it is ready.
+    Starting(ProcessId),
+    /// One to be started then.
+    RetryAt(Now),
+}
+
+impl Slot {
+    /// So many empty slots.
+    pub(super) fn row(count: u16) -> Vec<Self> {
+        (0..count).map(|_| Self::new(None)).collect()
+    }
+
+    pub(super) fn new(serving: Option<ProcessId>) -> Self {
+        Self { serving, next: Next::Nobody, backoff: Backoff::default() }
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Now> {
+        match self.next {
+            Next::RetryAt(at) => Some(at),
+            Next::Nobody | Next::Starting(_) => None,
+        }
+    }
+}
+
+/// A process that has not been reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) role: Role,
+    pub(super) phase: Phase,
+    ready_at: Option<Now>,
+    /// The present gateway has been told of it.
+    attached: bool,
+}
+
+/// How far a process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its hello is outstanding.
+    Spawned { deadline: Now },
+    /// It waits for a gateway to be joined with.
+    Greeted { deadline: Now },
+    /// It has its start message.
+    Starting { deadline: Now },
+    /// It serves its slot, or waits for the others of a reload.
+    Ready,
+    /// Another serves its slot; the gateway takes its sessions away.
+    Draining { deadline: Now, change: Change },
+    /// It was told to stop.
+    Stopping { deadline: Now, forced: Forced },
+    /// It was killed.
+    Killed(Forced),
+}
+
+/// The state of a process in the words of `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not able to serve yet.
+    Starting,
+    /// Serves, or could.
+    Ready,
+    /// On its way out.
+    Draining,
+}
+
+impl Process {
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self.phase {
+            Phase::Spawned { deadline }
+            | Phase::Greeted { deadline }
+            | Phase::Starting { deadline }
+            | Phase::Draining { deadline, .. }
+            | Phase::Stopping { deadline, .. } => Some(deadline),
+            Phase::Ready | Phase::Killed(_) => None,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => State::Starting,
+            Phase::Ready => State::Ready,
+            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Killed(_) => State::Draining,
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state() == State::Draining
+    }
+}
+
+impl Plan {
+    /// Fills every slot for the first time.
+    pub(super) fn spawn_all(&mut self, now: Now) {
+        let workers = (0..self.shape.workers).map(Role::Worker);
+        let tasks = (0..self.shape.tasks).map(Role::Task);
+        for role in workers.chain(tasks) {
+            self.spawn_next(role, now);
+        }
+    }
+
+    /// Starts a process of the committed generation for a slot.
+    fn spawn_next(&mut self, role: Role, now: Now) {
+        let generation = match role {
+            Role::Task(_) => self.tasks_generation,
+            Role::Worker(_) | Role::Gateway => self.workers_generation,
+        };
+        let timeout = self.shape.start_timeout;
+        let process = self.spawn_process(role, generation, now + timeout);
+        if let Some(slot) = self.slot(role) {
+            slot.next = Next::Starting(process);
+        }
+    }
+
+    pub(super) fn spawn_process(&mut self, role: Role, generation: u32, deadline: Now) -> ProcessId {
+        self.last_process += 1;
+        let process = self.last_process;
+        self.processes.insert(
+            process,
+            Process { role, phase: Phase::Spawned { deadline }, ready_at: None, attached: false },
+        );
+        self.act(Action::SpawnProcess { process, role, generation });
+        process
+    }
+
+    pub(super) fn process_hello(&mut self, id: ProcessId) {
+        let joined = self.gateway.is_ready();
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if let Phase::Spawned { deadline } = process.phase {
+            process.phase = Phase::Greeted { deadline };
+            if joined {
+                self.start_process(id);
+            }
+        }
+    }
+
+    fn start_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if let Phase::Greeted { deadline } = process.phase {
+            process.phase = Phase::Starting { deadline };
+            process.attached = true;
+            self.act(Action::StartProcess { process: id });
+            self.act(Action::Attach { process: id });
+        }
+    }
+
+    /// A gateway has become ready: every process that can still serve is joined with it.
+    pub(super) fn join_processes(&mut self) {
+        for id in self.processes.keys().copied().collect::<Vec<_>>() {
+            let Some(process) = self.processes.get_mut(&id) else { continue };
+            match process.phase {
+                Phase::Greeted { .. } => self.start_process(id),
+                Phase::Starting { .. } | Phase::Ready => {
+                    process.attached = true;
+                    self.act(Action::NewGateway { process: id });
+                    self.act(Action::Attach { process: id });
+                }
+                Phase::Spawned { .. }
+                | Phase::Draining { .. }
+                | Phase::Stopping { .. }
+                | Phase::Killed(_) => {}
+            }
+        }
+    }
+
+    /// The gateway has died, and with it every session: what was draining has nothing left to drain.
+    pub(super) fn part_processes(&mut self, now: Now) {
+        for id in self.processes.keys().copied().collect::<Vec<_>>() {
+            let Some(process) = self.processes.get_mut(&id) else { continue };
+            process.attached = false;
+            if let Phase::Draining { .. } = process.phase {
+                self.stop_process(id, now);
+            }
+        }
+    }
+
+    pub(super) fn process_ready(&mut self, id: ProcessId, now: Now) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Phase::Starting { .. } = process.phase else { return };
+        process.phase = Phase::Ready;
+        process.ready_at = Some(now);
+        let role = process.role;
+        if self.candidate_ready(id) {
+            return;
+        }
+        let Some(slot) = self.slot(role) else { return };
+        if slot.next != Next::Starting(id) {
+            return;
+        }
+        slot.next = Next::Nobody;
+        let old = slot.serving.replace(id);
+        if self.mode == Mode::Serving {
+            self.activate(Change::Replacement);
+        }
+        if let Some(old) = old {
+            self.retire(old, Change::Replacement, now);
+        }
+    }
+
+    /// Another serves in its place now.
+    pub(super) fn retire(&mut self, id: ProcessId, change: Change, now: Now) {
+        let max_wait = self.shape.max_wait;
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if process.phase != Phase::Ready {
+            self.kill_process(id, Forced::No);
+            return;
+        }
+        process.phase = Phase::Draining { deadline: now + max_wait, change };
+        if !process.attached {
+            self.stop_process(id, now);
+        }
+    }
+
+    pub(super) fn process_released(&mut self, id: ProcessId, now: Now) {
+        if let Some(Process { phase: Phase::Draining { .. }, .. }) = self.processes.get(&id) {
+            self.stop_process(id, now);
+        }
+    }
+
+    /// Tells a draining process to stop, within the time it had for draining.
+    fn stop_process(&mut self, id: ProcessId, now: Now) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Phase::Draining { deadline, change } = process.phase else { return };
+        let forced = match change {
+            Change::Reload => Forced::ByReload,
+            Change::Replacement => Forced::No,
+        };
+        process.phase = Phase::Stopping { deadline, forced };
+        self.act(Action::StopProcess { process: id, max_wait: deadline.saturating_sub(now) });
+    }
+
+    /// The engine stops: whoever is able to is told so, the others are killed.
+    pub(super) fn stop_for_good(&mut self, id: ProcessId, deadline: Now, max_wait: Duration) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        match process.phase {
+            Phase::Ready | Phase::Draining { .. } => {
+                process.phase = Phase::Stopping { deadline, forced: Forced::No };
+                self.act(Action::StopProcess { process: id, max_wait });
+            }
+            Phase::Stopping { .. } | Phase::Killed(_) => {}
+            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
+                self.kill_process(id, Forced::No);
+            }
+        }
+    }
+
+    pub(super) fn process_stopping(&mut self, id: ProcessId, now: Now) {
+        let Some(process) = self.processes.get(&id) else { return };
+        let role = process.role;
+        if self.is_candidate(id) {
+            self.fail_reload(format!("{} was told to stop before the reload was done", role_name(role)));
+            return;
+        }
+        if self.mode != Mode::Serving {
+            return;
+        }
+        let Some(slot) = self.slot(role) else { return };
+        if slot.serving == Some(id) && slot.next == Next::Nobody {
+            info!(worker = %role_name(role), "was told to stop; its replacement is started");
+            self.spawn_next(role, now);
+        }
+    }
+
+    pub(super) fn process_garbage(&mut self, id: ProcessId, reason: &str) {
+        if let Some(process) = self.processes.get(&id) {
+            warn!(worker = %role_name(process.role), reason, "wrote garbage into a ring and is ended");
+            self.kill_process(id, Forced::No);
+        }
+    }
+
+    pub(super) fn process_failed(&mut self, id: ProcessId, reason: &str) {
+        if self.processes.contains_key(&id) {
+            self.kill_process(id, Forced::No);
+            self.note_failure(id, reason);
+        }
+    }
+
+    /// Whoever waits for this process learns why it will not come.
+    pub(super) fn note_failure(&mut self, id: ProcessId, reason: &str) {
+        let Some(process) = self.processes.get(&id) else { return };
+        let text = format!("{}: {reason}", role_name(process.role));
+        if self.is_candidate(id) {
+            self.fail_reload(text);
+        } else if self.mode == Mode::Booting {
+            self.fail_boot(text);
+        } else {
+            warn!(worker = %role_name(process.role), reason, "failed");
+        }
+    }
+
+    pub(super) fn kill_process(&mut self, id: ProcessId, forced: Forced) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if !matches!(process.phase, Phase::Killed(_)) {
+            process.phase = Phase::Killed(forced);
+            self.act(Action::Kill(Child::Process(id)));
+        }
+    }
+
+    pub(super) fn process_gone(&mut self, id: ProcessId, how: &str, fault: bool, now: Now) {
+        let is_candidate = self.is_candidate(id);
+        let Some(process) = self.processes.remove(&id) else { return };
+        if process.attached {
+            let forced = process.phase == Phase::Killed(Forced::ByReload);
+            self.act(Action::Dead { process: id, fault, forced });
+        }
+        let name = role_name(process.role);
+        if is_candidate {
+            self.fail_reload(format!("{name} {how} before it was ready"));
+            return;
+        }
+        if self.mode == Mode::Booting {
+            self.fail_boot(format!("{name} {how} before it was ready"));
+            return;
+        }
+        let Some(slot) = self.slot(process.role) else { return };
+        if slot.serving == Some(id) {
+            slot.serving = None;
+        } else if slot.next == Next::Starting(id) {
+            slot.next = Next::Nobody;
+        } else {
+            return;
+        }
+        if slot.next == Next::Nobody && self.mode == Mode::Serving {
+            self.restart(process.role, process.ready_at.map(|at| now.saturating_sub(at)), now);
+        }
+    }
+
+    fn restart(&mut self, role: Role, ready_for: Option<Duration>, now: Now) {
+        let Some(slot) = self.slot(role) else { return };
+        let wait = slot.backoff.after_death(ready_for);
+        if wait.is_zero() {
+            self.spawn_next(role, now);
+        } else {
+            slot.next = Next::RetryAt(now + wait);
+            info!(worker = %role_name(role), ?wait, "is started again after a wait");
+        }
+    }
+
+    pub(super) fn tick_processes(&mut self, now: Now) {
+        for id in self.processes.keys().copied().collect::<Vec<_>>() {
+            let Some(process) = self.processes.get(&id) else { continue };
+            if process.deadline().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let name = role_name(process.role);
+            match process.phase {
+                Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
+                    let reason = format!("was not ready within {:?}", self.shape_of(id).start_timeout);
+                    self.process_failed(id, &reason);
+                }
+                Phase::Draining { change: Change::Reload, .. } | Phase::Stopping { forced: Forced::ByReload, .. } => {
+                    warn!(worker = %name, "had not ended at max_wait after a reload and is killed");
+                    self.kill_process(id, Forced::ByReload);
+                }
+                Phase::Draining { .. } | Phase::Stopping { .. } => {
+                    warn!(worker = %name, "had not ended at max_wait and is killed");
+                    self.kill_process(id, Forced::No);
+                }
+                Phase::Ready | Phase::Killed(_) => {}
+            }
+        }
+        self.tick_slots(now);
+    }
+
+    fn tick_slots(&mut self, now: Now) {
+        if self.mode != Mode::Serving {
+            return;
+        }
+        let workers = (0..self.workers.len() as u16).map(Role::Worker);
+        let tasks = (0..self.tasks.len() as u16).map(Role::Task);
+        for role in workers.chain(tasks) {
+            if let Some(slot) = self.slot(role)
+                && slot.retry_at().is_some_and(|at| at <= now)
+            {
+                self.spawn_next(role, now);
+            }
+        }
+    }
+}

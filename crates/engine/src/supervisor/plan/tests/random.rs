@@ -1,0 +1,173 @@
+//! Any order of deaths, answers and requests: what must hold whatever happens.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One thing that happens; numbers choose among what there is at that moment.
+#[derive(Debug, Clone)]
+enum Step {
+    Hello(usize),
+    Ready(usize),
+    Fail(usize),
+    Die(usize),
+    Exit(usize),
+    Release(usize),
+    Stopping(usize),
+    Reload { tasks_only: bool },
+    Open { is_good: bool, workers: u16, tasks: u16 },
+    Pass { millis: u64 },
+    Drained,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let which = any::<usize>();
+    prop_oneof![
+        6 => which.prop_map(Step::Hello),
+        6 => any::<usize>().prop_map(Step::Ready),
+        1 => any::<usize>().prop_map(Step::Fail),
+        2 => any::<usize>().prop_map(Step::Die),
+        2 => any::<usize>().prop_map(Step::Exit),
+        3 => any::<usize>().prop_map(Step::Release),
+        1 => any::<usize>().prop_map(Step::Stopping),
+        2 => any::<bool>().prop_map(|tasks_only| Step::Reload { tasks_only }),
+        3 => (any::<bool>(), 1..4u16, 0..3u16)
+            .prop_map(|(is_good, workers, tasks)| Step::Open { is_good, workers, tasks }),
+        2 => (0..6000u64).prop_map(|millis| Step::Pass { millis }),
+        1 => Just(Step::Drained),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_ready_processes_serve_and_everyone_is_answered_and_gone_in_the_end(
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::serving(shape(2, 1));
+        let mut callers = 0;
+        let mut answered = BTreeMap::<Caller, u32>::new();
+        for step in steps {
+            play(&mut world, step, &mut callers);
+            check(&mut world, &mut answered);
+        }
+        world.tell(Event::StopAsked);
+        world.pass(MAX_WAIT + Duration::from_secs(10));
+        let actions = world.seen.clone();
+        check(&mut world, &mut answered);
+        prop_assert_eq!(actions.last(), Some(&Action::Exit { failure: None }));
+        prop_assert!(world.children.is_empty());
+        prop_assert_eq!(world.plan.next_timeout(), None);
+        prop_assert!((1..=callers).all(|caller| answered.get(&caller) == Some(&1)), "{:?}", answered);
+    }
+
+    #[test]
+    fn a_committed_generation_is_never_left_for_an_older_one(
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::serving(shape(1, 1));
+        let mut callers = 0;
+        let mut last = [1, 1];
+        for step in steps {
+            play(&mut world, step, &mut callers);
+            let committed = world.plan.generations();
+            prop_assert!(committed[0] >= last[0] && committed[1] >= last[1]);
+            last = committed;
+            for action in world.take() {
+                // Whatever is started is of a committed generation, or of the one being prepared.
+                if let Action::SpawnProcess { generation, .. } = action {
+                    prop_assert!(generation <= committed[0].max(committed[1]) + 1);
+                }
+            }
+        }
+    }
+}
+
+fn play(world: &mut World, step: Step, callers: &mut Caller) {
+    let child = |world: &World, place: usize| {
+        let children: Vec<_> = world.children.iter().copied().collect();
+        (!children.is_empty()).then(|| children[place % children.len()])
+    };
+    let process = |world: &World, place: usize| match child(world, place) {
+        Some(Child::Process(process)) => Some(process),
+        _ => None,
+    };
+    match step {
+        Step::Hello(place) => {
+            if let Some(child) = child(world, place) {
+                world.tell(Event::Hello(child));
+            }
+        }
+        Step::Ready(place) => {
+            if let Some(child) = child(world, place) {
+                world.tell(Event::Ready(child));
+            }
+        }
+        Step::Fail(place) => {
+            if let Some(child) = child(world, place) {
+                world.tell(Event::Failed { child, reason: "so it goes".to_owned() });
+            }
+        }
+        Step::Die(place) => {
+            if let Some(child) = child(world, place) {
+                world.exit(child, KILLED);
+            }
+        }
+        Step::Exit(place) => {
+            if let Some(child) = child(world, place) {
+                world.exit(child, DONE);
+            }
+        }
+        Step::Release(place) => {
+            if let Some(process) = process(world, place) {
+                world.tell(Event::Released(process));
+            }
+        }
+        Step::Stopping(place) => {
+            if let Some(process) = process(world, place) {
+                world.tell(Event::Stopping(process));
+            }
+        }
+        Step::Reload { tasks_only } => {
+            *callers += 1;
+            let scope = if tasks_only { Scope::Tasks } else { Scope::All };
+            world.tell(Event::ReloadAsked { caller: Some(*callers), scope });
+        }
+        Step::Open { is_good, workers, tasks } => {
+            let result = if is_good { Ok(shape(workers, tasks)) } else { Err("broken".to_owned()) };
+            world.tell(Event::Opened(result));
+        }
+        Step::Pass { millis } => world.pass(Duration::from_millis(millis)),
+        Step::Drained => {
+            if let Some(Child::Gateway(incarnation)) = world.gateway() {
+                world.tell(Event::Drained(incarnation));
+            }
+        }
+    }
+}
+
+fn check(world: &mut World, answered: &mut BTreeMap<Caller, u32>) {
+    for action in world.take() {
+        match action {
+            Action::Reply { caller, reply: Reply::Done(_) | Reply::Refused(_) } => {
+                *answered.entry(caller).or_default() += 1;
+            }
+            Action::Activate { workers, serving, .. } => {
+                let roles: Vec<_> = serving.iter().map(|id| world.processes[id].0).collect();
+                let distinct: BTreeSet<_> = roles.iter().map(|role| format!("{role:?}")).collect();
+                assert_eq!(distinct.len(), roles.len(), "one process a slot: {roles:?}");
+                assert!(roles.iter().all(|role| !matches!(role, Role::Worker(slot) if *slot >= workers)));
+            }
+            _ => {}
+        }
+    }
+    for slot in world.plan.slots() {
+        if let Some(process) = slot.serving {
+            assert_eq!(world.plan.state(process), Some(State::Ready), "only the ready serve");
+        }
+        if !world.plan.is_stopping() && slot.serving.is_none() {
+            assert_ne!(slot.next, Next::Nobody, "an empty slot is being filled");
+        }
+    }
+}

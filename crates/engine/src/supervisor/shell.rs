@@ -1,0 +1,405 @@
+//! The supervisor's one thread: carries the plan's actions out, and tells it what comes of them.
+
+mod answers;
+mod launch;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use moorline_ipc::{Doorbell, Scoreboard};
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::command::{Answer, Answers, Request, server};
+use crate::control::{ProcessId, Role, SessionRow, ToRole};
+use crate::log;
+
+use super::child::{Outbox, kill_group};
+use super::deployment::{Deployment, ExecutablePath};
+use super::listeners::Listeners;
+use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
+use super::run_dir::RunDir;
+use super::signals;
+use super::status::Tally;
+
+/// Inputs that may wait while one is dealt with; whoever has more to say waits.
+const WAITING_INPUTS: usize = 256;
+/// When nothing else is due. Far enough never to matter.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What comes to the supervisor.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the plan.
+    Event(Event),
+    /// Someone asks for something over the control socket.
+    Asked(Request, Answers),
+    /// The gateway of this incarnation answers `ListSessions`.
+    Sessions(u32, Vec<SessionRow>),
+    /// Log files have been moved away and are to be opened anew.
+    ReopenLog,
+}
+
+pub(super) struct Shell {
+    plan: Plan,
+    started: Instant,
+    started_at: SystemTime,
+    inputs: mpsc::Sender<Input>,
+    received: mpsc::Receiver<Input>,
+    executable: ExecutablePath,
+    config_path: PathBuf,
+    deployments: BTreeMap<u32, Deployment>,
+    listeners: Listeners,
+    gateway: Option<Gateway>,
+    processes: BTreeMap<ProcessId, Process>,
+    helpers: BTreeMap<u32, Helper>,
+    tally: Tally,
+    callers: HashMap<Caller, Answers>,
+    last_caller: Caller,
+    /// Who waits for lists of sessions, in the order in which the gateway was asked.
+    listing: VecDeque<Answers>,
+    over: Option<Result<(), String>>,
+    /// Last, so that the files go when everything else has.
+    run_dir: RunDir,
+}
+
+/// The present gateway.
+struct Gateway {
+    incarnation: u32,
+    pid: u32,
+    loops: u16,
+    board: Scoreboard,
+    board_fd: OwnedFd,
+    doorbells: Vec<Doorbell>,
+    /// `None` once its channel was closed to end it.
+    outbox: Option<Outbox>,
+    is_killed: bool,
+}
+
+/// A worker or task worker.
+struct Process {
+    role: Role,
+    generation: u32,
+    pid: u32,
+    board: Scoreboard,
+    board_fd: OwnedFd,
+    doorbell: Doorbell,
+    /// Made for the present gateway, until `Attach` sends them there.
+    regions: Vec<OwnedFd>,
+    outbox: Outbox,
+    is_killed: bool,
+}
+
+/// One run of a helper.
+struct Helper {
+    name: String,
+    pid: u32,
+}
+
+impl Shell {
+    /// To be called inside the runtime that [`run`](Self::run) will run in.
+    pub(super) fn new(
+        executable: ExecutablePath,
+        config_path: PathBuf,
+        deployment: Deployment,
+        listeners: Listeners,
+        run_dir: RunDir,
+    ) -> io::Result<Self> {
+        let (inputs, received) = mpsc::channel(WAITING_INPUTS);
+        let plan = Plan::new(deployment.shape(), Duration::ZERO);
+        Ok(Self {
+            plan,
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            inputs,
+            received,
+            executable,
+            config_path,
+            deployments: BTreeMap::from([(1, deployment)]),
+            listeners,
+            gateway: None,
+            processes: BTreeMap::new(),
+            helpers: BTreeMap::new(),
+            tally: Tally::default(),
+            callers: HashMap::new(),
+            last_caller: 0,
+            listing: VecDeque::new(),
+            over: None,
+            run_dir,
+        })
+    }
+
+    /// Until the engine has ended. An error says why it did so without being told to.
+    pub(super) async fn run(mut self) -> Result<(), String> {
+        signals::listen(&self.inputs).map_err(|error| format!("signals: {error}"))?;
+        let socket = self.run_dir.bind().map_err(|error| format!("the control socket: {error}"))?;
+        server::listen(socket, &self.inputs).map_err(|error| format!("the control socket: {error}"))?;
+        info!(pid = std::process::id(), "supervisor started");
+        loop {
+            while let Some(action) = self.plan.next_action() {
+                self.carry_out(action);
+            }
+            if let Some(result) = self.over.take() {
+                return result;
+            }
+            let due = self.plan.next_timeout().map_or(Instant::now() + IDLE, |at| self.started + at);
+            tokio::select! {
+                // There is always an input sender: ours.
+                Some(input) = self.received.recv() => self.take(input),
+                () = sleep_until(due) => self.tell(Event::Tick),
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.plan.handle(event, self.started.elapsed());
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => {
+                if let Event::Exited { child, end } = event {
+                    self.bury(child, end);
+                }
+                self.tell(event);
+            }
+            Input::Asked(request, answers) => self.asked(request, answers),
+            Input::Sessions(incarnation, rows) => self.sessions(incarnation, rows),
+            Input::ReopenLog => self.reopen_log(),
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::SpawnGateway { incarnation, generation } => {
+                let result = self.spawn_gateway(incarnation, generation);
+                self.unless_spawned(Child::Gateway(incarnation), result);
+            }
+            Action::SpawnProcess { process, role, generation } => {
+                let result = self.spawn_process(process, role, generation);
+                self.unless_spawned(Child::Process(process), result);
+            }
+            Action::SpawnHelper { run, generation, helper } => {
+                let result = self.spawn_helper(run, generation, &helper);
+                self.unless_spawned(Child::Helper(run), result);
+            }
+            Action::StartGateway { incarnation } => {
+                let result = self.start_gateway();
+                self.unless_sent(Child::Gateway(incarnation), result);
+            }
+            Action::StartProcess { process } => {
+                let result = self.start_process(process);
+                self.unless_sent(Child::Process(process), result);
+            }
+            Action::NewGateway { process } => {
+                let result = self.new_gateway(process);
+                self.unless_sent(Child::Process(process), result);
+            }
+            Action::Attach { process } => {
+                let result = self.attach(process);
+                self.unless_sent_to_gateway(result);
+            }
+            Action::Activate { workers, serving, reload } => {
+                self.send_gateway(&ToRole::Activate { workers, serving, reload });
+            }
+            Action::Dead { process, fault, forced } => {
+                self.send_gateway(&ToRole::Dead { process, fault, forced });
+            }
+            Action::StopGateway { max_wait } => self.send_gateway(&stop(max_wait)),
+            Action::StopProcess { process, max_wait } => {
+                if let Some(found) = self.processes.get(&process) {
+                    let result = found.outbox.send(&stop(max_wait), Vec::new());
+                    self.unless_sent(Child::Process(process), result);
+                }
+            }
+            Action::ReleaseGateway { incarnation } => {
+                if let Some(gateway) = self.gateway.as_mut().filter(|gateway| gateway.incarnation == incarnation) {
+                    gateway.outbox = None;
+                }
+            }
+            Action::TerminateHelper { run } => {
+                if let Some(helper) = self.helpers.get(&run) {
+                    kill_group(helper.pid, Signal::SIGTERM);
+                }
+            }
+            Action::Kill(child) => self.kill(child),
+            Action::Open { generation } => self.open(generation),
+            Action::Commit { generation, scope } => self.commit(generation, scope),
+            Action::Abandon { generation, reason } => {
+                warn!(generation, reason, "reload failed; the processes before it go on serving");
+                self.tally.reloads_failed += 1;
+                self.deployments.remove(&generation);
+            }
+            Action::Announce => self.announce(),
+            Action::Reply { caller, reply } => self.reply(caller, reply),
+            Action::Exit { failure } => {
+                info!("stopped");
+                self.over = Some(failure.map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    fn unless_spawned(&mut self, child: Child, result: io::Result<()>) {
+        if let Err(error) = result {
+            error!(?child, %error, "cannot be started");
+            self.tell(Event::SpawnFailed { child, reason: error.to_string() });
+        }
+    }
+
+    fn unless_sent(&mut self, child: Child, result: io::Result<()>) {
+        match result {
+            // It is ending, which will be heard of.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => self.tell(Event::Failed { child, reason: error.to_string() }),
+            Ok(()) => {}
+        }
+    }
+
+    fn unless_sent_to_gateway(&mut self, result: io::Result<()>) {
+        if let Some(gateway) = &self.gateway {
+            self.unless_sent(Child::Gateway(gateway.incarnation), result);
+        }
+    }
+
+    fn send_gateway(&mut self, message: &ToRole) {
+        let Some(outbox) = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref()) else { return };
+        let result = outbox.send(message, Vec::new());
+        self.unless_sent_to_gateway(result);
+    }
+
+    fn kill(&mut self, child: Child) {
+        let pid = match child {
+            Child::Gateway(incarnation) => self
+                .gateway
+                .as_mut()
+                .filter(|gateway| gateway.incarnation == incarnation)
+                .map(|gateway| {
+                    gateway.is_killed = true;
+                    gateway.pid
+                }),
+            Child::Process(process) => self.processes.get_mut(&process).map(|process| {
+                process.is_killed = true;
+                process.pid
+            }),
+            Child::Helper(run) => self.helpers.get(&run).map(|helper| helper.pid),
+        };
+        if let Some(pid) = pid {
+            kill_group(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Logs the end of a child and keeps what it has counted.
+    fn bury(&mut self, child: Child, end: Ended) {
+        match child {
+            Child::Gateway(incarnation) => {
+                let Some(gateway) = self.gateway.take_if(|gateway| gateway.incarnation == incarnation) else { return };
+                self.tally.add_gateway(&gateway.board, gateway.loops);
+                for answers in self.listing.drain(..) {
+                    answers.give(Answer::Refused("the gateway has ended".to_owned()));
+                }
+                if end.is_success() || gateway.is_killed {
+                    info!(pid = gateway.pid, "gateway ended");
+                } else {
+                    error!(pid = gateway.pid, code = end.code, signal = end.signal, "gateway {end}");
+                }
+            }
+            Child::Process(process) => {
+                let Some(process) = self.processes.remove(&process) else { return };
+                self.tally.add_process(&process.board);
+                let worker = role_name(process.role);
+                if end.is_success() || process.is_killed {
+                    info!(worker, pid = process.pid, generation = process.generation, "ended");
+                } else {
+                    self.tally.worker_exits += 1;
+                    error!(worker, pid = process.pid, code = end.code, signal = end.signal, "{end}");
+                }
+            }
+            Child::Helper(run) => {
+                if let Some(helper) = self.helpers.remove(&run) {
+                    info!(helper = helper.name, pid = helper.pid, code = end.code, signal = end.signal, "helper {end}");
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, generation: u32) {
+        let [workers, _] = self.plan.generations();
+        let opened = match self.deployments.get(&workers) {
+            Some(present) => Deployment::open(&self.executable, &self.config_path, &present.config),
+            // The committed generation is always there.
+            None => Err("the present configuration is lost".to_owned()),
+        };
+        let result = opened.map(|deployment| {
+            let shape = deployment.shape();
+            self.deployments.insert(generation, deployment);
+            shape
+        });
+        info!(generation, "reload: starting");
+        self.tell(Event::Opened(result));
+    }
+
+    fn commit(&mut self, generation: u32, scope: Scope) {
+        info!(generation, ?scope, "reload done: the new processes serve");
+        self.tally.reloads_done += 1;
+        let used = self.plan.generations();
+        self.deployments.retain(|generation, _| used.contains(generation));
+        if let Some(deployment) = self.deployments.get(&generation)
+            && scope == Scope::All
+            && let Err(error) = log::set_level(&deployment.config.engine.log.level)
+        {
+            warn!(%error, "the log level stays as it is");
+        }
+    }
+
+    fn announce(&self) {
+        let mut text: String = self.listeners.lines().map(|line| format!("{line}\n")).collect();
+        text.push_str("ready\n");
+        let mut stdout = io::stdout().lock();
+        // The engine serves, whether anyone reads this or not.
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        info!("serving");
+    }
+
+    fn reply(&mut self, caller: Caller, reply: Reply) {
+        let is_last = !matches!(reply, Reply::Progress(_));
+        if let Some(answers) = self.callers.get(&caller) {
+            answers.give(match reply {
+                Reply::Progress(text) => Answer::Progress(text),
+                Reply::Done(text) => Answer::Done(text),
+                Reply::Refused(reason) => Answer::Refused(reason),
+            });
+        }
+        if is_last {
+            self.callers.remove(&caller);
+        }
+    }
+
+    fn reopen_log(&mut self) {
+        let Some(log) = self.deployments.values().next().map(|deployment| &deployment.config.engine.log) else {
+            return;
+        };
+        let reopened = log::open(log).and_then(|file| {
+            let Some(file) = file else { return Ok(()) };
+            let gateway = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref());
+            for outbox in self.processes.values().map(|process| &process.outbox).chain(gateway) {
+                // One that is just ending needs no log any more.
+                let _ = outbox.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
+            }
+            log::reopen(file);
+            Ok(())
+        });
+        match reopened {
+            Ok(()) => info!("log files reopened"),
+            Err(error) => error!(%error, "log files cannot be reopened"),
+        }
+    }
+}
+
+fn stop(max_wait: Duration) -> ToRole {
+    ToRole::Stop { max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX) }
+}

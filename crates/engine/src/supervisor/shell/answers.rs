@@ -1,0 +1,134 @@
+//! What is asked over the control socket.
+
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use crate::command::{Answer, Answers, Request};
+use crate::control::{ProcessCounter, Role, SessionRow, ToRole};
+use crate::log;
+
+use super::super::plan::{Event, State};
+use super::super::status::Counts;
+use super::{Process, Shell};
+
+/// Rows that the gateway lists at a time: well under what a control message may hold, and little enough
+/// that its loops notice nothing.
+const ROWS: u32 = 400;
+
+impl Shell {
+    pub(super) fn asked(&mut self, request: Request, answers: Answers) {
+        match request {
+            Request::Reload { scope } => {
+                self.last_caller += 1;
+                let caller = self.last_caller;
+                self.callers.insert(caller, answers);
+                self.tell(Event::ReloadAsked { caller: Some(caller), scope });
+            }
+            Request::Stop => {
+                answers.give(Answer::Progress("stopping".to_owned()));
+                self.tell(Event::StopAsked);
+            }
+            Request::Status => answers.give(Answer::Status(self.status())),
+            Request::Sessions => self.list_sessions(0, answers),
+        }
+    }
+
+    fn list_sessions(&mut self, after: u64, answers: Answers) {
+        let outbox = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref());
+        let sent = outbox.map(|outbox| outbox.send(&ToRole::ListSessions { after, limit: ROWS }, Vec::new()));
+        match sent {
+            Some(Ok(())) => self.listing.push_back(answers),
+            Some(Err(error)) => answers.give(Answer::Refused(format!("the gateway cannot be asked: {error}"))),
+            None => answers.give(Answer::Refused("there is no gateway at the moment".to_owned())),
+        }
+    }
+
+    pub(super) fn sessions(&mut self, incarnation: u32, rows: Vec<SessionRow>) {
+        if self.gateway.as_ref().is_none_or(|gateway| gateway.incarnation != incarnation) {
+            return;
+        }
+        let Some(answers) = self.listing.pop_front() else { return };
+        let last = rows.last().map(|row| row.id).filter(|_| rows.len() >= ROWS as usize);
+        answers.give(Answer::Sessions(rows));
+        match last {
+            Some(after) if answers.is_wanted() => self.list_sessions(after, answers),
+            Some(_) => {}
+            None => answers.give(Answer::Done(String::new())),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let counts = Counts {
+            tally: &self.tally,
+            gateway: self.gateway.as_ref().map(|gateway| (&gateway.board, gateway.loops)),
+            processes: self.processes.values().map(|process| &process.board).collect(),
+        };
+        let mut gateway = counts.gateway();
+        gateway.insert("pid".to_owned(), self.gateway.as_ref().map(|gateway| gateway.pid).into());
+        gateway.insert("incarnation".to_owned(), self.gateway.as_ref().map(|gateway| gateway.incarnation).into());
+        gateway.insert("loops".to_owned(), self.gateway.as_ref().map(|gateway| gateway.loops).into());
+        let started_at = self.started_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let helpers: Vec<_> = self
+            .helpers
+            .values()
+            .map(|helper| {
+                json!({ "name": helper.name, "pid": helper.pid, "restarts": self.plan.restarts(&helper.name) })
+            })
+            .collect();
+        json!({
+            "supervisor": {
+                "pid": std::process::id(),
+                "started_at": started_at,
+                "uptime_s": self.started.elapsed().as_secs(),
+                "stopping": self.plan.is_stopping(),
+                "log_lines_dropped": log::dropped(),
+            },
+            "gateway": gateway,
+            "workers": self.rows(|role| matches!(role, Role::Worker(_))),
+            "tasks": self.rows(|role| matches!(role, Role::Task(_))),
+            "helpers": helpers,
+            "reloads": {
+                "done": self.tally.reloads_done,
+                "failed": self.tally.reloads_failed,
+                "running": self.plan.is_reloading(),
+            },
+            "handled": counts.handled(),
+            "lost": counts.lost(),
+            "discarded": counts.discarded(),
+            "errors": counts.errors(),
+        })
+    }
+
+    /// By slot, the newest generation first.
+    fn rows(&self, which: impl Fn(Role) -> bool) -> Vec<Value> {
+        let mut found: Vec<_> = self.processes.iter().filter(|(_, process)| which(process.role)).collect();
+        found.sort_by_key(|(id, process)| (slot(process), u32::MAX - **id));
+        found
+            .into_iter()
+            .map(|(id, process)| {
+                let state = match self.plan.state(*id) {
+                    Some(State::Starting) => "starting",
+                    Some(State::Ready) => "ready",
+                    Some(State::Draining) | None => "draining",
+                };
+                json!({
+                    "slot": slot(process),
+                    "pid": process.pid,
+                    "state": state,
+                    "generation": process.generation,
+                    "handled": process.board.get(ProcessCounter::Handled as usize),
+                    "in_hand": process.board.get(ProcessCounter::InHand as usize),
+                    "sessions": process.board.get(ProcessCounter::Sessions as usize),
+                })
+            })
+            .collect()
+    }
+}
+
+fn slot(process: &Process) -> u16 {
+    match process.role {
+        Role::Worker(slot) | Role::Task(slot) => slot,
+        Role::Gateway => 0,
+    }
+}

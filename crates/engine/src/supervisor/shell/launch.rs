@@ -1,0 +1,165 @@
+//! Starting children, and joining processes with the gateway.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use moorline_ipc::{Doorbell, Scoreboard, create_region, create_scoreboard};
+use tracing::info;
+
+use crate::config;
+use crate::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
+use crate::log;
+use crate::role::HelperStart;
+
+use super::super::child::{attend_helper, attend_role};
+use super::super::deployment::Deployment;
+use super::super::plan::{Child, role_name};
+use super::super::spawn;
+use super::{Gateway, Helper, Process, Shell};
+
+impl Shell {
+    pub(super) fn spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let loops = deployment.config.engine.gateway_loops;
+        let counters = usize::from(loops) * LOOP_ROW;
+        let board_fd = create_scoreboard(counters)?;
+        let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
+        let doorbells = (0..loops).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
+        let title = format!("moorline: gateway ({})", deployment.config.name);
+        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
+        let pid = pid(&process)?;
+        let outbox = Some(attend_role(Child::Gateway(incarnation), process, channel, &self.inputs)?);
+        info!(pid, incarnation, "gateway started");
+        self.gateway =
+            Some(Gateway { incarnation, pid, loops, board, board_fd, doorbells, outbox, is_killed: false });
+        Ok(())
+    }
+
+    pub(super) fn spawn_process(&mut self, process: ProcessId, role: Role, generation: u32) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let board_fd = create_scoreboard(PROCESS_ROW)?;
+        let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_ROW)?;
+        let doorbell = Doorbell::new()?;
+        let worker = role_name(role);
+        let title = format!("moorline: {worker} ({})", deployment.config.name);
+        let (child, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
+        let pid = pid(&child)?;
+        let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
+        info!(worker, pid, generation, "started");
+        let regions = Vec::new();
+        self.processes.insert(
+            process,
+            Process { role, generation, pid, board, board_fd, doorbell, regions, outbox, is_killed: false },
+        );
+        Ok(())
+    }
+
+    pub(super) fn spawn_helper(&mut self, run: u32, generation: u32, helper: &config::Helper) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let engine = &deployment.config.engine;
+        let start =
+            HelperStart { command: helper.command.clone(), user: engine.user.clone(), group: engine.group.clone() };
+        let title = format!("moorline: helper {} ({})", helper.name, deployment.config.name);
+        let process = spawn::helper(deployment.executable.as_fd(), &title, &start)?;
+        let pid = pid(&process)?;
+        attend_helper(Child::Helper(run), &helper.name, process, &self.inputs);
+        info!(helper = helper.name, pid, "helper started");
+        self.helpers.insert(run, Helper { name: helper.name.clone(), pid });
+        Ok(())
+    }
+
+    pub(super) fn start_gateway(&mut self) -> io::Result<()> {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        let Some(outbox) = &gateway.outbox else { return Ok(()) };
+        let [generation, _] = self.plan.generations();
+        let config = &self.deployment(generation)?.config;
+        let mut fds = vec![gateway.board_fd.try_clone()?];
+        for doorbell in &gateway.doorbells {
+            fds.push(copy(doorbell)?);
+        }
+        for descriptor in self.listeners.descriptors() {
+            fds.push(descriptor.try_clone_to_owned()?);
+        }
+        let start = ToRole::StartGateway {
+            incarnation: gateway.incarnation,
+            config: Box::new(config.clone()),
+            last_serial: self.tally.last_serial(),
+        };
+        outbox.send(&start, fds)?;
+        match log::open(&config.engine.log)? {
+            Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
+        let Some((fds, regions)) = self.make_regions(id)? else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        process.regions = regions;
+        let Some(process) = self.processes.get(&id) else { return Ok(()) };
+        let config = &self.deployment(process.generation)?.config;
+        let mut all = vec![process.board_fd.try_clone()?, copy(&process.doorbell)?];
+        all.extend(fds);
+        let start = ToRole::StartProcess {
+            process: id,
+            role: process.role,
+            generation: process.generation,
+            config: Box::new(config.clone()),
+        };
+        process.outbox.send(&start, all)?;
+        match log::open(&config.engine.log)? {
+            Some(file) => process.outbox.send(&ToRole::ReopenLog, vec![file]),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
+        let Some((fds, regions)) = self.make_regions(id)? else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        process.regions = regions;
+        process.outbox.send(&ToRole::NewGateway, fds)
+    }
+
+    pub(super) fn attach(&mut self, id: ProcessId) -> io::Result<()> {
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        let Some(outbox) = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref()) else { return Ok(()) };
+        let mut fds = vec![copy(&process.doorbell)?];
+        // The supervisor keeps none: a region lives exactly as long as the two that use it.
+        fds.append(&mut process.regions);
+        outbox.send(&ToRole::Attach { process: id, role: process.role, generation: process.generation }, fds)
+    }
+
+    /// One region for each loop of the present gateway. First what the process gets: each loop's doorbell
+    /// and region; then what the gateway gets: the regions.
+    #[expect(clippy::type_complexity, reason = "taken apart at its two calls")]
+    fn make_regions(&self, id: ProcessId) -> io::Result<Option<(Vec<OwnedFd>, Vec<OwnedFd>)>> {
+        let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else { return Ok(None) };
+        let ring_memory = self.deployment(process.generation)?.config.engine.ring_memory;
+        let ring_bytes = ring_memory / u64::from(gateway.loops.max(1)) / 2;
+        let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
+        let mut fds = Vec::new();
+        let mut regions = Vec::new();
+        for doorbell in &gateway.doorbells {
+            let region = create_region(ring_bytes)?;
+            fds.push(copy(doorbell)?);
+            fds.push(region.try_clone()?);
+            regions.push(region);
+        }
+        Ok(Some((fds, regions)))
+    }
+
+    fn deployment(&self, generation: u32) -> io::Result<&Deployment> {
+        self.deployments
+            .get(&generation)
+            .ok_or_else(|| io::Error::other(format!("generation {generation} is not there any more")))
+    }
+}
+
+fn copy(doorbell: &Doorbell) -> io::Result<OwnedFd> {
+    doorbell.as_fd().try_clone_to_owned()
+}
+
+fn pid(process: &tokio::process::Child) -> io::Result<u32> {
+    // It has one until it was waited for.
+    process.id().ok_or_else(|| io::Error::other("it has ended already"))
+}

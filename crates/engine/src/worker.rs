@@ -1,0 +1,264 @@
+//! A worker or task worker: one thread that takes records out of the rings and runs the app's hooks.
+//!
+//! The ring task ([`ring_task`]) takes records, the [`handlers`] run hooks for them, and what those send goes
+//! out through the [`outbox`]. Beside them the process listens to its supervisor, here.
+
+mod backlog;
+pub(crate) mod clock;
+mod core;
+mod counters;
+mod credits;
+mod handlers;
+mod hook;
+mod outbox;
+pub(crate) mod pool;
+mod ring_task;
+mod sessions;
+mod start;
+mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline_ipc::{Doorbell, Region, Side};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use self::core::Core;
+pub(crate) use self::outbox::Room;
+pub(crate) use self::sessions::{Refusal, SessionState};
+pub(crate) use self::start::ProcessStart;
+
+use self::core::Rings;
+use self::handlers::Handlers;
+use self::outbox::Link;
+use self::ring_task::{Garbage, RingTask};
+use crate::app::{App, Context};
+use crate::control::{FromRole, ProcessCounter, ToRole};
+use crate::control_channel::ControlChannel;
+
+/// Runs a worker or task worker to its end, on this thread.
+///
+/// # Errors
+/// The process could not start (the supervisor has been told why), or a ring held garbage
+/// ([`io::ErrorKind::InvalidData`], exit code 70).
+pub(crate) fn run<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(serve(start, factory))
+}
+
+async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+    let ProcessStart { control, process, role, generation, config, scoreboard, doorbell, loops } = start;
+    let max_wait = config.workers.max_wait;
+    let core = Core::new(process, role, generation, config, scoreboard);
+    let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
+
+    let ring_task = map_rings(loops).map_err(|error| format!("mapping the rings: {error}")).and_then(|rings| {
+        let app = catch_unwind(AssertUnwindSafe(factory)).map_err(|panic| hook::panic_text(&*panic))?;
+        spawn_ring_task(&core, Rc::new(app), doorbell, rings).map_err(|error| error.to_string())
+    });
+    let (app, mut ring_task) = match ring_task {
+        Ok(started) => started,
+        Err(reason) => return orders.fail(reason).await,
+    };
+
+    let started = tokio::select! {
+        garbage = &mut ring_task => return Err(end_with(garbage)),
+        started = hook::run(app.clone().start(Context::new(core.clone()))) => started,
+        _ = orders.next() => return Ok(()),
+    };
+    if let Err(reason) = started {
+        return orders.fail(reason).await;
+    }
+    orders.control.send(&FromRole::Ready, &[]).await?;
+
+    let order = tokio::select! {
+        garbage = &mut ring_task => return Err(end_with(garbage)),
+        order = orders.next() => order,
+    };
+    let deadline = Instant::now() + order.max_wait(max_wait);
+    let ending = async {
+        if order == Order::Orphaned {
+            // The gateway drains its sessions by itself, within the same time.
+            let _ = timeout_at(deadline, settled(&core, || core.sessions.len() == 0)).await;
+        }
+        stop(&core, app, deadline).await;
+    };
+    tokio::select! {
+        garbage = &mut ring_task => Err(end_with(garbage)),
+        () = ending => Ok(()),
+    }
+}
+
+fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
+    let mut rings = Rings::default();
+    for (doorbell, region) in loops {
+        let Region { producer, consumer, marks } = Region::map(region, Side::Process)?;
+        rings.links.push(Link::new(producer, doorbell, marks));
+        rings.inlets.push(consumer);
+    }
+    Ok(rings)
+}
+
+fn spawn_ring_task<A: App>(
+    core: &Rc<Core>,
+    app: Rc<A>,
+    doorbell: Doorbell,
+    rings: Rings,
+) -> io::Result<(Rc<A>, JoinHandle<Garbage>)> {
+    let handlers = Handlers::new(
+        core.clone(),
+        app.clone(),
+        |app, session, message| async move { app.message(session, message).await },
+        |app, from, message| async move { app.datagram(from, message).await },
+    );
+    core.outbox.connect(rings.links);
+    let ring_task = RingTask::new(core.clone(), handlers, doorbell, rings.inlets)?;
+    Ok((app, spawn_local(ring_task.run())))
+}
+
+/// Runs the stop hook, waits for what is in hand and for all that was sent to be published, until the deadline.
+async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
+    core.stopping.send_replace(Some(deadline));
+    let ending = async {
+        if let Err(error) = hook::run(app.stop()).await {
+            core.counters.add(ProcessCounter::Failures);
+            tracing::error!(hook = "stop", %error, "a hook failed");
+        }
+        settled(core, || core.outbox.is_flushed()).await;
+    };
+    if timeout_at(deadline, ending).await.is_err() {
+        tracing::warn!("the time for stopping is over; what was still in hand is given up");
+    }
+}
+
+/// Waits until nothing is in hand and this is true as well.
+async fn settled(core: &Core, is_true: impl Fn() -> bool) {
+    loop {
+        let mut progress = pin!(core.counters.progress.notified());
+        progress.as_mut().enable();
+        if core.counters.is_idle() && is_true() {
+            return;
+        }
+        // Its turn publishes, and tells of progress when the process stops.
+        core.outbox.schedule();
+        progress.await;
+    }
+}
+
+fn end_with(garbage: Result<Garbage, tokio::task::JoinError>) -> io::Error {
+    match garbage {
+        Ok(Garbage(what)) => {
+            tracing::error!(error = %what, "the gateway's ring holds garbage; this process ends");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        }
+        Err(error) => io::Error::other(error),
+    }
+}
+
+/// Why the process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// The supervisor says so, and how long it may take.
+    Stop(Duration),
+    /// The supervisor is gone.
+    Orphaned,
+}
+
+impl Order {
+    fn max_wait(self, configured: Duration) -> Duration {
+        match self {
+            Order::Stop(max_wait) => max_wait,
+            Order::Orphaned => configured,
+        }
+    }
+}
+
+/// What comes from outside the rings: the supervisor's messages, and signals.
+struct Orders {
+    control: ControlChannel,
+    core: Rc<Core>,
+    terminate: Signal,
+    has_said_stopping: bool,
+}
+
+impl Orders {
+    fn new(control: ControlChannel, core: Rc<Core>) -> io::Result<Self> {
+        use SignalKind as Kind;
+        // Registering takes the default action away for good: these are the supervisor's business.
+        for kind in [Kind::interrupt(), Kind::hangup(), Kind::pipe(), Kind::user_defined1(), Kind::user_defined2()] {
+            let _ = signal(kind)?;
+        }
+        Ok(Self { control, core, terminate: signal(Kind::terminate())?, has_said_stopping: false })
+    }
+
+    /// The next order to end; follows all others meanwhile. Cancel-safe.
+    async fn next(&mut self) -> Order {
+        loop {
+            tokio::select! {
+                message = self.control.recv::<ToRole>() => match message {
+                    Ok(Some((ToRole::Stop { max_wait_ms }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
+                    Ok(Some((ToRole::NewGateway, fds))) => self.follow_gateway(fds),
+                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
+                    Ok(None) => return Order::Orphaned,
+                    Err(error) => {
+                        tracing::error!(%error, "the control channel is broken");
+                        return Order::Orphaned;
+                    }
+                },
+                _ = self.terminate.recv() => self.say_stopping().await,
+            }
+        }
+    }
+
+    /// The supervisor starts a replacement first; this process serves until it is told to stop.
+    async fn say_stopping(&mut self) {
+        if !std::mem::replace(&mut self.has_said_stopping, true)
+            && let Err(error) = self.control.send(&FromRole::Stopping, &[]).await
+        {
+            tracing::warn!(%error, "could not tell the supervisor of a TERM");
+        }
+    }
+
+    fn follow_gateway(&self, fds: Vec<OwnedFd>) {
+        let mut loops = Vec::new();
+        let mut fds = fds.into_iter();
+        while let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
+            loops.push((Doorbell::from_fd(doorbell), region));
+        }
+        match map_rings(loops) {
+            Ok(rings) => {
+                *self.core.replacement.borrow_mut() = Some(rings);
+                self.core.outbox.schedule();
+            }
+            Err(error) => tracing::error!(%error, "the new gateway's rings cannot be mapped"),
+        }
+    }
+
+    /// Tells the supervisor why the process could not start.
+    async fn fail(&self, reason: String) -> io::Result<()> {
+        self.control.send(&FromRole::Failed { reason: reason.clone() }, &[]).await?;
+        Err(io::Error::other(reason))
+    }
+}
+
+/// Runs what a timer is for. It belongs to no session, so that its end concerns nobody else.
+pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
+    let ended = hook::run(async {
+        work.await;
+        Ok(())
+    });
+    if let Err(error) = ended.await {
+        core.counters.add(ProcessCounter::Failures);
+        tracing::error!(hook = "timer", %error, "a hook failed");
+    }
+}

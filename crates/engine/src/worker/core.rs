@@ -1,0 +1,112 @@
+//! What every part of a worker shares.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use moorline_ipc::{Consumer, Header, Scoreboard};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::counters::Counters;
+use super::credits::Credits;
+use super::outbox::{Link, Outbox, Room};
+use super::sessions::Sessions;
+use crate::app::SendError;
+use crate::config::Config;
+use crate::control::{ProcessId, Role};
+use crate::wire::{FromProcess, Peer};
+
+/// The most bytes that a UDP datagram carries over IPv4.
+const LARGEST_DATAGRAM: usize = 65_507;
+
+/// Room for any [`Peer`] in postcard.
+const PEER_ROOM: usize = 64;
+
+/// What every part of a worker shares. It belongs to the process's one thread.
+pub(crate) struct Core {
+    pub(crate) process: ProcessId,
+    pub(crate) role: Role,
+    pub(crate) generation: u32,
+    pub(crate) config: Config,
+    pub(crate) outbox: Outbox,
+    pub(crate) sessions: Sessions,
+    pub(crate) credits: Credits,
+    pub(crate) counters: Rc<Counters>,
+    /// Until when the stop that has begun may take.
+    pub(crate) stopping: watch::Sender<Option<Instant>>,
+    /// The rings of a gateway that replaces the one that died, until the ring task takes them.
+    pub(super) replacement: RefCell<Option<Rings>>,
+}
+
+/// The rings to and from all loops of one gateway.
+#[derive(Default)]
+pub(super) struct Rings {
+    pub(super) links: Vec<Link>,
+    pub(super) inlets: Vec<Consumer>,
+}
+
+impl Core {
+    pub(super) fn new(
+        process: ProcessId,
+        role: Role,
+        generation: u32,
+        config: Config,
+        scoreboard: Scoreboard,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            process,
+            role,
+            generation,
+            outbox: Outbox::default(),
+            sessions: Sessions::default(),
+            credits: Credits::new(process),
+            counters: Rc::new(Counters::new(scoreboard)),
+            stopping: watch::Sender::new(None),
+            replacement: RefCell::new(None),
+            config,
+        })
+    }
+
+    pub(crate) fn slot(&self) -> u16 {
+        match self.role {
+            Role::Worker(slot) | Role::Task(slot) => slot,
+            Role::Gateway => 0,
+        }
+    }
+
+    pub(crate) fn listener_name(&self, listener: u16) -> &str {
+        self.config.listeners.get(usize::from(listener)).map_or("", |listener| &listener.name)
+    }
+
+    pub(crate) fn listener_named(&self, name: &str) -> Option<u16> {
+        let place = self.config.listeners.iter().position(|listener| listener.name == name)?;
+        u16::try_from(place).ok()
+    }
+
+    /// The largest message that can be sent to a session of this listener; with none known, of any.
+    pub(crate) fn max_message(&self, listener: Option<u16>) -> u64 {
+        let max = |listener: &crate::config::Listener| listener.framing.max_message().min(listener.hard_limit);
+        match listener.and_then(|listener| self.config.listeners.get(usize::from(listener))) {
+            Some(listener) => max(listener),
+            None => self.config.listeners.iter().map(max).max().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The loop that a UDP listener belongs to.
+    pub(crate) fn datagram_link(&self, listener: u16) -> usize {
+        usize::from(listener) % self.outbox.links().max(1)
+    }
+
+    pub(crate) fn send_datagram(&self, link: usize, listener: u16, peer: &Peer, bytes: &[u8]) -> Result<(), SendError> {
+        let mut room = [0; PEER_ROOM];
+        // The room holds the longest address there is.
+        let address = postcard::to_slice(peer, &mut room).map_err(|_| SendError::NoSuchSession)?;
+        let max = self.outbox.max_payload(link).saturating_sub(1 + address.len()).min(LARGEST_DATAGRAM);
+        if bytes.len() > max {
+            return Err(SendError::TooLarge { size: bytes.len() as u64, max: max as u64 });
+        }
+        let header = Header { kind: FromProcess::SendTo as u8, aux: listener, ..Header::default() };
+        let parts = [&[address.len() as u8][..], address, bytes];
+        self.outbox.record(link, header, &parts, Room::Needed).map_err(|_| SendError::Full)
+    }
+}

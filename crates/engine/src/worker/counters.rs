@@ -1,0 +1,83 @@
+//! What this process tells the scoreboard.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use moorline_ipc::Scoreboard;
+use tokio::sync::Notify;
+
+use crate::control::ProcessCounter;
+
+/// The number of buckets of the histogram of waiting times.
+const QUEUED_BUCKETS: usize = 32;
+
+/// The process's row of the scoreboard, and who waits for its hooks to end.
+pub(crate) struct Counters {
+    scoreboard: Scoreboard,
+    running: Cell<u64>,
+    timers: Cell<u64>,
+    /// Told whenever something ends that a stop may wait for.
+    pub(crate) progress: Notify,
+}
+
+impl Counters {
+    pub(super) fn new(scoreboard: Scoreboard) -> Self {
+        Self { scoreboard, running: Cell::new(0), timers: Cell::new(0), progress: Notify::new() }
+    }
+
+    pub(crate) fn add(&self, counter: ProcessCounter) {
+        self.scoreboard.add(counter as usize, 1);
+    }
+
+    pub(super) fn set_sessions(&self, sessions: usize) {
+        self.scoreboard.set(ProcessCounter::Sessions as usize, sessions as u64);
+        self.progress.notify_waiters();
+    }
+
+    /// A hook begins.
+    pub(crate) fn begin(&self) {
+        self.set_running(self.running.get() + 1);
+    }
+
+    /// A hook has ended.
+    pub(crate) fn end(&self) {
+        self.set_running(self.running.get() - 1);
+        if self.running.get() == 0 {
+            self.progress.notify_waiters();
+        }
+    }
+
+    /// A timer that a stop waits for, until what this returns is dropped.
+    pub(crate) fn pending_timer(self: &Rc<Self>) -> PendingTimer {
+        self.timers.set(self.timers.get() + 1);
+        PendingTimer(self.clone())
+    }
+
+    /// No hook runs and no timer is waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.get() == 0 && self.timers.get() == 0
+    }
+
+    /// Something is handled that has waited so long.
+    pub(super) fn handle(&self, queued_ns: u64) {
+        self.add(ProcessCounter::Handled);
+        self.scoreboard.add(ProcessCounter::QueuedNs as usize, queued_ns);
+        let bits = (u64::BITS - (queued_ns / 1000).leading_zeros()) as usize;
+        self.scoreboard.add(ProcessCounter::Queued as usize + bits.min(QUEUED_BUCKETS - 1), 1);
+    }
+
+    fn set_running(&self, running: u64) {
+        self.running.set(running);
+        self.scoreboard.set(ProcessCounter::InHand as usize, running);
+    }
+}
+
+/// A timer that a stop waits for.
+pub(crate) struct PendingTimer(Rc<Counters>);
+
+impl Drop for PendingTimer {
+    fn drop(&mut self) {
+        self.0.timers.set(self.0.timers.get() - 1);
+        self.0.progress.notify_waiters();
+    }
+}

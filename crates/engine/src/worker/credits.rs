@@ -1,0 +1,159 @@
+//! What this process has asked of others and has no answer to yet: posts and tasks, both bounded.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use moorline_ipc::Header;
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::outbox::Room;
+use super::{clock, pool};
+use crate::app::{Message, PostError, TaskError};
+use crate::control::Role;
+use crate::wire::FromProcess;
+
+/// Posts to one slot that may be unhandled.
+const POSTS: usize = 64;
+
+/// Their bytes; a single larger one may go alone.
+const POST_BYTES: usize = 1024 * 1024;
+
+/// Tasks of this process that may be unfinished.
+const TASKS: usize = 64;
+
+/// The books of posts and tasks.
+pub(crate) struct Credits {
+    next: Cell<u64>,
+    slots: RefCell<FxHashMap<u16, Outstanding>>,
+    posts: RefCell<FxHashMap<u64, (u16, usize)>>,
+    tasks: RefCell<FxHashMap<u64, Call>>,
+    /// Posts of this process to itself.
+    local: RefCell<VecDeque<(u64, Message)>>,
+}
+
+#[derive(Default)]
+struct Outstanding {
+    posts: usize,
+    bytes: usize,
+}
+
+struct Call {
+    answer: oneshot::Sender<Result<Vec<u8>, TaskError>>,
+    partial: Vec<u8>,
+}
+
+impl Credits {
+    /// Numbers begin with the process's own, so that two processes of one slot never use the same.
+    pub(super) fn new(process: u32) -> Self {
+        Self {
+            next: Cell::new(u64::from(process) << 32),
+            slots: RefCell::default(),
+            posts: RefCell::default(),
+            tasks: RefCell::default(),
+            local: RefCell::default(),
+        }
+    }
+
+    /// The credit of a post comes back. False if there was no such post.
+    pub(super) fn post_done(&self, number: u64) -> bool {
+        let Some((slot, size)) = self.posts.borrow_mut().remove(&number) else { return false };
+        if let Some(outstanding) = self.slots.borrow_mut().get_mut(&slot) {
+            outstanding.posts -= 1;
+            outstanding.bytes -= size;
+        }
+        true
+    }
+
+    /// A part of a task's result has arrived. False if there is no such task.
+    pub(super) fn task_done(&self, number: u64, bytes: &[u8], last: bool, failed: bool) -> bool {
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(call) = tasks.get_mut(&number) else { return false };
+        call.partial.extend_from_slice(bytes);
+        if !last {
+            return true;
+        }
+        if let Some(Call { answer, partial }) = tasks.remove(&number) {
+            let result = match failed {
+                true => Err(TaskError::Failed(String::from_utf8_lossy(&partial).into_owned())),
+                false => Ok(partial),
+            };
+            // Nobody may be waiting any more.
+            let _ = answer.send(result);
+        }
+        true
+    }
+
+    /// The next post of this process to itself.
+    pub(super) fn next_local(&self) -> Option<(u64, Message)> {
+        self.local.borrow_mut().pop_front()
+    }
+
+    /// The gateway has died and with it all that was on its way. Posts to itself are not.
+    pub(super) fn gateway_lost(&self) {
+        self.tasks.borrow_mut().clear();
+        let local: Vec<u64> = self.local.borrow().iter().map(|(number, _)| *number).collect();
+        let lost: Vec<u64> = self.posts.borrow().keys().copied().filter(|number| !local.contains(number)).collect();
+        for number in lost {
+            self.post_done(number);
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.next.set(self.next.get() + 1);
+        self.next.get()
+    }
+}
+
+impl Core {
+    /// Posts to a worker slot.
+    pub(crate) fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
+        let Role::Worker(own) = self.role else { return Err(PostError::NotAWorker) };
+        if to >= self.config.workers.count {
+            return Err(PostError::NoSuchWorker);
+        }
+        let credits = &self.credits;
+        let mut slots = credits.slots.borrow_mut();
+        let outstanding = slots.entry(to).or_default();
+        if outstanding.posts > 0 && (outstanding.posts >= POSTS || outstanding.bytes + bytes.len() > POST_BYTES) {
+            return Err(PostError::Full);
+        }
+        outstanding.posts += 1;
+        outstanding.bytes += bytes.len();
+        let number = credits.number();
+        credits.posts.borrow_mut().insert(number, (to, bytes.len()));
+        if to == own {
+            let now = clock::now();
+            let mut buffer = pool::take();
+            buffer.extend_from_slice(bytes);
+            credits.local.borrow_mut().push_back((number, Message::new(buffer, false, now, now)));
+            self.outbox.schedule();
+            return Ok(());
+        }
+        let link = (usize::from(own) + usize::from(to)) % self.outbox.links().max(1);
+        let header = Header { kind: FromProcess::Post as u8, aux: to, session: number, ..Header::default() };
+        // Always: credits bound it.
+        let _ = self.outbox.message(link, header, bytes, Room::Always);
+        Ok(())
+    }
+
+    /// Gives a task to a task worker and waits for its result.
+    pub(crate) async fn task(&self, bytes: &[u8]) -> Result<Vec<u8>, TaskError> {
+        let Role::Worker(own) = self.role else { return Err(TaskError::NotAWorker) };
+        if self.config.tasks.count == 0 {
+            return Err(TaskError::NoTaskWorkers);
+        }
+        if self.credits.tasks.borrow().len() >= TASKS {
+            return Err(TaskError::Full);
+        }
+        let number = self.credits.number();
+        let link = usize::from(own) % self.outbox.links().max(1);
+        let header = Header { kind: FromProcess::Task as u8, session: number, ..Header::default() };
+        self.outbox.message(link, header, bytes, Room::Bounded).map_err(|_| TaskError::Full)?;
+        let (answer, result) = oneshot::channel();
+        // A caller that gives up leaves its entry: until the result has come the task is outstanding.
+        self.credits.tasks.borrow_mut().insert(number, Call { answer, partial: Vec::new() });
+        result.await.unwrap_or(Err(TaskError::GatewayLost))
+    }
+}

@@ -1,0 +1,268 @@
+//! The app's hooks: which run at once, which wait, and what is said when they end.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll, Waker};
+
+use moorline_ipc::Header;
+use tokio::task::spawn_local;
+
+use super::clock;
+use super::core::Core;
+use super::hook::{Ended, Slot, Slots, poll_slot};
+use super::outbox::Room;
+use super::sessions::Event;
+use crate::app::{self, App, Datagram, Message, Session};
+use crate::config::OnCrash;
+use crate::control::ProcessCounter;
+use crate::wire::{FAILED, FromProcess};
+
+/// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
+const DATAGRAMS: usize = 1024;
+
+/// The app, and how its hooks are called. `M` and `D` are the futures of its two hot hooks, whose memory
+/// is used again for the next message.
+pub(super) struct Handlers<A, M, D> {
+    core: Rc<Core>,
+    app: Rc<A>,
+    on_message: fn(Rc<A>, Session, Message) -> M,
+    messages: Slots<M>,
+    on_datagram: fn(Rc<A>, Datagram, Message) -> D,
+    datagrams: Slots<D>,
+    datagrams_in_hand: Cell<usize>,
+}
+
+type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
+
+/// One of a session's ordered hooks while it runs.
+enum Running<M> {
+    Open(Option<BoxedHook>),
+    Message { slot: Slot<M>, sequence: u64, size: u64 },
+    Close(Option<BoxedHook>),
+}
+
+/// Where a post came from, and so where its credit returns to.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    Loop { link: usize, slot: u16, number: u64 },
+    Local { slot: u16, number: u64 },
+}
+
+impl<A, M, D> Handlers<A, M, D>
+where
+    A: App,
+    M: Future<Output = app::Result> + 'static,
+    D: Future<Output = app::Result> + 'static,
+{
+    /// The two calls must do nothing before their futures are polled: only there panics are caught.
+    pub(super) fn new(
+        core: Rc<Core>,
+        app: Rc<A>,
+        on_message: fn(Rc<A>, Session, Message) -> M,
+        on_datagram: fn(Rc<A>, Datagram, Message) -> D,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            core,
+            app,
+            on_message,
+            messages: Slots::new(),
+            on_datagram,
+            datagrams: Slots::new(),
+            datagrams_in_hand: Cell::new(0),
+        })
+    }
+
+    /// Something has arrived for one of a session's ordered hooks. It begins, and if it can ends, before
+    /// this returns; unless another one runs: then it waits for that.
+    pub(super) fn ordered(self: &Rc<Self>, session: Session, event: Event, now: u64) {
+        if session.state().is_busy.replace(true) {
+            session.state().keep(event);
+            return;
+        }
+        let mut running = self.begin(&session, event, now);
+        // Whoever does not end at once is polled again by a task of its own, and leaves its real waker then.
+        match self.poll(&session, &mut running, &mut Task::from_waker(Waker::noop())) {
+            Poll::Ready(ended) => {
+                self.end(&session, running, ended);
+                session.state().is_busy.set(false);
+            }
+            Poll::Pending => drop(spawn_local(self.clone().go_on(session, running))),
+        }
+    }
+
+    /// Runs a hook that did not end at once, then all that has arrived for its session meanwhile.
+    async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M>) {
+        loop {
+            let ended = poll_fn(|cx| self.poll(&session, &mut running, cx)).await;
+            self.end(&session, running, ended);
+            let Some(event) = session.state().next_event() else { break };
+            running = self.begin(&session, event, clock::now());
+        }
+        session.state().is_busy.set(false);
+    }
+
+    fn begin(&self, session: &Session, event: Event, now: u64) -> Running<M> {
+        self.core.counters.begin();
+        let (app, session) = (self.app.clone(), session.clone());
+        match event {
+            Event::Message { mut message, sequence } => {
+                message.begins(now);
+                self.core.counters.handle(message.queued_ns());
+                let size = message.len() as u64;
+                Running::Message { slot: self.messages.fill((self.on_message)(app, session, message)), sequence, size }
+            }
+            Event::Open(opened) => Running::Open(Some(Box::pin(async move { app.open(session, opened).await }))),
+            Event::Close(reason) => Running::Close(Some(Box::pin(async move { app.close(session, reason).await }))),
+        }
+    }
+
+    fn poll(&self, session: &Session, running: &mut Running<M>, cx: &mut Task<'_>) -> Poll<Ended> {
+        let outbox = &self.core.outbox;
+        outbox.mark_polling(session.state().link(), session.id());
+        let polled = match running {
+            Running::Message { slot, .. } => poll_slot(slot.as_mut(), cx),
+            Running::Open(hook) | Running::Close(hook) => poll_slot(Pin::new(hook), cx),
+        };
+        outbox.mark_polling(session.state().link(), 0);
+        polled
+    }
+
+    fn end(&self, session: &Session, running: Running<M>, ended: Ended) {
+        self.core.counters.end();
+        let state = session.state();
+        match running {
+            Running::Message { slot, sequence, size } => {
+                self.messages.give_back(slot);
+                // The successor of a gateway that died knows nothing of its messages.
+                if !state.is_orphaned() {
+                    self.core.outbox.done(state.link(), session.id(), sequence, size, ended.is_err());
+                }
+                self.report("message", Some(session), &ended);
+            }
+            Running::Open(_) => {
+                self.report("open", Some(session), &ended);
+                if ended.is_err() && self.on_crash(session) == OnCrash::Close {
+                    // It may have ended meanwhile.
+                    let _ = session.close_now();
+                }
+            }
+            Running::Close(_) => self.report("close", Some(session), &ended),
+        }
+    }
+
+    fn on_crash(&self, session: &Session) -> OnCrash {
+        let listener = session.state().listener().map(usize::from);
+        let listener = listener.and_then(|listener| self.core.config.listeners.get(listener));
+        listener.map_or(OnCrash::Close, |listener| listener.on_crash)
+    }
+
+    /// A session's outbound queue has passed its high watermark, or is under the low one again.
+    pub(super) fn watermark(self: &Rc<Self>, session: Session, is_full: bool) {
+        session.state().set_full(is_full);
+        let (app, its) = (self.app.clone(), session.clone());
+        if is_full {
+            let hook = Box::pin(Some(async move { app.full(its).await }));
+            self.free(hook, move |this, _, ended| this.report("full", Some(&session), &ended));
+        } else {
+            let hook = Box::pin(Some(async move { app.drained(its).await }));
+            self.free(hook, move |this, _, ended| this.report("drained", Some(&session), &ended));
+        }
+    }
+
+    pub(super) fn datagram(self: &Rc<Self>, from: Datagram, message: Message) {
+        if self.datagrams_in_hand.get() >= DATAGRAMS {
+            self.core.counters.add(ProcessCounter::Discarded);
+            return;
+        }
+        self.datagrams_in_hand.set(self.datagrams_in_hand.get() + 1);
+        self.core.counters.handle(message.queued_ns());
+        let slot = self.datagrams.fill((self.on_datagram)(self.app.clone(), from, message));
+        self.free(slot, |this, slot, ended| {
+            this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
+            this.datagrams.give_back(slot);
+            this.report("datagram", None, &ended);
+        });
+    }
+
+    pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {
+        self.core.counters.handle(message.queued_ns());
+        let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
+        let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
+        let hook = Box::pin(Some(async move { app.post(from, message).await }));
+        self.free(hook, move |this, _, ended| {
+            this.report("post", None, &ended);
+            match origin {
+                Origin::Local { number, .. } => {
+                    this.core.credits.post_done(number);
+                }
+                Origin::Loop { link, slot, number } if epoch == this.core.outbox.epoch() => {
+                    let kind = FromProcess::PostDone as u8;
+                    let header =
+                        Header { kind, flags: failed(&ended), aux: slot, session: number, ..Header::default() };
+                    // Always: its sender's credits bound it.
+                    let _ = this.core.outbox.record(link, header, &[], Room::Always);
+                }
+                Origin::Loop { .. } => {}
+            }
+        });
+    }
+
+    pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
+        self.core.counters.handle(message.queued_ns());
+        let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
+        let hook = Box::pin(Some(async move { app.task(message).await }));
+        self.free(hook, move |this, _, ended| {
+            this.report("task", None, &ended);
+            if epoch != this.core.outbox.epoch() {
+                return;
+            }
+            let kind = FromProcess::TaskDone as u8;
+            let flags = failed(&ended);
+            let header = Header { kind, flags, session: number, sequence: attempt, ..Header::default() };
+            let result = ended.unwrap_or_else(String::into_bytes);
+            // Always: one for each task that the gateway has given out.
+            let _ = this.core.outbox.message(link, header, &result, Room::Always);
+        });
+    }
+
+    /// Runs a hook that waits for no other.
+    fn free<F, T>(self: &Rc<Self>, mut slot: Slot<F>, end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static)
+    where
+        F: Future<Output = app::Result<T>> + 'static,
+        T: 'static,
+    {
+        self.core.counters.begin();
+        match poll_slot(slot.as_mut(), &mut Task::from_waker(Waker::noop())) {
+            Poll::Ready(ended) => {
+                self.core.counters.end();
+                end(self, slot, ended);
+            }
+            Poll::Pending => {
+                let this = self.clone();
+                spawn_local(async move {
+                    let ended = poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await;
+                    this.core.counters.end();
+                    end(&this, slot, ended);
+                });
+            }
+        }
+    }
+
+    fn report<T>(&self, hook: &'static str, session: Option<&Session>, ended: &Ended<T>) {
+        let Err(error) = ended else { return };
+        let counter = if hook == "close" { ProcessCounter::CloseFailures } else { ProcessCounter::Failures };
+        self.core.counters.add(counter);
+        match session {
+            Some(session) => {
+                tracing::error!(hook, session = session.id(), listener = session.listener(), %error, "a hook failed");
+            }
+            None => tracing::error!(hook, %error, "a hook failed"),
+        }
+    }
+}
+
+fn failed<T>(ended: &Ended<T>) -> u8 {
+    if ended.is_err() { FAILED } else { 0 }
+}

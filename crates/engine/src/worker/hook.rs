@@ -1,0 +1,99 @@
+//! Polling the app's futures so that none of their panics gets further.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::error::Error;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::app;
+
+/// How a hook ended: its result, or what to log.
+pub(super) type Ended<T = ()> = Result<T, String>;
+
+/// A place for a hook's future, empty between two of them.
+pub(super) type Slot<F> = Pin<Box<Option<F>>>;
+
+/// Slots that wait to be used again. As many as there may be messages of one turn that did not end at once.
+const KEPT_SLOTS: usize = 64;
+
+/// The slots of one kind of hook.
+pub(super) struct Slots<F>(RefCell<Vec<Slot<F>>>);
+
+impl<F> Slots<F> {
+    pub(super) fn new() -> Self {
+        Self(RefCell::new(Vec::new()))
+    }
+
+    /// A slot with this future in it.
+    pub(super) fn fill(&self, future: F) -> Slot<F> {
+        match self.0.borrow_mut().pop() {
+            Some(mut slot) => {
+                slot.set(Some(future));
+                slot
+            }
+            None => Box::pin(Some(future)),
+        }
+    }
+
+    /// Takes an emptied slot back.
+    pub(super) fn give_back(&self, slot: Slot<F>) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() < KEPT_SLOTS {
+            kept.push(slot);
+        }
+    }
+}
+
+/// Polls the future in a slot and empties the slot when it has ended. A panic, in the future or in what it
+/// drops, is an end like any other.
+pub(super) fn poll_slot<F, T>(mut slot: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Ended<T>>
+where
+    F: Future<Output = app::Result<T>>,
+{
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let polled = match slot.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        };
+        if polled.is_ready() {
+            slot.set(None);
+        }
+        polled
+    }));
+    match polled {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
+        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(describe(&*error))),
+        Err(panic) => {
+            // What is left of it may panic again.
+            let _ = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+            Poll::Ready(Err(panic_text(&*panic)))
+        }
+    }
+}
+
+/// Runs a hook to its end.
+pub(super) async fn run<T>(future: impl Future<Output = app::Result<T>>) -> Ended<T> {
+    let mut slot = std::pin::pin!(Some(future));
+    poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("no text"))
+}
+
+/// An error with its causes.
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

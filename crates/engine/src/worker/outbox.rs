@@ -1,0 +1,293 @@
+//! The way out: what this process writes to the gateway's loops.
+//!
+//! A record goes into the ring of its loop and stays unseen until the ring task publishes, once for all
+//! that a turn has written. What finds no room either makes its sender wait or queues in the link's backlog;
+//! while there is a backlog everything newer queues behind it, so order is kept by construction.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
+
+use super::backlog::Backlog;
+use super::waiters::Waiters;
+use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST};
+
+/// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
+/// gateway empties rings whatever happens, so that more than this waits only if it is badly behind.
+const BACKLOG_BOUND_IN_LARGEST_RECORDS: usize = 4;
+
+/// What a record does if there is no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It is refused.
+    Needed,
+    /// It waits in the backlog, unless that is over its bound.
+    Bounded,
+    /// It waits in the backlog. For records whose number is bounded elsewhere.
+    Always,
+}
+
+/// There is no room; what is needed, in bytes of payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs(pub(crate) usize);
+
+/// The links to all loops of the gateway.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    links: RefCell<Vec<Link>>,
+    /// The ring task runs now or will run: nobody need wake it.
+    is_scheduled: Cell<bool>,
+    ring_task: RefCell<Option<Waker>>,
+    /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
+    epoch: Cell<u32>,
+}
+
+/// The way to one loop.
+pub(super) struct Link {
+    producer: Producer,
+    doorbell: Doorbell,
+    marks: Marks,
+    backlog: Backlog,
+    waiters: Waiters,
+}
+
+impl Outbox {
+    /// Begins with these links, or anew with those to another gateway; what waited for the old ones is dropped.
+    pub(super) fn connect(&self, links: Vec<Link>) {
+        let old = self.links.replace(links);
+        self.epoch.set(self.epoch.get() + 1);
+        for mut link in old {
+            link.waiters.wake_all();
+        }
+    }
+
+    pub(crate) fn links(&self) -> usize {
+        self.links.borrow().len()
+    }
+
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.get()
+    }
+
+    /// Sends a message, in as many records as it takes. It goes or waits as a whole, so that
+    /// no other message of this process comes between its parts.
+    pub(crate) fn message(&self, link: usize, header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
+        let result = match self.links.borrow_mut().get_mut(link) {
+            Some(link) => link.message(header, payload, room),
+            None => Ok(()),
+        };
+        self.schedule();
+        result
+    }
+
+    /// Sends one record that has no parts.
+    pub(crate) fn record(&self, link: usize, header: Header, parts: &[&[u8]], room: Room) -> Result<(), Needs> {
+        let result = match self.links.borrow_mut().get_mut(link) {
+            Some(link) => link.record(header, parts, room),
+            None => Ok(()),
+        };
+        self.schedule();
+        result
+    }
+
+    /// Says that the handler of message `sequence` of `session`, which had `size` bytes, has ended.
+    pub(crate) fn done(&self, link: usize, session: u64, sequence: u64, size: u64, failed: bool) {
+        if let Some(link) = self.links.borrow_mut().get_mut(link) {
+            link.done(session, sequence, size, failed);
+        }
+        self.schedule();
+    }
+
+    /// Remembers in the shared region whose handler is being polled; 0 when none is.
+    pub(crate) fn mark_polling(&self, link: usize, session: u64) {
+        if let Some(link) = self.links.borrow().get(link) {
+            link.marks.set_polling(session);
+        }
+    }
+
+    /// Queues for room, to be woken when `need` bytes of payload fit.
+    pub(crate) fn await_room(&self, link: usize, need: usize, ticket: &mut Option<u64>, waker: &Waker) {
+        if let Some(link) = self.links.borrow_mut().get_mut(link) {
+            link.waiters.wait(ticket, need, waker);
+        }
+        self.schedule();
+    }
+
+    pub(crate) fn forget_waiter(&self, link: usize, ticket: u64) {
+        if let Some(link) = self.links.borrow_mut().get_mut(link) {
+            link.waiters.forget(ticket);
+        }
+    }
+
+    /// The largest payload of one record.
+    pub(crate) fn max_payload(&self, link: usize) -> usize {
+        self.links.borrow().get(link).map_or(0, |link| link.producer.max_payload())
+    }
+
+    /// Wakes the ring task unless it is awake.
+    pub(crate) fn schedule(&self) {
+        if !self.is_scheduled.replace(true)
+            && let Some(waker) = &*self.ring_task.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The ring task begins a poll: all that is sent until it sleeps, it will publish.
+    pub(super) fn turn_begins(&self, waker: &Waker) {
+        self.is_scheduled.set(true);
+        let mut ring_task = self.ring_task.borrow_mut();
+        if !ring_task.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *ring_task = Some(waker.clone());
+        }
+    }
+
+    /// The ring task sleeps; the next record must wake it.
+    pub(super) fn sleeps(&self) {
+        self.is_scheduled.set(false);
+    }
+
+    /// Shows the gateway all that was sent, and wakes those of its loops that sleep.
+    pub(super) fn publish(&self) {
+        for link in &mut *self.links.borrow_mut() {
+            link.publish();
+        }
+    }
+
+    /// Publishes, moves what waits into the rings as far as there is room and asks for more where there is not.
+    ///
+    /// # Errors
+    /// A loop's position in its ring is none.
+    pub(super) fn flush(&self) -> Result<(), Corrupt> {
+        for link in &mut *self.links.borrow_mut() {
+            link.flush();
+            link.producer.check()?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the loop: it waits for the room that was just made.
+    pub(super) fn ring(&self, link: usize) {
+        if let Some(link) = self.links.borrow().get(link) {
+            link.doorbell.ring();
+        }
+    }
+
+    /// All that was sent is published; nothing waits in a backlog.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.links.borrow().iter().all(|link| link.backlog.is_empty() && link.producer.unpublished() == 0)
+    }
+}
+
+impl Link {
+    pub(super) fn new(producer: Producer, doorbell: Doorbell, marks: Marks) -> Self {
+        Self { producer, doorbell, marks, backlog: Backlog::default(), waiters: Waiters::default() }
+    }
+
+    fn message(&mut self, mut header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
+        let flags = header.flags;
+        let max = self.producer.max_payload();
+        let (first, mut rest) = payload.split_at(payload.len().min(max));
+        header.flags = flags | FIRST | if rest.is_empty() { LAST } else { 0 };
+        self.record(header, &[first], room)?;
+        while !rest.is_empty() {
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(max));
+            header.flags = flags | if rest.is_empty() { LAST } else { 0 };
+            self.queue(header, &[part]);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, header: Header, parts: &[&[u8]], room: Room) -> Result<(), Needs> {
+        if self.backlog.is_empty() && self.push(&header, parts).is_ok() {
+            return Ok(());
+        }
+        let bound = BACKLOG_BOUND_IN_LARGEST_RECORDS * self.producer.max_payload();
+        match room {
+            Room::Always => {}
+            Room::Bounded if self.backlog.len() < bound => {}
+            Room::Bounded | Room::Needed => return Err(Needs(parts.iter().map(|part| part.len()).sum())),
+        }
+        self.queue(header, parts);
+        Ok(())
+    }
+
+    fn done(&mut self, session: u64, sequence: u64, size: u64, failed: bool) {
+        if !failed && self.amend_last(session, sequence, size) {
+            return;
+        }
+        let header = Header {
+            kind: FromProcess::Done as u8,
+            flags: if failed { FAILED } else { 0 },
+            session,
+            sequence,
+            time: size,
+            ..Header::default()
+        };
+        self.queue(header, &[]);
+    }
+
+    /// Adds the news to what was sent last, if that is the end of a message to this session and still unseen.
+    fn amend_last(&mut self, session: u64, sequence: u64, size: u64) -> bool {
+        let amended = |header: &Header| {
+            let is_its_last = header.kind == FromProcess::Send as u8
+                && header.session == session
+                && header.flags & (LAST | DONE) == LAST;
+            is_its_last.then(|| Header { flags: header.flags | DONE, sequence, time: size, ..*header })
+        };
+        if let Some(header) = self.backlog.back_mut() {
+            return amended(header).map(|new| *header = new).is_some();
+        }
+        let Some(mut last) = self.producer.last_unpublished() else { return false };
+        amended(&last.header()).map(|new| last.set_header(new)).is_some()
+    }
+
+    /// Into the ring, or else to the end of the backlog.
+    fn queue(&mut self, header: Header, parts: &[&[u8]]) {
+        if self.backlog.is_empty() && self.push(&header, parts).is_ok() {
+            return;
+        }
+        match parts {
+            [] => self.backlog.push(header, &[]),
+            [payload] => self.backlog.push(header, payload),
+            parts => self.backlog.push(header, &parts.concat()),
+        }
+    }
+
+    fn push(&mut self, header: &Header, parts: &[&[u8]]) -> Result<(), NoRoom> {
+        let pushed = self.producer.push(header, parts);
+        if pushed.is_err() {
+            // The gateway makes room only by taking what it can see.
+            self.publish();
+        }
+        pushed
+    }
+
+    fn publish(&mut self) {
+        if self.producer.unpublished() > 0 && self.producer.publish() {
+            self.doorbell.ring();
+        }
+    }
+
+    fn flush(&mut self) {
+        loop {
+            while let Some((header, parts)) = self.backlog.front() {
+                if self.producer.push(header, &parts).is_err() {
+                    break;
+                }
+                self.backlog.pop();
+            }
+            self.publish();
+            let Some(need) = self.backlog.front_len().or_else(|| self.waiters.first_need()) else { return };
+            if !self.producer.fits(need) && !self.producer.wait_for_room(need) {
+                return;
+            }
+            if self.backlog.is_empty() {
+                self.waiters.wake_all();
+                return;
+            }
+        }
+    }
+}

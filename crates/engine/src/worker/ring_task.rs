@@ -1,0 +1,289 @@
+//! The task that empties the rings: the worker's own turn, from doorbell to publish.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+
+use moorline_ipc::{Consumer, Doorbell, Header};
+use rustc_hash::FxHashMap;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::core::{Core, Rings};
+use super::handlers::{Handlers, Origin};
+use super::sessions::Event;
+use super::{clock, pool};
+use crate::app::{self, App, Datagram, Message, Opened};
+use crate::control::ProcessCounter;
+use crate::wire::{CloseReason, FAILED, FIRST, LAST, Opening, Peer, TEXT, ToProcess, WHOLE};
+
+/// Records of one ring that one turn takes. Then other tasks have theirs, and the gateway sees the answers.
+const RECORDS_PER_TURN: usize = 64;
+
+/// What a ring held that no gateway writes. Nothing after it can be trusted.
+#[derive(Debug)]
+pub(super) struct Garbage(pub(super) String);
+
+/// Takes records out of all rings and hands them to the app.
+pub(super) struct RingTask<A, M, D> {
+    core: Rc<Core>,
+    handlers: Rc<Handlers<A, M, D>>,
+    doorbell: AsyncFd<Doorbell>,
+    inlets: Vec<Consumer>,
+    /// Posts and tasks of which a part has arrived.
+    partials: FxHashMap<Partial, Vec<u8>>,
+    is_asleep: bool,
+}
+
+/// What a part belongs to.
+#[derive(PartialEq, Eq, Hash)]
+struct Partial {
+    kind: u8,
+    link: usize,
+    slot: u16,
+    number: u64,
+}
+
+impl<A, M, D> RingTask<A, M, D>
+where
+    A: App,
+    M: Future<Output = app::Result> + 'static,
+    D: Future<Output = app::Result> + 'static,
+{
+    pub(super) fn new(
+        core: Rc<Core>,
+        handlers: Rc<Handlers<A, M, D>>,
+        doorbell: Doorbell,
+        inlets: Vec<Consumer>,
+    ) -> io::Result<Self> {
+        let doorbell = AsyncFd::register_with_interest(doorbell, Interest::READABLE)?;
+        Ok(Self { core, handlers, doorbell, inlets, partials: FxHashMap::default(), is_asleep: false })
+    }
+
+    /// Runs until a ring holds garbage.
+    pub(super) async fn run(mut self) -> Garbage {
+        poll_fn(|cx| self.turn(cx)).await
+    }
+
+    fn turn(&mut self, cx: &mut Task<'_>) -> Poll<Garbage> {
+        self.core.outbox.turn_begins(cx.waker());
+        if self.is_asleep {
+            self.is_asleep = false;
+            self.inlets.iter_mut().for_each(Consumer::awake);
+        }
+        self.follow_gateway();
+        let has_more = match self.take_records() {
+            Ok(has_more) => has_more,
+            Err(garbage) => return Poll::Ready(garbage),
+        };
+        if let Err(corrupt) = self.core.outbox.flush() {
+            return Poll::Ready(Garbage(corrupt.to_string()));
+        }
+        if self.core.stopping.borrow().is_some() {
+            self.core.counters.progress.notify_waiters();
+        }
+        if has_more || !self.falls_asleep(cx) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// False if there is something to take after all.
+    fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
+        // The doorbell is an edge: old news of it is cleared before the rings are looked at again, so that
+        // a ring that comes after the look is news. Nobody need read the eventfd.
+        while let Poll::Ready(guard) = self.doorbell.poll_read_ready(cx) {
+            match guard {
+                Ok(mut guard) => guard.clear_ready(),
+                // Only while the runtime shuts down.
+                Err(_) => return true,
+            }
+        }
+        let is_quiet = self.inlets.iter_mut().fold(true, |quiet, inlet| inlet.begin_sleep() && quiet);
+        self.is_asleep = true;
+        if is_quiet {
+            self.core.outbox.sleeps();
+        }
+        is_quiet
+    }
+
+    /// Goes over to the rings of another gateway, if the old one has died. Its sessions have died with it.
+    fn follow_gateway(&mut self) {
+        let Some(Rings { links, inlets }) = self.core.replacement.take() else { return };
+        self.partials.clear();
+        self.inlets = inlets;
+        self.core.outbox.connect(links);
+        self.core.credits.gateway_lost();
+        let now = clock::now();
+        for id in self.core.sessions.ids() {
+            self.close(id, CloseReason::GatewayLost, now);
+        }
+    }
+
+    /// One turn of each ring. True if there may be more.
+    fn take_records(&mut self) -> Result<bool, Garbage> {
+        // Read once a turn: the records of one turn begin as good as together.
+        let now = clock::now();
+        let mut has_more = false;
+        for link in 0..self.inlets.len() {
+            let mut taken = 0;
+            while taken < RECORDS_PER_TURN && self.take_record(link, now)? {
+                taken += 1;
+            }
+            has_more |= taken == RECORDS_PER_TURN;
+            if taken > 0 {
+                if self.inlets[link].end_turn() {
+                    self.core.outbox.ring(link);
+                }
+                self.core.outbox.publish();
+            }
+        }
+        for _ in 0..RECORDS_PER_TURN {
+            let Some((number, message)) = self.core.credits.next_local() else { return Ok(has_more) };
+            self.handlers.post(Origin::Local { slot: self.core.slot(), number }, message);
+        }
+        Ok(true)
+    }
+
+    /// Copies one record out, takes it, and then lets the app have it. False if there is none.
+    fn take_record(&mut self, link: usize, now: u64) -> Result<bool, Garbage> {
+        let garbage = |error: moorline_ipc::Corrupt| Garbage(error.to_string());
+        let Some(record) = self.inlets[link].next().map_err(garbage)? else { return Ok(false) };
+        let header = *record.header();
+        let kind = ToProcess::from_u8(header.kind)
+            .ok_or_else(|| Garbage(format!("a record of the unknown kind {}", header.kind)))?;
+        if kind == ToProcess::Message {
+            let Some(session) = self.core.sessions.here(header.session) else {
+                self.core.counters.add(ProcessCounter::Discarded);
+                return Ok(true);
+            };
+            let bytes = if header.flags & WHOLE == WHOLE {
+                let mut bytes = pool::take();
+                record.copy_to(&mut bytes);
+                bytes
+            } else {
+                let (first, last) = (header.flags & FIRST != 0, header.flags & LAST != 0);
+                match session.state().assemble(first, last, |partial| record.copy_to(partial)) {
+                    Some(bytes) => bytes,
+                    None => return Ok(true),
+                }
+            };
+            drop(record);
+            let message = Message::new(bytes, header.flags & TEXT != 0, header.time, now);
+            self.handlers.ordered(session, Event::Message { message, sequence: header.sequence }, now);
+            return Ok(true);
+        }
+        let mut payload = if record.len() > 0 { pool::take() } else { Vec::new() };
+        record.copy_to(&mut payload);
+        drop(record);
+        self.dispatch(link, kind, &header, payload, now)?;
+        Ok(true)
+    }
+
+    fn dispatch(
+        &mut self,
+        link: usize,
+        kind: ToProcess,
+        header: &Header,
+        payload: Vec<u8>,
+        now: u64,
+    ) -> Result<(), Garbage> {
+        let core = &self.core;
+        let id = header.session;
+        let is_known = match kind {
+            ToProcess::Open => {
+                let opening: Opening = postcard::from_bytes(&payload)
+                    .map_err(|error| Garbage(format!("the opening of session {id}: {error}")))?;
+                pool::give_back(payload);
+                self.open(id, opening, now);
+                true
+            }
+            ToProcess::Close => {
+                let reason = CloseReason::from_u16(header.aux)
+                    .ok_or_else(|| Garbage(format!("session {id} closed for the unknown reason {}", header.aux)))?;
+                self.close(id, reason, now)
+            }
+            ToProcess::Full | ToProcess::Drained => match core.sessions.here(id) {
+                Some(session) => {
+                    self.handlers.watermark(session, kind == ToProcess::Full);
+                    true
+                }
+                None => false,
+            },
+            ToProcess::Moved => core.sessions.moved(id),
+            ToProcess::Datagram => {
+                let (peer, bytes) = split_datagram(&payload).ok_or_else(|| Garbage("a datagram's address".into()))?;
+                let mut buffer = pool::take();
+                buffer.extend_from_slice(bytes);
+                pool::give_back(payload);
+                let message = Message::new(buffer, false, header.time, now);
+                self.handlers.datagram(Datagram::new(core.clone(), link, header.aux, peer), message);
+                true
+            }
+            ToProcess::Post => {
+                if let Some(bytes) = self.assemble(link, header, payload) {
+                    let origin = Origin::Loop { link, slot: header.aux, number: id };
+                    self.handlers.post(origin, Message::new(bytes, false, now, now));
+                }
+                true
+            }
+            ToProcess::PostDone => core.credits.post_done(id),
+            ToProcess::Task => {
+                if let Some(bytes) = self.assemble(link, header, payload) {
+                    self.handlers.task(link, id, header.sequence, Message::new(bytes, false, now, now));
+                }
+                true
+            }
+            ToProcess::TaskDone => {
+                let (last, failed) = (header.flags & LAST != 0, header.flags & FAILED != 0);
+                let is_known = core.credits.task_done(id, &payload, last, failed);
+                pool::give_back(payload);
+                is_known
+            }
+            ToProcess::Unknown => {
+                core.sessions.unknown(id);
+                true
+            }
+            ToProcess::Message => unreachable!("`take_record` keeps messages to itself"),
+        };
+        if !is_known {
+            self.core.counters.add(ProcessCounter::Discarded);
+        }
+        Ok(())
+    }
+
+    fn open(&self, id: u64, opening: Opening, now: u64) {
+        let opened = if opening.adopted { Opened::Adopted } else { Opened::Fresh };
+        let session = self.core.sessions.open(&self.core, id, opening);
+        self.handlers.ordered(session, Event::Open(opened), now);
+    }
+
+    fn close(&self, id: u64, reason: CloseReason, now: u64) -> bool {
+        let Some(session) = self.core.sessions.close(id) else { return false };
+        self.handlers.ordered(session, Event::Close(reason), now);
+        true
+    }
+
+    /// A part of a post or a task has arrived; the whole of it with the last.
+    fn assemble(&mut self, link: usize, header: &Header, payload: Vec<u8>) -> Option<Vec<u8>> {
+        if header.flags & WHOLE == WHOLE {
+            return Some(payload);
+        }
+        let key = Partial { kind: header.kind, link, slot: header.aux, number: header.session };
+        if header.flags & FIRST != 0 {
+            self.partials.insert(key, payload);
+            return None;
+        }
+        self.partials.get_mut(&key)?.extend_from_slice(&payload);
+        pool::give_back(payload);
+        if header.flags & LAST != 0 { self.partials.remove(&key) } else { None }
+    }
+}
+
+/// The sender of a datagram and its bytes.
+fn split_datagram(payload: &[u8]) -> Option<(Peer, &[u8])> {
+    let (&len, rest) = payload.split_first()?;
+    let (address, bytes) = rest.split_at_checked(usize::from(len))?;
+    Some((postcard::from_bytes(address).ok()?, bytes))
+}

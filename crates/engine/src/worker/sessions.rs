@@ -1,0 +1,310 @@
+//! The sessions of this process, and the handles it has to those of others.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+use moorline_ipc::Header;
+use rustc_hash::FxHashMap;
+
+use super::core::Core;
+use super::outbox::{Needs, Room};
+use super::waiters::Waiters;
+use crate::app::{Message, Opened, SendError, Session};
+use crate::wire::{CloseReason, FORCE, FromProcess, Opening};
+
+/// What is known of one session; every handle to it shares this.
+pub(crate) struct SessionState {
+    id: u64,
+    core: Rc<Core>,
+    phase: Cell<Phase>,
+    is_full: Cell<bool>,
+    /// The app has asked for its end.
+    is_closing: Cell<bool>,
+    /// One of its ordered hooks runs.
+    pub(super) is_busy: Cell<bool>,
+    /// The gateway it belongs to.
+    epoch: Cell<u32>,
+    opening: OnceCell<Box<Opening>>,
+    inbox: RefCell<Option<Box<Inbox>>>,
+    senders: RefCell<Option<Box<Waiters>>>,
+}
+
+/// Where a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// With this process.
+    Here,
+    /// With another one, as far as is known.
+    Elsewhere,
+    /// It ended here.
+    Closed,
+    /// The gateway does not know it.
+    Unknown,
+}
+
+/// What has arrived for a session and has not begun.
+#[derive(Default)]
+struct Inbox {
+    events: VecDeque<Event>,
+    partial: Option<Vec<u8>>,
+}
+
+/// Something that one of a session's ordered hooks is for.
+pub(super) enum Event {
+    Open(Opened),
+    Message { message: Message, sequence: u64 },
+    Close(CloseReason),
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The outbound queue is over its high watermark.
+    Watermark,
+    /// The ring has no room for so many bytes.
+    NoRoom(usize),
+    /// Waiting would not help.
+    Never(SendError),
+}
+
+impl SessionState {
+    fn new(id: u64, core: Rc<Core>) -> Self {
+        Self {
+            id,
+            phase: Cell::new(Phase::Elsewhere),
+            is_full: Cell::new(false),
+            is_closing: Cell::new(false),
+            is_busy: Cell::new(false),
+            epoch: Cell::new(core.outbox.epoch()),
+            opening: OnceCell::new(),
+            inbox: RefCell::new(None),
+            senders: RefCell::new(None),
+            core,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The loop that holds it, which is also the link to it.
+    pub(crate) fn link(&self) -> usize {
+        (self.id >> 56) as usize
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn opening(&self) -> Option<&Opening> {
+        self.opening.get().map(|opening| &**opening)
+    }
+
+    pub(crate) fn listener(&self) -> Option<u16> {
+        self.opening().map(|opening| opening.listener)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.get()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase.get(), Phase::Closed | Phase::Unknown)
+    }
+
+    /// It belongs to a gateway that has died.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.epoch.get() != self.core.outbox.epoch()
+    }
+
+    /// Sends a message or says why not.
+    pub(crate) fn offer(&self, bytes: &[u8], flags: u8, room: Room) -> Result<(), Refusal> {
+        self.check_reachable().map_err(Refusal::Never)?;
+        if self.is_closing.get() {
+            return Err(Refusal::Never(SendError::Closing));
+        }
+        let (size, max) = (bytes.len() as u64, self.core.max_message(self.listener()));
+        if size > max {
+            return Err(Refusal::Never(SendError::TooLarge { size, max }));
+        }
+        if self.is_full.get() && room == Room::Needed {
+            return Err(Refusal::Watermark);
+        }
+        let header = Header { kind: FromProcess::Send as u8, flags, session: self.id, ..Header::default() };
+        self.core.outbox.message(self.link(), header, bytes, room).map_err(|Needs(need)| Refusal::NoRoom(need))
+    }
+
+    /// Asks the gateway to end it.
+    pub(crate) fn close(&self, flags: u8, code: u16) -> Result<(), SendError> {
+        self.check_reachable()?;
+        if self.is_closing.replace(true) && flags & FORCE == 0 {
+            return Err(SendError::Closing);
+        }
+        let header =
+            Header { kind: FromProcess::Close as u8, flags, aux: code, session: self.id, ..Header::default() };
+        // Always: an app closes a session at most once and forces it once in a while.
+        let _ = self.core.outbox.record(self.link(), header, &[], Room::Always);
+        self.wake_senders();
+        Ok(())
+    }
+
+    /// Queues to be woken when the outbound queue is drained or the session ends.
+    pub(crate) fn await_drained(&self, ticket: &mut Option<u64>, waker: &Waker) {
+        self.senders.borrow_mut().get_or_insert_default().wait(ticket, 0, waker);
+    }
+
+    pub(crate) fn forget_waiter(&self, ticket: u64) {
+        if let Some(senders) = &mut *self.senders.borrow_mut() {
+            senders.forget(ticket);
+        }
+    }
+
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.is_full.set(is_full);
+        if !is_full {
+            self.wake_senders();
+        }
+    }
+
+    /// A part of a message has arrived; the whole of it with the last one. `append` adds the part.
+    /// `None` as well for a part whose beginning was never seen.
+    pub(super) fn assemble(&self, first: bool, last: bool, append: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
+        let mut inbox = self.inbox.borrow_mut();
+        let partial = &mut inbox.get_or_insert_default().partial;
+        if first {
+            *partial = Some(Vec::new());
+        }
+        append(partial.as_mut()?);
+        if last { partial.take() } else { None }
+    }
+
+    /// Keeps something until the hook that runs now has ended.
+    pub(super) fn keep(&self, event: Event) {
+        self.inbox.borrow_mut().get_or_insert_default().events.push_back(event);
+    }
+
+    /// What is to begin next. With nothing left the queue's memory goes as well.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let mut inbox = self.inbox.borrow_mut();
+        let event = inbox.as_mut()?.events.pop_front();
+        if event.is_none() && inbox.as_ref().is_some_and(|inbox| inbox.partial.is_none()) {
+            *inbox = None;
+        }
+        event
+    }
+
+    fn check_reachable(&self) -> Result<(), SendError> {
+        match self.phase.get() {
+            Phase::Closed => Err(SendError::Closed),
+            Phase::Unknown => Err(SendError::NoSuchSession),
+            Phase::Here | Phase::Elsewhere if self.link() >= self.core.outbox.links() => Err(SendError::NoSuchSession),
+            Phase::Here | Phase::Elsewhere => Ok(()),
+        }
+    }
+
+    fn leave(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.is_full.set(false);
+        if let Some(inbox) = &mut *self.inbox.borrow_mut() {
+            inbox.partial = None;
+        }
+        self.wake_senders();
+    }
+
+    fn wake_senders(&self) {
+        if let Some(mut senders) = self.senders.take() {
+            senders.wake_all();
+        }
+    }
+}
+
+impl Drop for SessionState {
+    fn drop(&mut self) {
+        if matches!(self.phase.get(), Phase::Elsewhere | Phase::Unknown) {
+            self.core.sessions.elsewhere.borrow_mut().remove(&self.id);
+        }
+    }
+}
+
+/// All sessions of this process, by id.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    here: RefCell<FxHashMap<u64, Session>>,
+    /// Those of other processes to which the app has handles.
+    elsewhere: RefCell<FxHashMap<u64, Weak<SessionState>>>,
+}
+
+impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.here.borrow().len()
+    }
+
+    pub(super) fn here(&self, id: u64) -> Option<Session> {
+        self.here.borrow().get(&id).cloned()
+    }
+
+    /// A handle to any session, wherever it is.
+    pub(crate) fn any(&self, core: &Rc<Core>, id: u64) -> Session {
+        if let Some(session) = self.here(id) {
+            return session;
+        }
+        let mut elsewhere = self.elsewhere.borrow_mut();
+        if let Some(state) = elsewhere.get(&id).and_then(Weak::upgrade) {
+            return Session::new(state);
+        }
+        let state = Rc::new(SessionState::new(id, core.clone()));
+        elsewhere.insert(id, Rc::downgrade(&state));
+        Session::new(state)
+    }
+
+    /// A session begins here. Handles that the app had to it go on with it.
+    pub(super) fn open(&self, core: &Rc<Core>, id: u64, opening: Opening) -> Session {
+        let known = self.elsewhere.borrow_mut().remove(&id).and_then(|state| state.upgrade());
+        let state = known.unwrap_or_else(|| Rc::new(SessionState::new(id, core.clone())));
+        state.phase.set(Phase::Here);
+        state.is_closing.set(false);
+        state.is_full.set(opening.full);
+        // Where it was here before, its facts are the same as they were.
+        let _ = state.opening.set(Box::new(opening));
+        let session = Session::new(state);
+        self.here.borrow_mut().insert(id, session.clone());
+        core.counters.set_sessions(self.len());
+        session
+    }
+
+    /// A session has ended.
+    pub(super) fn close(&self, id: u64) -> Option<Session> {
+        let session = self.remove(id)?;
+        session.state().leave(Phase::Closed);
+        Some(session)
+    }
+
+    /// A session is with another process now. False if it was not here.
+    pub(super) fn moved(&self, id: u64) -> bool {
+        let Some(session) = self.remove(id) else { return false };
+        session.state().leave(Phase::Elsewhere);
+        self.elsewhere.borrow_mut().insert(id, Rc::downgrade(session.state()));
+        true
+    }
+
+    /// The gateway does not know a session. Says nothing about one that is here: its end is on its way.
+    pub(super) fn unknown(&self, id: u64) {
+        let state = self.elsewhere.borrow().get(&id).and_then(Weak::upgrade);
+        if let Some(state) = state {
+            state.leave(Phase::Unknown);
+        }
+    }
+
+    /// The ids of all that are here.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.here.borrow().keys().copied().collect()
+    }
+
+    fn remove(&self, id: u64) -> Option<Session> {
+        let session = self.here.borrow_mut().remove(&id)?;
+        session.state().core.counters.set_sessions(self.len());
+        Some(session)
+    }
+}

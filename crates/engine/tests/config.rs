@@ -1,0 +1,304 @@
+//! What a configuration says when it is right, and what is said when it is wrong.
+
+#[path = "config/errors.rs"]
+mod errors;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moorline_engine::config::{
+    Config, Dispatch, Engine, Helper, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
+    live_change, load, load_text, run_dir,
+};
+use moorline_net::{Address, Endian, Framing, HostPort, Length};
+use proptest::prelude::*;
+
+const SKETCH: &str = r#"
+[engine]
+run_dir = "/run/chat"
+gateway_loops = 2
+user = "root"
+[engine.log]
+format = "pretty"
+file = "/var/log/chat.log"
+
+[workers]
+count = 2
+max_wait = "10s"
+start_timeout = "10s"
+dispatch = "sticky"
+
+[tasks]
+count = 1
+
+[[helpers]]
+name = "feeder"
+command = ["./feeder", "--fast"]
+
+[[listen]]
+address = "tcp://0.0.0.0:9501"
+framing = { kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }
+idle_timeout = "60s"
+high_watermark = "1MiB"
+low_watermark = "256KiB"
+hard_limit = "8MiB"
+on_crash = "close"
+max_sessions = 100000
+
+[[listen]]
+address = "http://127.0.0.1:9500"
+websocket = "/ws"
+static = "public"
+
+[app]
+greeting = "ahoy"
+"#;
+
+/// A folder with `chat/moorline.toml` and `chat/public`.
+fn chat(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = folder.path().canonicalize().unwrap().join("chat");
+    std::fs::create_dir_all(chat.join("public")).unwrap();
+    std::fs::write(chat.join("moorline.toml"), text).unwrap();
+    (folder, chat)
+}
+
+fn listener(name: &str, address: Address, framing: Framing) -> Listener {
+    Listener {
+        name: name.into(),
+        address,
+        framing,
+        websocket: None,
+        static_folder: None,
+        idle_timeout: None,
+        receive_timeout: None,
+        send_timeout: None,
+        high_watermark: 1 << 20,
+        low_watermark: 256 << 10,
+        hard_limit: 8 << 20,
+        on_crash: OnCrash::Close,
+        attempts: 3,
+        max_sessions: 100_000,
+        dispatch: Dispatch::Sticky,
+    }
+}
+
+fn host_port(host: &str, port: u16) -> HostPort {
+    HostPort {
+        host: host.into(),
+        port,
+    }
+}
+
+#[test]
+fn the_sketch_loads() {
+    let (_folder, chat) = chat(SKETCH);
+    let loaded = load(&chat).unwrap();
+    let length = Length {
+        width: 4,
+        endian: Endian::Big,
+        offset: 0,
+        body: 4,
+        max: 2 << 20,
+        keep_header: false,
+    };
+    let tcp = Listener {
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..listener(
+            "tcp://0.0.0.0:9501",
+            Address::Tcp(host_port("0.0.0.0", 9501)),
+            Framing::Length(length),
+        )
+    };
+    let http = Listener {
+        websocket: Some("/ws".into()),
+        static_folder: Some(chat.join("public")),
+        ..listener(
+            "http://127.0.0.1:9500",
+            Address::Http(host_port("127.0.0.1", 9500)),
+            Framing::WebSocket { max: 2 << 20 },
+        )
+    };
+    let expected = Config {
+        name: "chat".into(),
+        engine: Engine {
+            run_dir: "/run/chat".into(),
+            gateway_loops: 2,
+            ring_memory: 4 << 20,
+            user: Some("root".into()),
+            group: None,
+            gateway_user: None,
+            log: Log {
+                format: LogFormat::Pretty,
+                file: Some("/var/log/chat.log".into()),
+                level: "info".into(),
+            },
+        },
+        workers: Workers {
+            count: 2,
+            max_wait: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(10),
+            dispatch: Dispatch::Sticky,
+        },
+        tasks: Tasks {
+            count: 1,
+            attempts: 3,
+        },
+        helpers: vec![Helper {
+            name: "feeder".into(),
+            command: vec![
+                chat.join("./feeder").to_str().unwrap().into(),
+                "--fast".into(),
+            ],
+        }],
+        listeners: vec![tcp, http],
+        app: "greeting = \"ahoy\"\n".into(),
+    };
+    assert_eq!(loaded.config, expected);
+    assert_eq!(loaded.path, chat.join("moorline.toml"));
+    let words: Vec<_> = loaded
+        .config
+        .listeners
+        .iter()
+        .map(Listener::kind_word)
+        .collect();
+    assert_eq!(words, ["length", "websocket"]);
+}
+
+#[test]
+fn a_file_and_its_folder_are_one_configuration() {
+    let (_folder, chat) = chat("[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n");
+    assert_eq!(
+        load(&chat).unwrap(),
+        load(&chat.join("../chat/moorline.toml")).unwrap()
+    );
+    let engine = load(&chat).unwrap().config.engine;
+    assert_eq!(run_dir(&chat).unwrap(), engine.run_dir);
+}
+
+#[test]
+fn the_run_folder_is_found_in_a_broken_file() {
+    let (_folder, chat) = chat("[engine]\nrun_dir = \"run\"\nloops = 5\n[[listen]\n");
+    assert_eq!(run_dir(&chat).unwrap(), chat.join("run"));
+}
+
+#[test]
+fn every_framing_can_be_written() {
+    let framing = |written: &str| {
+        let text = format!("[[listen]]\naddress = \"unix://echo.sock\"\nframing = {written}\n");
+        format!(
+            "{:?}",
+            load_text(&text, Path::new("/a.toml"))
+                .unwrap()
+                .config
+                .listeners[0]
+                .framing
+        )
+    };
+    let expected = [
+        (r#"{ kind = "raw" }"#, "Raw"),
+        (r#"{ kind = "line" }"#, "Line { max: 2097152 }"),
+        (
+            r#"{ kind = "length" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, body: 0, max: 2097152, keep_header: false })",
+        ),
+        (
+            r#"{ kind = "length", width = 2, endian = "little", offset = 2, body = 8, max = "64KiB" }"#,
+            "Length(Length { width: 2, endian: Little, offset: 2, body: 8, max: 65536, keep_header: true })",
+        ),
+        (
+            r#"{ kind = "delimiter", delimiter = "\r\n" }"#,
+            "Delimiter(Delimiter { delimiter: [13, 10], keep: false, max: 2097152 })",
+        ),
+        (
+            r#"{ kind = "delimiter", delimiter = [0, 0xff], keep = true }"#,
+            "Delimiter(Delimiter { delimiter: [0, 255], keep: true, max: 2097152 })",
+        ),
+    ];
+    for (written, framing_is) in expected {
+        assert_eq!(framing(written), framing_is, "{written}");
+    }
+}
+
+#[test]
+fn settings_of_the_app_are_handed_on() {
+    let text =
+        "[[listen]]\naddress = \"udp://127.0.0.1:0\"\n[app]\nb = 1\n[app.a]\nc = [1.5, \"x\"]\n";
+    let config = load_text(text, Path::new("/a.toml")).unwrap().config;
+    let app: toml::Table = config.app.parse().unwrap();
+    let expected: toml::Table = "b = 1\n[a]\nc = [1.5, \"x\"]\n".parse().unwrap();
+    assert_eq!(app, expected);
+    assert_eq!(config.listeners[0].kind_word(), "datagram");
+}
+
+#[test]
+fn a_reload_is_refused_what_needs_a_restart() {
+    let load = |text: &str| load_text(text, Path::new("/a.toml")).unwrap().config;
+    let old = load(
+        "[engine]\ngateway_loops = 1\n[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n[[listen]]\nname = \"b\"\naddress = \"tcp://127.0.0.1:0\"\n",
+    );
+    let mut live = old.clone();
+    live.engine.log.level = "debug".into();
+    live.workers.count += 1;
+    live.tasks.count = 3;
+    live.app = "x = 1".into();
+    live.helpers.push(Helper {
+        name: "h".into(),
+        command: vec!["h".into()],
+    });
+    assert_eq!(live_change(&old, &live), Ok(()));
+
+    let new = load(
+        "[engine]\ngateway_loops = 2\n[workers]\ndispatch = \"least-busy\"\n[[listen]]\nname = \"b\"\naddress = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1s\"\n[[listen]]\nname = \"c\"\naddress = \"tcp://127.0.0.1:0\"\n",
+    );
+    assert_eq!(
+        live_change(&old, &new).unwrap_err(),
+        [
+            "`engine.gateway_loops` has changed: this needs a restart of the engine",
+            "the listener \"a\" is gone: this needs a restart of the engine",
+            "the listener \"c\" is new: this needs a restart of the engine",
+            "`idle_timeout` of the listener \"b\" has changed: this needs a restart of the engine",
+            "`workers.dispatch` has changed: this needs a restart of the engine",
+        ]
+    );
+}
+
+proptest! {
+    // What fails is printed, and belongs into a test of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = load_text(&text, Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn no_mutilated_configuration_panics(cut in 0..SKETCH.len(), insert in "[\\[\\]{}\"'=.,\\-\na-z0-9\t\u{1}é]{0,12}", skip in 0..40usize) {
+        let rest = SKETCH.get(cut + skip..).unwrap_or("");
+        let text = format!("{}{insert}{rest}", &SKETCH[..cut]);
+        let _ = load_text(&text, Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn no_value_panics(key in prop::sample::select(KEYS), value in "(-?[0-9]{1,25}|\"[0-9]{0,25}(ms|s|h|GiB|KiB|B)?\"|\\[\\]|\\{\\}|true|1e400|[0-9.]{1,6}|0x[0-9a-f]{1,20})") {
+        let _ = load_text(&format!("{key} = {value}\n"), Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+}
+
+/// Headers and keys to put any value behind.
+const KEYS: &[&str] = &[
+    "app",
+    "app.x",
+    "listen",
+    "engine",
+    "engine.ring_memory",
+    "engine.gateway_loops",
+    "workers.max_wait",
+    "workers.count",
+    "helpers",
+    "[[listen]]\nframing",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.width",
+    "[[listen]]\naddress = \"tcp://a:1\"\nhigh_watermark",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"length\"\nframing.offset",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"delimiter\"\nframing.delimiter",
+];

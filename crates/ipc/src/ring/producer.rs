@@ -1,0 +1,254 @@
+//! The side of a ring that writes records.
+
+use std::cell::Cell;
+use std::fmt;
+
+use super::{
+    Corrupt, Fault, HEADER, Header, Memory, PADDING, WORD, find, longest, record_size, store_header,
+};
+use crate::sync::{Ordering, fence};
+
+/// Writes records into a ring.
+///
+/// A record is pushed, then published with all that were pushed since the last [`Producer::publish`]; until
+/// then the consumer does not see it. Dropping the producer publishes nothing.
+#[derive(Debug)]
+pub struct Producer {
+    memory: Memory,
+    /// Where the next record goes.
+    head: u64,
+    /// What the consumer was told of that.
+    published: u64,
+    unpublished: u32,
+    last: Last,
+    /// The consumer's position when we last looked.
+    tail: Cell<u64>,
+    corrupt: Cell<Option<Corrupt>>,
+}
+
+/// The record pushed last. Kept here too, since what lies in the ring may be changed by the other side.
+#[derive(Debug, Clone, Copy, Default)]
+struct Last {
+    header: Header,
+    length: u32,
+    position: u64,
+}
+
+impl Producer {
+    /// The producer of a ring in which nothing has been written yet.
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self {
+            memory,
+            head: 0,
+            published: 0,
+            unpublished: 0,
+            last: Last::default(),
+            tail: Cell::new(0),
+            corrupt: Cell::new(None),
+        }
+    }
+
+    /// The longest payload of one record in bytes: a quarter of the ring with its header.
+    #[inline]
+    pub fn max_payload(&self) -> usize {
+        (longest(&self.memory) - HEADER) as usize
+    }
+
+    /// Writes a record whose payload is the parts, one after the other. The consumer sees it after
+    /// [`Producer::publish`]. Never allocates.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the consumer has not taken enough yet, or the payload is longer than
+    /// [`Producer::max_payload`]. Nothing was written then.
+    #[inline]
+    pub fn push(&mut self, header: &Header, parts: &[&[u8]]) -> Result<(), NoRoom> {
+        let length = parts
+            .iter()
+            .fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        let (position, end) = self.place(length).ok_or(NoRoom)?;
+        if position != self.head {
+            self.memory.store(self.head, u64::from(PADDING));
+        }
+        // `place` has seen that it is at most a quarter of a ring, which has at most MAX_CAPACITY bytes.
+        let length = length as u32;
+        store_header(&self.memory, position, length, header);
+        let mut at = position + HEADER;
+        for part in parts {
+            self.memory.write(at, part);
+            at += part.len() as u64;
+        }
+        self.last = Last {
+            header: *header,
+            length,
+            position,
+        };
+        self.head = end;
+        self.unpublished += 1;
+        Ok(())
+    }
+
+    /// Whether a push of so many bytes would succeed now.
+    #[inline]
+    pub fn fits(&self, payload: usize) -> bool {
+        self.place(payload).is_some()
+    }
+
+    /// The record pushed last, to amend its header, while it is unpublished.
+    #[inline]
+    pub fn last_unpublished(&mut self) -> Option<LastRecord<'_>> {
+        (self.unpublished > 0).then_some(LastRecord { producer: self })
+    }
+
+    /// How many records wait for [`Producer::publish`].
+    #[inline]
+    pub fn unpublished(&self) -> u32 {
+        self.unpublished
+    }
+
+    /// Lets the consumer see all that was pushed. True: it sleeps, ring its doorbell. It is said once for each
+    /// time that it fell asleep.
+    #[inline]
+    #[must_use = "the consumer sleeps on if nobody rings"]
+    pub fn publish(&mut self) -> bool {
+        if self.head == self.published {
+            return false;
+        }
+        let control = self.memory.control();
+        control.head.0.store(self.head, Ordering::Release);
+        self.published = self.head;
+        self.unpublished = 0;
+        fence(Ordering::SeqCst);
+        if control.sleeping.0.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        control.sleeping.0.store(0, Ordering::Relaxed);
+        true
+    }
+
+    /// Asks to be woken when the consumer has taken something. True: there is room for `payload` bytes after
+    /// all, push at once. False: when the doorbell rings, try again.
+    ///
+    /// Publish first: the consumer can only take what it sees. For a payload over
+    /// [`Producer::max_payload`] there is never room. After false, look at
+    /// [`Producer::check`]: a corrupt consumer never makes room either.
+    #[must_use = "nobody rings if there is room already"]
+    pub fn wait_for_room(&mut self, payload: usize) -> bool {
+        let waiting = &self.memory.control().waiting.0;
+        waiting.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.look();
+        let fits = self.fits(payload);
+        if fits {
+            waiting.store(0, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Whether the consumer has taken all that was published.
+    #[inline]
+    pub fn is_consumed(&mut self) -> bool {
+        self.tail.get() == self.published || (self.look() && self.tail.get() == self.published)
+    }
+
+    /// Whether the consumer's position has been sound whenever it was looked at.
+    ///
+    /// # Errors
+    /// [`Corrupt`] once it was not. From then on no room is given back.
+    #[inline]
+    pub fn check(&self) -> Result<(), Corrupt> {
+        self.corrupt.get().map_or(Ok(()), Err)
+    }
+
+    /// After the consumer's death: every record that it has not taken, published or not, oldest first.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when the consumer's position is none, or what lies there are no records any more; those
+    /// before that have been handed out then.
+    pub fn untaken(&mut self, each: &mut dyn FnMut(Header, &[u8])) -> Result<(), Corrupt> {
+        self.look();
+        self.check()?;
+        let mut payload = Vec::new();
+        let mut position = self.tail.get();
+        while position < self.head {
+            let found = find(&self.memory, position, self.head)?;
+            payload.clear();
+            self.memory
+                .append(found.payload, found.length, &mut payload);
+            each(found.header, &payload);
+            position = found.end;
+        }
+        Ok(())
+    }
+
+    /// Where a record would begin and end, if there is room for it.
+    #[inline]
+    fn place(&self, length: usize) -> Option<(u64, u64)> {
+        if length > self.max_payload() {
+            return None;
+        }
+        let size = record_size(length as u64);
+        let rest = self.memory.rest(self.head);
+        let position = if size <= rest {
+            self.head
+        } else {
+            self.head + rest
+        };
+        let end = position + size;
+        let capacity = self.memory.capacity();
+        if end - self.tail.get() > capacity && !(self.look() && end - self.tail.get() <= capacity) {
+            return None;
+        }
+        Some((position, end))
+    }
+
+    /// Looks at the consumer's position again. False: it is corrupt, and the old one stays.
+    #[cold]
+    #[inline(never)]
+    fn look(&self) -> bool {
+        let found = self.memory.control().tail.0.load(Ordering::Acquire);
+        let (least, most) = (self.tail.get(), self.published);
+        if found < least || found > most || !found.is_multiple_of(WORD) {
+            self.corrupt
+                .set(Some(Corrupt(Fault::Tail { found, least, most })));
+        }
+        if self.corrupt.get().is_some() {
+            return false;
+        }
+        self.tail.set(found);
+        true
+    }
+}
+
+/// The record that was pushed last and is not yet published.
+#[derive(Debug)]
+pub struct LastRecord<'a> {
+    producer: &'a mut Producer,
+}
+
+impl LastRecord<'_> {
+    /// Its header, as it was pushed or last set.
+    #[inline]
+    pub fn header(&self) -> Header {
+        self.producer.last.header
+    }
+
+    /// Replaces its header. The payload stays.
+    #[inline]
+    pub fn set_header(&mut self, header: Header) {
+        let last = &mut self.producer.last;
+        last.header = header;
+        store_header(&self.producer.memory, last.position, last.length, &header);
+    }
+}
+
+/// There is no room for the record now (or ever, if it is longer than [`Producer::max_payload`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring has no room for the record")
+    }
+}
+
+impl std::error::Error for NoRoom {}

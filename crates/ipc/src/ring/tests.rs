@@ -1,0 +1,303 @@
+//! What a ring promises, on plain memory in one thread.
+
+mod hostile;
+mod model;
+mod send;
+
+use super::*;
+
+/// A ring of so many bytes, and its memory.
+fn ring(capacity: usize) -> (Producer, Consumer, Memory) {
+    let memory = Memory::plain(capacity);
+    (
+        Producer::new(memory.clone()),
+        Consumer::new(memory.clone()),
+        memory,
+    )
+}
+
+/// A header that differs in all fields for each number.
+fn header(number: u64) -> Header {
+    Header {
+        kind: number as u8,
+        flags: (number as u8).wrapping_mul(3),
+        aux: (number as u16).wrapping_mul(257),
+        session: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        sequence: number,
+        time: !number,
+    }
+}
+
+/// Takes the next record whole.
+fn take(consumer: &mut Consumer) -> Option<(Header, Vec<u8>)> {
+    consumer.next().unwrap().map(|record| {
+        let mut payload = Vec::new();
+        record.copy_to(&mut payload);
+        assert_eq!(payload.len(), record.len());
+        (*record.header(), payload)
+    })
+}
+
+fn untaken(producer: &mut Producer) -> Result<Vec<(Header, Vec<u8>)>, Corrupt> {
+    let mut records = Vec::new();
+    producer.untaken(&mut |header, payload| records.push((header, payload.to_vec())))?;
+    Ok(records)
+}
+
+#[test]
+fn a_record_arrives_once_published_with_its_parts_joined() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    producer.push(&header(1), &[b"moor", b"", b"line"]).unwrap();
+    producer.push(&header(2), &[]).unwrap();
+    assert_eq!(take(&mut consumer), None);
+    assert_eq!(producer.unpublished(), 2);
+    assert!(!producer.publish());
+    assert_eq!(producer.unpublished(), 0);
+    assert_eq!(take(&mut consumer), Some((header(1), b"moorline".to_vec())));
+    assert_eq!(take(&mut consumer), Some((header(2), vec![])));
+    assert_eq!(take(&mut consumer), None);
+    assert!(producer.is_consumed());
+}
+
+#[test]
+fn a_record_is_copied_out_in_the_parts_that_are_asked_for() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    producer.push(&header(1), &[b"harbour"]).unwrap();
+    let _ = producer.publish();
+    let record = consumer.next().unwrap().unwrap();
+    let mut out = b"+".to_vec();
+    record.copy_from(4, &mut out);
+    record.copy_from(7, &mut out);
+    record.copy_from(usize::MAX, &mut out);
+    assert_eq!(out, b"+our");
+    let (mut short, mut long) = ([0; 3], [0; 9]);
+    assert_eq!((record.head(&mut short), record.head(&mut long)), (3, 7));
+    assert_eq!((&short, &long), (b"har", b"harbour\0\0"));
+}
+
+#[test]
+fn the_last_record_can_be_amended_until_it_is_published() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    assert!(producer.last_unpublished().is_none());
+    producer.push(&header(1), &[b"first"]).unwrap();
+    producer.push(&header(2), &[b"second"]).unwrap();
+    let mut last = producer.last_unpublished().unwrap();
+    assert_eq!(last.header(), header(2));
+    last.set_header(header(9));
+    assert_eq!(last.header(), header(9));
+    let _ = producer.publish();
+    assert!(producer.last_unpublished().is_none());
+    assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
+    assert_eq!(take(&mut consumer), Some((header(9), b"second".to_vec())));
+}
+
+#[test]
+fn a_payload_of_a_quarter_of_the_ring_always_fits_into_an_empty_one() {
+    let (mut producer, mut consumer, _) = ring(256);
+    assert_eq!(producer.max_payload(), 32);
+    assert!(!producer.fits(33));
+    assert_eq!(producer.push(&header(0), &[&[0; 33]]), Err(NoRoom));
+    // The odd record shifts where the long ones begin, so that all paddings occur.
+    for number in 0..100 {
+        for payload in [&[7; 32][..], &[5; 3]] {
+            producer.push(&header(number), &[payload]).unwrap();
+            let _ = producer.publish();
+            assert_eq!(
+                take(&mut consumer),
+                Some((header(number), payload.to_vec()))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_full_ring_refuses_and_changes_nothing() {
+    let (mut producer, mut consumer, _) = ring(256);
+    for number in 0..4 {
+        assert!(producer.fits(32));
+        producer
+            .push(&header(number), &[&[number as u8; 32]])
+            .unwrap();
+    }
+    assert!(!producer.fits(0));
+    assert_eq!(producer.push(&header(9), &[]), Err(NoRoom));
+    let _ = producer.publish();
+    assert!(!producer.is_consumed());
+    for number in 0..4 {
+        assert_eq!(
+            take(&mut consumer),
+            Some((header(number), vec![number as u8; 32]))
+        );
+    }
+    assert_eq!(take(&mut consumer), None);
+}
+
+#[test]
+fn a_record_that_is_forgotten_is_not_taken() {
+    let (mut producer, mut consumer, _) = ring(256);
+    producer.push(&header(1), &[b"again"]).unwrap();
+    let _ = producer.publish();
+    std::mem::forget(consumer.next().unwrap().unwrap());
+    assert!(!producer.is_consumed());
+    assert_eq!(take(&mut consumer), Some((header(1), b"again".to_vec())));
+    assert!(producer.is_consumed());
+}
+
+#[test]
+fn a_sleeping_consumer_is_rung_for_once() {
+    let (mut producer, mut consumer, _) = ring(256);
+    assert!(consumer.begin_sleep());
+    assert!(!producer.publish(), "there was nothing to publish");
+    producer.push(&header(1), &[]).unwrap();
+    assert!(producer.publish());
+    producer.push(&header(2), &[]).unwrap();
+    assert!(!producer.publish());
+    assert!(!consumer.begin_sleep(), "there is something to take");
+    while take(&mut consumer).is_some() {}
+    assert!(consumer.begin_sleep());
+    consumer.awake();
+    producer.push(&header(3), &[]).unwrap();
+    assert!(!producer.publish());
+}
+
+#[test]
+fn a_producer_that_waits_for_room_is_rung_for_once() {
+    let (mut producer, mut consumer, _) = ring(256);
+    assert!(producer.wait_for_room(32), "the ring is empty");
+    while producer.fits(32) {
+        producer.push(&header(1), &[&[1; 32]]).unwrap();
+    }
+    let _ = producer.publish();
+    assert!(!producer.wait_for_room(32));
+    assert!(!consumer.end_turn(), "nothing was taken");
+    take(&mut consumer);
+    assert!(consumer.end_turn());
+    take(&mut consumer);
+    assert!(!consumer.end_turn());
+    assert!(producer.wait_for_room(32));
+    take(&mut consumer);
+    assert!(!consumer.end_turn());
+}
+
+#[test]
+fn what_a_dead_consumer_had_not_taken_is_handed_back_in_order() {
+    let (mut producer, mut consumer, _) = ring(256);
+    for number in 0..3 {
+        producer
+            .push(&header(number), &[&[number as u8; 20]])
+            .unwrap();
+    }
+    let _ = producer.publish();
+    for _ in 0..2 {
+        take(&mut consumer);
+    }
+    let in_hand = consumer.next().unwrap().unwrap();
+    std::mem::forget(in_hand);
+    drop(consumer);
+    // Two more, one of them behind padding; the last is not even published.
+    producer.push(&header(3), &[&[3; 10]]).unwrap();
+    let _ = producer.publish();
+    producer.push(&header(4), &[&[4; 32]]).unwrap();
+    let expected: Vec<_> = [(2, 20), (3, 10), (4, 32)]
+        .map(|(number, length)| (header(number), vec![number as u8; length]))
+        .into();
+    assert_eq!(untaken(&mut producer), Ok(expected.clone()));
+    assert_eq!(untaken(&mut producer), Ok(expected));
+}
+
+#[test]
+fn a_consumer_whose_position_does_not_fit_is_corrupt() {
+    // Past what is published, no record's end, and back.
+    for wrong in [72, 36, 0] {
+        let (mut producer, mut consumer, memory) = ring(256);
+        producer.push(&header(1), &[]).unwrap();
+        let _ = producer.publish();
+        take(&mut consumer);
+        assert!(producer.is_consumed());
+        producer.push(&header(2), &[]).unwrap();
+        let _ = producer.publish();
+        memory
+            .control()
+            .tail
+            .0
+            .store(wrong, std::sync::atomic::Ordering::Relaxed);
+        assert!(!producer.is_consumed());
+        let corrupt = Corrupt(Fault::Tail {
+            found: wrong,
+            least: 32,
+            most: 64,
+        });
+        assert_eq!(producer.check(), Err(corrupt));
+        assert_eq!(untaken(&mut producer), Err(corrupt));
+        // What it had taken before is room, and nothing else becomes any.
+        let pushed = (0..)
+            .take_while(|_| producer.push(&header(3), &[]).is_ok())
+            .count();
+        assert_eq!((pushed, producer.wait_for_room(0)), (7, false));
+    }
+}
+
+#[test]
+fn a_producer_whose_position_does_not_fit_is_corrupt() {
+    for wrong in [24, 33, 32 + 256 + 8, u64::MAX, 0] {
+        let (mut producer, mut consumer, memory) = ring(256);
+        producer.push(&header(1), &[]).unwrap();
+        let _ = producer.publish();
+        take(&mut consumer);
+        memory
+            .control()
+            .head
+            .0
+            .store(wrong, std::sync::atomic::Ordering::Relaxed);
+        let corrupt = Corrupt(Fault::Head {
+            found: wrong,
+            least: 32,
+            most: 288,
+        });
+        assert!(!consumer.is_empty());
+        assert!(!consumer.begin_sleep());
+        assert_eq!(consumer.next().unwrap_err(), corrupt);
+    }
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_corrupt() {
+    let first = |length: u32| u64::from(length).to_le_bytes();
+    for (length, fault) in [
+        (
+            33,
+            Fault::Length {
+                position: 0,
+                length: 33,
+            },
+        ),
+        (
+            9,
+            Fault::Length {
+                position: 0,
+                length: 9,
+            },
+        ),
+        (
+            u32::MAX - 1,
+            Fault::Length {
+                position: 0,
+                length: u32::MAX - 1,
+            },
+        ),
+        (
+            PADDING,
+            Fault::Padding {
+                position: 0,
+                rest: 256,
+            },
+        ),
+    ] {
+        let (mut producer, mut consumer, memory) = ring(256);
+        producer.push(&header(1), &[b"8 bytes."]).unwrap();
+        let _ = producer.publish();
+        memory.scribble(0, &first(length));
+        assert_eq!(consumer.next().unwrap_err(), Corrupt(fault));
+        assert_eq!(untaken(&mut producer), Err(Corrupt(fault)));
+    }
+}

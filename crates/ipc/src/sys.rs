@@ -1,0 +1,13 @@
+//! The system calls that need `unsafe`, each behind a function that does not.
+
+mod environment;
+mod inherited;
+mod mapping;
+mod sealed;
+mod send;
+
+pub use environment::take_variable;
+pub use inherited::inherited;
+pub(crate) use mapping::Mapping;
+pub(crate) use sealed::{check_sealed, create_sealed};
+pub(crate) use send::{Piece, send_pieces};

@@ -1,0 +1,159 @@
+//! The command line that every app shares.
+
+mod control;
+mod serve;
+mod table;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// What this program can serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// Whatever its app handles.
+    App,
+    /// There is no app.
+    StaticOnly,
+}
+
+/// A network engine whose connections outlive the code that serves them.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the engine in the foreground.
+    Serve {
+        /// A TOML file, or a folder with `moorline.toml`.
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration and print each error with its place and a hint.
+    Check {
+        /// A TOML file, or a folder with `moorline.toml`.
+        config: Option<PathBuf>,
+    },
+    /// Replace the code behind the connections by what is at the executable's path now.
+    Reload {
+        /// Replace task workers only.
+        #[arg(long)]
+        tasks: bool,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Drain the running engine and end it; returns when it has ended.
+    Stop {
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Show how the running engine is.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// List the sessions of the running engine.
+    Sessions {
+        /// As JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: Engine,
+    },
+}
+
+/// Which running engine is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Engine {
+    /// The configuration that it was started with.
+    config: Option<PathBuf>,
+    /// Its run folder, instead of a configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    run_dir: Option<PathBuf>,
+}
+
+/// Parses the arguments and does what they say.
+pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody may be reading.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let paths = Paths { default: default_config };
+    match cli.command {
+        None if paths.default.is_some() => serve::serve(&paths, None, served),
+        None => {
+            eprintln!("error: no command given; `serve` runs the engine, `--help` tells what else there is");
+            ExitCode::from(USAGE)
+        }
+        Some(Command::Serve { config }) => serve::serve(&paths, config, served),
+        Some(Command::Check { config }) => serve::check(&paths, config),
+        Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
+        Some(Command::Stop { engine }) => control::stop(&paths, engine),
+        Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
+        Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
+    }
+}
+
+/// The exit code for what makes no sense.
+const USAGE: u8 = 2;
+
+/// Where configurations are found.
+struct Paths {
+    default: Option<PathBuf>,
+}
+
+impl Paths {
+    /// The named one, or the app's default, or the one in this folder.
+    fn config(&self, named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        if let Some(path) = named.or_else(|| self.default.clone()) {
+            return Ok(path);
+        }
+        let here = PathBuf::from("moorline.toml");
+        if here.exists() {
+            return Ok(here);
+        }
+        Err(Failure::usage(
+            "no configuration named, and there is no moorline.toml in this folder\n  \
+             hint: name one, as in `serve path/to/moorline.toml`",
+        ))
+    }
+}
+
+/// What to say before ending, and the code to end with.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn usage(message: impl Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+
+    fn failed(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+}
+
+/// Says why it failed, if it did.
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            eprintln!("error: {message}");
+            ExitCode::from(code)
+        }
+    }
+}

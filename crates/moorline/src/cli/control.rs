@@ -1,0 +1,88 @@
+//! The commands that a running engine answers.
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use moorline_engine::command::{self, Answer, CommandError, Request, Scope};
+use moorline_engine::config;
+
+use super::{Engine, Failure, Paths, finish, table};
+
+pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
+    let scope = if tasks { Scope::Tasks } else { Scope::All };
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        command::ask(&run_dir, Request::Reload { scope }, |answer| match answer {
+            Answer::Progress(text) => println!("{text}"),
+            Answer::Done(text) => println!("reloaded: {text}"),
+            Answer::Refused(_) | Answer::Status(_) | Answer::Sessions(_) => {}
+        })
+        .map_err(|error| match error {
+            CommandError::Refused(reason) => {
+                Failure::failed(format!("not reloaded, what served before goes on serving: {reason}"))
+            }
+            error => Failure::failed(error),
+        })
+    }))
+}
+
+pub(super) fn stop(paths: &Paths, engine: Engine) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        command::stop(&run_dir).map_err(Failure::failed)?;
+        println!("stopped");
+        Ok(())
+    }))
+}
+
+pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let mut text = String::new();
+        command::ask(&run_dir, Request::Status, |answer| {
+            if let Answer::Status(status) = answer {
+                text = if json { format!("{status:#}\n") } else { table::status(&status) };
+            }
+        })
+        .map_err(Failure::failed)?;
+        print(|out| out.write_all(text.as_bytes()))
+    }))
+}
+
+pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        print(|out| {
+            let mut written = if json { Ok(()) } else { writeln!(out, "{}", table::sessions_head()) };
+            command::ask(&run_dir, Request::Sessions, |answer| {
+                let Answer::Sessions(rows) = answer else { return };
+                for row in rows {
+                    if written.is_ok() {
+                        written = match json {
+                            true => serde_json::to_string(&row)
+                                .map_err(io::Error::from)
+                                .and_then(|line| writeln!(out, "{line}")),
+                            false => writeln!(out, "{}", table::session(&row)),
+                        };
+                    }
+                }
+            })
+            .map_err(io::Error::other)?;
+            written
+        })
+    }))
+}
+
+fn run_dir(paths: &Paths, engine: Engine) -> Result<PathBuf, Failure> {
+    match engine.run_dir {
+        Some(run_dir) => Ok(run_dir),
+        // Not all of the configuration: it may have been broken since the engine was started.
+        None => config::run_dir(&paths.config(engine.config)?).map_err(Failure::usage),
+    }
+}
+
+/// Writes to standard output. A reader who has seen enough is no failure.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}

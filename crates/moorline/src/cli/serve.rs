@@ -1,0 +1,47 @@
+//! `serve` and `check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use moorline_engine::config::{self, Config, Loaded};
+use moorline_engine::supervisor;
+use moorline_net::Address;
+
+use super::{Failure, Paths, Served, finish};
+
+pub(super) fn serve(paths: &Paths, config: Option<PathBuf>, served: Served) -> ExitCode {
+    finish(load(paths, config).and_then(|loaded| {
+        if served == Served::StaticOnly
+            && let Some(name) = needs_app(&loaded.config)
+        {
+            return Err(Failure::failed(format!(
+                "the listener {name:?} has sessions, and this command has no app to handle them\n  \
+                 hint: write one, whose `main` is `moorline::run(|| MyApp)`; `cargo doc -p moorline --open` \
+                 begins with an example. Its program then serves this configuration"
+            )));
+        }
+        supervisor::serve(loaded).map_err(Failure::failed)
+    }))
+}
+
+pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
+    finish(load(paths, config).map(|loaded| {
+        for warning in &loaded.warnings {
+            println!("warning: {warning}");
+        }
+        println!("{}: ok", loaded.path.display());
+    }))
+}
+
+fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
+    config::load(&paths.config(config)?).map_err(Failure::usage)
+}
+
+/// The name of a listener whose connections an app has to handle.
+fn needs_app(config: &Config) -> Option<&str> {
+    config
+        .listeners
+        .iter()
+        .find(|listener| !matches!(listener.address, Address::Http(_)) || listener.websocket.is_some())
+        .map(|listener| listener.name.as_str())
+}

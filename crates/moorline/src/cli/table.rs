@@ -1,0 +1,158 @@
+//! What `status` and `sessions` look like to people.
+
+use std::fmt::Write;
+
+use moorline_engine::control::SessionRow;
+use serde_json::Value;
+
+/// The whole of `status`. What a newer or older engine leaves out is shown as a dash.
+pub(super) fn status(status: &Value) -> String {
+    let mut out = String::new();
+    let field = |path: &str| shown(status.pointer(path));
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "supervisor  pid {}, up {}",
+        field("/supervisor/pid"),
+        status.pointer("/supervisor/uptime_s").and_then(Value::as_u64).map_or("-".to_owned(), duration)
+    );
+    let _ = writeln!(
+        out,
+        "gateway     pid {}, {} loops, {} sessions, {} accepted, {} messages, {} buffered",
+        field("/gateway/pid"),
+        field("/gateway/loops"),
+        field("/gateway/sessions"),
+        field("/gateway/accepted"),
+        field("/gateway/messages"),
+        status.pointer("/gateway/buffered_bytes").and_then(Value::as_u64).map_or("-".to_owned(), size)
+    );
+    let _ = writeln!(
+        out,
+        "reloads     {} done, {} failed",
+        field("/reloads/done"),
+        field("/reloads/failed")
+    );
+    for (title, path) in [("lost", "/lost"), ("errors", "/errors"), ("closed", "/gateway/closed")] {
+        let counts = nonzero(status.pointer(path));
+        if !counts.is_empty() {
+            let _ = writeln!(out, "{title:<11} {counts}");
+        }
+    }
+    let _ = writeln!(out);
+    let _ = writeln!(
+        out,
+        "{:<10} {:>8}  {:<9} {:>10} {:>12} {:>8} {:>9}",
+        "", "pid", "state", "generation", "handled", "in hand", "sessions"
+    );
+    for (name, path) in [("worker", "/workers"), ("task", "/tasks")] {
+        for row in rows(status, path) {
+            let field = |key: &str| shown(row.get(key));
+            let _ = writeln!(
+                out,
+                "{:<10} {:>8}  {:<9} {:>10} {:>12} {:>8} {:>9}",
+                format!("{name} {}", field("slot")),
+                field("pid"),
+                field("state"),
+                field("generation"),
+                field("handled"),
+                field("in_hand"),
+                field("sessions")
+            );
+        }
+    }
+    for row in rows(status, "/helpers") {
+        let field = |key: &str| shown(row.get(key));
+        let _ = writeln!(out, "helper {}: pid {}, {} restarts", field("name"), field("pid"), field("restarts"));
+    }
+    out
+}
+
+pub(super) fn sessions_head() -> String {
+    format!(
+        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "id", "listener", "peer", "worker", "age", "idle", "messages", "received", "sent", "queued"
+    )
+}
+
+pub(super) fn session(row: &SessionRow) -> String {
+    format!(
+        "{:<18x} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        row.id,
+        row.listener,
+        row.peer,
+        row.worker.map_or("-".to_owned(), |slot| slot.to_string()),
+        duration(row.age_s),
+        duration(row.idle_s),
+        row.messages,
+        size(row.received),
+        size(row.sent),
+        size(row.queued)
+    )
+}
+
+fn rows<'a>(status: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+    status.pointer(path).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+fn nonzero(counts: Option<&Value>) -> String {
+    let counts = counts.and_then(Value::as_object).into_iter().flatten();
+    let shown: Vec<_> = counts
+        .filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0))
+        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+        .collect();
+    shown.join(", ")
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut amount = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn status_shows_every_process_and_only_the_losses_that_happened() {
+        let text = status(&json!({
+            "supervisor": { "pid": 7, "uptime_s": 3725 },
+            "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
+                "closed": { "peer": 4, "slow": 0 } },
+            "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 }],
+            "reloads": { "done": 2, "failed": 1 },
+            "lost": { "closed_by_crash": 0 },
+        }));
+        assert!(text.contains("pid 7, up 1h02m"), "{text}");
+        assert!(text.contains("2.0 KiB buffered"), "{text}");
+        assert!(text.contains("closed      4 peer\n"), "{text}");
+        assert!(text.contains("worker 0          9  ready"), "{text}");
+        assert!(!text.contains("lost"), "{text}");
+    }
+}

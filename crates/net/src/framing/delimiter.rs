@@ -1,0 +1,86 @@
+//! Messages that end with a delimiter.
+
+use memchr::{memchr, memmem};
+use serde::{Deserialize, Serialize};
+
+use super::{Decoded, FramingError, InvalidFraming, MAX_DELIMITER_BYTES};
+
+/// A delimiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delimiter {
+    /// Its bytes; not empty.
+    pub delimiter: Vec<u8>,
+    /// The message includes it, and nothing is appended when sending. Otherwise the app neither sees nor
+    /// sends it.
+    pub keep: bool,
+    /// The largest message, in bytes, as the app sees it.
+    pub max: u64,
+}
+
+/// Up to this length a delimiter is found by its last byte, and each such byte is verified at most this
+/// many bytes deep: cheaper than the preparation of a search that is linear for every needle.
+const SHORT_BYTES: usize = 8;
+
+impl Delimiter {
+    pub(super) fn validate(&self) -> Result<(), InvalidFraming> {
+        let bytes = self.delimiter.len();
+        if bytes == 0 || bytes > MAX_DELIMITER_BYTES {
+            return Err(InvalidFraming::DelimiterLength(bytes));
+        }
+        let least = if self.keep { bytes as u64 } else { 1 };
+        if self.max < least {
+            return Err(InvalidFraming::MaxTooSmall { least });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn suffix(&self) -> &[u8] {
+        if self.keep { &[] } else { &self.delimiter }
+    }
+
+    /// Looks for the end of the first message; the first `from` bytes hold none.
+    #[inline]
+    pub(super) fn scan(&self, input: &[u8], from: usize) -> Result<Option<Decoded>, FramingError> {
+        // The largest message and its delimiter end here. Looking no further makes the verdict
+        // independent of how the input was cut.
+        let limit = usize::try_from(self.max)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.suffix().len());
+        let window = &input[..input.len().min(limit)];
+        let Some(end) = find_end(&self.delimiter, window, from) else {
+            return if window.len() == limit {
+                Err(FramingError::Unended { max: self.max })
+            } else {
+                Ok(None)
+            };
+        };
+        Ok(Some(Decoded::Message {
+            start: 0,
+            end: end - self.suffix().len(),
+            consumed: end,
+            text: false,
+        }))
+    }
+}
+
+/// Where the first delimiter ends; none ends within the first `from` bytes.
+#[inline]
+fn find_end(delimiter: &[u8], input: &[u8], from: usize) -> Option<usize> {
+    // An empty delimiter, which validation refuses, is never found.
+    let (last, _) = delimiter.split_last()?;
+    if delimiter.len() > SHORT_BYTES {
+        // The beginning of a delimiter may be among the bytes already looked at.
+        let start = from.saturating_sub(delimiter.len() - 1);
+        let found = memmem::find(input.get(start..)?, delimiter)?;
+        return Some(start + found + delimiter.len());
+    }
+    let mut from = from;
+    loop {
+        let end = from + memchr(*last, input.get(from..)?)? + 1;
+        if input[..end].ends_with(delimiter) {
+            return Some(end);
+        }
+        from = end;
+    }
+}

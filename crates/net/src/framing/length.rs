@@ -1,0 +1,201 @@
+//! Messages with a length field in a header.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Decoded, EncodeError, Envelope, FramingError, InvalidFraming, MAX_HEADER_BYTES};
+
+/// A length field.
+///
+/// Its value counts the bytes from `body` on, so a packet has `body + value` bytes. The header reaches
+/// to the end of the field or to `body`, whichever is later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Length {
+    /// Its width: 1, 2, 4 or 8 bytes.
+    pub width: u8,
+    /// Its byte order.
+    pub endian: Endian,
+    /// Where it begins, in bytes from the packet's first.
+    pub offset: u32,
+    /// Where the bytes begin that it counts. Zero: it counts the header too.
+    pub body: u32,
+    /// The largest packet, in bytes, its header included.
+    pub max: u64,
+    /// The app sees and sends whole packets; the field is set right when they are sent. Otherwise the
+    /// app sees what follows the header, and the header is built when sending.
+    pub keep_header: bool,
+}
+
+/// A byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endian {
+    /// Most significant byte first.
+    Big,
+    /// Least significant byte first.
+    Little,
+}
+
+impl Length {
+    pub(super) fn validate(&self) -> Result<(), InvalidFraming> {
+        if !matches!(self.width, 1 | 2 | 4 | 8) {
+            return Err(InvalidFraming::Width(self.width));
+        }
+        let header = self.header() as u64;
+        if header > MAX_HEADER_BYTES as u64 {
+            return Err(InvalidFraming::HeaderTooLong { header });
+        }
+        if !self.keep_header && (self.offset != 0 || self.body > u32::from(self.width)) {
+            return Err(InvalidFraming::HeaderNotBuildable);
+        }
+        if self.max <= header {
+            return Err(InvalidFraming::MaxTooSmall { least: header + 1 });
+        }
+        Ok(())
+    }
+
+    pub(super) fn max_message(&self) -> u64 {
+        let packet = u64::from(self.body)
+            .saturating_add(self.max_value())
+            .min(self.max);
+        if self.keep_header {
+            packet
+        } else {
+            packet.saturating_sub(self.header() as u64)
+        }
+    }
+
+    #[inline]
+    pub(super) fn decode(&self, input: &[u8]) -> Result<Decoded, FramingError> {
+        let field = self.offset as usize;
+        let Some(value) = self.read(input.get(field..).unwrap_or_default()) else {
+            return Ok(Decoded::Incomplete {
+                need: field + self.width(),
+            });
+        };
+        let header = self.header();
+        let size = value.saturating_add(u64::from(self.body));
+        if size > self.max {
+            return Err(FramingError::TooLarge {
+                size,
+                max: self.max,
+            });
+        }
+        if size < header as u64 {
+            return Err(FramingError::TooSmall {
+                size,
+                header: header as u64,
+            });
+        }
+        // On a machine whose memory cannot hold it, it never becomes complete.
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if input.len() < size {
+            return Ok(Decoded::Incomplete { need: size });
+        }
+        Ok(Decoded::Message {
+            start: if self.keep_header { 0 } else { header },
+            end: size,
+            consumed: size,
+            text: false,
+        })
+    }
+
+    #[inline]
+    pub(super) fn envelope(
+        &self,
+        head: &[u8],
+        len: usize,
+        envelope: &mut Envelope<'_>,
+    ) -> Result<(), EncodeError> {
+        let header = self.header();
+        let size = len as u64;
+        if size > self.max_message() {
+            return Err(EncodeError::TooLarge {
+                size,
+                max: self.max_message(),
+            });
+        }
+        let field = self.offset as usize;
+        let end = field + self.width();
+        if !self.keep_header {
+            // Validated: the header is the field alone.
+            let packet = size + header as u64;
+            self.write(packet - u64::from(self.body), &mut envelope.prefix);
+            envelope.prefix_len = self.width() as u8;
+            return Ok(());
+        }
+        if len < header || head.len() < end || end > MAX_HEADER_BYTES {
+            return Err(EncodeError::NoHeader {
+                size,
+                header: header as u64,
+            });
+        }
+        let value = size - u64::from(self.body);
+        // A packet whose field is right already goes out as it is.
+        if self.read(&head[field..]) != Some(value) {
+            envelope.prefix[..end].copy_from_slice(&head[..end]);
+            self.write(value, &mut envelope.prefix[field..]);
+            envelope.prefix_len = end as u8;
+            envelope.skip = end;
+        }
+        Ok(())
+    }
+
+    /// The header's size in bytes, never zero.
+    #[inline]
+    fn header(&self) -> usize {
+        (self.offset as usize + self.width()).max(self.body as usize)
+    }
+
+    /// The field's width as it is used: what validation refuses counts as eight.
+    #[inline]
+    fn width(&self) -> usize {
+        match self.width {
+            1 | 2 | 4 => usize::from(self.width),
+            _ => 8,
+        }
+    }
+
+    fn max_value(&self) -> u64 {
+        u64::MAX >> (64 - 8 * self.width())
+    }
+
+    /// The value of the field that `bytes` begin with, if they hold all of it.
+    #[inline]
+    fn read(&self, bytes: &[u8]) -> Option<u64> {
+        let value = match self.width {
+            1 => u64::from(*bytes.first()?),
+            2 => {
+                let field = *bytes.first_chunk()?;
+                u64::from(match self.endian {
+                    Endian::Big => u16::from_be_bytes(field),
+                    Endian::Little => u16::from_le_bytes(field),
+                })
+            }
+            4 => {
+                let field = *bytes.first_chunk()?;
+                u64::from(match self.endian {
+                    Endian::Big => u32::from_be_bytes(field),
+                    Endian::Little => u32::from_le_bytes(field),
+                })
+            }
+            _ => {
+                let field = *bytes.first_chunk()?;
+                match self.endian {
+                    Endian::Big => u64::from_be_bytes(field),
+                    Endian::Little => u64::from_le_bytes(field),
+                }
+            }
+        };
+        Some(value)
+    }
+
+    /// Writes a value that fits the field to the beginning of `bytes`, which have room for it.
+    #[inline]
+    fn write(&self, value: u64, bytes: &mut [u8]) {
+        let width = self.width();
+        match self.endian {
+            Endian::Big => bytes[..width].copy_from_slice(&value.to_be_bytes()[8 - width..]),
+            Endian::Little => bytes[..width].copy_from_slice(&value.to_le_bytes()[..width]),
+        }
+    }
+}

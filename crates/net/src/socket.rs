@@ -1,0 +1,264 @@
+//! The sockets that listeners accept on.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::address::{Address, HostPort, MAX_UNIX_PATH_BYTES, excess_bytes};
+
+/// Connections that wait to be accepted. The system cuts it to `net.core.somaxconn`, by default the same
+/// number; a smaller one refuses clients when thousands of them reconnect at once.
+const BACKLOG: i32 = 4096;
+
+/// What a datagram listener asks the kernel to hold in each direction, in bytes. The default of about
+/// 200 KiB is a hundred datagrams, fewer than arrive in a scheduling gap; `net.core.rmem_max` caps it.
+const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
+
+/// The permissions of a Unix socket's file: whoever reaches its folder may connect, as with a port.
+/// The folder's permissions are the fence.
+const UNIX_MODE: u32 = 0o666;
+
+/// Binds an address and, unless it is a datagram one, listens on it.
+///
+/// The socket is non-blocking and close-on-exec. A name is resolved by the system, which blocks; of
+/// several addresses the first that this machine has is bound, IPv4 first.
+///
+/// - TCP and HTTP: `SO_REUSEADDR`, so that a restart does not wait for old connections, and
+///   `TCP_NODELAY`, which accepted sockets inherit.
+/// - IPv6 sockets take IPv6 alone: `[::]` and `0.0.0.0` may be listed side by side.
+/// - Unix: the file's mode is 0666; the folder's permissions decide who may connect. A file left by a
+///   dead process is replaced, one that is answered on is not.
+pub fn listen(address: &Address) -> Result<OwnedFd, ListenError> {
+    let socket = match address {
+        Address::Tcp(host_port) | Address::Http(host_port) => {
+            bind_first(address, host_port, bind_stream)?
+        }
+        Address::Udp(host_port) => bind_first(address, host_port, bind_datagram)?,
+        Address::Unix(path) => listen_unix(address, path)?,
+    };
+    Ok(socket.into())
+}
+
+/// The address that `fd`, bound by [`listen`] to `address`, really has: port 0 is replaced.
+pub fn local_address(fd: impl AsFd, address: &Address) -> Address {
+    let bound = || {
+        Some(
+            SockRef::from(&fd.as_fd())
+                .local_addr()
+                .ok()?
+                .as_socket()?
+                .port(),
+        )
+    };
+    let resolved = |host_port: &HostPort| HostPort {
+        host: host_port.host.clone(),
+        port: bound().unwrap_or(host_port.port),
+    };
+    match address {
+        Address::Tcp(host_port) => Address::Tcp(resolved(host_port)),
+        Address::Udp(host_port) => Address::Udp(resolved(host_port)),
+        Address::Http(host_port) => Address::Http(resolved(host_port)),
+        Address::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+fn bind_first(
+    address: &Address,
+    host_port: &HostPort,
+    bind: fn(SocketAddr) -> io::Result<Socket>,
+) -> Result<Socket, ListenError> {
+    let error = |cause| ListenError {
+        address: address.clone(),
+        cause,
+    };
+    let mut candidates: Vec<SocketAddr> = (host_port.host.as_str(), host_port.port)
+        .to_socket_addrs()
+        .map_err(|source| error(Cause::Resolve(source)))?
+        .collect();
+    candidates.sort_by_key(SocketAddr::is_ipv6);
+    let mut absent = io::Error::from(ErrorKind::AddrNotAvailable);
+    for candidate in candidates {
+        match bind(candidate) {
+            Ok(socket) => return Ok(socket),
+            // The machine lacks this address or its family; another one of the name may do. Any other
+            // failure is the operator's to know, not to be dodged.
+            Err(source) if is_absent(&source) => absent = source,
+            Err(source) => return Err(error(Cause::Bind(source))),
+        }
+    }
+    Err(error(Cause::Bind(absent)))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn bind_stream(address: SocketAddr) -> io::Result<Socket> {
+    let socket = open(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind_datagram(address: SocketAddr) -> io::Result<Socket> {
+    // Without SO_REUSEADDR: with it a second engine would take the first one's datagrams.
+    let socket = open(address, Type::DGRAM, Protocol::UDP)?;
+    // As much as the system grants; a smaller buffer is no reason not to serve.
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let kind = kind.nonblocking().cloexec();
+    let socket = Socket::new_raw(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn listen_unix(address: &Address, path: &Path) -> Result<Socket, ListenError> {
+    let error = |cause| ListenError {
+        address: address.clone(),
+        cause,
+    };
+    if excess_bytes(path) > 0 {
+        return Err(error(Cause::PathTooLong));
+    }
+    remove_stale(path).map_err(error)?;
+    let bind = || {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new_raw(Domain::UNIX, kind, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        // Before anyone can connect: that needs `listen`.
+        fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    };
+    bind().map_err(|source| error(Cause::Bind(source)))
+}
+
+/// Removes the socket that a dead process left at `path`.
+///
+/// Between look and removal another process might bind it; engines are kept apart by their lock file.
+fn remove_stale(path: &Path) -> Result<(), Cause> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Cause::Bind(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(Cause::NotASocket),
+        Ok(_) => {}
+    }
+    let probe = || {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        Socket::new_raw(Domain::UNIX, kind, None)?.connect(&SockAddr::unix(path)?)
+    };
+    match probe() {
+        // Nobody holds the other end; every other answer comes from somebody who does, be it that
+        // the backlog is full or that the socket is of another type.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(Cause::Bind)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Cause::Bind(error)),
+        _ => Err(Cause::Answered),
+    }
+}
+
+/// Why an address cannot be listened on: the address, the cause and the remedy.
+#[derive(Debug)]
+pub struct ListenError {
+    address: Address,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Resolve(io::Error),
+    Bind(io::Error),
+    PathTooLong,
+    NotASocket,
+    Answered,
+}
+
+impl ListenError {
+    /// The address concerned.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> String {
+        let port = self.address.host_port().map(|host_port| host_port.port);
+        match &self.cause {
+            Cause::Resolve(_) => "check the name, or write an IP address".into(),
+            Cause::PathTooLong => format!("shorten the path to {MAX_UNIX_PATH_BYTES} bytes"),
+            Cause::NotASocket => "choose another path, or remove what is there".into(),
+            Cause::Answered => "stop the process that serves it, or choose another path".into(),
+            Cause::Bind(source) => match (source.kind(), port) {
+                (ErrorKind::AddrInUse, Some(port)) => format!(
+                    "stop the process that has it (`ss -lnptu 'sport = :{port}'` names it), or choose another port"
+                ),
+                (ErrorKind::AddrNotAvailable, _) => {
+                    "no interface of this machine has it: write 0.0.0.0 or [::] for all of them"
+                        .into()
+                }
+                (ErrorKind::PermissionDenied, Some(1..1024)) => {
+                    "a port below 1024 needs root or CAP_NET_BIND_SERVICE: choose a higher one"
+                        .into()
+                }
+                (ErrorKind::NotFound, None) => "make the folder first".into(),
+                (ErrorKind::PermissionDenied, None) => {
+                    "choose a folder that this user may write to".into()
+                }
+                _ => "choose another address".into(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, cause } = self;
+        match cause {
+            Cause::Resolve(source) => write!(f, "cannot resolve the host of {address}: {source}"),
+            Cause::Bind(source) => write!(f, "cannot listen on {address}: {source}"),
+            Cause::PathTooLong => write!(f, "cannot listen on {address}: the path is too long"),
+            Cause::NotASocket => {
+                write!(
+                    f,
+                    "cannot listen on {address}: a file that is no socket is there"
+                )
+            }
+            Cause::Answered => {
+                write!(
+                    f,
+                    "cannot listen on {address}: another process answers there"
+                )
+            }
+        }?;
+        write!(f, "; {}", self.remedy())
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            Cause::Resolve(source) | Cause::Bind(source) => Some(source),
+            Cause::PathTooLong | Cause::NotASocket | Cause::Answered => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
