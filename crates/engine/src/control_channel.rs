@@ -22,8 +22,6 @@ impl ControlChannel {
                   `Registered` owns it and cannot"
     )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
-        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
-        #[expect(deprecated)]
         Ok(Self {
             io: AsyncFd::new(Registered(channel))?,
         })
