@@ -1,2 +1,52 @@
-//! The project's own chores.
-fn main() {}
+//! The project's own chores, run as `cargo xtask CHORE`.
+//!
+//! - `test`: everything that a change must pass, in [`test`]
+//! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
+
+mod ignored;
+mod needs;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::steps::{Failure, cargo};
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what the tests need (as root), then check formatting, lints, docs and run every test
+    Test,
+    /// Check the dependencies' licences and sources against deny.toml, with cargo-deny
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Test => test::run(),
+        Chore::Deny => deny(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Not one of `test`'s steps: cargo-deny takes longer to build than all of Moorline, and what it looks at
+/// changes only with `Cargo.lock`. Advisories are left to whoever is online, as their list is not in here.
+fn deny() -> Result<(), Failure> {
+    needs::cargo_tool("cargo-deny", "deny")?;
+    cargo("deny check licenses bans sources").run()
+}

@@ -70,7 +70,11 @@ pub trait App: Sized + 'static {
 
     /// Runs once when a session has ended, after all its other hooks, in the process that has it then.
     /// The session's facts can still be read; nothing can be sent to it.
-    fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> impl Future<Output = Result> {
+    fn close(
+        self: Rc<Self>,
+        session: Session,
+        reason: CloseReason,
+    ) -> impl Future<Output = Result> {
         let _ = (session, reason);
         ready(Ok(()))
     }

@@ -22,16 +22,16 @@ mod tests;
 mod unit;
 mod walk;
 
-pub use error::{ConfigError, ConfigErrors};
-pub use live::live_change;
-pub use load::{Loaded, load, load_text, run_dir};
-pub use process::CONTROL_SOCKET;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, ConfigErrors};
+pub use live::live_change;
+pub use load::{Loaded, load, load_text, run_dir};
+pub use process::CONTROL_SOCKET;
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,11 +22,19 @@ impl ControlChannel {
                   `Registered` owns it and cannot"
     )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
-        Ok(Self { io: AsyncFd::new(Registered(channel))? })
+        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
+        #[expect(deprecated)]
+        Ok(Self {
+            io: AsyncFd::new(Registered(channel))?,
+        })
     }
 
     /// Sends a message, waiting for room. Cancel-safe: it is sent whole or not at all.
-    pub(crate) async fn send<M: Serialize>(&self, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) async fn send<M: Serialize>(
+        &self,
+        message: &M,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         self.send_bytes(&encode(message)?, fds).await
     }
 
@@ -40,12 +48,16 @@ impl ControlChannel {
 
     /// [`send`](Self::send) of what is encoded already.
     pub(crate) async fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.io.async_io(Interest::WRITABLE, |channel| channel.0.send(bytes, fds)).await
+        self.io
+            .async_io(Interest::WRITABLE, |channel| channel.0.send(bytes, fds))
+            .await
     }
 
     /// [`recv`](Self::recv) without decoding.
     pub(crate) async fn recv_bytes(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-        self.io.async_io(Interest::READABLE, |channel| channel.0.recv()).await
+        self.io
+            .async_io(Interest::READABLE, |channel| channel.0.recv())
+            .await
     }
 }
 
@@ -56,8 +68,12 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {
 
 /// The message in a packet.
 pub(crate) fn decode<M: DeserializeOwned>(bytes: &[u8]) -> io::Result<M> {
-    postcard::from_bytes(bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("a control message that is none: {error}")))
+    postcard::from_bytes(bytes).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a control message that is none: {error}"),
+        )
+    })
 }
 
 /// `AsyncFd` asks for the older trait.

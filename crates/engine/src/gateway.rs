@@ -1,36 +1,284 @@
-//! A stand-in that holds no session, until the gateway is merged.
+//! The gateway: the process that holds every socket and runs no application code.
+//!
+//! The main thread speaks with the supervisor and hands what it says to the event loops; each loop owns its
+//! sessions, and one ring pair with every process. A message never passes through this file.
+//!
+//! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
+//! `outbound` (ring → socket), `placing` (which process has a session), `recovery` (a process died),
+//! `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
+
+mod accept;
+mod datagram;
+mod ending;
+mod event_loop;
+mod http;
+mod inbound;
+mod outbound;
+mod parcels;
+mod placing;
+mod processes;
+mod recovery;
+mod session;
+mod table;
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::control::{FromRole, ToRole};
+use moorline_ipc::{Doorbell, Marks, Region, Side};
+use moorline_net::Address;
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
+use crate::wire::Peer;
 use crate::role::GatewayStart;
+use event_loop::Loop;
+use recovery::Death;
 
+/// What the loops share. Counters only; everything else goes by message.
+#[derive(Debug)]
+struct Shared {
+    /// Sessions of each loop, for choosing the least loaded.
+    loads: Vec<AtomicUsize>,
+    /// Connections of each listener, for `max_sessions`.
+    connections: Vec<AtomicU64>,
+    /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
+    suspects: Vec<AtomicU32>,
+}
+
+/// The most worker slots there can be; the configuration is checked against it.
+const MAX_SLOTS: usize = 512;
+
+/// To a loop.
+#[derive(Debug)]
+enum Command {
+    /// A connection that loop 0 accepted.
+    Accepted { socket: OwnedFd, listener: u16, peer: Peer },
+    /// An HTTP connection that became a WebSocket, with what it sent since.
+    Upgraded { socket: OwnedFd, listener: u16, peer: Peer, received: Vec<u8> },
+    Attach { process: ProcessId, role: Role, region: Box<Region>, doorbell: Doorbell },
+    Activate { workers: u16, serving: Arc<[ProcessId]> },
+    Dead { process: ProcessId, death: Death },
+    Stop { max_wait: Duration },
+    List { after: u64, limit: usize, reply: oneshot::Sender<Vec<SessionRow>> },
+}
+
+/// From a loop.
+#[derive(Debug)]
+enum Report {
+    /// Nothing of this process is left in the loop.
+    Released(ProcessId),
+    /// This process wrote garbage.
+    Garbage(ProcessId, String),
+    /// No session is left after `Stop`.
+    Empty,
+}
+
+/// Runs the gateway until the supervisor lets go of it.
+///
+/// # Errors
+/// What keeps it from starting: no memory, no descriptors, no threads.
 pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(Default::default())?;
-    runtime.block_on(async {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(async { Gateway::start(start)?.serve().await })
+}
+
+/// The main thread's part.
+struct Gateway {
+    control: ControlChannel,
+    max_wait: Duration,
+    loops: Vec<mpsc::UnboundedSender<Command>>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// For each process what it notes for the case of its death, one for each loop.
+    marks: FxHashMap<ProcessId, Vec<Marks>>,
+    /// How many loops have released each process.
+    released: FxHashMap<ProcessId, usize>,
+    /// How many loops are empty after `Stop`.
+    empty: usize,
+}
+
+impl Gateway {
+    fn start(start: GatewayStart) -> io::Result<Self> {
         let control = ControlChannel::new(start.control)?;
-        for signal in [tokio::signal::unix::SignalKind::terminate(), tokio::signal::unix::SignalKind::hangup()] {
-            tokio::signal::unix::signal(signal)?;
-        }
-        control.send(&FromRole::Ready, &[]).await?;
-        let mut served = Vec::new();
-        while let Some((message, fds)) = control.recv::<ToRole>().await? {
-            tracing::info!(?message, fds = fds.len(), "gateway heard");
-            match message {
-                ToRole::Activate { serving, .. } => {
-                    for process in served.iter().filter(|process| !serving.contains(process)) {
-                        control.send(&FromRole::Released { process: *process }, &[]).await?;
-                    }
-                    served = serving;
+        let config = Arc::new(start.config);
+        let count = start.doorbells.len();
+        let shared = Arc::new(Shared {
+            loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        });
+        // Below any serial of a successor started in a later second, above any of a predecessor.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last_serial = (now.as_secs() << 24).max(start.last_serial);
+
+        let (loops, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let (report, reports) = mpsc::unbounded_channel();
+        let mut sockets = accept::share_out(&config, start.listeners, count)?;
+        for (index, (doorbell, inbox)) in start.doorbells.into_iter().zip(inboxes).enumerate() {
+            let parts = event_loop::Parts {
+                index: index as u8,
+                config: config.clone(),
+                shared: shared.clone(),
+                doorbell,
+                counters: start.scoreboard.row(index * LOOP_ROW),
+                last_serial,
+                sockets: std::mem::take(&mut sockets[index]),
+                peers: loops.clone(),
+                reports: report.clone(),
+            };
+            std::thread::Builder::new().name(format!("loop {index}")).spawn(move || {
+                // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
+                if let Err(error) = Loop::run(parts, inbox) {
+                    tracing::error!(event_loop = index, %error, "event loop failed");
                 }
-                ToRole::ListSessions { .. } => control.send(&FromRole::Sessions(Vec::new()), &[]).await?,
-                ToRole::Stop { .. } => control.send(&FromRole::Drained, &[]).await?,
-                _ => {}
+                std::process::exit(70);
+            })?;
+        }
+        tracing::debug!(incarnation = start.incarnation, loops = count, "gateway started");
+        Ok(Self {
+            control,
+            max_wait: config.workers.max_wait,
+            loops,
+            reports,
+            marks: FxHashMap::default(),
+            released: FxHashMap::default(),
+            empty: 0,
+        })
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
+        self.control.send(&FromRole::Ready, &[]).await?;
+        loop {
+            tokio::select! {
+                message = self.control.recv::<ToRole>() => match message? {
+                    Some((message, descriptors)) => self.obey(message, descriptors).await?,
+                    None => return self.drain_alone().await,
+                },
+                Some(report) = self.reports.recv() => self.pass_on(report).await?,
+            }
+        }
+    }
+
+    /// What the supervisor says.
+    async fn obey(&mut self, message: ToRole, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        match message {
+            ToRole::Attach { process, role, .. } => self.attach(process, role, descriptors)?,
+            ToRole::Activate { workers, serving, .. } => {
+                let serving: Arc<[ProcessId]> = serving.into();
+                self.tell_loops(|| Command::Activate { workers, serving: serving.clone() });
+            }
+            ToRole::Dead { process, fault, forced } => {
+                let marks = self.marks.remove(&process).unwrap_or_default();
+                self.released.remove(&process);
+                let polled = marks.iter().map(Marks::polling).find(|session| *session != 0);
+                let death = Death { culprit: polled.filter(|_| fault), forced };
+                self.tell_loops(|| Command::Dead { process, death });
+            }
+            ToRole::Stop { max_wait_ms } => {
+                let max_wait = Duration::from_millis(max_wait_ms);
+                self.tell_loops(|| Command::Stop { max_wait });
+            }
+            ToRole::ListSessions { after, limit } => self.list(after, limit as usize).await?,
+            ToRole::ReopenLog => {
+                if let Some(file) = descriptors.into_iter().next() {
+                    crate::log::reopen(file);
+                }
+            }
+            ToRole::StartGateway { .. } | ToRole::StartProcess { .. } | ToRole::NewGateway => {
+                tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }
         Ok(())
-    })
+    }
+
+    fn attach(&mut self, process: ProcessId, role: Role, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let mut descriptors = descriptors.into_iter();
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, "a process was attached without its descriptors");
+        let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
+        let mut marks = Vec::with_capacity(self.loops.len());
+        for inbox in &self.loops {
+            let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
+            marks.push(region.marks.clone());
+            let doorbell = doorbell.try_clone()?;
+            // A loop whose inbox is closed has ended, and the process with it.
+            let _ = inbox.send(Command::Attach { process, role, region: Box::new(region), doorbell });
+        }
+        self.marks.insert(process, marks);
+        Ok(())
+    }
+
+    fn tell_loops(&self, command: impl Fn() -> Command) {
+        for inbox in &self.loops {
+            let _ = inbox.send(command());
+        }
+    }
+
+    async fn list(&mut self, after: u64, limit: usize) -> io::Result<()> {
+        // What fits one packet of the control channel; the supervisor asks again for the rest.
+        let limit = limit.min(500);
+        let mut rows = Vec::new();
+        for inbox in &self.loops {
+            let (reply, answer) = oneshot::channel();
+            let _ = inbox.send(Command::List { after, limit, reply });
+            rows.extend(answer.await.unwrap_or_default());
+        }
+        rows.sort_by_key(|row| row.id);
+        rows.truncate(limit);
+        self.control.send(&FromRole::Sessions(rows), &[]).await
+    }
+
+    /// What a loop says.
+    async fn pass_on(&mut self, report: Report) -> io::Result<()> {
+        match report {
+            Report::Released(process) => {
+                let loops = self.released.entry(process).or_default();
+                *loops += 1;
+                if *loops == self.loops.len() {
+                    self.control.send(&FromRole::Released { process }, &[]).await?;
+                }
+            }
+            Report::Garbage(process, reason) => {
+                tracing::error!(process, reason, "a process wrote garbage into its ring");
+                self.control.send(&FromRole::Garbage { process, reason }, &[]).await?;
+            }
+            Report::Empty => {
+                self.empty += 1;
+                if self.empty == self.loops.len() {
+                    self.control.send(&FromRole::Drained, &[]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The supervisor is gone: no orphan stays.
+    async fn drain_alone(mut self) -> io::Result<()> {
+        if self.empty == self.loops.len() {
+            return Ok(());
+        }
+        tracing::warn!("the supervisor is gone, draining");
+        let max_wait = self.max_wait;
+        self.tell_loops(|| Command::Stop { max_wait });
+        let drained = async {
+            while self.empty < self.loops.len() {
+                match self.reports.recv().await {
+                    Some(Report::Empty) => self.empty += 1,
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        // The loops end by the deadline themselves; the second on top is for a loop that does not.
+        let _ = tokio::time::timeout(max_wait + Duration::from_secs(1), drained).await;
+        Ok(())
+    }
+}
+
+/// Whether an address is one of datagrams.
+fn is_datagram(address: &Address) -> bool {
+    matches!(address, Address::Udp(_))
 }

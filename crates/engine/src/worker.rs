@@ -52,20 +52,34 @@ use crate::control_channel::ControlChannel;
 /// The process could not start (the supervisor has been told why), or a ring held garbage
 /// ([`io::ErrorKind::InvalidData`], exit code 70).
 pub(crate) fn run<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     runtime.block_on(serve(start, factory))
 }
 
 async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
-    let ProcessStart { control, process, role, generation, config, scoreboard, doorbell, loops } = start;
+    let ProcessStart {
+        control,
+        process,
+        role,
+        generation,
+        config,
+        scoreboard,
+        doorbell,
+        loops,
+    } = start;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
 
-    let ring_task = map_rings(loops).map_err(|error| format!("mapping the rings: {error}")).and_then(|rings| {
-        let app = catch_unwind(AssertUnwindSafe(factory)).map_err(|panic| hook::panic_text(&*panic))?;
-        spawn_ring_task(&core, Rc::new(app), doorbell, rings).map_err(|error| error.to_string())
-    });
+    let ring_task = map_rings(loops)
+        .map_err(|error| format!("mapping the rings: {error}"))
+        .and_then(|rings| {
+            let app = catch_unwind(AssertUnwindSafe(factory))
+                .map_err(|panic| hook::panic_text(&*panic))?;
+            spawn_ring_task(&core, Rc::new(app), doorbell, rings).map_err(|error| error.to_string())
+        });
     let (app, mut ring_task) = match ring_task {
         Ok(started) => started,
         Err(reason) => return orders.fail(reason).await,
@@ -102,7 +116,11 @@ async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::
 fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
     let mut rings = Rings::default();
     for (doorbell, region) in loops {
-        let Region { producer, consumer, marks } = Region::map(region, Side::Process)?;
+        let Region {
+            producer,
+            consumer,
+            marks,
+        } = Region::map(region, Side::Process)?;
         rings.links.push(Link::new(producer, doorbell, marks));
         rings.inlets.push(consumer);
     }
@@ -141,16 +159,15 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     }
 }
 
-/// Waits until nothing is in hand and this is true as well.
+/// Waits until nothing is in hand and this is true as well. Each turn of the ring task is progress, and whatever
+/// is sent brings one about.
 async fn settled(core: &Core, is_true: impl Fn() -> bool) {
     loop {
-        let mut progress = pin!(core.counters.progress.notified());
+        let mut progress = pin!(core.counters.progress());
         progress.as_mut().enable();
         if core.counters.is_idle() && is_true() {
             return;
         }
-        // Its turn publishes, and tells of progress when the process stops.
-        core.outbox.schedule();
         progress.await;
     }
 }
@@ -195,10 +212,21 @@ impl Orders {
     fn new(control: ControlChannel, core: Rc<Core>) -> io::Result<Self> {
         use SignalKind as Kind;
         // Registering takes the default action away for good: these are the supervisor's business.
-        for kind in [Kind::interrupt(), Kind::hangup(), Kind::pipe(), Kind::user_defined1(), Kind::user_defined2()] {
+        for kind in [
+            Kind::interrupt(),
+            Kind::hangup(),
+            Kind::pipe(),
+            Kind::user_defined1(),
+            Kind::user_defined2(),
+        ] {
             let _ = signal(kind)?;
         }
-        Ok(Self { control, core, terminate: signal(Kind::terminate())?, has_said_stopping: false })
+        Ok(Self {
+            control,
+            core,
+            terminate: signal(Kind::terminate())?,
+            has_said_stopping: false,
+        })
     }
 
     /// The next order to end; follows all others meanwhile. Cancel-safe.
@@ -246,7 +274,14 @@ impl Orders {
 
     /// Tells the supervisor why the process could not start.
     async fn fail(&self, reason: String) -> io::Result<()> {
-        self.control.send(&FromRole::Failed { reason: reason.clone() }, &[]).await?;
+        self.control
+            .send(
+                &FromRole::Failed {
+                    reason: reason.clone(),
+                },
+                &[],
+            )
+            .await?;
         Err(io::Error::other(reason))
     }
 }

@@ -156,7 +156,7 @@ fn check(fd: &OwnedFd) -> io::Result<usize> {
 }
 
 /// A few words in a region that the process writes and the gateway reads after the process has died.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Marks(Arc<Mapping>);
 
 impl Marks {

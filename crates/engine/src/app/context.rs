@@ -66,10 +66,19 @@ impl Context {
     ///
     /// # Errors
     /// [`SendError::NoSuchSession`] without such a listener; [`SendError::Full`] and [`SendError::TooLarge`].
-    pub fn send_to(&self, listener: &str, peer: SocketAddr, bytes: impl AsRef<[u8]>) -> std::result::Result<(), SendError> {
-        let listener = self.0.listener_named(listener).ok_or(SendError::NoSuchSession)?;
+    pub fn send_to(
+        &self,
+        listener: &str,
+        peer: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> std::result::Result<(), SendError> {
+        let listener = self
+            .0
+            .listener_named(listener)
+            .ok_or(SendError::NoSuchSession)?;
         let link = self.0.datagram_link(listener);
-        self.0.send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
+        self.0
+            .send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
     }
 
     /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be one's own. Posts
@@ -134,7 +143,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("role", &self.0.role).field("generation", &self.generation()).finish()
+        f.debug_struct("Context")
+            .field("role", &self.0.role)
+            .field("generation", &self.generation())
+            .finish()
     }
 }
 

@@ -30,7 +30,9 @@ impl fmt::Display for SendError {
             Self::Closed => f.write_str("the session is closed"),
             Self::Closing => f.write_str("the session is being closed"),
             Self::Full => f.write_str("the outbound queue is full"),
-            Self::TooLarge { size, max } => write!(f, "a message of {size} bytes is over the limit of {max}"),
+            Self::TooLarge { size, max } => {
+                write!(f, "a message of {size} bytes is over the limit of {max}")
+            }
             Self::NoSuchSession => f.write_str("there is no such session"),
         }
     }
@@ -80,7 +82,9 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("too many tasks have not ended yet"),
-            Self::NoTaskWorkers => f.write_str("there are no task workers: set `count` under `[tasks]`"),
+            Self::NoTaskWorkers => {
+                f.write_str("there are no task workers: set `count` under `[tasks]`")
+            }
             Self::NotAWorker => f.write_str("a task cannot give out tasks"),
             Self::Failed(reason) => write!(f, "the task failed: {reason}"),
             Self::GatewayLost => f.write_str("the gateway was lost while the task ran"),

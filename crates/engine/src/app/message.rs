@@ -23,7 +23,12 @@ pub struct Message {
 impl Message {
     /// `received` and `taken` are nanoseconds of the monotonic clock.
     pub(crate) fn new(bytes: Vec<u8>, is_text: bool, received: u64, taken: u64) -> Self {
-        Self { bytes, is_text, received, taken }
+        Self {
+            bytes,
+            is_text,
+            received,
+            taken,
+        }
     }
 
     pub(crate) fn begins(&mut self, now: u64) {
@@ -42,7 +47,10 @@ impl Message {
     /// When the engine received its last byte; for a post or a task, when it arrived in this process.
     pub fn received_at(&self) -> Instant {
         let now = Instant::now();
-        now.checked_sub(Duration::from_nanos(clock::now().saturating_sub(self.received))).unwrap_or(now)
+        now.checked_sub(Duration::from_nanos(
+            clock::now().saturating_sub(self.received),
+        ))
+        .unwrap_or(now)
     }
 
     /// How long it waited between its receipt and its hook.
@@ -72,7 +80,10 @@ impl AsRef<[u8]> for Message {
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message").field("len", &self.bytes.len()).field("is_text", &self.is_text).finish()
+        f.debug_struct("Message")
+            .field("len", &self.bytes.len())
+            .field("is_text", &self.is_text)
+            .finish()
     }
 }
 
@@ -93,7 +104,12 @@ pub struct Datagram {
 
 impl Datagram {
     pub(crate) fn new(core: Rc<Core>, link: usize, listener: u16, peer: Peer) -> Self {
-        Self { core, link, listener, peer }
+        Self {
+            core,
+            link,
+            listener,
+            peer,
+        }
     }
 
     /// The name of the listener it was received on.
@@ -109,12 +125,16 @@ impl Datagram {
     /// Sends a datagram back from the address that this one was sent to. What does not fit the way to the
     /// gateway is refused with [`SendError::Full`], what no datagram can hold with [`SendError::TooLarge`].
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.core.send_datagram(self.link, self.listener, &self.peer, bytes.as_ref())
+        self.core
+            .send_datagram(self.link, self.listener, &self.peer, bytes.as_ref())
     }
 }
 
 impl fmt::Debug for Datagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datagram").field("listener", &self.listener()).field("peer", &self.peer).finish()
+        f.debug_struct("Datagram")
+            .field("listener", &self.listener())
+            .field("peer", &self.peer)
+            .finish()
     }
 }

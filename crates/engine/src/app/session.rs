@@ -34,12 +34,16 @@ impl Session {
 
     /// The name of the listener that accepted it; empty if it has never been with this process.
     pub fn listener(&self) -> &str {
-        self.0.listener().map_or("", |listener| self.0.core().listener_name(listener))
+        self.0
+            .listener()
+            .map_or("", |listener| self.0.core().listener_name(listener))
     }
 
     /// The other end; [`Peer::Unknown`] if the session has never been with this process.
     pub fn peer(&self) -> &Peer {
-        self.0.opening().map_or(&Peer::Unknown, |opening| &opening.peer)
+        self.0
+            .opening()
+            .map_or(&Peer::Unknown, |opening| &opening.peer)
     }
 
     /// When it was accepted; the Unix epoch if it has never been with this process.
@@ -63,7 +67,7 @@ impl Session {
         Context::new(self.0.core().clone())
     }
 
-    /// Sends a message, waiting for room: until the outbound queue is [drained](crate::App::drained) if it is full,
+    /// Sends a message, waiting for room: until the outbound queue is [drained](crate::app::App::drained) if it is full,
     /// and until the way to the gateway has room. Returning means that the message is on its way, not
     /// that the peer has it.
     ///
@@ -80,24 +84,32 @@ impl Session {
 
     /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`].
     pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.0.offer(bytes.as_ref(), 0, Room::Needed).map_err(SendError::from)
+        self.0
+            .offer(bytes.as_ref(), 0, Room::Needed)
+            .map_err(SendError::from)
     }
 
     /// [`try_send`](Self::try_send) of a WebSocket text message.
     pub fn try_send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
-        self.0.offer(text.as_ref().as_bytes(), TEXT, Room::Needed).map_err(SendError::from)
+        self.0
+            .offer(text.as_ref().as_bytes(), TEXT, Room::Needed)
+            .map_err(SendError::from)
     }
 
     /// Queues a message whatever the watermark says; a peer that is too slow for what is pushed to it is
     /// closed at the listener's `hard_limit`. Refuses with [`SendError::Full`] only if more waits for the
     /// gateway than its bound.
     pub fn push(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.0.offer(bytes.as_ref(), 0, Room::Bounded).map_err(SendError::from)
+        self.0
+            .offer(bytes.as_ref(), 0, Room::Bounded)
+            .map_err(SendError::from)
     }
 
     /// [`push`](Self::push) of a WebSocket text message.
     pub fn push_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
-        self.0.offer(text.as_ref().as_bytes(), TEXT, Room::Bounded).map_err(SendError::from)
+        self.0
+            .offer(text.as_ref().as_bytes(), TEXT, Room::Bounded)
+            .map_err(SendError::from)
     }
 
     /// Closes the session once all that was sent to it has been written. A second time it answers
@@ -117,7 +129,11 @@ impl Session {
     }
 
     async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
-        let mut place = Place { session: &self.0, watermark: None, room: None };
+        let mut place = Place {
+            session: &self.0,
+            watermark: None,
+            room: None,
+        };
         poll_fn(|cx| match self.0.offer(bytes, flags, Room::Needed) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(Refusal::Watermark) => {
@@ -151,7 +167,10 @@ impl Hash for Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id()).field("listener", &self.listener()).finish()
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("listener", &self.listener())
+            .finish()
     }
 }
 
@@ -177,7 +196,10 @@ impl Drop for Place<'_> {
             self.session.forget_waiter(ticket);
         }
         if let Some(ticket) = self.room {
-            self.session.core().outbox.forget_waiter(self.session.link(), ticket);
+            self.session
+                .core()
+                .outbox
+                .forget_waiter(self.session.link(), ticket);
         }
     }
 }

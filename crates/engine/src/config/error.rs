@@ -37,7 +37,14 @@ impl ConfigErrors {
 
 impl ConfigError {
     fn about_file(file: &Path, message: String, hint: &str) -> Self {
-        Self { file: file.into(), line: 0, column: 0, message, hint: Some(hint.into()), quote: None }
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+            message,
+            hint: Some(hint.into()),
+            quote: None,
+        }
     }
 }
 
@@ -66,7 +73,12 @@ impl fmt::Display for ConfigError {
         write!(f, " {}", self.message)?;
         if let Some((text, carets)) = &self.quote {
             let number = self.line.to_string();
-            write!(f, "\n  {number} | {text}\n  {:width$} | {carets}", "", width = number.len())?;
+            write!(
+                f,
+                "\n  {number} | {text}\n  {:width$} | {carets}",
+                "",
+                width = number.len()
+            )?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;
@@ -90,11 +102,21 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, text, errors: RefCell::default(), warnings: RefCell::default() }
+        Self {
+            file,
+            text,
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        }
     }
 
     /// Reports an error at a range of bytes of the text.
-    pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Reported {
+    pub(super) fn error(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Reported {
         self.push(span, message.into(), Some(hint.into()))
     }
 
@@ -105,7 +127,10 @@ impl<'a> Report<'a> {
 
     /// Reports an error that has no place in the text: something is absent.
     pub(super) fn file_error(&self, message: String, hint: &str) -> Reported {
-        self.errors.borrow_mut().push((self.text.len(), ConfigError::about_file(self.file, message, hint)));
+        self.errors.borrow_mut().push((
+            self.text.len(),
+            ConfigError::about_file(self.file, message, hint),
+        ));
         Reported
     }
 
@@ -126,15 +151,30 @@ impl<'a> Report<'a> {
             return Ok(self.warnings.into_inner());
         }
         errors.sort_by_key(|(at, _)| *at);
-        Err(ConfigErrors(errors.into_iter().map(|(_, error)| error).collect()))
+        Err(ConfigErrors(
+            errors.into_iter().map(|(_, error)| error).collect(),
+        ))
     }
 
     fn push(&self, span: Range<usize>, message: String, hint: Option<String>) -> Reported {
         let (line, column, content) = position(self.text, span.start);
-        let marked = self.text.get(span.clone()).map_or(1, |text| text.lines().next().unwrap_or("").chars().count());
+        let marked = self
+            .text
+            .get(span.clone())
+            .map_or(1, |text| text.lines().next().unwrap_or("").chars().count());
         let quote = Some(quote(content, column, marked));
         let file = self.file.into();
-        self.errors.borrow_mut().push((span.start, ConfigError { file, line, column, message, hint, quote }));
+        self.errors.borrow_mut().push((
+            span.start,
+            ConfigError {
+                file,
+                line,
+                column,
+                message,
+                hint,
+                quote,
+            },
+        ));
         Reported
     }
 }
@@ -146,7 +186,11 @@ fn position(text: &str, at: usize) -> (usize, usize, &str) {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
     let column = before[line_start..].chars().count() + 1;
-    (line, column, text[line_start..].lines().next().unwrap_or(""))
+    (
+        line,
+        column,
+        text[line_start..].lines().next().unwrap_or(""),
+    )
 }
 
 /// Characters of a line that are quoted at most, and how many of them before the marked place: a line of a
@@ -155,11 +199,23 @@ const QUOTED: usize = 120;
 const QUOTED_BEFORE: usize = 60;
 
 fn quote(line: &str, column: usize, marked: usize) -> (String, String) {
-    let skipped = if line.chars().count() > QUOTED { (column - 1).saturating_sub(QUOTED_BEFORE) } else { 0 };
-    let shown: String = line.chars().skip(skipped).take(QUOTED).map(printable).collect();
+    let skipped = if line.chars().count() > QUOTED {
+        (column - 1).saturating_sub(QUOTED_BEFORE)
+    } else {
+        0
+    };
+    let shown: String = line
+        .chars()
+        .skip(skipped)
+        .take(QUOTED)
+        .map(printable)
+        .collect();
     let indent = column - 1 - skipped;
     let marked = marked.clamp(1, shown.chars().count().saturating_sub(indent).max(1));
-    (shown.trim_end().to_owned(), format!("{}{}", " ".repeat(indent), "^".repeat(marked)))
+    (
+        shown.trim_end().to_owned(),
+        format!("{}{}", " ".repeat(indent), "^".repeat(marked)),
+    )
 }
 
 /// One column on the terminal for each character, and no escape sequences from a file into it.

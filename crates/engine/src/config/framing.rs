@@ -23,33 +23,55 @@ enum Kind {
 pub(super) fn framing(field: &Field<'_>) -> Result<Framing, Reported> {
     let mut section = field.section("`framing`", KIND_HINT)?;
     let kind = section.require("kind", KIND_HINT, |field| {
-        field.choice(&[("raw", Kind::Raw), ("length", Kind::Length), ("delimiter", Kind::Delimiter), ("line", Kind::Line)])
+        field.choice(&[
+            ("raw", Kind::Raw),
+            ("length", Kind::Length),
+            ("delimiter", Kind::Delimiter),
+            ("line", Kind::Line),
+        ])
     })?;
-    let (title, read): (_, fn(&Section<'_>) -> Result<Framing, Reported>) = match kind {
-        Kind::Raw => ("`raw` framing", |_| Ok(Framing::Raw)),
-        Kind::Length => ("`length` framing", |section| length(section).map(Framing::Length)),
-        Kind::Delimiter => ("`delimiter` framing", |section| delimiter(section).map(Framing::Delimiter)),
-        Kind::Line => ("`line` framing", |section| max(section).map(|max| Framing::Line { max })),
+    section.title = match kind {
+        Kind::Raw => "`raw` framing",
+        Kind::Length => "`length` framing",
+        Kind::Delimiter => "`delimiter` framing",
+        Kind::Line => "`line` framing",
     };
-    section.title = title;
-    let framing = read(&section);
+    let framing = match kind {
+        Kind::Raw => Ok(Framing::Raw),
+        Kind::Length => length(&section).map(Framing::Length),
+        Kind::Delimiter => delimiter(&section).map(Framing::Delimiter),
+        Kind::Line => max(&section).map(|max| Framing::Line { max }),
+    };
     section.finish()?;
+    let framing = framing?;
+    // The rules above tell more; this one is the last word.
     framing
+        .validate()
+        .map_err(|error| field.refuse(format!("`framing`: {error}"), KIND_HINT))?;
+    Ok(framing)
 }
 
 fn max(section: &Section<'_>) -> Result<u64, Reported> {
-    Ok(section.read("max", |field| field.size())?.unwrap_or(DEFAULT_MAX))
+    Ok(section
+        .read("max", |field| field.size())?
+        .unwrap_or(DEFAULT_MAX))
 }
 
 fn length(section: &Section<'_>) -> Result<Length, Reported> {
     let width = section.read("width", width);
-    let endian = section.read("endian", |field| field.choice(&[("big", Endian::Big), ("little", Endian::Little)]));
+    let endian = section.read("endian", |field| {
+        field.choice(&[("big", Endian::Big), ("little", Endian::Little)])
+    });
     let offset = section.read("offset", |field| field.number(0..=MAX_HEADER));
     let body = section.read("body", |field| field.number(0..=MAX_HEADER));
     let max = max(section);
     let keep_header = section.read("keep_header", |field| field.flag());
 
-    let (width, offset, body) = (width?.unwrap_or(4), offset?.unwrap_or(0), body?.unwrap_or(0));
+    let (width, offset, body) = (
+        width?.unwrap_or(4),
+        offset?.unwrap_or(0),
+        body?.unwrap_or(0),
+    );
     let header = (offset + u32::from(width)).max(body);
     let report = section.report;
     if u64::from(header) > MAX_HEADER {
@@ -59,7 +81,11 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
     let max = max?;
     if max < u64::from(header) {
         let message = format!("`max` is {max} bytes, less than the header's {header}");
-        return Err(report.error(section.place("max"), message, "`max` counts the whole packet, header included"));
+        return Err(report.error(
+            section.place("max"),
+            message,
+            "`max` counts the whole packet, header included",
+        ));
     }
     let is_length_alone = offset == 0 && body <= u32::from(width);
     let keep_header = keep_header?;
@@ -69,13 +95,23 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
         return Err(report.error(section.place("keep_header"), message, hint));
     }
     let keep_header = keep_header.unwrap_or(!is_length_alone);
-    Ok(Length { width, endian: endian?.unwrap_or(Endian::Big), offset, body, max, keep_header })
+    Ok(Length {
+        width,
+        endian: endian?.unwrap_or(Endian::Big),
+        offset,
+        body,
+        max,
+        keep_header,
+    })
 }
 
 fn width(field: Field<'_>) -> Result<u8, Reported> {
     let width = field.number(1..=8)?;
     if !matches!(width, 1 | 2 | 4 | 8) {
-        return Err(field.refuse(format!("`width` is {width}, and a length has 1, 2, 4 or 8 bytes"), "write 1, 2, 4 or 8"));
+        return Err(field.refuse(
+            format!("`width` is {width}, and a length has 1, 2, 4 or 8 bytes"),
+            "write 1, 2, 4 or 8",
+        ));
     }
     Ok(width)
 }
@@ -88,21 +124,36 @@ fn delimiter(section: &Section<'_>) -> Result<Delimiter, Reported> {
     let max = max(section);
     let (delimiter, keep, max) = (delimiter?, keep?.unwrap_or(false), max?);
     if max < delimiter.len() as u64 {
-        let message = format!("`max` is {max} bytes, less than the delimiter's {}", delimiter.len());
-        return Err(section.report.error(section.place("max"), message, "write a larger `max`"));
+        let message = format!(
+            "`max` is {max} bytes, less than the delimiter's {}",
+            delimiter.len()
+        );
+        return Err(section
+            .report
+            .error(section.place("max"), message, "write a larger `max`"));
     }
-    Ok(Delimiter { delimiter, keep, max })
+    Ok(Delimiter {
+        delimiter,
+        keep,
+        max,
+    })
 }
 
 fn delimiter_bytes(field: &Field<'_>) -> Result<Vec<u8>, Reported> {
     let bytes = if field.value.get_ref().is_array() {
-        let bytes: Vec<_> = field.array(DELIMITER_HINT)?.map(|byte| byte.number(0..=255)).collect();
+        let bytes: Vec<_> = field
+            .array(DELIMITER_HINT)?
+            .map(|byte| byte.number(0..=255))
+            .collect();
         bytes.into_iter().collect::<Result<Vec<u8>, _>>()?
     } else {
         field.string()?.as_bytes().to_vec()
     };
     if bytes.is_empty() || bytes.len() > MAX_DELIMITER_BYTES {
-        let message = format!("`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER_BYTES}", bytes.len());
+        let message = format!(
+            "`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER_BYTES}",
+            bytes.len()
+        );
         return Err(field.refuse(message, DELIMITER_HINT));
     }
     Ok(bytes)

@@ -20,8 +20,11 @@ impl Host {
     pub(super) fn current() -> Self {
         Self {
             uid: geteuid().as_raw(),
-            cpus: std::thread::available_parallelism().map_or(1, |cpus| u16::try_from(cpus.get()).unwrap_or(u16::MAX)),
-            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |cpus| u16::try_from(cpus.get()).unwrap_or(u16::MAX)),
+            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute()),
             knows_user: |name| User::from_name(name).is_ok_and(|user| user.is_some()),
             knows_group: |name| Group::from_name(name).is_ok_and(|group| group.is_some()),
         }
@@ -38,13 +41,18 @@ impl Host {
             Some(folder) => folder.join("moorline"),
             None => PathBuf::from(format!("/tmp/moorline-{}", self.uid)),
         };
-        base.join(format!("{:016x}", fnv1a(file.as_os_str().as_encoded_bytes())))
+        base.join(format!(
+            "{:016x}",
+            fnv1a(file.as_os_str().as_encoded_bytes())
+        ))
     }
 }
 
 /// The 64-bit FNV-1a hash (RFC 9923): the same in every build, unlike the standard library's.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

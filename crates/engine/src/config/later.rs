@@ -2,22 +2,46 @@
 
 /// Section, key, what to do meanwhile.
 const KEYS: &[(&str, &str, &str)] = &[
-    ("", "upstream", "relays are not there yet; leave the table out"),
+    (
+        "",
+        "upstream",
+        "relays are not there yet; leave the table out",
+    ),
     ("", "admin", "use `status --json` meanwhile"),
-    ("[engine]", "memory_limit", "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile"),
+    (
+        "[engine]",
+        "memory_limit",
+        "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile",
+    ),
     ("[engine]", "access_log", LEAVE_OUT),
     ("[engine]", "chroot", LEAVE_OUT),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "max_requests", LEAVE_OUT),
     ("[workers]", "stall_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
-    ("[workers]", "cpu_affinity", "start the engine under `taskset` meanwhile"),
+    (
+        "[workers]",
+        "cpu_affinity",
+        "start the engine under `taskset` meanwhile",
+    ),
     ("[tasks]", "max_requests", LEAVE_OUT),
-    ("[[listen]]", "tls", "let a proxy in front of the engine end TLS meanwhile"),
-    ("[[listen]]", "upstream", "relays are not there yet; remove this listener"),
+    (
+        "[[listen]]",
+        "tls",
+        "let a proxy in front of the engine end TLS meanwhile",
+    ),
+    (
+        "[[listen]]",
+        "upstream",
+        "relays are not there yet; remove this listener",
+    ),
     ("[[listen]]", "allow", "use the firewall meanwhile"),
     ("[[listen]]", "deny", "use the firewall meanwhile"),
-    ("[[listen]]", "limit", "`max_sessions` bounds the listener's sessions meanwhile"),
+    (
+        "[[listen]]",
+        "limit",
+        "`max_sessions` bounds the listener's sessions meanwhile",
+    ),
     ("[[listen]]", "proxy_protocol", LEAVE_OUT),
 ];
 
@@ -25,7 +49,9 @@ const LEAVE_OUT: &str = "leave it out";
 
 /// What to do instead of using `key` in `section`, if it is planned.
 pub(super) fn key(section: &str, key: &str) -> Option<&'static str> {
-    KEYS.iter().find(|(s, k, _)| *s == section && *k == key).map(|(.., hint)| *hint)
+    KEYS.iter()
+        .find(|(s, k, _)| *s == section && *k == key)
+        .map(|(.., hint)| *hint)
 }
 
 /// Ways to dispatch that are planned.

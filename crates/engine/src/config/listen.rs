@@ -17,17 +17,33 @@ const MAX_SESSIONS: u64 = 10_000_000;
 
 const HINT: &str = "write [[listen]] with double brackets, once for each listener";
 
-pub(super) fn listeners(root: &Section<'_>, base: &Path, dispatch: Dispatch) -> Result<Vec<Listener>, Reported> {
-    let Some(fields) = root.read("listen", |field| field.array(HINT))?.filter(|fields| fields.len() > 0) else {
+pub(super) fn listeners(
+    root: &Section<'_>,
+    base: &Path,
+    dispatch: Dispatch,
+) -> Result<Vec<Listener>, Reported> {
+    let Some(fields) = root
+        .read("listen", |field| field.array(HINT))?
+        .filter(|fields| fields.len() > 0)
+    else {
         let hint = r#"add [[listen]] and below it, for instance, address = "tcp://127.0.0.1:9501""#;
-        return Err(root.report.file_error("there is no [[listen]]: the engine would listen nowhere".into(), hint));
+        return Err(root.report.file_error(
+            "there is no [[listen]]: the engine would listen nowhere".into(),
+            hint,
+        ));
     };
     // A listener is named by its place in 16 bits of a record's header.
     if fields.len() > usize::from(u16::MAX) {
-        return Err(root.report.error(root.place("listen"), "there are too many listeners", "write at most 65535"));
+        return Err(root.report.error(
+            root.place("listen"),
+            "there are too many listeners",
+            "write at most 65535",
+        ));
     }
     let mut taken = Taken::default();
-    let listeners: Vec<_> = fields.map(|field| listener(&field, base, dispatch, &mut taken)).collect();
+    let listeners: Vec<_> = fields
+        .map(|field| listener(&field, base, dispatch, &mut taken))
+        .collect();
     listeners.into_iter().collect()
 }
 
@@ -39,9 +55,16 @@ struct Taken {
     addresses: Vec<(Address, usize)>,
 }
 
-fn listener(field: &Field<'_>, base: &Path, dispatch: Dispatch, taken: &mut Taken) -> Result<Listener, Reported> {
+fn listener(
+    field: &Field<'_>,
+    base: &Path,
+    dispatch: Dispatch,
+    taken: &mut Taken,
+) -> Result<Listener, Reported> {
     let section = field.section("[[listen]]", HINT)?;
-    let address = section.require("address", ADDRESS_HINT, |field| address(&field, base, taken));
+    let address = section.require("address", ADDRESS_HINT, |field| {
+        address(&field, base, taken)
+    });
     let name = name(&section, taken);
     let content = content(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
@@ -49,13 +72,21 @@ fn listener(field: &Field<'_>, base: &Path, dispatch: Dispatch, taken: &mut Take
     let receive_timeout = section.read("receive_timeout", |field| field.timeout());
     let send_timeout = section.read("send_timeout", |field| field.timeout());
     let on_crash = section.read("on_crash", |field| {
-        field.choice(&[("close", OnCrash::Close), ("redeliver", OnCrash::Redeliver), ("drop", OnCrash::Drop)])
+        field.choice(&[
+            ("close", OnCrash::Close),
+            ("redeliver", OnCrash::Redeliver),
+            ("drop", OnCrash::Drop),
+        ])
     });
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
-        Ok(Address::Udp(_)) => refuse_keys(&section, SESSION_KEYS, "has no effect on a udp:// listener: datagrams have no sessions"),
+        Ok(Address::Udp(_)) => refuse_keys(
+            &section,
+            SESSION_KEYS,
+            "has no effect on a udp:// listener: datagrams have no sessions",
+        ),
         _ => Ok(()),
     };
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
@@ -84,21 +115,32 @@ fn listener(field: &Field<'_>, base: &Path, dispatch: Dispatch, taken: &mut Take
     })
 }
 
-const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or udp://host:port, http://host:port, unix:///path";
+const ADDRESS_HINT: &str =
+    "write address = \"tcp://host:port\", or udp://host:port, http://host:port, unix:///path";
 
 fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address, Reported> {
     let text = field.text()?;
-    let parsed = match text.strip_prefix("unix://").filter(|path| !path.is_empty() && !path.starts_with('/')) {
+    let parsed = match text
+        .strip_prefix("unix://")
+        .filter(|path| !path.is_empty() && !path.starts_with('/'))
+    {
         Some(relative) => format!("unix://{}", base.join(relative).display()).parse(),
         None => text.parse(),
     };
-    let address: Address =
-        parsed.map_err(|error: AddressError| field.refuse(format!("`address`: {}", error.problem()), error.hint()))?;
-    if let Some((_, line)) = taken.addresses.iter().find(|(other, _)| collide(other, &address)) {
+    let address: Address = parsed.map_err(|error: AddressError| {
+        field.refuse(format!("`address`: {}", error.problem()), error.hint())
+    })?;
+    if let Some((_, line)) = taken
+        .addresses
+        .iter()
+        .find(|(other, _)| collide(other, &address))
+    {
         let message = format!("`address` is already listened on: see line {line}");
         return Err(field.refuse(message, "write another port or path"));
     }
-    taken.addresses.push((address.clone(), field.report.line(field.value.span().start)));
+    taken
+        .addresses
+        .push((address.clone(), field.report.line(field.value.span().start)));
     Ok(address)
 }
 
@@ -122,9 +164,13 @@ fn name(section: &Section<'_>, taken: &mut Taken) -> Result<String, Reported> {
     let key = if written.is_some() { "name" } else { "address" };
     let name = match written {
         Some(name) => name.to_owned(),
-        None => section.require("address", ADDRESS_HINT, |field| field.text().map(str::to_owned))?,
+        None => section.require("address", ADDRESS_HINT, |field| {
+            field.text().map(str::to_owned)
+        })?,
     };
-    taken.names.take(section.report, section.place(key), "listener", &name)?;
+    taken
+        .names
+        .take(section.report, section.place(key), "listener", &name)?;
     Ok(name)
 }
 
@@ -136,9 +182,18 @@ struct Content {
 }
 
 const HTTP_KEYS: &[&str] = &["websocket", "static", "max_message"];
-const SESSION_KEYS: &[&str] = &["idle_timeout", "receive_timeout", "send_timeout", "max_sessions"];
+const SESSION_KEYS: &[&str] = &[
+    "idle_timeout",
+    "receive_timeout",
+    "send_timeout",
+    "max_sessions",
+];
 
-fn content(section: &Section<'_>, address: Option<&Address>, base: &Path) -> Result<Content, Reported> {
+fn content(
+    section: &Section<'_>,
+    address: Option<&Address>,
+    base: &Path,
+) -> Result<Content, Reported> {
     let framing = section.read("framing", |field| framing::framing(&field));
     let websocket = section.read("websocket", |field| request_path(&field));
     let static_folder = section.read("static", |field| existing_folder(&field, base));
@@ -147,30 +202,61 @@ fn content(section: &Section<'_>, address: Option<&Address>, base: &Path) -> Res
     let address = address.ok_or(Reported)?;
     match address {
         Address::Http(_) => {
-            refuse_keys(section, &["framing"], "has no effect on an http:// listener: its sessions are WebSocket")?;
+            refuse_keys(
+                section,
+                &["framing"],
+                "has no effect on an http:// listener: its sessions are WebSocket",
+            )?;
             if !section.has("websocket") && !section.has("static") {
-                let hint = r#"write websocket = "/ws" for sessions, static = "public" for files, or both"#;
-                return Err(section.report.error(section.place("address"), "an http:// listener without `websocket` and `static` serves nothing", hint));
+                let hint =
+                    r#"write websocket = "/ws" for sessions, static = "public" for files, or both"#;
+                return Err(section.report.error(
+                    section.place("address"),
+                    "an http:// listener without `websocket` and `static` serves nothing",
+                    hint,
+                ));
             }
             if !section.has("websocket") {
-                refuse_keys(section, &["max_message"], "has no effect without `websocket`")?;
+                refuse_keys(
+                    section,
+                    &["max_message"],
+                    "has no effect without `websocket`",
+                )?;
             }
         }
         Address::Udp(_) => {
-            refuse_keys(section, &["framing"], "has no effect on a udp:// listener: each datagram is a message")?;
+            refuse_keys(
+                section,
+                &["framing"],
+                "has no effect on a udp:// listener: each datagram is a message",
+            )?;
             refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?;
         }
-        Address::Tcp(_) | Address::Unix(_) => refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?,
+        Address::Tcp(_) | Address::Unix(_) => {
+            refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?
+        }
     }
     let (websocket, max) = (websocket?, max_message?.unwrap_or(framing::DEFAULT_MAX));
-    let framing = if websocket.is_some() { Framing::WebSocket { max } } else { framing?.unwrap_or(Framing::Raw) };
-    Ok(Content { framing, websocket, static_folder: static_folder? })
+    let framing = if websocket.is_some() {
+        Framing::WebSocket { max }
+    } else {
+        framing?.unwrap_or(Framing::Raw)
+    };
+    Ok(Content {
+        framing,
+        websocket,
+        static_folder: static_folder?,
+    })
 }
 
 fn refuse_keys(section: &Section<'_>, keys: &[&str], reason: &str) -> Result<(), Reported> {
     let mut result = Ok(());
     for key in keys.iter().filter(|key| section.has(key)) {
-        result = Err(section.report.error(section.key_place(key), format!("`{key}` {reason}"), "remove it"));
+        result = Err(section.report.error(
+            section.key_place(key),
+            format!("`{key}` {reason}"),
+            "remove it",
+        ));
     }
     result
 }
@@ -178,7 +264,10 @@ fn refuse_keys(section: &Section<'_>, keys: &[&str], reason: &str) -> Result<(),
 fn request_path(field: &Field<'_>) -> Result<String, Reported> {
     let path = field.text()?;
     if !path.starts_with('/') {
-        return Err(field.refuse(format!("`websocket` is {path:?}, and a path begins with a slash"), format!("write \"/{path}\"")));
+        return Err(field.refuse(
+            format!("`websocket` is {path:?}, and a path begins with a slash"),
+            format!("write \"/{path}\""),
+        ));
     }
     // Other bytes arrive percent-encoded in a request and would never be equal to this.
     let is_sent_as_it_is = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
@@ -193,7 +282,10 @@ fn existing_folder(field: &Field<'_>, base: &Path) -> Result<std::path::PathBuf,
     let folder = field.path(base)?;
     if !folder.is_dir() {
         let message = format!("`static`: there is no folder {}", folder.display());
-        return Err(field.refuse(message, "create it, or write the path of one; a relative path begins at this file's folder"));
+        return Err(field.refuse(
+            message,
+            "create it, or write the path of one; a relative path begins at this file's folder",
+        ));
     }
     Ok(folder)
 }
@@ -212,21 +304,34 @@ fn watermarks(section: &Section<'_>) -> Result<Watermarks, Reported> {
     let high = written_high.unwrap_or(DEFAULT_HIGH_WATERMARK);
     let low = written_low.unwrap_or(high / 4);
     let hard = written_hard.unwrap_or(DEFAULT_HARD_LIMIT.max(high.saturating_mul(2)));
-    let high_is = if written_high.is_some() { "`high_watermark`" } else { "`high_watermark` (by default 1 MiB)" };
+    let high_is = if written_high.is_some() {
+        "`high_watermark`"
+    } else {
+        "`high_watermark` (by default 1 MiB)"
+    };
     if low >= high {
         let message = format!("`low_watermark` is not under {high_is}");
         let hint = "write a lower `low_watermark`, a quarter of the high one for instance, or a higher `high_watermark`";
-        return Err(section.report.error(section.place("low_watermark"), message, hint));
+        return Err(section
+            .report
+            .error(section.place("low_watermark"), message, hint));
     }
     if high > hard {
         let message = format!("`hard_limit` is under {high_is}");
         let hint = "write a higher `hard_limit`, twice the high watermark for instance, or a lower `high_watermark`";
-        return Err(section.report.error(section.place("hard_limit"), message, hint));
+        return Err(section
+            .report
+            .error(section.place("hard_limit"), message, hint));
     }
     Ok(Watermarks { low, high, hard })
 }
 
-fn warn_of_large_messages(section: &Section<'_>, name: &str, framing: &Framing, sizes: &Watermarks) {
+fn warn_of_large_messages(
+    section: &Section<'_>,
+    name: &str,
+    framing: &Framing,
+    sizes: &Watermarks,
+) {
     let max = match framing {
         Framing::Raw => return,
         Framing::Length(length) => length.max,

@@ -10,13 +10,33 @@ use super::{Config, Engine, Listener, Log, Tasks, Workers};
 pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
     let mut fixed = Fixed::default();
     // Taken apart by name, so that a key added later must be judged here.
-    let Config { name, engine, workers, tasks, helpers: _, listeners, app: _ } = old;
-    let Tasks { count: _, attempts: _ } = tasks;
-    let Workers { count: _, max_wait: _, start_timeout: _, dispatch: _ } = workers;
+    let Config {
+        name,
+        engine,
+        workers,
+        tasks,
+        helpers: _,
+        listeners,
+        app: _,
+    } = old;
+    let Tasks {
+        count: _,
+        attempts: _,
+    } = tasks;
+    let Workers {
+        count: _,
+        max_wait: _,
+        start_timeout: _,
+        dispatch: _,
+    } = workers;
     fixed.compare("the configuration's name", name, &new.name);
     fixed.engine(engine, &new.engine);
     fixed.listeners(listeners, new, workers);
-    if fixed.0.is_empty() { Ok(()) } else { Err(fixed.0) }
+    if fixed.0.is_empty() {
+        Ok(())
+    } else {
+        Err(fixed.0)
+    }
 }
 
 /// The differences found so far.
@@ -39,34 +59,64 @@ impl Fixed {
     }
 
     fn engine(&mut self, old: &Engine, new: &Engine) {
-        let Engine { run_dir, gateway_loops, ring_memory, user, group, gateway_user, log } = old;
+        let Engine {
+            run_dir,
+            gateway_loops,
+            ring_memory,
+            user,
+            group,
+            gateway_user,
+            log,
+        } = old;
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
         self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
         self.compare("`engine.ring_memory`", ring_memory, &new.ring_memory);
         self.compare("`engine.user`", user, &new.user);
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
-        let Log { format, file, level: _ } = log;
+        let Log {
+            format,
+            file,
+            level: _,
+        } = log;
         self.compare("`engine.log.format`", format, &new.log.format);
         self.compare("`engine.log.file`", file, &new.log.file);
     }
 
     fn listeners(&mut self, old: &[Listener], new: &Config, old_workers: &Workers) {
-        for listener in old.iter().filter(|old| !new.listeners.iter().any(|new| new.name == old.name)) {
+        for listener in old
+            .iter()
+            .filter(|old| !new.listeners.iter().any(|new| new.name == old.name))
+        {
             self.push(format!("the listener {:?} is gone", listener.name));
         }
-        for listener in new.listeners.iter().filter(|new| !old.iter().any(|old| old.name == new.name)) {
+        for listener in new
+            .listeners
+            .iter()
+            .filter(|new| !old.iter().any(|old| old.name == new.name))
+        {
             self.push(format!("the listener {:?} is new", listener.name));
         }
-        let pairs = || old.iter().filter_map(|old| Some((old, new.listeners.iter().find(|new| new.name == old.name)?)));
+        let pairs = || {
+            old.iter().filter_map(|old| {
+                Some((old, new.listeners.iter().find(|new| new.name == old.name)?))
+            })
+        };
         let order = |listeners: &[Listener], others: &[Listener]| -> Vec<String> {
             let names = listeners.iter().map(|listener| listener.name.clone());
-            names.filter(|name| others.iter().any(|other| other.name == *name)).collect()
+            names
+                .filter(|name| others.iter().any(|other| other.name == *name))
+                .collect()
         };
         // Records name a listener by its place.
-        self.compare("the order of the listeners", &order(old, &new.listeners), &order(&new.listeners, old));
+        self.compare(
+            "the order of the listeners",
+            &order(old, &new.listeners),
+            &order(&new.listeners, old),
+        );
         for (old, new_listener) in pairs() {
-            let from_workers = old.dispatch == old_workers.dispatch && new_listener.dispatch == new.workers.dispatch;
+            let from_workers = old.dispatch == old_workers.dispatch
+                && new_listener.dispatch == new.workers.dispatch;
             self.listener(old, new_listener, from_workers);
         }
     }
@@ -92,12 +142,20 @@ impl Fixed {
         let key = |key: &str| format!("`{key}` of the listener {name:?}");
         self.compare(&key("address"), address, &new.address);
         // `max_message` is part of the framing, and the key a WebSocket listener's user knows.
-        let framing_key = if websocket.is_some() && new.websocket.is_some() { "max_message" } else { "framing" };
+        let framing_key = if websocket.is_some() && new.websocket.is_some() {
+            "max_message"
+        } else {
+            "framing"
+        };
         self.compare(&key(framing_key), framing, &new.framing);
         self.compare(&key("websocket"), websocket, &new.websocket);
         self.compare(&key("static"), static_folder, &new.static_folder);
         self.compare(&key("idle_timeout"), idle_timeout, &new.idle_timeout);
-        self.compare(&key("receive_timeout"), receive_timeout, &new.receive_timeout);
+        self.compare(
+            &key("receive_timeout"),
+            receive_timeout,
+            &new.receive_timeout,
+        );
         self.compare(&key("send_timeout"), send_timeout, &new.send_timeout);
         self.compare(&key("high_watermark"), high_watermark, &new.high_watermark);
         self.compare(&key("low_watermark"), low_watermark, &new.low_watermark);
@@ -105,7 +163,11 @@ impl Fixed {
         self.compare(&key("on_crash"), on_crash, &new.on_crash);
         self.compare(&key("attempts"), attempts, &new.attempts);
         self.compare(&key("max_sessions"), max_sessions, &new.max_sessions);
-        let dispatch_key = if dispatch_from_workers { "`workers.dispatch`".to_owned() } else { key("dispatch") };
+        let dispatch_key = if dispatch_from_workers {
+            "`workers.dispatch`".to_owned()
+        } else {
+            key("dispatch")
+        };
         self.compare(&dispatch_key, dispatch, &new.dispatch);
     }
 }

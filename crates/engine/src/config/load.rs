@@ -51,9 +51,21 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
     let absolute = canonical(&file);
     let (tree, _) = DeTable::parse_recoverable(&text);
     let report = Report::new(&file, &text);
-    let written = tree.get_ref().get("engine").and_then(|engine| engine.get_ref().get("run_dir"));
+    let written = tree
+        .get_ref()
+        .get("engine")
+        .and_then(|engine| engine.get_ref().get("run_dir"));
     let run_dir = written
-        .map(|value| process::written_run_dir(&Field { report: &report, key: "run_dir", value }, folder(&absolute)))
+        .map(|value| {
+            process::written_run_dir(
+                &Field {
+                    report: &report,
+                    key: "run_dir",
+                    value,
+                },
+                folder(&absolute),
+            )
+        })
         .unwrap_or_else(|| Ok(Host::current().default_run_dir(&absolute)));
     report.finish()?;
     run_dir.map_err(|Reported| unreachable_report(&file))
@@ -61,17 +73,37 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
 
 /// Finds the file that `path` means and reads it.
 fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
-    let file = if path.is_dir() { path.join("moorline.toml") } else { path.to_owned() };
+    let file = if path.is_dir() {
+        path.join("moorline.toml")
+    } else {
+        path.to_owned()
+    };
     if file.extension().is_some_and(|extension| extension == "lua") {
-        return Err(ConfigErrors::about_file(&file, "configurations in Lua are not in this version".into(), "write it in TOML"));
+        return Err(ConfigErrors::about_file(
+            &file,
+            "configurations in Lua are not in this version".into(),
+            "write it in TOML",
+        ));
     }
     let bytes = fs::read(&file).map_err(|error| {
-        ConfigErrors::about_file(&file, format!("cannot be read: {error}"), "name a TOML file, or a folder with `moorline.toml`")
+        ConfigErrors::about_file(
+            &file,
+            format!("cannot be read: {error}"),
+            "name a TOML file, or a folder with `moorline.toml`",
+        )
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigErrors::about_file(&file, format!("line {line} is not UTF-8"), "save the file as UTF-8")
+        let line = error.as_bytes()[..valid]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        ConfigErrors::about_file(
+            &file,
+            format!("line {line} is not UTF-8"),
+            "save the file as UTF-8",
+        )
     })?;
     Ok((file, text))
 }
@@ -83,12 +115,20 @@ pub(super) fn load_on(text: &str, file: &Path, host: &Host) -> Result<Loaded, Co
     let config = parse(&report, text, &path, host);
     let warnings = report.finish()?;
     let config = config.map_err(|Reported| unreachable_report(file))?;
-    Ok(Loaded { config, path, warnings })
+    Ok(Loaded {
+        config,
+        path,
+        warnings,
+    })
 }
 
 /// `Reported` without a report would be a fault of this module; it is told rather than panicked about.
 fn unreachable_report(file: &Path) -> ConfigErrors {
-    ConfigErrors::about_file(file, "is not accepted, and the reason was lost".into(), "please report this as a fault")
+    ConfigErrors::about_file(
+        file,
+        "is not accepted, and the reason was lost".into(),
+        "please report this as a fault",
+    )
 }
 
 fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Config, Reported> {
@@ -103,7 +143,9 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let workers = process::workers(&root, host);
     let tasks = process::tasks(&root);
     let helpers = process::helpers(&root, base);
-    let dispatch = workers.as_ref().map_or(Dispatch::Sticky, |workers| workers.dispatch);
+    let dispatch = workers
+        .as_ref()
+        .map_or(Dispatch::Sticky, |workers| workers.dispatch);
     let listeners = listen::listeners(&root, base, dispatch);
     let app = root.read("app", app_settings);
     root.finish()?;
@@ -127,7 +169,7 @@ fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) ->
         let line = report.line(span.start);
         if line != last {
             match syntax_hint(text, span.start) {
-                Some(hint) => report.error(span, error.message(), hint),
+                Some(hint) => report.error(span, "the value is text without quotes", hint),
                 None => report.plain_error(span, error.message()),
             };
         }
@@ -141,16 +183,31 @@ fn syntax_hint(text: &str, at: usize) -> Option<String> {
     let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
     let (key, value) = text[start..].lines().next()?.split_once('=')?;
     let value = value.trim();
-    let bare = !value.is_empty() && !value.contains(['"', '\'', '#', '{', '[', ' ', '=']);
-    bare.then(|| format!("put the value in quotes: {} = \"{}\"", key.trim(), value.escape_debug()))
+    let bare = value.contains(|c: char| c.is_ascii_alphabetic())
+        && !value.contains(['"', '\'', '#', '{', '[', ' ', '=']);
+    bare.then(|| {
+        format!(
+            "put the value in quotes: {} = \"{}\"",
+            key.trim(),
+            value.escape_debug()
+        )
+    })
 }
 
 /// `[app]`, which only the app understands, as text again.
 fn app_settings(field: Field<'_>) -> Result<String, Reported> {
     field.section("[app]", "write [app] and its keys below it")?;
-    let DeValue::Table(table) = field.value.get_ref() else { return Err(Reported) };
+    let DeValue::Table(table) = field.value.get_ref() else {
+        return Err(Reported);
+    };
     let deserializer = toml::Deserializer::from(Spanned::new(field.value.span(), table.clone()));
-    let refuse = |span, message: &str| field.report.error(span, format!("[app] is not acceptable: {message}"), "write a value that TOML allows");
+    let refuse = |span, message: &str| {
+        field.report.error(
+            span,
+            format!("[app] is not acceptable: {message}"),
+            "write a value that TOML allows",
+        )
+    };
     let values = toml::Table::deserialize(deserializer)
         .map_err(|error| refuse(error.span().unwrap_or(field.value.span()), error.message()))?;
     toml::to_string(&values).map_err(|error| refuse(field.value.span(), &error.to_string()))
@@ -159,7 +216,10 @@ fn app_settings(field: Field<'_>) -> Result<String, Reported> {
 /// The file's own name stays as it is: a link that is pointed at another file is still the same configuration.
 fn canonical(file: &Path) -> PathBuf {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
+    match (
+        absolute.parent().map(fs::canonicalize),
+        absolute.file_name(),
+    ) {
         (Some(Ok(folder)), Some(name)) => folder.join(name),
         _ => absolute,
     }
@@ -170,7 +230,18 @@ fn folder(file: &Path) -> &Path {
 }
 
 fn name(file: &Path) -> String {
-    let of_folder = file.file_name().is_some_and(|name| name == "moorline.toml").then(|| folder(file).file_name()).flatten();
-    let name = of_folder.or(file.file_stem()).unwrap_or_default().to_string_lossy();
-    if name.is_empty() { "moorline".into() } else { name.into_owned() }
+    let of_folder = file
+        .file_name()
+        .is_some_and(|name| name == "moorline.toml")
+        .then(|| folder(file).file_name())
+        .flatten();
+    let name = of_folder
+        .or(file.file_stem())
+        .unwrap_or_default()
+        .to_string_lossy();
+    if name.is_empty() {
+        "moorline".into()
+    } else {
+        name.into_owned()
+    }
 }

@@ -31,7 +31,9 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
-    let section = root.read("engine", |field| field.section("[engine]", "write [engine] and its keys below it"))?;
+    let section = root.read("engine", |field| {
+        field.section("[engine]", "write [engine] and its keys below it")
+    })?;
     let base = file.parent().unwrap_or(Path::new("/"));
     let default_loops = host.cpus.min(MAX_LOOPS as u16);
     let default_run_dir = || host.default_run_dir(file);
@@ -50,19 +52,29 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         });
     };
 
-    let run_dir = section.read("run_dir", |field| written_run_dir(&field, base)).and_then(|written| match written {
-        Some(run_dir) => Ok(run_dir),
-        None => {
-            let run_dir = default_run_dir();
-            check_socket_path(section.report, section.span.clone(), &run_dir).map(|()| run_dir)
-        }
-    });
-    let gateway_loops = section.read("gateway_loops", |field| field.number(1..=MAX_LOOPS)).map(|loops| loops.unwrap_or(default_loops));
+    let run_dir = section
+        .read("run_dir", |field| written_run_dir(&field, base))
+        .and_then(|written| match written {
+            Some(run_dir) => Ok(run_dir),
+            None => {
+                let run_dir = default_run_dir();
+                check_socket_path(section.report, section.span.clone(), &run_dir).map(|()| run_dir)
+            }
+        });
+    let gateway_loops = section
+        .read("gateway_loops", |field| field.number(1..=MAX_LOOPS))
+        .map(|loops| loops.unwrap_or(default_loops));
     let ring_memory = section.read("ring_memory", |field| field.size());
     let ring_memory = ring_memory.and_then(|written| check_rings(&section, written, gateway_loops));
-    let user = section.read("user", |field| account(&field, "user", host.is_root(), host.knows_user));
-    let group = section.read("group", |field| account(&field, "group", host.is_root(), host.knows_group));
-    let gateway_user = section.read("gateway_user", |field| account(&field, "user", host.is_root(), host.knows_user));
+    let user = section.read("user", |field| {
+        account(&field, "user", host.is_root(), host.knows_user)
+    });
+    let group = section.read("group", |field| {
+        account(&field, "group", host.is_root(), host.knows_group)
+    });
+    let gateway_user = section.read("gateway_user", |field| {
+        account(&field, "user", host.is_root(), host.knows_user)
+    });
     let rights = check_rights(&section, host, &user, &gateway_user);
     let log = section.read("log", |field| log(&field, base));
     section.finish()?;
@@ -86,7 +98,11 @@ pub(super) fn written_run_dir(field: &Field<'_>, base: &Path) -> Result<PathBuf,
     Ok(run_dir)
 }
 
-fn check_socket_path(report: &Report<'_>, span: std::ops::Range<usize>, run_dir: &Path) -> Result<(), Reported> {
+fn check_socket_path(
+    report: &Report<'_>,
+    span: std::ops::Range<usize>,
+    run_dir: &Path,
+) -> Result<(), Reported> {
     let length = run_dir.join(CONTROL_SOCKET).as_os_str().len();
     if length <= MAX_UNIX_PATH_BYTES {
         return Ok(());
@@ -102,27 +118,53 @@ fn default_ring_memory(loops: u16) -> u64 {
     DEFAULT_RING_MEMORY.max(u64::from(loops) * DEFAULT_LOOP_MEMORY)
 }
 
-fn check_rings(section: &Section<'_>, written: Option<u64>, loops: Result<u16, Reported>) -> Result<u64, Reported> {
+fn check_rings(
+    section: &Section<'_>,
+    written: Option<u64>,
+    loops: Result<u16, Reported>,
+) -> Result<u64, Reported> {
     let loops = loops?;
     let ring_memory = written.unwrap_or_else(|| default_ring_memory(loops));
     let least = u64::from(loops) * 2 * MIN_RING;
-    let refuse = |message: String, hint: String| Err(section.report.error(section.place("ring_memory"), message, hint));
+    let refuse = |message: String, hint: String| {
+        Err(section
+            .report
+            .error(section.place("ring_memory"), message, hint))
+    };
     if ring_memory < least {
-        let rings = if loops == 1 { "1 gateway loop".to_owned() } else { format!("{loops} gateway loops") };
+        let rings = if loops == 1 {
+            "1 gateway loop".to_owned()
+        } else {
+            format!("{loops} gateway loops")
+        };
         return refuse(
-            format!("`ring_memory` is too small for {rings}: each has two rings, and a ring needs {} KiB", MIN_RING >> 10),
-            format!("write at least \"{}KiB\", or fewer `gateway_loops`", least >> 10),
+            format!(
+                "`ring_memory` is too small for {rings}: each has two rings, and a ring needs {} KiB",
+                MIN_RING >> 10
+            ),
+            format!(
+                "write at least \"{}KiB\", or fewer `gateway_loops`",
+                least >> 10
+            ),
         );
     }
     if ring_memory > MAX_RING_MEMORY {
-        return refuse("`ring_memory` is too large".into(), format!("write at most \"{}GiB\"", MAX_RING_MEMORY >> 30));
+        return refuse(
+            "`ring_memory` is too large".into(),
+            format!("write at most \"{}GiB\"", MAX_RING_MEMORY >> 30),
+        );
     }
     Ok(ring_memory)
 }
 
 /// A user's or group's name. Without root it has no effect, and is then not looked up: a configuration for
 /// the server shall run on the desk.
-fn account(field: &Field<'_>, noun: &str, is_root: bool, known: fn(&str) -> bool) -> Result<String, Reported> {
+fn account(
+    field: &Field<'_>,
+    noun: &str,
+    is_root: bool,
+    known: fn(&str) -> bool,
+) -> Result<String, Reported> {
     let name = field.text()?;
     if is_root && !known(name) {
         let hint = format!("create it, or write the name of a {noun} that exists here");
@@ -133,24 +175,53 @@ fn account(field: &Field<'_>, noun: &str, is_root: bool, known: fn(&str) -> bool
 
 type Account = Result<Option<String>, Reported>;
 
-fn check_rights(section: &Section<'_>, host: &Host, user: &Account, gateway_user: &Account) -> Result<(), Reported> {
+fn check_rights(
+    section: &Section<'_>,
+    host: &Host,
+    user: &Account,
+    gateway_user: &Account,
+) -> Result<(), Reported> {
     if section.has("group") && !section.has("user") {
         let hint = "add `user`, or remove `group`";
-        return Err(section.report.error(section.key_place("group"), "`group` has no effect without `user`", hint));
+        return Err(section.report.error(
+            section.key_place("group"),
+            "`group` has no effect without `user`",
+            hint,
+        ));
     }
-    let (Ok(user), Ok(gateway_user)) = (user, gateway_user) else { return Err(Reported) };
+    let (Ok(user), Ok(gateway_user)) = (user, gateway_user) else {
+        return Err(Reported);
+    };
     if user.is_some() && user == gateway_user {
         let message = "`gateway_user` is the same as `user`: workers could take over the gateway";
-        return Err(section.report.error(section.place("gateway_user"), message, "write two different users"));
+        return Err(section.report.error(
+            section.place("gateway_user"),
+            message,
+            "write two different users",
+        ));
     }
-    warn_of_rights(section.report, host, user.as_deref(), gateway_user.as_deref());
+    warn_of_rights(
+        section.report,
+        host,
+        user.as_deref(),
+        gateway_user.as_deref(),
+    );
     Ok(())
 }
 
-fn warn_of_rights(report: &Report<'_>, host: &Host, user: Option<&str>, gateway_user: Option<&str>) {
+fn warn_of_rights(
+    report: &Report<'_>,
+    host: &Host,
+    user: Option<&str>,
+    gateway_user: Option<&str>,
+) {
     if !host.is_root() {
         let uid = host.uid;
-        let names = if user.is_some() || gateway_user.is_some() { "; `user`, `group` and `gateway_user` have no effect" } else { "" };
+        let names = if user.is_some() || gateway_user.is_some() {
+            "; `user`, `group` and `gateway_user` have no effect"
+        } else {
+            ""
+        };
         report.warn(format!("not started as root: all processes run as the user with number {uid}, without a boundary between them{names}"));
         return;
     }
@@ -165,22 +236,33 @@ fn warn_of_rights(report: &Report<'_>, host: &Host, user: Option<&str>, gateway_
 fn log(field: &Field<'_>, base: &Path) -> Result<Log, Reported> {
     let section = field.section("[engine.log]", "write [engine.log] and its keys below it")?;
     let default = default_log();
-    let format = section.read("format", |field| field.choice(&[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)]));
+    let format = section.read("format", |field| {
+        field.choice(&[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)])
+    });
     let file = section.read("file", |field| field.path(base));
     let level = section.read("level", |field| level(&field));
     section.finish()?;
-    Ok(Log { format: format?.unwrap_or(default.format), file: file?, level: level?.unwrap_or(default.level) })
+    Ok(Log {
+        format: format?.unwrap_or(default.format),
+        file: file?,
+        level: level?.unwrap_or(default.level),
+    })
 }
 
 fn default_log() -> Log {
-    Log { format: LogFormat::Pretty, file: None, level: "info".into() }
+    Log {
+        format: LogFormat::Pretty,
+        file: None,
+        level: "info".into(),
+    }
 }
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 fn level(field: &Field<'_>) -> Result<String, Reported> {
     let level = field.text()?;
-    let hint = "write off, error, warn, info, debug or trace; or by module, such as \"info,my_app=debug\"";
+    let hint =
+        "write off, error, warn, info, debug or trace; or by module, such as \"info,my_app=debug\"";
     // The filter takes any word for a module's name and would log all of "inof" and nothing else.
     let stray = level.split(',').map(str::trim).find(|part| {
         !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str())
@@ -196,10 +278,17 @@ fn level(field: &Field<'_>) -> Result<String, Reported> {
 
 pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Reported> {
     let default_count = host.cpus.min(MAX_PROCESSES as u16);
-    let section = root.read("workers", |field| field.section("[workers]", "write [workers] and its keys below it"))?;
+    let section = root.read("workers", |field| {
+        field.section("[workers]", "write [workers] and its keys below it")
+    })?;
     let Some(section) = section else {
         let (max_wait, start_timeout) = (DEFAULT_MAX_WAIT, DEFAULT_START_TIMEOUT);
-        return Ok(Workers { count: default_count, max_wait, start_timeout, dispatch: Dispatch::Sticky });
+        return Ok(Workers {
+            count: default_count,
+            max_wait,
+            start_timeout,
+            dispatch: Dispatch::Sticky,
+        });
     };
     let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
     let max_wait = section.read("max_wait", |field| field.duration());
@@ -228,14 +317,22 @@ pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {
 }
 
 pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
-    let section = root.read("tasks", |field| field.section("[tasks]", "write [tasks] and its keys below it"))?;
+    let section = root.read("tasks", |field| {
+        field.section("[tasks]", "write [tasks] and its keys below it")
+    })?;
     let Some(section) = section else {
-        return Ok(Tasks { count: 0, attempts: DEFAULT_ATTEMPTS });
+        return Ok(Tasks {
+            count: 0,
+            attempts: DEFAULT_ATTEMPTS,
+        });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     section.finish()?;
-    Ok(Tasks { count: count?.unwrap_or(0), attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS) })
+    Ok(Tasks {
+        count: count?.unwrap_or(0),
+        attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
+    })
 }
 
 pub(super) fn helpers(root: &Section<'_>, base: &Path) -> Result<Vec<Helper>, Reported> {
@@ -244,25 +341,40 @@ pub(super) fn helpers(root: &Section<'_>, base: &Path) -> Result<Vec<Helper>, Re
         return Ok(Vec::new());
     };
     let mut names = Names::default();
-    let helpers: Vec<_> = fields.map(|field| helper(&field, base, &mut names)).collect();
+    let helpers: Vec<_> = fields
+        .map(|field| helper(&field, base, &mut names))
+        .collect();
     helpers.into_iter().collect()
 }
 
 fn helper(field: &Field<'_>, base: &Path, names: &mut Names) -> Result<Helper, Reported> {
     let section = field.section("[[helpers]]", "write [[helpers]] and its keys below it")?;
-    let name = section.require("name", "write name = \"…\", which logs and `status` show", |field| {
-        let name = field.text()?.to_owned();
-        names.take(section.report, field.value.span(), "helper", &name).map(|()| name)
-    });
+    let name = section.require(
+        "name",
+        "write name = \"…\", which logs and `status` show",
+        |field| {
+            let name = field.text()?.to_owned();
+            names
+                .take(section.report, field.value.span(), "helper", &name)
+                .map(|()| name)
+        },
+    );
     let command = section.require("command", COMMAND_HINT, |field| command(&field, base));
     section.finish()?;
-    Ok(Helper { name: name?, command: command? })
+    Ok(Helper {
+        name: name?,
+        command: command?,
+    })
 }
 
-const COMMAND_HINT: &str = r#"write the program and its arguments: command = ["./feeder", "--fast"]"#;
+const COMMAND_HINT: &str =
+    r#"write the program and its arguments: command = ["./feeder", "--fast"]"#;
 
 fn command(field: &Field<'_>, base: &Path) -> Result<Vec<String>, Reported> {
-    let words: Vec<_> = field.array(COMMAND_HINT)?.map(|word| argument(&word)).collect();
+    let words: Vec<_> = field
+        .array(COMMAND_HINT)?
+        .map(|word| argument(&word))
+        .collect();
     let mut words = words.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
         return Err(field.refuse("`command` names no program", COMMAND_HINT));

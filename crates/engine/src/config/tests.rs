@@ -34,31 +34,73 @@ fn file() -> &'static Path {
 #[test]
 fn counts_and_memory_follow_the_cpus() {
     let config = load_on(LISTEN, file(), &desk()).unwrap().config;
-    assert_eq!((config.engine.gateway_loops, config.workers.count, config.engine.ring_memory), (4, 4, 4 << 20));
+    assert_eq!(
+        (
+            config.engine.gateway_loops,
+            config.workers.count,
+            config.engine.ring_memory
+        ),
+        (4, 4, 4 << 20)
+    );
     let config = load_on(LISTEN, file(), &server()).unwrap().config;
-    assert_eq!((config.engine.gateway_loops, config.workers.count, config.engine.ring_memory), (64, 96, 64 << 20));
+    assert_eq!(
+        (
+            config.engine.gateway_loops,
+            config.workers.count,
+            config.engine.ring_memory
+        ),
+        (64, 96, 64 << 20)
+    );
 }
 
 #[test]
 fn the_run_folder_is_named_by_the_path() {
-    let run_dir = |host| load_on(LISTEN, file(), &host).unwrap().config.engine.run_dir;
-    assert_eq!(run_dir(desk()), PathBuf::from("/run/user/1000/moorline/3e4397845e4ed7b7"));
-    assert_eq!(run_dir(server()), PathBuf::from("/tmp/moorline-0/3e4397845e4ed7b7"));
+    let run_dir = |host| {
+        load_on(LISTEN, file(), &host)
+            .unwrap()
+            .config
+            .engine
+            .run_dir
+    };
+    assert_eq!(
+        run_dir(desk()),
+        PathBuf::from("/run/user/1000/moorline/3e4397845e4ed7b7")
+    );
+    assert_eq!(
+        run_dir(server()),
+        PathBuf::from("/tmp/moorline-0/3e4397845e4ed7b7")
+    );
 }
 
 #[test]
 fn a_run_folder_too_deep_for_a_socket_is_refused() {
-    let host = Host { runtime_dir: Some(format!("/{}", "r".repeat(70)).into()), ..desk() };
+    let host = Host {
+        runtime_dir: Some(format!("/{}", "r".repeat(70)).into()),
+        ..desk()
+    };
     let error = load_on(LISTEN, file(), &host).unwrap_err().0.remove(0);
-    assert_eq!(error.message, format!("the control socket's path in /{}/moorline/3e4397845e4ed7b7 has 110 bytes, and a socket's path may have 107", "r".repeat(70)));
+    assert_eq!(
+        error.message,
+        format!(
+            "the control socket's path in /{}/moorline/3e4397845e4ed7b7 has 110 bytes, and a socket's path may have 107",
+            "r".repeat(70)
+        )
+    );
 }
 
 #[test]
 fn without_root_there_is_a_warning_and_no_look_at_the_users() {
-    let loaded = load_on(&format!("[engine]\nuser = \"nobody knows\"\n{LISTEN}"), file(), &desk()).unwrap();
+    let loaded = load_on(
+        &format!("[engine]\nuser = \"nobody knows\"\n{LISTEN}"),
+        file(),
+        &desk(),
+    )
+    .unwrap();
     assert_eq!(
         loaded.warnings,
-        ["not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group` and `gateway_user` have no effect"]
+        [
+            "not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group` and `gateway_user` have no effect"
+        ]
     );
 }
 
@@ -66,7 +108,9 @@ fn without_root_there_is_a_warning_and_no_look_at_the_users() {
 fn root_needs_users_that_exist() {
     let text = "[engine]\nuser = \"aap\"\ngroup = \"noot\"\ngateway_user = \"mies\"\n";
     assert_eq!(
-        load_on(&format!("{text}{LISTEN}"), file(), &server()).unwrap_err().to_string(),
+        load_on(&format!("{text}{LISTEN}"), file(), &server())
+            .unwrap_err()
+            .to_string(),
         r#"/no such folder/chat/moorline.toml:2:8: there is no user "aap"
   2 | user = "aap"
     |        ^^^^^
@@ -86,9 +130,13 @@ fn root_needs_users_that_exist() {
 fn root_is_warned_of_running_as_root() {
     assert_eq!(
         load_on(LISTEN, file(), &server()).unwrap().warnings,
-        ["the workers run as root: name a `user` for them in [engine]", "the gateway runs as root: name a `gateway_user` for it in [engine]"]
+        [
+            "the workers run as root: name a `user` for them in [engine]",
+            "the gateway runs as root: name a `gateway_user` for it in [engine]"
+        ]
     );
-    let text = format!("[engine]\nuser = \"app\"\ngroup = \"app\"\ngateway_user = \"gate\"\n{LISTEN}");
+    let text =
+        format!("[engine]\nuser = \"app\"\ngroup = \"app\"\ngateway_user = \"gate\"\n{LISTEN}");
     assert_eq!(load_on(&text, file(), &server()).unwrap().warnings, [""; 0]);
 }
 
@@ -96,5 +144,11 @@ fn root_is_warned_of_running_as_root() {
 fn the_gateway_has_a_user_of_its_own() {
     let text = format!("[engine]\nuser = \"app\"\ngateway_user = \"app\"\n{LISTEN}");
     let error = load_on(&text, file(), &server()).unwrap_err().0.remove(0);
-    assert_eq!((error.line, error.message.as_str()), (3, "`gateway_user` is the same as `user`: workers could take over the gateway"));
+    assert_eq!(
+        (error.line, error.message.as_str()),
+        (
+            3,
+            "`gateway_user` is the same as `user`: workers could take over the gateway"
+        )
+    );
 }

@@ -9,7 +9,12 @@ const MAX_MILLISECONDS: u64 = 365 * 24 * 3_600_000;
 const MAX_BYTES: u64 = i64::MAX as u64;
 
 const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-const SIZE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const SIZE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 
 /// Why a text is no duration or size.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,14 +25,27 @@ pub(super) struct UnitError {
 
 /// Parses a duration: `10ms`, `5s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
-    Quantity { noun: "duration", units: DURATION_UNITS, examples: DURATION_EXAMPLES, max: MAX_MILLISECONDS, limit: "8760h" }
-        .parse(text)
-        .map(Duration::from_millis)
+    Quantity {
+        noun: "duration",
+        units: DURATION_UNITS,
+        examples: DURATION_EXAMPLES,
+        max: MAX_MILLISECONDS,
+        limit: "8760h",
+    }
+    .parse(text)
+    .map(Duration::from_millis)
 }
 
 /// Parses a size in bytes: `512B`, `64KiB`, `2MiB`, `1GiB`.
 pub(super) fn size(text: &str) -> Result<u64, UnitError> {
-    Quantity { noun: "size", units: SIZE_UNITS, examples: SIZE_EXAMPLES, max: MAX_BYTES, limit: "8589934591GiB" }.parse(text)
+    Quantity {
+        noun: "size",
+        units: SIZE_UNITS,
+        examples: SIZE_EXAMPLES,
+        max: MAX_BYTES,
+        limit: "8589934591GiB",
+    }
+    .parse(text)
 }
 
 /// How durations are written, for hints.
@@ -46,36 +64,69 @@ struct Quantity {
 
 impl Quantity {
     fn parse(&self, text: &str) -> Result<u64, UnitError> {
-        let Quantity { noun, examples, limit, .. } = self;
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let Quantity {
+            noun,
+            examples,
+            limit,
+            ..
+        } = self;
+        let (number, unit) = text.split_at(
+            text.find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len()),
+        );
         if number.is_empty() {
-            let message = if text.starts_with('-') { format!("{text:?} is negative") } else { format!("{text:?} is no {noun}") };
-            return Err(UnitError { message, hint: format!("write a whole number and its unit, such as {examples}") });
+            let message = if text.starts_with('-') {
+                format!("{text:?} is negative")
+            } else {
+                format!("{text:?} is no {noun}")
+            };
+            return Err(UnitError {
+                message,
+                hint: format!("write a whole number and its unit, such as {examples}"),
+            });
         }
         if unit.is_empty() {
             let message = format!("{text:?} has no unit");
-            return Err(UnitError { message, hint: format!("write a unit, such as {examples}") });
+            return Err(UnitError {
+                message,
+                hint: format!("write a unit, such as {examples}"),
+            });
         }
         let Some((_, scale)) = self.units.iter().find(|(name, _)| *name == unit) else {
-            return Err(UnitError { message: format!("{text:?} is no {noun}"), hint: self.unit_hint(number, unit) });
+            return Err(UnitError {
+                message: format!("{text:?} is no {noun}"),
+                hint: self.unit_hint(number, unit),
+            });
         };
-        let value = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*scale));
-        value.filter(|value| *value <= self.max).ok_or_else(|| UnitError {
-            message: format!("{text:?} is too large"),
-            hint: format!("the largest {noun} is \"{limit}\""),
-        })
+        let value = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*scale));
+        value
+            .filter(|value| *value <= self.max)
+            .ok_or_else(|| UnitError {
+                message: format!("{text:?} is too large"),
+                hint: format!("the largest {noun} is \"{limit}\""),
+            })
     }
 
     /// Guesses what was meant by a unit that is none.
     fn unit_hint(&self, number: &str, unit: &str) -> String {
         if unit.starts_with(['.', ',']) {
-            return format!("write a whole number of a smaller unit, such as {}", self.examples);
+            return format!(
+                "write a whole number of a smaller unit, such as {}",
+                self.examples
+            );
         }
         let bare = unit.trim().to_ascii_lowercase();
+        let word = WORDS
+            .iter()
+            .find(|(word, _)| *word == bare)
+            .map_or(bare.as_str(), |(_, short)| short);
         let meant = self.units.iter().find(|(name, _)| {
             let name = name.to_ascii_lowercase();
-            // `kb`, `k` and `KIB` for `KiB`; `sec` for `s`; but `mi…` is not `m`.
-            bare == name || bare == name.replace('i', "") || name.len() == 3 && bare == name[..1] || *WORDS.iter().find(|(word, _)| *word == bare).map_or(&"", |(_, short)| short) == name
+            // For `KiB`: `kib`, `kb` and `k`.
+            word == name || word == name.replace('i', "") || name.len() == 3 && word == &name[..1]
         });
         match meant {
             Some((name, _)) => format!("write \"{number}{name}\""),
@@ -108,7 +159,19 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("8760h"), Ok(Duration::from_secs(365 * 24 * 3600)));
-        for wrong in ["", "10", "s", "-1s", "1.5s", "10 s", "8761h", "99999999999999999999s", "18446744073709551615h", "10S", "1h30m"] {
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "8761h",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "10S",
+            "1h30m",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
@@ -120,7 +183,16 @@ mod tests {
         assert_eq!(size("2MiB"), Ok(2 << 20));
         assert_eq!(size("1GiB"), Ok(1 << 30));
         assert_eq!(size("8589934591GiB"), Ok(8_589_934_591 << 30));
-        for wrong in ["", "10", "MiB", "-1B", "1.5MiB", "10 MiB", "8589934592GiB", "10mib"] {
+        for wrong in [
+            "",
+            "10",
+            "MiB",
+            "-1B",
+            "1.5MiB",
+            "10 MiB",
+            "8589934592GiB",
+            "10mib",
+        ] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }
@@ -133,6 +205,9 @@ mod tests {
         assert_eq!(size("4g").map_err(hint), Err(r#"write "4GiB""#.into()));
         assert_eq!(size("4 bytes").map_err(hint), Err(r#"write "4B""#.into()));
         assert_eq!(duration("4 sec").map_err(hint), Err(r#"write "4s""#.into()));
-        assert_eq!(duration("4d").map_err(hint), Err(format!("write a unit, such as {DURATION_EXAMPLES}")));
+        assert_eq!(
+            duration("4d").map_err(hint),
+            Err(format!("write a unit, such as {DURATION_EXAMPLES}"))
+        );
     }
 }

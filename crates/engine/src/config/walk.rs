@@ -27,8 +27,18 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(report: &'a Report<'a>, title: &'static str, table: &'a Spanned<DeTable<'a>>) -> Self {
-        Self { report, title, table: table.get_ref(), span: table.span(), asked: RefCell::default() }
+    pub(super) fn new(
+        report: &'a Report<'a>,
+        title: &'static str,
+        table: &'a Spanned<DeTable<'a>>,
+    ) -> Self {
+        Self {
+            report,
+            title,
+            table: table.get_ref(),
+            span: table.span(),
+            asked: RefCell::default(),
+        }
     }
 
     /// Reads one key with `parse`; `None` if it is absent.
@@ -38,7 +48,16 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(Field<'a>) -> Result<T, Reported>,
     ) -> Result<Option<T>, Reported> {
         self.asked.borrow_mut().push(key);
-        self.table.get(key).map(|value| parse(Field { report: self.report, key, value })).transpose()
+        self.table
+            .get(key)
+            .map(|value| {
+                parse(Field {
+                    report: self.report,
+                    key,
+                    value,
+                })
+            })
+            .transpose()
     }
 
     /// Reads one key that must be there.
@@ -48,8 +67,13 @@ impl<'a> Section<'a> {
         hint: &str,
         parse: impl FnOnce(Field<'a>) -> Result<T, Reported>,
     ) -> Result<T, Reported> {
-        self.read(key, parse)?
-            .ok_or_else(|| self.report.error(self.span.clone(), format!("{} has no `{key}`", self.title), hint))
+        self.read(key, parse)?.ok_or_else(|| {
+            self.report.error(
+                self.span.clone(),
+                format!("{} has no `{key}`", self.title),
+                hint,
+            )
+        })
     }
 
     /// Whether the key is written.
@@ -59,19 +83,27 @@ impl<'a> Section<'a> {
 
     /// Where the key's value is; the section's header if it is not written.
     pub(super) fn place(&self, key: &str) -> Range<usize> {
-        self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span)
+        self.table
+            .get(key)
+            .map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     /// Where the key itself is; the section's header if it is not written.
     pub(super) fn key_place(&self, key: &str) -> Range<usize> {
-        self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span())
+        self.table
+            .get_key_value(key)
+            .map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
     /// Every key was asked for: refuses the others.
     pub(super) fn finish(self) -> Result<(), Reported> {
         let asked = self.asked.borrow();
         let mut result = Ok(());
-        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
+        for (key, _) in self
+            .table
+            .iter()
+            .filter(|(key, _)| !asked.contains(&key.get_ref().as_ref()))
+        {
             result = Err(self.refuse(key, &asked));
         }
         result
@@ -79,15 +111,27 @@ impl<'a> Section<'a> {
 
     fn refuse(&self, key: &Spanned<std::borrow::Cow<'_, str>>, asked: &[&'static str]) -> Reported {
         let name = key.get_ref();
-        let place = if self.title.is_empty() { String::new() } else { format!(" in {}", self.title) };
+        let place = if self.title.is_empty() {
+            String::new()
+        } else {
+            format!(" in {}", self.title)
+        };
         if let Some(hint) = later::key(self.title, name) {
-            return self.report.error(key.span(), format!("`{name}`{place} is not in this version"), hint);
+            return self.report.error(
+                key.span(),
+                format!("`{name}`{place} is not in this version"),
+                hint,
+            );
         }
         let hint = match near::nearest(name, asked.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("known here: {}", list(asked.iter().copied())),
         };
-        self.report.error(key.span(), format!("unknown key `{}`{place}", name.escape_debug()), hint)
+        self.report.error(
+            key.span(),
+            format!("unknown key `{}`{place}", name.escape_debug()),
+            hint,
+        )
     }
 }
 
@@ -121,10 +165,16 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self) -> Result<&'a str, Reported> {
         let text = self.string()?;
         if text.is_empty() {
-            return Err(self.refuse(format!("`{}` is empty", self.key), "leave it out or write something"));
+            return Err(self.refuse(
+                format!("`{}` is empty", self.key),
+                "leave it out or write something",
+            ));
         }
         if text.chars().any(char::is_control) {
-            return Err(self.refuse(format!("`{}` has control characters", self.key), "write it in printable characters"));
+            return Err(self.refuse(
+                format!("`{}` has control characters", self.key),
+                "write it in printable characters",
+            ));
         }
         Ok(text)
     }
@@ -132,17 +182,30 @@ impl<'a> Field<'a> {
     /// Any string.
     pub(super) fn string(&self) -> Result<&'a str, Reported> {
         let hint = format!("write {} = \"…\"", self.key);
-        self.value.get_ref().as_str().ok_or_else(|| self.refuse_type("a string", hint))
+        self.value
+            .get_ref()
+            .as_str()
+            .ok_or_else(|| self.refuse_type("a string", hint))
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&self) -> Result<bool, Reported> {
-        self.value.get_ref().as_bool().ok_or_else(|| self.refuse_type("true or false", "write true or false, without quotes"))
+        self.value
+            .get_ref()
+            .as_bool()
+            .ok_or_else(|| self.refuse_type("true or false", "write true or false, without quotes"))
     }
 
     /// A whole number within limits.
-    pub(super) fn number<T: TryFrom<u64>>(&self, limits: RangeInclusive<u64>) -> Result<T, Reported> {
-        let hint = format!("write a whole number from {} to {}", limits.start(), limits.end());
+    pub(super) fn number<T: TryFrom<u64>>(
+        &self,
+        limits: RangeInclusive<u64>,
+    ) -> Result<T, Reported> {
+        let hint = format!(
+            "write a whole number from {} to {}",
+            limits.start(),
+            limits.end()
+        );
         let Some(integer) = self.value.get_ref().as_integer() else {
             return Err(self.refuse_type("a whole number", hint));
         };
@@ -150,7 +213,12 @@ impl<'a> Field<'a> {
             .ok()
             .filter(|number| limits.contains(number))
             .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| self.refuse(format!("`{}` is {integer}, out of its limits", self.key), hint))
+            .ok_or_else(|| {
+                self.refuse(
+                    format!("`{}` is {integer}, out of its limits", self.key),
+                    hint,
+                )
+            })
     }
 
     /// A duration with its unit.
@@ -162,7 +230,10 @@ impl<'a> Field<'a> {
     pub(super) fn timeout(&self) -> Result<Duration, Reported> {
         let duration = self.duration()?;
         if duration.is_zero() {
-            return Err(self.refuse(format!("`{}` is zero", self.key), "leave the key out for its default, or write a longer time"));
+            return Err(self.refuse(
+                format!("`{}` is zero", self.key),
+                "leave the key out for its default, or write a longer time",
+            ));
         }
         Ok(duration)
     }
@@ -171,20 +242,31 @@ impl<'a> Field<'a> {
     pub(super) fn size(&self) -> Result<u64, Reported> {
         let size = self.quantity(unit::size, unit::SIZE_EXAMPLES)?;
         if size == 0 {
-            return Err(self.refuse(format!("`{}` is zero", self.key), "leave the key out for its default, or write a larger size"));
+            return Err(self.refuse(
+                format!("`{}` is zero", self.key),
+                "leave the key out for its default, or write a larger size",
+            ));
         }
         Ok(size)
     }
 
-    fn quantity<T>(&self, parse: fn(&str) -> Result<T, UnitError>, examples: &str) -> Result<T, Reported> {
+    fn quantity<T>(
+        &self,
+        parse: fn(&str) -> Result<T, UnitError>,
+        examples: &str,
+    ) -> Result<T, Reported> {
         match self.value.get_ref() {
-            DeValue::String(text) => {
-                parse(text).map_err(|UnitError { message, hint }| self.refuse(format!("`{}`: {message}", self.key), hint))
-            }
-            DeValue::Integer(_) | DeValue::Float(_) => {
-                Err(self.refuse(format!("`{}` is a bare number", self.key), format!("write a unit, such as {examples}")))
-            }
-            _ => Err(self.refuse_type("a string with a unit", format!("write a unit, such as {examples}"))),
+            DeValue::String(text) => parse(text).map_err(|UnitError { message, hint }| {
+                self.refuse(format!("`{}`: {message}", self.key), hint)
+            }),
+            DeValue::Integer(_) | DeValue::Float(_) => Err(self.refuse(
+                format!("`{}` is a bare number", self.key),
+                format!("write a unit, such as {examples}"),
+            )),
+            _ => Err(self.refuse_type(
+                "a string with a unit",
+                format!("write a unit, such as {examples}"),
+            )),
         }
     }
 
@@ -199,17 +281,27 @@ impl<'a> Field<'a> {
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Reported> {
         let word = self.string()?;
         let words = || choices.iter().map(|(word, _)| *word);
-        choices.iter().find(|(choice, _)| *choice == word).map(|(_, value)| *value).ok_or_else(|| {
-            let hint = match near::nearest(word, words()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("write one of {}", list(words())),
-            };
-            self.refuse(format!("`{}` is {word:?}, which is none of its words", self.key), hint)
-        })
+        choices
+            .iter()
+            .find(|(choice, _)| *choice == word)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let hint = match near::nearest(word, words()) {
+                    Some(meant) => format!("did you mean \"{meant}\"?"),
+                    None => format!("write one of {}", list(words())),
+                };
+                self.refuse(
+                    format!("`{}` is {word:?}, which is none of its words", self.key),
+                    hint,
+                )
+            })
     }
 
     /// The values of an array.
-    pub(super) fn array(&self, hint: &str) -> Result<impl ExactSizeIterator<Item = Field<'a>> + use<'a>, Reported> {
+    pub(super) fn array(
+        &self,
+        hint: &str,
+    ) -> Result<impl ExactSizeIterator<Item = Field<'a>> + use<'a>, Reported> {
         let (report, key) = (self.report, self.key);
         match self.value.get_ref().as_array() {
             Some(array) => Ok(array.iter().map(move |value| Field { report, key, value })),
@@ -222,11 +314,20 @@ impl<'a> Field<'a> {
         let Some(table) = self.value.get_ref().as_table() else {
             return Err(self.refuse_type("a table", hint));
         };
-        Ok(Section { report: self.report, title, table, span: self.value.span(), asked: RefCell::default() })
+        Ok(Section {
+            report: self.report,
+            title,
+            table,
+            span: self.value.span(),
+            asked: RefCell::default(),
+        })
     }
 }
 
 /// `a`, `b` and `c`.
 fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
-    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -75,20 +75,35 @@ impl Core {
     }
 
     pub(crate) fn listener_name(&self, listener: u16) -> &str {
-        self.config.listeners.get(usize::from(listener)).map_or("", |listener| &listener.name)
+        self.config
+            .listeners
+            .get(usize::from(listener))
+            .map_or("", |listener| &listener.name)
     }
 
     pub(crate) fn listener_named(&self, name: &str) -> Option<u16> {
-        let place = self.config.listeners.iter().position(|listener| listener.name == name)?;
+        let place = self
+            .config
+            .listeners
+            .iter()
+            .position(|listener| listener.name == name)?;
         u16::try_from(place).ok()
     }
 
     /// The largest message that can be sent to a session of this listener; with none known, of any.
     pub(crate) fn max_message(&self, listener: Option<u16>) -> u64 {
-        let max = |listener: &crate::config::Listener| listener.framing.max_message().min(listener.hard_limit);
+        let max = |listener: &crate::config::Listener| {
+            listener.framing.max_message().min(listener.hard_limit)
+        };
         match listener.and_then(|listener| self.config.listeners.get(usize::from(listener))) {
             Some(listener) => max(listener),
-            None => self.config.listeners.iter().map(max).max().unwrap_or(u64::MAX),
+            None => self
+                .config
+                .listeners
+                .iter()
+                .map(max)
+                .max()
+                .unwrap_or(u64::MAX),
         }
     }
 
@@ -97,16 +112,35 @@ impl Core {
         usize::from(listener) % self.outbox.links().max(1)
     }
 
-    pub(crate) fn send_datagram(&self, link: usize, listener: u16, peer: &Peer, bytes: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn send_datagram(
+        &self,
+        link: usize,
+        listener: u16,
+        peer: &Peer,
+        bytes: &[u8],
+    ) -> Result<(), SendError> {
         let mut room = [0; PEER_ROOM];
         // The room holds the longest address there is.
         let address = postcard::to_slice(peer, &mut room).map_err(|_| SendError::NoSuchSession)?;
-        let max = self.outbox.max_payload(link).saturating_sub(1 + address.len()).min(LARGEST_DATAGRAM);
+        let max = self
+            .outbox
+            .max_payload(link)
+            .saturating_sub(1 + address.len())
+            .min(LARGEST_DATAGRAM);
         if bytes.len() > max {
-            return Err(SendError::TooLarge { size: bytes.len() as u64, max: max as u64 });
+            return Err(SendError::TooLarge {
+                size: bytes.len() as u64,
+                max: max as u64,
+            });
         }
-        let header = Header { kind: FromProcess::SendTo as u8, aux: listener, ..Header::default() };
+        let header = Header {
+            kind: FromProcess::SendTo as u8,
+            aux: listener,
+            ..Header::default()
+        };
         let parts = [&[address.len() as u8][..], address, bytes];
-        self.outbox.record(link, header, &parts, Room::Needed).map_err(|_| SendError::Full)
+        self.outbox
+            .record(link, header, &parts, Room::Needed)
+            .map_err(|_| SendError::Full)
     }
 }

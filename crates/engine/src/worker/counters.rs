@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use moorline_ipc::Scoreboard;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::control::ProcessCounter;
 
@@ -16,13 +17,20 @@ pub(crate) struct Counters {
     scoreboard: Scoreboard,
     running: Cell<u64>,
     timers: Cell<u64>,
-    /// Told whenever something ends that a stop may wait for.
-    pub(crate) progress: Notify,
+    /// Told whenever something ends that a stop may wait for; but not before the first one waits.
+    progress: Notify,
+    is_awaited: Cell<bool>,
 }
 
 impl Counters {
     pub(super) fn new(scoreboard: Scoreboard) -> Self {
-        Self { scoreboard, running: Cell::new(0), timers: Cell::new(0), progress: Notify::new() }
+        Self {
+            scoreboard,
+            running: Cell::new(0),
+            timers: Cell::new(0),
+            progress: Notify::new(),
+            is_awaited: Cell::new(false),
+        }
     }
 
     pub(crate) fn add(&self, counter: ProcessCounter) {
@@ -30,8 +38,9 @@ impl Counters {
     }
 
     pub(super) fn set_sessions(&self, sessions: usize) {
-        self.scoreboard.set(ProcessCounter::Sessions as usize, sessions as u64);
-        self.progress.notify_waiters();
+        self.scoreboard
+            .set(ProcessCounter::Sessions as usize, sessions as u64);
+        self.progressed();
     }
 
     /// A hook begins.
@@ -42,9 +51,7 @@ impl Counters {
     /// A hook has ended.
     pub(crate) fn end(&self) {
         self.set_running(self.running.get() - 1);
-        if self.running.get() == 0 {
-            self.progress.notify_waiters();
-        }
+        self.progressed();
     }
 
     /// A timer that a stop waits for, until what this returns is dropped.
@@ -61,14 +68,32 @@ impl Counters {
     /// Something is handled that has waited so long.
     pub(super) fn handle(&self, queued_ns: u64) {
         self.add(ProcessCounter::Handled);
-        self.scoreboard.add(ProcessCounter::QueuedNs as usize, queued_ns);
+        self.scoreboard
+            .add(ProcessCounter::QueuedNs as usize, queued_ns);
         let bits = (u64::BITS - (queued_ns / 1000).leading_zeros()) as usize;
-        self.scoreboard.add(ProcessCounter::Queued as usize + bits.min(QUEUED_BUCKETS - 1), 1);
+        self.scoreboard.add(
+            ProcessCounter::Queued as usize + bits.min(QUEUED_BUCKETS - 1),
+            1,
+        );
+    }
+
+    /// Something has happened that a stop may wait for.
+    pub(super) fn progressed(&self) {
+        if self.is_awaited.get() {
+            self.progress.notify_waiters();
+        }
+    }
+
+    /// Whatever happens after this call ends the wait.
+    pub(super) fn progress(&self) -> Notified<'_> {
+        self.is_awaited.set(true);
+        self.progress.notified()
     }
 
     fn set_running(&self, running: u64) {
         self.running.set(running);
-        self.scoreboard.set(ProcessCounter::InHand as usize, running);
+        self.scoreboard
+            .set(ProcessCounter::InHand as usize, running);
     }
 }
 
@@ -78,6 +103,6 @@ pub(crate) struct PendingTimer(Rc<Counters>);
 impl Drop for PendingTimer {
     fn drop(&mut self) {
         self.0.timers.set(self.0.timers.get() - 1);
-        self.0.progress.notify_waiters();
+        self.0.progressed();
     }
 }

@@ -58,7 +58,9 @@ impl Credits {
 
     /// The credit of a post comes back. False if there was no such post.
     pub(super) fn post_done(&self, number: u64) -> bool {
-        let Some((slot, size)) = self.posts.borrow_mut().remove(&number) else { return false };
+        let Some((slot, size)) = self.posts.borrow_mut().remove(&number) else {
+            return false;
+        };
         if let Some(outstanding) = self.slots.borrow_mut().get_mut(&slot) {
             outstanding.posts -= 1;
             outstanding.bytes -= size;
@@ -69,14 +71,18 @@ impl Credits {
     /// A part of a task's result has arrived. False if there is no such task.
     pub(super) fn task_done(&self, number: u64, bytes: &[u8], last: bool, failed: bool) -> bool {
         let mut tasks = self.tasks.borrow_mut();
-        let Some(call) = tasks.get_mut(&number) else { return false };
+        let Some(call) = tasks.get_mut(&number) else {
+            return false;
+        };
         call.partial.extend_from_slice(bytes);
         if !last {
             return true;
         }
         if let Some(Call { answer, partial }) = tasks.remove(&number) {
             let result = match failed {
-                true => Err(TaskError::Failed(String::from_utf8_lossy(&partial).into_owned())),
+                true => Err(TaskError::Failed(
+                    String::from_utf8_lossy(&partial).into_owned(),
+                )),
                 false => Ok(partial),
             };
             // Nobody may be waiting any more.
@@ -93,8 +99,19 @@ impl Credits {
     /// The gateway has died and with it all that was on its way. Posts to itself are not.
     pub(super) fn gateway_lost(&self) {
         self.tasks.borrow_mut().clear();
-        let local: Vec<u64> = self.local.borrow().iter().map(|(number, _)| *number).collect();
-        let lost: Vec<u64> = self.posts.borrow().keys().copied().filter(|number| !local.contains(number)).collect();
+        let local: Vec<u64> = self
+            .local
+            .borrow()
+            .iter()
+            .map(|(number, _)| *number)
+            .collect();
+        let lost: Vec<u64> = self
+            .posts
+            .borrow()
+            .keys()
+            .copied()
+            .filter(|number| !local.contains(number))
+            .collect();
         for number in lost {
             self.post_done(number);
         }
@@ -109,14 +126,18 @@ impl Credits {
 impl Core {
     /// Posts to a worker slot.
     pub(crate) fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
-        let Role::Worker(own) = self.role else { return Err(PostError::NotAWorker) };
+        let Role::Worker(own) = self.role else {
+            return Err(PostError::NotAWorker);
+        };
         if to >= self.config.workers.count {
             return Err(PostError::NoSuchWorker);
         }
         let credits = &self.credits;
         let mut slots = credits.slots.borrow_mut();
         let outstanding = slots.entry(to).or_default();
-        if outstanding.posts > 0 && (outstanding.posts >= POSTS || outstanding.bytes + bytes.len() > POST_BYTES) {
+        if outstanding.posts > 0
+            && (outstanding.posts >= POSTS || outstanding.bytes + bytes.len() > POST_BYTES)
+        {
             return Err(PostError::Full);
         }
         outstanding.posts += 1;
@@ -127,12 +148,20 @@ impl Core {
             let now = clock::now();
             let mut buffer = pool::take();
             buffer.extend_from_slice(bytes);
-            credits.local.borrow_mut().push_back((number, Message::new(buffer, false, now, now)));
+            credits
+                .local
+                .borrow_mut()
+                .push_back((number, Message::new(buffer, false, now, now)));
             self.outbox.schedule();
             return Ok(());
         }
         let link = (usize::from(own) + usize::from(to)) % self.outbox.links().max(1);
-        let header = Header { kind: FromProcess::Post as u8, aux: to, session: number, ..Header::default() };
+        let header = Header {
+            kind: FromProcess::Post as u8,
+            aux: to,
+            session: number,
+            ..Header::default()
+        };
         // Always: credits bound it.
         let _ = self.outbox.message(link, header, bytes, Room::Always);
         Ok(())
@@ -140,7 +169,9 @@ impl Core {
 
     /// Gives a task to a task worker and waits for its result.
     pub(crate) async fn task(&self, bytes: &[u8]) -> Result<Vec<u8>, TaskError> {
-        let Role::Worker(own) = self.role else { return Err(TaskError::NotAWorker) };
+        let Role::Worker(own) = self.role else {
+            return Err(TaskError::NotAWorker);
+        };
         if self.config.tasks.count == 0 {
             return Err(TaskError::NoTaskWorkers);
         }
@@ -149,11 +180,23 @@ impl Core {
         }
         let number = self.credits.number();
         let link = usize::from(own) % self.outbox.links().max(1);
-        let header = Header { kind: FromProcess::Task as u8, session: number, ..Header::default() };
-        self.outbox.message(link, header, bytes, Room::Bounded).map_err(|_| TaskError::Full)?;
+        let header = Header {
+            kind: FromProcess::Task as u8,
+            session: number,
+            ..Header::default()
+        };
+        self.outbox
+            .message(link, header, bytes, Room::Bounded)
+            .map_err(|_| TaskError::Full)?;
         let (answer, result) = oneshot::channel();
         // A caller that gives up leaves its entry: until the result has come the task is outstanding.
-        self.credits.tasks.borrow_mut().insert(number, Call { answer, partial: Vec::new() });
+        self.credits.tasks.borrow_mut().insert(
+            number,
+            Call {
+                answer,
+                partial: Vec::new(),
+            },
+        );
         result.await.unwrap_or(Err(TaskError::GatewayLost))
     }
 }

@@ -39,7 +39,11 @@ type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
 /// One of a session's ordered hooks while it runs.
 enum Running<M> {
     Open(Option<BoxedHook>),
-    Message { slot: Slot<M>, sequence: u64, size: u64 },
+    Message {
+        slot: Slot<M>,
+        sequence: u64,
+        size: u64,
+    },
     Close(Option<BoxedHook>),
 }
 
@@ -97,7 +101,9 @@ where
         loop {
             let ended = poll_fn(|cx| self.poll(&session, &mut running, cx)).await;
             self.end(&session, running, ended);
-            let Some(event) = session.state().next_event() else { break };
+            let Some(event) = session.state().next_event() else {
+                break;
+            };
             running = self.begin(&session, event, clock::now());
         }
         session.state().is_busy.set(false);
@@ -107,14 +113,29 @@ where
         self.core.counters.begin();
         let (app, session) = (self.app.clone(), session.clone());
         match event {
-            Event::Message { mut message, sequence } => {
+            Event::Message {
+                mut message,
+                sequence,
+            } => {
                 message.begins(now);
                 self.core.counters.handle(message.queued_ns());
                 let size = message.len() as u64;
-                Running::Message { slot: self.messages.fill((self.on_message)(app, session, message)), sequence, size }
+                Running::Message {
+                    slot: self.messages.fill((self.on_message)(app, session, message)),
+                    sequence,
+                    size,
+                }
             }
-            Event::Open(opened) => Running::Open(Some(Box::pin(async move { app.open(session, opened).await }))),
-            Event::Close(reason) => Running::Close(Some(Box::pin(async move { app.close(session, reason).await }))),
+            Event::Open(opened) => {
+                Running::Open(Some(Box::pin(
+                    async move { app.open(session, opened).await },
+                )))
+            }
+            Event::Close(reason) => {
+                Running::Close(Some(Box::pin(
+                    async move { app.close(session, reason).await },
+                )))
+            }
         }
     }
 
@@ -133,11 +154,21 @@ where
         self.core.counters.end();
         let state = session.state();
         match running {
-            Running::Message { slot, sequence, size } => {
+            Running::Message {
+                slot,
+                sequence,
+                size,
+            } => {
                 self.messages.give_back(slot);
                 // The successor of a gateway that died knows nothing of its messages.
                 if !state.is_orphaned() {
-                    self.core.outbox.done(state.link(), session.id(), sequence, size, ended.is_err());
+                    self.core.outbox.done(
+                        state.link(),
+                        session.id(),
+                        sequence,
+                        size,
+                        ended.is_err(),
+                    );
                 }
                 self.report("message", Some(session), &ended);
             }
@@ -164,10 +195,14 @@ where
         let (app, its) = (self.app.clone(), session.clone());
         if is_full {
             let hook = Box::pin(Some(async move { app.full(its).await }));
-            self.free(hook, move |this, _, ended| this.report("full", Some(&session), &ended));
+            self.free(hook, move |this, _, ended| {
+                this.report("full", Some(&session), &ended)
+            });
         } else {
             let hook = Box::pin(Some(async move { app.drained(its).await }));
-            self.free(hook, move |this, _, ended| this.report("drained", Some(&session), &ended));
+            self.free(hook, move |this, _, ended| {
+                this.report("drained", Some(&session), &ended)
+            });
         }
     }
 
@@ -178,7 +213,9 @@ where
         }
         self.datagrams_in_hand.set(self.datagrams_in_hand.get() + 1);
         self.core.counters.handle(message.queued_ns());
-        let slot = self.datagrams.fill((self.on_datagram)(self.app.clone(), from, message));
+        let slot = self
+            .datagrams
+            .fill((self.on_datagram)(self.app.clone(), from, message));
         self.free(slot, |this, slot, ended| {
             this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
             this.datagrams.give_back(slot);
@@ -199,8 +236,13 @@ where
                 }
                 Origin::Loop { link, slot, number } if epoch == this.core.outbox.epoch() => {
                     let kind = FromProcess::PostDone as u8;
-                    let header =
-                        Header { kind, flags: failed(&ended), aux: slot, session: number, ..Header::default() };
+                    let header = Header {
+                        kind,
+                        flags: failed(&ended),
+                        aux: slot,
+                        session: number,
+                        ..Header::default()
+                    };
                     // Always: its sender's credits bound it.
                     let _ = this.core.outbox.record(link, header, &[], Room::Always);
                 }
@@ -220,16 +262,28 @@ where
             }
             let kind = FromProcess::TaskDone as u8;
             let flags = failed(&ended);
-            let header = Header { kind, flags, session: number, sequence: attempt, ..Header::default() };
+            let header = Header {
+                kind,
+                flags,
+                session: number,
+                sequence: attempt,
+                ..Header::default()
+            };
             let result = ended.unwrap_or_else(String::into_bytes);
             // Always: one for each task that the gateway has given out.
-            let _ = this.core.outbox.message(link, header, &result, Room::Always);
+            let _ = this
+                .core
+                .outbox
+                .message(link, header, &result, Room::Always);
         });
     }
 
     /// Runs a hook that waits for no other.
-    fn free<F, T>(self: &Rc<Self>, mut slot: Slot<F>, end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static)
-    where
+    fn free<F, T>(
+        self: &Rc<Self>,
+        mut slot: Slot<F>,
+        end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static,
+    ) where
         F: Future<Output = app::Result<T>> + 'static,
         T: 'static,
     {
@@ -252,7 +306,11 @@ where
 
     fn report<T>(&self, hook: &'static str, session: Option<&Session>, ended: &Ended<T>) {
         let Err(error) = ended else { return };
-        let counter = if hook == "close" { ProcessCounter::CloseFailures } else { ProcessCounter::Failures };
+        let counter = if hook == "close" {
+            ProcessCounter::CloseFailures
+        } else {
+            ProcessCounter::Failures
+        };
         self.core.counters.add(counter);
         match session {
             Some(session) => {

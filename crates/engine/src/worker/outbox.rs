@@ -72,7 +72,13 @@ impl Outbox {
 
     /// Sends a message, in as many records as it takes. It goes or waits as a whole, so that
     /// no other message of this process comes between its parts.
-    pub(crate) fn message(&self, link: usize, header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
+    pub(crate) fn message(
+        &self,
+        link: usize,
+        header: Header,
+        payload: &[u8],
+        room: Room,
+    ) -> Result<(), Needs> {
         let result = match self.links.borrow_mut().get_mut(link) {
             Some(link) => link.message(header, payload, room),
             None => Ok(()),
@@ -82,7 +88,13 @@ impl Outbox {
     }
 
     /// Sends one record that has no parts.
-    pub(crate) fn record(&self, link: usize, header: Header, parts: &[&[u8]], room: Room) -> Result<(), Needs> {
+    pub(crate) fn record(
+        &self,
+        link: usize,
+        header: Header,
+        parts: &[&[u8]],
+        room: Room,
+    ) -> Result<(), Needs> {
         let result = match self.links.borrow_mut().get_mut(link) {
             Some(link) => link.record(header, parts, room),
             None => Ok(()),
@@ -107,7 +119,13 @@ impl Outbox {
     }
 
     /// Queues for room, to be woken when `need` bytes of payload fit.
-    pub(crate) fn await_room(&self, link: usize, need: usize, ticket: &mut Option<u64>, waker: &Waker) {
+    pub(crate) fn await_room(
+        &self,
+        link: usize,
+        need: usize,
+        ticket: &mut Option<u64>,
+        waker: &Waker,
+    ) {
         if let Some(link) = self.links.borrow_mut().get_mut(link) {
             link.waiters.wait(ticket, need, waker);
         }
@@ -122,7 +140,10 @@ impl Outbox {
 
     /// The largest payload of one record.
     pub(crate) fn max_payload(&self, link: usize) -> usize {
-        self.links.borrow().get(link).map_or(0, |link| link.producer.max_payload())
+        self.links
+            .borrow()
+            .get(link)
+            .map_or(0, |link| link.producer.max_payload())
     }
 
     /// Wakes the ring task unless it is awake.
@@ -176,13 +197,22 @@ impl Outbox {
 
     /// All that was sent is published; nothing waits in a backlog.
     pub(super) fn is_flushed(&self) -> bool {
-        self.links.borrow().iter().all(|link| link.backlog.is_empty() && link.producer.unpublished() == 0)
+        self.links
+            .borrow()
+            .iter()
+            .all(|link| link.backlog.is_empty() && link.producer.unpublished() == 0)
     }
 }
 
 impl Link {
     pub(super) fn new(producer: Producer, doorbell: Doorbell, marks: Marks) -> Self {
-        Self { producer, doorbell, marks, backlog: Backlog::default(), waiters: Waiters::default() }
+        Self {
+            producer,
+            doorbell,
+            marks,
+            backlog: Backlog::default(),
+            waiters: Waiters::default(),
+        }
     }
 
     fn message(&mut self, mut header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
@@ -208,7 +238,9 @@ impl Link {
         match room {
             Room::Always => {}
             Room::Bounded if self.backlog.len() < bound => {}
-            Room::Bounded | Room::Needed => return Err(Needs(parts.iter().map(|part| part.len()).sum())),
+            Room::Bounded | Room::Needed => {
+                return Err(Needs(parts.iter().map(|part| part.len()).sum()));
+            }
         }
         self.queue(header, parts);
         Ok(())
@@ -235,13 +267,22 @@ impl Link {
             let is_its_last = header.kind == FromProcess::Send as u8
                 && header.session == session
                 && header.flags & (LAST | DONE) == LAST;
-            is_its_last.then(|| Header { flags: header.flags | DONE, sequence, time: size, ..*header })
+            is_its_last.then_some(Header {
+                flags: header.flags | DONE,
+                sequence,
+                time: size,
+                ..*header
+            })
         };
         if let Some(header) = self.backlog.back_mut() {
             return amended(header).map(|new| *header = new).is_some();
         }
-        let Some(mut last) = self.producer.last_unpublished() else { return false };
-        amended(&last.header()).map(|new| last.set_header(new)).is_some()
+        let Some(mut last) = self.producer.last_unpublished() else {
+            return false;
+        };
+        amended(&last.header())
+            .map(|new| last.set_header(new))
+            .is_some()
     }
 
     /// Into the ring, or else to the end of the backlog.
@@ -280,7 +321,13 @@ impl Link {
                 self.backlog.pop();
             }
             self.publish();
-            let Some(need) = self.backlog.front_len().or_else(|| self.waiters.first_need()) else { return };
+            let Some(need) = self
+                .backlog
+                .front_len()
+                .or_else(|| self.waiters.first_need())
+            else {
+                return;
+            };
             if !self.producer.fits(need) && !self.producer.wait_for_room(need) {
                 return;
             }

@@ -14,7 +14,10 @@ thread_local! {
 
 /// An empty buffer.
 pub(crate) fn take() -> Vec<u8> {
-    POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+    POOL.try_with(|pool| pool.borrow_mut().pop())
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 /// Keeps a buffer for the next message. While its thread ends, it is freed.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
@@ -29,11 +30,20 @@ pub(super) struct Garbage(pub(super) String);
 pub(super) struct RingTask<A, M, D> {
     core: Rc<Core>,
     handlers: Rc<Handlers<A, M, D>>,
-    doorbell: AsyncFd<Doorbell>,
+    doorbell: AsyncFd<Registered>,
     inlets: Vec<Consumer>,
     /// Posts and tasks of which a part has arrived.
     partials: FxHashMap<Partial, Vec<u8>>,
     is_asleep: bool,
+}
+
+/// `AsyncFd` asks for the older trait. The doorbell owns its descriptor and keeps it open as long as it lives.
+struct Registered(Doorbell);
+
+impl AsRawFd for Registered {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
 }
 
 /// What a part belongs to.
@@ -57,8 +67,17 @@ where
         doorbell: Doorbell,
         inlets: Vec<Consumer>,
     ) -> io::Result<Self> {
-        let doorbell = AsyncFd::register_with_interest(doorbell, Interest::READABLE)?;
-        Ok(Self { core, handlers, doorbell, inlets, partials: FxHashMap::default(), is_asleep: false })
+        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
+        #[expect(deprecated)]
+        let doorbell = AsyncFd::with_interest(Registered(doorbell), Interest::READABLE)?;
+        Ok(Self {
+            core,
+            handlers,
+            doorbell,
+            inlets,
+            partials: FxHashMap::default(),
+            is_asleep: false,
+        })
     }
 
     /// Runs until a ring holds garbage.
@@ -80,9 +99,7 @@ where
         if let Err(corrupt) = self.core.outbox.flush() {
             return Poll::Ready(Garbage(corrupt.to_string()));
         }
-        if self.core.stopping.borrow().is_some() {
-            self.core.counters.progress.notify_waiters();
-        }
+        self.core.counters.progressed();
         if has_more || !self.falls_asleep(cx) {
             cx.waker().wake_by_ref();
         }
@@ -100,7 +117,7 @@ where
                 Err(_) => return true,
             }
         }
-        let is_quiet = self.inlets.iter_mut().fold(true, |quiet, inlet| inlet.begin_sleep() && quiet);
+        let is_quiet = self.inlets.iter_mut().all(Consumer::begin_sleep);
         self.is_asleep = true;
         if is_quiet {
             self.core.outbox.sleeps();
@@ -110,7 +127,9 @@ where
 
     /// Goes over to the rings of another gateway, if the old one has died. Its sessions have died with it.
     fn follow_gateway(&mut self) {
-        let Some(Rings { links, inlets }) = self.core.replacement.take() else { return };
+        let Some(Rings { links, inlets }) = self.core.replacement.take() else {
+            return;
+        };
         self.partials.clear();
         self.inlets = inlets;
         self.core.outbox.connect(links);
@@ -140,8 +159,16 @@ where
             }
         }
         for _ in 0..RECORDS_PER_TURN {
-            let Some((number, message)) = self.core.credits.next_local() else { return Ok(has_more) };
-            self.handlers.post(Origin::Local { slot: self.core.slot(), number }, message);
+            let Some((number, message)) = self.core.credits.next_local() else {
+                return Ok(has_more);
+            };
+            self.handlers.post(
+                Origin::Local {
+                    slot: self.core.slot(),
+                    number,
+                },
+                message,
+            );
         }
         Ok(true)
     }
@@ -149,7 +176,9 @@ where
     /// Copies one record out, takes it, and then lets the app have it. False if there is none.
     fn take_record(&mut self, link: usize, now: u64) -> Result<bool, Garbage> {
         let garbage = |error: moorline_ipc::Corrupt| Garbage(error.to_string());
-        let Some(record) = self.inlets[link].next().map_err(garbage)? else { return Ok(false) };
+        let Some(record) = self.inlets[link].next().map_err(garbage)? else {
+            return Ok(false);
+        };
         let header = *record.header();
         let kind = ToProcess::from_u8(header.kind)
             .ok_or_else(|| Garbage(format!("a record of the unknown kind {}", header.kind)))?;
@@ -164,17 +193,31 @@ where
                 bytes
             } else {
                 let (first, last) = (header.flags & FIRST != 0, header.flags & LAST != 0);
-                match session.state().assemble(first, last, |partial| record.copy_to(partial)) {
+                match session
+                    .state()
+                    .assemble(first, last, |partial| record.copy_to(partial))
+                {
                     Some(bytes) => bytes,
                     None => return Ok(true),
                 }
             };
             drop(record);
             let message = Message::new(bytes, header.flags & TEXT != 0, header.time, now);
-            self.handlers.ordered(session, Event::Message { message, sequence: header.sequence }, now);
+            self.handlers.ordered(
+                session,
+                Event::Message {
+                    message,
+                    sequence: header.sequence,
+                },
+                now,
+            );
             return Ok(true);
         }
-        let mut payload = if record.len() > 0 { pool::take() } else { Vec::new() };
+        let mut payload = if record.len() > 0 {
+            pool::take()
+        } else {
+            Vec::new()
+        };
         record.copy_to(&mut payload);
         drop(record);
         self.dispatch(link, kind, &header, payload, now)?;
@@ -200,8 +243,12 @@ where
                 true
             }
             ToProcess::Close => {
-                let reason = CloseReason::from_u16(header.aux)
-                    .ok_or_else(|| Garbage(format!("session {id} closed for the unknown reason {}", header.aux)))?;
+                let reason = CloseReason::from_u16(header.aux).ok_or_else(|| {
+                    Garbage(format!(
+                        "session {id} closed for the unknown reason {}",
+                        header.aux
+                    ))
+                })?;
                 self.close(id, reason, now)
             }
             ToProcess::Full | ToProcess::Drained => match core.sessions.here(id) {
@@ -213,25 +260,37 @@ where
             },
             ToProcess::Moved => core.sessions.moved(id),
             ToProcess::Datagram => {
-                let (peer, bytes) = split_datagram(&payload).ok_or_else(|| Garbage("a datagram's address".into()))?;
+                let (peer, bytes) = split_datagram(&payload)
+                    .ok_or_else(|| Garbage("a datagram's address".into()))?;
                 let mut buffer = pool::take();
                 buffer.extend_from_slice(bytes);
                 pool::give_back(payload);
                 let message = Message::new(buffer, false, header.time, now);
-                self.handlers.datagram(Datagram::new(core.clone(), link, header.aux, peer), message);
+                self.handlers
+                    .datagram(Datagram::new(core.clone(), link, header.aux, peer), message);
                 true
             }
             ToProcess::Post => {
                 if let Some(bytes) = self.assemble(link, header, payload) {
-                    let origin = Origin::Loop { link, slot: header.aux, number: id };
-                    self.handlers.post(origin, Message::new(bytes, false, now, now));
+                    let origin = Origin::Loop {
+                        link,
+                        slot: header.aux,
+                        number: id,
+                    };
+                    self.handlers
+                        .post(origin, Message::new(bytes, false, now, now));
                 }
                 true
             }
             ToProcess::PostDone => core.credits.post_done(id),
             ToProcess::Task => {
                 if let Some(bytes) = self.assemble(link, header, payload) {
-                    self.handlers.task(link, id, header.sequence, Message::new(bytes, false, now, now));
+                    self.handlers.task(
+                        link,
+                        id,
+                        header.sequence,
+                        Message::new(bytes, false, now, now),
+                    );
                 }
                 true
             }
@@ -254,13 +313,19 @@ where
     }
 
     fn open(&self, id: u64, opening: Opening, now: u64) {
-        let opened = if opening.adopted { Opened::Adopted } else { Opened::Fresh };
+        let opened = if opening.adopted {
+            Opened::Adopted
+        } else {
+            Opened::Fresh
+        };
         let session = self.core.sessions.open(&self.core, id, opening);
         self.handlers.ordered(session, Event::Open(opened), now);
     }
 
     fn close(&self, id: u64, reason: CloseReason, now: u64) -> bool {
-        let Some(session) = self.core.sessions.close(id) else { return false };
+        let Some(session) = self.core.sessions.close(id) else {
+            return false;
+        };
         self.handlers.ordered(session, Event::Close(reason), now);
         true
     }
@@ -270,14 +335,23 @@ where
         if header.flags & WHOLE == WHOLE {
             return Some(payload);
         }
-        let key = Partial { kind: header.kind, link, slot: header.aux, number: header.session };
+        let key = Partial {
+            kind: header.kind,
+            link,
+            slot: header.aux,
+            number: header.session,
+        };
         if header.flags & FIRST != 0 {
             self.partials.insert(key, payload);
             return None;
         }
         self.partials.get_mut(&key)?.extend_from_slice(&payload);
         pool::give_back(payload);
-        if header.flags & LAST != 0 { self.partials.remove(&key) } else { None }
+        if header.flags & LAST != 0 {
+            self.partials.remove(&key)
+        } else {
+            None
+        }
     }
 }
 

@@ -132,8 +132,16 @@ impl SessionState {
         if self.is_full.get() && room == Room::Needed {
             return Err(Refusal::Watermark);
         }
-        let header = Header { kind: FromProcess::Send as u8, flags, session: self.id, ..Header::default() };
-        self.core.outbox.message(self.link(), header, bytes, room).map_err(|Needs(need)| Refusal::NoRoom(need))
+        let header = Header {
+            kind: FromProcess::Send as u8,
+            flags,
+            session: self.id,
+            ..Header::default()
+        };
+        self.core
+            .outbox
+            .message(self.link(), header, bytes, room)
+            .map_err(|Needs(need)| Refusal::NoRoom(need))
     }
 
     /// Asks the gateway to end it.
@@ -142,17 +150,28 @@ impl SessionState {
         if self.is_closing.replace(true) && flags & FORCE == 0 {
             return Err(SendError::Closing);
         }
-        let header =
-            Header { kind: FromProcess::Close as u8, flags, aux: code, session: self.id, ..Header::default() };
+        let header = Header {
+            kind: FromProcess::Close as u8,
+            flags,
+            aux: code,
+            session: self.id,
+            ..Header::default()
+        };
         // Always: an app closes a session at most once and forces it once in a while.
-        let _ = self.core.outbox.record(self.link(), header, &[], Room::Always);
+        let _ = self
+            .core
+            .outbox
+            .record(self.link(), header, &[], Room::Always);
         self.wake_senders();
         Ok(())
     }
 
     /// Queues to be woken when the outbound queue is drained or the session ends.
     pub(crate) fn await_drained(&self, ticket: &mut Option<u64>, waker: &Waker) {
-        self.senders.borrow_mut().get_or_insert_default().wait(ticket, 0, waker);
+        self.senders
+            .borrow_mut()
+            .get_or_insert_default()
+            .wait(ticket, 0, waker);
     }
 
     pub(crate) fn forget_waiter(&self, ticket: u64) {
@@ -170,7 +189,12 @@ impl SessionState {
 
     /// A part of a message has arrived; the whole of it with the last one. `append` adds the part.
     /// `None` as well for a part whose beginning was never seen.
-    pub(super) fn assemble(&self, first: bool, last: bool, append: impl FnOnce(&mut Vec<u8>)) -> Option<Vec<u8>> {
+    pub(super) fn assemble(
+        &self,
+        first: bool,
+        last: bool,
+        append: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Vec<u8>> {
         let mut inbox = self.inbox.borrow_mut();
         let partial = &mut inbox.get_or_insert_default().partial;
         if first {
@@ -182,7 +206,11 @@ impl SessionState {
 
     /// Keeps something until the hook that runs now has ended.
     pub(super) fn keep(&self, event: Event) {
-        self.inbox.borrow_mut().get_or_insert_default().events.push_back(event);
+        self.inbox
+            .borrow_mut()
+            .get_or_insert_default()
+            .events
+            .push_back(event);
     }
 
     /// What is to begin next. With nothing left the queue's memory goes as well.
@@ -199,7 +227,9 @@ impl SessionState {
         match self.phase.get() {
             Phase::Closed => Err(SendError::Closed),
             Phase::Unknown => Err(SendError::NoSuchSession),
-            Phase::Here | Phase::Elsewhere if self.link() >= self.core.outbox.links() => Err(SendError::NoSuchSession),
+            Phase::Here | Phase::Elsewhere if self.link() >= self.core.outbox.links() => {
+                Err(SendError::NoSuchSession)
+            }
             Phase::Here | Phase::Elsewhere => Ok(()),
         }
     }
@@ -261,7 +291,11 @@ impl Sessions {
 
     /// A session begins here. Handles that the app had to it go on with it.
     pub(super) fn open(&self, core: &Rc<Core>, id: u64, opening: Opening) -> Session {
-        let known = self.elsewhere.borrow_mut().remove(&id).and_then(|state| state.upgrade());
+        let known = self
+            .elsewhere
+            .borrow_mut()
+            .remove(&id)
+            .and_then(|state| state.upgrade());
         let state = known.unwrap_or_else(|| Rc::new(SessionState::new(id, core.clone())));
         state.phase.set(Phase::Here);
         state.is_closing.set(false);
@@ -283,9 +317,13 @@ impl Sessions {
 
     /// A session is with another process now. False if it was not here.
     pub(super) fn moved(&self, id: u64) -> bool {
-        let Some(session) = self.remove(id) else { return false };
+        let Some(session) = self.remove(id) else {
+            return false;
+        };
         session.state().leave(Phase::Elsewhere);
-        self.elsewhere.borrow_mut().insert(id, Rc::downgrade(session.state()));
+        self.elsewhere
+            .borrow_mut()
+            .insert(id, Rc::downgrade(session.state()));
         true
     }
 

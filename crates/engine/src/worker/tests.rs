@@ -1,1 +1,6 @@
+//! A worker on a thread of its own, with the test as its gateway and supervisor.
 
+mod fixture;
+mod messages;
+mod process;
+mod sending;

@@ -23,7 +23,11 @@ impl Waiters {
             self.queue[place].waker.clone_from(waker);
             return;
         }
-        self.queue.push_back(Waiter { ticket: self.next, need, waker: waker.clone() });
+        self.queue.push_back(Waiter {
+            ticket: self.next,
+            need,
+            waker: waker.clone(),
+        });
         *ticket = Some(self.next);
         self.next += 1;
     }
@@ -48,6 +52,8 @@ impl Waiters {
     }
 
     fn place(&self, ticket: u64) -> Option<usize> {
-        self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+        self.queue
+            .binary_search_by_key(&ticket, |waiter| waiter.ticket)
+            .ok()
     }
 }

@@ -179,8 +179,10 @@ pub(super) fn decode(
     input: &mut [u8],
 ) -> Result<Decoded, FramingError> {
     let header = match parse(state, max, input)? {
-        Ok(header) if header.end <= input.len() => header,
-        Ok(Header { end: need, .. }) | Err(Need(need)) => return Ok(Decoded::Incomplete { need }),
+        Parsed::Header(header) if header.end <= input.len() => header,
+        Parsed::Header(Header { end: need, .. }) | Parsed::Need(need) => {
+            return Ok(Decoded::Incomplete { need });
+        }
     };
     let Header { start, end, .. } = header;
     let payload = &mut input[start..end];
@@ -218,13 +220,17 @@ pub(super) fn decode(
     }
 }
 
-/// How long the input must be, at least, to get further.
-struct Need(usize);
+/// What the input begins with.
+enum Parsed {
+    Header(Header),
+    /// Less than a header; the input must be so long, at least, to get further.
+    Need(usize),
+}
 
 /// Reads the header that the input begins with, and refuses it at the first byte that breaks a rule.
-fn parse(state: &State, max: u64, input: &[u8]) -> Result<Result<Header, Need>, FramingError> {
+fn parse(state: &State, max: u64, input: &[u8]) -> Result<Parsed, FramingError> {
     let Some(&first) = input.first() else {
-        return Ok(Err(Need(2)));
+        return Ok(Parsed::Need(2));
     };
     if first & RESERVED_BITS != 0 {
         return Err(Violation::ReservedBits.into());
@@ -244,7 +250,7 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Result<Header, Need>, 
         _ => 0,
     };
     let Some(&second) = input.get(1) else {
-        return Ok(Err(Need(2)));
+        return Ok(Parsed::Need(2));
     };
     if second & MASKED == 0 {
         return Err(Violation::Unmasked.into());
@@ -257,11 +263,11 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Result<Header, Need>, 
     let (len, least, field) = match short {
         126 => match rest.first_chunk() {
             Some(field) => (u64::from(u16::from_be_bytes(*field)), 126, 2),
-            None => return Ok(Err(Need(4))),
+            None => return Ok(Parsed::Need(4)),
         },
         127 => match rest.first_chunk() {
             Some(field) => (u64::from_be_bytes(*field), 1 << 16, 8),
-            None => return Ok(Err(Need(10))),
+            None => return Ok(Parsed::Need(10)),
         },
         _ => (u64::from(short), 0, 0),
     };
@@ -278,9 +284,9 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Result<Header, Need>, 
     }
     let start = 2 + field + 4;
     let Some(mask) = rest[field..].first_chunk() else {
-        return Ok(Err(Need(start)));
+        return Ok(Parsed::Need(start));
     };
-    Ok(Ok(Header {
+    Ok(Parsed::Header(Header {
         is_final,
         opcode,
         mask: *mask,

@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-use super::super::websocket::close_frame;
+use super::super::websocket::{Opcode, client_frame, close_frame};
 use super::*;
 
 const SOCKET: Framing = Framing::WebSocket { max: 1 << 20 };
@@ -95,12 +95,7 @@ fn a_fragmented_message_of_a_client_is_assembled() {
 #[test]
 fn a_pong_is_understood_by_a_client() {
     let mut ping = Vec::new();
-    super::super::websocket::client_frame(
-        super::super::websocket::Opcode::Ping,
-        b"are you there",
-        [1, 2, 3, 4],
-        &mut ping,
-    );
+    client_frame(Opcode::Ping, b"are you there", [1, 2, 3, 4], &mut ping);
     let Event::Reply(pong) = events(&SOCKET, &ping, &[]).remove(0) else {
         panic!("a ping is answered");
     };

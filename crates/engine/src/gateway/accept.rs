@@ -1,0 +1,243 @@
+//! How connections come in: accepted by loop 0, handed to the least loaded loop, opened as sessions.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use moorline_net::{Address, Decoder};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::event_loop::Loop;
+use super::http::Site;
+use super::session::{Phase, Session};
+use super::{Command, is_datagram};
+use crate::config::{Config, Dispatch};
+use crate::control::LoopCounter;
+use crate::wire::{CloseReason, Peer};
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// How long accepting pauses when descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening sockets of one loop, by their place in the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    /// Streams that this loop accepts from.
+    streams: Vec<Option<OwnedFd>>,
+    /// Datagram sockets: every loop may send from them.
+    pub(super) datagrams: Vec<Option<Arc<OwnedFd>>>,
+    /// Those of them that this loop receives from.
+    receives: Vec<bool>,
+    /// What HTTP listeners serve.
+    pub(super) sites: Vec<Option<Arc<Site>>>,
+}
+
+impl Sockets {
+    /// Those that this loop waits for, each with its listener.
+    pub(super) fn accepting(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
+        let streams = self.streams.iter().enumerate().filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
+        let datagrams = self
+            .datagrams
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| self.receives.get(*at) == Some(&true))
+            .filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
+        streams.chain(datagrams).map(|(at, socket)| (at as u16, socket))
+    }
+
+    /// Closes them.
+    pub(super) fn close(&mut self) {
+        self.streams.clear();
+        self.receives.clear();
+    }
+}
+
+/// Divides the listeners among the loops: streams to loop 0, which hands connections on; each datagram socket to
+/// one loop for receiving and to all for sending.
+pub(super) fn share_out(
+    config: &Config,
+    listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
+    loops: usize,
+) -> io::Result<Vec<Sockets>> {
+    if listeners.len() != config.listeners.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not every listener came with its socket"));
+    }
+    let mut shares: Vec<Sockets> = (0..loops).map(|_| Sockets::default()).collect();
+    for (at, ((socket, folder), listener)) in listeners.into_iter().zip(&config.listeners).enumerate() {
+        let site = matches!(listener.address, Address::Http(_)).then(|| {
+            Arc::new(Site { listener: at as u16, websocket: listener.websocket.clone(), folder: folder.map(Arc::new) })
+        });
+        let (mut stream, datagram) = if is_datagram(&listener.address) {
+            (None, Some(Arc::new(socket)))
+        } else {
+            (Some(socket), None)
+        };
+        for (index, share) in shares.iter_mut().enumerate() {
+            share.streams.push(stream.take());
+            share.datagrams.push(datagram.clone());
+            share.receives.push(datagram.is_some() && at % loops == index);
+            share.sites.push(site.clone());
+        }
+    }
+    Ok(shares)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+impl Loop {
+    /// Something came in on a listener.
+    pub(super) fn listener_is_ready(&mut self, listener: u16) {
+        if self.sockets.datagrams.get(usize::from(listener)).is_some_and(Option::is_some) {
+            self.receive_datagrams(listener);
+        } else {
+            self.accept(listener);
+        }
+    }
+
+    /// Accepts what waits, up to the turn's share.
+    pub(super) fn accept(&mut self, listener: u16) {
+        let at = usize::from(listener);
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = self.sockets.streams.get(at).and_then(Option::as_ref) else { return };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(socket, flags) {
+                Ok((connection, address)) => {
+                    let peer = address.and_then(|address| SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Ip);
+                    self.assign(connection, listener, peer);
+                }
+                Err(Errno::AGAIN) => return,
+                // The connection was gone before it was accepted, or a signal came.
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
+                Err(error) => {
+                    let name = &self.config.listeners[at].name;
+                    tracing::warn!(listener = %name, %error, "cannot accept, pausing for {ACCEPT_PAUSE:?}");
+                    self.timers.accept_again(self.clock.ms + ACCEPT_PAUSE.as_millis() as u64, listener);
+                    return;
+                }
+            }
+        }
+        // More may wait, and no edge will say so.
+        self.timers.accept_again(self.clock.ms, listener);
+    }
+
+    /// Gives a connection to the least loaded loop.
+    fn assign(&mut self, socket: OwnedFd, listener: u16, peer: Peer) {
+        let settings = &self.config.listeners[usize::from(listener)];
+        let connections = &self.shared.connections[usize::from(listener)];
+        if connections.fetch_add(1, Ordering::Relaxed) >= settings.max_sessions {
+            connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(listener = %settings.name, %peer, reason = %CloseReason::Limit, "connection refused: max_sessions are open");
+            self.count_closed(CloseReason::Limit);
+            return;
+        }
+        let load = |index: &usize| self.shared.loads[*index].load(Ordering::Relaxed);
+        let least = (0..self.peers.len()).min_by_key(load).unwrap_or_default();
+        // Counted here already: a burst arrives faster than the other loops report.
+        self.shared.loads[least].fetch_add(1, Ordering::Relaxed);
+        if least == usize::from(self.index) {
+            self.admit(socket, listener, peer);
+        } else if self.peers[least].send(Command::Accepted { socket, listener, peer }).is_err() {
+            connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a connection that this loop is to serve.
+    pub(super) fn admit(&mut self, socket: OwnedFd, listener: u16, peer: Peer) {
+        match self.sockets.sites.get(usize::from(listener)).cloned().flatten() {
+            Some(site) => {
+                let inbox = self.peers[usize::from(self.index)].clone();
+                site.serve(socket, peer, inbox, self.shared.clone());
+            }
+            None => self.open(socket, listener, peer, Vec::new()),
+        }
+    }
+
+    /// Makes a session of a connection, which has already sent `received`.
+    pub(super) fn open(&mut self, socket: OwnedFd, listener: u16, peer: Peer, received: Vec<u8>) {
+        if self.stop_at.is_some() {
+            self.shared.connections[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let now = self.clock.ms;
+        let slot = self.choose_slot(self.config.listeners[usize::from(listener)].dispatch, None);
+        let key = self.table.insert(|id| Session {
+            id,
+            socket: None,
+            listener,
+            phase: Phase::Open,
+            slot,
+            process: None,
+            adopted: false,
+            moving: false,
+            // Data often comes with the connection; the first read says.
+            readable: true,
+            hangup: false,
+            ended_input: false,
+            scheduled: false,
+            parked: false,
+            told_full: false,
+            full: false,
+            starved: received.is_empty(),
+            sent: 0,
+            done: 0,
+            window_bytes: 0,
+            decoder: Decoder::new(),
+            tail: Vec::new(),
+            inbound: None,
+            outbound: None,
+            peer,
+            connected_at: unix_ms(),
+            received_at: now,
+            sent_at: now,
+            messages: 0,
+            bytes_in: received.len() as u64,
+            bytes_out: 0,
+        });
+        self.slots[usize::from(slot)].sessions += 1;
+        self.rebalance(0, received.len());
+        self.table[key].tail = received;
+        if let Err(error) = self.register(key, socket.as_fd()) {
+            tracing::warn!(%error, "cannot watch a new connection");
+            self.finish(key, CloseReason::Limit);
+        }
+        self.table[key].socket = Some(socket);
+        self.count(LoopCounter::Accepted, 1);
+        self.start_timer(key);
+        self.service(key);
+    }
+
+    /// The slot for a new session, or for the next message of one that is in `now`.
+    pub(super) fn choose_slot(&mut self, dispatch: Dispatch, now: Option<u16>) -> u16 {
+        if self.slots.is_empty() {
+            self.slots.push(Default::default());
+        }
+        let count = self.slots.len();
+        match (dispatch, now) {
+            (Dispatch::Sticky, Some(now)) => now,
+            (Dispatch::RoundRobin, _) => {
+                self.round = self.round.wrapping_add(1);
+                (self.round % count) as u16
+            }
+            (Dispatch::Sticky | Dispatch::LeastBusy, _) => {
+                let load = |at: usize| {
+                    let slot = &self.slots[at];
+                    let in_hand = slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
+                    let by_messages = if dispatch == Dispatch::LeastBusy { in_hand } else { 0 };
+                    // A slot without a process comes last; among equals the session stays where it is.
+                    (slot.process.is_none(), by_messages, now.is_some_and(|now| usize::from(now) != at), slot.sessions)
+                };
+                let first = self.round % count;
+                let least = (0..count).map(|at| (first + at) % count).min_by_key(|at| load(*at));
+                least.unwrap_or_default() as u16
+            }
+        }
+    }
+}

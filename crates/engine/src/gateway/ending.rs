@@ -1,0 +1,324 @@
+//! How sessions end: by the peer, by the app, by a limit, by time, with the engine.
+//!
+//! An end has three steps: nothing more is read and output is flushed (`Ending`), the socket is closed and
+//! the process told (`Ended`), and, where the peer may still be sending, the socket stays a moment without a
+//! session so that a reset does not destroy what the peer has not read yet (`Lingering`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use moorline_ipc::Header;
+use moorline_net::Framing;
+use rustix::io::Errno;
+
+use super::Report;
+use super::event_loop::Loop;
+use super::session::Phase;
+use super::table::Key;
+use crate::control::LoopCounter;
+use crate::wire::{CloseReason, FromProcess, ToProcess};
+
+/// How long a closed socket waits for its peer to close too, as nginx's lingering_close does.
+const LINGER_MS: u64 = 2_000;
+
+/// What is to happen at some time. Entries are not taken back: what is due is looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BinaryHeap<Reverse<(u64, Timer)>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Has this session been idle for too long?
+    Idle(Key, u64),
+    /// Let go of this socket.
+    Linger(Key, u64),
+    /// Accept from this listener again.
+    Accept(u16),
+    /// Stopping takes too long.
+    Stop,
+}
+
+impl Timers {
+    /// When the next is due, in the loop's milliseconds.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.0.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn accept_again(&mut self, at: u64, listener: u16) {
+        self.0.push(Reverse((at, Timer::Accept(listener))));
+    }
+
+    fn due(&mut self, now: u64) -> Option<Timer> {
+        self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
+        self.0.pop().map(|Reverse((_, timer))| timer)
+    }
+}
+
+impl Loop {
+    /// Does what is due.
+    pub(super) fn run_timers(&mut self) {
+        // One pass: what is due again at once waits for the next turn.
+        for _ in 0..self.timers.0.len() {
+            let Some(timer) = self.timers.due(self.clock.ms) else { return };
+            match timer {
+                Timer::Idle(key, id) => self.check_idle(key, id),
+                Timer::Linger(key, id) => {
+                    if self.table.at(key).is_some_and(|session| session.id == id) {
+                        self.forget(key);
+                    }
+                }
+                Timer::Accept(listener) => self.listener_is_ready(listener),
+                Timer::Stop => self.end_all(),
+            }
+        }
+    }
+
+    /// Watches a new session for idleness, if its listener asks for it.
+    pub(super) fn start_timer(&mut self, key: Key) {
+        if let Some(at) = self.idle_at(key) {
+            let id = self.table[key].id;
+            self.timers.0.push(Reverse((at, Timer::Idle(key, id))));
+        }
+    }
+
+    /// When the session will have been idle for too long, if nothing passes until then.
+    fn idle_at(&self, key: Key) -> Option<u64> {
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let after = |since: u64, timeout: Option<Duration>| Some(since + timeout?.as_millis() as u64);
+        [
+            after(session.received_at.max(session.sent_at), listener.idle_timeout),
+            after(session.received_at, listener.receive_timeout),
+            after(session.sent_at, listener.send_timeout),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn check_idle(&mut self, key: Key, id: u64) {
+        let Some(session) = self.table.at(key) else { return };
+        if session.id != id || session.phase != Phase::Open {
+            return;
+        }
+        let Some(at) = self.idle_at(key) else { return };
+        // A session whose message is being worked on is not idle, only slow.
+        if at > self.clock.ms || session.in_hand() > 0 || session.waits() {
+            let again = at.max(self.clock.ms + 100);
+            self.timers.0.push(Reverse((again, Timer::Idle(key, id))));
+            return;
+        }
+        self.farewell(key, 1001);
+        self.finish(key, CloseReason::Idle);
+    }
+
+    /// A WebSocket is told why; other framings have no such word.
+    fn farewell(&mut self, key: Key, code: u16) {
+        let listener = &self.config.listeners[usize::from(self.table[key].listener)];
+        if matches!(listener.framing, Framing::WebSocket { .. }) {
+            let frame = moorline_net::framing::websocket::close_frame(code, "");
+            self.write_raw(key, frame.as_bytes());
+        }
+    }
+
+    /// The connection broke.
+    pub(super) fn break_off(&mut self, key: Key, error: Errno) {
+        tracing::debug!(session = self.table[key].id, %error, "connection broke");
+        self.finish(key, CloseReason::Peer);
+    }
+
+    /// No more is read; the session ends once its output is flushed.
+    pub(super) fn end(&mut self, key: Key, reason: CloseReason) {
+        let session = &mut self.table[key];
+        if session.phase == Phase::Open {
+            session.phase = Phase::Ending(reason);
+            self.schedule(key);
+        }
+    }
+
+    /// Ends the session if all that its end waits for has happened.
+    pub(super) fn finish_if_over(&mut self, key: Key) {
+        let Some(session) = self.table.at(key) else { return };
+        let is_idle = session.in_hand() == 0 && !self.has_input_left(key);
+        let reason = match session.phase {
+            Phase::Open if session.ended_input && is_idle => CloseReason::Peer,
+            Phase::Ending(CloseReason::Stopped) if is_idle => CloseReason::Stopped,
+            Phase::Ending(reason) if reason != CloseReason::Stopped => reason,
+            _ => return,
+        };
+        let is_sent_to = session.process.is_some_and(|at| {
+            self.processes[usize::from(at)].partials.contains_key(&(FromProcess::Send as u8, session.id))
+        });
+        if session.outbound.is_some() || (is_sent_to && reason != CloseReason::Server) {
+            return;
+        }
+        if reason == CloseReason::Stopped {
+            self.farewell(key, 1001);
+        }
+        self.finish(key, reason);
+    }
+
+    /// Ends the session now. What is queued is thrown away; its process is told in the next turn.
+    pub(super) fn finish(&mut self, key: Key, reason: CloseReason) {
+        let session = &mut self.table[key];
+        if matches!(session.phase, Phase::Ended(_) | Phase::Lingering) {
+            return;
+        }
+        session.phase = Phase::Ended(reason);
+        let held = session.tail.len()
+            + session.outbound.as_ref().map_or(0, |outbound| outbound.bytes as usize)
+            + session.inbound.as_ref().map_or(0, |inbound| inbound.queue.iter().map(|kept| kept.bytes.len()).sum());
+        session.tail = Vec::new();
+        session.outbound = None;
+        session.inbound = None;
+        session.moving = false;
+        let lingers = !session.ended_input
+            && matches!(reason, CloseReason::Server | CloseReason::Stopped | CloseReason::Framing | CloseReason::Idle | CloseReason::Peer)
+            && !(reason == CloseReason::Peer && session.hangup);
+        match &session.socket {
+            Some(socket) if lingers => {
+                // A socket that is broken already says so, and has nothing left to lose.
+                let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+            }
+            _ => session.socket = None,
+        }
+        tracing::debug!(session = session.id, peer = %session.peer, %reason, "session closed");
+        self.rebalance(held, 0);
+        self.count_closed(reason);
+        self.clear_suspect(key);
+        self.schedule(key);
+    }
+
+    pub(super) fn count_closed(&self, reason: CloseReason) {
+        self.counters.add(LoopCounter::Closed as usize + reason as usize - 1, 1);
+    }
+
+    /// Whether the session is over; then what its end still needs is done.
+    pub(super) fn has_ended(&mut self, key: Key) -> bool {
+        match self.table[key].phase {
+            Phase::Open | Phase::Ending(_) => false,
+            Phase::Ended(reason) => {
+                if self.tell_end(key, reason) {
+                    self.let_go(key);
+                }
+                true
+            }
+            Phase::Lingering => {
+                self.drain_lingering(key);
+                true
+            }
+        }
+    }
+
+    /// Tells the process that the session has ended. False: it waits for room, or for a process.
+    fn tell_end(&mut self, key: Key, reason: CloseReason) -> bool {
+        let session = &self.table[key];
+        if session.process.is_none() && (!session.adopted || !self.place(key)) {
+            // Nobody ever knew of it; or who is to know is not there yet.
+            return !self.table[key].adopted;
+        }
+        let session = &self.table[key];
+        let in_hand = session.in_hand();
+        let Some(at) = session.process else { return false };
+        let header = Header { kind: ToProcess::Close as u8, aux: reason as u16, session: session.id, ..Header::default() };
+        // The opening goes along: should the process die before it takes this, the next one is told with it.
+        let opening = self.opening(key);
+        let process = &mut self.processes[usize::from(at)];
+        if process.producer.push(&header, &[&opening]).is_err() {
+            self.park(key, at);
+            return false;
+        }
+        process.sessions -= 1;
+        process.in_hand = process.in_hand.saturating_sub(in_hand as usize);
+        let place = (FromProcess::Send as u8, header.session);
+        if let Some(dropped) = process.partials.remove(&place) {
+            self.rebalance(dropped.len(), 0);
+        }
+        self.mark_dirty(at);
+        true
+    }
+
+    /// The session is no more; its socket may linger.
+    fn let_go(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        session.process = None;
+        if session.socket.is_none() || self.stop_at.is_some() {
+            self.forget(key);
+            return;
+        }
+        session.phase = Phase::Lingering;
+        let (id, until) = (session.id, self.clock.ms + LINGER_MS);
+        self.timers.0.push(Reverse((until, Timer::Linger(key, id))));
+        self.drain_lingering(key);
+    }
+
+    /// Throws away what the peer still sends, until it closes.
+    fn drain_lingering(&mut self, key: Key) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut is_over = true;
+        for _ in 0..16 {
+            let Some(socket) = &self.table[key].socket else { break };
+            match rustix::net::recv(socket, &mut scratch[..], rustix::net::RecvFlags::empty()) {
+                Ok((bytes, _)) if bytes > 0 => {}
+                Err(Errno::AGAIN) => {
+                    is_over = false;
+                    break;
+                }
+                // The peer has closed; or it sends without end, and has been heard long enough.
+                _ => break,
+            }
+        }
+        self.scratch = scratch;
+        if is_over {
+            self.forget(key);
+        }
+    }
+
+    /// Takes a session out of the table.
+    fn forget(&mut self, key: Key) {
+        let Some(session) = self.table.remove(key) else { return };
+        if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
+            slot.sessions = slot.sessions.saturating_sub(1);
+        }
+        self.shared.connections[usize::from(session.listener)].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The engine stops: idle sessions end at once, the others when nothing of them is in hand.
+    pub(super) fn stop(&mut self, max_wait: Duration) {
+        if self.stop_at.is_some() {
+            return;
+        }
+        let until = self.clock.ms + max_wait.as_millis() as u64;
+        self.stop_at = Some(until);
+        self.sockets.close();
+        let sessions: Vec<_> = self.table.iter().map(|(key, session)| (key, session.id)).collect();
+        for (key, id) in sessions {
+            self.end(key, CloseReason::Stopped);
+            self.sweep.push_back((key, id));
+        }
+        self.timers.0.push(Reverse((until, Timer::Stop)));
+    }
+
+    /// Time is up: what is still open closes.
+    fn end_all(&mut self) {
+        let sessions: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        for key in sessions {
+            self.finish(key, CloseReason::Stopped);
+        }
+    }
+
+    /// Reports once that no session is left after `Stop`. True: look again soon.
+    pub(super) fn look_whether_empty(&mut self) -> bool {
+        let Some(until) = self.stop_at.filter(|_| !self.is_empty) else { return false };
+        let is_over = self.clock.ms > until + 100;
+        let lives = |session: &super::session::Session| session.phase != Phase::Lingering;
+        let is_told = self.processes.iter_mut().all(|(_, process)| process.producer.is_consumed());
+        self.is_empty = is_over || (is_told && !self.table.iter().any(|(_, session)| lives(session)));
+        if self.is_empty {
+            // The main thread lives as long as the process.
+            let _ = self.reports.send(Report::Empty);
+        }
+        !self.is_empty
+    }
+}

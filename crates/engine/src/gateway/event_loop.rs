@@ -1,0 +1,470 @@
+//! One event loop of the gateway: a thread that owns its sessions and takes turns.
+//!
+//! Sockets are registered once, edge-triggered for both directions, in an epoll set of the loop's own, and
+//! that set and the doorbell are what its tokio runtime waits for. So a session costs no task, no waker and
+//! no change of registration, and what else runs here (HTTP) uses tokio as usual.
+//!
+//! A turn takes records from every ring, then events, then what was left over from earlier turns; all it
+//! wrote into rings is published at its end. Work is capped everywhere, so that no session and no process
+//! keeps the others waiting.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use moorline_ipc::{Doorbell, Scoreboard};
+use rustix::event::epoll;
+use slab::Slab;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::accept::Sockets;
+use super::parcels::Tasks;
+use super::processes::{Process, Slot, Standing};
+use super::table::{Key, Table};
+use super::{Command, Report, Shared};
+use crate::config::Config;
+use crate::control::{LoopCounter, SessionRow};
+
+/// Records taken from one process in one turn.
+const RECORDS_PER_TURN: usize = 256;
+/// Sessions that change process in one turn.
+const MOVES_PER_TURN: usize = 256;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 512;
+/// The scratch buffer that all sessions of a loop are read into, in bytes.
+pub(super) const SCRATCH: usize = 64 * 1024;
+/// How often a loop looks again at what nothing wakes it for: a retiring process that takes its last records, a
+/// slot that stays empty, a suspect's turn that another loop holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// The mark of a listener among the tokens of events; its place in the configuration is beside it.
+const LISTENER: u64 = u64::MAX << 32;
+
+/// What a loop is made of.
+pub(super) struct Parts {
+    pub(super) index: u8,
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) doorbell: Doorbell,
+    pub(super) counters: Scoreboard,
+    pub(super) last_serial: u64,
+    pub(super) sockets: Sockets,
+    pub(super) peers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+}
+
+/// One event loop.
+pub(super) struct Loop {
+    pub(super) index: u8,
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Scoreboard,
+    pub(super) sockets: Sockets,
+    /// The inbox of every loop, this one's too.
+    pub(super) peers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) epoll: Arc<OwnedFd>,
+    pub(super) clock: Clock,
+    pub(super) table: Table,
+    pub(super) processes: Slab<Process>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) tasks: Tasks,
+    /// Processes with unpublished records.
+    pub(super) dirty: Vec<u16>,
+    /// Sessions to be serviced in the next turn.
+    pub(super) work: VecDeque<(Key, u64)>,
+    /// Sessions to be looked at because their process retires or all end, a few each turn.
+    pub(super) sweep: VecDeque<(Key, u64)>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) timers: super::ending::Timers,
+    /// Where round-robin has got to.
+    pub(super) round: usize,
+    /// When stopping must be over, in the loop's milliseconds.
+    pub(super) stop_at: Option<u64>,
+    /// `Report::Empty` was sent.
+    pub(super) is_empty: bool,
+    /// Bytes of tails, kept messages and outbound queues.
+    pub(super) buffered: u64,
+    events: Vec<epoll::Event>,
+}
+
+/// What the loop does after a turn.
+enum Next {
+    /// There is more to do now.
+    Go,
+    /// Nothing before this time, unless something wakes it.
+    Sleep(Option<Instant>),
+}
+
+/// The loop's clock, read once a turn.
+pub(super) struct Clock {
+    started: Instant,
+    /// Milliseconds since the loop began.
+    pub(super) ms: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub(super) ns: u64,
+}
+
+impl Clock {
+    fn tick(&mut self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        self.ns = (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64;
+        self.ms = self.started.elapsed().as_millis() as u64;
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.started + Duration::from_millis(ms)
+    }
+}
+
+impl Loop {
+    /// Runs until the process ends.
+    pub(super) fn run(parts: Parts, inbox: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+        runtime.block_on(async {
+            #[expect(deprecated, reason = "what replaces it is unsafe; both own the descriptor they stand for")]
+            let doorbell = AsyncFd::with_interest(parts.doorbell, Interest::READABLE)?;
+            let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+            #[expect(deprecated, reason = "likewise")]
+            let events = AsyncFd::with_interest(EpollFd(epoll.clone()), Interest::READABLE)?;
+            let mut this = Self {
+                index: parts.index,
+                table: Table::new(parts.index, parts.last_serial),
+                config: parts.config,
+                shared: parts.shared,
+                counters: parts.counters,
+                sockets: parts.sockets,
+                peers: parts.peers,
+                reports: parts.reports,
+                epoll,
+                clock: Clock { started: Instant::now(), ms: 0, ns: 0 },
+                processes: Slab::new(),
+                slots: Vec::new(),
+                tasks: Tasks::default(),
+                dirty: Vec::new(),
+                work: VecDeque::new(),
+                sweep: VecDeque::new(),
+                scratch: vec![0; SCRATCH],
+                timers: Default::default(),
+                // Each loop begins elsewhere, so that few sessions spread as well as many.
+                round: usize::from(parts.index),
+                stop_at: None,
+                is_empty: false,
+                buffered: 0,
+                events: Vec::with_capacity(EVENTS),
+            };
+            this.register_listeners()?;
+            this.turns(doorbell, events, inbox).await
+        })
+    }
+
+    async fn turns(
+        mut self,
+        doorbell: AsyncFd<Doorbell>,
+        events: AsyncFd<EpollFd>,
+        mut inbox: mpsc::UnboundedReceiver<Command>,
+    ) -> io::Result<()> {
+        let mut has_events = true;
+        let mut alarm = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        loop {
+            self.clock.tick();
+            let next = self.turn(has_events)?;
+            has_events = false;
+            let until = match next {
+                Next::Sleep(until) => until,
+                Next::Go => {
+                    // What else runs on this thread gets its turn, and the runtime looks at its descriptors.
+                    tokio::task::yield_now().await;
+                    Some(self.clock.at(0))
+                }
+            };
+            if let Some(until) = until {
+                alarm.as_mut().reset(until);
+            }
+            let command = poll_fn(|context| {
+                let mut woken = false;
+                if let Poll::Ready(guard) = doorbell.poll_read_ready(context) {
+                    guard?.clear_ready();
+                    woken = true;
+                }
+                if let Poll::Ready(guard) = events.poll_read_ready(context) {
+                    // Cleared before the set is read: what comes after is a new edge.
+                    guard?.clear_ready();
+                    has_events = true;
+                    woken = true;
+                }
+                if let Poll::Ready(Some(command)) = inbox.poll_recv(context) {
+                    return Poll::Ready(io::Result::Ok(Some(command)));
+                }
+                if woken || (until.is_some() && alarm.as_mut().poll(context).is_ready()) {
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Pending
+            })
+            .await?;
+            self.awake();
+            self.clock.tick();
+            if let Some(command) = command {
+                self.obey(command)?;
+                while let Ok(command) = inbox.try_recv() {
+                    self.obey(command)?;
+                }
+            }
+        }
+    }
+
+    /// One turn.
+    fn turn(&mut self, has_events: bool) -> io::Result<Next> {
+        let mut more = false;
+        for at in 0..self.processes.capacity() {
+            if self.processes.contains(at) {
+                more |= self.take_records(at as u16, RECORDS_PER_TURN);
+            }
+        }
+        if has_events {
+            more |= self.take_events()?;
+        }
+        self.rouse_waiters();
+        for _ in 0..self.work.len() {
+            let Some((key, id)) = self.work.pop_front() else { break };
+            self.service_scheduled(key, id);
+        }
+        for _ in 0..MOVES_PER_TURN {
+            let Some((key, id)) = self.sweep.pop_front() else { break };
+            self.service_scheduled(key, id);
+        }
+        self.run_timers();
+        let look_again = self.look_after_processes();
+        for at in 0..self.dirty.len() {
+            let process = &mut self.processes[usize::from(self.dirty[at])];
+            process.dirty = false;
+            process.publish();
+        }
+        self.dirty.clear();
+        self.report_counters();
+        if more || !self.work.is_empty() || !self.sweep.is_empty() || !self.fall_asleep() {
+            return Ok(Next::Go);
+        }
+        let timer = self.timers.next().map(|ms| self.clock.at(ms));
+        let again = look_again.then(|| Instant::now() + LOOK_AGAIN);
+        Ok(Next::Sleep([timer, again].into_iter().flatten().min()))
+    }
+
+    /// Takes what the kernel has to say. True: there may be more.
+    fn take_events(&mut self) -> io::Result<bool> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        match epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let token = event.data.u64();
+            if token & LISTENER == LISTENER {
+                self.listener_is_ready(token as u16);
+            } else {
+                self.socket_is_ready(token, event.flags);
+            }
+        }
+        let is_full = events.len() == events.capacity();
+        self.events = events;
+        if is_full {
+            // The set still has some, and will not say so again.
+            return self.take_events();
+        }
+        Ok(false)
+    }
+
+    fn socket_is_ready(&mut self, token: u64, flags: epoll::EventFlags) {
+        let key = Key((token >> 32) as u32);
+        // An event may be older than the session that has its place now.
+        let Some(session) = self.table.at(key).filter(|session| session.id as u32 == token as u32) else { return };
+        let flushes = session.outbound.is_some() && flags.contains(epoll::EventFlags::OUT);
+        let session = &mut self.table[key];
+        let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        if flags.intersects(over) {
+            session.hangup = true;
+        }
+        if flags.intersects(over | epoll::EventFlags::IN) {
+            session.readable = true;
+        }
+        if flushes {
+            self.flush(key);
+        }
+        self.service(key);
+    }
+
+    /// Registers a session's socket, for good.
+    pub(super) fn register(&mut self, key: Key, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let token = u64::from(key.0) << 32 | u64::from(self.table[key].id as u32);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&*self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
+        Ok(())
+    }
+
+    fn register_listeners(&mut self) -> io::Result<()> {
+        for (listener, socket) in self.sockets.accepting() {
+            let token = epoll::EventData::new_u64(LISTENER | u64::from(listener));
+            epoll::add(&*self.epoll, socket, token, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        }
+        Ok(())
+    }
+
+    /// Says to every producer that this loop sleeps. False: one has something.
+    fn fall_asleep(&mut self) -> bool {
+        let mut sleeps = true;
+        for (_, process) in &mut self.processes {
+            if process.standing != Standing::Broken {
+                sleeps &= process.consumer.as_mut().is_none_or(moorline_ipc::Consumer::begin_sleep);
+            }
+        }
+        sleeps
+    }
+
+    fn awake(&mut self) {
+        for (_, process) in &mut self.processes {
+            if let Some(consumer) = &mut process.consumer {
+                consumer.awake();
+            }
+        }
+    }
+
+    /// Puts a session on the list for the next turn.
+    pub(super) fn schedule(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        if !session.scheduled {
+            session.scheduled = true;
+            self.work.push_back((key, session.id));
+        }
+    }
+
+    fn service_scheduled(&mut self, key: Key, id: u64) {
+        if self.table.at(key).is_some_and(|session| session.id == id) {
+            self.table[key].scheduled = false;
+            self.service(key);
+        }
+    }
+
+    /// Does for a session whatever can be done now. It may be gone afterwards.
+    pub(super) fn service(&mut self, key: Key) {
+        if self.has_ended(key) {
+            return;
+        }
+        if self.place(key) && self.tell_watermark(key) && self.forward_kept(key) {
+            self.receive(key);
+        }
+        self.finish_if_over(key);
+    }
+
+    /// Wakes sessions and parcels that waited for room in a ring.
+    fn rouse_waiters(&mut self) {
+        for at in 0..self.processes.capacity() {
+            let Some(process) = self.processes.get(at) else { continue };
+            if process.parcels.is_empty() && process.waiters.is_empty() {
+                continue;
+            }
+            if !self.forward_parcels(at as u16) {
+                continue;
+            }
+            // A quarter of the ring: else a full ring would have all of them try after each record.
+            for _ in 0..self.processes[at].waiters.len() {
+                let process = &mut self.processes[at];
+                if !process.producer.wait_for_room(process.producer.max_payload()) {
+                    break;
+                }
+                let Some(key) = process.waiters.pop_front() else { break };
+                if self.table.at(key).is_some() {
+                    self.table[key].parked = false;
+                    self.service(key);
+                }
+            }
+        }
+    }
+
+    /// Notes that a process has unpublished records; many are published at once.
+    pub(super) fn mark_dirty(&mut self, at: u16) {
+        let process = &mut self.processes[usize::from(at)];
+        if process.is_ripe() {
+            process.publish();
+        } else if !process.dirty {
+            process.dirty = true;
+            self.dirty.push(at);
+        }
+    }
+
+    fn report_counters(&mut self) {
+        self.counters.set(LoopCounter::Sessions as usize, self.table.len() as u64);
+        self.counters.set(LoopCounter::BufferedBytes as usize, self.buffered);
+        self.counters.set(LoopCounter::LastSerial as usize, self.table.last_serial());
+        self.shared.loads[usize::from(self.index)].store(self.table.len(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Counts one more of something.
+    pub(super) fn count(&self, counter: LoopCounter, amount: u64) {
+        self.counters.add(counter as usize, amount);
+    }
+
+    /// Corrects the bytes held by what changed in one session.
+    pub(super) fn rebalance(&mut self, before: usize, after: usize) {
+        self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
+    }
+
+    fn obey(&mut self, command: Command) -> io::Result<()> {
+        match command {
+            Command::Accepted { socket, listener, peer } => self.admit(socket, listener, peer),
+            Command::Upgraded { socket, listener, peer, received } => {
+                self.open(socket, listener, peer, received);
+            }
+            Command::Attach { process, role, region, doorbell } => {
+                self.processes.insert(Process::new(process, role, *region, doorbell));
+            }
+            Command::Activate { workers, serving } => self.activate(workers, &serving),
+            Command::Dead { process, death } => self.bury(process, death),
+            Command::Stop { max_wait } => self.stop(max_wait),
+            Command::List { after, limit, reply } => {
+                // Who asked may have gone.
+                let _ = reply.send(self.list(after, limit));
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, after: u64, limit: usize) -> Vec<SessionRow> {
+        let mut rows: Vec<SessionRow> = self
+            .table
+            .iter()
+            .filter(|(_, session)| session.id > after)
+            .map(|(_, session)| SessionRow {
+                id: session.id,
+                listener: self.config.listeners[usize::from(session.listener)].name.clone(),
+                peer: session.peer.to_string(),
+                worker: session.process.map(|_| session.slot),
+                age_s: super::accept::unix_ms().saturating_sub(session.connected_at) / 1000,
+                idle_s: (self.clock.ms - session.received_at.min(self.clock.ms)) / 1000,
+                messages: session.messages,
+                received: session.bytes_in,
+                sent: session.bytes_out,
+                queued: session.queued(),
+            })
+            .collect();
+        rows.sort_by_key(|row| row.id);
+        rows.truncate(limit);
+        rows
+    }
+}
+
+/// The epoll set, as something that tokio can wait for.
+struct EpollFd(Arc<OwnedFd>);
+
+impl AsRawFd for EpollFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}

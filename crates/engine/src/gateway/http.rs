@@ -1,0 +1,306 @@
+//! HTTP listeners: a folder of files, and one path whose requests become WebSocket sessions.
+//!
+//! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
+//! framing (RFC 6455) cutting its bytes.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use moorline_net::framing::websocket;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::{Command, Shared};
+use crate::wire::Peer;
+
+/// How long a request's head may take to arrive, a kept connection's next one too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a request in bytes.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Bytes of a file read at once.
+const FILE_CHUNK: usize = 64 * 1024;
+
+/// What an HTTP listener serves.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) listener: u16,
+    /// The path whose requests become sessions.
+    pub(super) websocket: Option<String>,
+    /// The folder that all other paths are files of.
+    pub(super) folder: Option<Arc<OwnedFd>>,
+}
+
+type Answer = Response<Either<Full<Bytes>, FileBody>>;
+
+impl Site {
+    /// Serves one connection, as a task of this thread.
+    pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer, inbox: mpsc::UnboundedSender<Command>, shared: Arc<Shared>) {
+        tokio::task::spawn_local(async move {
+            let listener = usize::from(self.listener);
+            let upgraded = Arc::new(AtomicBool::new(false));
+            if let Err(error) = self.clone().serve_connection(socket, peer.clone(), inbox, upgraded.clone()).await {
+                tracing::debug!(%peer, %error, "http connection ended");
+            }
+            if !upgraded.load(Ordering::Acquire) {
+                shared.connections[listener].fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    async fn serve_connection(
+        self: Arc<Self>,
+        socket: OwnedFd,
+        peer: Peer,
+        inbox: mpsc::UnboundedSender<Command>,
+        upgraded: Arc<AtomicBool>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        let service = service_fn(|request| {
+            let (site, peer, inbox, upgraded) = (self.clone(), peer.clone(), inbox.clone(), upgraded.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, peer, inbox, upgraded).await) }
+        });
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await?;
+        Ok(())
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        inbox: mpsc::UnboundedSender<Command>,
+        upgraded: Arc<AtomicBool>,
+    ) -> Answer {
+        if self.websocket.as_deref() == Some(request.uri().path()) {
+            return match accept_key(&request) {
+                Ok(key) => {
+                    // Marked before the connection's task can end, so that the connection is counted once.
+                    upgraded.store(true, Ordering::Release);
+                    tokio::task::spawn_local(hand_over(request, self.listener, peer, inbox));
+                    let mut answer = Response::new(Either::Left(Full::default()));
+                    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                    let headers = answer.headers_mut();
+                    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                    if let Ok(key) = HeaderValue::from_str(&key) {
+                        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+                    }
+                    answer
+                }
+                Err((status, why)) => {
+                    tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
+                    let mut answer = plain(status, why);
+                    if status == StatusCode::UPGRADE_REQUIRED {
+                        answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                        answer.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                    }
+                    answer
+                }
+            };
+        }
+        let Some(folder) = &self.folder else { return plain(StatusCode::NOT_FOUND, "not found") };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "files are read with GET or HEAD");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        let (folder, path) = (folder.clone(), request.uri().path().to_owned());
+        match tokio::task::spawn_blocking(move || open_file(&folder, &path)).await {
+            Ok(Ok(file)) => file.answer(request.headers(), request.method() == Method::HEAD),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "forbidden"),
+            Ok(Err(_)) => plain(StatusCode::NOT_FOUND, "not found"),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the file could not be read"),
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::from(text)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+/// Checks a WebSocket handshake (RFC 6455 §4.2.1) and computes its answer.
+fn accept_key(request: &Request<Incoming>) -> Result<String, (StatusCode, &'static str)> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "a websocket handshake is a GET"));
+    }
+    if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "this path speaks websocket"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "only websocket version 13 is spoken here"));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    // Sixteen bytes in base64.
+    if key.len() != 24 || !key.ends_with("==") {
+        return Err((StatusCode::BAD_REQUEST, "the handshake has no valid Sec-WebSocket-Key"));
+    }
+    Ok(websocket::accept_key(key))
+}
+
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|word| word.trim().eq_ignore_ascii_case(token))
+    })
+}
+
+/// Takes an upgraded connection from hyper and makes it a session.
+async fn hand_over(request: Request<Incoming>, listener: u16, peer: Peer, inbox: mpsc::UnboundedSender<Command>) {
+    let upgraded = match hyper::upgrade::on(request).await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "websocket upgrade failed");
+            return;
+        }
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+    match parts.io.into_inner().into_std() {
+        Ok(stream) => {
+            let received = parts.read_buf.to_vec();
+            // The loop lives as long as this task.
+            let _ = inbox.send(Command::Upgraded { socket: stream.into(), listener, peer, received });
+        }
+        Err(error) => tracing::debug!(%peer, %error, "websocket upgrade failed"),
+    }
+}
+
+/// A file to be served.
+struct OpenFile {
+    file: std::fs::File,
+    length: u64,
+    modified: Option<String>,
+    kind: mime_guess::Mime,
+}
+
+/// Opens a file beneath the folder, never outside it: `openat2` with RESOLVE_BENEATH refuses `..` and links that lead out.
+fn open_file(folder: &OwnedFd, path: &str) -> io::Result<OpenFile> {
+    let decoded = percent_decode(path).ok_or(io::ErrorKind::NotFound)?;
+    let mut name = decoded.trim_start_matches('/').to_owned();
+    if name.is_empty() || name.ends_with('/') {
+        name.push_str("index.html");
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::openat2(folder, &name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)?;
+    let file = std::fs::File::from(opened);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let modified = metadata.modified().ok().map(httpdate::fmt_http_date);
+    Ok(OpenFile { file, length: metadata.len(), modified, kind: mime_guess::from_path(&name).first_or_octet_stream() })
+}
+
+fn percent_decode(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                (digit(rest.next())? * 16 + digit(rest.next())?) as u8
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
+}
+
+impl OpenFile {
+    fn answer(self, asked: &HeaderMap, head_only: bool) -> Answer {
+        let known = self.modified.as_deref().is_some_and(|modified| {
+            asked.get(header::IF_MODIFIED_SINCE).is_some_and(|since| since.as_bytes() == modified.as_bytes())
+        });
+        let mut answer = if known {
+            let mut answer = Response::new(Either::Left(Full::default()));
+            *answer.status_mut() = StatusCode::NOT_MODIFIED;
+            answer
+        } else if head_only {
+            Response::new(Either::Left(Full::default()))
+        } else {
+            Response::new(Either::Right(FileBody::new(self.file, self.length)))
+        };
+        let headers = answer.headers_mut();
+        if !known {
+            headers.insert(header::CONTENT_LENGTH, self.length.into());
+        }
+        let kind = match self.kind.type_() {
+            mime_guess::mime::TEXT => format!("{}; charset=utf-8", self.kind),
+            _ => self.kind.to_string(),
+        };
+        for (name, value) in [(header::CONTENT_TYPE, Some(kind)), (header::LAST_MODIFIED, self.modified)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        // Asked again each time and answered from its date: a changed file is seen at once.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        answer
+    }
+}
+
+/// A file's bytes, read off the loop.
+struct FileBody {
+    file: tokio::fs::File,
+    left: u64,
+    chunk: Vec<u8>,
+}
+
+impl FileBody {
+    fn new(file: std::fs::File, length: u64) -> Self {
+        Self { file: tokio::fs::File::from_std(file), left: length, chunk: Vec::new() }
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let this = &mut *self;
+        let room = usize::try_from(this.left).unwrap_or(usize::MAX).min(FILE_CHUNK);
+        this.chunk.resize(room, 0);
+        let mut buffer = ReadBuf::new(&mut this.chunk);
+        ready!(Pin::new(&mut this.file).poll_read(context, &mut buffer))?;
+        let length = buffer.filled().len();
+        if length == 0 {
+            // It has shrunk since: the length that was promised cannot be kept.
+            return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+        }
+        this.left -= length as u64;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&this.chunk[..length])))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

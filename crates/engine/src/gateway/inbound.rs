@@ -1,0 +1,343 @@
+//! From the socket to the ring: read, cut, deliver.
+//!
+//! A loop reads into one scratch buffer for all its sessions. What the framing cuts from it goes straight
+//! into the ring; a message for which there is no room (or window, or process) is kept, and the session is
+//! not read until it has gone. Only an unfinished rest stays with the session.
+
+use moorline_ipc::Header;
+use moorline_net::{Decoded, Framing, FramingError};
+use rustix::io::Errno;
+
+use super::event_loop::{Loop, SCRATCH};
+use super::session::{Kept, Phase, WINDOW_BYTES};
+use super::table::Key;
+use crate::config::{Dispatch, OnCrash};
+use crate::control::LoopCounter;
+use crate::wire::{CloseReason, FIRST, LAST, TEXT, ToProcess, WHOLE};
+
+/// Reads from one session in one turn.
+const READS_PER_TURN: usize = 4;
+/// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
+const LONG_TAIL: usize = SCRATCH / 2;
+
+/// What a read brought.
+enum Read {
+    Bytes(usize),
+    End,
+    Nothing,
+    Broken(Errno),
+}
+
+impl Loop {
+    /// Cuts what is here and reads what has come, as far as the session's window goes.
+    pub(super) fn receive(&mut self, key: Key) {
+        if !self.table[key].tail.is_empty() && !self.table[key].starved {
+            self.cut_tail(key);
+        }
+        for _ in 0..READS_PER_TURN {
+            let session = &self.table[key];
+            if session.holds_input() || !session.readable || session.ended_input {
+                return;
+            }
+            match self.read(key) {
+                Read::Bytes(_) => {}
+                Read::Nothing => {
+                    self.table[key].readable = false;
+                    return;
+                }
+                Read::End => {
+                    self.table[key].ended_input = true;
+                    return;
+                }
+                Read::Broken(error) => {
+                    self.break_off(key, error);
+                    return;
+                }
+            }
+        }
+        self.schedule(key);
+    }
+
+    /// Reads once, and cuts.
+    fn read(&mut self, key: Key) -> Read {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let read = if self.table[key].tail.len() >= LONG_TAIL {
+            self.read_into_tail(key)
+        } else {
+            self.read_into_scratch(key, &mut scratch)
+        };
+        self.scratch = scratch;
+        read
+    }
+
+    fn read_into_scratch(&mut self, key: Key, scratch: &mut [u8]) -> Read {
+        let session = &mut self.table[key];
+        let before = session.tail.len();
+        scratch[..before].copy_from_slice(&session.tail);
+        let room = scratch.len() - before;
+        let read = receive_from(session, &mut scratch[before..]);
+        let Read::Bytes(bytes) = read else { return read };
+        self.note_received(key, bytes, room);
+        let whole = before + bytes;
+        let cut = self.cut(key, &mut scratch[..whole]);
+        let session = &mut self.table[key];
+        if before > 0 || cut < whole {
+            if cut == whole {
+                // An idle session owns no buffer.
+                session.tail = Vec::new();
+            } else {
+                session.tail.clear();
+                session.tail.extend_from_slice(&scratch[cut..whole]);
+            }
+            let after = session.tail.len();
+            self.rebalance(before, after);
+        }
+        read
+    }
+
+    /// A long message: read to its place at once. The buffer grows with what has come, not by what was announced.
+    fn read_into_tail(&mut self, key: Key) -> Read {
+        let session = &mut self.table[key];
+        let mut tail = std::mem::take(&mut session.tail);
+        let before = tail.len();
+        let room = before.max(SCRATCH);
+        tail.resize(before + room, 0);
+        let read = receive_from(session, &mut tail[before..]);
+        let bytes = if let Read::Bytes(bytes) = read { bytes } else { 0 };
+        tail.truncate(before + bytes);
+        self.table[key].tail = tail;
+        if bytes > 0 {
+            self.note_received(key, bytes, room);
+            self.rebalance(0, bytes);
+            self.cut_tail(key);
+        }
+        read
+    }
+
+    fn note_received(&mut self, key: Key, bytes: usize, room: usize) {
+        let now = self.clock.ms;
+        let session = &mut self.table[key];
+        session.bytes_in += bytes as u64;
+        session.received_at = now;
+        session.starved = false;
+        // A short read has emptied the socket, unless the peer's end is behind it.
+        session.readable = bytes == room || session.hangup;
+    }
+
+    fn cut_tail(&mut self, key: Key) {
+        let mut tail = std::mem::take(&mut self.table[key].tail);
+        let before = tail.len();
+        let cut = self.cut(key, &mut tail);
+        if cut == before {
+            tail = Vec::new();
+        } else {
+            tail.drain(..cut);
+        }
+        let after = tail.len();
+        self.table[key].tail = tail;
+        self.rebalance(before, after);
+    }
+
+    /// Delivers the messages at the front of `input`, as many as may go now. Returns how much was used.
+    fn cut(&mut self, key: Key, input: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < input.len() {
+            let session = &mut self.table[key];
+            if session.holds_input() {
+                return at;
+            }
+            let framing = &self.config.listeners[usize::from(session.listener)].framing;
+            match session.decoder.decode(framing, &mut input[at..]) {
+                Ok(Decoded::Message { start, end, consumed, text }) => {
+                    let (start, end) = (at + start, at + end);
+                    at += consumed;
+                    self.deliver(key, &input[start..end], text);
+                }
+                Ok(Decoded::Assembled { consumed, text }) => {
+                    at += consumed;
+                    let message = session.decoder.take_assembled();
+                    self.deliver(key, &message, text);
+                }
+                Ok(Decoded::Nothing { consumed }) => at += consumed,
+                Ok(Decoded::Reply { consumed, bytes }) => {
+                    at += consumed;
+                    self.write_raw(key, bytes.as_bytes());
+                }
+                Ok(Decoded::Close { reply, .. }) => {
+                    self.write_raw(key, reply.as_bytes());
+                    self.end(key, CloseReason::Peer);
+                    return input.len();
+                }
+                Ok(Decoded::Incomplete { .. }) => {
+                    session.starved = true;
+                    return at;
+                }
+                Err(error) => {
+                    self.violate(key, error);
+                    return input.len();
+                }
+            }
+        }
+        at
+    }
+
+    /// The peer broke the framing.
+    fn violate(&mut self, key: Key, error: FramingError) {
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        tracing::warn!(
+            session = session.id, listener = %listener.name, peer = %session.peer,
+            reason = %CloseReason::Framing, %error, "session closed: its input breaks the framing"
+        );
+        if matches!(listener.framing, Framing::WebSocket { .. }) {
+            let farewell = moorline_net::framing::websocket::close_frame(error.websocket_close_code(), "");
+            self.write_raw(key, farewell.as_bytes());
+        }
+        self.end(key, CloseReason::Framing);
+    }
+
+    /// Gives one message to the session's process, or keeps it until that is possible.
+    fn deliver(&mut self, key: Key, bytes: &[u8], text: bool) {
+        self.count(LoopCounter::Messages, 1);
+        let time = self.clock.ns;
+        let session = &mut self.table[key];
+        session.messages += 1;
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let keeps = listener.on_crash == OnCrash::Redeliver;
+        if listener.dispatch != Dispatch::Sticky && session.in_hand() == 0 {
+            let (dispatch, now) = (listener.dispatch, session.slot);
+            let slot = self.choose_slot(dispatch, Some(now));
+            self.change_slot(key, slot);
+        }
+        let session = &mut self.table[key];
+        if !session.moving && !session.waits() && session.window_takes(bytes.len()) && let Some(at) = session.process {
+            let process = &mut self.processes[usize::from(at)];
+            let header = Header {
+                kind: ToProcess::Message as u8,
+                flags: WHOLE | if text { TEXT } else { 0 },
+                aux: 0,
+                session: session.id,
+                sequence: u64::from(session.sent.wrapping_add(1)),
+                time,
+            };
+            if process.producer.push(&header, &[bytes]).is_ok() {
+                process.in_hand += 1;
+                session.sent = session.sent.wrapping_add(1);
+                session.window_bytes += bytes.len();
+                if keeps {
+                    let sequence = session.sent;
+                    let inbound = session.inbound.get_or_insert_default();
+                    inbound.queue.push_back(Kept { sequence, time, text, deaths: 0, bytes: bytes.to_vec() });
+                    inbound.delivered += 1;
+                    self.rebalance(0, bytes.len());
+                }
+                self.mark_dirty(at);
+                return;
+            }
+        }
+        let inbound = session.inbound.get_or_insert_default();
+        inbound.queue.push_back(Kept { sequence: 0, time, text, deaths: 0, bytes: bytes.to_vec() });
+        self.rebalance(0, bytes.len());
+        if self.place(key) {
+            self.forward_kept(key);
+        }
+    }
+
+    /// Delivers the messages that wait, in order. True: none waits any more.
+    pub(super) fn forward_kept(&mut self, key: Key) -> bool {
+        loop {
+            let session = &mut self.table[key];
+            let Some(inbound) = session.inbound.as_deref() else { return true };
+            let Some(kept) = inbound.next() else { return true };
+            let (length, deaths, offset) = (kept.bytes.len(), kept.deaths, inbound.offset);
+            if session.moving || (offset == 0 && !session.window_takes(length)) {
+                return false;
+            }
+            let Some(at) = session.process else { return false };
+            if deaths > 0 && offset == 0 && !self.takes_suspect(key) {
+                return false;
+            }
+            if !self.push_kept(key, at) {
+                self.park(key, at);
+                return false;
+            }
+            let session = &mut self.table[key];
+            let listener = &self.config.listeners[usize::from(session.listener)];
+            session.sent = session.sent.wrapping_add(1);
+            session.window_bytes += length;
+            self.processes[usize::from(at)].in_hand += 1;
+            let Some(inbound) = &mut session.inbound else { return true };
+            let in_parts = length > self.processes[usize::from(at)].producer.max_payload();
+            inbound.offset = 0;
+            // What went in parts cannot be found whole in the ring after a death.
+            if listener.on_crash == OnCrash::Redeliver || in_parts {
+                let at = inbound.delivered;
+                inbound.queue[at].sequence = session.sent;
+                inbound.delivered += 1;
+            } else {
+                let at = inbound.delivered;
+                inbound.queue.remove(at);
+                if inbound.queue.is_empty() {
+                    session.inbound = None;
+                }
+                self.rebalance(length, 0);
+            }
+        }
+    }
+
+    /// Pushes what is left of the first message that waits. False: there is no room for all of it yet.
+    fn push_kept(&mut self, key: Key, at: u16) -> bool {
+        let session = &mut self.table[key];
+        let sequence = u64::from(session.sent.wrapping_add(1));
+        let Some(inbound) = &mut session.inbound else { return true };
+        let delivered = inbound.delivered;
+        let Some(kept) = inbound.queue.get(delivered) else { return true };
+        let process = &mut self.processes[usize::from(at)];
+        let most = process.producer.max_payload();
+        let mut done = false;
+        let mut pushed = false;
+        while !done {
+            let part = &kept.bytes[inbound.offset..];
+            let part = &part[..part.len().min(most)];
+            let first = inbound.offset == 0;
+            let last = inbound.offset + part.len() == kept.bytes.len();
+            let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 } | if kept.text { TEXT } else { 0 };
+            let kind = ToProcess::Message as u8;
+            let header = Header { kind, flags, aux: 0, session: session.id, sequence, time: kept.time };
+            if process.producer.push(&header, &[part]).is_err() {
+                break;
+            }
+            inbound.offset += part.len();
+            done = last;
+            pushed = true;
+        }
+        if pushed {
+            self.mark_dirty(at);
+        }
+        done
+    }
+
+    /// Whether the session has so much undelivered that it is better not read: for `finish_if_over`.
+    pub(super) fn has_input_left(&self, key: Key) -> bool {
+        let session = &self.table[key];
+        session.waits() || session.is_mid_message() || (!session.tail.is_empty() && !session.starved)
+    }
+}
+
+const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
+
+fn receive_from(session: &super::session::Session, buffer: &mut [u8]) -> Read {
+    let Some(socket) = &session.socket else { return Read::End };
+    if session.phase != Phase::Open {
+        return Read::Nothing;
+    }
+    loop {
+        match rustix::net::recv(socket, &mut *buffer, rustix::net::RecvFlags::empty()) {
+            Ok((0, _)) => return Read::End,
+            Ok((bytes, _)) => return Read::Bytes(bytes),
+            Err(Errno::AGAIN) => return Read::Nothing,
+            Err(Errno::INTR) => {}
+            Err(error) => return Read::Broken(error),
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! From the ring to the socket: frame, send, queue what the socket does not take.
+//!
+//! A message that came in one record is handed to the kernel from where it lies in the ring. Only what the
+//! socket refuses is copied into the session's queue, which has a high and a low watermark (the app is told)
+//! and a hard limit (the session is closed).
+
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+
+use moorline_ipc::{Header, Record};
+use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
+use rustix::io::Errno;
+
+use super::event_loop::Loop;
+use super::processes::Standing;
+use super::session::Phase;
+use super::table::Key;
+use super::Report;
+use crate::control::LoopCounter;
+use crate::wire::{CloseReason, DONE, FAILED, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE};
+
+/// Pieces handed to the kernel in one call.
+const PIECES: usize = 16;
+
+/// What is to be sent, and where it lies.
+#[derive(Clone, Copy)]
+enum Payload<'a, 'r> {
+    Ring(&'a Record<'r>),
+    Bytes(&'a [u8]),
+}
+
+impl Payload<'_, '_> {
+    fn len(&self) -> usize {
+        match self {
+            Payload::Ring(record) => record.len(),
+            Payload::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    fn head(&self, out: &mut [u8]) -> usize {
+        match self {
+            Payload::Ring(record) => record.head(out),
+            Payload::Bytes(bytes) => {
+                let length = bytes.len().min(out.len());
+                out[..length].copy_from_slice(&bytes[..length]);
+                length
+            }
+        }
+    }
+
+    fn copy_from(&self, offset: usize, out: &mut Vec<u8>) {
+        match self {
+            Payload::Ring(record) => record.copy_from(offset, out),
+            Payload::Bytes(bytes) => out.extend_from_slice(bytes.get(offset..).unwrap_or_default()),
+        }
+    }
+
+    fn send(&self, socket: impl AsFd, prefix: &[u8], skip: usize, suffix: &[u8]) -> Result<usize, Errno> {
+        let sent = match self {
+            Payload::Ring(record) => record.send(socket.as_fd(), prefix, skip, suffix),
+            Payload::Bytes(bytes) => {
+                let pieces = [IoSlice::new(prefix), IoSlice::new(&bytes[skip.min(bytes.len())..]), IoSlice::new(suffix)];
+                // The runtime ignores SIGPIPE, so a closed socket is an error here.
+                return rustix::io::writev(socket, &pieces);
+            }
+        };
+        sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+}
+
+impl Loop {
+    /// Takes records from one process, at most `limit`. True: there may be more.
+    pub(super) fn take_records(&mut self, at: u16, limit: usize) -> bool {
+        let index = usize::from(at);
+        if self.processes[index].standing == Standing::Broken {
+            return false;
+        }
+        let Some(mut consumer) = self.processes[index].consumer.take() else { return false };
+        let mut more = true;
+        let mut garbage = None;
+        for _ in 0..limit {
+            let taken = match consumer.next() {
+                Ok(Some(record)) => self.take_record(at, &record),
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
+                Err(corrupt) => Err(corrupt.to_string()),
+            };
+            if let Err(reason) = taken {
+                garbage = Some(reason);
+                break;
+            }
+        }
+        if consumer.end_turn() {
+            self.processes[index].doorbell.ring();
+        }
+        self.processes[index].consumer = Some(consumer);
+        if let Some(reason) = garbage {
+            self.break_with(at, reason);
+            return false;
+        }
+        more
+    }
+
+    /// A process is not to be trusted any more.
+    pub(super) fn break_with(&mut self, at: u16, reason: String) {
+        let process = &mut self.processes[usize::from(at)];
+        process.standing = Standing::Broken;
+        // The main thread lives as long as the process.
+        let _ = self.reports.send(Report::Garbage(process.id, reason));
+    }
+
+    fn take_record(&mut self, at: u16, record: &Record<'_>) -> Result<(), String> {
+        let header = *record.header();
+        let Some(kind) = FromProcess::from_u8(header.kind) else {
+            return Err(format!("a record of unknown kind {}", header.kind));
+        };
+        match kind {
+            FromProcess::Send => {
+                if header.flags & WHOLE == WHOLE {
+                    self.send(at, &header, Payload::Ring(record));
+                } else if let Some(message) = self.assemble(at, record)? {
+                    self.send(at, &header, Payload::Bytes(&message));
+                }
+                if header.flags & (DONE | LAST) == DONE | LAST {
+                    return self.done(at, &header);
+                }
+                Ok(())
+            }
+            FromProcess::Done => self.done(at, &header),
+            FromProcess::Close => {
+                self.close_for_app(at, &header);
+                Ok(())
+            }
+            FromProcess::SendTo => self.send_datagram(record),
+            FromProcess::Post | FromProcess::Task | FromProcess::TaskDone => {
+                let bytes = if header.flags & WHOLE == WHOLE {
+                    let mut bytes = Vec::with_capacity(record.len());
+                    record.copy_to(&mut bytes);
+                    bytes
+                } else {
+                    match self.assemble(at, record)? {
+                        Some(bytes) => bytes,
+                        None => return Ok(()),
+                    }
+                };
+                match kind {
+                    FromProcess::Post => self.post(at, &header, bytes),
+                    FromProcess::Task => self.begin_task(at, &header, bytes),
+                    _ => self.end_task(at, &header, bytes),
+                }
+                Ok(())
+            }
+            FromProcess::PostDone => {
+                self.post_done(at, &header);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the parts of a message together. `Some` with the last one.
+    fn assemble(&mut self, at: u16, record: &Record<'_>) -> Result<Option<Vec<u8>>, String> {
+        let header = record.header();
+        let limit = self.largest_message(header);
+        let process = &mut self.processes[usize::from(at)];
+        let place = (header.kind, header.session);
+        if header.flags & WHOLE & !LAST != 0 {
+            // An older one with the same name was abandoned; its bytes are given back.
+            if let Some(old) = process.partials.insert(place, Vec::new()) {
+                self.buffered = self.buffered.saturating_sub(old.len() as u64);
+            }
+        }
+        let Some(message) = process.partials.get_mut(&place) else {
+            // The session closed midway and the first parts were dropped: so are the others.
+            return Ok(None);
+        };
+        if (message.len() + record.len()) as u64 > limit {
+            return Err(format!("a message of over {limit} bytes for {}", header.session));
+        }
+        self.buffered += record.len() as u64;
+        record.copy_to(message);
+        if header.flags & LAST == 0 {
+            return Ok(None);
+        }
+        let message = process.partials.remove(&place);
+        self.buffered = self.buffered.saturating_sub(message.as_ref().map_or(0, Vec::len) as u64);
+        Ok(message)
+    }
+
+    /// The size that no message of this kind may pass.
+    fn largest_message(&self, header: &Header) -> u64 {
+        if header.kind != FromProcess::Send as u8 {
+            return super::parcels::LARGEST;
+        }
+        self.table.find(header.session).map_or(u64::MAX, |key| {
+            let listener = &self.config.listeners[usize::from(self.table[key].listener)];
+            match listener.framing {
+                Framing::Raw => listener.hard_limit,
+                ref framing => framing.max_message(),
+            }
+        })
+    }
+
+    /// A message for a session.
+    fn send(&mut self, at: u16, header: &Header, payload: Payload<'_, '_>) {
+        let Some(key) = self.table.find(header.session) else {
+            self.discard(at, header.session);
+            return;
+        };
+        let session = &self.table[key];
+        if !matches!(session.phase, Phase::Open | Phase::Ending(CloseReason::Stopped)) {
+            self.count(LoopCounter::Discarded, 1);
+            return;
+        }
+        let is_foreign = session.process != Some(at);
+        self.write(key, payload, header.flags & TEXT != 0);
+        if is_foreign {
+            self.warn_stranger(key, at);
+        }
+    }
+
+    /// What is addressed to a session that is no more is counted, and the sender told.
+    fn discard(&mut self, at: u16, session: u64) {
+        self.count(LoopCounter::Discarded, 1);
+        let process = &mut self.processes[usize::from(at)];
+        let header = Header { kind: ToProcess::Unknown as u8, session, ..Header::default() };
+        // Only a courtesy: without room it is left out.
+        if process.producer.push(&header, &[]).is_ok() {
+            self.mark_dirty(at);
+        }
+    }
+
+    /// Frames a payload and sends it, or queues it.
+    fn write(&mut self, key: Key, payload: Payload<'_, '_>, text: bool) {
+        let session = &mut self.table[key];
+        let framing = &self.config.listeners[usize::from(session.listener)].framing;
+        let mut head = [0; MAX_HEADER_BYTES];
+        let known = match framing {
+            Framing::Length(length) if length.keep_header => payload.head(&mut head),
+            _ => 0,
+        };
+        let envelope = match framing.envelope(&head[..known], payload.len(), text) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::warn!(session = session.id, %error, "a message from the app cannot be sent");
+                self.counters.add(LoopCounter::Discarded as usize, 1);
+                return;
+            }
+        };
+        let (prefix, skip, suffix) = (envelope.prefix(), envelope.skip, envelope.suffix());
+        let whole = prefix.len() + payload.len() - skip.min(payload.len()) + suffix.len();
+        let mut sent = 0;
+        if session.outbound.is_none() && let Some(socket) = &session.socket {
+            match payload.send(socket, prefix, skip, suffix) {
+                Ok(bytes) => sent = bytes,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => {
+                    self.break_off(key, error);
+                    return;
+                }
+            }
+            session.bytes_out += sent as u64;
+            session.sent_at = self.clock.ms;
+            if sent == whole {
+                return;
+            }
+        }
+        let rest = whole - sent;
+        let piece = session.outbound.get_or_insert_default().piece(rest);
+        piece.extend_from_slice(prefix.get(sent..).unwrap_or_default());
+        let sent = sent.saturating_sub(prefix.len());
+        let length = payload.len() - skip.min(payload.len());
+        payload.copy_from(skip + sent.min(length), piece);
+        piece.extend_from_slice(suffix.get(sent.saturating_sub(length)..).unwrap_or_default());
+        self.rebalance(0, rest);
+        self.weigh(key);
+    }
+
+    /// Sends bytes of the framing's own (a pong, a close) behind what is queued.
+    pub(super) fn write_raw(&mut self, key: Key, bytes: &[u8]) {
+        let session = &mut self.table[key];
+        let mut sent = 0;
+        if session.outbound.is_none() && let Some(socket) = &session.socket {
+            sent = rustix::io::write(socket, bytes).unwrap_or_default();
+            session.bytes_out += sent as u64;
+        }
+        if sent < bytes.len() {
+            let rest = bytes.len() - sent;
+            session.outbound.get_or_insert_default().piece(rest).extend_from_slice(&bytes[sent..]);
+            self.rebalance(0, rest);
+            self.weigh(key);
+        }
+    }
+
+    /// Compares the queue with its marks, after it has grown.
+    fn weigh(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let queued = session.queued();
+        if queued > listener.hard_limit {
+            tracing::warn!(
+                session = session.id, listener = %listener.name, peer = %session.peer, queued,
+                reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
+            );
+            self.finish(key, CloseReason::Slow);
+        } else if queued > listener.high_watermark && !session.full {
+            session.full = true;
+            self.schedule(key);
+        }
+    }
+
+    /// Tells the session's process when the queue has passed a watermark. False: there is no room for it.
+    pub(super) fn tell_watermark(&mut self, key: Key) -> bool {
+        let session = &mut self.table[key];
+        let Some(at) = session.process.filter(|_| session.full != session.told_full) else { return true };
+        let kind = if session.full { ToProcess::Full } else { ToProcess::Drained };
+        let header = Header { kind: kind as u8, session: session.id, ..Header::default() };
+        if self.processes[usize::from(at)].producer.push(&header, &[]).is_err() {
+            self.park(key, at);
+            return false;
+        }
+        session.told_full = session.full;
+        self.mark_dirty(at);
+        true
+    }
+
+    /// A process that does not have the session sent to it while it is full: it is told once, and when it has drained.
+    fn warn_stranger(&mut self, key: Key, at: u16) {
+        let session = &mut self.table[key];
+        let Some(outbound) = session.outbound.as_mut().filter(|outbound| session.full && !outbound.others_told.contains(&at)) else {
+            return;
+        };
+        let header = Header { kind: ToProcess::Full as u8, session: session.id, ..Header::default() };
+        if self.processes[usize::from(at)].producer.push(&header, &[]).is_ok() {
+            outbound.others_told.push(at);
+            self.mark_dirty(at);
+        }
+    }
+
+    /// Sends what is queued, as far as the socket takes it.
+    pub(super) fn flush(&mut self, key: Key) {
+        loop {
+            let session = &mut self.table[key];
+            let (Some(outbound), Some(socket)) = (&mut session.outbound, &session.socket) else { return };
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            let mut offset = outbound.offset;
+            for (piece, bytes) in pieces.iter_mut().zip(&outbound.queue) {
+                *piece = IoSlice::new(&bytes[offset..]);
+                offset = 0;
+                count += 1;
+            }
+            let sent = match rustix::io::writev(socket, &pieces[..count]) {
+                Ok(sent) => sent,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => break,
+                Err(error) => {
+                    self.break_off(key, error);
+                    return;
+                }
+            };
+            outbound.consume(sent);
+            session.bytes_out += sent as u64;
+            session.sent_at = self.clock.ms;
+            let is_empty = outbound.bytes == 0;
+            self.rebalance(sent, 0);
+            if is_empty {
+                break;
+            }
+        }
+        let session = &mut self.table[key];
+        let low = self.config.listeners[usize::from(session.listener)].low_watermark;
+        let queued = session.queued();
+        if queued == 0 || (session.full && queued <= low) {
+            session.full = session.full && queued > low;
+            self.schedule(key);
+            self.tell_strangers(key);
+        }
+        let session = &mut self.table[key];
+        if queued == 0 {
+            session.outbound = None;
+        }
+    }
+
+    fn tell_strangers(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        let id = session.id;
+        let told = session.outbound.as_mut().map(|outbound| std::mem::take(&mut outbound.others_told));
+        for at in told.into_iter().flatten() {
+            let header = Header { kind: ToProcess::Drained as u8, session: id, ..Header::default() };
+            let Some(process) = self.processes.get_mut(usize::from(at)) else { continue };
+            if process.producer.push(&header, &[]).is_ok() {
+                self.mark_dirty(at);
+            } else if let Some(outbound) = &mut self.table[key].outbound {
+                // Told by the next flush.
+                outbound.others_told.push(at);
+            }
+        }
+    }
+
+    /// A handler has ended.
+    fn done(&mut self, at: u16, header: &Header) -> Result<(), String> {
+        // A session that has ended took its messages out of the count.
+        let Some(key) = self.table.find(header.session) else { return Ok(()) };
+        let session = &mut self.table[key];
+        if session.process != Some(at) {
+            return Ok(());
+        }
+        let process = &mut self.processes[usize::from(at)];
+        process.in_hand = process.in_hand.saturating_sub(1);
+        if session.in_hand() == 0 || header.sequence != u64::from(session.done.wrapping_add(1)) {
+            return Err(format!("message {} of session {} was not in hand", header.sequence, header.session));
+        }
+        if header.flags & FAILED != 0 && self.forgive(key) {
+            return Ok(());
+        }
+        let session = &mut self.table[key];
+        session.done = session.done.wrapping_add(1);
+        session.window_bytes = match session.in_hand() {
+            0 => 0,
+            _ => session.window_bytes.saturating_sub(usize::try_from(header.time).unwrap_or(usize::MAX)),
+        };
+        let done = session.done;
+        if let Some(inbound) = &mut session.inbound
+            && inbound.delivered > 0
+            && inbound.queue.front().is_some_and(|kept| kept.sequence == done)
+        {
+            let kept = inbound.queue.pop_front();
+            inbound.delivered -= 1;
+            if inbound.queue.is_empty() {
+                session.inbound = None;
+            }
+            self.rebalance(kept.map_or(0, |kept| kept.bytes.len()), 0);
+        }
+        self.clear_suspect(key);
+        let session = &self.table[key];
+        let idle = session.phase == Phase::Open
+            && !session.moving
+            && !session.readable
+            && !session.ended_input
+            && session.inbound.is_none()
+            && (session.tail.is_empty() || session.starved);
+        if !idle {
+            self.schedule(key);
+        }
+        Ok(())
+    }
+
+    /// The app closes a session.
+    fn close_for_app(&mut self, at: u16, header: &Header) {
+        let Some(key) = self.table.find(header.session) else {
+            self.discard(at, header.session);
+            return;
+        };
+        if header.flags & FORCE != 0 {
+            self.finish(key, CloseReason::Server);
+            return;
+        }
+        let session = &self.table[key];
+        if session.phase != Phase::Open {
+            return;
+        }
+        let framing = &self.config.listeners[usize::from(session.listener)].framing;
+        if matches!(framing, Framing::WebSocket { .. }) {
+            let code = if header.aux == 0 { 1000 } else { header.aux };
+            let farewell = moorline_net::framing::websocket::close_frame(code, "");
+            self.write_raw(key, farewell.as_bytes());
+        }
+        self.end(key, CloseReason::Server);
+    }
+}

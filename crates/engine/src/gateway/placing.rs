@@ -1,0 +1,285 @@
+//! Which process has a session, and how it changes.
+//!
+//! One rule serves reload, crash, changed worker counts and dispatch by message: a session changes process
+//! only when none of its messages is partly in a ring or undone, and while it waits for that it is not read.
+
+use moorline_ipc::Header;
+
+use super::Report;
+use super::event_loop::Loop;
+use super::processes::{Slot, Standing, Untold};
+use super::session::Phase;
+use super::table::Key;
+use crate::control::{ProcessId, Role};
+use crate::wire::{FromProcess, Opening, ToProcess};
+
+impl Loop {
+    /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
+    pub(super) fn place(&mut self, key: Key) -> bool {
+        if self.table[key].moving && !self.leave(key) {
+            return false;
+        }
+        let session = &mut self.table[key];
+        if session.process.is_some() {
+            return true;
+        }
+        let slot = &mut self.slots[usize::from(session.slot)];
+        let Some(at) = slot.process else {
+            if !session.parked {
+                session.parked = true;
+                slot.waiters.push_back(key);
+            }
+            return false;
+        };
+        let header = Header { kind: ToProcess::Open as u8, session: session.id, ..Header::default() };
+        let opening = self.opening(key);
+        if self.processes[usize::from(at)].producer.push(&header, &[&opening]).is_err() {
+            self.park(key, at);
+            return false;
+        }
+        self.processes[usize::from(at)].sessions += 1;
+        let session = &mut self.table[key];
+        session.process = Some(at);
+        session.adopted = true;
+        session.told_full = session.full;
+        self.mark_dirty(at);
+        true
+    }
+
+    /// What a process is told of the session when it begins there.
+    pub(super) fn opening(&self, key: Key) -> Vec<u8> {
+        let session = &self.table[key];
+        let opening = Opening {
+            listener: session.listener,
+            adopted: session.adopted,
+            full: session.full,
+            peer: session.peer.clone(),
+            connected_at: session.connected_at,
+        };
+        // Plain values only: there is nothing in it that could fail to be written.
+        postcard::to_stdvec(&opening).unwrap_or_default()
+    }
+
+    /// Takes the session away from its process, if nothing of it is there. False: not yet.
+    fn leave(&mut self, key: Key) -> bool {
+        let session = &self.table[key];
+        let Some(at) = session.process else {
+            self.table[key].moving = false;
+            return true;
+        };
+        let process = &mut self.processes[usize::from(at)];
+        if session.in_hand() > 0
+            || session.is_mid_message()
+            || process.partials.contains_key(&(FromProcess::Send as u8, session.id))
+        {
+            return false;
+        }
+        let header = Header { kind: ToProcess::Moved as u8, session: session.id, ..Header::default() };
+        if process.producer.push(&header, &[]).is_err() {
+            self.park(key, at);
+            return false;
+        }
+        process.sessions -= 1;
+        self.mark_dirty(at);
+        let session = &mut self.table[key];
+        session.process = None;
+        session.moving = false;
+        true
+    }
+
+    /// Puts a session on the list of those that wait for room in a process's ring.
+    pub(super) fn park(&mut self, key: Key, at: u16) {
+        let session = &mut self.table[key];
+        if !session.parked {
+            session.parked = true;
+            self.processes[usize::from(at)].waiters.push_back(key);
+        }
+        self.mark_dirty(at);
+    }
+
+    /// Gives a session another slot. It changes process when it can.
+    pub(super) fn change_slot(&mut self, key: Key, slot: u16) {
+        let session = &mut self.table[key];
+        if session.slot == slot {
+            return;
+        }
+        let before = &mut self.slots[usize::from(session.slot)];
+        before.sessions = before.sessions.saturating_sub(1);
+        session.slot = slot;
+        self.slots[usize::from(slot)].sessions += 1;
+        session.moving = session.process.is_some();
+        self.place(key);
+    }
+
+    /// From now on these processes serve, and the others give up what they have.
+    pub(super) fn activate(&mut self, workers: u16, serving: &[ProcessId]) {
+        let workers = usize::from(workers).max(1);
+        while self.slots.len() < workers {
+            self.slots.push(Slot::default());
+        }
+        for slot in &mut self.slots {
+            slot.process = None;
+        }
+        for (at, process) in &mut self.processes {
+            if process.standing == Standing::Broken {
+                continue;
+            }
+            if serving.contains(&process.id) {
+                process.standing = Standing::Serving;
+                if let Role::Worker(slot) = process.role && let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+                    slot.process = Some(at as u16);
+                }
+            } else if process.standing == Standing::Serving {
+                process.standing = Standing::Retiring;
+            }
+        }
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
+            if slot.process.is_some() {
+                slot.empty_since = None;
+                self.rouse_slot(at);
+            } else {
+                slot.empty_since.get_or_insert(self.clock.ms);
+            }
+        }
+        self.sweep_moved(workers);
+        self.give_tasks();
+    }
+
+    /// Marks the sessions that must move, and queues them to be looked at.
+    fn sweep_moved(&mut self, workers: usize) {
+        let mut moved = Vec::new();
+        for (key, session) in self.table.iter() {
+            if matches!(session.phase, Phase::Lingering) {
+                continue;
+            }
+            let retires = session.process.is_some_and(|at| {
+                self.processes.get(usize::from(at)).is_none_or(|process| process.standing != Standing::Serving)
+            });
+            let slot_is_gone = usize::from(session.slot) >= workers;
+            if retires || slot_is_gone {
+                moved.push((key, session.id, slot_is_gone));
+            }
+        }
+        for (key, id, slot_is_gone) in moved {
+            if slot_is_gone {
+                let slot = self.emptiest(workers);
+                let session = &mut self.table[key];
+                let before = &mut self.slots[usize::from(session.slot)];
+                before.sessions = before.sessions.saturating_sub(1);
+                session.slot = slot;
+                self.slots[usize::from(slot)].sessions += 1;
+            }
+            let session = &mut self.table[key];
+            session.moving = session.process.is_some();
+            self.sweep.push_back((key, id));
+        }
+        while self.slots.len() > workers {
+            let Some(slot) = self.slots.pop() else { break };
+            let heir = self.emptiest(workers);
+            let heir = &mut self.slots[usize::from(heir)];
+            heir.parcels.extend(slot.parcels);
+            heir.untold.extend(slot.untold);
+            for key in slot.waiters {
+                if self.table.at(key).is_some() {
+                    self.table[key].parked = false;
+                    self.schedule(key);
+                }
+            }
+            for (key, id) in slot.suspects {
+                self.sweep.push_back((key, id));
+            }
+        }
+    }
+
+    fn emptiest(&self, slots: usize) -> u16 {
+        let slots = slots.min(self.slots.len());
+        (0..slots).min_by_key(|at| (self.slots[*at].process.is_none(), self.slots[*at].sessions)).unwrap_or_default() as u16
+    }
+
+    /// A slot has a process (again): what waited for it goes on.
+    fn rouse_slot(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        let Some(process) = slot.process else { return };
+        let parcels = std::mem::take(&mut slot.parcels);
+        let waiters = std::mem::take(&mut slot.waiters);
+        let suspects: Vec<_> = slot.suspects.iter().copied().collect();
+        self.processes[usize::from(process)].parcels.extend(parcels);
+        for key in waiters {
+            if let Some(session) = self.table.at(key) {
+                let id = session.id;
+                self.table[key].parked = false;
+                self.sweep.push_back((key, id));
+            }
+        }
+        self.sweep.extend(suspects);
+        self.tell_untold(at);
+    }
+
+    /// Tells the slot's process of sessions whose end its predecessor was not told of.
+    fn tell_untold(&mut self, at: usize) {
+        let Some(process) = self.slots[at].process else { return };
+        while let Some(Untold { id, reason, opening }) = self.slots[at].untold.front() {
+            let open = Header { kind: ToProcess::Open as u8, session: *id, ..Header::default() };
+            let close = Header { kind: ToProcess::Close as u8, aux: *reason as u16, ..open };
+            let producer = &mut self.processes[usize::from(process)].producer;
+            if !producer.fits(2 * opening.len() + 256) || producer.push(&open, &[opening]).is_err() {
+                return;
+            }
+            // There was room for both.
+            let _ = producer.push(&close, &[opening]);
+            self.slots[at].untold.pop_front();
+            self.mark_dirty(process);
+        }
+    }
+
+    /// What no record and no event wakes a loop for. True: look again soon.
+    pub(super) fn look_after_processes(&mut self) -> bool {
+        let mut again = false;
+        let mut released = Vec::new();
+        for (at, process) in &mut self.processes {
+            if process.standing == Standing::Retiring {
+                if process.is_clear() && self.tasks.is_clear_of(at as u16) {
+                    process.standing = Standing::Released;
+                    released.push(process.id);
+                } else {
+                    again = true;
+                }
+            }
+        }
+        for id in released {
+            // The main thread lives as long as the process.
+            let _ = self.reports.send(Report::Released(id));
+        }
+        for at in 0..self.slots.len() {
+            again |= self.look_after_slot(at);
+        }
+        again || self.look_whether_empty()
+    }
+
+    fn look_after_slot(&mut self, at: usize) -> bool {
+        if !self.slots[at].untold.is_empty() && self.slots[at].process.is_some() {
+            self.tell_untold(at);
+        }
+        let mut again = !self.slots[at].untold.is_empty();
+        if self.slots[at].suspect.is_none() && let Some((key, id)) = self.slots[at].suspects.pop_front() {
+            self.sweep.push_back((key, id));
+            again = true;
+        }
+        let patience = self.config.workers.start_timeout.as_millis() as u64;
+        let slot = &self.slots[at];
+        let Some(since) = slot.empty_since.filter(|_| !slot.waiters.is_empty()) else { return again };
+        let other = self.emptiest(self.slots.len());
+        if self.clock.ms.saturating_sub(since) > patience && self.slots[usize::from(other)].process.is_some() {
+            tracing::warn!(slot = at, "no worker came up in time, its sessions go to slot {other}");
+            for key in std::mem::take(&mut self.slots[at].waiters) {
+                if self.table.at(key).is_some() {
+                    self.table[key].parked = false;
+                    self.change_slot(key, other);
+                    self.schedule(key);
+                }
+            }
+        }
+        true
+    }
+}

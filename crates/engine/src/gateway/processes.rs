@@ -1,0 +1,135 @@
+//! The processes that a loop serves, and which of them serves which slot.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use moorline_ipc::{Consumer, Doorbell, Header, Producer, Region};
+use rustc_hash::FxHashMap;
+
+use super::table::Key;
+use crate::control::{ProcessId, Role};
+use crate::wire::CloseReason;
+
+/// Records published together at the most; a consumer on another core begins before the turn ends.
+const PUBLISH_EVERY: u32 = 64;
+
+/// What a process is doing, as a loop sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Attached; nothing goes there yet.
+    Waiting,
+    /// Serves its slot.
+    Serving,
+    /// Gives up its sessions.
+    Retiring,
+    /// Has given them up, and the main thread knows.
+    Released,
+    /// Wrote garbage: nothing it writes is read any more, its death will follow.
+    Broken,
+}
+
+/// One process, as a loop sees it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) id: ProcessId,
+    pub(super) role: Role,
+    pub(super) standing: Standing,
+    pub(super) producer: Producer,
+    /// Taken out while its records are handled.
+    pub(super) consumer: Option<Consumer>,
+    pub(super) doorbell: Doorbell,
+    /// Sessions that it has.
+    pub(super) sessions: usize,
+    /// Messages of its sessions delivered and not done.
+    pub(super) in_hand: usize,
+    /// Sessions that wait for room in its ring.
+    pub(super) waiters: VecDeque<Key>,
+    /// Posts and tasks that wait for room in its ring.
+    pub(super) parcels: VecDeque<Parcel>,
+    /// Messages from it of which some parts have arrived, by kind and session.
+    pub(super) partials: FxHashMap<(u8, u64), Vec<u8>>,
+    /// Posts it has and has not done: the slot each came from, its number, its size.
+    pub(super) posts: FxHashMap<(u16, u64), usize>,
+    /// Has unpublished records and is on the loop's list of those.
+    pub(super) dirty: bool,
+}
+
+/// A post, a task or a result on its way to a process.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) header: Header,
+    pub(super) bytes: Bytes,
+    pub(super) offset: usize,
+}
+
+impl Process {
+    pub(super) fn new(id: ProcessId, role: Role, region: Region, doorbell: Doorbell) -> Self {
+        Self {
+            id,
+            role,
+            standing: Standing::Waiting,
+            producer: region.producer,
+            consumer: Some(region.consumer),
+            doorbell,
+            sessions: 0,
+            in_hand: 0,
+            waiters: VecDeque::new(),
+            parcels: VecDeque::new(),
+            partials: FxHashMap::default(),
+            posts: FxHashMap::default(),
+            dirty: false,
+        }
+    }
+
+    /// Makes what was pushed visible, and wakes the process if it sleeps.
+    pub(super) fn publish(&mut self) {
+        if self.producer.publish() {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Whether so many records wait that they are better published now.
+    pub(super) fn is_ripe(&self) -> bool {
+        self.producer.unpublished() >= PUBLISH_EVERY
+    }
+
+    /// Whether nothing of a session or parcel is left between this loop and the process.
+    pub(super) fn is_clear(&mut self) -> bool {
+        self.sessions == 0
+            && self.parcels.is_empty()
+            && self.posts.is_empty()
+            && self.partials.is_empty()
+            && self.producer.is_consumed()
+            && self.consumer.as_mut().is_none_or(Consumer::is_empty)
+    }
+}
+
+/// A worker slot, as a loop sees it.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The process that serves it.
+    pub(super) process: Option<u16>,
+    /// When it lost its process, in the loop's milliseconds.
+    pub(super) empty_since: Option<u64>,
+    /// Sessions that belong here.
+    pub(super) sessions: usize,
+    /// Sessions that wait for a process to serve it.
+    pub(super) waiters: VecDeque<Key>,
+    /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
+    pub(super) suspects: VecDeque<(Key, u64)>,
+    /// The session whose suspect message is out now.
+    pub(super) suspect: Option<u64>,
+    /// Posts that wait for a process to serve it.
+    pub(super) parcels: VecDeque<Parcel>,
+    /// Sessions that ended while their process died, before it took the news.
+    pub(super) untold: VecDeque<Untold>,
+}
+
+/// A session whose end a dead process was never told of.
+#[derive(Debug)]
+pub(super) struct Untold {
+    pub(super) id: u64,
+    pub(super) reason: CloseReason,
+    /// The payload that opens it in another process.
+    pub(super) opening: Vec<u8>,
+}

@@ -1,0 +1,315 @@
+//! What becomes of a process's sessions when it dies.
+//!
+//! First its ring is emptied: what it published counts. Then its own ring tells what it never took; that
+//! goes to the next process. What it took and did not finish was in hand, and follows the listener's
+//! `on_crash`. A message that was in hand when a process died is a suspect: its next delivery has the worker
+//! to itself, as far as other suspects go, so that the one that kills is found out.
+
+use std::sync::atomic::Ordering;
+
+use moorline_ipc::Header;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::event_loop::Loop;
+use super::parcels;
+use super::processes::{Standing, Untold};
+use super::session::{Inbound, Kept, Phase};
+use super::table::Key;
+use crate::config::OnCrash;
+use crate::control::{LoopCounter, ProcessId, Role};
+use crate::wire::{CloseReason, LAST, TEXT, ToProcess, WHOLE};
+
+/// How a process died.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Death {
+    /// By a fault, while it polled this session's handler.
+    pub(super) culprit: Option<u64>,
+    /// Killed at `max_wait` of a reload.
+    pub(super) forced: bool,
+}
+
+/// What a dead process had not taken from one session.
+#[derive(Default)]
+struct Untaken {
+    /// It had not even been told of the session.
+    opening: bool,
+    /// Messages whose last part it had not taken.
+    count: u32,
+    /// Those of them that lie whole in the ring.
+    whole: Vec<Kept>,
+}
+
+impl Loop {
+    /// A process has died.
+    pub(super) fn bury(&mut self, id: ProcessId, death: Death) {
+        let Some(at) = self.processes.iter().find(|(_, process)| process.id == id).map(|(at, _)| at as u16) else {
+            return;
+        };
+        while self.take_records(at, usize::MAX) {}
+        let mut process = self.processes.remove(usize::from(at));
+        self.dirty.retain(|dirty| *dirty != at);
+        for (_, message) in process.partials.drain() {
+            self.buffered = self.buffered.saturating_sub(message.len() as u64);
+        }
+        for slot in &mut self.slots {
+            if slot.process == Some(at) {
+                slot.process = None;
+                slot.empty_since = Some(self.clock.ms);
+            }
+        }
+        let mut untaken = self.collect_untaken(&mut process);
+        let keys: Vec<_> = self.table.iter().filter(|(_, session)| session.process == Some(at)).map(|(key, _)| key).collect();
+        for key in keys {
+            let untaken = untaken.0.remove(&self.table[key].id).unwrap_or_default();
+            self.bereave(key, untaken, death);
+        }
+        for key in std::mem::take(&mut process.waiters) {
+            if self.table.at(key).is_some() {
+                self.table[key].parked = false;
+                self.schedule(key);
+            }
+        }
+        self.return_posts(&mut process);
+        self.reassign_tasks(at, &process, death);
+    }
+
+    /// Reads what the dead process had not taken.
+    fn collect_untaken(&mut self, process: &mut super::processes::Process) -> UntakenBySession {
+        let mut found: FxHashMap<u64, Untaken> = FxHashMap::default();
+        let mut closes = Vec::new();
+        let mut parcels_left = Vec::new();
+        let mut partly = FxHashSet::default();
+        let slot = if let Role::Worker(slot) = process.role { Some(slot) } else { None };
+        let result = process.producer.untaken(&mut |header: Header, payload: &[u8]| {
+            match ToProcess::from_u8(header.kind) {
+                Some(ToProcess::Open) => found.entry(header.session).or_default().opening = true,
+                Some(ToProcess::Message) => {
+                    let untaken = found.entry(header.session).or_default();
+                    if header.flags & LAST != 0 {
+                        untaken.count += 1;
+                    }
+                    if header.flags & WHOLE == WHOLE {
+                        untaken.whole.push(Kept {
+                            sequence: header.sequence as u32,
+                            time: header.time,
+                            text: header.flags & TEXT != 0,
+                            deaths: 0,
+                            bytes: payload.to_vec(),
+                        });
+                    }
+                }
+                Some(ToProcess::Close) => closes.push((header, payload.to_vec())),
+                Some(ToProcess::Post) => {
+                    // A post of which the first parts were taken is lost with them; its credit returns below.
+                    parcels::gather(&mut parcels_left, &mut partly, header, payload);
+                }
+                _ => {}
+            }
+        });
+        if let Err(corrupt) = result {
+            tracing::error!(process = process.id, %corrupt, "a dead process left its ring in disorder");
+        }
+        let place = slot.map(usize::from).filter(|slot| *slot < self.slots.len()).unwrap_or_default();
+        if let Some(slot) = self.slots.get_mut(place) {
+            for (header, opening) in closes {
+                let never_known = found.get(&header.session).is_some_and(|untaken| untaken.opening);
+                let reason = CloseReason::from_u16(header.aux).unwrap_or(CloseReason::Peer);
+                if !never_known {
+                    slot.untold.push_back(Untold { id: header.session, reason, opening: adopted(opening) });
+                }
+            }
+            for parcel in parcels_left {
+                process.posts.remove(&(parcel.header.aux, parcel.header.session));
+                slot.parcels.push_back(parcel);
+            }
+            slot.parcels.extend(process.parcels.drain(..).filter(|parcel| parcel.header.kind == ToProcess::Post as u8));
+        }
+        UntakenBySession(found)
+    }
+
+    /// One session has lost its process.
+    fn bereave(&mut self, key: Key, untaken: Untaken, death: Death) {
+        self.clear_suspect(key);
+        let session = &mut self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let in_hand = session.in_hand();
+        // A claim of the dead one's ring, so it is held against what was delivered.
+        let never_taken = untaken.count.min(in_hand);
+        let taken = in_hand - never_taken;
+        session.process = None;
+        session.moving = false;
+        session.told_full = false;
+        session.adopted = !untaken.opening || session.done > 0;
+        if !matches!(session.phase, Phase::Open | Phase::Ending(_)) {
+            self.schedule(key);
+            return;
+        }
+        let (on_crash, attempts, name) = (listener.on_crash, listener.attempts, listener.name.clone());
+        session.window_bytes = 0;
+        session.sent = session.done;
+        let inbound = session.inbound.get_or_insert_default();
+        let held_before: usize = inbound.queue.iter().map(|kept| kept.bytes.len()).sum();
+        requeue(inbound, untaken.whole, session.done.wrapping_add(taken), taken, on_crash);
+        let mut kills = false;
+        if on_crash == OnCrash::Redeliver {
+            for kept in inbound.queue.iter_mut().take(taken as usize).enumerate().filter_map(|(place, kept)| {
+                // A fault counts against the message that was being polled, any other death against all in hand.
+                let counts = death.culprit.is_none_or(|culprit| culprit == session.id && place == 0);
+                counts.then_some(kept)
+            }) {
+                kept.deaths += 1;
+                kills |= kept.deaths >= attempts;
+            }
+        }
+        let held_after: usize = inbound.queue.iter().map(|kept| kept.bytes.len()).sum();
+        if inbound.queue.is_empty() {
+            session.inbound = None;
+        }
+        let id = session.id;
+        self.rebalance(held_before, held_after);
+        if taken > 0 {
+            if death.forced {
+                self.count(LoopCounter::ReloadForced, u64::from(taken));
+            }
+            match on_crash {
+                OnCrash::Redeliver if !kills => self.count(LoopCounter::Redelivered, u64::from(taken)),
+                OnCrash::Drop => {
+                    self.count(LoopCounter::Dropped, u64::from(taken));
+                    tracing::warn!(session = id, listener = %name, messages = taken, "messages lost: their worker died with them in hand");
+                }
+                OnCrash::Close | OnCrash::Redeliver => {
+                    self.close_by_crash(key);
+                    return;
+                }
+            }
+        }
+        self.schedule(key);
+    }
+
+    fn close_by_crash(&mut self, key: Key) {
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        tracing::warn!(
+            session = session.id, listener = %listener.name, peer = %session.peer,
+            reason = %CloseReason::Crash, "session closed: its message was in hand when it failed"
+        );
+        self.count(LoopCounter::ClosedByCrash, 1);
+        self.finish(key, CloseReason::Crash);
+    }
+
+    /// A handler failed or panicked, and the worker lives. True: its message is not done.
+    pub(super) fn forgive(&mut self, key: Key) -> bool {
+        let session = &mut self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        if !matches!(session.phase, Phase::Open | Phase::Ending(CloseReason::Stopped)) {
+            return false;
+        }
+        match listener.on_crash {
+            OnCrash::Drop => {
+                self.count(LoopCounter::Dropped, 1);
+                false
+            }
+            OnCrash::Close => {
+                self.close_by_crash(key);
+                false
+            }
+            OnCrash::Redeliver => {
+                let attempts = listener.attempts;
+                let behind = session.in_hand() as usize - 1;
+                let Some(inbound) = &mut session.inbound else { return false };
+                let Some(kept) = inbound.queue.front_mut() else { return false };
+                kept.deaths += 1;
+                if kept.deaths >= attempts {
+                    self.close_by_crash(key);
+                    return false;
+                }
+                if let Some(at) = session.process {
+                    let process = &mut self.processes[usize::from(at)];
+                    process.in_hand = process.in_hand.saturating_sub(behind);
+                }
+                // The worker skips what follows until it sees this one again, so the order stays.
+                inbound.delivered = 0;
+                session.sent = session.done;
+                session.window_bytes = 0;
+                self.clear_suspect(key);
+                self.count(LoopCounter::Redelivered, 1);
+                self.schedule(key);
+                true
+            }
+        }
+    }
+
+    /// Whether the session's suspect message may go out now. If not, its turn will come.
+    pub(super) fn takes_suspect(&mut self, key: Key) -> bool {
+        let session = &self.table[key];
+        let (id, place) = (session.id, usize::from(session.slot));
+        if session.in_hand() > 0 {
+            return false;
+        }
+        let slot = &mut self.slots[place];
+        if slot.suspect == Some(id) {
+            return true;
+        }
+        let mine = u32::from(self.index) + 1;
+        let free = slot.suspect.is_none()
+            && self.shared.suspects.get(place).is_some_and(|holder| {
+                holder.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            });
+        if free {
+            slot.suspect = Some(id);
+        } else if !slot.suspects.contains(&(key, id)) {
+            slot.suspects.push_back((key, id));
+        }
+        free
+    }
+
+    /// The session's suspect message is done with, one way or the other.
+    pub(super) fn clear_suspect(&mut self, key: Key) {
+        let session = &self.table[key];
+        let place = usize::from(session.slot);
+        let Some(slot) = self.slots.get_mut(place).filter(|slot| slot.suspect == Some(session.id)) else { return };
+        slot.suspect = None;
+        if let Some(holder) = self.shared.suspects.get(place) {
+            holder.store(0, Ordering::Release);
+        }
+        if let Some(next) = slot.suspects.pop_front() {
+            self.sweep.push_back(next);
+        }
+    }
+}
+
+/// What a dead process had not taken, by session.
+struct UntakenBySession(FxHashMap<u64, Untaken>);
+
+/// Puts a session's undone messages back into its queue, in order; those in hand only if they are to be redelivered.
+fn requeue(inbound: &mut Inbound, whole: Vec<Kept>, first_untaken: u32, taken: u32, on_crash: OnCrash) {
+    if on_crash == OnCrash::Redeliver {
+        // All that is undone is kept here, in order.
+    } else {
+        // Of the delivered ones only those that travelled in parts are kept here; what was in hand goes.
+        let delivered: Vec<Kept> = inbound.queue.drain(..inbound.delivered).collect();
+        let mut back: Vec<Kept> = delivered
+            .into_iter()
+            .chain(whole)
+            .filter(|kept| taken == 0 || kept.sequence.wrapping_sub(first_untaken).wrapping_sub(1) < u32::MAX / 2)
+            .collect();
+        back.sort_by_key(|kept| kept.sequence.wrapping_sub(first_untaken));
+        for kept in back.into_iter().rev() {
+            inbound.queue.push_front(kept);
+        }
+    }
+    inbound.delivered = 0;
+    inbound.offset = 0;
+}
+
+/// The opening of a session that somebody knew before.
+fn adopted(opening: Vec<u8>) -> Vec<u8> {
+    let Ok(mut parsed) = postcard::from_bytes::<crate::wire::Opening>(&opening) else { return opening };
+    parsed.adopted = true;
+    postcard::to_stdvec(&parsed).unwrap_or(opening)
+}
+
+/// Whether a process may still be given something.
+pub(super) fn is_usable(standing: Standing) -> bool {
+    matches!(standing, Standing::Serving | Standing::Retiring)
+}

@@ -1,0 +1,543 @@
+//! The gateway's side of a worker, and an app that does what its messages say.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use moorline_ipc::{
+    Channel, Consumer, Doorbell, Header, Producer, Region, Scoreboard, Side, create_region,
+    create_scoreboard,
+};
+use moorline_net::{Address, Framing, HostPort};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::Notify;
+
+use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session};
+use crate::config::{Config, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers};
+use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
+use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
+use crate::worker::{ProcessStart, run};
+
+/// Long enough for a busy machine; a test that passes never waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What an app under test does is reported as one line each.
+pub(super) struct Scripted {
+    events: Sender<String>,
+    context: RefCell<Option<Context>>,
+    release: Notify,
+}
+
+impl App for Scripted {
+    async fn start(self: Rc<Self>, context: Context) -> Result {
+        let refuses = context.name() == "refuses";
+        *self.context.borrow_mut() = Some(context);
+        if refuses {
+            Err("no database".into())
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        self.says(format!(
+            "open {} {opened:?} {}",
+            session.id(),
+            session.peer()
+        ));
+        Ok(())
+    }
+
+    async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+        let text = String::from_utf8_lossy(&message[..message.len().min(100)]).into_owned();
+        let (verb, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        let context = session.context();
+        match verb {
+            "echo" => session.try_send(rest)?,
+            "twice" => {
+                session.try_send("one")?;
+                session.try_send("two")?;
+            }
+            "wait" => {
+                self.says(format!("waits {rest}"));
+                self.release.notified().await;
+                session.send(rest).await?;
+            }
+            "release" => self.release.notify_waiters(),
+            "send" => {
+                let result = session.send(pattern(rest.parse()?)).await;
+                self.says(format!("sent {result:?}"));
+            }
+            "try" => self.says(format!(
+                "try {:?}",
+                session.try_send(pattern(rest.parse()?))
+            )),
+            "push" => self.says(format!("push {:?}", session.push(pattern(rest.parse()?)))),
+            "abandon" => {
+                let sending = session.send(pattern(rest.parse()?));
+                let result = tokio::time::timeout(Duration::from_millis(20), sending).await;
+                self.says(format!("abandoned {}", result.is_err()));
+            }
+            "to" => {
+                let (id, text) = rest.split_once(' ').ok_or("no text")?;
+                self.says(format!(
+                    "to {:?}",
+                    context.session(id.parse()?).try_send(text)
+                ));
+            }
+            "posts" => {
+                let (slot, count) = rest.split_once(' ').ok_or("no count")?;
+                let (slot, count) = (slot.parse()?, count.parse::<usize>()?);
+                let accepted = (0..count)
+                    .filter(|number| context.post(slot, number.to_string()).is_ok())
+                    .count();
+                self.says(format!("posted {accepted}"));
+            }
+            "task" => {
+                let result = context
+                    .task(rest)
+                    .await
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                self.says(format!("task {result:?}"));
+            }
+            "close" => self.says(format!(
+                "{:?} {:?} {:?}",
+                session.close(),
+                session.close(),
+                session.try_send("x")
+            )),
+            "panic" => panic!("as told"),
+            "fail" => return Err("as told".into()),
+            "timer" => context
+                .after(Duration::from_millis(30), self.clone().late())
+                .detach(),
+            _ => self.says(format!(
+                "message {} bytes {}",
+                message.len(),
+                *message == pattern(message.len())[..]
+            )),
+        }
+        Ok(())
+    }
+
+    async fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> Result {
+        from.reply(&message)?;
+        Ok(())
+    }
+
+    async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
+        self.says(format!(
+            "close {} {reason} {:?}",
+            session.id(),
+            session.try_send("late")
+        ));
+        Ok(())
+    }
+
+    async fn full(self: Rc<Self>, session: Session) -> Result {
+        self.says(format!("full {}", session.is_full()));
+        Ok(())
+    }
+
+    async fn drained(self: Rc<Self>, session: Session) -> Result {
+        self.says(format!("drained {}", session.is_full()));
+        Ok(())
+    }
+
+    async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+        self.says(format!("post {from} {}", String::from_utf8_lossy(&message)));
+        Ok(())
+    }
+
+    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+        match &*task {
+            b"fail" => Err("as told".into()),
+            task => Ok([task, b" done"].concat()),
+        }
+    }
+
+    async fn stop(self: Rc<Self>) -> Result {
+        self.says("stop".into());
+        Ok(())
+    }
+}
+
+impl Scripted {
+    fn says(&self, event: String) {
+        // The test may have seen enough.
+        let _ = self.events.send(event);
+    }
+
+    async fn late(self: Rc<Self>) {
+        self.says("timer".into());
+    }
+}
+
+/// Bytes that tell where they belong.
+pub(super) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+/// A record as the gateway sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) aux: u16,
+    pub(super) session: u64,
+    pub(super) sequence: u64,
+    pub(super) time: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Seen {
+    pub(super) fn send(session: u64, flags: u8, payload: &[u8]) -> Self {
+        let kind = FromProcess::Send as u8;
+        Self {
+            kind,
+            flags,
+            aux: 0,
+            session,
+            sequence: 0,
+            time: 0,
+            payload: payload.to_vec(),
+        }
+    }
+
+    pub(super) fn done(session: u64, sequence: u64, size: u64, flags: u8) -> Self {
+        let kind = FromProcess::Done as u8;
+        Self {
+            kind,
+            flags,
+            aux: 0,
+            session,
+            sequence,
+            time: size,
+            payload: Vec::new(),
+        }
+    }
+}
+
+/// The gateway's ends of one loop's rings.
+pub(super) struct Link {
+    producer: Producer,
+    consumer: Consumer,
+    bell: Doorbell,
+}
+
+/// A running worker and all that surrounds it.
+pub(super) struct Harness {
+    links: Vec<Link>,
+    worker_bell: Doorbell,
+    control: Option<Channel>,
+    events: Receiver<String>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    scoreboard: Scoreboard,
+}
+
+impl Harness {
+    /// A worker in slot 0 of 2, ready to serve, with one gateway loop.
+    pub(super) fn start() -> Self {
+        let mut harness = Self::launch(config("test"), Role::Worker(0), 1);
+        assert!(matches!(harness.report(), Some(FromRole::Ready)));
+        harness
+    }
+
+    pub(super) fn launch(config: Config, role: Role, loops: usize) -> Self {
+        let (control, theirs) = Channel::pair().unwrap();
+        let worker_bell = Doorbell::new().unwrap();
+        let (links, their_loops) = connect(loops);
+        let scoreboard =
+            Scoreboard::map(create_scoreboard(PROCESS_ROW).unwrap(), PROCESS_ROW).unwrap();
+        let start = ProcessStart {
+            control: theirs,
+            process: 7,
+            role,
+            generation: 1,
+            config,
+            scoreboard: scoreboard.clone(),
+            doorbell: worker_bell.try_clone().unwrap(),
+            loops: their_loops,
+        };
+        let (sender, events) = channel();
+        let thread = std::thread::spawn(move || {
+            run(start, || Scripted {
+                events: sender,
+                context: RefCell::new(None),
+                release: Notify::new(),
+            })
+        });
+        Self {
+            links,
+            worker_bell,
+            control: Some(control),
+            events,
+            thread: Some(thread),
+            scoreboard,
+        }
+    }
+
+    /// A new gateway takes over.
+    pub(super) fn replace_gateway(&mut self) {
+        let (links, theirs) = connect(self.links.len());
+        self.links = links;
+        let fds: Vec<OwnedFd> = theirs
+            .into_iter()
+            .flat_map(|(bell, region)| [bell.into(), region])
+            .collect();
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+        let message = postcard::to_stdvec(&ToRole::NewGateway).unwrap();
+        self.control.as_ref().unwrap().send(&message, &fds).unwrap();
+    }
+
+    pub(super) fn tell(&self, message: &ToRole) {
+        self.control
+            .as_ref()
+            .unwrap()
+            .send(&postcard::to_stdvec(message).unwrap(), &[])
+            .unwrap();
+    }
+
+    /// What the worker reports to its supervisor next; `None` when it has gone.
+    pub(super) fn report(&mut self) -> Option<FromRole> {
+        let control = self.control.as_ref().unwrap();
+        await_readable(control.as_fd());
+        let (bytes, _) = control.recv().unwrap()?;
+        Some(postcard::from_bytes(&bytes).unwrap())
+    }
+
+    pub(super) fn supervisor_dies(&mut self) {
+        self.control = None;
+    }
+
+    /// Waits for the worker's end.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.tell(&ToRole::Stop {
+            max_wait_ms: 20_000,
+        });
+        self.end().unwrap();
+    }
+
+    pub(super) fn event(&self) -> String {
+        self.events.recv_timeout(PATIENCE).unwrap()
+    }
+
+    pub(super) fn counter(&self, counter: ProcessCounter) -> u64 {
+        self.scoreboard.get(counter as usize)
+    }
+
+    /// Writes a record and shows it to the worker.
+    pub(super) fn give(&mut self, header: Header, payload: &[u8]) {
+        self.queue(header, payload);
+        self.publish();
+    }
+
+    pub(super) fn queue(&mut self, header: Header, payload: &[u8]) {
+        let link = &mut self.links[(header.session >> 56) as usize];
+        link.producer.push(&header, &[payload]).unwrap();
+    }
+
+    pub(super) fn publish(&mut self) {
+        for link in &mut self.links {
+            if link.producer.publish() {
+                self.worker_bell.ring();
+            }
+        }
+    }
+
+    pub(super) fn give_kind(&mut self, kind: ToProcess, session: u64) {
+        self.give(
+            Header {
+                kind: kind as u8,
+                session,
+                ..Header::default()
+            },
+            &[],
+        );
+    }
+
+    pub(super) fn open(&mut self, session: u64) {
+        let opening = Opening {
+            listener: 0,
+            adopted: false,
+            full: false,
+            peer: Peer::Unix,
+            connected_at: 1,
+        };
+        let header = Header {
+            kind: ToProcess::Open as u8,
+            session,
+            ..Header::default()
+        };
+        self.give(header, &postcard::to_stdvec(&opening).unwrap());
+        assert_eq!(self.event(), format!("open {session} Fresh unix"));
+    }
+
+    pub(super) fn message(&mut self, session: u64, sequence: u64, text: &str) {
+        self.queue_message(session, sequence, text);
+        self.publish();
+    }
+
+    pub(super) fn queue_message(&mut self, session: u64, sequence: u64, text: &str) {
+        let kind = ToProcess::Message as u8;
+        self.queue(
+            Header {
+                kind,
+                flags: WHOLE,
+                session,
+                sequence,
+                ..Header::default()
+            },
+            text.as_bytes(),
+        );
+    }
+
+    pub(super) fn close(&mut self, session: u64, reason: CloseReason) {
+        let header = Header {
+            kind: ToProcess::Close as u8,
+            aux: reason as u16,
+            session,
+            ..Header::default()
+        };
+        self.give(header, &[]);
+    }
+
+    /// The next record from the worker.
+    pub(super) fn take(&mut self) -> Seen {
+        self.take_from(0)
+    }
+
+    pub(super) fn take_from(&mut self, link: usize) -> Seen {
+        let link = &mut self.links[link];
+        loop {
+            let seen = link.consumer.next().unwrap().map(|record| {
+                let Header {
+                    kind,
+                    flags,
+                    aux,
+                    session,
+                    sequence,
+                    time,
+                } = *record.header();
+                let mut payload = Vec::new();
+                record.copy_to(&mut payload);
+                Seen {
+                    kind,
+                    flags,
+                    aux,
+                    session,
+                    sequence,
+                    time,
+                    payload,
+                }
+            });
+            if let Some(seen) = seen {
+                if link.consumer.end_turn() {
+                    self.worker_bell.ring();
+                }
+                return seen;
+            }
+            if link.consumer.begin_sleep() {
+                await_readable(link.bell.as_fd());
+                link.bell.clear();
+                link.consumer.awake();
+            }
+        }
+    }
+
+    /// Nothing more is published at the moment.
+    pub(super) fn has_nothing(&mut self) -> bool {
+        self.links.iter_mut().all(|link| link.consumer.is_empty())
+    }
+}
+
+fn connect(loops: usize) -> (Vec<Link>, Vec<(Doorbell, OwnedFd)>) {
+    (0..loops)
+        .map(|_| {
+            let region = create_region(64 * 1024).unwrap();
+            let bell = Doorbell::new().unwrap();
+            let theirs = (bell.try_clone().unwrap(), region.try_clone().unwrap());
+            let Region {
+                producer, consumer, ..
+            } = Region::map(region, Side::Gateway).unwrap();
+            (
+                Link {
+                    producer,
+                    consumer,
+                    bell,
+                },
+                theirs,
+            )
+        })
+        .unzip()
+}
+
+fn await_readable(fd: BorrowedFd<'_>) {
+    let patience = Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&patience)).unwrap();
+    assert_ne!(ready, 0, "nothing came");
+}
+
+pub(super) fn config(name: &str) -> Config {
+    let listener = Listener {
+        name: "main".into(),
+        address: Address::Tcp(HostPort {
+            host: "127.0.0.1".into(),
+            port: 0,
+        }),
+        framing: Framing::Line { max: 1024 * 1024 },
+        websocket: None,
+        static_folder: None,
+        idle_timeout: None,
+        receive_timeout: None,
+        send_timeout: None,
+        high_watermark: 1024 * 1024,
+        low_watermark: 256 * 1024,
+        hard_limit: 8 * 1024 * 1024,
+        on_crash: OnCrash::Close,
+        attempts: 3,
+        max_sessions: 10,
+        dispatch: Dispatch::Sticky,
+    };
+    Config {
+        name: name.into(),
+        engine: Engine {
+            run_dir: PathBuf::from("/nowhere"),
+            gateway_loops: 1,
+            ring_memory: 4 * 1024 * 1024,
+            user: None,
+            group: None,
+            gateway_user: None,
+            log: Log {
+                format: LogFormat::Pretty,
+                file: None,
+                level: "info".into(),
+            },
+        },
+        workers: Workers {
+            count: 2,
+            max_wait: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(10),
+            dispatch: Dispatch::Sticky,
+        },
+        tasks: Tasks {
+            count: 1,
+            attempts: 3,
+        },
+        helpers: Vec::new(),
+        listeners: vec![listener],
+        app: String::new(),
+    }
+}

@@ -1,0 +1,241 @@
+//! What the app sends: room, watermarks, parts, credits.
+
+use moorline_ipc::Header;
+
+use super::fixture::{Harness, Seen, pattern};
+use crate::control::Role;
+use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, ToProcess, WHOLE};
+
+#[test]
+fn a_full_session_makes_send_wait_until_it_is_drained() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.give_kind(ToProcess::Full, 1);
+    assert_eq!(harness.event(), "full true");
+    harness.message(1, 1, "try 10");
+    assert_eq!(harness.event(), "try Err(Full)");
+    assert_eq!(harness.take(), Seen::done(1, 1, 6, 0));
+    harness.message(1, 2, "push 10");
+    assert_eq!(harness.event(), "push Ok(())");
+    assert_eq!(harness.take().payload, pattern(10));
+    harness.message(1, 3, "send 10");
+    harness.open(2);
+    assert!(harness.has_nothing());
+    harness.give_kind(ToProcess::Drained, 1);
+    assert_eq!(harness.event(), "drained false");
+    assert_eq!(harness.event(), "sent Ok(())");
+    assert_eq!(
+        harness.take(),
+        Seen {
+            sequence: 3,
+            time: 7,
+            ..Seen::send(1, WHOLE | DONE, &pattern(10))
+        }
+    );
+    harness.stop();
+}
+
+#[test]
+fn a_message_larger_than_the_ring_arrives_whole_and_unmixed() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "send 300000");
+    harness.message(1, 2, "send 5");
+    assert_eq!(harness.event(), "sent Ok(())");
+    let mut whole = Vec::new();
+    loop {
+        let seen = harness.take();
+        assert_eq!(seen.flags & FIRST != 0, whole.is_empty());
+        whole.extend(seen.payload);
+        if seen.flags & LAST != 0 {
+            assert_eq!((seen.flags & DONE, seen.sequence), (DONE, 1));
+            break;
+        }
+    }
+    assert!(whole == pattern(300_000));
+    assert_eq!(
+        harness.take(),
+        Seen {
+            sequence: 2,
+            time: 6,
+            ..Seen::send(1, WHOLE | DONE, &pattern(5))
+        }
+    );
+    harness.stop();
+}
+
+#[test]
+fn a_full_ring_makes_send_wait_and_try_send_refuse() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.open(2);
+    let mut filled = 0;
+    loop {
+        filled += 1;
+        harness.message(1, filled, "try 10000");
+        if harness.event() == "try Err(Full)" {
+            break;
+        }
+    }
+    harness.message(1, filled + 1, "send 10000");
+    harness.message(2, 1, "abandon 10000");
+    assert_eq!(harness.event(), "abandoned true");
+    for sequence in 1..filled {
+        assert_eq!(
+            harness.take(),
+            Seen {
+                sequence,
+                time: 9,
+                ..Seen::send(1, WHOLE | DONE, &pattern(10_000))
+            }
+        );
+    }
+    assert_eq!(harness.take(), Seen::done(1, filled, 9, 0));
+    assert_eq!(harness.take(), Seen::done(2, 1, 13, 0));
+    assert_eq!(harness.event(), "sent Ok(())");
+    assert_eq!(harness.take().sequence, filled + 1);
+    assert!(harness.has_nothing());
+    harness.stop();
+}
+
+#[test]
+fn what_is_too_large_or_closing_is_refused() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "try 2000000");
+    assert_eq!(
+        harness.event(),
+        "try Err(TooLarge { size: 2000000, max: 1048576 })"
+    );
+    assert_eq!(harness.take().kind, FromProcess::Done as u8);
+    harness.message(1, 2, "close");
+    assert_eq!(harness.event(), "Ok(()) Err(Closing) Err(Closing)");
+    assert_eq!(harness.take().kind, FromProcess::Close as u8);
+    harness.stop();
+}
+
+#[test]
+fn a_session_of_a_loop_that_does_not_exist_is_refused() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, &format!("to {} x", 200u64 << 56));
+    assert_eq!(harness.event(), "to Err(NoSuchSession)");
+    harness.stop();
+}
+
+#[test]
+fn posts_need_credit_and_go_by_way_of_their_loop() {
+    let mut harness = Harness::launch(super::fixture::config("test"), Role::Worker(0), 2);
+    harness.report();
+    harness.open(1);
+    harness.message(1, 1, "posts 1 70");
+    assert_eq!(harness.event(), "posted 64");
+    let posts: Vec<Seen> = (0..64).map(|_| harness.take_from(1)).collect();
+    for (number, post) in posts.iter().enumerate() {
+        assert_eq!((post.kind, post.aux), (FromProcess::Post as u8, 1));
+        assert_eq!(post.payload, number.to_string().into_bytes());
+    }
+    for post in &posts[..2] {
+        harness.give_kind(ToProcess::PostDone, post.session);
+    }
+    harness.message(1, 2, "posts 1 3");
+    assert_eq!(harness.event(), "posted 2");
+    harness.stop();
+}
+
+#[test]
+fn posts_to_oneself_and_from_others_are_handled() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "posts 0 2");
+    assert_eq!(harness.event(), "posted 2");
+    assert_eq!(harness.event(), "post 0 0");
+    assert_eq!(harness.event(), "post 0 1");
+    assert_eq!(harness.take().kind, FromProcess::Done as u8);
+    let header = Header {
+        kind: ToProcess::Post as u8,
+        aux: 1,
+        session: 77,
+        ..Header::default()
+    };
+    harness.give(
+        Header {
+            flags: FIRST,
+            ..header
+        },
+        b"he",
+    );
+    harness.give(
+        Header {
+            flags: LAST,
+            ..header
+        },
+        b"llo",
+    );
+    assert_eq!(harness.event(), "post 1 hello");
+    let done = harness.take();
+    assert_eq!(
+        (done.kind, done.aux, done.session),
+        (FromProcess::PostDone as u8, 1, 77)
+    );
+    harness.stop();
+}
+
+#[test]
+fn a_task_is_given_out_and_its_result_comes_back_in_parts() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "task sum");
+    let task = harness.take();
+    assert_eq!(
+        (task.kind, task.flags, &task.payload[..]),
+        (FromProcess::Task as u8, WHOLE, &b"sum"[..])
+    );
+    let header = Header {
+        kind: ToProcess::TaskDone as u8,
+        session: task.session,
+        ..Header::default()
+    };
+    harness.give(
+        Header {
+            flags: FIRST,
+            ..header
+        },
+        b"4",
+    );
+    harness.give(
+        Header {
+            flags: LAST,
+            ..header
+        },
+        b"2",
+    );
+    assert_eq!(harness.event(), "task Ok(\"42\")");
+    harness.stop();
+}
+
+#[test]
+fn a_task_worker_answers() {
+    let mut harness = Harness::launch(super::fixture::config("test"), Role::Task(0), 1);
+    harness.report();
+    let header = Header {
+        kind: ToProcess::Task as u8,
+        flags: WHOLE,
+        session: 9,
+        sequence: 1,
+        ..Header::default()
+    };
+    harness.give(header, b"sum");
+    let done = harness.take();
+    assert_eq!(
+        (done.kind, done.flags, &done.payload[..]),
+        (FromProcess::TaskDone as u8, WHOLE, &b"sum done"[..])
+    );
+    harness.give(header, b"fail");
+    let done = harness.take();
+    assert_eq!(
+        (done.session, done.flags, &done.payload[..]),
+        (9, WHOLE | FAILED, &b"as told"[..])
+    );
+    harness.stop();
+}

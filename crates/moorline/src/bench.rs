@@ -1,0 +1,276 @@
+//! `moorline bench`: a load generator that checks every answer.
+//!
+//! One thread, one epoll and reused buffers: it spends next to nothing of its own beside the system
+//! calls, which cost a client what they cost a server. How much it spent is told with the results. Each connection keeps one request outstanding and compares its answer byte by byte with what that
+//! connection's request of that number must come back as.
+//!
+//! In reading order: `target` and `message` (where to and what), `client` (one connection),
+//! `load` (all of them), `echo` and `idle` (the modes), `server` (what the other side spends),
+//! `report` and `chart` (what is shown).
+
+mod chart;
+mod client;
+mod echo;
+mod fault;
+mod idle;
+mod interrupt;
+mod load;
+mod message;
+mod progress;
+mod report;
+mod server;
+mod target;
+mod units;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use message::Codec;
+use target::Target;
+
+/// Opens connections to a server, sends messages and checks each answer; tells how many requests a
+/// second that were, how long they took and what the server spent on them.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// What each connection does.
+    #[arg(value_enum)]
+    pub mode: Mode,
+    /// Where to: tcp://HOST:PORT, unix:///PATH or ws://HOST:PORT/PATH.
+    pub address: Target,
+    /// How messages are told apart on tcp:// and unix://.
+    #[arg(long, value_enum, default_value_t = FramingName::Length)]
+    pub framing: FramingName,
+    /// How many connections at the same time.
+    #[arg(long, short, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+    /// How many bytes a message has, for instance 128 or 4KiB.
+    #[arg(long, short, default_value = "128", value_parser = units::parse_size)]
+    pub size: usize,
+    /// How long to measure (idle: to hold the sessions); 10s unless --count is given.
+    #[arg(long, short, value_parser = units::parse_duration)]
+    pub duration: Option<Duration>,
+    /// End after this many answers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// How long to run before measuring begins (idle: to let the server settle).
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = units::parse_duration)]
+    pub warm_up: Duration,
+    /// The root of the server's process tree, whose CPU time and memory are told.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Find the server's processes by its configuration.
+    #[arg(long, conflicts_with = "pid")]
+    pub config: Option<PathBuf>,
+    /// Find the server's processes by its run directory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pid", "config"])]
+    pub run_dir: Option<PathBuf>,
+    /// Run the load on this CPU only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..1024))]
+    pub cpu: Option<u16>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What each connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Request after request on the same connection.
+    Echo,
+    /// Connect, one request, close; again and again.
+    Connect,
+    /// One request, then nothing: what does an idle session cost in memory?
+    Idle,
+}
+
+/// How messages are told apart on a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FramingName {
+    /// Not at all: as many bytes are expected as were sent.
+    Raw,
+    /// Four bytes, most significant first, count the payload that follows them.
+    Length,
+    /// Messages end with a line feed.
+    Line,
+}
+
+/// Runs the benchmark and prints its results.
+///
+/// `server` is the root of the server's process tree if the caller found it by `--config` or
+/// `--run-dir`; `--pid` comes first. Blocks until the end or the first Ctrl-C, after which what was
+/// measured until then is printed. Fails (1) if any answer was missing or wrong or nothing could be
+/// measured.
+pub fn run(args: &BenchArgs, server: Option<u32>) -> ExitCode {
+    match measure(args, args.pid.or(server)) {
+        Ok(succeeded) => {
+            if succeeded {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True if every answer was right.
+fn measure(args: &BenchArgs, server: Option<u32>) -> Result<bool, BenchError> {
+    allow_descriptors(u64::from(args.connections))?;
+    if let Some(cpu) = args.cpu {
+        let mut cpus = CpuSet::new();
+        cpus.set(usize::from(cpu));
+        sched_setaffinity(None, &cpus).map_err(|cause| BenchError::Pin {
+            cpu,
+            cause: cause.into(),
+        })?;
+    }
+    let plan = Plan {
+        mode: args.mode,
+        codec: Codec::new(&args.address, args.framing),
+        target: args.address.clone(),
+        connections: args.connections,
+        size: args.size,
+        duration: match (args.duration, args.count) {
+            (None, None) => Some(DEFAULT_DURATION),
+            (duration, _) => duration,
+        },
+        count: args.count,
+        warm_up: args.warm_up,
+        server,
+        shows_progress: !args.json,
+    };
+    let report = match args.mode {
+        Mode::Echo | Mode::Connect => echo::run(&plan)?,
+        Mode::Idle => idle::run(&plan)?,
+    };
+    let text = if args.json {
+        report.to_json() + "\n"
+    } else {
+        report.to_string()
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it, `head` for instance, has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        outcome => outcome.map_err(BenchError::Print)?,
+    }
+    Ok(report.is_faultless())
+}
+
+/// Bounded without being asked, yet long enough for a p99.9 that means something.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
+/// What is to be done, checked.
+struct Plan {
+    mode: Mode,
+    target: Target,
+    codec: Codec,
+    connections: u32,
+    size: usize,
+    /// `None`: until `count` is reached.
+    duration: Option<Duration>,
+    count: Option<u64>,
+    warm_up: Duration,
+    server: Option<u32>,
+    shows_progress: bool,
+}
+
+/// Raises the limit of open descriptors so that `connections` fit.
+fn allow_descriptors(connections: u64) -> Result<(), BenchError> {
+    /// Standard streams, epoll, the signal handler's pipe, files of /proc.
+    const OTHERS: u64 = 64;
+    let needed = connections + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    // Root may raise the hard limit too; everybody else gets as far as that.
+    let maximum = limit.maximum.map(|maximum| maximum.max(needed));
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|cause| BenchError::Descriptors {
+        connections,
+        limit: limit.maximum.unwrap_or(u64::MAX),
+        cause: cause.into(),
+    })
+}
+
+/// Why nothing could be measured.
+#[derive(Debug)]
+enum BenchError {
+    /// The limit of open descriptors is too low and cannot be raised.
+    Descriptors {
+        connections: u64,
+        limit: u64,
+        cause: io::Error,
+    },
+    /// `--cpu` names a CPU that is not there.
+    Pin { cpu: u16, cause: io::Error },
+    /// Not one connection could be opened and used.
+    NoConnection { target: String, reason: String },
+    /// The server's processes cannot be looked at.
+    Server { pid: u32, cause: io::Error },
+    /// The generator's own event loop failed.
+    Loop(io::Error),
+    /// The results could not be written.
+    Print(io::Error),
+}
+
+impl std::fmt::Display for BenchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Descriptors {
+                connections,
+                limit,
+                cause,
+            } => write!(
+                f,
+                "{connections} connections need more open files than the hard limit of {limit} allows \
+                 ({cause}); raise it with `ulimit -Hn` or ask for fewer with --connections"
+            ),
+            Self::Pin { cpu, cause } => write!(
+                f,
+                "the load cannot run on CPU {cpu} ({cause}); `nproc` tells how many there are, counted from 0"
+            ),
+            Self::NoConnection { target, reason } => {
+                write!(f, "no connection to {target} works: {reason}")
+            }
+            Self::Server { pid, cause } => write!(
+                f,
+                "the server's process {pid} cannot be looked at ({cause}); is it running, and are you its user or root?"
+            ),
+            Self::Loop(cause) => write!(f, "the load generator failed: {cause}"),
+            Self::Print(cause) => write!(f, "the results could not be written: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Descriptors { cause, .. }
+            | Self::Pin { cause, .. }
+            | Self::Server { cause, .. }
+            | Self::Loop(cause)
+            | Self::Print(cause) => Some(cause),
+            Self::NoConnection { .. } => None,
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for BenchError {
+    /// What is not about one connection or the server is about the event loop.
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Loop(errno.into())
+    }
+}

@@ -1,0 +1,457 @@
+//! `cargo xtask bench`: what Moorline costs beside a plain echo server.
+//!
+//! Both run in turn on the same machine, so that only their ratio counts and a noisy minute strikes both.
+//! A is `examples/echo` with one gateway loop and one worker, B is `benches/plain_echo.rs`. The servers
+//! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
+//! a CPU of its own.
+
+use std::fmt;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Compares the engine's echo example with a plain tokio server: CPU per request, latency, memory.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// How often each is measured; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=99))]
+    rounds: u8,
+    /// How long each measurement takes.
+    #[arg(long, default_value = "3s")]
+    duration: String,
+    /// Print the results as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Concurrent sessions of each comparison.
+const SESSIONS: [u32; 3] = [1, 64, 512];
+
+const MESSAGE_BYTES: u32 = 128;
+
+/// Sessions whose memory is measured.
+const IDLE_SESSIONS: u32 = 5000;
+
+const SERVER_CPU: u16 = 0;
+const OTHER_CPU: u16 = 1;
+
+/// Builds, measures and prints. Takes some three minutes.
+pub(crate) fn run(args: Args) -> Result {
+    let root = workspace_root()?;
+    build(&root)?;
+    let release = root.join("target/release");
+    let mut report = Report::default();
+    for placement in [Placement::Together, Placement::Apart] {
+        let engine = Server::engine(&release, placement)?;
+        let plain = Server::plain(&release)?;
+        for sessions in SESSIONS {
+            let mut comparison = Comparison::new(placement, sessions);
+            for round in 1..=args.rounds {
+                eprintln!("{placement}, {sessions} sessions, round {round}");
+                for (server, measured) in [
+                    (&engine, &mut comparison.engine),
+                    (&plain, &mut comparison.plain),
+                ] {
+                    let sessions = sessions.to_string();
+                    let result = server.bench(
+                        &release,
+                        "echo",
+                        &[
+                            "--connections",
+                            &sessions,
+                            "--size",
+                            &MESSAGE_BYTES.to_string(),
+                            "--duration",
+                            &args.duration,
+                            "--cpu",
+                            &placement.load_cpu().to_string(),
+                        ],
+                    )?;
+                    measured.push(Sample::read(&result)?);
+                }
+            }
+            report.comparisons.push(comparison);
+        }
+    }
+    for (server, bytes) in [
+        (
+            Server::engine(&release, Placement::Together)?,
+            &mut report.engine_idle_bytes,
+        ),
+        (Server::plain(&release)?, &mut report.plain_idle_bytes),
+    ] {
+        eprintln!("{IDLE_SESSIONS} idle sessions");
+        let sessions = IDLE_SESSIONS.to_string();
+        let arguments = ["--connections", &sessions, "--duration", "1s"];
+        let result = server.bench(&release, "idle", &arguments)?;
+        *bytes = number(&result, "/server_bytes_per_session")?;
+    }
+    if args.json {
+        println!("{:#}", report.to_json());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("xtask lies in a folder of the workspace")?
+        .to_owned())
+}
+
+fn build(root: &Path) -> Result {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root)
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "moorline",
+            "--bin",
+            "moorline",
+        ])
+        .args(["--example", "echo", "--example", "plain_echo"])
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the release build failed".into())
+    }
+}
+
+/// Where the engine's processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placement {
+    /// Gateway and worker on one CPU.
+    Together,
+    /// Each on a CPU of its own.
+    Apart,
+}
+
+impl Placement {
+    /// A third CPU if there is one: with two, load and worker share.
+    fn load_cpu(self) -> u16 {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        match self {
+            Self::Apart if cpus > 2 => OTHER_CPU + 1,
+            Self::Together | Self::Apart => OTHER_CPU,
+        }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Together => "one CPU",
+            Self::Apart => "two CPUs",
+        })
+    }
+}
+
+/// A server under measurement; ended when dropped.
+struct Server {
+    child: Child,
+    address: String,
+    /// Its configuration lies here; plain servers have none.
+    folder: Option<tempfile::TempDir>,
+}
+
+/// How long a server may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long an engine may take to stop after it was told to, before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Server {
+    fn engine(release: &Path, placement: Placement) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("moorline.toml");
+        fs::write(
+            &config,
+            format!(
+                "[engine]\nrun_dir = {:?}\ngateway_loops = 1\n\n[workers]\ncount = 1\nmax_wait = \"1s\"\n\n\
+                 [[listen]]\naddress = \"tcp://127.0.0.1:0\"\n\
+                 framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"2MiB\" }}\n",
+                folder.path().join("run")
+            ),
+        )?;
+        let echo = release.join("examples/echo");
+        let mut command = pinned(&echo);
+        command.arg("serve").arg(&config);
+        let (child, address) = start(command, "ready")?;
+        let server = Self {
+            child,
+            address,
+            folder: Some(folder),
+        };
+        if placement == Placement::Apart {
+            let output = Command::new(&echo)
+                .arg("status")
+                .arg(&config)
+                .arg("--json")
+                .output()?;
+            let status: Value = serde_json::from_slice(&output.stdout)?;
+            pin(number(&status, "/workers/0/pid")? as u32, OTHER_CPU)?;
+        }
+        Ok(server)
+    }
+
+    fn plain(release: &Path) -> Result<Self> {
+        let mut command = pinned(&release.join("examples/plain_echo"));
+        command.arg("127.0.0.1:0");
+        let (child, address) = start(command, "listening on ")?;
+        Ok(Self {
+            child,
+            address,
+            folder: None,
+        })
+    }
+
+    /// Runs one benchmark against it. `taskset` becomes the server it starts, so the child's id is the
+    /// root of its processes.
+    fn bench(&self, release: &Path, mode: &str, arguments: &[&str]) -> Result<Value> {
+        let output = Command::new(release.join("moorline"))
+            .args(["bench", mode, &self.address, "--json", "--pid"])
+            .arg(self.child.id().to_string())
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            return Err(format!(
+                "the benchmark found errors: {}",
+                String::from_utf8_lossy(&output.stdout)
+            )
+            .into());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.folder.is_some() {
+            // Asked to stop, the engine ends all its processes; killed, it would leave that to them. Should
+            // asking fail, killing remains.
+            let _ = Command::new("kill")
+                .arg(self.child.id().to_string())
+                .status();
+            let asked = Instant::now();
+            while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pinned(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command
+        .args(["--cpu-list", &SERVER_CPU.to_string()])
+        .arg(program);
+    command
+}
+
+fn pin(pid: u32, cpu: u16) -> Result {
+    let status = Command::new("taskset")
+        .args(["--all-tasks", "--cpu-list", "--pid"])
+        .args([cpu.to_string(), pid.to_string()])
+        .stdout(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`taskset` could not move process {pid} to CPU {cpu}").into())
+    }
+}
+
+/// Starts a server and waits for the line that begins with `ready`; returns the address it listens on.
+fn start(mut command: Command, ready: &'static str) -> Result<(Child, String)> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("`taskset` (package util-linux) does not start: {error}"))?;
+    let stdout = child.stdout.take().ok_or("standard output is piped")?;
+    let (found, address) = std::sync::mpsc::channel();
+    // The thread reads on to the end, so that the server never writes into a closed pipe.
+    std::thread::spawn(move || {
+        let mut address = None;
+        for line in BufReader::new(stdout)
+            .lines()
+            .map_while(std::io::Result::ok)
+        {
+            if let Some(rest) = line.strip_prefix("listening on ") {
+                address = rest.split_whitespace().next().map(str::to_owned);
+            }
+            if line.starts_with(ready)
+                && let Some(address) = address.take()
+            {
+                // Nobody waits any more after a timeout.
+                let _ = found.send(address);
+            }
+        }
+    });
+    match address.recv_timeout(START_TIMEOUT) {
+        Ok(address) => Ok((child, address)),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(format!("{command:?} did not come up: {error}").into())
+        }
+    }
+}
+
+fn number(value: &Value, pointer: &str) -> Result<f64> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .ok_or_else(|| format!("{pointer} is missing in {value}").into())
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    cpu_us: f64,
+    latency_us: f64,
+}
+
+impl Sample {
+    fn read(result: &Value) -> Result<Self> {
+        Ok(Self {
+            cpu_us: number(result, "/server_cpu_us_per_request")?,
+            latency_us: number(result, "/latency_us/p50")?,
+        })
+    }
+}
+
+/// All rounds of both servers with one number of sessions.
+struct Comparison {
+    placement: Placement,
+    sessions: u32,
+    engine: Vec<Sample>,
+    plain: Vec<Sample>,
+}
+
+impl Comparison {
+    fn new(placement: Placement, sessions: u32) -> Self {
+        Self {
+            placement,
+            sessions,
+            engine: Vec::new(),
+            plain: Vec::new(),
+        }
+    }
+
+    /// Medians of engine and plain server.
+    fn medians(&self, field: impl Fn(&Sample) -> f64) -> (f64, f64) {
+        (
+            median(self.engine.iter().map(&field)),
+            median(self.plain.iter().map(&field)),
+        )
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
+
+/// Everything measured.
+#[derive(Default)]
+struct Report {
+    comparisons: Vec<Comparison>,
+    engine_idle_bytes: f64,
+    plain_idle_bytes: f64,
+}
+
+impl Report {
+    fn to_json(&self) -> Value {
+        let comparisons: Vec<Value> = self
+            .comparisons
+            .iter()
+            .map(|comparison| {
+                let cpu = comparison.medians(|sample| sample.cpu_us);
+                let latency = comparison.medians(|sample| sample.latency_us);
+                json!({
+                    "placement": comparison.placement.to_string(),
+                    "sessions": comparison.sessions,
+                    "rounds": comparison.engine.len(),
+                    "cpu_us_per_request": { "engine": cpu.0, "plain": cpu.1, "ratio": cpu.0 / cpu.1 },
+                    "latency_p50_us": { "engine": latency.0, "plain": latency.1, "ratio": latency.0 / latency.1 },
+                })
+            })
+            .collect();
+        json!({
+            "message_bytes": MESSAGE_BYTES,
+            "comparisons": comparisons,
+            "idle": {
+                "sessions": IDLE_SESSIONS,
+                "bytes_per_session": { "engine": self.engine_idle_bytes, "plain": self.plain_idle_bytes },
+            },
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{MESSAGE_BYTES}-byte messages, medians; engine is gateway and worker, plain a single process\n"
+        )?;
+        writeln!(
+            f,
+            "{:<10}{:>8}  {:>30}  {:>30}",
+            "engine on", "sessions", "CPU µs per request", "p50 latency µs"
+        )?;
+        writeln!(
+            f,
+            "{:<18}  {:>10}{:>10}{:>10}  {:>10}{:>10}{:>10}",
+            "", "engine", "plain", "ratio", "engine", "plain", "ratio"
+        )?;
+        for comparison in &self.comparisons {
+            let (engine_cpu, plain_cpu) = comparison.medians(|sample| sample.cpu_us);
+            let (engine_latency, plain_latency) = comparison.medians(|sample| sample.latency_us);
+            writeln!(
+                f,
+                "{:<10}{:>8}  {engine_cpu:>10.2}{plain_cpu:>10.2}{:>10.2}  {engine_latency:>10.1}{plain_latency:>10.1}{:>10.2}",
+                comparison.placement,
+                comparison.sessions,
+                engine_cpu / plain_cpu,
+                engine_latency / plain_latency,
+            )?;
+        }
+        writeln!(
+            f,
+            "\n{IDLE_SESSIONS} idle sessions: {:.0} bytes of private memory each (plain: {:.0})",
+            self.engine_idle_bytes, self.plain_idle_bytes
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+    }
+}

@@ -1,0 +1,72 @@
+//! No test is ignored: one that may not run is not there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::steps::{Failure, root};
+
+/// Fails with every place in the sources that keeps a test or an example in the docs from running.
+pub(crate) fn none_is_ignored() -> Result<(), Failure> {
+    let mut files = Vec::new();
+    collect(root(), &mut files)
+        .map_err(|error| Failure(format!("cannot list the sources: {error}")))?;
+    let mut places = Vec::new();
+    for file in &files {
+        let text = fs::read_to_string(file)
+            .map_err(|error| Failure(format!("cannot read {}: {error}", file.display())))?;
+        let name = file.strip_prefix(root()).unwrap_or(file).display();
+        places.extend(ignored_lines(&text).map(|(line, text)| format!("{name}:{line}: {text}")));
+    }
+    if places.is_empty() {
+        println!("{} files, no ignored test", files.len());
+        return Ok(());
+    }
+    Err(Failure(format!("ignored tests:\n{}", places.join("\n"))))
+}
+
+/// Every Rust file of the project.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+                collect(&entry.path(), files)?;
+            }
+        } else if name.as_encoded_bytes().ends_with(b".rs") {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The lines with an attribute or a code fence in the docs that says `ignore`, by number from 1.
+fn ignored_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()));
+    lines.filter(|(_, line)| {
+        let attribute = line.starts_with("#[") || line.starts_with("#![");
+        let fence =
+            line.trim_start_matches(['/', '!', ' ']).starts_with("```") && line.starts_with("//");
+        (attribute || fence)
+            && line
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .any(|word| word == "ignore")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_and_fences_are_found_and_words_are_not() {
+        let text = "#[test]\n#[ignore = \"slow\"]\nfn a() {}\n#[cfg_attr(x, ignore)]\n\
+                    /// ```ignore\n//! ```text\n// ignore this\n#[serde(ignore_case)]\n";
+        let lines: Vec<usize> = ignored_lines(text).map(|(line, _)| line).collect();
+        assert_eq!(lines, [2, 4, 5]);
+    }
+}

@@ -1,0 +1,83 @@
+//! `cargo xtask test`: everything that a change must pass, cheapest first.
+
+use crate::steps::{self, Failure, Step, cargo};
+use crate::{ignored, needs};
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "needs",
+        run: needs::install,
+    },
+    Step {
+        name: "nothing ignored",
+        run: ignored::none_is_ignored,
+    },
+    Step {
+        name: "format",
+        run: format,
+    },
+    Step {
+        name: "clippy",
+        run: clippy,
+    },
+    Step {
+        name: "docs",
+        run: docs,
+    },
+    Step {
+        name: "loom",
+        run: loom,
+    },
+    Step {
+        name: "build",
+        run: build,
+    },
+    Step {
+        name: "tests",
+        run: tests,
+    },
+    Step {
+        name: "doc tests",
+        run: doc_tests,
+    },
+];
+
+/// Runs every step; stops at the first that fails.
+pub(crate) fn run() -> Result<(), Failure> {
+    steps::run(STEPS)
+}
+
+fn format() -> Result<(), Failure> {
+    cargo("fmt --all --check").run()
+}
+
+fn clippy() -> Result<(), Failure> {
+    cargo("clippy --workspace --all-targets --locked -- -D warnings").run()
+}
+
+fn docs() -> Result<(), Failure> {
+    cargo("doc --workspace --no-deps --locked")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
+}
+
+/// The rings under every interleaving that the memory model allows. Release, since loom replays each test
+/// thousands of times; a target folder of its own, since the flag would rebuild everything in the other.
+fn loom() -> Result<(), Failure> {
+    cargo("nextest run --package moorline-ipc --lib --release --locked --target-dir target/loom")
+        .env("RUSTFLAGS", "--cfg loom")
+        .run()
+}
+
+/// The programs that the process tests start: nextest alone builds the command, but no example.
+fn build() -> Result<(), Failure> {
+    cargo("build --workspace --bins --examples --locked").run()
+}
+
+fn tests() -> Result<(), Failure> {
+    cargo("nextest run --workspace --locked").run()
+}
+
+fn doc_tests() -> Result<(), Failure> {
+    cargo("test --workspace --doc --locked").run()
+}
