@@ -270,8 +270,11 @@ impl Plan {
     /// When `Event::Tick` is due.
     pub(crate) fn next_timeout(&self) -> Option<Now> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        let slots = self.workers.iter().chain(&self.tasks).filter_map(Slot::retry_at);
-        let helpers = self.helpers.iter().filter_map(Helper::deadline);
+        // What waits to be started again never is once the engine is stopping.
+        let restarts = !self.is_stopping();
+        let slots = self.slots().filter_map(Slot::retry_at).filter(|_| restarts);
+        let helpers = self.helpers.iter().filter(|helper| restarts || helper.is_alive());
+        let helpers = helpers.filter_map(Helper::deadline);
         let stop = match &self.mode {
             Mode::Stopping(step) => Some(step.deadline),
             _ => None,
