@@ -68,6 +68,8 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Generate load for a server, check every answer, and show what it cost.
+    Bench(crate::bench::BenchArgs),
 }
 
 /// Which running engine is meant.
@@ -107,6 +109,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
+        Some(Command::Bench(args)) => control::bench(&paths, &args),
     }
 }
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use moorline_engine::command::{self, Answer, CommandError, Request, Scope};
 use moorline_engine::config;
 
+use crate::bench::{self, BenchArgs};
+
 use super::{Engine, Failure, Paths, finish, table};
 
 pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
@@ -49,6 +51,26 @@ pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
         .map_err(Failure::failed)?;
         print(|out| out.write_all(text.as_bytes()))
     }))
+}
+
+pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
+    if args.config.is_none() && args.run_dir.is_none() {
+        return bench::run(args, None);
+    }
+    let engine = Engine { config: args.config.clone(), run_dir: args.run_dir.clone() };
+    let mut supervisor = None;
+    let found = run_dir(paths, engine).and_then(|run_dir| {
+        command::ask(&run_dir, Request::Status, |answer| {
+            if let Answer::Status(status) = answer {
+                supervisor = status["supervisor"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            }
+        })
+        .map_err(Failure::failed)
+    });
+    match found {
+        Ok(()) => bench::run(args, supervisor),
+        Err(failure) => finish(Err(failure)),
+    }
 }
 
 pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
