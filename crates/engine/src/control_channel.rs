@@ -16,11 +16,6 @@ pub(crate) struct ControlChannel {
 
 impl ControlChannel {
     /// Registers the channel with the runtime that this is called in.
-    #[expect(
-        deprecated,
-        reason = "what replaces it is unsafe, since a type might give up its descriptor while registered; \
-                  `Registered` owns it and cannot"
-    )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
         Ok(Self {
             io: AsyncFd::new(Registered(channel))?,

@@ -20,9 +20,9 @@ pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
             Answer::Refused(_) | Answer::Status(_) | Answer::Sessions(_) => {}
         })
         .map_err(|error| match error {
-            CommandError::Refused(reason) => {
-                Failure::failed(format!("not reloaded, what served before goes on serving: {reason}"))
-            }
+            CommandError::Refused(reason) => Failure::failed(format!(
+                "not reloaded, what served before goes on serving: {reason}"
+            )),
             error => Failure::failed(error),
         })
     }))
@@ -41,7 +41,11 @@ pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
         let mut text = String::new();
         command::ask(&run_dir, Request::Status, |answer| {
             if let Answer::Status(status) = answer {
-                text = if json { format!("{status:#}\n") } else { table::status(&status) };
+                text = if json {
+                    format!("{status:#}\n")
+                } else {
+                    table::status(&status)
+                };
             }
         })
         .map_err(Failure::failed)?;
@@ -72,9 +76,15 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
 pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         print(|out| {
-            let mut written = if json { Ok(()) } else { writeln!(out, "{}", table::sessions_head()) };
+            let mut written = if json {
+                Ok(())
+            } else {
+                writeln!(out, "{}", table::sessions_head())
+            };
             command::ask(&run_dir, Request::Sessions, |answer| {
-                let Answer::Sessions(rows) = answer else { return };
+                let Answer::Sessions(rows) = answer else {
+                    return;
+                };
                 for row in rows {
                     if written.is_ok() {
                         written = match json {
