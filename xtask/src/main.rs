@@ -1,8 +1,10 @@
 //! The project's own chores, run as `cargo xtask CHORE`.
 //!
 //! - `test`: everything that a change must pass, in [`test`]
+//! - `bench`: the engine beside a plain echo server, in [`bench`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
+mod bench;
 mod ignored;
 mod needs;
 mod steps;
@@ -26,6 +28,8 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need (as root), then check formatting, lints, docs and run every test
     Test,
+    /// Compare the engine with a plain echo server: CPU per request, latency, memory
+    Bench(bench::Args),
     /// Check the dependencies' licences and sources against deny.toml, with cargo-deny
     Deny,
 }
@@ -33,6 +37,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
+        Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
         Chore::Deny => deny(),
     };
     match outcome {

@@ -16,14 +16,7 @@ pub(crate) struct ControlChannel {
 
 impl ControlChannel {
     /// Registers the channel with the runtime that this is called in.
-    #[expect(
-        deprecated,
-        reason = "what replaces it is unsafe, since a type might give up its descriptor while registered; \
-                  `Registered` owns it and cannot"
-    )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
-        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
-        #[expect(deprecated)]
         Ok(Self {
             io: AsyncFd::new(Registered(channel))?,
         })

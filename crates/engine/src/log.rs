@@ -38,7 +38,9 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
         .finish(Output);
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_target(false);
     let lines = match log.format {
         LogFormat::Pretty => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -71,21 +73,36 @@ pub(crate) fn set_level(level: &str) -> io::Result<()> {
 
 /// How many lines were dropped since the process started.
 pub(crate) fn dropped() -> u64 {
-    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+    DROPPED
+        .get()
+        .map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
 /// Opens a log file for appending; whole lines of several processes do not mix in it.
 pub(crate) fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
-    let Some(path) = &log.file else { return Ok(None) };
-    let file = File::options().create(true).append(true).open(path).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot open the log file {}: {error}", path.display()))
-    })?;
+    let Some(path) = &log.file else {
+        return Ok(None);
+    };
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot open the log file {}: {error}", path.display()),
+            )
+        })?;
     Ok(Some(file.into()))
 }
 
 fn filter(level: &str) -> io::Result<EnvFilter> {
-    EnvFilter::try_new(level)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("`[engine.log] level`: {error}")))
+    EnvFilter::try_new(level).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`[engine.log] level`: {error}"),
+        )
+    })
 }
 
 /// The file of the moment.

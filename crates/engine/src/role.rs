@@ -115,14 +115,20 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
         return Ok(());
     };
     let report = |error: io::Error, control: &Channel| {
-        let failed = FromRole::Failed { reason: error.to_string() };
+        let failed = FromRole::Failed {
+            reason: error.to_string(),
+        };
         // If it cannot be told, the exit code tells as much as can be.
         let _ = encode(&failed).and_then(|bytes| control.send(&bytes, &[]));
         error
     };
     let mut fds = Descriptors::new(fds);
     match message {
-        ToRole::StartGateway { incarnation, config, last_serial } => {
+        ToRole::StartGateway {
+            incarnation,
+            config,
+            last_serial,
+        } => {
             let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None)
                 .and_then(|()| rights::hide_memory())
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
@@ -130,26 +136,49 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
             let (scoreboard, doorbells, listeners) = parts;
             name_thread("gateway");
-            let start =
-                GatewayStart { control, incarnation, config: *config, last_serial, scoreboard, doorbells, listeners };
+            let start = GatewayStart {
+                control,
+                incarnation,
+                config: *config,
+                last_serial,
+                scoreboard,
+                doorbells,
+                listeners,
+            };
             let result = gateway::run(start);
             drop(flush);
             result
         }
-        ToRole::StartProcess { process, role, generation, config } => {
+        ToRole::StartProcess {
+            process,
+            role,
+            generation,
+            config,
+        } => {
             let name = match role {
                 Role::Task(slot) => format!("task {slot}"),
                 Role::Worker(slot) => format!("worker {slot}"),
                 Role::Gateway => return Err(report(unexpected(), &control)),
             };
-            let prepared = rights::drop_to(config.engine.user.as_deref(), config.engine.group.as_deref())
-                .and_then(|()| set_up_log(&control, &config, &name))
-                .and_then(|flush| Ok((flush, fds.process(&config)?)));
+            let prepared = rights::drop_to(
+                config.engine.user.as_deref(),
+                config.engine.group.as_deref(),
+            )
+            .and_then(|()| set_up_log(&control, &config, &name))
+            .and_then(|flush| Ok((flush, fds.process(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
             let (scoreboard, doorbell, loops) = parts;
             name_thread(&name);
-            let start =
-                ProcessStart { control, process, role, generation, config: *config, scoreboard, doorbell, loops };
+            let start = ProcessStart {
+                control,
+                process,
+                role,
+                generation,
+                config: *config,
+                scoreboard,
+                doorbell,
+                loops,
+            };
             let result = worker::run(start, factory);
             drop(flush);
             result
@@ -159,7 +188,10 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
 }
 
 fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the supervisor began with something else than a start message")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the supervisor began with something else than a start message",
+    )
 }
 
 /// The log file, if there is one, comes in a message of its own right after the start message.

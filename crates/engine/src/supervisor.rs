@@ -58,9 +58,13 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         .enable_all()
         .build_local(Default::default())
         .map_err(ServeError::Runtime)?;
-    let deployment = Deployment { executable, config: loaded.config };
+    let deployment = Deployment {
+        executable,
+        config: loaded.config,
+    };
     runtime.block_on(async {
-        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir).map_err(ServeError::Runtime)?;
+        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir)
+            .map_err(ServeError::Runtime)?;
         shell.run().await.map_err(ServeError::Failed)
     })
 }
@@ -104,15 +108,28 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyRunning { pid: Some(pid), run_dir } => {
-                write!(f, "the engine runs already, as process {pid} (lock in {})", run_dir.display())
+            Self::AlreadyRunning {
+                pid: Some(pid),
+                run_dir,
+            } => {
+                write!(
+                    f,
+                    "the engine runs already, as process {pid} (lock in {})",
+                    run_dir.display()
+                )
             }
             Self::AlreadyRunning { pid: None, run_dir } => {
                 write!(f, "the engine runs already (lock in {})", run_dir.display())
             }
-            Self::RunDir { run_dir, reason } => write!(f, "run_dir {}: {reason}", run_dir.display()),
+            Self::RunDir { run_dir, reason } => {
+                write!(f, "run_dir {}: {reason}", run_dir.display())
+            }
             Self::Listen(error) => write!(f, "{error}\n  hint: {}", error.remedy()),
-            Self::Static { folder, source } => write!(f, "cannot open the static folder {}: {source}", folder.display()),
+            Self::Static { folder, source } => write!(
+                f,
+                "cannot open the static folder {}: {source}",
+                folder.display()
+            ),
             Self::Executable(source) => write!(f, "cannot open the executable: {source}"),
             Self::Log(source) => write!(f, "cannot log: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the supervisor: {source}"),
@@ -125,9 +142,10 @@ impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(source) => Some(source),
-            Self::Static { source, .. } | Self::Executable(source) | Self::Log(source) | Self::Runtime(source) => {
-                Some(source)
-            }
+            Self::Static { source, .. }
+            | Self::Executable(source)
+            | Self::Log(source)
+            | Self::Runtime(source) => Some(source),
             Self::AlreadyRunning { .. } | Self::RunDir { .. } | Self::Failed(_) => None,
         }
     }

@@ -37,7 +37,7 @@ use target::Target;
 /// Opens connections to a server, sends messages and checks each answer; tells how many requests a
 /// second that were, how long they took and what the server spent on them.
 #[derive(Debug, Clone, Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// What each connection does.
     #[arg(value_enum)]
     pub mode: Mode,
@@ -80,7 +80,7 @@ pub struct BenchArgs {
 
 /// What each connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Request after request on the same connection.
     Echo,
     /// Connect, one request, close; again and again.
@@ -91,7 +91,7 @@ pub enum Mode {
 
 /// How messages are told apart on a byte stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FramingName {
+pub(crate) enum FramingName {
     /// Not at all: as many bytes are expected as were sent.
     Raw,
     /// Four bytes, most significant first, count the payload that follows them.
@@ -106,7 +106,7 @@ pub enum FramingName {
 /// `--run-dir`; `--pid` comes first. Blocks until the end or the first Ctrl-C, after which what was
 /// measured until then is printed. Fails (1) if any answer was missing or wrong or nothing could be
 /// measured.
-pub fn run(args: &BenchArgs, server: Option<u32>) -> ExitCode {
+pub(crate) fn run(args: &BenchArgs, server: Option<u32>) -> ExitCode {
     match measure(args, args.pid.or(server)) {
         Ok(succeeded) => {
             if succeeded {

@@ -68,6 +68,8 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Generate load for a server, check every answer, and show what it cost.
+    Bench(crate::bench::BenchArgs),
 }
 
 /// Which running engine is meant.
@@ -90,11 +92,15 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    let paths = Paths { default: default_config };
+    let paths = Paths {
+        default: default_config,
+    };
     match cli.command {
         None if paths.default.is_some() => serve::serve(&paths, None, served),
         None => {
-            eprintln!("error: no command given; `serve` runs the engine, `--help` tells what else there is");
+            eprintln!(
+                "error: no command given; `serve` runs the engine, `--help` tells what else there is"
+            );
             ExitCode::from(USAGE)
         }
         Some(Command::Serve { config }) => serve::serve(&paths, config, served),
@@ -103,6 +109,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
+        Some(Command::Bench(args)) => control::bench(&paths, &args),
     }
 }
 
@@ -139,11 +146,17 @@ struct Failure {
 
 impl Failure {
     fn usage(message: impl Display) -> Self {
-        Self { code: USAGE, message: message.to_string() }
+        Self {
+            code: USAGE,
+            message: message.to_string(),
+        }
     }
 
     fn failed(message: impl Display) -> Self {
-        Self { code: 1, message: message.to_string() }
+        Self {
+            code: 1,
+            message: message.to_string(),
+        }
     }
 }
 

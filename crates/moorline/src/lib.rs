@@ -35,6 +35,7 @@
 //! `cargo run -- serve` starts it, and after a build `cargo run -- reload` puts the new code behind the
 //! connections that are open.
 
+mod bench;
 mod cli;
 
 use std::path::PathBuf;

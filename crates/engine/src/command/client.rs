@@ -14,7 +14,11 @@ use super::{Answer, Request};
 /// # Errors
 /// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do what
 /// was asked, [`CommandError::Lost`] if it ended before it said so.
-pub fn ask(run_dir: &Path, request: Request, mut each: impl FnMut(Answer)) -> Result<(), CommandError> {
+pub fn ask(
+    run_dir: &Path,
+    request: Request,
+    mut each: impl FnMut(Answer),
+) -> Result<(), CommandError> {
     let mut answers = connect(run_dir, request)?;
     loop {
         match next(&mut answers)? {
@@ -43,19 +47,24 @@ pub fn stop(run_dir: &Path) -> Result<(), CommandError> {
             Ok(Some(_)) => {}
             // A supervisor that is killed meanwhile has ended, too.
             Ok(None) => return Ok(()),
-            Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
     }
 }
 
 fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, CommandError> {
-    let mut stream = UnixStream::connect(socket_path(run_dir)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            CommandError::NotRunning { run_dir: run_dir.to_owned() }
-        }
-        _ => CommandError::Io(error),
-    })?;
+    let mut stream =
+        UnixStream::connect(socket_path(run_dir)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                CommandError::NotRunning {
+                    run_dir: run_dir.to_owned(),
+                }
+            }
+            _ => CommandError::Io(error),
+        })?;
     let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -94,11 +103,18 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning { run_dir } => {
-                write!(f, "no engine is running (there is no control socket in {})", run_dir.display())
+                write!(
+                    f,
+                    "no engine is running (there is no control socket in {})",
+                    run_dir.display()
+                )
             }
             Self::Refused(reason) => f.write_str(reason),
             Self::Lost => f.write_str("the engine ended the conversation before it had answered"),
-            Self::Unknown(answer) => write!(f, "the engine gave an answer that this command does not know: {answer}"),
+            Self::Unknown(answer) => write!(
+                f,
+                "the engine gave an answer that this command does not know: {answer}"
+            ),
             Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 write!(f, "the engine belongs to another user: {error}")
             }

@@ -52,7 +52,9 @@ pub(crate) fn listen(socket: StdListener, inputs: &mpsc::Sender<Input>) -> io::R
         let askers = Arc::new(Semaphore::new(ASKERS));
         loop {
             // Nobody closes the semaphore.
-            let Ok(permit) = Arc::clone(&askers).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&askers).acquire_owned().await else {
+                return;
+            };
             match socket.accept().await {
                 Ok((stream, _)) => {
                     let inputs = inputs.clone();
@@ -87,11 +89,17 @@ async fn converse(stream: UnixStream, inputs: &mpsc::Sender<Input>) -> io::Resul
     let (answers, mut waiting) = mpsc::channel(UNREAD);
     match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
-            if inputs.send(Input::Asked(request, Answers(answers))).await.is_err() {
+            if inputs
+                .send(Input::Asked(request, Answers(answers)))
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
         }
-        Err(error) => Answers(answers).give(Answer::Refused(format!("this engine does not know that request: {error}"))),
+        Err(error) => Answers(answers).give(Answer::Refused(format!(
+            "this engine does not know that request: {error}"
+        ))),
     }
     while let Some(answer) = waiting.recv().await {
         let mut line = serde_json::to_vec(&answer)?;

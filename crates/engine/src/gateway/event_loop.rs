@@ -128,8 +128,10 @@ impl Loop {
     pub(super) fn run(parts: Parts, inbox: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
         runtime.block_on(async {
+            #[expect(deprecated, reason = "what replaces it is unsafe; both own the descriptor they stand for")]
             let doorbell = AsyncFd::with_interest(parts.doorbell, Interest::READABLE)?;
             let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+            #[expect(deprecated, reason = "likewise")]
             let events = AsyncFd::with_interest(EpollFd(epoll.clone()), Interest::READABLE)?;
             let mut this = Self {
                 index: parts.index,

@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
 use super::parcels;
-use super::processes::{Standing, Untold};
+use super::processes::Untold;
 use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
 use crate::config::OnCrash;
@@ -307,9 +307,4 @@ fn adopted(opening: Vec<u8>) -> Vec<u8> {
     let Ok(mut parsed) = postcard::from_bytes::<crate::wire::Opening>(&opening) else { return opening };
     parsed.adopted = true;
     postcard::to_stdvec(&parsed).unwrap_or(opening)
-}
-
-/// Whether a process may still be given something.
-pub(super) fn is_usable(standing: Standing) -> bool {
-    matches!(standing, Standing::Serving | Standing::Retiring)
 }

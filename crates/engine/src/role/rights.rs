@@ -38,7 +38,8 @@ fn change(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
         (None, None) => None,
     };
     // The group first: a user who is not root may not change it any more.
-    setgroups(&[] as &[Gid]).map_err(|error| failed("giving up supplementary groups", error.into()))?;
+    setgroups(&[] as &[Gid])
+        .map_err(|error| failed("giving up supplementary groups", error.into()))?;
     if let Some(gid) = gid {
         setgid(gid).map_err(|error| failed("changing the group", error.into()))?;
     }
@@ -55,7 +56,10 @@ pub(crate) fn hide_memory() -> io::Result<()> {
 }
 
 fn unknown(what: &str, name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("there is no {what} {name:?} on this machine"))
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("there is no {what} {name:?} on this machine"),
+    )
 }
 
 fn failed(step: &str, error: io::Error) -> io::Error {

@@ -43,13 +43,19 @@ impl Descriptors {
     ) -> io::Result<(Scoreboard, Vec<Doorbell>, Vec<(OwnedFd, Option<OwnedFd>)>)> {
         let loops = usize::from(config.engine.gateway_loops);
         let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
-        let doorbells = (0..loops).map(|_| Ok(Doorbell::from_fd(self.next()?))).collect::<io::Result<_>>()?;
+        let doorbells = (0..loops)
+            .map(|_| Ok(Doorbell::from_fd(self.next()?)))
+            .collect::<io::Result<_>>()?;
         let listeners = config
             .listeners
             .iter()
             .map(|listener| {
                 let socket = self.next()?;
-                let folder = listener.static_folder.as_ref().map(|_| self.next()).transpose()?;
+                let folder = listener
+                    .static_folder
+                    .as_ref()
+                    .map(|_| self.next())
+                    .transpose()?;
                 Ok((socket, folder))
             })
             .collect::<io::Result<_>>()?;
@@ -57,7 +63,10 @@ impl Descriptors {
     }
 
     #[expect(clippy::type_complexity, reason = "taken apart at its only call")]
-    pub(super) fn process(&mut self, config: &Config) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>)> {
+    pub(super) fn process(
+        &mut self,
+        config: &Config,
+    ) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>)> {
         let scoreboard = Scoreboard::map(self.next()?, PROCESS_ROW)?;
         let doorbell = Doorbell::from_fd(self.next()?);
         let loops = (0..config.engine.gateway_loops)
@@ -67,8 +76,11 @@ impl Descriptors {
     }
 
     fn next(&mut self) -> io::Result<OwnedFd> {
-        self.0
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the start message lacks descriptors"))
+        self.0.next().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the start message lacks descriptors",
+            )
+        })
     }
 }

@@ -37,10 +37,14 @@ pub(super) struct Outbox(mpsc::Sender<(Vec<u8>, Vec<OwnedFd>)>);
 impl Outbox {
     /// Hands a message over without waiting.
     pub(super) fn send(&self, message: &ToRole, fds: Vec<OwnedFd>) -> io::Result<()> {
-        self.0.try_send((encode(message)?, fds)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => io::Error::other("does not read its control channel"),
-            mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
-        })
+        self.0
+            .try_send((encode(message)?, fds))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    io::Error::other("does not read its control channel")
+                }
+                mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+            })
     }
 }
 
@@ -54,14 +58,30 @@ pub(super) fn attend_role(
     let (outbox, waiting) = mpsc::channel(UNREAD);
     let channel = ControlChannel::new(channel)?;
     let conversation = spawn_local(converse(child, channel, waiting, inputs.clone()));
-    spawn_local(await_end(child, process, vec![conversation], inputs.clone()));
+    spawn_local(await_end(
+        child,
+        process,
+        vec![conversation],
+        inputs.clone(),
+    ));
     Ok(Outbox(outbox))
 }
 
 /// Listens to a helper, whose lines are logged.
-pub(super) fn attend_helper(child: Child, name: &str, mut process: Process, inputs: &mpsc::Sender<Input>) {
-    let stdout = process.stdout.take().map(|out| spawn_local(log_lines(name.to_owned(), out)));
-    let stderr = process.stderr.take().map(|out| spawn_local(log_lines(name.to_owned(), out)));
+pub(super) fn attend_helper(
+    child: Child,
+    name: &str,
+    mut process: Process,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let stdout = process
+        .stdout
+        .take()
+        .map(|out| spawn_local(log_lines(name.to_owned(), out)));
+    let stderr = process
+        .stderr
+        .take()
+        .map(|out| spawn_local(log_lines(name.to_owned(), out)));
     let outputs = stdout.into_iter().chain(stderr).collect();
     spawn_local(await_end(child, process, outputs, inputs.clone()));
 }
@@ -94,19 +114,27 @@ async fn converse(
         failure = hear(child, &channel, &inputs) => failure,
     };
     if let Some(reason) = failure {
-        let _ = inputs.send(Input::Event(Event::Failed { child, reason })).await;
+        let _ = inputs
+            .send(Input::Event(Event::Failed { child, reason }))
+            .await;
         return;
     }
     // The task that waits for the end must not wait for this.
     spawn_local(async move {
         tokio::time::sleep(EXIT).await;
         let reason = "closed its control channel and did not exit".to_owned();
-        let _ = inputs.send(Input::Event(Event::Failed { child, reason })).await;
+        let _ = inputs
+            .send(Input::Event(Event::Failed { child, reason }))
+            .await;
     });
 }
 
 /// Until the channel is closed, or something is wrong with what comes.
-async fn hear(child: Child, channel: &ControlChannel, inputs: &mpsc::Sender<Input>) -> Option<String> {
+async fn hear(
+    child: Child,
+    channel: &ControlChannel,
+    inputs: &mpsc::Sender<Input>,
+) -> Option<String> {
     let mut is_greeted = false;
     loop {
         let bytes = match channel.recv_bytes().await {
@@ -143,9 +171,13 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
         (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
         (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
-        (Child::Gateway(_), FromRole::Garbage { process, reason }) => Event::Garbage { process, reason },
+        (Child::Gateway(_), FromRole::Garbage { process, reason }) => {
+            Event::Garbage { process, reason }
+        }
         (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
-        (Child::Gateway(incarnation), FromRole::Sessions(rows)) => return Some(Input::Sessions(incarnation, rows)),
+        (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
+            return Some(Input::Sessions(incarnation, rows));
+        }
         (_, message) => {
             tracing::warn!(?child, ?message, "said something that is not its to say");
             return None;
@@ -154,14 +186,25 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
     Some(Input::Event(event))
 }
 
-async fn await_end(child: Child, mut process: Process, outputs: Vec<JoinHandle<()>>, inputs: mpsc::Sender<Input>) {
+async fn await_end(
+    child: Child,
+    mut process: Process,
+    outputs: Vec<JoinHandle<()>>,
+    inputs: mpsc::Sender<Input>,
+) {
     let pid = process.id();
     // A child that a debugger has stopped does not end this wait.
     let end = match process.wait().await {
-        Ok(status) => Ended { code: status.code(), signal: status.signal() },
+        Ok(status) => Ended {
+            code: status.code(),
+            signal: status.signal(),
+        },
         Err(error) => {
             tracing::error!(?child, %error, "cannot be waited for");
-            Ended { code: None, signal: None }
+            Ended {
+                code: None,
+                signal: None,
+            }
         }
     };
     if let Some(pid) = pid {
@@ -170,7 +213,9 @@ async fn await_end(child: Child, mut process: Process, outputs: Vec<JoinHandle<(
     for output in outputs {
         let _ = timeout(LAST_WORDS, output).await;
     }
-    let _ = inputs.send(Input::Event(Event::Exited { child, end })).await;
+    let _ = inputs
+        .send(Input::Event(Event::Exited { child, end }))
+        .await;
 }
 
 async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
@@ -178,7 +223,11 @@ async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut output).take(LINE_BYTES).read_until(b'\n', &mut line).await {
+        match (&mut output)
+            .take(LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => tracing::info!(helper, "{}", String::from_utf8_lossy(&line).trim_end()),
         }

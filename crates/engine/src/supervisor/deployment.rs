@@ -24,16 +24,26 @@ impl Deployment {
     ///
     /// # Errors
     /// Either cannot be read, or the configuration wants something that only a restart can bring.
-    pub(super) fn open(executable: &ExecutablePath, config: &Path, present: &Config) -> Result<Self, String> {
+    pub(super) fn open(
+        executable: &ExecutablePath,
+        config: &Path,
+        present: &Config,
+    ) -> Result<Self, String> {
         let loaded = config::load(config).map_err(|errors| errors.to_string())?;
         config::live_change(present, &loaded.config).map_err(|changes| changes.join("\n"))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let executable = executable
-            .open()
-            .map_err(|error| format!("cannot open the executable {}: {error}", executable.0.display()))?;
-        Ok(Self { executable, config: loaded.config })
+        let executable = executable.open().map_err(|error| {
+            format!(
+                "cannot open the executable {}: {error}",
+                executable.0.display()
+            )
+        })?;
+        Ok(Self {
+            executable,
+            config: loaded.config,
+        })
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -55,9 +65,13 @@ impl ExecutablePath {
     /// that is switched to another build deploys it; else the running binary's own path.
     pub(super) fn find() -> io::Result<Self> {
         let running = fs::metadata("/proc/self/exe")?;
-        let called = env::args_os().next().map(PathBuf::from).and_then(|name| absolute(&name));
+        let called = env::args_os()
+            .next()
+            .map(PathBuf::from)
+            .and_then(|name| absolute(&name));
         let is_running = |path: &PathBuf| {
-            fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (running.dev(), running.ino()))
+            fs::metadata(path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (running.dev(), running.ino()))
         };
         match called.filter(is_running) {
             Some(path) => Ok(Self(path)),
@@ -72,7 +86,10 @@ impl ExecutablePath {
 
     fn open(&self) -> io::Result<OwnedFd> {
         if !fs::metadata(&self.0)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            ));
         }
         open(&self.0)
     }
@@ -80,7 +97,11 @@ impl ExecutablePath {
 
 /// To be executed, not read: whoever may run it may also deploy it.
 fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// As a shell finds a command. Not resolved any further: symbolic links are the point.

@@ -37,11 +37,20 @@ impl Listeners {
             };
             let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
             // In the list at once, so that its file is removed if what follows fails.
-            listeners.opened.push(Opened { socket, folder: None, line, file });
+            listeners.opened.push(Opened {
+                socket,
+                folder: None,
+                line,
+                file,
+            });
             if let Some(path) = &listener.static_folder {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let folder = rustix::fs::open(path, flags, Mode::empty())
-                    .map_err(|error| ServeError::Static { folder: path.clone(), source: error.into() })?;
+                let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
+                    ServeError::Static {
+                        folder: path.clone(),
+                        source: error.into(),
+                    }
+                })?;
                 if let Some(opened) = listeners.opened.last_mut() {
                     opened.folder = Some(folder);
                 }
@@ -52,9 +61,9 @@ impl Listeners {
 
     /// In the order of the configuration: each socket and, right after it, its folder.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.opened
-            .iter()
-            .flat_map(|opened| std::iter::once(opened.socket.as_fd()).chain(opened.folder.as_ref().map(AsFd::as_fd)))
+        self.opened.iter().flat_map(|opened| {
+            std::iter::once(opened.socket.as_fd()).chain(opened.folder.as_ref().map(AsFd::as_fd))
+        })
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
@@ -75,7 +84,9 @@ fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -
     let spoken = match address {
         Address::Udp(_) => "datagrams",
         Address::Http(_) => {
-            let path = websocket.map(|path| format!(" (WebSocket on {path})")).unwrap_or_default();
+            let path = websocket
+                .map(|path| format!(" (WebSocket on {path})"))
+                .unwrap_or_default();
             return format!("open {address}/ in a browser{path}");
         }
         Address::Tcp(_) | Address::Unix(_) => match framing {

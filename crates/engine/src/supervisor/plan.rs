@@ -118,7 +118,10 @@ pub(crate) enum Event {
     /// The gateway of this incarnation has closed every session after `StopGateway`.
     Drained(u32),
     /// Someone asks for a reload.
-    ReloadAsked { caller: Option<Caller>, scope: Scope },
+    ReloadAsked {
+        caller: Option<Caller>,
+        scope: Scope,
+    },
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
     /// Someone asks the engine to stop; asked again: now.
@@ -133,9 +136,17 @@ pub(crate) enum Action {
     /// Start a gateway from this generation.
     SpawnGateway { incarnation: u32, generation: u32 },
     /// Start a process from this generation.
-    SpawnProcess { process: ProcessId, role: Role, generation: u32 },
+    SpawnProcess {
+        process: ProcessId,
+        role: Role,
+        generation: u32,
+    },
     /// Start a helper, from this generation's executable.
-    SpawnHelper { run: u32, generation: u32, helper: config::Helper },
+    SpawnHelper {
+        run: u32,
+        generation: u32,
+        helper: config::Helper,
+    },
     /// Send the gateway its start message.
     StartGateway { incarnation: u32 },
     /// Make the regions of this process with the present gateway and send it its start message.
@@ -145,13 +156,24 @@ pub(crate) enum Action {
     /// Send the gateway the other end of the regions made last for this process.
     Attach { process: ProcessId },
     /// Tell the gateway who serves.
-    Activate { workers: u16, serving: Vec<ProcessId>, reload: bool },
+    Activate {
+        workers: u16,
+        serving: Vec<ProcessId>,
+        reload: bool,
+    },
     /// Tell the gateway that this process has ended.
-    Dead { process: ProcessId, fault: bool, forced: bool },
+    Dead {
+        process: ProcessId,
+        fault: bool,
+        forced: bool,
+    },
     /// Tell the gateway to drain.
     StopGateway { max_wait: Duration },
     /// Tell a process to run its stop hook and exit.
-    StopProcess { process: ProcessId, max_wait: Duration },
+    StopProcess {
+        process: ProcessId,
+        max_wait: Duration,
+    },
     /// Close the gateway's channel, which ends it.
     ReleaseGateway { incarnation: u32 },
     /// Ask a helper to end.
@@ -270,8 +292,14 @@ impl Plan {
     /// When `Event::Tick` is due.
     pub(crate) fn next_timeout(&self) -> Option<Now> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        let slots = self.workers.iter().chain(&self.tasks).filter_map(Slot::retry_at);
-        let helpers = self.helpers.iter().filter_map(Helper::deadline);
+        // What waits to be started again never is once the engine is stopping.
+        let restarts = !self.is_stopping();
+        let slots = self.slots().filter_map(Slot::retry_at).filter(|_| restarts);
+        let helpers = self
+            .helpers
+            .iter()
+            .filter(|helper| restarts || helper.is_alive());
+        let helpers = helpers.filter_map(Helper::deadline);
         let stop = match &self.mode {
             Mode::Stopping(step) => Some(step.deadline),
             _ => None,
@@ -411,7 +439,9 @@ impl Plan {
     }
 
     fn has_children(&self) -> bool {
-        self.gateway.is_alive() || !self.processes.is_empty() || self.helpers.iter().any(Helper::is_alive)
+        self.gateway.is_alive()
+            || !self.processes.is_empty()
+            || self.helpers.iter().any(Helper::is_alive)
     }
 
     /// Tells the gateway who serves now.

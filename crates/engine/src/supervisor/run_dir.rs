@@ -30,7 +30,10 @@ pub(super) struct RunDir {
 impl RunDir {
     /// Makes the folder if need be and takes its lock. What a dead engine left there is replaced.
     pub(super) fn claim(path: &Path) -> Result<Self, ServeError> {
-        let wrong = |reason: String| ServeError::RunDir { run_dir: path.to_owned(), reason };
+        let wrong = |reason: String| ServeError::RunDir {
+            run_dir: path.to_owned(),
+            reason,
+        };
         let is_made = make(path).map_err(|error| wrong(format!("cannot be made: {error}")))?;
         check(path).map_err(wrong)?;
         let lock_path = path.join("lock");
@@ -39,11 +42,20 @@ impl RunDir {
             Some(mut lock) => {
                 writeln!(lock, "{}", std::process::id())
                     .map_err(|error| wrong(format!("cannot write the lock file: {error}")))?;
-                Ok(Self { path: path.to_owned(), is_made, _lock: lock })
+                Ok(Self {
+                    path: path.to_owned(),
+                    is_made,
+                    _lock: lock,
+                })
             }
             None => {
-                let pid = fs::read_to_string(lock_path).ok().and_then(|text| text.trim().parse().ok());
-                Err(ServeError::AlreadyRunning { pid, run_dir: path.to_owned() })
+                let pid = fs::read_to_string(lock_path)
+                    .ok()
+                    .and_then(|text| text.trim().parse().ok());
+                Err(ServeError::AlreadyRunning {
+                    pid,
+                    run_dir: path.to_owned(),
+                })
             }
         }
     }
@@ -94,7 +106,10 @@ fn check(path: &Path) -> Result<(), String> {
         return Err("is not a folder; name another one".to_owned());
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(format!("belongs to user {}, not to us; name another folder", found.uid()));
+        return Err(format!(
+            "belongs to user {}, not to us; name another folder",
+            found.uid()
+        ));
     }
     if found.mode() & 0o077 != 0 {
         return Err(format!(
@@ -109,15 +124,24 @@ fn check(path: &Path) -> Result<(), String> {
 /// `None`: someone else has it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     loop {
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         // An engine that ended between open and lock has removed the file that we have locked.
-        let is_same = |found: fs::Metadata, ours: fs::Metadata| (found.dev(), found.ino()) == (ours.dev(), ours.ino());
-        if fs::metadata(path).is_ok_and(|found| file.metadata().is_ok_and(|ours| is_same(found, ours))) {
+        let is_same = |found: fs::Metadata, ours: fs::Metadata| {
+            (found.dev(), found.ino()) == (ours.dev(), ours.ino())
+        };
+        if fs::metadata(path)
+            .is_ok_and(|found| file.metadata().is_ok_and(|ours| is_same(found, ours)))
+        {
             let mut old = String::new();
             if file.read_to_string(&mut old).is_ok() && !old.is_empty() {
                 tracing::info!("replacing what process {} left", old.trim());
@@ -139,7 +163,9 @@ mod tests {
         let path = parent.path().join("run");
         let first = RunDir::claim(&path).unwrap();
         match RunDir::claim(&path) {
-            Err(ServeError::AlreadyRunning { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+            Err(ServeError::AlreadyRunning { pid, .. }) => {
+                assert_eq!(pid, Some(std::process::id()))
+            }
             _ => panic!("the folder was given away twice"),
         }
         drop(first);
@@ -155,7 +181,10 @@ mod tests {
         drop(UnixListener::bind(socket_path(&path)).unwrap());
         let run_dir = RunDir::claim(&path).unwrap();
         run_dir.bind().unwrap();
-        assert_eq!(fs::metadata(socket_path(&path)).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(socket_path(&path)).unwrap().mode() & 0o777,
+            0o600
+        );
         drop(run_dir);
         // It was there before, so it stays; but it is empty.
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
@@ -168,7 +197,9 @@ mod tests {
         make(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         match RunDir::claim(&path) {
-            Err(ServeError::RunDir { reason, .. }) => assert!(reason.contains("chmod 700"), "{reason}"),
+            Err(ServeError::RunDir { reason, .. }) => {
+                assert!(reason.contains("chmod 700"), "{reason}")
+            }
             _ => panic!("accepted"),
         }
     }

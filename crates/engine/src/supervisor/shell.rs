@@ -137,8 +137,12 @@ impl Shell {
     /// Until the engine has ended. An error says why it did so without being told to.
     pub(super) async fn run(mut self) -> Result<(), String> {
         signals::listen(&self.inputs).map_err(|error| format!("signals: {error}"))?;
-        let socket = self.run_dir.bind().map_err(|error| format!("the control socket: {error}"))?;
-        server::listen(socket, &self.inputs).map_err(|error| format!("the control socket: {error}"))?;
+        let socket = self
+            .run_dir
+            .bind()
+            .map_err(|error| format!("the control socket: {error}"))?;
+        server::listen(socket, &self.inputs)
+            .map_err(|error| format!("the control socket: {error}"))?;
         info!(pid = std::process::id(), "supervisor started");
         loop {
             while let Some(action) = self.plan.next_action() {
@@ -147,7 +151,10 @@ impl Shell {
             if let Some(result) = self.over.take() {
                 return result;
             }
-            let due = self.plan.next_timeout().map_or(Instant::now() + IDLE, |at| self.started + at);
+            let due = self
+                .plan
+                .next_timeout()
+                .map_or(Instant::now() + IDLE, |at| self.started + at);
             tokio::select! {
                 // There is always an input sender: ours.
                 Some(input) = self.received.recv() => self.take(input),
@@ -176,15 +183,26 @@ impl Shell {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::SpawnGateway { incarnation, generation } => {
+            Action::SpawnGateway {
+                incarnation,
+                generation,
+            } => {
                 let result = self.spawn_gateway(incarnation, generation);
                 self.unless_spawned(Child::Gateway(incarnation), result);
             }
-            Action::SpawnProcess { process, role, generation } => {
+            Action::SpawnProcess {
+                process,
+                role,
+                generation,
+            } => {
                 let result = self.spawn_process(process, role, generation);
                 self.unless_spawned(Child::Process(process), result);
             }
-            Action::SpawnHelper { run, generation, helper } => {
+            Action::SpawnHelper {
+                run,
+                generation,
+                helper,
+            } => {
                 let result = self.spawn_helper(run, generation, &helper);
                 self.unless_spawned(Child::Helper(run), result);
             }
@@ -204,11 +222,27 @@ impl Shell {
                 let result = self.attach(process);
                 self.unless_sent_to_gateway(result);
             }
-            Action::Activate { workers, serving, reload } => {
-                self.send_gateway(&ToRole::Activate { workers, serving, reload });
+            Action::Activate {
+                workers,
+                serving,
+                reload,
+            } => {
+                self.send_gateway(&ToRole::Activate {
+                    workers,
+                    serving,
+                    reload,
+                });
             }
-            Action::Dead { process, fault, forced } => {
-                self.send_gateway(&ToRole::Dead { process, fault, forced });
+            Action::Dead {
+                process,
+                fault,
+                forced,
+            } => {
+                self.send_gateway(&ToRole::Dead {
+                    process,
+                    fault,
+                    forced,
+                });
             }
             Action::StopGateway { max_wait } => self.send_gateway(&stop(max_wait)),
             Action::StopProcess { process, max_wait } => {
@@ -218,7 +252,11 @@ impl Shell {
                 }
             }
             Action::ReleaseGateway { incarnation } => {
-                if let Some(gateway) = self.gateway.as_mut().filter(|gateway| gateway.incarnation == incarnation) {
+                if let Some(gateway) = self
+                    .gateway
+                    .as_mut()
+                    .filter(|gateway| gateway.incarnation == incarnation)
+                {
                     gateway.outbox = None;
                 }
             }
@@ -231,7 +269,10 @@ impl Shell {
             Action::Open { generation } => self.open(generation),
             Action::Commit { generation, scope } => self.commit(generation, scope),
             Action::Abandon { generation, reason } => {
-                warn!(generation, reason, "reload failed; the processes before it go on serving");
+                warn!(
+                    generation,
+                    reason, "reload failed; the processes before it go on serving"
+                );
                 self.tally.reloads_failed += 1;
                 self.deployments.remove(&generation);
             }
@@ -247,7 +288,10 @@ impl Shell {
     fn unless_spawned(&mut self, child: Child, result: io::Result<()>) {
         if let Err(error) = result {
             error!(?child, %error, "cannot be started");
-            self.tell(Event::SpawnFailed { child, reason: error.to_string() });
+            self.tell(Event::SpawnFailed {
+                child,
+                reason: error.to_string(),
+            });
         }
     }
 
@@ -255,7 +299,10 @@ impl Shell {
         match result {
             // It is ending, which will be heard of.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(error) => self.tell(Event::Failed { child, reason: error.to_string() }),
+            Err(error) => self.tell(Event::Failed {
+                child,
+                reason: error.to_string(),
+            }),
             Ok(()) => {}
         }
     }
@@ -267,7 +314,13 @@ impl Shell {
     }
 
     fn send_gateway(&mut self, message: &ToRole) {
-        let Some(outbox) = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref()) else { return };
+        let Some(outbox) = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.outbox.as_ref())
+        else {
+            return;
+        };
         let result = outbox.send(message, Vec::new());
         self.unless_sent_to_gateway(result);
     }
@@ -297,7 +350,12 @@ impl Shell {
     fn bury(&mut self, child: Child, end: Ended) {
         match child {
             Child::Gateway(incarnation) => {
-                let Some(gateway) = self.gateway.take_if(|gateway| gateway.incarnation == incarnation) else { return };
+                let Some(gateway) = self
+                    .gateway
+                    .take_if(|gateway| gateway.incarnation == incarnation)
+                else {
+                    return;
+                };
                 self.tally.add_gateway(&gateway.board, gateway.loops);
                 for answers in self.listing.drain(..) {
                     answers.give(Answer::Refused("the gateway has ended".to_owned()));
@@ -305,23 +363,47 @@ impl Shell {
                 if end.is_success() || gateway.is_killed {
                     info!(pid = gateway.pid, "gateway ended");
                 } else {
-                    error!(pid = gateway.pid, code = end.code, signal = end.signal, "gateway {end}");
+                    error!(
+                        pid = gateway.pid,
+                        code = end.code,
+                        signal = end.signal,
+                        "gateway {end}"
+                    );
                 }
             }
             Child::Process(process) => {
-                let Some(process) = self.processes.remove(&process) else { return };
+                let Some(process) = self.processes.remove(&process) else {
+                    return;
+                };
                 self.tally.add_process(&process.board);
                 let worker = role_name(process.role);
                 if end.is_success() || process.is_killed {
-                    info!(worker, pid = process.pid, generation = process.generation, "ended");
+                    info!(
+                        worker,
+                        pid = process.pid,
+                        generation = process.generation,
+                        "ended"
+                    );
                 } else {
                     self.tally.worker_exits += 1;
-                    error!(worker, pid = process.pid, code = end.code, signal = end.signal, "{end}");
+                    error!(
+                        worker,
+                        pid = process.pid,
+                        code = end.code,
+                        signal = end.signal,
+                        "{end}"
+                    );
                 }
             }
             Child::Helper(run) => {
                 if let Some(helper) = self.helpers.remove(&run) {
-                    info!(helper = helper.name, pid = helper.pid, code = end.code, signal = end.signal, "helper {end}");
+                    info!(
+                        helper = helper.name,
+                        pid = helper.pid,
+                        code = end.code,
+                        signal = end.signal,
+                        "helper {end}"
+                    );
                 }
             }
         }
@@ -347,7 +429,8 @@ impl Shell {
         info!(generation, ?scope, "reload done: the new processes serve");
         self.tally.reloads_done += 1;
         let used = self.plan.generations();
-        self.deployments.retain(|generation, _| used.contains(generation));
+        self.deployments
+            .retain(|generation, _| used.contains(generation));
         if let Some(deployment) = self.deployments.get(&generation)
             && scope == Scope::All
             && let Err(error) = log::set_level(&deployment.config.engine.log.level)
@@ -357,11 +440,17 @@ impl Shell {
     }
 
     fn announce(&self) {
-        let mut text: String = self.listeners.lines().map(|line| format!("{line}\n")).collect();
+        let mut text: String = self
+            .listeners
+            .lines()
+            .map(|line| format!("{line}\n"))
+            .collect();
         text.push_str("ready\n");
         let mut stdout = io::stdout().lock();
         // The engine serves, whether anyone reads this or not.
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
         info!("serving");
     }
 
@@ -380,13 +469,26 @@ impl Shell {
     }
 
     fn reopen_log(&mut self) {
-        let Some(log) = self.deployments.values().next().map(|deployment| &deployment.config.engine.log) else {
+        let Some(log) = self
+            .deployments
+            .values()
+            .next()
+            .map(|deployment| &deployment.config.engine.log)
+        else {
             return;
         };
         let reopened = log::open(log).and_then(|file| {
             let Some(file) = file else { return Ok(()) };
-            let gateway = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref());
-            for outbox in self.processes.values().map(|process| &process.outbox).chain(gateway) {
+            let gateway = self
+                .gateway
+                .as_ref()
+                .and_then(|gateway| gateway.outbox.as_ref());
+            for outbox in self
+                .processes
+                .values()
+                .map(|process| &process.outbox)
+                .chain(gateway)
+            {
                 // One that is just ending needs no log any more.
                 let _ = outbox.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
             }
@@ -401,5 +503,7 @@ impl Shell {
 }
 
 fn stop(max_wait: Duration) -> ToRole {
-    ToRole::Stop { max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX) }
+    ToRole::Stop {
+        max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
+    }
 }

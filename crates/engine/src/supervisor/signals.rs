@@ -11,17 +11,29 @@ use super::shell::Input;
 
 /// Listens to every signal that means something, for as long as the receiver is there.
 pub(super) fn listen(inputs: &mpsc::Sender<Input>) -> io::Result<()> {
-    let reload: fn() -> Input = || Input::Event(Event::ReloadAsked { caller: None, scope: Scope::All });
+    let reload: fn() -> Input = || {
+        Input::Event(Event::ReloadAsked {
+            caller: None,
+            scope: Scope::All,
+        })
+    };
     let stop: fn() -> Input = || Input::Event(Event::StopAsked);
     // The terminal that was closed takes the engine with it, as it does with any foreground command.
-    let hangup = if io::stdin().is_terminal() { stop } else { reload };
+    let hangup = if io::stdin().is_terminal() {
+        stop
+    } else {
+        reload
+    };
     let meanings: [(SignalKind, fn() -> Input); 6] = [
         (SignalKind::terminate(), stop),
         (SignalKind::interrupt(), stop),
         (SignalKind::hangup(), hangup),
         (SignalKind::user_defined1(), reload),
         (SignalKind::user_defined2(), || {
-            Input::Event(Event::ReloadAsked { caller: None, scope: Scope::Tasks })
+            Input::Event(Event::ReloadAsked {
+                caller: None,
+                scope: Scope::Tasks,
+            })
         }),
         (SignalKind::from_raw(libc::SIGRTMIN()), || Input::ReopenLog),
     ];

@@ -37,18 +37,31 @@ pub(super) fn role(executable: BorrowedFd<'_>, title: &str) -> io::Result<(Child
     let (ours, theirs) = Channel::pair()?;
     let mut command = command(title);
     command.env(ROLE_VARIABLE, "1").stdout(io::stderr());
-    map(&mut command, vec![(theirs.into(), CONTROL_FD), (executable.try_clone_to_owned()?, EXECUTABLE_FD)])?;
+    map(
+        &mut command,
+        vec![
+            (theirs.into(), CONTROL_FD),
+            (executable.try_clone_to_owned()?, EXECUTABLE_FD),
+        ],
+    )?;
     Ok((Command::from(command).spawn()?, ours))
 }
 
 /// Starts a helper: the executable gives up rights and then becomes the helper's command.
-pub(super) fn helper(executable: BorrowedFd<'_>, title: &str, start: &HelperStart) -> io::Result<Child> {
+pub(super) fn helper(
+    executable: BorrowedFd<'_>,
+    title: &str,
+    start: &HelperStart,
+) -> io::Result<Child> {
     let mut command = command(title);
     command
         .env(HELPER_VARIABLE, serde_json::to_string(start)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    map(&mut command, vec![(executable.try_clone_to_owned()?, EXECUTABLE_FD)])?;
+    map(
+        &mut command,
+        vec![(executable.try_clone_to_owned()?, EXECUTABLE_FD)],
+    )?;
     Command::from(command).spawn()
 }
 
@@ -60,7 +73,13 @@ fn command(title: &str) -> StdCommand {
 }
 
 fn map(command: &mut StdCommand, fds: Vec<(OwnedFd, i32)>) -> io::Result<()> {
-    let mappings = fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+    let mappings = fds
+        .into_iter()
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        })
+        .collect();
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     Ok(())
 }

@@ -7,7 +7,11 @@ use crate::control::{LOOP_ROW, LoopCounter, PROCESS_ROW, ProcessCounter};
 use crate::wire::CloseReason;
 
 /// Counters that say how much there is now. Of a dead process there is nothing.
-const LOOP_GAUGES: [LoopCounter; 3] = [LoopCounter::Sessions, LoopCounter::BufferedBytes, LoopCounter::LastSerial];
+const LOOP_GAUGES: [LoopCounter; 3] = [
+    LoopCounter::Sessions,
+    LoopCounter::BufferedBytes,
+    LoopCounter::LastSerial,
+];
 const PROCESS_GAUGES: [ProcessCounter; 2] = [ProcessCounter::InHand, ProcessCounter::Sessions];
 
 /// Sums over everything that has ended, and what the supervisor counts itself.
@@ -52,7 +56,10 @@ impl Tally {
     /// A worker or task worker has ended.
     pub(super) fn add_process(&mut self, board: &Scoreboard) {
         for (counter, total) in self.processes.iter_mut().enumerate() {
-            if PROCESS_GAUGES.iter().all(|&gauge| gauge as usize != counter) {
+            if PROCESS_GAUGES
+                .iter()
+                .all(|&gauge| gauge as usize != counter)
+            {
                 *total += board.get(counter);
             }
         }
@@ -77,7 +84,12 @@ impl Counts<'_> {
     pub(super) fn gateway(&self) -> Map<String, Value> {
         let closed: Map<String, Value> = (1..)
             .map_while(CloseReason::from_u16)
-            .map(|reason| (reason.as_str().to_owned(), self.loops(closed(reason)).into()))
+            .map(|reason| {
+                (
+                    reason.as_str().to_owned(),
+                    self.loops(closed(reason)).into(),
+                )
+            })
             .collect();
         let mut object = Map::new();
         let counters = [
@@ -122,13 +134,21 @@ impl Counts<'_> {
 
     fn loops(&self, counter: usize) -> u64 {
         let ended = self.tally.gateways.get(counter).copied().unwrap_or(0);
-        ended + self.gateway.map_or(0, |(board, loops)| sum(board, loops, counter))
+        ended
+            + self
+                .gateway
+                .map_or(0, |(board, loops)| sum(board, loops, counter))
     }
 
     fn all_processes(&self, counter: ProcessCounter) -> u64 {
         let counter = counter as usize;
         let ended = self.tally.processes.get(counter).copied().unwrap_or(0);
-        ended + self.processes.iter().map(|board| board.get(counter)).sum::<u64>()
+        ended
+            + self
+                .processes
+                .iter()
+                .map(|board| board.get(counter))
+                .sum::<u64>()
     }
 }
 
@@ -141,7 +161,10 @@ fn sum(board: &Scoreboard, loops: u16, counter: usize) -> u64 {
 }
 
 fn last_serial(board: &Scoreboard, loops: u16) -> u64 {
-    rows(loops).map(|row| board.get(row + LoopCounter::LastSerial as usize)).max().unwrap_or(0)
+    rows(loops)
+        .map(|row| board.get(row + LoopCounter::LastSerial as usize))
+        .max()
+        .unwrap_or(0)
 }
 
 fn rows(loops: u16) -> impl Iterator<Item = usize> {
@@ -165,7 +188,11 @@ mod tests {
         }
         let mut tally = Tally::default();
         tally.add_gateway(&board, loops);
-        let counts = Counts { tally: &tally, gateway: Some((&board, loops)), processes: Vec::new() };
+        let counts = Counts {
+            tally: &tally,
+            gateway: Some((&board, loops)),
+            processes: Vec::new(),
+        };
         let gateway = counts.gateway();
         assert_eq!(gateway["accepted"], 40);
         assert_eq!(gateway["sessions"], 6);

@@ -15,7 +15,7 @@ use rustix::net::{
 
 /// Where the load goes.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// As it was written.
     text: String,
     endpoint: Endpoint,

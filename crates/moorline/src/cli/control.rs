@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use moorline_engine::command::{self, Answer, CommandError, Request, Scope};
 use moorline_engine::config;
 
+use crate::bench::{self, BenchArgs};
+
 use super::{Engine, Failure, Paths, finish, table};
 
 pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
@@ -18,9 +20,9 @@ pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
             Answer::Refused(_) | Answer::Status(_) | Answer::Sessions(_) => {}
         })
         .map_err(|error| match error {
-            CommandError::Refused(reason) => {
-                Failure::failed(format!("not reloaded, what served before goes on serving: {reason}"))
-            }
+            CommandError::Refused(reason) => Failure::failed(format!(
+                "not reloaded, what served before goes on serving: {reason}"
+            )),
             error => Failure::failed(error),
         })
     }))
@@ -39,7 +41,11 @@ pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
         let mut text = String::new();
         command::ask(&run_dir, Request::Status, |answer| {
             if let Answer::Status(status) = answer {
-                text = if json { format!("{status:#}\n") } else { table::status(&status) };
+                text = if json {
+                    format!("{status:#}\n")
+                } else {
+                    table::status(&status)
+                };
             }
         })
         .map_err(Failure::failed)?;
@@ -47,12 +53,38 @@ pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
     }))
 }
 
+pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
+    if args.config.is_none() && args.run_dir.is_none() {
+        return bench::run(args, None);
+    }
+    let engine = Engine { config: args.config.clone(), run_dir: args.run_dir.clone() };
+    let mut supervisor = None;
+    let found = run_dir(paths, engine).and_then(|run_dir| {
+        command::ask(&run_dir, Request::Status, |answer| {
+            if let Answer::Status(status) = answer {
+                supervisor = status["supervisor"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            }
+        })
+        .map_err(Failure::failed)
+    });
+    match found {
+        Ok(()) => bench::run(args, supervisor),
+        Err(failure) => finish(Err(failure)),
+    }
+}
+
 pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         print(|out| {
-            let mut written = if json { Ok(()) } else { writeln!(out, "{}", table::sessions_head()) };
+            let mut written = if json {
+                Ok(())
+            } else {
+                writeln!(out, "{}", table::sessions_head())
+            };
             command::ask(&run_dir, Request::Sessions, |answer| {
-                let Answer::Sessions(rows) = answer else { return };
+                let Answer::Sessions(rows) = answer else {
+                    return;
+                };
                 for row in rows {
                     if written.is_ok() {
                         written = match json {

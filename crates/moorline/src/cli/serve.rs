@@ -42,6 +42,8 @@ fn needs_app(config: &Config) -> Option<&str> {
     config
         .listeners
         .iter()
-        .find(|listener| !matches!(listener.address, Address::Http(_)) || listener.websocket.is_some())
+        .find(|listener| {
+            !matches!(listener.address, Address::Http(_)) || listener.websocket.is_some()
+        })
         .map(|listener| listener.name.as_str())
 }

@@ -14,7 +14,10 @@ pub(super) fn status(status: &Value) -> String {
         out,
         "supervisor  pid {}, up {}",
         field("/supervisor/pid"),
-        status.pointer("/supervisor/uptime_s").and_then(Value::as_u64).map_or("-".to_owned(), duration)
+        status
+            .pointer("/supervisor/uptime_s")
+            .and_then(Value::as_u64)
+            .map_or("-".to_owned(), duration)
     );
     let _ = writeln!(
         out,
@@ -24,7 +27,10 @@ pub(super) fn status(status: &Value) -> String {
         field("/gateway/sessions"),
         field("/gateway/accepted"),
         field("/gateway/messages"),
-        status.pointer("/gateway/buffered_bytes").and_then(Value::as_u64).map_or("-".to_owned(), size)
+        status
+            .pointer("/gateway/buffered_bytes")
+            .and_then(Value::as_u64)
+            .map_or("-".to_owned(), size)
     );
     let _ = writeln!(
         out,
@@ -32,7 +38,11 @@ pub(super) fn status(status: &Value) -> String {
         field("/reloads/done"),
         field("/reloads/failed")
     );
-    for (title, path) in [("lost", "/lost"), ("errors", "/errors"), ("closed", "/gateway/closed")] {
+    for (title, path) in [
+        ("lost", "/lost"),
+        ("errors", "/errors"),
+        ("closed", "/gateway/closed"),
+    ] {
         let counts = nonzero(status.pointer(path));
         if !counts.is_empty() {
             let _ = writeln!(out, "{title:<11} {counts}");
@@ -62,7 +72,13 @@ pub(super) fn status(status: &Value) -> String {
     }
     for row in rows(status, "/helpers") {
         let field = |key: &str| shown(row.get(key));
-        let _ = writeln!(out, "helper {}: pid {}, {} restarts", field("name"), field("pid"), field("restarts"));
+        let _ = writeln!(
+            out,
+            "helper {}: pid {}, {} restarts",
+            field("name"),
+            field("pid"),
+            field("restarts")
+        );
     }
     out
 }
@@ -91,7 +107,11 @@ pub(super) fn session(row: &SessionRow) -> String {
 }
 
 fn rows<'a>(status: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    status.pointer(path).and_then(Value::as_array).into_iter().flatten()
+    status
+        .pointer(path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn shown(value: Option<&Value>) -> String {

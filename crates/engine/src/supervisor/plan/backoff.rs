@@ -47,7 +47,10 @@ mod tests {
         for _ in 0..5 {
             backoff.after_death(Some(Duration::from_millis(10)));
         }
-        assert_eq!(backoff.after_death(Some(Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(
+            backoff.after_death(Some(Duration::from_secs(1))),
+            Duration::ZERO
+        );
         assert_eq!(backoff.after_death(Some(Duration::from_millis(1))), FIRST);
     }
 }

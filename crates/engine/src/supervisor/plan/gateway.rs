@@ -18,9 +18,13 @@ pub(super) struct Gateway {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Its hello is outstanding.
-    Spawned { deadline: Now },
+    Spawned {
+        deadline: Now,
+    },
     /// It has its start message.
-    Starting { deadline: Now },
+    Starting {
+        deadline: Now,
+    },
     Ready,
     /// It was killed, or told to end, and has not been reaped.
     Ending,
@@ -32,7 +36,12 @@ enum Phase {
 
 impl Gateway {
     pub(super) fn new() -> Self {
-        Self { incarnation: 0, phase: Phase::Gone, ready_at: None, backoff: Backoff::default() }
+        Self {
+            incarnation: 0,
+            phase: Phase::Gone,
+            ready_at: None,
+            backoff: Backoff::default(),
+        }
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -46,7 +55,9 @@ impl Gateway {
 
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.phase {
-            Phase::Spawned { deadline } | Phase::Starting { deadline } | Phase::RetryAt(deadline) => Some(deadline),
+            Phase::Spawned { deadline }
+            | Phase::Starting { deadline }
+            | Phase::RetryAt(deadline) => Some(deadline),
             Phase::Ready | Phase::Ending | Phase::Gone => None,
         }
     }
@@ -56,7 +67,9 @@ impl Plan {
     pub(super) fn spawn_gateway(&mut self, now: Now) {
         self.gateway.incarnation += 1;
         self.gateway.ready_at = None;
-        self.gateway.phase = Phase::Spawned { deadline: now + self.shape.start_timeout };
+        self.gateway.phase = Phase::Spawned {
+            deadline: now + self.shape.start_timeout,
+        };
         self.act(Action::SpawnGateway {
             incarnation: self.gateway.incarnation,
             generation: self.workers_generation,
@@ -127,7 +140,9 @@ impl Plan {
                 let reason = format!("was not ready within {:?}", self.shape.start_timeout);
                 self.gateway_failed(self.gateway.incarnation, &reason);
             }
-            Phase::RetryAt(at) if at <= now && self.mode == Mode::Serving => self.spawn_gateway(now),
+            Phase::RetryAt(at) if at <= now && self.mode == Mode::Serving => {
+                self.spawn_gateway(now)
+            }
             _ => {}
         }
     }
@@ -146,7 +161,9 @@ impl Plan {
     pub(super) fn release_gateway(&mut self) {
         if self.gateway.is_ready() {
             self.gateway.phase = Phase::Ending;
-            self.act(Action::ReleaseGateway { incarnation: self.gateway.incarnation });
+            self.act(Action::ReleaseGateway {
+                incarnation: self.gateway.incarnation,
+            });
         } else {
             self.kill_gateway();
         }

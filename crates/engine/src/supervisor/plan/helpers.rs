@@ -39,7 +39,12 @@ enum Phase {
 
 impl Helper {
     fn new(spec: config::Helper, now: Now) -> Self {
-        Self { spec, phase: Phase::RetryAt(now), backoff: Backoff::default(), restarts: 0 }
+        Self {
+            spec,
+            phase: Phase::RetryAt(now),
+            backoff: Backoff::default(),
+            restarts: 0,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -72,7 +77,12 @@ impl Helper {
 
 impl Plan {
     pub(super) fn start_helpers(&mut self, now: Now) {
-        self.helpers = self.shape.helpers.iter().map(|spec| Helper::new(spec.clone(), now)).collect();
+        self.helpers = self
+            .shape
+            .helpers
+            .iter()
+            .map(|spec| Helper::new(spec.clone(), now))
+            .collect();
         self.tick_helpers(now);
     }
 
@@ -82,12 +92,17 @@ impl Plan {
         for helper in &mut self.helpers {
             let successor = wanted.iter().find(|spec| spec.name == helper.spec.name);
             match &mut helper.phase {
-                Phase::Ending { successor: next, .. } => *next = successor.cloned(),
+                Phase::Ending {
+                    successor: next, ..
+                } => *next = successor.cloned(),
                 _ if successor == Some(&helper.spec) => {}
                 Phase::Running { run, .. } => {
                     let run = *run;
-                    helper.phase =
-                        Phase::Ending { run, deadline: Some(now + PATIENCE), successor: successor.cloned() };
+                    helper.phase = Phase::Ending {
+                        run,
+                        deadline: Some(now + PATIENCE),
+                        successor: successor.cloned(),
+                    };
                     self.actions.push_back(Action::TerminateHelper { run });
                 }
                 Phase::RetryAt(_) => match successor {
@@ -96,9 +111,14 @@ impl Plan {
                 },
             }
         }
-        self.helpers.retain(|helper| !matches!(helper.phase, Phase::RetryAt(Now::MAX)));
+        self.helpers
+            .retain(|helper| !matches!(helper.phase, Phase::RetryAt(Now::MAX)));
         for spec in wanted {
-            if self.helpers.iter().all(|helper| helper.spec.name != spec.name) {
+            if self
+                .helpers
+                .iter()
+                .all(|helper| helper.spec.name != spec.name)
+            {
                 self.helpers.push(Helper::new(spec, now));
             }
         }
@@ -108,16 +128,23 @@ impl Plan {
     pub(super) fn tick_helpers(&mut self, now: Now) {
         for helper in &mut self.helpers {
             match &mut helper.phase {
-                Phase::RetryAt(at) if *at <= now && matches!(self.mode, Mode::Booting | Mode::Serving) => {
+                Phase::RetryAt(at)
+                    if *at <= now && matches!(self.mode, Mode::Booting | Mode::Serving) =>
+                {
                     self.last_run += 1;
-                    helper.phase = Phase::Running { run: self.last_run, since: now };
+                    helper.phase = Phase::Running {
+                        run: self.last_run,
+                        since: now,
+                    };
                     self.actions.push_back(Action::SpawnHelper {
                         run: self.last_run,
                         generation: self.workers_generation,
                         helper: helper.spec.clone(),
                     });
                 }
-                Phase::Ending { run, deadline, .. } if deadline.is_some_and(|deadline| deadline <= now) => {
+                Phase::Ending { run, deadline, .. }
+                    if deadline.is_some_and(|deadline| deadline <= now) =>
+                {
                     warn!(helper = %helper.spec.name, "did not end when asked to and is killed");
                     *deadline = None;
                     self.actions.push_back(Action::Kill(Child::Helper(*run)));
@@ -128,7 +155,13 @@ impl Plan {
     }
 
     pub(super) fn helper_gone(&mut self, run: u32, now: Now) {
-        let Some(place) = self.helpers.iter().position(|helper| helper.run() == Some(run)) else { return };
+        let Some(place) = self
+            .helpers
+            .iter()
+            .position(|helper| helper.run() == Some(run))
+        else {
+            return;
+        };
         let is_running = matches!(self.mode, Mode::Booting | Mode::Serving);
         let helper = &mut self.helpers[place];
         match &mut helper.phase {
@@ -138,7 +171,10 @@ impl Plan {
                 helper.restarts += 1;
                 helper.phase = Phase::RetryAt(now + wait);
             }
-            Phase::Ending { successor: Some(spec), .. } if is_running => {
+            Phase::Ending {
+                successor: Some(spec),
+                ..
+            } if is_running => {
                 let spec = spec.clone();
                 *helper = Helper::new(spec, now);
             }
@@ -154,7 +190,11 @@ impl Plan {
         self.helpers.retain(Helper::is_alive);
         for helper in &mut self.helpers {
             if let Phase::Running { run, .. } = helper.phase {
-                helper.phase = Phase::Ending { run, deadline: Some(now + PATIENCE), successor: None };
+                helper.phase = Phase::Ending {
+                    run,
+                    deadline: Some(now + PATIENCE),
+                    successor: None,
+                };
                 self.actions.push_back(Action::TerminateHelper { run });
             }
         }
@@ -164,7 +204,11 @@ impl Plan {
         self.helpers.retain(Helper::is_alive);
         for helper in &mut self.helpers {
             if let Some(run) = helper.run() {
-                helper.phase = Phase::Ending { run, deadline: None, successor: None };
+                helper.phase = Phase::Ending {
+                    run,
+                    deadline: None,
+                    successor: None,
+                };
                 self.actions.push_back(Action::Kill(Child::Helper(run)));
             }
         }

@@ -36,7 +36,11 @@ impl Slot {
     }
 
     pub(super) fn new(serving: Option<ProcessId>) -> Self {
-        Self { serving, next: Next::Nobody, backoff: Backoff::default() }
+        Self {
+            serving,
+            next: Next::Nobody,
+            backoff: Backoff::default(),
+        }
     }
 
     pub(super) fn retry_at(&self) -> Option<Now> {
@@ -101,7 +105,9 @@ impl Process {
 
     pub(super) fn state(&self) -> State {
         match self.phase {
-            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => State::Starting,
+            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
+                State::Starting
+            }
             Phase::Ready => State::Ready,
             Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Killed(_) => State::Draining,
         }
@@ -135,20 +141,36 @@ impl Plan {
         }
     }
 
-    pub(super) fn spawn_process(&mut self, role: Role, generation: u32, deadline: Now) -> ProcessId {
+    pub(super) fn spawn_process(
+        &mut self,
+        role: Role,
+        generation: u32,
+        deadline: Now,
+    ) -> ProcessId {
         self.last_process += 1;
         let process = self.last_process;
         self.processes.insert(
             process,
-            Process { role, phase: Phase::Spawned { deadline }, ready_at: None, attached: false },
+            Process {
+                role,
+                phase: Phase::Spawned { deadline },
+                ready_at: None,
+                attached: false,
+            },
         );
-        self.act(Action::SpawnProcess { process, role, generation });
+        self.act(Action::SpawnProcess {
+            process,
+            role,
+            generation,
+        });
         process
     }
 
     pub(super) fn process_hello(&mut self, id: ProcessId) {
         let joined = self.gateway.is_ready();
-        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
         if let Phase::Spawned { deadline } = process.phase {
             process.phase = Phase::Greeted { deadline };
             if joined {
@@ -158,7 +180,9 @@ impl Plan {
     }
 
     fn start_process(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
         if let Phase::Greeted { deadline } = process.phase {
             process.phase = Phase::Starting { deadline };
             process.attached = true;
@@ -170,7 +194,9 @@ impl Plan {
     /// A gateway has become ready: every process that can still serve is joined with it.
     pub(super) fn join_processes(&mut self) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
-            let Some(process) = self.processes.get_mut(&id) else { continue };
+            let Some(process) = self.processes.get_mut(&id) else {
+                continue;
+            };
             match process.phase {
                 Phase::Greeted { .. } => self.start_process(id),
                 Phase::Starting { .. } | Phase::Ready => {
@@ -189,7 +215,9 @@ impl Plan {
     /// The gateway has died, and with it every session: what was draining has nothing left to drain.
     pub(super) fn part_processes(&mut self, now: Now) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
-            let Some(process) = self.processes.get_mut(&id) else { continue };
+            let Some(process) = self.processes.get_mut(&id) else {
+                continue;
+            };
             process.attached = false;
             if let Phase::Draining { .. } = process.phase {
                 self.stop_process(id, now);
@@ -198,8 +226,12 @@ impl Plan {
     }
 
     pub(super) fn process_ready(&mut self, id: ProcessId, now: Now) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        let Phase::Starting { .. } = process.phase else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Phase::Starting { .. } = process.phase else {
+            return;
+        };
         process.phase = Phase::Ready;
         process.ready_at = Some(now);
         let role = process.role;
@@ -223,42 +255,66 @@ impl Plan {
     /// Another serves in its place now.
     pub(super) fn retire(&mut self, id: ProcessId, change: Change, now: Now) {
         let max_wait = self.shape.max_wait;
-        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
         if process.phase != Phase::Ready {
             self.kill_process(id, Forced::No);
             return;
         }
-        process.phase = Phase::Draining { deadline: now + max_wait, change };
+        process.phase = Phase::Draining {
+            deadline: now + max_wait,
+            change,
+        };
         if !process.attached {
             self.stop_process(id, now);
         }
     }
 
     pub(super) fn process_released(&mut self, id: ProcessId, now: Now) {
-        if let Some(Process { phase: Phase::Draining { .. }, .. }) = self.processes.get(&id) {
+        if let Some(Process {
+            phase: Phase::Draining { .. },
+            ..
+        }) = self.processes.get(&id)
+        {
             self.stop_process(id, now);
         }
     }
 
     /// Tells a draining process to stop, within the time it had for draining.
     fn stop_process(&mut self, id: ProcessId, now: Now) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        let Phase::Draining { deadline, change } = process.phase else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        let Phase::Draining { deadline, change } = process.phase else {
+            return;
+        };
         let forced = match change {
             Change::Reload => Forced::ByReload,
             Change::Replacement => Forced::No,
         };
         process.phase = Phase::Stopping { deadline, forced };
-        self.act(Action::StopProcess { process: id, max_wait: deadline.saturating_sub(now) });
+        self.act(Action::StopProcess {
+            process: id,
+            max_wait: deadline.saturating_sub(now),
+        });
     }
 
     /// The engine stops: whoever is able to is told so, the others are killed.
     pub(super) fn stop_for_good(&mut self, id: ProcessId, deadline: Now, max_wait: Duration) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
         match process.phase {
             Phase::Ready | Phase::Draining { .. } => {
-                process.phase = Phase::Stopping { deadline, forced: Forced::No };
-                self.act(Action::StopProcess { process: id, max_wait });
+                process.phase = Phase::Stopping {
+                    deadline,
+                    forced: Forced::No,
+                };
+                self.act(Action::StopProcess {
+                    process: id,
+                    max_wait,
+                });
             }
             Phase::Stopping { .. } | Phase::Killed(_) => {}
             Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
@@ -268,10 +324,15 @@ impl Plan {
     }
 
     pub(super) fn process_stopping(&mut self, id: ProcessId, now: Now) {
-        let Some(process) = self.processes.get(&id) else { return };
+        let Some(process) = self.processes.get(&id) else {
+            return;
+        };
         let role = process.role;
         if self.is_candidate(id) {
-            self.fail_reload(format!("{} was told to stop before the reload was done", role_name(role)));
+            self.fail_reload(format!(
+                "{} was told to stop before the reload was done",
+                role_name(role)
+            ));
             return;
         }
         if self.mode != Mode::Serving {
@@ -300,7 +361,9 @@ impl Plan {
 
     /// Whoever waits for this process learns why it will not come.
     pub(super) fn note_failure(&mut self, id: ProcessId, reason: &str) {
-        let Some(process) = self.processes.get(&id) else { return };
+        let Some(process) = self.processes.get(&id) else {
+            return;
+        };
         let text = format!("{}: {reason}", role_name(process.role));
         if self.is_candidate(id) {
             self.fail_reload(text);
@@ -312,7 +375,9 @@ impl Plan {
     }
 
     pub(super) fn kill_process(&mut self, id: ProcessId, forced: Forced) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
         if !matches!(process.phase, Phase::Killed(_)) {
             process.phase = Phase::Killed(forced);
             self.act(Action::Kill(Child::Process(id)));
@@ -321,10 +386,16 @@ impl Plan {
 
     pub(super) fn process_gone(&mut self, id: ProcessId, how: &str, fault: bool, now: Now) {
         let is_candidate = self.is_candidate(id);
-        let Some(process) = self.processes.remove(&id) else { return };
+        let Some(process) = self.processes.remove(&id) else {
+            return;
+        };
         if process.attached {
             let forced = process.phase == Phase::Killed(Forced::ByReload);
-            self.act(Action::Dead { process: id, fault, forced });
+            self.act(Action::Dead {
+                process: id,
+                fault,
+                forced,
+            });
         }
         let name = role_name(process.role);
         if is_candidate {
@@ -335,7 +406,9 @@ impl Plan {
             self.fail_boot(format!("{name} {how} before it was ready"));
             return;
         }
-        let Some(slot) = self.slot(process.role) else { return };
+        let Some(slot) = self.slot(process.role) else {
+            return;
+        };
         if slot.serving == Some(id) {
             slot.serving = None;
         } else if slot.next == Next::Starting(id) {
@@ -344,7 +417,11 @@ impl Plan {
             return;
         }
         if slot.next == Next::Nobody && self.mode == Mode::Serving {
-            self.restart(process.role, process.ready_at.map(|at| now.saturating_sub(at)), now);
+            self.restart(
+                process.role,
+                process.ready_at.map(|at| now.saturating_sub(at)),
+                now,
+            );
         }
     }
 
@@ -361,17 +438,27 @@ impl Plan {
 
     pub(super) fn tick_processes(&mut self, now: Now) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
-            let Some(process) = self.processes.get(&id) else { continue };
+            let Some(process) = self.processes.get(&id) else {
+                continue;
+            };
             if process.deadline().is_none_or(|deadline| deadline > now) {
                 continue;
             }
             let name = role_name(process.role);
             match process.phase {
                 Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
-                    let reason = format!("was not ready within {:?}", self.shape_of(id).start_timeout);
+                    let reason =
+                        format!("was not ready within {:?}", self.shape_of(id).start_timeout);
                     self.process_failed(id, &reason);
                 }
-                Phase::Draining { change: Change::Reload, .. } | Phase::Stopping { forced: Forced::ByReload, .. } => {
+                Phase::Draining {
+                    change: Change::Reload,
+                    ..
+                }
+                | Phase::Stopping {
+                    forced: Forced::ByReload,
+                    ..
+                } => {
                     warn!(worker = %name, "had not ended at max_wait after a reload and is killed");
                     self.kill_process(id, Forced::ByReload);
                 }

@@ -22,7 +22,10 @@ pub enum Scope {
 pub(super) enum Reload {
     Idle,
     /// Executable and configuration are being opened.
-    Opening { scope: Scope, callers: Vec<Caller> },
+    Opening {
+        scope: Scope,
+        callers: Vec<Caller>,
+    },
     /// The new processes start.
     Preparing {
         scope: Scope,
@@ -62,11 +65,19 @@ impl Plan {
                     queued.scope = Scope::All;
                 }
             }
-            None => self.queued = Some(Queued { scope, callers: callers.collect() }),
+            None => {
+                self.queued = Some(Queued {
+                    scope,
+                    callers: callers.collect(),
+                })
+            }
         }
         if !self.may_begin() {
             info!("the reload waits until the one before it, or a replacement, has ended");
-            self.reply(caller, Reply::Progress("waiting for processes that are still ending".to_owned()));
+            self.reply(
+                caller,
+                Reply::Progress("waiting for processes that are still ending".to_owned()),
+            );
         }
     }
 
@@ -77,7 +88,9 @@ impl Plan {
         }
         if let Some(Queued { scope, callers }) = self.queued.take() {
             self.reload = Reload::Opening { scope, callers };
-            self.act(Action::Open { generation: self.next_generation() });
+            self.act(Action::Open {
+                generation: self.next_generation(),
+            });
         }
     }
 
@@ -103,7 +116,10 @@ impl Plan {
         let shape = match result {
             Ok(shape) if scope == Scope::Tasks && shape.tasks == 0 => {
                 self.reload = Reload::Opening { scope, callers };
-                self.fail_reload("the new configuration has no task workers; a full reload removes them".to_owned());
+                self.fail_reload(
+                    "the new configuration has no task workers; a full reload removes them"
+                        .to_owned(),
+                );
                 return;
             }
             Ok(shape) => shape,
@@ -117,13 +133,20 @@ impl Plan {
             Scope::All => shape.workers,
             Scope::Tasks => 0,
         };
-        let roles = (0..workers).map(Role::Worker).chain((0..shape.tasks).map(Role::Task));
+        let roles = (0..workers)
+            .map(Role::Worker)
+            .chain((0..shape.tasks).map(Role::Task));
         let generation = self.next_generation();
         let deadline = now + shape.start_timeout;
         let candidates = roles
             .map(|role| (role, self.spawn_process(role, generation, deadline)))
             .collect();
-        self.reload = Reload::Preparing { scope, callers, shape, candidates };
+        self.reload = Reload::Preparing {
+            scope,
+            callers,
+            shape,
+            candidates,
+        };
         self.tell_progress();
     }
 
@@ -152,27 +175,48 @@ impl Plan {
     }
 
     fn tell_progress(&mut self) {
-        let Reload::Preparing { callers, candidates, .. } = &self.reload else { return };
-        let ready = candidates.iter().filter(|(_, id)| self.is_process_ready(*id)).count();
+        let Reload::Preparing {
+            callers,
+            candidates,
+            ..
+        } = &self.reload
+        else {
+            return;
+        };
+        let ready = candidates
+            .iter()
+            .filter(|(_, id)| self.is_process_ready(*id))
+            .count();
         let text = format!("starting: {ready} of {} ready", candidates.len());
         for caller in callers.clone() {
-            self.act(Action::Reply { caller, reply: Reply::Progress(text.clone()) });
+            self.act(Action::Reply {
+                caller,
+                reply: Reply::Progress(text.clone()),
+            });
         }
     }
 
     fn is_process_ready(&self, process: ProcessId) -> bool {
-        self.processes.get(&process).is_some_and(|process| process.phase == Phase::Ready)
+        self.processes
+            .get(&process)
+            .is_some_and(|process| process.phase == Phase::Ready)
     }
 
     /// Switches, if every new process is ready.
     pub(super) fn commit_if_ready(&mut self, now: Now) {
-        let Reload::Preparing { candidates, .. } = &self.reload else { return };
+        let Reload::Preparing { candidates, .. } = &self.reload else {
+            return;
+        };
         if !candidates.iter().all(|(_, id)| self.is_process_ready(*id)) {
             return;
         }
         let generation = self.next_generation();
-        let Reload::Preparing { scope, callers, shape, candidates } =
-            std::mem::replace(&mut self.reload, Reload::Idle)
+        let Reload::Preparing {
+            scope,
+            callers,
+            shape,
+            candidates,
+        } = std::mem::replace(&mut self.reload, Reload::Idle)
         else {
             return;
         };
@@ -207,7 +251,10 @@ impl Plan {
         self.change_helpers(now);
         for caller in callers {
             let text = format!("generation {generation} serves");
-            self.act(Action::Reply { caller, reply: Reply::Done(text) });
+            self.act(Action::Reply {
+                caller,
+                reply: Reply::Done(text),
+            });
         }
     }
 
@@ -217,13 +264,20 @@ impl Plan {
         let (callers, candidates) = match std::mem::replace(&mut self.reload, Reload::Idle) {
             Reload::Idle => return,
             Reload::Opening { callers, .. } => (callers, Vec::new()),
-            Reload::Preparing { callers, candidates, .. } => (callers, candidates),
+            Reload::Preparing {
+                callers,
+                candidates,
+                ..
+            } => (callers, candidates),
         };
         for (_, process) in candidates {
             self.kill_process(process, Forced::No);
         }
         for caller in callers {
-            self.act(Action::Reply { caller, reply: Reply::Refused(reason.clone()) });
+            self.act(Action::Reply {
+                caller,
+                reply: Reply::Refused(reason.clone()),
+            });
         }
         self.act(Action::Abandon { generation, reason });
     }
@@ -233,7 +287,10 @@ impl Plan {
         self.fail_reload(reason.to_owned());
         if let Some(Queued { callers, .. }) = self.queued.take() {
             for caller in callers {
-                self.act(Action::Reply { caller, reply: Reply::Refused(reason.to_owned()) });
+                self.act(Action::Reply {
+                    caller,
+                    reply: Reply::Refused(reason.to_owned()),
+                });
             }
         }
     }

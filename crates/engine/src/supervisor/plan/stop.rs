@@ -44,7 +44,11 @@ impl Plan {
                 self.refuse_reloads("the engine is stopping");
                 let max_wait = self.shape.max_wait;
                 let end = now + max_wait;
-                self.mode = Mode::Stopping(Step { stage: Stage::Draining, deadline: end + GRACE, end });
+                self.mode = Mode::Stopping(Step {
+                    stage: Stage::Draining,
+                    deadline: end + GRACE,
+                    end,
+                });
                 if self.gateway.is_ready() {
                     self.act(Action::StopGateway { max_wait });
                 } else {
@@ -61,7 +65,15 @@ impl Plan {
     }
 
     pub(super) fn gateway_drained(&mut self, incarnation: u32, now: Now) {
-        if self.is_present(incarnation) && matches!(self.mode, Mode::Stopping(Step { stage: Stage::Draining, .. })) {
+        if self.is_present(incarnation)
+            && matches!(
+                self.mode,
+                Mode::Stopping(Step {
+                    stage: Stage::Draining,
+                    ..
+                })
+            )
+        {
             self.enter(Stage::Workers, now);
         }
     }
@@ -90,9 +102,15 @@ impl Plan {
     }
 
     fn enter(&mut self, stage: Stage, now: Now) {
-        let Mode::Stopping(Step { end, .. }) = self.mode else { return };
+        let Mode::Stopping(Step { end, .. }) = self.mode else {
+            return;
+        };
         let deadline = end.max(now) + GRACE;
-        self.mode = Mode::Stopping(Step { stage, deadline, end });
+        self.mode = Mode::Stopping(Step {
+            stage,
+            deadline,
+            end,
+        });
         let remaining = end.saturating_sub(now);
         match stage {
             Stage::Draining => {}
@@ -112,7 +130,9 @@ impl Plan {
     }
 
     pub(super) fn tick_stop(&mut self, now: Now) {
-        let Mode::Stopping(step) = self.mode else { return };
+        let Mode::Stopping(step) = self.mode else {
+            return;
+        };
         if step.deadline > now {
             return;
         }
@@ -146,11 +166,18 @@ impl Plan {
 
     /// What was killed ends without being asked again, so the deadline only moves out of the way.
     fn wait_for_the_killed(&mut self, step: Step, now: Now) {
-        self.mode = Mode::Stopping(Step { deadline: now + GRACE, ..step });
+        self.mode = Mode::Stopping(Step {
+            deadline: now + GRACE,
+            ..step
+        });
     }
 
     fn ids(&self, which: impl Fn(&Process) -> bool) -> Vec<u32> {
-        self.processes.iter().filter(|(_, process)| which(process)).map(|(&id, _)| id).collect()
+        self.processes
+            .iter()
+            .filter(|(_, process)| which(process))
+            .map(|(&id, _)| id)
+            .collect()
     }
 }
 

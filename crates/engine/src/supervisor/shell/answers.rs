@@ -23,7 +23,10 @@ impl Shell {
                 self.last_caller += 1;
                 let caller = self.last_caller;
                 self.callers.insert(caller, answers);
-                self.tell(Event::ReloadAsked { caller: Some(caller), scope });
+                self.tell(Event::ReloadAsked {
+                    caller: Some(caller),
+                    scope,
+                });
             }
             Request::Stop => {
                 answers.give(Answer::Progress("stopping".to_owned()));
@@ -35,21 +38,38 @@ impl Shell {
     }
 
     fn list_sessions(&mut self, after: u64, answers: Answers) {
-        let outbox = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref());
-        let sent = outbox.map(|outbox| outbox.send(&ToRole::ListSessions { after, limit: ROWS }, Vec::new()));
+        let outbox = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.outbox.as_ref());
+        let sent = outbox
+            .map(|outbox| outbox.send(&ToRole::ListSessions { after, limit: ROWS }, Vec::new()));
         match sent {
             Some(Ok(())) => self.listing.push_back(answers),
-            Some(Err(error)) => answers.give(Answer::Refused(format!("the gateway cannot be asked: {error}"))),
-            None => answers.give(Answer::Refused("there is no gateway at the moment".to_owned())),
+            Some(Err(error)) => answers.give(Answer::Refused(format!(
+                "the gateway cannot be asked: {error}"
+            ))),
+            None => answers.give(Answer::Refused(
+                "there is no gateway at the moment".to_owned(),
+            )),
         }
     }
 
     pub(super) fn sessions(&mut self, incarnation: u32, rows: Vec<SessionRow>) {
-        if self.gateway.as_ref().is_none_or(|gateway| gateway.incarnation != incarnation) {
+        if self
+            .gateway
+            .as_ref()
+            .is_none_or(|gateway| gateway.incarnation != incarnation)
+        {
             return;
         }
-        let Some(answers) = self.listing.pop_front() else { return };
-        let last = rows.last().map(|row| row.id).filter(|_| rows.len() >= ROWS as usize);
+        let Some(answers) = self.listing.pop_front() else {
+            return;
+        };
+        let last = rows
+            .last()
+            .map(|row| row.id)
+            .filter(|_| rows.len() >= ROWS as usize);
         answers.give(Answer::Sessions(rows));
         match last {
             Some(after) if answers.is_wanted() => self.list_sessions(after, answers),
@@ -61,14 +81,36 @@ impl Shell {
     fn status(&self) -> Value {
         let counts = Counts {
             tally: &self.tally,
-            gateway: self.gateway.as_ref().map(|gateway| (&gateway.board, gateway.loops)),
-            processes: self.processes.values().map(|process| &process.board).collect(),
+            gateway: self
+                .gateway
+                .as_ref()
+                .map(|gateway| (&gateway.board, gateway.loops)),
+            processes: self
+                .processes
+                .values()
+                .map(|process| &process.board)
+                .collect(),
         };
         let mut gateway = counts.gateway();
-        gateway.insert("pid".to_owned(), self.gateway.as_ref().map(|gateway| gateway.pid).into());
-        gateway.insert("incarnation".to_owned(), self.gateway.as_ref().map(|gateway| gateway.incarnation).into());
-        gateway.insert("loops".to_owned(), self.gateway.as_ref().map(|gateway| gateway.loops).into());
-        let started_at = self.started_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        gateway.insert(
+            "pid".to_owned(),
+            self.gateway.as_ref().map(|gateway| gateway.pid).into(),
+        );
+        gateway.insert(
+            "incarnation".to_owned(),
+            self.gateway
+                .as_ref()
+                .map(|gateway| gateway.incarnation)
+                .into(),
+        );
+        gateway.insert(
+            "loops".to_owned(),
+            self.gateway.as_ref().map(|gateway| gateway.loops).into(),
+        );
+        let started_at = self
+            .started_at
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         let helpers: Vec<_> = self
             .helpers
             .values()
@@ -102,7 +144,11 @@ impl Shell {
 
     /// By slot, the newest generation first.
     fn rows(&self, which: impl Fn(Role) -> bool) -> Vec<Value> {
-        let mut found: Vec<_> = self.processes.iter().filter(|(_, process)| which(process.role)).collect();
+        let mut found: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| which(process.role))
+            .collect();
         found.sort_by_key(|(id, process)| (slot(process), u32::MAX - **id));
         found
             .into_iter()

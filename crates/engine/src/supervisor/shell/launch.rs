@@ -24,18 +24,38 @@ impl Shell {
         let counters = usize::from(loops) * LOOP_ROW;
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
-        let doorbells = (0..loops).map(|_| Doorbell::new()).collect::<io::Result<_>>()?;
+        let doorbells = (0..loops)
+            .map(|_| Doorbell::new())
+            .collect::<io::Result<_>>()?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
         let (process, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
         let pid = pid(&process)?;
-        let outbox = Some(attend_role(Child::Gateway(incarnation), process, channel, &self.inputs)?);
+        let outbox = Some(attend_role(
+            Child::Gateway(incarnation),
+            process,
+            channel,
+            &self.inputs,
+        )?);
         info!(pid, incarnation, "gateway started");
-        self.gateway =
-            Some(Gateway { incarnation, pid, loops, board, board_fd, doorbells, outbox, is_killed: false });
+        self.gateway = Some(Gateway {
+            incarnation,
+            pid,
+            loops,
+            board,
+            board_fd,
+            doorbells,
+            outbox,
+            is_killed: false,
+        });
         Ok(())
     }
 
-    pub(super) fn spawn_process(&mut self, process: ProcessId, role: Role, generation: u32) -> io::Result<()> {
+    pub(super) fn spawn_process(
+        &mut self,
+        process: ProcessId,
+        role: Role,
+        generation: u32,
+    ) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
         let board_fd = create_scoreboard(PROCESS_ROW)?;
         let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_ROW)?;
@@ -49,28 +69,59 @@ impl Shell {
         let regions = Vec::new();
         self.processes.insert(
             process,
-            Process { role, generation, pid, board, board_fd, doorbell, regions, outbox, is_killed: false },
+            Process {
+                role,
+                generation,
+                pid,
+                board,
+                board_fd,
+                doorbell,
+                regions,
+                outbox,
+                is_killed: false,
+            },
         );
         Ok(())
     }
 
-    pub(super) fn spawn_helper(&mut self, run: u32, generation: u32, helper: &config::Helper) -> io::Result<()> {
+    pub(super) fn spawn_helper(
+        &mut self,
+        run: u32,
+        generation: u32,
+        helper: &config::Helper,
+    ) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
         let engine = &deployment.config.engine;
-        let start =
-            HelperStart { command: helper.command.clone(), user: engine.user.clone(), group: engine.group.clone() };
-        let title = format!("moorline: helper {} ({})", helper.name, deployment.config.name);
+        let start = HelperStart {
+            command: helper.command.clone(),
+            user: engine.user.clone(),
+            group: engine.group.clone(),
+        };
+        let title = format!(
+            "moorline: helper {} ({})",
+            helper.name, deployment.config.name
+        );
         let process = spawn::helper(deployment.executable.as_fd(), &title, &start)?;
         let pid = pid(&process)?;
         attend_helper(Child::Helper(run), &helper.name, process, &self.inputs);
         info!(helper = helper.name, pid, "helper started");
-        self.helpers.insert(run, Helper { name: helper.name.clone(), pid });
+        self.helpers.insert(
+            run,
+            Helper {
+                name: helper.name.clone(),
+                pid,
+            },
+        );
         Ok(())
     }
 
     pub(super) fn start_gateway(&mut self) -> io::Result<()> {
-        let Some(gateway) = &self.gateway else { return Ok(()) };
-        let Some(outbox) = &gateway.outbox else { return Ok(()) };
+        let Some(gateway) = &self.gateway else {
+            return Ok(());
+        };
+        let Some(outbox) = &gateway.outbox else {
+            return Ok(());
+        };
         let [generation, _] = self.plan.generations();
         let config = &self.deployment(generation)?.config;
         let mut fds = vec![gateway.board_fd.try_clone()?];
@@ -93,10 +144,16 @@ impl Shell {
     }
 
     pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some((fds, regions)) = self.make_regions(id)? else { return Ok(()) };
-        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        let Some((fds, regions)) = self.make_regions(id)? else {
+            return Ok(());
+        };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return Ok(());
+        };
         process.regions = regions;
-        let Some(process) = self.processes.get(&id) else { return Ok(()) };
+        let Some(process) = self.processes.get(&id) else {
+            return Ok(());
+        };
         let config = &self.deployment(process.generation)?.config;
         let mut all = vec![process.board_fd.try_clone()?, copy(&process.doorbell)?];
         all.extend(fds);
@@ -114,27 +171,51 @@ impl Shell {
     }
 
     pub(super) fn new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some((fds, regions)) = self.make_regions(id)? else { return Ok(()) };
-        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
+        let Some((fds, regions)) = self.make_regions(id)? else {
+            return Ok(());
+        };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return Ok(());
+        };
         process.regions = regions;
         process.outbox.send(&ToRole::NewGateway, fds)
     }
 
     pub(super) fn attach(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some(process) = self.processes.get_mut(&id) else { return Ok(()) };
-        let Some(outbox) = self.gateway.as_ref().and_then(|gateway| gateway.outbox.as_ref()) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(outbox) = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.outbox.as_ref())
+        else {
+            return Ok(());
+        };
         let mut fds = vec![copy(&process.doorbell)?];
         // The supervisor keeps none: a region lives exactly as long as the two that use it.
         fds.append(&mut process.regions);
-        outbox.send(&ToRole::Attach { process: id, role: process.role, generation: process.generation }, fds)
+        outbox.send(
+            &ToRole::Attach {
+                process: id,
+                role: process.role,
+                generation: process.generation,
+            },
+            fds,
+        )
     }
 
     /// One region for each loop of the present gateway. First what the process gets: each loop's doorbell
     /// and region; then what the gateway gets: the regions.
-    #[expect(clippy::type_complexity, reason = "taken apart at its two calls")]
     fn make_regions(&self, id: ProcessId) -> io::Result<Option<(Vec<OwnedFd>, Vec<OwnedFd>)>> {
-        let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else { return Ok(None) };
-        let ring_memory = self.deployment(process.generation)?.config.engine.ring_memory;
+        let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
+            return Ok(None);
+        };
+        let ring_memory = self
+            .deployment(process.generation)?
+            .config
+            .engine
+            .ring_memory;
         let ring_bytes = ring_memory / u64::from(gateway.loops.max(1)) / 2;
         let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
         let mut fds = Vec::new();
@@ -149,9 +230,9 @@ impl Shell {
     }
 
     fn deployment(&self, generation: u32) -> io::Result<&Deployment> {
-        self.deployments
-            .get(&generation)
-            .ok_or_else(|| io::Error::other(format!("generation {generation} is not there any more")))
+        self.deployments.get(&generation).ok_or_else(|| {
+            io::Error::other(format!("generation {generation} is not there any more"))
+        })
     }
 }
 
@@ -161,5 +242,7 @@ fn copy(doorbell: &Doorbell) -> io::Result<OwnedFd> {
 
 fn pid(process: &tokio::process::Child) -> io::Result<u32> {
     // It has one until it was waited for.
-    process.id().ok_or_else(|| io::Error::other("it has ended already"))
+    process
+        .id()
+        .ok_or_else(|| io::Error::other("it has ended already"))
 }

@@ -14,9 +14,17 @@ enum Step {
     Exit(usize),
     Release(usize),
     Stopping(usize),
-    Reload { tasks_only: bool },
-    Open { is_good: bool, workers: u16, tasks: u16 },
-    Pass { millis: u64 },
+    Reload {
+        tasks_only: bool,
+    },
+    Open {
+        is_good: bool,
+        workers: u16,
+        tasks: u16,
+    },
+    Pass {
+        millis: u64,
+    },
     Drained,
 }
 
@@ -106,7 +114,10 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
         }
         Step::Fail(place) => {
             if let Some(child) = child(world, place) {
-                world.tell(Event::Failed { child, reason: "so it goes".to_owned() });
+                world.tell(Event::Failed {
+                    child,
+                    reason: "so it goes".to_owned(),
+                });
             }
         }
         Step::Die(place) => {
@@ -132,10 +143,21 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
         Step::Reload { tasks_only } => {
             *callers += 1;
             let scope = if tasks_only { Scope::Tasks } else { Scope::All };
-            world.tell(Event::ReloadAsked { caller: Some(*callers), scope });
+            world.tell(Event::ReloadAsked {
+                caller: Some(*callers),
+                scope,
+            });
         }
-        Step::Open { is_good, workers, tasks } => {
-            let result = if is_good { Ok(shape(workers, tasks)) } else { Err("broken".to_owned()) };
+        Step::Open {
+            is_good,
+            workers,
+            tasks,
+        } => {
+            let result = if is_good {
+                Ok(shape(workers, tasks))
+            } else {
+                Err("broken".to_owned())
+            };
             world.tell(Event::Opened(result));
         }
         Step::Pass { millis } => world.pass(Duration::from_millis(millis)),
@@ -150,21 +172,34 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
 fn check(world: &mut World, answered: &mut BTreeMap<Caller, u32>) {
     for action in world.take() {
         match action {
-            Action::Reply { caller, reply: Reply::Done(_) | Reply::Refused(_) } => {
+            Action::Reply {
+                caller,
+                reply: Reply::Done(_) | Reply::Refused(_),
+            } => {
                 *answered.entry(caller).or_default() += 1;
             }
-            Action::Activate { workers, serving, .. } => {
+            Action::Activate {
+                workers, serving, ..
+            } => {
                 let roles: Vec<_> = serving.iter().map(|id| world.processes[id].0).collect();
                 let distinct: BTreeSet<_> = roles.iter().map(|role| format!("{role:?}")).collect();
                 assert_eq!(distinct.len(), roles.len(), "one process a slot: {roles:?}");
-                assert!(roles.iter().all(|role| !matches!(role, Role::Worker(slot) if *slot >= workers)));
+                assert!(
+                    roles
+                        .iter()
+                        .all(|role| !matches!(role, Role::Worker(slot) if *slot >= workers))
+                );
             }
             _ => {}
         }
     }
     for slot in world.plan.slots() {
         if let Some(process) = slot.serving {
-            assert_eq!(world.plan.state(process), Some(State::Ready), "only the ready serve");
+            assert_eq!(
+                world.plan.state(process),
+                Some(State::Ready),
+                "only the ready serve"
+            );
         }
         if !world.plan.is_stopping() && slot.serving.is_none() {
             assert_ne!(slot.next, Next::Nobody, "an empty slot is being filled");

@@ -1,0 +1,187 @@
+//! Starting, and starting again what has died.
+
+use super::*;
+
+#[test]
+fn everything_is_started_in_order_and_announced_once_all_are_ready() {
+    let mut world = World::new(shape(2, 1));
+    assert_eq!(
+        world.take(),
+        [Action::SpawnGateway {
+            incarnation: 1,
+            generation: 1
+        }]
+    );
+    world.tell(Event::Hello(Child::Gateway(1)));
+    assert_eq!(world.take(), [Action::StartGateway { incarnation: 1 }]);
+    world.tell(Event::Ready(Child::Gateway(1)));
+    let spawn = |process, role| Action::SpawnProcess {
+        process,
+        role,
+        generation: 1,
+    };
+    assert_eq!(
+        world.take(),
+        [
+            spawn(1, Role::Worker(0)),
+            spawn(2, Role::Worker(1)),
+            spawn(3, Role::Task(0))
+        ]
+    );
+    world.tell(Event::Hello(Child::Process(1)));
+    assert_eq!(
+        world.take(),
+        [
+            Action::StartProcess { process: 1 },
+            Action::Attach { process: 1 }
+        ]
+    );
+    world.tell(Event::Ready(Child::Process(1)));
+    world.ready(2);
+    world.take();
+    world.ready(3);
+    assert_eq!(
+        world.take()[2..],
+        [
+            Action::Activate {
+                workers: 2,
+                serving: vec![1, 2, 3],
+                reload: false
+            },
+            Action::Announce
+        ]
+    );
+}
+
+#[test]
+fn a_failure_before_the_engine_serves_ends_it_with_the_reason() {
+    let mut world = World::new(shape(2, 0));
+    world.ready_gateway();
+    world.ready(1);
+    world.tell(Event::Failed {
+        child: Child::Process(2),
+        reason: "no database".to_owned(),
+    });
+    assert_eq!(
+        world.take().last(),
+        Some(&Action::Exit {
+            failure: Some("worker 1: no database".to_owned())
+        })
+    );
+    assert!(world.children.is_empty());
+}
+
+#[test]
+fn a_worker_that_never_gets_ready_ends_the_start() {
+    let mut world = World::new(shape(1, 0));
+    world.ready_gateway();
+    world.pass(START_TIMEOUT);
+    let failure = Some("worker 0: was not ready within 10s".to_owned());
+    assert_eq!(world.take().last(), Some(&Action::Exit { failure }));
+}
+
+#[test]
+fn a_dead_worker_is_replaced_at_once_and_its_replacement_serves_when_ready() {
+    let mut world = World::serving(shape(2, 0));
+    world.pass(Duration::from_secs(1));
+    world.die(1);
+    assert_eq!(
+        world.take(),
+        [
+            Action::Dead {
+                process: 1,
+                fault: false,
+                forced: false
+            },
+            Action::SpawnProcess {
+                process: 3,
+                role: Role::Worker(0),
+                generation: 1
+            },
+        ]
+    );
+    world.ready(3);
+    assert_eq!(world.serving, [3, 2]);
+}
+
+#[test]
+fn a_fault_is_told_from_a_kill() {
+    let mut world = World::serving(shape(1, 0));
+    world.exit(
+        Child::Process(1),
+        Ended {
+            code: None,
+            signal: Some(11),
+        },
+    );
+    assert!(world.take().contains(&Action::Dead {
+        process: 1,
+        fault: true,
+        forced: false
+    }));
+}
+
+#[test]
+fn what_dies_young_is_started_again_after_longer_and_longer_waits() {
+    let mut world = World::serving(shape(1, 0));
+    world.die(1);
+    assert_eq!(world.starting(), [2]);
+    world.die(2);
+    assert!(world.starting().is_empty());
+    world.pass(Duration::from_millis(99));
+    assert!(world.starting().is_empty());
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.starting(), [3]);
+    world.tell(Event::SpawnFailed {
+        child: Child::Process(3),
+        reason: "no memory".to_owned(),
+    });
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.starting(), [4]);
+}
+
+#[test]
+fn a_process_that_starts_without_a_gateway_waits_for_one() {
+    let mut world = World::serving(shape(1, 0));
+    world.exit(Child::Gateway(1), KILLED);
+    world.die(1);
+    world.take();
+    world.tell(Event::Hello(Child::Process(2)));
+    assert!(world.take().is_empty());
+    world.ready_gateway();
+    assert!(world.take().contains(&Action::StartProcess { process: 2 }));
+}
+
+#[test]
+fn a_worker_that_was_told_to_stop_serves_until_its_replacement_is_ready() {
+    let mut world = World::serving(shape(2, 0));
+    world.tell(Event::Stopping(1));
+    world.tell(Event::Stopping(1));
+    assert_eq!(world.starting(), [3]);
+    assert_eq!(world.serving, [1, 2]);
+    world.take();
+    world.ready(3);
+    assert_eq!(world.serving, [3, 2]);
+    world.take();
+    world.tell(Event::Released(1));
+    assert_eq!(
+        world.take(),
+        [Action::StopProcess {
+            process: 1,
+            max_wait: MAX_WAIT
+        }]
+    );
+    world.exit(Child::Process(1), DONE);
+    assert!(world.starting().is_empty());
+}
+
+#[test]
+fn garbage_ends_a_worker_and_it_is_replaced() {
+    let mut world = World::serving(shape(1, 0));
+    world.tell(Event::Garbage {
+        process: 1,
+        reason: "length".to_owned(),
+    });
+    assert_eq!(world.take()[0], Action::Kill(Child::Process(1)));
+    assert_eq!(world.starting(), [2]);
+}

@@ -1,0 +1,96 @@
+//! Stopping: in order, and in time.
+
+use super::*;
+
+#[test]
+fn a_stop_ends_all_in_order() {
+    let mut settings = shape(1, 1);
+    settings.helpers = vec![helper("feeder", "./feeder")];
+    let mut world = World::serving(settings);
+    world.tell(Event::StopAsked);
+    assert_eq!(world.take(), [Action::StopGateway { max_wait: MAX_WAIT }]);
+    world.pass(Duration::from_secs(2));
+    world.tell(Event::Drained(1));
+    assert_eq!(
+        world.take(),
+        [Action::StopProcess {
+            process: 1,
+            max_wait: Duration::from_secs(8)
+        }]
+    );
+    world.exit(Child::Process(1), DONE);
+    let dead = |process| Action::Dead {
+        process,
+        fault: false,
+        forced: false,
+    };
+    assert_eq!(
+        world.take(),
+        [
+            dead(1),
+            Action::StopProcess {
+                process: 2,
+                max_wait: Duration::from_secs(8)
+            }
+        ]
+    );
+    world.exit(Child::Process(2), DONE);
+    assert_eq!(world.take(), [dead(2), Action::TerminateHelper { run: 1 }]);
+    world.exit(Child::Helper(1), DONE);
+    assert_eq!(world.take(), [Action::ReleaseGateway { incarnation: 1 }]);
+    world.exit(Child::Gateway(1), DONE);
+    assert_eq!(world.take(), [Action::Exit { failure: None }]);
+}
+
+#[test]
+fn a_stop_is_bounded_whoever_does_not_answer() {
+    let mut settings = shape(2, 1);
+    settings.helpers = vec![helper("feeder", "./feeder")];
+    let mut world = World::serving(settings);
+    world.tell(Event::StopAsked);
+    world.pass(MAX_WAIT + Duration::from_secs(5));
+    assert_eq!(world.take().last(), Some(&Action::Exit { failure: None }));
+    assert!(world.children.is_empty());
+}
+
+#[test]
+fn a_second_stop_is_at_once() {
+    let mut world = World::serving(shape(2, 1));
+    world.tell(Event::StopAsked);
+    world.tell(Event::StopAsked);
+    assert_eq!(world.take().last(), Some(&Action::Exit { failure: None }));
+}
+
+#[test]
+fn a_stop_during_a_reload_refuses_it_and_ends_the_new_processes() {
+    let mut world = World::serving(shape(1, 0));
+    let new = world.reload(1, shape(1, 0));
+    world.tell(Event::ReloadAsked {
+        caller: Some(2),
+        scope: Scope::All,
+    });
+    world.tell(Event::StopAsked);
+    let refused = [Reply::Refused("the engine is stopping".to_owned())];
+    assert_eq!(
+        (world.replies(1), world.replies(2)),
+        (refused.to_vec(), refused.to_vec())
+    );
+    assert!(!world.children.contains(&Child::Process(new[0])));
+    world.tell(Event::ReloadAsked {
+        caller: Some(3),
+        scope: Scope::All,
+    });
+    assert_eq!(world.replies(3), refused);
+}
+
+#[test]
+fn nothing_is_started_again_while_stopping() {
+    let mut world = World::serving(shape(2, 0));
+    world.tell(Event::StopAsked);
+    world.die(1);
+    world.exit(Child::Gateway(1), KILLED);
+    assert!(world.starting().is_empty());
+    assert_eq!(world.gateway(), None);
+    world.exit(Child::Process(2), DONE);
+    assert_eq!(world.take().last(), Some(&Action::Exit { failure: None }));
+}

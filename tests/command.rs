@@ -1,0 +1,438 @@
+//! The command line: check, serve, status, sessions, and where engines find each other.
+
+mod support;
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::PathBuf;
+
+use support::{Client, Engine, Finish, LENGTH_LISTENER, Process, Site, Wire, eventually};
+
+#[test]
+fn check_accepts_a_good_configuration() {
+    let site = Site::new("echo", LENGTH_LISTENER);
+    site.run(&["check"]).expect_success();
+}
+
+#[test]
+fn check_names_file_line_column_and_remedy_of_every_mistake() {
+    let site = Site::new(
+        "echo",
+        r#"[workers]
+count = 2
+max_wiat = "10s"
+start_timeout = 10
+
+[[listen]]
+address = "tpc://127.0.0.1:9501"
+on_crash = "redeliver"
+"#,
+    );
+    let finished = site.run(&["check"]);
+    assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
+    let said = finished.said();
+    for words in [
+        "moorline.toml:3:1:",
+        "moorline.toml:4:17:",
+        "moorline.toml:7:11:",
+        "max_wiat",
+        "max_wait",
+        "tpc",
+        "hint: ",
+    ] {
+        assert!(said.contains(words), "{words:?} is not said:\n{said}");
+    }
+    assert!(
+        said.matches("hint: ").count() >= 3,
+        "each mistake has a remedy:\n{said}"
+    );
+}
+
+#[test]
+fn check_says_which_file_is_missing() {
+    let site = Site::new("echo", "");
+    let finished = site.command(&["check", "nowhere.toml"]).finish();
+    assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
+    finished.expect_refusal(&["nowhere.toml"]);
+}
+
+#[test]
+fn a_configuration_with_mistakes_does_not_start() {
+    let site = Site::new("echo", &format!("{LENGTH_LISTENER}speed = \"high\"\n"));
+    let finished = site.try_start().err().expect("it must not start");
+    finished.expect_refusal(&["moorline.toml:", "speed"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_nothing_is_left_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = taken
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+        .to_string();
+    let site = Site::new(
+        "echo",
+        &LENGTH_LISTENER.replace(":0\"", &format!(":{port}\"")),
+    );
+    let finished = site.try_start().err().expect("it must not start");
+    finished.expect_refusal(&[&port, "in use"]);
+    assert_eq!(sockets(&site), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn an_app_whose_start_fails_does_not_serve_and_says_why() {
+    let site = Site::new(
+        "probe",
+        &format!("[workers]\ncount = 2\n{LENGTH_LISTENER}[app]\nfails_in_slot = 1\n"),
+    );
+    site.try_start()
+        .err()
+        .expect("it must not start")
+        .expect_refusal(&["asked not to start"]);
+}
+
+#[test]
+fn a_second_engine_of_the_same_configuration_is_refused_and_the_first_unharmed() {
+    let engine = Engine::start("probe", LENGTH_LISTENER);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let site = engine.site();
+    let finished = site.run(&["serve"]);
+    finished.expect_refusal(&["running", &engine.supervisor().to_string()]);
+    assert_eq!(client.ask("id"), id);
+    assert_eq!(engine.status().supervisor.pid, engine.supervisor());
+}
+
+#[test]
+fn what_a_dead_engine_left_is_replaced() {
+    let mut engine = Engine::start(
+        "probe",
+        &format!("{LENGTH_LISTENER}[[listen]]\naddress = \"unix://{{folder}}/local.sock\"\n"),
+    );
+    engine.kill_everything();
+    let site = engine.site();
+    assert!(
+        !sockets(&site).is_empty(),
+        "the dead engine has left its sockets"
+    );
+    site.run(&["status"]).expect_refusal(&["no engine is running"]);
+
+    let successor = site.start();
+    assert_eq!(
+        Client::connect(&successor, 0, Wire::LENGTH).ask("build"),
+        "first"
+    );
+    Client::connect(&successor, 1, Wire::Raw);
+    drop(successor);
+    assert_eq!(
+        sockets(&site),
+        Vec::<PathBuf>::new(),
+        "an engine that was stopped leaves none"
+    );
+}
+
+#[test]
+fn commands_without_an_engine_say_so() {
+    let site = Site::new("echo", LENGTH_LISTENER);
+    for command in ["status", "reload", "stop", "sessions"] {
+        site.run(&[command]).expect_refusal(&["no engine is running"]);
+    }
+}
+
+#[test]
+fn commands_find_the_engine_by_its_run_dir_too() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[engine]\nrun_dir = \"{{folder}}/run\"\n{LENGTH_LISTENER}"),
+    );
+    let run_dir = engine.path("run").display().to_string();
+    let finished = engine
+        .command(&["status", "--json", "--run-dir", &run_dir])
+        .finish()
+        .expect_success();
+    let by_run_dir: support::Status =
+        serde_json::from_str(&finished.stdout).expect("it is the same status");
+    assert_eq!(by_run_dir.supervisor.pid, engine.supervisor());
+    engine
+        .command(&["reload", "--run-dir", &run_dir])
+        .finish()
+        .expect_success();
+    assert_eq!(engine.settled().reloads.done, 1);
+}
+
+#[test]
+fn the_control_socket_is_its_owners_alone() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[engine]\nrun_dir = \"{{folder}}/run\"\n{LENGTH_LISTENER}"),
+    );
+    let mode = |path: PathBuf| {
+        std::fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(engine.path("run")), 0o700);
+    let sockets = sockets(&engine.site());
+    assert_eq!(sockets.len(), 1);
+    assert_eq!(mode(sockets[0].clone()), 0o600);
+}
+
+#[test]
+fn a_run_dir_that_others_may_write_to_is_refused() {
+    let site = Site::new(
+        "probe",
+        &format!("[engine]\nrun_dir = \"{{folder}}/run\"\n{LENGTH_LISTENER}"),
+    );
+    std::fs::create_dir(site.path("run")).expect("a folder can be made");
+    std::fs::set_permissions(site.path("run"), std::fs::Permissions::from_mode(0o777))
+        .expect("it is ours");
+    site.try_start()
+        .err()
+        .expect("it must not start")
+        .expect_refusal(&["run"]);
+}
+
+#[test]
+fn status_counts_sessions_messages_and_workers() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 2\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    let mut clients = [(); 4].map(|()| Client::connect(&engine, 0, Wire::LENGTH));
+    for client in &mut clients {
+        assert_eq!([client.ask("one"), client.ask("two")], ["one", "two"]);
+    }
+    assert_eq!(engine.ask_once("gone"), "gone");
+    eventually("the last one has gone", || {
+        engine.status().gateway.sessions == 4
+    });
+    let status = engine.status();
+    assert_eq!(status.supervisor.pid, engine.supervisor());
+    assert_eq!(status.gateway.loops, 2);
+    assert_eq!((status.gateway.accepted, status.gateway.messages), (5, 9));
+    assert_eq!(status.closed("peer"), 1);
+    let workers = status.ready_workers();
+    assert_eq!(
+        workers.iter().map(|worker| worker.slot).collect::<Vec<_>>(),
+        [0, 1]
+    );
+    assert_eq!(workers.iter().map(|worker| worker.handled).sum::<u64>(), 9);
+    assert_eq!(workers.iter().map(|worker| worker.sessions).sum::<u64>(), 4);
+    assert!(
+        workers
+            .iter()
+            .all(|worker| worker.generation == 1 && worker.in_hand == 0)
+    );
+    assert_eq!(
+        status
+            .tasks
+            .iter()
+            .map(|task| (task.slot, task.state.as_str()))
+            .collect::<Vec<_>>(),
+        [(0, "ready")]
+    );
+    // Every process has one line, and they are all of the engine there is.
+    let mut pids: Vec<i32> = workers
+        .iter()
+        .chain(&status.tasks)
+        .map(|process| process.pid)
+        .collect();
+    pids.extend([status.supervisor.pid, status.gateway.pid]);
+    pids.sort_unstable();
+    assert_eq!(
+        engine
+            .processes()
+            .iter()
+            .map(|process| process.pid)
+            .collect::<Vec<_>>(),
+        pids
+    );
+}
+
+#[test]
+fn what_has_been_counted_survives_the_processes_that_counted_it() {
+    let engine = Engine::start("probe", &format!("[workers]\ncount = 1\n{LENGTH_LISTENER}"));
+    for _ in 0..3 {
+        assert_eq!(engine.ask_once("counted"), "counted");
+        engine.reload().expect_success();
+    }
+    let status = engine.settled();
+    assert_eq!(
+        (
+            status.gateway.accepted,
+            status.gateway.messages,
+            status.reloads.done
+        ),
+        (3, 3, 3)
+    );
+}
+
+#[test]
+fn status_for_people_shows_the_same() {
+    let engine = Engine::start("probe", &format!("[workers]\ncount = 2\n{LENGTH_LISTENER}"));
+    let said = engine.run(&["status"]).expect_success().stdout;
+    for pid in engine
+        .processes()
+        .iter()
+        .map(|process| process.pid.to_string())
+    {
+        assert!(said.contains(&pid), "process {pid} is not shown:\n{said}");
+    }
+}
+
+#[test]
+fn sessions_are_listed_with_their_peer_and_worker() {
+    let engine = Engine::start("probe", &format!("[workers]\ncount = 2\n{LENGTH_LISTENER}"));
+    let mut clients: Vec<Client> = (0..300)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let ids: Vec<u64> = clients.iter_mut().map(|client| client.ask_number("id")).collect();
+    let said = engine.run(&["sessions"]).expect_success().stdout;
+    for (client, id) in clients.iter().zip(ids) {
+        let peer = format!("127.0.0.1:{}", client.port());
+        assert!(
+            said.lines()
+                .any(|line| line.contains(&format!("{id:x}")) && line.contains(&peer)),
+            "session {id:x} from {peer} is not listed"
+        );
+    }
+}
+
+/// S28: what `ps` shows says which process is which.
+#[test]
+fn s28_titles_name_the_role() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"),
+    );
+    let titles: Vec<String> = engine
+        .processes()
+        .into_iter()
+        .map(|process| process.title)
+        .collect();
+    for role in ["gateway", "worker 0", "worker 1", "task 0"] {
+        assert_eq!(
+            titles.iter().filter(|title| title.contains(role)).count(),
+            1,
+            "{role} in {titles:?}"
+        );
+    }
+}
+
+/// The user's own processes are kept alive alongside (S1).
+#[test]
+fn helpers_are_restarted_and_end_with_the_engine() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sh\", \"-c\", \"echo fed >> fed; exec sleep 1000\"]\n"
+        ),
+    );
+    let helper = || {
+        engine
+            .status()
+            .helpers
+            .first()
+            .and_then(|helper| helper.pid)
+    };
+    eventually("the helper runs", || helper().is_some());
+    let first = helper().expect("it runs");
+    support::kill(first, nix::sys::signal::Signal::SIGKILL);
+    eventually("the helper is restarted", || {
+        helper().is_some_and(|pid| pid != first)
+    });
+    assert_eq!(engine.status().helpers[0].name, "feeder");
+    assert_eq!(engine.status().helpers[0].restarts, 1);
+    // That it ends with the engine is what dropping every engine checks.
+}
+
+/// S9: with root, workers and gateway give up their rights for good.
+#[test]
+fn s9_users_are_changed_to_when_root() {
+    if !nix::unistd::geteuid().is_root() {
+        // Without root the keys are accepted and have no effect; that is what can be seen here.
+        let engine = Engine::start(
+            "probe",
+            &format!("[engine]\nuser = \"nobody\"\n{LENGTH_LISTENER}"),
+        );
+        assert_eq!(
+            Process::user(engine.status().workers[0].pid),
+            u64::from(nix::unistd::geteuid().as_raw())
+        );
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let daemon = nix::unistd::User::from_name("daemon")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    assert_eq!(engine.ask_once("build"), "first");
+    let check = |engine: &Engine| {
+        let status = engine.settled();
+        assert_eq!(
+            Process::user(status.gateway.pid),
+            u64::from(daemon.uid.as_raw())
+        );
+        assert_eq!(
+            Process::group(status.gateway.pid),
+            u64::from(daemon.gid.as_raw())
+        );
+        for process in status.workers.iter().chain(&status.tasks) {
+            assert_eq!(Process::user(process.pid), u64::from(nobody.uid.as_raw()));
+            assert_eq!(Process::group(process.pid), u64::from(nobody.gid.as_raw()));
+            assert_eq!(Process::groups(process.pid), Vec::<u64>::new());
+        }
+    };
+    check(&engine);
+    engine.reload().expect_success();
+    engine.kill_worker(0, nix::sys::signal::Signal::SIGKILL);
+    eventually("the worker is replaced", || {
+        engine.status().ready_workers().len() == 2
+    });
+    check(&engine);
+    assert_eq!(engine.ask_once("build"), "first");
+}
+
+#[test]
+fn an_unknown_user_refuses_the_start() {
+    if nix::unistd::geteuid().is_root() {
+        let site = Site::new(
+            "probe",
+            &format!("[engine]\nuser = \"nobody-at-all\"\n{LENGTH_LISTENER}"),
+        );
+        site.try_start()
+            .err()
+            .expect("it must not start")
+            .expect_refusal(&["nobody-at-all"]);
+    }
+}
+
+/// Every socket file under the site's folder.
+fn sockets(site: &Site) -> Vec<PathBuf> {
+    let mut folders = vec![site.path("")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)
+            .expect("it is a folder")
+            .map_while(Result::ok)
+        {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_socket() => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,138 @@
+//! Which worker handles what: the dispatch modes of design and operator (S21).
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Client, Engine, LENGTH_LISTENER, Load, Plan, Troubles, Wire, eventually};
+
+fn probe(dispatch: &str) -> String {
+    format!(
+        "[workers]\ncount = 2\ndispatch = \"{dispatch}\"\n{LENGTH_LISTENER}[app]\njournal = \"{{folder}}/journal\"\n"
+    )
+}
+
+#[test]
+fn sticky_sessions_stay_with_their_worker_and_are_spread_evenly() {
+    let engine = Engine::start("probe", &probe("sticky"));
+    let mut slots = [0, 0];
+    let mut clients: Vec<Client> = (0..20)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    for client in &mut clients {
+        let slot = client.ask_number("slot") as usize;
+        slots[slot] += 1;
+        assert!(
+            (0..5).all(|_| client.ask_number("slot") as usize == slot),
+            "the session has wandered"
+        );
+    }
+    assert_eq!(slots, [10, 10]);
+    assert!(
+        engine
+            .journal()
+            .iter()
+            .all(|line| !line.ends_with("Adopted"))
+    );
+}
+
+#[test]
+fn round_robin_gives_each_message_to_the_next_worker_in_order() {
+    let engine = Engine::start("probe", &probe("round-robin"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let slots: Vec<u64> = (0..6).map(|_| client.ask_number("slot")).collect();
+    assert!(slots.windows(2).all(|pair| pair[0] != pair[1]), "{slots:?}");
+    let load = Load::start(
+        &engine,
+        0,
+        Plan {
+            sessions: 50,
+            window: 20,
+            ..Plan::default()
+        },
+    );
+    load.progress(50);
+    assert_eq!(load.finish().troubles, Troubles::default());
+}
+
+#[test]
+fn least_busy_avoids_the_worker_that_has_work() {
+    let engine = Engine::start("probe", &probe("least-busy"));
+    let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    busy.send("sleep 1500");
+    eventually("the message is in hand", || {
+        engine
+            .status()
+            .workers
+            .iter()
+            .any(|worker| worker.in_hand == 1)
+    });
+    let taken = engine
+        .status()
+        .workers
+        .iter()
+        .find(|worker| worker.in_hand == 1)
+        .map(|worker| worker.slot);
+    let slots: BTreeSet<u64> = (0..10).map(|_| client.ask_number("slot")).collect();
+    assert_eq!(
+        slots.into_iter().collect::<Vec<_>>(),
+        [1 - u64::from(taken.unwrap_or(0))]
+    );
+    assert_eq!(busy.receive(), b"slept");
+}
+
+#[test]
+fn a_listener_may_differ_from_the_rest() {
+    let config = format!(
+        "{}\n[[listen]]\nname = \"wandering\"\naddress = \"tcp://127.0.0.1:0\"\ndispatch = \"round-robin\"\n\
+         framing = {{ kind = \"line\" }}\n",
+        probe("sticky").split("[app]").next().unwrap_or_default()
+    );
+    let engine = Engine::start("probe", &config);
+    let mut sticky = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut wandering = Client::connect(&engine, 1, Wire::Line);
+    assert_eq!(
+        (0..6)
+            .map(|_| sticky.ask("slot"))
+            .collect::<BTreeSet<_>>()
+            .len(),
+        1
+    );
+    assert_eq!(
+        (0..6)
+            .map(|_| wandering.ask("slot"))
+            .collect::<BTreeSet<_>>()
+            .len(),
+        2
+    );
+}
+
+/// Order and completeness hold when sessions change process with every message and processes with every reload.
+#[test]
+fn per_message_dispatch_survives_reloads_and_crashes() {
+    for dispatch in ["round-robin", "least-busy"] {
+        let engine = Engine::start(
+            "echo",
+            &format!(
+                "[workers]\ncount = 2\ndispatch = \"{dispatch}\"\n{LENGTH_LISTENER}on_crash = \"redeliver\"\n[app]\ndelay = \"1ms\"\n"
+            ),
+        );
+        let load = Load::start(
+            &engine,
+            0,
+            Plan {
+                sessions: 50,
+                window: 8,
+                ..Plan::default()
+            },
+        );
+        for slot in [0, 1] {
+            engine.reload().expect_success();
+            load.progress(20);
+            engine.kill_worker(slot, nix::sys::signal::Signal::SIGKILL);
+            load.progress(20);
+        }
+        assert_eq!(load.finish().troubles, Troubles::default(), "{dispatch}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What the end-to-end tests share: an engine started as its users start it, clients of every framing, and load.
+//!
+//! Nothing here uses the engine's own crates: framings are written a second time, so that a mistake in
+//! the engine's is not repeated by its checks.
+
+// Each test file is a crate of its own and uses a part of this.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod client;
+mod engine;
+mod load;
+mod process;
+mod random;
+mod wire;
+
+pub use client::{Client, Stream};
+pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, Status};
+pub use load::{Load, Plan, Report, Troubles};
+pub use process::{Process, kill, processes_of_session};
+pub use random::Random;
+pub use wire::Wire;
+
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take: far more than it needs, so that only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A length-framed listener as most tests use it; `Wire::LENGTH` speaks to it.
+pub const LENGTH_LISTENER: &str = r#"
+[[listen]]
+address = "tcp://127.0.0.1:0"
+framing = { kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }
+"#;
+
+/// Waits until `condition` holds; fails with `what` if it never does.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    let within = PATIENCE;
+    assert!(
+        happens_within(within, condition),
+        "{what}: not within {within:?}"
+    );
+}
+
+/// Looks at `condition` until it holds or the time is over, and says whether it does.
+pub fn happens_within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,112 @@
+//! Processes as `/proc` shows them.
+
+use std::fs;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+/// One living process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    pub session: i32,
+    /// Its first argument, which names the role.
+    pub title: String,
+}
+
+impl Process {
+    /// Anonymous memory of its own, in bytes: heap and stacks, without shared rings and files.
+    pub fn private_memory(pid: i32) -> u64 {
+        Self::field(pid, "RssAnon:")
+    }
+
+    /// All memory it has in use, in bytes.
+    pub fn resident_memory(pid: i32) -> u64 {
+        Self::field(pid, "VmRSS:")
+    }
+
+    /// The user it runs as.
+    pub fn user(pid: i32) -> u64 {
+        Self::number(pid, "Uid:")
+    }
+
+    /// The group it runs as.
+    pub fn group(pid: i32) -> u64 {
+        Self::number(pid, "Gid:")
+    }
+
+    /// The supplementary groups it has.
+    pub fn groups(pid: i32) -> Vec<u64> {
+        Self::line(pid, "Groups:")
+            .split_whitespace()
+            .filter_map(|group| group.parse().ok())
+            .collect()
+    }
+
+    /// How many descriptors it holds.
+    pub fn descriptors(pid: i32) -> usize {
+        fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count())
+    }
+
+    fn field(pid: i32, name: &str) -> u64 {
+        Self::number(pid, name) * 1024
+    }
+
+    fn number(pid: i32, name: &str) -> u64 {
+        Self::line(pid, name)
+            .split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("process {pid} has no {name} in its status"))
+    }
+
+    fn line(pid: i32, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{pid}/status"))
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// Every process whose session is `session`, zombies left out: they have ended and wait for their parent only.
+///
+/// A process cannot leave its session by being orphaned, so this finds what a dead supervisor left behind.
+pub fn processes_of_session(session: i32) -> Vec<Process> {
+    let mut found: Vec<Process> = fs::read_dir("/proc")
+        .expect("Linux has /proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(read)
+        .filter(|process| process.session == session)
+        .collect();
+    found.sort_by_key(|process| process.pid);
+    found
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in brackets and may hold anything, so the fields are counted from the last bracket.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+    let (state, parent, session) = (*fields.first()?, fields.get(1)?, fields.get(3)?);
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let title = arguments
+        .split(|&byte| byte == 0)
+        .next()
+        .unwrap_or_default();
+    Some(Process {
+        pid,
+        parent: parent.parse().ok()?,
+        session: session.parse().ok()?,
+        title: String::from_utf8_lossy(title).into_owned(),
+    })
+}
+
+/// Sends a signal; a process that has ended meanwhile is fine.
+pub fn kill(pid: i32, signal: Signal) {
+    let _ = signal::kill(Pid::from_raw(pid), signal);
+}
