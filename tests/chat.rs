@@ -15,7 +15,8 @@ use support::{Engine, PATIENCE, Site, eventually};
 
 /// The chat with its own configuration and page, on ports that are free, and another greeting.
 fn configuration(greeting: &str) -> String {
-    let own = fs::read_to_string(example("moorline.toml")).expect("the example has a configuration");
+    let own =
+        fs::read_to_string(example("moorline.toml")).expect("the example has a configuration");
     let config = own.replace(":9500", ":0").replace(":9501", ":0");
     assert_ne!(config, own, "the README's ports are in the configuration");
     // [app] is its last section.
@@ -23,22 +24,32 @@ fn configuration(greeting: &str) -> String {
 }
 
 fn example(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/chat").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples/chat")
+        .join(file)
 }
 
 fn start(greeting: &str) -> Engine {
     let site = Site::new("chat", &configuration(greeting));
     for file in fs::read_dir(example("public")).expect("the example has a page") {
         let file = file.expect("the folder can be read").path();
-        let name = file.file_name().and_then(|name| name.to_str()).expect("files have plain names");
-        site.write(&format!("public/{name}"), fs::read(&file).expect("the file can be read"));
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("files have plain names");
+        site.write(
+            &format!("public/{name}"),
+            fs::read(&file).expect("the file can be read"),
+        );
     }
     site.start()
 }
 
 #[track_caller]
 fn sees(browser: &mut Browser, tab: &Tab, line: &str) {
-    eventually(&format!("the tab shows {line:?}"), || browser.text(tab, "#lines").contains(line));
+    eventually(&format!("the tab shows {line:?}"), || {
+        browser.text(tab, "#lines").contains(line)
+    });
 }
 
 #[track_caller]
@@ -78,9 +89,17 @@ fn two_tabs_stay_connected_over_a_reload_and_see_the_new_greeting() {
         assert_eq!(browser.text(tab, "#connections"), "1");
         assert_eq!(browser.text(tab, "#state"), "connected");
         let lines = browser.evaluate(tab, "document.querySelectorAll('#lines li').length");
-        assert_eq!(lines, 5, "two greetings and three lines: {}", browser.text(tab, "#lines"));
+        assert_eq!(
+            lines,
+            5,
+            "two greetings and three lines: {}",
+            browser.text(tab, "#lines")
+        );
     }
-    browser.screenshot(ada, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat.png"));
+    browser.screenshot(
+        ada,
+        &Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat.png"),
+    );
 }
 
 #[test]
@@ -91,7 +110,7 @@ fn terminals_and_browsers_are_in_one_room() {
     sees(&mut browser, &tab, "ahoy");
     browser.type_into(&tab, "#name", "ada");
 
-    let mut terminal = Terminal::start("alan", &engine.socket_address(1).to_string());
+    let mut terminal = Terminal::start(&engine, "alan");
     assert_eq!(terminal.reads(), "⚓ ahoy");
     terminal.says("from a terminal");
     assert_eq!(terminal.reads(), "alan: from a terminal");
@@ -116,9 +135,12 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(name: &str, address: &str) -> Terminal {
-        let mut process = Command::new(support::built("chat-client"))
-            .args([name, address])
+    fn start(engine: &Engine, name: &str) -> Terminal {
+        // Cargo puts it beside the chat.
+        let program = Path::new(engine.command(&[]).get_program()).with_file_name("chat-client");
+        let address = engine.socket_address(1).to_string();
+        let mut process = Command::new(program)
+            .args([name, &address])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -126,8 +148,17 @@ impl Terminal {
         let keyboard = process.stdin.take().expect("it is piped");
         let output = BufReader::new(process.stdout.take().expect("it is piped"));
         let (sender, screen) = mpsc::channel();
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Terminal { process, keyboard, screen }
+        std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Terminal {
+            process,
+            keyboard,
+            screen,
+        }
     }
 
     #[track_caller]

@@ -169,10 +169,13 @@ impl Browser {
             "Page.captureScreenshot",
             json!({ "format": "png" }),
         );
-        let encoded = picture["data"].as_str().expect("a picture has data");
-        let bytes = data_encoding::BASE64
-            .decode(encoded.as_bytes())
-            .expect("DevTools encodes it as base64");
+        // It comes as base64, which the page can undo: numbers travel as JSON.
+        let decode = format!(
+            "Array.from(atob({}), character => character.charCodeAt(0))",
+            picture["data"]
+        );
+        let bytes: Vec<u8> =
+            serde_json::from_value(self.evaluate(tab, &decode)).expect("the characters are bytes");
         fs::write(file, bytes).expect("the target folder can be written");
     }
 

@@ -64,7 +64,9 @@ fn docs() -> Result<(), Failure> {
 /// The rings under every interleaving that the memory model allows. Release, since loom replays each test
 /// thousands of times; a target folder of its own, since the flag would rebuild everything in the other.
 fn loom() -> Result<(), Failure> {
-    cargo("nextest run --package moorline-ipc --lib --release --locked --target-dir target/loom")
+    let run =
+        "nextest run --package moorline-ipc --lib --release --locked --target-dir target/loom";
+    cargo(&format!("{run} loom_tests"))
         .env("RUSTFLAGS", "--cfg loom")
         .run()
 }
