@@ -4,6 +4,7 @@
 //! The descriptors that the environment names are taken out of it and marked close-on-exec before
 //! anything else runs; then the hello, the start message, the rights, the log; then the role's own code.
 
+mod orphan;
 mod rights;
 mod start;
 
@@ -23,6 +24,7 @@ use crate::control_channel::encode;
 use crate::worker::{self, ProcessStart};
 use crate::{gateway, log};
 
+use orphan::Supervisor;
 use start::Descriptors;
 
 pub(crate) use rights::hide_memory;
@@ -109,6 +111,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
     let control = inherited(CONTROL_FD)?;
     drop(inherited(EXECUTABLE_FD)?);
     let control = Channel::from_fd(control);
+    let supervisor = Supervisor::find()?;
     control.send(&Hello::current(), &[])?;
     let Some((message, fds)) = start::receive(&control)? else {
         // The supervisor is gone, or has found out that it does not want this process.
@@ -131,6 +134,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
         } => {
             let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None)
                 .and_then(|()| rights::hide_memory())
+                .and_then(|()| supervisor.follow(config.workers.max_wait))
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
                 .and_then(|flush| Ok((flush, fds.gateway(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
@@ -164,6 +168,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 config.engine.user.as_deref(),
                 config.engine.group.as_deref(),
             )
+            .and_then(|()| supervisor.follow(config.workers.max_wait))
             .and_then(|()| set_up_log(&control, &config, &name))
             .and_then(|flush| Ok((flush, fds.process(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;

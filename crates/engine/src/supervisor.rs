@@ -114,12 +114,16 @@ impl fmt::Display for ServeError {
             } => {
                 write!(
                     f,
-                    "the engine runs already, as process {pid} (lock in {})",
+                    "the engine is running already, as process {pid} (lock in {})",
                     run_dir.display()
                 )
             }
             Self::AlreadyRunning { pid: None, run_dir } => {
-                write!(f, "the engine runs already (lock in {})", run_dir.display())
+                write!(
+                    f,
+                    "the engine is running already (lock in {})",
+                    run_dir.display()
+                )
             }
             Self::RunDir { run_dir, reason } => {
                 write!(f, "run_dir {}: {reason}", run_dir.display())

@@ -82,6 +82,8 @@ pub(super) struct Loop {
     /// Sessions to be looked at because their process retires or all end, a few each turn.
     pub(super) sweep: VecDeque<(Key, u64)>,
     pub(super) scratch: Vec<u8>,
+    /// Scratch space for a small frame that is sent.
+    pub(super) frame: Vec<u8>,
     pub(super) timers: super::ending::Timers,
     /// Where round-robin has got to.
     pub(super) round: usize,
@@ -151,6 +153,7 @@ impl Loop {
                 work: VecDeque::new(),
                 sweep: VecDeque::new(),
                 scratch: vec![0; SCRATCH],
+                frame: Vec::new(),
                 timers: Default::default(),
                 // Each loop begins elsewhere, so that few sessions spread as well as many.
                 round: usize::from(parts.index),

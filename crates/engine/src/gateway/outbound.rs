@@ -19,6 +19,8 @@ use super::Report;
 use crate::control::LoopCounter;
 use crate::wire::{CloseReason, DONE, FAILED, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE};
 
+/// Up to this size, in bytes, putting prefix and payload together costs less than telling the kernel of each.
+const SMALL: usize = 4 * 1024;
 /// Pieces handed to the kernel in one call.
 const PIECES: usize = 16;
 
@@ -55,7 +57,15 @@ impl Payload<'_, '_> {
         }
     }
 
-    fn send(&self, socket: impl AsFd, prefix: &[u8], skip: usize, suffix: &[u8]) -> Result<usize, Errno> {
+    /// Sends the three parts in one call. `frame` is scratch space.
+    fn send(&self, socket: impl AsFd, prefix: &[u8], skip: usize, suffix: &[u8], frame: &mut Vec<u8>) -> Result<usize, Errno> {
+        if self.len() <= SMALL && prefix.len() + suffix.len() > 0 {
+            frame.clear();
+            frame.extend_from_slice(prefix);
+            self.copy_from(skip, frame);
+            frame.extend_from_slice(suffix);
+            return rustix::net::send(socket, frame, rustix::net::SendFlags::NOSIGNAL);
+        }
         let sent = match self {
             Payload::Ring(record) => record.send(socket.as_fd(), prefix, skip, suffix),
             Payload::Bytes(bytes) => {
@@ -252,7 +262,7 @@ impl Loop {
         let whole = prefix.len() + payload.len() - skip.min(payload.len()) + suffix.len();
         let mut sent = 0;
         if session.outbound.is_none() && let Some(socket) = &session.socket {
-            match payload.send(socket, prefix, skip, suffix) {
+            match payload.send(socket, prefix, skip, suffix, &mut self.frame) {
                 Ok(bytes) => sent = bytes,
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => {

@@ -84,6 +84,10 @@ impl ExecutablePath {
         open(Path::new("/proc/self/exe"))
     }
 
+    pub(super) fn as_path(&self) -> &Path {
+        &self.0
+    }
+
     fn open(&self) -> io::Result<OwnedFd> {
         if !fs::metadata(&self.0)?.is_file() {
             return Err(io::Error::new(

@@ -66,14 +66,19 @@ impl Listeners {
         })
     }
 
+    /// Nobody connects any more, once the gateway has closed its copies too.
+    pub(super) fn close(&mut self) {
+        self.opened.clear();
+    }
+
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
         self.opened.iter().map(|opened| opened.line.as_str())
     }
 }
 
-impl Drop for Listeners {
+impl Drop for Opened {
     fn drop(&mut self) {
-        for path in self.opened.iter().filter_map(|opened| opened.file.as_ref()) {
+        if let Some(path) = &self.file {
             // Someone may have removed it before.
             let _ = fs::remove_file(path);
         }

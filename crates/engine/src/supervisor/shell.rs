@@ -165,6 +165,9 @@ impl Shell {
 
     fn tell(&mut self, event: Event) {
         self.plan.handle(event, self.started.elapsed());
+        if self.plan.is_stopping() {
+            self.listeners.close();
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -287,11 +290,10 @@ impl Shell {
 
     fn unless_spawned(&mut self, child: Child, result: io::Result<()>) {
         if let Err(error) = result {
-            error!(?child, %error, "cannot be started");
-            self.tell(Event::SpawnFailed {
-                child,
-                reason: error.to_string(),
-            });
+            // A path that has been renamed since is still the one that the operator knows.
+            let reason = format!("{}: {error}", self.executable.as_path().display());
+            error!(?child, reason, "cannot be started");
+            self.tell(Event::SpawnFailed { child, reason });
         }
     }
 

@@ -61,7 +61,11 @@ impl Shell {
         let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_ROW)?;
         let doorbell = Doorbell::new()?;
         let worker = role_name(role);
-        let title = format!("moorline: {worker} ({})", deployment.config.name);
+        let title = match role {
+            // Short, and not to be taken for a worker by whoever looks for one in a list of titles.
+            Role::Task(slot) => format!("moorline: task {slot} ({})", deployment.config.name),
+            _ => format!("moorline: {worker} ({})", deployment.config.name),
+        };
         let (child, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
