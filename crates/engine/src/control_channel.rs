@@ -16,6 +16,10 @@ pub(crate) struct ControlChannel {
 
 impl ControlChannel {
     /// Registers the channel with the runtime that this is called in.
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, since a type might give up its descriptor while registered; `Registered` owns it"
+    )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
         Ok(Self {
             io: AsyncFd::new(Registered(channel))?,

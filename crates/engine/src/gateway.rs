@@ -24,7 +24,7 @@ mod table;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Doorbell, Marks, Region, Side};
@@ -37,9 +37,10 @@ use crate::control_channel::ControlChannel;
 use crate::wire::Peer;
 use crate::role::GatewayStart;
 use event_loop::Loop;
+use http::Site;
 use recovery::Death;
 
-/// What the loops share. Counters only; everything else goes by message.
+/// What the threads share. Counters only; everything else goes by message.
 #[derive(Debug)]
 struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
@@ -50,8 +51,33 @@ struct Shared {
     suspects: Vec<AtomicU32>,
 }
 
+impl Shared {
+    /// The loop with the fewest sessions, which is to get one more.
+    fn least_loaded(&self) -> usize {
+        let least = (0..self.loads.len()).min_by_key(|at| self.loads[*at].load(Ordering::Relaxed)).unwrap_or_default();
+        // Counted here already: a burst arrives faster than the loops report.
+        self.loads[least].fetch_add(1, Ordering::Relaxed);
+        least
+    }
+}
+
 /// The most worker slots there can be; the configuration is checked against it.
 const MAX_SLOTS: usize = 512;
+
+/// Where a loop gets its commands.
+#[derive(Debug, Clone)]
+struct Inbox {
+    commands: std::sync::mpsc::Sender<Command>,
+    doorbell: Arc<Doorbell>,
+}
+
+impl Inbox {
+    /// Gives the loop a command and wakes it. A loop ends with the process alone, so there is nobody to tell of a failure.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+        self.doorbell.ring();
+    }
+}
 
 /// To a loop.
 #[derive(Debug)]
@@ -70,6 +96,8 @@ enum Command {
 /// From a loop.
 #[derive(Debug)]
 enum Report {
+    /// A connection that speaks HTTP.
+    Http { socket: OwnedFd, listener: u16, peer: Peer },
     /// Nothing of this process is left in the loop.
     Released(ProcessId),
     /// This process wrote garbage.
@@ -91,7 +119,9 @@ pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
 struct Gateway {
     control: ControlChannel,
     max_wait: Duration,
-    loops: Vec<mpsc::UnboundedSender<Command>>,
+    loops: Arc<[Inbox]>,
+    /// What HTTP listeners serve.
+    sites: Vec<Option<Arc<Site>>>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// For each process what it notes for the case of its death, one for each loop.
     marks: FxHashMap<ProcessId, Vec<Marks>>,
@@ -115,9 +145,25 @@ impl Gateway {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last_serial = (now.as_secs() << 24).max(start.last_serial);
 
-        let (loops, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut loops = Vec::with_capacity(count);
+        let mut inboxes = Vec::with_capacity(count);
+        for doorbell in &start.doorbells {
+            let (commands, inbox) = std::sync::mpsc::channel();
+            loops.push(Inbox { commands, doorbell: Arc::new(doorbell.try_clone()?) });
+            inboxes.push(inbox);
+        }
+        let loops: Arc<[Inbox]> = loops.into();
         let (report, reports) = mpsc::unbounded_channel();
-        let mut sockets = accept::share_out(&config, start.listeners, count)?;
+        let (mut sockets, folders) = accept::share_out(&config, start.listeners, count)?;
+        let sites = config.listeners.iter().zip(folders).enumerate();
+        let sites = sites
+            .map(|(at, (listener, folder))| {
+                matches!(listener.address, Address::Http(_)).then(|| {
+                    let websocket = listener.websocket.clone();
+                    Arc::new(Site { listener: at as u16, websocket, folder, loops: loops.clone(), shared: shared.clone() })
+                })
+            })
+            .collect();
         for (index, (doorbell, inbox)) in start.doorbells.into_iter().zip(inboxes).enumerate() {
             let parts = event_loop::Parts {
                 index: index as u8,
@@ -127,7 +173,7 @@ impl Gateway {
                 counters: start.scoreboard.row(index * LOOP_ROW),
                 last_serial,
                 sockets: std::mem::take(&mut sockets[index]),
-                peers: loops.clone(),
+                peers: loops.to_vec(),
                 reports: report.clone(),
             };
             std::thread::Builder::new().name(format!("loop {index}")).spawn(move || {
@@ -143,6 +189,7 @@ impl Gateway {
             control,
             max_wait: config.workers.max_wait,
             loops,
+            sites,
             reports,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
@@ -200,20 +247,19 @@ impl Gateway {
         let missing = || io::Error::new(io::ErrorKind::InvalidData, "a process was attached without its descriptors");
         let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
         let mut marks = Vec::with_capacity(self.loops.len());
-        for inbox in &self.loops {
+        for inbox in self.loops.iter() {
             let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
             marks.push(region.marks.clone());
             let doorbell = doorbell.try_clone()?;
-            // A loop whose inbox is closed has ended, and the process with it.
-            let _ = inbox.send(Command::Attach { process, role, region: Box::new(region), doorbell });
+            inbox.send(Command::Attach { process, role, region: Box::new(region), doorbell });
         }
         self.marks.insert(process, marks);
         Ok(())
     }
 
     fn tell_loops(&self, command: impl Fn() -> Command) {
-        for inbox in &self.loops {
-            let _ = inbox.send(command());
+        for inbox in self.loops.iter() {
+            inbox.send(command());
         }
     }
 
@@ -221,9 +267,9 @@ impl Gateway {
         // What fits one packet of the control channel; the supervisor asks again for the rest.
         let limit = limit.min(500);
         let mut rows = Vec::new();
-        for inbox in &self.loops {
+        for inbox in self.loops.iter() {
             let (reply, answer) = oneshot::channel();
-            let _ = inbox.send(Command::List { after, limit, reply });
+            inbox.send(Command::List { after, limit, reply });
             rows.extend(answer.await.unwrap_or_default());
         }
         rows.sort_by_key(|row| row.id);
@@ -234,6 +280,11 @@ impl Gateway {
     /// What a loop says.
     async fn pass_on(&mut self, report: Report) -> io::Result<()> {
         match report {
+            Report::Http { socket, listener, peer } => {
+                if let Some(Some(site)) = self.sites.get(usize::from(listener)) {
+                    site.clone().serve(socket, peer);
+                }
+            }
             Report::Released(process) => {
                 let loops = self.released.entry(process).or_default();
                 *loops += 1;

@@ -12,9 +12,8 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::event_loop::Loop;
-use super::http::Site;
 use super::session::{Phase, Session};
-use super::{Command, is_datagram};
+use super::{Command, Report, is_datagram};
 use crate::config::{Config, Dispatch};
 use crate::control::LoopCounter;
 use crate::wire::{CloseReason, Peer};
@@ -33,8 +32,6 @@ pub(super) struct Sockets {
     pub(super) datagrams: Vec<Option<Arc<OwnedFd>>>,
     /// Those of them that this loop receives from.
     receives: Vec<bool>,
-    /// What HTTP listeners serve.
-    pub(super) sites: Vec<Option<Arc<Site>>>,
 }
 
 impl Sockets {
@@ -58,20 +55,19 @@ impl Sockets {
 }
 
 /// Divides the listeners among the loops: streams to loop 0, which hands connections on; each datagram socket to
-/// one loop for receiving and to all for sending.
+/// one loop for receiving and to all for sending. The folders of HTTP listeners are handed back.
 pub(super) fn share_out(
     config: &Config,
     listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
     loops: usize,
-) -> io::Result<Vec<Sockets>> {
+) -> io::Result<(Vec<Sockets>, Vec<Option<OwnedFd>>)> {
     if listeners.len() != config.listeners.len() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not every listener came with its socket"));
     }
+    let mut folders = Vec::with_capacity(listeners.len());
     let mut shares: Vec<Sockets> = (0..loops).map(|_| Sockets::default()).collect();
     for (at, ((socket, folder), listener)) in listeners.into_iter().zip(&config.listeners).enumerate() {
-        let site = matches!(listener.address, Address::Http(_)).then(|| {
-            Arc::new(Site { listener: at as u16, websocket: listener.websocket.clone(), folder: folder.map(Arc::new) })
-        });
+        folders.push(folder);
         let (mut stream, datagram) = if is_datagram(&listener.address) {
             (None, Some(Arc::new(socket)))
         } else {
@@ -81,10 +77,9 @@ pub(super) fn share_out(
             share.streams.push(stream.take());
             share.datagrams.push(datagram.clone());
             share.receives.push(datagram.is_some() && at % loops == index);
-            share.sites.push(site.clone());
         }
     }
-    Ok(shares)
+    Ok((shares, folders))
 }
 
 /// Milliseconds since the Unix epoch.
@@ -138,25 +133,16 @@ impl Loop {
             self.count_closed(CloseReason::Limit);
             return;
         }
-        let load = |index: &usize| self.shared.loads[*index].load(Ordering::Relaxed);
-        let least = (0..self.peers.len()).min_by_key(load).unwrap_or_default();
-        // Counted here already: a burst arrives faster than the other loops report.
-        self.shared.loads[least].fetch_add(1, Ordering::Relaxed);
-        if least == usize::from(self.index) {
-            self.admit(socket, listener, peer);
-        } else if self.peers[least].send(Command::Accepted { socket, listener, peer }).is_err() {
-            connections.fetch_sub(1, Ordering::Relaxed);
+        if matches!(settings.address, Address::Http(_)) {
+            // The main thread lives as long as the process.
+            let _ = self.reports.send(Report::Http { socket, listener, peer });
+            return;
         }
-    }
-
-    /// Takes a connection that this loop is to serve.
-    pub(super) fn admit(&mut self, socket: OwnedFd, listener: u16, peer: Peer) {
-        match self.sockets.sites.get(usize::from(listener)).cloned().flatten() {
-            Some(site) => {
-                let inbox = self.peers[usize::from(self.index)].clone();
-                site.serve(socket, peer, inbox, self.shared.clone());
-            }
-            None => self.open(socket, listener, peer, Vec::new()),
+        let least = self.shared.least_loaded();
+        if least == usize::from(self.index) {
+            self.open(socket, listener, peer, Vec::new());
+        } else {
+            self.peers[least].send(Command::Accepted { socket, listener, peer });
         }
     }
 

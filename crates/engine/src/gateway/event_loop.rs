@@ -1,34 +1,31 @@
 //! One event loop of the gateway: a thread that owns its sessions and takes turns.
 //!
-//! Sockets are registered once, edge-triggered for both directions, in an epoll set of the loop's own, and
-//! that set and the doorbell are what its tokio runtime waits for. So a session costs no task, no waker and
-//! no change of registration, and what else runs here (HTTP) uses tokio as usual.
+//! Sockets are registered once, edge-triggered for both directions, in one epoll set, with the loop's doorbell
+//! beside them. There is no runtime and no task under it: a wake-up costs one system call, an idle session
+//! nothing. What needs a runtime (HTTP, the control channel) lives on the gateway's main thread.
 //!
 //! A turn takes records from every ring, then events, then what was left over from earlier turns; all it
 //! wrote into rings is published at its end. Work is capped everywhere, so that no session and no process
 //! keeps the others waiting.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use moorline_ipc::{Doorbell, Scoreboard};
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use slab::Slab;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::accept::Sockets;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::table::{Key, Table};
-use super::{Command, Report, Shared};
+use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
 use crate::control::{LoopCounter, SessionRow};
 
@@ -45,17 +42,20 @@ pub(super) const SCRATCH: usize = 64 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The mark of a listener among the tokens of events; its place in the configuration is beside it.
 const LISTENER: u64 = u64::MAX << 32;
+/// The token of the doorbell: no session has that place.
+const DOORBELL: u64 = (u64::MAX - 1) << 32;
 
 /// What a loop is made of.
 pub(super) struct Parts {
     pub(super) index: u8,
     pub(super) config: Arc<Config>,
     pub(super) shared: Arc<Shared>,
+    /// What wakes it: records, and commands.
     pub(super) doorbell: Doorbell,
     pub(super) counters: Scoreboard,
     pub(super) last_serial: u64,
     pub(super) sockets: Sockets,
-    pub(super) peers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -67,9 +67,10 @@ pub(super) struct Loop {
     pub(super) counters: Scoreboard,
     pub(super) sockets: Sockets,
     /// The inbox of every loop, this one's too.
-    pub(super) peers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
-    pub(super) epoll: Arc<OwnedFd>,
+    epoll: OwnedFd,
+    doorbell: Doorbell,
     pub(super) clock: Clock,
     pub(super) table: Table,
     pub(super) processes: Slab<Process>,
@@ -127,112 +128,76 @@ impl Clock {
 
 impl Loop {
     /// Runs until the process ends.
-    pub(super) fn run(parts: Parts, inbox: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
-        runtime.block_on(async {
-            #[expect(deprecated, reason = "what replaces it is unsafe; both own the descriptor they stand for")]
-            let doorbell = AsyncFd::with_interest(parts.doorbell, Interest::READABLE)?;
-            let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-            #[expect(deprecated, reason = "likewise")]
-            let events = AsyncFd::with_interest(EpollFd(epoll.clone()), Interest::READABLE)?;
-            let mut this = Self {
-                index: parts.index,
-                table: Table::new(parts.index, parts.last_serial),
-                config: parts.config,
-                shared: parts.shared,
-                counters: parts.counters,
-                sockets: parts.sockets,
-                peers: parts.peers,
-                reports: parts.reports,
-                epoll,
-                clock: Clock { started: Instant::now(), ms: 0, ns: 0 },
-                processes: Slab::new(),
-                slots: Vec::new(),
-                tasks: Tasks::default(),
-                dirty: Vec::new(),
-                work: VecDeque::new(),
-                sweep: VecDeque::new(),
-                scratch: vec![0; SCRATCH],
-                frame: Vec::new(),
-                timers: Default::default(),
-                // Each loop begins elsewhere, so that few sessions spread as well as many.
-                round: usize::from(parts.index),
-                stop_at: None,
-                is_empty: false,
-                buffered: 0,
-                events: Vec::with_capacity(EVENTS),
-            };
-            this.register_listeners()?;
-            this.turns(doorbell, events, inbox).await
-        })
-    }
-
-    async fn turns(
-        mut self,
-        doorbell: AsyncFd<Doorbell>,
-        events: AsyncFd<EpollFd>,
-        mut inbox: mpsc::UnboundedReceiver<Command>,
-    ) -> io::Result<()> {
-        let mut has_events = true;
-        let mut alarm = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        let mut this = Self {
+            index: parts.index,
+            table: Table::new(parts.index, parts.last_serial),
+            config: parts.config,
+            shared: parts.shared,
+            counters: parts.counters,
+            sockets: parts.sockets,
+            peers: parts.peers,
+            reports: parts.reports,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            doorbell: parts.doorbell,
+            clock: Clock { started: Instant::now(), ms: 0, ns: 0 },
+            processes: Slab::new(),
+            slots: Vec::new(),
+            tasks: Tasks::default(),
+            dirty: Vec::new(),
+            work: VecDeque::new(),
+            sweep: VecDeque::new(),
+            scratch: vec![0; SCRATCH],
+            frame: Vec::new(),
+            timers: Default::default(),
+            // Each loop begins elsewhere, so that few sessions spread as well as many.
+            round: usize::from(parts.index),
+            stop_at: None,
+            is_empty: false,
+            buffered: 0,
+            events: Vec::with_capacity(EVENTS),
+        };
+        this.register_listeners()?;
         loop {
-            self.clock.tick();
-            let next = self.turn(has_events)?;
-            has_events = false;
-            let until = match next {
-                Next::Sleep(until) => until,
-                Next::Go => {
-                    // What else runs on this thread gets its turn, and the runtime looks at its descriptors.
-                    tokio::task::yield_now().await;
-                    Some(self.clock.at(0))
-                }
-            };
-            if let Some(until) = until {
-                alarm.as_mut().reset(until);
+            this.clock.tick();
+            while let Ok(command) = inbox.try_recv() {
+                this.obey(command);
             }
-            let command = poll_fn(|context| {
-                let mut woken = false;
-                if let Poll::Ready(guard) = doorbell.poll_read_ready(context) {
-                    guard?.clear_ready();
-                    woken = true;
-                }
-                if let Poll::Ready(guard) = events.poll_read_ready(context) {
-                    // Cleared before the set is read: what comes after is a new edge.
-                    guard?.clear_ready();
-                    has_events = true;
-                    woken = true;
-                }
-                if let Poll::Ready(Some(command)) = inbox.poll_recv(context) {
-                    return Poll::Ready(io::Result::Ok(Some(command)));
-                }
-                if woken || (until.is_some() && alarm.as_mut().poll(context).is_ready()) {
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Pending
-            })
-            .await?;
-            self.awake();
-            self.clock.tick();
-            if let Some(command) = command {
-                self.obey(command)?;
-                while let Ok(command) = inbox.try_recv() {
-                    self.obey(command)?;
-                }
-            }
+            let next = this.turn();
+            this.wait(next)?;
         }
     }
 
+    /// Waits for something to do, and fetches the events.
+    fn wait(&mut self, next: Next) -> io::Result<()> {
+        let timeout = match next {
+            Next::Go => Some(Duration::ZERO),
+            Next::Sleep(until) => until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        self.events.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if matches!(next, Next::Sleep(_)) {
+            self.awake();
+        }
+        Ok(())
+    }
+
     /// One turn.
-    fn turn(&mut self, has_events: bool) -> io::Result<Next> {
+    fn turn(&mut self) -> Next {
         let mut more = false;
         for at in 0..self.processes.capacity() {
             if self.processes.contains(at) {
                 more |= self.take_records(at as u16, RECORDS_PER_TURN);
             }
         }
-        if has_events {
-            more |= self.take_events()?;
-        }
+        self.take_events();
         self.rouse_waiters();
         for _ in 0..self.work.len() {
             let Some((key, id)) = self.work.pop_front() else { break };
@@ -252,37 +217,25 @@ impl Loop {
         self.dirty.clear();
         self.report_counters();
         if more || !self.work.is_empty() || !self.sweep.is_empty() || !self.fall_asleep() {
-            return Ok(Next::Go);
+            return Next::Go;
         }
         let timer = self.timers.next().map(|ms| self.clock.at(ms));
         let again = look_again.then(|| Instant::now() + LOOK_AGAIN);
-        Ok(Next::Sleep([timer, again].into_iter().flatten().min()))
+        Next::Sleep([timer, again].into_iter().flatten().min())
     }
 
-    /// Takes what the kernel has to say. True: there may be more.
-    fn take_events(&mut self) -> io::Result<bool> {
+    /// Acts on the events that were fetched. Those left in the set come with the next wait, at once.
+    fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        match epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for event in &events {
+        for event in events.drain(..) {
             let token = event.data.u64();
             if token & LISTENER == LISTENER {
                 self.listener_is_ready(token as u16);
-            } else {
+            } else if token != DOORBELL {
                 self.socket_is_ready(token, event.flags);
             }
         }
-        let is_full = events.len() == events.capacity();
         self.events = events;
-        if is_full {
-            // The set still has some, and will not say so again.
-            return self.take_events();
-        }
-        Ok(false)
     }
 
     fn socket_is_ready(&mut self, token: u64, flags: epoll::EventFlags) {
@@ -308,14 +261,16 @@ impl Loop {
     pub(super) fn register(&mut self, key: Key, socket: BorrowedFd<'_>) -> io::Result<()> {
         let token = u64::from(key.0) << 32 | u64::from(self.table[key].id as u32);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&*self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
+        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
         Ok(())
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &self.doorbell, epoll::EventData::new_u64(DOORBELL), edge)?;
         for (listener, socket) in self.sockets.accepting() {
             let token = epoll::EventData::new_u64(LISTENER | u64::from(listener));
-            epoll::add(&*self.epoll, socket, token, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+            epoll::add(&self.epoll, socket, token, edge)?;
         }
         Ok(())
     }
@@ -419,9 +374,9 @@ impl Loop {
         self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
     }
 
-    fn obey(&mut self, command: Command) -> io::Result<()> {
+    fn obey(&mut self, command: Command) {
         match command {
-            Command::Accepted { socket, listener, peer } => self.admit(socket, listener, peer),
+            Command::Accepted { socket, listener, peer } => self.open(socket, listener, peer, Vec::new()),
             Command::Upgraded { socket, listener, peer, received } => {
                 self.open(socket, listener, peer, received);
             }
@@ -436,7 +391,6 @@ impl Loop {
                 let _ = reply.send(self.list(after, limit));
             }
         }
-        Ok(())
     }
 
     fn list(&self, after: u64, limit: usize) -> Vec<SessionRow> {
@@ -460,14 +414,5 @@ impl Loop {
         rows.sort_by_key(|row| row.id);
         rows.truncate(limit);
         rows
-    }
-}
-
-/// The epoll set, as something that tokio can wait for.
-struct EpollFd(Arc<OwnedFd>);
-
-impl AsRawFd for EpollFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
     }
 }

@@ -3,12 +3,14 @@
 //! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
 //! framing (RFC 6455) cutting its bytes.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,9 +25,8 @@ use moorline_net::framing::websocket;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
-use super::{Command, Shared};
+use super::{Command, Inbox, Shared};
 use crate::wire::Peer;
 
 /// How long a request's head may take to arrive, a kept connection's next one too.
@@ -42,22 +43,25 @@ pub(super) struct Site {
     /// The path whose requests become sessions.
     pub(super) websocket: Option<String>,
     /// The folder that all other paths are files of.
-    pub(super) folder: Option<Arc<OwnedFd>>,
+    pub(super) folder: Option<OwnedFd>,
+    /// Where sessions live.
+    pub(super) loops: Arc<[Inbox]>,
+    pub(super) shared: Arc<Shared>,
 }
 
 type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
     /// Serves one connection, as a task of this thread.
-    pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer, inbox: mpsc::UnboundedSender<Command>, shared: Arc<Shared>) {
+    pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
         tokio::task::spawn_local(async move {
             let listener = usize::from(self.listener);
-            let upgraded = Arc::new(AtomicBool::new(false));
-            if let Err(error) = self.clone().serve_connection(socket, peer.clone(), inbox, upgraded.clone()).await {
+            let upgraded = Rc::new(Cell::new(false));
+            if let Err(error) = self.clone().serve_connection(socket, peer.clone(), upgraded.clone()).await {
                 tracing::debug!(%peer, %error, "http connection ended");
             }
-            if !upgraded.load(Ordering::Acquire) {
-                shared.connections[listener].fetch_sub(1, Ordering::Relaxed);
+            if !upgraded.get() {
+                self.shared.connections[listener].fetch_sub(1, Ordering::Relaxed);
             }
         });
     }
@@ -66,13 +70,12 @@ impl Site {
         self: Arc<Self>,
         socket: OwnedFd,
         peer: Peer,
-        inbox: mpsc::UnboundedSender<Command>,
-        upgraded: Arc<AtomicBool>,
+        upgraded: Rc<Cell<bool>>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
         let service = service_fn(|request| {
-            let (site, peer, inbox, upgraded) = (self.clone(), peer.clone(), inbox.clone(), upgraded.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, peer, inbox, upgraded).await) }
+            let (site, peer, upgraded) = (self.clone(), peer.clone(), upgraded.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, peer, upgraded).await) }
         });
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -85,18 +88,17 @@ impl Site {
     }
 
     async fn answer(
-        &self,
+        self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
-        inbox: mpsc::UnboundedSender<Command>,
-        upgraded: Arc<AtomicBool>,
+        upgraded: Rc<Cell<bool>>,
     ) -> Answer {
         if self.websocket.as_deref() == Some(request.uri().path()) {
             return match accept_key(&request) {
                 Ok(key) => {
                     // Marked before the connection's task can end, so that the connection is counted once.
-                    upgraded.store(true, Ordering::Release);
-                    tokio::task::spawn_local(hand_over(request, self.listener, peer, inbox));
+                    upgraded.set(true);
+                    tokio::task::spawn_local(self.hand_over(request, peer));
                     let mut answer = Response::new(Either::Left(Full::default()));
                     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
                     let headers = answer.headers_mut();
@@ -118,18 +120,45 @@ impl Site {
                 }
             };
         }
-        let Some(folder) = &self.folder else { return plain(StatusCode::NOT_FOUND, "not found") };
+        if self.folder.is_none() {
+            return plain(StatusCode::NOT_FOUND, "not found");
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "files are read with GET or HEAD");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
-        let (folder, path) = (folder.clone(), request.uri().path().to_owned());
-        match tokio::task::spawn_blocking(move || open_file(&folder, &path)).await {
+        let path = request.uri().path().to_owned();
+        let opening = tokio::task::spawn_blocking(move || match &self.folder {
+            Some(folder) => open_file(folder, &path),
+            None => Err(io::ErrorKind::NotFound.into()),
+        });
+        match opening.await {
             Ok(Ok(file)) => file.answer(request.headers(), request.method() == Method::HEAD),
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "forbidden"),
             Ok(Err(_)) => plain(StatusCode::NOT_FOUND, "not found"),
             Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the file could not be read"),
+        }
+    }
+
+    /// Takes an upgraded connection from hyper and makes it a session.
+    async fn hand_over(self: Arc<Self>, request: Request<Incoming>, peer: Peer) {
+        let listener = self.listener;
+        let taken = async {
+            let upgraded = hyper::upgrade::on(request).await.map_err(|error| error.to_string())?;
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "another kind of connection".to_owned())?;
+            let stream = parts.io.into_inner().into_std().map_err(|error| error.to_string())?;
+            Ok::<_, String>((stream, parts.read_buf.to_vec()))
+        };
+        match taken.await {
+            Ok((stream, received)) => {
+                let least = self.shared.least_loaded();
+                self.loops[least].send(Command::Upgraded { socket: stream.into(), listener, peer, received });
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "websocket upgrade failed");
+                self.shared.connections[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -165,26 +194,6 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|word| word.trim().eq_ignore_ascii_case(token))
     })
-}
-
-/// Takes an upgraded connection from hyper and makes it a session.
-async fn hand_over(request: Request<Incoming>, listener: u16, peer: Peer, inbox: mpsc::UnboundedSender<Command>) {
-    let upgraded = match hyper::upgrade::on(request).await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "websocket upgrade failed");
-            return;
-        }
-    };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    match parts.io.into_inner().into_std() {
-        Ok(stream) => {
-            let received = parts.read_buf.to_vec();
-            // The loop lives as long as this task.
-            let _ = inbox.send(Command::Upgraded { socket: stream.into(), listener, peer, received });
-        }
-        Err(error) => tracing::debug!(%peer, %error, "websocket upgrade failed"),
-    }
 }
 
 /// A file to be served.
