@@ -92,7 +92,8 @@ fn send_waits_for_a_slow_reader_and_loses_nothing() {
         poured < MESSAGES / 2,
         "{poured} messages were taken from the sender"
     );
-    assert!(engine.status().gateway.buffered_bytes < 4 * MIB);
+    let buffered = engine.status().gateway.buffered_bytes;
+    assert!(buffered < 8 * MIB, "{buffered} bytes are buffered");
     assert!(engine.journal_of(&format!("drained {id}")).is_empty());
 
     for _ in 0..MESSAGES {
@@ -101,6 +102,23 @@ fn send_waits_for_a_slow_reader_and_loses_nothing() {
     assert_eq!(good.ask_number("poured"), MESSAGES);
     engine.journaled(&format!("drained {id}"));
     assert_eq!(slow.ask("id"), id);
+}
+
+/// What is under way when the watermark is passed (a ring full, at most) is all that comes on top of it.
+#[test]
+fn an_app_that_waits_for_room_is_never_cut_off_as_slow() {
+    let limits = "high_watermark = \"256KiB\"\nhard_limit = \"4MiB\"";
+    let engine = Engine::start("probe", &probe(limits));
+    for _ in 0..10 {
+        let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = slow.ask("id");
+        slow.send("pour 2000");
+        engine.journaled(&format!("full {id}"));
+        for _ in 0..2_000 {
+            assert_eq!(slow.receive(), [b'p'; 16 * 1024]);
+        }
+    }
+    assert_eq!(engine.status().closed("slow"), 0);
 }
 
 #[test]

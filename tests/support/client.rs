@@ -3,10 +3,11 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::{self, Wire};
-use super::{Engine, PATIENCE};
+use super::{Engine, PATIENCE, Site};
 
 /// A connected stream of either family.
 #[derive(Debug)]
@@ -21,15 +22,20 @@ pub struct Client {
     pub stream: Stream,
     wire: Wire,
     received: Vec<u8>,
+    /// Asked about the session when it hangs.
+    site: Option<Arc<Site>>,
 }
 
 impl Client {
     /// Connects to the engine's listener number `listener`. WebSocket clients ask for the path `/ws`.
     #[track_caller]
     pub fn connect(engine: &Engine, listener: usize, wire: Wire) -> Client {
-        Self::try_connect(engine.address(listener), wire).unwrap_or_else(|error| {
-            panic!("cannot connect to {}: {error}", engine.address(listener))
-        })
+        let mut client =
+            Self::try_connect(engine.address(listener), wire).unwrap_or_else(|error| {
+                panic!("cannot connect to {}: {error}", engine.address(listener))
+            });
+        client.site = Some(engine.site());
+        client
     }
 
     /// The same with an address as it is announced, for when it may fail.
@@ -40,6 +46,7 @@ impl Client {
             stream,
             wire,
             received: Vec::new(),
+            site: None,
         };
         if wire == Wire::WebSocket {
             let answer = client.shake_hands("/ws")?;
@@ -91,8 +98,7 @@ impl Client {
     /// Receives one message.
     #[track_caller]
     pub fn receive(&mut self) -> Vec<u8> {
-        self.try_receive()
-            .expect("an answer comes")
+        self.patiently("an answer comes")
             .expect("the session is not closed before the answer")
     }
 
@@ -109,6 +115,22 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// [`try_receive`](Self::try_receive) for what must come: if it does not, shows how the session stands.
+    #[track_caller]
+    fn patiently(&mut self, expectation: &str) -> Option<Vec<u8>> {
+        let received = self.try_receive();
+        received.unwrap_or_else(|error| {
+            let state = self
+                .site
+                .as_ref()
+                .map_or_else(String::new, |site| site.run(&["sessions"]).said());
+            panic!(
+                "{expectation}: {error}, with {} bytes of a message here\n{state}",
+                self.received.len()
+            )
+        })
     }
 
     /// Sends a command and returns the answer as text.
@@ -143,7 +165,7 @@ impl Client {
     #[track_caller]
     pub fn receive_to_end(&mut self) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
-        while let Some(message) = self.try_receive().expect("the engine closes the session") {
+        while let Some(message) = self.patiently("the engine closes the session") {
             messages.push(message);
         }
         messages

@@ -19,6 +19,7 @@ use super::process::{self, Process};
 use super::{Client, PATIENCE, Wire, eventually, happens_within};
 
 /// A folder with an executable and its configuration, in which engines can be started.
+#[derive(Debug)]
 pub struct Site {
     folder: TempDir,
     /// What commands are run with: the app as it was first, whatever lies in its place now.
@@ -402,6 +403,9 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the engine's log ---\n{}", tail(&self.log()));
+            for command in ["status", "sessions"] {
+                eprintln!("--- {command} ---\n{}", self.run(&[command]).said());
+            }
             self.kill_everything();
             return;
         }

@@ -121,6 +121,15 @@ impl Probe {
                 let other = context.session(word().parse()?);
                 outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
             }
+            "tell-until-refused" => {
+                let other = context.session(word().parse()?);
+                loop {
+                    if let Err(error) = other.send("are you there").await {
+                        break format!("{error:?}");
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
             "post" => {
                 let (slot, rest) = (word().parse()?, words.collect::<Vec<_>>().join(" "));
                 match context.post(slot, format!("{} {rest}", session.id())) {
