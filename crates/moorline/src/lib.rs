@@ -35,6 +35,8 @@
 //! `cargo run -- serve` starts it, and after a build `cargo run -- reload` puts the new code behind the
 //! connections that are open.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod cli;
 
