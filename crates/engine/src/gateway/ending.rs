@@ -313,7 +313,7 @@ impl Loop {
         let Some(until) = self.stop_at.filter(|_| !self.is_empty) else { return false };
         let is_over = self.clock.ms > until + 100;
         let lives = |session: &super::session::Session| session.phase != Phase::Lingering;
-        let is_told = self.processes.iter_mut().all(|(_, process)| process.producer.is_consumed());
+        let is_told = self.processes.iter_mut().all(|(_, process)| process.is_told());
         self.is_empty = is_over || (is_told && !self.table.iter().any(|(_, session)| lives(session)));
         if self.is_empty {
             // The main thread lives as long as the process.

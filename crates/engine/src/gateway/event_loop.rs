@@ -230,7 +230,12 @@ impl Loop {
         }
         self.dirty.clear();
         self.report_counters();
-        if more || !self.work.is_empty() || !self.sweep.is_empty() || !self.fall_asleep() {
+        if more
+            || !self.work.is_empty()
+            || !self.sweep.is_empty()
+            || self.waiters_have_room()
+            || !self.fall_asleep()
+        {
             return Next::Go;
         }
         let timer = self.timers.next().map(|ms| self.clock.at(ms));
@@ -358,6 +363,19 @@ impl Loop {
                 }
             }
         }
+    }
+
+    /// Asks to be woken when there is room for the sessions that wait for it. True: there is, go on at once.
+    ///
+    /// After the last push of a turn, for whoever has begun to wait since `rouse_waiters`.
+    fn waiters_have_room(&mut self) -> bool {
+        let mut have_room = false;
+        for (_, process) in &mut self.processes {
+            if !process.waiters.is_empty() {
+                have_room |= process.producer.wait_for_room(process.producer.max_payload());
+            }
+        }
+        have_room
     }
 
     /// Notes that a process has unpublished records; many are published at once.

@@ -79,6 +79,8 @@ impl Site {
         });
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
+            // A client may end its side after the request and still have its answer.
+            .half_close(true)
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
@@ -175,6 +177,9 @@ fn accept_key(request: &Request<Incoming>) -> Result<String, (StatusCode, &'stat
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "a websocket handshake is a GET"));
+    }
+    if request.version() < hyper::Version::HTTP_11 {
+        return Err((StatusCode::UPGRADE_REQUIRED, "a websocket handshake needs HTTP/1.1"));
     }
     if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
         return Err((StatusCode::UPGRADE_REQUIRED, "this path speaks websocket"));

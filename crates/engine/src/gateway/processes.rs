@@ -93,13 +93,18 @@ impl Process {
         self.producer.unpublished() >= PUBLISH_EVERY
     }
 
+    /// Whether the process has taken everything that was pushed for it, what is not yet published included.
+    pub(super) fn is_told(&mut self) -> bool {
+        self.producer.unpublished() == 0 && self.producer.is_consumed()
+    }
+
     /// Whether nothing of a session or parcel is left between this loop and the process.
     pub(super) fn is_clear(&mut self) -> bool {
         self.sessions == 0
             && self.parcels.is_empty()
             && self.posts.is_empty()
             && self.partials.is_empty()
-            && self.producer.is_consumed()
+            && self.is_told()
             && self.consumer.as_mut().is_none_or(Consumer::is_empty)
     }
 }

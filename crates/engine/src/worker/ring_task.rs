@@ -142,12 +142,11 @@ where
 
     /// One turn of each ring. True if there may be more.
     fn take_records(&mut self) -> Result<bool, Garbage> {
-        // Read once a turn: the records of one turn begin as good as together.
-        let now = clock::now();
         let mut has_more = false;
         for link in 0..self.inlets.len() {
             let mut taken = 0;
-            while taken < RECORDS_PER_TURN && self.take_record(link, now)? {
+            // The clock is read for each record: a handler that ran for the one before may have taken long.
+            while taken < RECORDS_PER_TURN && self.take_record(link, clock::now())? {
                 taken += 1;
             }
             has_more |= taken == RECORDS_PER_TURN;
@@ -256,7 +255,7 @@ where
                     self.handlers.watermark(session, kind == ToProcess::Full);
                     true
                 }
-                None => false,
+                None => core.sessions.set_full_elsewhere(id, kind == ToProcess::Full),
             },
             ToProcess::Moved => core.sessions.moved(id),
             ToProcess::Datagram => {

@@ -275,6 +275,15 @@ impl Sessions {
         self.here.borrow().get(&id).cloned()
     }
 
+    /// Notes the watermark of a session of another process, for those who wait to send to it. False: nobody here does.
+    pub(super) fn set_full_elsewhere(&self, id: u64, is_full: bool) -> bool {
+        let state = self.elsewhere.borrow().get(&id).and_then(Weak::upgrade);
+        if let Some(state) = &state {
+            state.set_full(is_full);
+        }
+        state.is_some()
+    }
+
     /// A handle to any session, wherever it is.
     pub(crate) fn any(&self, core: &Rc<Core>, id: u64) -> Session {
         if let Some(session) = self.here(id) {
