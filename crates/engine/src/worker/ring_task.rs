@@ -187,6 +187,9 @@ where
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
+            if !session.state().takes(header.sequence) {
+                return Ok(true);
+            }
             let bytes = if header.flags & WHOLE == WHOLE {
                 let mut bytes = pool::take();
                 record.copy_to(&mut bytes);
