@@ -20,6 +20,8 @@ mod waiters;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +47,7 @@ use self::ring_task::{Garbage, RingTask};
 use crate::app::{App, Context};
 use crate::control::{FromRole, ProcessCounter, ToRole};
 use crate::control_channel::ControlChannel;
+use crate::log;
 
 /// Runs a worker or task worker to its end, on this thread.
 ///
@@ -103,13 +106,15 @@ async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::
     let ending = async {
         if order == Order::Orphaned {
             // The gateway drains its sessions by itself, within the same time.
-            let _ = timeout_at(deadline, settled(&core, || core.sessions.len() == 0)).await;
+            let is_over = || core.counters.is_idle() && core.sessions.len() == 0;
+            let _ = timeout_at(deadline, reached(&core, is_over)).await;
         }
         stop(&core, app, deadline).await;
     };
     tokio::select! {
         garbage = &mut ring_task => Err(end_with(garbage)),
         () = ending => Ok(()),
+        never = orders.follow() => match never {},
     }
 }
 
@@ -144,28 +149,36 @@ fn spawn_ring_task<A: App>(
     Ok((app, spawn_local(ring_task.run())))
 }
 
-/// Runs the stop hook, waits for what is in hand and for all that was sent to be published, until the deadline.
+/// Takes what is still in the rings, runs the stop hook, waits for what is in hand and for all that was sent to be
+/// published, until the deadline.
 async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.stopping.send_replace(Some(deadline));
+    // The order to stop may have overtaken the last records, which the ends of sessions are among.
+    core.counters.look_again();
+    core.outbox.schedule();
     let ending = async {
+        reached(core, || core.counters.is_emptied()).await;
         if let Err(error) = hook::run(app.stop()).await {
             core.counters.add(ProcessCounter::Failures);
             tracing::error!(hook = "stop", %error, "a hook failed");
         }
-        settled(core, || core.outbox.is_flushed()).await;
+        reached(core, || {
+            core.counters.is_idle() && core.counters.is_emptied() && core.outbox.is_flushed()
+        })
+        .await;
     };
     if timeout_at(deadline, ending).await.is_err() {
         tracing::warn!("the time for stopping is over; what was still in hand is given up");
     }
 }
 
-/// Waits until nothing is in hand and this is true as well. Each turn of the ring task is progress, and whatever
-/// is sent brings one about.
-async fn settled(core: &Core, is_true: impl Fn() -> bool) {
+/// Waits until this is true. It is looked at again whenever a hook or a timer ends, and after each turn of the ring
+/// task, which whatever is sent brings about.
+async fn reached(core: &Core, is_true: impl Fn() -> bool) {
     loop {
         let mut progress = pin!(core.counters.progress());
         progress.as_mut().enable();
-        if core.counters.is_idle() && is_true() {
+        if is_true() {
             return;
         }
         progress.await;
@@ -236,6 +249,7 @@ impl Orders {
                 message = self.control.recv::<ToRole>() => match message {
                     Ok(Some((ToRole::Stop { max_wait_ms }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
                     Ok(Some((ToRole::NewGateway, fds))) => self.follow_gateway(fds),
+                    Ok(Some((ToRole::ReopenLog, fds))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
                     Ok(None) => return Order::Orphaned,
                     Err(error) => {
@@ -246,6 +260,12 @@ impl Orders {
                 _ = self.terminate.recv() => self.say_stopping().await,
             }
         }
+    }
+
+    /// Follows what may still come after an order to end.
+    async fn follow(&mut self) -> Infallible {
+        while let Order::Stop(_) = self.next().await {}
+        pending().await
     }
 
     /// The supervisor starts a replacement first; this process serves until it is told to stop.

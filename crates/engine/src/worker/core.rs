@@ -24,7 +24,6 @@ const PEER_ROOM: usize = 64;
 
 /// What every part of a worker shares. It belongs to the process's one thread.
 pub(crate) struct Core {
-    pub(crate) process: ProcessId,
     pub(crate) role: Role,
     pub(crate) generation: u32,
     pub(crate) config: Config,
@@ -54,7 +53,6 @@ impl Core {
         scoreboard: Scoreboard,
     ) -> Rc<Self> {
         Rc::new(Self {
-            process,
             role,
             generation,
             outbox: Outbox::default(),

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     scoreboard: Scoreboard,
     running: Cell<u64>,
     timers: Cell<u64>,
+    /// The last turn of the ring task has left nothing in the rings.
+    is_emptied: Cell<bool>,
     /// Told whenever something ends that a stop may wait for; but not before the first one waits.
     progress: Notify,
     is_awaited: Cell<bool>,
@@ -28,6 +30,7 @@ impl Counters {
             scoreboard,
             running: Cell::new(0),
             timers: Cell::new(0),
+            is_emptied: Cell::new(false),
             progress: Notify::new(),
             is_awaited: Cell::new(false),
         }
@@ -77,8 +80,24 @@ impl Counters {
         );
     }
 
+    /// A turn of the ring task has ended; true: with nothing left in the rings.
+    pub(super) fn turn_ends(&self, is_emptied: bool) {
+        self.is_emptied.set(is_emptied);
+        self.progressed();
+    }
+
+    /// What is in the rings now is to be taken before [`is_emptied`](Self::is_emptied) says so again.
+    pub(super) fn look_again(&self) {
+        self.is_emptied.set(false);
+    }
+
+    /// Nothing was left in the rings when they were last looked at.
+    pub(super) fn is_emptied(&self) -> bool {
+        self.is_emptied.get()
+    }
+
     /// Something has happened that a stop may wait for.
-    pub(super) fn progressed(&self) {
+    fn progressed(&self) {
         if self.is_awaited.get() {
             self.progress.notify_waiters();
         }

@@ -170,13 +170,24 @@ where
                         ended.is_err(),
                     );
                 }
+                if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
+                    state.await_again(sequence);
+                }
                 self.report("message", Some(session), &ended);
             }
             Running::Open(_) => {
                 self.report("open", Some(session), &ended);
-                if ended.is_err() && self.on_crash(session) == OnCrash::Close {
-                    // It may have ended meanwhile.
-                    let _ = session.close_now();
+                // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
+                // the gateway says that it is closed.
+                if ended.is_err()
+                    && self.on_crash(session) == OnCrash::Close
+                    && session.close_now().is_ok()
+                {
+                    tracing::warn!(
+                        session = session.id(),
+                        listener = session.listener(),
+                        "session closed: its open hook failed"
+                    );
                 }
             }
             Running::Close(_) => self.report("close", Some(session), &ended),

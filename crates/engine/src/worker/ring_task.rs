@@ -99,8 +99,9 @@ where
         if let Err(corrupt) = self.core.outbox.flush() {
             return Poll::Ready(Garbage(corrupt.to_string()));
         }
-        self.core.counters.progressed();
-        if has_more || !self.falls_asleep(cx) {
+        let has_more = has_more || !self.falls_asleep(cx);
+        self.core.counters.turn_ends(!has_more);
+        if has_more {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -186,6 +187,9 @@ where
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
+            if !session.state().takes(header.sequence) {
+                return Ok(true);
+            }
             let bytes = if header.flags & WHOLE == WHOLE {
                 let mut bytes = pool::take();
                 record.copy_to(&mut bytes);

@@ -24,6 +24,9 @@ pub(crate) struct SessionState {
     is_closing: Cell<bool>,
     /// One of its ordered hooks runs.
     pub(super) is_busy: Cell<bool>,
+    /// The number of a message whose handler failed and that the gateway delivers again. What it had delivered
+    /// after that one it delivers again as well, so until then messages are skipped.
+    awaited: Cell<Option<u64>>,
     /// The gateway it belongs to.
     epoch: Cell<u32>,
     opening: OnceCell<Box<Opening>>,
@@ -77,6 +80,7 @@ impl SessionState {
             is_full: Cell::new(false),
             is_closing: Cell::new(false),
             is_busy: Cell::new(false),
+            awaited: Cell::new(None),
             epoch: Cell::new(core.outbox.epoch()),
             opening: OnceCell::new(),
             inbox: RefCell::new(None),
@@ -184,6 +188,30 @@ impl SessionState {
         self.is_full.set(is_full);
         if !is_full {
             self.wake_senders();
+        }
+    }
+
+    /// The handler of this message has failed, and the gateway delivers it again with all that followed it.
+    pub(super) fn await_again(&self, sequence: u64) {
+        self.awaited.set(Some(sequence));
+        if let Some(inbox) = &mut *self.inbox.borrow_mut() {
+            inbox
+                .events
+                .retain(|event| !matches!(event, Event::Message { .. }));
+            inbox.partial = None;
+        }
+    }
+
+    /// A message or a part of one is here. False: it comes again, after the one that is awaited.
+    #[inline]
+    pub(super) fn takes(&self, sequence: u64) -> bool {
+        match self.awaited.get() {
+            None => true,
+            Some(awaited) if awaited == sequence => {
+                self.awaited.set(None);
+                true
+            }
+            Some(_) => false,
         }
     }
 
@@ -308,6 +336,7 @@ impl Sessions {
         let state = known.unwrap_or_else(|| Rc::new(SessionState::new(id, core.clone())));
         state.phase.set(Phase::Here);
         state.is_closing.set(false);
+        state.awaited.set(None);
         state.is_full.set(opening.full);
         // Where it was here before, its facts are the same as they were.
         let _ = state.opening.set(Box::new(opening));

@@ -3,4 +3,5 @@
 mod fixture;
 mod messages;
 mod process;
+mod redelivery;
 mod sending;

@@ -10,14 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use moorline_ipc::{
-    Channel, Consumer, Doorbell, Header, Producer, Region, Scoreboard, Side, create_region,
+    Channel, Consumer, Doorbell, Header, Marks, Producer, Region, Scoreboard, Side, create_region,
     create_scoreboard,
 };
 use moorline_net::{Address, Framing, HostPort};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
-use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session};
+use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
 use crate::config::{Config, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers};
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
@@ -31,7 +31,14 @@ pub(super) struct Scripted {
     events: Sender<String>,
     context: RefCell<Option<Context>>,
     release: Notify,
+    /// Blocks the whole process until the test sends something.
+    gate: Receiver<()>,
+    held: RefCell<Option<Session>>,
+    timer: RefCell<Option<Timer>>,
 }
+
+/// The hooks of this session that are not about messages fail.
+pub(super) const ILL_FATED: u64 = 13;
 
 impl App for Scripted {
     async fn start(self: Rc<Self>, context: Context) -> Result {
@@ -50,6 +57,9 @@ impl App for Scripted {
             session.id(),
             session.peer()
         ));
+        if session.id() == ILL_FATED {
+            return Err("as told".into());
+        }
         Ok(())
     }
 
@@ -68,7 +78,16 @@ impl App for Scripted {
                 self.release.notified().await;
                 session.send(rest).await?;
             }
+            "doom" => {
+                self.says("doomed".into());
+                self.release.notified().await;
+                return Err("as told".into());
+            }
             "release" => self.release.notify_waiters(),
+            "block" => {
+                self.says("blocks".into());
+                self.gate.recv()?;
+            }
             "send" => {
                 let result = session.send(pattern(rest.parse()?)).await;
                 self.says(format!("sent {result:?}"));
@@ -78,6 +97,11 @@ impl App for Scripted {
                 session.try_send(pattern(rest.parse()?))
             )),
             "push" => self.says(format!("push {:?}", session.push(pattern(rest.parse()?)))),
+            "flood" => {
+                let bytes = pattern(rest.parse()?);
+                let pushed = (0..100).take_while(|_| session.push(&bytes).is_ok());
+                self.says(format!("pushed {}", pushed.count()));
+            }
             "abandon" => {
                 let sending = session.send(pattern(rest.parse()?));
                 let result = tokio::time::timeout(Duration::from_millis(20), sending).await;
@@ -89,6 +113,11 @@ impl App for Scripted {
                     "to {:?}",
                     context.session(id.parse()?).try_send(text)
                 ));
+            }
+            "hold" => *self.held.borrow_mut() = Some(context.session(rest.parse()?)),
+            "held" => {
+                let sent = self.held.borrow().as_ref().map(|held| held.try_send(rest));
+                self.says(format!("held {sent:?}"));
             }
             "posts" => {
                 let (slot, count) = rest.split_once(' ').ok_or("no count")?;
@@ -116,6 +145,12 @@ impl App for Scripted {
             "timer" => context
                 .after(Duration::from_millis(30), self.clone().late())
                 .detach(),
+            "every" => {
+                let this = self.clone();
+                let timer = context.every(Duration::from_millis(2), move || this.clone().tick());
+                *self.timer.borrow_mut() = Some(timer);
+            }
+            "clear" => *self.timer.borrow_mut() = None,
             _ => self.says(format!(
                 "message {} bytes {}",
                 message.len(),
@@ -136,6 +171,7 @@ impl App for Scripted {
             session.id(),
             session.try_send("late")
         ));
+        assert_ne!(session.id(), ILL_FATED);
         Ok(())
     }
 
@@ -175,6 +211,11 @@ impl Scripted {
 
     async fn late(self: Rc<Self>) {
         self.says("timer".into());
+    }
+
+    async fn tick(self: Rc<Self>) {
+        self.says("tick".into());
+        panic!("as told");
     }
 }
 
@@ -228,6 +269,7 @@ pub(super) struct Link {
     producer: Producer,
     consumer: Consumer,
     bell: Doorbell,
+    marks: Marks,
 }
 
 /// A running worker and all that surrounds it.
@@ -236,6 +278,7 @@ pub(super) struct Harness {
     worker_bell: Doorbell,
     control: Option<Channel>,
     events: Receiver<String>,
+    gate: Sender<()>,
     thread: Option<JoinHandle<io::Result<()>>>,
     scoreboard: Scoreboard,
 }
@@ -243,7 +286,13 @@ pub(super) struct Harness {
 impl Harness {
     /// A worker in slot 0 of 2, ready to serve, with one gateway loop.
     pub(super) fn start() -> Self {
-        let mut harness = Self::launch(config("test"), Role::Worker(0), 1);
+        Self::start_with(OnCrash::Close)
+    }
+
+    pub(super) fn start_with(on_crash: OnCrash) -> Self {
+        let mut config = config("test");
+        config.listeners[0].on_crash = on_crash;
+        let mut harness = Self::launch(config, Role::Worker(0), 1);
         assert!(matches!(harness.report(), Some(FromRole::Ready)));
         harness
     }
@@ -265,11 +314,15 @@ impl Harness {
             loops: their_loops,
         };
         let (sender, events) = channel();
+        let (opener, gate) = channel();
         let thread = std::thread::spawn(move || {
             run(start, || Scripted {
                 events: sender,
                 context: RefCell::new(None),
                 release: Notify::new(),
+                gate,
+                held: RefCell::new(None),
+                timer: RefCell::new(None),
             })
         });
         Self {
@@ -277,6 +330,7 @@ impl Harness {
             worker_bell,
             control: Some(control),
             events,
+            gate: opener,
             thread: Some(thread),
             scoreboard,
         }
@@ -291,16 +345,16 @@ impl Harness {
             .flat_map(|(bell, region)| [bell.into(), region])
             .collect();
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-        let message = postcard::to_stdvec(&ToRole::NewGateway).unwrap();
-        self.control.as_ref().unwrap().send(&message, &fds).unwrap();
+        self.tell_with(&ToRole::NewGateway, &fds);
     }
 
     pub(super) fn tell(&self, message: &ToRole) {
-        self.control
-            .as_ref()
-            .unwrap()
-            .send(&postcard::to_stdvec(message).unwrap(), &[])
-            .unwrap();
+        self.tell_with(message, &[]);
+    }
+
+    pub(super) fn tell_with(&self, message: &ToRole, fds: &[BorrowedFd<'_>]) {
+        let message = postcard::to_stdvec(message).unwrap();
+        self.control.as_ref().unwrap().send(&message, fds).unwrap();
     }
 
     /// What the worker reports to its supervisor next; `None` when it has gone.
@@ -331,6 +385,16 @@ impl Harness {
         self.events.recv_timeout(PATIENCE).unwrap()
     }
 
+    /// Lets a blocked handler go on.
+    pub(super) fn open_gate(&self) {
+        self.gate.send(()).unwrap();
+    }
+
+    /// Whose handler the process is polling, as far as one can see from outside.
+    pub(super) fn polling(&self) -> u64 {
+        self.links[0].marks.polling()
+    }
+
     pub(super) fn counter(&self, counter: ProcessCounter) -> u64 {
         self.scoreboard.get(counter as usize)
     }
@@ -351,6 +415,13 @@ impl Harness {
             if link.producer.publish() {
                 self.worker_bell.ring();
             }
+        }
+    }
+
+    /// As [`publish`](Self::publish), but as if the doorbell were heard late.
+    pub(super) fn publish_silently(&mut self) {
+        for link in &mut self.links {
+            let _ = link.producer.publish();
         }
     }
 
@@ -402,13 +473,18 @@ impl Harness {
     }
 
     pub(super) fn close(&mut self, session: u64, reason: CloseReason) {
+        self.queue_close(session, reason);
+        self.publish();
+    }
+
+    pub(super) fn queue_close(&mut self, session: u64, reason: CloseReason) {
         let header = Header {
             kind: ToProcess::Close as u8,
             aux: reason as u16,
             session,
             ..Header::default()
         };
-        self.give(header, &[]);
+        self.queue(header, &[]);
     }
 
     /// The next record from the worker.
@@ -467,13 +543,16 @@ fn connect(loops: usize) -> (Vec<Link>, Vec<(Doorbell, OwnedFd)>) {
             let bell = Doorbell::new().unwrap();
             let theirs = (bell.try_clone().unwrap(), region.try_clone().unwrap());
             let Region {
-                producer, consumer, ..
+                producer,
+                consumer,
+                marks,
             } = Region::map(region, Side::Gateway).unwrap();
             (
                 Link {
                     producer,
                     consumer,
                     bell,
+                    marks,
                 },
                 theirs,
             )

@@ -1,10 +1,14 @@
 //! A worker's life: start, another gateway, the end.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::fixture::{Harness, config};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::fixture::{Harness, ILL_FATED, Seen, config};
 use crate::control::{FromRole, ProcessCounter, Role, ToRole};
-use crate::wire::CloseReason;
+use crate::log;
+use crate::wire::{CloseReason, FORCE, FromProcess};
 
 #[test]
 fn an_app_that_does_not_start_says_why() {
@@ -47,6 +51,116 @@ fn a_stop_ends_at_its_deadline_whatever_is_in_hand() {
     harness.tell(&ToRole::Stop { max_wait_ms: 50 });
     harness.end().unwrap();
     assert_eq!(harness.event(), "stop");
+}
+
+#[test]
+fn a_stop_finds_what_lies_in_the_rings_before_the_stop_hook_runs() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.open(2);
+    harness.queue_message(1, 1, "echo goodbye");
+    harness.queue_close(2, CloseReason::Stopped);
+    harness.publish_silently();
+    harness.stop();
+    assert_eq!(harness.event(), "close 2 stopped Err(Closed)");
+    assert_eq!(harness.event(), "stop");
+    assert_eq!(harness.take().payload, b"goodbye");
+}
+
+#[test]
+fn a_term_is_the_supervisors_business() {
+    let mut harness = Harness::start();
+    for _ in 0..2 {
+        kill_process(getpid(), Signal::TERM).unwrap();
+        harness.open(1);
+        harness.message(1, 1, "echo still here");
+        assert_eq!(harness.take().payload, b"still here");
+        harness.close(1, CloseReason::Peer);
+        harness.event();
+    }
+    assert!(matches!(harness.report(), Some(FromRole::Stopping)));
+    harness.stop();
+    assert!(harness.report().is_none());
+}
+
+#[test]
+fn a_repeated_timer_survives_its_panics_and_ends_with_its_handle() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "every");
+    for _ in 0..3 {
+        assert_eq!(harness.event(), "tick");
+    }
+    harness.message(1, 2, "clear");
+    harness.take();
+    harness.take();
+    harness.stop();
+    assert!(harness.counter(ProcessCounter::Failures) >= 3);
+}
+
+#[test]
+fn a_stop_ends_a_repeated_timer() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "every");
+    assert_eq!(harness.event(), "tick");
+    harness.stop();
+}
+
+#[test]
+fn a_hook_that_fails_at_either_end_of_a_session_harms_nothing_else() {
+    let mut harness = Harness::start();
+    harness.open(ILL_FATED);
+    let close = harness.take();
+    let kind = FromProcess::Close as u8;
+    assert_eq!(
+        (close.kind, close.flags, close.session),
+        (kind, FORCE, ILL_FATED)
+    );
+    // It was on its way when the session was closed.
+    harness.message(ILL_FATED, 1, "release");
+    assert_eq!(harness.take(), Seen::done(ILL_FATED, 1, 7, 0));
+    harness.close(ILL_FATED, CloseReason::Server);
+    assert!(harness.event().starts_with("close"));
+    harness.open(1);
+    harness.message(1, 1, "echo still here");
+    assert_eq!(harness.take().payload, b"still here");
+    harness.stop();
+    assert_eq!(harness.counter(ProcessCounter::Failures), 1);
+    assert_eq!(harness.counter(ProcessCounter::CloseFailures), 1);
+    assert_eq!(harness.counter(ProcessCounter::InHand), 0);
+}
+
+#[test]
+fn the_region_says_whose_handler_is_being_polled() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "block");
+    assert_eq!(harness.event(), "blocks");
+    assert_eq!(harness.polling(), 1);
+    harness.open_gate();
+    harness.take();
+    assert_eq!(harness.polling(), 0);
+    harness.message(1, 2, "panic");
+    harness.take();
+    assert_eq!(harness.polling(), 0);
+    harness.stop();
+}
+
+#[test]
+fn a_worker_logs_to_the_file_that_it_is_given() {
+    let mut harness = Harness::start();
+    let flush = log::init(&config("test").engine.log, "test", None).unwrap();
+    let path = std::env::temp_dir().join(format!("moorline-worker-log-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    harness.tell_with(&ToRole::ReopenLog, &[file.as_fd()]);
+    // By the time the next order is followed, so was this one.
+    harness.stop();
+    tracing::error!("to the new file");
+    drop(flush);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(text.contains("to the new file"), "{text}");
 }
 
 #[test]

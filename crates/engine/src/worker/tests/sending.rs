@@ -124,6 +124,38 @@ fn a_session_of_a_loop_that_does_not_exist_is_refused() {
 }
 
 #[test]
+fn a_session_that_the_gateway_does_not_know_is_refused_from_then_on() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "hold 5");
+    harness.take();
+    harness.message(1, 2, "held x");
+    assert_eq!(harness.event(), "held Some(Ok(()))");
+    assert_eq!(harness.take(), Seen::send(5, WHOLE, b"x"));
+    harness.give_kind(ToProcess::Unknown, 5);
+    harness.message(1, 3, "held x");
+    assert_eq!(harness.event(), "held Some(Err(NoSuchSession))");
+    harness.stop();
+}
+
+#[test]
+fn what_is_pushed_waits_for_the_gateway_up_to_a_bound_and_stays_in_order() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "flood 10000");
+    // Six fit into the ring of 64 KiB, and while fewer bytes wait than that another one may.
+    assert_eq!(harness.event(), "pushed 13");
+    for _ in 0..12 {
+        assert_eq!(harness.take(), Seen::send(1, WHOLE, &pattern(10_000)));
+    }
+    let last = harness.take();
+    assert_eq!((last.flags, last.sequence), (WHOLE | DONE, 1));
+    harness.message(1, 2, "echo on");
+    assert_eq!(harness.take().payload, b"on");
+    harness.stop();
+}
+
+#[test]
 fn posts_need_credit_and_go_by_way_of_their_loop() {
     let mut harness = Harness::launch(super::fixture::config("test"), Role::Worker(0), 2);
     harness.report();
