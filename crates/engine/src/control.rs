@@ -121,6 +121,8 @@ pub enum FromRole {
         /// What was wrong.
         reason: String,
     },
+    /// From a gateway: every loop has obeyed one more `Activate`; from now on no message goes to a process that it replaced.
+    Activated,
     /// From a gateway: the answer to `ListSessions`, in order of id.
     Sessions(Vec<SessionRow>),
     /// From a gateway: every session is closed after `Stop`.

@@ -47,11 +47,28 @@ struct Shared {
     loads: Vec<AtomicUsize>,
     /// Connections of each listener, for `max_sessions`.
     connections: Vec<AtomicU64>,
+    /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
+    slots: Vec<Vec<SlotLoad>>,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
     suspects: Vec<AtomicU32>,
 }
 
+/// What one loop has with one slot.
+#[derive(Debug, Default)]
+struct SlotLoad {
+    sessions: AtomicUsize,
+    in_hand: AtomicUsize,
+}
+
 impl Shared {
+    /// What the loops other than this one have with a slot.
+    fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
+        let others = self.slots.iter().enumerate().filter(|(at, _)| *at != usize::from(index));
+        others.filter_map(|(_, slots)| slots.get(slot)).fold((0, 0), |(sessions, in_hand), load| {
+            (sessions + load.sessions.load(Ordering::Relaxed), in_hand + load.in_hand.load(Ordering::Relaxed))
+        })
+    }
+
     /// The loop with the fewest sessions, which is to get one more.
     fn least_loaded(&self) -> usize {
         let least = (0..self.loads.len()).min_by_key(|at| self.loads[*at].load(Ordering::Relaxed)).unwrap_or_default();
@@ -98,6 +115,8 @@ enum Command {
 enum Report {
     /// A connection that speaks HTTP.
     Http { socket: OwnedFd, listener: u16, peer: Peer },
+    /// The loop of this number has obeyed one more `Activate`.
+    Activated(u8),
     /// Nothing of this process is left in the loop.
     Released(ProcessId),
     /// This process wrote garbage.
@@ -127,6 +146,9 @@ struct Gateway {
     marks: FxHashMap<ProcessId, Vec<Marks>>,
     /// How many loops have released each process.
     released: FxHashMap<ProcessId, usize>,
+    /// How many `Activate` each loop has obeyed, and of how many the supervisor knows.
+    activated: Vec<usize>,
+    confirmed: usize,
     /// How many loops are empty after `Stop`.
     empty: usize,
 }
@@ -139,6 +161,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..count).map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect()).collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         });
         // Below any serial of a successor started in a later second, above any of a predecessor.
@@ -193,6 +216,8 @@ impl Gateway {
             reports,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
+            activated: vec![0; count],
+            confirmed: 0,
             empty: 0,
         })
     }
@@ -283,6 +308,13 @@ impl Gateway {
             Report::Http { socket, listener, peer } => {
                 if let Some(Some(site)) = self.sites.get(usize::from(listener)) {
                     site.clone().serve(socket, peer);
+                }
+            }
+            Report::Activated(index) => {
+                self.activated[usize::from(index)] += 1;
+                while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
+                    self.confirmed += 1;
+                    self.control.send(&FromRole::Activated, &[]).await?;
                 }
             }
             Report::Released(process) => {

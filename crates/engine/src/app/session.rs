@@ -134,18 +134,25 @@ impl Session {
             watermark: None,
             room: None,
         };
-        poll_fn(|cx| match self.0.offer(bytes, flags, Room::Needed) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(Refusal::Watermark) => {
-                self.0.await_drained(&mut place.watermark, cx.waker());
-                Poll::Pending
+        poll_fn(|cx| {
+            let outbox = &self.0.core().outbox;
+            if outbox.is_ahead() {
+                // A handler that only sends would never hear that its session is full.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            Err(Refusal::NoRoom(need)) => {
-                let outbox = &self.0.core().outbox;
-                outbox.await_room(self.0.link(), need, &mut place.room, cx.waker());
-                Poll::Pending
+            match self.0.offer(bytes, flags, Room::Needed) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(Refusal::Watermark) => {
+                    self.0.await_drained(&mut place.watermark, cx.waker());
+                    Poll::Pending
+                }
+                Err(Refusal::NoRoom(need)) => {
+                    outbox.await_room(self.0.link(), need, &mut place.room, cx.waker());
+                    Poll::Pending
+                }
+                Err(Refusal::Never(error)) => Poll::Ready(Err(error)),
             }
-            Err(Refusal::Never(error)) => Poll::Ready(Err(error)),
         })
         .await
     }

@@ -215,10 +215,12 @@ impl Loop {
             (Dispatch::Sticky | Dispatch::LeastBusy, _) => {
                 let load = |at: usize| {
                     let slot = &self.slots[at];
-                    let in_hand = slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
+                    let (sessions, in_hand) = self.shared.elsewhere(self.index, at);
+                    let in_hand = in_hand + slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
                     let by_messages = if dispatch == Dispatch::LeastBusy { in_hand } else { 0 };
+                    let sessions = sessions + slot.sessions;
                     // A slot without a process comes last; among equals the session stays where it is.
-                    (slot.process.is_none(), by_messages, now.is_some_and(|now| usize::from(now) != at), slot.sessions)
+                    (slot.process.is_none(), by_messages, now.is_some_and(|now| usize::from(now) != at), sessions)
                 };
                 let first = self.round % count;
                 let least = (0..count).map(|at| (first + at) % count).min_by_key(|at| load(*at));

@@ -393,6 +393,13 @@ impl Loop {
         self.counters.set(LoopCounter::Sessions as usize, self.table.len() as u64);
         self.counters.set(LoopCounter::BufferedBytes as usize, self.buffered);
         self.counters.set(LoopCounter::LastSerial as usize, self.table.last_serial());
+        if self.peers.len() > 1 {
+            for (slot, load) in self.slots.iter().zip(&self.shared.slots[usize::from(self.index)]) {
+                let in_hand = slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
+                load.sessions.store(slot.sessions, std::sync::atomic::Ordering::Relaxed);
+                load.in_hand.store(in_hand, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
         self.shared.loads[usize::from(self.index)].store(self.table.len(), std::sync::atomic::Ordering::Relaxed);
     }
 

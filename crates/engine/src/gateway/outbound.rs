@@ -103,6 +103,8 @@ impl Loop {
             }
         }
         if consumer.end_turn() {
+            // What a full session means for it must be there before it fills the room that it waited for.
+            self.processes[index].publish();
             self.processes[index].doorbell.ring();
         }
         self.processes[index].consumer = Some(consumer);
@@ -316,7 +318,9 @@ impl Loop {
             self.finish(key, CloseReason::Slow);
         } else if queued > listener.high_watermark && !session.full {
             session.full = true;
-            self.schedule(key);
+            if session.process.is_some() {
+                self.tell_watermark(key);
+            }
         }
     }
 

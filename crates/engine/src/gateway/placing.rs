@@ -144,6 +144,8 @@ impl Loop {
         }
         self.sweep_moved(workers);
         self.give_tasks();
+        // The main thread lives as long as the process.
+        let _ = self.reports.send(Report::Activated(self.index));
     }
 
     /// Marks the sessions that must move, and queues them to be looked at.

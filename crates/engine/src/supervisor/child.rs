@@ -175,6 +175,9 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
             Event::Garbage { process, reason }
         }
         (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
+        (Child::Gateway(incarnation), FromRole::Activated) => {
+            return Some(Input::Activated(incarnation));
+        }
         (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
             return Some(Input::Sessions(incarnation, rows));
         }

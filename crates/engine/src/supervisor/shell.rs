@@ -41,6 +41,8 @@ pub(crate) enum Input {
     Asked(Request, Answers),
     /// The gateway of this incarnation answers `ListSessions`.
     Sessions(u32, Vec<SessionRow>),
+    /// The gateway of this incarnation has obeyed one more `Activate`.
+    Activated(u32),
     /// Log files have been moved away and are to be opened anew.
     ReopenLog,
 }
@@ -63,6 +65,8 @@ pub(super) struct Shell {
     last_caller: Caller,
     /// Who waits for lists of sessions, in the order in which the gateway was asked.
     listing: VecDeque<Answers>,
+    /// What says that others serve, until the gateway has made it true.
+    premature: VecDeque<Action>,
     over: Option<Result<(), String>>,
     /// Last, so that the files go when everything else has.
     run_dir: RunDir,
@@ -76,6 +80,8 @@ struct Gateway {
     board: Scoreboard,
     board_fd: OwnedFd,
     doorbells: Vec<Doorbell>,
+    /// How many `Activate` it was sent and has not obeyed yet.
+    activations: u32,
     /// `None` once its channel was closed to end it.
     outbox: Option<Outbox>,
     is_killed: bool,
@@ -129,6 +135,7 @@ impl Shell {
             callers: HashMap::new(),
             last_caller: 0,
             listing: VecDeque::new(),
+            premature: VecDeque::new(),
             over: None,
             run_dir,
         })
@@ -180,11 +187,42 @@ impl Shell {
             }
             Input::Asked(request, answers) => self.asked(request, answers),
             Input::Sessions(incarnation, rows) => self.sessions(incarnation, rows),
+            Input::Activated(incarnation) => {
+                if let Some(gateway) = self
+                    .gateway
+                    .as_mut()
+                    .filter(|gateway| gateway.incarnation == incarnation)
+                {
+                    gateway.activations = gateway.activations.saturating_sub(1);
+                }
+                self.tell_what_is_true();
+            }
             Input::ReopenLog => self.reopen_log(),
         }
     }
 
+    /// Says what waited for the gateway, once it has obeyed, or is gone.
+    fn tell_what_is_true(&mut self) {
+        if self.gateway.as_ref().is_none_or(|gateway| gateway.activations == 0) {
+            for action in std::mem::take(&mut self.premature) {
+                self.carry_out(action);
+            }
+        }
+    }
+
     fn carry_out(&mut self, action: Action) {
+        let is_news = matches!(
+            action,
+            Action::Announce
+                | Action::Reply {
+                    reply: Reply::Done(_),
+                    ..
+                }
+        );
+        if is_news && self.gateway.as_ref().is_some_and(|gateway| gateway.activations > 0) {
+            self.premature.push_back(action);
+            return;
+        }
         match action {
             Action::SpawnGateway {
                 incarnation,
@@ -230,6 +268,9 @@ impl Shell {
                 serving,
                 reload,
             } => {
+                if let Some(gateway) = &mut self.gateway {
+                    gateway.activations += 1;
+                }
                 self.send_gateway(&ToRole::Activate {
                     workers,
                     serving,
@@ -362,6 +403,7 @@ impl Shell {
                 for answers in self.listing.drain(..) {
                     answers.give(Answer::Refused("the gateway has ended".to_owned()));
                 }
+                self.tell_what_is_true();
                 if end.is_success() || gateway.is_killed {
                     info!(pid = gateway.pid, "gateway ended");
                 } else {

@@ -41,7 +41,12 @@ pub(crate) struct Outbox {
     ring_task: RefCell<Option<Waker>>,
     /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
     epoch: Cell<u32>,
+    /// Bytes sent since the ring task last looked at what the gateway says.
+    unseen: Cell<usize>,
 }
+
+/// So many bytes may be sent before the ring task looks whether their session is full meanwhile.
+const UNSEEN_BYTES: usize = 256 * 1024;
 
 /// The way to one loop.
 pub(super) struct Link {
@@ -83,6 +88,9 @@ impl Outbox {
             Some(link) => link.message(header, payload, room),
             None => Ok(()),
         };
+        if result.is_ok() {
+            self.unseen.set(self.unseen.get().saturating_add(payload.len()));
+        }
         self.schedule();
         result
     }
@@ -116,6 +124,11 @@ impl Outbox {
         if let Some(link) = self.links.borrow().get(link) {
             link.marks.set_polling(session);
         }
+    }
+
+    /// Whether so much was sent that a sender who can wait had better let the ring task run first.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.unseen.get() > UNSEEN_BYTES
     }
 
     /// Queues for room, to be woken when `need` bytes of payload fit.
@@ -158,6 +171,7 @@ impl Outbox {
     /// The ring task begins a poll: all that is sent until it sleeps, it will publish.
     pub(super) fn turn_begins(&self, waker: &Waker) {
         self.is_scheduled.set(true);
+        self.unseen.set(0);
         let mut ring_task = self.ring_task.borrow_mut();
         if !ring_task.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *ring_task = Some(waker.clone());

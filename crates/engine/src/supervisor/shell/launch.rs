@@ -44,6 +44,7 @@ impl Shell {
             board,
             board_fd,
             doorbells,
+            activations: 0,
             outbox,
             is_killed: false,
         });
