@@ -30,8 +30,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use moorline_ipc::{Doorbell, Marks, Region, Side};
 use moorline_net::Address;
 use rustc_hash::FxHashMap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::wire::Peer;
@@ -47,6 +49,8 @@ struct Shared {
     loads: Vec<AtomicUsize>,
     /// Connections of each listener, for `max_sessions`.
     connections: Vec<AtomicU64>,
+    /// Descriptors up to this number may be connections.
+    descriptors: u64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
     slots: Vec<Vec<SlotLoad>>,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -161,6 +165,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            descriptors: connection_descriptors(&config, count),
             slots: (0..count).map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect()).collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         });
@@ -359,6 +364,17 @@ impl Gateway {
         let _ = tokio::time::timeout(max_wait + Duration::from_secs(1), drained).await;
         Ok(())
     }
+}
+
+/// Raises the limit of open files as far as it goes, and says how many of them may be connections: each process
+/// needs two for each loop and one more, and a reload has twice as many processes for a while.
+fn connection_descriptors(config: &Config, loops: usize) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised it stays, and counts as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
+    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 1))
 }
 
 /// Whether an address is one of datagrams.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ pub(super) struct Sockets {
     /// Datagram sockets: every loop may send from them.
     pub(super) datagrams: Vec<Option<Arc<OwnedFd>>>,
     /// Those of them that this loop receives from.
-    receives: Vec<bool>,
+    pub(super) receives: Vec<bool>,
 }
 
 impl Sockets {
@@ -90,6 +90,9 @@ pub(super) fn unix_ms() -> u64 {
 impl Loop {
     /// Something came in on a listener.
     pub(super) fn listener_is_ready(&mut self, listener: u16) {
+        if self.timers.pauses(listener) {
+            return;
+        }
         if self.sockets.datagrams.get(usize::from(listener)).is_some_and(Option::is_some) {
             self.receive_datagrams(listener);
         } else {
@@ -104,6 +107,11 @@ impl Loop {
             let Some(socket) = self.sockets.streams.get(at).and_then(Option::as_ref) else { return };
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::acceptfrom_with(socket, flags) {
+                // The rest is kept for new processes: without their descriptors the gateway could not serve on.
+                Ok((connection, _)) if connection.as_raw_fd() as u64 >= self.shared.descriptors => {
+                    tracing::warn!("connection refused: the descriptors have run out, raise the limit (ulimit -n)");
+                    self.count_closed(CloseReason::Limit);
+                }
                 Ok((connection, address)) => {
                     let peer = address.and_then(|address| SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Ip);
                     self.assign(connection, listener, peer);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use moorline_ipc::{Header, Record};
 use rustc_hash::FxBuildHasher;
+use rustix::io::Errno;
 
 use super::event_loop::Loop;
 use crate::config::Dispatch;
@@ -13,12 +14,17 @@ use crate::wire::{Peer, ToProcess};
 
 /// Datagrams received from one socket in one turn.
 const RECEIVES_PER_TURN: usize = 64;
+/// How long receiving pauses after an error of this machine's, in milliseconds.
+const PAUSE_MS: u64 = 100;
 /// The longest datagram, and room for the sender's address in front of it.
 const LONGEST: usize = 65_536 + 256;
 
 impl Loop {
     /// Passes on what has come in on a datagram socket.
     pub(super) fn receive_datagrams(&mut self, listener: u16) {
+        if self.sockets.receives.get(usize::from(listener)) != Some(&true) {
+            return;
+        }
         let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)).cloned() else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
         for _ in 0..RECEIVES_PER_TURN {
@@ -28,12 +34,18 @@ impl Loop {
                         self.pass_datagram(listener, sender, &scratch[..length]);
                     }
                 }
-                Err(rustix::io::Errno::AGAIN) => {
+                Err(Errno::AGAIN) => {
                     self.scratch = scratch;
                     return;
                 }
                 // An ICMP error for something sent earlier: nothing to do with this socket.
-                Err(_) => {}
+                Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::INTR) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot receive datagrams, pausing");
+                    self.scratch = scratch;
+                    self.timers.accept_again(self.clock.ms + PAUSE_MS, listener);
+                    return;
+                }
             }
         }
         self.scratch = scratch;

@@ -10,27 +10,39 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moorline_ipc::Header;
-use moorline_net::Framing;
+use moorline_net::{Decoder, Framing};
+use rustc_hash::FxHashSet;
 use rustix::io::Errno;
 
 use super::Report;
 use super::event_loop::Loop;
 use super::session::Phase;
-use super::table::Key;
+use super::table::{Key, Table};
 use crate::control::LoopCounter;
 use crate::wire::{CloseReason, FromProcess, ToProcess};
 
 /// How long a closed socket waits for its peer to close too, as nginx's lingering_close does.
 const LINGER_MS: u64 = 2_000;
 
+/// How long the peer of a session that is ending may read nothing of what is still queued for it.
+const FLUSH_MS: u64 = 30_000;
+/// Timers that may be left over from sessions that are gone, beside four for each that lives.
+const SPARE_TIMERS: usize = 1024;
+
 /// What is to happen at some time. Entries are not taken back: what is due is looked at again.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(u64, Timer)>>);
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(u64, Timer)>>,
+    /// Listeners that will be looked at again.
+    accepting: FxHashSet<u16>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// Has this session been idle for too long?
     Idle(Key, u64),
+    /// Has the output of this session, which is ending, got stuck?
+    Flush(Key, u64),
     /// Let go of this socket.
     Linger(Key, u64),
     /// Accept from this listener again.
@@ -42,16 +54,39 @@ enum Timer {
 impl Timers {
     /// When the next is due, in the loop's milliseconds.
     pub(super) fn next(&self) -> Option<u64> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
     pub(super) fn accept_again(&mut self, at: u64, listener: u16) {
-        self.0.push(Reverse((at, Timer::Accept(listener))));
+        if self.accepting.insert(listener) {
+            self.push(at, Timer::Accept(listener));
+        }
+    }
+
+    /// Whether it is not yet time to look at this listener again.
+    pub(super) fn pauses(&self, listener: u16) -> bool {
+        self.accepting.contains(&listener)
+    }
+
+    fn push(&mut self, at: u64, timer: Timer) {
+        self.heap.push(Reverse((at, timer)));
+    }
+
+    /// Forgets the timers of sessions that are gone, when they have become many.
+    fn prune(&mut self, table: &Table) {
+        if self.heap.len() > SPARE_TIMERS + 4 * table.len() {
+            self.heap.retain(|Reverse((_, timer))| match timer {
+                Timer::Idle(key, id) | Timer::Flush(key, id) | Timer::Linger(key, id) => {
+                    table.at(*key).is_some_and(|session| session.id == *id)
+                }
+                Timer::Accept(_) | Timer::Stop => true,
+            });
+        }
     }
 
     fn due(&mut self, now: u64) -> Option<Timer> {
-        self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
-        self.0.pop().map(|Reverse((_, timer))| timer)
+        self.heap.peek().filter(|Reverse((at, _))| *at <= now)?;
+        self.heap.pop().map(|Reverse((_, timer))| timer)
     }
 }
 
@@ -59,16 +94,20 @@ impl Loop {
     /// Does what is due.
     pub(super) fn run_timers(&mut self) {
         // One pass: what is due again at once waits for the next turn.
-        for _ in 0..self.timers.0.len() {
+        for _ in 0..self.timers.heap.len() {
             let Some(timer) = self.timers.due(self.clock.ms) else { return };
             match timer {
                 Timer::Idle(key, id) => self.check_idle(key, id),
+                Timer::Flush(key, id) => self.check_flush(key, id),
                 Timer::Linger(key, id) => {
                     if self.table.at(key).is_some_and(|session| session.id == id) {
                         self.forget(key);
                     }
                 }
-                Timer::Accept(listener) => self.listener_is_ready(listener),
+                Timer::Accept(listener) => {
+                    self.timers.accepting.remove(&listener);
+                    self.listener_is_ready(listener);
+                }
                 Timer::Stop => self.end_all(),
             }
         }
@@ -77,8 +116,9 @@ impl Loop {
     /// Watches a new session for idleness, if its listener asks for it.
     pub(super) fn start_timer(&mut self, key: Key) {
         if let Some(at) = self.idle_at(key) {
+            self.timers.prune(&self.table);
             let id = self.table[key].id;
-            self.timers.0.push(Reverse((at, Timer::Idle(key, id))));
+            self.timers.push(at, Timer::Idle(key, id));
         }
     }
 
@@ -106,11 +146,25 @@ impl Loop {
         // A session whose message is being worked on is not idle, only slow.
         if at > self.clock.ms || session.in_hand() > 0 || session.waits() {
             let again = at.max(self.clock.ms + 100);
-            self.timers.0.push(Reverse((again, Timer::Idle(key, id))));
+            self.timers.push(again, Timer::Idle(key, id));
             return;
         }
         self.farewell(key, 1001);
         self.finish(key, CloseReason::Idle);
+    }
+
+    /// A session that is ending waits for its peer to read; not for ever.
+    fn check_flush(&mut self, key: Key, id: u64) {
+        let Some(session) = self.table.at(key).filter(|session| session.id == id) else { return };
+        if !matches!(session.phase, Phase::Ending(reason) if reason != CloseReason::Stopped) {
+            return;
+        }
+        let again = session.sent_at + FLUSH_MS;
+        if again > self.clock.ms {
+            self.timers.push(again, Timer::Flush(key, id));
+        } else {
+            self.finish(key, CloseReason::Slow);
+        }
     }
 
     /// A WebSocket is told why; other framings have no such word.
@@ -133,6 +187,8 @@ impl Loop {
         let session = &mut self.table[key];
         if session.phase == Phase::Open {
             session.phase = Phase::Ending(reason);
+            let (at, id) = (self.clock.ms + FLUSH_MS, session.id);
+            self.timers.push(at, Timer::Flush(key, id));
             self.schedule(key);
         }
     }
@@ -169,7 +225,10 @@ impl Loop {
         let held = session.tail.len()
             + session.outbound.as_ref().map_or(0, |outbound| outbound.bytes as usize)
             + session.inbound.as_ref().map_or(0, |inbound| inbound.queue.iter().map(|kept| kept.bytes.len()).sum());
+        self.tell_strangers(key, ToProcess::Unknown);
+        let session = &mut self.table[key];
         session.tail = Vec::new();
+        session.decoder = Decoder::new();
         session.outbound = None;
         session.inbound = None;
         session.moving = false;
@@ -249,7 +308,7 @@ impl Loop {
         }
         session.phase = Phase::Lingering;
         let (id, until) = (session.id, self.clock.ms + LINGER_MS);
-        self.timers.0.push(Reverse((until, Timer::Linger(key, id))));
+        self.timers.push(until, Timer::Linger(key, id));
         self.drain_lingering(key);
     }
 
@@ -297,7 +356,7 @@ impl Loop {
             self.end(key, CloseReason::Stopped);
             self.sweep.push_back((key, id));
         }
-        self.timers.0.push(Reverse((until, Timer::Stop)));
+        self.timers.push(until, Timer::Stop);
     }
 
     /// Time is up: what is still open closes.

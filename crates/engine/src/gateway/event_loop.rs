@@ -217,6 +217,8 @@ impl Loop {
             self.service_scheduled(key, id);
         }
         self.run_timers();
+        // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
+        let has_work = more || !self.work.is_empty() || !self.sweep.is_empty();
         let look_again = self.look_after_processes();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
@@ -230,12 +232,7 @@ impl Loop {
         }
         self.dirty.clear();
         self.report_counters();
-        if more
-            || !self.work.is_empty()
-            || !self.sweep.is_empty()
-            || self.waiters_have_room()
-            || !self.fall_asleep()
-        {
+        if has_work || self.waiters_have_room() || !self.fall_asleep() {
             return Next::Go;
         }
         let timer = self.timers.next().map(|ms| self.clock.at(ms));

@@ -81,6 +81,9 @@ impl Loop {
         let whole = before + bytes;
         let cut = self.cut(key, &mut scratch[..whole]);
         let session = &mut self.table[key];
+        if matches!(session.phase, Phase::Ended(_)) {
+            return read;
+        }
         if before > 0 || cut < whole {
             if cut == whole {
                 // An idle session owns no buffer.
@@ -128,10 +131,13 @@ impl Loop {
         let mut tail = std::mem::take(&mut self.table[key].tail);
         let before = tail.len();
         let cut = self.cut(key, &mut tail);
-        if cut == before {
+        if cut == before || matches!(self.table[key].phase, Phase::Ended(_)) {
             tail = Vec::new();
         } else {
             tail.drain(..cut);
+            if tail.capacity() > 2 * SCRATCH && tail.len() < tail.capacity() / 4 {
+                tail.shrink_to_fit();
+            }
         }
         let after = tail.len();
         self.table[key].tail = tail;
@@ -320,7 +326,7 @@ impl Loop {
     /// Whether the session has so much undelivered that it is better not read: for `finish_if_over`.
     pub(super) fn has_input_left(&self, key: Key) -> bool {
         let session = &self.table[key];
-        session.waits() || session.is_mid_message() || (!session.tail.is_empty() && !session.starved)
+        session.waits() || session.is_mid_message() || (session.phase == Phase::Open && !session.tail.is_empty() && !session.starved)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
+use bytes::Bytes;
 use moorline_ipc::{Header, Record};
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustix::io::Errno;
@@ -17,10 +18,12 @@ use super::session::Phase;
 use super::table::Key;
 use super::Report;
 use crate::control::LoopCounter;
-use crate::wire::{CloseReason, DONE, FAILED, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE};
+use crate::wire::{CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE};
 
 /// Up to this size, in bytes, putting prefix and payload together costs less than telling the kernel of each.
 const SMALL: usize = 4 * 1024;
+/// Messages of one process that have begun to arrive; it sends the parts of each in one go.
+const MOST_PARTIALS: usize = 64;
 /// Pieces handed to the kernel in one call.
 const PIECES: usize = 16;
 
@@ -134,6 +137,10 @@ impl Loop {
                     self.send(at, &header, Payload::Ring(record));
                 } else if let Some(message) = self.assemble(at, record)? {
                     self.send(at, &header, Payload::Bytes(&message));
+                    // To move or to end, the session may have waited for this.
+                    if let Some(key) = self.table.find(header.session) {
+                        self.schedule(key);
+                    }
                 }
                 if header.flags & (DONE | LAST) == DONE | LAST {
                     return self.done(at, &header);
@@ -175,9 +182,18 @@ impl Loop {
     fn assemble(&mut self, at: u16, record: &Record<'_>) -> Result<Option<Vec<u8>>, String> {
         let header = record.header();
         let limit = self.largest_message(header);
+        let is_first = header.flags & FIRST != 0;
+        if is_first && header.kind == FromProcess::Send as u8 && self.table.find(header.session).is_none() {
+            // The other parts find no place, and are dropped like this one.
+            self.discard(at, header.session);
+            return Ok(None);
+        }
         let process = &mut self.processes[usize::from(at)];
         let place = (header.kind, header.session);
-        if header.flags & WHOLE & !LAST != 0 {
+        if is_first {
+            if process.partials.len() >= MOST_PARTIALS {
+                return Err(format!("over {MOST_PARTIALS} messages begun and not ended"));
+            }
             // An older one with the same name was abandoned; its bytes are given back.
             if let Some(old) = process.partials.insert(place, Vec::new()) {
                 self.buffered = self.buffered.saturating_sub(old.len() as u64);
@@ -294,7 +310,15 @@ impl Loop {
         let session = &mut self.table[key];
         let mut sent = 0;
         if session.outbound.is_none() && let Some(socket) = &session.socket {
-            sent = rustix::io::write(socket, bytes).unwrap_or_default();
+            match rustix::io::write(socket, bytes) {
+                Ok(written) => sent = written,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // The error is told once: who queued these bytes would wait for ever to send them.
+                Err(error) => {
+                    self.break_off(key, error);
+                    return;
+                }
+            }
             session.bytes_out += sent as u64;
         }
         if sent < bytes.len() {
@@ -389,7 +413,7 @@ impl Loop {
         if queued == 0 || (session.full && queued <= low) {
             session.full = session.full && queued > low;
             self.schedule(key);
-            self.tell_strangers(key);
+            self.tell_strangers(key, ToProcess::Drained);
         }
         let session = &mut self.table[key];
         if queued == 0 {
@@ -397,18 +421,15 @@ impl Loop {
         }
     }
 
-    fn tell_strangers(&mut self, key: Key) {
+    /// Tells the processes that wait to send to a session that is not theirs: it has drained, or is no more.
+    pub(super) fn tell_strangers(&mut self, key: Key, kind: ToProcess) {
         let session = &mut self.table[key];
-        let id = session.id;
+        let header = Header { kind: kind as u8, session: session.id, ..Header::default() };
         let told = session.outbound.as_mut().map(|outbound| std::mem::take(&mut outbound.others_told));
         for at in told.into_iter().flatten() {
-            let header = Header { kind: ToProcess::Drained as u8, session: id, ..Header::default() };
-            let Some(process) = self.processes.get_mut(usize::from(at)) else { continue };
-            if process.producer.push(&header, &[]).is_ok() {
-                self.mark_dirty(at);
-            } else if let Some(outbound) = &mut self.table[key].outbound {
-                // Told by the next flush.
-                outbound.others_told.push(at);
+            // They wait for this and nothing else would wake them, so it waits for room like a post.
+            if self.processes.contains(usize::from(at)) {
+                self.parcel_to(at, header, Bytes::new());
             }
         }
     }

@@ -77,7 +77,7 @@ impl Loop {
         true
     }
 
-    fn parcel_to(&mut self, at: u16, header: Header, bytes: Bytes) {
+    pub(super) fn parcel_to(&mut self, at: u16, header: Header, bytes: Bytes) {
         self.processes[usize::from(at)].parcels.push_back(Parcel { header, bytes, offset: 0 });
         self.forward_parcels(at);
     }
@@ -89,7 +89,14 @@ impl Loop {
         match self.slots.get(usize::from(header.aux)).map(|slot| slot.process) {
             Some(Some(to)) => {
                 let posts = &mut self.processes[usize::from(to)].posts;
+                // During a reload two processes of one slot may use the same number: their credits mix, no more.
                 posts.insert((from, header.session), bytes.len());
+                let waiting = self.processes[usize::from(to)].parcels.len();
+                if waiting > MOST_POSTS * (self.slots.len() + 1) {
+                    self.break_with(at, "posts without end".to_owned());
+                    return;
+                }
+                let posts = &self.processes[usize::from(to)].posts;
                 if posts.keys().filter(|(slot, _)| *slot == from).count() > MOST_POSTS {
                     self.break_with(at, format!("over {MOST_POSTS} posts without their credit"));
                     return;
@@ -200,7 +207,7 @@ impl Loop {
 
     /// A process has died: what it worked on goes to another, what it asked for is of no use any more.
     pub(super) fn reassign_tasks(&mut self, at: u16, process: &Process, death: Death) {
-        let unsent: FxHashSet<u64> = process.parcels.iter().filter(|parcel| parcel.offset == 0).map(|parcel| parcel.header.session).collect();
+        let unsent: FxHashSet<u64> = process.parcels.iter().filter(|parcel| parcel.offset == 0 && parcel.header.kind == ToProcess::Task as u8).map(|parcel| parcel.header.session).collect();
         let attempts = self.config.tasks.attempts;
         let affected: Vec<u64> = self.tasks.jobs.iter().filter(|(_, job)| job.worker == Some(at)).map(|(number, _)| *number).collect();
         for number in affected {
@@ -217,7 +224,13 @@ impl Loop {
                 self.tasks.waiting.push_back(number);
             }
         }
-        self.tasks.jobs.retain(|_, job| job.origin.0 != at || job.worker.is_some());
+        let mut dropped = 0;
+        self.tasks.jobs.retain(|_, job| {
+            let stays = job.origin.0 != at || job.worker.is_some();
+            dropped += if stays { 0 } else { job.payload.len() };
+            stays
+        });
+        self.rebalance(dropped, 0);
         let jobs = &self.tasks.jobs;
         self.tasks.waiting.retain(|number| jobs.contains_key(number));
         self.give_tasks();

@@ -3,6 +3,8 @@
 //! One rule serves reload, crash, changed worker counts and dispatch by message: a session changes process
 //! only when none of its messages is partly in a ring or undone, and while it waits for that it is not read.
 
+use std::sync::atomic::Ordering;
+
 use moorline_ipc::Header;
 
 use super::Report;
@@ -178,6 +180,9 @@ impl Loop {
         }
         while self.slots.len() > workers {
             let Some(slot) = self.slots.pop() else { break };
+            if slot.suspect.is_some() && let Some(holder) = self.shared.suspects.get(self.slots.len()) {
+                holder.store(0, Ordering::Release);
+            }
             let heir = self.emptiest(workers);
             let heir = &mut self.slots[usize::from(heir)];
             heir.parcels.extend(slot.parcels);
@@ -192,6 +197,11 @@ impl Loop {
                 self.sweep.push_back((key, id));
             }
         }
+        for at in 0..self.slots.len() {
+            if !self.slots[at].parcels.is_empty() {
+                self.rouse_slot(at);
+            }
+        }
     }
 
     fn emptiest(&self, slots: usize) -> u16 {
@@ -200,13 +210,17 @@ impl Loop {
     }
 
     /// A slot has a process (again): what waited for it goes on.
-    fn rouse_slot(&mut self, at: usize) {
+    pub(super) fn rouse_slot(&mut self, at: usize) {
         let slot = &mut self.slots[at];
         let Some(process) = slot.process else { return };
         let parcels = std::mem::take(&mut slot.parcels);
         let waiters = std::mem::take(&mut slot.waiters);
         let suspects: Vec<_> = slot.suspects.iter().copied().collect();
-        self.processes[usize::from(process)].parcels.extend(parcels);
+        let to = &mut self.processes[usize::from(process)];
+        for parcel in parcels {
+            to.posts.insert((parcel.header.aux, parcel.header.session), parcel.bytes.len());
+            to.parcels.push_back(parcel);
+        }
         for key in waiters {
             if let Some(session) = self.table.at(key) {
                 let id = session.id;

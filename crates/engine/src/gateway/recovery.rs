@@ -5,6 +5,7 @@
 //! `on_crash`. A message that was in hand when a process died is a suspect: its next delivery has the worker
 //! to itself, as far as other suspects go, so that the one that kills is found out.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use moorline_ipc::Header;
@@ -12,12 +13,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
 use super::parcels;
-use super::processes::Untold;
+use super::processes::{Parcel, Untold};
 use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
 use crate::config::OnCrash;
 use crate::control::{LoopCounter, ProcessId, Role};
-use crate::wire::{CloseReason, LAST, TEXT, ToProcess, WHOLE};
+use crate::wire::{CloseReason, LAST, Opening, TEXT, ToProcess, WHOLE};
 
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ pub(super) struct Death {
 /// What a dead process had not taken from one session.
 #[derive(Default)]
 struct Untaken {
-    /// It had not even been told of the session.
-    opening: bool,
+    /// It had not even been told of the session; whether that would have been as an adopted one.
+    opening: Option<bool>,
     /// Messages whose last part it had not taken.
     count: u32,
     /// Those of them that lie whole in the ring.
@@ -71,6 +72,12 @@ impl Loop {
         }
         self.return_posts(&mut process);
         self.reassign_tasks(at, &process, death);
+        // Its slot may have another process already, which takes over what it was not told.
+        for at in 0..self.slots.len() {
+            if !self.slots[at].parcels.is_empty() || !self.slots[at].untold.is_empty() {
+                self.rouse_slot(at);
+            }
+        }
     }
 
     /// Reads what the dead process had not taken.
@@ -82,7 +89,10 @@ impl Loop {
         let slot = if let Role::Worker(slot) = process.role { Some(slot) } else { None };
         let result = process.producer.untaken(&mut |header: Header, payload: &[u8]| {
             match ToProcess::from_u8(header.kind) {
-                Some(ToProcess::Open) => found.entry(header.session).or_default().opening = true,
+                Some(ToProcess::Open) => {
+                    let adopted = postcard::from_bytes::<Opening>(payload).is_ok_and(|opening| opening.adopted);
+                    found.entry(header.session).or_default().opening = Some(adopted);
+                }
                 Some(ToProcess::Message) => {
                     let untaken = found.entry(header.session).or_default();
                     if header.flags & LAST != 0 {
@@ -112,17 +122,26 @@ impl Loop {
         let place = slot.map(usize::from).filter(|slot| *slot < self.slots.len()).unwrap_or_default();
         if let Some(slot) = self.slots.get_mut(place) {
             for (header, opening) in closes {
-                let never_known = found.get(&header.session).is_some_and(|untaken| untaken.opening);
+                let never_known = found.get(&header.session).is_some_and(|untaken| untaken.opening == Some(false));
                 let reason = CloseReason::from_u16(header.aux).unwrap_or(CloseReason::Peer);
                 if !never_known {
                     slot.untold.push_back(Untold { id: header.session, reason, opening: adopted(opening) });
                 }
             }
+            // What was pushed in part only is still among the parcels, whole.
+            parcels_left.retain(|parcel| !partly.contains(&(parcel.header.aux, parcel.header.session)));
             for parcel in parcels_left {
                 process.posts.remove(&(parcel.header.aux, parcel.header.session));
                 slot.parcels.push_back(parcel);
             }
-            slot.parcels.extend(process.parcels.drain(..).filter(|parcel| parcel.header.kind == ToProcess::Post as u8));
+            let is_post = |parcel: &Parcel| parcel.header.kind == ToProcess::Post as u8;
+            let (posts, others): (VecDeque<_>, VecDeque<_>) = process.parcels.drain(..).partition(is_post);
+            process.parcels = others;
+            for mut parcel in posts {
+                process.posts.remove(&(parcel.header.aux, parcel.header.session));
+                parcel.offset = 0;
+                slot.parcels.push_back(parcel);
+            }
         }
         UntakenBySession(found)
     }
@@ -139,14 +158,14 @@ impl Loop {
         session.process = None;
         session.moving = false;
         session.told_full = false;
-        session.adopted = !untaken.opening || session.done > 0;
+        session.adopted = untaken.opening.unwrap_or(true) || session.done > 0;
+        session.window_bytes = 0;
+        session.sent = session.done;
         if !matches!(session.phase, Phase::Open | Phase::Ending(_)) {
             self.schedule(key);
             return;
         }
         let (on_crash, attempts, name) = (listener.on_crash, listener.attempts, listener.name.clone());
-        session.window_bytes = 0;
-        session.sent = session.done;
         let inbound = session.inbound.get_or_insert_default();
         let held_before: usize = inbound.queue.iter().map(|kept| kept.bytes.len()).sum();
         requeue(inbound, untaken.whole, session.done.wrapping_add(taken), taken, on_crash);

@@ -126,9 +126,13 @@ impl Outbox {
         }
     }
 
-    /// Whether so much was sent that a sender who can wait had better let the ring task run first.
+    /// Whether so much was sent that a sender who can wait is to let the ring task run first, which it then will.
     pub(crate) fn is_ahead(&self) -> bool {
-        self.unseen.get() > UNSEEN_BYTES
+        let is_ahead = self.unseen.get() > UNSEEN_BYTES;
+        if is_ahead {
+            self.schedule();
+        }
+        is_ahead
     }
 
     /// Queues for room, to be woken when `need` bytes of payload fit.
