@@ -141,8 +141,8 @@ fn spawn_ring_task<A: App>(
     let handlers = Handlers::new(
         core.clone(),
         app.clone(),
-        |app, session, message| async move { app.message(session, message).await },
-        |app, from, message| async move { app.datagram(from, message).await },
+        A::message,
+        A::datagram,
     );
     core.outbox.connect(rings.links);
     let ring_task = RingTask::new(core.clone(), handlers, doorbell, rings.inlets)?;

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Task, Poll, Waker};
+use std::task::{Context as Task, Poll};
 
 use moorline_ipc::Header;
 use tokio::task::spawn_local;
 
 use super::clock;
 use super::core::Core;
-use super::hook::{Ended, Slot, Slots, poll_slot};
+use super::hook::{Ended, Slot, Slots, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
 use crate::app::{self, App, Datagram, Message, Session};
@@ -60,7 +60,6 @@ where
     M: Future<Output = app::Result> + 'static,
     D: Future<Output = app::Result> + 'static,
 {
-    /// The two calls must do nothing before their futures are polled: only there panics are caught.
     pub(super) fn new(
         core: Rc<Core>,
         app: Rc<A>,
@@ -85,34 +84,42 @@ where
             session.state().keep(event);
             return;
         }
-        let mut running = self.begin(&session, event, now);
-        // Whoever does not end at once is polled again by a task of its own, and leaves its real waker then.
-        match self.poll(&session, &mut running, &mut Task::from_waker(Waker::noop())) {
-            Poll::Ready(ended) => {
+        match self.begin(&session, event, now) {
+            (running, Poll::Ready(ended)) => {
                 self.end(&session, running, ended);
                 session.state().is_busy.set(false);
             }
-            Poll::Pending => drop(spawn_local(self.clone().go_on(session, running))),
+            (running, Poll::Pending) => {
+                drop(spawn_local(self.clone().go_on(session, running)));
+            }
         }
     }
 
     /// Runs a hook that did not end at once, then all that has arrived for its session meanwhile.
     async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M>) {
+        let mut polled = Poll::Pending;
         loop {
-            let ended = poll_fn(|cx| self.poll(&session, &mut running, cx)).await;
+            let ended = match polled {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => poll_fn(|cx| self.poll(&session, &mut running, cx)).await,
+            };
             self.end(&session, running, ended);
             let Some(event) = session.state().next_event() else {
                 break;
             };
-            running = self.begin(&session, event, clock::now());
+            (running, polled) = self.begin(&session, event, clock::now());
         }
         session.state().is_busy.set(false);
     }
 
-    fn begin(&self, session: &Session, event: Event, now: u64) -> Running<M> {
+    /// Begins a hook and polls it once. If it does not end at once it is to be polled again.
+    #[inline]
+    fn begin(&self, session: &Session, event: Event, now: u64) -> (Running<M>, Poll<Ended>) {
+        let (app, its) = (self.app.clone(), session.clone());
+        let outbox = &self.core.outbox;
         self.core.counters.begin();
-        let (app, session) = (self.app.clone(), session.clone());
-        match event {
+        outbox.mark_polling(session.state().link(), session.id());
+        let begun = match event {
             Event::Message {
                 mut message,
                 sequence,
@@ -120,23 +127,32 @@ where
                 message.begins(now);
                 self.core.counters.handle(message.queued_ns());
                 let size = message.len() as u64;
-                Running::Message {
-                    slot: self.messages.fill((self.on_message)(app, session, message)),
+                let mut slot = self.messages.take();
+                let polled = begin_slot(slot.as_mut(), || (self.on_message)(app, its, message));
+                let running = Running::Message {
+                    slot,
                     sequence,
                     size,
-                }
+                };
+                (running, polled)
             }
             Event::Open(opened) => {
-                Running::Open(Some(Box::pin(
-                    async move { app.open(session, opened).await },
-                )))
+                let mut hook = None;
+                let polled = begin_slot(Pin::new(&mut hook), || -> BoxedHook {
+                    Box::pin(app.open(its, opened))
+                });
+                (Running::Open(hook), polled)
             }
             Event::Close(reason) => {
-                Running::Close(Some(Box::pin(
-                    async move { app.close(session, reason).await },
-                )))
+                let mut hook = None;
+                let polled = begin_slot(Pin::new(&mut hook), || -> BoxedHook {
+                    Box::pin(app.close(its, reason))
+                });
+                (Running::Close(hook), polled)
             }
-        }
+        };
+        outbox.mark_polling(session.state().link(), 0);
+        begun
     }
 
     fn poll(&self, session: &Session, running: &mut Running<M>, cx: &mut Task<'_>) -> Poll<Ended> {
@@ -205,13 +221,13 @@ where
         session.state().set_full(is_full);
         let (app, its) = (self.app.clone(), session.clone());
         if is_full {
-            let hook = Box::pin(Some(async move { app.full(its).await }));
-            self.free(hook, move |this, _, ended| {
+            let hook = || app.full(its);
+            self.free(Box::pin(None), hook, move |this, _, ended| {
                 this.report("full", Some(&session), &ended)
             });
         } else {
-            let hook = Box::pin(Some(async move { app.drained(its).await }));
-            self.free(hook, move |this, _, ended| {
+            let hook = || app.drained(its);
+            self.free(Box::pin(None), hook, move |this, _, ended| {
                 this.report("drained", Some(&session), &ended)
             });
         }
@@ -224,10 +240,8 @@ where
         }
         self.datagrams_in_hand.set(self.datagrams_in_hand.get() + 1);
         self.core.counters.handle(message.queued_ns());
-        let slot = self
-            .datagrams
-            .fill((self.on_datagram)(self.app.clone(), from, message));
-        self.free(slot, |this, slot, ended| {
+        let hook = || (self.on_datagram)(self.app.clone(), from, message);
+        self.free(self.datagrams.take(), hook, |this, slot, ended| {
             this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
             this.datagrams.give_back(slot);
             this.report("datagram", None, &ended);
@@ -238,8 +252,8 @@ where
         self.core.counters.handle(message.queued_ns());
         let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = Box::pin(Some(async move { app.post(from, message).await }));
-        self.free(hook, move |this, _, ended| {
+        let hook = || app.post(from, message);
+        self.free(Box::pin(None), hook, move |this, _, ended| {
             this.report("post", None, &ended);
             match origin {
                 Origin::Local { number, .. } => {
@@ -265,8 +279,8 @@ where
     pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = Box::pin(Some(async move { app.task(message).await }));
-        self.free(hook, move |this, _, ended| {
+        let hook = || app.task(message);
+        self.free(Box::pin(None), hook, move |this, _, ended| {
             this.report("task", None, &ended);
             if epoch != this.core.outbox.epoch() {
                 return;
@@ -289,17 +303,18 @@ where
         });
     }
 
-    /// Runs a hook that waits for no other.
+    /// Runs a hook that waits for no other, in this empty slot.
     fn free<F, T>(
         self: &Rc<Self>,
         mut slot: Slot<F>,
+        hook: impl FnOnce() -> F,
         end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static,
     ) where
         F: Future<Output = app::Result<T>> + 'static,
         T: 'static,
     {
         self.core.counters.begin();
-        match poll_slot(slot.as_mut(), &mut Task::from_waker(Waker::noop())) {
+        match begin_slot(slot.as_mut(), hook) {
             Poll::Ready(ended) => {
                 self.core.counters.end();
                 end(self, slot, ended);
@@ -315,8 +330,15 @@ where
         }
     }
 
+    #[inline]
     fn report<T>(&self, hook: &'static str, session: Option<&Session>, ended: &Ended<T>) {
-        let Err(error) = ended else { return };
+        if let Err(error) = ended {
+            self.report_failure(hook, session, error);
+        }
+    }
+
+    #[cold]
+    fn report_failure(&self, hook: &'static str, session: Option<&Session>, error: &str) {
         let counter = if hook == "close" {
             ProcessCounter::CloseFailures
         } else {
