@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 
 use super::clock;
 use super::core::Core;
-use super::hook::{Ended, Slot, Slots, begin_slot, poll_slot};
+use super::hook::{Ended, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
 use crate::app::{self, App, Datagram, Message, Session};
@@ -22,25 +22,22 @@ use crate::wire::{FAILED, FromProcess};
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
 
-/// The app, and how its hooks are called. `M` and `D` are the futures of its two hot hooks, whose memory
-/// is used again for the next message.
+/// The app, and how its hooks are called. `M` and `D` are its two hot ones.
 pub(super) struct Handlers<A, M, D> {
     core: Rc<Core>,
     app: Rc<A>,
-    on_message: fn(Rc<A>, Session, Message) -> M,
-    messages: Slots<M>,
-    on_datagram: fn(Rc<A>, Datagram, Message) -> D,
-    datagrams: Slots<D>,
+    on_message: M,
+    on_datagram: D,
     datagrams_in_hand: Cell<usize>,
 }
 
 type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
 
 /// One of a session's ordered hooks while it runs.
-enum Running<M> {
+enum Running<F> {
     Open(Option<BoxedHook>),
     Message {
-        slot: Slot<M>,
+        slot: Slot<F>,
         sequence: u64,
         size: u64,
     },
@@ -57,24 +54,43 @@ pub(super) enum Origin {
 impl<A, M, D> Handlers<A, M, D>
 where
     A: App,
-    M: Future<Output = app::Result> + 'static,
-    D: Future<Output = app::Result> + 'static,
+    M: HotHook<A, Session>,
+    D: HotHook<A, Datagram>,
 {
-    pub(super) fn new(
-        core: Rc<Core>,
-        app: Rc<A>,
-        on_message: fn(Rc<A>, Session, Message) -> M,
-        on_datagram: fn(Rc<A>, Datagram, Message) -> D,
-    ) -> Rc<Self> {
+    pub(super) fn new(core: Rc<Core>, app: Rc<A>, on_message: M, on_datagram: D) -> Rc<Self> {
         Rc::new(Self {
             core,
             app,
             on_message,
-            messages: Slots::new(),
             on_datagram,
-            datagrams: Slots::new(),
             datagrams_in_hand: Cell::new(0),
         })
+    }
+
+    /// A message has arrived: as [`ordered`](Self::ordered), with nothing put together that only a hook needs that
+    /// does not end at once.
+    #[inline]
+    pub(super) fn message(self: &Rc<Self>, session: Session, message: Message, sequence: u64) {
+        if session.state().is_busy.replace(true) {
+            session.state().keep(Event::Message { message, sequence });
+            return;
+        }
+        let size = message.len() as u64;
+        let mut slot = self.on_message.slots().take();
+        match self.begin_message(&session, slot.as_mut(), message) {
+            Poll::Ready(ended) => {
+                self.end_message(&session, slot, sequence, size, &ended);
+                session.state().is_busy.set(false);
+            }
+            Poll::Pending => {
+                let running = Running::Message {
+                    slot,
+                    sequence,
+                    size,
+                };
+                drop(spawn_local(self.clone().go_on(session, running)));
+            }
+        }
     }
 
     /// Something has arrived for one of a session's ordered hooks. It begins, and if it can ends, before
@@ -96,7 +112,7 @@ where
     }
 
     /// Runs a hook that did not end at once, then all that has arrived for its session meanwhile.
-    async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M>) {
+    async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M::Future>) {
         let mut polled = Poll::Pending;
         loop {
             let ended = match polled {
@@ -113,22 +129,26 @@ where
     }
 
     /// Begins a hook and polls it once. If it does not end at once it is to be polled again.
-    #[inline]
-    fn begin(&self, session: &Session, event: Event, now: u64) -> (Running<M>, Poll<Ended>) {
-        let (app, its) = (self.app.clone(), session.clone());
-        let outbox = &self.core.outbox;
-        self.core.counters.begin();
-        outbox.mark_polling(session.state().link(), session.id());
-        let begun = match event {
+    fn begin(
+        &self,
+        session: &Session,
+        event: Event,
+        now: u64,
+    ) -> (Running<M::Future>, Poll<Ended>) {
+        let boxed = |make: &mut dyn FnMut(Rc<A>, Session) -> BoxedHook| {
+            let mut hook = None;
+            let polled = self.begin_in(session, Pin::new(&mut hook), make);
+            (hook, polled)
+        };
+        match event {
             Event::Message {
                 mut message,
                 sequence,
             } => {
                 message.begins(now);
-                self.core.counters.handle(message.queued_ns());
                 let size = message.len() as u64;
-                let mut slot = self.messages.take();
-                let polled = begin_slot(slot.as_mut(), || (self.on_message)(app, its, message));
+                let mut slot = self.on_message.slots().take();
+                let polled = self.begin_message(session, slot.as_mut(), message);
                 let running = Running::Message {
                     slot,
                     sequence,
@@ -137,25 +157,51 @@ where
                 (running, polled)
             }
             Event::Open(opened) => {
-                let mut hook = None;
-                let polled = begin_slot(Pin::new(&mut hook), || -> BoxedHook {
-                    Box::pin(app.open(its, opened))
-                });
+                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.open(its, opened)));
                 (Running::Open(hook), polled)
             }
             Event::Close(reason) => {
-                let mut hook = None;
-                let polled = begin_slot(Pin::new(&mut hook), || -> BoxedHook {
-                    Box::pin(app.close(its, reason))
-                });
+                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.close(its, reason)));
                 (Running::Close(hook), polled)
             }
-        };
-        outbox.mark_polling(session.state().link(), 0);
-        begun
+        }
     }
 
-    fn poll(&self, session: &Session, running: &mut Running<M>, cx: &mut Task<'_>) -> Poll<Ended> {
+    #[inline]
+    fn begin_message(
+        &self,
+        session: &Session,
+        slot: Pin<&mut Option<M::Future>>,
+        message: Message,
+    ) -> Poll<Ended> {
+        self.core.counters.handle(message.queued_ns());
+        self.begin_in(session, slot, |app, its| {
+            self.on_message.call(app, its, message)
+        })
+    }
+
+    /// Begins one of a session's hooks in an empty slot.
+    #[inline]
+    fn begin_in<F: Future<Output = app::Result>>(
+        &self,
+        session: &Session,
+        slot: Pin<&mut Option<F>>,
+        make: impl FnOnce(Rc<A>, Session) -> F,
+    ) -> Poll<Ended> {
+        let (outbox, state) = (&self.core.outbox, session.state());
+        self.core.counters.begin();
+        outbox.mark_polling(state.link(), session.id());
+        let polled = begin_slot(slot, || make(self.app.clone(), session.clone()));
+        outbox.mark_polling(state.link(), 0);
+        polled
+    }
+
+    fn poll(
+        &self,
+        session: &Session,
+        running: &mut Running<M::Future>,
+        cx: &mut Task<'_>,
+    ) -> Poll<Ended> {
         let outbox = &self.core.outbox;
         outbox.mark_polling(session.state().link(), session.id());
         let polled = match running {
@@ -166,32 +212,15 @@ where
         polled
     }
 
-    fn end(&self, session: &Session, running: Running<M>, ended: Ended) {
-        self.core.counters.end();
-        let state = session.state();
+    fn end(&self, session: &Session, running: Running<M::Future>, ended: Ended) {
         match running {
             Running::Message {
                 slot,
                 sequence,
                 size,
-            } => {
-                self.messages.give_back(slot);
-                // The successor of a gateway that died knows nothing of its messages.
-                if !state.is_orphaned() {
-                    self.core.outbox.done(
-                        state.link(),
-                        session.id(),
-                        sequence,
-                        size,
-                        ended.is_err(),
-                    );
-                }
-                if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
-                    state.await_again(sequence);
-                }
-                self.report("message", Some(session), &ended);
-            }
+            } => self.end_message(session, slot, sequence, size, &ended),
             Running::Open(_) => {
+                self.core.counters.end();
                 self.report("open", Some(session), &ended);
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
@@ -206,8 +235,36 @@ where
                     );
                 }
             }
-            Running::Close(_) => self.report("close", Some(session), &ended),
+            Running::Close(_) => {
+                self.core.counters.end();
+                self.report("close", Some(session), &ended);
+            }
         }
+    }
+
+    #[inline]
+    fn end_message(
+        &self,
+        session: &Session,
+        slot: Slot<M::Future>,
+        sequence: u64,
+        size: u64,
+        ended: &Ended,
+    ) {
+        let state = session.state();
+        self.core.counters.end();
+        self.on_message.slots().give_back(slot);
+        // The successor of a gateway that died knows nothing of its messages.
+        if !state.is_orphaned() {
+            let (link, failed) = (state.link(), ended.is_err());
+            self.core
+                .outbox
+                .done(link, session.id(), sequence, size, failed);
+        }
+        if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
+            state.await_again(sequence);
+        }
+        self.report("message", Some(session), ended);
     }
 
     fn on_crash(&self, session: &Session) -> OnCrash {
@@ -240,12 +297,16 @@ where
         }
         self.datagrams_in_hand.set(self.datagrams_in_hand.get() + 1);
         self.core.counters.handle(message.queued_ns());
-        let hook = || (self.on_datagram)(self.app.clone(), from, message);
-        self.free(self.datagrams.take(), hook, |this, slot, ended| {
-            this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
-            this.datagrams.give_back(slot);
-            this.report("datagram", None, &ended);
-        });
+        let hook = || self.on_datagram.call(self.app.clone(), from, message);
+        self.free(
+            self.on_datagram.slots().take(),
+            hook,
+            |this, slot, ended| {
+                this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
+                this.on_datagram.slots().give_back(slot);
+                this.report("datagram", None, &ended);
+            },
+        );
     }
 
     pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {

@@ -6,9 +6,10 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::app;
+use crate::app::{self, Message};
 
 /// How a hook ended: its result, or what to log.
 pub(super) type Ended<T = ()> = Result<T, String>;
@@ -19,21 +20,60 @@ pub(super) type Slot<F> = Pin<Box<Option<F>>>;
 /// Slots that wait to be used again. As many as there may be messages of one turn that did not end at once.
 const KEPT_SLOTS: usize = 64;
 
+/// One of the app's hot hooks: how it is called for an `X`, and the memory of its futures, which is used again
+/// for the next message.
+pub(super) trait HotHook<A, X>: 'static {
+    type Future: Future<Output = app::Result> + 'static;
+
+    fn call(&self, app: Rc<A>, of: X, message: Message) -> Self::Future;
+
+    fn slots(&self) -> &Slots<Self::Future>;
+}
+
+/// What the compiler knows a hook by, so that its future can be made where it is kept.
+pub(super) struct Hot<C, F> {
+    call: C,
+    slots: Slots<F>,
+}
+
+impl<C, F> Hot<C, F> {
+    pub(super) fn new<A, X>(call: C) -> Self
+    where
+        C: Fn(Rc<A>, X, Message) -> F,
+    {
+        Self {
+            call,
+            slots: Slots(RefCell::new(Vec::new())),
+        }
+    }
+}
+
+impl<A, X, C, F> HotHook<A, X> for Hot<C, F>
+where
+    C: Fn(Rc<A>, X, Message) -> F + 'static,
+    F: Future<Output = app::Result> + 'static,
+{
+    type Future = F;
+
+    #[inline]
+    fn call(&self, app: Rc<A>, of: X, message: Message) -> F {
+        (self.call)(app, of, message)
+    }
+
+    #[inline]
+    fn slots(&self) -> &Slots<F> {
+        &self.slots
+    }
+}
+
 /// The slots of one kind of hook.
 pub(super) struct Slots<F>(RefCell<Vec<Slot<F>>>);
 
 impl<F> Slots<F> {
-    pub(super) fn new() -> Self {
-        Self(RefCell::new(Vec::new()))
-    }
-
     /// An empty slot.
     #[inline]
     pub(super) fn take(&self) -> Slot<F> {
-        self.0
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Box::pin(None))
+        self.0.borrow_mut().pop().unwrap_or_else(|| Box::pin(None))
     }
 
     /// Takes an emptied slot back.

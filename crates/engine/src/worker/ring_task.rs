@@ -13,9 +13,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::core::{Core, Rings};
 use super::handlers::{Handlers, Origin};
+use super::hook::HotHook;
 use super::sessions::Event;
 use super::{clock, pool};
-use crate::app::{self, App, Datagram, Message, Opened};
+use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
 use crate::wire::{CloseReason, FAILED, FIRST, LAST, Opening, Peer, TEXT, ToProcess, WHOLE};
 
@@ -58,8 +59,8 @@ struct Partial {
 impl<A, M, D> RingTask<A, M, D>
 where
     A: App,
-    M: Future<Output = app::Result> + 'static,
-    D: Future<Output = app::Result> + 'static,
+    M: HotHook<A, Session>,
+    D: HotHook<A, Datagram>,
 {
     pub(super) fn new(
         core: Rc<Core>,
@@ -207,14 +208,7 @@ where
             };
             drop(record);
             let message = Message::new(bytes, header.flags & TEXT != 0, header.time, now);
-            self.handlers.ordered(
-                session,
-                Event::Message {
-                    message,
-                    sequence: header.sequence,
-                },
-                now,
-            );
+            self.handlers.message(session, message, header.sequence);
             return Ok(true);
         }
         let mut payload = if record.len() > 0 {
