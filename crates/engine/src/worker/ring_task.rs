@@ -181,23 +181,29 @@ where
         let Some(record) = self.inlets[link].next().map_err(garbage)? else {
             return Ok(false);
         };
-        let header = *record.header();
-        let kind = ToProcess::from_u8(header.kind)
-            .ok_or_else(|| Garbage(format!("a record of the unknown kind {}", header.kind)))?;
-        if kind == ToProcess::Message {
-            let Some(session) = self.core.sessions.here(header.session) else {
+        // Field by field: to copy the header whole, the processor would have to wait until it is written.
+        let &Header {
+            kind,
+            flags,
+            session,
+            sequence,
+            time,
+            ..
+        } = record.header();
+        if kind == ToProcess::Message as u8 {
+            let Some(session) = self.core.sessions.here(session) else {
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
-            if !session.state().takes(header.sequence) {
+            if !session.state().takes(sequence) {
                 return Ok(true);
             }
-            let bytes = if header.flags & WHOLE == WHOLE {
+            let bytes = if flags & WHOLE == WHOLE {
                 let mut bytes = pool::take();
                 record.copy_to(&mut bytes);
                 bytes
             } else {
-                let (first, last) = (header.flags & FIRST != 0, header.flags & LAST != 0);
+                let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
                 match session
                     .state()
                     .assemble(first, last, |partial| record.copy_to(partial))
@@ -207,10 +213,13 @@ where
                 }
             };
             drop(record);
-            let message = Message::new(bytes, header.flags & TEXT != 0, header.time, now);
-            self.handlers.message(session, message, header.sequence);
+            let message = Message::new(bytes, flags & TEXT != 0, time, now);
+            self.handlers.message(session, message, sequence);
             return Ok(true);
         }
+        let header = *record.header();
+        let kind = ToProcess::from_u8(kind)
+            .ok_or_else(|| Garbage(format!("a record of the unknown kind {kind}")))?;
         let mut payload = if record.len() > 0 {
             pool::take()
         } else {
