@@ -42,6 +42,7 @@ pub(crate) use self::start::ProcessStart;
 
 use self::core::Rings;
 use self::handlers::Handlers;
+use self::hook::Hot;
 use self::outbox::Link;
 use self::ring_task::{Garbage, RingTask};
 use crate::app::{App, Context};
@@ -141,8 +142,8 @@ fn spawn_ring_task<A: App>(
     let handlers = Handlers::new(
         core.clone(),
         app.clone(),
-        |app, session, message| async move { app.message(session, message).await },
-        |app, from, message| async move { app.datagram(from, message).await },
+        Hot::new(A::message),
+        Hot::new(A::datagram),
     );
     core.outbox.connect(rings.links);
     let ring_task = RingTask::new(core.clone(), handlers, doorbell, rings.inlets)?;

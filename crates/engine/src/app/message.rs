@@ -22,6 +22,7 @@ pub struct Message {
 
 impl Message {
     /// `received` and `taken` are nanoseconds of the monotonic clock.
+    #[inline]
     pub(crate) fn new(bytes: Vec<u8>, is_text: bool, received: u64, taken: u64) -> Self {
         Self {
             bytes,
@@ -31,15 +32,18 @@ impl Message {
         }
     }
 
+    #[inline]
     pub(crate) fn begins(&mut self, now: u64) {
         self.taken = now;
     }
 
+    #[inline]
     pub(crate) fn queued_ns(&self) -> u64 {
         self.taken.saturating_sub(self.received)
     }
 
     /// It is text that has been checked to be UTF-8 (WebSocket only).
+    #[inline]
     pub fn is_text(&self) -> bool {
         self.is_text
     }
@@ -67,12 +71,14 @@ impl Message {
 impl Deref for Message {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl AsRef<[u8]> for Message {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -88,6 +94,7 @@ impl fmt::Debug for Message {
 }
 
 impl Drop for Message {
+    #[inline]
     fn drop(&mut self) {
         pool::give_back(std::mem::take(&mut self.bytes));
     }

@@ -19,15 +19,18 @@ use crate::worker::{Refusal, Room, SessionState};
 pub struct Session(Rc<SessionState>);
 
 impl Session {
+    #[inline]
     pub(crate) fn new(state: Rc<SessionState>) -> Self {
         Self(state)
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> &Rc<SessionState> {
         &self.0
     }
 
     /// Its id, which no other session ever has.
+    #[inline]
     pub fn id(&self) -> u64 {
         self.0.id()
     }
@@ -128,7 +131,17 @@ impl Session {
         self.0.close(FORCE, 0)
     }
 
+    #[inline]
     async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+        match self.0.offer(bytes, flags, Room::Needed) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Never(error)) => Err(error),
+            Err(_) => self.send_when_possible(bytes, flags).await,
+        }
+    }
+
+    #[cold]
+    async fn send_when_possible(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
         let mut place = Place {
             session: &self.0,
             watermark: None,

@@ -88,7 +88,7 @@ impl Core {
         u16::try_from(place).ok()
     }
 
-    /// The largest message that can be sent to a session of this listener; with none known, of any.
+    /// The largest message that can be sent to a session of this listener; with none known, to any.
     pub(crate) fn max_message(&self, listener: Option<u16>) -> u64 {
         let max = |listener: &crate::config::Listener| {
             listener.framing.max_message().min(listener.hard_limit)

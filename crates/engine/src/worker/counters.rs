@@ -47,11 +47,13 @@ impl Counters {
     }
 
     /// A hook begins.
+    #[inline]
     pub(crate) fn begin(&self) {
         self.set_running(self.running.get() + 1);
     }
 
     /// A hook has ended.
+    #[inline]
     pub(crate) fn end(&self) {
         self.set_running(self.running.get() - 1);
         self.progressed();
@@ -69,6 +71,7 @@ impl Counters {
     }
 
     /// Something is handled that has waited so long.
+    #[inline]
     pub(super) fn handle(&self, queued_ns: u64) {
         self.add(ProcessCounter::Handled);
         self.scoreboard
@@ -97,6 +100,7 @@ impl Counters {
     }
 
     /// Something has happened that a stop may wait for.
+    #[inline]
     fn progressed(&self) {
         if self.is_awaited.get() {
             self.progress.notify_waiters();
@@ -109,6 +113,7 @@ impl Counters {
         self.progress.notified()
     }
 
+    #[inline]
     fn set_running(&self, running: u64) {
         self.running.set(running);
         self.scoreboard

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Task, Poll, Waker};
+use std::task::{Context as Task, Poll};
 
 use moorline_ipc::Header;
 use tokio::task::spawn_local;
 
 use super::clock;
 use super::core::Core;
-use super::hook::{Ended, Slot, Slots, poll_slot};
+use super::hook::{Ended, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
 use crate::app::{self, App, Datagram, Message, Session};
@@ -22,25 +22,22 @@ use crate::wire::{FAILED, FromProcess};
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
 
-/// The app, and how its hooks are called. `M` and `D` are the futures of its two hot hooks, whose memory
-/// is used again for the next message.
+/// The app, and how its hooks are called. `M` and `D` are its two hot ones.
 pub(super) struct Handlers<A, M, D> {
     core: Rc<Core>,
     app: Rc<A>,
-    on_message: fn(Rc<A>, Session, Message) -> M,
-    messages: Slots<M>,
-    on_datagram: fn(Rc<A>, Datagram, Message) -> D,
-    datagrams: Slots<D>,
+    on_message: M,
+    on_datagram: D,
     datagrams_in_hand: Cell<usize>,
 }
 
 type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
 
 /// One of a session's ordered hooks while it runs.
-enum Running<M> {
+enum Running<F> {
     Open(Option<BoxedHook>),
     Message {
-        slot: Slot<M>,
+        slot: Slot<F>,
         sequence: u64,
         size: u64,
     },
@@ -57,25 +54,43 @@ pub(super) enum Origin {
 impl<A, M, D> Handlers<A, M, D>
 where
     A: App,
-    M: Future<Output = app::Result> + 'static,
-    D: Future<Output = app::Result> + 'static,
+    M: HotHook<A, Session>,
+    D: HotHook<A, Datagram>,
 {
-    /// The two calls must do nothing before their futures are polled: only there panics are caught.
-    pub(super) fn new(
-        core: Rc<Core>,
-        app: Rc<A>,
-        on_message: fn(Rc<A>, Session, Message) -> M,
-        on_datagram: fn(Rc<A>, Datagram, Message) -> D,
-    ) -> Rc<Self> {
+    pub(super) fn new(core: Rc<Core>, app: Rc<A>, on_message: M, on_datagram: D) -> Rc<Self> {
         Rc::new(Self {
             core,
             app,
             on_message,
-            messages: Slots::new(),
             on_datagram,
-            datagrams: Slots::new(),
             datagrams_in_hand: Cell::new(0),
         })
+    }
+
+    /// A message has arrived: as [`ordered`](Self::ordered), with nothing put together that only a hook needs that
+    /// does not end at once.
+    #[inline]
+    pub(super) fn message(self: &Rc<Self>, session: Session, message: Message, sequence: u64) {
+        if session.state().is_busy.replace(true) {
+            session.state().keep(Event::Message { message, sequence });
+            return;
+        }
+        let size = message.len() as u64;
+        let mut slot = self.on_message.slots().take();
+        match self.begin_message(&session, slot.as_mut(), message) {
+            Poll::Ready(ended) => {
+                self.end_message(&session, slot, sequence, size, &ended);
+                session.state().is_busy.set(false);
+            }
+            Poll::Pending => {
+                let running = Running::Message {
+                    slot,
+                    sequence,
+                    size,
+                };
+                drop(spawn_local(self.clone().go_on(session, running)));
+            }
+        }
     }
 
     /// Something has arrived for one of a session's ordered hooks. It begins, and if it can ends, before
@@ -85,61 +100,108 @@ where
             session.state().keep(event);
             return;
         }
-        let mut running = self.begin(&session, event, now);
-        // Whoever does not end at once is polled again by a task of its own, and leaves its real waker then.
-        match self.poll(&session, &mut running, &mut Task::from_waker(Waker::noop())) {
-            Poll::Ready(ended) => {
+        match self.begin(&session, event, now) {
+            (running, Poll::Ready(ended)) => {
                 self.end(&session, running, ended);
                 session.state().is_busy.set(false);
             }
-            Poll::Pending => drop(spawn_local(self.clone().go_on(session, running))),
+            (running, Poll::Pending) => {
+                drop(spawn_local(self.clone().go_on(session, running)));
+            }
         }
     }
 
     /// Runs a hook that did not end at once, then all that has arrived for its session meanwhile.
-    async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M>) {
+    async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M::Future>) {
+        let mut polled = Poll::Pending;
         loop {
-            let ended = poll_fn(|cx| self.poll(&session, &mut running, cx)).await;
+            let ended = match polled {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => poll_fn(|cx| self.poll(&session, &mut running, cx)).await,
+            };
             self.end(&session, running, ended);
             let Some(event) = session.state().next_event() else {
                 break;
             };
-            running = self.begin(&session, event, clock::now());
+            (running, polled) = self.begin(&session, event, clock::now());
         }
         session.state().is_busy.set(false);
     }
 
-    fn begin(&self, session: &Session, event: Event, now: u64) -> Running<M> {
-        self.core.counters.begin();
-        let (app, session) = (self.app.clone(), session.clone());
+    /// Begins a hook and polls it once. If it does not end at once it is to be polled again.
+    fn begin(
+        &self,
+        session: &Session,
+        event: Event,
+        now: u64,
+    ) -> (Running<M::Future>, Poll<Ended>) {
+        let boxed = |make: &mut dyn FnMut(Rc<A>, Session) -> BoxedHook| {
+            let mut hook = None;
+            let polled = self.begin_in(session, Pin::new(&mut hook), make);
+            (hook, polled)
+        };
         match event {
             Event::Message {
                 mut message,
                 sequence,
             } => {
                 message.begins(now);
-                self.core.counters.handle(message.queued_ns());
                 let size = message.len() as u64;
-                Running::Message {
-                    slot: self.messages.fill((self.on_message)(app, session, message)),
+                let mut slot = self.on_message.slots().take();
+                let polled = self.begin_message(session, slot.as_mut(), message);
+                let running = Running::Message {
+                    slot,
                     sequence,
                     size,
-                }
+                };
+                (running, polled)
             }
             Event::Open(opened) => {
-                Running::Open(Some(Box::pin(
-                    async move { app.open(session, opened).await },
-                )))
+                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.open(its, opened)));
+                (Running::Open(hook), polled)
             }
             Event::Close(reason) => {
-                Running::Close(Some(Box::pin(
-                    async move { app.close(session, reason).await },
-                )))
+                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.close(its, reason)));
+                (Running::Close(hook), polled)
             }
         }
     }
 
-    fn poll(&self, session: &Session, running: &mut Running<M>, cx: &mut Task<'_>) -> Poll<Ended> {
+    #[inline]
+    fn begin_message(
+        &self,
+        session: &Session,
+        slot: Pin<&mut Option<M::Future>>,
+        message: Message,
+    ) -> Poll<Ended> {
+        self.core.counters.handle(message.queued_ns());
+        self.begin_in(session, slot, |app, its| {
+            self.on_message.call(app, its, message)
+        })
+    }
+
+    /// Begins one of a session's hooks in an empty slot.
+    #[inline]
+    fn begin_in<F: Future<Output = app::Result>>(
+        &self,
+        session: &Session,
+        slot: Pin<&mut Option<F>>,
+        make: impl FnOnce(Rc<A>, Session) -> F,
+    ) -> Poll<Ended> {
+        let (outbox, state) = (&self.core.outbox, session.state());
+        self.core.counters.begin();
+        outbox.mark_polling(state.link(), session.id());
+        let polled = begin_slot(slot, || make(self.app.clone(), session.clone()));
+        outbox.mark_polling(state.link(), 0);
+        polled
+    }
+
+    fn poll(
+        &self,
+        session: &Session,
+        running: &mut Running<M::Future>,
+        cx: &mut Task<'_>,
+    ) -> Poll<Ended> {
         let outbox = &self.core.outbox;
         outbox.mark_polling(session.state().link(), session.id());
         let polled = match running {
@@ -150,32 +212,15 @@ where
         polled
     }
 
-    fn end(&self, session: &Session, running: Running<M>, ended: Ended) {
-        self.core.counters.end();
-        let state = session.state();
+    fn end(&self, session: &Session, running: Running<M::Future>, ended: Ended) {
         match running {
             Running::Message {
                 slot,
                 sequence,
                 size,
-            } => {
-                self.messages.give_back(slot);
-                // The successor of a gateway that died knows nothing of its messages.
-                if !state.is_orphaned() {
-                    self.core.outbox.done(
-                        state.link(),
-                        session.id(),
-                        sequence,
-                        size,
-                        ended.is_err(),
-                    );
-                }
-                if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
-                    state.await_again(sequence);
-                }
-                self.report("message", Some(session), &ended);
-            }
+            } => self.end_message(session, slot, sequence, size, &ended),
             Running::Open(_) => {
+                self.core.counters.end();
                 self.report("open", Some(session), &ended);
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
@@ -190,8 +235,36 @@ where
                     );
                 }
             }
-            Running::Close(_) => self.report("close", Some(session), &ended),
+            Running::Close(_) => {
+                self.core.counters.end();
+                self.report("close", Some(session), &ended);
+            }
         }
+    }
+
+    #[inline]
+    fn end_message(
+        &self,
+        session: &Session,
+        slot: Slot<M::Future>,
+        sequence: u64,
+        size: u64,
+        ended: &Ended,
+    ) {
+        let state = session.state();
+        self.core.counters.end();
+        self.on_message.slots().give_back(slot);
+        // The successor of a gateway that died knows nothing of its messages.
+        if !state.is_orphaned() {
+            let (link, failed) = (state.link(), ended.is_err());
+            self.core
+                .outbox
+                .done(link, session.id(), sequence, size, failed);
+        }
+        if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
+            state.await_again(sequence);
+        }
+        self.report("message", Some(session), ended);
     }
 
     fn on_crash(&self, session: &Session) -> OnCrash {
@@ -205,13 +278,13 @@ where
         session.state().set_full(is_full);
         let (app, its) = (self.app.clone(), session.clone());
         if is_full {
-            let hook = Box::pin(Some(async move { app.full(its).await }));
-            self.free(hook, move |this, _, ended| {
+            let hook = || app.full(its);
+            self.free(Box::pin(None), hook, move |this, _, ended| {
                 this.report("full", Some(&session), &ended)
             });
         } else {
-            let hook = Box::pin(Some(async move { app.drained(its).await }));
-            self.free(hook, move |this, _, ended| {
+            let hook = || app.drained(its);
+            self.free(Box::pin(None), hook, move |this, _, ended| {
                 this.report("drained", Some(&session), &ended)
             });
         }
@@ -224,22 +297,24 @@ where
         }
         self.datagrams_in_hand.set(self.datagrams_in_hand.get() + 1);
         self.core.counters.handle(message.queued_ns());
-        let slot = self
-            .datagrams
-            .fill((self.on_datagram)(self.app.clone(), from, message));
-        self.free(slot, |this, slot, ended| {
-            this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
-            this.datagrams.give_back(slot);
-            this.report("datagram", None, &ended);
-        });
+        let hook = || self.on_datagram.call(self.app.clone(), from, message);
+        self.free(
+            self.on_datagram.slots().take(),
+            hook,
+            |this, slot, ended| {
+                this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
+                this.on_datagram.slots().give_back(slot);
+                this.report("datagram", None, &ended);
+            },
+        );
     }
 
     pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = Box::pin(Some(async move { app.post(from, message).await }));
-        self.free(hook, move |this, _, ended| {
+        let hook = || app.post(from, message);
+        self.free(Box::pin(None), hook, move |this, _, ended| {
             this.report("post", None, &ended);
             match origin {
                 Origin::Local { number, .. } => {
@@ -265,8 +340,8 @@ where
     pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = Box::pin(Some(async move { app.task(message).await }));
-        self.free(hook, move |this, _, ended| {
+        let hook = || app.task(message);
+        self.free(Box::pin(None), hook, move |this, _, ended| {
             this.report("task", None, &ended);
             if epoch != this.core.outbox.epoch() {
                 return;
@@ -289,17 +364,18 @@ where
         });
     }
 
-    /// Runs a hook that waits for no other.
+    /// Runs a hook that waits for no other, in this empty slot.
     fn free<F, T>(
         self: &Rc<Self>,
         mut slot: Slot<F>,
+        hook: impl FnOnce() -> F,
         end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static,
     ) where
         F: Future<Output = app::Result<T>> + 'static,
         T: 'static,
     {
         self.core.counters.begin();
-        match poll_slot(slot.as_mut(), &mut Task::from_waker(Waker::noop())) {
+        match begin_slot(slot.as_mut(), hook) {
             Poll::Ready(ended) => {
                 self.core.counters.end();
                 end(self, slot, ended);
@@ -315,8 +391,15 @@ where
         }
     }
 
+    #[inline]
     fn report<T>(&self, hook: &'static str, session: Option<&Session>, ended: &Ended<T>) {
-        let Err(error) = ended else { return };
+        if let Err(error) = ended {
+            self.report_failure(hook, session, error);
+        }
+    }
+
+    #[cold]
+    fn report_failure(&self, hook: &'static str, session: Option<&Session>, error: &str) {
         let counter = if hook == "close" {
             ProcessCounter::CloseFailures
         } else {

@@ -6,9 +6,10 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use crate::app;
+use crate::app::{self, Message};
 
 /// How a hook ended: its result, or what to log.
 pub(super) type Ended<T = ()> = Result<T, String>;
@@ -19,26 +20,64 @@ pub(super) type Slot<F> = Pin<Box<Option<F>>>;
 /// Slots that wait to be used again. As many as there may be messages of one turn that did not end at once.
 const KEPT_SLOTS: usize = 64;
 
+/// One of the app's hot hooks: how it is called for an `X`, and the memory of its futures, which is used again
+/// for the next message.
+pub(super) trait HotHook<A, X>: 'static {
+    type Future: Future<Output = app::Result> + 'static;
+
+    fn call(&self, app: Rc<A>, of: X, message: Message) -> Self::Future;
+
+    fn slots(&self) -> &Slots<Self::Future>;
+}
+
+/// What the compiler knows a hook by, so that its future can be made where it is kept.
+pub(super) struct Hot<C, F> {
+    call: C,
+    slots: Slots<F>,
+}
+
+impl<C, F> Hot<C, F> {
+    pub(super) fn new<A, X>(call: C) -> Self
+    where
+        C: Fn(Rc<A>, X, Message) -> F,
+    {
+        Self {
+            call,
+            slots: Slots(RefCell::new(Vec::new())),
+        }
+    }
+}
+
+impl<A, X, C, F> HotHook<A, X> for Hot<C, F>
+where
+    C: Fn(Rc<A>, X, Message) -> F + 'static,
+    F: Future<Output = app::Result> + 'static,
+{
+    type Future = F;
+
+    #[inline]
+    fn call(&self, app: Rc<A>, of: X, message: Message) -> F {
+        (self.call)(app, of, message)
+    }
+
+    #[inline]
+    fn slots(&self) -> &Slots<F> {
+        &self.slots
+    }
+}
+
 /// The slots of one kind of hook.
 pub(super) struct Slots<F>(RefCell<Vec<Slot<F>>>);
 
 impl<F> Slots<F> {
-    pub(super) fn new() -> Self {
-        Self(RefCell::new(Vec::new()))
-    }
-
-    /// A slot with this future in it.
-    pub(super) fn fill(&self, future: F) -> Slot<F> {
-        match self.0.borrow_mut().pop() {
-            Some(mut slot) => {
-                slot.set(Some(future));
-                slot
-            }
-            None => Box::pin(Some(future)),
-        }
+    /// An empty slot.
+    #[inline]
+    pub(super) fn take(&self) -> Slot<F> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Box::pin(None))
     }
 
     /// Takes an emptied slot back.
+    #[inline]
     pub(super) fn give_back(&self, slot: Slot<F>) {
         let mut kept = self.0.borrow_mut();
         if kept.len() < KEPT_SLOTS {
@@ -47,22 +86,54 @@ impl<F> Slots<F> {
     }
 }
 
+/// Makes a future in an empty slot and polls it for the first time, as [`poll_slot`] does. Making it may panic
+/// as well. Whoever does not end at once is to be polled again, with a waker that is of use.
+#[inline]
+pub(super) fn begin_slot<F, T>(
+    mut slot: Pin<&mut Option<F>>,
+    make: impl FnOnce() -> F,
+) -> Poll<Ended<T>>
+where
+    F: Future<Output = app::Result<T>>,
+{
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        slot.set(Some(make()));
+        poll_and_empty(slot.as_mut(), &mut Context::from_waker(Waker::noop()))
+    }));
+    ended(slot, polled)
+}
+
 /// Polls the future in a slot and empties the slot when it has ended. A panic, in the future or in what it
 /// drops, is an end like any other.
 pub(super) fn poll_slot<F, T>(mut slot: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Ended<T>>
 where
     F: Future<Output = app::Result<T>>,
 {
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        let polled = match slot.as_mut().as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => Poll::Pending,
-        };
-        if polled.is_ready() {
-            slot.set(None);
-        }
-        polled
-    }));
+    let polled = catch_unwind(AssertUnwindSafe(|| poll_and_empty(slot.as_mut(), cx)));
+    ended(slot, polled)
+}
+
+#[inline]
+fn poll_and_empty<F: Future>(
+    mut slot: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    let polled = match slot.as_mut().as_pin_mut() {
+        Some(future) => future.poll(cx),
+        None => Poll::Pending,
+    };
+    if polled.is_ready() {
+        slot.set(None);
+    }
+    polled
+}
+
+/// What a poll has come to. If it has ended, the slot is empty.
+#[inline]
+fn ended<F, T>(
+    mut slot: Pin<&mut Option<F>>,
+    polled: Result<Poll<app::Result<T>>, Box<dyn Any + Send>>,
+) -> Poll<Ended<T>> {
     match polled {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
@@ -82,6 +153,7 @@ pub(super) async fn run<T>(future: impl Future<Output = app::Result<T>>) -> Ende
 }
 
 /// What a panic said.
+#[cold]
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
@@ -91,6 +163,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// An error with its causes.
+#[cold]
 fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -11,7 +11,7 @@ use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 
 use super::backlog::Backlog;
 use super::waiters::Waiters;
-use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST};
+use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, WHOLE};
 
 /// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
 /// gateway empties rings whatever happens, so that more than this waits only if it is badly behind.
@@ -67,16 +67,19 @@ impl Outbox {
         }
     }
 
+    #[inline]
     pub(crate) fn links(&self) -> usize {
         self.links.borrow().len()
     }
 
+    #[inline]
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch.get()
     }
 
     /// Sends a message, in as many records as it takes. It goes or waits as a whole, so that
     /// no other message of this process comes between its parts.
+    #[inline]
     pub(crate) fn message(
         &self,
         link: usize,
@@ -112,6 +115,7 @@ impl Outbox {
     }
 
     /// Says that the handler of message `sequence` of `session`, which had `size` bytes, has ended.
+    #[inline]
     pub(crate) fn done(&self, link: usize, session: u64, sequence: u64, size: u64, failed: bool) {
         if let Some(link) = self.links.borrow_mut().get_mut(link) {
             link.done(session, sequence, size, failed);
@@ -120,6 +124,7 @@ impl Outbox {
     }
 
     /// Remembers in the shared region whose handler is being polled; 0 when none is.
+    #[inline]
     pub(crate) fn mark_polling(&self, link: usize, session: u64) {
         if let Some(link) = self.links.borrow().get(link) {
             link.marks.set_polling(session);
@@ -164,10 +169,16 @@ impl Outbox {
     }
 
     /// Wakes the ring task unless it is awake.
+    #[inline]
     pub(crate) fn schedule(&self) {
-        if !self.is_scheduled.replace(true)
-            && let Some(waker) = &*self.ring_task.borrow()
-        {
+        if !self.is_scheduled.get() {
+            self.wake_ring_task();
+        }
+    }
+
+    fn wake_ring_task(&self) {
+        self.is_scheduled.set(true);
+        if let Some(waker) = &*self.ring_task.borrow() {
             waker.wake_by_ref();
         }
     }
@@ -233,7 +244,21 @@ impl Link {
         }
     }
 
+    #[inline]
     fn message(&mut self, mut header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
+        if payload.len() <= self.producer.max_payload() {
+            header.flags |= WHOLE;
+            return self.record(header, &[payload], room);
+        }
+        self.long_message(header, payload, room)
+    }
+
+    fn long_message(
+        &mut self,
+        mut header: Header,
+        payload: &[u8],
+        room: Room,
+    ) -> Result<(), Needs> {
         let flags = header.flags;
         let max = self.producer.max_payload();
         let (first, mut rest) = payload.split_at(payload.len().min(max));
@@ -248,10 +273,17 @@ impl Link {
         Ok(())
     }
 
+    #[inline]
     fn record(&mut self, header: Header, parts: &[&[u8]], room: Room) -> Result<(), Needs> {
         if self.backlog.is_empty() && self.push(&header, parts).is_ok() {
             return Ok(());
         }
+        self.record_later(header, parts, room)
+    }
+
+    /// There is no room for it now.
+    #[cold]
+    fn record_later(&mut self, header: Header, parts: &[&[u8]], room: Room) -> Result<(), Needs> {
         let bound = BACKLOG_BOUND_IN_LARGEST_RECORDS * self.producer.max_payload();
         match room {
             Room::Always => {}
@@ -264,6 +296,7 @@ impl Link {
         Ok(())
     }
 
+    #[inline]
     fn done(&mut self, session: u64, sequence: u64, size: u64, failed: bool) {
         if !failed && self.amend_last(session, sequence, size) {
             return;
@@ -280,6 +313,7 @@ impl Link {
     }
 
     /// Adds the news to what was sent last, if that is the end of a message to this session and still unseen.
+    #[inline]
     fn amend_last(&mut self, session: u64, sequence: u64, size: u64) -> bool {
         let amended = |header: &Header| {
             let is_its_last = header.kind == FromProcess::Send as u8
@@ -315,6 +349,7 @@ impl Link {
         }
     }
 
+    #[inline]
     fn push(&mut self, header: &Header, parts: &[&[u8]]) -> Result<(), NoRoom> {
         let pushed = self.producer.push(header, parts);
         if pushed.is_err() {

@@ -13,6 +13,7 @@ thread_local! {
 }
 
 /// An empty buffer.
+#[inline]
 pub(crate) fn take() -> Vec<u8> {
     POOL.try_with(|pool| pool.borrow_mut().pop())
         .ok()
@@ -21,6 +22,7 @@ pub(crate) fn take() -> Vec<u8> {
 }
 
 /// Keeps a buffer for the next message. While its thread ends, it is freed.
+#[inline]
 pub(crate) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() == 0 || buffer.capacity() > KEPT_CAPACITY {
         return;

@@ -13,9 +13,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::core::{Core, Rings};
 use super::handlers::{Handlers, Origin};
+use super::hook::HotHook;
 use super::sessions::Event;
 use super::{clock, pool};
-use crate::app::{self, App, Datagram, Message, Opened};
+use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
 use crate::wire::{CloseReason, FAILED, FIRST, LAST, Opening, Peer, TEXT, ToProcess, WHOLE};
 
@@ -58,8 +59,8 @@ struct Partial {
 impl<A, M, D> RingTask<A, M, D>
 where
     A: App,
-    M: Future<Output = app::Result> + 'static,
-    D: Future<Output = app::Result> + 'static,
+    M: HotHook<A, Session>,
+    D: HotHook<A, Datagram>,
 {
     pub(super) fn new(
         core: Rc<Core>,
@@ -179,23 +180,29 @@ where
         let Some(record) = self.inlets[link].next().map_err(garbage)? else {
             return Ok(false);
         };
-        let header = *record.header();
-        let kind = ToProcess::from_u8(header.kind)
-            .ok_or_else(|| Garbage(format!("a record of the unknown kind {}", header.kind)))?;
-        if kind == ToProcess::Message {
-            let Some(session) = self.core.sessions.here(header.session) else {
+        // Field by field: to copy the header whole, the processor would have to wait until it is written.
+        let &Header {
+            kind,
+            flags,
+            session,
+            sequence,
+            time,
+            ..
+        } = record.header();
+        if kind == ToProcess::Message as u8 {
+            let Some(session) = self.core.sessions.here(session) else {
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
-            if !session.state().takes(header.sequence) {
+            if !session.state().takes(sequence) {
                 return Ok(true);
             }
-            let bytes = if header.flags & WHOLE == WHOLE {
+            let bytes = if flags & WHOLE == WHOLE {
                 let mut bytes = pool::take();
                 record.copy_to(&mut bytes);
                 bytes
             } else {
-                let (first, last) = (header.flags & FIRST != 0, header.flags & LAST != 0);
+                let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
                 match session
                     .state()
                     .assemble(first, last, |partial| record.copy_to(partial))
@@ -205,17 +212,13 @@ where
                 }
             };
             drop(record);
-            let message = Message::new(bytes, header.flags & TEXT != 0, header.time, now);
-            self.handlers.ordered(
-                session,
-                Event::Message {
-                    message,
-                    sequence: header.sequence,
-                },
-                now,
-            );
+            let message = Message::new(bytes, flags & TEXT != 0, time, now);
+            self.handlers.message(session, message, sequence);
             return Ok(true);
         }
+        let header = *record.header();
+        let kind = ToProcess::from_u8(kind)
+            .ok_or_else(|| Garbage(format!("a record of the unknown kind {kind}")))?;
         let mut payload = if record.len() > 0 {
             pool::take()
         } else {

@@ -30,6 +30,8 @@ pub(crate) struct SessionState {
     /// The gateway it belongs to.
     epoch: Cell<u32>,
     opening: OnceCell<Box<Opening>>,
+    /// The largest message that may be sent to it.
+    max_message: Cell<u64>,
     inbox: RefCell<Option<Box<Inbox>>>,
     senders: RefCell<Option<Box<Waiters>>>,
 }
@@ -83,21 +85,25 @@ impl SessionState {
             awaited: Cell::new(None),
             epoch: Cell::new(core.outbox.epoch()),
             opening: OnceCell::new(),
+            max_message: Cell::new(core.max_message(None)),
             inbox: RefCell::new(None),
             senders: RefCell::new(None),
             core,
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
     /// The loop that holds it, which is also the link to it.
+    #[inline]
     pub(crate) fn link(&self) -> usize {
         (self.id >> 56) as usize
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Rc<Core> {
         &self.core
     }
@@ -119,17 +125,19 @@ impl SessionState {
     }
 
     /// It belongs to a gateway that has died.
+    #[inline]
     pub(super) fn is_orphaned(&self) -> bool {
         self.epoch.get() != self.core.outbox.epoch()
     }
 
     /// Sends a message or says why not.
+    #[inline]
     pub(crate) fn offer(&self, bytes: &[u8], flags: u8, room: Room) -> Result<(), Refusal> {
         self.check_reachable().map_err(Refusal::Never)?;
         if self.is_closing.get() {
             return Err(Refusal::Never(SendError::Closing));
         }
-        let (size, max) = (bytes.len() as u64, self.core.max_message(self.listener()));
+        let (size, max) = (bytes.len() as u64, self.max_message.get());
         if size > max {
             return Err(Refusal::Never(SendError::TooLarge { size, max }));
         }
@@ -251,6 +259,7 @@ impl SessionState {
         event
     }
 
+    #[inline]
     fn check_reachable(&self) -> Result<(), SendError> {
         match self.phase.get() {
             Phase::Closed => Err(SendError::Closed),
@@ -299,6 +308,7 @@ impl Sessions {
         self.here.borrow().len()
     }
 
+    #[inline]
     pub(super) fn here(&self, id: u64) -> Option<Session> {
         self.here.borrow().get(&id).cloned()
     }
@@ -338,6 +348,9 @@ impl Sessions {
         state.is_closing.set(false);
         state.awaited.set(None);
         state.is_full.set(opening.full);
+        state
+            .max_message
+            .set(core.max_message(Some(opening.listener)));
         // Where it was here before, its facts are the same as they were.
         let _ = state.opening.set(Box::new(opening));
         let session = Session::new(state);
