@@ -36,8 +36,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
-use crate::wire::Peer;
 use crate::role::GatewayStart;
+use crate::wire::Peer;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
@@ -67,15 +67,26 @@ struct SlotLoad {
 impl Shared {
     /// What the loops other than this one have with a slot.
     fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
-        let others = self.slots.iter().enumerate().filter(|(at, _)| *at != usize::from(index));
-        others.filter_map(|(_, slots)| slots.get(slot)).fold((0, 0), |(sessions, in_hand), load| {
-            (sessions + load.sessions.load(Ordering::Relaxed), in_hand + load.in_hand.load(Ordering::Relaxed))
-        })
+        let others = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != usize::from(index));
+        others
+            .filter_map(|(_, slots)| slots.get(slot))
+            .fold((0, 0), |(sessions, in_hand), load| {
+                (
+                    sessions + load.sessions.load(Ordering::Relaxed),
+                    in_hand + load.in_hand.load(Ordering::Relaxed),
+                )
+            })
     }
 
     /// The loop with the fewest sessions, which is to get one more.
     fn least_loaded(&self) -> usize {
-        let least = (0..self.loads.len()).min_by_key(|at| self.loads[*at].load(Ordering::Relaxed)).unwrap_or_default();
+        let least = (0..self.loads.len())
+            .min_by_key(|at| self.loads[*at].load(Ordering::Relaxed))
+            .unwrap_or_default();
         // Counted here already: a burst arrives faster than the loops report.
         self.loads[least].fetch_add(1, Ordering::Relaxed);
         least
@@ -104,21 +115,51 @@ impl Inbox {
 #[derive(Debug)]
 enum Command {
     /// A connection that loop 0 accepted.
-    Accepted { socket: OwnedFd, listener: u16, peer: Peer },
+    Accepted {
+        socket: OwnedFd,
+        listener: u16,
+        peer: Peer,
+    },
     /// An HTTP connection that became a WebSocket, with what it sent since.
-    Upgraded { socket: OwnedFd, listener: u16, peer: Peer, received: Vec<u8> },
-    Attach { process: ProcessId, role: Role, region: Box<Region>, doorbell: Doorbell },
-    Activate { workers: u16, serving: Arc<[ProcessId]> },
-    Dead { process: ProcessId, death: Death },
-    Stop { max_wait: Duration },
-    List { after: u64, limit: usize, reply: oneshot::Sender<Vec<SessionRow>> },
+    Upgraded {
+        socket: OwnedFd,
+        listener: u16,
+        peer: Peer,
+        received: Vec<u8>,
+    },
+    Attach {
+        process: ProcessId,
+        role: Role,
+        region: Box<Region>,
+        doorbell: Doorbell,
+    },
+    Activate {
+        workers: u16,
+        serving: Arc<[ProcessId]>,
+    },
+    Dead {
+        process: ProcessId,
+        death: Death,
+    },
+    Stop {
+        max_wait: Duration,
+    },
+    List {
+        after: u64,
+        limit: usize,
+        reply: oneshot::Sender<Vec<SessionRow>>,
+    },
 }
 
 /// From a loop.
 #[derive(Debug)]
 enum Report {
     /// A connection that speaks HTTP.
-    Http { socket: OwnedFd, listener: u16, peer: Peer },
+    Http {
+        socket: OwnedFd,
+        listener: u16,
+        peer: Peer,
+    },
     /// The loop of this number has obeyed one more `Activate`.
     Activated(u8),
     /// Nothing of this process is left in the loop.
@@ -134,7 +175,9 @@ enum Report {
 /// # Errors
 /// What keeps it from starting: no memory, no descriptors, no threads.
 pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
     runtime.block_on(async { Gateway::start(start)?.serve().await })
 }
 
@@ -166,18 +209,25 @@ impl Gateway {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
             descriptors: connection_descriptors(&config, count),
-            slots: (0..count).map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect()).collect(),
+            slots: (0..count)
+                .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
+                .collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         });
         // Below any serial of a successor started in a later second, above any of a predecessor.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let last_serial = (now.as_secs() << 24).max(start.last_serial);
 
         let mut loops = Vec::with_capacity(count);
         let mut inboxes = Vec::with_capacity(count);
         for doorbell in &start.doorbells {
             let (commands, inbox) = std::sync::mpsc::channel();
-            loops.push(Inbox { commands, doorbell: Arc::new(doorbell.try_clone()?) });
+            loops.push(Inbox {
+                commands,
+                doorbell: Arc::new(doorbell.try_clone()?),
+            });
             inboxes.push(inbox);
         }
         let loops: Arc<[Inbox]> = loops.into();
@@ -188,7 +238,13 @@ impl Gateway {
             .map(|(at, (listener, folder))| {
                 matches!(listener.address, Address::Http(_)).then(|| {
                     let websocket = listener.websocket.clone();
-                    Arc::new(Site { listener: at as u16, websocket, folder, loops: loops.clone(), shared: shared.clone() })
+                    Arc::new(Site {
+                        listener: at as u16,
+                        websocket,
+                        folder,
+                        loops: loops.clone(),
+                        shared: shared.clone(),
+                    })
                 })
             })
             .collect();
@@ -204,15 +260,21 @@ impl Gateway {
                 peers: loops.to_vec(),
                 reports: report.clone(),
             };
-            std::thread::Builder::new().name(format!("loop {index}")).spawn(move || {
-                // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
-                if let Err(error) = Loop::run(parts, inbox) {
-                    tracing::error!(event_loop = index, %error, "event loop failed");
-                }
-                std::process::exit(70);
-            })?;
+            std::thread::Builder::new()
+                .name(format!("loop {index}"))
+                .spawn(move || {
+                    // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
+                    if let Err(error) = Loop::run(parts, inbox) {
+                        tracing::error!(event_loop = index, %error, "event loop failed");
+                    }
+                    std::process::exit(70);
+                })?;
         }
-        tracing::debug!(incarnation = start.incarnation, loops = count, "gateway started");
+        tracing::debug!(
+            incarnation = start.incarnation,
+            loops = count,
+            "gateway started"
+        );
         Ok(Self {
             control,
             max_wait: config.workers.max_wait,
@@ -244,15 +306,30 @@ impl Gateway {
     async fn obey(&mut self, message: ToRole, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         match message {
             ToRole::Attach { process, role, .. } => self.attach(process, role, descriptors)?,
-            ToRole::Activate { workers, serving, .. } => {
+            ToRole::Activate {
+                workers, serving, ..
+            } => {
                 let serving: Arc<[ProcessId]> = serving.into();
-                self.tell_loops(|| Command::Activate { workers, serving: serving.clone() });
+                self.tell_loops(|| Command::Activate {
+                    workers,
+                    serving: serving.clone(),
+                });
             }
-            ToRole::Dead { process, fault, forced } => {
+            ToRole::Dead {
+                process,
+                fault,
+                forced,
+            } => {
                 let marks = self.marks.remove(&process).unwrap_or_default();
                 self.released.remove(&process);
-                let polled = marks.iter().map(Marks::polling).find(|session| *session != 0);
-                let death = Death { culprit: polled.filter(|_| fault), forced };
+                let polled = marks
+                    .iter()
+                    .map(Marks::polling)
+                    .find(|session| *session != 0);
+                let death = Death {
+                    culprit: polled.filter(|_| fault),
+                    forced,
+                };
                 self.tell_loops(|| Command::Dead { process, death });
             }
             ToRole::Stop { max_wait_ms } => {
@@ -272,16 +349,31 @@ impl Gateway {
         Ok(())
     }
 
-    fn attach(&mut self, process: ProcessId, role: Role, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    fn attach(
+        &mut self,
+        process: ProcessId,
+        role: Role,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<()> {
         let mut descriptors = descriptors.into_iter();
-        let missing = || io::Error::new(io::ErrorKind::InvalidData, "a process was attached without its descriptors");
+        let missing = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a process was attached without its descriptors",
+            )
+        };
         let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
         let mut marks = Vec::with_capacity(self.loops.len());
         for inbox in self.loops.iter() {
             let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
             marks.push(region.marks.clone());
             let doorbell = doorbell.try_clone()?;
-            inbox.send(Command::Attach { process, role, region: Box::new(region), doorbell });
+            inbox.send(Command::Attach {
+                process,
+                role,
+                region: Box::new(region),
+                doorbell,
+            });
         }
         self.marks.insert(process, marks);
         Ok(())
@@ -299,7 +391,11 @@ impl Gateway {
         let mut rows = Vec::new();
         for inbox in self.loops.iter() {
             let (reply, answer) = oneshot::channel();
-            inbox.send(Command::List { after, limit, reply });
+            inbox.send(Command::List {
+                after,
+                limit,
+                reply,
+            });
             rows.extend(answer.await.unwrap_or_default());
         }
         rows.sort_by_key(|row| row.id);
@@ -310,7 +406,11 @@ impl Gateway {
     /// What a loop says.
     async fn pass_on(&mut self, report: Report) -> io::Result<()> {
         match report {
-            Report::Http { socket, listener, peer } => {
+            Report::Http {
+                socket,
+                listener,
+                peer,
+            } => {
                 if let Some(Some(site)) = self.sites.get(usize::from(listener)) {
                     site.clone().serve(socket, peer);
                 }
@@ -326,12 +426,16 @@ impl Gateway {
                 let loops = self.released.entry(process).or_default();
                 *loops += 1;
                 if *loops == self.loops.len() {
-                    self.control.send(&FromRole::Released { process }, &[]).await?;
+                    self.control
+                        .send(&FromRole::Released { process }, &[])
+                        .await?;
                 }
             }
             Report::Garbage(process, reason) => {
                 tracing::error!(process, reason, "a process wrote garbage into its ring");
-                self.control.send(&FromRole::Garbage { process, reason }, &[]).await?;
+                self.control
+                    .send(&FromRole::Garbage { process, reason }, &[])
+                    .await?;
             }
             Report::Empty => {
                 self.empty += 1;
@@ -371,7 +475,13 @@ impl Gateway {
 fn connection_descriptors(config: &Config, loops: usize) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised it stays, and counts as it is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
     most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 1))

@@ -82,9 +82,12 @@ impl ToProcess {
     /// The kind with this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use ToProcess::*;
-        [Open, Message, Close, Full, Drained, Moved, Datagram, Post, PostDone, Task, TaskDone, Unknown]
-            .get(usize::from(kind).wrapping_sub(1))
-            .copied()
+        [
+            Open, Message, Close, Full, Drained, Moved, Datagram, Post, PostDone, Task, TaskDone,
+            Unknown,
+        ]
+        .get(usize::from(kind).wrapping_sub(1))
+        .copied()
     }
 }
 
@@ -164,9 +167,20 @@ impl CloseReason {
     /// The reason with this number, if there is one.
     pub fn from_u16(reason: u16) -> Option<Self> {
         use CloseReason::*;
-        [Peer, Server, Idle, Slow, Memory, Stopped, Crash, Framing, GatewayLost, Limit]
-            .get(usize::from(reason).wrapping_sub(1))
-            .copied()
+        [
+            Peer,
+            Server,
+            Idle,
+            Slow,
+            Memory,
+            Stopped,
+            Crash,
+            Framing,
+            GatewayLost,
+            Limit,
+        ]
+        .get(usize::from(reason).wrapping_sub(1))
+        .copied()
     }
 
     /// The word used in logs and `status`.

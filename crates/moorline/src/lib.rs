@@ -58,7 +58,11 @@ pub fn run<A: App>(factory: impl FnOnce() -> A) -> ExitCode {
 
 /// [`run`] with settings of its own.
 pub fn builder<A: App, F: FnOnce() -> A>(factory: F) -> Builder<F> {
-    Builder { factory, default_config: None, only_static: false }
+    Builder {
+        factory,
+        default_config: None,
+        only_static: false,
+    }
 }
 
 /// An app's command line, before it runs.
@@ -93,7 +97,11 @@ impl<F> Builder<F> {
         if let Some(code) = moorline_engine::role::run_if_role(self.factory) {
             return code;
         }
-        let served = if self.only_static { cli::Served::StaticOnly } else { cli::Served::App };
+        let served = if self.only_static {
+            cli::Served::StaticOnly
+        } else {
+            cli::Served::App
+        };
         cli::run(self.default_config, served)
     }
 }

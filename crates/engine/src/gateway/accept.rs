@@ -37,14 +37,20 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Those that this loop waits for, each with its listener.
     pub(super) fn accepting(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
-        let streams = self.streams.iter().enumerate().filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
+        let streams = self
+            .streams
+            .iter()
+            .enumerate()
+            .filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
         let datagrams = self
             .datagrams
             .iter()
             .enumerate()
             .filter(|(at, _)| self.receives.get(*at) == Some(&true))
             .filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
-        streams.chain(datagrams).map(|(at, socket)| (at as u16, socket))
+        streams
+            .chain(datagrams)
+            .map(|(at, socket)| (at as u16, socket))
     }
 
     /// Closes them.
@@ -62,11 +68,16 @@ pub(super) fn share_out(
     loops: usize,
 ) -> io::Result<(Vec<Sockets>, Vec<Option<OwnedFd>>)> {
     if listeners.len() != config.listeners.len() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not every listener came with its socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not every listener came with its socket",
+        ));
     }
     let mut folders = Vec::with_capacity(listeners.len());
     let mut shares: Vec<Sockets> = (0..loops).map(|_| Sockets::default()).collect();
-    for (at, ((socket, folder), listener)) in listeners.into_iter().zip(&config.listeners).enumerate() {
+    for (at, ((socket, folder), listener)) in
+        listeners.into_iter().zip(&config.listeners).enumerate()
+    {
         folders.push(folder);
         let (mut stream, datagram) = if is_datagram(&listener.address) {
             (None, Some(Arc::new(socket)))
@@ -76,7 +87,9 @@ pub(super) fn share_out(
         for (index, share) in shares.iter_mut().enumerate() {
             share.streams.push(stream.take());
             share.datagrams.push(datagram.clone());
-            share.receives.push(datagram.is_some() && at % loops == index);
+            share
+                .receives
+                .push(datagram.is_some() && at % loops == index);
         }
     }
     Ok((shares, folders))
@@ -84,7 +97,10 @@ pub(super) fn share_out(
 
 /// Milliseconds since the Unix epoch.
 pub(super) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
 }
 
 impl Loop {
@@ -93,7 +109,12 @@ impl Loop {
         if self.timers.pauses(listener) {
             return;
         }
-        if self.sockets.datagrams.get(usize::from(listener)).is_some_and(Option::is_some) {
+        if self
+            .sockets
+            .datagrams
+            .get(usize::from(listener))
+            .is_some_and(Option::is_some)
+        {
             self.receive_datagrams(listener);
         } else {
             self.accept(listener);
@@ -104,16 +125,22 @@ impl Loop {
     pub(super) fn accept(&mut self, listener: u16) {
         let at = usize::from(listener);
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(socket) = self.sockets.streams.get(at).and_then(Option::as_ref) else { return };
+            let Some(socket) = self.sockets.streams.get(at).and_then(Option::as_ref) else {
+                return;
+            };
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::acceptfrom_with(socket, flags) {
                 // The rest is kept for new processes: without their descriptors the gateway could not serve on.
                 Ok((connection, _)) if connection.as_raw_fd() as u64 >= self.shared.descriptors => {
-                    tracing::warn!("connection refused: the descriptors have run out, raise the limit (ulimit -n)");
+                    tracing::warn!(
+                        "connection refused: the descriptors have run out, raise the limit (ulimit -n)"
+                    );
                     self.count_closed(CloseReason::Limit);
                 }
                 Ok((connection, address)) => {
-                    let peer = address.and_then(|address| SocketAddr::try_from(address).ok()).map_or(Peer::Unix, Peer::Ip);
+                    let peer = address
+                        .and_then(|address| SocketAddr::try_from(address).ok())
+                        .map_or(Peer::Unix, Peer::Ip);
                     self.assign(connection, listener, peer);
                 }
                 Err(Errno::AGAIN) => return,
@@ -122,7 +149,8 @@ impl Loop {
                 Err(error) => {
                     let name = &self.config.listeners[at].name;
                     tracing::warn!(listener = %name, %error, "cannot accept, pausing for {ACCEPT_PAUSE:?}");
-                    self.timers.accept_again(self.clock.ms + ACCEPT_PAUSE.as_millis() as u64, listener);
+                    self.timers
+                        .accept_again(self.clock.ms + ACCEPT_PAUSE.as_millis() as u64, listener);
                     return;
                 }
             }
@@ -143,14 +171,22 @@ impl Loop {
         }
         if matches!(settings.address, Address::Http(_)) {
             // The main thread lives as long as the process.
-            let _ = self.reports.send(Report::Http { socket, listener, peer });
+            let _ = self.reports.send(Report::Http {
+                socket,
+                listener,
+                peer,
+            });
             return;
         }
         let least = self.shared.least_loaded();
         if least == usize::from(self.index) {
             self.open(socket, listener, peer, Vec::new());
         } else {
-            self.peers[least].send(Command::Accepted { socket, listener, peer });
+            self.peers[least].send(Command::Accepted {
+                socket,
+                listener,
+                peer,
+            });
         }
     }
 
@@ -224,14 +260,28 @@ impl Loop {
                 let load = |at: usize| {
                     let slot = &self.slots[at];
                     let (sessions, in_hand) = self.shared.elsewhere(self.index, at);
-                    let in_hand = in_hand + slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                    let by_messages = if dispatch == Dispatch::LeastBusy { in_hand } else { 0 };
+                    let in_hand = in_hand
+                        + slot
+                            .process
+                            .map_or(0, |at| self.processes[usize::from(at)].in_hand);
+                    let by_messages = if dispatch == Dispatch::LeastBusy {
+                        in_hand
+                    } else {
+                        0
+                    };
                     let sessions = sessions + slot.sessions;
                     // A slot without a process comes last; among equals the session stays where it is.
-                    (slot.process.is_none(), by_messages, now.is_some_and(|now| usize::from(now) != at), sessions)
+                    (
+                        slot.process.is_none(),
+                        by_messages,
+                        now.is_some_and(|now| usize::from(now) != at),
+                        sessions,
+                    )
                 };
                 let first = self.round % count;
-                let least = (0..count).map(|at| (first + at) % count).min_by_key(|at| load(*at));
+                let least = (0..count)
+                    .map(|at| (first + at) % count)
+                    .min_by_key(|at| load(*at));
                 least.unwrap_or_default() as u16
             }
         }

@@ -25,12 +25,17 @@ impl Loop {
         if self.sockets.receives.get(usize::from(listener)) != Some(&true) {
             return;
         }
-        let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)).cloned() else { return };
+        let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)).cloned() else {
+            return;
+        };
         let mut scratch = std::mem::take(&mut self.scratch);
         for _ in 0..RECEIVES_PER_TURN {
-            match rustix::net::recvfrom(&*socket, &mut scratch[..], rustix::net::RecvFlags::empty()) {
+            match rustix::net::recvfrom(&*socket, &mut scratch[..], rustix::net::RecvFlags::empty())
+            {
                 Ok((length, _, sender)) => {
-                    if let Some(sender) = sender.and_then(|sender| SocketAddr::try_from(sender).ok()) {
+                    if let Some(sender) =
+                        sender.and_then(|sender| SocketAddr::try_from(sender).ok())
+                    {
                         self.pass_datagram(listener, sender, &scratch[..length]);
                     }
                 }
@@ -54,15 +59,27 @@ impl Loop {
 
     fn pass_datagram(&mut self, listener: u16, sender: SocketAddr, bytes: &[u8]) {
         let slot = match self.config.listeners[usize::from(listener)].dispatch {
-            Dispatch::Sticky => (FxBuildHasher.hash_one(sender) as usize % self.slots.len().max(1)) as u16,
+            Dispatch::Sticky => {
+                (FxBuildHasher.hash_one(sender) as usize % self.slots.len().max(1)) as u16
+            }
             dispatch => self.choose_slot(dispatch, None),
         };
-        let process = self.slots.get(usize::from(slot)).and_then(|slot| slot.process);
+        let process = self
+            .slots
+            .get(usize::from(slot))
+            .and_then(|slot| slot.process);
         let address = postcard::to_stdvec(&Peer::Ip(sender)).unwrap_or_default();
-        let header = Header { kind: ToProcess::Datagram as u8, aux: listener, time: self.clock.ns, ..Header::default() };
+        let header = Header {
+            kind: ToProcess::Datagram as u8,
+            aux: listener,
+            time: self.clock.ns,
+            ..Header::default()
+        };
         let pushed = process.is_some_and(|at| {
             let producer = &mut self.processes[usize::from(at)].producer;
-            producer.push(&header, &[&[address.len() as u8], &address, bytes]).is_ok()
+            producer
+                .push(&header, &[&[address.len() as u8], &address, bytes])
+                .is_ok()
         });
         match process.filter(|_| pushed) {
             Some(at) => {
@@ -81,13 +98,26 @@ impl Loop {
         }
         let mut bytes = Vec::with_capacity(record.len());
         record.copy_to(&mut bytes);
-        let parsed = bytes.split_first().and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
-        let Some((address, payload)) = parsed else { return Err("a datagram without its address".into()) };
-        let Ok(Peer::Ip(address)) = postcard::from_bytes(address) else { return Err("a datagram to no address".into()) };
-        let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)) else {
-            return Err(format!("a datagram from listener {listener}, which has none"));
+        let parsed = bytes
+            .split_first()
+            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
+        let Some((address, payload)) = parsed else {
+            return Err("a datagram without its address".into());
         };
-        if let Err(error) = rustix::net::sendto(&**socket, payload, rustix::net::SendFlags::empty(), &address) {
+        let Ok(Peer::Ip(address)) = postcard::from_bytes(address) else {
+            return Err("a datagram to no address".into());
+        };
+        let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)) else {
+            return Err(format!(
+                "a datagram from listener {listener}, which has none"
+            ));
+        };
+        if let Err(error) = rustix::net::sendto(
+            &**socket,
+            payload,
+            rustix::net::SendFlags::empty(),
+            &address,
+        ) {
             tracing::debug!(%address, %error, "a datagram was not sent");
             self.count(LoopCounter::DatagramsDropped, 1);
         }

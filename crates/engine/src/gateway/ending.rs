@@ -95,7 +95,9 @@ impl Loop {
     pub(super) fn run_timers(&mut self) {
         // One pass: what is due again at once waits for the next turn.
         for _ in 0..self.timers.heap.len() {
-            let Some(timer) = self.timers.due(self.clock.ms) else { return };
+            let Some(timer) = self.timers.due(self.clock.ms) else {
+                return;
+            };
             match timer {
                 Timer::Idle(key, id) => self.check_idle(key, id),
                 Timer::Flush(key, id) => self.check_flush(key, id),
@@ -126,9 +128,13 @@ impl Loop {
     fn idle_at(&self, key: Key) -> Option<u64> {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
-        let after = |since: u64, timeout: Option<Duration>| Some(since + timeout?.as_millis() as u64);
+        let after =
+            |since: u64, timeout: Option<Duration>| Some(since + timeout?.as_millis() as u64);
         [
-            after(session.received_at.max(session.sent_at), listener.idle_timeout),
+            after(
+                session.received_at.max(session.sent_at),
+                listener.idle_timeout,
+            ),
             after(session.received_at, listener.receive_timeout),
             after(session.sent_at, listener.send_timeout),
         ]
@@ -138,7 +144,9 @@ impl Loop {
     }
 
     fn check_idle(&mut self, key: Key, id: u64) {
-        let Some(session) = self.table.at(key) else { return };
+        let Some(session) = self.table.at(key) else {
+            return;
+        };
         if session.id != id || session.phase != Phase::Open {
             return;
         }
@@ -155,7 +163,9 @@ impl Loop {
 
     /// A session that is ending waits for its peer to read; not for ever.
     fn check_flush(&mut self, key: Key, id: u64) {
-        let Some(session) = self.table.at(key).filter(|session| session.id == id) else { return };
+        let Some(session) = self.table.at(key).filter(|session| session.id == id) else {
+            return;
+        };
         if !matches!(session.phase, Phase::Ending(reason) if reason != CloseReason::Stopped) {
             return;
         }
@@ -195,7 +205,9 @@ impl Loop {
 
     /// Ends the session if all that its end waits for has happened.
     pub(super) fn finish_if_over(&mut self, key: Key) {
-        let Some(session) = self.table.at(key) else { return };
+        let Some(session) = self.table.at(key) else {
+            return;
+        };
         let is_idle = session.in_hand() == 0 && !self.has_input_left(key);
         let reason = match session.phase {
             Phase::Open if session.ended_input && is_idle => CloseReason::Peer,
@@ -204,7 +216,9 @@ impl Loop {
             _ => return,
         };
         let is_sent_to = session.process.is_some_and(|at| {
-            self.processes[usize::from(at)].partials.contains_key(&(FromProcess::Send as u8, session.id))
+            self.processes[usize::from(at)]
+                .partials
+                .contains_key(&(FromProcess::Send as u8, session.id))
         });
         if session.outbound.is_some() || (is_sent_to && reason != CloseReason::Server) {
             return;
@@ -223,8 +237,13 @@ impl Loop {
         }
         session.phase = Phase::Ended(reason);
         let held = session.tail.len()
-            + session.outbound.as_ref().map_or(0, |outbound| outbound.bytes as usize)
-            + session.inbound.as_ref().map_or(0, |inbound| inbound.queue.iter().map(|kept| kept.bytes.len()).sum());
+            + session
+                .outbound
+                .as_ref()
+                .map_or(0, |outbound| outbound.bytes as usize)
+            + session.inbound.as_ref().map_or(0, |inbound| {
+                inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
+            });
         self.tell_strangers(key, ToProcess::Unknown);
         let session = &mut self.table[key];
         session.tail = Vec::new();
@@ -233,7 +252,14 @@ impl Loop {
         session.inbound = None;
         session.moving = false;
         let lingers = !session.ended_input
-            && matches!(reason, CloseReason::Server | CloseReason::Stopped | CloseReason::Framing | CloseReason::Idle | CloseReason::Peer)
+            && matches!(
+                reason,
+                CloseReason::Server
+                    | CloseReason::Stopped
+                    | CloseReason::Framing
+                    | CloseReason::Idle
+                    | CloseReason::Peer
+            )
             && !(reason == CloseReason::Peer && session.hangup);
         match &session.socket {
             Some(socket) if lingers => {
@@ -250,7 +276,8 @@ impl Loop {
     }
 
     pub(super) fn count_closed(&self, reason: CloseReason) {
-        self.counters.add(LoopCounter::Closed as usize + reason as usize - 1, 1);
+        self.counters
+            .add(LoopCounter::Closed as usize + reason as usize - 1, 1);
     }
 
     /// Whether the session is over; then what its end still needs is done.
@@ -279,8 +306,15 @@ impl Loop {
         }
         let session = &self.table[key];
         let in_hand = session.in_hand();
-        let Some(at) = session.process else { return false };
-        let header = Header { kind: ToProcess::Close as u8, aux: reason as u16, session: session.id, ..Header::default() };
+        let Some(at) = session.process else {
+            return false;
+        };
+        let header = Header {
+            kind: ToProcess::Close as u8,
+            aux: reason as u16,
+            session: session.id,
+            ..Header::default()
+        };
         // The opening goes along: should the process die before it takes this, the next one is told with it.
         let opening = self.opening(key);
         let process = &mut self.processes[usize::from(at)];
@@ -317,7 +351,9 @@ impl Loop {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut is_over = true;
         for _ in 0..16 {
-            let Some(socket) = &self.table[key].socket else { break };
+            let Some(socket) = &self.table[key].socket else {
+                break;
+            };
             match rustix::net::recv(socket, &mut scratch[..], rustix::net::RecvFlags::empty()) {
                 Ok((bytes, _)) if bytes > 0 => {}
                 Err(Errno::AGAIN) => {
@@ -336,7 +372,9 @@ impl Loop {
 
     /// Takes a session out of the table.
     fn forget(&mut self, key: Key) {
-        let Some(session) = self.table.remove(key) else { return };
+        let Some(session) = self.table.remove(key) else {
+            return;
+        };
         if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
             slot.sessions = slot.sessions.saturating_sub(1);
         }
@@ -351,7 +389,11 @@ impl Loop {
         let until = self.clock.ms + max_wait.as_millis() as u64;
         self.stop_at = Some(until);
         self.sockets.close();
-        let sessions: Vec<_> = self.table.iter().map(|(key, session)| (key, session.id)).collect();
+        let sessions: Vec<_> = self
+            .table
+            .iter()
+            .map(|(key, session)| (key, session.id))
+            .collect();
         for (key, id) in sessions {
             self.end(key, CloseReason::Stopped);
             self.sweep.push_back((key, id));
@@ -369,11 +411,17 @@ impl Loop {
 
     /// Reports once that no session is left after `Stop`. True: look again soon.
     pub(super) fn look_whether_empty(&mut self) -> bool {
-        let Some(until) = self.stop_at.filter(|_| !self.is_empty) else { return false };
+        let Some(until) = self.stop_at.filter(|_| !self.is_empty) else {
+            return false;
+        };
         let is_over = self.clock.ms > until + 100;
         let lives = |session: &super::session::Session| session.phase != Phase::Lingering;
-        let is_told = self.processes.iter_mut().all(|(_, process)| process.is_told());
-        self.is_empty = is_over || (is_told && !self.table.iter().any(|(_, session)| lives(session)));
+        let is_told = self
+            .processes
+            .iter_mut()
+            .all(|(_, process)| process.is_told());
+        self.is_empty =
+            is_over || (is_told && !self.table.iter().any(|(_, session)| lives(session)));
         if self.is_empty {
             // The main thread lives as long as the process.
             let _ = self.reports.send(Report::Empty);

@@ -147,7 +147,11 @@ impl Loop {
             reports: parts.reports,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             doorbell: parts.doorbell,
-            clock: Clock { started: Instant::now(), ms: 0, ns: 0 },
+            clock: Clock {
+                started: Instant::now(),
+                ms: 0,
+                ns: 0,
+            },
             processes: Slab::new(),
             slots: Vec::new(),
             tasks: Tasks::default(),
@@ -180,14 +184,20 @@ impl Loop {
     fn wait(&mut self, next: Next) -> io::Result<()> {
         let timeout = match next {
             Next::Go => Some(Duration::ZERO),
-            Next::Sleep(until) => until.map(|until| until.saturating_duration_since(Instant::now())),
+            Next::Sleep(until) => {
+                until.map(|until| until.saturating_duration_since(Instant::now()))
+            }
         };
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
         self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            timeout.as_ref(),
+        ) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -209,11 +219,15 @@ impl Loop {
         self.take_events();
         self.rouse_waiters();
         for _ in 0..self.work.len() {
-            let Some((key, id)) = self.work.pop_front() else { break };
+            let Some((key, id)) = self.work.pop_front() else {
+                break;
+            };
             self.service_scheduled(key, id);
         }
         for _ in 0..MOVES_PER_TURN {
-            let Some((key, id)) = self.sweep.pop_front() else { break };
+            let Some((key, id)) = self.sweep.pop_front() else {
+                break;
+            };
             self.service_scheduled(key, id);
         }
         self.run_timers();
@@ -257,7 +271,13 @@ impl Loop {
     fn socket_is_ready(&mut self, token: u64, flags: epoll::EventFlags) {
         let key = Key((token >> 32) as u32);
         // An event may be older than the session that has its place now.
-        let Some(session) = self.table.at(key).filter(|session| session.id as u32 == token as u32) else { return };
+        let Some(session) = self
+            .table
+            .at(key)
+            .filter(|session| session.id as u32 == token as u32)
+        else {
+            return;
+        };
         let flushes = session.outbound.is_some() && flags.contains(epoll::EventFlags::OUT);
         let session = &mut self.table[key];
         let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
@@ -276,14 +296,22 @@ impl Loop {
     /// Registers a session's socket, for good.
     pub(super) fn register(&mut self, key: Key, socket: BorrowedFd<'_>) -> io::Result<()> {
         let token = u64::from(key.0) << 32 | u64::from(self.table[key].id as u32);
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
         epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
         Ok(())
     }
 
     fn register_listeners(&mut self) -> io::Result<()> {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &self.doorbell, epoll::EventData::new_u64(DOORBELL), edge)?;
+        epoll::add(
+            &self.epoll,
+            &self.doorbell,
+            epoll::EventData::new_u64(DOORBELL),
+            edge,
+        )?;
         for (listener, socket) in self.sockets.accepting() {
             let token = epoll::EventData::new_u64(LISTENER | u64::from(listener));
             epoll::add(&self.epoll, socket, token, edge)?;
@@ -296,7 +324,10 @@ impl Loop {
         let mut sleeps = true;
         for (_, process) in &mut self.processes {
             if process.standing != Standing::Broken {
-                sleeps &= process.consumer.as_mut().is_none_or(moorline_ipc::Consumer::begin_sleep);
+                sleeps &= process
+                    .consumer
+                    .as_mut()
+                    .is_none_or(moorline_ipc::Consumer::begin_sleep);
             }
         }
         sleeps
@@ -340,7 +371,9 @@ impl Loop {
     /// Wakes sessions and parcels that waited for room in a ring.
     fn rouse_waiters(&mut self) {
         for at in 0..self.processes.capacity() {
-            let Some(process) = self.processes.get(at) else { continue };
+            let Some(process) = self.processes.get(at) else {
+                continue;
+            };
             if process.parcels.is_empty() && process.waiters.is_empty() {
                 continue;
             }
@@ -350,10 +383,15 @@ impl Loop {
             // A quarter of the ring: else a full ring would have all of them try after each record.
             for _ in 0..self.processes[at].waiters.len() {
                 let process = &mut self.processes[at];
-                if !process.producer.wait_for_room(process.producer.max_payload()) {
+                if !process
+                    .producer
+                    .wait_for_room(process.producer.max_payload())
+                {
                     break;
                 }
-                let Some(key) = process.waiters.pop_front() else { break };
+                let Some(key) = process.waiters.pop_front() else {
+                    break;
+                };
                 if self.table.at(key).is_some() {
                     self.table[key].parked = false;
                     self.service(key);
@@ -369,7 +407,9 @@ impl Loop {
         let mut have_room = false;
         for (_, process) in &mut self.processes {
             if !process.waiters.is_empty() {
-                have_room |= process.producer.wait_for_room(process.producer.max_payload());
+                have_room |= process
+                    .producer
+                    .wait_for_room(process.producer.max_payload());
             }
         }
         have_room
@@ -387,17 +427,29 @@ impl Loop {
     }
 
     fn report_counters(&mut self) {
-        self.counters.set(LoopCounter::Sessions as usize, self.table.len() as u64);
-        self.counters.set(LoopCounter::BufferedBytes as usize, self.buffered);
-        self.counters.set(LoopCounter::LastSerial as usize, self.table.last_serial());
+        self.counters
+            .set(LoopCounter::Sessions as usize, self.table.len() as u64);
+        self.counters
+            .set(LoopCounter::BufferedBytes as usize, self.buffered);
+        self.counters
+            .set(LoopCounter::LastSerial as usize, self.table.last_serial());
         if self.peers.len() > 1 {
-            for (slot, load) in self.slots.iter().zip(&self.shared.slots[usize::from(self.index)]) {
-                let in_hand = slot.process.map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                load.sessions.store(slot.sessions, std::sync::atomic::Ordering::Relaxed);
-                load.in_hand.store(in_hand, std::sync::atomic::Ordering::Relaxed);
+            for (slot, load) in self
+                .slots
+                .iter()
+                .zip(&self.shared.slots[usize::from(self.index)])
+            {
+                let in_hand = slot
+                    .process
+                    .map_or(0, |at| self.processes[usize::from(at)].in_hand);
+                load.sessions
+                    .store(slot.sessions, std::sync::atomic::Ordering::Relaxed);
+                load.in_hand
+                    .store(in_hand, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        self.shared.loads[usize::from(self.index)].store(self.table.len(), std::sync::atomic::Ordering::Relaxed);
+        self.shared.loads[usize::from(self.index)]
+            .store(self.table.len(), std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Counts one more of something.
@@ -412,17 +464,36 @@ impl Loop {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Accepted { socket, listener, peer } => self.open(socket, listener, peer, Vec::new()),
-            Command::Upgraded { socket, listener, peer, received } => {
+            Command::Accepted {
+                socket,
+                listener,
+                peer,
+            } => self.open(socket, listener, peer, Vec::new()),
+            Command::Upgraded {
+                socket,
+                listener,
+                peer,
+                received,
+            } => {
                 self.open(socket, listener, peer, received);
             }
-            Command::Attach { process, role, region, doorbell } => {
-                self.processes.insert(Process::new(process, role, *region, doorbell));
+            Command::Attach {
+                process,
+                role,
+                region,
+                doorbell,
+            } => {
+                self.processes
+                    .insert(Process::new(process, role, *region, doorbell));
             }
             Command::Activate { workers, serving } => self.activate(workers, &serving),
             Command::Dead { process, death } => self.bury(process, death),
             Command::Stop { max_wait } => self.stop(max_wait),
-            Command::List { after, limit, reply } => {
+            Command::List {
+                after,
+                limit,
+                reply,
+            } => {
                 // Who asked may have gone.
                 let _ = reply.send(self.list(after, limit));
             }
@@ -436,7 +507,9 @@ impl Loop {
             .filter(|(_, session)| session.id > after)
             .map(|(_, session)| SessionRow {
                 id: session.id,
-                listener: self.config.listeners[usize::from(session.listener)].name.clone(),
+                listener: self.config.listeners[usize::from(session.listener)]
+                    .name
+                    .clone(),
                 peer: session.peer.to_string(),
                 worker: session.process.map(|_| session.slot),
                 age_s: super::accept::unix_ms().saturating_sub(session.connected_at) / 1000,

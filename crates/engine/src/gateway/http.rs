@@ -57,7 +57,11 @@ impl Site {
         tokio::task::spawn_local(async move {
             let listener = usize::from(self.listener);
             let upgraded = Rc::new(Cell::new(false));
-            if let Err(error) = self.clone().serve_connection(socket, peer.clone(), upgraded.clone()).await {
+            if let Err(error) = self
+                .clone()
+                .serve_connection(socket, peer.clone(), upgraded.clone())
+                .await
+            {
                 tracing::debug!(%peer, %error, "http connection ended");
             }
             if !upgraded.get() {
@@ -115,8 +119,13 @@ impl Site {
                     tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
                     let mut answer = plain(status, why);
                     if status == StatusCode::UPGRADE_REQUIRED {
-                        answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                        answer.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                        answer
+                            .headers_mut()
+                            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                        answer.headers_mut().insert(
+                            header::SEC_WEBSOCKET_VERSION,
+                            HeaderValue::from_static("13"),
+                        );
                     }
                     answer
                 }
@@ -126,8 +135,13 @@ impl Site {
             return plain(StatusCode::NOT_FOUND, "not found");
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "files are read with GET or HEAD");
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let mut answer = plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "files are read with GET or HEAD",
+            );
+            answer
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
         let path = request.uri().path().to_owned();
@@ -137,9 +151,14 @@ impl Site {
         });
         match opening.await {
             Ok(Ok(file)) => file.answer(request.headers(), request.method() == Method::HEAD),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "forbidden"),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                plain(StatusCode::FORBIDDEN, "forbidden")
+            }
             Ok(Err(_)) => plain(StatusCode::NOT_FOUND, "not found"),
-            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the file could not be read"),
+            Err(_) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the file could not be read",
+            ),
         }
     }
 
@@ -147,15 +166,28 @@ impl Site {
     async fn hand_over(self: Arc<Self>, request: Request<Incoming>, peer: Peer) {
         let listener = self.listener;
         let taken = async {
-            let upgraded = hyper::upgrade::on(request).await.map_err(|error| error.to_string())?;
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "another kind of connection".to_owned())?;
-            let stream = parts.io.into_inner().into_std().map_err(|error| error.to_string())?;
+            let upgraded = hyper::upgrade::on(request)
+                .await
+                .map_err(|error| error.to_string())?;
+            let parts = upgraded
+                .downcast::<TokioIo<TcpStream>>()
+                .map_err(|_| "another kind of connection".to_owned())?;
+            let stream = parts
+                .io
+                .into_inner()
+                .into_std()
+                .map_err(|error| error.to_string())?;
             Ok::<_, String>((stream, parts.read_buf.to_vec()))
         };
         match taken.await {
             Ok((stream, received)) => {
                 let least = self.shared.least_loaded();
-                self.loops[least].send(Command::Upgraded { socket: stream.into(), listener, peer, received });
+                self.loops[least].send(Command::Upgraded {
+                    socket: stream.into(),
+                    listener,
+                    peer,
+                    received,
+                });
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "websocket upgrade failed");
@@ -168,7 +200,10 @@ impl Site {
 fn plain(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Either::Left(Full::from(text)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     answer
 }
 
@@ -176,29 +211,55 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
 fn accept_key(request: &Request<Incoming>) -> Result<String, (StatusCode, &'static str)> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "a websocket handshake is a GET"));
+        return Err((
+            StatusCode::METHOD_NOT_ALLOWED,
+            "a websocket handshake is a GET",
+        ));
     }
     if request.version() < hyper::Version::HTTP_11 {
-        return Err((StatusCode::UPGRADE_REQUIRED, "a websocket handshake needs HTTP/1.1"));
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "a websocket handshake needs HTTP/1.1",
+        ));
     }
-    if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
+    if !has_token(headers, header::UPGRADE, "websocket")
+        || !has_token(headers, header::CONNECTION, "upgrade")
+    {
         return Err((StatusCode::UPGRADE_REQUIRED, "this path speaks websocket"));
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err((StatusCode::UPGRADE_REQUIRED, "only websocket version 13 is spoken here"));
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "only websocket version 13 is spoken here",
+        ));
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok())
+        .unwrap_or_default();
     // Sixteen bytes in base64.
     if key.len() != 24 || !key.ends_with("==") {
-        return Err((StatusCode::BAD_REQUEST, "the handshake has no valid Sec-WebSocket-Key"));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "the handshake has no valid Sec-WebSocket-Key",
+        ));
     }
     Ok(websocket::accept_key(key))
 }
 
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|word| word.trim().eq_ignore_ascii_case(token))
-    })
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| {
+            value
+                .split(',')
+                .any(|word| word.trim().eq_ignore_ascii_case(token))
+        })
 }
 
 /// A file to be served.
@@ -217,14 +278,25 @@ fn open_file(folder: &OwnedFd, path: &str) -> io::Result<OpenFile> {
         name.push_str("index.html");
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::openat2(folder, &name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)?;
+    let opened = rustix::fs::openat2(
+        folder,
+        &name,
+        flags,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+    )?;
     let file = std::fs::File::from(opened);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let modified = metadata.modified().ok().map(httpdate::fmt_http_date);
-    Ok(OpenFile { file, length: metadata.len(), modified, kind: mime_guess::from_path(&name).first_or_octet_stream() })
+    Ok(OpenFile {
+        file,
+        length: metadata.len(),
+        modified,
+        kind: mime_guess::from_path(&name).first_or_octet_stream(),
+    })
 }
 
 fn percent_decode(path: &str) -> Option<String> {
@@ -239,13 +311,17 @@ fn percent_decode(path: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|path| !path.contains('\0'))
 }
 
 impl OpenFile {
     fn answer(self, asked: &HeaderMap, head_only: bool) -> Answer {
         let known = self.modified.as_deref().is_some_and(|modified| {
-            asked.get(header::IF_MODIFIED_SINCE).is_some_and(|since| since.as_bytes() == modified.as_bytes())
+            asked
+                .get(header::IF_MODIFIED_SINCE)
+                .is_some_and(|since| since.as_bytes() == modified.as_bytes())
         });
         let mut answer = if known {
             let mut answer = Response::new(Either::Left(Full::default()));
@@ -264,7 +340,10 @@ impl OpenFile {
             mime_guess::mime::TEXT => format!("{}; charset=utf-8", self.kind),
             _ => self.kind.to_string(),
         };
-        for (name, value) in [(header::CONTENT_TYPE, Some(kind)), (header::LAST_MODIFIED, self.modified)] {
+        for (name, value) in [
+            (header::CONTENT_TYPE, Some(kind)),
+            (header::LAST_MODIFIED, self.modified),
+        ] {
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
                 headers.insert(name, value);
             }
@@ -284,7 +363,11 @@ struct FileBody {
 
 impl FileBody {
     fn new(file: std::fs::File, length: u64) -> Self {
-        Self { file: tokio::fs::File::from_std(file), left: length, chunk: Vec::new() }
+        Self {
+            file: tokio::fs::File::from_std(file),
+            left: length,
+            chunk: Vec::new(),
+        }
     }
 }
 
@@ -292,12 +375,17 @@ impl Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let room = usize::try_from(this.left).unwrap_or(usize::MAX).min(FILE_CHUNK);
+        let room = usize::try_from(this.left)
+            .unwrap_or(usize::MAX)
+            .min(FILE_CHUNK);
         this.chunk.resize(room, 0);
         let mut buffer = ReadBuf::new(&mut this.chunk);
         ready!(Pin::new(&mut this.file).poll_read(context, &mut buffer))?;
@@ -307,7 +395,9 @@ impl Body for FileBody {
             return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
         }
         this.left -= length as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&this.chunk[..length])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(
+            &this.chunk[..length],
+        )))))
     }
 
     fn is_end_stream(&self) -> bool {

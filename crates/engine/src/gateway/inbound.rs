@@ -76,7 +76,9 @@ impl Loop {
         scratch[..before].copy_from_slice(&session.tail);
         let room = scratch.len() - before;
         let read = receive_from(session, &mut scratch[before..]);
-        let Read::Bytes(bytes) = read else { return read };
+        let Read::Bytes(bytes) = read else {
+            return read;
+        };
         self.note_received(key, bytes, room);
         let whole = before + bytes;
         let cut = self.cut(key, &mut scratch[..whole]);
@@ -106,7 +108,11 @@ impl Loop {
         let room = before.max(SCRATCH);
         tail.resize(before + room, 0);
         let read = receive_from(session, &mut tail[before..]);
-        let bytes = if let Read::Bytes(bytes) = read { bytes } else { 0 };
+        let bytes = if let Read::Bytes(bytes) = read {
+            bytes
+        } else {
+            0
+        };
         tail.truncate(before + bytes);
         self.table[key].tail = tail;
         if bytes > 0 {
@@ -154,7 +160,12 @@ impl Loop {
             }
             let framing = &self.config.listeners[usize::from(session.listener)].framing;
             match session.decoder.decode(framing, &mut input[at..]) {
-                Ok(Decoded::Message { start, end, consumed, text }) => {
+                Ok(Decoded::Message {
+                    start,
+                    end,
+                    consumed,
+                    text,
+                }) => {
                     let (start, end) = (at + start, at + end);
                     at += consumed;
                     self.deliver(key, &input[start..end], text);
@@ -196,7 +207,8 @@ impl Loop {
             reason = %CloseReason::Framing, %error, "session closed: its input breaks the framing"
         );
         if matches!(listener.framing, Framing::WebSocket { .. }) {
-            let farewell = moorline_net::framing::websocket::close_frame(error.websocket_close_code(), "");
+            let farewell =
+                moorline_net::framing::websocket::close_frame(error.websocket_close_code(), "");
             self.write_raw(key, farewell.as_bytes());
         }
         self.end(key, CloseReason::Framing);
@@ -216,7 +228,11 @@ impl Loop {
             self.change_slot(key, slot);
         }
         let session = &mut self.table[key];
-        if !session.moving && !session.waits() && session.window_takes(bytes.len()) && let Some(at) = session.process {
+        if !session.moving
+            && !session.waits()
+            && session.window_takes(bytes.len())
+            && let Some(at) = session.process
+        {
             let process = &mut self.processes[usize::from(at)];
             let header = Header {
                 kind: ToProcess::Message as u8,
@@ -233,7 +249,13 @@ impl Loop {
                 if keeps {
                     let sequence = session.sent;
                     let inbound = session.inbound.get_or_insert_default();
-                    inbound.queue.push_back(Kept { sequence, time, text, deaths: 0, bytes: bytes.to_vec() });
+                    inbound.queue.push_back(Kept {
+                        sequence,
+                        time,
+                        text,
+                        deaths: 0,
+                        bytes: bytes.to_vec(),
+                    });
                     inbound.delivered += 1;
                     self.rebalance(0, bytes.len());
                 }
@@ -242,7 +264,13 @@ impl Loop {
             }
         }
         let inbound = session.inbound.get_or_insert_default();
-        inbound.queue.push_back(Kept { sequence: 0, time, text, deaths: 0, bytes: bytes.to_vec() });
+        inbound.queue.push_back(Kept {
+            sequence: 0,
+            time,
+            text,
+            deaths: 0,
+            bytes: bytes.to_vec(),
+        });
         self.rebalance(0, bytes.len());
         if self.place(key) {
             self.forward_kept(key);
@@ -253,13 +281,19 @@ impl Loop {
     pub(super) fn forward_kept(&mut self, key: Key) -> bool {
         loop {
             let session = &mut self.table[key];
-            let Some(inbound) = session.inbound.as_deref() else { return true };
-            let Some(kept) = inbound.next() else { return true };
+            let Some(inbound) = session.inbound.as_deref() else {
+                return true;
+            };
+            let Some(kept) = inbound.next() else {
+                return true;
+            };
             let (length, deaths, offset) = (kept.bytes.len(), kept.deaths, inbound.offset);
             if session.moving || (offset == 0 && !session.window_takes(length)) {
                 return false;
             }
-            let Some(at) = session.process else { return false };
+            let Some(at) = session.process else {
+                return false;
+            };
             if deaths > 0 && offset == 0 && !self.takes_suspect(key) {
                 return false;
             }
@@ -272,7 +306,9 @@ impl Loop {
             session.sent = session.sent.wrapping_add(1);
             session.window_bytes += length;
             self.processes[usize::from(at)].in_hand += 1;
-            let Some(inbound) = &mut session.inbound else { return true };
+            let Some(inbound) = &mut session.inbound else {
+                return true;
+            };
             let in_parts = length > self.processes[usize::from(at)].producer.max_payload();
             inbound.offset = 0;
             // What went in parts cannot be found whole in the ring after a death.
@@ -295,9 +331,13 @@ impl Loop {
     fn push_kept(&mut self, key: Key, at: u16) -> bool {
         let session = &mut self.table[key];
         let sequence = u64::from(session.sent.wrapping_add(1));
-        let Some(inbound) = &mut session.inbound else { return true };
+        let Some(inbound) = &mut session.inbound else {
+            return true;
+        };
         let delivered = inbound.delivered;
-        let Some(kept) = inbound.queue.get(delivered) else { return true };
+        let Some(kept) = inbound.queue.get(delivered) else {
+            return true;
+        };
         let process = &mut self.processes[usize::from(at)];
         let most = process.producer.max_payload();
         let mut done = false;
@@ -307,9 +347,18 @@ impl Loop {
             let part = &part[..part.len().min(most)];
             let first = inbound.offset == 0;
             let last = inbound.offset + part.len() == kept.bytes.len();
-            let flags = if first { FIRST } else { 0 } | if last { LAST } else { 0 } | if kept.text { TEXT } else { 0 };
+            let flags = if first { FIRST } else { 0 }
+                | if last { LAST } else { 0 }
+                | if kept.text { TEXT } else { 0 };
             let kind = ToProcess::Message as u8;
-            let header = Header { kind, flags, aux: 0, session: session.id, sequence, time: kept.time };
+            let header = Header {
+                kind,
+                flags,
+                aux: 0,
+                session: session.id,
+                sequence,
+                time: kept.time,
+            };
             if process.producer.push(&header, &[part]).is_err() {
                 break;
             }
@@ -326,14 +375,18 @@ impl Loop {
     /// Whether the session has so much undelivered that it is better not read: for `finish_if_over`.
     pub(super) fn has_input_left(&self, key: Key) -> bool {
         let session = &self.table[key];
-        session.waits() || session.is_mid_message() || (session.phase == Phase::Open && !session.tail.is_empty() && !session.starved)
+        session.waits()
+            || session.is_mid_message()
+            || (session.phase == Phase::Open && !session.tail.is_empty() && !session.starved)
     }
 }
 
 const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
 
 fn receive_from(session: &super::session::Session, buffer: &mut [u8]) -> Read {
-    let Some(socket) = &session.socket else { return Read::End };
+    let Some(socket) = &session.socket else {
+        return Read::End;
+    };
     if session.phase != Phase::Open {
         return Read::Nothing;
     }

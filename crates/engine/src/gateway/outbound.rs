@@ -12,13 +12,15 @@ use moorline_ipc::{Header, Record};
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustix::io::Errno;
 
+use super::Report;
 use super::event_loop::Loop;
 use super::processes::Standing;
 use super::session::Phase;
 use super::table::Key;
-use super::Report;
 use crate::control::LoopCounter;
-use crate::wire::{CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE};
+use crate::wire::{
+    CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE,
+};
 
 /// Up to this size, in bytes, putting prefix and payload together costs less than telling the kernel of each.
 const SMALL: usize = 4 * 1024;
@@ -61,7 +63,14 @@ impl Payload<'_, '_> {
     }
 
     /// Sends the three parts in one call. `frame` is scratch space.
-    fn send(&self, socket: impl AsFd, prefix: &[u8], skip: usize, suffix: &[u8], frame: &mut Vec<u8>) -> Result<usize, Errno> {
+    fn send(
+        &self,
+        socket: impl AsFd,
+        prefix: &[u8],
+        skip: usize,
+        suffix: &[u8],
+        frame: &mut Vec<u8>,
+    ) -> Result<usize, Errno> {
         if self.len() <= SMALL && prefix.len() + suffix.len() > 0 {
             frame.clear();
             frame.extend_from_slice(prefix);
@@ -72,7 +81,11 @@ impl Payload<'_, '_> {
         let sent = match self {
             Payload::Ring(record) => record.send(socket.as_fd(), prefix, skip, suffix),
             Payload::Bytes(bytes) => {
-                let pieces = [IoSlice::new(prefix), IoSlice::new(&bytes[skip.min(bytes.len())..]), IoSlice::new(suffix)];
+                let pieces = [
+                    IoSlice::new(prefix),
+                    IoSlice::new(&bytes[skip.min(bytes.len())..]),
+                    IoSlice::new(suffix),
+                ];
                 // The runtime ignores SIGPIPE, so a closed socket is an error here.
                 return rustix::io::writev(socket, &pieces);
             }
@@ -88,7 +101,9 @@ impl Loop {
         if self.processes[index].standing == Standing::Broken {
             return false;
         }
-        let Some(mut consumer) = self.processes[index].consumer.take() else { return false };
+        let Some(mut consumer) = self.processes[index].consumer.take() else {
+            return false;
+        };
         let mut more = true;
         let mut garbage = None;
         for _ in 0..limit {
@@ -183,7 +198,10 @@ impl Loop {
         let header = record.header();
         let limit = self.largest_message(header);
         let is_first = header.flags & FIRST != 0;
-        if is_first && header.kind == FromProcess::Send as u8 && self.table.find(header.session).is_none() {
+        if is_first
+            && header.kind == FromProcess::Send as u8
+            && self.table.find(header.session).is_none()
+        {
             // The other parts find no place, and are dropped like this one.
             self.discard(at, header.session);
             return Ok(None);
@@ -204,7 +222,10 @@ impl Loop {
             return Ok(None);
         };
         if (message.len() + record.len()) as u64 > limit {
-            return Err(format!("a message of over {limit} bytes for {}", header.session));
+            return Err(format!(
+                "a message of over {limit} bytes for {}",
+                header.session
+            ));
         }
         self.buffered += record.len() as u64;
         record.copy_to(message);
@@ -212,7 +233,9 @@ impl Loop {
             return Ok(None);
         }
         let message = process.partials.remove(&place);
-        self.buffered = self.buffered.saturating_sub(message.as_ref().map_or(0, Vec::len) as u64);
+        self.buffered = self
+            .buffered
+            .saturating_sub(message.as_ref().map_or(0, Vec::len) as u64);
         Ok(message)
     }
 
@@ -237,7 +260,10 @@ impl Loop {
             return;
         };
         let session = &self.table[key];
-        if !matches!(session.phase, Phase::Open | Phase::Ending(CloseReason::Stopped)) {
+        if !matches!(
+            session.phase,
+            Phase::Open | Phase::Ending(CloseReason::Stopped)
+        ) {
             self.count(LoopCounter::Discarded, 1);
             return;
         }
@@ -252,7 +278,11 @@ impl Loop {
     fn discard(&mut self, at: u16, session: u64) {
         self.count(LoopCounter::Discarded, 1);
         let process = &mut self.processes[usize::from(at)];
-        let header = Header { kind: ToProcess::Unknown as u8, session, ..Header::default() };
+        let header = Header {
+            kind: ToProcess::Unknown as u8,
+            session,
+            ..Header::default()
+        };
         // Only a courtesy: without room it is left out.
         if process.producer.push(&header, &[]).is_ok() {
             self.mark_dirty(at);
@@ -279,7 +309,9 @@ impl Loop {
         let (prefix, skip, suffix) = (envelope.prefix(), envelope.skip, envelope.suffix());
         let whole = prefix.len() + payload.len() - skip.min(payload.len()) + suffix.len();
         let mut sent = 0;
-        if session.outbound.is_none() && let Some(socket) = &session.socket {
+        if session.outbound.is_none()
+            && let Some(socket) = &session.socket
+        {
             match payload.send(socket, prefix, skip, suffix, &mut self.frame) {
                 Ok(bytes) => sent = bytes,
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -300,7 +332,11 @@ impl Loop {
         let sent = sent.saturating_sub(prefix.len());
         let length = payload.len() - skip.min(payload.len());
         payload.copy_from(skip + sent.min(length), piece);
-        piece.extend_from_slice(suffix.get(sent.saturating_sub(length)..).unwrap_or_default());
+        piece.extend_from_slice(
+            suffix
+                .get(sent.saturating_sub(length)..)
+                .unwrap_or_default(),
+        );
         self.rebalance(0, rest);
         self.weigh(key);
     }
@@ -309,7 +345,9 @@ impl Loop {
     pub(super) fn write_raw(&mut self, key: Key, bytes: &[u8]) {
         let session = &mut self.table[key];
         let mut sent = 0;
-        if session.outbound.is_none() && let Some(socket) = &session.socket {
+        if session.outbound.is_none()
+            && let Some(socket) = &session.socket
+        {
             match rustix::io::write(socket, bytes) {
                 Ok(written) => sent = written,
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -323,7 +361,11 @@ impl Loop {
         }
         if sent < bytes.len() {
             let rest = bytes.len() - sent;
-            session.outbound.get_or_insert_default().piece(rest).extend_from_slice(&bytes[sent..]);
+            session
+                .outbound
+                .get_or_insert_default()
+                .piece(rest)
+                .extend_from_slice(&bytes[sent..]);
             self.rebalance(0, rest);
             self.weigh(key);
         }
@@ -351,10 +393,27 @@ impl Loop {
     /// Tells the session's process when the queue has passed a watermark. False: there is no room for it.
     pub(super) fn tell_watermark(&mut self, key: Key) -> bool {
         let session = &mut self.table[key];
-        let Some(at) = session.process.filter(|_| session.full != session.told_full) else { return true };
-        let kind = if session.full { ToProcess::Full } else { ToProcess::Drained };
-        let header = Header { kind: kind as u8, session: session.id, ..Header::default() };
-        if self.processes[usize::from(at)].producer.push(&header, &[]).is_err() {
+        let Some(at) = session
+            .process
+            .filter(|_| session.full != session.told_full)
+        else {
+            return true;
+        };
+        let kind = if session.full {
+            ToProcess::Full
+        } else {
+            ToProcess::Drained
+        };
+        let header = Header {
+            kind: kind as u8,
+            session: session.id,
+            ..Header::default()
+        };
+        if self.processes[usize::from(at)]
+            .producer
+            .push(&header, &[])
+            .is_err()
+        {
             self.park(key, at);
             return false;
         }
@@ -366,11 +425,23 @@ impl Loop {
     /// A process that does not have the session sent to it while it is full: it is told once, and when it has drained.
     fn warn_stranger(&mut self, key: Key, at: u16) {
         let session = &mut self.table[key];
-        let Some(outbound) = session.outbound.as_mut().filter(|outbound| session.full && !outbound.others_told.contains(&at)) else {
+        let Some(outbound) = session
+            .outbound
+            .as_mut()
+            .filter(|outbound| session.full && !outbound.others_told.contains(&at))
+        else {
             return;
         };
-        let header = Header { kind: ToProcess::Full as u8, session: session.id, ..Header::default() };
-        if self.processes[usize::from(at)].producer.push(&header, &[]).is_ok() {
+        let header = Header {
+            kind: ToProcess::Full as u8,
+            session: session.id,
+            ..Header::default()
+        };
+        if self.processes[usize::from(at)]
+            .producer
+            .push(&header, &[])
+            .is_ok()
+        {
             outbound.others_told.push(at);
             self.mark_dirty(at);
         }
@@ -380,7 +451,9 @@ impl Loop {
     pub(super) fn flush(&mut self, key: Key) {
         loop {
             let session = &mut self.table[key];
-            let (Some(outbound), Some(socket)) = (&mut session.outbound, &session.socket) else { return };
+            let (Some(outbound), Some(socket)) = (&mut session.outbound, &session.socket) else {
+                return;
+            };
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let mut count = 0;
             let mut offset = outbound.offset;
@@ -424,8 +497,15 @@ impl Loop {
     /// Tells the processes that wait to send to a session that is not theirs: it has drained, or is no more.
     pub(super) fn tell_strangers(&mut self, key: Key, kind: ToProcess) {
         let session = &mut self.table[key];
-        let header = Header { kind: kind as u8, session: session.id, ..Header::default() };
-        let told = session.outbound.as_mut().map(|outbound| std::mem::take(&mut outbound.others_told));
+        let header = Header {
+            kind: kind as u8,
+            session: session.id,
+            ..Header::default()
+        };
+        let told = session
+            .outbound
+            .as_mut()
+            .map(|outbound| std::mem::take(&mut outbound.others_told));
         for at in told.into_iter().flatten() {
             // They wait for this and nothing else would wake them, so it waits for room like a post.
             if self.processes.contains(usize::from(at)) {
@@ -437,7 +517,9 @@ impl Loop {
     /// A handler has ended.
     fn done(&mut self, at: u16, header: &Header) -> Result<(), String> {
         // A session that has ended took its messages out of the count.
-        let Some(key) = self.table.find(header.session) else { return Ok(()) };
+        let Some(key) = self.table.find(header.session) else {
+            return Ok(());
+        };
         let session = &mut self.table[key];
         if session.process != Some(at) {
             return Ok(());
@@ -445,7 +527,10 @@ impl Loop {
         let process = &mut self.processes[usize::from(at)];
         process.in_hand = process.in_hand.saturating_sub(1);
         if session.in_hand() == 0 || header.sequence != u64::from(session.done.wrapping_add(1)) {
-            return Err(format!("message {} of session {} was not in hand", header.sequence, header.session));
+            return Err(format!(
+                "message {} of session {} was not in hand",
+                header.sequence, header.session
+            ));
         }
         if header.flags & FAILED != 0 && self.forgive(key) {
             return Ok(());
@@ -454,12 +539,17 @@ impl Loop {
         session.done = session.done.wrapping_add(1);
         session.window_bytes = match session.in_hand() {
             0 => 0,
-            _ => session.window_bytes.saturating_sub(usize::try_from(header.time).unwrap_or(usize::MAX)),
+            _ => session
+                .window_bytes
+                .saturating_sub(usize::try_from(header.time).unwrap_or(usize::MAX)),
         };
         let done = session.done;
         if let Some(inbound) = &mut session.inbound
             && inbound.delivered > 0
-            && inbound.queue.front().is_some_and(|kept| kept.sequence == done)
+            && inbound
+                .queue
+                .front()
+                .is_some_and(|kept| kept.sequence == done)
         {
             let kept = inbound.queue.pop_front();
             inbound.delivered -= 1;

@@ -43,7 +43,10 @@ struct Job {
 impl Tasks {
     /// Whether a process neither works on a task of this loop nor waits for one.
     pub(super) fn is_clear_of(&self, at: u16) -> bool {
-        !self.jobs.values().any(|job| job.worker == Some(at) || job.origin.0 == at)
+        !self
+            .jobs
+            .values()
+            .any(|job| job.worker == Some(at) || job.origin.0 == at)
     }
 }
 
@@ -57,7 +60,8 @@ impl Loop {
             let left = parcel.bytes.len() - parcel.offset;
             let length = left.min(most);
             let mut header = parcel.header;
-            header.flags |= if parcel.offset == 0 { FIRST } else { 0 } | if length == left { LAST } else { 0 };
+            header.flags |=
+                if parcel.offset == 0 { FIRST } else { 0 } | if length == left { LAST } else { 0 };
             let part = &parcel.bytes[parcel.offset..parcel.offset + length];
             if process.producer.push(&header, &[part]).is_err() {
                 if pushed {
@@ -78,15 +82,28 @@ impl Loop {
     }
 
     pub(super) fn parcel_to(&mut self, at: u16, header: Header, bytes: Bytes) {
-        self.processes[usize::from(at)].parcels.push_back(Parcel { header, bytes, offset: 0 });
+        self.processes[usize::from(at)].parcels.push_back(Parcel {
+            header,
+            bytes,
+            offset: 0,
+        });
         self.forward_parcels(at);
     }
 
     /// A post from one worker slot to another.
     pub(super) fn post(&mut self, at: u16, header: &Header, bytes: Vec<u8>) {
         let from = self.slot_of(at);
-        let onward = Header { kind: ToProcess::Post as u8, aux: from, session: header.session, ..Header::default() };
-        match self.slots.get(usize::from(header.aux)).map(|slot| slot.process) {
+        let onward = Header {
+            kind: ToProcess::Post as u8,
+            aux: from,
+            session: header.session,
+            ..Header::default()
+        };
+        match self
+            .slots
+            .get(usize::from(header.aux))
+            .map(|slot| slot.process)
+        {
             Some(Some(to)) => {
                 let posts = &mut self.processes[usize::from(to)].posts;
                 // During a reload two processes of one slot may use the same number: their credits mix, no more.
@@ -104,8 +121,14 @@ impl Loop {
                 self.parcel_to(to, onward, bytes.into());
             }
             Some(None) if self.slots[usize::from(header.aux)].parcels.len() < MOST_POSTS => {
-                let parcel = Parcel { header: onward, bytes: bytes.into(), offset: 0 };
-                self.slots[usize::from(header.aux)].parcels.push_back(parcel);
+                let parcel = Parcel {
+                    header: onward,
+                    bytes: bytes.into(),
+                    offset: 0,
+                };
+                self.slots[usize::from(header.aux)]
+                    .parcels
+                    .push_back(parcel);
             }
             // There is no such slot, or it has been empty for long.
             _ => self.return_credit(from, header.aux, header.session, FAILED),
@@ -122,7 +145,11 @@ impl Loop {
     /// A post has been handled: its sender's credit returns.
     pub(super) fn post_done(&mut self, at: u16, header: &Header) {
         let process = &mut self.processes[usize::from(at)];
-        if process.posts.remove(&(header.aux, header.session)).is_some() {
+        if process
+            .posts
+            .remove(&(header.aux, header.session))
+            .is_some()
+        {
             let to = self.slot_of(at);
             self.return_credit(header.aux, to, header.session, 0);
         }
@@ -130,14 +157,22 @@ impl Loop {
 
     fn return_credit(&mut self, from: u16, to: u16, number: u64, flags: u8) {
         if let Some(Some(at)) = self.slots.get(usize::from(from)).map(|slot| slot.process) {
-            let header = Header { kind: ToProcess::PostDone as u8, flags, aux: to, session: number, ..Header::default() };
+            let header = Header {
+                kind: ToProcess::PostDone as u8,
+                flags,
+                aux: to,
+                session: number,
+                ..Header::default()
+            };
             self.parcel_to(at, header, Bytes::new());
         }
     }
 
     /// The posts that a dead process had in hand are lost; their senders get their credit.
     pub(super) fn return_posts(&mut self, process: &mut Process) {
-        let Role::Worker(to) = process.role else { return };
+        let Role::Worker(to) = process.role else {
+            return;
+        };
         for ((from, number), _) in std::mem::take(&mut process.posts) {
             self.return_credit(from, to, number, FAILED);
         }
@@ -147,41 +182,77 @@ impl Loop {
     pub(super) fn begin_task(&mut self, at: u16, header: &Header, bytes: Vec<u8>) {
         let origin = (at, self.processes[usize::from(at)].id, header.session);
         if self.config.tasks.count == 0 && !self.has_task_workers() {
-            self.answer_task(origin, FAILED, Bytes::from_static(b"there are no task workers: set [tasks] count"));
+            self.answer_task(
+                origin,
+                FAILED,
+                Bytes::from_static(b"there are no task workers: set [tasks] count"),
+            );
             return;
         }
-        if self.tasks.jobs.values().filter(|job| job.origin.0 == at).count() >= MOST_TASKS {
+        if self
+            .tasks
+            .jobs
+            .values()
+            .filter(|job| job.origin.0 == at)
+            .count()
+            >= MOST_TASKS
+        {
             self.break_with(at, format!("over {MOST_TASKS} tasks under way"));
             return;
         }
         self.tasks.last += 1;
         let number = self.tasks.last;
         self.rebalance(0, bytes.len());
-        self.tasks.jobs.insert(number, Job { origin, payload: bytes.into(), deaths: 0, worker: None });
+        self.tasks.jobs.insert(
+            number,
+            Job {
+                origin,
+                payload: bytes.into(),
+                deaths: 0,
+                worker: None,
+            },
+        );
         self.tasks.waiting.push_back(number);
         self.give_tasks();
     }
 
     fn has_task_workers(&self) -> bool {
-        self.processes.iter().any(|(_, process)| matches!(process.role, Role::Task(_)))
+        self.processes
+            .iter()
+            .any(|(_, process)| matches!(process.role, Role::Task(_)))
     }
 
     /// Gives the tasks that wait to the task workers with the fewest.
     pub(super) fn give_tasks(&mut self) {
         while let Some(number) = self.tasks.waiting.front().copied() {
-            let load = |at: usize| self.tasks.jobs.values().filter(|job| job.worker == Some(at as u16)).count();
+            let load = |at: usize| {
+                self.tasks
+                    .jobs
+                    .values()
+                    .filter(|job| job.worker == Some(at as u16))
+                    .count()
+            };
             let worker = self
                 .processes
                 .iter()
-                .filter(|(_, process)| process.standing == Standing::Serving && matches!(process.role, Role::Task(_)))
+                .filter(|(_, process)| {
+                    process.standing == Standing::Serving && matches!(process.role, Role::Task(_))
+                })
                 .map(|(at, _)| at)
                 .min_by_key(|at| load(*at));
             let Some(worker) = worker else { return };
             self.tasks.waiting.pop_front();
-            let Some(job) = self.tasks.jobs.get_mut(&number) else { continue };
+            let Some(job) = self.tasks.jobs.get_mut(&number) else {
+                continue;
+            };
             job.worker = Some(worker as u16);
             let sequence = u64::from(job.deaths) + 1;
-            let header = Header { kind: ToProcess::Task as u8, session: number, sequence, ..Header::default() };
+            let header = Header {
+                kind: ToProcess::Task as u8,
+                session: number,
+                sequence,
+                ..Header::default()
+            };
             let payload = job.payload.clone();
             self.parcel_to(worker as u16, header, payload);
         }
@@ -189,7 +260,12 @@ impl Loop {
 
     /// A task worker has ended one.
     pub(super) fn end_task(&mut self, at: u16, header: &Header, bytes: Vec<u8>) {
-        if self.tasks.jobs.get(&header.session).is_none_or(|job| job.worker != Some(at)) {
+        if self
+            .tasks
+            .jobs
+            .get(&header.session)
+            .is_none_or(|job| job.worker != Some(at))
+        {
             return;
         }
         if let Some(job) = self.tasks.jobs.remove(&header.session) {
@@ -198,20 +274,47 @@ impl Loop {
         }
     }
 
-    fn answer_task(&mut self, (at, process, number): (u16, ProcessId, u64), flags: u8, bytes: Bytes) {
-        if self.processes.get(usize::from(at)).is_some_and(|asker| asker.id == process) {
-            let header = Header { kind: ToProcess::TaskDone as u8, flags, session: number, ..Header::default() };
+    fn answer_task(
+        &mut self,
+        (at, process, number): (u16, ProcessId, u64),
+        flags: u8,
+        bytes: Bytes,
+    ) {
+        if self
+            .processes
+            .get(usize::from(at))
+            .is_some_and(|asker| asker.id == process)
+        {
+            let header = Header {
+                kind: ToProcess::TaskDone as u8,
+                flags,
+                session: number,
+                ..Header::default()
+            };
             self.parcel_to(at, header, bytes);
         }
     }
 
     /// A process has died: what it worked on goes to another, what it asked for is of no use any more.
     pub(super) fn reassign_tasks(&mut self, at: u16, process: &Process, death: Death) {
-        let unsent: FxHashSet<u64> = process.parcels.iter().filter(|parcel| parcel.offset == 0 && parcel.header.kind == ToProcess::Task as u8).map(|parcel| parcel.header.session).collect();
+        let unsent: FxHashSet<u64> = process
+            .parcels
+            .iter()
+            .filter(|parcel| parcel.offset == 0 && parcel.header.kind == ToProcess::Task as u8)
+            .map(|parcel| parcel.header.session)
+            .collect();
         let attempts = self.config.tasks.attempts;
-        let affected: Vec<u64> = self.tasks.jobs.iter().filter(|(_, job)| job.worker == Some(at)).map(|(number, _)| *number).collect();
+        let affected: Vec<u64> = self
+            .tasks
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.worker == Some(at))
+            .map(|(number, _)| *number)
+            .collect();
         for number in affected {
-            let Some(job) = self.tasks.jobs.get_mut(&number) else { continue };
+            let Some(job) = self.tasks.jobs.get_mut(&number) else {
+                continue;
+            };
             job.worker = None;
             job.deaths += u32::from(!unsent.contains(&number) && !death.forced);
             if job.deaths >= attempts {
@@ -232,20 +335,37 @@ impl Loop {
         });
         self.rebalance(dropped, 0);
         let jobs = &self.tasks.jobs;
-        self.tasks.waiting.retain(|number| jobs.contains_key(number));
+        self.tasks
+            .waiting
+            .retain(|number| jobs.contains_key(number));
         self.give_tasks();
     }
 }
 
 /// Puts the parts of the posts that a dead process had not taken together again.
-pub(super) fn gather(parcels: &mut Vec<Parcel>, open: &mut FxHashSet<(u16, u64)>, header: Header, payload: &[u8]) {
+pub(super) fn gather(
+    parcels: &mut Vec<Parcel>,
+    open: &mut FxHashSet<(u16, u64)>,
+    header: Header,
+    payload: &[u8],
+) {
     let name = (header.aux, header.session);
     if header.flags & FIRST != 0 {
-        let header = Header { flags: header.flags & !(FIRST | LAST), ..header };
-        parcels.push(Parcel { header, bytes: payload.to_vec().into(), offset: 0 });
+        let header = Header {
+            flags: header.flags & !(FIRST | LAST),
+            ..header
+        };
+        parcels.push(Parcel {
+            header,
+            bytes: payload.to_vec().into(),
+            offset: 0,
+        });
         open.insert(name);
     } else if open.contains(&name)
-        && let Some(parcel) = parcels.iter_mut().rev().find(|parcel| (parcel.header.aux, parcel.header.session) == name)
+        && let Some(parcel) = parcels
+            .iter_mut()
+            .rev()
+            .find(|parcel| (parcel.header.aux, parcel.header.session) == name)
     {
         parcel.bytes = [&parcel.bytes, payload].concat().into();
     }

@@ -33,9 +33,17 @@ impl Loop {
             }
             return false;
         };
-        let header = Header { kind: ToProcess::Open as u8, session: session.id, ..Header::default() };
+        let header = Header {
+            kind: ToProcess::Open as u8,
+            session: session.id,
+            ..Header::default()
+        };
         let opening = self.opening(key);
-        if self.processes[usize::from(at)].producer.push(&header, &[&opening]).is_err() {
+        if self.processes[usize::from(at)]
+            .producer
+            .push(&header, &[&opening])
+            .is_err()
+        {
             self.park(key, at);
             return false;
         }
@@ -72,11 +80,17 @@ impl Loop {
         let process = &mut self.processes[usize::from(at)];
         if session.in_hand() > 0
             || session.is_mid_message()
-            || process.partials.contains_key(&(FromProcess::Send as u8, session.id))
+            || process
+                .partials
+                .contains_key(&(FromProcess::Send as u8, session.id))
         {
             return false;
         }
-        let header = Header { kind: ToProcess::Moved as u8, session: session.id, ..Header::default() };
+        let header = Header {
+            kind: ToProcess::Moved as u8,
+            session: session.id,
+            ..Header::default()
+        };
         if process.producer.push(&header, &[]).is_err() {
             self.park(key, at);
             return false;
@@ -128,7 +142,9 @@ impl Loop {
             }
             if serving.contains(&process.id) {
                 process.standing = Standing::Serving;
-                if let Role::Worker(slot) = process.role && let Some(slot) = self.slots.get_mut(usize::from(slot)) {
+                if let Role::Worker(slot) = process.role
+                    && let Some(slot) = self.slots.get_mut(usize::from(slot))
+                {
                     slot.process = Some(at as u16);
                 }
             } else if process.standing == Standing::Serving {
@@ -158,7 +174,9 @@ impl Loop {
                 continue;
             }
             let retires = session.process.is_some_and(|at| {
-                self.processes.get(usize::from(at)).is_none_or(|process| process.standing != Standing::Serving)
+                self.processes
+                    .get(usize::from(at))
+                    .is_none_or(|process| process.standing != Standing::Serving)
             });
             let slot_is_gone = usize::from(session.slot) >= workers;
             if retires || slot_is_gone {
@@ -180,7 +198,9 @@ impl Loop {
         }
         while self.slots.len() > workers {
             let Some(slot) = self.slots.pop() else { break };
-            if slot.suspect.is_some() && let Some(holder) = self.shared.suspects.get(self.slots.len()) {
+            if slot.suspect.is_some()
+                && let Some(holder) = self.shared.suspects.get(self.slots.len())
+            {
                 holder.store(0, Ordering::Release);
             }
             let heir = self.emptiest(workers);
@@ -206,7 +226,9 @@ impl Loop {
 
     fn emptiest(&self, slots: usize) -> u16 {
         let slots = slots.min(self.slots.len());
-        (0..slots).min_by_key(|at| (self.slots[*at].process.is_none(), self.slots[*at].sessions)).unwrap_or_default() as u16
+        (0..slots)
+            .min_by_key(|at| (self.slots[*at].process.is_none(), self.slots[*at].sessions))
+            .unwrap_or_default() as u16
     }
 
     /// A slot has a process (again): what waited for it goes on.
@@ -218,7 +240,10 @@ impl Loop {
         let suspects: Vec<_> = slot.suspects.iter().copied().collect();
         let to = &mut self.processes[usize::from(process)];
         for parcel in parcels {
-            to.posts.insert((parcel.header.aux, parcel.header.session), parcel.bytes.len());
+            to.posts.insert(
+                (parcel.header.aux, parcel.header.session),
+                parcel.bytes.len(),
+            );
             to.parcels.push_back(parcel);
         }
         for key in waiters {
@@ -234,12 +259,28 @@ impl Loop {
 
     /// Tells the slot's process of sessions whose end its predecessor was not told of.
     fn tell_untold(&mut self, at: usize) {
-        let Some(process) = self.slots[at].process else { return };
-        while let Some(Untold { id, reason, opening }) = self.slots[at].untold.front() {
-            let open = Header { kind: ToProcess::Open as u8, session: *id, ..Header::default() };
-            let close = Header { kind: ToProcess::Close as u8, aux: *reason as u16, ..open };
+        let Some(process) = self.slots[at].process else {
+            return;
+        };
+        while let Some(Untold {
+            id,
+            reason,
+            opening,
+        }) = self.slots[at].untold.front()
+        {
+            let open = Header {
+                kind: ToProcess::Open as u8,
+                session: *id,
+                ..Header::default()
+            };
+            let close = Header {
+                kind: ToProcess::Close as u8,
+                aux: *reason as u16,
+                ..open
+            };
             let producer = &mut self.processes[usize::from(process)].producer;
-            if !producer.fits(2 * opening.len() + 256) || producer.push(&open, &[opening]).is_err() {
+            if !producer.fits(2 * opening.len() + 256) || producer.push(&open, &[opening]).is_err()
+            {
                 return;
             }
             // There was room for both.
@@ -278,16 +319,25 @@ impl Loop {
             self.tell_untold(at);
         }
         let mut again = !self.slots[at].untold.is_empty();
-        if self.slots[at].suspect.is_none() && let Some((key, id)) = self.slots[at].suspects.pop_front() {
+        if self.slots[at].suspect.is_none()
+            && let Some((key, id)) = self.slots[at].suspects.pop_front()
+        {
             self.sweep.push_back((key, id));
             again = true;
         }
         let patience = self.config.workers.start_timeout.as_millis() as u64;
         let slot = &self.slots[at];
-        let Some(since) = slot.empty_since.filter(|_| !slot.waiters.is_empty()) else { return again };
+        let Some(since) = slot.empty_since.filter(|_| !slot.waiters.is_empty()) else {
+            return again;
+        };
         let other = self.emptiest(self.slots.len());
-        if self.clock.ms.saturating_sub(since) > patience && self.slots[usize::from(other)].process.is_some() {
-            tracing::warn!(slot = at, "no worker came up in time, its sessions go to slot {other}");
+        if self.clock.ms.saturating_sub(since) > patience
+            && self.slots[usize::from(other)].process.is_some()
+        {
+            tracing::warn!(
+                slot = at,
+                "no worker came up in time, its sessions go to slot {other}"
+            );
             for key in std::mem::take(&mut self.slots[at].waiters) {
                 if self.table.at(key).is_some() {
                     self.table[key].parked = false;

@@ -43,7 +43,12 @@ struct Untaken {
 impl Loop {
     /// A process has died.
     pub(super) fn bury(&mut self, id: ProcessId, death: Death) {
-        let Some(at) = self.processes.iter().find(|(_, process)| process.id == id).map(|(at, _)| at as u16) else {
+        let Some(at) = self
+            .processes
+            .iter()
+            .find(|(_, process)| process.id == id)
+            .map(|(at, _)| at as u16)
+        else {
             return;
         };
         while self.take_records(at, usize::MAX) {}
@@ -59,7 +64,12 @@ impl Loop {
             }
         }
         let mut untaken = self.collect_untaken(&mut process);
-        let keys: Vec<_> = self.table.iter().filter(|(_, session)| session.process == Some(at)).map(|(key, _)| key).collect();
+        let keys: Vec<_> = self
+            .table
+            .iter()
+            .filter(|(_, session)| session.process == Some(at))
+            .map(|(key, _)| key)
+            .collect();
         for key in keys {
             let untaken = untaken.0.remove(&self.table[key].id).unwrap_or_default();
             self.bereave(key, untaken, death);
@@ -86,59 +96,81 @@ impl Loop {
         let mut closes = Vec::new();
         let mut parcels_left = Vec::new();
         let mut partly = FxHashSet::default();
-        let slot = if let Role::Worker(slot) = process.role { Some(slot) } else { None };
-        let result = process.producer.untaken(&mut |header: Header, payload: &[u8]| {
-            match ToProcess::from_u8(header.kind) {
-                Some(ToProcess::Open) => {
-                    let adopted = postcard::from_bytes::<Opening>(payload).is_ok_and(|opening| opening.adopted);
-                    found.entry(header.session).or_default().opening = Some(adopted);
-                }
-                Some(ToProcess::Message) => {
-                    let untaken = found.entry(header.session).or_default();
-                    if header.flags & LAST != 0 {
-                        untaken.count += 1;
+        let slot = if let Role::Worker(slot) = process.role {
+            Some(slot)
+        } else {
+            None
+        };
+        let result = process
+            .producer
+            .untaken(&mut |header: Header, payload: &[u8]| {
+                match ToProcess::from_u8(header.kind) {
+                    Some(ToProcess::Open) => {
+                        let adopted = postcard::from_bytes::<Opening>(payload)
+                            .is_ok_and(|opening| opening.adopted);
+                        found.entry(header.session).or_default().opening = Some(adopted);
                     }
-                    if header.flags & WHOLE == WHOLE {
-                        untaken.whole.push(Kept {
-                            sequence: header.sequence as u32,
-                            time: header.time,
-                            text: header.flags & TEXT != 0,
-                            deaths: 0,
-                            bytes: payload.to_vec(),
-                        });
+                    Some(ToProcess::Message) => {
+                        let untaken = found.entry(header.session).or_default();
+                        if header.flags & LAST != 0 {
+                            untaken.count += 1;
+                        }
+                        if header.flags & WHOLE == WHOLE {
+                            untaken.whole.push(Kept {
+                                sequence: header.sequence as u32,
+                                time: header.time,
+                                text: header.flags & TEXT != 0,
+                                deaths: 0,
+                                bytes: payload.to_vec(),
+                            });
+                        }
                     }
+                    Some(ToProcess::Close) => closes.push((header, payload.to_vec())),
+                    Some(ToProcess::Post) => {
+                        // A post of which the first parts were taken is lost with them; its credit returns below.
+                        parcels::gather(&mut parcels_left, &mut partly, header, payload);
+                    }
+                    _ => {}
                 }
-                Some(ToProcess::Close) => closes.push((header, payload.to_vec())),
-                Some(ToProcess::Post) => {
-                    // A post of which the first parts were taken is lost with them; its credit returns below.
-                    parcels::gather(&mut parcels_left, &mut partly, header, payload);
-                }
-                _ => {}
-            }
-        });
+            });
         if let Err(corrupt) = result {
             tracing::error!(process = process.id, %corrupt, "a dead process left its ring in disorder");
         }
-        let place = slot.map(usize::from).filter(|slot| *slot < self.slots.len()).unwrap_or_default();
+        let place = slot
+            .map(usize::from)
+            .filter(|slot| *slot < self.slots.len())
+            .unwrap_or_default();
         if let Some(slot) = self.slots.get_mut(place) {
             for (header, opening) in closes {
-                let never_known = found.get(&header.session).is_some_and(|untaken| untaken.opening == Some(false));
+                let never_known = found
+                    .get(&header.session)
+                    .is_some_and(|untaken| untaken.opening == Some(false));
                 let reason = CloseReason::from_u16(header.aux).unwrap_or(CloseReason::Peer);
                 if !never_known {
-                    slot.untold.push_back(Untold { id: header.session, reason, opening: adopted(opening) });
+                    slot.untold.push_back(Untold {
+                        id: header.session,
+                        reason,
+                        opening: adopted(opening),
+                    });
                 }
             }
             // What was pushed in part only is still among the parcels, whole.
-            parcels_left.retain(|parcel| !partly.contains(&(parcel.header.aux, parcel.header.session)));
+            parcels_left
+                .retain(|parcel| !partly.contains(&(parcel.header.aux, parcel.header.session)));
             for parcel in parcels_left {
-                process.posts.remove(&(parcel.header.aux, parcel.header.session));
+                process
+                    .posts
+                    .remove(&(parcel.header.aux, parcel.header.session));
                 slot.parcels.push_back(parcel);
             }
             let is_post = |parcel: &Parcel| parcel.header.kind == ToProcess::Post as u8;
-            let (posts, others): (VecDeque<_>, VecDeque<_>) = process.parcels.drain(..).partition(is_post);
+            let (posts, others): (VecDeque<_>, VecDeque<_>) =
+                process.parcels.drain(..).partition(is_post);
             process.parcels = others;
             for mut parcel in posts {
-                process.posts.remove(&(parcel.header.aux, parcel.header.session));
+                process
+                    .posts
+                    .remove(&(parcel.header.aux, parcel.header.session));
                 parcel.offset = 0;
                 slot.parcels.push_back(parcel);
             }
@@ -165,17 +197,32 @@ impl Loop {
             self.schedule(key);
             return;
         }
-        let (on_crash, attempts, name) = (listener.on_crash, listener.attempts, listener.name.clone());
+        let (on_crash, attempts, name) =
+            (listener.on_crash, listener.attempts, listener.name.clone());
         let inbound = session.inbound.get_or_insert_default();
         let held_before: usize = inbound.queue.iter().map(|kept| kept.bytes.len()).sum();
-        requeue(inbound, untaken.whole, session.done.wrapping_add(taken), taken, on_crash);
+        requeue(
+            inbound,
+            untaken.whole,
+            session.done.wrapping_add(taken),
+            taken,
+            on_crash,
+        );
         let mut kills = false;
         if on_crash == OnCrash::Redeliver {
-            for kept in inbound.queue.iter_mut().take(taken as usize).enumerate().filter_map(|(place, kept)| {
-                // A fault counts against the message that was being polled, any other death against all in hand.
-                let counts = death.culprit.is_none_or(|culprit| culprit == session.id && place == 0);
-                counts.then_some(kept)
-            }) {
+            for kept in inbound
+                .queue
+                .iter_mut()
+                .take(taken as usize)
+                .enumerate()
+                .filter_map(|(place, kept)| {
+                    // A fault counts against the message that was being polled, any other death against all in hand.
+                    let counts = death
+                        .culprit
+                        .is_none_or(|culprit| culprit == session.id && place == 0);
+                    counts.then_some(kept)
+                })
+            {
                 kept.deaths += 1;
                 kills |= kept.deaths >= attempts;
             }
@@ -191,7 +238,9 @@ impl Loop {
                 self.count(LoopCounter::ReloadForced, u64::from(taken));
             }
             match on_crash {
-                OnCrash::Redeliver if !kills => self.count(LoopCounter::Redelivered, u64::from(taken)),
+                OnCrash::Redeliver if !kills => {
+                    self.count(LoopCounter::Redelivered, u64::from(taken))
+                }
                 OnCrash::Drop => {
                     self.count(LoopCounter::Dropped, u64::from(taken));
                     tracing::warn!(session = id, listener = %name, messages = taken, "messages lost: their worker died with them in hand");
@@ -220,7 +269,10 @@ impl Loop {
     pub(super) fn forgive(&mut self, key: Key) -> bool {
         let session = &mut self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
-        if !matches!(session.phase, Phase::Open | Phase::Ending(CloseReason::Stopped)) {
+        if !matches!(
+            session.phase,
+            Phase::Open | Phase::Ending(CloseReason::Stopped)
+        ) {
             return false;
         }
         match listener.on_crash {
@@ -235,8 +287,12 @@ impl Loop {
             OnCrash::Redeliver => {
                 let attempts = listener.attempts;
                 let behind = session.in_hand() as usize - 1;
-                let Some(inbound) = &mut session.inbound else { return false };
-                let Some(kept) = inbound.queue.front_mut() else { return false };
+                let Some(inbound) = &mut session.inbound else {
+                    return false;
+                };
+                let Some(kept) = inbound.queue.front_mut() else {
+                    return false;
+                };
                 kept.deaths += 1;
                 if kept.deaths >= attempts {
                     self.close_by_crash(key);
@@ -248,6 +304,7 @@ impl Loop {
                 }
                 // The worker skips what follows until it sees this one again, so the order stays.
                 inbound.delivered = 0;
+                inbound.offset = 0;
                 session.sent = session.done;
                 session.window_bytes = 0;
                 self.clear_suspect(key);
@@ -272,7 +329,9 @@ impl Loop {
         let mine = u32::from(self.index) + 1;
         let free = slot.suspect.is_none()
             && self.shared.suspects.get(place).is_some_and(|holder| {
-                holder.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                holder
+                    .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
             });
         if free {
             slot.suspect = Some(id);
@@ -286,7 +345,13 @@ impl Loop {
     pub(super) fn clear_suspect(&mut self, key: Key) {
         let session = &self.table[key];
         let place = usize::from(session.slot);
-        let Some(slot) = self.slots.get_mut(place).filter(|slot| slot.suspect == Some(session.id)) else { return };
+        let Some(slot) = self
+            .slots
+            .get_mut(place)
+            .filter(|slot| slot.suspect == Some(session.id))
+        else {
+            return;
+        };
         slot.suspect = None;
         if let Some(holder) = self.shared.suspects.get(place) {
             holder.store(0, Ordering::Release);
@@ -301,7 +366,13 @@ impl Loop {
 struct UntakenBySession(FxHashMap<u64, Untaken>);
 
 /// Puts a session's undone messages back into its queue, in order; those in hand only if they are to be redelivered.
-fn requeue(inbound: &mut Inbound, whole: Vec<Kept>, first_untaken: u32, taken: u32, on_crash: OnCrash) {
+fn requeue(
+    inbound: &mut Inbound,
+    whole: Vec<Kept>,
+    first_untaken: u32,
+    taken: u32,
+    on_crash: OnCrash,
+) {
     if on_crash == OnCrash::Redeliver {
         // All that is undone is kept here, in order.
     } else {
@@ -310,7 +381,10 @@ fn requeue(inbound: &mut Inbound, whole: Vec<Kept>, first_untaken: u32, taken: u
         let mut back: Vec<Kept> = delivered
             .into_iter()
             .chain(whole)
-            .filter(|kept| taken == 0 || kept.sequence.wrapping_sub(first_untaken).wrapping_sub(1) < u32::MAX / 2)
+            .filter(|kept| {
+                taken == 0
+                    || kept.sequence.wrapping_sub(first_untaken).wrapping_sub(1) < u32::MAX / 2
+            })
             .collect();
         back.sort_by_key(|kept| kept.sequence.wrapping_sub(first_untaken));
         for kept in back.into_iter().rev() {
@@ -323,7 +397,9 @@ fn requeue(inbound: &mut Inbound, whole: Vec<Kept>, first_untaken: u32, taken: u
 
 /// The opening of a session that somebody knew before.
 fn adopted(opening: Vec<u8>) -> Vec<u8> {
-    let Ok(mut parsed) = postcard::from_bytes::<crate::wire::Opening>(&opening) else { return opening };
+    let Ok(mut parsed) = postcard::from_bytes::<crate::wire::Opening>(&opening) else {
+        return opening;
+    };
     parsed.adopted = true;
     postcard::to_stdvec(&parsed).unwrap_or(opening)
 }

@@ -96,17 +96,22 @@ impl Session {
     pub(super) fn window_takes(&self, bytes: usize) -> bool {
         let in_hand = self.in_hand();
         in_hand == 0
-            || (in_hand < WINDOW_MESSAGES && self.window_bytes.saturating_add(bytes) <= WINDOW_BYTES)
+            || (in_hand < WINDOW_MESSAGES
+                && self.window_bytes.saturating_add(bytes) <= WINDOW_BYTES)
     }
 
     /// Whether messages wait here for their process.
     pub(super) fn waits(&self) -> bool {
-        self.inbound.as_ref().is_some_and(|inbound| inbound.next().is_some())
+        self.inbound
+            .as_ref()
+            .is_some_and(|inbound| inbound.next().is_some())
     }
 
     /// Whether a message has begun to travel in fragments and has not been sent whole.
     pub(super) fn is_mid_message(&self) -> bool {
-        self.inbound.as_ref().is_some_and(|inbound| inbound.offset > 0)
+        self.inbound
+            .as_ref()
+            .is_some_and(|inbound| inbound.offset > 0)
     }
 
     /// Whether a message, if there were one, would have to wait.
@@ -175,7 +180,12 @@ impl Outbound {
             .back()
             .is_some_and(|last| last.len() + bytes <= PIECE.max(last.capacity()));
         if !fits {
-            self.queue.push_back(Vec::with_capacity(if self.queue.is_empty() { bytes } else { bytes.max(PIECE) }));
+            self.queue
+                .push_back(Vec::with_capacity(if self.queue.is_empty() {
+                    bytes
+                } else {
+                    bytes.max(PIECE)
+                }));
         }
         self.bytes += bytes as u64;
         let last = self.queue.len() - 1;

@@ -63,7 +63,9 @@ impl Table {
 
     /// The sessions, in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Session)> {
-        self.sessions.iter().map(|(at, session)| (Key(at as u32), session))
+        self.sessions
+            .iter()
+            .map(|(at, session)| (Key(at as u32), session))
     }
 
     /// How many there are.

@@ -203,7 +203,11 @@ impl Shell {
 
     /// Says what waited for the gateway, once it has obeyed, or is gone.
     fn tell_what_is_true(&mut self) {
-        if self.gateway.as_ref().is_none_or(|gateway| gateway.activations == 0) {
+        if self
+            .gateway
+            .as_ref()
+            .is_none_or(|gateway| gateway.activations == 0)
+        {
             for action in std::mem::take(&mut self.premature) {
                 self.carry_out(action);
             }
@@ -219,7 +223,12 @@ impl Shell {
                     ..
                 }
         );
-        if is_news && self.gateway.as_ref().is_some_and(|gateway| gateway.activations > 0) {
+        if is_news
+            && self
+                .gateway
+                .as_ref()
+                .is_some_and(|gateway| gateway.activations > 0)
+        {
             self.premature.push_back(action);
             return;
         }

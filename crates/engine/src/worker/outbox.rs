@@ -92,7 +92,8 @@ impl Outbox {
             None => Ok(()),
         };
         if result.is_ok() {
-            self.unseen.set(self.unseen.get().saturating_add(payload.len()));
+            self.unseen
+                .set(self.unseen.get().saturating_add(payload.len()));
         }
         self.schedule();
         result

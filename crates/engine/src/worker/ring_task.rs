@@ -262,7 +262,9 @@ where
                     self.handlers.watermark(session, kind == ToProcess::Full);
                     true
                 }
-                None => core.sessions.set_full_elsewhere(id, kind == ToProcess::Full),
+                None => core
+                    .sessions
+                    .set_full_elsewhere(id, kind == ToProcess::Full),
             },
             ToProcess::Moved => core.sessions.moved(id),
             ToProcess::Datagram => {

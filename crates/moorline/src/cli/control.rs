@@ -57,12 +57,17 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
     if args.config.is_none() && args.run_dir.is_none() {
         return bench::run(args, None);
     }
-    let engine = Engine { config: args.config.clone(), run_dir: args.run_dir.clone() };
+    let engine = Engine {
+        config: args.config.clone(),
+        run_dir: args.run_dir.clone(),
+    };
     let mut supervisor = None;
     let found = run_dir(paths, engine).and_then(|run_dir| {
         command::ask(&run_dir, Request::Status, |answer| {
             if let Answer::Status(status) = answer {
-                supervisor = status["supervisor"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+                supervisor = status["supervisor"]["pid"]
+                    .as_u64()
+                    .and_then(|pid| u32::try_from(pid).ok());
             }
         })
         .map_err(Failure::failed)
