@@ -1,7 +1,7 @@
 //! The project's own chores, run as `cargo xtask CHORE`.
 //!
-//! - `test`: everything that a change must pass, in [`test`]
-//! - `bench`: the engine beside a plain echo server, in [`bench`]
+//! - `test`: everything that a change must pass, in [`mod@test`]
+//! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
 mod bench;
