@@ -207,3 +207,22 @@ fn a_sender_faster_than_its_handlers_is_slowed_by_its_window() {
     }
     sent.join().expect("everything was sent");
 }
+
+/// S13, S17: who waits to send to another worker's slow session is told when that session ends.
+#[test]
+fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
+    let config = probe("high_watermark = \"256KiB\"").replace("count = 1", "count = 2");
+    let engine = Engine::start("probe", &config);
+    let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut sender = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_ne!(slow.ask("slot"), sender.ask("slot"));
+    let id = slow.ask("id");
+    sender.send(format!("spray {id} 100000 16384 s"));
+    eventually("the slow one's queue is full", || {
+        engine.status().gateway.buffered_bytes > 256 * 1024
+    });
+    drop(slow);
+    // Its `send` has failed, which fails the handler, which closes its own session.
+    assert_eq!(sender.receive_to_end(), Vec::<Vec<u8>>::new());
+    engine.logged(&["a hook failed", "message"]);
+}
