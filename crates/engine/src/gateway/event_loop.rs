@@ -35,9 +35,9 @@ const RECORDS_PER_TURN: usize = 256;
 const MOVES_PER_TURN: usize = 256;
 /// From so many events in one turn on the loop is busy: it fetches more before it wakes anybody, because each
 /// wake-up of a process on the same core costs as much as several messages.
-const BUSY: usize = 3;
+const BUSY: usize = 2;
 /// Turns in a row that may end without publishing.
-const GATHERING_TURNS: u32 = 4;
+const GATHERING_TURNS: u32 = 16;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
 /// The scratch buffer that all sessions of a loop are read into, in bytes.
