@@ -19,7 +19,6 @@ mod near;
 mod process;
 #[cfg(test)]
 mod tests;
-mod unit;
 mod walk;
 
 use std::path::PathBuf;

@@ -1,23 +1,37 @@
-//! Moorline's network vocabulary: addresses, listening sockets and framings.
+//! Moorline's network vocabulary: addresses, framings, sockets, and everything that opens connections.
 //!
-//! Begin with [`Framing`] and [`Decoder`]: they turn a byte stream into messages and back, and touch
-//! neither sockets nor clocks.
+//! Begin with [`Dialer`] to open a connection, and with [`Framing`] and [`Decoder`] to turn a byte stream
+//! into messages and back.
 //!
 //! - [`Address`]: where something listens or is reached, as text and as value
 //! - [`framing`]: how a byte stream is cut into messages
-//! - [`socket`]: the sockets that listeners accept on
+//! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
+//! - [`resolve`]: from names to addresses
+//! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
+//! - [`tls`]: how servers are verified
+//! - [`unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod connection;
+pub mod dial;
 pub mod framing;
+pub mod resolve;
 pub mod socket;
+mod socket_options;
+pub mod tls;
+pub mod unit;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
+pub use connection::Connection;
+pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
+pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
+pub use socket_options::{KeepAlive, SocketOptions};

@@ -8,11 +8,11 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use moorline_net::unit::{self, UnitError};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Report, Reported};
-use super::unit::{self, UnitError};
 use super::{later, near};
 
 /// A table, and the keys it was asked for.

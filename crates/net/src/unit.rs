@@ -1,5 +1,6 @@
 //! Durations and sizes as they are written: a whole number and its unit.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The longest duration, in milliseconds (365 days): far more than anything needs, and little enough that
@@ -18,13 +19,79 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 
 /// Why a text is no duration or size.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnitError {
-    pub(super) message: String,
-    pub(super) hint: String,
+pub struct UnitError {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+impl fmt::Display for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.message, self.hint)
+    }
+}
+
+impl std::error::Error for UnitError {}
+
+/// For `#[serde(with = "as_duration")]`: a duration written as [`duration`] reads it, in whole milliseconds.
+pub mod as_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        super::duration(&text).map_err(D::Error::custom)
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}ms", duration.as_millis()))
+    }
+}
+
+/// [`as_duration`] for what may be absent.
+pub mod as_optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        Option::<String>::deserialize(from)?
+            .map(|text| super::duration(&text).map_err(D::Error::custom))
+            .transpose()
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::as_duration::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+}
+
+/// For `#[serde(with = "as_size")]`: a number of bytes written as [`size`] reads it.
+pub mod as_size {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        super::size(&text).map_err(D::Error::custom)
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(bytes: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{bytes}B"))
+    }
 }
 
 /// Parses a duration: `10ms`, `5s`, `2m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
     Quantity {
         noun: "duration",
         units: DURATION_UNITS,
@@ -37,7 +104,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
 }
 
 /// Parses a size in bytes: `512B`, `64KiB`, `2MiB`, `1GiB`.
-pub(super) fn size(text: &str) -> Result<u64, UnitError> {
+pub fn size(text: &str) -> Result<u64, UnitError> {
     Quantity {
         noun: "size",
         units: SIZE_UNITS,
@@ -49,9 +116,9 @@ pub(super) fn size(text: &str) -> Result<u64, UnitError> {
 }
 
 /// How durations are written, for hints.
-pub(super) const DURATION_EXAMPLES: &str = r#""10ms", "5s", "2m" or "1h""#;
+pub const DURATION_EXAMPLES: &str = r#""10ms", "5s", "2m" or "1h""#;
 /// How sizes are written, for hints.
-pub(super) const SIZE_EXAMPLES: &str = r#""512B", "64KiB", "2MiB" or "1GiB""#;
+pub const SIZE_EXAMPLES: &str = r#""512B", "64KiB", "2MiB" or "1GiB""#;
 
 struct Quantity {
     noun: &'static str,

@@ -1,0 +1,179 @@
+//! Why a dial failed.
+
+use std::fmt;
+use std::io;
+
+use super::timeline::{StepKind, Timeline};
+use crate::resolve::ResolveError;
+use crate::tls::TlsError;
+
+/// Why a dial failed: the step, the address, the cause, and what was done until then.
+pub struct ConnectError(Box<Failure>);
+
+struct Failure {
+    address: String,
+    step: Option<StepKind>,
+    cause: ConnectCause,
+    timeline: Timeline,
+}
+
+/// What made a dial fail.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectCause {
+    /// The client is connected already; that connection is undisturbed. Close it first.
+    AlreadyConnected,
+    /// The address or an option makes no sense, such as TLS options that name a missing file.
+    Invalid(String),
+    /// The name has no address, or its resolver failed.
+    Resolve(ResolveError),
+    /// The deadline passed; the step says where.
+    Timeout,
+    /// The peer's system refused: nothing listens there.
+    Refused(io::Error),
+    /// The peer broke the connection off while it was made.
+    Reset(io::Error),
+    /// No way leads there: no route, or a router said so.
+    Unreachable(io::Error),
+    /// The peer closed in the middle of a handshake.
+    EndOfFile,
+    /// The TLS handshake failed.
+    Tls(TlsError),
+    /// The proxy refused or could not connect onward; its words.
+    Proxy(String),
+    /// This side closed it meanwhile.
+    Closed,
+    /// Another failure of a system call.
+    Io(io::Error),
+}
+
+impl ConnectError {
+    /// An error about `address`.
+    pub(crate) fn new(
+        address: String,
+        step: Option<StepKind>,
+        cause: ConnectCause,
+        timeline: Timeline,
+    ) -> Self {
+        Self(Box::new(Failure {
+            address,
+            step,
+            cause,
+            timeline,
+        }))
+    }
+
+    /// The address that was dialed.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// The step that failed. `None` if none had begun.
+    pub fn step(&self) -> Option<StepKind> {
+        self.0.step
+    }
+
+    /// What made it fail.
+    pub fn cause(&self) -> &ConnectCause {
+        &self.0.cause
+    }
+
+    /// What was done until then.
+    pub fn timeline(&self) -> &Timeline {
+        &self.0.timeline
+    }
+
+    /// The system's error number, if a system call failed.
+    pub fn errno(&self) -> Option<i32> {
+        self.0.cause.errno()
+    }
+}
+
+impl ConnectCause {
+    /// The system's error number, if a system call failed.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused(error)
+            | Self::Reset(error)
+            | Self::Unreachable(error)
+            | Self::Io(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for ConnectCause {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused(error),
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => Self::Reset(error),
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                Self::Unreachable(error)
+            }
+            // The kernel gave up by itself (ETIMEDOUT).
+            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::UnexpectedEof => Self::EndOfFile,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for ConnectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyConnected => f.write_str("already connected: close it first"),
+            Self::Invalid(reason) => f.write_str(reason),
+            Self::Resolve(error) => error.fmt(f),
+            Self::Timeout => f.write_str("timed out"),
+            Self::Refused(error)
+            | Self::Reset(error)
+            | Self::Unreachable(error)
+            | Self::Io(error) => error.fmt(f),
+            Self::EndOfFile => f.write_str("the peer closed in the middle of the handshake"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Proxy(words) => write!(f, "the proxy: {words}"),
+            Self::Closed => f.write_str("closed by us"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure {
+            address,
+            step,
+            cause,
+            ..
+        } = &*self.0;
+        match step {
+            Some(step) => write!(f, "cannot connect to {address}: {step}: {cause}"),
+            None => write!(f, "cannot connect to {address}: {cause}"),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectError")
+            .field("address", &self.0.address)
+            .field("step", &self.0.step)
+            .field("cause", &self.0.cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.cause {
+            ConnectCause::Resolve(error) => Some(error),
+            ConnectCause::Tls(error) => Some(error),
+            ConnectCause::Refused(error)
+            | ConnectCause::Reset(error)
+            | ConnectCause::Unreachable(error)
+            | ConnectCause::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

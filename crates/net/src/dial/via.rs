@@ -1,0 +1,113 @@
+//! Going through a proxy: SOCKS5 (RFC 1928, RFC 1929) or HTTP CONNECT (RFC 9110 §9.3.6).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::HostPort;
+
+/// A proxy: `socks5://[user:password@]host:port` or `http://[user:password@]host:port`.
+///
+/// The name of the target is resolved by the proxy.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Via {
+    /// How it is spoken to.
+    pub protocol: ViaProtocol,
+    /// Where it is.
+    pub proxy: HostPort,
+    /// Who asks.
+    pub credentials: Option<Credentials>,
+}
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ViaProtocol {
+    /// SOCKS version 5.
+    Socks5,
+    /// `CONNECT` over HTTP/1.1.
+    HttpConnect,
+}
+
+/// A user and a password.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The user.
+    pub user: String,
+    /// The password; never shown.
+    pub password: String,
+}
+
+impl FromStr for Via {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (protocol, rest) = match text.split_once("://") {
+            Some(("socks5", rest)) => (ViaProtocol::Socks5, rest),
+            Some(("http", rest)) => (ViaProtocol::HttpConnect, rest),
+            _ => return Err("write socks5://host:port or http://host:port".into()),
+        };
+        let (credentials, host_port) = match rest.rsplit_once('@') {
+            Some((who, host_port)) => {
+                let (user, password) = who.split_once(':').unwrap_or((who, ""));
+                let credentials = Credentials {
+                    user: user.to_owned(),
+                    password: password.to_owned(),
+                };
+                (Some(credentials), host_port)
+            }
+            None => (None, rest),
+        };
+        let proxy = format!("tcp://{host_port}")
+            .parse::<crate::Address>()
+            .map_err(|error| format!("{}: {}", error.problem(), error.hint()))?;
+        let proxy = proxy.host_port().expect("a tcp address has them").clone();
+        Ok(Self {
+            protocol,
+            proxy,
+            credentials,
+        })
+    }
+}
+
+impl TryFrom<String> for Via {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Via> for String {
+    fn from(via: Via) -> Self {
+        let scheme = match via.protocol {
+            ViaProtocol::Socks5 => "socks5",
+            ViaProtocol::HttpConnect => "http",
+        };
+        match via.credentials {
+            Some(Credentials { user, password }) => {
+                format!("{scheme}://{user}:{password}@{}", via.proxy)
+            }
+            None => format!("{scheme}://{}", via.proxy),
+        }
+    }
+}
+
+impl fmt::Debug for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Via")
+            .field("protocol", &self.protocol)
+            .field("proxy", &self.proxy)
+            .field("credentials", &self.credentials)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}

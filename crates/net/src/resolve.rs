@@ -1,0 +1,95 @@
+//! From names to addresses.
+
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Finds the addresses of names.
+///
+/// IP addresses never reach a resolver, nor does an empty name. The futures may be dropped at any time;
+/// a look-up that others wait for goes on.
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// Looks `name` up: one answer for both families, or one for each, whichever the source can do. The
+    /// dialer awaits them side by side (RFC 8305 §3). Families that `families` excludes need not be asked.
+    fn look_up(&self, name: &str, families: Families) -> Lookups;
+}
+
+/// Which families are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Families {
+    /// IPv4 and IPv6.
+    Both,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+}
+
+/// The answers to one look-up, still to come.
+pub enum Lookups {
+    /// One answer has the addresses of all families.
+    Together(Lookup),
+    /// Each family has an answer of its own.
+    Apart {
+        /// IPv6 (AAAA).
+        ipv6: Lookup,
+        /// IPv4 (A).
+        ipv4: Lookup,
+    },
+}
+
+/// One answer, still to come.
+pub type Lookup = Pin<Box<dyn Future<Output = Result<Answer, ResolveError>> + Send>>;
+
+/// The addresses of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The addresses, in the source's order.
+    pub addresses: Vec<IpAddr>,
+    /// How long the answer holds. `None` if the source does not say.
+    pub ttl: Option<Duration>,
+    /// It is out of date; the source fails to give a newer one.
+    pub stale: bool,
+}
+
+/// Why a name has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The name does not exist, or has no address of the wanted family.
+    NotFound {
+        /// The name.
+        name: String,
+        /// How long that answer holds (RFC 2308), if the source says.
+        ttl: Option<Duration>,
+    },
+    /// The resolver failed; another time it may answer.
+    Failed {
+        /// The name.
+        name: String,
+        /// What went wrong, with the source's code.
+        reason: String,
+    },
+    /// All threads of the resolver wait for servers that do not answer.
+    Busy {
+        /// How many.
+        threads: usize,
+    },
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { name, .. } => write!(f, "`{name}` has no address"),
+            Self::Failed { name, reason } => write!(f, "cannot resolve `{name}`: {reason}"),
+            Self::Busy { threads } => write!(
+                f,
+                "the resolver is busy: {threads} look-ups wait for servers that do not answer"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ResolveError {}
