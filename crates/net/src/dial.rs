@@ -18,10 +18,13 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
+use tokio::net::TcpStream;
+
 use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
 use crate::resolve::Resolver;
 use error::Failure;
+use via::Via;
 
 /// Opens connections.
 ///
@@ -121,7 +124,27 @@ impl Dialer {
                 "nothing listens on port 0: write the port that the peer listens on",
             ));
         }
-        self.reach(target, timeline).await.map(Stream::Tcp)
+        let stream = match &self.options.via {
+            None => self.reach(target, timeline).await?,
+            Some(via) => self.reach_through(via, target, timeline).await?,
+        };
+        Ok(Stream::Tcp(stream))
+    }
+
+    /// Opens a TCP connection by way of a proxy.
+    async fn reach_through(
+        &self,
+        via: &Via,
+        target: &HostPort,
+        timeline: &mut Timeline,
+    ) -> Result<TcpStream, Failure> {
+        let mut stream = self.reach(&via.proxy, timeline).await?;
+        let name = Target::Name(target.to_string().into());
+        let step = timeline.begin(StepKind::Proxy, name, now());
+        let opened = via.open(&mut stream, target).await;
+        timeline.end_with(step, &opened, now());
+        opened.map_err(|cause| Failure::at(StepKind::Proxy, cause))?;
+        Ok(stream)
     }
 
     /// Opens a TCP connection to a literal or a name.
@@ -129,7 +152,7 @@ impl Dialer {
         &self,
         target: &HostPort,
         timeline: &mut Timeline,
-    ) -> Result<tokio::net::TcpStream, Failure> {
+    ) -> Result<TcpStream, Failure> {
         if let Some(address) = literal(target)? {
             if !self.options.admits(address.ip()) {
                 return Err(Failure::invalid(format!(
