@@ -1,20 +1,25 @@
 //! A storm of connections to a local listener: dials beside bare `tokio::net::TcpStream::connect`, in turn.
 //!
-//! `cargo run --release -p moorline-net --example storm [CONNECTIONS [WAVE [ROUNDS]]]`
+//! `cargo run --release -p moorline-net --example storm [CONNECTIONS [WAVE [ROUNDS [SOURCES]]]]`
 //!
 //! Each round opens so many connections in waves, all of a wave at once, spread over source addresses in
 //! 127.0.0.0/8, first one way and then the other; the next round begins with the other one. Printed are
-//! connections per second, the medians, and the ratio of each round's pair. Another thread accepts and closes.
+//! connections per second, the medians, and the ratio of each round's pair. Another thread accepts.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use moorline_net::{Address, DialOptions, Dialer, listen, local_address};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// How many source addresses: with 28,000 ports each, enough for what is still closing.
-const SOURCES: usize = 64;
+/// The most source addresses.
+const MAX_SOURCES: usize = 250;
+/// Accepted connections that the listener keeps.
+const KEPT: usize = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -25,17 +30,18 @@ enum Way {
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| {
         text.parse::<usize>()
-            .expect("the arguments are numbers: connections, wave, rounds")
+            .expect("the arguments are numbers: connections, wave, rounds, sources")
     });
     let connections = arguments.next().unwrap_or(20_000);
     let wave = arguments.next().unwrap_or(2_000);
     let rounds = arguments.next().unwrap_or(10);
+    let sources = arguments.next().unwrap_or(64).clamp(1, MAX_SOURCES);
     let target = serve();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be made");
-    let dialers: Vec<Dialer> = (0..SOURCES).map(|n| dialer(source(n))).collect();
+    let dialers: Vec<Dialer> = (0..sources).map(|n| dialer(source(n))).collect();
     let storm = |way| runtime.block_on(storm(way, target, &dialers, connections, wave));
     // Warm: pages, ports, the listener's queue.
     storm(Way::Dialer);
@@ -87,14 +93,14 @@ async fn storm(
                     let dialer = dialers[n % dialers.len()].clone();
                     let address = address.clone();
                     tasks.spawn(async move {
-                        drop(dialer.connect(&address).await.expect("it answers"))
+                        reset(dialer.connect(&address).await.expect("it answers"));
                     });
                 }
                 Way::Bare => {
-                    let source = source(n);
-                    tasks.spawn(
-                        async move { drop(bare(source, target).await.expect("it answers")) },
-                    );
+                    let source = source(n % dialers.len());
+                    tasks.spawn(async move {
+                        reset(bare(source, target).await.expect("it answers"));
+                    });
                 }
             }
         }
@@ -104,6 +110,14 @@ async fn storm(
         }
     }
     opened as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Closes without keeping the port back, which would run out.
+fn reset(stream: impl AsFd) {
+    let socket = SockRef::from(&stream);
+    socket
+        .set_linger(Some(Duration::ZERO))
+        .expect("it is a socket");
 }
 
 /// What somebody would write by hand, with the same local address.
@@ -118,9 +132,9 @@ async fn bare(source: Option<IpAddr>, target: SocketAddr) -> std::io::Result<Tcp
     }
 }
 
-/// The first dials from no address in particular, which takes the shortest way; 127.0.1.1 and so on.
+/// The first is none in particular, as most dials are; then 127.0.1.1 and so on.
 fn source(n: usize) -> Option<IpAddr> {
-    let last = (n % SOURCES) as u8;
+    let last = n.min(MAX_SOURCES) as u8;
     (last > 0).then(|| Ipv4Addr::new(127, 0, 1, last).into())
 }
 
@@ -131,7 +145,7 @@ fn dialer(source: Option<IpAddr>) -> Dialer {
     })
 }
 
-/// A listener in a thread of its own that accepts and closes, with a reset: no port is kept back.
+/// A listener in a thread of its own that accepts, and closes late: the other side shall be first.
 fn serve() -> SocketAddr {
     let any: Address = "tcp://127.0.0.1:0".parse().expect("it is an address");
     let socket = listen(&any).expect("a port is free");
@@ -145,9 +159,13 @@ fn serve() -> SocketAddr {
             .expect("a runtime can be made");
         runtime.block_on(async {
             let listener = TcpListener::from_std(socket.into()).expect("it is registered");
+            let mut kept = VecDeque::with_capacity(KEPT);
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
-                    let _ = stream.set_zero_linger();
+                    if kept.len() == KEPT {
+                        kept.pop_front();
+                    }
+                    kept.push_back(stream);
                 }
             }
         });

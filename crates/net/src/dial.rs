@@ -7,12 +7,14 @@ mod order;
 mod race;
 mod route;
 mod timeline;
+mod turn;
 mod unix;
 pub mod via;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +32,7 @@ use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
 use error::Failure;
+use turn::Work;
 use via::Via;
 
 /// Opens connections.
@@ -117,15 +120,22 @@ impl Dialer {
     /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let mut timeline = Timeline::new(now());
-        let opened =
-            tokio::time::timeout(self.options().deadline, self.open(address, &mut timeline));
-        let opened = match opened.await {
-            Ok(opened) => opened,
-            Err(_) => Err(Failure {
+        let opened = {
+            let mut opening = pin!(self.open(address, &mut timeline));
+            let deadline = self.options().deadline;
+            let opened = tokio::time::timeout(deadline, opening.as_mut()).await;
+            if opened.is_err() {
+                // Now sockets are closed, perhaps those of all dials that began together.
+                turn::take(Work::Socket).await;
+            }
+            opened
+        };
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Failure {
                 step: timeline.furthest(),
                 cause: ConnectCause::Timeout,
-            }),
-        };
+            })
+        });
         let (outcome, left) = match &opened {
             Ok(_) => (Outcome::Done, Outcome::Cancelled),
             Err(Failure {
@@ -185,6 +195,7 @@ impl Dialer {
         };
         let name = Target::Name(target.host.as_str().into());
         let step = timeline.begin(StepKind::Tls, name, now());
+        turn::take(Work::Handshake).await;
         // A zone is of this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
         let secured = Box::pin(connector.connect(host, stream)).await;
