@@ -7,14 +7,12 @@ mod order;
 mod race;
 mod route;
 mod timeline;
-mod turn;
 mod unix;
 pub mod via;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,7 +30,6 @@ use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
 use error::Failure;
-use turn::Work;
 use via::Via;
 
 /// Opens connections.
@@ -120,22 +117,15 @@ impl Dialer {
     /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let mut timeline = Timeline::new(now());
-        let opened = {
-            let mut opening = pin!(self.open(address, &mut timeline));
-            let deadline = self.options().deadline;
-            let opened = tokio::time::timeout(deadline, opening.as_mut()).await;
-            if opened.is_err() {
-                // Now sockets are closed, perhaps those of all dials that began together.
-                turn::take(Work::Socket).await;
-            }
-            opened
-        };
-        let opened = opened.unwrap_or_else(|_| {
-            Err(Failure {
+        let opened =
+            tokio::time::timeout(self.options().deadline, self.open(address, &mut timeline));
+        let opened = match opened.await {
+            Ok(opened) => opened,
+            Err(_) => Err(Failure {
                 step: timeline.furthest(),
                 cause: ConnectCause::Timeout,
-            })
-        });
+            }),
+        };
         let (outcome, left) = match &opened {
             Ok(_) => (Outcome::Done, Outcome::Cancelled),
             Err(Failure {
@@ -183,7 +173,7 @@ impl Dialer {
         }
         // Before anything is opened: options that are wrong are wrong at once.
         let connector = match secured {
-            true => Some(Box::pin(self.connector()).await?),
+            true => Some(Box::pin(self.connector(timeline)).await?),
             false => None,
         };
         let stream = match &self.options().via {
@@ -195,7 +185,6 @@ impl Dialer {
         };
         let name = Target::Name(target.host.as_str().into());
         let step = timeline.begin(StepKind::Tls, name, now());
-        turn::take(Work::Handshake).await;
         // A zone is of this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
         let secured = Box::pin(connector.connect(host, stream)).await;
@@ -206,7 +195,10 @@ impl Dialer {
     }
 
     /// What shakes hands. Reading its files blocks, so another thread does.
-    async fn connector(&self) -> Result<&TlsConnector, Failure> {
+    async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, Failure> {
+        if let Some(connector) = self.shared.tls.get() {
+            return Ok(connector);
+        }
         let make = || async {
             let shared = Arc::clone(&self.shared);
             let made = spawn_blocking(move || TlsConnector::new(&shared.options.tls)).await;
@@ -216,8 +208,11 @@ impl Dialer {
                 Err(error) => Err(ConnectCause::Io(error.into())),
             }
         };
+        let files = Target::Name("roots and certificates".into());
+        let step = timeline.begin(StepKind::Tls, files, now());
         let made = self.shared.tls.get_or_try_init(make).await;
-        made.map_err(|cause| Failure { step: None, cause })
+        timeline.end_with(step, &made, now());
+        made.map_err(|cause| Failure::at(StepKind::Tls, cause))
     }
 
     /// Opens a TCP connection by way of a proxy.

@@ -14,7 +14,6 @@ use super::error::{ConnectCause, Failure};
 use super::now;
 use super::options::DialOptions;
 use super::timeline::{StepKind, Target, Timeline};
-use super::turn::{self, Work};
 
 /// Connects to the only address there is.
 pub(super) async fn connect(
@@ -22,7 +21,6 @@ pub(super) async fn connect(
     options: &DialOptions,
     timeline: &mut Timeline,
 ) -> Result<TcpStream, Failure> {
-    turn::take(Work::Socket).await;
     let step = timeline.begin(StepKind::Connect, Target::Socket(target), now());
     let connected = match Attempt::start(target, options) {
         Ok(attempt) => match poll_fn(|context| attempt.poll(context)).await {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
@@ -18,7 +18,6 @@ use super::options::{DialOptions, Family};
 use super::order::Preferred;
 use super::race::{Next, Race, Rules, Which};
 use super::timeline::{Outcome, StepId, StepKind, Target, Timeline};
-use super::turn::{Turn, Work};
 use crate::address::HostPort;
 use crate::resolve::{Families, Lookup, Lookups, ResolveError, Resolver};
 
@@ -48,9 +47,6 @@ struct Route<'a> {
     race: Race,
     lookups: Vec<(Which, StepId, Lookup)>,
     attempts: Vec<(StepId, Attempt)>,
-    /// The next attempt, which waits for its turn.
-    starting: Option<SocketAddr>,
-    turn: Turn,
     /// What the failed look-ups and attempts say, the weightiest so far.
     failure: Option<Failure>,
 }
@@ -98,8 +94,6 @@ impl<'a> Route<'a> {
             race: Race::new(rules, awaited),
             lookups,
             attempts: Vec::new(),
-            starting: None,
-            turn: Turn::default(),
             failure: None,
         }
     }
@@ -110,18 +104,13 @@ impl<'a> Route<'a> {
         context: &mut Context<'_>,
     ) -> Poll<Result<TcpStream, Failure>> {
         loop {
-            if let Some(address) = self.starting {
-                ready!(self.turn.poll(Work::Socket, context));
-                self.starting = None;
-                self.start(address);
-            }
             if let Some(stream) = self.poll_attempts(context) {
                 return Poll::Ready(Ok(stream));
             }
             self.poll_lookups(context);
             match self.race.next(now()) {
-                // What has just begun is polled in the next round, so that it wakes this task.
-                Next::Start(address) => self.starting = Some(address),
+                // What has just begun is polled in the next turn, so that it wakes this task.
+                Next::Start(address) => self.start(address),
                 Next::WaitUntil(then) => {
                     if timer.deadline().into_std() != then {
                         timer.as_mut().reset(then.into());

@@ -11,7 +11,6 @@ use super::error::{ConnectCause, Failure};
 use super::now;
 use super::options::DialOptions;
 use super::timeline::{StepKind, Target, Timeline};
-use super::turn::{self, Work};
 
 /// The first pause before a full backlog is tried again: about the time in which a busy listener accepts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -29,7 +28,6 @@ pub(super) async fn connect(
             "the options `via`, `bind` and `interface` have no meaning for a Unix socket: leave them out",
         ));
     }
-    turn::take(Work::Socket).await;
     let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
     let connected = attempt(path, options).await;
     timeline.end_with(step, &connected, now());
