@@ -3,8 +3,9 @@
 //! `cargo run --release -p moorline-net --example storm [CONNECTIONS [WAVE [ROUNDS [SOURCES]]]]`
 //!
 //! Each round opens so many connections in waves, all of a wave at once, spread over source addresses in
-//! 127.0.0.0/8, first one way and then the other; the next round begins with the other one. Printed are
-//! connections per second, the medians, and the ratio of each round's pair. Another thread accepts.
+//! 127.0.0.0/8, first one way and then the other; the next round begins with the other one. Another thread
+//! accepts. Printed are connections per second and this side's CPU for one, and the medians of the ratios of
+//! each round's pair.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,6 +13,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use moorline_net::{Address, DialOptions, Dialer, listen, local_address};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -46,44 +49,66 @@ fn main() {
     // Warm: pages, ports, the listener's queue.
     storm(Way::Dialer);
     storm(Way::Bare);
-    let mut rates = (Vec::new(), Vec::new());
-    let mut ratios = Vec::new();
+    let (mut dialed, mut bare) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let (dialed, bare) = if round % 2 == 0 {
-            let dialed = storm(Way::Dialer);
-            (dialed, storm(Way::Bare))
+        if round % 2 == 0 {
+            dialed.push(storm(Way::Dialer));
+            bare.push(storm(Way::Bare));
         } else {
-            let bare = storm(Way::Bare);
-            (storm(Way::Dialer), bare)
+            bare.push(storm(Way::Bare));
+            dialed.push(storm(Way::Dialer));
+        }
+        let (Some(dialed), Some(bare)) = (dialed.last(), bare.last()) else {
+            continue;
         };
-        println!(
-            "round {round}: dialer {dialed:.0}/s, bare {bare:.0}/s, ratio {:.3}",
-            dialed / bare
-        );
-        rates.0.push(dialed);
-        rates.1.push(bare);
-        ratios.push(dialed / bare);
+        println!("round {round}: dialer {dialed}, bare {bare}");
     }
+    let ratio = |of: fn(&Storm) -> f64| {
+        let pairs = dialed.iter().zip(&bare);
+        median(pairs.map(|(dialed, bare)| of(dialed) / of(bare)))
+    };
+    let rate = |storms: &[Storm]| median(storms.iter().map(|storm| storm.per_second));
     println!(
-        "medians: dialer {:.0}/s, bare {:.0}/s, ratio of a round {:.3}",
-        median(&mut rates.0),
-        median(&mut rates.1),
-        median(&mut ratios)
+        "medians: dialer {:.0}/s, bare {:.0}/s; ratios of a round: connections per second {:.3}, CPU {:.3}",
+        rate(&dialed),
+        rate(&bare),
+        ratio(|storm| storm.per_second),
+        ratio(|storm| storm.cpu_us),
     );
 }
 
-/// Opens that many connections; how many per second.
+/// What was measured.
+struct Storm {
+    per_second: f64,
+    /// This thread's, for one connection.
+    cpu_us: f64,
+}
+
+impl std::fmt::Display for Storm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0}/s {:.1} us", self.per_second, self.cpu_us)
+    }
+}
+
+/// The CPU time of this thread.
+fn cpu() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("the kernel keeps it");
+    let time = |value: TimeVal| Duration::from_micros(value.num_microseconds() as u64);
+    time(usage.user_time()) + time(usage.system_time())
+}
+
+/// Opens that many connections.
 async fn storm(
     way: Way,
     target: SocketAddr,
     dialers: &[Dialer],
     connections: usize,
     wave: usize,
-) -> f64 {
+) -> Storm {
     let address: Address = format!("tcp://{target}")
         .parse()
         .expect("a socket address makes an address");
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), cpu());
     let mut opened = 0;
     while opened < connections {
         let mut tasks = JoinSet::new();
@@ -109,7 +134,10 @@ async fn storm(
             done.expect("no dial fails");
         }
     }
-    opened as f64 / started.elapsed().as_secs_f64()
+    Storm {
+        per_second: opened as f64 / started.elapsed().as_secs_f64(),
+        cpu_us: (cpu() - cpu_before).as_secs_f64() * 1e6 / opened as f64,
+    }
 }
 
 /// Closes without keeping the port back, which would run out.
@@ -173,7 +201,8 @@ fn serve() -> SocketAddr {
     at
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -153,9 +153,8 @@ impl Dialer {
     async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
         let (target, secured) = match address {
             Address::Unix(path) => {
-                return unix::connect(path, self.options(), timeline)
-                    .await
-                    .map(Stream::Unix);
+                let connected = Box::pin(unix::connect(path, self.options(), timeline)).await;
+                return connected.map(Stream::Unix);
             }
             Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
             Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
@@ -253,7 +252,7 @@ impl Dialer {
             Some(resolver) => &**resolver,
             None => resolve::system(),
         };
-        // In a box, as every longer way is, so that the shortest one has a small future.
+        // In a box, as every way but the shortest, whose future is small so.
         Box::pin(route::connect(target, self.options(), resolver, timeline)).await
     }
 }
