@@ -129,9 +129,9 @@ pub enum ResolveError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// All threads of the resolver wait for servers that do not answer.
+    /// As many look-ups as the resolver may have at once wait for servers that do not answer.
     Busy {
-        /// How many.
+        /// How many; the system's resolver has a thread for each.
         threads: usize,
     },
 }

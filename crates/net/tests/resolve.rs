@@ -248,6 +248,12 @@ async fn inside() {
         "{failed:?}"
     );
     assert!(since.elapsed() < Duration::from_secs(10));
+    // The other resolver reads the same files.
+    let dns = HickoryResolver::from_system().unwrap();
+    let (_, four) = apart(&dns, "four.test").await;
+    assert_eq!(four, answer(&["192.0.2.4"], 60));
+    let (_, hosts) = apart(&dns, "from-hosts.test").await;
+    assert_eq!(hosts.unwrap().addresses, ips(&["198.51.100.1"]));
     // One new thread served all of these, one after the other.
     assert_eq!(resolver.threads(), 102);
     assert!(stuck.try_join_next().is_none());

@@ -20,7 +20,7 @@ use super::options::{TlsOptions, Verification};
 use super::roots;
 use super::verifier::ServerVerifier;
 
-/// Servers whose sessions are kept for resumption, each for at most two handshakes. A kept one has some KiB.
+/// Sessions that are kept for resumption, some KiB each: up to 8 of each of 32 servers.
 const KEPT_SESSIONS: usize = 256;
 /// The longest name of a protocol, in bytes (RFC 7301 §3.1).
 const MAX_PROTOCOL_BYTES: usize = 255;

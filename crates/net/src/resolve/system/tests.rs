@@ -149,7 +149,7 @@ async fn when_every_thread_is_stuck_the_next_name_is_refused_at_once() {
 async fn a_burst_of_more_names_than_threads_is_answered() {
     let resolver = Arc::new(Door::default()).resolver();
     let mut asked = JoinSet::new();
-    for index in 0..MAX_THREADS + MAX_QUEUED / 2 {
+    for index in 0..MAX_THREADS + MAX_QUEUED / 8 {
         let resolver = resolver.clone();
         asked.spawn(async move { ask(&resolver, &format!("name-{index}.test")).await });
     }
@@ -311,7 +311,7 @@ proptest! {
                         admission.gone();
                     }
                 }
-                5 => now += Duration::from_millis(150),
+                5 => now += Duration::from_millis(600),
                 _ => {}
             }
             prop_assert_eq!(admission.threads(), busy + idle);

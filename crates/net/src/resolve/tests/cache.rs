@@ -34,6 +34,21 @@ fn failed(name: &str) -> ResolveError {
 }
 
 #[test]
+fn options_are_written_with_units_and_unknown_ones_refused() {
+    let read = |text| toml::from_str::<CacheOptions>(text);
+    let options = CacheOptions {
+        entries: 10,
+        max_stale: Duration::ZERO,
+        patience: Duration::from_millis(500),
+        ..CacheOptions::default()
+    };
+    let text = "entries = 10\nmax_stale = \"0s\"\npatience = \"500ms\"";
+    assert_eq!(read(text), Ok(options));
+    assert!(read("ttl = 30").is_err());
+    assert!(read("time_to_live = \"30s\"").is_err());
+}
+
+#[test]
 fn an_answer_holds_for_its_ttl_and_says_what_is_left() {
     let start = Instant::now();
     let mut cache = Cache::new(CacheOptions::default());
