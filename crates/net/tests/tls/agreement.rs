@@ -206,30 +206,3 @@ async fn the_name_sent_is_the_hosts_or_another_or_none() {
         })
     );
 }
-
-#[tokio::test]
-async fn a_stream_that_blocks_shakes_hands_with_the_same_errors() {
-    let authority = Authority::new("root");
-    let shake = |server: &Server, host: &str, options: &TlsOptions| {
-        let connector = TlsConnector::new(options).unwrap();
-        let mut connection = connector.begin(host).unwrap();
-        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let handshake = connection.complete_io(&mut stream).map(drop);
-        connector.finish(&connection, handshake)
-    };
-    let options = trusting(&authority.root);
-    let identity = authority.issue(&["chat.test"], Dates::Now);
-    let server = Server::start(&identity, &[]);
-    assert_eq!(shake(&server, "chat.test", &options), Ok(()));
-    assert!(matches!(
-        shake(&server, "mail.test", &options),
-        Err(Some(TlsError::WrongHost { .. }))
-    ));
-    let arguments = ["-tls1_2", "-Verify", "2", "-verify_return_error"];
-    let server = Server::start(&identity, &arguments);
-    assert!(matches!(
-        shake(&server, "chat.test", &options),
-        Err(Some(TlsError::ClientCertificateRefused(_)))
-    ));
-}
