@@ -9,7 +9,7 @@
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`tls`]: how servers are verified
-//! - [`unit`]: durations and sizes as they are written
+//! - [`mod@unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
 
