@@ -57,6 +57,21 @@ impl Connection {
         self.tcp()?.local_addr().ok()
     }
 
+    /// What carries the bytes, for those who look past [`AsyncRead`].
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// What carries the bytes, taken out.
+    pub(crate) fn into_stream(self) -> (Stream, Timeline) {
+        (self.stream, self.timeline)
+    }
+
+    /// Says that an earlier user had left it in a pool.
+    pub(crate) fn mark_reused(&mut self) {
+        self.reused = true;
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream),

@@ -8,6 +8,7 @@
 //! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
+//! - [`Pool`]: connections that are kept and lent again
 //! - [`tls`]: how servers are verified
 //! - [`unit`]: durations and sizes as they are written
 //!
@@ -19,6 +20,7 @@ mod address;
 mod connection;
 pub mod dial;
 pub mod framing;
+mod pool;
 pub mod resolve;
 pub mod socket;
 mod socket_options;
@@ -32,6 +34,7 @@ pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
+pub use pool::{Pool, PoolCounters, PoolError, PoolKey, PoolOptions, Pooled, Stray, Unanswered};
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
