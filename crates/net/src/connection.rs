@@ -11,8 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
+use crate::tls::{self, TlsSession};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
+///
+/// Over TLS a read may fail with a [`TlsError`](tls::TlsError) as the error's source: in TLS 1.3 that is how a
+/// server refuses this side's certificate.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
@@ -55,6 +59,16 @@ impl Connection {
     /// This side's address; `None` for a Unix socket.
     pub fn local(&self) -> Option<SocketAddr> {
         self.tcp()?.local_addr().ok()
+    }
+
+    /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
+    ///
+    /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
+    pub fn tls(&self) -> Option<TlsSession> {
+        match &self.stream {
+            Stream::Tls(stream) => TlsSession::of(stream.get_ref().1),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
     }
 
     /// What carries the bytes, for those who look past [`AsyncRead`].
@@ -100,7 +114,10 @@ impl AsyncRead for Connection {
         match &mut self.get_mut().stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => {
+                let read = Pin::new(stream).poll_read(context, buffer);
+                read.map_err(tls::typed)
+            }
         }
     }
 }

@@ -10,12 +10,10 @@ mod pooled;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -181,36 +179,10 @@ impl Pool {
             drop(closing);
             (0..reserved).map(|_| Slot::new(&self.shared, key.clone()))
         };
-        let mut dials: Vec<Pin<Box<dyn Future<Output = _> + Send + '_>>> = Vec::new();
-        for slot in slots {
-            dials.push(Box::pin(self.dial(slot)));
-        }
-        let mut made = Vec::new();
-        let mut failed = None;
-        std::future::poll_fn(|context| {
-            dials.retain_mut(|dial| match dial.as_mut().poll(context) {
-                Poll::Ready(Ok(pooled)) => {
-                    // Kept until the end: else one at rest would give way to the next.
-                    made.push(pooled);
-                    false
-                }
-                Poll::Ready(Err(error)) => {
-                    failed.get_or_insert(error);
-                    false
-                }
-                Poll::Pending => true,
-            });
-            if dials.is_empty() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(made.len()),
-        }
+        // All are held until the end: one that rests already would give way to the next.
+        let dialed = join_all(slots.map(|slot| self.dial(slot))).await;
+        let opened: Result<Vec<Pooled>, PoolError> = dialed.into_iter().collect();
+        opened.map(|opened| opened.len())
     }
 
     /// Closes the connections at rest.
