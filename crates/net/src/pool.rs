@@ -132,30 +132,15 @@ impl Pool {
     /// [`PoolError::Connect`] if a fresh one was needed and could not be made; `Timeout` and `Full` if all are in
     /// use; `IdTaken` at once.
     pub async fn borrow(&self, key: &PoolKey) -> Result<Pooled, PoolError> {
-        let shared = &self.shared;
-        let asked = {
-            let mut held = shared.lock();
-            held.claim_id(key, &shared.options)?;
-            let asked = held.core.ask(key, Instant::now());
-            let waiting = match &asked {
-                Ask::Wait => Some(held.queue(shared, key)?),
-                _ => None,
-            };
-            let closing = held.core.take_closing();
-            drop(held);
-            drop(closing);
-            match (asked, waiting) {
-                (Ask::Reuse(kept), _) => Handed::new(shared, key, Some(kept)),
-                (Ask::Dial, _) => Handed::new(shared, key, None),
-                (Ask::Wait, Some(waiting)) => waiting.handed(&shared.options).await?,
-                (Ask::Wait, None) => unreachable!("who is told to wait has queued above"),
-            }
+        let handed = match self.shared.ask(key)? {
+            Turn::Now(handed) => handed,
+            Turn::Later(waiting) => waiting.handed().await?,
         };
-        let Handed { slot, mut kept } = asked;
+        let Handed { slot, mut kept } = handed;
         while let Some(found) = kept {
             match self.look(found) {
                 Ok(alive) => return Ok(Pooled::reused(slot, alive)),
-                Err(()) => kept = shared.replace(&slot),
+                Err(()) => kept = self.shared.replace(&slot),
             }
         }
         self.dial(slot).await
@@ -166,21 +151,9 @@ impl Pool {
     ///
     /// Cancel-safe: dropping the future ends the dials that run.
     pub async fn warm(&self, key: &PoolKey, count: usize) -> Result<usize, PoolError> {
-        let slots = {
-            let mut held = self.shared.lock();
-            held.claim_id(key, &self.shared.options)?;
-            let count = count.min(self.shared.options.max_idle_per_key);
-            let missing = count.saturating_sub(held.core.resting_of(key));
-            let reserved = (0..missing)
-                .take_while(|_| held.core.reserve(key))
-                .count();
-            let closing = held.core.take_closing();
-            drop(held);
-            drop(closing);
-            (0..reserved).map(|_| Slot::new(&self.shared, key.clone()))
-        };
+        let slots = self.shared.reserve(key, count)?;
         // All are held until the end: one that rests already would give way to the next.
-        let dialed = join_all(slots.map(|slot| self.dial(slot))).await;
+        let dialed = join_all(slots.into_iter().map(|slot| self.dial(slot))).await;
         let opened: Result<Vec<Pooled>, PoolError> = dialed.into_iter().collect();
         opened.map(|opened| opened.len())
     }
@@ -315,6 +288,12 @@ impl Held {
     }
 }
 
+/// When somebody is served.
+enum Turn {
+    Now(Handed),
+    Later(Waiting),
+}
+
 /// A place in the queue. Dropping it leaves the queue.
 struct Waiting {
     shared: Arc<Shared>,
@@ -324,15 +303,16 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn handed(mut self, options: &PoolOptions) -> Result<Handed, PoolError> {
-        match tokio::time::timeout(options.max_wait, &mut self.receiver).await {
+    async fn handed(mut self) -> Result<Handed, PoolError> {
+        let waited = self.shared.options.max_wait;
+        match tokio::time::timeout(waited, &mut self.receiver).await {
             Ok(Ok(handed)) => Ok(handed),
             // The queue holds the sender until it is used; an end without is a wait in vain, too.
             Ok(Err(_)) | Err(_) => {
                 self.shared.counts.refused.add();
                 Err(PoolError::Timeout {
                     address: self.key.address().to_string(),
-                    waited: options.max_wait,
+                    waited,
                 })
             }
         }
@@ -351,19 +331,40 @@ impl Drop for Waiting {
     }
 }
 
-impl Handed {
-    fn new(shared: &Arc<Shared>, key: &PoolKey, kept: Option<Kept>) -> Self {
-        Self {
-            slot: Slot::new(shared, key.clone()),
-            kept,
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Held> {
         // Nothing in there panics halfway; a panic elsewhere leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody wants a connection.
+    fn ask(self: &Arc<Self>, key: &PoolKey) -> Result<Turn, PoolError> {
+        let mut held = self.lock();
+        held.claim_id(key, &self.options)?;
+        let turn = match held.core.ask(key, Instant::now()) {
+            Ask::Reuse(kept) => Turn::Now(Handed::new(self, key, Some(kept))),
+            Ask::Dial => Turn::Now(Handed::new(self, key, None)),
+            Ask::Wait => Turn::Later(held.queue(self, key)?),
+        };
+        let closing = held.core.take_closing();
+        drop(held);
+        drop(closing);
+        Ok(turn)
+    }
+
+    /// Slots to dial what is missing to `count` at rest, as far as the caps allow.
+    fn reserve(self: &Arc<Self>, key: &PoolKey, count: usize) -> Result<Vec<Slot>, PoolError> {
+        let mut held = self.lock();
+        held.claim_id(key, &self.options)?;
+        let count = count.min(self.options.max_idle_per_key);
+        let missing = count.saturating_sub(held.core.resting_of(key));
+        let slots = (0..missing)
+            .map_while(|_| held.core.reserve(key).then(|| Slot::new(self, key.clone())))
+            .collect();
+        let closing = held.core.take_closing();
+        drop(held);
+        drop(closing);
+        Ok(slots)
     }
 
     /// A connection of the slot was useless: another one at rest, if there is one.
@@ -424,6 +425,13 @@ impl Shared {
 }
 
 impl Handed {
+    fn new(shared: &Arc<Shared>, key: &PoolKey, kept: Option<Kept>) -> Self {
+        Self {
+            slot: Slot::new(shared, key.clone()),
+            kept,
+        }
+    }
+
     fn into_parts(self) -> (PoolKey, Option<Kept>) {
         (self.slot.into_key(), self.kept)
     }

@@ -208,7 +208,8 @@ async fn a_waiter_that_gives_up_with_a_connection_in_hand_loses_none() {
     let peer = Peer::echo().await;
     let pool = small(1, PATIENCE);
     let key = peer.key();
-    let held = pool.borrow(&key).await.unwrap();
+    let mut held = pool.borrow(&key).await.unwrap();
+    echo(&mut held).await.unwrap();
     let mut given_up = Box::pin(pool.borrow(&key));
     assert!(poll_once(given_up.as_mut()).is_none());
     // It is handed over here, and never fetched.

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use moorline_net::{Address, DialOptions, PoolKey, Pooled};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -154,9 +153,9 @@ pub async fn echo(connection: &mut Pooled) -> io::Result<()> {
 
 /// Waits until bytes, or the end, have arrived at a socket.
 pub async fn readable(socket: &OwnedFd) {
-    // A descriptor of its own: an epoll instance takes each only once.
-    let watched = AsyncFd::with_interest(socket.try_clone().unwrap(), Interest::READABLE).unwrap();
-    let _ready = timeout(PATIENCE, watched.readable())
+    let watched = std::net::TcpStream::from(socket.try_clone().unwrap());
+    let watched = TcpStream::from_std(watched).unwrap();
+    timeout(PATIENCE, watched.readable())
         .await
         .unwrap()
         .unwrap();
