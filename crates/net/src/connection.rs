@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
+use crate::liveness::{self, Liveness};
 use crate::tls::{self, TlsSession};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
@@ -71,9 +72,16 @@ impl Connection {
         }
     }
 
-    /// What carries the bytes, for those who look past [`AsyncRead`].
-    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
-        &mut self.stream
+    /// Whether it is alive, by a look that does not wait and takes away nothing that could be read.
+    pub(crate) fn liveness(&mut self) -> Liveness {
+        match &mut self.stream {
+            Stream::Tcp(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Unix(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                liveness::of_session(socket.as_fd(), session)
+            }
+        }
     }
 
     /// What carries the bytes, taken out.

@@ -9,6 +9,7 @@
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`Pool`]: connections that are kept and lent again
+//! - [`blocking`]: the same without a runtime
 //! - [`tls`]: how servers are verified
 //! - [`unit`]: durations and sizes as they are written
 //!
@@ -17,9 +18,11 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod blocking;
 mod connection;
 pub mod dial;
 pub mod framing;
+mod liveness;
 mod pool;
 pub mod resolve;
 pub mod socket;

@@ -5,7 +5,6 @@ mod counters;
 mod error;
 mod key;
 mod options;
-mod peek;
 mod pooled;
 
 use std::collections::HashMap;
@@ -25,8 +24,8 @@ pub use pooled::Pooled;
 
 use self::core::{Ask, Core, Grant, Ticket};
 use self::counters::Counts;
-use self::peek::{State, peek};
 use self::pooled::{Kept, Slot};
+use crate::liveness::Liveness;
 use crate::resolve::Resolver;
 
 /// The shortest pause between two looks for connections that are too old.
@@ -191,13 +190,13 @@ impl Pool {
     /// Gives back a connection that may be lent, closes one that may not.
     fn look(&self, mut kept: Kept) -> Result<Kept, ()> {
         let counts = &self.shared.counts;
-        match peek(&mut kept.connection) {
-            State::Quiet => {}
-            State::Dead => {
+        match kept.connection.liveness() {
+            Liveness::Quiet => {}
+            Liveness::Dead => {
                 counts.dead.add();
                 return Err(());
             }
-            State::Stray => {
+            Liveness::Stray => {
                 counts.stray.add();
                 let peer = kept.connection.peer();
                 if self.shared.options.stray == Stray::Close {
@@ -341,7 +340,7 @@ impl Shared {
     fn ask(self: &Arc<Self>, key: &PoolKey) -> Result<Turn, PoolError> {
         let mut held = self.lock();
         held.claim_id(key, &self.options)?;
-        let turn = match held.core.ask(key, Instant::now()) {
+        let turn = match held.core.ask(key, now()) {
             Ask::Reuse(kept) => Turn::Now(Handed::new(self, key, Some(kept))),
             Ask::Dial => Turn::Now(Handed::new(self, key, None)),
             Ask::Wait => Turn::Later(held.queue(self, key)?),
@@ -370,7 +369,7 @@ impl Shared {
     /// A connection of the slot was useless: another one at rest, if there is one.
     fn replace(&self, slot: &Slot) -> Option<Kept> {
         let mut held = self.lock();
-        let asked = held.core.replace(slot.key(), Instant::now());
+        let asked = held.core.replace(slot.key(), now());
         let closing = held.core.take_closing();
         drop(held);
         drop(closing);
@@ -388,7 +387,7 @@ impl Shared {
             let grant = match kept {
                 Some(kept) => {
                     let age = kept.age;
-                    held.core.give_back(&key, kept, age, Instant::now())
+                    held.core.give_back(&key, kept, age, now())
                 }
                 None => held.core.free(&key),
             };
@@ -439,13 +438,13 @@ impl Handed {
 
 async fn reap(reaper: Reaper) {
     loop {
-        let now = Instant::now();
+        let looked = now();
         let next = {
             let Some(shared) = reaper.0.upgrade() else {
                 return;
             };
             let mut held = shared.lock();
-            let next = held.core.expire(now);
+            let next = held.core.expire(looked);
             let closing = held.core.take_closing();
             if next.is_none() {
                 // Under the lock: what comes to rest from here on starts another one.
@@ -459,7 +458,7 @@ async fn reap(reaper: Reaper) {
             std::mem::forget(reaper);
             return;
         };
-        tokio::time::sleep_until(next.max(now + REAP_PAUSE).into()).await;
+        tokio::time::sleep_until(next.max(looked + REAP_PAUSE).into()).await;
     }
 }
 
@@ -472,4 +471,9 @@ impl Drop for Reaper {
             shared.lock().reaping = false;
         }
     }
+}
+
+/// The runtime's clock, as timelines have it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -2,6 +2,7 @@
 
 #[path = "pool/peer.rs"]
 mod peer;
+mod tls_peer;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use moorline_net::{
     Unanswered,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use peer::{PATIENCE, Peer, echo, key_of, readable, until};
@@ -355,6 +356,81 @@ async fn a_connection_can_leave_the_pool() {
     assert_eq!(pool.counters().open, 0);
     drop(pool.borrow(&peer.key()).await.unwrap());
     assert!(connection.peer().is_some());
+}
+
+#[tokio::test]
+async fn session_tickets_are_no_stray_bytes() {
+    let peer = TlsPeer::new().await;
+    let pool = Pool::new(PoolOptions::default());
+    // Nothing is read, so the tickets wait in the socket.
+    let (warmed, _stream) = tokio::join!(pool.warm(&peer.key, 1), peer.accept());
+    assert_eq!(warmed.unwrap(), 1);
+    for _ in 0..2 {
+        assert!(pool.borrow(&peer.key).await.unwrap().reused());
+    }
+    assert_eq!(pool.counters().stray, 0);
+}
+
+#[tokio::test]
+async fn stray_bytes_and_farewells_are_seen_through_tls() {
+    let peer = TlsPeer::new().await;
+    let pool = Pool::new(PoolOptions {
+        stray: Stray::Keep,
+        ..PoolOptions::default()
+    });
+    let (lent, stream) = tokio::join!(pool.borrow(&peer.key), peer.accept());
+    let (mut lent, mut stream) = (lent.unwrap(), stream);
+    lent.write_all(b"question").await.unwrap();
+    stream.read_exact(&mut [0; 8]).await.unwrap();
+    stream.write_all(b"answer").await.unwrap();
+    lent.read_exact(&mut [0; 6]).await.unwrap();
+    let socket = rustix::io::dup(&lent).unwrap();
+    drop(lent);
+
+    stream.write_all(b"stray").await.unwrap();
+    readable(&socket).await;
+    let mut lent = pool.borrow(&peer.key).await.unwrap();
+    assert!(lent.reused());
+    let mut stray = [0; 5];
+    lent.read_exact(&mut stray).await.unwrap();
+    assert_eq!(&stray, b"stray");
+    drop(lent);
+
+    stream.shutdown().await.unwrap();
+    readable(&socket).await;
+    let (lent, _stream) = tokio::join!(pool.borrow(&peer.key), peer.accept());
+    assert!(!lent.unwrap().reused());
+    let counters = pool.counters();
+    assert_eq!((counters.stray, counters.dead), (1, 1));
+}
+
+/// A server that shakes hands with whom it is told to.
+struct TlsPeer {
+    listener: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+    key: PoolKey,
+}
+
+impl TlsPeer {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tls://{}", listener.local_addr().unwrap());
+        let options = DialOptions {
+            tls: tls_peer::options(),
+            ..DialOptions::default()
+        };
+        Self {
+            listener,
+            acceptor: tls_peer::server().into(),
+            key: PoolKey::new(address.parse().unwrap(), options),
+        }
+    }
+
+    async fn accept(&self) -> tokio_rustls::server::TlsStream<TcpStream> {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        self.acceptor.accept(stream).await.unwrap()
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -90,7 +89,7 @@ impl Pooled {
         match &result {
             Poll::Ready(Ok(0)) | Poll::Pending => {}
             Poll::Ready(Ok(_)) => {
-                self.age.used = Instant::now();
+                self.age.used = super::now();
                 self.unanswered = true;
             }
             Poll::Ready(Err(_)) => self.poisoned = true,
@@ -151,7 +150,7 @@ impl AsyncRead for Pooled {
             Poll::Pending => this.unanswered = true,
             Poll::Ready(Err(_)) => this.poisoned = true,
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                this.age.used = Instant::now();
+                this.age.used = super::now();
                 this.unanswered = false;
             }
             // The peer's end of the stream.

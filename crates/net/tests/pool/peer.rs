@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; only a failing test waits it out.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     orders: watch::Sender<Order>,
     counts: Arc<Counts>,
@@ -43,17 +43,17 @@ struct Manners {
 
 impl Peer {
     /// Answers with what it gets.
-    pub async fn echo() -> Self {
+    pub(crate) async fn echo() -> Self {
         Self::with(true, Duration::MAX).await
     }
 
     /// Never answers.
-    pub async fn silent() -> Self {
+    pub(crate) async fn silent() -> Self {
         Self::with(false, Duration::MAX).await
     }
 
     /// Answers, and closes when nothing has come for so long.
-    pub async fn closing_idle_after(patience: Duration) -> Self {
+    pub(crate) async fn closing_idle_after(patience: Duration) -> Self {
         Self::with(true, patience).await
     }
 
@@ -82,29 +82,29 @@ impl Peer {
         }
     }
 
-    pub fn key(&self) -> PoolKey {
+    pub(crate) fn key(&self) -> PoolKey {
         key_of(self.address)
     }
 
-    pub fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         format!("tcp://{}", self.address).parse().unwrap()
     }
 
     /// Closes every connection that is open.
-    pub fn close_all(&self) {
+    pub(crate) fn close_all(&self) {
         self.orders.send_replace(Order::Close);
     }
 
     /// Sends `stray` on every connection that is open.
-    pub fn say_to_all(&self) {
+    pub(crate) fn say_to_all(&self) {
         self.orders.send_replace(Order::Say);
     }
 
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.counts.accepted.load(Ordering::SeqCst)
     }
 
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
     }
 }
@@ -137,13 +137,13 @@ async fn serve(
     }
 }
 
-pub fn key_of(address: SocketAddr) -> PoolKey {
+pub(crate) fn key_of(address: SocketAddr) -> PoolKey {
     let address = format!("tcp://{address}").parse().unwrap();
     PoolKey::new(address, DialOptions::default())
 }
 
 /// Sends a few bytes and reads them back.
-pub async fn echo(connection: &mut Pooled) -> io::Result<()> {
+pub(crate) async fn echo(connection: &mut Pooled) -> io::Result<()> {
     connection.write_all(b"ahoy").await?;
     let mut answer = [0; 4];
     timeout(PATIENCE, connection.read_exact(&mut answer)).await??;
@@ -152,7 +152,7 @@ pub async fn echo(connection: &mut Pooled) -> io::Result<()> {
 }
 
 /// Waits until bytes, or the end, have arrived at a socket.
-pub async fn readable(socket: &OwnedFd) {
+pub(crate) async fn readable(socket: &OwnedFd) {
     let watched = std::net::TcpStream::from(socket.try_clone().unwrap());
     let watched = TcpStream::from_std(watched).unwrap();
     timeout(PATIENCE, watched.readable())
@@ -162,7 +162,7 @@ pub async fn readable(socket: &OwnedFd) {
 }
 
 /// Waits until it is so, looking at each turn of the loop.
-pub async fn until(is_so: impl Fn() -> bool) {
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "it never became so");

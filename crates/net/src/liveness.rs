@@ -1,19 +1,19 @@
-//! Looks whether a connection at rest is alive, without waiting.
+//! Whether a connection at rest is alive, by a look that does not wait.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use rustls::ClientConnection;
 
-use crate::connection::{Connection, Stream};
 
 /// The most reads of one look, of 4 KiB and more each: tickets take one or two.
 const MOST_READS: usize = 16;
 
 /// What a look at a connection at rest shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum Liveness {
     /// Open, and nothing has come.
     Quiet,
     /// Open, with bytes to read.
@@ -22,19 +22,8 @@ pub(super) enum State {
     Dead,
 }
 
-/// Looks at `connection`. Nothing that its user could read is taken away.
-pub(super) fn peek(connection: &mut Connection) -> State {
-    match connection.stream_mut() {
-        Stream::Tcp(stream) => peek_plain(stream.as_fd()),
-        Stream::Unix(stream) => peek_plain(stream.as_fd()),
-        Stream::Tls(stream) => {
-            let (stream, session) = stream.get_mut();
-            peek_tls(stream.as_fd(), session)
-        }
-    }
-}
-
-fn peek_plain(socket: BorrowedFd<'_>) -> State {
+/// Looks at a socket. Nothing that its user could read is taken away.
+pub(crate) fn of_socket(socket: BorrowedFd<'_>) -> Liveness {
     let mut byte = [0u8; 1];
     loop {
         match recv(
@@ -42,37 +31,40 @@ fn peek_plain(socket: BorrowedFd<'_>) -> State {
             &mut byte[..],
             RecvFlags::PEEK | RecvFlags::DONTWAIT,
         ) {
-            Ok((0, _)) => return State::Dead,
-            Ok(_) => return State::Stray,
-            Err(Errno::AGAIN) => return State::Quiet,
+            Ok((0, _)) => return Liveness::Dead,
+            Ok(_) => return Liveness::Stray,
+            Err(Errno::AGAIN) => return Liveness::Quiet,
             Err(Errno::INTR) => {}
-            Err(_) => return State::Dead,
+            Err(_) => return Liveness::Dead,
         }
     }
 }
 
-/// Under TLS bytes may be the session's own, such as tickets: it takes them in and says what is left.
-fn peek_tls(socket: BorrowedFd<'_>, session: &mut rustls::ClientConnection) -> State {
+/// Looks at a TLS connection. Bytes may be the session's own, such as tickets: it takes them in and says what is left.
+pub(crate) fn of_session(
+    socket: BorrowedFd<'_>,
+    session: &mut ClientConnection,
+) -> Liveness {
     for _ in 0..MOST_READS {
         let Ok(state) = session.process_new_packets() else {
-            return State::Dead;
+            return Liveness::Dead;
         };
         if state.plaintext_bytes_to_read() > 0 {
-            return State::Stray;
+            return Liveness::Stray;
         }
         if state.peer_has_closed() {
-            return State::Dead;
+            return Liveness::Dead;
         }
         match session.read_tls(&mut Now(socket)) {
-            Ok(0) => return State::Dead,
+            Ok(0) => return Liveness::Dead,
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return State::Quiet,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Liveness::Quiet,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return State::Dead,
+            Err(_) => return Liveness::Dead,
         }
     }
     // A peer that never stops is no peer to go on with.
-    State::Dead
+    Liveness::Dead
 }
 
 /// Reads what is there and never waits.
