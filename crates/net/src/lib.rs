@@ -8,6 +8,7 @@
 //! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
+//! - [`DatagramClient`]: datagrams, to one peer or to anyone
 //! - [`Pool`]: connections that are kept and lent again
 //! - [`blocking`]: the same without a runtime
 //! - [`tls`]: how servers are verified
@@ -20,6 +21,7 @@
 mod address;
 pub mod blocking;
 mod connection;
+mod datagram;
 pub mod dial;
 pub mod framing;
 mod liveness;
@@ -32,6 +34,7 @@ pub mod unit;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use connection::Connection;
+pub use datagram::{Batch, DatagramClient, DatagramError, Peer, Received};
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,

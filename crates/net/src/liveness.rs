@@ -7,7 +7,6 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustls::ClientConnection;
 
-
 /// The most reads of one look, of 4 KiB and more each: tickets take one or two.
 const MOST_READS: usize = 16;
 
@@ -26,11 +25,7 @@ pub(crate) enum Liveness {
 pub(crate) fn of_socket(socket: BorrowedFd<'_>) -> Liveness {
     let mut byte = [0u8; 1];
     loop {
-        match recv(
-            socket,
-            &mut byte[..],
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        ) {
+        match recv(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Liveness::Dead,
             Ok(_) => return Liveness::Stray,
             Err(Errno::AGAIN) => return Liveness::Quiet,
@@ -41,10 +36,7 @@ pub(crate) fn of_socket(socket: BorrowedFd<'_>) -> Liveness {
 }
 
 /// Looks at a TLS connection. Bytes may be the session's own, such as tickets: it takes them in and says what is left.
-pub(crate) fn of_session(
-    socket: BorrowedFd<'_>,
-    session: &mut ClientConnection,
-) -> Liveness {
+pub(crate) fn of_session(socket: BorrowedFd<'_>, session: &mut ClientConnection) -> Liveness {
     for _ in 0..MOST_READS {
         let Ok(state) = session.process_new_packets() else {
             return Liveness::Dead;

@@ -120,11 +120,12 @@ fn messages_come_whole_and_one_by_one() {
     let mut packet = [0; 8];
     peer.read_exact(&mut packet).unwrap();
     assert_eq!(&packet, b"\0\0\0\x04ahoy");
-    peer.write_all(b"\0\0\0\x03one\0\0\0\x03two\0\0\0\x05fi").unwrap();
-    assert_eq!(client.next().unwrap().unwrap(), "one");
-    assert_eq!(client.next().unwrap().unwrap(), "two");
+    peer.write_all(b"\0\0\0\x03one\0\0\0\x03two\0\0\0\x05fi")
+        .unwrap();
+    assert_eq!(client.receive_message().unwrap().unwrap(), "one");
+    assert_eq!(client.receive_message().unwrap().unwrap(), "two");
     peer.write_all(b"ve!").unwrap();
-    assert_eq!(client.next().unwrap().unwrap(), "five!");
+    assert_eq!(client.receive_message().unwrap().unwrap(), "five!");
     match client.send(&[0; 2000]).unwrap_err() {
         SendError::Unfit(error) => assert_eq!(
             error.to_string(),
@@ -133,7 +134,7 @@ fn messages_come_whole_and_one_by_one() {
         error => panic!("{error}"),
     }
     peer.write_all(b"\0\0\x10\0").unwrap();
-    match client.next().unwrap_err() {
+    match client.receive_message().unwrap_err() {
         ReceiveError::Framing(error) => assert_eq!(
             error.to_string(),
             "a message of 4100 bytes, at most 1024 are allowed"
@@ -151,14 +152,14 @@ fn the_stream_ends_between_messages_only() {
     });
     peer.write_all(b"whole\r\ncut").unwrap();
     drop(peer);
-    assert_eq!(client.next().unwrap().unwrap(), "whole");
-    match client.next().unwrap_err() {
+    assert_eq!(client.receive_message().unwrap().unwrap(), "whole");
+    match client.receive_message().unwrap_err() {
         ReceiveError::EndOfFile { unfinished: 3 } => {}
         error => panic!("{error}"),
     }
     let (mut client, peer) = pair(ClientOptions::default());
     drop(peer);
-    assert_eq!(client.next().unwrap(), None);
+    assert_eq!(client.receive_message().unwrap(), None);
 }
 
 #[test]
@@ -395,7 +396,10 @@ fn tls_changes_nothing_but_the_address() {
 fn session_tickets_make_nothing_ready() {
     let (mut client, mut peer) = tls_pair();
     // The tickets have come by now, or come while it waits.
-    let ready = select(&mut [Watch::Receive(&mut client)], Timeout::After(2 * SHORT));
+    let ready = select(
+        &mut [Watch::Receive(&mut client)],
+        Timeout::After(2 * SHORT),
+    );
     assert_eq!(ready.unwrap(), []);
     peer.write_all(b"ahoy").unwrap();
     peer.flush().unwrap();

@@ -113,7 +113,7 @@ impl Client {
         if self.sending == Sending::Over {
             return Err(SendError::Closed);
         }
-        let deadline = self.timeout.from_now();
+        let deadline = self.timeout.deadline();
         let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
         let envelope = self
             .framing
@@ -141,7 +141,7 @@ impl Client {
         if self.sending == Sending::Over {
             return Err(SendError::Closed);
         }
-        let deadline = self.timeout.from_now();
+        let deadline = self.timeout.deadline();
         let mut sent = 0u64;
         while sent < length {
             let part = usize::try_from(length - sent).unwrap_or(usize::MAX);
@@ -164,8 +164,8 @@ impl Client {
     ///
     /// # Errors
     /// After [`ReceiveError::Framing`] the stream has no next message; the client is to be dropped.
-    pub fn next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
-        let deadline = self.timeout.from_now();
+    pub fn receive_message(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        let deadline = self.timeout.deadline();
         loop {
             let decoded = self.decoder.decode(&self.framing, &mut self.buffer);
             match decoded.map_err(ReceiveError::Framing)? {
@@ -200,7 +200,7 @@ impl Client {
     /// stream.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
         if self.buffer.is_empty() {
-            let read = self.read(buffer, self.timeout.from_now());
+            let read = self.read(buffer, self.timeout.deadline());
             return read.map_err(|error| ReceiveError::new(error, 0));
         }
         let bytes = self.copy(buffer);
@@ -210,7 +210,7 @@ impl Client {
 
     /// Fills `buffer`. If that fails nothing is lost: what had come is there for the next call.
     pub fn receive_exact(&mut self, buffer: &mut [u8]) -> Result<(), ReceiveError> {
-        let deadline = self.timeout.from_now();
+        let deadline = self.timeout.deadline();
         let kept = self.copy(buffer);
         let mut filled = kept;
         while filled < buffer.len() {
@@ -231,7 +231,7 @@ impl Client {
 
     /// The bytes up to and with the first `delimiter`, `max` at most. An empty delimiter ends nothing.
     pub fn receive_until(&mut self, delimiter: &[u8], max: usize) -> Result<Bytes, ReceiveError> {
-        let deadline = self.timeout.from_now();
+        let deadline = self.timeout.deadline();
         let mut searched = 0usize;
         loop {
             let window = &self.buffer[..self.buffer.len().min(max)];
@@ -263,7 +263,7 @@ impl Client {
     /// Copies what is there without taking it, waiting for the first byte. 0 is the peer's end of the stream.
     pub fn peek(&mut self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
         if self.buffer.is_empty() {
-            self.fill(self.timeout.from_now())
+            self.fill(self.timeout.deadline())
                 .map_err(|error| ReceiveError::new(error, 0))?;
         }
         Ok(self.copy(buffer))
@@ -277,7 +277,7 @@ impl Client {
     /// Ends the sending: the peer reads to the end. Receiving goes on.
     pub fn finish_sending(&mut self) -> Result<(), SendError> {
         self.sending = Sending::Over;
-        let finished = self.stream.finish(self.timeout.from_now());
+        let finished = self.stream.finish(self.timeout.deadline());
         finished.map_err(|error| SendError::new(error, 0))
     }
 

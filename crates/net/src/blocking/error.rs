@@ -113,7 +113,10 @@ impl fmt::Display for ReceiveError {
                 "the peer ended the stream in the middle: {unfinished} bytes had come"
             ),
             Self::Unended { max } => {
-                write!(f, "no delimiter came within the {max} bytes that are allowed")
+                write!(
+                    f,
+                    "no delimiter came within the {max} bytes that are allowed"
+                )
             }
             Self::Framing(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),

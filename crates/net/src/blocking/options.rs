@@ -18,8 +18,8 @@ pub struct ClientOptions {
     pub dial: DialOptions,
     /// How long each later call may take. 5 s.
     pub timeout: Timeout,
-    /// How [`next`](super::Client::next) cuts messages and [`send`](super::Client::send) wraps them. Raw. That of
-    /// WebSocket, a server's, is refused.
+    /// How [`receive_message`](super::Client::receive_message) cuts messages and [`send`](super::Client::send)
+    /// wraps them. Raw. That of WebSocket, a server's, is refused.
     pub framing: Framing,
 }
 
@@ -54,7 +54,8 @@ pub enum Timeout {
 }
 
 impl Timeout {
-    pub(super) fn from_now(self) -> Deadline {
+    /// When a call that begins now must be done.
+    pub(super) fn deadline(self) -> Deadline {
         Deadline(match self {
             // Too far for the clock to hold is never.
             Self::After(duration) => Instant::now().checked_add(duration),

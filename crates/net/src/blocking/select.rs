@@ -26,7 +26,7 @@ pub enum Watch<'a> {
 ///
 /// Fails only if the system does: with more of them than the process may have descriptors, for example.
 pub fn select(watched: &mut [Watch<'_>], timeout: Timeout) -> io::Result<Vec<usize>> {
-    let deadline = timeout.from_now();
+    let deadline = timeout.deadline();
     // Bytes may wait inside of a client where the system does not see them.
     let mut ready: Vec<bool> = watched.iter_mut().map(Watch::is_ready_inside).collect();
     loop {

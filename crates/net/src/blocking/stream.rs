@@ -84,7 +84,9 @@ impl Stream {
     ) -> Result<usize, FileFailure> {
         let Self::Plain(socket) = self else {
             let mut chunk = vec![0; length.min(FILE_CHUNK_BYTES)];
-            let read = file.read_at(&mut chunk, offset).map_err(FileFailure::File)?;
+            let read = file
+                .read_at(&mut chunk, offset)
+                .map_err(FileFailure::File)?;
             let mut sent = 0;
             while sent < read {
                 sent += self

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Shared;
 use super::core::Age;
 use super::key::PoolKey;
 use super::options::Unanswered;
-use super::Shared;
 use crate::connection::Connection;
 
 /// A connection that is lent. Dropping it gives it back, from any thread and without blocking.
