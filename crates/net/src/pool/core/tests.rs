@@ -196,7 +196,7 @@ proptest! {
                         }
                     }
                 },
-                Event::Reserve(key) => if pool.reserve(&key) {
+                Event::Reserve(key) if pool.reserve(&key) => {
                     made += 1;
                     next += 1;
                     lent.push((key, next));
