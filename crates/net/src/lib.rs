@@ -8,6 +8,9 @@
 //! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
+//! - [`DatagramClient`]: datagrams, to one peer or to anyone
+//! - [`Pool`]: connections that are kept and lent again
+//! - [`blocking`]: the same without a runtime
 //! - [`tls`]: how servers are verified
 //! - [`mod@unit`]: durations and sizes as they are written
 //!
@@ -16,9 +19,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod blocking;
 mod connection;
+mod datagram;
 pub mod dial;
 pub mod framing;
+mod liveness;
+mod pool;
 pub mod resolve;
 pub mod socket;
 mod socket_options;
@@ -27,11 +34,13 @@ pub mod unit;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use connection::Connection;
+pub use datagram::{Batch, DatagramClient, DatagramError, Peer, Received};
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
+pub use pool::{Pool, PoolCounters, PoolError, PoolKey, PoolOptions, Pooled, Stray, Unanswered};
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
