@@ -1,11 +1,16 @@
 //! Opening connections: resolve, race, proxy and TLS handshake, under one deadline.
 
+mod attempt;
 mod error;
 mod options;
+mod order;
+mod race;
+mod route;
 mod timeline;
+mod unix;
 pub mod via;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,15 +18,14 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
-use tokio::net::{TcpStream, UnixStream};
-
-use crate::address::Address;
+use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
 use crate::resolve::Resolver;
+use error::Failure;
 
 /// Opens connections.
 ///
-/// Cloning is cheap; clones share the resolver.
+/// Cloning is cheap; clones share the resolver and what was read from files for TLS.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     options: Arc<DialOptions>,
@@ -49,50 +53,125 @@ impl Dialer {
         &self.options
     }
 
-    /// Opens a connection to `address`.
+    /// Opens a connection to `address`: a stream, so `udp://`, `kcp://` and `unixgram://` are refused.
+    /// `http://` and `ws://` are reached like `tcp://`, `https://` and `wss://` like `tls://`.
     ///
-    /// Cancel-safe: dropping the future ends every step and leaves no descriptor behind.
+    /// A name is resolved, and its addresses are raced (RFC 8305). Everything together takes at most the
+    /// options' deadline; a full backlog of a Unix socket is waited for within it.
+    ///
+    /// Needs a tokio runtime with I/O and time, and does not block it. Cancel-safe: dropping the future
+    /// ends every step and leaves no descriptor behind.
+    ///
+    /// # Errors
+    /// [`ConnectError`] tells the step that failed, why, and has the timeline of all steps. If every
+    /// address of a name failed, the cause is that of the one that came furthest: a refusal says more than
+    /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
-        let mut timeline = Timeline::new(Instant::now());
-        let error = |cause: ConnectCause, timeline| {
-            ConnectError::new(
+        let mut timeline = Timeline::new(now());
+        let opened = tokio::time::timeout(self.options.deadline, self.open(address, &mut timeline));
+        let opened = match opened.await {
+            Ok(opened) => opened,
+            Err(_) => Err(Failure {
+                step: timeline.furthest(),
+                cause: ConnectCause::Timeout,
+            }),
+        };
+        let (outcome, left) = match &opened {
+            Ok(_) => (Outcome::Done, Outcome::Cancelled),
+            Err(Failure {
+                cause: ConnectCause::Timeout,
+                ..
+            }) => (Outcome::TimedOut, Outcome::TimedOut),
+            Err(failure) => (
+                Outcome::Failed(failure.cause.to_string()),
+                Outcome::Cancelled,
+            ),
+        };
+        timeline.finish(outcome, &left, now());
+        tracing::debug!(%address, %timeline, "dialed");
+        match opened {
+            Ok(stream) => Ok(Connection::new(stream, timeline)),
+            Err(Failure { step, cause }) => Err(ConnectError::new(
                 address.to_string(),
-                Some(StepKind::Connect),
+                step,
                 cause,
                 timeline,
-            )
-        };
-        let dial = async {
-            match address {
-                Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-                _ => {
-                    let host_port = address.host_port().expect("only Unix sockets have none");
-                    let ip = host_port.ip().ok_or_else(|| {
-                        std::io::Error::other("names are not resolved by this version")
-                    })?;
-                    TcpStream::connect(SocketAddr::new(ip, host_port.port))
-                        .await
-                        .map(Stream::Tcp)
-                }
-            }
-        };
-        match tokio::time::timeout(self.options.deadline, dial).await {
-            Ok(Ok(stream)) => {
-                timeline.finish(Outcome::Done, &Outcome::Cancelled, Instant::now());
-                Ok(Connection::new(stream, timeline))
-            }
-            Ok(Err(cause)) => {
-                timeline.finish(
-                    Outcome::Failed(cause.to_string()),
-                    &Outcome::Cancelled,
-                    Instant::now(),
-                );
-                Err(error(cause.into(), timeline))
-            }
-            Err(_) => {
-                timeline.finish(Outcome::TimedOut, &Outcome::TimedOut, Instant::now());
-                Err(error(ConnectCause::Timeout, timeline))
-            }
+            )),
         }
     }
+
+    async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
+        let (target, _secured) = match address {
+            Address::Unix(path) => {
+                return unix::connect(path, &self.options, timeline)
+                    .await
+                    .map(Stream::Unix);
+            }
+            Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
+            Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
+            Address::Udp(_) | Address::Kcp(_) | Address::Unixgram(_) => {
+                return Err(Failure::invalid(format!(
+                    "{}:// carries datagrams and a dial opens a stream: use a datagram client",
+                    address.scheme()
+                )));
+            }
+        };
+        if target.port == 0 {
+            return Err(Failure::invalid(
+                "nothing listens on port 0: write the port that the peer listens on",
+            ));
+        }
+        self.reach(target, timeline).await.map(Stream::Tcp)
+    }
+
+    /// Opens a TCP connection to a literal or a name.
+    async fn reach(
+        &self,
+        target: &HostPort,
+        timeline: &mut Timeline,
+    ) -> Result<tokio::net::TcpStream, Failure> {
+        if let Some(address) = literal(target)? {
+            if !self.options.admits(address.ip()) {
+                return Err(Failure::invalid(format!(
+                    "{} is not of the family that the options `family` and `bind` leave",
+                    address.ip()
+                )));
+            }
+            return attempt::connect(address, &self.options, timeline).await;
+        }
+        let Some(resolver) = &self.resolver else {
+            return Err(Failure::invalid("names need a resolver"));
+        };
+        route::connect(target, &self.options, &**resolver, timeline).await
+    }
+}
+
+/// The socket address of a host that needs no resolving.
+fn literal(target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
+    let Some(ip) = target.ip() else {
+        return Ok(None);
+    };
+    let mut address = SocketAddr::new(ip, target.port);
+    if let (Some(zone), SocketAddr::V6(address)) = (target.zone(), &mut address) {
+        address.set_scope_id(scope(address, zone)?);
+    }
+    Ok(Some(address))
+}
+
+/// The number of the interface that an IPv6 zone names (RFC 4007 §11).
+fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, Failure> {
+    if let Ok(number) = zone.parse() {
+        return Ok(number);
+    }
+    nix::net::if_::if_nametoindex(zone).map_err(|_| {
+        Failure::invalid(format!(
+            "there is no interface `{zone}`: write after the `%` of {} one that `ip link` lists",
+            address.ip()
+        ))
+    })
+}
+
+/// The runtime's clock, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
