@@ -9,6 +9,7 @@
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`tls`]: how servers are verified
+//! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
 //! - [`unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
@@ -18,16 +19,21 @@
 mod address;
 mod connection;
 pub mod dial;
+pub mod event_loop;
 pub mod framing;
 pub mod resolve;
 pub mod socket;
 mod socket_options;
+mod timer;
 pub mod tls;
 pub mod unit;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use connection::Connection;
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
+pub use event_loop::{
+    EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,
+};
 pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
@@ -35,3 +41,4 @@ pub use framing::{
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
+pub use timer::Timer;
