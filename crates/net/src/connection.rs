@@ -11,8 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
+use crate::tls::{self, TlsSession};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
+///
+/// Over TLS a read may fail with a [`TlsError`](tls::TlsError) as the error's source: in TLS 1.3 that is how a
+/// server refuses this side's certificate.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
@@ -57,6 +61,16 @@ impl Connection {
         self.tcp()?.local_addr().ok()
     }
 
+    /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
+    ///
+    /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
+    pub fn tls(&self) -> Option<TlsSession> {
+        match &self.stream {
+            Stream::Tls(stream) => TlsSession::of(stream.get_ref().1),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream),
@@ -85,7 +99,10 @@ impl AsyncRead for Connection {
         match &mut self.get_mut().stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => {
+                let read = Pin::new(stream).poll_read(context, buffer);
+                read.map_err(tls::typed)
+            }
         }
     }
 }

@@ -18,25 +18,42 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
 use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
-use crate::resolve::Resolver;
+use crate::resolve::{self, Resolver};
+use crate::tls::TlsConnector;
 use error::Failure;
+use via::Via;
 
 /// Opens connections.
 ///
 /// Cloning is cheap; clones share the resolver and what was read from files for TLS.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    options: Arc<DialOptions>,
+    shared: Arc<Shared>,
+    /// In place of the system's.
     resolver: Option<Arc<dyn Resolver>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: DialOptions,
+    /// Made when it is first needed: many a dialer never speaks TLS.
+    tls: OnceCell<TlsConnector>,
 }
 
 impl Dialer {
     /// A dialer with these options and the system's resolver.
     pub fn new(options: DialOptions) -> Self {
         Self {
-            options: Arc::new(options),
+            shared: Arc::new(Shared {
+                options,
+                tls: OnceCell::new(),
+            }),
             resolver: None,
         }
     }
@@ -50,7 +67,7 @@ impl Dialer {
 
     /// What dials are told.
     pub fn options(&self) -> &DialOptions {
-        &self.options
+        &self.shared.options
     }
 
     /// Opens a connection to `address`: a stream, so `udp://`, `kcp://` and `unixgram://` are refused.
@@ -58,6 +75,9 @@ impl Dialer {
     ///
     /// A name is resolved, and its addresses are raced (RFC 8305). Everything together takes at most the
     /// options' deadline; a full backlog of a Unix socket is waited for within it.
+    ///
+    /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
+    /// travels to it.
     ///
     /// Needs a tokio runtime with I/O and time, and does not block it. Cancel-safe: dropping the future
     /// ends every step and leaves no descriptor behind.
@@ -68,7 +88,8 @@ impl Dialer {
     /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let mut timeline = Timeline::new(now());
-        let opened = tokio::time::timeout(self.options.deadline, self.open(address, &mut timeline));
+        let opened =
+            tokio::time::timeout(self.options().deadline, self.open(address, &mut timeline));
         let opened = match opened.await {
             Ok(opened) => opened,
             Err(_) => Err(Failure {
@@ -101,9 +122,9 @@ impl Dialer {
     }
 
     async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
-        let (target, _secured) = match address {
+        let (target, secured) = match address {
             Address::Unix(path) => {
-                return unix::connect(path, &self.options, timeline)
+                return unix::connect(path, self.options(), timeline)
                     .await
                     .map(Stream::Unix);
             }
@@ -121,7 +142,58 @@ impl Dialer {
                 "nothing listens on port 0: write the port that the peer listens on",
             ));
         }
-        self.reach(target, timeline).await.map(Stream::Tcp)
+        // Before anything is opened: options that are wrong are wrong at once.
+        let connector = match secured {
+            true => Some(self.connector().await?),
+            false => None,
+        };
+        let stream = match &self.options().via {
+            None => self.reach(target, timeline).await?,
+            Some(via) => self.reach_through(via, target, timeline).await?,
+        };
+        let Some(connector) = connector else {
+            return Ok(Stream::Tcp(stream));
+        };
+        let name = Target::Name(target.host.as_str().into());
+        let step = timeline.begin(StepKind::Tls, name, now());
+        // A zone is of this machine; no certificate is for it.
+        let host = target.host.split('%').next().unwrap_or(&target.host);
+        let secured = connector.connect(host, stream).await;
+        let secured = secured.map_err(ConnectCause::Tls);
+        timeline.end_with(step, &secured, now());
+        let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
+        Ok(Stream::Tls(Box::new(secured)))
+    }
+
+    /// What shakes hands. Reading its files blocks, so another thread does.
+    async fn connector(&self) -> Result<&TlsConnector, Failure> {
+        let make = || async {
+            let shared = Arc::clone(&self.shared);
+            let made = spawn_blocking(move || TlsConnector::new(&shared.options.tls)).await;
+            match made {
+                Ok(made) => made.map_err(ConnectCause::Tls),
+                // The runtime ends.
+                Err(error) => Err(ConnectCause::Io(error.into())),
+            }
+        };
+        let made = self.shared.tls.get_or_try_init(make).await;
+        made.map_err(|cause| Failure { step: None, cause })
+    }
+
+    /// Opens a TCP connection by way of a proxy.
+    async fn reach_through(
+        &self,
+        via: &Via,
+        target: &HostPort,
+        timeline: &mut Timeline,
+    ) -> Result<TcpStream, Failure> {
+        let mut stream = self.reach(&via.proxy, timeline).await?;
+        let name = Target::Name(target.to_string().into());
+        let step = timeline.begin(StepKind::Proxy, name, now());
+        let opened = via.open(&mut stream, target).await;
+        timeline.end_with(step, &opened, now());
+        opened.map_err(|cause| Failure::at(StepKind::Proxy, cause))?;
+        Ok(stream)
     }
 
     /// Opens a TCP connection to a literal or a name.
@@ -129,20 +201,18 @@ impl Dialer {
         &self,
         target: &HostPort,
         timeline: &mut Timeline,
-    ) -> Result<tokio::net::TcpStream, Failure> {
+    ) -> Result<TcpStream, Failure> {
         if let Some(address) = literal(target)? {
-            if !self.options.admits(address.ip()) {
+            if !self.options().admits(address.ip()) {
                 return Err(Failure::invalid(format!(
                     "{} is not of the family that the options `family` and `bind` leave",
                     address.ip()
                 )));
             }
-            return attempt::connect(address, &self.options, timeline).await;
+            return attempt::connect(address, self.options(), timeline).await;
         }
-        let Some(resolver) = &self.resolver else {
-            return Err(Failure::invalid("names need a resolver"));
-        };
-        route::connect(target, &self.options, &**resolver, timeline).await
+        let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
+        route::connect(target, self.options(), resolver, timeline).await
     }
 }
 

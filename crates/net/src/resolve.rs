@@ -1,4 +1,13 @@
 //! From names to addresses.
+//!
+//! - [`SystemResolver`]: the system's own way, in a bounded pool of threads; [`system`] is the usual one
+//! - [`HickoryResolver`]: DNS without the system, with times to live
+//! - [`StaticResolver`]: a table, before another resolver
+//! - [`CachingResolver`]: remembers the answers of another one, and serves old ones when it fails
+//! - [`Name`]: a name as all of them look it up
+
+mod name;
+mod system;
 
 use std::fmt;
 use std::future::Future;
@@ -6,10 +15,13 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
+pub use system::{MAX_QUEUED, MAX_THREADS, SystemResolver, system};
+
 /// Finds the addresses of names.
 ///
-/// IP addresses never reach a resolver, nor does an empty name. The futures may be dropped at any time;
-/// a look-up that others wait for goes on.
+/// IP addresses never reach a resolver, nor does an empty name. A look-up begins when its future is first
+/// polled, and that may be dropped at any time; a look-up that others wait for goes on. None blocks.
 pub trait Resolver: Send + Sync + fmt::Debug {
     /// Looks `name` up: one answer for both families, or one for each, whichever the source can do. The
     /// dialer awaits them side by side (RFC 8305 §3). Families that `families` excludes need not be asked.
@@ -27,6 +39,17 @@ pub enum Families {
     Ipv6,
 }
 
+impl Families {
+    /// Whether an address like this one is wanted.
+    pub fn admit(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Ipv4 => ip.is_ipv4(),
+            Self::Ipv6 => ip.is_ipv6(),
+        }
+    }
+}
+
 /// The answers to one look-up, still to come.
 pub enum Lookups {
     /// One answer has the addresses of all families.
@@ -38,6 +61,22 @@ pub enum Lookups {
         /// IPv4 (A).
         ipv4: Lookup,
     },
+}
+
+impl Lookups {
+    /// An answer that is there already.
+    pub fn ready(result: Result<Answer, ResolveError>) -> Self {
+        Self::Together(Box::pin(std::future::ready(result)))
+    }
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Together(_) => "Together",
+            Self::Apart { .. } => "Apart",
+        })
+    }
 }
 
 /// One answer, still to come.
@@ -72,6 +111,13 @@ pub enum ResolveError {
         /// What went wrong, with the source's code.
         reason: String,
     },
+    /// There can be no such name.
+    InvalidName {
+        /// The beginning of the name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// All threads of the resolver wait for servers that do not answer.
     Busy {
         /// How many.
@@ -84,6 +130,7 @@ impl fmt::Display for ResolveError {
         match self {
             Self::NotFound { name, .. } => write!(f, "`{name}` has no address"),
             Self::Failed { name, reason } => write!(f, "cannot resolve `{name}`: {reason}"),
+            Self::InvalidName { name, problem } => write!(f, "`{name}` is no name: {problem}"),
             Self::Busy { threads } => write!(
                 f,
                 "the resolver is busy: {threads} look-ups wait for servers that do not answer"

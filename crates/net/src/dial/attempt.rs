@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::error::{ConnectCause, Failure};
 use super::now;
 use super::options::DialOptions;
-use super::timeline::{Outcome, StepKind, Target, Timeline};
+use super::timeline::{StepKind, Target, Timeline};
 
 /// Connects to the only address there is.
 pub(super) async fn connect(
@@ -29,19 +29,8 @@ pub(super) async fn connect(
         },
         Err(cause) => Err(cause),
     };
-    match connected {
-        Ok(stream) => {
-            timeline.end(step, Outcome::Done, None, now());
-            Ok(stream)
-        }
-        Err(cause) => {
-            timeline.end(step, cause.outcome(), cause.errno(), now());
-            Err(Failure {
-                step: Some(StepKind::Connect),
-                cause,
-            })
-        }
-    }
+    timeline.end_with(step, &connected, now());
+    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
 }
 
 /// A socket that connects. Dropping it closes it.

@@ -65,10 +65,10 @@ impl Failure {
     }
 
     /// The failure of this step.
-    pub(super) fn at(step: StepKind, cause: impl Into<ConnectCause>) -> Self {
+    pub(super) fn at(step: StepKind, cause: ConnectCause) -> Self {
         Self {
             step: Some(step),
-            cause: cause.into(),
+            cause,
         }
     }
 }

@@ -205,21 +205,18 @@ impl<'a> Route<'a> {
             .as_ref()
             .is_none_or(|known| weight(&known.cause) < weight(&cause))
         {
-            self.failure = Some(Failure {
-                step: Some(step),
-                cause,
-            });
+            self.failure = Some(Failure::at(step, cause));
         }
     }
 
     fn give_up(&mut self) -> Failure {
-        self.failure.take().unwrap_or_else(|| Failure {
-            step: Some(StepKind::Resolve),
+        self.failure.take().unwrap_or_else(|| {
             // The answer was empty, or had nothing of a family that is admitted.
-            cause: ConnectCause::Resolve(ResolveError::NotFound {
+            let cause = ConnectCause::Resolve(ResolveError::NotFound {
                 name: self.target.host.clone(),
                 ttl: None,
-            }),
+            });
+            Failure::at(StepKind::Resolve, cause)
         })
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use super::error::{ConnectCause, Failure};
 use super::now;
 use super::options::DialOptions;
-use super::timeline::{Outcome, StepKind, Target, Timeline};
+use super::timeline::{StepKind, Target, Timeline};
 
 /// The first pause before a full backlog is tried again: about the time in which a busy listener accepts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -29,19 +29,9 @@ pub(super) async fn connect(
         ));
     }
     let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
-    match attempt(path, options).await {
-        Ok(stream) => {
-            timeline.end(step, Outcome::Done, None, now());
-            Ok(stream)
-        }
-        Err(cause) => {
-            timeline.end(step, cause.outcome(), cause.errno(), now());
-            Err(Failure {
-                step: Some(StepKind::Connect),
-                cause,
-            })
-        }
-    }
+    let connected = attempt(path, options).await;
+    timeline.end_with(step, &connected, now());
+    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
 }
 
 async fn attempt(path: &Path, options: &DialOptions) -> Result<UnixStream, ConnectCause> {
