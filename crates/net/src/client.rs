@@ -21,13 +21,13 @@ mod watermarks;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 pub use cork::Corked;
 pub use error::{CloseReason, SendError, StreamError};
@@ -352,7 +352,7 @@ impl Client {
         }
         self.output.want_end();
         let closed = tokio::time::timeout(self.options.close_deadline, self.flush()).await;
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = &self.connection {
             discard_input(connection);
         }
         self.close_now();
@@ -467,13 +467,17 @@ impl Client {
             return Poll::Ready(Err(StreamError::NotConnected));
         };
         match self.input.poll_fill(connection, cx) {
-            Poll::Ready(Ok(read)) => Poll::Ready(Ok(read)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.broke(error.into()))),
-            // What could be read in spite of the failure has been.
-            Poll::Pending => match self.output.broken.take() {
-                Some(error) => Poll::Ready(Err(self.broke(error))),
-                None => Poll::Pending,
-            },
+            // What could be read in spite of a failed write has been.
+            Poll::Ready(Ok(0)) | Poll::Pending if self.output.broken.is_some() => {
+                let error = self
+                    .output
+                    .broken
+                    .take()
+                    .unwrap_or(StreamError::NotConnected);
+                Poll::Ready(Err(self.broke(error)))
+            }
+            read => read.map_err(StreamError::from),
         }
     }
 
@@ -605,16 +609,16 @@ impl Drop for Client {
 
 /// Throws away what has been received: with unread bytes the system would reset the connection instead of closing
 /// it, and the peer might lose what was sent last.
-fn discard_input(connection: &mut Connection) {
+fn discard_input(connection: &Connection) {
     /// Of an endless stream so much is read, in buffers.
-    const MOST: usize = 16;
-    let mut cx = Context::from_waker(Waker::noop());
+    const MOST: usize = 64;
     scratch::with(|scratch| {
         for _ in 0..MOST {
-            let mut buffer = ReadBuf::new(scratch);
-            let read = Pin::new(&mut *connection).poll_read(&mut cx, &mut buffer);
-            if !matches!(read, Poll::Ready(Ok(()))) || buffer.filled().is_empty() {
-                return;
+            // Past the runtime, which may not know yet that there is something; of TLS the records as they are.
+            match rustix::net::recv(connection, &mut *scratch, RecvFlags::DONTWAIT) {
+                Ok((_, bytes)) if bytes > 0 => {}
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => return,
             }
         }
     });

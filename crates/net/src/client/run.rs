@@ -183,30 +183,25 @@ impl<H: Handler> Run<'_, H> {
         } else {
             self.poll_read(cx)
         };
-        match read {
+        let unfinished = self.client.input.unread.len() as u64;
+        let error = match read {
+            Poll::Ready(Ok(0)) | Poll::Pending if self.client.output.broken.is_some() => {
+                // What could be read in spite of a failed write has been.
+                self.client.output.broken.take()
+            }
+            Poll::Ready(Ok(0)) if unfinished > 0 => Some(StreamError::EndOfFile { unfinished }),
             Poll::Ready(Ok(0)) => {
-                match self.client.input.unread.len() as u64 {
-                    0 => self.want_close(CloseReason::ByPeer),
-                    unfinished => {
-                        self.lose(CloseReason::Broken(StreamError::EndOfFile { unfinished }));
-                    }
-                }
-                Step::Again
+                self.want_close(CloseReason::ByPeer);
+                None
             }
-            Poll::Ready(Ok(_)) => Step::Again,
-            Poll::Ready(Err(error)) => {
-                self.lose(CloseReason::Broken(error));
-                Step::Again
-            }
-            // What could be read in spite of the failure has been.
-            Poll::Pending => match self.client.output.broken.take() {
-                Some(error) => {
-                    self.lose(CloseReason::Broken(error));
-                    Step::Again
-                }
-                None => Step::Wait,
-            },
+            Poll::Ready(Ok(_)) => None,
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => return Step::Wait,
+        };
+        if let Some(error) = error {
+            self.lose(CloseReason::Broken(error));
         }
+        Step::Again
     }
 
     /// Reads once, and delivers what is whole. Zero: the peer has ended.
@@ -335,7 +330,7 @@ impl<H: Handler> Run<'_, H> {
             return Step::Wait;
         }
         let broken = self.client.output.broken.take().map(CloseReason::Broken);
-        if let Some(connection) = &mut self.client.connection {
+        if let Some(connection) = &self.client.connection {
             discard_input(connection);
         }
         match self.closing.take() {

@@ -46,7 +46,10 @@ fn jitter_shortens_waits_and_a_seed_repeats_them() {
     let jittered = waits(Reconnect::default(), 12);
     assert_eq!(jittered, waits(Reconnect::default(), 12));
     for (wait, longest) in jittered.iter().zip(waits(reconnect(), 12)) {
-        assert!((longest / 2..=longest).contains(wait), "{wait} of {longest}");
+        assert!(
+            (longest / 2..=longest).contains(wait),
+            "{wait} of {longest}"
+        );
     }
 }
 
