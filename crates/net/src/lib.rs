@@ -8,6 +8,7 @@
 //! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
+//! - [`client`]: a connection that is looked after
 //! - [`tls`]: how servers are verified
 //! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
 //! - [`unit`]: durations and sizes as they are written
@@ -17,11 +18,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod client;
 mod connection;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
 pub mod resolve;
+mod scratch;
 pub mod socket;
 mod socket_options;
 mod timer;
@@ -29,6 +32,7 @@ pub mod tls;
 pub mod unit;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
+pub use client::{Client, ClientOptions, Handler};
 pub use connection::Connection;
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use event_loop::{
