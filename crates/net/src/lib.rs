@@ -10,6 +10,7 @@
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`client`]: a connection that is looked after
 //! - [`tls`]: how servers are verified
+//! - [`Listener`], [`DatagramListener`]: servers without processes, for tests and small tools
 //! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
 //! - [`unit`]: durations and sizes as they are written
 //!
@@ -23,6 +24,7 @@ mod connection;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
+pub mod listener;
 pub mod resolve;
 mod scratch;
 pub mod socket;
@@ -42,6 +44,7 @@ pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
+pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
