@@ -10,7 +10,9 @@ mod timeline;
 mod unix;
 pub mod via;
 
+use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +20,8 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
-use tokio::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
@@ -63,6 +66,32 @@ impl Dialer {
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
         self.resolver = Some(resolver);
         self
+    }
+
+    /// Takes over a stream socket that the caller has connected, TCP or Unix, with options of the caller's own.
+    /// The timeline is empty then.
+    ///
+    /// Needs a tokio runtime with I/O; does not block. The socket becomes non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no stream socket,
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it has no peer. The socket is closed then.
+    pub fn from_socket(socket: impl Into<OwnedFd>) -> io::Result<Connection> {
+        let socket = Socket::from(socket.into());
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let domain = socket.peer_addr()?.domain();
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        let stream = match domain {
+            Domain::UNIX => Stream::Unix(UnixStream::from_std(socket.into())?),
+            Domain::IPV4 | Domain::IPV6 => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let mut timeline = Timeline::new(now());
+        timeline.finish(Outcome::Done, &Outcome::Cancelled, now());
+        Ok(Connection::new(stream, timeline))
     }
 
     /// What dials are told.
