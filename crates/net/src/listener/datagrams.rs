@@ -130,7 +130,10 @@ impl DatagramListener {
                 () = peers.serve() => {}
                 _ = ended.wait_for(|ended| *ended) => {}
             }
-            peers.sessions.into_values().for_each(|mut session| session.handler.closed());
+            peers
+                .sessions
+                .into_values()
+                .for_each(|mut session| session.handler.closed());
         });
         Ok(Self {
             address,
@@ -218,7 +221,10 @@ where
     fn deliver(&mut self, peer: SocketAddr, payload: &[u8]) {
         if !self.sessions.contains_key(&peer) && self.sessions.len() >= self.options.max_sessions {
             if !std::mem::replace(&mut self.is_full, true) {
-                tracing::warn!(sessions = self.sessions.len(), "too many peers: new ones are not heard");
+                tracing::warn!(
+                    sessions = self.sessions.len(),
+                    "too many peers: new ones are not heard"
+                );
             }
             return;
         }
