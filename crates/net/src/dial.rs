@@ -173,12 +173,12 @@ impl Dialer {
         }
         // Before anything is opened: options that are wrong are wrong at once.
         let connector = match secured {
-            true => Some(self.connector().await?),
+            true => Some(Box::pin(self.connector()).await?),
             false => None,
         };
         let stream = match &self.options().via {
             None => self.reach(target, timeline).await?,
-            Some(via) => self.reach_through(via, target, timeline).await?,
+            Some(via) => Box::pin(self.reach_through(via, target, timeline)).await?,
         };
         let Some(connector) = connector else {
             return Ok(Stream::Tcp(stream));
@@ -187,7 +187,7 @@ impl Dialer {
         let step = timeline.begin(StepKind::Tls, name, now());
         // A zone is of this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
-        let secured = connector.connect(host, stream).await;
+        let secured = Box::pin(connector.connect(host, stream)).await;
         let secured = secured.map_err(ConnectCause::Tls);
         timeline.end_with(step, &secured, now());
         let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
@@ -240,8 +240,15 @@ impl Dialer {
             }
             return attempt::connect(address, self.options(), timeline).await;
         }
-        let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
-        route::connect(target, self.options(), resolver, timeline).await
+        if target.host.is_empty() {
+            return Err(Failure::invalid("the address has no host: write one"));
+        }
+        let resolver: &dyn Resolver = match &self.resolver {
+            Some(resolver) => &**resolver,
+            None => resolve::system(),
+        };
+        // In a box, as every longer way is, so that the shortest one has a small future.
+        Box::pin(route::connect(target, self.options(), resolver, timeline)).await
     }
 }
 
