@@ -9,6 +9,8 @@
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`client`]: a connection that is looked after
+//! - [`Pool`]: connections that are kept and lent again
+//! - [`blocking`]: the same without a runtime
 //! - [`tls`]: how servers are verified
 //! - [`Listener`], [`DatagramListener`]: servers without processes, for tests and small tools
 //! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
@@ -19,12 +21,15 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod blocking;
 pub mod client;
 mod connection;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
 pub mod listener;
+mod liveness;
+mod pool;
 pub mod resolve;
 mod scratch;
 pub mod socket;
@@ -45,6 +50,7 @@ pub use framing::{
     FramingError, InvalidFraming, Length, websocket,
 };
 pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};
+pub use pool::{Pool, PoolCounters, PoolError, PoolKey, PoolOptions, Pooled, Stray, Unanswered};
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
