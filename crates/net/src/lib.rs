@@ -9,6 +9,7 @@
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
 //! - [`client`]: a connection that is looked after
+//! - [`relay`]: two streams joined both ways
 //! - [`tls`]: how servers are verified
 //! - [`unit`]: durations and sizes as they are written
 //!
@@ -21,6 +22,7 @@ pub mod client;
 mod connection;
 pub mod dial;
 pub mod framing;
+pub mod relay;
 pub mod resolve;
 mod scratch;
 pub mod socket;
@@ -36,6 +38,7 @@ pub use framing::{
     ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
+pub use relay::Relay;
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
