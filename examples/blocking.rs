@@ -16,7 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = arguments.next();
     let words = arguments.next().unwrap_or_else(|| "ahoy".to_owned());
     let mut client = Client::connect(
-        &address.as_deref().unwrap_or("tcp://127.0.0.1:9501").parse()?,
+        &address
+            .as_deref()
+            .unwrap_or("tcp://127.0.0.1:9501")
+            .parse()?,
         ClientOptions {
             framing: Framing::Line { max: 64 << 10 },
             timeout: Timeout::After(Duration::from_secs(2)),

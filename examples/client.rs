@@ -16,7 +16,10 @@ use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
-    let address: Address = address.as_deref().unwrap_or("tcp://127.0.0.1:9501").parse()?;
+    let address: Address = address
+        .as_deref()
+        .unwrap_or("tcp://127.0.0.1:9501")
+        .parse()?;
     let client = Client::new(
         address,
         ClientOptions {

@@ -13,7 +13,10 @@ use moorline::net::{Address, DialOptions, Dialer, Timeline};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
-    let address: Address = address.as_deref().unwrap_or("tcp://localhost:9501").parse()?;
+    let address: Address = address
+        .as_deref()
+        .unwrap_or("tcp://localhost:9501")
+        .parse()?;
     let dialer = Dialer::new(DialOptions {
         // Resolving, connecting and handshakes together.
         deadline: Duration::from_secs(2),
@@ -36,6 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn show(timeline: &Timeline) {
     for step in timeline.steps() {
         let took = step.took.unwrap_or_default();
-        println!("{} {}: {} after {took:.1?}", step.kind, step.target, step.outcome);
+        println!(
+            "{} {}: {} after {took:.1?}",
+            step.kind, step.target, step.outcome
+        );
     }
 }

@@ -18,7 +18,10 @@ const REQUESTS: usize = 100;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
-    let address = address.as_deref().unwrap_or("tcp://127.0.0.1:9501").parse()?;
+    let address = address
+        .as_deref()
+        .unwrap_or("tcp://127.0.0.1:9501")
+        .parse()?;
     let key = PoolKey::new(address, DialOptions::default());
     let pool = Pool::new(PoolOptions {
         // Whoever finds them all in use waits for one.

@@ -11,13 +11,16 @@ use std::error::Error;
 
 use moorline::net::client::CloseReason;
 use moorline::net::{
-    Client, ClientOptions, ConnectError, EventLoopPool, Framing, Handler, Listener, ListenerOptions,
-    LoopPoolOptions,
+    Client, ClientOptions, ConnectError, EventLoopPool, Framing, Handler, Listener,
+    ListenerOptions, LoopPoolOptions,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
-    let address = address.as_deref().unwrap_or("tcp://127.0.0.1:9501").parse()?;
+    let address = address
+        .as_deref()
+        .unwrap_or("tcp://127.0.0.1:9501")
+        .parse()?;
     let pool = EventLoopPool::start(LoopPoolOptions::default())?;
     let options = ListenerOptions {
         session: ClientOptions::framed(Framing::Line { max: 64 << 10 }),

@@ -20,7 +20,10 @@ const UNKNOWN: &str = "000000000000000000000000000000000000000000000000000000000
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next();
-    let address = address.as_deref().unwrap_or("tls://localhost:8443").parse()?;
+    let address = address
+        .as_deref()
+        .unwrap_or("tls://localhost:8443")
+        .parse()?;
     let fingerprint = arguments.next().unwrap_or_else(|| UNKNOWN.to_owned());
     let dialer = Dialer::new(DialOptions {
         tls: TlsOptions {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -359,6 +359,177 @@ fn dials_that_fail_are_counted_by_cause() {
         "{summary}"
     );
     assert!(finished.stderr.contains("5 of 5 dials"), "{finished:#?}");
+}
+
+#[test]
+fn a_name_is_resolved_first() {
+    let (address, _served) = server(|_, _| ());
+    let address = address.replace("127.0.0.1", "localhost");
+    let finished = dial(&["--json", "--probe", &address])
+        .finish()
+        .expect_success();
+    let steps = parse(&finished.stdout)["steps"].clone();
+    let steps = steps.as_array().expect("a list");
+    assert_eq!(steps[0]["step"], "resolve", "{steps:?}");
+    assert_eq!(steps[0]["address"], "localhost", "{steps:?}");
+    let connected = steps.last().expect("there are some");
+    assert_eq!(connected["step"], "connect", "{steps:?}");
+    assert_eq!(connected["outcome"], "ok", "{steps:?}");
+}
+
+#[test]
+fn a_server_that_never_shakes_hands_is_given_up_at_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = tcp(&listener).replace("tcp://", "tls://");
+    let finished = dial(&["--json", "--deadline", "300ms", &address]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    let timeline = parse(&finished.stdout);
+    let outcomes: Vec<_> = timeline["steps"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|step| (step["step"].as_str(), step["outcome"].as_str()))
+        .collect();
+    let expected = [("connect", "ok"), ("tls", "timed out")];
+    assert_eq!(
+        outcomes,
+        expected.map(|(step, outcome)| (Some(step), Some(outcome)))
+    );
+    assert_eq!(timeline["outcome"], "timed out");
+    let total = timeline["total_ms"].as_f64().expect("a number");
+    assert!((300.0..5000.0).contains(&total), "{timeline}");
+}
+
+#[test]
+fn the_local_address_is_bound() {
+    let (address, served) = server(|_, peer| peer.ip().to_string());
+    dial(&["--probe", "--bind", "127.0.0.7", &address])
+        .finish()
+        .expect_success();
+    assert_eq!(served.join().expect("the server ends"), "127.0.0.7");
+}
+
+#[test]
+fn a_proxy_is_gone_through() {
+    let (proxy, served) = server(|mut stream, _| {
+        // RFC 1928: one method, none needed; connect to a name.
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).expect("a greeting");
+        stream.write_all(&[5, 0]).expect("it listens");
+        let mut request = [0; 4 + 1 + 12 + 2];
+        stream.read_exact(&mut request).expect("a request");
+        stream
+            .write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 80])
+            .expect("it listens");
+        stream
+            .write_all(b"from behind the proxy")
+            .expect("it listens");
+        request
+    });
+    let via = proxy.replace("tcp://", "socks5://");
+    let finished = dial(&["--json", "--via", &via, "tcp://behind.it.io:80"])
+        .finish()
+        .expect_success();
+    let (first, rest) = finished.stdout.split_once('\n').expect("two lines");
+    assert_eq!(rest, "from behind the proxy");
+    let timeline = parse(first);
+    let steps = timeline["steps"].as_array().expect("a list");
+    let kinds: Vec<_> = steps.iter().map(|step| step["step"].as_str()).collect();
+    assert_eq!(kinds, [Some("connect"), Some("proxy")], "{timeline}");
+    let request = served.join().expect("the server ends");
+    assert_eq!(&request[..5], [5, 1, 0, 3, 12]);
+    assert_eq!(&request[5..], b"behind.it.io\0\x50");
+}
+
+#[test]
+fn a_self_signed_server_is_refused_unless_its_fingerprint_is_given() {
+    let server = TlsServer::start();
+    let address = server.address.as_str();
+    let finished = dial(&["--json", address]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    let steps = parse(&finished.stdout)["steps"].clone();
+    let last = steps.as_array().and_then(|steps| steps.last());
+    assert_eq!(last.map(|step| step["step"].clone()), Some(json!("tls")));
+
+    let wrong = "00".repeat(32);
+    let finished = dial(&["--tls-insecure-fingerprint", &wrong, address]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    assert!(
+        finished.stderr.contains(&server.fingerprint),
+        "{finished:#?}"
+    );
+
+    let right = ["--tls-insecure-fingerprint", &server.fingerprint, address];
+    let finished = dial(&[&["--probe"], &right[..]].concat())
+        .finish()
+        .expect_success();
+    for words in ["tls", "TLS 1.3", "localhost", &server.fingerprint] {
+        assert!(finished.stdout.contains(words), "{words:?}: {finished:#?}");
+    }
+    // It answers each line with the line reversed, and ends after this one.
+    let finished = dial_with(b"ahoy\nCLOSE\n", &right).expect_success();
+    assert!(finished.stdout.starts_with("yoha\n"), "{finished:#?}");
+}
+
+/// `openssl s_server` with a certificate of its own making.
+struct TlsServer {
+    process: Child,
+    address: String,
+    /// SHA-256 in hex.
+    fingerprint: String,
+    _folder: tempfile::TempDir,
+}
+
+impl TlsServer {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let openssl = |arguments: &str| {
+            let mut command = Command::new("openssl");
+            command
+                .args(arguments.split(' '))
+                .current_dir(folder.path());
+            command
+        };
+        openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost")
+            .finish()
+            .expect_success();
+        let fingerprint = openssl("x509 -in cert.pem -noout -fingerprint -sha256")
+            .finish()
+            .expect_success();
+        let (_, fingerprint) = fingerprint
+            .stdout
+            .trim()
+            .split_once('=')
+            .expect("name=value");
+        let mut process = openssl("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -rev")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is installed");
+        let output = process.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        let port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:").map(str::to_owned))
+            .expect("it says where it listens");
+        // Read on, so that it never writes into a closed pipe.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Self {
+            process,
+            address: format!("tls://127.0.0.1:{port}"),
+            fingerprint: fingerprint.replace(':', "").to_lowercase(),
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Closes without delivering what is queued, and tells the peer at once.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use moorline_net::dial::via::Via;
-use moorline_net::tls::Verification;
+use moorline_net::tls::{TlsSession, Verification};
 use moorline_net::{
     Address, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing, Timeline, unit,
 };
@@ -131,14 +131,14 @@ impl DialArgs {
         }
         match dialer.connect(&self.address).await {
             Ok(connection) => {
-                self.show(connection.timeline())?;
+                self.show(connection.timeline(), connection.tls())?;
                 if self.probe {
                     return Ok(());
                 }
                 self.pipe(connection).await
             }
             Err(error) => {
-                self.show(error.timeline())?;
+                self.show(error.timeline(), None)?;
                 Err(error.into())
             }
         }
@@ -153,13 +153,14 @@ impl DialArgs {
     }
 
     /// A drawing goes to standard error where standard output is the stream's.
-    fn show(&self, timeline: &Timeline) -> Result<(), Failure> {
+    fn show(&self, timeline: &Timeline, tls: Option<TlsSession>) -> Result<(), Failure> {
         if self.json {
             return print(&(json(timeline) + "\n"));
         }
         let drawing = |style| {
             let title = self.address.to_string();
-            Waterfall::new(&title, timeline, style).to_string()
+            let tls = tls.as_ref().map(agreed).unwrap_or_default();
+            format!("{}{tls}", Waterfall::new(&title, timeline, style))
         };
         if self.probe {
             print(&drawing(Style::of(
@@ -174,6 +175,22 @@ impl DialArgs {
             Ok(())
         }
     }
+}
+
+/// What the handshake has agreed on, and the fingerprint that pins the server.
+fn agreed(tls: &TlsSession) -> String {
+    let TlsSession {
+        version,
+        cipher,
+        fingerprint,
+        ..
+    } = tls;
+    let alpn = tls.alpn.as_ref().map(|name| format!(", {name}"));
+    format!(
+        "  {version}, {cipher}{}; certificate for {}\n  SHA-256 {fingerprint}\n",
+        alpn.unwrap_or_default(),
+        tls.names.join(", "),
+    )
 }
 
 /// An IP address, with or without a port.

@@ -23,11 +23,12 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use cork::Corked;
 pub use error::{CloseReason, SendError, StreamError};
@@ -40,6 +41,7 @@ use crate::address::Address;
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 use crate::framing::Framing;
+use crate::relay::{Relay, Relayed};
 use crate::resolve::Resolver;
 use crate::scratch;
 use attempts::{Attempts, Owed, Phase};
@@ -69,6 +71,8 @@ pub struct Client {
     shared: Option<Arc<Shared>>,
     /// Whom the senders wake.
     registered: Option<Waker>,
+    /// The senders know the client as full.
+    told_full: bool,
     wanted: Wanted,
     paused: bool,
     /// There may be whole messages among the unread bytes of a handler.
@@ -110,6 +114,7 @@ impl Client {
             options: Arc::new(options),
             shared: None,
             registered: None,
+            told_full: false,
             wanted: Wanted::Nothing,
             paused: false,
             undelivered: false,
@@ -440,6 +445,26 @@ impl Client {
         Some((connection, std::mem::take(&mut self.input.unread).freeze()))
     }
 
+    /// Joins this client's stream and another one both ways, once what waits is sent. What was received and not
+    /// taken goes to the other one first. It ends when nothing comes from either for `idle_timeout`, if that is set.
+    ///
+    /// Dropping the future closes both.
+    pub async fn pipe_into<S: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        other: S,
+        idle_timeout: Option<Duration>,
+    ) -> Result<Relayed, StreamError> {
+        self.flush().await?;
+        let Some((connection, unread)) = self.into_connection() else {
+            return Err(StreamError::NotConnected);
+        };
+        let mut relay = Relay::new(connection, other).with_unread(unread);
+        if let Some(timeout) = idle_timeout {
+            relay = relay.with_idle_timeout(timeout);
+        }
+        Ok(relay.run().await)
+    }
+
     /// Reads more, and writes what waits meanwhile. Zero: the end, the peer's or one that a sender wants.
     #[inline]
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
@@ -500,6 +525,10 @@ impl Client {
             shared.register(cx.waker());
             self.registered = Some(cx.waker().clone());
         }
+        if !self.knows_watermark() {
+            self.tell_senders();
+        }
+        let Some(shared) = &self.shared else { return };
         if !shared.is_pending() {
             return;
         }
@@ -517,6 +546,9 @@ impl Client {
         if half_close {
             self.output.want_end();
         }
+        if !self.knows_watermark() {
+            self.tell_senders();
+        }
     }
 
     /// Writes what waits. Ready: nothing does.
@@ -524,16 +556,21 @@ impl Client {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(());
         };
-        let was_full = self.output.watermarks.is_full();
-        let mut written = self.output.poll_write(connection, cx);
-        if self.shared.is_some() && was_full != self.output.watermarks.is_full() {
+        let written = self.output.poll_write(connection, cx);
+        if !self.knows_watermark() {
+            // Room for senders; what they have for it is taken at once.
             self.tell_senders();
             self.attend(cx);
             if let Some(connection) = &mut self.connection {
-                written = self.output.poll_write(connection, cx);
+                return self.output.poll_write(connection, cx);
             }
         }
         written
+    }
+
+    /// Whether the senders, if there are any, know on which side of its watermarks the queue is.
+    fn knows_watermark(&self) -> bool {
+        self.shared.is_none() || self.told_full == self.output.watermarks.is_full()
     }
 
     /// The connection is closed because of an error, which is returned.
@@ -589,12 +626,13 @@ impl Client {
     }
 
     fn tell_senders(&mut self) {
+        self.told_full = self.output.watermarks.is_full();
         if let Some(shared) = &self.shared {
             shared.tell(Standing {
                 connected: self.connection.is_some(),
                 attempt: self.attempts.attempt(),
                 accepts: self.accepts(),
-                full: self.output.watermarks.is_full(),
+                full: self.told_full,
             });
         }
     }

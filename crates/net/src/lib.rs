@@ -11,6 +11,7 @@
 //! - [`client`]: a connection that is looked after
 //! - [`Pool`]: connections that are kept and lent again
 //! - [`blocking`]: the same without a runtime
+//! - [`relay`]: two streams joined both ways
 //! - [`tls`]: how servers are verified
 //! - [`Listener`], [`DatagramListener`]: servers without processes, for tests and small tools
 //! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
@@ -30,6 +31,7 @@ pub mod framing;
 pub mod listener;
 mod liveness;
 mod pool;
+pub mod relay;
 pub mod resolve;
 mod scratch;
 pub mod socket;
@@ -51,6 +53,7 @@ pub use framing::{
 };
 pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};
 pub use pool::{Pool, PoolCounters, PoolError, PoolKey, PoolOptions, Pooled, Stray, Unanswered};
+pub use relay::Relay;
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
