@@ -1,5 +1,7 @@
 //! A stream to a peer, and how it came about.
 
+mod kernel_copy;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
