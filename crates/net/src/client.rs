@@ -202,18 +202,21 @@ impl Client {
     /// What the socket does not take at once waits in the queue. Cancel-safe: dropped before it is ready, nothing is
     /// sent; of a raw payload over 64 KiB perhaps a part. It waits as long as the peer is slow, and reads nothing
     /// meanwhile. Without a connection it does not wait.
+    #[inline]
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        if payload.len() <= RAW_PIECE_BYTES || self.options.framing != Framing::Raw {
-            return self.send_message(payload).await;
+        if payload.len() > RAW_PIECE_BYTES && self.options.framing == Framing::Raw {
+            for piece in payload.chunks(RAW_PIECE_BYTES) {
+                self.send_patiently(piece).await?;
+            }
+            return Ok(());
         }
-        for piece in payload.chunks(RAW_PIECE_BYTES) {
-            self.send_message(piece).await?;
+        match self.try_send(payload) {
+            Err(SendError::Full { .. }) => self.send_patiently(payload).await,
+            sent => sent,
         }
-        Ok(())
     }
 
-    #[inline]
-    async fn send_message(&mut self, payload: &[u8]) -> Result<(), SendError> {
+    async fn send_patiently(&mut self, payload: &[u8]) -> Result<(), SendError> {
         loop {
             match self.try_send(payload) {
                 Err(SendError::Full { .. }) if self.connection.is_some() => {}

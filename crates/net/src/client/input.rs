@@ -44,13 +44,15 @@ impl Input {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let mut unread = std::mem::take(&mut self.unread);
-        let cut = self.cut(framing, &mut unread);
-        self.unread = unread;
-        match cut? {
+        let Self {
+            unread,
+            decoder,
+            need,
+        } = self;
+        match cut(decoder, need, framing, unread)? {
             Cut::Incomplete => Ok(None),
             Cut::Message(range, consumed) => {
-                let mut message = self.unread.split_to(consumed);
+                let mut message = unread.split_to(consumed);
                 message.truncate(range.end);
                 message.advance(range.start);
                 Ok(Some(message.freeze()))
@@ -61,29 +63,7 @@ impl Input {
     /// Looks for a message at the beginning of `input`: all that was received and not consumed.
     #[inline]
     pub(super) fn cut(&mut self, framing: &Framing, input: &mut [u8]) -> Result<Cut, FramingError> {
-        if input.len() < self.need {
-            return Ok(Cut::Incomplete);
-        }
-        match self.decoder.decode(framing, input)? {
-            Decoded::Message {
-                start,
-                end,
-                consumed,
-                ..
-            } => {
-                self.need = 0;
-                Ok(Cut::Message(start..end, consumed))
-            }
-            Decoded::Incomplete { need } => {
-                self.need = need;
-                Ok(Cut::Incomplete)
-            }
-            // WebSocket's alone, which clients refuse.
-            Decoded::Assembled { .. }
-            | Decoded::Reply { .. }
-            | Decoded::Nothing { .. }
-            | Decoded::Close { .. } => Ok(Cut::Incomplete),
-        }
+        cut(&mut self.decoder, &mut self.need, framing, input)
     }
 
     /// The first `bytes` as they are, whatever the framing, if so many are here.
@@ -115,5 +95,37 @@ impl Input {
     /// Begins anew for another connection.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[inline]
+fn cut(
+    decoder: &mut Decoder,
+    need: &mut usize,
+    framing: &Framing,
+    input: &mut [u8],
+) -> Result<Cut, FramingError> {
+    if input.len() < *need {
+        return Ok(Cut::Incomplete);
+    }
+    match decoder.decode(framing, input)? {
+        Decoded::Message {
+            start,
+            end,
+            consumed,
+            ..
+        } => {
+            *need = 0;
+            Ok(Cut::Message(start..end, consumed))
+        }
+        Decoded::Incomplete { need: least } => {
+            *need = least;
+            Ok(Cut::Incomplete)
+        }
+        // WebSocket's alone, which clients refuse.
+        Decoded::Assembled { .. }
+        | Decoded::Reply { .. }
+        | Decoded::Nothing { .. }
+        | Decoded::Close { .. } => Ok(Cut::Incomplete),
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Output {
     /// What waits goes out on the next connection.
     keep: bool,
     end: End,
+    /// A small message with its header, while it is handed to the system.
+    staged: Vec<u8>,
     /// Something was written since the stream was last flushed.
     dirty: bool,
 }
@@ -60,6 +62,7 @@ impl Output {
             broken: None,
             keep: options.keeps_unsent(),
             end: End::Open,
+            staged: Vec::new(),
             dirty: false,
         }
     }
@@ -82,31 +85,55 @@ impl Output {
         if !self.watermarks.admits(queued, payload.len() as u64) {
             return Err(SendError::Full { queued });
         }
-        let mut written = 0;
-        if let Some(connection) = connection {
-            let is_bare = envelope.prefix().is_empty() && envelope.suffix().is_empty();
-            let in_place = is_bare || payload.len() >= COPIED_BYTES;
-            if in_place && self.queue.is_empty() && !self.corked && self.broken.is_none() {
-                self.dirty = true;
-                match write_whole(connection, &envelope, payload) {
-                    Ok(Written::All) => return Ok(()),
-                    Ok(Written::Part(bytes)) => written = bytes,
-                    Err(error) => {
-                        self.broken = Some(error.into());
-                        self.check_broken()?;
-                    }
-                }
-            }
-            self.queue.push(&envelope, payload, written);
-            if !self.corked || self.queue.unwritten() > CORKED_BYTES {
-                self.write_now(connection);
-                self.check_broken()?;
-            }
-        } else {
+        let Some(connection) = connection else {
             self.queue.push(&envelope, payload, 0);
+            self.watermarks.update(self.queue.unwritten());
+            return Ok(());
+        };
+        let mut written = 0;
+        if self.queue.is_empty() && !self.corked && self.broken.is_none() {
+            match self.write_message(connection, &envelope, payload) {
+                Ok(Written::All) => return Ok(()),
+                Ok(Written::Part(bytes)) => written = bytes,
+                Err(error) => self.broken = Some(error.into()),
+            }
+            self.check_broken()?;
+        }
+        self.queue.push(&envelope, payload, written);
+        if !self.corked || self.queue.unwritten() > CORKED_BYTES {
+            self.write_now(connection);
+            self.check_broken()?;
         }
         self.watermarks.update(self.queue.unwritten());
         Ok(())
+    }
+
+    /// Hands a message to the system, as far as that takes it at once.
+    #[inline]
+    fn write_message(
+        &mut self,
+        connection: &mut Connection,
+        envelope: &Envelope<'_>,
+        payload: &[u8],
+    ) -> io::Result<Written> {
+        // A plain stream holds nothing back.
+        self.dirty = !connection.is_plain();
+        let parts = [
+            envelope.prefix(),
+            &payload[envelope.skip..],
+            envelope.suffix(),
+        ];
+        if parts[0].is_empty() && parts[2].is_empty() {
+            return write_parts(connection, [parts[1]]);
+        }
+        if payload.len() >= COPIED_BYTES {
+            return write_parts(connection, parts);
+        }
+        self.staged.clear();
+        for part in parts {
+            self.staged.extend_from_slice(part);
+        }
+        write_parts(connection, [&self.staged])
     }
 
     /// A broken connection refuses what would not be kept for the next one.
@@ -253,34 +280,26 @@ enum Written {
     Part(usize),
 }
 
-/// Hands a message to the system where it lies, as far as that takes it at once.
-fn write_whole(
+/// Hands parts to the system where they lie, as far as that takes them at once.
+#[inline]
+fn write_parts<const N: usize>(
     connection: &mut Connection,
-    envelope: &Envelope<'_>,
-    payload: &[u8],
+    parts: [&[u8]; N],
 ) -> io::Result<Written> {
     let mut cx = Context::from_waker(Waker::noop());
-    let (prefix, body, suffix) = (
-        envelope.prefix(),
-        &payload[envelope.skip..],
-        envelope.suffix(),
-    );
-    let length = prefix.len() + body.len() + suffix.len();
+    let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut written = 0;
     while written < length {
-        let parts = [
-            io::IoSlice::new(after(prefix, written)),
-            io::IoSlice::new(after(body, written.saturating_sub(prefix.len()))),
-            io::IoSlice::new(after(
-                suffix,
-                written.saturating_sub(prefix.len() + body.len()),
-            )),
-        ];
+        let mut skipped = written;
+        let rest = parts.map(|part| {
+            let skip = skipped.min(part.len());
+            skipped -= skip;
+            &part[skip..]
+        });
         let connection = Pin::new(&mut *connection);
-        let wrote = if prefix.is_empty() && suffix.is_empty() {
-            connection.poll_write(&mut cx, after(body, written))
-        } else {
-            connection.poll_write_vectored(&mut cx, &parts)
+        let wrote = match rest[..] {
+            [only] => connection.poll_write(&mut cx, only),
+            _ => connection.poll_write_vectored(&mut cx, &rest.map(io::IoSlice::new)),
         };
         match wrote {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -290,8 +309,4 @@ fn write_whole(
         }
     }
     Ok(Written::All)
-}
-
-fn after(bytes: &[u8], skipped: usize) -> &[u8] {
-    bytes.get(skipped..).unwrap_or_default()
 }
