@@ -1,6 +1,7 @@
 //! Opening connections: resolve, race, proxy and TLS handshake, under one deadline.
 
 mod attempt;
+mod datagram;
 mod error;
 mod options;
 mod order;

@@ -16,6 +16,9 @@ mod roots;
 mod session;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 pub use certificate::Fingerprint;
 pub use connector::TlsConnector;
 pub use error::TlsError;
