@@ -12,7 +12,7 @@
 //! - [`Pool`]: connections that are kept and lent again
 //! - [`blocking`]: the same without a runtime
 //! - [`tls`]: how servers are verified
-//! - [`unit`]: durations and sizes as they are written
+//! - [`mod@unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
 

@@ -37,8 +37,11 @@ const REAP_PAUSE: Duration = Duration::from_millis(20);
 /// asked for is treated as [`PoolOptions::stray`] says. None is lent that the peer may be about to close: see
 /// [`PoolOptions::max_idle`] and [`lead`](PoolOptions::lead).
 ///
-/// What remains is a peer that closes early: between the look and the arrival of the request, or sooner than
-/// `max_idle` says. Such a request fails as it would not on a fresh connection, and is the caller's to repeat.
+/// A window remains: a request fails, as it would not on a fresh connection, if the peer closes after the look and
+/// before the request arrives. A peer that keeps to `max_idle` gets there only when this machine and the way to it pause
+/// for longer than `lead`: `examples/pool_reuse.rs` finds no such request in a million with a lead of 100 ms, up to one
+/// with 25 ms on a machine that is compiling beside, and some 200 with the look alone. A peer that closes sooner than
+/// `max_idle` says has the whole window of the look. Such a request is the caller's to repeat or not.
 ///
 /// Clones share the connections. When the last is dropped, those at rest are closed; lent ones stay usable and are
 /// closed when they are given back. A connection belongs to the runtime that it was dialed on; lend across runtimes
