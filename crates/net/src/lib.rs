@@ -11,7 +11,7 @@
 //! - [`client`]: a connection that is looked after
 //! - [`relay`]: two streams joined both ways
 //! - [`tls`]: how servers are verified
-//! - [`unit`]: durations and sizes as they are written
+//! - [`mod@unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
 

@@ -10,11 +10,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 /// Longer than anything here takes, and short enough that a test which hangs is noticed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a handler was told, with the attempt's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Connected(u64),
     Message(Vec<u8>),
     Closed(u64, String),
@@ -25,9 +25,9 @@ pub enum Event {
 }
 
 /// Notes what it is told, and does what it is asked.
-pub struct Recorder<F> {
-    pub events: UnboundedSender<Event>,
-    pub react: F,
+pub(crate) struct Recorder<F> {
+    pub(crate) events: UnboundedSender<Event>,
+    pub(crate) react: F,
 }
 
 impl<F: FnMut(&mut Client, &Event) + Send> Recorder<F> {
@@ -73,22 +73,22 @@ impl<F: FnMut(&mut Client, &Event) + Send> Handler for Recorder<F> {
     }
 }
 
-pub fn recorder<F: FnMut(&mut Client, &Event) + Send>(
+pub(crate) fn recorder<F: FnMut(&mut Client, &Event) + Send>(
     react: F,
 ) -> (Recorder<F>, UnboundedReceiver<Event>) {
     let (events, told) = unbounded_channel();
     (Recorder { events, react }, told)
 }
 
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.expect("it takes too long")
 }
 
-pub fn framed() -> ClientOptions {
+pub(crate) fn framed() -> ClientOptions {
     ClientOptions::framed(Framing::Length(Length::default()))
 }
 
-pub fn reconnecting(queue: Unsent) -> ClientOptions {
+pub(crate) fn reconnecting(queue: Unsent) -> ClientOptions {
     ClientOptions {
         reconnect: Some(Reconnect {
             first: Duration::from_millis(1),
@@ -100,17 +100,17 @@ pub fn reconnecting(queue: Unsent) -> ClientOptions {
     }
 }
 
-pub fn address(of: SocketAddr) -> Address {
+pub(crate) fn address(of: SocketAddr) -> Address {
     format!("tcp://{of}").parse().unwrap()
 }
 
-pub async fn listener() -> (TcpListener, Address) {
+pub(crate) async fn listener() -> (TcpListener, Address) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = address(listener.local_addr().unwrap());
     (listener, address)
 }
 
-pub fn packet(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(payload: &[u8]) -> Vec<u8> {
     let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
     packet.extend_from_slice(payload);
     packet
