@@ -45,7 +45,7 @@ fn main() {
         Some(text) => text.parse().expect("a number"),
         None => default,
     };
-    let (rounds, messages, payload_bytes) = (number(15), number(20_000), number(64));
+    let (rounds, messages, payload_bytes) = (number(121), number(2_000), number(64));
     let server = echo_server();
     println!("{messages} messages of {payload_bytes} bytes, {rounds} rounds, CPU time per message");
     for window in WINDOWS {
