@@ -2,11 +2,10 @@
 //!
 //! `cargo run --release -p moorline-net --example pool_reuse -- [requests] [idle_ms] [lead_ms]`
 //!
-//! Each of 64 tasks borrows, asks, reads the answer, gives back and rests: mostly not at all, and every so often until
-//! about the last moment at which the pool lends the connection again, so that many a request meets the peer's clock as
-//! late as the pool lets it. A request on a reused connection that fails is what a fresh one would not have done. With
-//! a lead of 0 (the pool knows better and takes at least none) the window between look and arrival shows.
-//! The control runs the same without the pool's expiry: the peek alone.
+//! Each of 64 tasks, with a connection of its own, borrows, asks, reads the answer, gives back and rests: mostly not at
+//! all, and every so often until about the last moment at which the pool lends the connection again, so that many a
+//! request comes as late as the pool lets it. A request on a reused connection that fails is what a fresh one would not
+//! have done. Without a lead, and with the look before lending alone, the window between look and arrival shows.
 
 use std::io;
 use std::sync::Arc;
@@ -28,8 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .map_or(Ok(default), |argument| argument.parse())
     };
     let requests = number(1_000_000)?;
-    let idle = Duration::from_millis(number(200)?);
-    let lead = Duration::from_millis(number(50)?);
+    let idle = Duration::from_millis(number(100)?);
+    let lead = Duration::from_millis(number(25)?);
     // The peer has a thread of its own, as a peer has.
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -94,7 +93,8 @@ async fn ask(pool: &Pool, key: &PoolKey, requests: u64, edge: Duration) -> (u64,
     let failed = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
-            let (pool, key) = (pool.clone(), key.clone());
+            // Each has a connection of its own, which rests when it does.
+            let (pool, key) = (pool.clone(), key.clone().with_id(task.to_string()));
             let (answered, failed) = (answered.clone(), failed.clone());
             tokio::spawn(async move {
                 let mut random = fastrand::Rng::with_seed(task);
@@ -104,10 +104,10 @@ async fn ask(pool: &Pool, key: &PoolKey, requests: u64, edge: Duration) -> (u64,
                         Err(Failure::Reused) => failed.fetch_add(1, Ordering::Relaxed),
                         Err(Failure::Other(error)) => panic!("{error}"),
                     };
-                    // One in 200 rests until about the edge: ten milliseconds to either side.
-                    if random.u32(0..200) == 0 {
-                        let rest = edge + Duration::from_micros(random.u64(0..20_000));
-                        let rest = rest.saturating_sub(Duration::from_millis(10));
+                    // One in 50 rests until about the edge: two milliseconds to either side.
+                    if random.u32(0..50) == 0 {
+                        let rest = edge + Duration::from_micros(random.u64(0..4_000));
+                        let rest = rest.saturating_sub(Duration::from_millis(2));
                         tokio::time::sleep(rest).await;
                     }
                 }

@@ -24,7 +24,7 @@ pub use pooled::Pooled;
 
 use self::core::{Ask, Core, Grant, Ticket};
 use self::counters::Counts;
-use self::pooled::{Kept, Slot};
+use self::pooled::{Kept, Permit};
 use crate::liveness::Liveness;
 use crate::resolve::Resolver;
 
@@ -88,9 +88,9 @@ struct Waiter {
     handed: oneshot::Sender<Handed>,
 }
 
-/// A slot, and the connection in it if there is one.
+/// A permit, and the connection in it if there is one.
 struct Handed {
-    slot: Slot,
+    permit: Permit,
     kept: Option<Kept>,
 }
 
@@ -135,14 +135,14 @@ impl Pool {
             Turn::Now(handed) => handed,
             Turn::Later(waiting) => waiting.handed().await?,
         };
-        let Handed { slot, mut kept } = handed;
+        let Handed { permit, mut kept } = handed;
         while let Some(found) = kept {
             match self.look(found) {
-                Ok(alive) => return Ok(Pooled::reused(slot, alive)),
-                Err(()) => kept = self.shared.replace(&slot),
+                Ok(alive) => return Ok(Pooled::reused(permit, alive)),
+                Err(()) => kept = self.shared.replace(&permit),
             }
         }
-        self.dial(slot).await
+        self.dial(permit).await
     }
 
     /// Opens connections until `count` of `key` are at rest, as far as the caps allow, and says how many were
@@ -150,9 +150,9 @@ impl Pool {
     ///
     /// Cancel-safe: dropping the future ends the dials that run.
     pub async fn warm(&self, key: &PoolKey, count: usize) -> Result<usize, PoolError> {
-        let slots = self.shared.reserve(key, count)?;
+        let permits = self.shared.reserve(key, count)?;
         // All are held until the end: one that rests already would give way to the next.
-        let dialed = join_all(slots.into_iter().map(|slot| self.dial(slot))).await;
+        let dialed = join_all(permits.into_iter().map(|permit| self.dial(permit))).await;
         let opened: Result<Vec<Pooled>, PoolError> = dialed.into_iter().collect();
         opened.map(|opened| opened.len())
     }
@@ -211,16 +211,16 @@ impl Pool {
         Ok(kept)
     }
 
-    async fn dial(&self, slot: Slot) -> Result<Pooled, PoolError> {
+    async fn dial(&self, permit: Permit) -> Result<Pooled, PoolError> {
         let counts = &self.shared.counts;
-        let mut dialer = slot.key().dialer().clone();
+        let mut dialer = permit.key().dialer().clone();
         if let Some(resolver) = &self.shared.resolver {
             dialer = dialer.with_resolver(resolver.clone());
         }
-        match dialer.connect(slot.key().address()).await {
+        match dialer.connect(permit.key().address()).await {
             Ok(connection) => {
                 counts.fresh.add();
-                Ok(Pooled::fresh(slot, connection))
+                Ok(Pooled::fresh(permit, connection))
             }
             Err(error) => {
                 counts.failed.add();
@@ -351,25 +351,29 @@ impl Shared {
         Ok(turn)
     }
 
-    /// Slots to dial what is missing to `count` at rest, as far as the caps allow.
-    fn reserve(self: &Arc<Self>, key: &PoolKey, count: usize) -> Result<Vec<Slot>, PoolError> {
+    /// Permits to dial what is missing to `count` at rest, as far as the caps allow.
+    fn reserve(self: &Arc<Self>, key: &PoolKey, count: usize) -> Result<Vec<Permit>, PoolError> {
         let mut held = self.lock();
         held.claim_id(key, &self.options)?;
         let count = count.min(self.options.max_idle_per_key);
         let missing = count.saturating_sub(held.core.resting_of(key));
-        let slots = (0..missing)
-            .map_while(|_| held.core.reserve(key).then(|| Slot::new(self, key.clone())))
+        let permits = (0..missing)
+            .map_while(|_| {
+                held.core
+                    .reserve(key)
+                    .then(|| Permit::new(self, key.clone()))
+            })
             .collect();
         let closing = held.core.take_closing();
         drop(held);
         drop(closing);
-        Ok(slots)
+        Ok(permits)
     }
 
-    /// A connection of the slot was useless: another one at rest, if there is one.
-    fn replace(&self, slot: &Slot) -> Option<Kept> {
+    /// A connection of the permit was useless: another one at rest, if there is one.
+    fn replace(&self, permit: &Permit) -> Option<Kept> {
         let mut held = self.lock();
-        let asked = held.core.replace(slot.key(), now());
+        let asked = held.core.replace(permit.key(), now());
         let closing = held.core.take_closing();
         drop(held);
         drop(closing);
@@ -379,7 +383,7 @@ impl Shared {
         }
     }
 
-    /// A slot becomes free, with the connection in it if that may be lent again.
+    /// A permit becomes free, with the connection in it if that may be lent again.
     fn give_back(&self, key: PoolKey, kept: Option<Kept>) {
         let mut given = Some((key, kept));
         while let Some((key, kept)) = given.take() {
@@ -401,7 +405,7 @@ impl Shared {
                 return;
             };
             let handed = Handed {
-                slot: Slot::of(self.this.clone(), waiter.key),
+                permit: Permit::of(self.this.clone(), waiter.key),
                 kept: match grant {
                     Grant::Reuse(kept) => Some(kept),
                     Grant::Dial => None,
@@ -426,13 +430,13 @@ impl Shared {
 impl Handed {
     fn new(shared: &Arc<Shared>, key: &PoolKey, kept: Option<Kept>) -> Self {
         Self {
-            slot: Slot::new(shared, key.clone()),
+            permit: Permit::new(shared, key.clone()),
             kept,
         }
     }
 
     fn into_parts(self) -> (PoolKey, Option<Kept>) {
-        (self.slot.into_key(), self.kept)
+        (self.permit.into_key(), self.kept)
     }
 }
 

@@ -14,7 +14,7 @@ use super::options::PoolOptions;
 /// - A key with waiters has none at rest.
 /// - A key with waiters is at its cap, or the total is reached and none at all is at rest.
 ///
-/// So whoever comes later never overtakes, and each slot that becomes free goes to the first in the queue
+/// So whoever comes later never overtakes, and each permit that becomes free goes to the first in the queue
 /// who may use it.
 #[derive(Debug)]
 pub(super) struct Core<K, C, W> {
@@ -55,7 +55,7 @@ struct Resting<C> {
 pub(super) enum Ask<C> {
     /// One that was at rest.
     Reuse(C),
-    /// A slot, to dial a new one.
+    /// A permit, to dial a new one.
     Dial,
     /// Nothing now: to wait is next.
     Wait,
@@ -66,7 +66,7 @@ pub(super) enum Ask<C> {
 pub(super) enum Grant<C> {
     /// A connection that was given back.
     Reuse(C),
-    /// A slot, to dial a new one.
+    /// A permit, to dial a new one.
     Dial,
 }
 
@@ -113,12 +113,12 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         }
     }
 
-    /// A connection that was at rest turned out to be useless: whoever got it gets another one, or its slot.
+    /// A connection that was at rest turned out to be useless: whoever got it gets another one, or its permit.
     pub(super) fn replace(&mut self, key: &K, now: Instant) -> Ask<C> {
         let Some(shelf) = self.keys.get_mut(key) else {
             return Ask::Dial;
         };
-        // Nobody waits for the slots that become free here: some of the key were at rest.
+        // Nobody waits for the permits that become free here: some of the key were at rest.
         while let Some(resting) = shelf.resting.pop_back() {
             self.resting -= 1;
             shelf.open -= 1;
@@ -132,7 +132,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         Ask::Dial
     }
 
-    /// Takes a slot to dial one more connection, if there is one.
+    /// Takes a permit to dial one more connection, if there is one.
     pub(super) fn reserve(&mut self, key: &K) -> bool {
         let open = self.keys.get(key).map_or(0, |shelf| shelf.open);
         if open >= self.options.max_per_key || !self.make_room() {
@@ -190,7 +190,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
             return self.free(key);
         }
         let first = self.keys.get(key).and_then(Shelf::first_waiter);
-        // Whoever waits longest is first, even if this connection is of no use to them: its slot is.
+        // Whoever waits longest is first, even if this connection is of no use to them: its permit is.
         let other = self.short_of_total.first_key_value();
         if let Some((ticket, other)) = other
             && first.is_none_or(|first| *ticket < first)
@@ -217,7 +217,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         self.free(key)
     }
 
-    /// A lent connection, or a slot to dial one, is gone.
+    /// A lent connection, or a permit to dial one, is gone.
     pub(super) fn free(&mut self, key: &K) -> Option<(W, Grant<C>)> {
         self.unlist(key);
         self.open -= 1;

@@ -22,7 +22,7 @@ use crate::connection::Connection;
 /// stops in the middle of an answer for a reason of their own poisons it.
 #[derive(Debug)]
 pub struct Pooled {
-    slot: Option<Slot>,
+    permit: Option<Permit>,
     /// Taken in `drop` and `into_connection` alone.
     connection: Option<Connection>,
     age: Age,
@@ -39,20 +39,20 @@ pub(super) struct Kept {
 }
 
 impl Pooled {
-    pub(super) fn fresh(slot: Slot, connection: Connection) -> Self {
+    pub(super) fn fresh(permit: Permit, connection: Connection) -> Self {
         // The peer's clocks cannot have started before the dial.
         let born = connection.timeline().started();
         let age = Age { born, used: born };
-        Self::new(slot, Kept { connection, age })
+        Self::new(permit, Kept { connection, age })
     }
 
-    pub(super) fn reused(slot: Slot, kept: Kept) -> Self {
-        Self::new(slot, kept)
+    pub(super) fn reused(permit: Permit, kept: Kept) -> Self {
+        Self::new(permit, kept)
     }
 
-    fn new(slot: Slot, Kept { connection, age }: Kept) -> Self {
+    fn new(permit: Permit, Kept { connection, age }: Kept) -> Self {
         Self {
-            slot: Some(slot),
+            permit: Some(permit),
             connection: Some(connection),
             age,
             unanswered: false,
@@ -100,10 +100,10 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let (Some(slot), Some(connection)) = (self.slot.take(), self.connection.take()) else {
+        let (Some(permit), Some(connection)) = (self.permit.take(), self.connection.take()) else {
             return;
         };
-        let Some(shared) = slot.pool.upgrade() else {
+        let Some(shared) = permit.pool.upgrade() else {
             return;
         };
         let refused = self.poisoned
@@ -111,13 +111,13 @@ impl Drop for Pooled {
             || self.unanswered && shared.options.unanswered == Unanswered::Close;
         if refused {
             shared.counts.dropped.add();
-            // Before its slot is free, so that the cap holds for descriptors, too.
+            // Before its permit is free, so that the cap holds for descriptors, too.
             drop(connection);
-            drop(slot);
+            drop(permit);
             return;
         }
         let age = self.age;
-        shared.give_back(slot.into_key(), Some(Kept { connection, age }));
+        shared.give_back(permit.into_key(), Some(Kept { connection, age }));
     }
 }
 
@@ -201,13 +201,13 @@ impl AsyncWrite for Pooled {
 
 /// A place among the connections that a pool may open. Dropping it makes it free.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct Permit {
     pool: Weak<Shared>,
     /// `None` once it is somebody else's.
     key: Option<PoolKey>,
 }
 
-impl Slot {
+impl Permit {
     pub(super) fn new(shared: &Arc<Shared>, key: PoolKey) -> Self {
         Self::of(Arc::downgrade(shared), key)
     }
@@ -223,13 +223,13 @@ impl Slot {
         self.key.as_ref().expect("it is taken by `into_key` alone")
     }
 
-    /// The key; somebody else makes the slot free.
+    /// The key; somebody else makes the permit free.
     pub(super) fn into_key(mut self) -> PoolKey {
         self.key.take().expect("it is taken here alone")
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(key) = self.key.take()
             && let Some(shared) = self.pool.upgrade()

@@ -119,7 +119,7 @@ fn a_full_queue_refuses() {
 }
 
 #[test]
-fn a_useless_one_is_replaced_by_the_next_at_rest_then_by_its_slot() {
+fn a_useless_one_is_replaced_by_the_next_at_rest_then_by_its_permit() {
     let now = Instant::now();
     let mut pool = Pool::new(options(4, 4));
     for _ in 0..2 {
@@ -254,7 +254,7 @@ proptest! {
     }
 }
 
-/// Who is to be served once a slot of `freed` is free: of all who may then have one more, the first.
+/// Who is to be served once a permit of `freed` is free: of all who may then have one more, the first.
 fn first_to_serve(
     pool: &Pool,
     freed: u8,
