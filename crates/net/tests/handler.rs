@@ -1,127 +1,19 @@
-//! The client with callbacks, against peers made by hand. // C3, C6, C13, C17, C18, Z4
+//! The client with callbacks, against peers made by hand. // C3, C6, C13, C18, Z4
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod recorder;
+
 use std::time::Duration;
 
-use moorline_net::client::{CloseReason, Reconnect, SendError, Sender, StreamError, Unsent};
-use moorline_net::{
-    Address, Client, ClientOptions, ConnectCause, ConnectError, Framing, Handler, Length,
-};
+use moorline_net::client::{SendError, Sender, StreamError, Unsent};
+use moorline_net::{Address, Client, ClientOptions, ConnectCause};
+use recorder::{Event, address, framed, listener, packet, reconnecting, recorder, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
-
-/// Longer than anything here takes, and short enough that a test which hangs is noticed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a handler was told, with the attempt's number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Event {
-    Connected(u64),
-    Message(Vec<u8>),
-    Closed(u64, String),
-    Error(u64, String),
-    Full,
-    Drained,
-    Tick,
-}
-
-/// Notes what it is told, and does what it is asked.
-struct Recorder<F> {
-    events: UnboundedSender<Event>,
-    react: F,
-}
-
-impl<F: FnMut(&mut Client, &Event) + Send> Recorder<F> {
-    fn note(&mut self, client: &mut Client, event: Event) {
-        (self.react)(client, &event);
-        let _ = self.events.send(event);
-    }
-}
-
-impl<F: FnMut(&mut Client, &Event) + Send> Handler for Recorder<F> {
-    fn connected(&mut self, client: &mut Client) {
-        assert!(client.is_connected());
-        let attempt = client.attempt();
-        self.note(client, Event::Connected(attempt));
-    }
-
-    fn message(&mut self, client: &mut Client, message: &[u8]) {
-        self.note(client, Event::Message(message.to_vec()));
-    }
-
-    fn closed(&mut self, client: &mut Client, reason: &CloseReason) {
-        assert!(!client.is_connected(), "the socket is closed first");
-        let attempt = client.attempt();
-        self.note(client, Event::Closed(attempt, reason.to_string()));
-    }
-
-    fn error(&mut self, client: &mut Client, error: &ConnectError) {
-        assert!(!client.is_connected(), "the socket is closed first");
-        let attempt = client.attempt();
-        self.note(client, Event::Error(attempt, error.cause().to_string()));
-    }
-
-    fn full(&mut self, client: &mut Client) {
-        self.note(client, Event::Full);
-    }
-
-    fn drained(&mut self, client: &mut Client) {
-        self.note(client, Event::Drained);
-    }
-
-    fn tick(&mut self, client: &mut Client) {
-        self.note(client, Event::Tick);
-    }
-}
-
-fn recorder<F: FnMut(&mut Client, &Event) + Send>(
-    react: F,
-) -> (Recorder<F>, UnboundedReceiver<Event>) {
-    let (events, told) = unbounded_channel();
-    (Recorder { events, react }, told)
-}
 
 async fn next(told: &mut UnboundedReceiver<Event>) -> Event {
     within(told.recv()).await.expect("the handler lives")
-}
-
-async fn within<T>(work: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, work).await.expect("it takes too long")
-}
-
-fn framed() -> ClientOptions {
-    ClientOptions::framed(Framing::Length(Length::default()))
-}
-
-fn reconnecting(queue: Unsent) -> ClientOptions {
-    ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            cap: Duration::from_millis(2),
-            queue,
-            ..Reconnect::default()
-        }),
-        ..framed()
-    }
-}
-
-fn address(of: SocketAddr) -> Address {
-    format!("tcp://{of}").parse().unwrap()
-}
-
-async fn listener() -> (TcpListener, Address) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = address(listener.local_addr().unwrap());
-    (listener, address)
-}
-
-fn packet(payload: &[u8]) -> Vec<u8> {
-    let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
-    packet.extend_from_slice(payload);
-    packet
 }
 
 async fn read_packet(peer: &mut TcpStream) -> Vec<u8> {
@@ -533,105 +425,4 @@ async fn senders_that_wait_are_let_go_when_the_client_ends() {
     running.close();
     let error = within(waits).await.unwrap();
     assert!(matches!(error, SendError::NotConnected), "{error}");
-}
-
-/// What a peer does with the next connection, and a user with the client.
-async fn disturb(random: &mut fastrand::Rng, peer: TcpStream, user: &Sender) {
-    let mut peer = peer;
-    match random.u8(..8) {
-        0 => peer.set_zero_linger().unwrap(),
-        1 => user.reconnect(),
-        2 => peer.write_all(&[0xff; 8]).await.unwrap_or_default(),
-        3 => peer.write_all(&packet(b"x")[..3]).await.unwrap_or_default(),
-        4 => {
-            let _ = peer.write_all(&packet(b"one message")).await;
-            user.reconnect();
-            user.reconnect();
-        }
-        5 => {
-            let _ = peer.shutdown().await;
-        }
-        _ => {}
-    }
-    for _ in 0..random.u8(..20) {
-        tokio::task::yield_now().await;
-    }
-}
-
-// C17
-#[tokio::test]
-async fn each_attempt_is_told_as_one_error_or_as_connected_and_closed_once() {
-    for round in 0..12 {
-        let seed = fastrand::u64(..);
-        println!("round {round}: seed {seed}");
-        let mut random = fastrand::Rng::with_seed(seed);
-        let (first, address) = listener().await;
-        let local = first.local_addr().unwrap();
-        let mut listener = Some(first);
-        let (handler, mut told) = recorder(|client, event| {
-            let _ = client.try_send(b"whatever");
-            if let Event::Message(_) = event {
-                client.start_reconnect();
-            }
-        });
-        let mut options = reconnecting(if random.bool() {
-            Unsent::Keep
-        } else {
-            Unsent::Fail
-        });
-        options.close_deadline = Duration::from_millis(5);
-        let running = Client::new(address, options).start(handler);
-        for _ in 0..random.u8(5..40) {
-            if random.u8(..6) == 0 {
-                // Refuses for a while.
-                listener = None;
-                for _ in 0..random.u8(..50) {
-                    tokio::task::yield_now().await;
-                }
-            }
-            let accepting = match listener.take() {
-                Some(listener) => listener,
-                None => TcpListener::bind(local).await.unwrap(),
-            };
-            if let Ok(accepted) = timeout(Duration::from_millis(20), accepting.accept()).await {
-                disturb(&mut random, accepted.unwrap().0, &running).await;
-            }
-            listener = Some(accepting);
-        }
-        match random.u8(..3) {
-            0 => running.close(),
-            1 => running.close_now(),
-            _ => {
-                running.reconnect();
-                running.close();
-            }
-        }
-        let sender = Sender::clone(&running);
-        within(running.ended()).await.unwrap();
-        assert!(!sender.is_connected());
-        let mut stories: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
-        let mut latest = 0;
-        while let Some(event) = told.recv().await {
-            let (attempt, what) = match event {
-                Event::Connected(attempt) => (attempt, "connected"),
-                Event::Closed(attempt, _) => (attempt, "closed"),
-                Event::Error(attempt, _) => (attempt, "error"),
-                _ => continue,
-            };
-            assert!(attempt >= latest, "attempts are told in order");
-            latest = attempt;
-            stories.entry(attempt).or_default().push(what);
-        }
-        for (attempt, story) in &stories {
-            assert!(
-                matches!(story[..], ["error"] | ["connected", "closed"]),
-                "seed {seed}, attempt {attempt}: {story:?}"
-            );
-        }
-        assert_eq!(
-            stories.into_keys().collect::<Vec<_>>(),
-            (1..=latest).collect::<Vec<_>>(),
-            "seed {seed}: every attempt is told"
-        );
-    }
 }

@@ -17,6 +17,10 @@ const READ_BYTES: usize = 64 * 1024;
 /// With less room than this more is made, in bytes: small reads cost as much as large ones.
 const LEAST_ROOM_BYTES: usize = 8 * 1024;
 
+/// Up to this size a message is copied out: that is no dearer than sharing the buffer, and who keeps it for long
+/// does not keep the buffer.
+const SMALL_BYTES: usize = 512;
+
 /// A client's way in.
 #[derive(Debug, Default)]
 pub(super) struct Input {
@@ -51,6 +55,15 @@ impl Input {
         } = self;
         match cut(decoder, need, framing, unread)? {
             Cut::Incomplete => Ok(None),
+            Cut::Message(range, consumed) if range.len() <= SMALL_BYTES => {
+                let message = Bytes::copy_from_slice(&unread[range]);
+                if consumed == unread.len() {
+                    unread.clear();
+                } else {
+                    unread.advance(consumed);
+                }
+                Ok(Some(message))
+            }
             Cut::Message(range, consumed) => {
                 let mut message = unread.split_to(consumed);
                 message.truncate(range.end);

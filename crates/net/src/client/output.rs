@@ -130,10 +130,19 @@ impl Output {
             return write_parts(connection, parts);
         }
         self.staged.clear();
+        self.staged
+            .reserve(MAX_HEADER_BYTES + payload.len() + envelope.suffix().len());
         for part in parts {
             self.staged.extend_from_slice(part);
         }
-        write_parts(connection, [&self.staged])
+        // Nearly always the system takes all of it.
+        let cx = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut *connection).poll_write(cx, &self.staged) {
+            Poll::Ready(Ok(wrote)) if wrote == self.staged.len() => Ok(Written::All),
+            Poll::Ready(Ok(wrote)) => Ok(Written::Part(wrote)),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(Written::Part(0)),
+        }
     }
 
     /// A broken connection refuses what would not be kept for the next one.

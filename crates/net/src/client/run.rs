@@ -10,10 +10,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::attempts::{Owed, Phase, Verdict};
+use super::drive::discard_input;
 use super::error::{CloseReason, StreamError};
 use super::input::Cut;
 use super::sender::Wanted;
-use super::{Client, Handler, discard_input};
+use super::{Client, Handler};
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError};
 use crate::framing::FramingError;
