@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     )?;
     client.send(words.as_bytes())?;
-    match client.next()? {
+    match client.receive_message()? {
         Some(answer) => println!("{}", String::from_utf8_lossy(&answer)),
         None => println!("the server closed without an answer"),
     }

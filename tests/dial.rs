@@ -390,11 +390,10 @@ fn a_server_that_never_shakes_hands_is_given_up_at_the_deadline() {
         .iter()
         .map(|step| (step["step"].as_str(), step["outcome"].as_str()))
         .collect();
+    // Reading the trusted roots, before anything is connected, is a step too.
     let expected = [("connect", "ok"), ("tls", "timed out")];
-    assert_eq!(
-        outcomes,
-        expected.map(|(step, outcome)| (Some(step), Some(outcome)))
-    );
+    let expected = expected.map(|(step, outcome)| (Some(step), Some(outcome)));
+    assert!(outcomes.ends_with(&expected), "{timeline}");
     assert_eq!(timeline["outcome"], "timed out");
     let total = timeline["total_ms"].as_f64().expect("a number");
     assert!((300.0..5000.0).contains(&total), "{timeline}");

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -127,6 +128,26 @@ fn relay_joins_two_streams() {
     let relay = Server::start("relay", &["127.0.0.1:0", &server.address]);
     let finished = ask(&format!("tcp://{}", relay.address));
     assert_eq!(finished.stdout, "all's well\n");
+}
+
+#[test]
+fn datagram_asks_and_prints_the_answer() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = format!("udp://{}", socket.local_addr().expect("it is bound"));
+    let answering = thread::spawn(move || {
+        let mut question = [0; 64];
+        let (length, from) = socket.recv_from(&mut question).expect("a question");
+        question[..length].reverse();
+        socket.send_to(&question[..length], from)
+    });
+    let finished = example("datagram", &[&address, "ahoy"])
+        .finish()
+        .expect_success();
+    assert_eq!(finished.stdout, "yoha\n");
+    answering.join().expect("it answers").expect("it is sent");
+    example("datagram", &["udp://127.0.0.1:1"])
+        .finish()
+        .expect_refusal(&["refused"]);
 }
 
 fn ask(address: &str) -> Finished {

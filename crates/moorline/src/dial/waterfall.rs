@@ -121,12 +121,12 @@ impl<'a> Row<'a> {
     fn bar(&self, total: Duration, width: usize) -> (usize, String) {
         const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
         let total = total.as_secs_f64().max(f64::MIN_POSITIVE);
-        let at = |since: Duration| (since.as_secs_f64() / total).clamp(0.0, 1.0) * width as f64;
-        let start = at(self.step.start);
-        let end = at(self.step.start + self.step.took.unwrap_or_default());
-        // A bar begins with a whole column, so that the shortest still shows, at the right end too.
-        let before = (start.floor() as usize).min(width - 1);
-        let eighths = ((end - before as f64) * 8.0).round().max(1.0) as usize;
+        let columns = |time: Duration| (time.as_secs_f64() / total).clamp(0.0, 1.0) * width as f64;
+        let took = columns(self.step.took.unwrap_or_default());
+        // Whatever took any time shows, and a bar begins with a whole column.
+        let eighths = ((took * 8.0).round() as usize).max(1);
+        let start = columns(self.step.start).floor() as usize;
+        let before = start.min(width - eighths.div_ceil(8));
         let bar = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
         (before, bar)
     }
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(
             drawn,
             "tls://example.org:443: connected in 400 ms\n\
-             \x20 resolve  example.org        ███████                            100 ms  ok\n\
-             \x20 connect  [2001:db8::1]:443         █████████████████████       300 ms  cancelled\n\
-             \x20 connect  192.0.2.1:443                             ▋            10.0 ms  ok\n"
+             \x20 resolve  example.org        ███████                          100 ms  ok\n\
+             \x20 connect  [2001:db8::1]:443         █████████████████████     300 ms  cancelled\n\
+             \x20 connect  192.0.2.1:443                              ▊       10.0 ms  ok\n"
         );
     }
 

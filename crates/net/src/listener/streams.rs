@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use socket2::{Domain, SockRef};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Shared;
@@ -52,7 +51,7 @@ where
 
     /// Accepts for ever, or until the socket fails.
     async fn accept(&self, socket: OwnedFd) -> io::Error {
-        let socket = match AsyncFd::with_interest(socket, Interest::READABLE) {
+        let socket = match Socket::new(socket) {
             Ok(socket) => socket,
             Err(error) => return error,
         };
@@ -61,11 +60,7 @@ where
             let Ok(place) = self.shared.places.clone().acquire_owned().await else {
                 return io::ErrorKind::Other.into();
             };
-            let accepted = socket.async_io(Interest::READABLE, |socket| {
-                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                Ok(accept_with(socket, flags)?)
-            });
-            match accepted.await {
+            match socket.accept().await {
                 Ok(accepted) => self.begin(accepted, place),
                 Err(error) => match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -93,6 +88,31 @@ where
                 Err(error) => tracing::debug!(%error, "a connection was gone before it began"),
             }
         });
+    }
+}
+
+/// What is accepted on.
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        let is_unix = SockRef::from(&socket).domain()? == Domain::UNIX;
+        Ok(if is_unix {
+            Self::Unix(UnixListener::from_std(socket.into())?)
+        } else {
+            Self::Tcp(TcpListener::from_std(socket.into())?)
+        })
+    }
+
+    /// The next connection, taken off this loop: it may belong to another. Cancel-safe.
+    async fn accept(&self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(listener) => listener.accept().await?.0.into_std()?.into(),
+            Self::Unix(listener) => listener.accept().await?.0.into_std()?.into(),
+        })
     }
 }
 
