@@ -102,6 +102,8 @@ pub struct Workers {
     pub start_timeout: Duration,
     /// Which worker a session's messages go to, unless its listener says otherwise.
     pub dispatch: Dispatch,
+    /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
 }
 
 /// Which worker handles what.
@@ -123,6 +125,8 @@ pub struct Tasks {
     pub count: u16,
     /// How many times a task is given to a worker before it fails. Default 3.
     pub attempts: u32,
+    /// A task worker that has handled so many tasks is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
 }
 
 /// One `[[helpers]]`: a command of the user's own, kept alive alongside.

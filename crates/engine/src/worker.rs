@@ -12,6 +12,7 @@ mod handlers;
 mod hook;
 mod outbox;
 pub(crate) mod pool;
+mod quota;
 mod ring_task;
 mod sessions;
 mod start;
@@ -259,6 +260,7 @@ impl Orders {
                     }
                 },
                 _ = self.terminate.recv() => self.say_stopping().await,
+                () = self.core.quota.spent() => self.say_stopping().await,
             }
         }
     }

@@ -139,10 +139,12 @@ fn the_sketch_loads() {
             max_wait: Duration::from_secs(10),
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
+            max_requests: None,
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
+            max_requests: None,
         },
         helpers: vec![Helper {
             name: "feeder".into(),

@@ -16,7 +16,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("[engine]", "access_log", LEAVE_OUT),
     ("[engine]", "chroot", LEAVE_OUT),
     ("[engine]", "kill_after", LEAVE_OUT),
-    ("[workers]", "max_requests", LEAVE_OUT),
     ("[workers]", "stall_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
     (
@@ -24,7 +23,6 @@ const KEYS: &[(&str, &str, &str)] = &[
         "cpu_affinity",
         "start the engine under `taskset` meanwhile",
     ),
-    ("[tasks]", "max_requests", LEAVE_OUT),
     (
         "[[listen]]",
         "tls",

@@ -22,12 +22,14 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
     let Tasks {
         count: _,
         attempts: _,
+        max_requests: _,
     } = tasks;
     let Workers {
         count: _,
         max_wait: _,
         start_timeout: _,
         dispatch: _,
+        max_requests: _,
     } = workers;
     fixed.compare("the configuration's name", name, &new.name);
     fixed.engine(engine, &new.engine);

@@ -27,6 +27,8 @@ const MAX_RING_MEMORY: u64 = 4 << 30;
 /// Deliveries of one message or task; each may cost a worker its life.
 pub(super) const MAX_ATTEMPTS: u64 = 1000;
 pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
+/// A worker that has handled so many has lived long enough not to need the key.
+const MAX_REQUESTS: u64 = 1 << 53;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -288,18 +290,21 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             max_wait,
             start_timeout,
             dispatch: Dispatch::Sticky,
+            max_requests: None,
         });
     };
     let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
     let max_wait = section.read("max_wait", |field| field.duration());
     let start_timeout = section.read("start_timeout", |field| field.timeout());
     let dispatch = section.read("dispatch", |field| dispatch(&field));
+    let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     section.finish()?;
     Ok(Workers {
         count: count?.unwrap_or(default_count),
         max_wait: max_wait?.unwrap_or(DEFAULT_MAX_WAIT),
         start_timeout: start_timeout?.unwrap_or(DEFAULT_START_TIMEOUT),
         dispatch: dispatch?.unwrap_or(Dispatch::Sticky),
+        max_requests: max_requests?,
     })
 }
 
@@ -324,14 +329,17 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
         return Ok(Tasks {
             count: 0,
             attempts: DEFAULT_ATTEMPTS,
+            max_requests: None,
         });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
+    let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     section.finish()?;
     Ok(Tasks {
         count: count?.unwrap_or(0),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
+        max_requests: max_requests?,
     })
 }
 

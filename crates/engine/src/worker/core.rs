@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::counters::Counters;
 use super::credits::Credits;
 use super::outbox::{Link, Outbox, Room};
+use super::quota::Quota;
 use super::sessions::Sessions;
 use crate::app::SendError;
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) credits: Credits,
     pub(crate) counters: Rc<Counters>,
+    pub(super) quota: Quota,
     /// Until when the stop that has begun may take.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
     /// The rings of a gateway that replaces the one that died, until the ring task takes them.
@@ -52,8 +54,13 @@ impl Core {
         config: Config,
         scoreboard: Scoreboard,
     ) -> Rc<Self> {
+        let max_requests = match role {
+            Role::Task(_) => config.tasks.max_requests,
+            Role::Worker(_) | Role::Gateway => config.workers.max_requests,
+        };
         Rc::new(Self {
             role,
+            quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,
             outbox: Outbox::default(),
             sessions: Sessions::default(),

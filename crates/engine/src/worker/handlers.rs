@@ -310,7 +310,7 @@ where
     }
 
     pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {
-        self.core.counters.handle(message.queued_ns());
+        self.core.counters.handle_post(message.queued_ns());
         let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let hook = || app.post(from, message);

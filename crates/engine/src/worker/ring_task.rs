@@ -100,6 +100,7 @@ where
         if let Err(corrupt) = self.core.outbox.flush() {
             return Poll::Ready(Garbage(corrupt.to_string()));
         }
+        self.core.quota.note(self.core.counters.requests());
         let has_more = has_more || !self.falls_asleep(cx);
         self.core.counters.turn_ends(!has_more);
         if has_more {

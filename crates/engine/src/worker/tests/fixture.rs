@@ -610,10 +610,12 @@ pub(super) fn config(name: &str) -> Config {
             max_wait: Duration::from_secs(10),
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
+            max_requests: None,
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
+            max_requests: None,
         },
         helpers: Vec::new(),
         listeners: vec![listener],
