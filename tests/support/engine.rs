@@ -465,6 +465,18 @@ pub struct Status {
     pub lost: Lost,
     pub discarded: u64,
     pub errors: Errors,
+    pub stalls: Vec<Stall>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stall {
+    pub worker: String,
+    pub pid: i32,
+    pub hook: String,
+    pub session: Option<u64>,
+    pub kind: String,
+    pub elapsed_ms: u64,
+    pub stack: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -522,6 +534,7 @@ pub struct Errors {
     pub handlers: u64,
     pub close_hooks: u64,
     pub worker_exits: u64,
+    pub stalls: u64,
 }
 
 impl Status {

@@ -104,6 +104,8 @@ pub struct Workers {
     pub dispatch: Dispatch,
     /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
     pub max_requests: Option<u64>,
+    /// A handler that takes longer is reported with its stack. Default 1 s; written as zero: none is.
+    pub stall_after: Option<Duration>,
 }
 
 /// Which worker handles what.
@@ -127,6 +129,8 @@ pub struct Tasks {
     pub attempts: u32,
     /// A task worker that has handled so many tasks is replaced. Each draws up to half more of its own.
     pub max_requests: Option<u64>,
+    /// As for workers. Default: none, since tasks are there to take long.
+    pub stall_after: Option<Duration>,
 }
 
 /// One `[[helpers]]`: a command of the user's own, kept alive alongside.

@@ -9,6 +9,7 @@ mod rights;
 mod start;
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -164,6 +165,8 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 Role::Worker(slot) => format!("worker {slot}"),
                 Role::Gateway => return Err(report(unexpected(), &control)),
             };
+            // With the rights it still has, and before it may be out of sight. Without it stacks have no names.
+            let executable = File::open("/proc/self/exe").ok();
             let prepared = rights::drop_to(
                 config.engine.user.as_deref(),
                 config.engine.group.as_deref(),
@@ -183,6 +186,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 scoreboard,
                 doorbell,
                 loops,
+                executable,
             };
             let result = worker::run(start, factory);
             drop(flush);

@@ -3,7 +3,7 @@
 //!
 //! `plan` decides and does nothing; `shell` does and decides nothing. Around them: `deployment` (what
 //! processes are started from), `spawn` and `child` (how, and how they are listened to), `run_dir` and
-//! `listeners` (what is there once), `status` (what is counted).
+//! `listeners` (what is there once), `status` (what is counted), `stalls` (what is stuck).
 
 mod child;
 mod deployment;
@@ -13,6 +13,7 @@ mod run_dir;
 mod shell;
 mod signals;
 mod spawn;
+mod stalls;
 mod status;
 
 use std::fmt;

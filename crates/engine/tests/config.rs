@@ -140,11 +140,13 @@ fn the_sketch_loads() {
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
             max_requests: None,
+            stall_after: Some(Duration::from_secs(1)),
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
             max_requests: None,
+            stall_after: None,
         },
         helpers: vec![Helper {
             name: "feeder".into(),

@@ -16,7 +16,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("[engine]", "access_log", LEAVE_OUT),
     ("[engine]", "chroot", LEAVE_OUT),
     ("[engine]", "kill_after", LEAVE_OUT),
-    ("[workers]", "stall_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
     (
         "[workers]",

@@ -23,6 +23,7 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         count: _,
         attempts: _,
         max_requests: _,
+        stall_after: _,
     } = tasks;
     let Workers {
         count: _,
@@ -30,6 +31,7 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         start_timeout: _,
         dispatch: _,
         max_requests: _,
+        stall_after: _,
     } = workers;
     fixed.compare("the configuration's name", name, &new.name);
     fixed.engine(engine, &new.engine);

@@ -31,6 +31,8 @@ pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
 const MAX_REQUESTS: u64 = 1 << 53;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// A second is long for a handler that keeps all others waiting, and short for whoever looks for the reason.
+const DEFAULT_STALL_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
     let section = root.read("engine", |field| {
@@ -291,6 +293,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             start_timeout,
             dispatch: Dispatch::Sticky,
             max_requests: None,
+            stall_after: Some(DEFAULT_STALL_AFTER),
         });
     };
     let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
@@ -298,6 +301,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
     let start_timeout = section.read("start_timeout", |field| field.timeout());
     let dispatch = section.read("dispatch", |field| dispatch(&field));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
+    let stall_after = section.read("stall_after", |field| field.duration());
     section.finish()?;
     Ok(Workers {
         count: count?.unwrap_or(default_count),
@@ -305,6 +309,9 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
         start_timeout: start_timeout?.unwrap_or(DEFAULT_START_TIMEOUT),
         dispatch: dispatch?.unwrap_or(Dispatch::Sticky),
         max_requests: max_requests?,
+        stall_after: stall_after?
+            .or(Some(DEFAULT_STALL_AFTER))
+            .filter(|after| !after.is_zero()),
     })
 }
 
@@ -330,16 +337,19 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
             count: 0,
             attempts: DEFAULT_ATTEMPTS,
             max_requests: None,
+            stall_after: None,
         });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
+    let stall_after = section.read("stall_after", |field| field.duration());
     section.finish()?;
     Ok(Tasks {
         count: count?.unwrap_or(0),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
         max_requests: max_requests?,
+        stall_after: stall_after?.filter(|after| !after.is_zero()),
     })
 }
 

@@ -178,6 +178,9 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (Child::Gateway(incarnation), FromRole::Activated) => {
             return Some(Input::Activated(incarnation));
         }
+        (Child::Process(process), FromRole::Stalled(report)) => {
+            return Some(Input::Stalled(process, report));
+        }
         (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
             return Some(Input::Sessions(incarnation, rows));
         }

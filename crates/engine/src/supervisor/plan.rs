@@ -28,6 +28,7 @@ use process::{Next, Process, Slot};
 use reload::{Queued, Reload};
 use stop::Step;
 
+pub(crate) use crate::control::role_name;
 pub(crate) use process::State;
 pub use reload::Scope;
 
@@ -488,13 +489,4 @@ enum Change {
 enum Forced {
     No,
     ByReload,
-}
-
-/// What a role is called in titles, logs and reasons.
-pub(crate) fn role_name(role: Role) -> String {
-    match role {
-        Role::Gateway => "gateway".to_owned(),
-        Role::Worker(slot) => format!("worker {slot}"),
-        Role::Task(slot) => format!("task worker {slot}"),
-    }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::command::{Answer, Answers, Request, server};
-use crate::control::{ProcessId, Role, SessionRow, ToRole};
+use crate::control::{ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
 use super::child::{Outbox, kill_group};
@@ -25,6 +25,7 @@ use super::listeners::Listeners;
 use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
 use super::run_dir::RunDir;
 use super::signals;
+use super::stalls::Stall;
 use super::status::Tally;
 
 /// Inputs that may wait while one is dealt with; whoever has more to say waits.
@@ -43,6 +44,8 @@ pub(crate) enum Input {
     Sessions(u32, Vec<SessionRow>),
     /// The gateway of this incarnation has obeyed one more `Activate`.
     Activated(u32),
+    /// A worker or task worker has found one of its handlers stuck.
+    Stalled(ProcessId, StallReport),
     /// Log files have been moved away and are to be opened anew.
     ReopenLog,
 }
@@ -61,6 +64,8 @@ pub(super) struct Shell {
     processes: BTreeMap<ProcessId, Process>,
     helpers: BTreeMap<u32, Helper>,
     tally: Tally,
+    /// The latest ones, oldest first.
+    stalls: VecDeque<Stall>,
     callers: HashMap<Caller, Answers>,
     last_caller: Caller,
     /// Who waits for lists of sessions, in the order in which the gateway was asked.
@@ -132,6 +137,7 @@ impl Shell {
             processes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             tally: Tally::default(),
+            stalls: VecDeque::new(),
             callers: HashMap::new(),
             last_caller: 0,
             listing: VecDeque::new(),
@@ -197,6 +203,7 @@ impl Shell {
                 }
                 self.tell_what_is_true();
             }
+            Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct Tally {
     processes: [u64; PROCESS_ROW],
     last_serial: u64,
     pub(super) worker_exits: u64,
+    pub(super) stalls: u64,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
 }
@@ -32,6 +33,7 @@ impl Default for Tally {
             processes: [0; PROCESS_ROW],
             last_serial: 0,
             worker_exits: 0,
+            stalls: 0,
             reloads_done: 0,
             reloads_failed: 0,
         }
@@ -129,6 +131,7 @@ impl Counts<'_> {
             "handlers": self.all_processes(ProcessCounter::Failures),
             "close_hooks": self.all_processes(ProcessCounter::CloseFailures),
             "worker_exits": self.tally.worker_exits,
+            "stalls": self.tally.stalls,
         })
     }
 

@@ -5,10 +5,11 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use crate::command::{Answer, Answers, Request};
-use crate::control::{ProcessCounter, Role, SessionRow, ToRole};
+use crate::control::{ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
 use super::super::plan::{Event, State};
+use super::super::stalls;
 use super::super::status::Counts;
 use super::{Process, Shell};
 
@@ -78,6 +79,13 @@ impl Shell {
         }
     }
 
+    pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
+        if let Some(found) = self.processes.get(&process) {
+            self.tally.stalls += 1 + report.omitted;
+            stalls::keep(&mut self.stalls, found.role, found.pid, report);
+        }
+    }
+
     fn status(&self) -> Value {
         let counts = Counts {
             tally: &self.tally,
@@ -135,6 +143,7 @@ impl Shell {
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
             },
+            "stalls": self.stalls,
             "handled": counts.handled(),
             "lost": counts.lost(),
             "discarded": counts.discarded(),
@@ -149,7 +158,7 @@ impl Shell {
             .iter()
             .filter(|(_, process)| which(process.role))
             .collect();
-        found.sort_by_key(|(id, process)| (slot(process), u32::MAX - **id));
+        found.sort_by_key(|(id, process)| (slot(process), ProcessId::MAX - **id));
         found
             .into_iter()
             .map(|(id, process)| {

@@ -312,6 +312,7 @@ impl Harness {
             scoreboard: scoreboard.clone(),
             doorbell: worker_bell.try_clone().unwrap(),
             loops: their_loops,
+            executable: None,
         };
         let (sender, events) = channel();
         let (opener, gate) = channel();
@@ -611,11 +612,13 @@ pub(super) fn config(name: &str) -> Config {
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
             max_requests: None,
+            stall_after: None,
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
             max_requests: None,
+            stall_after: None,
         },
         helpers: Vec::new(),
         listeners: vec![listener],
