@@ -47,6 +47,8 @@ enum Timer {
     Linger(Key, u64),
     /// Accept from this listener again.
     Accept(u16),
+    /// Tasks that waited for one slot may be for any now.
+    Tasks,
     /// Stopping takes too long.
     Stop,
 }
@@ -55,6 +57,10 @@ impl Timers {
     /// When the next is due, in the loop's milliseconds.
     pub(super) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+    /// A task that is for one slot alone may be for any from then on.
+    pub(super) fn give_tasks_again(&mut self, at: u64) {
+        self.push(at, Timer::Tasks);
     }
 
     pub(super) fn accept_again(&mut self, at: u64, listener: u16) {
@@ -79,7 +85,7 @@ impl Timers {
                 Timer::Idle(key, id) | Timer::Flush(key, id) | Timer::Linger(key, id) => {
                     table.at(*key).is_some_and(|session| session.id == *id)
                 }
-                Timer::Accept(_) | Timer::Stop => true,
+                Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
             });
         }
     }
@@ -109,6 +115,10 @@ impl Loop {
                 Timer::Accept(listener) => {
                     self.timers.accepting.remove(&listener);
                     self.listener_is_ready(listener);
+                }
+                Timer::Tasks => {
+                    self.tasks.is_timed = false;
+                    self.give_tasks();
                 }
                 Timer::Stop => self.end_all(),
             }

@@ -18,7 +18,7 @@ use super::stalls::Hook;
 use crate::app::{self, App, Datagram, Message, Session};
 use crate::config::OnCrash;
 use crate::control::ProcessCounter;
-use crate::wire::{FAILED, FromProcess};
+use crate::wire::{FAILED, FromProcess, LARGEST_PARCEL};
 
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
@@ -374,6 +374,12 @@ where
             if epoch != this.core.outbox.epoch() {
                 return;
             }
+            let ended = ended.and_then(|result| match result.len() as u64 {
+                0..=LARGEST_PARCEL => Ok(result),
+                size => Err(format!(
+                    "its result of {size} bytes is over the limit of {LARGEST_PARCEL}"
+                )),
+            });
             let kind = FromProcess::TaskDone as u8;
             let flags = failed(&ended);
             let header = Header {
