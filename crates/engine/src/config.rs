@@ -66,6 +66,8 @@ pub struct Engine {
     pub group: Option<String>,
     /// Whom the gateway runs as, if the supervisor is root.
     pub gateway_user: Option<String>,
+    /// What whoever changes its user sees as `/`, if the supervisor is root. Absolute.
+    pub chroot: Option<PathBuf>,
     /// `[engine.log]`.
     pub log: Log,
 }
@@ -106,6 +108,20 @@ pub struct Workers {
     pub max_requests: Option<u64>,
     /// A handler that takes longer is reported with its stack. Default 1 s; written as zero: none is.
     pub stall_after: Option<Duration>,
+    /// Which CPUs workers and gateway loops stay on.
+    pub cpu_affinity: CpuAffinity,
+}
+
+/// Which CPUs workers and gateway loops stay on: worker k and loop k on the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuAffinity {
+    /// The kernel decides.
+    Off,
+    /// One each of those that the supervisor may use.
+    Each,
+    /// One each of these, by number; not empty.
+    Only(Vec<u16>),
 }
 
 /// Which worker handles what.

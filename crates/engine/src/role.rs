@@ -4,6 +4,7 @@
 //! The descriptors that the environment names are taken out of it and marked close-on-exec before
 //! anything else runs; then the hello, the start message, the rights, the log; then the role's own code.
 
+mod affinity;
 mod orphan;
 mod rights;
 mod start;
@@ -28,6 +29,7 @@ use crate::{gateway, log};
 use orphan::Supervisor;
 use start::Descriptors;
 
+pub(crate) use affinity::{allowed, stay};
 pub(crate) use rights::hide_memory;
 
 /// The environment variable that makes a process a role.
@@ -133,7 +135,8 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             config,
             last_serial,
         } => {
-            let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None)
+            let chroot = config.engine.chroot.as_deref();
+            let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None, chroot)
                 .and_then(|()| rights::hide_memory())
                 .and_then(|()| supervisor.follow(config.workers.max_wait))
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
@@ -167,9 +170,13 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             };
             // With the rights it still has, and before it may be out of sight. Without it stacks have no names.
             let executable = File::open("/proc/self/exe").ok();
+            if let Role::Worker(slot) = role {
+                stay(&config.workers.cpu_affinity, slot);
+            }
             let prepared = rights::drop_to(
                 config.engine.user.as_deref(),
                 config.engine.group.as_deref(),
+                config.engine.chroot.as_deref(),
             )
             .and_then(|()| supervisor.follow(config.workers.max_wait))
             .and_then(|()| set_up_log(&control, &config, &name))
@@ -236,7 +243,7 @@ fn run_helper(start: &str) -> ExitCode {
 fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
     drop(inherited(EXECUTABLE_FD)?);
     let start: HelperStart = serde_json::from_str(start)?;
-    rights::drop_to(start.user.as_deref(), start.group.as_deref())?;
+    rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the
     // change of user, which forgets it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;

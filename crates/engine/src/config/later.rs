@@ -14,14 +14,8 @@ const KEYS: &[(&str, &str, &str)] = &[
         "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile",
     ),
     ("[engine]", "access_log", LEAVE_OUT),
-    ("[engine]", "chroot", LEAVE_OUT),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
-    (
-        "[workers]",
-        "cpu_affinity",
-        "start the engine under `taskset` meanwhile",
-    ),
     (
         "[[listen]]",
         "tls",

@@ -32,8 +32,15 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         dispatch: _,
         max_requests: _,
         stall_after: _,
+        cpu_affinity,
     } = workers;
     fixed.compare("the configuration's name", name, &new.name);
+    // The gateway's loops stay where they are.
+    fixed.compare(
+        "`workers.cpu_affinity`",
+        cpu_affinity,
+        &new.workers.cpu_affinity,
+    );
     fixed.engine(engine, &new.engine);
     fixed.listeners(listeners, new, workers);
     if fixed.0.is_empty() {
@@ -70,6 +77,7 @@ impl Fixed {
             user,
             group,
             gateway_user,
+            chroot,
             log,
         } = old;
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
@@ -78,6 +86,7 @@ impl Fixed {
         self.compare("`engine.user`", user, &new.user);
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
+        self.compare("`engine.chroot`", chroot, &new.chroot);
         let Log {
             format,
             file,

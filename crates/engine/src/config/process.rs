@@ -8,7 +8,7 @@ use moorline_net::MAX_UNIX_PATH_BYTES;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
+use super::{CpuAffinity, Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -52,6 +52,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
             user: None,
             group: None,
             gateway_user: None,
+            chroot: None,
             log: default_log(),
         });
     };
@@ -79,6 +80,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let gateway_user = section.read("gateway_user", |field| {
         account(&field, "user", host.is_root(), host.knows_user)
     });
+    let chroot = section.read("chroot", |field| chroot(&field, base, host));
     let rights = check_rights(&section, host, &user, &gateway_user);
     let log = section.read("log", |field| log(&field, base));
     section.finish()?;
@@ -91,6 +93,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         user: user?,
         group: group?,
         gateway_user: gateway_user?,
+        chroot: chroot?,
         log: log?.unwrap_or_else(default_log),
     })
 }
@@ -177,6 +180,16 @@ fn account(
     Ok(name.to_owned())
 }
 
+/// Like a user it has no effect without root, and is then not looked for.
+fn chroot(field: &Field<'_>, base: &Path, host: &Host) -> Result<PathBuf, Reported> {
+    let path = field.path(base)?;
+    if host.is_root() && !path.is_dir() {
+        let message = format!("there is no folder {}", path.display());
+        return Err(field.refuse(message, "make it, or name a folder that is there"));
+    }
+    Ok(path)
+}
+
 type Account = Result<Option<String>, Reported>;
 
 fn check_rights(
@@ -185,13 +198,18 @@ fn check_rights(
     user: &Account,
     gateway_user: &Account,
 ) -> Result<(), Reported> {
-    if section.has("group") && !section.has("user") {
-        let hint = "add `user`, or remove `group`";
-        return Err(section.report.error(
-            section.key_place("group"),
-            "`group` has no effect without `user`",
-            hint,
-        ));
+    let without_user = [
+        ("group", "`group` has no effect without `user`"),
+        (
+            "chroot",
+            "`chroot` holds nobody who is root: it needs a `user`",
+        ),
+    ];
+    for (key, message) in without_user {
+        if section.has(key) && !section.has("user") {
+            let hint = format!("add `user`, or remove `{key}`");
+            return Err(section.report.error(section.key_place(key), message, hint));
+        }
     }
     let (Ok(user), Ok(gateway_user)) = (user, gateway_user) else {
         return Err(Reported);
@@ -222,7 +240,7 @@ fn warn_of_rights(
     if !host.is_root() {
         let uid = host.uid;
         let names = if user.is_some() || gateway_user.is_some() {
-            "; `user`, `group` and `gateway_user` have no effect"
+            "; `user`, `group`, `gateway_user` and `chroot` have no effect"
         } else {
             ""
         };
@@ -294,6 +312,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: Some(DEFAULT_STALL_AFTER),
+            cpu_affinity: CpuAffinity::Off,
         });
     };
     let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
@@ -302,6 +321,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
     let dispatch = section.read("dispatch", |field| dispatch(&field));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     let stall_after = section.read("stall_after", |field| field.duration());
+    let cpu_affinity = section.read("cpu_affinity", |field| cpu_affinity(&field, host));
     section.finish()?;
     Ok(Workers {
         count: count?.unwrap_or(default_count),
@@ -312,7 +332,33 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
         stall_after: stall_after?
             .or(Some(DEFAULT_STALL_AFTER))
             .filter(|after| !after.is_zero()),
+        cpu_affinity: cpu_affinity?.unwrap_or(CpuAffinity::Off),
     })
+}
+
+/// `true`, `false`, or a list of numbers.
+fn cpu_affinity(field: &Field<'_>, host: &Host) -> Result<CpuAffinity, Reported> {
+    let hint = "write true, or the numbers of the CPUs to use: [0, 2]";
+    if !field.is_array() {
+        return Ok(match field.flag()? {
+            true => CpuAffinity::Each,
+            false => CpuAffinity::Off,
+        });
+    }
+    let number = |cpu: Field<'_>| {
+        let number = cpu.number(0..=u64::from(u16::MAX))?;
+        if host.allowed_cpus.contains(&number) {
+            return Ok(number);
+        }
+        let allowed = format!("write some of {:?}", host.allowed_cpus);
+        Err(cpu.refuse(format!("CPU {number} is not there to be used"), allowed))
+    };
+    let cpus: Vec<_> = field.array(hint)?.map(number).collect();
+    let cpus = cpus.into_iter().collect::<Result<Vec<u16>, _>>()?;
+    if cpus.is_empty() {
+        return Err(field.refuse("`cpu_affinity` names no CPU", hint));
+    }
+    Ok(CpuAffinity::Only(cpus))
 }
 
 pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {

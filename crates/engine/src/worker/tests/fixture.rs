@@ -18,7 +18,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
 use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
-use crate::config::{Config, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers};
+use crate::config::{
+    Config, CpuAffinity, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
+};
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
 use crate::worker::{ProcessStart, run};
@@ -600,6 +602,7 @@ pub(super) fn config(name: &str) -> Config {
             user: None,
             group: None,
             gateway_user: None,
+            chroot: None,
             log: Log {
                 format: LogFormat::Pretty,
                 file: None,
@@ -613,6 +616,7 @@ pub(super) fn config(name: &str) -> Config {
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: None,
+            cpu_affinity: CpuAffinity::Off,
         },
         tasks: Tasks {
             count: 1,
