@@ -378,39 +378,6 @@ fn sockets(site: &Site) -> Vec<PathBuf> {
     found
 }
 
-/// S3: log files that were moved away are opened anew, by every process.
-#[test]
-fn log_files_are_reopened_when_asked() {
-    let config = format!(
-        "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/engine.log\"\n{}",
-        support::LENGTH_LISTENER
-    );
-    let engine = Engine::start("probe", &config);
-    let site = engine.site();
-    let (log, moved) = (site.path("engine.log"), site.path("engine.log.1"));
-    let content = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-    eventually("the log is written", || content(&log).contains("serving"));
-    std::fs::rename(&log, &moved).expect("the log can be moved");
-
-    // Real-time signals have no name in the library that sends the others.
-    let sent = std::process::Command::new("bash")
-        .args(["-c", &format!("kill -RTMIN {}", engine.supervisor())])
-        .status()
-        .expect("bash is part of every Debian");
-    assert!(sent.success());
-    eventually("there is a new log", || log.exists());
-    let before = content(&moved);
-    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    client.send("fail");
-    eventually("the worker writes to the new log", || {
-        content(&log).contains("a hook failed")
-    });
-    eventually("the gateway writes to the new log", || {
-        content(&log).contains("session closed")
-    });
-    assert_eq!(content(&moved), before);
-}
-
 /// S3, S30: the signal for task workers is refused in the log where there are none, and harms nothing.
 #[test]
 fn the_signal_for_task_workers_is_refused_without_any() {

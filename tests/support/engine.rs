@@ -466,6 +466,7 @@ pub struct Status {
     pub discarded: u64,
     pub errors: Errors,
     pub stalls: Vec<Stall>,
+    pub log_lines_dropped: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -234,6 +234,8 @@ pub enum LoopCounter {
     DatagramsDropped,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
+    /// Lines that the gateway's log had no room for. Its place is the last of the row.
+    LogLinesDropped = 31,
 }
 
 /// Counters in one row of the gateway's scoreboard.
@@ -259,6 +261,8 @@ pub enum ProcessCounter {
     Queued,
     /// Records for sessions that are not here, and datagrams over the bound. Its place is after the histogram.
     Discarded = 38,
+    /// Lines that its log had no room for.
+    LogLinesDropped,
 }
 
 /// Counters in a process's scoreboard.

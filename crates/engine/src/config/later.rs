@@ -13,7 +13,11 @@ const KEYS: &[(&str, &str, &str)] = &[
         "memory_limit",
         "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile",
     ),
-    ("[engine]", "access_log", LEAVE_OUT),
+    (
+        "[engine]",
+        "access_log",
+        "every session has its line in the log; `level = \"info,access=off\"` in [engine.log] leaves them out",
+    ),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
     (

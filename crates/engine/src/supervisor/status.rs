@@ -126,6 +126,12 @@ impl Counts<'_> {
         self.all_processes(ProcessCounter::Handled)
     }
 
+    /// Lines that the logs of gateway, workers and task workers had no room for.
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.loops(LoopCounter::LogLinesDropped as usize)
+            + self.all_processes(ProcessCounter::LogLinesDropped)
+    }
+
     pub(super) fn errors(&self) -> Value {
         json!({
             "handlers": self.all_processes(ProcessCounter::Failures),

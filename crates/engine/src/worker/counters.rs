@@ -101,6 +101,10 @@ impl Counters {
     /// A turn of the ring task has ended; true: with nothing left in the rings.
     pub(super) fn turn_ends(&self, is_emptied: bool) {
         self.is_emptied.set(is_emptied);
+        self.scoreboard.set(
+            ProcessCounter::LogLinesDropped as usize,
+            crate::log::dropped(),
+        );
         self.progressed();
     }
 

@@ -51,6 +51,10 @@ pub(super) fn status(status: &Value) -> String {
             let _ = writeln!(out, "{title:<11} {counts}");
         }
     }
+    let dropped = status.pointer("/log_lines_dropped").and_then(Value::as_u64);
+    if let Some(lines) = dropped.filter(|&lines| lines > 0) {
+        let _ = writeln!(out, "log         {lines} lines dropped");
+    }
     let _ = writeln!(out);
     let _ = writeln!(
         out,

@@ -132,7 +132,6 @@ impl Shell {
                 "started_at": started_at,
                 "uptime_s": self.started.elapsed().as_secs(),
                 "stopping": self.plan.is_stopping(),
-                "log_lines_dropped": log::dropped(),
             },
             "gateway": gateway,
             "workers": self.rows(|role| matches!(role, Role::Worker(_))),
@@ -148,6 +147,7 @@ impl Shell {
             "lost": counts.lost(),
             "discarded": counts.discarded(),
             "errors": counts.errors(),
+            "log_lines_dropped": log::dropped() + counts.log_lines_dropped(),
         })
     }
 
