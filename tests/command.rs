@@ -332,33 +332,6 @@ fn s28_titles_name_the_role() {
     }
 }
 
-/// The user's own processes are kept alive alongside (S1).
-#[test]
-fn helpers_are_restarted_and_end_with_the_engine() {
-    let engine = Engine::start(
-        "probe",
-        &format!(
-            "{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sh\", \"-c\", \"echo fed >> fed; exec sleep 1000\"]\n"
-        ),
-    );
-    let helper = || {
-        engine
-            .status()
-            .helpers
-            .first()
-            .and_then(|helper| helper.pid)
-    };
-    eventually("the helper runs", || helper().is_some());
-    let first = helper().expect("it runs");
-    support::kill(first, nix::sys::signal::Signal::SIGKILL);
-    eventually("the helper is restarted", || {
-        helper().is_some_and(|pid| pid != first)
-    });
-    assert_eq!(engine.status().helpers[0].name, "feeder");
-    assert_eq!(engine.status().helpers[0].restarts, 1);
-    // That it ends with the engine is what dropping every engine checks.
-}
-
 /// Every socket file under the site's folder.
 fn sockets(site: &Site) -> Vec<PathBuf> {
     let mut folders = vec![site.path("")];

@@ -138,6 +138,25 @@ fn s8_task_workers_are_watched_if_asked_to() {
     assert_eq!(client.receive(), b"done");
 }
 
+/// S8: the stack has names although the worker can no longer reach its executable, and another build lies there.
+#[test]
+fn s8_stacks_have_names_after_the_rights_are_gone() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let config = format!(
+        "[engine]\nuser = \"nobody\"\n[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
+    );
+    let engine = Engine::start("echo", &config);
+    engine.install("probe");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let since = Instant::now();
+    client.send("!spin 2s");
+    let stall = the_stall(&engine, since, Duration::from_millis(300));
+    assert!(stall.stack.join("\n").contains("echo::spin"), "{stall:#?}");
+    assert_eq!(client.receive(), b"spun");
+}
+
 /// S8: what nobody asked to have watched is not.
 #[test]
 fn s8_with_stall_after_zero_nothing_is_reported() {

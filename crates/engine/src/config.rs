@@ -70,6 +70,33 @@ pub struct Engine {
     pub chroot: Option<PathBuf>,
     /// `[engine.log]`.
     pub log: Log,
+    /// `[engine.hooks]`.
+    pub hooks: Hooks,
+}
+
+/// `[engine.hooks]`: commands that are run when the engine as a whole gets somewhere, with the helpers' rights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// When it serves.
+    pub started: Option<Vec<String>>,
+    /// When it is told to stop, before anything else is done about that.
+    pub stopping: Option<Vec<String>>,
+    /// When every process has ended.
+    pub stopped: Option<Vec<String>>,
+    /// How long each may take. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            started: None,
+            stopping: None,
+            stopped: None,
+            // As long as everything else that is waited for.
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// `[engine.log]`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_engine::config::{
-    Config, CpuAffinity, Dispatch, Engine, Helper, Listener, Log, LogFormat, OnCrash, Tasks,
+    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash, Tasks,
     Workers, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Endian, Framing, HostPort, Length};
@@ -134,6 +134,7 @@ fn the_sketch_loads() {
                 file: Some("/var/log/chat.log".into()),
                 level: "info".into(),
             },
+            hooks: Hooks::default(),
         },
         workers: Workers {
             count: 2,

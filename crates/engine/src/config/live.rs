@@ -79,6 +79,7 @@ impl Fixed {
             gateway_user,
             chroot,
             log,
+            hooks: _,
         } = old;
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
         self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);

@@ -8,7 +8,7 @@ use moorline_net::MAX_UNIX_PATH_BYTES;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{CpuAffinity, Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
+use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers, later};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -54,6 +54,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
             gateway_user: None,
             chroot: None,
             log: default_log(),
+            hooks: Hooks::default(),
         });
     };
 
@@ -83,6 +84,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let chroot = section.read("chroot", |field| chroot(&field, base, host));
     let rights = check_rights(&section, host, &user, &gateway_user);
     let log = section.read("log", |field| log(&field, base));
+    let hooks = section.read("hooks", |field| hooks(&field, base));
     section.finish()?;
     rights?;
 
@@ -95,6 +97,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         gateway_user: gateway_user?,
         chroot: chroot?,
         log: log?.unwrap_or_else(default_log),
+        hooks: hooks?.unwrap_or_default(),
     })
 }
 
@@ -279,6 +282,23 @@ fn default_log() -> Log {
     }
 }
 
+fn hooks(field: &Field<'_>, base: &Path) -> Result<Hooks, Reported> {
+    let section = field.section(
+        "[engine.hooks]",
+        "write [engine.hooks] and its keys below it",
+    )?;
+    let hook = |key| section.read(key, |field| command(&field, base));
+    let (started, stopping, stopped) = (hook("started"), hook("stopping"), hook("stopped"));
+    let timeout = section.read("timeout", |field| field.timeout());
+    section.finish()?;
+    Ok(Hooks {
+        started: started?,
+        stopping: stopping?,
+        stopped: stopped?,
+        timeout: timeout?.unwrap_or(Hooks::default().timeout),
+    })
+}
+
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 fn level(field: &Field<'_>) -> Result<String, Reported> {
@@ -441,7 +461,7 @@ fn command(field: &Field<'_>, base: &Path) -> Result<Vec<String>, Reported> {
         .collect();
     let mut words = words.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
-        return Err(field.refuse("`command` names no program", COMMAND_HINT));
+        return Err(field.refuse(format!("`{}` names no program", field.key), COMMAND_HINT));
     };
     // A bare name is looked for in $PATH, as a shell would.
     if program.contains('/') {

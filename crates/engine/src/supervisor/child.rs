@@ -224,7 +224,8 @@ async fn await_end(
         .await;
 }
 
-async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
+/// Logs what is said, line by line.
+pub(super) async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     loop {

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::config::Config;
 
 use super::ServeError;
+use super::systemd::Given;
 
 pub(super) struct Listeners {
     opened: Vec<Opened>,
@@ -26,14 +27,22 @@ struct Opened {
 }
 
 impl Listeners {
-    pub(super) fn open(config: &Config) -> Result<Self, ServeError> {
+    /// Sockets that were given are used, the others bound.
+    pub(super) fn open(config: &Config, mut given: Given) -> Result<Self, ServeError> {
         let mut listeners = Self { opened: Vec::new() };
         for listener in &config.listeners {
-            let socket = listen(&listener.address).map_err(ServeError::Listen)?;
+            let (socket, is_given) = match given.take(listener) {
+                Some(socket) => (socket, true),
+                None => (
+                    listen(&listener.address).map_err(ServeError::Listen)?,
+                    false,
+                ),
+            };
             let address = local_address(&socket, &listener.address);
             let file = match &address {
-                Address::Unix(path) => Some(path.clone()),
-                Address::Tcp(_) | Address::Udp(_) | Address::Http(_) => None,
+                // Whoever has made a socket removes its file.
+                Address::Unix(path) if !is_given => Some(path.clone()),
+                Address::Unix(_) | Address::Tcp(_) | Address::Udp(_) | Address::Http(_) => None,
             };
             let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
             // In the list at once, so that its file is removed if what follows fails.
@@ -56,7 +65,10 @@ impl Listeners {
                 }
             }
         }
-        Ok(listeners)
+        match given.left() {
+            Some(socket) => Err(ServeError::Given(socket)),
+            None => Ok(listeners),
+        }
     }
 
     /// In the order of the configuration: each socket and, right after it, its folder.

@@ -332,6 +332,11 @@ impl Plan {
         !matches!(self.reload, Reload::Idle)
     }
 
+    /// It serves, and nothing says that it shall not.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.mode == Mode::Serving
+    }
+
     /// The engine is on its way out.
     pub(crate) fn is_stopping(&self) -> bool {
         !matches!(self.mode, Mode::Booting | Mode::Serving)

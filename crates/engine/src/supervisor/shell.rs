@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use moorline_ipc::{Doorbell, Scoreboard};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::command::{Answer, Answers, Request, server};
@@ -21,12 +22,14 @@ use crate::log;
 
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
+use super::hooks::{Hook, Moment};
 use super::listeners::Listeners;
 use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
 use super::run_dir::RunDir;
 use super::signals;
 use super::stalls::Stall;
 use super::status::Tally;
+use super::systemd::Notifier;
 
 /// Inputs that may wait while one is dealt with; whoever has more to say waits.
 const WAITING_INPUTS: usize = 256;
@@ -46,6 +49,8 @@ pub(crate) enum Input {
     Activated(u32),
     /// A worker or task worker has found one of its handlers stuck.
     Stalled(ProcessId, StallReport),
+    /// The hook before a stop has ended.
+    StopHookEnded,
     /// Log files have been moved away and are to be opened anew.
     ReopenLog,
 }
@@ -72,6 +77,9 @@ pub(super) struct Shell {
     listing: VecDeque<Answers>,
     /// What says that others serve, until the gateway has made it true.
     premature: VecDeque<Action>,
+    /// The hook before a stop runs, and the stop waits for it.
+    stop_waits: bool,
+    notifier: Notifier,
     over: Option<Result<(), String>>,
     /// Last, so that the files go when everything else has.
     run_dir: RunDir,
@@ -120,6 +128,7 @@ impl Shell {
         deployment: Deployment,
         listeners: Listeners,
         run_dir: RunDir,
+        notifier: Notifier,
     ) -> io::Result<Self> {
         let (inputs, received) = mpsc::channel(WAITING_INPUTS);
         let plan = Plan::new(deployment.shape(), Duration::ZERO);
@@ -142,6 +151,8 @@ impl Shell {
             last_caller: 0,
             listing: VecDeque::new(),
             premature: VecDeque::new(),
+            stop_waits: false,
+            notifier,
             over: None,
             run_dir,
         })
@@ -157,11 +168,19 @@ impl Shell {
         server::listen(socket, &self.inputs)
             .map_err(|error| format!("the control socket: {error}"))?;
         info!(pid = std::process::id(), "supervisor started");
+        let mut watchdog = self.notifier.watchdog().map(interval);
+        if let Some(watchdog) = &mut watchdog {
+            // After a machine has slept one sign of life is enough.
+            watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             while let Some(action) = self.plan.next_action() {
                 self.carry_out(action);
             }
             if let Some(result) = self.over.take() {
+                if let Some(hook) = self.hook(Moment::Stopped) {
+                    hook.ended().await;
+                }
                 return result;
             }
             let due = self
@@ -172,6 +191,8 @@ impl Shell {
                 // There is always an input sender: ours.
                 Some(input) = self.received.recv() => self.take(input),
                 () = sleep_until(due) => self.tell(Event::Tick),
+                // Said by this very loop, so that one that hangs says nothing.
+                () = tick(&mut watchdog) => self.notifier.alive(),
             }
         }
     }
@@ -185,6 +206,12 @@ impl Shell {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Event(Event::StopAsked) => self.stop_asked(),
+            Input::StopHookEnded => {
+                if std::mem::take(&mut self.stop_waits) {
+                    self.tell(Event::StopAsked);
+                }
+            }
             Input::Event(event) => {
                 if let Event::Exited { child, end } = event {
                     self.bury(child, end);
@@ -206,6 +233,38 @@ impl Shell {
             Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
         }
+    }
+
+    /// A stop waits for its hook, unless it is asked for again. Until then everything is served as before.
+    pub(super) fn stop_asked(&mut self) {
+        self.notifier.stopping();
+        let is_first = self.plan.is_serving() && !std::mem::take(&mut self.stop_waits);
+        match is_first.then(|| self.hook(Moment::Stopping)).flatten() {
+            Some(hook) => {
+                self.stop_waits = true;
+                let inputs = self.inputs.clone();
+                spawn_local(async move {
+                    hook.ended().await;
+                    // Without a receiver the engine has ended.
+                    let _ = inputs.send(Input::StopHookEnded).await;
+                });
+            }
+            None => self.tell(Event::StopAsked),
+        }
+    }
+
+    fn say_ready(&self) {
+        // A stop abandons the reload that it meets.
+        if !self.plan.is_stopping() {
+            let [generation, _] = self.plan.generations();
+            self.notifier
+                .ready(&format!("generation {generation} serves"));
+        }
+    }
+
+    fn hook(&self, moment: Moment) -> Option<Hook> {
+        let [generation, _] = self.plan.generations();
+        Hook::start(moment, self.deployments.get(&generation)?)
     }
 
     /// Says what waited for the gateway, once it has obeyed, or is gone.
@@ -334,6 +393,7 @@ impl Shell {
                     reason, "reload failed; the processes before it go on serving"
                 );
                 self.tally.reloads_failed += 1;
+                self.say_ready();
                 self.deployments.remove(&generation);
             }
             Action::Announce => self.announce(),
@@ -481,6 +541,7 @@ impl Shell {
             self.deployments.insert(generation, deployment);
             shape
         });
+        self.notifier.reloading();
         info!(generation, "reload: starting");
         self.tell(Event::Opened(result));
     }
@@ -488,6 +549,7 @@ impl Shell {
     fn commit(&mut self, generation: u32, scope: Scope) {
         info!(generation, ?scope, "reload done: the new processes serve");
         self.tally.reloads_done += 1;
+        self.say_ready();
         let used = self.plan.generations();
         self.deployments
             .retain(|generation, _| used.contains(generation));
@@ -512,6 +574,10 @@ impl Shell {
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush());
         info!("serving");
+        self.say_ready();
+        if let Some(hook) = self.hook(Moment::Started) {
+            spawn_local(hook.ended());
+        }
     }
 
     fn reply(&mut self, caller: Caller, reply: Reply) {
@@ -565,5 +631,15 @@ impl Shell {
 fn stop(max_wait: Duration) -> ToRole {
     ToRole::Stop {
         max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The next tick; never one without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }

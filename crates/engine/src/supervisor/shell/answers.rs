@@ -31,7 +31,7 @@ impl Shell {
             }
             Request::Stop => {
                 answers.give(Answer::Progress("stopping".to_owned()));
-                self.tell(Event::StopAsked);
+                self.stop_asked();
             }
             Request::Status => answers.give(Answer::Status(self.status())),
             Request::Sessions => self.list_sessions(0, answers),

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
 use crate::config::{
-    Config, CpuAffinity, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
+    Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
 };
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
@@ -608,6 +608,7 @@ pub(super) fn config(name: &str) -> Config {
                 file: None,
                 level: "info".into(),
             },
+            hooks: Hooks::default(),
         },
         workers: Workers {
             count: 2,
