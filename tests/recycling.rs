@@ -50,7 +50,7 @@ fn s7_sessions_without_messages_and_posts_are_not_counted() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     for number in 0..9 {
         assert_eq!(
-            client.ask(&format!("post 0 {number}")),
+            client.ask(format!("post 0 {number}")),
             format!("{number} from 0 in 0")
         );
     }

@@ -99,16 +99,16 @@ fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let mut ask =
         |command: &str, name: &str| client.ask(format!("{command} {}", site.path(name).display()));
-    assert_eq!(ask("open", "open"), "opened");
-    assert_eq!(ask("open", "secret"), "PermissionDenied");
-    assert_eq!(ask("connect", "run/control.sock"), "PermissionDenied");
-    assert_eq!(ask("open", "run/lock"), "PermissionDenied");
+    assert_eq!(ask("try-open", "open"), "opened");
+    assert_eq!(ask("try-open", "secret"), "PermissionDenied");
+    assert_eq!(ask("try-connect", "run/control.sock"), "PermissionDenied");
+    assert_eq!(ask("try-open", "run/lock"), "PermissionDenied");
     let supervisor = engine.supervisor();
     for place in ["environ", "mem", "fd/0"] {
-        let place = format!("open /proc/{supervisor}/{place}");
+        let place = format!("try-open /proc/{supervisor}/{place}");
         assert_eq!(client.ask(&place), "PermissionDenied");
     }
-    assert_ne!(client.ask("rise"), "root");
+    assert_ne!(client.ask("try-rise"), "root");
     let status = engine.status();
     assert!(Process::has_no_new_privileges(status.workers[0].pid));
     assert!(Process::has_no_new_privileges(status.gateway.pid));
@@ -131,9 +131,9 @@ fn s9_chroot_is_where_workers_and_gateway_live() {
     let root = fs::canonicalize(site.path("jail")).expect("it is there");
     let check = || {
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-        assert_eq!(client.ask("open /inside"), "opened");
-        assert_eq!(client.ask("open /etc/passwd"), "NotFound");
-        assert_eq!(client.ask("open ../../../../etc/passwd"), "NotFound");
+        assert_eq!(client.ask("try-open /inside"), "opened");
+        assert_eq!(client.ask("try-open /etc/passwd"), "NotFound");
+        assert_eq!(client.ask("try-open ../../../../etc/passwd"), "NotFound");
         let status = engine.settled();
         let processes = status.workers.iter().chain(&status.tasks);
         for pid in processes

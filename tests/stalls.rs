@@ -9,6 +9,9 @@ use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Stall, Wire, eventually
 /// What a report may take beyond `stall_after`.
 const LATE: Duration = Duration::from_secs(1);
 
+/// What other tests on the same processors may add to that.
+const OTHERS: Duration = Duration::from_secs(1);
+
 fn echo(workers: &str) -> Engine {
     let config = format!(
         "[workers]\ncount = 1\n{workers}\n[tasks]\ncount = 1\nstall_after = \"500ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
@@ -23,9 +26,8 @@ fn the_stall(engine: &Engine, since: Instant, stall_after: Duration) -> Stall {
         !engine.status().stalls.is_empty()
     });
     let took = since.elapsed();
-    // What the machine's other work adds is not the engine's.
     assert!(
-        took < stall_after + LATE + Duration::from_millis(300),
+        took < stall_after + LATE + OTHERS,
         "reported after {took:?}"
     );
     let stalls = engine.status().stalls;
@@ -33,7 +35,7 @@ fn the_stall(engine: &Engine, since: Instant, stall_after: Duration) -> Stall {
     let stall = stalls.into_iter().next().expect("there is one");
     let least = stall_after.as_millis() as u64;
     assert!(
-        (least..least + 1000).contains(&stall.elapsed_ms),
+        (least..least + 1500).contains(&stall.elapsed_ms),
         "{stall:#?}"
     );
     stall
@@ -42,13 +44,16 @@ fn the_stall(engine: &Engine, since: Instant, stall_after: Duration) -> Stall {
 /// The session that this client's connection is.
 fn session(engine: &Engine, client: &Client) -> u64 {
     let peer = format!("127.0.0.1:{}", client.port());
-    let said = engine.run(&["sessions"]).expect_success().stdout;
-    let line = said
-        .lines()
-        .find(|line| line.contains(&peer))
-        .expect("it is listed");
-    u64::from_str_radix(line.split_whitespace().next().unwrap_or_default(), 16)
-        .expect("the first word is the id")
+    let mut id = None;
+    // The kernel has connected it before the gateway accepts it.
+    eventually("it is listed", || {
+        let said = engine.run(&["sessions"]).expect_success().stdout;
+        let line = said.lines().find(|line| line.contains(&peer));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        id = word.and_then(|word| u64::from_str_radix(word, 16).ok());
+        id.is_some()
+    });
+    id.expect("it is listed by then")
 }
 
 /// S8: a handler that computes is found by its stack while it does, and goes on.

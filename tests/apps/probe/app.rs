@@ -78,15 +78,15 @@ impl Probe {
         let mut word = || words.next().unwrap_or_default();
         let answer = match command {
             "pid" => std::process::id().to_string(),
-            "open" => match File::open(word()) {
+            "try-open" => match File::open(word()) {
                 Ok(_) => "opened".to_owned(),
                 Err(error) => format!("{:?}", error.kind()),
             },
-            "connect" => match std::os::unix::net::UnixStream::connect(word()) {
+            "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
                 Ok(_) => "connected".to_owned(),
                 Err(error) => format!("{:?}", error.kind()),
             },
-            "rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
+            "try-rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
                 Ok(()) => "root".to_owned(),
                 Err(error) => error.to_string(),
             },
@@ -181,7 +181,7 @@ impl Probe {
                     Err(error) => format!("{error:?}"),
                 }
             }
-            "after" => {
+            "timer" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 let fire = async move {
                     let _ = session.push("after");
@@ -189,7 +189,7 @@ impl Probe {
                 context.after(time, fire).detach();
                 return Ok(None);
             }
-            "cleared" => {
+            "timer-cleared" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 let cleared = context.after(time, async move {
                     let _ = session.push("after");
@@ -197,7 +197,7 @@ impl Probe {
                 drop(cleared);
                 return Ok(None);
             }
-            "every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
+            "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
             "later" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 tokio::task::spawn_local(async move {

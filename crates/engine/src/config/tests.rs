@@ -102,7 +102,7 @@ fn without_root_there_is_a_warning_and_no_look_at_the_users() {
     assert_eq!(
         loaded.warnings,
         [
-            "not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group` and `gateway_user` have no effect"
+            "not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group`, `gateway_user` and `chroot` have no effect"
         ]
     );
 }

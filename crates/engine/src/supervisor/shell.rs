@@ -2,9 +2,10 @@
 
 mod answers;
 mod launch;
+mod moments;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use moorline_ipc::{Doorbell, Scoreboard};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
@@ -22,7 +22,7 @@ use crate::log;
 
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
-use super::hooks::{Hook, Moment};
+use super::hooks::Moment;
 use super::listeners::Listeners;
 use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
 use super::run_dir::RunDir;
@@ -235,38 +235,6 @@ impl Shell {
         }
     }
 
-    /// A stop waits for its hook, unless it is asked for again. Until then everything is served as before.
-    pub(super) fn stop_asked(&mut self) {
-        self.notifier.stopping();
-        let is_first = self.plan.is_serving() && !std::mem::take(&mut self.stop_waits);
-        match is_first.then(|| self.hook(Moment::Stopping)).flatten() {
-            Some(hook) => {
-                self.stop_waits = true;
-                let inputs = self.inputs.clone();
-                spawn_local(async move {
-                    hook.ended().await;
-                    // Without a receiver the engine has ended.
-                    let _ = inputs.send(Input::StopHookEnded).await;
-                });
-            }
-            None => self.tell(Event::StopAsked),
-        }
-    }
-
-    fn say_ready(&self) {
-        // A stop abandons the reload that it meets.
-        if !self.plan.is_stopping() {
-            let [generation, _] = self.plan.generations();
-            self.notifier
-                .ready(&format!("generation {generation} serves"));
-        }
-    }
-
-    fn hook(&self, moment: Moment) -> Option<Hook> {
-        let [generation, _] = self.plan.generations();
-        Hook::start(moment, self.deployments.get(&generation)?)
-    }
-
     /// Says what waited for the gateway, once it has obeyed, or is gone.
     fn tell_what_is_true(&mut self) {
         if self
@@ -284,6 +252,7 @@ impl Shell {
         let is_news = matches!(
             action,
             Action::Announce
+                | Action::Commit { .. }
                 | Action::Reply {
                     reply: Reply::Done(_),
                     ..
@@ -551,32 +520,14 @@ impl Shell {
         self.tally.reloads_done += 1;
         self.say_ready();
         let used = self.plan.generations();
+        // The next reload may have opened its own already.
         self.deployments
-            .retain(|generation, _| used.contains(generation));
+            .retain(|opened, _| used.contains(opened) || *opened > generation);
         if let Some(deployment) = self.deployments.get(&generation)
             && scope == Scope::All
             && let Err(error) = log::set_level(&deployment.config.engine.log.level)
         {
             warn!(%error, "the log level stays as it is");
-        }
-    }
-
-    fn announce(&self) {
-        let mut text: String = self
-            .listeners
-            .lines()
-            .map(|line| format!("{line}\n"))
-            .collect();
-        text.push_str("ready\n");
-        let mut stdout = io::stdout().lock();
-        // The engine serves, whether anyone reads this or not.
-        let _ = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
-        info!("serving");
-        self.say_ready();
-        if let Some(hook) = self.hook(Moment::Started) {
-            spawn_local(hook.ended());
         }
     }
 

@@ -72,19 +72,9 @@ impl StackSampler {
         let sent =
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, SIGNAL) } == 0;
         let deadline = Instant::now() + patience;
-        while sent {
-            let length = LENGTH.load(Ordering::Acquire);
-            if length <= FRAMES {
-                LENGTH.store(NOT_WANTED, Ordering::Relaxed);
-                let addresses = ADDRESSES[..length].iter();
-                return Some(
-                    addresses
-                        .map(|address| address.load(Ordering::Relaxed))
-                        .collect(),
-                );
-            }
-            if Instant::now() > deadline {
-                break;
+        while sent && Instant::now() < deadline {
+            if let Some(stack) = taken() {
+                return Some(stack);
             }
             thread::sleep(LOOK);
         }
@@ -92,6 +82,15 @@ impl StackSampler {
         let _ = LENGTH.compare_exchange(WANTED, NOT_WANTED, Ordering::Relaxed, Ordering::Relaxed);
         None
     }
+}
+
+/// The stack that was asked for, once it is there.
+fn taken() -> Option<Vec<usize>> {
+    let length = LENGTH.load(Ordering::Acquire);
+    let addresses = ADDRESSES.get(..length)?;
+    LENGTH.store(NOT_WANTED, Ordering::Relaxed);
+    let load = |address: &AtomicUsize| address.load(Ordering::Relaxed);
+    Some(addresses.iter().map(load).collect())
 }
 
 fn handle_signal() -> io::Result<()> {

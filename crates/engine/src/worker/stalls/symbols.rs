@@ -76,6 +76,13 @@ impl Symbols {
         }
     }
 
+    /// Reads what will be asked for first.
+    pub(super) fn load_executable(&self) {
+        if let Some(first) = self.mapped.first() {
+            self.frames(first.addresses.start);
+        }
+    }
+
     /// One line for each frame of the app's, the innermost first.
     pub(super) fn stack(&self, addresses: &[usize]) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();

@@ -74,20 +74,34 @@ impl Watcher {
         let period = period(self.watched.after);
         let mut seen = self.look();
         loop {
+            let begun = Instant::now();
             match self.received.recv_timeout(period) {
-                Ok(waited) => self.report_waiting(waited),
-                Err(RecvTimeoutError::Timeout) => self.symbols = None,
+                Ok(waited) => {
+                    self.report_waiting(waited);
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 // The loop has ended.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = self.look();
-            if now.sign != seen.sign || self.watched.pulse.is_asleep.load(Ordering::Relaxed) {
+            // The whole process was stopped, by a debugger say: that time is nobody's fault.
+            let was_stopped = begun.elapsed() > self.watched.after + period;
+            if was_stopped
+                || now.sign != seen.sign
+                || self.watched.pulse.is_asleep.load(Ordering::Relaxed)
+            {
                 seen = now;
+                self.symbols = None;
             } else if seen.is_reported {
                 // Once is enough.
             } else if seen.at.elapsed() < self.watched.after {
                 // A loop that lives and has nothing to do with the rings answers with a turn.
                 self.watched.doorbell.ring();
+                if seen.at.elapsed() > self.watched.after / 2 {
+                    // They take a moment, which is better spent now.
+                    self.symbols().load_executable();
+                }
             } else {
                 seen.is_reported = true;
                 self.report_stuck(seen.at);
