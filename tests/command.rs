@@ -5,7 +5,7 @@ mod support;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
-use support::{Client, Engine, Finish, LENGTH_LISTENER, Process, Site, Wire, eventually};
+use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Wire, eventually};
 
 #[test]
 fn check_accepts_a_good_configuration() {
@@ -332,101 +332,6 @@ fn s28_titles_name_the_role() {
     }
 }
 
-/// The user's own processes are kept alive alongside (S1).
-#[test]
-fn helpers_are_restarted_and_end_with_the_engine() {
-    let engine = Engine::start(
-        "probe",
-        &format!(
-            "{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sh\", \"-c\", \"echo fed >> fed; exec sleep 1000\"]\n"
-        ),
-    );
-    let helper = || {
-        engine
-            .status()
-            .helpers
-            .first()
-            .and_then(|helper| helper.pid)
-    };
-    eventually("the helper runs", || helper().is_some());
-    let first = helper().expect("it runs");
-    support::kill(first, nix::sys::signal::Signal::SIGKILL);
-    eventually("the helper is restarted", || {
-        helper().is_some_and(|pid| pid != first)
-    });
-    assert_eq!(engine.status().helpers[0].name, "feeder");
-    assert_eq!(engine.status().helpers[0].restarts, 1);
-    // That it ends with the engine is what dropping every engine checks.
-}
-
-/// S9: with root, workers and gateway give up their rights for good.
-#[test]
-fn s9_users_are_changed_to_when_root() {
-    if !nix::unistd::geteuid().is_root() {
-        // Without root the keys are accepted and have no effect; that is what can be seen here.
-        let engine = Engine::start(
-            "probe",
-            &format!("[engine]\nuser = \"nobody\"\n{LENGTH_LISTENER}"),
-        );
-        assert_eq!(
-            Process::user(engine.status().workers[0].pid),
-            u64::from(nix::unistd::geteuid().as_raw())
-        );
-        return;
-    }
-    let nobody = nix::unistd::User::from_name("nobody")
-        .expect("users can be looked up")
-        .expect("every Debian has it");
-    let daemon = nix::unistd::User::from_name("daemon")
-        .expect("users can be looked up")
-        .expect("every Debian has it");
-    let engine = Engine::start(
-        "probe",
-        &format!(
-            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
-        ),
-    );
-    assert_eq!(engine.ask_once("build"), "first");
-    let check = |engine: &Engine| {
-        let status = engine.settled();
-        assert_eq!(
-            Process::user(status.gateway.pid),
-            u64::from(daemon.uid.as_raw())
-        );
-        assert_eq!(
-            Process::group(status.gateway.pid),
-            u64::from(daemon.gid.as_raw())
-        );
-        for process in status.workers.iter().chain(&status.tasks) {
-            assert_eq!(Process::user(process.pid), u64::from(nobody.uid.as_raw()));
-            assert_eq!(Process::group(process.pid), u64::from(nobody.gid.as_raw()));
-            assert_eq!(Process::groups(process.pid), Vec::<u64>::new());
-        }
-    };
-    check(&engine);
-    engine.reload().expect_success();
-    engine.kill_worker(0, nix::sys::signal::Signal::SIGKILL);
-    eventually("the worker is replaced", || {
-        engine.status().ready_workers().len() == 2
-    });
-    check(&engine);
-    assert_eq!(engine.ask_once("build"), "first");
-}
-
-#[test]
-fn an_unknown_user_refuses_the_start() {
-    if nix::unistd::geteuid().is_root() {
-        let site = Site::new(
-            "probe",
-            &format!("[engine]\nuser = \"nobody-at-all\"\n{LENGTH_LISTENER}"),
-        );
-        site.try_start()
-            .err()
-            .expect("it must not start")
-            .expect_refusal(&["nobody-at-all"]);
-    }
-}
-
 /// Every socket file under the site's folder.
 fn sockets(site: &Site) -> Vec<PathBuf> {
     let mut folders = vec![site.path("")];
@@ -444,39 +349,6 @@ fn sockets(site: &Site) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// S3: log files that were moved away are opened anew, by every process.
-#[test]
-fn log_files_are_reopened_when_asked() {
-    let config = format!(
-        "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/engine.log\"\n{}",
-        support::LENGTH_LISTENER
-    );
-    let engine = Engine::start("probe", &config);
-    let site = engine.site();
-    let (log, moved) = (site.path("engine.log"), site.path("engine.log.1"));
-    let content = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-    eventually("the log is written", || content(&log).contains("serving"));
-    std::fs::rename(&log, &moved).expect("the log can be moved");
-
-    // Real-time signals have no name in the library that sends the others.
-    let sent = std::process::Command::new("bash")
-        .args(["-c", &format!("kill -RTMIN {}", engine.supervisor())])
-        .status()
-        .expect("bash is part of every Debian");
-    assert!(sent.success());
-    eventually("there is a new log", || log.exists());
-    let before = content(&moved);
-    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    client.send("fail");
-    eventually("the worker writes to the new log", || {
-        content(&log).contains("a hook failed")
-    });
-    eventually("the gateway writes to the new log", || {
-        content(&log).contains("session closed")
-    });
-    assert_eq!(content(&moved), before);
 }
 
 /// S3, S30: the signal for task workers is refused in the log where there are none, and harms nothing.

@@ -14,7 +14,7 @@ mod random;
 mod wire;
 
 pub use client::{Client, Stream};
-pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, Status};
+pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, Stall, Status};
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session};
 pub use random::Random;

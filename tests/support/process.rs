@@ -44,6 +44,30 @@ impl Process {
             .collect()
     }
 
+    /// It can never get more rights than it has.
+    pub fn has_no_new_privileges(pid: i32) -> bool {
+        Self::number(pid, "NoNewPrivs:") == 1
+    }
+
+    /// The CPUs its first thread may use, as the kernel writes them.
+    pub fn cpus(pid: i32) -> String {
+        Self::line(pid, "Cpus_allowed_list:").trim().to_owned()
+    }
+
+    /// The CPUs that the thread of this name may use.
+    pub fn cpus_of_thread(pid: i32, name: &str) -> Option<String> {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let named = |task: &std::path::PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = threads
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(named)?;
+        let status = fs::read_to_string(task.join("status")).ok()?;
+        let line = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
+        status.lines().find_map(line)
+    }
+
     /// How many descriptors it holds.
     pub fn descriptors(pid: i32) -> usize {
         fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count())

@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod message;
 mod session;
+mod task;
 
 use std::future::{Future, ready};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ pub use context::{Context, Timer};
 pub use error::{PostError, SendError, TaskError};
 pub use message::{Datagram, Message};
 pub use session::Session;
+pub use task::Task;
 
 pub use crate::wire::{CloseReason, Peer};
 

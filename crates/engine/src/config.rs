@@ -66,8 +66,37 @@ pub struct Engine {
     pub group: Option<String>,
     /// Whom the gateway runs as, if the supervisor is root.
     pub gateway_user: Option<String>,
+    /// What whoever changes its user sees as `/`, if the supervisor is root. Absolute.
+    pub chroot: Option<PathBuf>,
     /// `[engine.log]`.
     pub log: Log,
+    /// `[engine.hooks]`.
+    pub hooks: Hooks,
+}
+
+/// `[engine.hooks]`: commands that are run when the engine as a whole gets somewhere, with the helpers' rights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// When it serves.
+    pub started: Option<Vec<String>>,
+    /// When it is told to stop, before anything else is done about that.
+    pub stopping: Option<Vec<String>>,
+    /// When every process has ended.
+    pub stopped: Option<Vec<String>>,
+    /// How long each may take. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            started: None,
+            stopping: None,
+            stopped: None,
+            // As long as everything else that is waited for.
+            timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// `[engine.log]`.
@@ -102,6 +131,24 @@ pub struct Workers {
     pub start_timeout: Duration,
     /// Which worker a session's messages go to, unless its listener says otherwise.
     pub dispatch: Dispatch,
+    /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
+    /// A handler that takes longer is reported with its stack. Default 1 s; written as zero: none is.
+    pub stall_after: Option<Duration>,
+    /// Which CPUs workers and gateway loops stay on.
+    pub cpu_affinity: CpuAffinity,
+}
+
+/// Which CPUs workers and gateway loops stay on: worker k and loop k on the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuAffinity {
+    /// The kernel decides.
+    Off,
+    /// One each of those that the supervisor may use.
+    Each,
+    /// One each of these, by number; not empty.
+    Only(Vec<u16>),
 }
 
 /// Which worker handles what.
@@ -123,6 +170,10 @@ pub struct Tasks {
     pub count: u16,
     /// How many times a task is given to a worker before it fails. Default 3.
     pub attempts: u32,
+    /// A task worker that has handled so many tasks is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
+    /// As for workers. Default: none, since tasks are there to take long.
+    pub stall_after: Option<Duration>,
 }
 
 /// One `[[helpers]]`: a command of the user's own, kept alive alongside.

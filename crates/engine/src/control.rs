@@ -22,6 +22,15 @@ pub enum Role {
     Task(u16),
 }
 
+/// What a role is called in titles, logs and reasons.
+pub(crate) fn role_name(role: Role) -> String {
+    match role {
+        Role::Gateway => "gateway".to_owned(),
+        Role::Worker(slot) => format!("worker {slot}"),
+        Role::Task(slot) => format!("task worker {slot}"),
+    }
+}
+
 /// Supervisor → role.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
@@ -127,6 +136,49 @@ pub enum FromRole {
     Sessions(Vec<SessionRow>),
     /// From a gateway: every session is closed after `Stop`.
     Drained,
+    /// From a worker or task worker: one of its handlers is stuck.
+    Stalled(StallReport),
+}
+
+/// What is stuck in a worker or task worker, since when and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StallReport {
+    /// The app's hook.
+    pub hook: String,
+    /// The session it is for, if it is for one.
+    pub session: Option<u64>,
+    /// What it is doing.
+    pub kind: StallKind,
+    /// How long it has been doing that.
+    pub elapsed_ms: u64,
+    /// One line for each frame, the innermost first.
+    pub stack: Vec<String>,
+    /// How many more were found since the last report, too many at once to be written.
+    pub omitted: u64,
+}
+
+/// What a stuck handler is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StallKind {
+    /// It computes.
+    Running,
+    /// It is in a system call, which keeps all others waiting.
+    Blocked,
+    /// It awaits something, and the others go on meanwhile.
+    Waiting,
+}
+
+impl std::fmt::Display for StallKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StallKind::Running => "a handler computes without end and keeps the others waiting",
+            StallKind::Blocked => {
+                "a handler is blocked in a system call and keeps the others waiting"
+            }
+            StallKind::Waiting => "a handler awaits something that does not come",
+        })
+    }
 }
 
 /// One line of `moorline sessions`.
@@ -182,6 +234,8 @@ pub enum LoopCounter {
     DatagramsDropped,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
+    /// Lines that the gateway's log had no room for. Its place is the last of the row.
+    LogLinesDropped = 31,
 }
 
 /// Counters in one row of the gateway's scoreboard.
@@ -207,6 +261,8 @@ pub enum ProcessCounter {
     Queued,
     /// Records for sessions that are not here, and datagrams over the bound. Its place is after the histogram.
     Discarded = 38,
+    /// Lines that its log had no room for.
+    LogLinesDropped,
 }
 
 /// Counters in a process's scoreboard.

@@ -263,6 +263,7 @@ impl Gateway {
             std::thread::Builder::new()
                 .name(format!("loop {index}"))
                 .spawn(move || {
+                    crate::role::stay(&parts.config.workers.cpu_affinity, u16::from(parts.index));
                     // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
                     if let Err(error) = Loop::run(parts, inbox) {
                         tracing::error!(event_loop = index, %error, "event loop failed");

@@ -4,11 +4,13 @@
 //! The descriptors that the environment names are taken out of it and marked close-on-exec before
 //! anything else runs; then the hello, the start message, the rights, the log; then the role's own code.
 
+mod affinity;
 mod orphan;
 mod rights;
 mod start;
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -27,6 +29,7 @@ use crate::{gateway, log};
 use orphan::Supervisor;
 use start::Descriptors;
 
+pub(crate) use affinity::{allowed, stay};
 pub(crate) use rights::hide_memory;
 
 /// The environment variable that makes a process a role.
@@ -132,7 +135,8 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             config,
             last_serial,
         } => {
-            let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None)
+            let chroot = config.engine.chroot.as_deref();
+            let prepared = rights::drop_to(config.engine.gateway_user.as_deref(), None, chroot)
                 .and_then(|()| rights::hide_memory())
                 .and_then(|()| supervisor.follow(config.workers.max_wait))
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
@@ -164,9 +168,15 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 Role::Worker(slot) => format!("worker {slot}"),
                 Role::Gateway => return Err(report(unexpected(), &control)),
             };
+            // With the rights it still has, and before it may be out of sight. Without it stacks have no names.
+            let executable = File::open("/proc/self/exe").ok();
+            if let Role::Worker(slot) = role {
+                stay(&config.workers.cpu_affinity, slot);
+            }
             let prepared = rights::drop_to(
                 config.engine.user.as_deref(),
                 config.engine.group.as_deref(),
+                config.engine.chroot.as_deref(),
             )
             .and_then(|()| supervisor.follow(config.workers.max_wait))
             .and_then(|()| set_up_log(&control, &config, &name))
@@ -183,6 +193,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 scoreboard,
                 doorbell,
                 loops,
+                executable,
             };
             let result = worker::run(start, factory);
             drop(flush);
@@ -232,7 +243,7 @@ fn run_helper(start: &str) -> ExitCode {
 fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
     drop(inherited(EXECUTABLE_FD)?);
     let start: HelperStart = serde_json::from_str(start)?;
-    rights::drop_to(start.user.as_deref(), start.group.as_deref())?;
+    rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the
     // change of user, which forgets it.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;

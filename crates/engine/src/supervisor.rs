@@ -3,17 +3,20 @@
 //!
 //! `plan` decides and does nothing; `shell` does and decides nothing. Around them: `deployment` (what
 //! processes are started from), `spawn` and `child` (how, and how they are listened to), `run_dir` and
-//! `listeners` (what is there once), `status` (what is counted).
+//! `listeners` (what is there once), `hooks` and `systemd` (what others are told), `status` (what is counted), `stalls` (what is stuck).
 
 mod child;
 mod deployment;
+mod hooks;
 mod listeners;
 mod plan;
 mod run_dir;
 mod shell;
 mod signals;
 mod spawn;
+mod stalls;
 mod status;
+mod systemd;
 
 use std::fmt;
 use std::io;
@@ -29,6 +32,7 @@ use deployment::{Deployment, ExecutablePath};
 use listeners::Listeners;
 use run_dir::RunDir;
 use shell::Shell;
+use systemd::{Given, Notifier};
 
 pub use plan::Scope;
 pub(crate) use run_dir::socket_path;
@@ -42,6 +46,8 @@ pub(crate) use shell::Input;
 /// # Errors
 /// The engine could not be started; nothing of it is left then.
 pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
+    let notifier = Notifier::from_environment().map_err(ServeError::Environment)?;
+    let given = Given::from_environment().map_err(ServeError::Environment)?;
     let path = ExecutablePath::find().map_err(ServeError::Executable)?;
     let executable = path.open_running().map_err(ServeError::Executable)?;
     spawn::reserve_low_descriptors().map_err(ServeError::Runtime)?;
@@ -53,7 +59,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let listeners = Listeners::open(config)?;
+    let listeners = Listeners::open(config, given)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())
@@ -63,7 +69,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         config: loaded.config,
     };
     runtime.block_on(async {
-        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir)
+        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir, notifier)
             .map_err(ServeError::Runtime)?;
         shell.run().await.map_err(ServeError::Failed)
     })
@@ -88,6 +94,10 @@ pub enum ServeError {
     },
     /// A listener could not be bound.
     Listen(ListenError),
+    /// What the service manager says in the environment makes no sense.
+    Environment(io::Error),
+    /// The service manager gave a socket that no listener has the name or the address of.
+    Given(String),
     /// A listener's `static` folder could not be opened.
     Static {
         /// Which.
@@ -129,6 +139,17 @@ impl fmt::Display for ServeError {
                 write!(f, "run_dir {}: {reason}", run_dir.display())
             }
             Self::Listen(error) => write!(f, "{error}\n  hint: {}", error.remedy()),
+            Self::Environment(source) => {
+                write!(
+                    f,
+                    "cannot make use of what the service manager gave: {source}"
+                )
+            }
+            Self::Given(socket) => write!(
+                f,
+                "no listener fits the socket {socket}, which the service manager gave\n  \
+                 hint: give the listener this address, or the socket the listener's name (FileDescriptorName=)"
+            ),
             Self::Static { folder, source } => write!(
                 f,
                 "cannot open the static folder {}: {source}",
@@ -147,10 +168,14 @@ impl std::error::Error for ServeError {
         match self {
             Self::Listen(source) => Some(source),
             Self::Static { source, .. }
+            | Self::Environment(source)
             | Self::Executable(source)
             | Self::Log(source)
             | Self::Runtime(source) => Some(source),
-            Self::AlreadyRunning { .. } | Self::RunDir { .. } | Self::Failed(_) => None,
+            Self::AlreadyRunning { .. }
+            | Self::Given(_)
+            | Self::RunDir { .. }
+            | Self::Failed(_) => None,
         }
     }
 }

@@ -23,6 +23,9 @@ pub const FAILED: u8 = 16;
 /// On `Close`: what is queued for the peer is thrown away, not flushed.
 pub const FORCE: u8 = 32;
 
+/// The largest post, task or result, in bytes.
+pub const LARGEST_PARCEL: u64 = 64 * 1024 * 1024;
+
 /// Gateway loop → process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -72,7 +75,7 @@ pub enum FromProcess {
     Post = 5,
     /// The post numbered `session` from slot `aux` has been handled.
     PostDone = 6,
-    /// A task numbered `session` by this process. Flags: FIRST, LAST.
+    /// A task numbered `session` by this process. `aux`: the task slot it is for + 1, or 0 for any. Flags: FIRST, LAST.
     Task = 7,
     /// Task numbered `session` (by the gateway) has ended. Flags: FIRST, LAST, FAILED.
     TaskDone = 8,

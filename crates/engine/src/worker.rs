@@ -12,8 +12,10 @@ mod handlers;
 mod hook;
 mod outbox;
 pub(crate) mod pool;
+mod quota;
 mod ring_task;
 mod sessions;
+mod stalls;
 mod start;
 mod waiters;
 
@@ -21,15 +23,16 @@ mod waiters;
 mod tests;
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_ipc::{Doorbell, Region, Side};
+use moorline_ipc::{Channel, Doorbell, Region, Side};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_local};
@@ -45,8 +48,9 @@ use self::handlers::Handlers;
 use self::hook::Hot;
 use self::outbox::Link;
 use self::ring_task::{Garbage, RingTask};
+use self::stalls::{Hook, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
-use crate::control::{FromRole, ProcessCounter, ToRole};
+use crate::control::{FromRole, ProcessCounter, ToRole, role_name};
 use crate::control_channel::ControlChannel;
 use crate::log;
 
@@ -55,14 +59,39 @@ use crate::log;
 /// # Errors
 /// The process could not start (the supervisor has been told why), or a ring held garbage
 /// ([`io::ErrorKind::InvalidData`], exit code 70).
-pub(crate) fn run<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
-    runtime.block_on(serve(start, factory))
+pub(crate) fn run<A: App>(mut start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    let waits = match start.stall_after() {
+        Some(after) => watched(&mut start, after, &mut builder)?,
+        None => Waits::unwatched(),
+    };
+    let runtime = builder.build_local(LocalOptions::default())?;
+    runtime.block_on(serve(start, waits, factory))
 }
 
-async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+/// Has this thread watched for stalls.
+fn watched(start: &mut ProcessStart, after: Duration, builder: &mut Builder) -> io::Result<Waits> {
+    let pulse = Arc::new(Pulse::default());
+    let (asleep, awake) = (pulse.clone(), pulse.clone());
+    builder.on_thread_park(move || asleep.falls_asleep());
+    builder.on_thread_unpark(move || awake.awakes());
+    watch(Watched {
+        name: role_name(start.role),
+        after,
+        pulse,
+        scoreboard: start.scoreboard.clone(),
+        doorbell: start.doorbell.try_clone()?,
+        control: Channel::from_fd(start.control.as_fd().try_clone_to_owned()?),
+        executable: start.executable.take(),
+    })
+}
+
+async fn serve<A: App>(
+    start: ProcessStart,
+    waits: Waits,
+    factory: impl FnOnce() -> A,
+) -> io::Result<()> {
     let ProcessStart {
         control,
         process,
@@ -72,9 +101,10 @@ async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::
         scoreboard,
         doorbell,
         loops,
+        executable: _,
     } = start;
     let max_wait = config.workers.max_wait;
-    let core = Core::new(process, role, generation, config, scoreboard);
+    let core = Core::new(process, role, generation, config, scoreboard, waits);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
 
     let ring_task = map_rings(loops)
@@ -88,10 +118,12 @@ async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::
         Ok(started) => started,
         Err(reason) => return orders.fail(reason).await,
     };
+    let looking = core.clone();
+    spawn_local(async move { looking.waits.look_after().await });
 
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
-        started = hook::run(app.clone().start(Context::new(core.clone()))) => started,
+        started = named(&core, Hook::Start, app.clone().start(Context::new(core.clone()))) => started,
         _ = orders.next() => return Ok(()),
     };
     if let Err(reason) = started {
@@ -145,7 +177,7 @@ fn spawn_ring_task<A: App>(
         Hot::new(A::message),
         Hot::new(A::datagram),
     );
-    core.outbox.connect(rings.links);
+    core.connect(rings.links);
     let ring_task = RingTask::new(core.clone(), handlers, doorbell, rings.inlets)?;
     Ok((app, spawn_local(ring_task.run())))
 }
@@ -159,7 +191,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.outbox.schedule();
     let ending = async {
         reached(core, || core.counters.is_emptied()).await;
-        if let Err(error) = hook::run(app.stop()).await {
+        if let Err(error) = named(core, Hook::Stop, app.stop()).await {
             core.counters.add(ProcessCounter::Failures);
             tracing::error!(hook = "stop", %error, "a hook failed");
         }
@@ -259,6 +291,7 @@ impl Orders {
                     }
                 },
                 _ = self.terminate.recv() => self.say_stopping().await,
+                () = self.core.quota.spent() => self.say_stopping().await,
             }
         }
     }
@@ -309,7 +342,7 @@ impl Orders {
 
 /// Runs what a timer is for. It belongs to no session, so that its end concerns nobody else.
 pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
-    let ended = hook::run(async {
+    let ended = named(core, Hook::Timer, async {
         work.await;
         Ok(())
     });
@@ -317,4 +350,14 @@ pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
         core.counters.add(ProcessCounter::Failures);
         tracing::error!(hook = "timer", %error, "a hook failed");
     }
+}
+
+/// Runs a hook that is for no session to its end.
+async fn named<T>(
+    core: &Core,
+    hook: Hook,
+    future: impl Future<Output = crate::app::Result<T>>,
+) -> hook::Ended<T> {
+    let mut future = pin!(hook::run(future));
+    poll_fn(|cx| core.waits.during(hook, || future.as_mut().poll(cx))).await
 }

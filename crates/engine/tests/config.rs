@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_engine::config::{
-    Config, Dispatch, Engine, Helper, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
-    live_change, load, load_text, run_dir,
+    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash, Tasks,
+    Workers, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -128,21 +128,28 @@ fn the_sketch_loads() {
             user: Some("root".into()),
             group: None,
             gateway_user: None,
+            chroot: None,
             log: Log {
                 format: LogFormat::Pretty,
                 file: Some("/var/log/chat.log".into()),
                 level: "info".into(),
             },
+            hooks: Hooks::default(),
         },
         workers: Workers {
             count: 2,
             max_wait: Duration::from_secs(10),
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
+            max_requests: None,
+            stall_after: Some(Duration::from_secs(1)),
+            cpu_affinity: CpuAffinity::Off,
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
+            max_requests: None,
+            stall_after: None,
         },
         helpers: vec![Helper {
             name: "feeder".into(),

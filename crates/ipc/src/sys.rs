@@ -5,9 +5,11 @@ mod inherited;
 mod mapping;
 mod sealed;
 mod send;
+mod stack;
 
 pub use environment::take_variable;
 pub use inherited::inherited;
 pub(crate) use mapping::Mapping;
 pub(crate) use sealed::{check_sealed, create_sealed};
 pub(crate) use send::{Piece, send_pieces};
+pub use stack::{StackSampler, poll_traced};

@@ -78,6 +78,18 @@ impl Probe {
         let mut word = || words.next().unwrap_or_default();
         let answer = match command {
             "pid" => std::process::id().to_string(),
+            "try-open" => match File::open(word()) {
+                Ok(_) => "opened".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            },
+            "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
+                Ok(_) => "connected".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            },
+            "try-rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
+                Ok(()) => "root".to_owned(),
+                Err(error) => error.to_string(),
+            },
             "slot" => context.slot().to_string(),
             "generation" => context.generation().to_string(),
             "build" => self.build.to_owned(),
@@ -141,6 +153,51 @@ impl Probe {
                 Ok(result) => String::from_utf8(result)?,
                 Err(error) => format!("{error:?}"),
             },
+            "task-to" => {
+                let slot = word().parse()?;
+                let rest = words.collect::<Vec<_>>().join(" ");
+                told_by(context.task(rest).on(slot).await)?
+            }
+            "task-within" => {
+                let time = milliseconds(word())?;
+                let rest = words.collect::<Vec<_>>().join(" ");
+                told_by(context.task(rest).within(time).await)?
+            }
+            "task-detach" => match context.task(rest).detach() {
+                Ok(()) => "detached".to_owned(),
+                Err(error) => format!("{error:?}"),
+            },
+            "tasks" => {
+                let (time, rest) = rest.split_once(' ').ok_or("no tasks")?;
+                let results = context.tasks(rest.split(", "), milliseconds(time)?).await;
+                let results: Result<Vec<_>> = results.into_iter().map(told_by).collect();
+                results?.join(", ")
+            }
+            "task-big" => {
+                let size = word().parse()?;
+                match context.task(vec![b'x'; size]).await {
+                    Ok(result) if result == vec![b'X'; size] => size.to_string(),
+                    Ok(result) => format!("{} bytes, and not the right ones", result.len()),
+                    Err(error) => format!("{error:?}"),
+                }
+            }
+            "timer" => {
+                let (time, session) = (milliseconds(word())?, session.clone());
+                let fire = async move {
+                    let _ = session.push("after");
+                };
+                context.after(time, fire).detach();
+                return Ok(None);
+            }
+            "timer-cleared" => {
+                let (time, session) = (milliseconds(word())?, session.clone());
+                let cleared = context.after(time, async move {
+                    let _ = session.push("after");
+                });
+                drop(cleared);
+                return Ok(None);
+            }
+            "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
             "later" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 tokio::task::spawn_local(async move {
@@ -311,6 +368,12 @@ impl App for Probe {
             "crash-once" if File::create_new(rest).is_ok() => std::process::abort(),
             "fail" => Err("asked to fail".into()),
             "pid" => Ok(std::process::id().to_string().into_bytes()),
+            "slot" => Ok(self.context().slot().to_string().into_bytes()),
+            "note" => {
+                self.note(rest);
+                Ok(Vec::new())
+            }
+            "every" => Ok(every(&self.context(), milliseconds(rest)?).await),
             "block" => {
                 std::thread::sleep(milliseconds(rest)?);
                 Ok(b"blocked".to_vec())
@@ -322,6 +385,31 @@ impl App for Probe {
     async fn stop(self: Rc<Self>) -> Result {
         self.note(format_args!("stop {}", std::process::id()));
         Ok(())
+    }
+}
+
+/// Counts three ticks of a timer.
+async fn every(context: &Context, period: Duration) -> Vec<u8> {
+    let (ticks, three) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
+    let (counted, told) = (ticks.clone(), three.clone());
+    let _timer = context.every(period, move || {
+        let (counted, told) = (counted.clone(), told.clone());
+        async move {
+            counted.set(counted.get() + 1);
+            if counted.get() == 3 {
+                told.notify_one();
+            }
+        }
+    });
+    three.notified().await;
+    format!("{} ticks", ticks.get()).into_bytes()
+}
+
+/// What a task has come to.
+fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<String> {
+    match result {
+        Ok(result) => Ok(String::from_utf8(result)?),
+        Err(error) => Ok(format!("{error:?}")),
     }
 }
 

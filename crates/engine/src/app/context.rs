@@ -1,6 +1,7 @@
 //! What an app can reach from anywhere in its process.
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{PostError, Result, SendError, Session, TaskError};
+use crate::app::{PostError, Result, SendError, Session, Task, TaskError};
 use crate::control::Role;
 use crate::wire::Peer;
 use crate::worker::{Core, run_timer};
@@ -85,18 +86,36 @@ impl Context {
     /// to one slot arrive in order, and not at all if its process dies.
     ///
     /// # Errors
-    /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled.
+    /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
     pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> std::result::Result<(), PostError> {
         self.0.post(worker, bytes.as_ref())
     }
 
-    /// Has a task worker run its [`task`](crate::app::App::task) hook and waits for the result. If that process dies, another
-    /// one runs it again, `[tasks] attempts` times at most.
+    /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaited, it is given out and ends with the
+    /// result; [`detach`](Task::detach) gives it out and forgets it; [`on`](Task::on) and [`within`](Task::within)
+    /// say to whom and until when. If the process that has it dies, another one runs it again, `[tasks] attempts`
+    /// times at most.
     ///
-    /// Dropping the future gives the result up; the task runs all the same, and counts as one of the 64 that
-    /// a process may have unfinished.
-    pub async fn task(&self, payload: impl AsRef<[u8]>) -> std::result::Result<Vec<u8>, TaskError> {
-        self.0.task(payload.as_ref()).await
+    /// At most 64 tasks of a process may be unfinished, and each may have 64 MiB.
+    pub fn task<P: AsRef<[u8]>>(&self, payload: P) -> Task<P> {
+        Task::new(self.0.clone(), payload)
+    }
+
+    /// Gives several tasks out at once and waits for all of them, or as long as it may take. The results are in the
+    /// order of the payloads; what has not come in time is [`TaskError::Timeout`].
+    pub async fn tasks<P: AsRef<[u8]>>(
+        &self,
+        payloads: impl IntoIterator<Item = P>,
+        within: Duration,
+    ) -> Vec<std::result::Result<Vec<u8>, TaskError>> {
+        let begin = |payload| self.task(payload).within(within).into_future();
+        // All are given out before the first is waited for, and all have the same deadline.
+        let begun: Vec<_> = payloads.into_iter().map(begin).collect();
+        let mut results = Vec::with_capacity(begun.len());
+        for task in begun {
+            results.push(task.await);
+        }
+        results
     }
 
     /// Runs a future once, after a while. A process that stops waits for it as long as it may,

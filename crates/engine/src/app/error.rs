@@ -47,17 +47,27 @@ pub enum PostError {
     Full,
     /// There is no worker slot of this number.
     NoSuchWorker,
+    /// It is larger than a post can be.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The largest there may be.
+        max: u64,
+    },
     /// A task worker has no slot that could be answered; only workers post.
     NotAWorker,
 }
 
 impl fmt::Display for PostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too many posts to this worker are not handled yet",
-            Self::NoSuchWorker => "there is no worker in this slot",
-            Self::NotAWorker => "only workers post",
-        })
+        match self {
+            Self::Full => f.write_str("too many posts to this worker are not handled yet"),
+            Self::NoSuchWorker => f.write_str("there is no worker in this slot"),
+            Self::TooLarge { size, max } => {
+                write!(f, "a post of {size} bytes is over the limit of {max}")
+            }
+            Self::NotAWorker => f.write_str("only workers post"),
+        }
     }
 }
 
@@ -70,8 +80,19 @@ pub enum TaskError {
     Full,
     /// The configuration has no task workers: set `[tasks] count`.
     NoTaskWorkers,
+    /// There is no task worker in the slot that was chosen.
+    NoSuchTaskWorker,
+    /// It is larger than a task can be.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The largest there may be.
+        max: u64,
+    },
     /// A task cannot give out tasks.
     NotAWorker,
+    /// Its result did not come in time. It runs all the same.
+    Timeout,
     /// It failed in the task worker, which says why.
     Failed(String),
     /// The gateway, which keeps tasks, has died.
@@ -85,7 +106,12 @@ impl fmt::Display for TaskError {
             Self::NoTaskWorkers => {
                 f.write_str("there are no task workers: set `count` under `[tasks]`")
             }
+            Self::NoSuchTaskWorker => f.write_str("there is no task worker in this slot"),
+            Self::TooLarge { size, max } => {
+                write!(f, "a task of {size} bytes is over the limit of {max}")
+            }
             Self::NotAWorker => f.write_str("a task cannot give out tasks"),
+            Self::Timeout => f.write_str("the task's result did not come in time"),
             Self::Failed(reason) => write!(f, "the task failed: {reason}"),
             Self::GatewayLost => f.write_str("the gateway was lost while the task ran"),
         }

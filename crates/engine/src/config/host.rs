@@ -9,6 +9,8 @@ pub(super) struct Host {
     pub(super) uid: u32,
     /// At least one.
     pub(super) cpus: u16,
+    /// The numbers of those that may be used.
+    pub(super) allowed_cpus: Vec<u16>,
     /// `$XDG_RUNTIME_DIR`.
     pub(super) runtime_dir: Option<PathBuf>,
     pub(super) knows_user: fn(&str) -> bool,
@@ -22,6 +24,10 @@ impl Host {
             uid: geteuid().as_raw(),
             cpus: std::thread::available_parallelism()
                 .map_or(1, |cpus| u16::try_from(cpus.get()).unwrap_or(u16::MAX)),
+            allowed_cpus: crate::role::allowed()
+                .into_iter()
+                .filter_map(|cpu| u16::try_from(cpu).ok())
+                .collect(),
             runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute()),

@@ -22,14 +22,25 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
     let Tasks {
         count: _,
         attempts: _,
+        max_requests: _,
+        stall_after: _,
     } = tasks;
     let Workers {
         count: _,
         max_wait: _,
         start_timeout: _,
         dispatch: _,
+        max_requests: _,
+        stall_after: _,
+        cpu_affinity,
     } = workers;
     fixed.compare("the configuration's name", name, &new.name);
+    // The gateway's loops stay where they are.
+    fixed.compare(
+        "`workers.cpu_affinity`",
+        cpu_affinity,
+        &new.workers.cpu_affinity,
+    );
     fixed.engine(engine, &new.engine);
     fixed.listeners(listeners, new, workers);
     if fixed.0.is_empty() {
@@ -66,7 +77,9 @@ impl Fixed {
             user,
             group,
             gateway_user,
+            chroot,
             log,
+            hooks: _,
         } = old;
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
         self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
@@ -74,6 +87,7 @@ impl Fixed {
         self.compare("`engine.user`", user, &new.user);
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
+        self.compare("`engine.chroot`", chroot, &new.chroot);
         let Log {
             format,
             file,

@@ -8,7 +8,7 @@ use moorline_net::MAX_UNIX_PATH_BYTES;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
+use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers, later};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -27,8 +27,12 @@ const MAX_RING_MEMORY: u64 = 4 << 30;
 /// Deliveries of one message or task; each may cost a worker its life.
 pub(super) const MAX_ATTEMPTS: u64 = 1000;
 pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
+/// A worker that has handled so many has lived long enough not to need the key.
+const MAX_REQUESTS: u64 = 1 << 53;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// A second is long for a handler that keeps all others waiting, and short for whoever looks for the reason.
+const DEFAULT_STALL_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
     let section = root.read("engine", |field| {
@@ -48,7 +52,9 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
             user: None,
             group: None,
             gateway_user: None,
+            chroot: None,
             log: default_log(),
+            hooks: Hooks::default(),
         });
     };
 
@@ -75,8 +81,10 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let gateway_user = section.read("gateway_user", |field| {
         account(&field, "user", host.is_root(), host.knows_user)
     });
+    let chroot = section.read("chroot", |field| chroot(&field, base, host));
     let rights = check_rights(&section, host, &user, &gateway_user);
     let log = section.read("log", |field| log(&field, base));
+    let hooks = section.read("hooks", |field| hooks(&field, base));
     section.finish()?;
     rights?;
 
@@ -87,7 +95,9 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         user: user?,
         group: group?,
         gateway_user: gateway_user?,
+        chroot: chroot?,
         log: log?.unwrap_or_else(default_log),
+        hooks: hooks?.unwrap_or_default(),
     })
 }
 
@@ -173,6 +183,16 @@ fn account(
     Ok(name.to_owned())
 }
 
+/// Like a user it has no effect without root, and is then not looked for.
+fn chroot(field: &Field<'_>, base: &Path, host: &Host) -> Result<PathBuf, Reported> {
+    let path = field.path(base)?;
+    if host.is_root() && !path.is_dir() {
+        let message = format!("there is no folder {}", path.display());
+        return Err(field.refuse(message, "make it, or name a folder that is there"));
+    }
+    Ok(path)
+}
+
 type Account = Result<Option<String>, Reported>;
 
 fn check_rights(
@@ -181,13 +201,18 @@ fn check_rights(
     user: &Account,
     gateway_user: &Account,
 ) -> Result<(), Reported> {
-    if section.has("group") && !section.has("user") {
-        let hint = "add `user`, or remove `group`";
-        return Err(section.report.error(
-            section.key_place("group"),
-            "`group` has no effect without `user`",
-            hint,
-        ));
+    let without_user = [
+        ("group", "`group` has no effect without `user`"),
+        (
+            "chroot",
+            "`chroot` holds nobody who is root: it needs a `user`",
+        ),
+    ];
+    for (key, message) in without_user {
+        if section.has(key) && !section.has("user") {
+            let hint = format!("add `user`, or remove `{key}`");
+            return Err(section.report.error(section.key_place(key), message, hint));
+        }
     }
     let (Ok(user), Ok(gateway_user)) = (user, gateway_user) else {
         return Err(Reported);
@@ -218,7 +243,7 @@ fn warn_of_rights(
     if !host.is_root() {
         let uid = host.uid;
         let names = if user.is_some() || gateway_user.is_some() {
-            "; `user`, `group` and `gateway_user` have no effect"
+            "; `user`, `group`, `gateway_user` and `chroot` have no effect"
         } else {
             ""
         };
@@ -257,6 +282,23 @@ fn default_log() -> Log {
     }
 }
 
+fn hooks(field: &Field<'_>, base: &Path) -> Result<Hooks, Reported> {
+    let section = field.section(
+        "[engine.hooks]",
+        "write [engine.hooks] and its keys below it",
+    )?;
+    let hook = |key| section.read(key, |field| command(&field, base));
+    let (started, stopping, stopped) = (hook("started"), hook("stopping"), hook("stopped"));
+    let timeout = section.read("timeout", |field| field.timeout());
+    section.finish()?;
+    Ok(Hooks {
+        started: started?,
+        stopping: stopping?,
+        stopped: stopped?,
+        timeout: timeout?.unwrap_or(Hooks::default().timeout),
+    })
+}
+
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 fn level(field: &Field<'_>) -> Result<String, Reported> {
@@ -288,19 +330,55 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             max_wait,
             start_timeout,
             dispatch: Dispatch::Sticky,
+            max_requests: None,
+            stall_after: Some(DEFAULT_STALL_AFTER),
+            cpu_affinity: CpuAffinity::Off,
         });
     };
     let count = section.read("count", |field| field.number(1..=MAX_PROCESSES));
     let max_wait = section.read("max_wait", |field| field.duration());
     let start_timeout = section.read("start_timeout", |field| field.timeout());
     let dispatch = section.read("dispatch", |field| dispatch(&field));
+    let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
+    let stall_after = section.read("stall_after", |field| field.duration());
+    let cpu_affinity = section.read("cpu_affinity", |field| cpu_affinity(&field, host));
     section.finish()?;
     Ok(Workers {
         count: count?.unwrap_or(default_count),
         max_wait: max_wait?.unwrap_or(DEFAULT_MAX_WAIT),
         start_timeout: start_timeout?.unwrap_or(DEFAULT_START_TIMEOUT),
         dispatch: dispatch?.unwrap_or(Dispatch::Sticky),
+        max_requests: max_requests?,
+        stall_after: stall_after?
+            .or(Some(DEFAULT_STALL_AFTER))
+            .filter(|after| !after.is_zero()),
+        cpu_affinity: cpu_affinity?.unwrap_or(CpuAffinity::Off),
     })
+}
+
+/// `true`, `false`, or a list of numbers.
+fn cpu_affinity(field: &Field<'_>, host: &Host) -> Result<CpuAffinity, Reported> {
+    let hint = "write true, or the numbers of the CPUs to use: [0, 2]";
+    if !field.is_array() {
+        return Ok(match field.flag()? {
+            true => CpuAffinity::Each,
+            false => CpuAffinity::Off,
+        });
+    }
+    let number = |cpu: Field<'_>| {
+        let number = cpu.number(0..=u64::from(u16::MAX))?;
+        if host.allowed_cpus.contains(&number) {
+            return Ok(number);
+        }
+        let allowed = format!("write some of {:?}", host.allowed_cpus);
+        Err(cpu.refuse(format!("CPU {number} is not there to be used"), allowed))
+    };
+    let cpus: Vec<_> = field.array(hint)?.map(number).collect();
+    let cpus = cpus.into_iter().collect::<Result<Vec<u16>, _>>()?;
+    if cpus.is_empty() {
+        return Err(field.refuse("`cpu_affinity` names no CPU", hint));
+    }
+    Ok(CpuAffinity::Only(cpus))
 }
 
 pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {
@@ -324,14 +402,20 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
         return Ok(Tasks {
             count: 0,
             attempts: DEFAULT_ATTEMPTS,
+            max_requests: None,
+            stall_after: None,
         });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
+    let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
+    let stall_after = section.read("stall_after", |field| field.duration());
     section.finish()?;
     Ok(Tasks {
         count: count?.unwrap_or(0),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
+        max_requests: max_requests?,
+        stall_after: stall_after?.filter(|after| !after.is_zero()),
     })
 }
 
@@ -377,7 +461,7 @@ fn command(field: &Field<'_>, base: &Path) -> Result<Vec<String>, Reported> {
         .collect();
     let mut words = words.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
-        return Err(field.refuse("`command` names no program", COMMAND_HINT));
+        return Err(field.refuse(format!("`{}` names no program", field.key), COMMAND_HINT));
     };
     // A bare name is looked for in $PATH, as a shell would.
     if program.contains('/') {

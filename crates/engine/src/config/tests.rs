@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::CpuAffinity;
 use super::host::Host;
 use super::load::load_on;
 
@@ -11,6 +12,7 @@ fn desk() -> Host {
     Host {
         uid: 1000,
         cpus: 4,
+        allowed_cpus: vec![0, 1, 4, 5],
         runtime_dir: Some("/run/user/1000".into()),
         knows_user: |_| false,
         knows_group: |_| false,
@@ -21,6 +23,7 @@ fn server() -> Host {
     Host {
         uid: 0,
         cpus: 96,
+        allowed_cpus: (0..96).collect(),
         runtime_dir: None,
         knows_user: |name| ["app", "gate"].contains(&name),
         knows_group: |name| name == "app",
@@ -99,7 +102,7 @@ fn without_root_there_is_a_warning_and_no_look_at_the_users() {
     assert_eq!(
         loaded.warnings,
         [
-            "not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group` and `gateway_user` have no effect"
+            "not started as root: all processes run as the user with number 1000, without a boundary between them; `user`, `group`, `gateway_user` and `chroot` have no effect"
         ]
     );
 }
@@ -151,4 +154,19 @@ fn the_gateway_has_a_user_of_its_own() {
             "`gateway_user` is the same as `user`: workers could take over the gateway"
         )
     );
+}
+
+#[test]
+fn cpus_that_may_not_be_used_are_refused_by_number() {
+    let load = |value: &str| {
+        let text = format!("[workers]\ncpu_affinity = {value}\n{LISTEN}");
+        load_on(&text, file(), &desk())
+            .map(|loaded| loaded.config.workers.cpu_affinity)
+            .map_err(|errors| errors.to_string())
+    };
+    assert_eq!(load("true"), Ok(CpuAffinity::Each));
+    assert_eq!(load("false"), Ok(CpuAffinity::Off));
+    assert_eq!(load("[4, 0]"), Ok(CpuAffinity::Only(vec![4, 0])));
+    assert!(load("[0, 2]").is_err_and(|error| error.contains("CPU 2")));
+    assert!(load("[]").is_err_and(|error| error.contains("no CPU")));
 }

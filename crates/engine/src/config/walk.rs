@@ -297,6 +297,11 @@ impl<'a> Field<'a> {
             })
     }
 
+    /// Whether it is an array.
+    pub(super) fn is_array(&self) -> bool {
+        self.value.get_ref().as_array().is_some()
+    }
+
     /// The values of an array.
     pub(super) fn array(
         &self,

@@ -15,9 +15,11 @@ use rustc_hash::FxHashSet;
 use rustix::io::Errno;
 
 use super::Report;
+use super::accept::unix_ms;
 use super::event_loop::Loop;
-use super::session::Phase;
+use super::session::{Phase, Session};
 use super::table::{Key, Table};
+use crate::config::Config;
 use crate::control::LoopCounter;
 use crate::wire::{CloseReason, FromProcess, ToProcess};
 
@@ -47,6 +49,8 @@ enum Timer {
     Linger(Key, u64),
     /// Accept from this listener again.
     Accept(u16),
+    /// Tasks that waited for one slot may be for any now.
+    Tasks,
     /// Stopping takes too long.
     Stop,
 }
@@ -55,6 +59,10 @@ impl Timers {
     /// When the next is due, in the loop's milliseconds.
     pub(super) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+    /// A task that is for one slot alone may be for any from then on.
+    pub(super) fn give_tasks_again(&mut self, at: u64) {
+        self.push(at, Timer::Tasks);
     }
 
     pub(super) fn accept_again(&mut self, at: u64, listener: u16) {
@@ -79,7 +87,7 @@ impl Timers {
                 Timer::Idle(key, id) | Timer::Flush(key, id) | Timer::Linger(key, id) => {
                     table.at(*key).is_some_and(|session| session.id == *id)
                 }
-                Timer::Accept(_) | Timer::Stop => true,
+                Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
             });
         }
     }
@@ -109,6 +117,10 @@ impl Loop {
                 Timer::Accept(listener) => {
                     self.timers.accepting.remove(&listener);
                     self.listener_is_ready(listener);
+                }
+                Timer::Tasks => {
+                    self.tasks.is_timed = false;
+                    self.give_tasks();
                 }
                 Timer::Stop => self.end_all(),
             }
@@ -268,13 +280,14 @@ impl Loop {
             }
             _ => session.socket = None,
         }
-        tracing::debug!(session = session.id, peer = %session.peer, %reason, "session closed");
+        log_access(session, &self.config, reason);
         self.rebalance(held, 0);
         self.count_closed(reason);
         self.clear_suspect(key);
         self.schedule(key);
     }
 
+    /// Counts the end of a session.
     pub(super) fn count_closed(&self, reason: CloseReason) {
         self.counters
             .add(LoopCounter::Closed as usize + reason as usize - 1, 1);
@@ -415,7 +428,7 @@ impl Loop {
             return false;
         };
         let is_over = self.clock.ms > until + 100;
-        let lives = |session: &super::session::Session| session.phase != Phase::Lingering;
+        let lives = |session: &Session| session.phase != Phase::Lingering;
         let is_told = self
             .processes
             .iter_mut()
@@ -428,4 +441,21 @@ impl Loop {
         }
         !self.is_empty
     }
+}
+
+/// One line for each session, under a target of its own, so that `access=off` in the log's level is rid of them.
+fn log_access(session: &Session, config: &Config, reason: CloseReason) {
+    let listener = config.listeners.get(usize::from(session.listener));
+    tracing::info!(
+        target: "access",
+        session = session.id,
+        listener = listener.map_or("", |listener| &listener.name),
+        peer = %session.peer,
+        %reason,
+        messages = session.messages,
+        received = session.bytes_in,
+        sent = session.bytes_out,
+        duration_ms = unix_ms().saturating_sub(session.connected_at),
+        "session closed"
+    );
 }

@@ -433,6 +433,11 @@ impl Loop {
             .set(LoopCounter::BufferedBytes as usize, self.buffered);
         self.counters
             .set(LoopCounter::LastSerial as usize, self.table.last_serial());
+        if self.index == 0 {
+            // They are the process's, not a loop's; one of them says so.
+            self.counters
+                .set(LoopCounter::LogLinesDropped as usize, crate::log::dropped());
+        }
         if self.peers.len() > 1 {
             for (slot, load) in self
                 .slots

@@ -19,7 +19,8 @@ use super::session::Phase;
 use super::table::Key;
 use crate::control::LoopCounter;
 use crate::wire::{
-    CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LAST, TEXT, ToProcess, WHOLE,
+    CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LARGEST_PARCEL, LAST, TEXT, ToProcess,
+    WHOLE,
 };
 
 /// Up to this size, in bytes, putting prefix and payload together costs less than telling the kernel of each.
@@ -242,7 +243,7 @@ impl Loop {
     /// The size that no message of this kind may pass.
     fn largest_message(&self, header: &Header) -> u64 {
         if header.kind != FromProcess::Send as u8 {
-            return super::parcels::LARGEST;
+            return LARGEST_PARCEL;
         }
         self.table.find(header.session).map_or(u64::MAX, |key| {
             let listener = &self.config.listeners[usize::from(self.table[key].listener)];

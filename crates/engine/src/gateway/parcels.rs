@@ -15,8 +15,6 @@ use super::recovery::Death;
 use crate::control::{ProcessId, Role};
 use crate::wire::{FAILED, FIRST, LAST, ToProcess};
 
-/// The largest post, task or result, in bytes.
-pub(super) const LARGEST: u64 = 64 * 1024 * 1024;
 /// Posts from one slot that another may hold undone. A worker's own limit is lower; one that passes this is broken.
 const MOST_POSTS: usize = 256;
 /// Tasks of one worker under way in one loop. Likewise.
@@ -27,6 +25,8 @@ const MOST_TASKS: usize = 256;
 pub(super) struct Tasks {
     jobs: FxHashMap<u64, Job>,
     waiting: VecDeque<u64>,
+    /// A timer will look at those that wait for one slot.
+    pub(super) is_timed: bool,
     last: u64,
 }
 
@@ -36,6 +36,8 @@ struct Job {
     origin: (u16, ProcessId, u64),
     payload: Bytes,
     deaths: u32,
+    /// The slot that is to do it, and until when, in the loop's milliseconds, it waits for that one alone.
+    slot: Option<(u16, u64)>,
     /// Who works on it.
     worker: Option<u16>,
 }
@@ -202,6 +204,9 @@ impl Loop {
         }
         self.tasks.last += 1;
         let number = self.tasks.last;
+        let patience = self.config.workers.start_timeout.as_millis() as u64;
+        let slot = header.aux.checked_sub(1);
+        let slot = slot.map(|slot| (slot, self.clock.ms + patience));
         self.rebalance(0, bytes.len());
         self.tasks.jobs.insert(
             number,
@@ -209,6 +214,7 @@ impl Loop {
                 origin,
                 payload: bytes.into(),
                 deaths: 0,
+                slot,
                 worker: None,
             },
         );
@@ -222,40 +228,62 @@ impl Loop {
             .any(|(_, process)| matches!(process.role, Role::Task(_)))
     }
 
-    /// Gives the tasks that wait to the task workers with the fewest.
+    /// Gives the tasks that wait to the task workers with the fewest, or to those they are for. One that is for a
+    /// slot waits for its process as long as that may take to start, and then goes to any.
     pub(super) fn give_tasks(&mut self) {
-        while let Some(number) = self.tasks.waiting.front().copied() {
-            let load = |at: usize| {
-                self.tasks
-                    .jobs
-                    .values()
-                    .filter(|job| job.worker == Some(at as u16))
-                    .count()
+        for _ in 0..self.tasks.waiting.len() {
+            let Some(number) = self.tasks.waiting.pop_front() else {
+                return;
             };
-            let worker = self
-                .processes
-                .iter()
-                .filter(|(_, process)| {
-                    process.standing == Standing::Serving && matches!(process.role, Role::Task(_))
-                })
-                .map(|(at, _)| at)
-                .min_by_key(|at| load(*at));
-            let Some(worker) = worker else { return };
-            self.tasks.waiting.pop_front();
-            let Some(job) = self.tasks.jobs.get_mut(&number) else {
+            let Some(job) = self.tasks.jobs.get(&number) else {
                 continue;
             };
-            job.worker = Some(worker as u16);
-            let sequence = u64::from(job.deaths) + 1;
-            let header = Header {
-                kind: ToProcess::Task as u8,
-                session: number,
-                sequence,
-                ..Header::default()
-            };
-            let payload = job.payload.clone();
-            self.parcel_to(worker as u16, header, payload);
+            let slot = job.slot.filter(|(_, until)| *until > self.clock.ms);
+            match self.task_worker(slot.map(|(slot, _)| slot)) {
+                Some(worker) => self.give_task(number, worker),
+                None => self.tasks.waiting.push_back(number),
+            }
         }
+        let waiting = self.tasks.waiting.iter();
+        let until = waiting.filter_map(|number| Some(self.tasks.jobs.get(number)?.slot?.1));
+        if let Some(until) = until.filter(|until| *until > self.clock.ms).min()
+            && !std::mem::replace(&mut self.tasks.is_timed, true)
+        {
+            self.timers.give_tasks_again(until);
+        }
+    }
+
+    /// The task worker that serves this slot, or the one with the fewest tasks.
+    fn task_worker(&self, slot: Option<u16>) -> Option<u16> {
+        let load = |at: usize| {
+            let its = |job: &&Job| job.worker == Some(at as u16);
+            self.tasks.jobs.values().filter(its).count()
+        };
+        self.processes
+            .iter()
+            .filter(|(_, process)| process.standing == Standing::Serving)
+            .filter(|(_, process)| match process.role {
+                Role::Task(own) => slot.is_none_or(|slot| slot == own),
+                Role::Worker(_) | Role::Gateway => false,
+            })
+            .map(|(at, _)| at)
+            .min_by_key(|at| load(*at))
+            .map(|at| at as u16)
+    }
+
+    fn give_task(&mut self, number: u64, worker: u16) {
+        let Some(job) = self.tasks.jobs.get_mut(&number) else {
+            return;
+        };
+        job.worker = Some(worker);
+        let header = Header {
+            kind: ToProcess::Task as u8,
+            session: number,
+            sequence: u64::from(job.deaths) + 1,
+            ..Header::default()
+        };
+        let payload = job.payload.clone();
+        self.parcel_to(worker, header, payload);
     }
 
     /// A task worker has ended one.

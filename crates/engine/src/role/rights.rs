@@ -1,24 +1,30 @@
 //! Giving up what the supervisor's user may do.
 
 use std::io;
+use std::path::Path;
 
-use nix::unistd::{Gid, Group, User, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Group, User, chdir, chroot, geteuid, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Becomes this user and group, if the process runs as root and one is given; and never gets rights back.
+/// Becomes this user and group, if the process runs as root and one is given; and never gets rights back. Whoever
+/// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it.
 ///
 /// Without root there is nothing to give up, so names are not looked at.
 ///
 /// # Errors
 /// An unknown name, or a step that the kernel refused. The process must not go on then.
-pub(super) fn drop_to(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
+pub(super) fn drop_to(
+    user: Option<&str>,
+    group: Option<&str>,
+    root: Option<&Path>,
+) -> io::Result<()> {
     if geteuid().is_root() && (user.is_some() || group.is_some()) {
-        change(user, group)?;
+        change(user, group, root.filter(|_| user.is_some()))?;
     }
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("no_new_privs", error.into()))
 }
 
-fn change(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
+fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {
     let user = match user {
         Some(name) => Some(
             User::from_name(name)
@@ -37,6 +43,12 @@ fn change(user: Option<&str>, group: Option<&str>) -> io::Result<()> {
         (None, Some(user)) => Some(user.gid),
         (None, None) => None,
     };
+    // After the names were looked up, whose files may be out of sight then.
+    if let Some(root) = root {
+        chroot(root).map_err(|error| failed("changing the root folder", error.into()))?;
+        // What is outside could still be reached from the folder that the process was started in.
+        chdir("/").map_err(|error| failed("entering the new root folder", error.into()))?;
+    }
     // The group first: a user who is not root may not change it any more.
     setgroups(&[] as &[Gid])
         .map_err(|error| failed("giving up supplementary groups", error.into()))?;

@@ -178,6 +178,9 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (Child::Gateway(incarnation), FromRole::Activated) => {
             return Some(Input::Activated(incarnation));
         }
+        (Child::Process(process), FromRole::Stalled(report)) => {
+            return Some(Input::Stalled(process, report));
+        }
         (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
             return Some(Input::Sessions(incarnation, rows));
         }
@@ -221,7 +224,8 @@ async fn await_end(
         .await;
 }
 
-async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
+/// Logs what is said, line by line.
+pub(super) async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     loop {

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::config::Config;
 
 use super::ServeError;
+use super::systemd::Given;
 
 pub(super) struct Listeners {
     opened: Vec<Opened>,
@@ -26,12 +27,23 @@ struct Opened {
 }
 
 impl Listeners {
-    pub(super) fn open(config: &Config) -> Result<Self, ServeError> {
+    /// Sockets that were given are used, the others bound.
+    pub(super) fn open(config: &Config, mut given: Given) -> Result<Self, ServeError> {
         let mut listeners = Self { opened: Vec::new() };
         for listener in &config.listeners {
-            let socket = listen(&listener.address).map_err(ServeError::Listen)?;
+            let (socket, is_given) = match given.take(listener) {
+                Some(socket) => (socket, true),
+                None => (
+                    listen(&listener.address).map_err(ServeError::Listen)?,
+                    false,
+                ),
+            };
             let address = local_address(&socket, &listener.address);
-            let file = address.socket_file().map(Path::to_owned);
+            // Whoever has made a socket removes its file.
+            let file = address
+                .socket_file()
+                .filter(|_| !is_given)
+                .map(Path::to_owned);
             let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
             // In the list at once, so that its file is removed if what follows fails.
             listeners.opened.push(Opened {
@@ -53,7 +65,10 @@ impl Listeners {
                 }
             }
         }
-        Ok(listeners)
+        match given.left() {
+            Some(socket) => Err(ServeError::Given(socket)),
+            None => Ok(listeners),
+        }
     }
 
     /// In the order of the configuration: each socket and, right after it, its folder.

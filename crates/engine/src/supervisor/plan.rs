@@ -28,6 +28,7 @@ use process::{Next, Process, Slot};
 use reload::{Queued, Reload};
 use stop::Step;
 
+pub(crate) use crate::control::role_name;
 pub(crate) use process::State;
 pub use reload::Scope;
 
@@ -331,6 +332,11 @@ impl Plan {
         !matches!(self.reload, Reload::Idle)
     }
 
+    /// It serves, and nothing says that it shall not.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.mode == Mode::Serving
+    }
+
     /// The engine is on its way out.
     pub(crate) fn is_stopping(&self) -> bool {
         !matches!(self.mode, Mode::Booting | Mode::Serving)
@@ -488,13 +494,4 @@ enum Change {
 enum Forced {
     No,
     ByReload,
-}
-
-/// What a role is called in titles, logs and reasons.
-pub(crate) fn role_name(role: Role) -> String {
-    match role {
-        Role::Gateway => "gateway".to_owned(),
-        Role::Worker(slot) => format!("worker {slot}"),
-        Role::Task(slot) => format!("task worker {slot}"),
-    }
 }

@@ -2,9 +2,10 @@
 
 mod answers;
 mod launch;
+mod moments;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -12,20 +13,23 @@ use std::time::{Duration, SystemTime};
 use moorline_ipc::{Doorbell, Scoreboard};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::command::{Answer, Answers, Request, server};
-use crate::control::{ProcessId, Role, SessionRow, ToRole};
+use crate::control::{ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
+use super::hooks::Moment;
 use super::listeners::Listeners;
 use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
 use super::run_dir::RunDir;
 use super::signals;
+use super::stalls::Stall;
 use super::status::Tally;
+use super::systemd::Notifier;
 
 /// Inputs that may wait while one is dealt with; whoever has more to say waits.
 const WAITING_INPUTS: usize = 256;
@@ -43,6 +47,10 @@ pub(crate) enum Input {
     Sessions(u32, Vec<SessionRow>),
     /// The gateway of this incarnation has obeyed one more `Activate`.
     Activated(u32),
+    /// A worker or task worker has found one of its handlers stuck.
+    Stalled(ProcessId, StallReport),
+    /// The hook before a stop has ended.
+    StopHookEnded,
     /// Log files have been moved away and are to be opened anew.
     ReopenLog,
 }
@@ -61,12 +69,17 @@ pub(super) struct Shell {
     processes: BTreeMap<ProcessId, Process>,
     helpers: BTreeMap<u32, Helper>,
     tally: Tally,
+    /// The latest ones, oldest first.
+    stalls: VecDeque<Stall>,
     callers: HashMap<Caller, Answers>,
     last_caller: Caller,
     /// Who waits for lists of sessions, in the order in which the gateway was asked.
     listing: VecDeque<Answers>,
     /// What says that others serve, until the gateway has made it true.
     premature: VecDeque<Action>,
+    /// The hook before a stop runs, and the stop waits for it.
+    stop_waits: bool,
+    notifier: Notifier,
     over: Option<Result<(), String>>,
     /// Last, so that the files go when everything else has.
     run_dir: RunDir,
@@ -115,6 +128,7 @@ impl Shell {
         deployment: Deployment,
         listeners: Listeners,
         run_dir: RunDir,
+        notifier: Notifier,
     ) -> io::Result<Self> {
         let (inputs, received) = mpsc::channel(WAITING_INPUTS);
         let plan = Plan::new(deployment.shape(), Duration::ZERO);
@@ -132,10 +146,13 @@ impl Shell {
             processes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             tally: Tally::default(),
+            stalls: VecDeque::new(),
             callers: HashMap::new(),
             last_caller: 0,
             listing: VecDeque::new(),
             premature: VecDeque::new(),
+            stop_waits: false,
+            notifier,
             over: None,
             run_dir,
         })
@@ -151,11 +168,19 @@ impl Shell {
         server::listen(socket, &self.inputs)
             .map_err(|error| format!("the control socket: {error}"))?;
         info!(pid = std::process::id(), "supervisor started");
+        let mut watchdog = self.notifier.watchdog().map(interval);
+        if let Some(watchdog) = &mut watchdog {
+            // After a machine has slept one sign of life is enough.
+            watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             while let Some(action) = self.plan.next_action() {
                 self.carry_out(action);
             }
             if let Some(result) = self.over.take() {
+                if let Some(hook) = self.hook(Moment::Stopped) {
+                    hook.ended().await;
+                }
                 return result;
             }
             let due = self
@@ -166,6 +191,8 @@ impl Shell {
                 // There is always an input sender: ours.
                 Some(input) = self.received.recv() => self.take(input),
                 () = sleep_until(due) => self.tell(Event::Tick),
+                // Said by this very loop, so that one that hangs says nothing.
+                () = tick(&mut watchdog) => self.notifier.alive(),
             }
         }
     }
@@ -179,6 +206,12 @@ impl Shell {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Event(Event::StopAsked) => self.stop_asked(),
+            Input::StopHookEnded => {
+                if std::mem::take(&mut self.stop_waits) {
+                    self.tell(Event::StopAsked);
+                }
+            }
             Input::Event(event) => {
                 if let Event::Exited { child, end } = event {
                     self.bury(child, end);
@@ -197,6 +230,7 @@ impl Shell {
                 }
                 self.tell_what_is_true();
             }
+            Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
         }
     }
@@ -218,6 +252,7 @@ impl Shell {
         let is_news = matches!(
             action,
             Action::Announce
+                | Action::Commit { .. }
                 | Action::Reply {
                     reply: Reply::Done(_),
                     ..
@@ -327,6 +362,7 @@ impl Shell {
                     reason, "reload failed; the processes before it go on serving"
                 );
                 self.tally.reloads_failed += 1;
+                self.say_ready();
                 self.deployments.remove(&generation);
             }
             Action::Announce => self.announce(),
@@ -474,6 +510,7 @@ impl Shell {
             self.deployments.insert(generation, deployment);
             shape
         });
+        self.notifier.reloading();
         info!(generation, "reload: starting");
         self.tell(Event::Opened(result));
     }
@@ -481,30 +518,17 @@ impl Shell {
     fn commit(&mut self, generation: u32, scope: Scope) {
         info!(generation, ?scope, "reload done: the new processes serve");
         self.tally.reloads_done += 1;
+        self.say_ready();
         let used = self.plan.generations();
+        // The next reload may have opened its own already.
         self.deployments
-            .retain(|generation, _| used.contains(generation));
+            .retain(|opened, _| used.contains(opened) || *opened > generation);
         if let Some(deployment) = self.deployments.get(&generation)
             && scope == Scope::All
             && let Err(error) = log::set_level(&deployment.config.engine.log.level)
         {
             warn!(%error, "the log level stays as it is");
         }
-    }
-
-    fn announce(&self) {
-        let mut text: String = self
-            .listeners
-            .lines()
-            .map(|line| format!("{line}\n"))
-            .collect();
-        text.push_str("ready\n");
-        let mut stdout = io::stdout().lock();
-        // The engine serves, whether anyone reads this or not.
-        let _ = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
-        info!("serving");
     }
 
     fn reply(&mut self, caller: Caller, reply: Reply) {
@@ -558,5 +582,15 @@ impl Shell {
 fn stop(max_wait: Duration) -> ToRole {
     ToRole::Stop {
         max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The next tick; never one without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Tally {
     processes: [u64; PROCESS_ROW],
     last_serial: u64,
     pub(super) worker_exits: u64,
+    pub(super) stalls: u64,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
 }
@@ -32,6 +33,7 @@ impl Default for Tally {
             processes: [0; PROCESS_ROW],
             last_serial: 0,
             worker_exits: 0,
+            stalls: 0,
             reloads_done: 0,
             reloads_failed: 0,
         }
@@ -124,11 +126,18 @@ impl Counts<'_> {
         self.all_processes(ProcessCounter::Handled)
     }
 
+    /// Lines that the logs of gateway, workers and task workers had no room for.
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.loops(LoopCounter::LogLinesDropped as usize)
+            + self.all_processes(ProcessCounter::LogLinesDropped)
+    }
+
     pub(super) fn errors(&self) -> Value {
         json!({
             "handlers": self.all_processes(ProcessCounter::Failures),
             "close_hooks": self.all_processes(ProcessCounter::CloseFailures),
             "worker_exits": self.tally.worker_exits,
+            "stalls": self.tally.stalls,
         })
     }
 

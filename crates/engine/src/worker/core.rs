@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::counters::Counters;
 use super::credits::Credits;
 use super::outbox::{Link, Outbox, Room};
+use super::quota::Quota;
 use super::sessions::Sessions;
+use super::stalls::Waits;
 use crate::app::SendError;
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
@@ -31,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) credits: Credits,
     pub(crate) counters: Rc<Counters>,
+    pub(super) quota: Quota,
+    pub(super) waits: Waits,
     /// Until when the stop that has begun may take.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
     /// The rings of a gateway that replaces the one that died, until the ring task takes them.
@@ -51,9 +55,16 @@ impl Core {
         generation: u32,
         config: Config,
         scoreboard: Scoreboard,
+        waits: Waits,
     ) -> Rc<Self> {
+        let max_requests = match role {
+            Role::Task(_) => config.tasks.max_requests,
+            Role::Worker(_) | Role::Gateway => config.workers.max_requests,
+        };
         Rc::new(Self {
             role,
+            waits,
+            quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,
             outbox: Outbox::default(),
             sessions: Sessions::default(),
@@ -63,6 +74,13 @@ impl Core {
             replacement: RefCell::new(None),
             config,
         })
+    }
+
+    /// Goes over to the links of this gateway.
+    pub(super) fn connect(&self, links: Vec<Link>) {
+        let marks = || links.iter().map(Link::marks).collect();
+        self.waits.follow(marks);
+        self.outbox.connect(links);
     }
 
     pub(crate) fn slot(&self) -> u16 {

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     scoreboard: Scoreboard,
     running: Cell<u64>,
     timers: Cell<u64>,
+    /// Posts among what was handled, which `max_requests` does not count.
+    posts: Cell<u64>,
     /// The last turn of the ring task has left nothing in the rings.
     is_emptied: Cell<bool>,
     /// Told whenever something ends that a stop may wait for; but not before the first one waits.
@@ -30,6 +32,7 @@ impl Counters {
             scoreboard,
             running: Cell::new(0),
             timers: Cell::new(0),
+            posts: Cell::new(0),
             is_emptied: Cell::new(false),
             progress: Notify::new(),
             is_awaited: Cell::new(false),
@@ -83,9 +86,25 @@ impl Counters {
         );
     }
 
+    /// A post is handled that has waited so long.
+    pub(super) fn handle_post(&self, queued_ns: u64) {
+        self.posts.set(self.posts.get() + 1);
+        self.handle(queued_ns);
+    }
+
+    /// Messages, datagrams and tasks handled so far.
+    pub(super) fn requests(&self) -> u64 {
+        let handled = self.scoreboard.get(ProcessCounter::Handled as usize);
+        handled.saturating_sub(self.posts.get())
+    }
+
     /// A turn of the ring task has ended; true: with nothing left in the rings.
     pub(super) fn turn_ends(&self, is_emptied: bool) {
         self.is_emptied.set(is_emptied);
+        self.scoreboard.set(
+            ProcessCounter::LogLinesDropped as usize,
+            crate::log::dropped(),
+        );
         self.progressed();
     }
 

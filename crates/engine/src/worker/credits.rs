@@ -12,7 +12,7 @@ use super::outbox::Room;
 use super::{clock, pool};
 use crate::app::{Message, PostError, TaskError};
 use crate::control::Role;
-use crate::wire::FromProcess;
+use crate::wire::{FromProcess, LARGEST_PARCEL};
 
 /// Posts to one slot that may be unhandled.
 const POSTS: usize = 64;
@@ -40,7 +40,8 @@ struct Outstanding {
 }
 
 struct Call {
-    answer: oneshot::Sender<Result<Vec<u8>, TaskError>>,
+    /// Nobody waits if there is none.
+    answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
     partial: Vec<u8>,
 }
 
@@ -74,11 +75,18 @@ impl Credits {
         let Some(call) = tasks.get_mut(&number) else {
             return false;
         };
-        call.partial.extend_from_slice(bytes);
+        // A result that nobody waits for is not put together.
+        if call.answer.is_some() {
+            call.partial.extend_from_slice(bytes);
+        }
         if !last {
             return true;
         }
-        if let Some(Call { answer, partial }) = tasks.remove(&number) {
+        if let Some(Call {
+            answer: Some(answer),
+            partial,
+        }) = tasks.remove(&number)
+        {
             let result = match failed {
                 true => Err(TaskError::Failed(
                     String::from_utf8_lossy(&partial).into_owned(),
@@ -132,6 +140,10 @@ impl Core {
         if to >= self.config.workers.count {
             return Err(PostError::NoSuchWorker);
         }
+        let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
+        if size > max {
+            return Err(PostError::TooLarge { size, max });
+        }
         let credits = &self.credits;
         let mut slots = credits.slots.borrow_mut();
         let outstanding = slots.entry(to).or_default();
@@ -167,13 +179,26 @@ impl Core {
         Ok(())
     }
 
-    /// Gives a task to a task worker and waits for its result.
-    pub(crate) async fn task(&self, bytes: &[u8]) -> Result<Vec<u8>, TaskError> {
+    /// Gives a task to the task worker in this slot, or to any. Its result comes to `answer`.
+    pub(crate) fn begin_task(
+        &self,
+        bytes: &[u8],
+        slot: Option<u16>,
+        answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
+    ) -> Result<(), TaskError> {
         let Role::Worker(own) = self.role else {
             return Err(TaskError::NotAWorker);
         };
-        if self.config.tasks.count == 0 {
+        let workers = self.config.tasks.count;
+        if workers == 0 {
             return Err(TaskError::NoTaskWorkers);
+        }
+        if slot.is_some_and(|slot| slot >= workers) {
+            return Err(TaskError::NoSuchTaskWorker);
+        }
+        let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
+        if size > max {
+            return Err(TaskError::TooLarge { size, max });
         }
         if self.credits.tasks.borrow().len() >= TASKS {
             return Err(TaskError::Full);
@@ -182,21 +207,19 @@ impl Core {
         let link = usize::from(own) % self.outbox.links().max(1);
         let header = Header {
             kind: FromProcess::Task as u8,
+            aux: slot.map_or(0, |slot| slot + 1),
             session: number,
             ..Header::default()
         };
         self.outbox
             .message(link, header, bytes, Room::Bounded)
             .map_err(|_| TaskError::Full)?;
-        let (answer, result) = oneshot::channel();
         // A caller that gives up leaves its entry: until the result has come the task is outstanding.
-        self.credits.tasks.borrow_mut().insert(
-            number,
-            Call {
-                answer,
-                partial: Vec::new(),
-            },
-        );
-        result.await.unwrap_or(Err(TaskError::GatewayLost))
+        let partial = Vec::new();
+        self.credits
+            .tasks
+            .borrow_mut()
+            .insert(number, Call { answer, partial });
+        Ok(())
     }
 }

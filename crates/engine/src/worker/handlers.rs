@@ -14,10 +14,11 @@ use super::core::Core;
 use super::hook::{Ended, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
+use super::stalls::Hook;
 use crate::app::{self, App, Datagram, Message, Session};
 use crate::config::OnCrash;
 use crate::control::ProcessCounter;
-use crate::wire::{FAILED, FromProcess};
+use crate::wire::{FAILED, FromProcess, LARGEST_PARCEL};
 
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
@@ -42,6 +43,16 @@ enum Running<F> {
         size: u64,
     },
     Close(Option<BoxedHook>),
+}
+
+impl<F> Running<F> {
+    fn hook(&self) -> Hook {
+        match self {
+            Running::Open(_) => Hook::Open,
+            Running::Message { .. } => Hook::Message,
+            Running::Close(_) => Hook::Close,
+        }
+    }
 }
 
 /// Where a post came from, and so where its credit returns to.
@@ -113,11 +124,20 @@ where
 
     /// Runs a hook that did not end at once, then all that has arrived for its session meanwhile.
     async fn go_on(self: Rc<Self>, session: Session, mut running: Running<M::Future>) {
+        let waits = &self.core.waits;
         let mut polled = Poll::Pending;
         loop {
             let ended = match polled {
                 Poll::Ready(ended) => ended,
-                Poll::Pending => poll_fn(|cx| self.poll(&session, &mut running, cx)).await,
+                Poll::Pending => {
+                    let wait = waits.begin(running.hook(), Some(session.id()));
+                    poll_fn(|cx| {
+                        waits.poll::<M::Future, _>(wait.as_ref(), cx, |cx| {
+                            self.poll(&session, &mut running, cx)
+                        })
+                    })
+                    .await
+                }
             };
             self.end(&session, running, ended);
             let Some(event) = session.state().next_event() else {
@@ -135,9 +155,10 @@ where
         event: Event,
         now: u64,
     ) -> (Running<M::Future>, Poll<Ended>) {
-        let boxed = |make: &mut dyn FnMut(Rc<A>, Session) -> BoxedHook| {
+        let boxed = |name, make: &mut dyn FnMut(Rc<A>, Session) -> BoxedHook| {
             let mut hook = None;
-            let polled = self.begin_in(session, Pin::new(&mut hook), make);
+            let begin = || self.begin_in(session, Pin::new(&mut hook), make);
+            let polled = self.core.waits.during(name, begin);
             (hook, polled)
         };
         match event {
@@ -157,11 +178,14 @@ where
                 (running, polled)
             }
             Event::Open(opened) => {
-                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.open(its, opened)));
+                let (hook, polled) =
+                    boxed(Hook::Open, &mut |app, its| Box::pin(app.open(its, opened)));
                 (Running::Open(hook), polled)
             }
             Event::Close(reason) => {
-                let (hook, polled) = boxed(&mut |app, its| Box::pin(app.close(its, reason)));
+                let (hook, polled) = boxed(Hook::Close, &mut |app, its| {
+                    Box::pin(app.close(its, reason))
+                });
                 (Running::Close(hook), polled)
             }
         }
@@ -221,7 +245,7 @@ where
             } => self.end_message(session, slot, sequence, size, &ended),
             Running::Open(_) => {
                 self.core.counters.end();
-                self.report("open", Some(session), &ended);
+                self.report(Hook::Open, Some(session), &ended);
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
                 if ended.is_err()
@@ -237,7 +261,7 @@ where
             }
             Running::Close(_) => {
                 self.core.counters.end();
-                self.report("close", Some(session), &ended);
+                self.report(Hook::Close, Some(session), &ended);
             }
         }
     }
@@ -264,7 +288,7 @@ where
         if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
             state.await_again(sequence);
         }
-        self.report("message", Some(session), ended);
+        self.report(Hook::Message, Some(session), ended);
     }
 
     fn on_crash(&self, session: &Session) -> OnCrash {
@@ -279,14 +303,17 @@ where
         let (app, its) = (self.app.clone(), session.clone());
         if is_full {
             let hook = || app.full(its);
-            self.free(Box::pin(None), hook, move |this, _, ended| {
-                this.report("full", Some(&session), &ended)
+            self.free(Hook::Full, Box::pin(None), hook, move |this, _, ended| {
+                this.report(Hook::Full, Some(&session), &ended)
             });
         } else {
             let hook = || app.drained(its);
-            self.free(Box::pin(None), hook, move |this, _, ended| {
-                this.report("drained", Some(&session), &ended)
-            });
+            self.free(
+                Hook::Drained,
+                Box::pin(None),
+                hook,
+                move |this, _, ended| this.report(Hook::Drained, Some(&session), &ended),
+            );
         }
     }
 
@@ -299,23 +326,24 @@ where
         self.core.counters.handle(message.queued_ns());
         let hook = || self.on_datagram.call(self.app.clone(), from, message);
         self.free(
+            Hook::Datagram,
             self.on_datagram.slots().take(),
             hook,
             |this, slot, ended| {
                 this.datagrams_in_hand.set(this.datagrams_in_hand.get() - 1);
                 this.on_datagram.slots().give_back(slot);
-                this.report("datagram", None, &ended);
+                this.report(Hook::Datagram, None, &ended);
             },
         );
     }
 
     pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {
-        self.core.counters.handle(message.queued_ns());
+        self.core.counters.handle_post(message.queued_ns());
         let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let hook = || app.post(from, message);
-        self.free(Box::pin(None), hook, move |this, _, ended| {
-            this.report("post", None, &ended);
+        self.free(Hook::Post, Box::pin(None), hook, move |this, _, ended| {
+            this.report(Hook::Post, None, &ended);
             match origin {
                 Origin::Local { number, .. } => {
                     this.core.credits.post_done(number);
@@ -341,11 +369,17 @@ where
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let hook = || app.task(message);
-        self.free(Box::pin(None), hook, move |this, _, ended| {
-            this.report("task", None, &ended);
+        self.free(Hook::Task, Box::pin(None), hook, move |this, _, ended| {
+            this.report(Hook::Task, None, &ended);
             if epoch != this.core.outbox.epoch() {
                 return;
             }
+            let ended = ended.and_then(|result| match result.len() as u64 {
+                0..=LARGEST_PARCEL => Ok(result),
+                size => Err(format!(
+                    "its result of {size} bytes is over the limit of {LARGEST_PARCEL}"
+                )),
+            });
             let kind = FromProcess::TaskDone as u8;
             let flags = failed(&ended);
             let header = Header {
@@ -367,6 +401,7 @@ where
     /// Runs a hook that waits for no other, in this empty slot.
     fn free<F, T>(
         self: &Rc<Self>,
+        name: Hook,
         mut slot: Slot<F>,
         hook: impl FnOnce() -> F,
         end: impl FnOnce(&Self, Slot<F>, Ended<T>) + 'static,
@@ -375,15 +410,21 @@ where
         T: 'static,
     {
         self.core.counters.begin();
-        match begin_slot(slot.as_mut(), hook) {
+        let waits = &self.core.waits;
+        match waits.during(name, || begin_slot(slot.as_mut(), hook)) {
             Poll::Ready(ended) => {
                 self.core.counters.end();
                 end(self, slot, ended);
             }
             Poll::Pending => {
                 let this = self.clone();
+                let wait = waits.begin(name, None);
                 spawn_local(async move {
-                    let ended = poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await;
+                    let waits = &this.core.waits;
+                    let poll = |cx: &mut Task<'_>| {
+                        waits.poll::<F, _>(wait.as_ref(), cx, |cx| poll_slot(slot.as_mut(), cx))
+                    };
+                    let ended = poll_fn(poll).await;
                     this.core.counters.end();
                     end(&this, slot, ended);
                 });
@@ -392,19 +433,19 @@ where
     }
 
     #[inline]
-    fn report<T>(&self, hook: &'static str, session: Option<&Session>, ended: &Ended<T>) {
+    fn report<T>(&self, hook: Hook, session: Option<&Session>, ended: &Ended<T>) {
         if let Err(error) = ended {
             self.report_failure(hook, session, error);
         }
     }
 
     #[cold]
-    fn report_failure(&self, hook: &'static str, session: Option<&Session>, error: &str) {
-        let counter = if hook == "close" {
-            ProcessCounter::CloseFailures
-        } else {
-            ProcessCounter::Failures
+    fn report_failure(&self, hook: Hook, session: Option<&Session>, error: &str) {
+        let counter = match hook {
+            Hook::Close => ProcessCounter::CloseFailures,
+            _ => ProcessCounter::Failures,
         };
+        let hook = hook.as_str();
         self.core.counters.add(counter);
         match session {
             Some(session) => {

@@ -245,6 +245,11 @@ impl Link {
         }
     }
 
+    /// Where it is noted which session is being polled.
+    pub(super) fn marks(&self) -> Marks {
+        self.marks.clone()
+    }
+
     #[inline]
     fn message(&mut self, mut header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
         if payload.len() <= self.producer.max_payload() {

@@ -87,6 +87,7 @@ where
     }
 
     fn turn(&mut self, cx: &mut Task<'_>) -> Poll<Garbage> {
+        self.core.waits.beat();
         self.core.outbox.turn_begins(cx.waker());
         if self.is_asleep {
             self.is_asleep = false;
@@ -100,6 +101,7 @@ where
         if let Err(corrupt) = self.core.outbox.flush() {
             return Poll::Ready(Garbage(corrupt.to_string()));
         }
+        self.core.quota.note(self.core.counters.requests());
         let has_more = has_more || !self.falls_asleep(cx);
         self.core.counters.turn_ends(!has_more);
         if has_more {
@@ -134,7 +136,7 @@ where
         };
         self.partials.clear();
         self.inlets = inlets;
-        self.core.outbox.connect(links);
+        self.core.connect(links);
         self.core.credits.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {

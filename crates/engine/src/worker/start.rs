@@ -1,6 +1,8 @@
 //! What a worker or task worker is started with.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use moorline_ipc::{Channel, Doorbell, Scoreboard};
 
@@ -25,4 +27,16 @@ pub(crate) struct ProcessStart {
     pub(crate) doorbell: Doorbell,
     /// For each gateway loop in order, the loop's doorbell and the region shared with it.
     pub(crate) loops: Vec<(Doorbell, OwnedFd)>,
+    /// What it runs, opened before it gave up its rights; its symbols are read from there.
+    pub(crate) executable: Option<File>,
+}
+
+impl ProcessStart {
+    /// From when on a stuck handler is reported.
+    pub(super) fn stall_after(&self) -> Option<Duration> {
+        match self.role {
+            Role::Task(_) => self.config.tasks.stall_after,
+            Role::Worker(_) | Role::Gateway => self.config.workers.stall_after,
+        }
+    }
 }

@@ -26,7 +26,7 @@ memory_limit = "2GiB"
 /c/a.toml:5:1: unknown key `colour` in [engine]
   5 | colour = 1
     | ^^^^^^
-  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `user`, `group`, `gateway_user`, `log`
+  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `user`, `group`, `gateway_user`, `chroot`, `log`, `hooks`
 /c/a.toml:6:1: `memory_limit` in [engine] is not in this version
   6 | memory_limit = "2GiB"
     | ^^^^^^^^^^^^

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use moorline_engine::control::SessionRow;
 use serde_json::Value;
 
+/// Stalls that are shown, the latest first. `status --json` has more.
+const STALLS: usize = 5;
+
 /// The whole of `status`. What a newer or older engine leaves out is shown as a dash.
 pub(super) fn status(status: &Value) -> String {
     let mut out = String::new();
@@ -48,6 +51,10 @@ pub(super) fn status(status: &Value) -> String {
             let _ = writeln!(out, "{title:<11} {counts}");
         }
     }
+    let dropped = status.pointer("/log_lines_dropped").and_then(Value::as_u64);
+    if let Some(lines) = dropped.filter(|&lines| lines > 0) {
+        let _ = writeln!(out, "log         {lines} lines dropped");
+    }
     let _ = writeln!(out);
     let _ = writeln!(
         out,
@@ -78,6 +85,26 @@ pub(super) fn status(status: &Value) -> String {
             field("name"),
             field("pid"),
             field("restarts")
+        );
+    }
+    for row in rows(status, "/stalls")
+        .collect::<Vec<_>>()
+        .iter()
+        .rev()
+        .take(STALLS)
+    {
+        let field = |key: &str| shown(row.get(key));
+        let _ = writeln!(
+            out,
+            "stall: {}, {} hook, session {}, {} for {} ms, in {}",
+            field("worker"),
+            field("hook"),
+            row.get("session")
+                .and_then(Value::as_u64)
+                .map_or("-".to_owned(), |id| format!("{id:x}")),
+            field("kind"),
+            field("elapsed_ms"),
+            shown(row.pointer("/stack/0"))
         );
     }
     out

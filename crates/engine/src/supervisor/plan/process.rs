@@ -340,7 +340,7 @@ impl Plan {
         }
         let Some(slot) = self.slot(role) else { return };
         if slot.serving == Some(id) && slot.next == Next::Nobody {
-            info!(worker = %role_name(role), "was told to stop; its replacement is started");
+            info!(worker = %role_name(role), "wants to stop; its replacement is started");
             self.spawn_next(role, now);
         }
     }

@@ -5,10 +5,11 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use crate::command::{Answer, Answers, Request};
-use crate::control::{ProcessCounter, Role, SessionRow, ToRole};
+use crate::control::{ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
 use super::super::plan::{Event, State};
+use super::super::stalls;
 use super::super::status::Counts;
 use super::{Process, Shell};
 
@@ -30,7 +31,7 @@ impl Shell {
             }
             Request::Stop => {
                 answers.give(Answer::Progress("stopping".to_owned()));
-                self.tell(Event::StopAsked);
+                self.stop_asked();
             }
             Request::Status => answers.give(Answer::Status(self.status())),
             Request::Sessions => self.list_sessions(0, answers),
@@ -75,6 +76,13 @@ impl Shell {
             Some(after) if answers.is_wanted() => self.list_sessions(after, answers),
             Some(_) => {}
             None => answers.give(Answer::Done(String::new())),
+        }
+    }
+
+    pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
+        if let Some(found) = self.processes.get(&process) {
+            self.tally.stalls += 1 + report.omitted;
+            stalls::keep(&mut self.stalls, found.role, found.pid, report);
         }
     }
 
@@ -124,7 +132,6 @@ impl Shell {
                 "started_at": started_at,
                 "uptime_s": self.started.elapsed().as_secs(),
                 "stopping": self.plan.is_stopping(),
-                "log_lines_dropped": log::dropped(),
             },
             "gateway": gateway,
             "workers": self.rows(|role| matches!(role, Role::Worker(_))),
@@ -135,10 +142,12 @@ impl Shell {
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
             },
+            "stalls": self.stalls,
             "handled": counts.handled(),
             "lost": counts.lost(),
             "discarded": counts.discarded(),
             "errors": counts.errors(),
+            "log_lines_dropped": log::dropped() + counts.log_lines_dropped(),
         })
     }
 
@@ -149,7 +158,7 @@ impl Shell {
             .iter()
             .filter(|(_, process)| which(process.role))
             .collect();
-        found.sort_by_key(|(id, process)| (slot(process), u32::MAX - **id));
+        found.sort_by_key(|(id, process)| (slot(process), ProcessId::MAX - **id));
         found
             .into_iter()
             .map(|(id, process)| {

@@ -18,7 +18,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
 use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
-use crate::config::{Config, Dispatch, Engine, Listener, Log, LogFormat, OnCrash, Tasks, Workers};
+use crate::config::{
+    Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
+};
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
 use crate::worker::{ProcessStart, run};
@@ -312,6 +314,7 @@ impl Harness {
             scoreboard: scoreboard.clone(),
             doorbell: worker_bell.try_clone().unwrap(),
             loops: their_loops,
+            executable: None,
         };
         let (sender, events) = channel();
         let (opener, gate) = channel();
@@ -599,21 +602,28 @@ pub(super) fn config(name: &str) -> Config {
             user: None,
             group: None,
             gateway_user: None,
+            chroot: None,
             log: Log {
                 format: LogFormat::Pretty,
                 file: None,
                 level: "info".into(),
             },
+            hooks: Hooks::default(),
         },
         workers: Workers {
             count: 2,
             max_wait: Duration::from_secs(10),
             start_timeout: Duration::from_secs(10),
             dispatch: Dispatch::Sticky,
+            max_requests: None,
+            stall_after: None,
+            cpu_affinity: CpuAffinity::Off,
         },
         tasks: Tasks {
             count: 1,
             attempts: 3,
+            max_requests: None,
+            stall_after: None,
         },
         helpers: Vec::new(),
         listeners: vec![listener],

@@ -1,0 +1,66 @@
+//! When the engine as a whole gets somewhere: who is told, and what is run.
+
+use std::io::{self, Write};
+
+use tokio::task::spawn_local;
+use tracing::info;
+
+use super::super::hooks::{Hook, Moment};
+use super::super::plan::Event;
+use super::{Input, Shell};
+
+impl Shell {
+    /// The engine serves for the first time.
+    pub(super) fn announce(&self) {
+        let mut text: String = self
+            .listeners
+            .lines()
+            .map(|line| format!("{line}\n"))
+            .collect();
+        text.push_str("ready\n");
+        let mut stdout = io::stdout().lock();
+        // The engine serves, whether anyone reads this or not.
+        let _ = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        info!("serving");
+        self.say_ready();
+        if let Some(hook) = self.hook(Moment::Started) {
+            spawn_local(hook.ended());
+        }
+    }
+
+    /// A stop waits for its hook, unless it is asked for again. Until then everything is served as before.
+    pub(super) fn stop_asked(&mut self) {
+        self.notifier.stopping();
+        let is_first = self.plan.is_serving() && !std::mem::take(&mut self.stop_waits);
+        match is_first.then(|| self.hook(Moment::Stopping)).flatten() {
+            Some(hook) => {
+                self.stop_waits = true;
+                let inputs = self.inputs.clone();
+                spawn_local(async move {
+                    hook.ended().await;
+                    // Without a receiver the engine has ended.
+                    let _ = inputs.send(Input::StopHookEnded).await;
+                });
+            }
+            None => self.tell(Event::StopAsked),
+        }
+    }
+
+    /// Tells the service manager that what it knows is served.
+    pub(super) fn say_ready(&self) {
+        // A stop abandons the reload that it meets.
+        if !self.plan.is_stopping() {
+            let [generation, _] = self.plan.generations();
+            self.notifier
+                .ready(&format!("generation {generation} serves"));
+        }
+    }
+
+    /// Starts what is to be run at this moment.
+    pub(super) fn hook(&self, moment: Moment) -> Option<Hook> {
+        let [generation, _] = self.plan.generations();
+        Hook::start(moment, self.deployments.get(&generation)?)
+    }
+}

@@ -1,0 +1,84 @@
+//! Stuck handlers, as `status` shows them.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::control::{Role, StallKind, StallReport, role_name};
+
+/// Reports that are kept; the log has them all.
+const KEPT: usize = 100;
+/// What a worker says is cut to what an honest one would say.
+const FRAMES: usize = 200;
+const LINE_CHARACTERS: usize = 400;
+
+/// One stuck handler.
+#[derive(Debug, Serialize)]
+pub(super) struct Stall {
+    worker: String,
+    pid: u32,
+    hook: String,
+    session: Option<u64>,
+    kind: StallKind,
+    elapsed_ms: u64,
+    stack: Vec<String>,
+    /// When it was reported, in seconds since the Unix epoch.
+    at: u64,
+}
+
+/// Keeps a report, and as many before it as there is room for.
+pub(super) fn keep(stalls: &mut VecDeque<Stall>, role: Role, pid: u32, report: StallReport) {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH);
+    if stalls.len() == KEPT {
+        stalls.pop_front();
+    }
+    stalls.push_back(Stall {
+        worker: role_name(role),
+        pid,
+        hook: printable(&report.hook),
+        session: report.session,
+        kind: report.kind,
+        elapsed_ms: report.elapsed_ms,
+        stack: report
+            .stack
+            .iter()
+            .take(FRAMES)
+            .map(|line| printable(line))
+            .collect(),
+        at: at.map_or(0, |since| since.as_secs()),
+    });
+}
+
+fn printable(text: &str) -> String {
+    let characters = text.chars().filter(|character| !character.is_control());
+    characters.take(LINE_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_kept_and_cut_to_size() {
+        let report = |number: u64| StallReport {
+            hook: "message".to_owned(),
+            session: Some(number),
+            kind: StallKind::Running,
+            elapsed_ms: 1,
+            stack: vec!["\u{1b}x".repeat(1000); 1000],
+            omitted: 0,
+        };
+        let mut stalls = VecDeque::new();
+        for number in 0..=KEPT as u64 {
+            keep(&mut stalls, Role::Worker(3), 7, report(number));
+        }
+        assert_eq!(stalls.len(), KEPT);
+        let first = &stalls[0];
+        assert_eq!(
+            (first.session, first.worker.as_str()),
+            (Some(1), "worker 3")
+        );
+        assert_eq!(first.stack, vec!["x".repeat(LINE_CHARACTERS); FRAMES]);
+    }
+}

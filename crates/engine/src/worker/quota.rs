@@ -1,0 +1,59 @@
+//! How much a process may handle before it asks for its replacement.
+
+use std::cell::Cell;
+
+use tokio::sync::Notify;
+
+/// Above so many each process draws some more of its own, so that those that began together do not leave
+/// together; below there is nothing worth spreading.
+const SPREAD_FROM: u64 = 10;
+
+/// What is left of `max_requests`.
+pub(super) struct Quota {
+    limit: Cell<u64>,
+    is_spent: Notify,
+}
+
+impl Quota {
+    /// `draw` gives a number from zero to the one it is handed.
+    pub(super) fn new(max_requests: Option<u64>, draw: impl FnOnce(u64) -> u64) -> Self {
+        let limit = match max_requests {
+            Some(max) if max > SPREAD_FROM => max.saturating_add(draw(max / 2)),
+            Some(max) => max,
+            None => u64::MAX,
+        };
+        Self {
+            limit: Cell::new(limit),
+            is_spent: Notify::new(),
+        }
+    }
+
+    /// So many have been handled so far.
+    pub(super) fn note(&self, requests: u64) {
+        if requests >= self.limit.get() {
+            // Told once: from now on it is for the supervisor to act.
+            self.limit.set(u64::MAX);
+            tracing::info!(requests, "max_requests is reached");
+            self.is_spent.notify_one();
+        }
+    }
+
+    /// Until the limit is reached. Cancel-safe.
+    pub(super) async fn spent(&self) {
+        self.is_spent.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_draws_up_to_half_more_above_ten() {
+        let limit = |max, drawn: fn(u64) -> u64| Quota::new(max, drawn).limit.get();
+        assert_eq!(limit(Some(100), |most| most), 150);
+        assert_eq!(limit(Some(100), |_| 0), 100);
+        assert_eq!(limit(Some(10), |most| most), 10);
+        assert_eq!(limit(None, |most| most), u64::MAX);
+    }
+}

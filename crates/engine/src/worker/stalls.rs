@@ -1,0 +1,147 @@
+//! Stall reports: which handler is stuck, since when and where.
+//!
+//! A handler that keeps the process's one thread (it computes, or is blocked in a system call) is found from
+//! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something that does
+//! not come is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; the
+//! watcher turns them into names (`symbols`), logs the report and sends it to the supervisor. Nothing is ended or
+//! stopped, and while nothing stalls a message costs nothing: a sign of life is given once a turn.
+
+mod symbols;
+mod waits;
+mod watcher;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use moorline_ipc::Marks;
+
+pub(super) use waits::Waits;
+pub(super) use watcher::{Watched, watch};
+
+/// Reports that may wait until they are written. More that come at once are counted and no more.
+const WAITING_REPORTS: usize = 8;
+
+/// The hooks of an app, as reports name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Hook {
+    Message,
+    Start,
+    Open,
+    Close,
+    Full,
+    Drained,
+    Datagram,
+    Post,
+    Task,
+    Timer,
+    Stop,
+}
+
+impl Hook {
+    const ALL: [Self; 11] = [
+        Self::Message,
+        Self::Start,
+        Self::Open,
+        Self::Close,
+        Self::Full,
+        Self::Drained,
+        Self::Datagram,
+        Self::Post,
+        Self::Task,
+        Self::Timer,
+        Self::Stop,
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Start => "start",
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Full => "full",
+            Self::Drained => "drained",
+            Self::Datagram => "datagram",
+            Self::Post => "post",
+            Self::Task => "task",
+            Self::Timer => "timer",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// What the loop lets the watcher see.
+#[derive(Default)]
+pub(super) struct Pulse {
+    /// Rises with each sign of life.
+    beats: AtomicU64,
+    /// The loop waits for events.
+    is_asleep: AtomicBool,
+    /// The hook that is being polled, unless it is the usual one: its number + 1, for `Hook::Message` 0.
+    hook: AtomicU8,
+    /// The session whose handler the watcher has reported and that may still be waiting; 0: none.
+    reported: AtomicU64,
+    /// Reports that found no room.
+    omitted: AtomicU64,
+    /// What is noted of the sessions that are being polled, one for each loop of the gateway.
+    marks: Mutex<Vec<Marks>>,
+}
+
+impl Pulse {
+    pub(super) fn beat(&self) {
+        // The loop is the only writer.
+        let beats = self.beats.load(Ordering::Relaxed);
+        self.beats.store(beats.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn falls_asleep(&self) {
+        self.is_asleep.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn awakes(&self) {
+        self.is_asleep.store(false, Ordering::Relaxed);
+        self.beat();
+    }
+
+    /// Notes which hook it is that `poll` polls.
+    pub(super) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
+        let number = match hook {
+            Hook::Message => 0,
+            other => other as u8 + 1,
+        };
+        let before = self.hook.swap(number, Ordering::Relaxed);
+        let polled = poll();
+        self.hook.store(before, Ordering::Relaxed);
+        polled
+    }
+
+    pub(super) fn follow(&self, marks: Vec<Marks>) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    /// The hook that is being polled, and its session.
+    fn polled(&self) -> (Option<Hook>, Option<u64>) {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = marks.iter().map(Marks::polling).find(|&id| id != 0);
+        let hook = match self.hook.load(Ordering::Relaxed) {
+            0 => session.map(|_| Hook::Message),
+            number => Hook::ALL.get(usize::from(number) - 1).copied(),
+        };
+        (hook, session)
+    }
+}
+
+/// A handler that was found to wait for too long.
+pub(super) struct Waited {
+    hook: Hook,
+    session: Option<u64>,
+    since: Duration,
+    /// The places it waits at.
+    stacks: Vec<Vec<usize>>,
+    /// What the compiler calls the handler's future.
+    future: &'static str,
+}
+
+type Reports = SyncSender<Waited>;

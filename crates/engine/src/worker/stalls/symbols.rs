@@ -1,0 +1,214 @@
+//! Names for the addresses on a stack.
+//!
+//! The executable is read through the descriptor that was opened when the process began, since its path may lead
+//! to another build by now, or be out of reach for the user that the process has become.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use addr2line::Loader;
+
+/// Frames of one stack that are reported, and how long the line of one may be.
+const FRAMES: usize = 40;
+const LINE_BYTES: usize = 300;
+
+/// The engine's own files: frames inside of the first are how a stack was taken, those outside of the others how a
+/// handler is called. Files and not functions, because what was inlined has no path to its name.
+const TAKING: (&str, &str) = ("ipc", "/src/sys/stack.rs");
+const CALLING: [(&str, &str); 2] = [
+    ("engine", "/src/worker/hook.rs"),
+    ("engine", "/src/worker/handlers.rs"),
+];
+
+/// What is mapped into this process, and the symbols of it that were needed so far.
+pub(super) struct Symbols {
+    mapped: Vec<Mapped>,
+    loaders: RefCell<HashMap<String, Option<Loader>>>,
+}
+
+/// A part of a file that is mapped and may be executed.
+struct Mapped {
+    addresses: Range<usize>,
+    /// Where the file begins.
+    base: usize,
+    /// Its name, and from where it is read.
+    name: String,
+    file: String,
+}
+
+impl Symbols {
+    /// Looks at what is mapped. Where `/proc` is not to be seen addresses remain what they are.
+    pub(super) fn load(executable: Option<BorrowedFd<'_>>) -> Self {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+        let own = own.to_string_lossy();
+        let open = executable.map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let mut bases: HashMap<&str, usize> = HashMap::new();
+        let mut mapped = Vec::new();
+        for line in maps.lines() {
+            let Some((addresses, rights, offset, name)) = parse(line) else {
+                continue;
+            };
+            let base = *bases
+                .entry(name)
+                .or_insert_with(|| addresses.start.saturating_sub(offset));
+            if rights.contains('x') && name.starts_with('/') {
+                let file = match &open {
+                    Some(open) if name == own => open.clone(),
+                    _ => name.to_owned(),
+                };
+                let name = name.to_owned();
+                mapped.push(Mapped {
+                    addresses,
+                    base,
+                    name,
+                    file,
+                });
+            }
+        }
+        Self {
+            mapped,
+            loaders: RefCell::default(),
+        }
+    }
+
+    /// Reads what will be asked for first.
+    pub(super) fn load_executable(&self) {
+        if let Some(first) = self.mapped.first() {
+            self.frames(first.addresses.start);
+        }
+    }
+
+    /// One line for each frame of the app's, the innermost first.
+    pub(super) fn stack(&self, addresses: &[usize]) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        'stack: for &address in addresses {
+            for frame in self.frames(address) {
+                if frame.is_in(TAKING) {
+                    lines.clear();
+                } else if CALLING.iter().any(|&calling| frame.is_in(calling)) {
+                    break 'stack;
+                } else if lines.len() < FRAMES {
+                    lines.push(shortened(frame.to_string()));
+                }
+            }
+        }
+        lines
+    }
+
+    /// The frames at an address: several where functions were inlined.
+    fn frames(&self, address: usize) -> Vec<Frame> {
+        let place = |mapped: &&Mapped| mapped.addresses.contains(&address);
+        let Some(mapped) = self.mapped.iter().find(place) else {
+            return vec![Frame::nameless(format!("{address:#x}"))];
+        };
+        let offset = (address - mapped.base) as u64;
+        let mut loaders = self.loaders.borrow_mut();
+        let loader = loaders
+            .entry(mapped.file.clone())
+            .or_insert_with(|| Loader::new(&mapped.file).ok());
+        let file = mapped.name.rsplit('/').next().unwrap_or_default();
+        let Some(loader) = loader else {
+            return vec![Frame::nameless(format!("{file}+{offset:#x}"))];
+        };
+        let symbol = loader
+            .find_symbol(offset)
+            .map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
+        let mut frames = Vec::new();
+        if let Ok(mut found) = loader.find_frames(offset) {
+            while let Ok(Some(frame)) = found.next() {
+                let function = frame.function.as_ref();
+                let function = function.and_then(|name| Some(name.demangle().ok()?.into_owned()));
+                let file = frame.location.as_ref().and_then(|place| place.file);
+                let line = frame.location.as_ref().and_then(|place| place.line);
+                frames.push(Frame {
+                    function: function.unwrap_or_else(|| "?".to_owned()),
+                    file: file.map(str::to_owned),
+                    line,
+                });
+            }
+        }
+        match (frames.last_mut(), symbol) {
+            // The linker knows the whole name of the function that the others were inlined into.
+            (Some(outermost), Some(symbol)) => outermost.function = symbol,
+            (Some(_), None) => {}
+            (None, Some(symbol)) => frames.push(Frame::nameless(format!("{symbol} ({file})"))),
+            (None, None) => frames.push(Frame::nameless(format!("{file}+{offset:#x}"))),
+        }
+        frames
+    }
+}
+
+/// One function on a stack.
+struct Frame {
+    function: String,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+impl Frame {
+    fn nameless(function: String) -> Self {
+        Self {
+            function,
+            file: None,
+            line: None,
+        }
+    }
+
+    fn is_in(&self, (part, end): (&str, &str)) -> bool {
+        let file = self.file.as_deref();
+        file.is_some_and(|file| file.ends_with(end) && file.contains(part))
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, "{} ({file}:{line})", self.function),
+            _ => f.write_str(&self.function),
+        }
+    }
+}
+
+/// `start-end rights offset device inode name`.
+fn parse(line: &str) -> Option<(Range<usize>, &str, usize, &str)> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let addresses = number(start)?..number(end)?;
+    let (rights, offset) = (words.next()?, number(words.next()?)?);
+    let name = words.nth(2)?.trim_start();
+    Some((addresses, rights, offset, name))
+}
+
+fn shortened(mut line: String) -> String {
+    if line.len() > LINE_BYTES {
+        let end = (0..=LINE_BYTES).rev().find(|&at| line.is_char_boundary(at));
+        line.truncate(end.unwrap_or(0));
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_of_ours_is_named_with_its_line() {
+        let address = parse as fn(&str) -> Option<(Range<usize>, &str, usize, &str)> as usize;
+        let lines = Symbols::load(None).stack(&[address]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("symbols::parse"), "{lines:?}");
+        assert!(lines[0].contains("symbols.rs:"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_mapped_nowhere_stays_an_address() {
+        assert_eq!(Symbols::load(None).stack(&[16]), ["0x10"]);
+    }
+}

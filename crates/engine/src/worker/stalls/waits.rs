@@ -1,0 +1,211 @@
+//! Handlers that did not end at once, and which of them have waited for too long.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use moorline_ipc::poll_traced;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Hook, Pulse, Reports, Waited};
+
+/// Ended handlers that the queue may hold beside those that run, until it is tidied.
+const SPARE: usize = 256;
+
+/// The handlers that wait, in the order in which they began to. Without `stall_after` there are none.
+pub(in crate::worker) struct Waits {
+    watch: Option<(Duration, Arc<Pulse>, Reports)>,
+    queue: RefCell<VecDeque<Rc<Wait>>>,
+    /// Those in the queue that have not ended.
+    live: Cell<usize>,
+    is_filled: Notify,
+}
+
+/// One handler that waits.
+pub(in crate::worker) struct Wait {
+    hook: Hook,
+    session: Option<u64>,
+    since: Instant,
+    state: Cell<State>,
+    waker: RefCell<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waits,
+    /// Its next poll is to note where it waits.
+    IsOverdue,
+    Ended,
+}
+
+impl Waits {
+    /// Nothing is watched.
+    pub(in crate::worker) fn unwatched() -> Self {
+        Self::new(None)
+    }
+
+    pub(super) fn new(watch: Option<(Duration, Arc<Pulse>, Reports)>) -> Self {
+        Self {
+            watch,
+            queue: RefCell::default(),
+            live: Cell::new(0),
+            is_filled: Notify::new(),
+        }
+    }
+
+    /// A sign of life of the loop.
+    pub(in crate::worker) fn beat(&self) {
+        if let Some((_, pulse, _)) = &self.watch {
+            pulse.beat();
+        }
+    }
+
+    /// Notes which hook it is that `poll` polls, if it is not a session's message.
+    pub(in crate::worker) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
+        match &self.watch {
+            Some((_, pulse, _)) => pulse.during(hook, poll),
+            None => poll(),
+        }
+    }
+
+    /// The rings have changed, and with them the place where the polled session is noted.
+    pub(in crate::worker) fn follow(&self, marks: impl FnOnce() -> Vec<moorline_ipc::Marks>) {
+        if let Some((_, pulse, _)) = &self.watch {
+            pulse.follow(marks());
+        }
+    }
+
+    /// A handler has begun that did not end at once.
+    pub(in crate::worker) fn begin(&self, hook: Hook, session: Option<u64>) -> Option<Rc<Wait>> {
+        self.watch.as_ref()?;
+        let wait = Rc::new(Wait {
+            hook,
+            session,
+            since: Instant::now(),
+            state: Cell::new(State::Waits),
+            waker: RefCell::new(Waker::noop().clone()),
+        });
+        let mut queue = self.queue.borrow_mut();
+        if queue.len() > 2 * self.live.get() + SPARE {
+            queue.retain(|wait| wait.state.get() != State::Ended);
+        }
+        if queue.is_empty() {
+            self.is_filled.notify_one();
+        }
+        queue.push_back(wait.clone());
+        self.live.set(self.live.get() + 1);
+        Some(wait)
+    }
+
+    /// Polls a handler; if it has waited for too long, so that the place where it waits is noted.
+    pub(in crate::worker) fn poll<F, T>(
+        &self,
+        wait: Option<&Rc<Wait>>,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let (Some(wait), Some((_, pulse, reports))) = (wait, &self.watch) else {
+            return poll(cx);
+        };
+        pulse.beat();
+        let polled = pulse.during(wait.hook, || {
+            if wait.state.get() == State::Waits {
+                return poll(cx);
+            }
+            let (polled, stacks) = poll_traced(cx.waker(), poll);
+            if polled.is_pending() {
+                wait.report(pulse, reports, stacks, std::any::type_name::<F>());
+            }
+            polled
+        });
+        match polled {
+            // Reported once: it waits unwatched from now on.
+            Poll::Pending if wait.state.get() == State::IsOverdue => self.end(wait),
+            Poll::Pending => wait.waker.borrow_mut().clone_from(cx.waker()),
+            Poll::Ready(_) => self.end(wait),
+        }
+        polled
+    }
+
+    fn end(&self, wait: &Wait) {
+        if wait.state.replace(State::Ended) != State::Ended {
+            self.live.set(self.live.get() - 1);
+        }
+    }
+
+    /// Finds those that wait for too long. Never ends.
+    pub(in crate::worker) async fn look_after(&self) {
+        let Some((after, ..)) = self.watch else {
+            return std::future::pending().await;
+        };
+        let period = period(after);
+        let mut was_held_up = false;
+        loop {
+            if self.queue.borrow().is_empty() {
+                self.is_filled.notified().await;
+            }
+            let due = Instant::now() + period;
+            sleep_until(due).await;
+            // The loop itself was held up: whoever waits may have what it waited for and gets a turn first.
+            was_held_up = !was_held_up && due.elapsed() > period;
+            if !was_held_up {
+                self.ask_overdue(after);
+            }
+        }
+    }
+
+    fn ask_overdue(&self, after: Duration) {
+        let mut queue = self.queue.borrow_mut();
+        while let Some(first) = queue.front() {
+            match first.state.get() {
+                State::Ended => {}
+                _ if first.since.elapsed() < after => return,
+                _ => {
+                    first.state.set(State::IsOverdue);
+                    first.waker.borrow().wake_by_ref();
+                }
+            }
+            queue.pop_front();
+        }
+    }
+}
+
+impl Wait {
+    fn report(
+        &self,
+        pulse: &Pulse,
+        reports: &Reports,
+        stacks: Vec<Vec<usize>>,
+        future: &'static str,
+    ) {
+        // The watcher has told of it while it kept the thread.
+        if let Some(session) = self.session
+            && pulse
+                .reported
+                .compare_exchange(session, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            return;
+        }
+        let waited = Waited {
+            hook: self.hook,
+            session: self.session,
+            since: self.since.elapsed(),
+            stacks,
+            future,
+        };
+        if reports.try_send(waited).is_err() {
+            pulse.omitted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How often is looked, so that a report comes at most a quarter late, and within a second.
+pub(super) fn period(after: Duration) -> Duration {
+    (after / 4).clamp(Duration::from_millis(5), Duration::from_millis(250))
+}

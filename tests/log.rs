@@ -1,0 +1,123 @@
+//! What is logged, where to, and what becomes of lines that find no room.
+
+mod support;
+
+use std::fs::OpenOptions;
+
+use support::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually};
+
+/// S3: log files that were moved away are opened anew, by every process.
+#[test]
+fn log_files_are_reopened_when_asked() {
+    let config = format!(
+        "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/engine.log\"\n{}",
+        support::LENGTH_LISTENER
+    );
+    let engine = Engine::start("probe", &config);
+    let site = engine.site();
+    let (log, moved) = (site.path("engine.log"), site.path("engine.log.1"));
+    let content = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    eventually("the log is written", || content(&log).contains("serving"));
+    std::fs::rename(&log, &moved).expect("the log can be moved");
+
+    // Real-time signals have no name in the library that sends the others.
+    let sent = std::process::Command::new("bash")
+        .args(["-c", &format!("kill -RTMIN {}", engine.supervisor())])
+        .status()
+        .expect("bash is part of every Debian");
+    assert!(sent.success());
+    eventually("there is a new log", || log.exists());
+    let before = content(&moved);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("fail");
+    eventually("the worker writes to the new log", || {
+        content(&log).contains("a hook failed")
+    });
+    eventually("the gateway writes to the new log", || {
+        content(&log).contains("session closed")
+    });
+    assert_eq!(content(&moved), before);
+}
+
+/// One line for each session, with who, how much, how long and why.
+#[test]
+fn every_session_has_one_access_line() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[workers]\ncount = 1\n[engine.log]\nformat = \"json\"\n{LENGTH_LISTENER}name = \"door\"\n"
+        ),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask_number("id");
+    assert_eq!(client.ask("sleep 200"), "slept");
+    let peer = format!("127.0.0.1:{}", client.port());
+    drop(client);
+    let line = engine.logged(&["session closed", &peer]);
+    let line: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+    let field = |name: &str| line.get(name).cloned().unwrap_or_default();
+    assert_eq!(field("session"), id);
+    assert_eq!(field("listener"), "door");
+    assert_eq!(field("reason"), "peer");
+    assert_eq!(field("messages"), 2);
+    // Each message has a head of four bytes.
+    assert_eq!(field("received"), 4 + 2 + 4 + 9);
+    assert_eq!(field("sent"), 4 + id.to_string().len() as u64 + 4 + 5);
+    let duration = field("duration_ms").as_u64().unwrap_or(0);
+    assert!((200..10_000).contains(&duration), "{line}");
+
+    let mut closed = Client::connect(&engine, 0, Wire::LENGTH);
+    closed.send("close");
+    assert_eq!(closed.receive_to_end(), Vec::<Vec<u8>>::new());
+    engine.logged(&["session closed", "\"reason\":\"server\""]);
+    assert_eq!(engine.log().matches("session closed").count(), 2);
+}
+
+#[test]
+fn access_lines_can_be_left_out() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[workers]\ncount = 1\n[engine.log]\nlevel = \"info,access=off\"\n{LENGTH_LISTENER}"
+        ),
+    );
+    assert_eq!(engine.ask_once("pid"), engine.worker(0).pid.to_string());
+    eventually("the session has closed", || {
+        engine.status().closed("peer") == 1
+    });
+    assert!(!engine.log().contains("session closed"));
+    assert!(engine.log().contains("serving"));
+}
+
+/// A log that nobody reads holds nobody up; what it cannot take is counted, in whatever process it was said.
+#[test]
+fn lines_that_find_no_room_are_dropped_and_counted() {
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/pipe\"\n{LENGTH_LISTENER}on_crash = \"drop\"\n"
+        ),
+    );
+    nix::unistd::mkfifo(&site.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    // Held open and never read.
+    let pipe = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(site.path("pipe"))
+        .expect("it is there");
+    let engine = site.start();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut sent = 0;
+    while engine.status().log_lines_dropped == 0 {
+        // Each is a line of the worker's.
+        for _ in 0..2000 {
+            client.send("fail");
+        }
+        sent += 2000;
+        assert!(sent < 100_000, "nothing is dropped");
+    }
+    assert_eq!(client.ask("alive"), "alive");
+    let said = engine.run(&["status"]).expect_success().stdout;
+    assert!(said.contains("lines dropped"), "{said}");
+    drop(pipe);
+}

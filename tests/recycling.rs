@@ -1,0 +1,83 @@
+//! Workers and task workers that have handled enough are replaced, and nobody notices (S7).
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Client, Engine, LENGTH_LISTENER, Load, Plan, Troubles, Wire, eventually};
+
+/// S7: data messages are counted, each process draws its own limit, and sessions stay.
+#[test]
+fn s7_a_worker_is_replaced_after_max_requests_and_its_sessions_stay() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 2\nmax_requests = 100\n{LENGTH_LISTENER}"),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let load = Load::start(
+        &engine,
+        0,
+        Plan {
+            sessions: 20,
+            window: 4,
+            ..Plan::default()
+        },
+    );
+    let mut pids = BTreeSet::new();
+    eventually("several workers have come and gone", || {
+        pids.extend(engine.status().worker_pids());
+        pids.len() >= 8
+    });
+    assert_eq!(load.finish().troubles, Troubles::default());
+    assert_eq!(client.ask("id"), id, "the session has lived through it all");
+    let status = engine.settled();
+    assert_eq!(status.errors.worker_exits, 0, "they end as they should");
+    assert_eq!(status.closed("crash"), 0);
+}
+
+/// S7: what counts is messages, not how many sessions come and go, nor posts.
+#[test]
+fn s7_sessions_without_messages_and_posts_are_not_counted() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 1\nmax_requests = 10\n{LENGTH_LISTENER}"),
+    );
+    let pid = engine.worker(0).pid;
+    for _ in 0..30 {
+        drop(Client::connect(&engine, 0, Wire::LENGTH));
+    }
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    for number in 0..9 {
+        assert_eq!(
+            client.ask(format!("post 0 {number}")),
+            format!("{number} from 0 in 0")
+        );
+    }
+    assert_eq!(engine.worker(0).pid, pid);
+    // The tenth message.
+    assert_eq!(client.ask("pid"), pid.to_string());
+    eventually("the worker is replaced", || {
+        engine.status().worker_pids().iter().all(|&now| now != pid)
+    });
+    assert_ne!(client.ask("pid"), pid.to_string());
+}
+
+/// S7: task workers have a limit of their own.
+#[test]
+fn s7_a_task_worker_is_replaced_after_its_tasks() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 1\n[tasks]\ncount = 1\nmax_requests = 5\n{LENGTH_LISTENER}"),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let worker = client.ask("pid");
+    let pids: Vec<String> = (0..100).map(|_| client.ask("task pid")).collect();
+    let different: BTreeSet<&String> = pids.iter().collect();
+    assert!(different.len() > 1, "{different:?}");
+    assert!(
+        pids.iter().all(|pid| pid.parse::<i32>().is_ok()),
+        "no task is lost: {pids:?}"
+    );
+    assert_eq!(client.ask("pid"), worker);
+}

@@ -1,0 +1,229 @@
+//! What processes may do, and where they run (S9).
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually};
+
+/// S9: with root, workers and gateway give up their rights for good.
+#[test]
+fn s9_users_are_changed_to_when_root() {
+    if !nix::unistd::geteuid().is_root() {
+        // Without root the keys are accepted and have no effect; that is what can be seen here.
+        let engine = Engine::start(
+            "probe",
+            &format!("[engine]\nuser = \"nobody\"\n{LENGTH_LISTENER}"),
+        );
+        assert_eq!(
+            Process::user(engine.status().workers[0].pid),
+            u64::from(nix::unistd::geteuid().as_raw())
+        );
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let daemon = nix::unistd::User::from_name("daemon")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    assert_eq!(engine.ask_once("build"), "first");
+    let check = |engine: &Engine| {
+        let status = engine.settled();
+        assert_eq!(
+            Process::user(status.gateway.pid),
+            u64::from(daemon.uid.as_raw())
+        );
+        assert_eq!(
+            Process::group(status.gateway.pid),
+            u64::from(daemon.gid.as_raw())
+        );
+        for process in status.workers.iter().chain(&status.tasks) {
+            assert_eq!(Process::user(process.pid), u64::from(nobody.uid.as_raw()));
+            assert_eq!(Process::group(process.pid), u64::from(nobody.gid.as_raw()));
+            assert_eq!(Process::groups(process.pid), Vec::<u64>::new());
+        }
+    };
+    check(&engine);
+    engine.reload().expect_success();
+    engine.kill_worker(0, nix::sys::signal::Signal::SIGKILL);
+    eventually("the worker is replaced", || {
+        engine.status().ready_workers().len() == 2
+    });
+    check(&engine);
+    assert_eq!(engine.ask_once("build"), "first");
+}
+
+#[test]
+fn an_unknown_user_refuses_the_start() {
+    if nix::unistd::geteuid().is_root() {
+        let site = Site::new(
+            "probe",
+            &format!("[engine]\nuser = \"nobody-at-all\"\n{LENGTH_LISTENER}"),
+        );
+        site.try_start()
+            .err()
+            .expect("it must not start")
+            .expect_refusal(&["nobody-at-all"]);
+    }
+}
+
+/// S9: a worker that has given its rights up reaches neither the engine's control socket nor what is root's alone,
+/// and cannot have them back. Its own app it still serves.
+#[test]
+fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[engine]\nrun_dir = \"{{folder}}/run\"\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    // So that it is the rights of the file and of the socket that count, and not those of the way to them.
+    fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    site.write("secret", "for root alone");
+    fs::set_permissions(site.path("secret"), fs::Permissions::from_mode(0o600))
+        .expect("it is ours");
+    site.write("open", "for everyone");
+    let engine = site.start();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut ask =
+        |command: &str, name: &str| client.ask(format!("{command} {}", site.path(name).display()));
+    assert_eq!(ask("try-open", "open"), "opened");
+    assert_eq!(ask("try-open", "secret"), "PermissionDenied");
+    assert_eq!(ask("try-connect", "run/control.sock"), "PermissionDenied");
+    assert_eq!(ask("try-open", "run/lock"), "PermissionDenied");
+    let supervisor = engine.supervisor();
+    for place in ["environ", "mem", "fd/0"] {
+        let place = format!("try-open /proc/{supervisor}/{place}");
+        assert_eq!(client.ask(&place), "PermissionDenied");
+    }
+    assert_ne!(client.ask("try-rise"), "root");
+    let status = engine.status();
+    assert!(Process::has_no_new_privileges(status.workers[0].pid));
+    assert!(Process::has_no_new_privileges(status.gateway.pid));
+}
+
+/// S9: whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
+#[test]
+fn s9_chroot_is_where_workers_and_gateway_live() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\nchroot = \"{{folder}}/jail\"\n[workers]\ncount = 1\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    site.write("jail/inside", "seen");
+    let engine = site.start();
+    let root = fs::canonicalize(site.path("jail")).expect("it is there");
+    let check = || {
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        assert_eq!(client.ask("try-open /inside"), "opened");
+        assert_eq!(client.ask("try-open /etc/passwd"), "NotFound");
+        assert_eq!(client.ask("try-open ../../../../etc/passwd"), "NotFound");
+        let status = engine.settled();
+        let processes = status.workers.iter().chain(&status.tasks);
+        for pid in processes
+            .map(|process| process.pid)
+            .chain([status.gateway.pid])
+        {
+            let place = fs::read_link(format!("/proc/{pid}/root")).expect("we are root");
+            assert_eq!(place, root);
+        }
+    };
+    check();
+    engine.reload().expect_success();
+    check();
+    engine.kill_worker(0, Signal::SIGKILL);
+    eventually("the worker is replaced", || {
+        engine.status().ready_workers().len() == 1
+    });
+    check();
+}
+
+#[test]
+fn a_chroot_without_a_user_is_refused() {
+    let site = Site::new(
+        "probe",
+        &format!("[engine]\nchroot = \"{{folder}}\"\n{LENGTH_LISTENER}"),
+    );
+    site.run(&["check"])
+        .expect_refusal(&["moorline.toml:2:1:", "user"]);
+}
+
+/// S9: helpers give their rights up too.
+#[test]
+fn s9_helpers_run_as_the_workers_do() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\n{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sleep\", \"1000\"]\n"
+        ),
+    );
+    let is_sleep = |process: &Process| process.title.ends_with("sleep");
+    eventually("the helper runs", || {
+        engine.processes().iter().any(is_sleep)
+    });
+    let helper = engine.processes().into_iter().find(is_sleep);
+    let pid = helper.expect("it runs").pid;
+    assert_eq!(Process::user(pid), u64::from(nobody.uid.as_raw()));
+    assert!(Process::has_no_new_privileges(pid));
+}
+
+/// S9: worker k and gateway loop k share a CPU; task workers go where they like.
+#[test]
+fn s9_workers_and_loops_stay_on_their_cpu() {
+    let allowed = Process::cpus(std::process::id() as i32);
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 2\n[workers]\ncount = 2\ncpu_affinity = true\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    let check = || {
+        let status = engine.settled();
+        let mut cpus = Vec::new();
+        for worker in status.ready_workers() {
+            let cpu = Process::cpus(worker.pid);
+            assert!(cpu.parse::<u16>().is_ok(), "worker {}: {cpu}", worker.slot);
+            let name = format!("loop {}", worker.slot);
+            let of_loop = Process::cpus_of_thread(status.gateway.pid, &name);
+            assert_eq!(of_loop.as_ref(), Some(&cpu));
+            cpus.push(cpu);
+        }
+        assert_eq!(cpus.len(), 2);
+        assert!(cpus[0] != cpus[1] || allowed.parse::<u16>().is_ok());
+        assert_eq!(Process::cpus(status.tasks[0].pid), allowed);
+    };
+    check();
+    engine.reload().expect_success();
+    check();
+}
+
+/// S9: a CPU that is not there is named before anything starts.
+#[test]
+fn s9_a_cpu_that_is_not_there_is_refused() {
+    let config = format!("[workers]\ncpu_affinity = [0, 60000]\n{LENGTH_LISTENER}");
+    Site::new("probe", &config)
+        .run(&["check"])
+        .expect_refusal(&["moorline.toml:2:", "60000"]);
+}

@@ -1,0 +1,201 @@
+//! A stuck handler is reported once, with where it is, and nothing is stopped for it (S8).
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Stall, Wire, eventually};
+
+/// What a report may take beyond `stall_after`.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What other tests on the same processors may add to that.
+const OTHERS: Duration = Duration::from_secs(1);
+
+fn echo(workers: &str) -> Engine {
+    let config = format!(
+        "[workers]\ncount = 1\n{workers}\n[tasks]\ncount = 1\nstall_after = \"500ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
+    );
+    Engine::start("echo", &config)
+}
+
+/// The one stall there is by the time it must be there.
+#[track_caller]
+fn the_stall(engine: &Engine, since: Instant, stall_after: Duration) -> Stall {
+    eventually("the stall is reported", || {
+        !engine.status().stalls.is_empty()
+    });
+    let took = since.elapsed();
+    assert!(
+        took < stall_after + LATE + OTHERS,
+        "reported after {took:?}"
+    );
+    let stalls = engine.status().stalls;
+    assert_eq!(stalls.len(), 1, "{stalls:#?}");
+    let stall = stalls.into_iter().next().expect("there is one");
+    let least = stall_after.as_millis() as u64;
+    assert!(
+        (least..least + 1500).contains(&stall.elapsed_ms),
+        "{stall:#?}"
+    );
+    stall
+}
+
+/// The session that this client's connection is.
+fn session(engine: &Engine, client: &Client) -> u64 {
+    let peer = format!("127.0.0.1:{}", client.port());
+    let mut id = None;
+    // The kernel has connected it before the gateway accepts it.
+    eventually("it is listed", || {
+        let said = engine.run(&["sessions"]).expect_success().stdout;
+        let line = said.lines().find(|line| line.contains(&peer));
+        let word = line.and_then(|line| line.split_whitespace().next());
+        id = word.and_then(|word| u64::from_str_radix(word, 16).ok());
+        id.is_some()
+    });
+    id.expect("it is listed by then")
+}
+
+/// S8: a handler that computes is found by its stack while it does, and goes on.
+#[test]
+fn s8_a_handler_that_burns_cpu_is_reported_with_its_stack() {
+    let engine = echo("");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = session(&engine, &client);
+    let pid = engine.worker(0).pid;
+    let since = Instant::now();
+    client.send("!spin 3s");
+    let stall = the_stall(&engine, since, Duration::from_secs(1));
+    assert_eq!(
+        (stall.worker.as_str(), stall.pid, stall.hook.as_str()),
+        ("worker 0", pid, "message")
+    );
+    assert_eq!((stall.kind.as_str(), stall.session), ("running", Some(id)));
+    let stack = stall.stack.join("\n");
+    assert!(stack.contains("echo::spin"), "{stack}");
+    assert!(stack.contains("examples/echo.rs:"), "{stack}");
+    assert_eq!(client.receive(), b"spun");
+    assert_eq!(engine.worker(0).pid, pid, "nothing was killed");
+    assert_eq!(client.ask("again"), "again");
+    let line = engine.logged(&["stall", "worker 0", "echo::spin"]);
+    assert!(line.contains(&id.to_string()), "{line}");
+    assert_eq!(engine.log().matches("stall:").count(), 1);
+    assert_eq!(engine.status().errors.stalls, 1);
+    let said = engine.run(&["status"]).expect_success().stdout;
+    assert!(said.contains("stall: worker 0"), "{said}");
+}
+
+/// S8: so is one in a system call, which goes on as if nothing had been.
+#[test]
+fn s8_a_handler_blocked_in_a_system_call_is_reported_with_its_stack() {
+    let engine = echo("");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = session(&engine, &client);
+    let since = Instant::now();
+    client.send("!block 3s");
+    let stall = the_stall(&engine, since, Duration::from_secs(1));
+    assert_eq!((stall.kind.as_str(), stall.session), ("blocked", Some(id)));
+    let stack = stall.stack.join("\n");
+    assert!(stack.contains("nanosleep"), "{stack}");
+    assert!(stack.contains("echo::obey"), "{stack}");
+    assert_eq!(client.receive(), b"blocked");
+    assert!(
+        since.elapsed() >= Duration::from_secs(3),
+        "it slept its time"
+    );
+    assert_eq!(engine.status().stalls.len(), 1);
+}
+
+/// S8: one that awaits what never comes is reported with the place where it waits; others go on meanwhile.
+#[test]
+fn s8_a_handler_that_awaits_for_ever_is_reported_with_where_it_waits() {
+    let engine = echo("stall_after = \"500ms\"");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = session(&engine, &client);
+    let since = Instant::now();
+    client.send("!wait");
+    assert_eq!(other.ask("meanwhile"), "meanwhile");
+    let stall = the_stall(&engine, since, Duration::from_millis(500));
+    assert_eq!((stall.kind.as_str(), stall.session), ("waiting", Some(id)));
+    let stack = stall.stack.join("\n");
+    assert!(stack.contains("oneshot"), "{stack}");
+    assert!(stack.contains("echo::obey"), "{stack}");
+    // Once: however long it waits.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(engine.status().stalls.len(), 1);
+    assert_eq!(other.ask("still"), "still");
+}
+
+/// S8: task workers have a `stall_after` of their own, and without one take as long as they like.
+#[test]
+fn s8_task_workers_are_watched_if_asked_to() {
+    let engine = echo("stall_after = \"0s\"");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let since = Instant::now();
+    client.send("!task 2s");
+    let stall = the_stall(&engine, since, Duration::from_millis(500));
+    assert_eq!(
+        (stall.worker.as_str(), stall.hook.as_str(), stall.session),
+        ("task worker 0", "task", None)
+    );
+    assert!(stall.stack.join("\n").contains("echo"), "{stall:#?}");
+    assert_eq!(client.receive(), b"done");
+}
+
+/// S8: the stack has names although the worker can no longer reach its executable, and another build lies there.
+#[test]
+fn s8_stacks_have_names_after_the_rights_are_gone() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let config = format!(
+        "[engine]\nuser = \"nobody\"\n[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
+    );
+    let engine = Engine::start("echo", &config);
+    engine.install("probe");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let since = Instant::now();
+    client.send("!spin 2s");
+    let stall = the_stall(&engine, since, Duration::from_millis(300));
+    assert!(stall.stack.join("\n").contains("echo::spin"), "{stall:#?}");
+    assert_eq!(client.receive(), b"spun");
+}
+
+/// S8: what nobody asked to have watched is not.
+#[test]
+fn s8_with_stall_after_zero_nothing_is_reported() {
+    let config = format!(
+        "[workers]\ncount = 1\nstall_after = \"0s\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
+    );
+    let engine = Engine::start("echo", &config);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("!block 2s");
+    assert_eq!(client.receive(), b"blocked");
+    assert!(engine.status().stalls.is_empty());
+}
+
+/// S8: many that wait at once are counted, and some of them are named.
+#[test]
+fn s8_many_handlers_that_wait_at_once_do_not_flood_the_log() {
+    let engine = echo("stall_after = \"300ms\"");
+    let mut clients: Vec<Client> = (0..200)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    for client in &mut clients {
+        client.send("!wait");
+    }
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    std::thread::sleep(Duration::from_secs(1));
+    // The omitted ones are told with the next that is written.
+    other.send("!wait");
+    let since = Instant::now();
+    eventually("all are counted", || {
+        assert!(since.elapsed() < PATIENCE);
+        engine.status().errors.stalls == 201
+    });
+    let written = engine.status().stalls.len();
+    assert!((1..=100).contains(&written), "{written} are written");
+    let mut third = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(third.ask("lives"), "lives");
+}

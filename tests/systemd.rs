@@ -1,0 +1,204 @@
+//! The engine as a service of systemd's: what it tells, and the sockets that it is given. The test is systemd.
+
+mod support;
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Site, Wire, eventually};
+
+/// Hears what the engine tells.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(site: &Site) -> Self {
+        let socket = UnixDatagram::bind(site.path("notify")).expect("a socket can be bound");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        Self(socket)
+    }
+
+    fn start(&self, site: &Arc<Site>, watchdog: Duration) -> Engine {
+        let prepare = |command: &mut std::process::Command| {
+            command
+                .env("NOTIFY_SOCKET", site.path("notify"))
+                .env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        };
+        site.try_start_by("WATCHDOG_PID=$$ exec \"$0\" \"$@\"", prepare)
+            .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"))
+    }
+
+    /// The next notification, as its lines.
+    fn next(&self) -> Vec<String> {
+        let mut buffer = [0; 4096];
+        let length = self.0.recv(&mut buffer).expect("something is told");
+        String::from_utf8_lossy(&buffer[..length])
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The next one that is not a sign of life, and its first line.
+    fn news(&self) -> Vec<String> {
+        loop {
+            let lines = self.next();
+            if lines != ["WATCHDOG=1"] {
+                return lines;
+            }
+        }
+    }
+}
+
+fn probe(listener: &str) -> String {
+    format!("[workers]\ncount = 1\n{listener}")
+}
+
+#[test]
+fn readiness_reloads_and_the_stop_are_told() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let manager = Manager::new(&site);
+    let mut engine = manager.start(&site, PATIENCE);
+    assert_eq!(manager.news(), ["READY=1", "STATUS=generation 1 serves"]);
+
+    // systemctl reload, for Type=notify-reload.
+    support::kill(engine.supervisor(), Signal::SIGHUP);
+    let reloading = manager.news();
+    assert_eq!(reloading[0], "RELOADING=1");
+    let since = reloading[1].strip_prefix("MONOTONIC_USEC=");
+    assert!(
+        since.is_some_and(|since| since.parse::<u64>().is_ok()),
+        "{reloading:?}"
+    );
+    assert_eq!(manager.news(), ["READY=1", "STATUS=generation 2 serves"]);
+
+    // One that fails is over, too, and the old one serves.
+    site.configure("nonsense");
+    engine.reload().expect_refusal(&["nonsense"]);
+    assert_eq!(manager.news()[0], "RELOADING=1");
+    assert_eq!(manager.news(), ["READY=1", "STATUS=generation 2 serves"]);
+    site.configure(&probe(LENGTH_LISTENER));
+
+    support::kill(engine.supervisor(), Signal::SIGTERM);
+    assert_eq!(manager.news()[0], "STOPPING=1");
+    assert!(engine.ended().success());
+}
+
+#[test]
+fn the_watchdog_gets_signs_of_life_until_the_supervisor_hangs() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let manager = Manager::new(&site);
+    let engine = manager.start(&site, Duration::from_millis(400));
+    let mut signs = 0;
+    while signs < 5 {
+        signs += usize::from(manager.next() == ["WATCHDOG=1"]);
+    }
+    support::kill(engine.supervisor(), Signal::SIGSTOP);
+    manager
+        .0
+        .set_read_timeout(Some(Duration::from_millis(600)))
+        .expect("a timeout can be set");
+    // What was told before is heard first.
+    let mut buffer = [0; 4096];
+    while manager.0.recv(&mut buffer).is_ok() {}
+    support::kill(engine.supervisor(), Signal::SIGCONT);
+    manager
+        .0
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    assert_eq!(manager.next(), ["WATCHDOG=1"]);
+}
+
+/// Neither workers nor what they start may speak for the engine.
+#[test]
+fn nobody_else_sees_what_was_for_the_supervisor() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let manager = Manager::new(&site);
+    let engine = manager.start(&site, PATIENCE);
+    let status = engine.status();
+    for pid in [status.gateway.pid, status.workers[0].pid] {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(!environment.contains("NOTIFY_SOCKET"), "{environment}");
+        assert!(!environment.contains("WATCHDOG"), "{environment}");
+    }
+}
+
+/// Starts an engine whose descriptor 3 is this socket.
+fn given(site: &Arc<Site>, socket: OwnedFd, name: &str) -> Result<Engine, support::Finished> {
+    let script = format!(
+        "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec \"$0\" \"$@\""
+    );
+    site.try_start_by(&script, |command| {
+        command.stdin(Stdio::from(socket));
+    })
+}
+
+/// A port that was open before is taken over by its address, and stays open over restarts.
+#[test]
+fn a_socket_is_taken_over_by_its_address_and_outlives_the_engine() {
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = door.local_addr().expect("it has an address");
+    let site = Site::new(
+        "probe",
+        &probe(&LENGTH_LISTENER.replace("127.0.0.1:0", &address.to_string())),
+    );
+    let mut engine = given(
+        &site,
+        door.try_clone().expect("it can be copied").into(),
+        "unknown",
+    )
+    .expect("it starts");
+    assert_eq!(engine.socket_address(0), address);
+    assert_eq!(engine.ask_once("build"), "first");
+    engine.reload().expect_success();
+    engine.kill_worker(0, Signal::SIGKILL);
+    eventually("the worker is replaced", || {
+        engine.status().ready_workers().len() == 1
+    });
+    assert_eq!(engine.ask_once("build"), "first");
+    engine.run(&["stop"]).expect_success();
+    assert!(engine.ended().success());
+
+    // Whoever comes meanwhile waits for the next engine.
+    let mut client =
+        Client::try_connect(&format!("tcp://{address}"), Wire::LENGTH).expect("the port is open");
+    client.send("build");
+    let engine = given(&site, door.into(), "unknown").expect("it starts");
+    assert_eq!(client.receive(), b"first");
+    drop(engine);
+}
+
+#[test]
+fn a_unix_socket_is_taken_over_by_its_name_and_its_file_left() {
+    let site = Site::new(
+        "probe",
+        &probe("[[listen]]\nname = \"door\"\naddress = \"unix://{folder}/elsewhere.sock\"\n"),
+    );
+    let door = UnixListener::bind(site.path("door.sock")).expect("a socket can be bound");
+    let engine = given(&site, door.into(), "door").expect("it starts");
+    let address = format!("unix://{}", site.path("door.sock").display());
+    let mut client = Client::try_connect(&address, Wire::Raw).expect("it is served");
+    client.send("build");
+    assert_eq!(client.receive(), b"first");
+    drop(client);
+    drop(engine);
+    assert!(site.path("door.sock").exists());
+    assert!(!site.path("elsewhere.sock").exists());
+}
+
+#[test]
+fn a_socket_that_no_listener_fits_refuses_the_start() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = door.local_addr().expect("it has an address").port();
+    given(&site, door.into(), "stray")
+        .err()
+        .expect("it must not start")
+        .expect_refusal(&["stray", &port.to_string()]);
+}

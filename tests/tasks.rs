@@ -1,0 +1,166 @@
+//! Task workers: every way to give a task out, and what becomes of it (S18); timers, which every role has (S26).
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
+
+fn probe(tasks: u16) -> Engine {
+    let config = format!(
+        "[workers]\ncount = 1\n[tasks]\ncount = {tasks}\n{LENGTH_LISTENER}[app]\njournal = \"{{folder}}/journal\"\n"
+    );
+    Engine::start("probe", &config)
+}
+
+/// S18: whoever needs no answer does not wait for one.
+#[test]
+fn s18_a_task_is_given_out_and_forgotten() {
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    // The second waits behind the first, which blocks; the worker waits for neither.
+    let begun = Instant::now();
+    assert_eq!(client.ask("task-detach block 500"), "detached");
+    assert_eq!(client.ask("task-detach note forgotten"), "detached");
+    assert!(begun.elapsed() < Duration::from_millis(400));
+    engine.journaled("forgotten");
+    // Their credits return although nobody waits: more than 64 of them, one after another.
+    for _ in 0..200 {
+        assert_eq!(client.ask("task-detach pid"), "detached");
+        assert!(client.ask("task pid").parse::<i32>().is_ok());
+    }
+}
+
+/// S18: several tasks run at once, each in another process, and share one deadline.
+#[test]
+fn s18_several_tasks_run_at_once_until_their_deadline() {
+    let engine = probe(3);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let begun = Instant::now();
+    assert_eq!(
+        client.ask("tasks 10000 block 600, block 600, block 600"),
+        "blocked, blocked, blocked"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_millis(1500),
+        "they ran one after another: {:?}",
+        begun.elapsed()
+    );
+    let begun = Instant::now();
+    assert_eq!(
+        client.ask("tasks 500 fast, block 2000, fail"),
+        "FAST, Timeout, Failed(\"asked to fail\")"
+    );
+    assert!(begun.elapsed() < Duration::from_millis(1800));
+    assert_eq!(client.ask("task-within 300 block 1000"), "Timeout");
+    assert_eq!(client.ask("task-within 5000 pleasant"), "PLEASANT");
+}
+
+/// S18: a task for one slot goes to the process there, and waits for it while it is replaced.
+#[test]
+fn s18_a_task_goes_to_the_slot_that_was_chosen() {
+    let engine = probe(3);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    for slot in [2, 0, 1, 2, 2] {
+        assert_eq!(client.ask(format!("task-to {slot} slot")), slot.to_string());
+    }
+    assert_eq!(client.ask("task-to 3 slot"), "NoSuchTaskWorker");
+    let pid = client.ask("task-to 1 pid");
+    support::kill(pid.parse().expect("it is a number"), Signal::SIGKILL);
+    let mut successor = pid.clone();
+    eventually("its successor does it", || {
+        successor = client.ask("task-to 1 pid");
+        successor != pid
+    });
+    assert_eq!(client.ask("task-to 1 slot"), "1");
+    // One that is waited for by nobody else holds up none: slot 0 works while slot 1 is busy.
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    other.send("task-to 1 block 1000");
+    let begun = Instant::now();
+    assert_eq!(client.ask("task-to 0 slot"), "0");
+    assert!(begun.elapsed() < Duration::from_millis(800));
+    assert_eq!(other.receive(), b"blocked");
+}
+
+/// S18: payloads and results of 64 MiB pass; one byte more is refused before it is sent.
+#[test]
+fn s18_tasks_of_64_mib_pass_both_ways() {
+    const LARGEST: usize = 64 << 20;
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(
+        client.ask(format!("task-big {LARGEST}")),
+        LARGEST.to_string()
+    );
+    assert_eq!(
+        client.ask(format!("task-big {}", LARGEST + 1)),
+        format!("TooLarge {{ size: {}, max: {LARGEST} }}", LARGEST + 1)
+    );
+    assert_eq!(client.ask("task still there"), "STILL THERE");
+    // Nothing of it stays in the gateway.
+    eventually("the gateway has let go of it", || {
+        engine.status().gateway.buffered_bytes == 0
+    });
+    assert!(Process::private_memory(engine.status().gateway.pid) < 32 << 20);
+}
+
+/// S18: what blocks a task worker blocks nothing else.
+#[test]
+fn s18_blocking_code_is_fine_in_task_workers() {
+    let engine = probe(1);
+    let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    busy.send("task block 1500");
+    let begun = Instant::now();
+    for number in 0..100 {
+        assert_eq!(client.ask(number.to_string()), number.to_string());
+    }
+    assert!(begun.elapsed() < Duration::from_millis(1000));
+    assert_eq!(busy.receive(), b"blocked");
+}
+
+/// S3, S18: USR2 replaces task workers and leaves workers alone; what they have in hand is ended first. Once the
+/// reload counts as done nothing goes to the old ones.
+#[test]
+fn usr2_reloads_task_workers_alone() {
+    let engine = probe(2);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
+    let (worker, task) = (client.ask("pid"), client.ask("task-to 0 pid"));
+    busy.send("task-to 0 block 700");
+    eventually("it is in hand", || {
+        engine.status().tasks.iter().any(|task| task.in_hand == 1)
+    });
+    support::kill(engine.supervisor(), Signal::SIGUSR2);
+    eventually("it is done", || engine.status().reloads.done == 1);
+    assert_ne!(client.ask("task-to 0 pid"), task);
+    assert_eq!(client.ask("pid"), worker);
+    assert_eq!(busy.receive(), b"blocked");
+}
+
+/// S26: timers fire in workers and task workers alike; a dropped handle clears one.
+#[test]
+fn s26_timers_run_in_every_role() {
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let begun = Instant::now();
+    client.send("timer 300");
+    assert_eq!(client.receive(), b"after");
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    client.send("timer-cleared 100");
+    assert!(client.is_quiet_for(Duration::from_millis(500)));
+    let begun = Instant::now();
+    assert_eq!(client.ask("timer-every 50"), "3 ticks");
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    assert_eq!(client.ask("task every 50"), "3 ticks");
+}
+
+/// S19: posts reach every worker, one's own too, and a slot that does not exist is an error.
+#[test]
+fn s19_a_post_to_no_slot_is_refused() {
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(client.ask("post 0 own"), "own from 0 in 0");
+    assert_eq!(client.ask("post 1 none"), "NoSuchWorker");
+}
