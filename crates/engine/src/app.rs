@@ -3,8 +3,10 @@
 //! An app is one value for each worker process. Its hooks run on that process's only thread, so that
 //! plain `Cell` and `RefCell` are enough for its state; none of its futures need be `Send`.
 
+mod belongings;
 mod context;
 mod error;
+mod info;
 mod message;
 mod session;
 
@@ -12,7 +14,8 @@ use std::future::{Future, ready};
 use std::rc::Rc;
 
 pub use context::{Context, Timer};
-pub use error::{PostError, SendError, TaskError};
+pub use error::{AskError, PostError, SendError, TaskError};
+pub use info::{SessionInfo, Sessions};
 pub use message::{Datagram, Message};
 pub use session::Session;
 

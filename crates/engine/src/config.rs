@@ -114,6 +114,10 @@ pub enum Dispatch {
     RoundRobin,
     /// Each message to the worker with the least in hand.
     LeastBusy,
+    /// All sessions of one address to the same worker, by rendezvous hashing.
+    IpHash,
+    /// All sessions bound to one key to the same worker, likewise; before that as `sticky`.
+    Key,
 }
 
 /// `[tasks]`.

@@ -4,11 +4,12 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` (ring → socket), `placing` (which process has a session), `recovery` (a process died),
-//! `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `outbound` (ring → socket), `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
+//! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
 mod datagram;
+mod dispatch;
 mod ending;
 mod event_loop;
 mod http;
@@ -17,9 +18,11 @@ mod outbound;
 mod parcels;
 mod placing;
 mod processes;
+mod questions;
 mod recovery;
 mod session;
 mod table;
+mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;

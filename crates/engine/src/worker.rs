@@ -12,6 +12,7 @@ mod handlers;
 mod hook;
 mod outbox;
 pub(crate) mod pool;
+mod questions;
 mod ring_task;
 mod sessions;
 mod start;
@@ -37,6 +38,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::core::Core;
 pub(crate) use self::outbox::Room;
+pub(crate) use self::questions::Asked;
 pub(crate) use self::sessions::{Refusal, SessionState};
 pub(crate) use self::start::ProcessStart;
 

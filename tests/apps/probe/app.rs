@@ -108,6 +108,55 @@ impl Probe {
                 "blocked".to_owned()
             }
 
+            "keep-state" => outcome(session.keep_state(rest)),
+            "keep-state-of" => outcome(context.session(word().parse()?).keep_state(word())),
+            "keep-much" => outcome(session.keep_state(vec![b'k'; word().parse()?])),
+            "state" => match session.state() {
+                Some(state) if state.len() < 100 => String::from_utf8(state)?,
+                Some(state) => format!("{} bytes", state.len()),
+                None => "none".to_owned(),
+            },
+            "state-and-crash" => {
+                session.keep_state(rest)?;
+                session.send("kept").await?;
+                // Once what was sent is on its way, and not before.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                std::process::abort()
+            }
+            "pause" => outcome(session.pause()),
+            "pause-for" => {
+                session.pause()?;
+                let (time, session) = (milliseconds(word())?, session.clone());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(time).await;
+                    let _ = session.resume();
+                });
+                "ok".to_owned()
+            }
+            "resume" => outcome(context.session(word().parse()?).resume()),
+            "keep" => outcome(session.keep()),
+            "unkeep" => outcome(session.unkeep()),
+            "bind" => outcome(session.bind(rest)),
+            "key" => String::from_utf8(session.key())?,
+            "info" => match context.session(word().parse()?).info().await {
+                Ok(info) => describe(&info),
+                Err(error) => format!("{error:?}"),
+            },
+            "sessions" => {
+                let (mut sessions, mut ids) = (context.sessions(), Vec::new());
+                while let Some(session) = sessions.next().await {
+                    ids.push(session?.id);
+                }
+                ids.sort_unstable();
+                let count = ids.len();
+                ids.dedup();
+                format!("{count} {}", ids.len())
+            }
+            "journal" => {
+                self.note(format_args!("noted {rest}"));
+                return Ok(None);
+            }
+
             "close" => return told(session.close()),
             "close-twice" => {
                 session.close()?;
@@ -275,6 +324,9 @@ impl App for Probe {
 
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         self.note(format_args!("close {} {reason}", session.id()));
+        if let Some(state) = session.state() {
+            self.note(format_args!("state {} {} bytes", session.id(), state.len()));
+        }
         self.note(format_args!(
             "closed-on {} {}",
             session.id(),
@@ -323,6 +375,23 @@ impl App for Probe {
         self.note(format_args!("stop {}", std::process::id()));
         Ok(())
     }
+}
+
+/// What of a session does not change from run to run.
+fn describe(info: &moorline::SessionInfo) -> String {
+    let age = info.received_at.duration_since(info.connected_at);
+    format!(
+        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {}",
+        info.listener,
+        info.peer,
+        info.worker,
+        String::from_utf8_lossy(&info.key),
+        info.messages,
+        info.received,
+        info.paused,
+        info.kept,
+        age.unwrap_or_default().as_millis() < 60_000,
+    )
 }
 
 fn milliseconds(word: &str) -> Result<Duration> {

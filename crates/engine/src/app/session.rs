@@ -25,7 +25,7 @@ impl Session {
     }
 
     #[inline]
-    pub(crate) fn state(&self) -> &Rc<SessionState> {
+    pub(crate) fn shared(&self) -> &Rc<SessionState> {
         &self.0
     }
 

@@ -53,6 +53,3 @@ pub(super) fn key(section: &str, key: &str) -> Option<&'static str> {
         .find(|(s, k, _)| *s == section && *k == key)
         .map(|(.., hint)| *hint)
 }
-
-/// Ways to dispatch that are planned.
-pub(super) const DISPATCH: &[&str] = &["ip-hash", "key"];

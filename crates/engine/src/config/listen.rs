@@ -89,11 +89,20 @@ fn listener(
         ),
         _ => Ok(()),
     };
+    let keyless = match (&address, &own_dispatch) {
+        (Ok(Address::Udp(_)), Ok(Some(Dispatch::Key))) => Err(section.report.error(
+            section.place("dispatch"),
+            "`dispatch` by key on a udp:// listener: datagrams have no sessions that could be bound to one",
+            "write \"ip-hash\" or \"sticky\", which keep a sender with one worker",
+        )),
+        _ => Ok(()),
+    };
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
         warn_of_large_messages(&section, name, &content.framing, sizes);
     }
     section.finish()?;
     datagrams?;
+    keyless?;
 
     let (content, sizes) = (content?, sizes?);
     Ok(Listener {

@@ -8,7 +8,7 @@ use moorline_net::MAX_UNIX_PATH_BYTES;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers, later};
+use super::{Dispatch, Engine, Helper, Log, LogFormat, Tasks, Workers};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -304,15 +304,12 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
 }
 
 pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {
-    let word = field.string()?;
-    if later::DISPATCH.contains(&word) {
-        let hint = "write \"sticky\", \"round-robin\" or \"least-busy\"";
-        return Err(field.refuse(format!("dispatch by {word:?} is not in this version"), hint));
-    }
     field.choice(&[
         ("sticky", Dispatch::Sticky),
         ("round-robin", Dispatch::RoundRobin),
         ("least-busy", Dispatch::LeastBusy),
+        ("ip-hash", Dispatch::IpHash),
+        ("key", Dispatch::Key),
     ])
 }
 

@@ -124,6 +124,17 @@ impl Loop {
         }
     }
 
+    /// Idleness counts (again) from now on.
+    pub(super) fn watch_again(&mut self, key: Key) {
+        let now = self.clock.ms;
+        let session = &mut self.table[key];
+        session.received_at = now;
+        session.sent_at = now;
+        if std::mem::take(&mut session.unwatched) {
+            self.start_timer(key);
+        }
+    }
+
     /// When the session will have been idle for too long, if nothing passes until then.
     fn idle_at(&self, key: Key) -> Option<u64> {
         let session = &self.table[key];
@@ -148,6 +159,10 @@ impl Loop {
             return;
         };
         if session.id != id || session.phase != Phase::Open {
+            return;
+        }
+        if session.paused || session.kept {
+            self.table[key].unwatched = true;
             return;
         }
         let Some(at) = self.idle_at(key) else { return };
@@ -375,6 +390,10 @@ impl Loop {
         let Some(session) = self.table.remove(key) else {
             return;
         };
+        self.rebalance(
+            session.extras.as_ref().map_or(0, |extras| extras.bytes()),
+            0,
+        );
         if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
             slot.sessions = slot.sessions.saturating_sub(1);
         }

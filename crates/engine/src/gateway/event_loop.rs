@@ -28,6 +28,7 @@ use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
 use crate::control::{LoopCounter, SessionRow};
+use crate::wire::CloseReason;
 
 /// Records taken from one process in one turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -289,6 +290,11 @@ impl Loop {
         }
         if flushes {
             self.flush(key);
+        }
+        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        if flags.intersects(broken) && self.table.at(key).is_some_and(|session| session.paused) {
+            // Nobody reads it, so nothing else would say so.
+            self.finish(key, CloseReason::Peer);
         }
         self.service(key);
     }

@@ -222,7 +222,11 @@ impl Loop {
         session.messages += 1;
         let listener = &self.config.listeners[usize::from(session.listener)];
         let keeps = listener.on_crash == OnCrash::Redeliver;
-        if listener.dispatch != Dispatch::Sticky && session.in_hand() == 0 {
+        if matches!(
+            listener.dispatch,
+            Dispatch::RoundRobin | Dispatch::LeastBusy
+        ) && session.in_hand() == 0
+        {
             let (dispatch, now) = (listener.dispatch, session.slot);
             let slot = self.choose_slot(dispatch, Some(now));
             self.change_slot(key, slot);

@@ -190,6 +190,13 @@ impl Loop {
                 self.post_done(at, &header);
                 Ok(())
             }
+            FromProcess::KeepState
+            | FromProcess::Pause
+            | FromProcess::Resume
+            | FromProcess::Keep
+            | FromProcess::Unkeep
+            | FromProcess::Bind => self.grant(at, kind, record),
+            FromProcess::Ask => self.answer(at, record),
         }
     }
 
@@ -275,7 +282,7 @@ impl Loop {
     }
 
     /// What is addressed to a session that is no more is counted, and the sender told.
-    fn discard(&mut self, at: u16, session: u64) {
+    pub(super) fn discard(&mut self, at: u16, session: u64) {
         self.count(LoopCounter::Discarded, 1);
         let process = &mut self.processes[usize::from(at)];
         let header = Header {

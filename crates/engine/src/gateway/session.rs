@@ -59,6 +59,12 @@ pub(super) struct Session {
     pub(super) full: bool,
     /// The tail cannot be cut any further before more arrives.
     pub(super) starved: bool,
+    /// The app does not want it to be read.
+    pub(super) paused: bool,
+    /// The app does not want it to be closed for being idle.
+    pub(super) kept: bool,
+    /// Its idle timer has run out while that did not count; it is started again once it does.
+    pub(super) unwatched: bool,
     /// Messages delivered, ever; the sequence of the last one.
     pub(super) sent: u32,
     /// Messages done, ever.
@@ -70,6 +76,7 @@ pub(super) struct Session {
     pub(super) tail: Vec<u8>,
     pub(super) inbound: Option<Box<Inbound>>,
     pub(super) outbound: Option<Box<Outbound>>,
+    pub(super) extras: Option<Box<Extras>>,
     pub(super) peer: Peer,
     /// Milliseconds since the Unix epoch.
     pub(super) connected_at: u64,
@@ -116,12 +123,36 @@ impl Session {
 
     /// Whether a message, if there were one, would have to wait.
     pub(super) fn holds_input(&self) -> bool {
-        self.moving || self.waits() || !self.has_window() || self.phase != Phase::Open
+        self.moving
+            || self.paused
+            || self.waits()
+            || !self.has_window()
+            || self.phase != Phase::Open
     }
 
     /// Bytes of this session that the gateway holds.
     pub(super) fn queued(&self) -> u64 {
         self.outbound.as_ref().map_or(0, |outbound| outbound.bytes)
+    }
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// The locker.
+    pub(super) state: Vec<u8>,
+    /// The key it is bound to; empty if it is to none.
+    pub(super) key: Vec<u8>,
+}
+
+impl Extras {
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.key.is_empty()
+    }
+
+    /// Bytes of the app's that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.len() + self.key.len()
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::counters::Counters;
 use super::credits::Credits;
 use super::outbox::{Link, Outbox, Room};
+use super::questions::Questions;
 use super::sessions::Sessions;
 use crate::app::SendError;
 use crate::config::Config;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) outbox: Outbox,
     pub(crate) sessions: Sessions,
     pub(crate) credits: Credits,
+    pub(crate) questions: Questions,
     pub(crate) counters: Rc<Counters>,
     /// Until when the stop that has begun may take.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
@@ -58,6 +60,7 @@ impl Core {
             outbox: Outbox::default(),
             sessions: Sessions::default(),
             credits: Credits::new(process),
+            questions: Questions::default(),
             counters: Rc::new(Counters::new(scoreboard)),
             stopping: watch::Sender::new(None),
             replacement: RefCell::new(None),

@@ -136,6 +136,7 @@ where
         self.inlets = inlets;
         self.core.outbox.connect(links);
         self.core.credits.gateway_lost();
+        self.core.questions.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {
             self.close(id, CloseReason::GatewayLost, now);
@@ -194,7 +195,7 @@ where
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
-            if !session.state().takes(sequence) {
+            if !session.shared().takes(sequence) {
                 return Ok(true);
             }
             let bytes = if flags & WHOLE == WHOLE {
@@ -204,7 +205,7 @@ where
             } else {
                 let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
                 match session
-                    .state()
+                    .shared()
                     .assemble(first, last, |partial| record.copy_to(partial))
                 {
                     Some(bytes) => bytes,
@@ -312,6 +313,15 @@ where
                 core.sessions.unknown(id);
                 true
             }
+            ToProcess::Answer => match self.assemble(link, header, payload) {
+                Some(bytes) => {
+                    let answer = postcard::from_bytes(&bytes).map_err(|error| {
+                        Garbage(format!("the answer to question {id}: {error}"))
+                    })?;
+                    self.core.questions.answered(id, answer)
+                }
+                None => true,
+            },
             ToProcess::Message => unreachable!("`take_record` keeps messages to itself"),
         };
         if !is_known {

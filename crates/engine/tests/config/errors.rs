@@ -40,7 +40,6 @@ greeting = 1
 address = "tcp://127.0.0.1:1"
 tls = {}
 allow = []
-dispatch = "ip-hash"
 "#,
         r#"/c/a.toml:1:1: `upstream` is not in this version
   1 | upstream.a.b = 1
@@ -61,11 +60,7 @@ dispatch = "ip-hash"
 /c/a.toml:7:1: `allow` in [[listen]] is not in this version
   7 | allow = []
     | ^^^^^
-  hint: use the firewall meanwhile
-/c/a.toml:8:12: dispatch by "ip-hash" is not in this version
-  8 | dispatch = "ip-hash"
-    |            ^^^^^^^^^
-  hint: write "sticky", "round-robin" or "least-busy""#,
+  hint: use the firewall meanwhile"#,
     ),
     (
         r#"[workers]

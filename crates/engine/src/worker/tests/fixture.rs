@@ -442,6 +442,7 @@ impl Harness {
             adopted: false,
             full: false,
             peer: Peer::Unix,
+            belongings: None,
             connected_at: 1,
         };
         let header = Header {
