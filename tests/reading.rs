@@ -72,6 +72,33 @@ fn a_paused_session_whose_connection_breaks_ends() {
     engine.journaled(&format!("close {id} peer"));
 }
 
+/// 100 messages, of which the first keeps the others waiting until the peer has gone without reading its answers.
+fn messages_handled_of_a_broken_connection(more: &str) -> usize {
+    let engine = Engine::start("probe", &probe(1, more));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let mut bytes = Wire::LENGTH.encode(b"sleep 500");
+    for number in 0..100 {
+        bytes.extend(Wire::LENGTH.encode(format!("journal {number}").as_bytes()));
+        bytes.extend(Wire::LENGTH.encode(b"an answer"));
+    }
+    // In one segment: what a peer's kernel has not sent yet is lost with a reset.
+    client.send_bytes(&bytes).expect("the session takes it");
+    eventually("it has come", || engine.status().gateway.messages > 10);
+    client.reset();
+    engine.journaled(&format!("close {id} peer"));
+    engine.journal_of("noted").len()
+}
+
+#[test]
+fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
+    assert!(messages_handled_of_a_broken_connection("") < 20);
+    assert_eq!(
+        messages_handled_of_a_broken_connection("deliver_after_close = true"),
+        100
+    );
+}
+
 #[test]
 fn idleness_counts_neither_for_paused_nor_for_kept_sessions() {
     let engine = Engine::start("probe", &probe(1, "idle_timeout = \"300ms\""));

@@ -6,6 +6,7 @@
 mod belongings;
 mod context;
 mod error;
+mod file;
 mod info;
 mod message;
 mod session;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 
 pub use context::{Context, Timer};
 pub use error::{AskError, PostError, SendError, TaskError};
+pub use file::FileError;
 pub use info::{SessionInfo, Sessions};
 pub use message::{Datagram, Message};
 pub use session::Session;

@@ -169,6 +169,8 @@ pub struct Listener {
     pub attempts: u32,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
+    /// What a peer had sent before its connection broke is delivered all the same. Default false.
+    pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
 }

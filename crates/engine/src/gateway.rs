@@ -4,7 +4,7 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` (ring → socket), `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
+//! `outbound` and `flushing` (ring → socket), `files`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
 //! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
@@ -12,9 +12,12 @@ mod datagram;
 mod dispatch;
 mod ending;
 mod event_loop;
+mod files;
+mod flushing;
 mod http;
 mod inbound;
 mod outbound;
+mod outqueue;
 mod parcels;
 mod placing;
 mod processes;
@@ -30,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Doorbell, Marks, Region, Side};
+use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
 use moorline_net::Address;
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -144,6 +147,16 @@ enum Command {
         process: ProcessId,
         death: Death,
     },
+    /// A descriptor that a process has passed; without it, if it could not be kept.
+    File {
+        process: ProcessId,
+        number: u64,
+        file: Option<files::PassedFile>,
+    },
+    /// No more descriptors come from this process.
+    FilesOver {
+        process: ProcessId,
+    },
     Stop {
         max_wait: Duration,
     },
@@ -192,6 +205,9 @@ struct Gateway {
     /// What HTTP listeners serve.
     sites: Vec<Option<Arc<Site>>>,
     reports: mpsc::UnboundedReceiver<Report>,
+    reporter: mpsc::UnboundedSender<Report>,
+    /// Descriptors up to this number may be connections and files.
+    descriptors: u64,
     /// For each process what it notes for the case of its death, one for each loop.
     marks: FxHashMap<ProcessId, Vec<Marks>>,
     /// How many loops have released each process.
@@ -284,6 +300,8 @@ impl Gateway {
             loops,
             sites,
             reports,
+            reporter: report,
+            descriptors: shared.descriptors,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
@@ -379,6 +397,14 @@ impl Gateway {
             });
         }
         self.marks.insert(process, marks);
+        let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
+        tokio::task::spawn_local(files::receive(
+            files,
+            process,
+            self.loops.clone(),
+            self.descriptors,
+            self.reporter.clone(),
+        ));
         Ok(())
     }
 
@@ -474,7 +500,7 @@ impl Gateway {
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections: each process
-/// needs two for each loop and one more, and a reload has twice as many processes for a while.
+/// needs two for each loop and two more, and a reload has twice as many processes for a while.
 fn connection_descriptors(config: &Config, loops: usize) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised it stays, and counts as it is.
@@ -487,7 +513,7 @@ fn connection_descriptors(config: &Config, loops: usize) -> u64 {
     );
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
-    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 1))
+    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 2))
 }
 
 /// Whether an address is one of datagrams.

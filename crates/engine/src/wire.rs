@@ -66,6 +66,8 @@ pub enum ToProcess {
     Unknown = 12,
     /// The answer to question number `session` of this process. Flags: FIRST, LAST. Payload: [`Answer`] (postcard).
     Answer = 13,
+    /// File number `session` of this process is sent, or given up: its credit returns.
+    FileDone = 14,
 }
 
 /// Process → gateway loop.
@@ -102,6 +104,9 @@ pub enum FromProcess {
     Bind = 14,
     /// Question number `session` of this process. Payload: [`Question`] (postcard). Always in one record.
     Ask = 15,
+    /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`.
+    /// Payload: [`FileSpan`] (postcard).
+    File = 16,
 }
 
 impl ToProcess {
@@ -110,7 +115,7 @@ impl ToProcess {
         use ToProcess::*;
         [
             Open, Message, Close, Full, Drained, Moved, Datagram, Post, PostDone, Task, TaskDone,
-            Unknown, Answer,
+            Unknown, Answer, FileDone,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -123,7 +128,7 @@ impl FromProcess {
         use FromProcess::*;
         [
             Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask,
+            Keep, Unkeep, Bind, Ask, File,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -166,6 +171,17 @@ pub struct Opening {
     pub connected_at: u64,
     /// What the app has asked to be kept with it, if it has.
     pub belongings: Option<Box<Belongings>>,
+}
+
+/// Which part of a file is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpan {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+    /// Its first bytes: a framing may look at them.
+    pub head: Vec<u8>,
 }
 
 /// What an app keeps with a session, and whichever process serves the session next is told.

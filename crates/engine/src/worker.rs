@@ -8,6 +8,7 @@ pub(crate) mod clock;
 mod core;
 mod counters;
 mod credits;
+mod files;
 mod handlers;
 mod hook;
 mod outbox;
@@ -30,7 +31,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use moorline_ipc::{Doorbell, Region, Side};
+use moorline_ipc::{Channel, Doorbell, Region, Side};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_local};
@@ -74,9 +75,11 @@ async fn serve<A: App>(start: ProcessStart, factory: impl FnOnce() -> A) -> io::
         scoreboard,
         doorbell,
         loops,
+        files,
     } = start;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard);
+    core.files.connect(ControlChannel::new(files)?);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
 
     let ring_task = map_rings(loops)
@@ -283,11 +286,18 @@ impl Orders {
     fn follow_gateway(&self, fds: Vec<OwnedFd>) {
         let mut loops = Vec::new();
         let mut fds = fds.into_iter();
-        while let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
-            loops.push((Doorbell::from_fd(doorbell), region));
+        for _ in 0..self.core.config.engine.gateway_loops {
+            if let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
+                loops.push((Doorbell::from_fd(doorbell), region));
+            }
         }
-        match map_rings(loops) {
-            Ok(rings) => {
+        let files = fds
+            .next()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+            .and_then(|files| ControlChannel::new(Channel::from_fd(files)));
+        match map_rings(loops).and_then(|rings| Ok((rings, files?))) {
+            Ok((rings, files)) => {
+                self.core.files.connect(files);
                 *self.core.replacement.borrow_mut() = Some(rings);
                 self.core.outbox.schedule();
             }

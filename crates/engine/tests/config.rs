@@ -79,6 +79,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         on_crash: OnCrash::Close,
         attempts: 3,
         max_sessions: 100_000,
+        deliver_after_close: false,
         dispatch: Dispatch::Sticky,
     }
 }

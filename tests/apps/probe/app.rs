@@ -152,6 +152,26 @@ impl Probe {
                 ids.dedup();
                 format!("{count} {}", ids.len())
             }
+            "file" => match session.send_file(rest, ..).await {
+                Ok(()) => return Ok(None),
+                Err(error) => error.to_string(),
+            },
+            "file-part" => {
+                let (from, to): (u64, u64) = (word().parse()?, word().parse()?);
+                match session.send_file(word(), from..to).await {
+                    Ok(()) => return Ok(None),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "files" => {
+                let count: u32 = word().parse()?;
+                let path = word();
+                for number in 0..count {
+                    session.send(format!("before {number}")).await?;
+                    session.send_file(path, ..).await?;
+                }
+                "all".to_owned()
+            }
             "journal" => {
                 self.note(format_args!("noted {rest}"));
                 return Ok(None);
@@ -362,6 +382,29 @@ impl App for Probe {
             "crash" => std::process::abort(),
             "crash-once" if File::create_new(rest).is_ok() => std::process::abort(),
             "fail" => Err("asked to fail".into()),
+            "tell" => {
+                let (id, rest) = rest.split_once(' ').ok_or("no id")?;
+                let told = self.context().session(id.parse()?).send(rest).await;
+                Ok(outcome(told).into_bytes())
+            }
+            "tell-until-refused" => {
+                let session = self.context().session(rest.parse()?);
+                loop {
+                    if let Err(error) = session.send("are you there").await {
+                        return Ok(format!("{error:?}").into_bytes());
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            "end" => Ok(outcome(self.context().session(rest.parse()?).close()).into_bytes()),
+            "file" => {
+                let (id, path) = rest.split_once(' ').ok_or("no id")?;
+                self.context()
+                    .session(id.parse()?)
+                    .send_file(path, ..)
+                    .await?;
+                Ok(b"ok".to_vec())
+            }
             "pid" => Ok(std::process::id().to_string().into_bytes()),
             "block" => {
                 std::thread::sleep(milliseconds(rest)?);

@@ -137,6 +137,7 @@ impl Fixed {
             on_crash,
             attempts,
             max_sessions,
+            deliver_after_close,
             dispatch,
         } = old;
         let key = |key: &str| format!("`{key}` of the listener {name:?}");
@@ -163,6 +164,11 @@ impl Fixed {
         self.compare(&key("on_crash"), on_crash, &new.on_crash);
         self.compare(&key("attempts"), attempts, &new.attempts);
         self.compare(&key("max_sessions"), max_sessions, &new.max_sessions);
+        self.compare(
+            &key("deliver_after_close"),
+            deliver_after_close,
+            &new.deliver_after_close,
+        );
         let dispatch_key = if dispatch_from_workers {
             "`workers.dispatch`".to_owned()
         } else {

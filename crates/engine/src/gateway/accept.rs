@@ -219,6 +219,7 @@ impl Loop {
             told_full: false,
             full: false,
             starved: received.is_empty(),
+            deaf: false,
             paused: false,
             kept: false,
             unwatched: false,

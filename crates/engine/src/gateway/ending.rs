@@ -204,7 +204,21 @@ impl Loop {
     /// The connection broke.
     pub(super) fn break_off(&mut self, key: Key, error: Errno) {
         tracing::debug!(session = self.table[key].id, %error, "connection broke");
-        self.finish(key, CloseReason::Peer);
+        let session = &mut self.table[key];
+        let delivers = self.config.listeners[usize::from(session.listener)].deliver_after_close;
+        if !delivers || session.phase != Phase::Open {
+            self.finish(key, CloseReason::Peer);
+            return;
+        }
+        // What has come before is read to its end, and then the session ends as any whose peer has finished.
+        session.deaf = true;
+        session.hangup = true;
+        session.readable = true;
+        session.paused = false;
+        session.full = false;
+        self.tell_strangers(key, ToProcess::Drained);
+        self.drop_outbound(key);
+        self.schedule(key);
     }
 
     /// No more is read; the session ends once its output is flushed.
@@ -252,18 +266,19 @@ impl Loop {
         }
         session.phase = Phase::Ended(reason);
         let held = session.tail.len()
-            + session
-                .outbound
-                .as_ref()
-                .map_or(0, |outbound| outbound.bytes as usize)
             + session.inbound.as_ref().map_or(0, |inbound| {
                 inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
             });
+        let discarded = session
+            .inbound
+            .as_ref()
+            .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
+        self.count(LoopCounter::Discarded, discarded as u64);
         self.tell_strangers(key, ToProcess::Unknown);
+        self.drop_outbound(key);
         let session = &mut self.table[key];
         session.tail = Vec::new();
         session.decoder = Decoder::new();
-        session.outbound = None;
         session.inbound = None;
         session.moving = false;
         let lingers = !session.ended_input

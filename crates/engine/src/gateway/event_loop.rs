@@ -22,13 +22,13 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::accept::Sockets;
+use super::files::Files;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
 use crate::control::{LoopCounter, SessionRow};
-use crate::wire::CloseReason;
 
 /// Records taken from one process in one turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -82,6 +82,7 @@ pub(super) struct Loop {
     pub(super) processes: Slab<Process>,
     pub(super) slots: Vec<Slot>,
     pub(super) tasks: Tasks,
+    pub(super) files: Files,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
     /// Sessions to be serviced in the next turn.
@@ -156,6 +157,7 @@ impl Loop {
             processes: Slab::new(),
             slots: Vec::new(),
             tasks: Tasks::default(),
+            files: Files::default(),
             dirty: Vec::new(),
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -294,7 +296,7 @@ impl Loop {
         let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         if flags.intersects(broken) && self.table.at(key).is_some_and(|session| session.paused) {
             // Nobody reads it, so nothing else would say so.
-            self.finish(key, CloseReason::Peer);
+            self.break_off(key, Errno::CONNRESET);
         }
         self.service(key);
     }
@@ -367,6 +369,13 @@ impl Loop {
     pub(super) fn service(&mut self, key: Key) {
         if self.has_ended(key) {
             return;
+        }
+        if self.table[key]
+            .outbound
+            .as_ref()
+            .is_some_and(|outbound| outbound.again)
+        {
+            self.flush(key);
         }
         if self.place(key) && self.tell_watermark(key) && self.forward_kept(key) {
             self.receive(key);
@@ -494,6 +503,12 @@ impl Loop {
             }
             Command::Activate { workers, serving } => self.activate(workers, &serving),
             Command::Dead { process, death } => self.bury(process, death),
+            Command::File {
+                process,
+                number,
+                file,
+            } => self.take_file(process, number, file),
+            Command::FilesOver { process } => self.end_files(process),
             Command::Stop { max_wait } => self.stop(max_wait),
             Command::List {
                 after,

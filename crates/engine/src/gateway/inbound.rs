@@ -50,6 +50,7 @@ impl Loop {
                     return;
                 }
                 Read::Broken(error) => {
+                    self.table[key].ended_input = true;
                     self.break_off(key, error);
                     return;
                 }

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
 
+use super::outqueue::Outbound;
+
 use crate::wire::{CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
@@ -59,6 +61,8 @@ pub(super) struct Session {
     pub(super) full: bool,
     /// The tail cannot be cut any further before more arrives.
     pub(super) starved: bool,
+    /// The connection broke and nothing more can be sent; what the peer had sent before is still delivered.
+    pub(super) deaf: bool,
     /// The app does not want it to be read.
     pub(super) paused: bool,
     /// The app does not want it to be closed for being idle.
@@ -186,55 +190,4 @@ pub(super) struct Kept {
     /// How many processes died with it in hand.
     pub(super) deaths: u32,
     pub(super) bytes: Vec<u8>,
-}
-
-/// Output that the socket did not take.
-#[derive(Debug, Default)]
-pub(super) struct Outbound {
-    pub(super) queue: VecDeque<Vec<u8>>,
-    /// How much of the first piece is sent.
-    pub(super) offset: usize,
-    /// What is left of all pieces.
-    pub(super) bytes: u64,
-    /// Processes other than the session's own that were told it is full.
-    pub(super) others_told: Vec<u16>,
-}
-
-/// Small frames are gathered in pieces of this size, so that a thousand of them are not a thousand allocations.
-const PIECE: usize = 16 * 1024;
-
-impl Outbound {
-    /// Room for `bytes` more at the end of the queue.
-    pub(super) fn piece(&mut self, bytes: usize) -> &mut Vec<u8> {
-        let fits = self
-            .queue
-            .back()
-            .is_some_and(|last| last.len() + bytes <= PIECE.max(last.capacity()));
-        if !fits {
-            self.queue
-                .push_back(Vec::with_capacity(if self.queue.is_empty() {
-                    bytes
-                } else {
-                    bytes.max(PIECE)
-                }));
-        }
-        self.bytes += bytes as u64;
-        let last = self.queue.len() - 1;
-        &mut self.queue[last]
-    }
-
-    /// Takes away what the socket took.
-    pub(super) fn consume(&mut self, mut bytes: usize) {
-        self.bytes -= bytes as u64;
-        while let Some(first) = self.queue.front() {
-            let left = first.len() - self.offset;
-            if bytes < left {
-                self.offset += bytes;
-                return;
-            }
-            bytes -= left;
-            self.offset = 0;
-            self.queue.pop_front();
-        }
-    }
 }

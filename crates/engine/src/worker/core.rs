@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::counters::Counters;
 use super::credits::Credits;
+use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::Questions;
 use super::sessions::Sessions;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) credits: Credits,
     pub(crate) questions: Questions,
+    pub(crate) files: Files,
     pub(crate) counters: Rc<Counters>,
     /// Until when the stop that has begun may take.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
@@ -61,6 +63,7 @@ impl Core {
             sessions: Sessions::default(),
             credits: Credits::new(process),
             questions: Questions::default(),
+            files: Files::default(),
             counters: Rc::new(Counters::new(scoreboard)),
             stopping: watch::Sender::new(None),
             replacement: RefCell::new(None),

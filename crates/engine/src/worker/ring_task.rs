@@ -291,6 +291,7 @@ where
                 }
                 true
             }
+            ToProcess::FileDone => core.files.done(id),
             ToProcess::PostDone => core.credits.post_done(id),
             ToProcess::Task => {
                 if let Some(bytes) = self.assemble(link, header, payload) {

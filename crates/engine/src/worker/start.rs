@@ -25,4 +25,6 @@ pub(crate) struct ProcessStart {
     pub(crate) doorbell: Doorbell,
     /// For each gateway loop in order, the loop's doorbell and the region shared with it.
     pub(crate) loops: Vec<(Doorbell, OwnedFd)>,
+    /// Where descriptors of files go.
+    pub(crate) files: Channel,
 }

@@ -25,6 +25,21 @@ impl SessionState {
             .map_err(|_| SendError::Full)
     }
 
+    /// Whether a file of this length can be sent. Of another process's session the framing is not known; the gateway checks.
+    pub(crate) fn check_file(&self, length: u64) -> Result<(), SendError> {
+        self.check_reachable()?;
+        if self.is_closing.get() {
+            return Err(SendError::Closing);
+        }
+        let listener = self.listener().map(usize::from);
+        let listener = listener.and_then(|listener| self.core.config.listeners.get(listener));
+        let max = listener.map_or(u64::MAX, |listener| listener.framing.max_message());
+        if length > max {
+            return Err(SendError::TooLarge { size: length, max });
+        }
+        Ok(())
+    }
+
     pub(crate) fn keep_state(&self, bytes: &[u8]) -> Result<(), SendError> {
         if self.phase.get() == Phase::Elsewhere {
             return Err(SendError::Elsewhere);
