@@ -4,7 +4,7 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` and `flushing` (ring → socket), `files`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
+//! `outbound` and `flushing` (ring → socket), `files`, `groups`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
 //! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
@@ -14,6 +14,7 @@ mod ending;
 mod event_loop;
 mod files;
 mod flushing;
+mod groups;
 mod http;
 mod inbound;
 mod outbound;

@@ -30,6 +30,10 @@ pub const FORCE: u8 = 32;
 /// The largest locker, in bytes. It travels with a session's opening, which is one record, and the smallest
 /// ring there may be takes records of a little under 16 KiB.
 pub const LARGEST_STATE: usize = 8 * 1024;
+/// The largest message to a group, in bytes.
+pub const LARGEST_BROADCAST: usize = 4 * 1024 * 1024;
+/// Sessions that one broadcast may leave out.
+pub const MOST_LEFT_OUT: usize = 1024;
 /// The longest key that a session is bound to, and the longest name of a group, in bytes: its length is one byte.
 pub const LONGEST_NAME: usize = 255;
 
@@ -68,6 +72,8 @@ pub enum ToProcess {
     Answer = 13,
     /// File number `session` of this process is sent, or given up: its credit returns.
     FileDone = 14,
+    /// Every member here has been sent broadcast number `session` of this process: its credit returns.
+    BroadcastDone = 15,
 }
 
 /// Process → gateway loop.
@@ -107,6 +113,13 @@ pub enum FromProcess {
     /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`.
     /// Payload: [`FileSpan`] (postcard).
     File = 16,
+    /// `session` joins the group that the payload names.
+    Join = 17,
+    /// … leaves it.
+    Leave = 18,
+    /// Broadcast number `session` of this process. Flags: FIRST, LAST, TEXT. Payload: one byte with the length of the group's
+    /// name, the name, two bytes with the number of sessions left out, their ids, the message; little-endian.
+    Broadcast = 19,
 }
 
 impl ToProcess {
@@ -114,8 +127,21 @@ impl ToProcess {
     pub fn from_u8(kind: u8) -> Option<Self> {
         use ToProcess::*;
         [
-            Open, Message, Close, Full, Drained, Moved, Datagram, Post, PostDone, Task, TaskDone,
-            Unknown, Answer, FileDone,
+            Open,
+            Message,
+            Close,
+            Full,
+            Drained,
+            Moved,
+            Datagram,
+            Post,
+            PostDone,
+            Task,
+            TaskDone,
+            Unknown,
+            Answer,
+            FileDone,
+            BroadcastDone,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -128,7 +154,7 @@ impl FromProcess {
         use FromProcess::*;
         [
             Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask, File,
+            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()

@@ -4,6 +4,7 @@
 //! out through the [`outbox`]. Beside them the process listens to its supervisor, here.
 
 mod backlog;
+mod broadcasts;
 pub(crate) mod clock;
 mod core;
 mod counters;

@@ -172,6 +172,53 @@ impl Probe {
                 }
                 "all".to_owned()
             }
+            "join" => outcome(context.group(rest).join(session)),
+            "leave" => outcome(context.group(rest).leave(session)),
+            "members" => {
+                let mut ids: Vec<u64> = context
+                    .group(rest)
+                    .members()
+                    .await?
+                    .iter()
+                    .map(Session::id)
+                    .collect();
+                ids.sort_unstable();
+                format!("{ids:?}")
+            }
+            "members-count" => context.group(rest).members().await?.len().to_string(),
+            "say" => {
+                let group = context.group(word());
+                return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
+                    Ok(()) => Ok(None),
+                    Err(error) => Ok(Some(format!("{error:?}"))),
+                };
+            }
+            "say-others" => {
+                let group = context.group(word());
+                let text = words.collect::<Vec<_>>().join(" ");
+                outcome(group.send_except(text, std::slice::from_ref(session)).await)
+            }
+            "say-much" => {
+                let (group, count, size): (_, u32, usize) =
+                    (context.group(word()), word().parse()?, word().parse()?);
+                for _ in 0..count {
+                    group.send(vec![b'm'; size]).await?;
+                }
+                "said".to_owned()
+            }
+            "say-and-tell" => {
+                let (group, text) = (context.group(word()), word());
+                group.send(format!("{text} to all")).await?;
+                return Ok(Some(format!("{text} to you")));
+            }
+            "say-and-leave" => {
+                let (name, text) = (word(), word());
+                let group = context.group(name);
+                group.send(text).await?;
+                group.leave(session)?;
+                group.send("not for who has left").await?;
+                return Ok(None);
+            }
             "journal" => {
                 self.note(format_args!("noted {rest}"));
                 return Ok(None);

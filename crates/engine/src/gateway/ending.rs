@@ -276,6 +276,7 @@ impl Loop {
         self.count(LoopCounter::Discarded, discarded as u64);
         self.tell_strangers(key, ToProcess::Unknown);
         self.drop_outbound(key);
+        self.leave_all(key);
         let session = &mut self.table[key];
         session.tail = Vec::new();
         session.decoder = Decoder::new();

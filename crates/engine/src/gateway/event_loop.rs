@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::accept::Sockets;
 use super::files::Files;
+use super::groups::Groups;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::table::{Key, Table};
@@ -83,6 +84,7 @@ pub(super) struct Loop {
     pub(super) slots: Vec<Slot>,
     pub(super) tasks: Tasks,
     pub(super) files: Files,
+    pub(super) groups: Groups,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
     /// Sessions to be serviced in the next turn.
@@ -158,6 +160,7 @@ impl Loop {
             slots: Vec::new(),
             tasks: Tasks::default(),
             files: Files::default(),
+            groups: Groups::default(),
             dirty: Vec::new(),
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -233,9 +236,11 @@ impl Loop {
             };
             self.service_scheduled(key, id);
         }
+        self.fan_out();
         self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
-        let has_work = more || !self.work.is_empty() || !self.sweep.is_empty();
+        let has_work =
+            more || !self.work.is_empty() || !self.sweep.is_empty() || !self.groups.is_quiet();
         let look_again = self.look_after_processes();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
@@ -445,7 +450,7 @@ impl Loop {
         self.counters
             .set(LoopCounter::Sessions as usize, self.table.len() as u64);
         self.counters
-            .set(LoopCounter::BufferedBytes as usize, self.buffered);
+            .set(LoopCounter::BufferedBytes as usize, self.held());
         self.counters
             .set(LoopCounter::LastSerial as usize, self.table.last_serial());
         if self.peers.len() > 1 {
@@ -470,6 +475,11 @@ impl Loop {
     /// Counts one more of something.
     pub(super) fn count(&self, counter: LoopCounter, amount: u64) {
         self.counters.add(counter as usize, amount);
+    }
+
+    /// Bytes that this loop holds for its sessions; what several share once.
+    pub(super) fn held(&self) -> u64 {
+        self.buffered + self.groups.shared_bytes()
     }
 
     /// Corrects the bytes held by what changed in one session.

@@ -216,6 +216,7 @@ impl Loop {
         file: Option<PassedFile>,
     ) -> Option<Key> {
         let key = self.living(from.0, header)?;
+        self.catch_up(key);
         let session = &mut self.table[key];
         if session.deaf
             || !matches!(

@@ -106,7 +106,7 @@ impl Loop {
             outbound.again = false;
             let flushed = match outbound.queue.front_mut() {
                 None => break,
-                Some(Piece::Bytes(_)) => write_pieces(socket, outbound).map(|sent| (sent, sent)),
+                Some(Piece::Bytes(_) | Piece::Shared(_)) => write_pieces(socket, outbound),
                 Some(Piece::File(piece)) if piece.left == 0 => {
                     let from = piece.from;
                     outbound.queue.pop_front();
@@ -170,7 +170,7 @@ impl Loop {
         let Some(outbound) = self.table[key].outbound.take() else {
             return;
         };
-        self.rebalance(outbound.bytes as usize, 0);
+        self.rebalance(outbound.own as usize, 0);
         for piece in outbound.queue {
             if let Piece::File(piece) = piece {
                 if piece.file.is_none() {
@@ -202,18 +202,18 @@ impl Loop {
     }
 }
 
-/// Hands the bytes at the front to the socket in one call.
-fn write_pieces(socket: &OwnedFd, outbound: &mut Outbound) -> Result<usize, Errno> {
+/// Hands the bytes at the front to the socket in one call. Returns how many it took, and how many of those were the
+/// session's alone.
+fn write_pieces(socket: &OwnedFd, outbound: &mut Outbound) -> Result<(usize, usize), Errno> {
     let mut pieces = [IoSlice::new(&[]); PIECES];
     let mut count = 0;
     let mut offset = outbound.offset;
     for (slice, piece) in pieces.iter_mut().zip(&outbound.queue) {
-        let Piece::Bytes(bytes) = piece else { break };
+        let Some(bytes) = piece.bytes() else { break };
         *slice = IoSlice::new(&bytes[offset..]);
         offset = 0;
         count += 1;
     }
     let sent = rustix::io::writev(socket, &pieces[..count])?;
-    outbound.consume(sent);
-    Ok(sent)
+    Ok((sent, outbound.consume(sent)))
 }

@@ -164,7 +164,10 @@ impl Loop {
                 Ok(())
             }
             FromProcess::SendTo => self.send_datagram(record),
-            FromProcess::Post | FromProcess::Task | FromProcess::TaskDone => {
+            FromProcess::Post
+            | FromProcess::Task
+            | FromProcess::TaskDone
+            | FromProcess::Broadcast => {
                 let bytes = if header.flags & WHOLE == WHOLE {
                     let mut bytes = Vec::with_capacity(record.len());
                     record.copy_to(&mut bytes);
@@ -178,6 +181,7 @@ impl Loop {
                 match kind {
                     FromProcess::Post => self.post(at, &header, bytes),
                     FromProcess::Task => self.begin_task(at, &header, bytes),
+                    FromProcess::Broadcast => return self.broadcast(at, &header, &bytes),
                     _ => self.end_task(at, &header, bytes),
                 }
                 Ok(())
@@ -191,7 +195,9 @@ impl Loop {
             | FromProcess::Resume
             | FromProcess::Keep
             | FromProcess::Unkeep
-            | FromProcess::Bind => self.grant(at, kind, record),
+            | FromProcess::Bind
+            | FromProcess::Join
+            | FromProcess::Leave => self.grant(at, kind, record),
             FromProcess::Ask => self.answer(at, record),
             FromProcess::File => self.send_file(at, record),
         }
@@ -263,6 +269,7 @@ impl Loop {
             self.discard(at, header.session);
             return;
         };
+        self.catch_up(key);
         let session = &self.table[key];
         if !matches!(
             session.phase,
@@ -450,10 +457,11 @@ impl Loop {
             self.finish(key, CloseReason::Server);
             return;
         }
-        let session = &self.table[key];
-        if session.phase != Phase::Open {
+        self.catch_up(key);
+        if self.table[key].phase != Phase::Open {
             return;
         }
+        let session = &self.table[key];
         let framing = &self.config.listeners[usize::from(session.listener)].framing;
         if matches!(framing, Framing::WebSocket { .. }) {
             let code = if header.aux == 0 { 1000 } else { header.aux };

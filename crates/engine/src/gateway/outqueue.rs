@@ -1,8 +1,10 @@
 //! Output that a session's socket did not take.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::files::PassedFile;
+use super::groups::Frame;
 use crate::control::ProcessId;
 
 /// Output that the socket did not take, in pieces.
@@ -13,6 +15,8 @@ pub(super) struct Outbound {
     pub(super) offset: usize,
     /// What is left of all bytes. Files are not in memory.
     pub(super) bytes: u64,
+    /// Those of them that are this session's alone.
+    pub(super) own: u64,
     /// The socket may take more: the turn's share was used up.
     pub(super) again: bool,
     /// Processes other than the session's own that were told it is full.
@@ -23,7 +27,20 @@ pub(super) struct Outbound {
 #[derive(Debug)]
 pub(super) enum Piece {
     Bytes(Vec<u8>),
+    /// Of a broadcast: all members' queues share it.
+    Shared(Rc<Frame>),
     File(Box<FilePiece>),
+}
+
+impl Piece {
+    /// Its bytes, unless it is a file.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Piece::Bytes(bytes) => Some(bytes),
+            Piece::Shared(frame) => Some(frame),
+            Piece::File(_) => None,
+        }
+    }
 }
 
 /// A file on its way.
@@ -50,25 +67,42 @@ impl Outbound {
             self.queue.push_back(Piece::Bytes(Vec::with_capacity(room)));
         }
         self.bytes += bytes as u64;
+        self.own += bytes as u64;
         match self.queue.back_mut() {
             Some(Piece::Bytes(last)) => last,
             _ => unreachable!("the last piece is of bytes: seen or made above"),
         }
     }
 
-    /// Takes away the bytes at the front that the socket took.
-    pub(super) fn consume(&mut self, mut bytes: usize) {
+    /// Puts what is left of a shared frame, of which the socket took the beginning, at the end of the queue.
+    pub(super) fn share(&mut self, frame: Rc<Frame>, sent: usize) {
+        if self.queue.is_empty() {
+            self.offset = sent;
+        }
+        self.bytes += (frame.len() - sent) as u64;
+        self.queue.push_back(Piece::Shared(frame));
+    }
+
+    /// Takes away the bytes at the front that the socket took. Returns how many of them were this session's alone.
+    pub(super) fn consume(&mut self, mut bytes: usize) -> usize {
         self.bytes -= bytes as u64;
-        while let Some(Piece::Bytes(first)) = self.queue.front() {
-            let left = first.len() - self.offset;
+        let before = self.own;
+        while let Some(first) = self.queue.front() {
+            let (Some(slice), is_own) = (first.bytes(), matches!(first, Piece::Bytes(_))) else {
+                break;
+            };
+            let left = slice.len() - self.offset;
+            let taken = bytes.min(left);
+            self.own -= if is_own { taken as u64 } else { 0 };
             if bytes < left {
                 self.offset += bytes;
-                return;
+                break;
             }
             bytes -= left;
             self.offset = 0;
             self.queue.pop_front();
         }
+        (before - self.own) as usize
     }
 
     /// The file of this number, if it is queued.

@@ -366,6 +366,7 @@ impl Session {
     /// What the app keeps with it.
     fn belongings(&self) -> Option<Box<Belongings>> {
         let extras = self.extras.as_deref();
+        let extras = extras.filter(|extras| extras.bytes() > 0);
         (extras.is_some() || self.paused || self.kept).then(|| {
             Box::new(Belongings {
                 state: extras.map_or_else(Vec::new, |extras| extras.state.clone()),

@@ -37,6 +37,10 @@ impl Loop {
                     .filter(|session| lives(session));
                 Answer::Session(session.map(|session| self.facts(session)))
             }
+            Question::Members(group, from) => {
+                let (ids, next) = self.groups.page(&group, from);
+                Answer::Members(ids, next)
+            }
             Question::Sessions(from) => {
                 let (sessions, next) = self.table.page(from, PLACES, ROWS, lives);
                 Answer::Sessions(

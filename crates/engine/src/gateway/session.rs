@@ -147,11 +147,13 @@ pub(super) struct Extras {
     pub(super) state: Vec<u8>,
     /// The key it is bound to; empty if it is to none.
     pub(super) key: Vec<u8>,
+    /// The groups it is in, by their numbers, and its place in each.
+    pub(super) groups: Vec<(u64, u32)>,
 }
 
 impl Extras {
     pub(super) fn is_empty(&self) -> bool {
-        self.state.is_empty() && self.key.is_empty()
+        self.state.is_empty() && self.key.is_empty() && self.groups.is_empty()
     }
 
     /// Bytes of the app's that it holds.

@@ -19,7 +19,7 @@ impl Loop {
         let header = *record.header();
         let limit = match kind {
             FromProcess::KeepState => LARGEST_STATE,
-            FromProcess::Bind => LONGEST_NAME,
+            FromProcess::Bind | FromProcess::Join | FromProcess::Leave => LONGEST_NAME,
             _ => 0,
         };
         if record.len() > limit {
@@ -40,6 +40,8 @@ impl Loop {
                 self.change_extras(key, |extras| extras.key = bytes);
                 self.go_home(key);
             }
+            FromProcess::Join => self.join(key, &bytes),
+            FromProcess::Leave => self.leave_group(key, &bytes),
             FromProcess::Pause => self.table[key].paused = true,
             FromProcess::Resume => {
                 self.table[key].paused = false;

@@ -11,6 +11,8 @@ pub enum Question {
     Session(u64),
     /// Which sessions are there? From this place of the loop's table on.
     Sessions(u32),
+    /// Who is in this group? From this place of its list on.
+    Members(Vec<u8>, u32),
 }
 
 /// From a loop, in as many records as it takes.
@@ -20,6 +22,8 @@ pub enum Answer {
     Session(Option<SessionFacts>),
     /// A few, and where to go on asking; nowhere if these were the last.
     Sessions(Vec<SessionFacts>, Option<u32>),
+    /// Likewise, by their ids.
+    Members(Vec<u64>, Option<u32>),
 }
 
 /// What a loop knows of a session.

@@ -7,6 +7,7 @@ use moorline_ipc::{Consumer, Header, Scoreboard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::broadcasts::Broadcasts;
 use super::counters::Counters;
 use super::credits::Credits;
 use super::files::Files;
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) credits: Credits,
     pub(crate) questions: Questions,
     pub(crate) files: Files,
+    pub(crate) broadcasts: Broadcasts,
     pub(crate) counters: Rc<Counters>,
     /// Until when the stop that has begun may take.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
@@ -64,6 +66,7 @@ impl Core {
             credits: Credits::new(process),
             questions: Questions::default(),
             files: Files::default(),
+            broadcasts: Broadcasts::default(),
             counters: Rc::new(Counters::new(scoreboard)),
             stopping: watch::Sender::new(None),
             replacement: RefCell::new(None),

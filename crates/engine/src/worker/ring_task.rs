@@ -137,6 +137,7 @@ where
         self.core.outbox.connect(links);
         self.core.credits.gateway_lost();
         self.core.questions.gateway_lost();
+        self.core.broadcasts.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {
             self.close(id, CloseReason::GatewayLost, now);
@@ -292,6 +293,7 @@ where
                 true
             }
             ToProcess::FileDone => core.files.done(id),
+            ToProcess::BroadcastDone => core.broadcasts.done(id),
             ToProcess::PostDone => core.credits.post_done(id),
             ToProcess::Task => {
                 if let Some(bytes) = self.assemble(link, header, payload) {
