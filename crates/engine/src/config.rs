@@ -60,6 +60,9 @@ pub struct Engine {
     pub gateway_loops: u16,
     /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 4 MiB and 1 MiB a loop.
     pub ring_memory: u64,
+    /// Buffered bytes of all sessions together, from which on those that hold much are held back, and closed at the last.
+    /// None: each session's own limits are all there is.
+    pub memory_limit: Option<u64>,
     /// Whom workers and task workers run as, if the supervisor is root.
     pub user: Option<String>,
     /// Their group; default: that user's own.

@@ -4,10 +4,11 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` and `flushing` (ring → socket), `files`, `groups`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
+//! `outbound` and `flushing` (ring → socket), `files`, `groups`, `budget`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
 //! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
+mod budget;
 mod datagram;
 mod dispatch;
 mod ending;
@@ -56,6 +57,8 @@ struct Shared {
     loads: Vec<AtomicUsize>,
     /// Connections of each listener, for `max_sessions`.
     connections: Vec<AtomicU64>,
+    /// Bytes that each loop holds, as of its last turn.
+    held: Vec<AtomicU64>,
     /// Descriptors up to this number may be connections.
     descriptors: u64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
@@ -111,6 +114,11 @@ struct Inbox {
 }
 
 impl Inbox {
+    /// Wakes the loop, to look around.
+    fn wake(&self) {
+        self.doorbell.ring();
+    }
+
     /// Gives the loop a command and wakes it. A loop ends with the process alone, so there is nobody to tell of a failure.
     fn send(&self, command: Command) {
         let _ = self.commands.send(command);
@@ -228,6 +236,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            held: (0..count).map(|_| AtomicU64::new(0)).collect(),
             descriptors: connection_descriptors(&config, count),
             slots: (0..count)
                 .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())

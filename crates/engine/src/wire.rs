@@ -27,8 +27,8 @@ pub const FAILED: u8 = 16;
 /// On `Close`: what is queued for the peer is thrown away, not flushed.
 pub const FORCE: u8 = 32;
 
-/// The largest locker, in bytes. It travels with a session's opening, which is one record, and the smallest
-/// ring there may be takes records of a little under 16 KiB.
+/// The largest locker, in bytes. It travels with a session's opening, which is one record, and a record is at
+/// most a quarter of a ring: this leaves room even in the smallest there may be.
 pub const LARGEST_STATE: usize = 8 * 1024;
 /// The largest message to a group, in bytes.
 pub const LARGEST_BROADCAST: usize = 4 * 1024 * 1024;

@@ -126,6 +126,7 @@ fn the_sketch_loads() {
             run_dir: "/run/chat".into(),
             gateway_loops: 2,
             ring_memory: 4 << 20,
+            memory_limit: None,
             user: Some("root".into()),
             group: None,
             gateway_user: None,

@@ -8,11 +8,6 @@ const KEYS: &[(&str, &str, &str)] = &[
         "relays are not there yet; leave the table out",
     ),
     ("", "admin", "use `status --json` meanwhile"),
-    (
-        "[engine]",
-        "memory_limit",
-        "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile",
-    ),
     ("[engine]", "access_log", LEAVE_OUT),
     ("[engine]", "chroot", LEAVE_OUT),
     ("[engine]", "kill_after", LEAVE_OUT),

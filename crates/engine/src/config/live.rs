@@ -63,6 +63,7 @@ impl Fixed {
             run_dir,
             gateway_loops,
             ring_memory,
+            memory_limit,
             user,
             group,
             gateway_user,
@@ -71,6 +72,7 @@ impl Fixed {
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
         self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
         self.compare("`engine.ring_memory`", ring_memory, &new.ring_memory);
+        self.compare("`engine.memory_limit`", memory_limit, &new.memory_limit);
         self.compare("`engine.user`", user, &new.user);
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);

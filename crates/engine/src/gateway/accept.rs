@@ -222,6 +222,7 @@ impl Loop {
             deaf: false,
             paused: false,
             kept: false,
+            held_back: false,
             unwatched: false,
             sent: 0,
             done: 0,

@@ -22,6 +22,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::accept::Sockets;
+use super::budget::Budget;
 use super::files::Files;
 use super::groups::Groups;
 use super::parcels::Tasks;
@@ -85,6 +86,7 @@ pub(super) struct Loop {
     pub(super) tasks: Tasks,
     pub(super) files: Files,
     pub(super) groups: Groups,
+    pub(super) budget: Budget,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
     /// Sessions to be serviced in the next turn.
@@ -140,6 +142,7 @@ impl Clock {
 impl Loop {
     /// Runs until the process ends.
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        let budget = Budget::new(parts.config.engine.memory_limit);
         let mut this = Self {
             index: parts.index,
             table: Table::new(parts.index, parts.last_serial),
@@ -161,6 +164,7 @@ impl Loop {
             tasks: Tasks::default(),
             files: Files::default(),
             groups: Groups::default(),
+            budget,
             dirty: Vec::new(),
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -215,6 +219,7 @@ impl Loop {
 
     /// One turn.
     fn turn(&mut self) -> Next {
+        self.look_at_memory();
         let mut more = false;
         for at in 0..self.processes.capacity() {
             if self.processes.contains(at) {
@@ -241,7 +246,7 @@ impl Loop {
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
         let has_work =
             more || !self.work.is_empty() || !self.sweep.is_empty() || !self.groups.is_quiet();
-        let look_again = self.look_after_processes();
+        let look_again = self.look_after_processes() || self.budget.holds_back();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
             return Next::Go;

@@ -21,6 +21,7 @@ const FILE_CALLS_PER_TURN: usize = 4;
 impl Loop {
     /// Compares the queue with its marks, after it has grown.
     pub(super) fn weigh(&mut self, key: Key) {
+        let (tight, share) = (self.is_tight(), self.budget.share());
         let session = &mut self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
         let queued = session.queued();
@@ -30,7 +31,9 @@ impl Loop {
                 reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
             );
             self.finish(key, CloseReason::Slow);
-        } else if queued > listener.high_watermark && !session.full {
+        } else if !session.full
+            && (queued > listener.high_watermark || (tight && session.held() > share))
+        {
             session.full = true;
             if session.process.is_some() {
                 self.tell_watermark(key);

@@ -20,6 +20,9 @@ const READS_PER_TURN: usize = 4;
 /// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
 const LONG_TAIL: usize = SCRATCH / 2;
 
+/// One read into a long tail takes no more than this, in bytes: the memory budget is looked at between reads.
+const LARGEST_READ: usize = 1024 * 1024;
+
 /// What a read brought.
 enum Read {
     Bytes(usize),
@@ -37,6 +40,9 @@ impl Loop {
         for _ in 0..READS_PER_TURN {
             let session = &self.table[key];
             if session.holds_input() || !session.readable || session.ended_input {
+                return;
+            }
+            if self.is_tight() && self.hold_back(key) {
                 return;
             }
             match self.read(key) {
@@ -106,7 +112,7 @@ impl Loop {
         let session = &mut self.table[key];
         let mut tail = std::mem::take(&mut session.tail);
         let before = tail.len();
-        let room = before.max(SCRATCH);
+        let room = before.clamp(SCRATCH, LARGEST_READ);
         tail.resize(before + room, 0);
         let read = receive_from(session, &mut tail[before..]);
         let bytes = if let Read::Bytes(bytes) = read {

@@ -67,6 +67,8 @@ pub(super) struct Session {
     pub(super) paused: bool,
     /// The app does not want it to be closed for being idle.
     pub(super) kept: bool,
+    /// It is not read until there is memory again.
+    pub(super) held_back: bool,
     /// Its idle timer has run out while that did not count; it is started again once it does.
     pub(super) unwatched: bool,
     /// Messages delivered, ever; the sequence of the last one.
@@ -134,7 +136,16 @@ impl Session {
             || self.phase != Phase::Open
     }
 
-    /// Bytes of this session that the gateway holds.
+    /// Bytes that the gateway holds for it.
+    pub(super) fn held(&self) -> u64 {
+        let inbound = self.inbound.as_ref().map_or(0, |inbound| {
+            inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
+        });
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
+        (self.tail.len() + inbound + extras) as u64 + self.queued()
+    }
+
+    /// Bytes queued for its peer.
     pub(super) fn queued(&self) -> u64 {
         self.outbound.as_ref().map_or(0, |outbound| outbound.bytes)
     }

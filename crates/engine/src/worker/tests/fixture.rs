@@ -607,6 +607,7 @@ pub(super) fn config(name: &str) -> Config {
             run_dir: PathBuf::from("/nowhere"),
             gateway_loops: 1,
             ring_memory: 4 * 1024 * 1024,
+            memory_limit: None,
             user: None,
             group: None,
             gateway_user: None,
