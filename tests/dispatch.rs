@@ -108,6 +108,22 @@ fn a_listener_may_differ_from_the_rest() {
     );
 }
 
+#[test]
+fn ip_hash_keeps_the_sessions_of_an_address_together_and_spreads_addresses() {
+    let engine = Engine::start("probe", &probe("ip-hash").replace("count = 2", "count = 3"));
+    let mut seen = BTreeSet::new();
+    for host in 1..=20 {
+        let slots: BTreeSet<u64> = (0..3)
+            .map(|_| {
+                Client::connect_from(&engine, 0, Wire::LENGTH, [127, 0, 0, host]).ask_number("slot")
+            })
+            .collect();
+        assert_eq!(slots.len(), 1, "127.0.0.{host} is with {slots:?}");
+        seen.extend(slots);
+    }
+    assert_eq!(seen.len(), 3);
+}
+
 /// Order and completeness hold when sessions change process with every message and processes with every reload.
 #[test]
 fn per_message_dispatch_survives_reloads_and_crashes() {

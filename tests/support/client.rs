@@ -1,10 +1,12 @@
 //! A client that speaks one framing over one stream, and blocks.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::wire::{self, Wire};
 use super::{Engine, PATIENCE, Site};
@@ -35,6 +37,29 @@ impl Client {
                 panic!("cannot connect to {}: {error}", engine.address(listener))
             });
         client.site = Some(engine.site());
+        client
+    }
+
+    /// The same over IPv4 from an address of this machine's own.
+    #[track_caller]
+    pub fn connect_from(engine: &Engine, listener: usize, wire: Wire, from: [u8; 4]) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are sockets");
+        socket
+            .bind(&SocketAddr::from((from, 0)).into())
+            .expect("all of 127.0.0.0/8 is this machine");
+        socket
+            .connect(&engine.socket_address(listener).into())
+            .expect("the engine accepts");
+        let client = Client {
+            stream: Stream::Tcp(socket.into()),
+            wire,
+            received: Vec::new(),
+            site: Some(engine.site()),
+        };
+        client
+            .stream
+            .set_read_timeout(PATIENCE)
+            .expect("a stream has a timeout");
         client
     }
 
@@ -208,6 +233,16 @@ impl Client {
     }
 
     /// The port this client sends from, as the engine's log names it.
+    /// Ends the connection at once and without a farewell, as a machine does that has lost its memory.
+    pub fn reset(self) {
+        match &self.stream {
+            Stream::Tcp(stream) => socket2::SockRef::from(stream)
+                .set_linger(Some(Duration::ZERO))
+                .expect("a stream can be told to reset"),
+            Stream::Unix(_) => panic!("a Unix stream cannot be reset"),
+        }
+    }
+
     pub fn port(&self) -> u16 {
         match &self.stream {
             Stream::Tcp(stream) => stream

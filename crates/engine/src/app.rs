@@ -3,8 +3,12 @@
 //! An app is one value for each worker process. Its hooks run on that process's only thread, so that
 //! plain `Cell` and `RefCell` are enough for its state; none of its futures need be `Send`.
 
+mod belongings;
 mod context;
 mod error;
+mod file;
+mod group;
+mod info;
 mod message;
 mod session;
 mod task;
@@ -13,7 +17,10 @@ use std::future::{Future, ready};
 use std::rc::Rc;
 
 pub use context::{Context, Timer};
-pub use error::{PostError, SendError, TaskError};
+pub use error::{AskError, PostError, SendError, TaskError};
+pub use file::FileError;
+pub use group::Group;
+pub use info::{SessionInfo, Sessions};
 pub use message::{Datagram, Message};
 pub use session::Session;
 pub use task::Task;

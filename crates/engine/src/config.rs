@@ -60,6 +60,9 @@ pub struct Engine {
     pub gateway_loops: u16,
     /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 4 MiB and 1 MiB a loop.
     pub ring_memory: u64,
+    /// Buffered bytes of all sessions together, from which on those that hold much are held back, and closed at the last.
+    /// None: each session's own limits are all there is.
+    pub memory_limit: Option<u64>,
     /// Whom workers and task workers run as, if the supervisor is root.
     pub user: Option<String>,
     /// Their group; default: that user's own.
@@ -161,6 +164,10 @@ pub enum Dispatch {
     RoundRobin,
     /// Each message to the worker with the least in hand.
     LeastBusy,
+    /// All sessions of one address to the same worker, by rendezvous hashing.
+    IpHash,
+    /// All sessions bound to one key to the same worker, likewise; before that as `sticky`.
+    Key,
 }
 
 /// `[tasks]`.
@@ -216,6 +223,8 @@ pub struct Listener {
     pub attempts: u32,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
+    /// What a peer had sent before its connection broke is delivered all the same. Default false.
+    pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
 }

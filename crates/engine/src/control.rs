@@ -45,7 +45,7 @@ pub enum ToRole {
         last_serial: u64,
     },
     /// The first message to a worker or task worker. Descriptors: the scoreboard, its doorbell, then for
-    /// each gateway loop in order the loop's doorbell and the region.
+    /// each gateway loop in order the loop's doorbell and the region; last the channel for files.
     StartProcess {
         /// Its name in the engine.
         process: ProcessId,
@@ -56,10 +56,10 @@ pub enum ToRole {
         /// The whole configuration.
         config: Box<Config>,
     },
-    /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop its doorbell and region.
+    /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop its doorbell and region; last the channel for files.
     NewGateway,
     /// To a gateway: a process it will serve. Nothing goes there before `Activate`.
-    /// Descriptors: its doorbell, then one region for each loop.
+    /// Descriptors: its doorbell, then one region for each loop, then the channel for its files.
     Attach {
         /// Its name in the engine.
         process: ProcessId,

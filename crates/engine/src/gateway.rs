@@ -4,22 +4,30 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` (ring → socket), `placing` (which process has a session), `recovery` (a process died),
-//! `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `outbound` and `flushing` (ring → socket), `files`, `groups`, `budget`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
+//! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
+mod budget;
 mod datagram;
+mod dispatch;
 mod ending;
 mod event_loop;
+mod files;
+mod flushing;
+mod groups;
 mod http;
 mod inbound;
 mod outbound;
+mod outqueue;
 mod parcels;
 mod placing;
 mod processes;
+mod questions;
 mod recovery;
 mod session;
 mod table;
+mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Doorbell, Marks, Region, Side};
+use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
 use moorline_net::Address;
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -49,6 +57,8 @@ struct Shared {
     loads: Vec<AtomicUsize>,
     /// Connections of each listener, for `max_sessions`.
     connections: Vec<AtomicU64>,
+    /// Bytes that each loop holds, as of its last turn.
+    held: Vec<AtomicU64>,
     /// Descriptors up to this number may be connections.
     descriptors: u64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
@@ -104,6 +114,11 @@ struct Inbox {
 }
 
 impl Inbox {
+    /// Wakes the loop, to look around.
+    fn wake(&self) {
+        self.doorbell.ring();
+    }
+
     /// Gives the loop a command and wakes it. A loop ends with the process alone, so there is nobody to tell of a failure.
     fn send(&self, command: Command) {
         let _ = self.commands.send(command);
@@ -140,6 +155,16 @@ enum Command {
     Dead {
         process: ProcessId,
         death: Death,
+    },
+    /// A descriptor that a process has passed; without it, if it could not be kept.
+    File {
+        process: ProcessId,
+        number: u64,
+        file: Option<files::PassedFile>,
+    },
+    /// No more descriptors come from this process.
+    FilesOver {
+        process: ProcessId,
     },
     Stop {
         max_wait: Duration,
@@ -189,6 +214,9 @@ struct Gateway {
     /// What HTTP listeners serve.
     sites: Vec<Option<Arc<Site>>>,
     reports: mpsc::UnboundedReceiver<Report>,
+    reporter: mpsc::UnboundedSender<Report>,
+    /// Descriptors up to this number may be connections and files.
+    descriptors: u64,
     /// For each process what it notes for the case of its death, one for each loop.
     marks: FxHashMap<ProcessId, Vec<Marks>>,
     /// How many loops have released each process.
@@ -208,6 +236,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            held: (0..count).map(|_| AtomicU64::new(0)).collect(),
             descriptors: connection_descriptors(&config, count),
             slots: (0..count)
                 .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
@@ -282,6 +311,8 @@ impl Gateway {
             loops,
             sites,
             reports,
+            reporter: report,
+            descriptors: shared.descriptors,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
@@ -377,6 +408,14 @@ impl Gateway {
             });
         }
         self.marks.insert(process, marks);
+        let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
+        tokio::task::spawn_local(files::receive(
+            files,
+            process,
+            self.loops.clone(),
+            self.descriptors,
+            self.reporter.clone(),
+        ));
         Ok(())
     }
 
@@ -472,7 +511,7 @@ impl Gateway {
 }
 
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections: each process
-/// needs two for each loop and one more, and a reload has twice as many processes for a while.
+/// needs two for each loop and two more, and a reload has twice as many processes for a while.
 fn connection_descriptors(config: &Config, loops: usize) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised it stays, and counts as it is.
@@ -485,7 +524,7 @@ fn connection_descriptors(config: &Config, loops: usize) -> u64 {
     );
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
-    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 1))
+    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 2))
 }
 
 /// Whether an address is one of datagrams.

@@ -182,7 +182,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             .and_then(|()| set_up_log(&control, &config, &name))
             .and_then(|flush| Ok((flush, fds.process(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
-            let (scoreboard, doorbell, loops) = parts;
+            let (scoreboard, doorbell, loops, files) = parts;
             name_thread(&name);
             let start = ProcessStart {
                 control,
@@ -194,6 +194,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 doorbell,
                 loops,
                 executable,
+                files,
             };
             let result = worker::run(start, factory);
             drop(flush);

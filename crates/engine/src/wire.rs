@@ -4,9 +4,13 @@
 //! the kinds and says what each field holds. Both sides treat what the other writes as a claim to be
 //! checked: an unknown kind is garbage, a session that is not known is dropped and counted.
 
+mod question;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use question::{Answer, Question, SessionFacts};
 
 /// The record is the first part of its message.
 pub const FIRST: u8 = 1;
@@ -25,6 +29,15 @@ pub const FORCE: u8 = 32;
 
 /// The largest post, task or result, in bytes.
 pub const LARGEST_PARCEL: u64 = 64 * 1024 * 1024;
+/// The largest locker, in bytes. It travels with a session's opening, which is one record, and a record is at
+/// most a quarter of a ring: this leaves room even in the smallest there may be.
+pub const LARGEST_STATE: usize = 8 * 1024;
+/// The largest message to a group, in bytes.
+pub const LARGEST_BROADCAST: usize = 4 * 1024 * 1024;
+/// Sessions that one broadcast may leave out.
+pub const MOST_LEFT_OUT: usize = 1024;
+/// The longest key that a session is bound to, and the longest name of a group, in bytes: its length is one byte.
+pub const LONGEST_NAME: usize = 255;
 
 /// Gateway loop → process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +70,12 @@ pub enum ToProcess {
     TaskDone = 11,
     /// `session`, named in a record that this process sent, does not exist (any more).
     Unknown = 12,
+    /// The answer to question number `session` of this process. Flags: FIRST, LAST. Payload: [`Answer`] (postcard).
+    Answer = 13,
+    /// File number `session` of this process is sent, or given up: its credit returns.
+    FileDone = 14,
+    /// Every member here has been sent broadcast number `session` of this process: its credit returns.
+    BroadcastDone = 15,
 }
 
 /// Process → gateway loop.
@@ -79,6 +98,30 @@ pub enum FromProcess {
     Task = 7,
     /// Task numbered `session` (by the gateway) has ended. Flags: FIRST, LAST, FAILED.
     TaskDone = 8,
+    /// `session`'s locker is this payload from now on; without one it has none. Only from the process that has it.
+    KeepState = 9,
+    /// `session` is not read from now on.
+    Pause = 10,
+    /// … is read again.
+    Resume = 11,
+    /// `session` is not closed for being idle from now on.
+    Keep = 12,
+    /// … is again, counted from now.
+    Unkeep = 13,
+    /// `session` is bound to the key in the payload; without one to none.
+    Bind = 14,
+    /// Question number `session` of this process. Payload: [`Question`] (postcard). Always in one record.
+    Ask = 15,
+    /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`.
+    /// Payload: [`FileSpan`] (postcard).
+    File = 16,
+    /// `session` joins the group that the payload names.
+    Join = 17,
+    /// … leaves it.
+    Leave = 18,
+    /// Broadcast number `session` of this process. Flags: FIRST, LAST, TEXT. Payload: one byte with the length of the group's
+    /// name, the name, two bytes with the number of sessions left out, their ids, the message; little-endian.
+    Broadcast = 19,
 }
 
 impl ToProcess {
@@ -86,8 +129,21 @@ impl ToProcess {
     pub fn from_u8(kind: u8) -> Option<Self> {
         use ToProcess::*;
         [
-            Open, Message, Close, Full, Drained, Moved, Datagram, Post, PostDone, Task, TaskDone,
+            Open,
+            Message,
+            Close,
+            Full,
+            Drained,
+            Moved,
+            Datagram,
+            Post,
+            PostDone,
+            Task,
+            TaskDone,
             Unknown,
+            Answer,
+            FileDone,
+            BroadcastDone,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -98,9 +154,12 @@ impl FromProcess {
     /// The kind with this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use FromProcess::*;
-        [Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone]
-            .get(usize::from(kind).wrapping_sub(1))
-            .copied()
+        [
+            Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
+            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast,
+        ]
+        .get(usize::from(kind).wrapping_sub(1))
+        .copied()
     }
 }
 
@@ -138,6 +197,32 @@ pub struct Opening {
     pub peer: Peer,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub connected_at: u64,
+    /// What the app has asked to be kept with it, if it has.
+    pub belongings: Option<Box<Belongings>>,
+}
+
+/// Which part of a file is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpan {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+    /// Its first bytes: a framing may look at them.
+    pub head: Vec<u8>,
+}
+
+/// What an app keeps with a session, and whichever process serves the session next is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Belongings {
+    /// The locker; empty if there is none. At most [`LARGEST_STATE`] bytes.
+    pub state: Vec<u8>,
+    /// The key it is bound to; empty if it is to none. At most [`LONGEST_NAME`] bytes.
+    pub key: Vec<u8>,
+    /// It is not read.
+    pub paused: bool,
+    /// It is not closed for being idle.
+    pub kept: bool,
 }
 
 /// Why a session ended.

@@ -4,15 +4,18 @@
 //! out through the [`outbox`]. Beside them the process listens to its supervisor, here.
 
 mod backlog;
+mod broadcasts;
 pub(crate) mod clock;
 mod core;
 mod counters;
 mod credits;
+mod files;
 mod handlers;
 mod hook;
 mod outbox;
 pub(crate) mod pool;
 mod quota;
+mod questions;
 mod ring_task;
 mod sessions;
 mod stalls;
@@ -40,6 +43,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::core::Core;
 pub(crate) use self::outbox::Room;
+pub(crate) use self::questions::Asked;
 pub(crate) use self::sessions::{Refusal, SessionState};
 pub(crate) use self::start::ProcessStart;
 
@@ -102,9 +106,11 @@ async fn serve<A: App>(
         doorbell,
         loops,
         executable: _,
+        files,
     } = start;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard, waits);
+    core.files.connect(ControlChannel::new(files)?);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
 
     let ring_task = map_rings(loops)
@@ -314,11 +320,18 @@ impl Orders {
     fn follow_gateway(&self, fds: Vec<OwnedFd>) {
         let mut loops = Vec::new();
         let mut fds = fds.into_iter();
-        while let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
-            loops.push((Doorbell::from_fd(doorbell), region));
+        for _ in 0..self.core.config.engine.gateway_loops {
+            if let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
+                loops.push((Doorbell::from_fd(doorbell), region));
+            }
         }
-        match map_rings(loops) {
-            Ok(rings) => {
+        let files = fds
+            .next()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+            .and_then(|files| ControlChannel::new(Channel::from_fd(files)));
+        match map_rings(loops).and_then(|rings| Ok((rings, files?))) {
+            Ok((rings, files)) => {
+                self.core.files.connect(files);
                 *self.core.replacement.borrow_mut() = Some(rings);
                 self.core.outbox.schedule();
             }

@@ -79,6 +79,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         on_crash: OnCrash::Close,
         attempts: 3,
         max_sessions: 100_000,
+        deliver_after_close: false,
         dispatch: Dispatch::Sticky,
     }
 }
@@ -125,6 +126,7 @@ fn the_sketch_loads() {
             run_dir: "/run/chat".into(),
             gateway_loops: 2,
             ring_memory: 4 << 20,
+            memory_limit: None,
             user: Some("root".into()),
             group: None,
             gateway_user: None,

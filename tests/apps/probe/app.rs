@@ -120,6 +120,122 @@ impl Probe {
                 "blocked".to_owned()
             }
 
+            "keep-state" => outcome(session.keep_state(rest)),
+            "keep-state-of" => outcome(context.session(word().parse()?).keep_state(word())),
+            "keep-much" => outcome(session.keep_state(vec![b'k'; word().parse()?])),
+            "state" => match session.state() {
+                Some(state) if state.len() < 100 => String::from_utf8(state)?,
+                Some(state) => format!("{} bytes", state.len()),
+                None => "none".to_owned(),
+            },
+            "state-and-crash" => {
+                session.keep_state(rest)?;
+                session.send("kept").await?;
+                // Once what was sent is on its way, and not before.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                std::process::abort()
+            }
+            "pause" => outcome(session.pause()),
+            "pause-for" => {
+                session.pause()?;
+                let (time, session) = (milliseconds(word())?, session.clone());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(time).await;
+                    let _ = session.resume();
+                });
+                "ok".to_owned()
+            }
+            "resume" => outcome(context.session(word().parse()?).resume()),
+            "keep" => outcome(session.keep()),
+            "unkeep" => outcome(session.unkeep()),
+            "bind" => outcome(session.bind(rest)),
+            "key" => String::from_utf8(session.key())?,
+            "info" => match context.session(word().parse()?).info().await {
+                Ok(info) => describe(&info),
+                Err(error) => format!("{error:?}"),
+            },
+            "sessions" => {
+                let (mut sessions, mut ids) = (context.sessions(), Vec::new());
+                while let Some(session) = sessions.next().await {
+                    ids.push(session?.id);
+                }
+                ids.sort_unstable();
+                let count = ids.len();
+                ids.dedup();
+                format!("{count} {}", ids.len())
+            }
+            "file" => match session.send_file(rest, ..).await {
+                Ok(()) => return Ok(None),
+                Err(error) => error.to_string(),
+            },
+            "file-part" => {
+                let (from, to): (u64, u64) = (word().parse()?, word().parse()?);
+                match session.send_file(word(), from..to).await {
+                    Ok(()) => return Ok(None),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "files" => {
+                let count: u32 = word().parse()?;
+                let path = word();
+                for number in 0..count {
+                    session.send(format!("before {number}")).await?;
+                    session.send_file(path, ..).await?;
+                }
+                "all".to_owned()
+            }
+            "join" => outcome(context.group(rest).join(session)),
+            "leave" => outcome(context.group(rest).leave(session)),
+            "members" => {
+                let mut ids: Vec<u64> = context
+                    .group(rest)
+                    .members()
+                    .await?
+                    .iter()
+                    .map(Session::id)
+                    .collect();
+                ids.sort_unstable();
+                format!("{ids:?}")
+            }
+            "members-count" => context.group(rest).members().await?.len().to_string(),
+            "say" => {
+                let group = context.group(word());
+                return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
+                    Ok(()) => Ok(None),
+                    Err(error) => Ok(Some(format!("{error:?}"))),
+                };
+            }
+            "say-others" => {
+                let group = context.group(word());
+                let text = words.collect::<Vec<_>>().join(" ");
+                outcome(group.send_except(text, std::slice::from_ref(session)).await)
+            }
+            "say-much" => {
+                let (group, count, size): (_, u32, usize) =
+                    (context.group(word()), word().parse()?, word().parse()?);
+                for _ in 0..count {
+                    group.send(vec![b'm'; size]).await?;
+                }
+                "said".to_owned()
+            }
+            "say-and-tell" => {
+                let (group, text) = (context.group(word()), word());
+                group.send(format!("{text} to all")).await?;
+                return Ok(Some(format!("{text} to you")));
+            }
+            "say-and-leave" => {
+                let (name, text) = (word(), word());
+                let group = context.group(name);
+                group.send(text).await?;
+                group.leave(session)?;
+                group.send("not for who has left").await?;
+                return Ok(None);
+            }
+            "journal" => {
+                self.note(format_args!("noted {rest}"));
+                return Ok(None);
+            }
+
             "close" => return told(session.close()),
             "close-twice" => {
                 session.close()?;
@@ -332,6 +448,9 @@ impl App for Probe {
 
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         self.note(format_args!("close {} {reason}", session.id()));
+        if let Some(state) = session.state() {
+            self.note(format_args!("state {} {} bytes", session.id(), state.len()));
+        }
         self.note(format_args!(
             "closed-on {} {}",
             session.id(),
@@ -367,6 +486,29 @@ impl App for Probe {
             "crash" => std::process::abort(),
             "crash-once" if File::create_new(rest).is_ok() => std::process::abort(),
             "fail" => Err("asked to fail".into()),
+            "tell" => {
+                let (id, rest) = rest.split_once(' ').ok_or("no id")?;
+                let told = self.context().session(id.parse()?).send(rest).await;
+                Ok(outcome(told).into_bytes())
+            }
+            "tell-until-refused" => {
+                let session = self.context().session(rest.parse()?);
+                loop {
+                    if let Err(error) = session.send("are you there").await {
+                        return Ok(format!("{error:?}").into_bytes());
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            "end" => Ok(outcome(self.context().session(rest.parse()?).close()).into_bytes()),
+            "file" => {
+                let (id, path) = rest.split_once(' ').ok_or("no id")?;
+                self.context()
+                    .session(id.parse()?)
+                    .send_file(path, ..)
+                    .await?;
+                Ok(b"ok".to_vec())
+            }
             "pid" => Ok(std::process::id().to_string().into_bytes()),
             "slot" => Ok(self.context().slot().to_string().into_bytes()),
             "note" => {
@@ -411,6 +553,23 @@ fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<
         Ok(result) => Ok(String::from_utf8(result)?),
         Err(error) => Ok(format!("{error:?}")),
     }
+}
+
+/// What of a session does not change from run to run.
+fn describe(info: &moorline::SessionInfo) -> String {
+    let age = info.received_at.duration_since(info.connected_at);
+    format!(
+        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {}",
+        info.listener,
+        info.peer,
+        info.worker,
+        String::from_utf8_lossy(&info.key),
+        info.messages,
+        info.received,
+        info.paused,
+        info.kept,
+        age.unwrap_or_default().as_millis() < 60_000,
+    )
 }
 
 fn milliseconds(word: &str) -> Result<Duration> {

@@ -24,6 +24,10 @@ impl Context {
         Self(core)
     }
 
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+
     /// The slot this process serves, from 0. Workers and task workers are counted apart.
     pub fn slot(&self) -> u16 {
         self.0.slot()

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// Why nothing was sent to a session, or why it was not closed.
+/// Why nothing was sent to a session, or why something else was not done for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
     /// The session has ended.
@@ -22,6 +22,8 @@ pub enum SendError {
     },
     /// There is no session with this id (any more), or no listener of this name.
     NoSuchSession,
+    /// The session is with another process, which alone may do this.
+    Elsewhere,
 }
 
 impl fmt::Display for SendError {
@@ -34,6 +36,7 @@ impl fmt::Display for SendError {
                 write!(f, "a message of {size} bytes is over the limit of {max}")
             }
             Self::NoSuchSession => f.write_str("there is no such session"),
+            Self::Elsewhere => f.write_str("the session is with another process"),
         }
     }
 }
@@ -119,3 +122,26 @@ impl fmt::Display for TaskError {
 }
 
 impl Error for TaskError {}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskError {
+    /// Too many questions of this process are not answered yet, or the way to the gateway is full.
+    Full,
+    /// There is no session with this id (any more).
+    NoSuchSession,
+    /// The gateway, which knows the answer, has died.
+    GatewayLost,
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too many questions are not answered yet",
+            Self::NoSuchSession => "there is no such session",
+            Self::GatewayLost => "the gateway was lost before it answered",
+        })
+    }
+}
+
+impl Error for AskError {}

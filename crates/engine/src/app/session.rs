@@ -25,7 +25,7 @@ impl Session {
     }
 
     #[inline]
-    pub(crate) fn state(&self) -> &Rc<SessionState> {
+    pub(crate) fn shared(&self) -> &Rc<SessionState> {
         &self.0
     }
 
@@ -142,11 +142,7 @@ impl Session {
 
     #[cold]
     async fn send_when_possible(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
-        let mut place = Place {
-            session: &self.0,
-            watermark: None,
-            room: None,
-        };
+        let mut place = Place::new(&self.0);
         poll_fn(|cx| {
             let outbox = &self.0.core().outbox;
             if outbox.is_ahead() {
@@ -204,10 +200,20 @@ impl From<Refusal> for SendError {
 }
 
 /// The places of a waiting `send` in the two queues; leaves them when it is dropped.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     session: &'a SessionState,
-    watermark: Option<u64>,
+    pub(super) watermark: Option<u64>,
     room: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(session: &'a SessionState) -> Self {
+        Self {
+            session,
+            watermark: None,
+            room: None,
+        }
+    }
 }
 
 impl Drop for Place<'_> {

@@ -10,11 +10,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("", "admin", "use `status --json` meanwhile"),
     (
         "[engine]",
-        "memory_limit",
-        "`hard_limit` and `max_sessions` of each listener bound the memory meanwhile",
-    ),
-    (
-        "[engine]",
         "access_log",
         "every session has its line in the log; `level = \"info,access=off\"` in [engine.log] leaves them out",
     ),
@@ -48,6 +43,3 @@ pub(super) fn key(section: &str, key: &str) -> Option<&'static str> {
         .find(|(s, k, _)| *s == section && *k == key)
         .map(|(.., hint)| *hint)
 }
-
-/// Ways to dispatch that are planned.
-pub(super) const DISPATCH: &[&str] = &["ip-hash", "key"];

@@ -80,6 +80,7 @@ fn listener(
     });
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
+    let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
         Ok(Address::Udp(_)) => refuse_keys(
@@ -89,11 +90,20 @@ fn listener(
         ),
         _ => Ok(()),
     };
+    let keyless = match (&address, &own_dispatch) {
+        (Ok(Address::Udp(_)), Ok(Some(Dispatch::Key))) => Err(section.report.error(
+            section.place("dispatch"),
+            "`dispatch` by key on a udp:// listener: datagrams have no sessions that could be bound to one",
+            "write \"ip-hash\" or \"sticky\", which keep a sender with one worker",
+        )),
+        _ => Ok(()),
+    };
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
         warn_of_large_messages(&section, name, &content.framing, sizes);
     }
     section.finish()?;
     datagrams?;
+    keyless?;
 
     let (content, sizes) = (content?, sizes?);
     Ok(Listener {
@@ -111,6 +121,7 @@ fn listener(
         on_crash: on_crash?.unwrap_or(OnCrash::Close),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
         max_sessions: max_sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
+        deliver_after_close: deliver_after_close?.unwrap_or(false),
         dispatch: own_dispatch?.unwrap_or(dispatch),
     })
 }
@@ -213,6 +224,7 @@ const SESSION_KEYS: &[&str] = &[
     "receive_timeout",
     "send_timeout",
     "max_sessions",
+    "deliver_after_close",
 ];
 
 fn content(

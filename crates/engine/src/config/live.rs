@@ -74,6 +74,7 @@ impl Fixed {
             run_dir,
             gateway_loops,
             ring_memory,
+            memory_limit,
             user,
             group,
             gateway_user,
@@ -84,6 +85,7 @@ impl Fixed {
         self.compare("`engine.run_dir`", run_dir, &new.run_dir);
         self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
         self.compare("`engine.ring_memory`", ring_memory, &new.ring_memory);
+        self.compare("`engine.memory_limit`", memory_limit, &new.memory_limit);
         self.compare("`engine.user`", user, &new.user);
         self.compare("`engine.group`", group, &new.group);
         self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
@@ -151,6 +153,7 @@ impl Fixed {
             on_crash,
             attempts,
             max_sessions,
+            deliver_after_close,
             dispatch,
         } = old;
         let key = |key: &str| format!("`{key}` of the listener {name:?}");
@@ -177,6 +180,11 @@ impl Fixed {
         self.compare(&key("on_crash"), on_crash, &new.on_crash);
         self.compare(&key("attempts"), attempts, &new.attempts);
         self.compare(&key("max_sessions"), max_sessions, &new.max_sessions);
+        self.compare(
+            &key("deliver_after_close"),
+            deliver_after_close,
+            &new.deliver_after_close,
+        );
         let dispatch_key = if dispatch_from_workers {
             "`workers.dispatch`".to_owned()
         } else {

@@ -8,7 +8,7 @@ use moorline_net::MAX_UNIX_PATH_BYTES;
 use super::error::{Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers, later};
+use super::{CpuAffinity, Dispatch, Engine, Helper, Hooks, Log, LogFormat, Tasks, Workers};
 
 /// The control socket's file name in the run folder.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -24,6 +24,8 @@ const DEFAULT_LOOP_MEMORY: u64 = 1 << 20;
 const DEFAULT_RING_MEMORY: u64 = 4 << 20;
 /// Memory for one process's rings; beyond this a size was mistyped.
 const MAX_RING_MEMORY: u64 = 4 << 30;
+/// Less than this would have sessions held back that do nothing out of the ordinary.
+const MIN_MEMORY: u64 = 8 << 20;
 /// Deliveries of one message or task; each may cost a worker its life.
 pub(super) const MAX_ATTEMPTS: u64 = 1000;
 pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
@@ -49,6 +51,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
             run_dir,
             gateway_loops: default_loops,
             ring_memory: default_ring_memory(default_loops),
+            memory_limit: None,
             user: None,
             group: None,
             gateway_user: None,
@@ -72,6 +75,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         .map(|loops| loops.unwrap_or(default_loops));
     let ring_memory = section.read("ring_memory", |field| field.size());
     let ring_memory = ring_memory.and_then(|written| check_rings(&section, written, gateway_loops));
+    let memory_limit = section.read("memory_limit", |field| memory_limit(&field));
     let user = section.read("user", |field| {
         account(&field, "user", host.is_root(), host.knows_user)
     });
@@ -92,6 +96,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         run_dir: run_dir?,
         gateway_loops: gateway_loops?,
         ring_memory: ring_memory?,
+        memory_limit: memory_limit?,
         user: user?,
         group: group?,
         gateway_user: gateway_user?,
@@ -165,6 +170,20 @@ fn check_rings(
         );
     }
     Ok(ring_memory)
+}
+
+fn memory_limit(field: &Field<'_>) -> Result<u64, Reported> {
+    let limit = field.size()?;
+    if limit < MIN_MEMORY {
+        return Err(field.refuse(
+            "`memory_limit` is too small: a few sessions with one large message each would pass it",
+            format!(
+                "write at least \"{}MiB\", or leave it out",
+                MIN_MEMORY >> 20
+            ),
+        ));
+    }
+    Ok(limit)
 }
 
 /// A user's or group's name. Without root it has no effect, and is then not looked up: a configuration for
@@ -382,15 +401,12 @@ fn cpu_affinity(field: &Field<'_>, host: &Host) -> Result<CpuAffinity, Reported>
 }
 
 pub(super) fn dispatch(field: &Field<'_>) -> Result<Dispatch, Reported> {
-    let word = field.string()?;
-    if later::DISPATCH.contains(&word) {
-        let hint = "write \"sticky\", \"round-robin\" or \"least-busy\"";
-        return Err(field.refuse(format!("dispatch by {word:?} is not in this version"), hint));
-    }
     field.choice(&[
         ("sticky", Dispatch::Sticky),
         ("round-robin", Dispatch::RoundRobin),
         ("least-busy", Dispatch::LeastBusy),
+        ("ip-hash", Dispatch::IpHash),
+        ("key", Dispatch::Key),
     ])
 }
 

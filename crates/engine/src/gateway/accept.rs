@@ -11,10 +11,11 @@ use moorline_net::{Address, Decoder};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use super::dispatch::home;
 use super::event_loop::Loop;
 use super::session::{Phase, Session};
 use super::{Command, Report, is_datagram};
-use crate::config::{Config, Dispatch};
+use crate::config::Config;
 use crate::control::LoopCounter;
 use crate::wire::{CloseReason, Peer};
 
@@ -197,7 +198,9 @@ impl Loop {
             return;
         }
         let now = self.clock.ms;
-        let slot = self.choose_slot(self.config.listeners[usize::from(listener)].dispatch, None);
+        let dispatch = self.config.listeners[usize::from(listener)].dispatch;
+        let slot = home(dispatch, &peer, &[], self.slots.len())
+            .unwrap_or_else(|| self.choose_slot(dispatch, None));
         let key = self.table.insert(|id| Session {
             id,
             socket: None,
@@ -216,6 +219,11 @@ impl Loop {
             told_full: false,
             full: false,
             starved: received.is_empty(),
+            deaf: false,
+            paused: false,
+            kept: false,
+            held_back: false,
+            unwatched: false,
             sent: 0,
             done: 0,
             window_bytes: 0,
@@ -223,6 +231,7 @@ impl Loop {
             tail: Vec::new(),
             inbound: None,
             outbound: None,
+            extras: None,
             peer,
             connected_at: unix_ms(),
             received_at: now,
@@ -242,48 +251,5 @@ impl Loop {
         self.count(LoopCounter::Accepted, 1);
         self.start_timer(key);
         self.service(key);
-    }
-
-    /// The slot for a new session, or for the next message of one that is in `now`.
-    pub(super) fn choose_slot(&mut self, dispatch: Dispatch, now: Option<u16>) -> u16 {
-        if self.slots.is_empty() {
-            self.slots.push(Default::default());
-        }
-        let count = self.slots.len();
-        match (dispatch, now) {
-            (Dispatch::Sticky, Some(now)) => now,
-            (Dispatch::RoundRobin, _) => {
-                self.round = self.round.wrapping_add(1);
-                (self.round % count) as u16
-            }
-            (Dispatch::Sticky | Dispatch::LeastBusy, _) => {
-                let load = |at: usize| {
-                    let slot = &self.slots[at];
-                    let (sessions, in_hand) = self.shared.elsewhere(self.index, at);
-                    let in_hand = in_hand
-                        + slot
-                            .process
-                            .map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                    let by_messages = if dispatch == Dispatch::LeastBusy {
-                        in_hand
-                    } else {
-                        0
-                    };
-                    let sessions = sessions + slot.sessions;
-                    // A slot without a process comes last; among equals the session stays where it is.
-                    (
-                        slot.process.is_none(),
-                        by_messages,
-                        now.is_some_and(|now| usize::from(now) != at),
-                        sessions,
-                    )
-                };
-                let first = self.round % count;
-                let least = (0..count)
-                    .map(|at| (first + at) % count)
-                    .min_by_key(|at| load(*at));
-                least.unwrap_or_default() as u16
-            }
-        }
     }
 }

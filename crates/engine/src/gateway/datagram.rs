@@ -7,6 +7,7 @@ use moorline_ipc::{Header, Record};
 use rustc_hash::FxBuildHasher;
 use rustix::io::Errno;
 
+use super::dispatch::home;
 use super::event_loop::Loop;
 use crate::config::Dispatch;
 use crate::control::LoopCounter;
@@ -59,8 +60,11 @@ impl Loop {
 
     fn pass_datagram(&mut self, listener: u16, sender: SocketAddr, bytes: &[u8]) {
         let slot = match self.config.listeners[usize::from(listener)].dispatch {
-            Dispatch::Sticky => {
+            Dispatch::Sticky | Dispatch::Key => {
                 (FxBuildHasher.hash_one(sender) as usize % self.slots.len().max(1)) as u16
+            }
+            Dispatch::IpHash => {
+                home(Dispatch::IpHash, &Peer::Ip(sender), &[], self.slots.len()).unwrap_or_default()
             }
             dispatch => self.choose_slot(dispatch, None),
         };

@@ -136,6 +136,17 @@ impl Loop {
         }
     }
 
+    /// Idleness counts (again) from now on.
+    pub(super) fn watch_again(&mut self, key: Key) {
+        let now = self.clock.ms;
+        let session = &mut self.table[key];
+        session.received_at = now;
+        session.sent_at = now;
+        if std::mem::take(&mut session.unwatched) {
+            self.start_timer(key);
+        }
+    }
+
     /// When the session will have been idle for too long, if nothing passes until then.
     fn idle_at(&self, key: Key) -> Option<u64> {
         let session = &self.table[key];
@@ -160,6 +171,10 @@ impl Loop {
             return;
         };
         if session.id != id || session.phase != Phase::Open {
+            return;
+        }
+        if session.paused || session.kept {
+            self.table[key].unwatched = true;
             return;
         }
         let Some(at) = self.idle_at(key) else { return };
@@ -201,7 +216,21 @@ impl Loop {
     /// The connection broke.
     pub(super) fn break_off(&mut self, key: Key, error: Errno) {
         tracing::debug!(session = self.table[key].id, %error, "connection broke");
-        self.finish(key, CloseReason::Peer);
+        let session = &mut self.table[key];
+        let delivers = self.config.listeners[usize::from(session.listener)].deliver_after_close;
+        if !delivers || session.phase != Phase::Open {
+            self.finish(key, CloseReason::Peer);
+            return;
+        }
+        // What has come before is read to its end, and then the session ends as any whose peer has finished.
+        session.deaf = true;
+        session.hangup = true;
+        session.readable = true;
+        session.paused = false;
+        session.full = false;
+        self.tell_strangers(key, ToProcess::Drained);
+        self.drop_outbound(key);
+        self.schedule(key);
     }
 
     /// No more is read; the session ends once its output is flushed.
@@ -249,18 +278,20 @@ impl Loop {
         }
         session.phase = Phase::Ended(reason);
         let held = session.tail.len()
-            + session
-                .outbound
-                .as_ref()
-                .map_or(0, |outbound| outbound.bytes as usize)
             + session.inbound.as_ref().map_or(0, |inbound| {
                 inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
             });
+        let discarded = session
+            .inbound
+            .as_ref()
+            .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
+        self.count(LoopCounter::Discarded, discarded as u64);
         self.tell_strangers(key, ToProcess::Unknown);
+        self.drop_outbound(key);
+        self.leave_all(key);
         let session = &mut self.table[key];
         session.tail = Vec::new();
         session.decoder = Decoder::new();
-        session.outbound = None;
         session.inbound = None;
         session.moving = false;
         let lingers = !session.ended_input
@@ -388,6 +419,10 @@ impl Loop {
         let Some(session) = self.table.remove(key) else {
             return;
         };
+        self.rebalance(
+            session.extras.as_ref().map_or(0, |extras| extras.bytes()),
+            0,
+        );
         if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
             slot.sessions = slot.sessions.saturating_sub(1);
         }

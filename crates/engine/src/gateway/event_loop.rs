@@ -22,6 +22,9 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::accept::Sockets;
+use super::budget::Budget;
+use super::files::Files;
+use super::groups::Groups;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::table::{Key, Table};
@@ -81,6 +84,9 @@ pub(super) struct Loop {
     pub(super) processes: Slab<Process>,
     pub(super) slots: Vec<Slot>,
     pub(super) tasks: Tasks,
+    pub(super) files: Files,
+    pub(super) groups: Groups,
+    pub(super) budget: Budget,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
     /// Sessions to be serviced in the next turn.
@@ -136,6 +142,7 @@ impl Clock {
 impl Loop {
     /// Runs until the process ends.
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        let budget = Budget::new(parts.config.engine.memory_limit);
         let mut this = Self {
             index: parts.index,
             table: Table::new(parts.index, parts.last_serial),
@@ -155,6 +162,9 @@ impl Loop {
             processes: Slab::new(),
             slots: Vec::new(),
             tasks: Tasks::default(),
+            files: Files::default(),
+            groups: Groups::default(),
+            budget,
             dirty: Vec::new(),
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -209,6 +219,7 @@ impl Loop {
 
     /// One turn.
     fn turn(&mut self) -> Next {
+        self.look_at_memory();
         let mut more = false;
         for at in 0..self.processes.capacity() {
             if self.processes.contains(at) {
@@ -230,10 +241,12 @@ impl Loop {
             };
             self.service_scheduled(key, id);
         }
+        self.fan_out();
         self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
-        let has_work = more || !self.work.is_empty() || !self.sweep.is_empty();
-        let look_again = self.look_after_processes();
+        let has_work =
+            more || !self.work.is_empty() || !self.sweep.is_empty() || !self.groups.is_quiet();
+        let look_again = self.look_after_processes() || self.budget.holds_back();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
             return Next::Go;
@@ -289,6 +302,11 @@ impl Loop {
         }
         if flushes {
             self.flush(key);
+        }
+        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        if flags.intersects(broken) && self.table.at(key).is_some_and(|session| session.paused) {
+            // Nobody reads it, so nothing else would say so.
+            self.break_off(key, Errno::CONNRESET);
         }
         self.service(key);
     }
@@ -362,6 +380,13 @@ impl Loop {
         if self.has_ended(key) {
             return;
         }
+        if self.table[key]
+            .outbound
+            .as_ref()
+            .is_some_and(|outbound| outbound.again)
+        {
+            self.flush(key);
+        }
         if self.place(key) && self.tell_watermark(key) && self.forward_kept(key) {
             self.receive(key);
         }
@@ -430,7 +455,7 @@ impl Loop {
         self.counters
             .set(LoopCounter::Sessions as usize, self.table.len() as u64);
         self.counters
-            .set(LoopCounter::BufferedBytes as usize, self.buffered);
+            .set(LoopCounter::BufferedBytes as usize, self.held());
         self.counters
             .set(LoopCounter::LastSerial as usize, self.table.last_serial());
         if self.index == 0 {
@@ -460,6 +485,11 @@ impl Loop {
     /// Counts one more of something.
     pub(super) fn count(&self, counter: LoopCounter, amount: u64) {
         self.counters.add(counter as usize, amount);
+    }
+
+    /// Bytes that this loop holds for its sessions; what several share once.
+    pub(super) fn held(&self) -> u64 {
+        self.buffered + self.groups.shared_bytes()
     }
 
     /// Corrects the bytes held by what changed in one session.
@@ -493,6 +523,12 @@ impl Loop {
             }
             Command::Activate { workers, serving } => self.activate(workers, &serving),
             Command::Dead { process, death } => self.bury(process, death),
+            Command::File {
+                process,
+                number,
+                file,
+            } => self.take_file(process, number, file),
+            Command::FilesOver { process } => self.end_files(process),
             Command::Stop { max_wait } => self.stop(max_wait),
             Command::List {
                 after,

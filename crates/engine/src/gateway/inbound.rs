@@ -20,6 +20,9 @@ const READS_PER_TURN: usize = 4;
 /// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
 const LONG_TAIL: usize = SCRATCH / 2;
 
+/// One read into a long tail takes no more than this, in bytes: the memory budget is looked at between reads.
+const LARGEST_READ: usize = 1024 * 1024;
+
 /// What a read brought.
 enum Read {
     Bytes(usize),
@@ -39,6 +42,9 @@ impl Loop {
             if session.holds_input() || !session.readable || session.ended_input {
                 return;
             }
+            if self.is_tight() && self.hold_back(key) {
+                return;
+            }
             match self.read(key) {
                 Read::Bytes(_) => {}
                 Read::Nothing => {
@@ -50,6 +56,7 @@ impl Loop {
                     return;
                 }
                 Read::Broken(error) => {
+                    self.table[key].ended_input = true;
                     self.break_off(key, error);
                     return;
                 }
@@ -105,7 +112,7 @@ impl Loop {
         let session = &mut self.table[key];
         let mut tail = std::mem::take(&mut session.tail);
         let before = tail.len();
-        let room = before.max(SCRATCH);
+        let room = before.clamp(SCRATCH, LARGEST_READ);
         tail.resize(before + room, 0);
         let read = receive_from(session, &mut tail[before..]);
         let bytes = if let Read::Bytes(bytes) = read {
@@ -222,7 +229,11 @@ impl Loop {
         session.messages += 1;
         let listener = &self.config.listeners[usize::from(session.listener)];
         let keeps = listener.on_crash == OnCrash::Redeliver;
-        if listener.dispatch != Dispatch::Sticky && session.in_hand() == 0 {
+        if matches!(
+            listener.dispatch,
+            Dispatch::RoundRobin | Dispatch::LeastBusy
+        ) && session.in_hand() == 0
+        {
             let (dispatch, now) = (listener.dispatch, session.slot);
             let slot = self.choose_slot(dispatch, Some(now));
             self.change_slot(key, slot);

@@ -7,7 +7,6 @@
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
-use bytes::Bytes;
 use moorline_ipc::{Header, Record};
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustix::io::Errno;
@@ -27,9 +26,6 @@ use crate::wire::{
 const SMALL: usize = 4 * 1024;
 /// Messages of one process that have begun to arrive; it sends the parts of each in one go.
 const MOST_PARTIALS: usize = 64;
-/// Pieces handed to the kernel in one call.
-const PIECES: usize = 16;
-
 /// What is to be sent, and where it lies.
 #[derive(Clone, Copy)]
 enum Payload<'a, 'r> {
@@ -169,7 +165,10 @@ impl Loop {
                 Ok(())
             }
             FromProcess::SendTo => self.send_datagram(record),
-            FromProcess::Post | FromProcess::Task | FromProcess::TaskDone => {
+            FromProcess::Post
+            | FromProcess::Task
+            | FromProcess::TaskDone
+            | FromProcess::Broadcast => {
                 let bytes = if header.flags & WHOLE == WHOLE {
                     let mut bytes = Vec::with_capacity(record.len());
                     record.copy_to(&mut bytes);
@@ -183,6 +182,7 @@ impl Loop {
                 match kind {
                     FromProcess::Post => self.post(at, &header, bytes),
                     FromProcess::Task => self.begin_task(at, &header, bytes),
+                    FromProcess::Broadcast => return self.broadcast(at, &header, &bytes),
                     _ => self.end_task(at, &header, bytes),
                 }
                 Ok(())
@@ -191,6 +191,16 @@ impl Loop {
                 self.post_done(at, &header);
                 Ok(())
             }
+            FromProcess::KeepState
+            | FromProcess::Pause
+            | FromProcess::Resume
+            | FromProcess::Keep
+            | FromProcess::Unkeep
+            | FromProcess::Bind
+            | FromProcess::Join
+            | FromProcess::Leave => self.grant(at, kind, record),
+            FromProcess::Ask => self.answer(at, record),
+            FromProcess::File => self.send_file(at, record),
         }
     }
 
@@ -260,11 +270,16 @@ impl Loop {
             self.discard(at, header.session);
             return;
         };
+        self.catch_up(key);
         let session = &self.table[key];
         if !matches!(
             session.phase,
             Phase::Open | Phase::Ending(CloseReason::Stopped)
         ) {
+            self.count(LoopCounter::Discarded, 1);
+            return;
+        }
+        if session.deaf {
             self.count(LoopCounter::Discarded, 1);
             return;
         }
@@ -276,7 +291,7 @@ impl Loop {
     }
 
     /// What is addressed to a session that is no more is counted, and the sender told.
-    fn discard(&mut self, at: u16, session: u64) {
+    pub(super) fn discard(&mut self, at: u16, session: u64) {
         self.count(LoopCounter::Discarded, 1);
         let process = &mut self.processes[usize::from(at)];
         let header = Header {
@@ -345,6 +360,9 @@ impl Loop {
     /// Sends bytes of the framing's own (a pong, a close) behind what is queued.
     pub(super) fn write_raw(&mut self, key: Key, bytes: &[u8]) {
         let session = &mut self.table[key];
+        if session.deaf {
+            return;
+        }
         let mut sent = 0;
         if session.outbound.is_none()
             && let Some(socket) = &session.socket
@@ -369,149 +387,6 @@ impl Loop {
                 .extend_from_slice(&bytes[sent..]);
             self.rebalance(0, rest);
             self.weigh(key);
-        }
-    }
-
-    /// Compares the queue with its marks, after it has grown.
-    fn weigh(&mut self, key: Key) {
-        let session = &mut self.table[key];
-        let listener = &self.config.listeners[usize::from(session.listener)];
-        let queued = session.queued();
-        if queued > listener.hard_limit {
-            tracing::warn!(
-                session = session.id, listener = %listener.name, peer = %session.peer, queued,
-                reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
-            );
-            self.finish(key, CloseReason::Slow);
-        } else if queued > listener.high_watermark && !session.full {
-            session.full = true;
-            if session.process.is_some() {
-                self.tell_watermark(key);
-            }
-        }
-    }
-
-    /// Tells the session's process when the queue has passed a watermark. False: there is no room for it.
-    pub(super) fn tell_watermark(&mut self, key: Key) -> bool {
-        let session = &mut self.table[key];
-        let Some(at) = session
-            .process
-            .filter(|_| session.full != session.told_full)
-        else {
-            return true;
-        };
-        let kind = if session.full {
-            ToProcess::Full
-        } else {
-            ToProcess::Drained
-        };
-        let header = Header {
-            kind: kind as u8,
-            session: session.id,
-            ..Header::default()
-        };
-        if self.processes[usize::from(at)]
-            .producer
-            .push(&header, &[])
-            .is_err()
-        {
-            self.park(key, at);
-            return false;
-        }
-        session.told_full = session.full;
-        self.mark_dirty(at);
-        true
-    }
-
-    /// A process that does not have the session sent to it while it is full: it is told once, and when it has drained.
-    fn warn_stranger(&mut self, key: Key, at: u16) {
-        let session = &mut self.table[key];
-        let Some(outbound) = session
-            .outbound
-            .as_mut()
-            .filter(|outbound| session.full && !outbound.others_told.contains(&at))
-        else {
-            return;
-        };
-        let header = Header {
-            kind: ToProcess::Full as u8,
-            session: session.id,
-            ..Header::default()
-        };
-        if self.processes[usize::from(at)]
-            .producer
-            .push(&header, &[])
-            .is_ok()
-        {
-            outbound.others_told.push(at);
-            self.mark_dirty(at);
-        }
-    }
-
-    /// Sends what is queued, as far as the socket takes it.
-    pub(super) fn flush(&mut self, key: Key) {
-        loop {
-            let session = &mut self.table[key];
-            let (Some(outbound), Some(socket)) = (&mut session.outbound, &session.socket) else {
-                return;
-            };
-            let mut pieces = [IoSlice::new(&[]); PIECES];
-            let mut count = 0;
-            let mut offset = outbound.offset;
-            for (piece, bytes) in pieces.iter_mut().zip(&outbound.queue) {
-                *piece = IoSlice::new(&bytes[offset..]);
-                offset = 0;
-                count += 1;
-            }
-            let sent = match rustix::io::writev(socket, &pieces[..count]) {
-                Ok(sent) => sent,
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => break,
-                Err(error) => {
-                    self.break_off(key, error);
-                    return;
-                }
-            };
-            outbound.consume(sent);
-            session.bytes_out += sent as u64;
-            session.sent_at = self.clock.ms;
-            let is_empty = outbound.bytes == 0;
-            self.rebalance(sent, 0);
-            if is_empty {
-                break;
-            }
-        }
-        let session = &mut self.table[key];
-        let low = self.config.listeners[usize::from(session.listener)].low_watermark;
-        let queued = session.queued();
-        if queued == 0 || (session.full && queued <= low) {
-            session.full = session.full && queued > low;
-            self.schedule(key);
-            self.tell_strangers(key, ToProcess::Drained);
-        }
-        let session = &mut self.table[key];
-        if queued == 0 {
-            session.outbound = None;
-        }
-    }
-
-    /// Tells the processes that wait to send to a session that is not theirs: it has drained, or is no more.
-    pub(super) fn tell_strangers(&mut self, key: Key, kind: ToProcess) {
-        let session = &mut self.table[key];
-        let header = Header {
-            kind: kind as u8,
-            session: session.id,
-            ..Header::default()
-        };
-        let told = session
-            .outbound
-            .as_mut()
-            .map(|outbound| std::mem::take(&mut outbound.others_told));
-        for at in told.into_iter().flatten() {
-            // They wait for this and nothing else would wake them, so it waits for room like a post.
-            if self.processes.contains(usize::from(at)) {
-                self.parcel_to(at, header, Bytes::new());
-            }
         }
     }
 
@@ -583,10 +458,11 @@ impl Loop {
             self.finish(key, CloseReason::Server);
             return;
         }
-        let session = &self.table[key];
-        if session.phase != Phase::Open {
+        self.catch_up(key);
+        if self.table[key].phase != Phase::Open {
             return;
         }
+        let session = &self.table[key];
         let framing = &self.config.listeners[usize::from(session.listener)].framing;
         if matches!(framing, Framing::WebSocket { .. }) {
             let code = if header.aux == 0 { 1000 } else { header.aux };

@@ -10,10 +10,10 @@ use moorline_ipc::Header;
 use super::Report;
 use super::event_loop::Loop;
 use super::processes::{Slot, Standing, Untold};
-use super::session::Phase;
+use super::session::{Phase, Session};
 use super::table::Key;
 use crate::control::{ProcessId, Role};
-use crate::wire::{FromProcess, Opening, ToProcess};
+use crate::wire::{Belongings, FromProcess, Opening, ToProcess};
 
 impl Loop {
     /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
@@ -65,6 +65,7 @@ impl Loop {
             full: session.full,
             peer: session.peer.clone(),
             connected_at: session.connected_at,
+            belongings: session.belongings(),
         };
         // Plain values only: there is nothing in it that could fail to be written.
         postcard::to_stdvec(&opening).unwrap_or_default()
@@ -119,12 +120,25 @@ impl Loop {
         if session.slot == slot {
             return;
         }
+        session.moving = session.process.is_some();
+        self.enter_slot(key, slot);
+        self.place(key);
+    }
+
+    /// Counts a session to another slot.
+    fn enter_slot(&mut self, key: Key, slot: u16) {
+        let session = &mut self.table[key];
         let before = &mut self.slots[usize::from(session.slot)];
         before.sessions = before.sessions.saturating_sub(1);
+        // It may be waiting there for a process; the new slot has its own list.
+        if session.process.is_none()
+            && let Some(place) = before.waiters.iter().position(|waiter| *waiter == key)
+        {
+            before.waiters.remove(place);
+            session.parked = false;
+        }
         session.slot = slot;
         self.slots[usize::from(slot)].sessions += 1;
-        session.moving = session.process.is_some();
-        self.place(key);
     }
 
     /// From now on these processes serve, and the others give up what they have.
@@ -178,19 +192,17 @@ impl Loop {
                     .get(usize::from(at))
                     .is_none_or(|process| process.standing != Standing::Serving)
             });
-            let slot_is_gone = usize::from(session.slot) >= workers;
-            if retires || slot_is_gone {
-                moved.push((key, session.id, slot_is_gone));
+            let home = self.home_of(session, workers);
+            let goes = home.is_some_and(|home| home != session.slot)
+                || usize::from(session.slot) >= workers;
+            if retires || goes {
+                moved.push((key, session.id, goes, home));
             }
         }
-        for (key, id, slot_is_gone) in moved {
-            if slot_is_gone {
-                let slot = self.emptiest(workers);
-                let session = &mut self.table[key];
-                let before = &mut self.slots[usize::from(session.slot)];
-                before.sessions = before.sessions.saturating_sub(1);
-                session.slot = slot;
-                self.slots[usize::from(slot)].sessions += 1;
+        for (key, id, goes, home) in moved {
+            if goes {
+                let slot = home.unwrap_or_else(|| self.emptiest(workers));
+                self.enter_slot(key, slot);
             }
             let session = &mut self.table[key];
             session.moving = session.process.is_some();
@@ -347,5 +359,21 @@ impl Loop {
             }
         }
         true
+    }
+}
+
+impl Session {
+    /// What the app keeps with it.
+    fn belongings(&self) -> Option<Box<Belongings>> {
+        let extras = self.extras.as_deref();
+        let extras = extras.filter(|extras| extras.bytes() > 0);
+        (extras.is_some() || self.paused || self.kept).then(|| {
+            Box::new(Belongings {
+                state: extras.map_or_else(Vec::new, |extras| extras.state.clone()),
+                key: extras.map_or_else(Vec::new, |extras| extras.key.clone()),
+                paused: self.paused,
+                kept: self.kept,
+            })
+        })
     }
 }

@@ -50,6 +50,10 @@ pub(super) struct Process {
     pub(super) partials: FxHashMap<(u8, u64), Vec<u8>>,
     /// Posts it has and has not done: the slot each came from, its number, its size.
     pub(super) posts: FxHashMap<(u16, u64), usize>,
+    /// Broadcasts of its under way.
+    pub(super) broadcasts: usize,
+    /// Files of its under way.
+    pub(super) files: usize,
     /// Has unpublished records and is on the loop's list of those.
     pub(super) dirty: bool,
 }
@@ -77,6 +81,8 @@ impl Process {
             parcels: VecDeque::new(),
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
+            broadcasts: 0,
+            files: 0,
             dirty: false,
         }
     }

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
 
+use super::outqueue::Outbound;
+
 use crate::wire::{CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
@@ -59,6 +61,16 @@ pub(super) struct Session {
     pub(super) full: bool,
     /// The tail cannot be cut any further before more arrives.
     pub(super) starved: bool,
+    /// The connection broke and nothing more can be sent; what the peer had sent before is still delivered.
+    pub(super) deaf: bool,
+    /// The app does not want it to be read.
+    pub(super) paused: bool,
+    /// The app does not want it to be closed for being idle.
+    pub(super) kept: bool,
+    /// It is not read until there is memory again.
+    pub(super) held_back: bool,
+    /// Its idle timer has run out while that did not count; it is started again once it does.
+    pub(super) unwatched: bool,
     /// Messages delivered, ever; the sequence of the last one.
     pub(super) sent: u32,
     /// Messages done, ever.
@@ -70,6 +82,7 @@ pub(super) struct Session {
     pub(super) tail: Vec<u8>,
     pub(super) inbound: Option<Box<Inbound>>,
     pub(super) outbound: Option<Box<Outbound>>,
+    pub(super) extras: Option<Box<Extras>>,
     pub(super) peer: Peer,
     /// Milliseconds since the Unix epoch.
     pub(super) connected_at: u64,
@@ -116,12 +129,47 @@ impl Session {
 
     /// Whether a message, if there were one, would have to wait.
     pub(super) fn holds_input(&self) -> bool {
-        self.moving || self.waits() || !self.has_window() || self.phase != Phase::Open
+        self.moving
+            || self.paused
+            || self.waits()
+            || !self.has_window()
+            || self.phase != Phase::Open
     }
 
-    /// Bytes of this session that the gateway holds.
+    /// Bytes that the gateway holds for it.
+    pub(super) fn held(&self) -> u64 {
+        let inbound = self.inbound.as_ref().map_or(0, |inbound| {
+            inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
+        });
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
+        (self.tail.len() + inbound + extras) as u64 + self.queued()
+    }
+
+    /// Bytes queued for its peer.
     pub(super) fn queued(&self) -> u64 {
         self.outbound.as_ref().map_or(0, |outbound| outbound.bytes)
+    }
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// The locker.
+    pub(super) state: Vec<u8>,
+    /// The key it is bound to; empty if it is to none.
+    pub(super) key: Vec<u8>,
+    /// The groups it is in, by their numbers, and its place in each.
+    pub(super) groups: Vec<(u64, u32)>,
+}
+
+impl Extras {
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.key.is_empty() && self.groups.is_empty()
+    }
+
+    /// Bytes of the app's that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.len() + self.key.len()
     }
 }
 
@@ -155,55 +203,4 @@ pub(super) struct Kept {
     /// How many processes died with it in hand.
     pub(super) deaths: u32,
     pub(super) bytes: Vec<u8>,
-}
-
-/// Output that the socket did not take.
-#[derive(Debug, Default)]
-pub(super) struct Outbound {
-    pub(super) queue: VecDeque<Vec<u8>>,
-    /// How much of the first piece is sent.
-    pub(super) offset: usize,
-    /// What is left of all pieces.
-    pub(super) bytes: u64,
-    /// Processes other than the session's own that were told it is full.
-    pub(super) others_told: Vec<u16>,
-}
-
-/// Small frames are gathered in pieces of this size, so that a thousand of them are not a thousand allocations.
-const PIECE: usize = 16 * 1024;
-
-impl Outbound {
-    /// Room for `bytes` more at the end of the queue.
-    pub(super) fn piece(&mut self, bytes: usize) -> &mut Vec<u8> {
-        let fits = self
-            .queue
-            .back()
-            .is_some_and(|last| last.len() + bytes <= PIECE.max(last.capacity()));
-        if !fits {
-            self.queue
-                .push_back(Vec::with_capacity(if self.queue.is_empty() {
-                    bytes
-                } else {
-                    bytes.max(PIECE)
-                }));
-        }
-        self.bytes += bytes as u64;
-        let last = self.queue.len() - 1;
-        &mut self.queue[last]
-    }
-
-    /// Takes away what the socket took.
-    pub(super) fn consume(&mut self, mut bytes: usize) {
-        self.bytes -= bytes as u64;
-        while let Some(first) = self.queue.front() {
-            let left = first.len() - self.offset;
-            if bytes < left {
-                self.offset += bytes;
-                return;
-            }
-            bytes -= left;
-            self.offset = 0;
-            self.queue.pop_front();
-        }
-    }
 }

@@ -68,6 +68,26 @@ impl Table {
             .map(|(at, session)| (Key(at as u32), session))
     }
 
+    /// At most `rows` of those that are wanted, from this place on, looking at no more than `places`; and the place to go
+    /// on from, unless these were the last. A session keeps its place as long as it lives.
+    pub(super) fn page(
+        &self,
+        from: u32,
+        places: usize,
+        rows: usize,
+        is_wanted: impl Fn(&Session) -> bool,
+    ) -> (Vec<&Session>, Option<u32>) {
+        let mut found = Vec::new();
+        let mut at = from as usize;
+        let end = at.saturating_add(places).min(self.sessions.capacity());
+        while at < end && found.len() < rows {
+            found.extend(self.sessions.get(at).filter(|session| is_wanted(session)));
+            at += 1;
+        }
+        let next = (at < self.sessions.capacity()).then_some(at as u32);
+        (found, next)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.sessions.len()

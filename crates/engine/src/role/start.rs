@@ -66,13 +66,14 @@ impl Descriptors {
     pub(super) fn process(
         &mut self,
         config: &Config,
-    ) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>)> {
+    ) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>, Channel)> {
         let scoreboard = Scoreboard::map(self.next()?, PROCESS_ROW)?;
         let doorbell = Doorbell::from_fd(self.next()?);
         let loops = (0..config.engine.gateway_loops)
             .map(|_| Ok((Doorbell::from_fd(self.next()?), self.next()?)))
             .collect::<io::Result<_>>()?;
-        Ok((scoreboard, doorbell, loops))
+        let files = Channel::from_fd(self.next()?);
+        Ok((scoreboard, doorbell, loops, files))
     }
 
     fn next(&mut self) -> io::Result<OwnedFd> {

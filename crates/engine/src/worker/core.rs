@@ -7,10 +7,13 @@ use moorline_ipc::{Consumer, Header, Scoreboard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::broadcasts::Broadcasts;
 use super::counters::Counters;
 use super::credits::Credits;
+use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::quota::Quota;
+use super::questions::Questions;
 use super::sessions::Sessions;
 use super::stalls::Waits;
 use crate::app::SendError;
@@ -32,6 +35,9 @@ pub(crate) struct Core {
     pub(crate) outbox: Outbox,
     pub(crate) sessions: Sessions,
     pub(crate) credits: Credits,
+    pub(crate) questions: Questions,
+    pub(crate) files: Files,
+    pub(crate) broadcasts: Broadcasts,
     pub(crate) counters: Rc<Counters>,
     pub(super) quota: Quota,
     pub(super) waits: Waits,
@@ -69,6 +75,9 @@ impl Core {
             outbox: Outbox::default(),
             sessions: Sessions::default(),
             credits: Credits::new(process),
+            questions: Questions::default(),
+            files: Files::default(),
+            broadcasts: Broadcasts::default(),
             counters: Rc::new(Counters::new(scoreboard)),
             stopping: watch::Sender::new(None),
             replacement: RefCell::new(None),

@@ -82,8 +82,8 @@ where
     /// does not end at once.
     #[inline]
     pub(super) fn message(self: &Rc<Self>, session: Session, message: Message, sequence: u64) {
-        if session.state().is_busy.replace(true) {
-            session.state().keep(Event::Message { message, sequence });
+        if session.shared().is_busy.replace(true) {
+            session.shared().keep(Event::Message { message, sequence });
             return;
         }
         let size = message.len() as u64;
@@ -91,7 +91,7 @@ where
         match self.begin_message(&session, slot.as_mut(), message) {
             Poll::Ready(ended) => {
                 self.end_message(&session, slot, sequence, size, &ended);
-                session.state().is_busy.set(false);
+                session.shared().is_busy.set(false);
             }
             Poll::Pending => {
                 let running = Running::Message {
@@ -107,14 +107,14 @@ where
     /// Something has arrived for one of a session's ordered hooks. It begins, and if it can ends, before
     /// this returns; unless another one runs: then it waits for that.
     pub(super) fn ordered(self: &Rc<Self>, session: Session, event: Event, now: u64) {
-        if session.state().is_busy.replace(true) {
-            session.state().keep(event);
+        if session.shared().is_busy.replace(true) {
+            session.shared().keep(event);
             return;
         }
         match self.begin(&session, event, now) {
             (running, Poll::Ready(ended)) => {
                 self.end(&session, running, ended);
-                session.state().is_busy.set(false);
+                session.shared().is_busy.set(false);
             }
             (running, Poll::Pending) => {
                 drop(spawn_local(self.clone().go_on(session, running)));
@@ -140,12 +140,12 @@ where
                 }
             };
             self.end(&session, running, ended);
-            let Some(event) = session.state().next_event() else {
+            let Some(event) = session.shared().next_event() else {
                 break;
             };
             (running, polled) = self.begin(&session, event, clock::now());
         }
-        session.state().is_busy.set(false);
+        session.shared().is_busy.set(false);
     }
 
     /// Begins a hook and polls it once. If it does not end at once it is to be polled again.
@@ -212,7 +212,7 @@ where
         slot: Pin<&mut Option<F>>,
         make: impl FnOnce(Rc<A>, Session) -> F,
     ) -> Poll<Ended> {
-        let (outbox, state) = (&self.core.outbox, session.state());
+        let (outbox, state) = (&self.core.outbox, session.shared());
         self.core.counters.begin();
         outbox.mark_polling(state.link(), session.id());
         let polled = begin_slot(slot, || make(self.app.clone(), session.clone()));
@@ -227,12 +227,12 @@ where
         cx: &mut Task<'_>,
     ) -> Poll<Ended> {
         let outbox = &self.core.outbox;
-        outbox.mark_polling(session.state().link(), session.id());
+        outbox.mark_polling(session.shared().link(), session.id());
         let polled = match running {
             Running::Message { slot, .. } => poll_slot(slot.as_mut(), cx),
             Running::Open(hook) | Running::Close(hook) => poll_slot(Pin::new(hook), cx),
         };
-        outbox.mark_polling(session.state().link(), 0);
+        outbox.mark_polling(session.shared().link(), 0);
         polled
     }
 
@@ -275,7 +275,7 @@ where
         size: u64,
         ended: &Ended,
     ) {
-        let state = session.state();
+        let state = session.shared();
         self.core.counters.end();
         self.on_message.slots().give_back(slot);
         // The successor of a gateway that died knows nothing of its messages.
@@ -292,14 +292,14 @@ where
     }
 
     fn on_crash(&self, session: &Session) -> OnCrash {
-        let listener = session.state().listener().map(usize::from);
+        let listener = session.shared().listener().map(usize::from);
         let listener = listener.and_then(|listener| self.core.config.listeners.get(listener));
         listener.map_or(OnCrash::Close, |listener| listener.on_crash)
     }
 
     /// A session's outbound queue has passed its high watermark, or is under the low one again.
     pub(super) fn watermark(self: &Rc<Self>, session: Session, is_full: bool) {
-        session.state().set_full(is_full);
+        session.shared().set_full(is_full);
         let (app, its) = (self.app.clone(), session.clone());
         if is_full {
             let hook = || app.full(its);

@@ -138,6 +138,8 @@ where
         self.inlets = inlets;
         self.core.connect(links);
         self.core.credits.gateway_lost();
+        self.core.questions.gateway_lost();
+        self.core.broadcasts.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {
             self.close(id, CloseReason::GatewayLost, now);
@@ -196,7 +198,7 @@ where
                 self.core.counters.add(ProcessCounter::Discarded);
                 return Ok(true);
             };
-            if !session.state().takes(sequence) {
+            if !session.shared().takes(sequence) {
                 return Ok(true);
             }
             let bytes = if flags & WHOLE == WHOLE {
@@ -206,7 +208,7 @@ where
             } else {
                 let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
                 match session
-                    .state()
+                    .shared()
                     .assemble(first, last, |partial| record.copy_to(partial))
                 {
                     Some(bytes) => bytes,
@@ -292,6 +294,8 @@ where
                 }
                 true
             }
+            ToProcess::FileDone => core.files.done(id),
+            ToProcess::BroadcastDone => core.broadcasts.done(id),
             ToProcess::PostDone => core.credits.post_done(id),
             ToProcess::Task => {
                 if let Some(bytes) = self.assemble(link, header, payload) {
@@ -314,6 +318,15 @@ where
                 core.sessions.unknown(id);
                 true
             }
+            ToProcess::Answer => match self.assemble(link, header, payload) {
+                Some(bytes) => {
+                    let answer = postcard::from_bytes(&bytes).map_err(|error| {
+                        Garbage(format!("the answer to question {id}: {error}"))
+                    })?;
+                    self.core.questions.answered(id, answer)
+                }
+                None => true,
+            },
             ToProcess::Message => unreachable!("`take_record` keeps messages to itself"),
         };
         if !is_known {

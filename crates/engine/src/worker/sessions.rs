@@ -1,5 +1,7 @@
 //! The sessions of this process, and the handles it has to those of others.
 
+mod belongings;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -12,7 +14,7 @@ use super::core::Core;
 use super::outbox::{Needs, Room};
 use super::waiters::Waiters;
 use crate::app::{Message, Opened, SendError, Session};
-use crate::wire::{CloseReason, FORCE, FromProcess, Opening};
+use crate::wire::{Belongings, CloseReason, FORCE, FromProcess, Opening};
 
 /// What is known of one session; every handle to it shares this.
 pub(crate) struct SessionState {
@@ -34,6 +36,8 @@ pub(crate) struct SessionState {
     max_message: Cell<u64>,
     inbox: RefCell<Option<Box<Inbox>>>,
     senders: RefCell<Option<Box<Waiters>>>,
+    /// What the app keeps with it; meaningful while it is here.
+    belongings: RefCell<Option<Box<Belongings>>>,
 }
 
 /// Where a session is.
@@ -88,6 +92,7 @@ impl SessionState {
             max_message: Cell::new(core.max_message(None)),
             inbox: RefCell::new(None),
             senders: RefCell::new(None),
+            belongings: RefCell::new(None),
             core,
         }
     }
@@ -274,6 +279,9 @@ impl SessionState {
     fn leave(&self, phase: Phase) {
         self.phase.set(phase);
         self.is_full.set(false);
+        if phase != Phase::Closed {
+            *self.belongings.borrow_mut() = None;
+        }
         if let Some(inbox) = &mut *self.inbox.borrow_mut() {
             inbox.partial = None;
         }
@@ -337,7 +345,7 @@ impl Sessions {
     }
 
     /// A session begins here. Handles that the app had to it go on with it.
-    pub(super) fn open(&self, core: &Rc<Core>, id: u64, opening: Opening) -> Session {
+    pub(super) fn open(&self, core: &Rc<Core>, id: u64, mut opening: Opening) -> Session {
         let known = self
             .elsewhere
             .borrow_mut()
@@ -351,6 +359,7 @@ impl Sessions {
         state
             .max_message
             .set(core.max_message(Some(opening.listener)));
+        *state.belongings.borrow_mut() = opening.belongings.take();
         // Where it was here before, its facts are the same as they were.
         let _ = state.opening.set(Box::new(opening));
         let session = Session::new(state);
@@ -362,7 +371,7 @@ impl Sessions {
     /// A session has ended.
     pub(super) fn close(&self, id: u64) -> Option<Session> {
         let session = self.remove(id)?;
-        session.state().leave(Phase::Closed);
+        session.shared().leave(Phase::Closed);
         Some(session)
     }
 
@@ -371,10 +380,10 @@ impl Sessions {
         let Some(session) = self.remove(id) else {
             return false;
         };
-        session.state().leave(Phase::Elsewhere);
+        session.shared().leave(Phase::Elsewhere);
         self.elsewhere
             .borrow_mut()
-            .insert(id, Rc::downgrade(session.state()));
+            .insert(id, Rc::downgrade(session.shared()));
         true
     }
 
@@ -393,7 +402,7 @@ impl Sessions {
 
     fn remove(&self, id: u64) -> Option<Session> {
         let session = self.here.borrow_mut().remove(&id)?;
-        session.state().core.counters.set_sessions(self.len());
+        session.shared().core.counters.set_sessions(self.len());
         Some(session)
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct ProcessStart {
     pub(crate) loops: Vec<(Doorbell, OwnedFd)>,
     /// What it runs, opened before it gave up its rights; its symbols are read from there.
     pub(crate) executable: Option<File>,
+    /// Where descriptors of files go.
+    pub(crate) files: Channel,
 }
 
 impl ProcessStart {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use moorline_ipc::{Doorbell, Scoreboard, create_region, create_scoreboard};
+use moorline_ipc::{Channel, Doorbell, Scoreboard, create_region, create_scoreboard};
 use tracing::info;
 
 use crate::config;
@@ -211,7 +211,7 @@ impl Shell {
     }
 
     /// One region for each loop of the present gateway. First what the process gets: each loop's doorbell
-    /// and region; then what the gateway gets: the regions.
+    /// and region; then what the gateway gets: the regions. Last of both an end of the channel for files.
     fn make_regions(&self, id: ProcessId) -> io::Result<Option<(Vec<OwnedFd>, Vec<OwnedFd>)>> {
         let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
             return Ok(None);
@@ -231,6 +231,10 @@ impl Shell {
             fds.push(region.try_clone()?);
             regions.push(region);
         }
+        // Descriptors of files go from the process to the gateway without the supervisor.
+        let (process_end, gateway_end) = Channel::pair()?;
+        fds.push(process_end.into());
+        regions.push(gateway_end.into());
         Ok(Some((fds, regions)))
     }
 

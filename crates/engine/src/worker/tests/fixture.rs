@@ -283,6 +283,8 @@ pub(super) struct Harness {
     gate: Sender<()>,
     thread: Option<JoinHandle<io::Result<()>>>,
     scoreboard: Scoreboard,
+    /// The gateway's end of the way of descriptors.
+    files: Channel,
 }
 
 impl Harness {
@@ -299,7 +301,9 @@ impl Harness {
         harness
     }
 
-    pub(super) fn launch(config: Config, role: Role, loops: usize) -> Self {
+    pub(super) fn launch(mut config: Config, role: Role, loops: usize) -> Self {
+        config.engine.gateway_loops = loops as u16;
+        let (files, their_files) = Channel::pair().unwrap();
         let (control, theirs) = Channel::pair().unwrap();
         let worker_bell = Doorbell::new().unwrap();
         let (links, their_loops) = connect(loops);
@@ -315,6 +319,7 @@ impl Harness {
             doorbell: worker_bell.try_clone().unwrap(),
             loops: their_loops,
             executable: None,
+            files: their_files,
         };
         let (sender, events) = channel();
         let (opener, gate) = channel();
@@ -336,6 +341,7 @@ impl Harness {
             gate: opener,
             thread: Some(thread),
             scoreboard,
+            files,
         }
     }
 
@@ -343,10 +349,13 @@ impl Harness {
     pub(super) fn replace_gateway(&mut self) {
         let (links, theirs) = connect(self.links.len());
         self.links = links;
-        let fds: Vec<OwnedFd> = theirs
+        let mut fds: Vec<OwnedFd> = theirs
             .into_iter()
             .flat_map(|(bell, region)| [bell.into(), region])
             .collect();
+        let (files, their_files) = Channel::pair().unwrap();
+        self.files = files;
+        fds.push(their_files.into());
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
         self.tell_with(&ToRole::NewGateway, &fds);
     }
@@ -445,6 +454,7 @@ impl Harness {
             adopted: false,
             full: false,
             peer: Peer::Unix,
+            belongings: None,
             connected_at: 1,
         };
         let header = Header {
@@ -591,6 +601,7 @@ pub(super) fn config(name: &str) -> Config {
         on_crash: OnCrash::Close,
         attempts: 3,
         max_sessions: 10,
+        deliver_after_close: false,
         dispatch: Dispatch::Sticky,
     };
     Config {
@@ -599,6 +610,7 @@ pub(super) fn config(name: &str) -> Config {
             run_dir: PathBuf::from("/nowhere"),
             gateway_loops: 1,
             ring_memory: 4 * 1024 * 1024,
+            memory_limit: None,
             user: None,
             group: None,
             gateway_user: None,

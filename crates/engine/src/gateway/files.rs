@@ -1,0 +1,340 @@
+//! Files that apps send: the kernel copies them from the file to the socket.
+//!
+//! The worker opens the file, with its own rights, and passes the descriptor over a channel of its own beside the rings; the
+//! record in the ring says where in the session's output it goes. Either may be here first. How many files a
+//! process has under way is bounded by credits, of descriptors and of records.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use moorline_ipc::{Channel, Header, Record};
+use moorline_net::framing::MAX_HEADER_BYTES;
+use rustc_hash::FxHashMap;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::event_loop::Loop;
+use super::outqueue::{FilePiece, Piece};
+use super::session::Phase;
+use super::table::Key;
+use super::{Command, Inbox, Report};
+use crate::control::{LoopCounter, ProcessId};
+use crate::control_channel::ControlChannel;
+use crate::wire::{CloseReason, FileSpan, ToProcess};
+
+/// Files of one process under way. A worker's own limit is lower; one that passes this is broken.
+const MOST_FILES: usize = 1024;
+/// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
+const COPY: u64 = 256 * 1024;
+/// A number and a session, as they travel beside a descriptor.
+pub(crate) const NAME_BYTES: usize = 16;
+
+/// A descriptor that a worker has passed. Dropping it closes it and returns its credit.
+#[derive(Debug)]
+pub(super) struct PassedFile {
+    file: OwnedFd,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Drop for PassedFile {
+    fn drop(&mut self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What went wrong with a copy.
+pub(super) enum Copied {
+    Socket(Errno),
+    File(String),
+}
+
+impl PassedFile {
+    /// Copies as much as one call does; at least one byte.
+    pub(super) fn copy_to(
+        &self,
+        socket: impl AsFd,
+        offset: &mut u64,
+        left: u64,
+    ) -> Result<usize, Copied> {
+        match rustix::fs::sendfile(socket, &self.file, Some(offset), left.min(COPY) as usize) {
+            Ok(0) => Err(Copied::File(format!(
+                "it has become shorter, {left} bytes are missing"
+            ))),
+            Ok(sent) => Ok(sent),
+            Err(error @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW | Errno::NOMEM)) => {
+                Err(Copied::File(error.to_string()))
+            }
+            Err(error) => Err(Copied::Socket(error)),
+        }
+    }
+}
+
+/// Descriptors and records of files that have not found each other yet.
+#[derive(Debug, Default)]
+pub(super) struct Files(FxHashMap<(ProcessId, u64), Arrival>);
+
+#[derive(Debug)]
+enum Arrival {
+    /// The descriptor is here, the record is not.
+    Early(PassedFile),
+    /// The record is here, and with it the session that waits for the descriptor.
+    Awaited(Key, u64),
+    /// The session has ended: the descriptor is of no use.
+    Unwanted,
+}
+
+impl Files {
+    pub(super) fn is_unwanted(&mut self, process: ProcessId, number: u64) {
+        self.0.insert((process, number), Arrival::Unwanted);
+    }
+}
+
+/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone.
+pub(super) async fn receive(
+    channel: Channel,
+    process: ProcessId,
+    loops: Arc<[Inbox]>,
+    limit: u64,
+    reports: mpsc::UnboundedSender<Report>,
+) {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let garbage = match ControlChannel::new(channel) {
+        Ok(channel) => loop {
+            match channel.recv_bytes().await {
+                Ok(Some((name, files))) => {
+                    if let Err(reason) = pass_on(&name, files, process, &loops, limit, &under_way) {
+                        break Some(reason);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        },
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(reason) = garbage {
+        // Whoever would hear it lives as long as the process.
+        let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
+    }
+    for inbox in loops.iter() {
+        inbox.send(Command::FilesOver { process });
+    }
+}
+
+fn pass_on(
+    name: &[u8],
+    files: Vec<OwnedFd>,
+    process: ProcessId,
+    loops: &[Inbox],
+    limit: u64,
+    under_way: &Arc<AtomicUsize>,
+) -> Result<(), String> {
+    let (Ok(name), Ok([file])) = (
+        <[u8; NAME_BYTES]>::try_from(name),
+        <[OwnedFd; 1]>::try_from(files),
+    ) else {
+        return Err("a packet that is none".to_owned());
+    };
+    let name = u128::from_le_bytes(name);
+    let (number, session) = (name as u64, (name >> 64) as u64);
+    let Some(inbox) = loops.get((session >> 56) as usize) else {
+        return Err("a file for a loop that does not exist".to_owned());
+    };
+    if under_way.fetch_add(1, Ordering::Relaxed) >= MOST_FILES {
+        return Err(format!("over {MOST_FILES} files under way"));
+    }
+    let file = PassedFile {
+        file,
+        under_way: under_way.clone(),
+    };
+    let kind = rustix::fs::fstat(&file.file)
+        .map(|found| FileType::from_raw_mode(found.st_mode))
+        .map_err(|error| error.to_string())?;
+    if kind != FileType::RegularFile {
+        return Err(format!("a {kind:?} in place of a file"));
+    }
+    // The rest is kept for new processes, as it is when connections are accepted.
+    let file = ((file.file.as_raw_fd() as u64) < limit).then_some(file);
+    inbox.send(Command::File {
+        process,
+        number,
+        file,
+    });
+    Ok(())
+}
+
+impl Loop {
+    /// A file is to be sent.
+    pub(super) fn send_file(&mut self, at: u16, record: &Record<'_>) -> Result<(), String> {
+        let header = *record.header();
+        let mut bytes = Vec::with_capacity(record.len().min(2 * MAX_HEADER_BYTES));
+        if record.len() > 2 * MAX_HEADER_BYTES {
+            return Err(format!("a file's record of {} bytes", record.len()));
+        }
+        record.copy_to(&mut bytes);
+        let span: FileSpan =
+            postcard::from_bytes(&bytes).map_err(|error| format!("a file's record: {error}"))?;
+        let process = &mut self.processes[usize::from(at)];
+        let from = (at, process.id, header.sequence);
+        process.files += 1;
+        if process.files > MOST_FILES || self.files.0.len() > MOST_FILES * self.processes.len() {
+            return Err(format!("over {MOST_FILES} files under way"));
+        }
+        let arrived = match self.files.0.remove(&(from.1, from.2)) {
+            None => None,
+            Some(Arrival::Early(file)) => Some(file),
+            Some(_) => return Err("two files of one number".to_owned()),
+        };
+        let is_here = arrived.is_some();
+        let queued = self.queue_file(&header, &span, from, arrived);
+        match queued {
+            Some(key) if is_here => self.flush(key),
+            Some(key) => {
+                let id = header.session;
+                self.files
+                    .0
+                    .insert((from.1, from.2), Arrival::Awaited(key, id));
+            }
+            None => {
+                if !is_here {
+                    self.files.is_unwanted(from.1, from.2);
+                }
+                self.file_done(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a file with its envelope at the end of a session's queue. `None` if that is not possible.
+    fn queue_file(
+        &mut self,
+        header: &Header,
+        span: &FileSpan,
+        from: (u16, ProcessId, u64),
+        file: Option<PassedFile>,
+    ) -> Option<Key> {
+        let key = self.living(from.0, header)?;
+        self.catch_up(key);
+        let session = &mut self.table[key];
+        if session.deaf
+            || !matches!(
+                session.phase,
+                Phase::Open | Phase::Ending(CloseReason::Stopped)
+            )
+        {
+            self.count(LoopCounter::Discarded, 1);
+            return None;
+        }
+        let framing = &self.config.listeners[usize::from(session.listener)].framing;
+        let length = usize::try_from(span.length).unwrap_or(usize::MAX);
+        let envelope = match framing.envelope(&span.head, length, false) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::warn!(session = session.id, %error, "a file from the app cannot be sent");
+                self.count(LoopCounter::Discarded, 1);
+                return None;
+            }
+        };
+        let (prefix, suffix) = (envelope.prefix(), envelope.suffix());
+        let skip = (envelope.skip as u64).min(span.length);
+        let around = prefix.len() + suffix.len();
+        let outbound = session.outbound.get_or_insert_default();
+        if !prefix.is_empty() {
+            outbound.piece(prefix.len()).extend_from_slice(prefix);
+        }
+        outbound.queue.push_back(Piece::File(Box::new(FilePiece {
+            from,
+            file,
+            offset: span.offset.saturating_add(skip),
+            left: span.length - skip,
+        })));
+        if !suffix.is_empty() {
+            outbound.piece(suffix.len()).extend_from_slice(suffix);
+        }
+        self.rebalance(0, around);
+        Some(key)
+    }
+
+    /// A descriptor is here; or it has come and could not be kept.
+    pub(super) fn take_file(&mut self, process: ProcessId, number: u64, file: Option<PassedFile>) {
+        match (self.files.0.remove(&(process, number)), file) {
+            (Some(Arrival::Awaited(key, id)), Some(file)) => {
+                let outbound = self
+                    .table
+                    .at(key)
+                    .filter(|session| session.id == id)
+                    .is_some()
+                    .then(|| self.table[key].outbound.as_mut())
+                    .flatten();
+                if let Some(piece) = outbound.and_then(|outbound| outbound.file(process, number)) {
+                    piece.file = Some(file);
+                    self.flush(key);
+                }
+            }
+            (Some(Arrival::Awaited(key, id)), None)
+                if self.table.at(key).is_some_and(|session| session.id == id) =>
+            {
+                tracing::warn!(
+                    session = id,
+                    "session closed: the descriptors have run out, a file for it cannot be kept; raise the limit (ulimit -n)"
+                );
+                self.finish(key, CloseReason::Limit);
+            }
+            // The records of one that has died have all been taken.
+            (None, Some(file)) if self.processes.iter().any(|(_, known)| known.id == process) => {
+                self.files.0.insert((process, number), Arrival::Early(file));
+            }
+            _ => {}
+        }
+    }
+
+    /// No more descriptors come from this process.
+    pub(super) fn end_files(&mut self, process: ProcessId) {
+        let mut waiting = Vec::new();
+        self.files.0.retain(|(owner, _), arrival| {
+            if let (true, Arrival::Awaited(key, id)) = (*owner == process, &*arrival) {
+                waiting.push((*key, *id));
+            }
+            *owner != process
+        });
+        for (key, id) in waiting {
+            if self.table.at(key).is_some_and(|session| session.id == id) {
+                tracing::warn!(
+                    session = id,
+                    "session closed: its worker ended before it had passed a file"
+                );
+                self.finish(key, CloseReason::Crash);
+            }
+        }
+    }
+
+    /// A file could not be sent to its end: what the peer has of it is of no use.
+    pub(super) fn give_up_file(&mut self, key: Key, problem: &str) {
+        tracing::warn!(
+            session = self.table[key].id,
+            problem,
+            "session closed: a file could not be sent whole"
+        );
+        self.finish(key, CloseReason::Server);
+    }
+
+    /// A file is sent, or given up: its sender may send another.
+    pub(super) fn file_done(&mut self, (at, process, number): (u16, ProcessId, u64)) {
+        let Some(sender) = self
+            .processes
+            .get_mut(usize::from(at))
+            .filter(|sender| sender.id == process)
+        else {
+            return;
+        };
+        sender.files = sender.files.saturating_sub(1);
+        let header = Header {
+            kind: ToProcess::FileDone as u8,
+            session: number,
+            ..Header::default()
+        };
+        self.parcel_to(at, header, bytes::Bytes::new());
+    }
+}

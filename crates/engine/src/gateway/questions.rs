@@ -1,0 +1,93 @@
+//! What processes ask a loop, and its answers.
+
+use moorline_ipc::{Header, Record};
+
+use super::event_loop::Loop;
+use super::session::{Phase, Session};
+use crate::wire::{Answer, Question, SessionFacts, ToProcess};
+
+/// The longest question in bytes: a number, and perhaps a name.
+const LONGEST_QUESTION: usize = 512;
+/// Sessions in one answer. With their keys that is a few records.
+const ROWS: usize = 64;
+/// Places of the table looked at for one answer: few of them may be taken.
+const PLACES: usize = 1024;
+/// Answers and other parcels on their way to one process. Its own limit of questions is far lower; one that goes
+/// on asking without taking its answers is broken.
+const MOST_WAITING: usize = 4096;
+
+impl Loop {
+    /// A process asks something.
+    pub(super) fn answer(&mut self, at: u16, record: &Record<'_>) -> Result<(), String> {
+        if record.len() > LONGEST_QUESTION {
+            return Err(format!("a question of {} bytes", record.len()));
+        }
+        if self.processes[usize::from(at)].parcels.len() > MOST_WAITING {
+            return Err("questions without end".to_owned());
+        }
+        let mut bytes = Vec::with_capacity(record.len());
+        record.copy_to(&mut bytes);
+        let question: Question =
+            postcard::from_bytes(&bytes).map_err(|error| format!("a question: {error}"))?;
+        let answer = match question {
+            Question::Session(id) => {
+                let key = self.table.find(id);
+                let session = key
+                    .map(|key| &self.table[key])
+                    .filter(|session| lives(session));
+                Answer::Session(session.map(|session| self.facts(session)))
+            }
+            Question::Members(group, from) => {
+                let (ids, next) = self.groups.page(&group, from);
+                Answer::Members(ids, next)
+            }
+            Question::Sessions(from) => {
+                let (sessions, next) = self.table.page(from, PLACES, ROWS, lives);
+                Answer::Sessions(
+                    sessions
+                        .into_iter()
+                        .map(|session| self.facts(session))
+                        .collect(),
+                    next,
+                )
+            }
+        };
+        let header = Header {
+            kind: ToProcess::Answer as u8,
+            session: record.header().session,
+            ..Header::default()
+        };
+        // Plain values only: there is nothing in it that could fail to be written.
+        let bytes = postcard::to_stdvec(&answer).unwrap_or_default();
+        self.parcel_to(at, header, bytes.into());
+        Ok(())
+    }
+
+    fn facts(&self, session: &Session) -> SessionFacts {
+        let now = super::accept::unix_ms();
+        let when = |ms: u64| now.saturating_sub(self.clock.ms.saturating_sub(ms));
+        SessionFacts {
+            id: session.id,
+            listener: session.listener,
+            peer: session.peer.clone(),
+            connected_at: session.connected_at,
+            received_at: when(session.received_at),
+            sent_at: when(session.sent_at),
+            worker: session.slot,
+            key: session
+                .extras
+                .as_ref()
+                .map_or_else(Vec::new, |extras| extras.key.clone()),
+            paused: session.paused,
+            kept: session.kept,
+            messages: session.messages,
+            received: session.bytes_in,
+            sent: session.bytes_out,
+            queued: session.queued(),
+        }
+    }
+}
+
+fn lives(session: &Session) -> bool {
+    matches!(session.phase, Phase::Open | Phase::Ending(_))
+}

@@ -1,0 +1,60 @@
+//! What a process may ask a loop, and what it is answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::Peer;
+
+/// From a process, one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// How is this session?
+    Session(u64),
+    /// Which sessions are there? From this place of the loop's table on.
+    Sessions(u32),
+    /// Who is in this group? From this place of its list on.
+    Members(Vec<u8>, u32),
+}
+
+/// From a loop, in as many records as it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Nothing, if there is no such session.
+    Session(Option<SessionFacts>),
+    /// A few, and where to go on asking; nowhere if these were the last.
+    Sessions(Vec<SessionFacts>, Option<u32>),
+    /// Likewise, by their ids.
+    Members(Vec<u64>, Option<u32>),
+}
+
+/// What a loop knows of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFacts {
+    /// The session's id.
+    pub id: u64,
+    /// The listener, by its place in the configuration.
+    pub listener: u16,
+    /// The other end.
+    pub peer: Peer,
+    /// When it was accepted, milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    /// When something was last received, likewise; when it was accepted, if nothing was.
+    pub received_at: u64,
+    /// When something was last sent, likewise.
+    pub sent_at: u64,
+    /// The worker slot it belongs to.
+    pub worker: u16,
+    /// The key it is bound to; empty if it is to none.
+    pub key: Vec<u8>,
+    /// It is not read.
+    pub paused: bool,
+    /// It is not closed for being idle.
+    pub kept: bool,
+    /// Messages received.
+    pub messages: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes queued for it.
+    pub queued: u64,
+}

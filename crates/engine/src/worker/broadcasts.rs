@@ -1,0 +1,147 @@
+//! Broadcasts on their way to the gateway, and the credit that each takes.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::Poll;
+
+use moorline_ipc::Header;
+use rustc_hash::FxHashMap;
+use tokio::sync::Semaphore;
+
+use super::core::Core;
+use super::outbox::{Needs, Room};
+use crate::app::SendError;
+use crate::wire::{FromProcess, LARGEST_BROADCAST, MOST_LEFT_OUT};
+
+/// Bytes of a broadcast for which one permit is needed, in each loop.
+const PERMIT_BYTES: usize = 64 * 1024;
+/// Permits there are: the largest broadcast to the most loops takes all of them.
+const PERMITS: usize =
+    MOST_LOOPS * ((LARGEST_BROADCAST + MOST_LEFT_OUT * 8 + 1024) / PERMIT_BYTES + 1);
+/// The most loops a gateway has; the configuration is checked against it.
+const MOST_LOOPS: usize = 64;
+
+/// The broadcasts that have not reached all their members.
+pub(crate) struct Broadcasts {
+    credit: Semaphore,
+    /// What each has in each loop together.
+    under_way: RefCell<FxHashMap<u64, (usize, u32)>>,
+    last: Cell<u64>,
+}
+
+impl Default for Broadcasts {
+    fn default() -> Self {
+        Self {
+            credit: Semaphore::new(PERMITS),
+            under_way: RefCell::default(),
+            last: Cell::new(0),
+        }
+    }
+}
+
+impl Broadcasts {
+    /// One loop has reached all its members. False if there was no such broadcast.
+    pub(super) fn done(&self, number: u64) -> bool {
+        let mut under_way = self.under_way.borrow_mut();
+        let Some((permits, loops)) = under_way.get_mut(&number) else {
+            return false;
+        };
+        *loops -= 1;
+        self.credit.add_permits(*permits);
+        if *loops == 0 {
+            under_way.remove(&number);
+        }
+        true
+    }
+
+    /// The gateway has died, and all sessions with it.
+    pub(super) fn gateway_lost(&self) {
+        for (_, (permits, loops)) in self.under_way.borrow_mut().drain() {
+            self.credit.add_permits(permits * loops as usize);
+        }
+    }
+}
+
+impl Core {
+    /// Sends what is one broadcast to every loop, waiting for credit and room.
+    pub(crate) async fn broadcast(&self, flags: u8, payload: &[u8]) -> Result<(), SendError> {
+        let loops = self.outbox.links();
+        let permits = payload.len() / PERMIT_BYTES + 1;
+        let credit = self
+            .broadcasts
+            .credit
+            .acquire_many((permits * loops) as u32)
+            .await;
+        // Never closed.
+        credit.map_err(|_| SendError::Full)?.forget();
+        let number = self.broadcasts.last.get() + 1;
+        self.broadcasts.last.set(number);
+        let mut sending = Sending {
+            core: self,
+            number,
+            left: loops as u32,
+            epoch: self.outbox.epoch(),
+            ticket: None,
+            link: 0,
+        };
+        self.broadcasts
+            .under_way
+            .borrow_mut()
+            .insert(number, (permits, loops as u32));
+        let header = Header {
+            kind: FromProcess::Broadcast as u8,
+            flags,
+            session: number,
+            ..Header::default()
+        };
+        while sending.left > 0 && sending.epoch == self.outbox.epoch() {
+            poll_fn(|cx| {
+                match self
+                    .outbox
+                    .message(sending.link, header, payload, Room::Needed)
+                {
+                    Err(Needs(need)) if sending.epoch == self.outbox.epoch() => {
+                        let link = sending.link;
+                        self.outbox
+                            .await_room(link, need, &mut sending.ticket, cx.waker());
+                        Poll::Pending
+                    }
+                    _ => Poll::Ready(()),
+                }
+            })
+            .await;
+            sending.leave_queue();
+            sending.link += 1;
+            sending.left -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// A broadcast that has not gone to every loop. Dropped before that, the others' credit returns.
+struct Sending<'a> {
+    core: &'a Core,
+    number: u64,
+    left: u32,
+    epoch: u32,
+    ticket: Option<u64>,
+    link: usize,
+}
+
+impl Sending<'_> {
+    fn leave_queue(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.core.outbox.forget_waiter(self.link, ticket);
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.leave_queue();
+        let broadcasts = &self.core.broadcasts;
+        for _ in 0..self.left {
+            broadcasts.done(self.number);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Groups: one message to any number of sessions (B4).
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+
+/// Length-framed, line and WebSocket listeners, in this order.
+fn probe(more: &str) -> String {
+    format!(
+        "[workers]\ncount = 2\n{LENGTH_LISTENER}{more}\n\
+         [[listen]]\nname = \"lines\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"line\" }}\n\
+         [[listen]]\nname = \"ws\"\naddress = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n\
+         [app]\njournal = \"{{folder}}/journal\"\n"
+    )
+}
+
+fn join(engine: &Engine, listener: usize, wire: Wire, group: &str) -> Client {
+    let mut client = Client::connect(engine, listener, wire);
+    assert_eq!(client.ask(format!("join {group}")), "ok");
+    client
+}
+
+#[test]
+fn all_members_get_what_is_sent_whatever_their_worker_loop_and_framing() {
+    let engine = Engine::start("probe", &probe(""));
+    let wires = [(0, Wire::LENGTH), (1, Wire::Line), (2, Wire::WebSocket)];
+    let mut members: Vec<Client> = (0..30)
+        .map(|number| {
+            let (listener, wire) = wires[number % 3];
+            join(&engine, listener, wire, "room")
+        })
+        .collect();
+    let mut outsider = join(&engine, 0, Wire::LENGTH, "another");
+    outsider.send("say room hello all");
+    for member in &mut members {
+        assert_eq!(member.receive(), b"hello all");
+    }
+    assert_eq!(outsider.ask("members-count room"), "30");
+    assert!(
+        outsider.is_quiet_for(Duration::from_millis(50)),
+        "it is not in the room"
+    );
+    // A group that nobody is in is no mistake.
+    outsider.send("say nobody hello");
+    assert_eq!(outsider.ask("members nobody"), "[]");
+}
+
+#[test]
+fn sessions_are_left_out_and_leave() {
+    let engine = Engine::start("probe", &probe(""));
+    let mut members: Vec<Client> = (0..5)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    let mut ids: Vec<u64> = members
+        .iter_mut()
+        .map(|member| member.ask_number("id"))
+        .collect();
+    assert_eq!(members[0].ask("say-others room hello"), "ok");
+    for member in &mut members[1..] {
+        assert_eq!(member.receive(), b"hello");
+    }
+    assert_eq!(members[1].ask("leave room"), "ok");
+    assert_eq!(
+        members[1].ask("leave room"),
+        "ok",
+        "a second time changes nothing"
+    );
+    assert_eq!(members[0].ask("join room"), "ok", "nor does joining twice");
+    members[2].send("say room again");
+    for (number, member) in members.iter_mut().enumerate() {
+        if number == 1 {
+            assert!(member.is_quiet_for(Duration::from_millis(50)));
+        } else {
+            assert_eq!(member.receive(), b"again");
+        }
+    }
+    ids.remove(1);
+    ids.sort_unstable();
+    assert_eq!(members[1].ask("members room"), format!("{ids:?}"));
+}
+
+#[test]
+fn a_session_that_ends_has_left() {
+    let engine = Engine::start("probe", &probe(""));
+    let mut stays = join(&engine, 0, Wire::LENGTH, "room");
+    let leaves: Vec<Client> = (0..20)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    assert_eq!(stays.ask("members-count room"), "21");
+    drop(leaves);
+    eventually("the others have left", || {
+        stays.ask("members-count room") == "1"
+    });
+    stays.send("say room alone");
+    assert_eq!(stays.receive(), b"alone");
+    assert_eq!(engine.status().gateway.buffered_bytes, 0);
+}
+
+#[test]
+fn groups_survive_reloads_and_crashes() {
+    let engine = Engine::start("probe", &probe(""));
+    let mut members: Vec<Client> = (0..6)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    engine.reload().expect_success();
+    engine.kill_worker(0, Signal::SIGKILL);
+    engine.kill_worker(1, Signal::SIGKILL);
+    engine.settled();
+    members[3].send("say room still here");
+    for member in &mut members {
+        assert_eq!(member.receive(), b"still here");
+    }
+}
+
+/// A broadcast is fanned out over many turns; what its sender says afterwards to one of its members comes after it.
+#[test]
+fn one_workers_messages_keep_their_order_through_broadcasts() {
+    let engine = Engine::start("probe", &probe(""));
+    let mut members: Vec<Client> = (0..1500)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    for round in 0..5 {
+        members[1499].send(format!("say-and-tell room {round}"));
+        assert_eq!(
+            members[1499].receive(),
+            format!("{round} to all").into_bytes()
+        );
+        assert_eq!(
+            members[1499].receive(),
+            format!("{round} to you").into_bytes()
+        );
+    }
+    members[1400].send("say-and-leave room farewell");
+    for (number, member) in members.iter_mut().enumerate() {
+        if number != 1499 {
+            for round in 0..5 {
+                assert_eq!(member.receive(), format!("{round} to all").into_bytes());
+            }
+        }
+        assert_eq!(member.receive(), b"farewell", "member {number}");
+        if number == 1400 {
+            assert!(member.is_quiet_for(Duration::from_millis(20)));
+        } else {
+            assert_eq!(member.receive(), b"not for who has left");
+        }
+    }
+}
+
+#[test]
+fn members_that_do_not_read_share_the_memory_and_the_slowest_is_closed() {
+    let engine = Engine::start(
+        "probe",
+        &probe("high_watermark = \"1MiB\"\nhard_limit = \"64MiB\""),
+    );
+    let members: Vec<Client> = (0..50)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    let mut speaker = Client::connect(&engine, 0, Wire::LENGTH);
+    // More than any kernel buffer holds.
+    assert_eq!(speaker.ask("say-much room 20 1048576"), "said");
+    eventually("it is queued", || {
+        engine.run(&["sessions"]).said().matches("MiB").count() >= 50
+    });
+    let gateway = engine.status().gateway;
+    let (held, loops) = (gateway.buffered_bytes, gateway.loops);
+    assert!(
+        held <= loops * (21 << 20),
+        "{held} bytes are held in {loops} loops for 50 times 20 MiB"
+    );
+    for _ in 0..5 {
+        speaker.send("say-much room 20 1048576");
+    }
+    eventually("those who do not read are closed", || {
+        engine.status().closed("slow") == 50
+    });
+    for _ in 0..5 {
+        assert_eq!(speaker.receive(), b"said");
+    }
+    drop(members);
+    eventually("nothing is held any more", || {
+        engine.status().gateway.buffered_bytes == 0
+    });
+}
+
+#[test]
+fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
+    const MEMBERS: usize = 10_000;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
+    let engine = Engine::start("probe", &probe(""));
+    let mut members: Vec<Client> = (0..MEMBERS)
+        .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
+        .collect();
+    let mut speaker = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut bystander = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut waits: Vec<Duration> = Vec::new();
+    for round in 0..10 {
+        speaker.send(format!("say room {round} {}", "x".repeat(100)));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(100) {
+            let asked = Instant::now();
+            assert_eq!(bystander.ask("hello"), "hello");
+            waits.push(asked.elapsed());
+        }
+    }
+    waits.sort_unstable();
+    let at = |share: usize| waits[waits.len() * share / 1000];
+    println!(
+        "{} questions during broadcasts: median {:?}, 99.9 % {:?}, longest {:?}",
+        waits.len(),
+        at(500),
+        at(999),
+        waits[waits.len() - 1]
+    );
+    // The engine's aim is 5 ms for the longest; what a debug build beside other tests takes says nothing of that,
+    // but fanned out in one go all would wait far longer than this.
+    assert!(at(500) < Duration::from_millis(25), "{:?}", at(500));
+    for member in &mut members {
+        for round in 0..10 {
+            assert!(member.receive().starts_with(format!("{round} ").as_bytes()));
+        }
+    }
+}

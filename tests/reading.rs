@@ -1,0 +1,225 @@
+//! Sessions that are paused, kept and bound to a key, and what is known of them (S24, S25).
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+
+fn probe(workers: u16, more: &str) -> String {
+    format!(
+        "[workers]\ncount = {workers}\n{LENGTH_LISTENER}{more}\n[app]\njournal = \"{{folder}}/journal\"\n"
+    )
+}
+
+#[test]
+fn a_paused_session_is_not_read_until_it_is_resumed() {
+    let engine = Engine::start("probe", &probe(1, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    assert_eq!(client.ask("pause"), "ok");
+    client.send("hello");
+    assert!(client.is_quiet_for(Duration::from_millis(200)));
+    assert_eq!(other.ask(format!("resume {id}")), "ok");
+    assert_eq!(client.receive(), b"hello");
+}
+
+/// Nothing is lost on the way: what does not fit stays in the peer's kernel.
+#[test]
+fn pausing_closes_the_peers_window_and_loses_nothing() {
+    let engine = Engine::start("probe", &probe(1, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("pause-for 300");
+    let begun = Instant::now();
+    for number in 0..2000 {
+        client.send(format!("message {number} {}", "x".repeat(100)));
+    }
+    assert_eq!(client.receive(), b"ok");
+    for number in 0..2000 {
+        let message = client.receive();
+        assert!(message.starts_with(format!("message {number} ").as_bytes()));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_session_stays_paused_through_reload_and_crash() {
+    let engine = Engine::start("probe", &probe(1, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    assert_eq!(client.ask("pause"), "ok");
+    client.send("hello");
+    engine.reload().expect_success();
+    engine.kill_worker(0, Signal::SIGKILL);
+    engine.settled();
+    assert!(client.is_quiet_for(Duration::from_millis(100)));
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    assert!(other.ask(format!("info {id}")).contains("paused true"));
+    assert_eq!(other.ask(format!("resume {id}")), "ok");
+    assert_eq!(client.receive(), b"hello");
+}
+
+#[test]
+fn a_paused_session_whose_connection_breaks_ends() {
+    let engine = Engine::start("probe", &probe(1, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    assert_eq!(client.ask("pause"), "ok");
+    client.reset();
+    engine.journaled(&format!("close {id} peer"));
+}
+
+/// 100 messages, of which the first keeps the others waiting until the peer has gone without reading its answers.
+fn messages_handled_of_a_broken_connection(more: &str) -> usize {
+    let engine = Engine::start("probe", &probe(1, more));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let mut bytes = Wire::LENGTH.encode(b"sleep 500");
+    for number in 0..100 {
+        bytes.extend(Wire::LENGTH.encode(format!("journal {number}").as_bytes()));
+        bytes.extend(Wire::LENGTH.encode(b"an answer"));
+    }
+    // In one segment: what a peer's kernel has not sent yet is lost with a reset.
+    client.send_bytes(&bytes).expect("the session takes it");
+    eventually("it has come", || engine.status().gateway.messages > 10);
+    client.reset();
+    engine.journaled(&format!("close {id} peer"));
+    engine.journal_of("noted").len()
+}
+
+#[test]
+fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
+    assert!(messages_handled_of_a_broken_connection("") < 20);
+    assert_eq!(
+        messages_handled_of_a_broken_connection("deliver_after_close = true"),
+        100
+    );
+}
+
+#[test]
+fn idleness_counts_neither_for_paused_nor_for_kept_sessions() {
+    let engine = Engine::start("probe", &probe(1, "idle_timeout = \"300ms\""));
+    let mut kept = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut paused = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(kept.ask("keep"), "ok");
+    assert_eq!(paused.ask("pause"), "ok");
+    assert_eq!(idle.try_receive().ok().flatten(), None, "it was idle");
+    assert!(kept.is_quiet_for(Duration::from_millis(700)));
+    assert!(paused.is_quiet_for(Duration::from_millis(10)));
+    let begun = Instant::now();
+    assert_eq!(kept.ask("unkeep"), "ok");
+    assert_eq!(kept.try_receive().ok().flatten(), None, "it is idle now");
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(engine.status().closed("idle"), 2);
+}
+
+#[test]
+fn sessions_of_one_key_are_with_one_worker() {
+    let engine = Engine::start("probe", &probe(3, "dispatch = \"key\""));
+    let mut clients: Vec<Client> = (0..30)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let slots_by_key = |clients: &mut Vec<Client>| {
+        let mut slots: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for (number, client) in clients.iter_mut().enumerate() {
+            slots
+                .entry(number % 10)
+                .or_default()
+                .push(client.ask_number("slot"));
+        }
+        slots
+    };
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.ask(format!("bind user {}", number % 10)), "ok");
+    }
+    let slots = slots_by_key(&mut clients);
+    assert!(
+        slots
+            .values()
+            .all(|slots| slots.iter().all(|slot| *slot == slots[0])),
+        "{slots:?}"
+    );
+    engine.reload().expect_success();
+    assert_eq!(
+        slots_by_key(&mut clients),
+        slots,
+        "a reload changes nothing"
+    );
+    assert_eq!(clients[3].ask("key"), "user 3");
+
+    // Of three slots one goes: only what was there moves.
+    engine.configure(&probe(2, "dispatch = \"key\""));
+    engine.reload().expect_success();
+    let fewer = slots_by_key(&mut clients);
+    assert!(
+        fewer
+            .values()
+            .all(|slots| slots.iter().all(|slot| *slot == slots[0])),
+        "{fewer:?}"
+    );
+    for (key, slots) in &slots {
+        assert!(
+            slots[0] == 2 || fewer[key] == *slots,
+            "{key} has moved without need"
+        );
+    }
+    engine.configure(&probe(3, "dispatch = \"key\""));
+    engine.reload().expect_success();
+    assert_eq!(slots_by_key(&mut clients), slots, "and back");
+}
+
+#[test]
+fn a_key_has_a_limit() {
+    let engine = Engine::start("probe", &probe(1, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let long = "k".repeat(256);
+    assert_eq!(
+        client.ask(format!("bind {long}")),
+        "TooLarge { size: 256, max: 255 }"
+    );
+    assert_eq!(client.ask(format!("bind {}", &long[1..])), "ok");
+    assert_eq!(client.ask("bind"), "ok");
+    assert_eq!(client.ask("key"), "");
+}
+
+#[test]
+fn a_session_is_described_to_whoever_asks() {
+    let engine = Engine::start("probe", &probe(2, "name = \"game\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_ne!(client.ask("slot"), other.ask("slot"));
+    let (id, slot) = (client.ask("id"), client.ask("slot"));
+    assert_eq!(client.ask("bind ada"), "ok");
+    assert_eq!(client.ask("keep"), "ok");
+    let sizes: usize = ["slot", "id", "slot", "bind ada", "keep"]
+        .map(|text| text.len() + 4)
+        .iter()
+        .sum();
+    let expected = format!(
+        "game 127.0.0.1:{} worker {slot} key \"ada\" messages 5 received {sizes} paused false kept true aged true",
+        client.port()
+    );
+    assert_eq!(other.ask(format!("info {id}")), expected);
+    drop(client);
+    eventually("the session ends", || {
+        other.ask(format!("info {id}")) == "NoSuchSession"
+    });
+}
+
+#[test]
+fn all_sessions_of_the_engine_are_listed_once() {
+    let engine = Engine::start("probe", &probe(2, ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let others: Vec<Client> = (0..499)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    eventually("all are open", || engine.status().gateway.sessions == 500);
+    assert_eq!(client.ask("sessions"), "500 500");
+    drop(others);
+    eventually("they have closed", || engine.status().gateway.sessions == 1);
+    assert_eq!(client.ask("sessions"), "1 1");
+}
