@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::{self, Wire};
-use super::{Engine, PATIENCE, Site};
+use super::{Engine, PATIENCE, Site, TlsStream, Trust};
 
 /// A connected stream of either family.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// A session's other end. Whatever takes longer than [`PATIENCE`] fails the test.
@@ -38,9 +39,27 @@ impl Client {
         client
     }
 
+    /// The same to a listener with TLS, whose certificate must be for `host`. Fails if the handshake does.
+    pub fn connect_tls(
+        engine: &Engine,
+        listener: usize,
+        wire: Wire,
+        trust: &Trust,
+        host: &str,
+    ) -> io::Result<Client> {
+        let stream = trust.connect(engine.socket_address(listener), host)?;
+        let mut client = Self::over(Stream::Tls(Box::new(stream)), wire)?;
+        client.site = Some(engine.site());
+        Ok(client)
+    }
+
     /// The same with an address as it is announced, for when it may fail.
     pub fn try_connect(address: &str, wire: Wire) -> io::Result<Client> {
-        let stream = Stream::connect(address)?;
+        Self::over(Stream::connect(address)?, wire)
+    }
+
+    /// A client on a stream that is connected.
+    pub fn over(stream: Stream, wire: Wire) -> io::Result<Client> {
         stream.set_read_timeout(PATIENCE)?;
         let mut client = Client {
             stream,
@@ -214,6 +233,11 @@ impl Client {
                 .local_addr()
                 .expect("a connected stream has an address")
                 .port(),
+            Stream::Tls(stream) => stream
+                .sock
+                .local_addr()
+                .expect("a connected stream has an address")
+                .port(),
             Stream::Unix(_) => panic!("a Unix client has no port"),
         }
     }
@@ -250,13 +274,19 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
             Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
+            Stream::Tls(_) => Err(ErrorKind::Unsupported.into()),
         }
     }
 
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(how),
             Stream::Unix(stream) => stream.shutdown(how),
+            Stream::Tls(stream) => {
+                // Its own way to end one direction; the socket stays open.
+                stream.conn.send_close_notify();
+                stream.flush()
+            }
         }
     }
 
@@ -264,6 +294,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(time)),
             Stream::Unix(stream) => stream.set_read_timeout(Some(time)),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(time)),
         }
     }
 }
@@ -273,6 +304,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -282,10 +314,14 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = self {
+            return stream.flush();
+        }
         Ok(())
     }
 }

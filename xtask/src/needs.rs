@@ -9,7 +9,8 @@ use crate::steps::{Failure, cargo, program};
 /// Debian's packages, each with a test that runs it.
 const DEBIAN: &[&str] = &[
     // tests/chat.rs: two tabs on the chat page.
-    "chromium",
+    "chromium", // tests/tls.rs: a client that is not rustls.
+    "openssl",
 ];
 
 /// Cargo's own tools, as package and subcommand.

@@ -16,7 +16,7 @@ pub use error::{PostError, SendError, TaskError};
 pub use message::{Datagram, Message};
 pub use session::Session;
 
-pub use crate::wire::{CloseReason, Peer};
+pub use crate::wire::{CloseReason, Peer, SessionTls};
 
 /// What a hook may fail with.
 pub type Error = Box<dyn std::error::Error>;

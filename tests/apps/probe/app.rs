@@ -85,6 +85,14 @@ impl Probe {
             "id" => session.id().to_string(),
             "listener" => session.listener().to_owned(),
             "peer" => session.peer().to_string(),
+            "tls" => session.tls().map_or("none".to_owned(), |tls| {
+                let alpn = tls.alpn.as_deref().unwrap_or("-");
+                let certificate = tls.certificate.as_ref().map_or("-".to_owned(), |der| {
+                    der.iter().map(|byte| format!("{byte:02x}")).collect()
+                });
+                let handshake = if tls.is_resumed { "resumed" } else { "full" };
+                format!("{}, {alpn}, {handshake}, {certificate}", tls.version)
+            }),
             "queued" => message.queued().as_millis().to_string(),
 
             "crash" => std::process::abort(),

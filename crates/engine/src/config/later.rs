@@ -27,11 +27,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("[tasks]", "max_requests", LEAVE_OUT),
     (
         "[[listen]]",
-        "tls",
-        "let a proxy in front of the engine end TLS meanwhile",
-    ),
-    (
-        "[[listen]]",
         "upstream",
         "relays are not there yet; remove this listener",
     ),

@@ -43,6 +43,8 @@ enum Timer {
     Idle(Key, u64),
     /// Has the output of this session, which is ending, got stuck?
     Flush(Key, u64),
+    /// Has this session's TLS handshake still not ended?
+    Handshake(Key, u64),
     /// Let go of this socket.
     Linger(Key, u64),
     /// Accept from this listener again.
@@ -76,9 +78,10 @@ impl Timers {
     fn prune(&mut self, table: &Table) {
         if self.heap.len() > SPARE_TIMERS + 4 * table.len() {
             self.heap.retain(|Reverse((_, timer))| match timer {
-                Timer::Idle(key, id) | Timer::Flush(key, id) | Timer::Linger(key, id) => {
-                    table.at(*key).is_some_and(|session| session.id == *id)
-                }
+                Timer::Idle(key, id)
+                | Timer::Flush(key, id)
+                | Timer::Handshake(key, id)
+                | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
                 Timer::Accept(_) | Timer::Stop => true,
             });
         }
@@ -101,6 +104,7 @@ impl Loop {
             match timer {
                 Timer::Idle(key, id) => self.check_idle(key, id),
                 Timer::Flush(key, id) => self.check_flush(key, id),
+                Timer::Handshake(key, id) => self.check_handshake(key, id),
                 Timer::Linger(key, id) => {
                     if self.table.at(key).is_some_and(|session| session.id == id) {
                         self.forget(key);
@@ -122,6 +126,15 @@ impl Loop {
             let id = self.table[key].id;
             self.timers.push(at, Timer::Idle(key, id));
         }
+    }
+
+    /// Watches a handshake for slowness.
+    pub(super) fn start_handshake_timer(&mut self, key: Key) {
+        self.timers.prune(&self.table);
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let at = self.clock.ms + listener.handshake_timeout.as_millis() as u64;
+        self.timers.push(at, Timer::Handshake(key, session.id));
     }
 
     /// When the session will have been idle for too long, if nothing passes until then.
@@ -200,6 +213,8 @@ impl Loop {
             let (at, id) = (self.clock.ms + FLUSH_MS, session.id);
             self.timers.push(at, Timer::Flush(key, id));
             self.schedule(key);
+        } else if session.phase == Phase::Handshake {
+            self.finish(key, reason);
         }
     }
 
@@ -237,6 +252,7 @@ impl Loop {
         }
         session.phase = Phase::Ended(reason);
         let held = session.tail.len()
+            + session.tls.as_ref().map_or(0, |tls| tls.unfinished())
             + session
                 .outbound
                 .as_ref()
@@ -245,6 +261,7 @@ impl Loop {
                 inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
             });
         self.tell_strangers(key, ToProcess::Unknown);
+        self.close_sealed(key);
         let session = &mut self.table[key];
         session.tail = Vec::new();
         session.decoder = Decoder::new();
@@ -258,6 +275,7 @@ impl Loop {
                     | CloseReason::Stopped
                     | CloseReason::Framing
                     | CloseReason::Idle
+                    | CloseReason::Handshake
                     | CloseReason::Peer
             )
             && !(reason == CloseReason::Peer && session.hangup);
@@ -283,7 +301,7 @@ impl Loop {
     /// Whether the session is over; then what its end still needs is done.
     pub(super) fn has_ended(&mut self, key: Key) -> bool {
         match self.table[key].phase {
-            Phase::Open | Phase::Ending(_) => false,
+            Phase::Handshake | Phase::Open | Phase::Ending(_) => false,
             Phase::Ended(reason) => {
                 if self.tell_end(key, reason) {
                     self.let_go(key);

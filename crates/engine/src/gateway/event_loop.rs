@@ -16,14 +16,16 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use moorline_ipc::{Doorbell, Scoreboard};
+use moorline_net::tls::server::ServerTls;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use slab::Slab;
 use tokio::sync::mpsc;
 
-use super::accept::Sockets;
+use super::accept::{Arrival, Sockets};
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
+use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
@@ -62,6 +64,7 @@ pub(super) struct Parts {
     pub(super) sockets: Sockets,
     pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) tls: Arc<[Option<ServerTls>]>,
 }
 
 /// One event loop.
@@ -88,6 +91,14 @@ pub(super) struct Loop {
     /// Sessions to be looked at because their process retires or all end, a few each turn.
     pub(super) sweep: VecDeque<(Key, u64)>,
     pub(super) scratch: Vec<u8>,
+    /// What each listener shows who connects now.
+    pub(super) tls: Arc<[Option<ServerTls>]>,
+    /// Sessions that wait for the next step of their handshake.
+    pub(super) handshakes: VecDeque<(Key, u64)>,
+    /// Scratch space for what is received encrypted; as large as `scratch` if any listener has TLS.
+    pub(super) cipher: Vec<u8>,
+    /// … and for what is sent so.
+    pub(super) sealed: Vec<u8>,
     /// Scratch space for a small frame that is sent.
     pub(super) frame: Vec<u8>,
     pub(super) timers: super::ending::Timers,
@@ -159,6 +170,13 @@ impl Loop {
             work: VecDeque::new(),
             sweep: VecDeque::new(),
             scratch: vec![0; SCRATCH],
+            handshakes: VecDeque::new(),
+            cipher: match parts.tls.iter().any(Option::is_some) {
+                true => vec![0; SCRATCH],
+                false => Vec::new(),
+            },
+            sealed: Vec::new(),
+            tls: parts.tls,
             frame: Vec::new(),
             timers: Default::default(),
             // Each loop begins elsewhere, so that few sessions spread as well as many.
@@ -230,9 +248,10 @@ impl Loop {
             };
             self.service_scheduled(key, id);
         }
+        let handshakes_wait = self.run_handshakes();
         self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
-        let has_work = more || !self.work.is_empty() || !self.sweep.is_empty();
+        let has_work = more || handshakes_wait || !self.work.is_empty() || !self.sweep.is_empty();
         let look_again = self.look_after_processes();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
@@ -362,6 +381,10 @@ impl Loop {
         if self.has_ended(key) {
             return;
         }
+        if self.table[key].phase == Phase::Handshake {
+            self.await_handshake(key);
+            return;
+        }
         if self.place(key) && self.tell_watermark(key) && self.forward_kept(key) {
             self.receive(key);
         }
@@ -468,15 +491,16 @@ impl Loop {
                 socket,
                 listener,
                 peer,
-            } => self.open(socket, listener, peer, Vec::new()),
+            } => self.open(socket, listener, peer, Arrival::Fresh),
             Command::Upgraded {
                 socket,
                 listener,
                 peer,
-                received,
+                upgrade,
             } => {
-                self.open(socket, listener, peer, received);
+                self.open(socket, listener, peer, Arrival::Upgraded(upgrade));
             }
+            Command::Credentials(tls) => self.tls = tls,
             Command::Attach {
                 process,
                 role,

@@ -65,6 +65,7 @@ impl Loop {
             full: session.full,
             peer: session.peer.clone(),
             connected_at: session.connected_at,
+            tls: session.tls.as_deref().map(super::tls::facts),
         };
         // Plain values only: there is nothing in it that could fail to be written.
         postcard::to_stdvec(&opening).unwrap_or_default()

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
+use moorline_net::tls::server::ServerRecords;
 
 use crate::wire::{CloseReason, Peer};
 
@@ -18,6 +19,8 @@ pub(super) const WINDOW_BYTES: usize = 64 * 1024;
 /// Where a session's life has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Its TLS handshake runs; no process knows of it yet.
+    Handshake,
     /// Messages pass both ways.
     Open,
     /// No more is read; once nothing is in hand and all output is flushed it ends, for this reason.
@@ -33,6 +36,8 @@ pub(super) enum Phase {
 pub(super) struct Session {
     pub(super) id: u64,
     pub(super) socket: Option<OwnedFd>,
+    /// What encrypts it, if it is encrypted.
+    pub(super) tls: Option<Box<ServerRecords>>,
     pub(super) listener: u16,
     pub(super) phase: Phase,
     /// The worker slot it belongs to.
@@ -163,8 +168,12 @@ pub(super) struct Outbound {
     pub(super) queue: VecDeque<Vec<u8>>,
     /// How much of the first piece is sent.
     pub(super) offset: usize,
-    /// What is left of all pieces.
+    /// What is left of all pieces and of what is encrypted.
     pub(super) bytes: u64,
+    /// What goes ahead of the pieces: encrypted already, and not taken by the socket.
+    sealed: Vec<u8>,
+    /// How much of it is sent.
+    sealed_offset: usize,
     /// Processes other than the session's own that were told it is full.
     pub(super) others_told: Vec<u16>,
 }
@@ -190,6 +199,42 @@ impl Outbound {
         self.bytes += bytes as u64;
         let last = self.queue.len() - 1;
         &mut self.queue[last]
+    }
+
+    /// What is encrypted and not sent.
+    pub(super) fn sealed(&self) -> &[u8] {
+        &self.sealed[self.sealed_offset..]
+    }
+
+    /// Puts encrypted bytes behind those that are there.
+    pub(super) fn push_sealed(&mut self, bytes: &[u8]) {
+        self.sealed.extend_from_slice(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Takes away encrypted bytes that the socket took.
+    pub(super) fn consume_sealed(&mut self, bytes: usize) {
+        self.sealed_offset += bytes;
+        self.bytes -= bytes as u64;
+        if self.sealed_offset == self.sealed.len() {
+            self.sealed.clear();
+            self.sealed_offset = 0;
+        }
+    }
+
+    /// Moves the pieces' first bytes to `out`, at most `limit`.
+    pub(super) fn take(&mut self, out: &mut Vec<u8>, limit: usize) {
+        let mut offset = self.offset;
+        for piece in &self.queue {
+            let room = limit - out.len();
+            let rest = &piece[offset..];
+            out.extend_from_slice(&rest[..rest.len().min(room)]);
+            offset = 0;
+            if out.len() == limit {
+                break;
+            }
+        }
+        self.consume(out.len());
     }
 
     /// Takes away what the socket took.

@@ -490,6 +490,10 @@ impl Shell {
         {
             warn!(%error, "the log level stays as it is");
         }
+        if scope == Scope::All {
+            let result = self.renew_credentials(generation);
+            self.unless_sent_to_gateway(result);
+        }
     }
 
     fn announce(&self) {
