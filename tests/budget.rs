@@ -67,7 +67,7 @@ fn messages_that_are_never_finished_stay_within_the_limit() {
         eventually("the greediest are closed", || {
             engine.status().closed("memory") > 5
         });
-        for (client, flood) in floods {
+        for (mut client, flood) in floods {
             let _ = client.stream.shutdown(std::net::Shutdown::Both);
             flood.join().expect("a flood only ends");
         }

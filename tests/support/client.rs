@@ -9,13 +9,14 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::wire::{self, Wire};
-use super::{Engine, PATIENCE, Site};
+use super::{Engine, PATIENCE, Site, TlsStream, Trust};
 
 /// A connected stream of either family.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 /// A session's other end. Whatever takes longer than [`PATIENCE`] fails the test.
@@ -63,9 +64,27 @@ impl Client {
         client
     }
 
+    /// The same to a listener with TLS, whose certificate must be for `host`. Fails if the handshake does.
+    pub fn connect_tls(
+        engine: &Engine,
+        listener: usize,
+        wire: Wire,
+        trust: &Trust,
+        host: &str,
+    ) -> io::Result<Client> {
+        let stream = trust.connect(engine.socket_address(listener), host)?;
+        let mut client = Self::over(Stream::Tls(Box::new(stream)), wire)?;
+        client.site = Some(engine.site());
+        Ok(client)
+    }
+
     /// The same with an address as it is announced, for when it may fail.
     pub fn try_connect(address: &str, wire: Wire) -> io::Result<Client> {
-        let stream = Stream::connect(address)?;
+        Self::over(Stream::connect(address)?, wire)
+    }
+
+    /// A client on a stream that is connected.
+    pub fn over(stream: Stream, wire: Wire) -> io::Result<Client> {
         stream.set_read_timeout(PATIENCE)?;
         let mut client = Client {
             stream,
@@ -232,20 +251,27 @@ impl Client {
         }
     }
 
-    /// The port this client sends from, as the engine's log names it.
     /// Ends the connection at once and without a farewell, as a machine does that has lost its memory.
     pub fn reset(self) {
-        match &self.stream {
-            Stream::Tcp(stream) => socket2::SockRef::from(stream)
-                .set_linger(Some(Duration::ZERO))
-                .expect("a stream can be told to reset"),
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
             Stream::Unix(_) => panic!("a Unix stream cannot be reset"),
-        }
+        };
+        socket2::SockRef::from(stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a stream can be told to reset");
     }
 
+    /// The port this client sends from, as the engine's log names it.
     pub fn port(&self) -> u16 {
         match &self.stream {
             Stream::Tcp(stream) => stream
+                .local_addr()
+                .expect("a connected stream has an address")
+                .port(),
+            Stream::Tls(stream) => stream
+                .sock
                 .local_addr()
                 .expect("a connected stream has an address")
                 .port(),
@@ -285,13 +311,19 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_clone().map(Stream::Tcp),
             Stream::Unix(stream) => stream.try_clone().map(Stream::Unix),
+            Stream::Tls(_) => Err(ErrorKind::Unsupported.into()),
         }
     }
 
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(how),
             Stream::Unix(stream) => stream.shutdown(how),
+            Stream::Tls(stream) => {
+                // Its own way to end one direction; the socket stays open.
+                stream.conn.send_close_notify();
+                stream.flush()
+            }
         }
     }
 
@@ -299,6 +331,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(time)),
             Stream::Unix(stream) => stream.set_read_timeout(Some(time)),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(time)),
         }
     }
 }
@@ -308,6 +341,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -317,10 +351,14 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = self {
+            return stream.flush();
+        }
         Ok(())
     }
 }

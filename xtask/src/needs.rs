@@ -10,7 +10,7 @@ use crate::steps::{Failure, cargo, program};
 const DEBIAN: &[&str] = &[
     // tests/chat.rs: two tabs on the chat page.
     "chromium", // tests/namespaces.rs: networks of its own.
-    "iproute2", // tests/dial.rs: a TLS server that shares no code with ours.
+    "iproute2", // tests/dial.rs and tests/tls.rs: TLS that shares no code with ours.
     "openssl",
 ];
 

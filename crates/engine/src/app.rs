@@ -25,7 +25,7 @@ pub use message::{Datagram, Message};
 pub use session::Session;
 pub use task::Task;
 
-pub use crate::wire::{CloseReason, Peer};
+pub use crate::wire::{CloseReason, Peer, SessionTls};
 
 /// What a hook may fail with.
 pub type Error = Box<dyn std::error::Error>;

@@ -19,11 +19,13 @@ mod near;
 mod process;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod walk;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
@@ -197,8 +199,10 @@ pub struct Helper {
 pub struct Listener {
     /// Its name in every event; default: the address as written. Unique.
     pub name: String,
-    /// Where it accepts.
+    /// Where it accepts. `tls://` and `https://` where it has `tls`, however it was written.
     pub address: Address,
+    /// How its connections are encrypted, if they are.
+    pub tls: Option<ServerOptions>,
     /// How its stream is cut into messages. For `http://` listeners with `websocket`: `Framing::WebSocket`.
     pub framing: Framing,
     /// The path whose requests become WebSocket sessions (`http://` listeners only).
@@ -211,6 +215,8 @@ pub struct Listener {
     pub receive_timeout: Option<Duration>,
     /// … that was not sent to.
     pub send_timeout: Option<Duration>,
+    /// How long a TLS handshake may take, and the head of a request. Default 10 s.
+    pub handshake_timeout: Duration,
     /// Outbound bytes queued from which on the app is told `full`. Default 1 MiB.
     pub high_watermark: u64,
     /// … under which it is told `drained`. Default a quarter of the high one.
@@ -230,12 +236,17 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether HTTP is spoken there.
+    pub fn is_http(&self) -> bool {
+        matches!(self.address, Address::Http(_) | Address::Https(_))
+    }
+
     /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
     /// (`http://` with files only) or `datagram`.
     pub fn kind_word(&self) -> &'static str {
         match (&self.address, &self.framing) {
             (Address::Udp(_), _) => "datagram",
-            (Address::Http(_), Framing::Raw) => "static",
+            (Address::Http(_) | Address::Https(_), Framing::Raw) => "static",
             (_, Framing::Raw) => "raw",
             (_, Framing::Length(_)) => "length",
             (_, Framing::Delimiter(_)) => "delimiter",

@@ -35,7 +35,7 @@ pub(crate) fn role_name(role: Role) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
     /// The first message to a gateway. Descriptors: the scoreboard, one doorbell for each loop, then for
-    /// each listener in order its socket and, if it has `static`, that folder.
+    /// each listener in order its socket and, if it has `static`, that folder; then the sealed credentials.
     StartGateway {
         /// Which gateway this is, from 1.
         incarnation: u32,
@@ -104,6 +104,8 @@ pub enum ToRole {
     },
     /// Log to this descriptor from now on (log files were reopened).
     ReopenLog,
+    /// To a gateway: who connects from now on is shown these certificates. Descriptor: the sealed credentials.
+    Credentials,
 }
 
 /// Role → supervisor.

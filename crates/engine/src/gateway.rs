@@ -4,8 +4,9 @@
 //! sessions, and one ring pair with every process. A message never passes through this file.
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` and `flushing` (ring → socket), `files`, `groups`, `budget`, `wishes` and `questions` (what apps ask for beside messages), `dispatch` and `placing`
-//! (which process has a session), `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `outbound` and `flushing` (ring → socket), `tls` (between socket and all else), `files`, `groups`, `budget`, `wishes`
+//! and `questions` (what apps ask for beside messages), `dispatch` and `placing` (which process has a session),
+//! `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
 mod budget;
@@ -21,22 +22,25 @@ mod inbound;
 mod outbound;
 mod outqueue;
 mod parcels;
+mod payload;
 mod placing;
 mod processes;
 mod questions;
 mod recovery;
 mod session;
 mod table;
+mod tls;
 mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
 use moorline_net::Address;
+use moorline_net::tls::server::ServerTls;
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
@@ -44,8 +48,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
+use crate::credentials::Credentials;
 use crate::role::GatewayStart;
 use crate::wire::Peer;
+use accept::Upgrade;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
@@ -135,13 +141,15 @@ enum Command {
         listener: u16,
         peer: Peer,
     },
-    /// An HTTP connection that became a WebSocket, with what it sent since.
+    /// An HTTP connection that became a WebSocket.
     Upgraded {
         socket: OwnedFd,
         listener: u16,
         peer: Peer,
-        received: Vec<u8>,
+        upgrade: Upgrade,
     },
+    /// Who connects from now on is shown these.
+    Credentials(Arc<[Option<ServerTls>]>),
     Attach {
         process: ProcessId,
         role: Role,
@@ -217,6 +225,9 @@ struct Gateway {
     reporter: mpsc::UnboundedSender<Report>,
     /// Descriptors up to this number may be connections and files.
     descriptors: u64,
+    /// What the listeners show, as it came and as it is used.
+    credentials: Credentials,
+    tls: Arc<[Option<ServerTls>]>,
     /// For each process what it notes for the case of its death, one for each loop.
     marks: FxHashMap<ProcessId, Vec<Marks>>,
     /// How many loops have released each process.
@@ -262,15 +273,19 @@ impl Gateway {
         let loops: Arc<[Inbox]> = loops.into();
         let (report, reports) = mpsc::unbounded_channel();
         let (mut sockets, folders) = accept::share_out(&config, start.listeners, count)?;
+        let tls = start.credentials.ready(&Credentials::default(), &[]);
+        let tls: Arc<[_]> = tls.map_err(io::Error::other)?.into();
         let sites = config.listeners.iter().zip(folders).enumerate();
         let sites = sites
             .map(|(at, (listener, folder))| {
-                matches!(listener.address, Address::Http(_)).then(|| {
+                listener.is_http().then(|| {
                     let websocket = listener.websocket.clone();
                     Arc::new(Site {
                         listener: at as u16,
                         websocket,
                         folder,
+                        tls: RwLock::new(tls[at].clone()),
+                        handshake_timeout: listener.handshake_timeout,
                         loops: loops.clone(),
                         shared: shared.clone(),
                     })
@@ -288,6 +303,7 @@ impl Gateway {
                 sockets: std::mem::take(&mut sockets[index]),
                 peers: loops.to_vec(),
                 reports: report.clone(),
+                tls: tls.clone(),
             };
             std::thread::Builder::new()
                 .name(format!("loop {index}"))
@@ -313,6 +329,8 @@ impl Gateway {
             reports,
             reporter: report,
             descriptors: shared.descriptors,
+            credentials: start.credentials,
+            tls,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
@@ -374,11 +392,38 @@ impl Gateway {
                     crate::log::reopen(file);
                 }
             }
+            ToRole::Credentials => self.renew_credentials(descriptors),
             ToRole::StartGateway { .. } | ToRole::StartProcess { .. } | ToRole::NewGateway => {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }
         Ok(())
+    }
+
+    /// Shows new certificates to who connects from now on; sessions keep what they have.
+    fn renew_credentials(&mut self, descriptors: Vec<OwnedFd>) {
+        let renewed = descriptors
+            .into_iter()
+            .next()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+            .and_then(Credentials::open)
+            .and_then(|credentials| {
+                let tls = credentials.ready(&self.credentials, &self.tls);
+                Ok((credentials, tls.map_err(io::Error::other)?))
+            });
+        match renewed {
+            Ok((credentials, tls)) => {
+                self.credentials = credentials;
+                self.tls = tls.into();
+                for site in self.sites.iter().flatten() {
+                    site.renew(self.tls.get(usize::from(site.listener)).cloned().flatten());
+                }
+                let tls = &self.tls;
+                self.tell_loops(|| Command::Credentials(tls.clone()));
+            }
+            // The supervisor has checked them, so this is not theirs.
+            Err(error) => tracing::error!(%error, "the certificates stay as they are"),
+        }
     }
 
     fn attach(

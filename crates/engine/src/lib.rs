@@ -21,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 mod control_channel;
+mod credentials;
 mod gateway;
 mod log;
 pub mod role;

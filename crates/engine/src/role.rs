@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::control::{FromRole, Role, ToRole};
 use crate::control_channel::encode;
+use crate::credentials::Credentials;
 use crate::worker::{self, ProcessStart};
 use crate::{gateway, log};
 
@@ -57,6 +58,8 @@ pub(crate) struct GatewayStart {
     pub doorbells: Vec<moorline_ipc::Doorbell>,
     /// For each listener its socket and its `static` folder.
     pub listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
+    /// What each listener shows who connects.
+    pub credentials: Credentials,
 }
 
 /// What a helper is started with.
@@ -142,7 +145,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
                 .and_then(|flush| Ok((flush, fds.gateway(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
-            let (scoreboard, doorbells, listeners) = parts;
+            let (scoreboard, doorbells, listeners, credentials) = parts;
             name_thread("gateway");
             let start = GatewayStart {
                 control,
@@ -152,6 +155,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 scoreboard,
                 doorbells,
                 listeners,
+                credentials,
             };
             let result = gateway::run(start);
             drop(flush);

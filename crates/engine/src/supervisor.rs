@@ -23,8 +23,10 @@ use std::io;
 use std::path::PathBuf;
 
 use moorline_net::ListenError;
+use moorline_net::tls::TlsError;
 
 use crate::config::Loaded;
+use crate::credentials::Credentials;
 use crate::log;
 use crate::role::hide_memory;
 
@@ -60,6 +62,8 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         tracing::warn!("{warning}");
     }
     let listeners = Listeners::open(config, given)?;
+    let credentials = Credentials::load(config).map_err(ServeError::Tls)?;
+    let credentials = credentials.seal().map_err(ServeError::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())
@@ -67,6 +71,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let deployment = Deployment {
         executable,
         config: loaded.config,
+        credentials,
     };
     runtime.block_on(async {
         let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir, notifier)
@@ -105,6 +110,8 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// A listener's certificate cannot be shown.
+    Tls(TlsError),
     /// The executable could not be found or opened.
     Executable(io::Error),
     /// Logging could not be set up.
@@ -155,6 +162,7 @@ impl fmt::Display for ServeError {
                 "cannot open the static folder {}: {source}",
                 folder.display()
             ),
+            Self::Tls(source) => source.fmt(f),
             Self::Executable(source) => write!(f, "cannot open the executable: {source}"),
             Self::Log(source) => write!(f, "cannot log: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the supervisor: {source}"),
@@ -167,6 +175,7 @@ impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen(source) => Some(source),
+            Self::Tls(source) => Some(source),
             Self::Static { source, .. }
             | Self::Environment(source)
             | Self::Executable(source)

@@ -199,6 +199,8 @@ pub struct Opening {
     pub connected_at: u64,
     /// What the app has asked to be kept with it, if it has.
     pub belongings: Option<Box<Belongings>>,
+    /// What its TLS handshake has agreed on, if it is encrypted.
+    pub tls: Option<Box<SessionTls>>,
 }
 
 /// Which part of a file is sent.
@@ -225,6 +227,19 @@ pub struct Belongings {
     pub kept: bool,
 }
 
+/// What a session's TLS handshake has agreed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionTls {
+    /// The version, as `TLS 1.3`.
+    pub version: String,
+    /// The protocol that was agreed on (ALPN).
+    pub alpn: Option<String>,
+    /// The peer's own certificate, in DER, if it was asked for one and has one. It was verified.
+    pub certificate: Option<Vec<u8>>,
+    /// An earlier session was resumed: the certificate was verified then.
+    pub is_resumed: bool,
+}
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u16)]
@@ -249,6 +264,8 @@ pub enum CloseReason {
     GatewayLost = 9,
     /// The listener's or the engine's limits leave no room for it.
     Limit = 10,
+    /// Its TLS handshake failed, or took longer than the listener's `handshake_timeout`.
+    Handshake = 11,
 }
 
 impl CloseReason {
@@ -266,6 +283,7 @@ impl CloseReason {
             Framing,
             GatewayLost,
             Limit,
+            Handshake,
         ]
         .get(usize::from(reason).wrapping_sub(1))
         .copied()
@@ -284,6 +302,7 @@ impl CloseReason {
             CloseReason::Framing => "framing",
             CloseReason::GatewayLost => "gateway_lost",
             CloseReason::Limit => "limit",
+            CloseReason::Handshake => "handshake",
         }
     }
 }

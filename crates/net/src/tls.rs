@@ -1,4 +1,4 @@
-//! TLS towards servers, on rustls.
+//! TLS on rustls: towards servers, and in [`server`] towards clients.
 //!
 //! - [`TlsOptions`]: how a server is verified and what it is shown
 //! - [`TlsConnector`]: those options made ready; shakes hands
@@ -13,6 +13,7 @@ mod options;
 mod pem;
 mod refusal;
 mod roots;
+pub mod server;
 mod session;
 mod verifier;
 

@@ -97,6 +97,14 @@ impl Probe {
             "id" => session.id().to_string(),
             "listener" => session.listener().to_owned(),
             "peer" => session.peer().to_string(),
+            "tls" => session.tls().map_or("none".to_owned(), |tls| {
+                let alpn = tls.alpn.as_deref().unwrap_or("-");
+                let certificate = tls.certificate.as_ref().map_or("-".to_owned(), |der| {
+                    der.iter().map(|byte| format!("{byte:02x}")).collect()
+                });
+                let handshake = if tls.is_resumed { "resumed" } else { "full" };
+                format!("{}, {alpn}, {handshake}, {certificate}", tls.version)
+            }),
             "queued" => message.queued().as_millis().to_string(),
 
             "crash" => std::process::abort(),
@@ -559,7 +567,7 @@ fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<
 fn describe(info: &moorline::SessionInfo) -> String {
     let age = info.received_at.duration_since(info.connected_at);
     format!(
-        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {}",
+        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {} tls {}",
         info.listener,
         info.peer,
         info.worker,
@@ -569,6 +577,7 @@ fn describe(info: &moorline::SessionInfo) -> String {
         info.paused,
         info.kept,
         age.unwrap_or_default().as_millis() < 60_000,
+        info.tls.as_ref().map_or("none", |tls| &tls.version),
     )
 }
 

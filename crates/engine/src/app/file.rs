@@ -15,8 +15,8 @@ use crate::wire::FileSpan;
 
 impl Session {
     /// Sends a part of a file as one message, or all of it with `..`. The kernel copies it to the socket when the peer
-    /// takes it, and neither this process nor the gateway holds its bytes. The file must not change meanwhile; should it
-    /// become shorter, the session is closed.
+    /// takes it, and neither this process nor the gateway holds its bytes; where there is TLS the gateway reads and
+    /// encrypts a little at a time. The file must not change meanwhile; should it become shorter, the session is closed.
     ///
     /// Waits as [`send`](Self::send) does, and while 256 files of this process are on their way to their peers. Returning means
     /// that it is on its way. It keeps its order among what else is sent. Cancel-safe.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures_core::Stream;
 
 use crate::app::{AskError, Context, Session};
-use crate::wire::{Answer, Peer, Question, SessionFacts};
+use crate::wire::{Answer, Peer, Question, SessionFacts, SessionTls};
 use crate::worker::{Asked, Core};
 
 /// How a session is. What an instant later is true may be something else.
@@ -39,12 +39,15 @@ pub struct SessionInfo {
     pub kept: bool,
     /// Messages received.
     pub messages: u64,
-    /// Bytes received.
+    /// Bytes received; where there is TLS, without what that adds.
     pub received: u64,
-    /// Bytes sent.
+    /// Bytes sent, likewise.
     pub sent: u64,
     /// Bytes queued for its peer.
     pub queued: u64,
+    /// What its TLS handshake has agreed on; `None` if it is not encrypted. The peer's certificate is left out
+    /// by [`Context::sessions`].
+    pub tls: Option<SessionTls>,
 }
 
 impl SessionInfo {
@@ -65,6 +68,7 @@ impl SessionInfo {
             received: facts.received,
             sent: facts.sent,
             queued: facts.queued,
+            tls: facts.tls.map(|tls| *tls),
         }
     }
 }

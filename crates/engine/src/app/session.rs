@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use crate::app::{Context, SendError};
-use crate::wire::{FORCE, Peer, TEXT};
+use crate::wire::{FORCE, Peer, SessionTls, TEXT};
 use crate::worker::{Refusal, Room, SessionState};
 
 /// A handle to a session. Clones are cheap and name the same session.
@@ -53,6 +53,12 @@ impl Session {
     pub fn connected_at(&self) -> SystemTime {
         let milliseconds = self.0.opening().map_or(0, |opening| opening.connected_at);
         SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
+    }
+
+    /// What its TLS handshake has agreed on, with the peer's certificate; `None` if it is not encrypted or has
+    /// never been with this process.
+    pub fn tls(&self) -> Option<&SessionTls> {
+        self.0.opening()?.tls.as_deref()
     }
 
     /// Its outbound queue is over the high watermark. Known only of sessions that this process serves.

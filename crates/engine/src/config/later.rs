@@ -17,11 +17,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("[workers]", "kill_after", LEAVE_OUT),
     (
         "[[listen]]",
-        "tls",
-        "let a proxy in front of the engine end TLS meanwhile",
-    ),
-    (
-        "[[listen]]",
         "upstream",
         "relays are not there yet; remove this listener",
     ),

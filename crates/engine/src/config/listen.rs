@@ -1,16 +1,20 @@
 //! `[[listen]]`: where the engine accepts, and the rules between a listener's keys.
 
 use std::path::Path;
+use std::time::Duration;
 
+use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, AddressError, Framing, HostPort};
 
 use super::error::Reported;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
-use super::{Dispatch, Listener, OnCrash, framing};
+use super::{Dispatch, Listener, OnCrash, framing, tls};
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
 const DEFAULT_HARD_LIMIT: u64 = 8 << 20;
+/// Far more than a handshake takes across the world and back.
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_SESSIONS: u64 = 100_000;
 /// More sessions than the memory of any machine holds: a slip.
 const MAX_SESSIONS: u64 = 10_000_000;
@@ -67,10 +71,12 @@ fn listener(
     });
     let name = name(&section, taken);
     let content = content(&section, address.as_ref().ok(), base);
+    let tls = tls_of(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
     let idle_timeout = section.read("idle_timeout", |field| field.timeout());
     let receive_timeout = section.read("receive_timeout", |field| field.timeout());
     let send_timeout = section.read("send_timeout", |field| field.timeout());
+    let handshake_timeout = section.read("handshake_timeout", |field| field.timeout());
     let on_crash = section.read("on_crash", |field| {
         field.choice(&[
             ("close", OnCrash::Close),
@@ -105,16 +111,24 @@ fn listener(
     datagrams?;
     keyless?;
 
-    let (content, sizes) = (content?, sizes?);
+    let (content, sizes, tls) = (content?, sizes?, tls?);
+    let address = match (address?, &tls) {
+        // However it is written, this is what is spoken.
+        (Address::Tcp(host_port), Some(_)) => Address::Tls(host_port),
+        (Address::Http(host_port), Some(_)) => Address::Https(host_port),
+        (address, _) => address,
+    };
     Ok(Listener {
         name: name?,
-        address: address?,
+        address,
+        tls,
         framing: content.framing,
         websocket: content.websocket,
         static_folder: content.static_folder,
         idle_timeout: idle_timeout?,
         receive_timeout: receive_timeout?,
         send_timeout: send_timeout?,
+        handshake_timeout: handshake_timeout?.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
         high_watermark: sizes.high,
         low_watermark: sizes.low,
         hard_limit: sizes.hard,
@@ -126,8 +140,7 @@ fn listener(
     })
 }
 
-const ADDRESS_HINT: &str =
-    "write address = \"tcp://host:port\", or udp://host:port, http://host:port, unix:///path";
+const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or tls://, udp://, http:// or https://host:port, unix:///path";
 
 fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address, Reported> {
     let text = field.text()?;
@@ -163,7 +176,11 @@ fn unserved(address: &Address) -> Option<(String, String)> {
     let scheme = address.scheme();
     let unserved = || format!("`{scheme}` is not served by this version");
     match address {
-        Address::Tcp(_) | Address::Udp(_) | Address::Http(_) => None,
+        Address::Tcp(_)
+        | Address::Tls(_)
+        | Address::Udp(_)
+        | Address::Http(_)
+        | Address::Https(_) => None,
         Address::Unix(_) if address.socket_file().is_some() => None,
         Address::Unix(_) => Some((
             "an abstract socket is not served: no folder decides who may connect".into(),
@@ -173,9 +190,9 @@ fn unserved(address: &Address) -> Option<(String, String)> {
             "`ws` is not an address to listen on".into(),
             format!("write http://{host_port} and name the path with the key `websocket`"),
         )),
-        Address::Tls(_) | Address::Https(_) | Address::Wss(_) => Some((
-            unserved(),
-            "use tcp:// or http:// behind something that terminates TLS".into(),
+        Address::Wss(host_port) => Some((
+            "`wss` is not an address to listen on".into(),
+            format!("write https://{host_port} and name the path with the key `websocket`"),
         )),
         Address::Kcp(_) | Address::Unixgram(_) => Some((unserved(), "use udp://host:port".into())),
     }
@@ -184,10 +201,14 @@ fn unserved(address: &Address) -> Option<(String, String)> {
 /// Whether only one of the two can be bound. The system gives each port 0 a port of its own.
 fn collide(one: &Address, other: &Address) -> bool {
     match (one, other) {
-        (Address::Tcp(a) | Address::Http(a), Address::Tcp(b) | Address::Http(b)) => same_port(a, b),
         (Address::Udp(a), Address::Udp(b)) => same_port(a, b),
+        (Address::Udp(_), _) | (_, Address::Udp(_)) => false,
         (Address::Unix(a), Address::Unix(b)) => a == b,
-        _ => false,
+        // All the others are TCP.
+        _ => match (one.host_port(), other.host_port()) {
+            (Some(a), Some(b)) => same_port(a, b),
+            _ => false,
+        },
     }
 }
 
@@ -209,6 +230,35 @@ fn name(section: &Section<'_>, taken: &mut Taken) -> Result<String, Reported> {
         .names
         .take(section.report, section.place(key), "listener", &name)?;
     Ok(name)
+}
+
+/// What is encrypted: what says so by its scheme, and what has the key `tls`.
+fn tls_of(
+    section: &Section<'_>,
+    address: Option<&Address>,
+    base: &Path,
+) -> Result<Option<ServerOptions>, Reported> {
+    let protocols: &[&str] = match address {
+        Some(Address::Http(_) | Address::Https(_)) => &["http/1.1"],
+        _ => &[],
+    };
+    let tls = section.read("tls", |field| tls::tls(&field, base, protocols))?;
+    match address {
+        Some(Address::Udp(_)) => refuse_keys(
+            section,
+            &["tls"],
+            "has no effect on a udp:// listener: datagrams are not encrypted",
+        )?,
+        Some(address @ (Address::Tls(_) | Address::Https(_))) if tls.is_none() => {
+            return Err(section.report.error(
+                section.place("address"),
+                format!("a {}:// listener needs a certificate", address.scheme()),
+                r#"write tls = { certificate = "cert.pem", key = "key.pem" } below it"#,
+            ));
+        }
+        _ => {}
+    }
+    Ok(tls)
 }
 
 /// What a listener makes of its bytes.
@@ -239,7 +289,7 @@ fn content(
     // Without the address there is no telling which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
-        Address::Http(_) => {
+        Address::Http(_) | Address::Https(_) => {
             refuse_keys(
                 section,
                 &["framing"],

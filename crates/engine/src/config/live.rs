@@ -3,7 +3,7 @@
 use super::{Config, Engine, Listener, Log, Tasks, Workers};
 
 /// Whether an engine that runs with `old` can go on with `new`: everything of `[app]`, `[workers]` (but what
-/// `dispatch` means to listeners), `[tasks]` and `[[helpers]]`, and the log's level.
+/// `dispatch` means to listeners), `[tasks]` and `[[helpers]]`, the log's level, and what `tls` of a listener says.
 ///
 /// # Errors
 /// One message for each key that needs a restart, naming it.
@@ -141,12 +141,15 @@ impl Fixed {
         let Listener {
             name,
             address,
+            // What it shows is read afresh by each reload; whether it shows anything is fixed.
+            tls,
             framing,
             websocket,
             static_folder,
             idle_timeout,
             receive_timeout,
             send_timeout,
+            handshake_timeout,
             high_watermark,
             low_watermark,
             hard_limit,
@@ -157,7 +160,11 @@ impl Fixed {
             dispatch,
         } = old;
         let key = |key: &str| format!("`{key}` of the listener {name:?}");
-        self.compare(&key("address"), address, &new.address);
+        // With `tls` or without it the same address has another name.
+        if tls.is_some() == new.tls.is_some() {
+            self.compare(&key("address"), address, &new.address);
+        }
+        self.compare(&key("tls"), &tls.is_some(), &new.tls.is_some());
         // `max_message` is part of the framing, and the key a WebSocket listener's user knows.
         let framing_key = if websocket.is_some() && new.websocket.is_some() {
             "max_message"
@@ -174,6 +181,11 @@ impl Fixed {
             &new.receive_timeout,
         );
         self.compare(&key("send_timeout"), send_timeout, &new.send_timeout);
+        self.compare(
+            &key("handshake_timeout"),
+            handshake_timeout,
+            &new.handshake_timeout,
+        );
         self.compare(&key("high_watermark"), high_watermark, &new.high_watermark);
         self.compare(&key("low_watermark"), low_watermark, &new.low_watermark);
         self.compare(&key("hard_limit"), hard_limit, &new.hard_limit);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_net::{Address, Decoder};
+use moorline_net::Decoder;
+use moorline_net::tls::server::ServerRecords;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
@@ -23,6 +24,26 @@ use crate::wire::{CloseReason, Peer};
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting pauses when descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far a connection has got before it becomes a session.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// It was just accepted.
+    Fresh,
+    /// It was HTTP and has become a WebSocket.
+    Upgraded(Upgrade),
+}
+
+/// What HTTP leaves behind.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// What came after the request, as plaintext.
+    pub(super) received: Vec<u8>,
+    /// What encrypts the connection.
+    pub(super) tls: Option<Box<ServerRecords>>,
+    /// What is still to be sent, as it goes on the wire.
+    pub(super) unsent: Vec<u8>,
+}
 
 /// The listening sockets of one loop, by their place in the configuration.
 #[derive(Debug, Default)]
@@ -170,7 +191,7 @@ impl Loop {
             self.count_closed(CloseReason::Limit);
             return;
         }
-        if matches!(settings.address, Address::Http(_)) {
+        if settings.is_http() {
             // The main thread lives as long as the process.
             let _ = self.reports.send(Report::Http {
                 socket,
@@ -181,7 +202,7 @@ impl Loop {
         }
         let least = self.shared.least_loaded();
         if least == usize::from(self.index) {
-            self.open(socket, listener, peer, Vec::new());
+            self.open(socket, listener, peer, Arrival::Fresh);
         } else {
             self.peers[least].send(Command::Accepted {
                 socket,
@@ -191,12 +212,21 @@ impl Loop {
         }
     }
 
-    /// Makes a session of a connection, which has already sent `received`.
-    pub(super) fn open(&mut self, socket: OwnedFd, listener: u16, peer: Peer, received: Vec<u8>) {
-        if self.stop_at.is_some() {
+    /// Makes a session of a connection.
+    pub(super) fn open(&mut self, socket: OwnedFd, listener: u16, peer: Peer, arrival: Arrival) {
+        let prepared = match self.stop_at {
+            None => self.prepare(listener, arrival),
+            Some(_) => None,
+        };
+        let Some((phase, upgrade)) = prepared else {
             self.shared.connections[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
             return;
-        }
+        };
+        let Upgrade {
+            received,
+            tls,
+            unsent,
+        } = upgrade;
         let now = self.clock.ms;
         let dispatch = self.config.listeners[usize::from(listener)].dispatch;
         let slot = home(dispatch, &peer, &[], self.slots.len())
@@ -204,8 +234,9 @@ impl Loop {
         let key = self.table.insert(|id| Session {
             id,
             socket: None,
+            tls,
             listener,
-            phase: Phase::Open,
+            phase,
             slot,
             process: None,
             adopted: false,
@@ -249,7 +280,42 @@ impl Loop {
         }
         self.table[key].socket = Some(socket);
         self.count(LoopCounter::Accepted, 1);
-        self.start_timer(key);
+        if !unsent.is_empty() {
+            // It was not taken before; the socket says when it takes more.
+            let outbound = self.table[key].outbound.get_or_insert_default();
+            outbound.push_sealed(&unsent);
+            self.rebalance(0, unsent.len());
+        }
+        match phase {
+            Phase::Handshake => self.start_handshake_timer(key),
+            _ => self.start_timer(key),
+        }
         self.service(key);
+    }
+
+    /// Where a new session begins, and what it has by then. `None`: it cannot be encrypted.
+    fn prepare(&self, listener: u16, arrival: Arrival) -> Option<(Phase, Upgrade)> {
+        let mut upgrade = match arrival {
+            Arrival::Upgraded(upgrade) => return Some((Phase::Open, upgrade)),
+            Arrival::Fresh => Upgrade {
+                received: Vec::new(),
+                tls: None,
+                unsent: Vec::new(),
+            },
+        };
+        let Some(Some(tls)) = self.tls.get(usize::from(listener)) else {
+            return Some((Phase::Open, upgrade));
+        };
+        match ServerRecords::new(tls) {
+            Ok(records) => {
+                upgrade.tls = Some(Box::new(records));
+                Some((Phase::Handshake, upgrade))
+            }
+            Err(error) => {
+                tracing::error!(%error, "connection refused: tls cannot begin");
+                self.count_closed(CloseReason::Handshake);
+                None
+            }
+        }
     }
 }

@@ -45,6 +45,8 @@ enum Timer {
     Idle(Key, u64),
     /// Has the output of this session, which is ending, got stuck?
     Flush(Key, u64),
+    /// Has this session's TLS handshake still not ended?
+    Handshake(Key, u64),
     /// Let go of this socket.
     Linger(Key, u64),
     /// Accept from this listener again.
@@ -84,9 +86,10 @@ impl Timers {
     fn prune(&mut self, table: &Table) {
         if self.heap.len() > SPARE_TIMERS + 4 * table.len() {
             self.heap.retain(|Reverse((_, timer))| match timer {
-                Timer::Idle(key, id) | Timer::Flush(key, id) | Timer::Linger(key, id) => {
-                    table.at(*key).is_some_and(|session| session.id == *id)
-                }
+                Timer::Idle(key, id)
+                | Timer::Flush(key, id)
+                | Timer::Handshake(key, id)
+                | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
                 Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
             });
         }
@@ -109,6 +112,7 @@ impl Loop {
             match timer {
                 Timer::Idle(key, id) => self.check_idle(key, id),
                 Timer::Flush(key, id) => self.check_flush(key, id),
+                Timer::Handshake(key, id) => self.check_handshake(key, id),
                 Timer::Linger(key, id) => {
                     if self.table.at(key).is_some_and(|session| session.id == id) {
                         self.forget(key);
@@ -145,6 +149,15 @@ impl Loop {
         if std::mem::take(&mut session.unwatched) {
             self.start_timer(key);
         }
+    }
+
+    /// Watches a handshake for slowness.
+    pub(super) fn start_handshake_timer(&mut self, key: Key) {
+        self.timers.prune(&self.table);
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let at = self.clock.ms + listener.handshake_timeout.as_millis() as u64;
+        self.timers.push(at, Timer::Handshake(key, session.id));
     }
 
     /// When the session will have been idle for too long, if nothing passes until then.
@@ -241,6 +254,8 @@ impl Loop {
             let (at, id) = (self.clock.ms + FLUSH_MS, session.id);
             self.timers.push(at, Timer::Flush(key, id));
             self.schedule(key);
+        } else if session.phase == Phase::Handshake {
+            self.finish(key, reason);
         }
     }
 
@@ -276,8 +291,10 @@ impl Loop {
         if matches!(session.phase, Phase::Ended(_) | Phase::Lingering) {
             return;
         }
+        let has_begun = session.phase != Phase::Handshake;
         session.phase = Phase::Ended(reason);
         let held = session.tail.len()
+            + session.tls.as_ref().map_or(0, |tls| tls.unfinished())
             + session.inbound.as_ref().map_or(0, |inbound| {
                 inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
             });
@@ -287,6 +304,8 @@ impl Loop {
             .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
         self.count(LoopCounter::Discarded, discarded as u64);
         self.tell_strangers(key, ToProcess::Unknown);
+        // Before the queue goes: what is cut off must not look as if it had been all.
+        self.close_sealed(key);
         self.drop_outbound(key);
         self.leave_all(key);
         let session = &mut self.table[key];
@@ -301,6 +320,7 @@ impl Loop {
                     | CloseReason::Stopped
                     | CloseReason::Framing
                     | CloseReason::Idle
+                    | CloseReason::Handshake
                     | CloseReason::Peer
             )
             && !(reason == CloseReason::Peer && session.hangup);
@@ -311,7 +331,9 @@ impl Loop {
             }
             _ => session.socket = None,
         }
-        log_access(session, &self.config, reason);
+        if has_begun {
+            log_access(session, &self.config, reason);
+        }
         self.rebalance(held, 0);
         self.count_closed(reason);
         self.clear_suspect(key);
@@ -327,7 +349,7 @@ impl Loop {
     /// Whether the session is over; then what its end still needs is done.
     pub(super) fn has_ended(&mut self, key: Key) -> bool {
         match self.table[key].phase {
-            Phase::Open | Phase::Ending(_) => false,
+            Phase::Handshake | Phase::Open | Phase::Ending(_) => false,
             Phase::Ended(reason) => {
                 if self.tell_end(key, reason) {
                     self.let_go(key);
@@ -380,6 +402,7 @@ impl Loop {
     fn let_go(&mut self, key: Key) {
         let session = &mut self.table[key];
         session.process = None;
+        session.tls = None;
         if session.socket.is_none() || self.stop_at.is_some() {
             self.forget(key);
             return;
@@ -481,11 +504,13 @@ impl Loop {
 /// One line for each session, under a target of its own, so that `access=off` in the log's level is rid of them.
 fn log_access(session: &Session, config: &Config, reason: CloseReason) {
     let listener = config.listeners.get(usize::from(session.listener));
+    let version = session.tls.as_ref().and_then(|tls| tls.version());
     tracing::info!(
         target: "access",
         session = session.id,
         listener = listener.map_or("", |listener| &listener.name),
         peer = %session.peer,
+        tls = version.map(tracing::field::display),
         %reason,
         messages = session.messages,
         received = session.bytes_in,

@@ -16,21 +16,23 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use moorline_ipc::{Doorbell, Scoreboard};
+use moorline_net::tls::server::ServerTls;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use slab::Slab;
 use tokio::sync::mpsc;
 
-use super::accept::Sockets;
+use super::accept::{Arrival, Sockets};
 use super::budget::Budget;
 use super::files::Files;
 use super::groups::Groups;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
+use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
-use crate::control::{LoopCounter, SessionRow};
+use crate::control::LoopCounter;
 
 /// Records taken from one process in one turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -65,6 +67,7 @@ pub(super) struct Parts {
     pub(super) sockets: Sockets,
     pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) tls: Arc<[Option<ServerTls>]>,
 }
 
 /// One event loop.
@@ -94,6 +97,14 @@ pub(super) struct Loop {
     /// Sessions to be looked at because their process retires or all end, a few each turn.
     pub(super) sweep: VecDeque<(Key, u64)>,
     pub(super) scratch: Vec<u8>,
+    /// What each listener shows who connects now.
+    pub(super) tls: Arc<[Option<ServerTls>]>,
+    /// Sessions that wait for the next step of their handshake.
+    pub(super) handshakes: VecDeque<(Key, u64)>,
+    /// Scratch space for what is received encrypted; as large as `scratch` if any listener has TLS.
+    pub(super) cipher: Vec<u8>,
+    /// … and for what is sent so.
+    pub(super) sealed: Vec<u8>,
     /// Scratch space for a small frame that is sent.
     pub(super) frame: Vec<u8>,
     pub(super) timers: super::ending::Timers,
@@ -169,6 +180,13 @@ impl Loop {
             work: VecDeque::new(),
             sweep: VecDeque::new(),
             scratch: vec![0; SCRATCH],
+            handshakes: VecDeque::new(),
+            cipher: match parts.tls.iter().any(Option::is_some) {
+                true => vec![0; SCRATCH],
+                false => Vec::new(),
+            },
+            sealed: Vec::new(),
+            tls: parts.tls,
             frame: Vec::new(),
             timers: Default::default(),
             // Each loop begins elsewhere, so that few sessions spread as well as many.
@@ -241,11 +259,15 @@ impl Loop {
             };
             self.service_scheduled(key, id);
         }
+        let handshakes_wait = self.run_handshakes();
         self.fan_out();
         self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
-        let has_work =
-            more || !self.work.is_empty() || !self.sweep.is_empty() || !self.groups.is_quiet();
+        let has_work = more
+            || handshakes_wait
+            || !self.work.is_empty()
+            || !self.sweep.is_empty()
+            || !self.groups.is_quiet();
         let look_again = self.look_after_processes() || self.budget.holds_back();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
@@ -380,6 +402,10 @@ impl Loop {
         if self.has_ended(key) {
             return;
         }
+        if self.table[key].phase == Phase::Handshake {
+            self.await_handshake(key);
+            return;
+        }
         if self.table[key]
             .outbound
             .as_ref()
@@ -503,15 +529,16 @@ impl Loop {
                 socket,
                 listener,
                 peer,
-            } => self.open(socket, listener, peer, Vec::new()),
+            } => self.open(socket, listener, peer, Arrival::Fresh),
             Command::Upgraded {
                 socket,
                 listener,
                 peer,
-                received,
+                upgrade,
             } => {
-                self.open(socket, listener, peer, received);
+                self.open(socket, listener, peer, Arrival::Upgraded(upgrade));
             }
+            Command::Credentials(tls) => self.tls = tls,
             Command::Attach {
                 process,
                 role,
@@ -539,30 +566,5 @@ impl Loop {
                 let _ = reply.send(self.list(after, limit));
             }
         }
-    }
-
-    fn list(&self, after: u64, limit: usize) -> Vec<SessionRow> {
-        let mut rows: Vec<SessionRow> = self
-            .table
-            .iter()
-            .filter(|(_, session)| session.id > after)
-            .map(|(_, session)| SessionRow {
-                id: session.id,
-                listener: self.config.listeners[usize::from(session.listener)]
-                    .name
-                    .clone(),
-                peer: session.peer.to_string(),
-                worker: session.process.map(|_| session.slot),
-                age_s: super::accept::unix_ms().saturating_sub(session.connected_at) / 1000,
-                idle_s: (self.clock.ms - session.received_at.min(self.clock.ms)) / 1000,
-                messages: session.messages,
-                received: session.bytes_in,
-                sent: session.bytes_out,
-                queued: session.queued(),
-            })
-            .collect();
-        rows.sort_by_key(|row| row.id);
-        rows.truncate(limit);
-        rows
     }
 }

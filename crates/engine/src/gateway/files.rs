@@ -1,4 +1,5 @@
-//! Files that apps send: the kernel copies them from the file to the socket.
+//! Files that apps send: the kernel copies them from the file to the socket. For a session with TLS they are read and
+//! encrypted in small parts, as fast as the socket takes them.
 //!
 //! The worker opens the file, with its own rights, and passes the descriptor over a channel of its own beside the rings; the
 //! record in the ring says where in the session's output it goes. Either may be here first. How many files a
@@ -50,24 +51,49 @@ pub(super) enum Copied {
     File(String),
 }
 
-impl PassedFile {
-    /// Copies as much as one call does; at least one byte.
-    pub(super) fn copy_to(
-        &self,
-        socket: impl AsFd,
-        offset: &mut u64,
-        left: u64,
-    ) -> Result<usize, Copied> {
-        match rustix::fs::sendfile(socket, &self.file, Some(offset), left.min(COPY) as usize) {
-            Ok(0) => Err(Copied::File(format!(
-                "it has become shorter, {left} bytes are missing"
-            ))),
-            Ok(sent) => Ok(sent),
+impl FilePiece {
+    /// Has the kernel copy as much as one call does; at least one byte. Without the descriptor it would wait.
+    pub(super) fn copy_to(&mut self, socket: impl AsFd) -> Result<usize, Copied> {
+        let Some(PassedFile { file, .. }) = &self.file else {
+            return Err(Copied::Socket(Errno::AGAIN));
+        };
+        let length = self.left.min(COPY) as usize;
+        match rustix::fs::sendfile(socket, file, Some(&mut self.offset), length) {
+            Ok(0) => Err(self.is_short()),
+            Ok(sent) => {
+                self.left -= sent as u64;
+                Ok(sent)
+            }
             Err(error @ (Errno::IO | Errno::INVAL | Errno::OVERFLOW | Errno::NOMEM)) => {
                 Err(Copied::File(error.to_string()))
             }
             Err(error) => Err(Copied::Socket(error)),
         }
+    }
+
+    /// Reads at most `most` bytes, and at least one, to be encrypted.
+    pub(super) fn read(&mut self, out: &mut Vec<u8>, most: usize) -> Result<(), Copied> {
+        let Some(PassedFile { file, .. }) = &self.file else {
+            return Err(Copied::Socket(Errno::AGAIN));
+        };
+        out.resize(self.left.min(most as u64) as usize, 0);
+        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut out[..], self.offset)) {
+            Ok(0) => Err(self.is_short()),
+            Ok(read) => {
+                out.truncate(read);
+                self.offset += read as u64;
+                self.left -= read as u64;
+                Ok(())
+            }
+            Err(error) => Err(Copied::File(error.to_string())),
+        }
+    }
+
+    fn is_short(&self) -> Copied {
+        Copied::File(format!(
+            "it has become shorter, {} bytes are missing",
+            self.left
+        ))
     }
 }
 

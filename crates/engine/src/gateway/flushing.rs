@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use bytes::Bytes;
 use moorline_ipc::Header;
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use super::event_loop::Loop;
 use super::files::Copied;
@@ -107,36 +108,45 @@ impl Loop {
                 return;
             };
             outbound.again = false;
-            let flushed = match outbound.queue.front_mut() {
-                None => break,
-                Some(Piece::Bytes(_) | Piece::Shared(_)) => write_pieces(socket, outbound),
-                Some(Piece::File(piece)) if piece.left == 0 => {
-                    let from = piece.from;
-                    outbound.queue.pop_front();
-                    self.file_done(from);
-                    continue;
-                }
-                Some(Piece::File(piece)) => {
+            let flushed = if outbound.sealed().is_empty() {
+                if let Some(Piece::File(piece)) = outbound.queue.front() {
+                    if piece.left == 0 {
+                        let from = piece.from;
+                        outbound.queue.pop_front();
+                        self.file_done(from);
+                        continue;
+                    }
                     // Its descriptor is on its way, and will bring us back.
-                    let Some(file) = &piece.file else { break };
+                    if piece.file.is_none() {
+                        break;
+                    }
                     if file_calls == 0 {
                         outbound.again = true;
                         self.schedule(key);
                         break;
                     }
                     file_calls -= 1;
-                    match file.copy_to(socket, &mut piece.offset, piece.left) {
-                        Ok(sent) => {
-                            piece.left -= sent as u64;
-                            Ok((sent, 0))
+                }
+                match outbound.queue.front_mut() {
+                    None => break,
+                    Some(_) if session.tls.is_some() => {
+                        if !self.seal_queued(key) {
+                            return;
                         }
+                        continue;
+                    }
+                    Some(Piece::Bytes(_) | Piece::Shared(_)) => write_pieces(socket, outbound),
+                    Some(Piece::File(piece)) => match piece.copy_to(socket) {
+                        Ok(sent) => Ok((sent, 0)),
                         Err(Copied::Socket(error)) => Err(error),
                         Err(Copied::File(problem)) => {
                             self.give_up_file(key, &problem);
                             return;
                         }
-                    }
+                    },
                 }
+            } else {
+                write_sealed(socket, outbound)
             };
             let (sent, freed) = match flushed {
                 Ok(flushed) => flushed,
@@ -157,7 +167,7 @@ impl Loop {
         let is_empty = session
             .outbound
             .as_ref()
-            .is_none_or(|outbound| outbound.queue.is_empty());
+            .is_none_or(|outbound| outbound.is_empty());
         if is_empty || (session.full && queued <= low) {
             session.full = session.full && queued > low;
             self.schedule(key);
@@ -219,4 +229,11 @@ fn write_pieces(socket: &OwnedFd, outbound: &mut Outbound) -> Result<(usize, usi
     }
     let sent = rustix::io::writev(socket, &pieces[..count])?;
     Ok((sent, outbound.consume(sent)))
+}
+
+/// Hands what is encrypted to the socket. It was counted as sent when it was encrypted.
+fn write_sealed(socket: &OwnedFd, outbound: &mut Outbound) -> Result<(usize, usize), Errno> {
+    let sent = rustix::net::send(socket, outbound.sealed(), SendFlags::NOSIGNAL)?;
+    outbound.consume_sealed(sent);
+    Ok((0, sent))
 }

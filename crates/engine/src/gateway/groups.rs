@@ -378,9 +378,16 @@ impl Loop {
 
     /// Sends a frame, and queues what the socket does not take.
     fn write_shared(&mut self, key: Key, frame: Rc<Frame>) {
-        let session = &mut self.table[key];
         let mut sent = 0;
+        if self.table[key].tls.is_some() {
+            match self.seal_now(key, &frame) {
+                Some(sealed) => sent = sealed,
+                None => return,
+            }
+        }
+        let session = &mut self.table[key];
         if session.outbound.is_none()
+            && sent < frame.len()
             && let Some(socket) = &session.socket
         {
             match rustix::net::send(socket, &frame, rustix::net::SendFlags::NOSIGNAL) {

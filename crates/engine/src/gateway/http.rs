@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,18 +19,20 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use moorline_net::framing::websocket;
+use moorline_net::tls::server::{ServerStream, ServerTls};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::accept::Upgrade;
 use super::{Command, Inbox, Shared};
-use crate::wire::Peer;
+use crate::wire::{CloseReason, Peer};
 
-/// How long a request's head may take to arrive, a kept connection's next one too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a file read at once.
@@ -44,6 +46,10 @@ pub(super) struct Site {
     pub(super) websocket: Option<String>,
     /// The folder that all other paths are files of.
     pub(super) folder: Option<OwnedFd>,
+    /// What encrypts it, if it is encrypted. Locked once a connection.
+    pub(super) tls: RwLock<Option<ServerTls>>,
+    /// How long a TLS handshake may take, and then the first request.
+    pub(super) handshake_timeout: Duration,
     /// Where sessions live.
     pub(super) loops: Arc<[Inbox]>,
     pub(super) shared: Arc<Shared>,
@@ -52,6 +58,13 @@ pub(super) struct Site {
 type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
+    /// Shows this to who connects from now on.
+    pub(super) fn renew(&self, tls: Option<ServerTls>) {
+        if let Ok(mut present) = self.tls.write() {
+            *present = tls;
+        }
+    }
+
     /// Serves one connection, as a task of this thread.
     pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
         tokio::task::spawn_local(async move {
@@ -77,6 +90,28 @@ impl Site {
         upgraded: Rc<Cell<bool>>,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        let tls = self.tls.read().map(|tls| tls.clone()).unwrap_or_default();
+        match tls {
+            None => self.serve_stream(stream, peer, upgraded).await,
+            Some(tls) => {
+                let accepted = timeout(self.handshake_timeout, ServerStream::accept(stream, &tls));
+                let reason = match accepted.await {
+                    Ok(Ok(stream)) => return self.serve_stream(stream, peer, upgraded).await,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "it has taken longer than handshake_timeout".to_owned(),
+                };
+                tracing::info!(%peer, error = reason, reason = %CloseReason::Handshake, "tls handshake failed");
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self: Arc<Self>,
+        stream: S,
+        peer: Peer,
+        upgraded: Rc<Cell<bool>>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let service = service_fn(|request| {
             let (site, peer, upgraded) = (self.clone(), peer.clone(), upgraded.clone());
             async move { Ok::<_, Infallible>(site.answer(request, peer, upgraded).await) }
@@ -85,7 +120,7 @@ impl Site {
             .timer(TokioTimer::new())
             // A client may end its side after the request and still have its answer.
             .half_close(true)
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(self.handshake_timeout)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
@@ -169,24 +204,18 @@ impl Site {
             let upgraded = hyper::upgrade::on(request)
                 .await
                 .map_err(|error| error.to_string())?;
-            let parts = upgraded
-                .downcast::<TokioIo<TcpStream>>()
-                .map_err(|_| "another kind of connection".to_owned())?;
-            let stream = parts
-                .io
-                .into_inner()
-                .into_std()
-                .map_err(|error| error.to_string())?;
-            Ok::<_, String>((stream, parts.read_buf.to_vec()))
+            let (stream, upgrade) = take_apart(upgraded)?;
+            let stream = stream.into_std().map_err(|error| error.to_string())?;
+            Ok::<_, String>((stream, upgrade))
         };
         match taken.await {
-            Ok((stream, received)) => {
+            Ok((stream, upgrade)) => {
                 let least = self.shared.least_loaded();
                 self.loops[least].send(Command::Upgraded {
                     socket: stream.into(),
                     listener,
                     peer,
-                    received,
+                    upgrade,
                 });
             }
             Err(error) => {
@@ -195,6 +224,34 @@ impl Site {
             }
         }
     }
+}
+
+/// What is under a connection that leaves HTTP.
+fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let upgrade = Upgrade {
+                received: parts.read_buf.to_vec(),
+                tls: None,
+                unsent: Vec::new(),
+            };
+            return Ok((parts.io.into_inner(), upgrade));
+        }
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded
+        .downcast::<TokioIo<ServerStream<TcpStream>>>()
+        .map_err(|_| "another kind of connection".to_owned())?;
+    let sealed = parts.io.into_inner().into_parts();
+    // What hyper has read comes before what is still in the stream.
+    let mut received = parts.read_buf.to_vec();
+    received.extend_from_slice(&sealed.received);
+    let upgrade = Upgrade {
+        received,
+        tls: Some(sealed.records),
+        unsent: sealed.unsent,
+    };
+    Ok((sealed.stream, upgrade))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {

@@ -24,8 +24,12 @@ const LONG_TAIL: usize = SCRATCH / 2;
 const LARGEST_READ: usize = 1024 * 1024;
 
 /// What a read brought.
-enum Read {
-    Bytes(usize),
+pub(super) enum Read {
+    /// So many bytes; the socket has more, or an end.
+    Bytes {
+        bytes: usize,
+        has_more: bool,
+    },
     End,
     Nothing,
     Broken(Errno),
@@ -46,7 +50,7 @@ impl Loop {
                 return;
             }
             match self.read(key) {
-                Read::Bytes(_) => {}
+                Read::Bytes { .. } => {}
                 Read::Nothing => {
                     self.table[key].readable = false;
                     return;
@@ -81,12 +85,11 @@ impl Loop {
         let session = &mut self.table[key];
         let before = session.tail.len();
         scratch[..before].copy_from_slice(&session.tail);
-        let room = scratch.len() - before;
-        let read = receive_from(session, &mut scratch[before..]);
-        let Read::Bytes(bytes) = read else {
+        let read = self.receive_from(key, &mut scratch[before..]);
+        let Read::Bytes { bytes, has_more } = read else {
             return read;
         };
-        self.note_received(key, bytes, room);
+        self.note_received(key, bytes, has_more);
         let whole = before + bytes;
         let cut = self.cut(key, &mut scratch[..whole]);
         let session = &mut self.table[key];
@@ -112,32 +115,64 @@ impl Loop {
         let session = &mut self.table[key];
         let mut tail = std::mem::take(&mut session.tail);
         let before = tail.len();
-        let room = before.clamp(SCRATCH, LARGEST_READ);
+        let largest = match self.table[key].tls {
+            // What is received encrypted goes through a buffer of this size.
+            Some(_) => SCRATCH,
+            None => LARGEST_READ,
+        };
+        let room = before.clamp(SCRATCH, largest);
         tail.resize(before + room, 0);
-        let read = receive_from(session, &mut tail[before..]);
-        let bytes = if let Read::Bytes(bytes) = read {
-            bytes
-        } else {
-            0
+        let read = self.receive_from(key, &mut tail[before..]);
+        let (bytes, has_more) = match read {
+            Read::Bytes { bytes, has_more } => (bytes, has_more),
+            _ => (0, false),
         };
         tail.truncate(before + bytes);
         self.table[key].tail = tail;
         if bytes > 0 {
-            self.note_received(key, bytes, room);
+            self.note_received(key, bytes, has_more);
+        }
+        // An answer of TLS's own may have met the session's end: then the tail goes.
+        if bytes > 0 || matches!(self.table[key].phase, Phase::Ended(_)) {
             self.rebalance(0, bytes);
             self.cut_tail(key);
         }
         read
     }
 
-    fn note_received(&mut self, key: Key, bytes: usize, room: usize) {
+    fn receive_from(&mut self, key: Key, buffer: &mut [u8]) -> Read {
+        let session = &self.table[key];
+        if session.tls.is_some() {
+            return self.receive_sealed(key, buffer);
+        }
+        let Some(socket) = &session.socket else {
+            return Read::End;
+        };
+        if session.phase != Phase::Open {
+            return Read::Nothing;
+        }
+        loop {
+            match rustix::net::recv(socket, &mut *buffer, rustix::net::RecvFlags::empty()) {
+                Ok((0, _)) => return Read::End,
+                Ok((bytes, _)) => {
+                    // A short read has emptied the socket, unless the peer's end is behind it.
+                    let has_more = bytes == buffer.len() || session.hangup;
+                    return Read::Bytes { bytes, has_more };
+                }
+                Err(Errno::AGAIN) => return Read::Nothing,
+                Err(Errno::INTR) => {}
+                Err(error) => return Read::Broken(error),
+            }
+        }
+    }
+
+    fn note_received(&mut self, key: Key, bytes: usize, has_more: bool) {
         let now = self.clock.ms;
         let session = &mut self.table[key];
         session.bytes_in += bytes as u64;
         session.received_at = now;
         session.starved = false;
-        // A short read has emptied the socket, unless the peer's end is behind it.
-        session.readable = bytes == room || session.hangup;
+        session.readable = has_more;
     }
 
     fn cut_tail(&mut self, key: Key) {
@@ -393,21 +428,3 @@ impl Loop {
 }
 
 const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
-
-fn receive_from(session: &super::session::Session, buffer: &mut [u8]) -> Read {
-    let Some(socket) = &session.socket else {
-        return Read::End;
-    };
-    if session.phase != Phase::Open {
-        return Read::Nothing;
-    }
-    loop {
-        match rustix::net::recv(socket, &mut *buffer, rustix::net::RecvFlags::empty()) {
-            Ok((0, _)) => return Read::End,
-            Ok((bytes, _)) => return Read::Bytes(bytes),
-            Err(Errno::AGAIN) => return Read::Nothing,
-            Err(Errno::INTR) => {}
-            Err(error) => return Read::Broken(error),
-        }
-    }
-}

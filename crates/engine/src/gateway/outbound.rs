@@ -4,15 +4,13 @@
 //! socket refuses is copied into the session's queue, which has a high and a low watermark (the app is told)
 //! and a hard limit (the session is closed).
 
-use std::io::IoSlice;
-use std::os::fd::AsFd;
-
 use moorline_ipc::{Header, Record};
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustix::io::Errno;
 
 use super::Report;
 use super::event_loop::Loop;
+use super::payload::Payload;
 use super::processes::Standing;
 use super::session::Phase;
 use super::table::Key;
@@ -22,74 +20,10 @@ use crate::wire::{
     WHOLE,
 };
 
-/// Up to this size, in bytes, putting prefix and payload together costs less than telling the kernel of each.
-const SMALL: usize = 4 * 1024;
+/// Scratch space that is kept, in bytes.
+const LARGE: usize = 256 * 1024;
 /// Messages of one process that have begun to arrive; it sends the parts of each in one go.
 const MOST_PARTIALS: usize = 64;
-/// What is to be sent, and where it lies.
-#[derive(Clone, Copy)]
-enum Payload<'a, 'r> {
-    Ring(&'a Record<'r>),
-    Bytes(&'a [u8]),
-}
-
-impl Payload<'_, '_> {
-    fn len(&self) -> usize {
-        match self {
-            Payload::Ring(record) => record.len(),
-            Payload::Bytes(bytes) => bytes.len(),
-        }
-    }
-
-    fn head(&self, out: &mut [u8]) -> usize {
-        match self {
-            Payload::Ring(record) => record.head(out),
-            Payload::Bytes(bytes) => {
-                let length = bytes.len().min(out.len());
-                out[..length].copy_from_slice(&bytes[..length]);
-                length
-            }
-        }
-    }
-
-    fn copy_from(&self, offset: usize, out: &mut Vec<u8>) {
-        match self {
-            Payload::Ring(record) => record.copy_from(offset, out),
-            Payload::Bytes(bytes) => out.extend_from_slice(bytes.get(offset..).unwrap_or_default()),
-        }
-    }
-
-    /// Sends the three parts in one call. `frame` is scratch space.
-    fn send(
-        &self,
-        socket: impl AsFd,
-        prefix: &[u8],
-        skip: usize,
-        suffix: &[u8],
-        frame: &mut Vec<u8>,
-    ) -> Result<usize, Errno> {
-        if self.len() <= SMALL && prefix.len() + suffix.len() > 0 {
-            frame.clear();
-            frame.extend_from_slice(prefix);
-            self.copy_from(skip, frame);
-            frame.extend_from_slice(suffix);
-            return rustix::net::send(socket, frame, rustix::net::SendFlags::NOSIGNAL);
-        }
-        let sent = match self {
-            Payload::Ring(record) => record.send(socket.as_fd(), prefix, skip, suffix),
-            Payload::Bytes(bytes) => {
-                let pieces = [
-                    IoSlice::new(prefix),
-                    IoSlice::new(&bytes[skip.min(bytes.len())..]),
-                    IoSlice::new(suffix),
-                ];
-                // The runtime ignores SIGPIPE, so a closed socket is an error here.
-                return rustix::io::writev(socket, &pieces);
-            }
-        };
-        sent.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    }
-}
 
 impl Loop {
     /// Takes records from one process, at most `limit`. True: there may be more.
@@ -324,6 +258,19 @@ impl Loop {
         };
         let (prefix, skip, suffix) = (envelope.prefix(), envelope.skip, envelope.suffix());
         let whole = prefix.len() + payload.len() - skip.min(payload.len()) + suffix.len();
+        if session.tls.is_some() {
+            let mut frame = std::mem::take(&mut self.frame);
+            frame.clear();
+            frame.extend_from_slice(prefix);
+            payload.copy_from(skip, &mut frame);
+            frame.extend_from_slice(suffix);
+            self.write_plaintext(key, &frame);
+            // A large message is no reason to keep its size for ever.
+            frame.clear();
+            frame.shrink_to(LARGE);
+            self.frame = frame;
+            return;
+        }
         let mut sent = 0;
         if session.outbound.is_none()
             && let Some(socket) = &session.socket
@@ -361,6 +308,10 @@ impl Loop {
     pub(super) fn write_raw(&mut self, key: Key, bytes: &[u8]) {
         let session = &mut self.table[key];
         if session.deaf {
+            return;
+        }
+        if session.tls.is_some() {
+            self.write_plaintext(key, bytes);
             return;
         }
         let mut sent = 0;

@@ -7,16 +7,22 @@ use super::files::PassedFile;
 use super::groups::Frame;
 use crate::control::ProcessId;
 
-/// Output that the socket did not take, in pieces.
+/// Output that the socket did not take, in pieces. Where there is TLS they are plaintext.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     pub(super) queue: VecDeque<Piece>,
     /// How much of the first piece is sent, if it is of bytes.
     pub(super) offset: usize,
-    /// What is left of all bytes. Files are not in memory.
+    /// What is left of all bytes. Of files only little is ever in memory, and that does not count: an app cannot help it.
     pub(super) bytes: u64,
-    /// Those of them that are this session's alone.
+    /// What is in memory for this session alone.
     pub(super) own: u64,
+    /// What goes ahead of the pieces: encrypted already, and not taken by the socket.
+    sealed: Vec<u8>,
+    /// How much of it is sent.
+    sealed_offset: usize,
+    /// How much of what is left of it is a file's; it comes first.
+    sealed_of_file: usize,
     /// The socket may take more: the turn's share was used up.
     pub(super) again: bool,
     /// Processes other than the session's own that were told it is full.
@@ -58,6 +64,66 @@ pub(super) struct FilePiece {
 const PIECE: usize = 16 * 1024;
 
 impl Outbound {
+    /// Nothing is left to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.sealed().is_empty()
+    }
+
+    /// What is in memory, this session's alone or shared.
+    pub(super) fn held(&self) -> u64 {
+        self.bytes + self.sealed_of_file as u64
+    }
+
+    /// What is encrypted and not sent.
+    pub(super) fn sealed(&self) -> &[u8] {
+        &self.sealed[self.sealed_offset..]
+    }
+
+    /// Puts encrypted bytes behind those that are there.
+    pub(super) fn push_sealed(&mut self, bytes: &[u8]) {
+        self.sealed.drain(..self.sealed_offset);
+        self.sealed_offset = 0;
+        self.sealed.extend_from_slice(bytes);
+        self.bytes += bytes.len() as u64;
+        self.own += bytes.len() as u64;
+    }
+
+    /// The same with those of a file, where none are there.
+    pub(super) fn push_sealed_file(&mut self, bytes: &[u8]) {
+        self.push_sealed(bytes);
+        self.bytes -= bytes.len() as u64;
+        self.sealed_of_file += bytes.len();
+    }
+
+    /// Takes away encrypted bytes that the socket took.
+    pub(super) fn consume_sealed(&mut self, bytes: usize) {
+        let of_file = bytes.min(self.sealed_of_file);
+        self.sealed_of_file -= of_file;
+        self.bytes -= (bytes - of_file) as u64;
+        self.own -= bytes as u64;
+        self.sealed_offset += bytes;
+        if self.sealed_offset == self.sealed.len() {
+            self.sealed.clear();
+            self.sealed_offset = 0;
+        }
+    }
+
+    /// Moves the bytes at the front to `out`, at most `limit` and not beyond a file.
+    pub(super) fn take(&mut self, out: &mut Vec<u8>, limit: usize) {
+        let before = out.len();
+        let mut offset = self.offset;
+        for piece in &self.queue {
+            let Some(bytes) = piece.bytes() else { break };
+            let (rest, room) = (&bytes[offset..], limit - (out.len() - before));
+            out.extend_from_slice(&rest[..rest.len().min(room)]);
+            offset = 0;
+            if rest.len() >= room {
+                break;
+            }
+        }
+        self.consume(out.len() - before);
+    }
+
     /// Room for `bytes` more at the end of the queue.
     pub(super) fn piece(&mut self, bytes: usize) -> &mut Vec<u8> {
         let is_first = self.queue.is_empty();

@@ -66,6 +66,7 @@ impl Loop {
             peer: session.peer.clone(),
             connected_at: session.connected_at,
             belongings: session.belongings(),
+            tls: session.tls.as_deref().map(super::tls::facts),
         };
         // Plain values only: there is nothing in it that could fail to be written.
         postcard::to_stdvec(&opening).unwrap_or_default()

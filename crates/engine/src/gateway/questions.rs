@@ -1,9 +1,11 @@
-//! What processes ask a loop, and its answers.
+//! What processes and the operator ask a loop, and its answers.
 
 use moorline_ipc::{Header, Record};
 
+use super::accept::unix_ms;
 use super::event_loop::Loop;
 use super::session::{Phase, Session};
+use crate::control::SessionRow;
 use crate::wire::{Answer, Question, SessionFacts, ToProcess};
 
 /// The longest question in bytes: a number, and perhaps a name.
@@ -46,7 +48,7 @@ impl Loop {
                 Answer::Sessions(
                     sessions
                         .into_iter()
-                        .map(|session| self.facts(session))
+                        .map(|session| self.facts(session).among_others())
                         .collect(),
                     next,
                 )
@@ -63,8 +65,34 @@ impl Loop {
         Ok(())
     }
 
+    /// For the operator: sessions after this id, by their ids.
+    pub(super) fn list(&self, after: u64, limit: usize) -> Vec<SessionRow> {
+        let mut rows: Vec<SessionRow> = self
+            .table
+            .iter()
+            .filter(|(_, session)| session.id > after)
+            .map(|(_, session)| SessionRow {
+                id: session.id,
+                listener: self.config.listeners[usize::from(session.listener)]
+                    .name
+                    .clone(),
+                peer: session.peer.to_string(),
+                worker: session.process.map(|_| session.slot),
+                age_s: unix_ms().saturating_sub(session.connected_at) / 1000,
+                idle_s: (self.clock.ms - session.received_at.min(self.clock.ms)) / 1000,
+                messages: session.messages,
+                received: session.bytes_in,
+                sent: session.bytes_out,
+                queued: session.queued(),
+            })
+            .collect();
+        rows.sort_by_key(|row| row.id);
+        rows.truncate(limit);
+        rows
+    }
+
     fn facts(&self, session: &Session) -> SessionFacts {
-        let now = super::accept::unix_ms();
+        let now = unix_ms();
         let when = |ms: u64| now.saturating_sub(self.clock.ms.saturating_sub(ms));
         SessionFacts {
             id: session.id,
@@ -84,6 +112,7 @@ impl Loop {
             received: session.bytes_in,
             sent: session.bytes_out,
             queued: session.queued(),
+            tls: session.tls.as_deref().map(super::tls::facts),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
+use moorline_net::tls::server::ServerRecords;
 
 use super::outqueue::Outbound;
 
@@ -20,6 +21,8 @@ pub(super) const WINDOW_BYTES: usize = 64 * 1024;
 /// Where a session's life has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Its TLS handshake runs; no process knows of it yet.
+    Handshake,
     /// Messages pass both ways.
     Open,
     /// No more is read; once nothing is in hand and all output is flushed it ends, for this reason.
@@ -35,6 +38,8 @@ pub(super) enum Phase {
 pub(super) struct Session {
     pub(super) id: u64,
     pub(super) socket: Option<OwnedFd>,
+    /// What encrypts it, if it is encrypted.
+    pub(super) tls: Option<Box<ServerRecords>>,
     pub(super) listener: u16,
     pub(super) phase: Phase,
     /// The worker slot it belongs to.
@@ -142,7 +147,9 @@ impl Session {
             inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
         });
         let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
-        (self.tail.len() + inbound + extras) as u64 + self.queued()
+        let unfinished = self.tls.as_ref().map_or(0, |tls| tls.unfinished());
+        let outbound = self.outbound.as_ref().map_or(0, |outbound| outbound.held());
+        (self.tail.len() + unfinished + inbound + extras) as u64 + outbound
     }
 
     /// Bytes queued for its peer.

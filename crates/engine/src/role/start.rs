@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::config::Config;
 use crate::control::{LOOP_ROW, PROCESS_ROW, ToRole};
 use crate::control_channel::decode;
+use crate::credentials::Credentials;
 
 /// Waits for the next message. `None`: the supervisor is gone.
 pub(super) fn receive(control: &Channel) -> io::Result<Option<(ToRole, Vec<OwnedFd>)>> {
@@ -40,7 +41,12 @@ impl Descriptors {
     pub(super) fn gateway(
         &mut self,
         config: &Config,
-    ) -> io::Result<(Scoreboard, Vec<Doorbell>, Vec<(OwnedFd, Option<OwnedFd>)>)> {
+    ) -> io::Result<(
+        Scoreboard,
+        Vec<Doorbell>,
+        Vec<(OwnedFd, Option<OwnedFd>)>,
+        Credentials,
+    )> {
         let loops = usize::from(config.engine.gateway_loops);
         let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
         let doorbells = (0..loops)
@@ -59,7 +65,8 @@ impl Descriptors {
                 Ok((socket, folder))
             })
             .collect::<io::Result<_>>()?;
-        Ok((scoreboard, doorbells, listeners))
+        let credentials = Credentials::open(self.next()?)?;
+        Ok((scoreboard, doorbells, listeners, credentials))
     }
 
     #[expect(clippy::type_complexity, reason = "taken apart at its only call")]

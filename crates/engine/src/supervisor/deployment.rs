@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::config::{self, Config};
+use crate::credentials::{Credentials, SealedCredentials};
 
 use super::plan::Shape;
 
@@ -17,13 +18,16 @@ use super::plan::Shape;
 pub(super) struct Deployment {
     pub(super) executable: OwnedFd,
     pub(super) config: Config,
+    /// What the listeners showed when it was opened.
+    pub(super) credentials: SealedCredentials,
 }
 
 impl Deployment {
     /// Opens executable and configuration afresh.
     ///
     /// # Errors
-    /// Either cannot be read, or the configuration wants something that only a restart can bring.
+    /// Either cannot be read, or a certificate cannot be shown, or the configuration wants something that only a
+    /// restart can bring.
     pub(super) fn open(
         executable: &ExecutablePath,
         config: &Path,
@@ -34,6 +38,10 @@ impl Deployment {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        let credentials = Credentials::load(&loaded.config)
+            .map_err(|error| error.to_string())?
+            .seal()
+            .map_err(|error| format!("cannot keep the certificates: {error}"))?;
         let executable = executable.open().map_err(|error| {
             format!(
                 "cannot open the executable {}: {error}",
@@ -43,6 +51,7 @@ impl Deployment {
         Ok(Self {
             executable,
             config: loaded.config,
+            credentials,
         })
     }
 

@@ -100,7 +100,7 @@ impl Drop for Opened {
 fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
     let spoken = match address {
         Address::Udp(_) => "datagrams",
-        Address::Http(_) => {
+        Address::Http(_) | Address::Https(_) => {
             let path = websocket
                 .map(|path| format!(" (WebSocket on {path})"))
                 .unwrap_or_default();

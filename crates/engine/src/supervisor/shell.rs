@@ -529,6 +529,10 @@ impl Shell {
         {
             warn!(%error, "the log level stays as it is");
         }
+        if scope == Scope::All {
+            let result = self.renew_credentials(generation);
+            self.unless_sent_to_gateway(result);
+        }
     }
 
     fn reply(&mut self, caller: Caller, reply: Reply) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Peer;
+use super::{Peer, SessionTls};
 
 /// From a process, one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,4 +57,16 @@ pub struct SessionFacts {
     pub sent: u64,
     /// Bytes queued for it.
     pub queued: u64,
+    /// What its TLS handshake has agreed on, if it is encrypted. Among others it comes without the certificate.
+    pub tls: Option<Box<SessionTls>>,
+}
+
+impl SessionFacts {
+    /// As it is in a list: a page of them stays small.
+    pub fn among_others(mut self) -> Self {
+        if let Some(tls) = &mut self.tls {
+            tls.certificate = None;
+        }
+        self
+    }
 }

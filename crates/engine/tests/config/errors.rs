@@ -33,12 +33,42 @@ memory_limit = "1MiB"
   hint: write at least "8MiB", or leave it out"#,
     ),
     (
+        r#"[[listen]]
+address = "tls://127.0.0.1:1"
+[[listen]]
+address = "udp://127.0.0.1:1"
+tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key" }
+[[listen]]
+address = "tcp://127.0.0.1:2"
+tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
+"#,
+        r#"/c/a.toml:2:11: a tls:// listener needs a certificate
+  2 | address = "tls://127.0.0.1:1"
+    |           ^^^^^^^^^^^^^^^^^^^
+  hint: write tls = { certificate = "cert.pem", key = "key.pem" } below it
+/c/a.toml:5:7: `tls`: cannot use /nowhere/a.pem: No such file or directory (os error 2)
+  5 | tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key" }
+    |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  hint: name PEM files that this user may read; a relative path begins at this file's folder
+/c/a.toml:8:7: `tls` has no `key`
+  8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
+    |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  hint: write tls = { certificate = "cert.pem", key = "key.pem" }
+/c/a.toml:8:41: `client_certificates` asks for certificates, and nothing says whose are trusted
+  8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
+    |                                         ^^^^^^^^^^^^^^^^^^^
+  hint: write client_issuers = "ca.pem" beside it
+/c/a.toml:8:89: `min_version` is "1.1", which is none of its words
+  8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
+    |                                                                                         ^^^^^
+  hint: did you mean "1.2"?"#,
+    ),
+    (
         r#"upstream.a.b = 1
 admin = {}
 greeting = 1
 [[listen]]
 address = "tcp://127.0.0.1:1"
-tls = {}
 allow = []
 "#,
         r#"/c/a.toml:1:1: `upstream` is not in this version
@@ -53,12 +83,8 @@ allow = []
   3 | greeting = 1
     | ^^^^^^^^
   hint: known here: `engine`, `workers`, `tasks`, `helpers`, `listen`, `app`
-/c/a.toml:6:1: `tls` in [[listen]] is not in this version
-  6 | tls = {}
-    | ^^^
-  hint: let a proxy in front of the engine end TLS meanwhile
-/c/a.toml:7:1: `allow` in [[listen]] is not in this version
-  7 | allow = []
+/c/a.toml:6:1: `allow` in [[listen]] is not in this version
+  6 | allow = []
     | ^^^^^
   hint: use the firewall meanwhile"#,
     ),
@@ -175,7 +201,7 @@ name = "b"
 /c/a.toml:7:1: [[listen]] has no `address`
   7 | [[listen]]
     | ^^^^^^^^^^
-  hint: write address = "tcp://host:port", or udp://host:port, http://host:port, unix:///path"#,
+  hint: write address = "tcp://host:port", or tls://, udp://, http:// or https://host:port, unix:///path"#,
     ),
     (
         r#"[[listen]]
@@ -216,10 +242,10 @@ address = "unix://@a"
   9 | idle_timeout = "1s"
     | ^^^^^^^^^^^^
   hint: remove it
-/c/a.toml:11:11: `address`: `wss` is not served by this version
+/c/a.toml:11:11: `address`: `wss` is not an address to listen on
   11 | address = "wss://a:1"
      |           ^^^^^^^^^^^
-  hint: use tcp:// or http:// behind something that terminates TLS
+  hint: write https://a:1 and name the path with the key `websocket`
 /c/a.toml:13:11: `address`: `ws` is not an address to listen on
   13 | address = "ws://a:1"
      |           ^^^^^^^^^^

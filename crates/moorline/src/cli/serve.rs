@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
-use moorline_net::Address;
 
 use super::{Failure, Paths, Served, finish};
 
@@ -42,8 +41,6 @@ fn needs_app(config: &Config) -> Option<&str> {
     config
         .listeners
         .iter()
-        .find(|listener| {
-            !matches!(listener.address, Address::Http(_)) || listener.websocket.is_some()
-        })
+        .find(|listener| !listener.is_http() || listener.websocket.is_some())
         .map(|listener| listener.name.as_str())
 }

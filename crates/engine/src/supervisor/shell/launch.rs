@@ -128,7 +128,8 @@ impl Shell {
             return Ok(());
         };
         let [generation, _] = self.plan.generations();
-        let config = &self.deployment(generation)?.config;
+        let deployment = self.deployment(generation)?;
+        let config = &deployment.config;
         let mut fds = vec![gateway.board_fd.try_clone()?];
         for doorbell in &gateway.doorbells {
             fds.push(copy(doorbell)?);
@@ -136,6 +137,7 @@ impl Shell {
         for descriptor in self.listeners.descriptors() {
             fds.push(descriptor.try_clone_to_owned()?);
         }
+        fds.push(deployment.credentials.as_fd().try_clone_to_owned()?);
         let start = ToRole::StartGateway {
             incarnation: gateway.incarnation,
             config: Box::new(config.clone()),
@@ -146,6 +148,23 @@ impl Shell {
             Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
             None => Ok(()),
         }
+    }
+
+    /// Has the gateway show the certificates of a generation that was just committed.
+    pub(super) fn renew_credentials(&mut self, generation: u32) -> io::Result<()> {
+        let outbox = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.outbox.as_ref());
+        let Some(outbox) = outbox else {
+            // The next one starts with them.
+            return Ok(());
+        };
+        let credentials = self.deployment(generation)?.credentials.as_fd();
+        outbox.send(
+            &ToRole::Credentials,
+            vec![credentials.try_clone_to_owned()?],
+        )
     }
 
     pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {

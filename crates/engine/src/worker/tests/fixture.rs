@@ -450,6 +450,7 @@ impl Harness {
 
     pub(super) fn open(&mut self, session: u64) {
         let opening = Opening {
+            tls: None,
             listener: 0,
             adopted: false,
             full: false,
@@ -589,12 +590,14 @@ pub(super) fn config(name: &str) -> Config {
             host: "127.0.0.1".into(),
             port: 0,
         }),
+        tls: None,
         framing: Framing::Line { max: 1024 * 1024 },
         websocket: None,
         static_folder: None,
         idle_timeout: None,
         receive_timeout: None,
         send_timeout: None,
+        handshake_timeout: Duration::from_secs(10),
         high_watermark: 1024 * 1024,
         low_watermark: 256 * 1024,
         hard_limit: 8 * 1024 * 1024,

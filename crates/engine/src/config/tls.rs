@@ -1,0 +1,137 @@
+//! `tls = { … }` of a listener: what it shows, and what it asks for.
+
+use std::path::Path;
+
+use moorline_net::tls::server::{
+    CertificateFiles, ClientCertificates, Oldest, ServerCredentials, ServerOptions,
+};
+
+use super::error::Reported;
+use super::walk::{Field, Section};
+
+const HINT: &str = r#"write tls = { certificate = "cert.pem", key = "key.pem" }"#;
+const MORE_HINT: &str =
+    r#"write certificates = [ { certificate = "a.pem", key = "a.key" }, … ], one for each name"#;
+/// More certificates than anyone keeps at one address: a slip.
+const MAX_CERTIFICATES: usize = 1000;
+/// The longest name of a protocol, in bytes (RFC 7301 §3.1).
+const MAX_PROTOCOL: usize = 255;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Off,
+    Optional,
+    Required,
+}
+
+/// Reads the table, and the files that it names: what could not be shown is refused here. `protocols` are
+/// those of the listener's scheme, spoken unless the table names others.
+pub(super) fn tls(
+    field: &Field<'_>,
+    base: &Path,
+    protocols: &[&str],
+) -> Result<ServerOptions, Reported> {
+    let section = field.section("`tls`", HINT)?;
+    let certificates = certificates(&section, base);
+    let client_certificates = client_certificates(&section, base);
+    let alpn = section.read("alpn", |field| alpn(&field));
+    let oldest = section.read("min_version", |field| {
+        field.choice(&[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)])
+    });
+    section.finish()?;
+    let options = ServerOptions {
+        certificates: certificates?,
+        client_certificates: client_certificates?,
+        alpn: alpn?.unwrap_or_else(|| protocols.iter().map(|&name| name.to_owned()).collect()),
+        oldest: oldest?.unwrap_or(Oldest::Tls12),
+    };
+    match ServerCredentials::load(&options) {
+        Ok(_) => Ok(options),
+        Err(error) => Err(field.refuse(
+            format!("`tls`: {error}"),
+            "name PEM files that this user may read; a relative path begins at this file's folder",
+        )),
+    }
+}
+
+fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<CertificateFiles>, Reported> {
+    let several = section.read("certificates", |field| {
+        let fields = field.array(MORE_HINT)?;
+        if fields.len() == 0 || fields.len() > MAX_CERTIFICATES {
+            let message = format!("`certificates` has {} entries", fields.len());
+            return Err(field.refuse(message, format!("write 1 to {MAX_CERTIFICATES}")));
+        }
+        fields
+            .map(|field| {
+                let section = field.section("an entry of `certificates`", MORE_HINT)?;
+                let files = files(&section, base, MORE_HINT);
+                section.finish()?;
+                files
+            })
+            .collect()
+    });
+    match several? {
+        None => Ok(vec![files(section, base, HINT)?]),
+        Some(several) => {
+            // Asked for, so that they are known keys; both ways at once would leave open which is the first.
+            for key in ["certificate", "key"] {
+                section.read(key, |field| {
+                    Err::<(), _>(field.refuse(
+                        format!("`{key}` stands beside `certificates`"),
+                        "write it as an entry there",
+                    ))
+                })?;
+            }
+            Ok(several)
+        }
+    }
+}
+
+fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<CertificateFiles, Reported> {
+    let certificate = section.require("certificate", hint, |field| field.path(base));
+    let key = section.require("key", hint, |field| field.path(base));
+    Ok(CertificateFiles {
+        certificate: certificate?,
+        key: key?,
+    })
+}
+
+fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCertificates, Reported> {
+    let asks = section.read("client_certificates", |field| {
+        field.choice(&[
+            ("off", Asks::Off),
+            ("optional", Asks::Optional),
+            ("required", Asks::Required),
+        ])
+    });
+    let issuers = section.read("client_issuers", |field| field.path(base));
+    match (asks?.unwrap_or(Asks::Off), issuers?) {
+        (Asks::Off, None) => Ok(ClientCertificates::Off),
+        (Asks::Optional, Some(issuers)) => Ok(ClientCertificates::Optional { issuers }),
+        (Asks::Required, Some(issuers)) => Ok(ClientCertificates::Required { issuers }),
+        (Asks::Off, Some(_)) => Err(section.report.error(
+            section.key_place("client_issuers"),
+            "`client_issuers` has no effect: clients are not asked for certificates",
+            r#"write client_certificates = "required" or "optional" beside it"#,
+        )),
+        (_, None) => Err(section.report.error(
+            section.key_place("client_certificates"),
+            "`client_certificates` asks for certificates, and nothing says whose are trusted",
+            r#"write client_issuers = "ca.pem" beside it"#,
+        )),
+    }
+}
+
+fn alpn(field: &Field<'_>) -> Result<Vec<String>, Reported> {
+    const HINT: &str = r#"write the names of protocols, as in ["mqtt"]"#;
+    field
+        .array(HINT)?
+        .map(|field| {
+            let name = field.text()?;
+            match name.len() <= MAX_PROTOCOL {
+                true => Ok(name.to_owned()),
+                false => Err(field.refuse("`alpn` has a name of over 255 bytes", HINT)),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! Certificates and keys on their way from the supervisor, which may read them, to the gateway, which uses them.
+//!
+//! They travel as sealed memory: a gateway that is started anew shows what the last reload has committed, not
+//! what lies on disk by then.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use moorline_net::tls::TlsError;
+use moorline_net::tls::server::{ServerCredentials, ServerOptions, ServerTls};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// More than a thousand certificates with their chains and keys.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What each listener shows and asks for, by its place in the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Credentials(Vec<Option<(ServerOptions, ServerCredentials)>>);
+
+/// The same, where nobody can change it any more.
+#[derive(Debug)]
+pub(crate) struct SealedCredentials(OwnedFd);
+
+impl Credentials {
+    /// Reads the files that a configuration names. Blocks on them.
+    pub(crate) fn load(config: &Config) -> Result<Self, TlsError> {
+        config
+            .listeners
+            .iter()
+            .map(|listener| match &listener.tls {
+                Some(options) => Ok(Some((options.clone(), ServerCredentials::load(options)?))),
+                None => Ok(None),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    pub(crate) fn seal(&self) -> io::Result<SealedCredentials> {
+        let bytes = postcard::to_stdvec(self).map_err(io::Error::other)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(rustix::fs::memfd_create("moorline-credentials", flags)?);
+        file.write_all(&bytes)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&file, seals)?;
+        Ok(SealedCredentials(file.into()))
+    }
+
+    /// Reads what was sealed.
+    pub(crate) fn open(sealed: OwnedFd) -> io::Result<Self> {
+        let wrong = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
+        let mut file = File::from(sealed);
+        if file.metadata()?.len() > MAX_BYTES {
+            return Err(wrong("the certificates are too large"));
+        }
+        // The position is shared with every copy of the descriptor.
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        postcard::from_bytes(&bytes).map_err(|_| wrong("the certificates cannot be understood"))
+    }
+
+    /// Makes each ready for use; what has not changed since `before` stays as it is, so that sessions are resumed.
+    pub(crate) fn ready(
+        &self,
+        before: &Self,
+        present: &[Option<ServerTls>],
+    ) -> Result<Vec<Option<ServerTls>>, TlsError> {
+        let listeners = self.0.iter().enumerate();
+        listeners
+            .map(|(at, listener)| {
+                let Some((options, credentials)) = listener else {
+                    return Ok(None);
+                };
+                match present.get(at) {
+                    Some(Some(tls)) if before.0.get(at) == Some(listener) => Ok(Some(tls.clone())),
+                    _ => ServerTls::new(options, credentials).map(Some),
+                }
+            })
+            .collect()
+    }
+}
+
+impl SealedCredentials {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
