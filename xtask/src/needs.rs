@@ -9,7 +9,9 @@ use crate::steps::{Failure, cargo, program};
 /// Debian's packages, each with a test that runs it.
 const DEBIAN: &[&str] = &[
     // tests/chat.rs: two tabs on the chat page.
-    "chromium",
+    "chromium", // tests/namespaces.rs: networks of its own.
+    "iproute2", // tests/dial.rs: a TLS server that shares no code with ours.
+    "openssl",
 ];
 
 /// Cargo's own tools, as package and subcommand.

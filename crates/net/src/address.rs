@@ -1,5 +1,6 @@
 //! Where something listens or is reached.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
@@ -24,12 +25,25 @@ pub const MAX_UNIX_PATH_BYTES: usize = 107;
 pub enum Address {
     /// `tcp://host:port`
     Tcp(HostPort),
+    /// `tls://host:port`
+    Tls(HostPort),
     /// `udp://host:port`
     Udp(HostPort),
-    /// `unix:///path`
+    /// `kcp://host:port`
+    Kcp(HostPort),
+    /// `unix:///path`, or `unix://@name` for an abstract one: its name stands behind a NUL byte then, as
+    /// the kernel has it.
     Unix(PathBuf),
+    /// `unixgram:///path`, or `unixgram://@name` as above: datagrams.
+    Unixgram(PathBuf),
     /// `http://host:port`
     Http(HostPort),
+    /// `https://host:port`
+    Https(HostPort),
+    /// `ws://host:port`
+    Ws(HostPort),
+    /// `wss://host:port`
+    Wss(HostPort),
 }
 
 impl Address {
@@ -37,30 +51,71 @@ impl Address {
     pub fn scheme(&self) -> &'static str {
         match self {
             Self::Tcp(_) => "tcp",
+            Self::Tls(_) => "tls",
             Self::Udp(_) => "udp",
+            Self::Kcp(_) => "kcp",
             Self::Unix(_) => "unix",
+            Self::Unixgram(_) => "unixgram",
             Self::Http(_) => "http",
+            Self::Https(_) => "https",
+            Self::Ws(_) => "ws",
+            Self::Wss(_) => "wss",
         }
     }
 
     /// The host and the port; `None` for a Unix socket.
     pub fn host_port(&self) -> Option<&HostPort> {
         match self {
-            Self::Tcp(host_port) | Self::Udp(host_port) | Self::Http(host_port) => Some(host_port),
-            Self::Unix(_) => None,
+            Self::Tcp(host_port)
+            | Self::Tls(host_port)
+            | Self::Udp(host_port)
+            | Self::Kcp(host_port)
+            | Self::Http(host_port)
+            | Self::Https(host_port)
+            | Self::Ws(host_port)
+            | Self::Wss(host_port) => Some(host_port),
+            Self::Unix(_) | Self::Unixgram(_) => None,
+        }
+    }
+
+    /// The file of a Unix socket; `None` for an abstract one, which has no file, and for ports.
+    pub fn socket_file(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) | Self::Unixgram(path) if abstract_name(path).is_none() => Some(path),
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme())?;
         match self {
-            Self::Tcp(host_port) | Self::Udp(host_port) | Self::Http(host_port) => {
-                write!(f, "{}://{host_port}", self.scheme())
-            }
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix(path) | Self::Unixgram(path) => UnixName(path).fmt(f),
+            _ => match self.host_port() {
+                Some(host_port) => host_port.fmt(f),
+                None => Ok(()),
+            },
         }
     }
+}
+
+/// A Unix socket's path as it is written: `/path` or `@name`.
+pub(crate) struct UnixName<'a>(pub(crate) &'a Path);
+
+impl fmt::Display for UnixName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match abstract_name(self.0) {
+            Some(name) => write!(f, "@{}", name.display()),
+            None => write!(f, "{}", self.0.display()),
+        }
+    }
+}
+
+/// The name of an abstract Unix socket, whose path begins with a NUL byte.
+fn abstract_name(path: &Path) -> Option<&Path> {
+    let name = path.as_os_str().as_bytes().strip_prefix(b"\0")?;
+    Some(Path::new(OsStr::from_bytes(name)))
 }
 
 impl FromStr for Address {
@@ -85,9 +140,17 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The host, if it is an IP address and needs no resolving.
+    /// The host, if it is an IP address and needs no resolving. Without its zone.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
+        match self.host.split_once('%') {
+            Some((ip, _)) => ip.parse().ok().map(IpAddr::V6),
+            None => self.host.parse().ok(),
+        }
+    }
+
+    /// What stands behind the `%` of an IPv6 address: the name or the number of an interface.
+    pub fn zone(&self) -> Option<&str> {
+        self.host.split_once('%').map(|(_, zone)| zone)
     }
 }
 
@@ -147,8 +210,8 @@ fn flaw<T>(problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Fla
     })
 }
 
-const SCHEMES: &str =
-    "write one of tcp://host:port, udp://host:port, http://host:port, unix:///path";
+const SCHEMES: &str = "write one of tcp://host:port, udp://host:port, http://host:port, unix:///path, \
+                       or tls://host:port to dial one that speaks TLS";
 
 fn parse(text: &str) -> Result<Address, Flaw> {
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -160,24 +223,19 @@ fn parse(text: &str) -> Result<Address, Flaw> {
             flaw("it has no scheme", SCHEMES)
         };
     };
+    // As browsers show it: the lone slash names no path.
+    let origin = || host_port(rest.strip_suffix('/').unwrap_or(rest));
     match scheme.to_ascii_lowercase().as_str() {
         "tcp" => host_port(rest).map(Address::Tcp),
+        "tls" => host_port(rest).map(Address::Tls),
         "udp" => host_port(rest).map(Address::Udp),
-        // As browsers show it: the lone slash names no path.
-        "http" => host_port(rest.strip_suffix('/').unwrap_or(rest)).map(Address::Http),
+        "kcp" => host_port(rest).map(Address::Kcp),
+        "http" => origin().map(Address::Http),
+        "https" => origin().map(Address::Https),
+        "ws" => origin().map(Address::Ws),
+        "wss" => origin().map(Address::Wss),
         "unix" => unix_path(rest).map(Address::Unix),
-        "ws" => flaw(
-            "`ws` is not an address to listen on",
-            format!("write http://{rest} and name the path with the key `websocket`"),
-        ),
-        "tls" | "https" | "wss" => flaw(
-            format!("`{scheme}` is not served by this version"),
-            "use tcp:// or http:// behind something that terminates TLS",
-        ),
-        "kcp" | "unixgram" => flaw(
-            format!("`{scheme}` is not served by this version"),
-            "use udp://host:port",
-        ),
+        "unixgram" => unix_path(rest).map(Address::Unixgram),
         _ => flaw(format!("`{scheme}` is no scheme known here"), SCHEMES),
     }
 }
@@ -267,6 +325,9 @@ fn check_name(host: &str) -> Result<(), Flaw> {
 }
 
 fn unix_path(text: &str) -> Result<PathBuf, Flaw> {
+    if let Some(name) = text.strip_prefix('@') {
+        return abstract_path(name);
+    }
     if !text.starts_with('/') {
         return flaw(
             "its path is not absolute",
@@ -290,6 +351,24 @@ fn unix_path(text: &str) -> Result<PathBuf, Flaw> {
                 MAX_UNIX_PATH_BYTES + excess
             ),
             format!("shorten it by {excess}, for example with a folder nearer to the root"),
+        ),
+    }
+}
+
+fn abstract_path(name: &str) -> Result<PathBuf, Flaw> {
+    if name.is_empty() {
+        return flaw("it has no name", "write one, as in unix://@chat");
+    }
+    // The kernel would take it, but nobody could type it.
+    if name.contains('\0') {
+        return flaw("its name has a NUL byte", "take it out");
+    }
+    let path = PathBuf::from(format!("\0{name}"));
+    match excess_bytes(&path) {
+        0 => Ok(path),
+        excess => flaw(
+            format!("its name has {} bytes, {excess} too many", name.len()),
+            format!("shorten it by {excess}"),
         ),
     }
 }

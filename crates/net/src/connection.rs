@@ -1,5 +1,7 @@
 //! A stream to a peer, and how it came about.
 
+mod kernel_copy;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,8 +13,13 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
+use crate::liveness::{self, Liveness};
+use crate::tls::{self, TlsSession};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
+///
+/// Over TLS a read may fail with a [`TlsError`](tls::TlsError) as the error's source: in TLS 1.3 that is how a
+/// server refuses this side's certificate.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
@@ -57,6 +64,38 @@ impl Connection {
         self.tcp()?.local_addr().ok()
     }
 
+    /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
+    ///
+    /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
+    pub fn tls(&self) -> Option<TlsSession> {
+        match &self.stream {
+            Stream::Tls(stream) => TlsSession::of(stream.get_ref().1),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// Whether it is alive, by a look that does not wait and takes away nothing that could be read.
+    pub(crate) fn liveness(&mut self) -> Liveness {
+        match &mut self.stream {
+            Stream::Tcp(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Unix(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                liveness::of_session(socket.as_fd(), session)
+            }
+        }
+    }
+
+    /// What carries the bytes, taken out.
+    pub(crate) fn into_stream(self) -> (Stream, Timeline) {
+        (self.stream, self.timeline)
+    }
+
+    /// Says that an earlier user had left it in a pool.
+    pub(crate) fn mark_reused(&mut self) {
+        self.reused = true;
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream),
@@ -85,7 +124,10 @@ impl AsyncRead for Connection {
         match &mut self.get_mut().stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => {
+                let read = Pin::new(stream).poll_read(context, buffer);
+                read.map_err(tls::typed)
+            }
         }
     }
 }

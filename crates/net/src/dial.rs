@@ -1,11 +1,21 @@
 //! Opening connections: resolve, race, proxy and TLS handshake, under one deadline.
 
+mod attempt;
+mod datagram;
 mod error;
 mod options;
+mod order;
+mod race;
+mod route;
 mod timeline;
+mod turn;
+mod unix;
 pub mod via;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,26 +23,44 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
-use crate::address::Address;
+use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
-use crate::resolve::Resolver;
+use crate::resolve::{self, Resolver};
+use crate::tls::TlsConnector;
+use error::Failure;
+use turn::turn;
+use via::Via;
 
 /// Opens connections.
 ///
-/// Cloning is cheap; clones share the resolver.
+/// Cloning is cheap; clones share the resolver and what was read from files for TLS.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    options: Arc<DialOptions>,
+    shared: Arc<Shared>,
+    /// In place of the system's.
     resolver: Option<Arc<dyn Resolver>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: DialOptions,
+    /// Made when it is first needed: many a dialer never speaks TLS.
+    tls: OnceCell<TlsConnector>,
 }
 
 impl Dialer {
     /// A dialer with these options and the system's resolver.
     pub fn new(options: DialOptions) -> Self {
         Self {
-            options: Arc::new(options),
+            shared: Arc::new(Shared {
+                options,
+                tls: OnceCell::new(),
+            }),
             resolver: None,
         }
     }
@@ -44,55 +72,230 @@ impl Dialer {
         self
     }
 
-    /// What dials are told.
-    pub fn options(&self) -> &DialOptions {
-        &self.options
+    /// Takes over a stream socket that the caller has connected, TCP or Unix, with options of the caller's own.
+    /// The timeline is empty then.
+    ///
+    /// Needs a tokio runtime with I/O; does not block. The socket becomes non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no stream socket,
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it has no peer. The socket is closed then.
+    pub fn from_socket(socket: impl Into<OwnedFd>) -> io::Result<Connection> {
+        let socket = Socket::from(socket.into());
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let domain = socket.peer_addr()?.domain();
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        let stream = match domain {
+            Domain::UNIX => Stream::Unix(UnixStream::from_std(socket.into())?),
+            Domain::IPV4 | Domain::IPV6 => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let mut timeline = Timeline::new(now());
+        timeline.finish(Outcome::Done, &Outcome::Cancelled, now());
+        Ok(Connection::new(stream, timeline))
     }
 
-    /// Opens a connection to `address`.
+    /// What dials are told.
+    pub fn options(&self) -> &DialOptions {
+        &self.shared.options
+    }
+
+    /// Opens a connection to `address`: a stream, so `udp://`, `kcp://` and `unixgram://` are refused.
+    /// `http://` and `ws://` are reached like `tcp://`, `https://` and `wss://` like `tls://`.
     ///
-    /// Cancel-safe: dropping the future ends every step and leaves no descriptor behind.
+    /// A name is resolved, and its addresses are raced (RFC 8305). Everything together takes at most the
+    /// options' deadline; a full backlog of a Unix socket is waited for within it.
+    ///
+    /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
+    /// travels to it.
+    ///
+    /// Needs a tokio runtime with I/O and time, and does not block it: of thousands of dials that begin in
+    /// one instant a few go on at a time, with the loop's other work between them. Cancel-safe: dropping the
+    /// future ends every step and leaves no descriptor behind.
+    ///
+    /// # Errors
+    /// [`ConnectError`] tells the step that failed, why, and has the timeline of all steps. If every
+    /// address of a name failed, the cause is that of the one that came furthest: a refusal says more than
+    /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
-        let mut timeline = Timeline::new(Instant::now());
-        let error = |cause: ConnectCause, timeline| {
-            ConnectError::new(
+        let mut timeline = Timeline::new(now());
+        let opened = {
+            let mut opening = pin!(self.open(address, &mut timeline));
+            let opened = tokio::time::timeout(self.options().deadline, &mut opening).await;
+            if opened.is_err() {
+                // Closing what has not connected takes time too, and thousands may end in one instant.
+                turn(now()).await;
+            }
+            opened
+        };
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Failure {
+                step: timeline.furthest(),
+                cause: ConnectCause::Timeout,
+            })
+        });
+        let (outcome, left) = match &opened {
+            Ok(_) => (Outcome::Done, Outcome::Cancelled),
+            Err(Failure {
+                cause: ConnectCause::Timeout,
+                ..
+            }) => (Outcome::TimedOut, Outcome::TimedOut),
+            Err(failure) => (
+                Outcome::Failed(failure.cause.to_string()),
+                Outcome::Cancelled,
+            ),
+        };
+        timeline.finish(outcome, &left, now());
+        tracing::debug!(%address, %timeline, "dialed");
+        match opened {
+            Ok(stream) => Ok(Connection::new(stream, timeline)),
+            Err(Failure { step, cause }) => Err(ConnectError::new(
                 address.to_string(),
-                Some(StepKind::Connect),
+                step,
                 cause,
                 timeline,
-            )
-        };
-        let dial = async {
-            match address {
-                Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-                _ => {
-                    let host_port = address.host_port().expect("only Unix sockets have none");
-                    let ip = host_port.ip().ok_or_else(|| {
-                        std::io::Error::other("names are not resolved by this version")
-                    })?;
-                    TcpStream::connect(SocketAddr::new(ip, host_port.port))
-                        .await
-                        .map(Stream::Tcp)
-                }
-            }
-        };
-        match tokio::time::timeout(self.options.deadline, dial).await {
-            Ok(Ok(stream)) => {
-                timeline.finish(Outcome::Done, &Outcome::Cancelled, Instant::now());
-                Ok(Connection::new(stream, timeline))
-            }
-            Ok(Err(cause)) => {
-                timeline.finish(
-                    Outcome::Failed(cause.to_string()),
-                    &Outcome::Cancelled,
-                    Instant::now(),
-                );
-                Err(error(cause.into(), timeline))
-            }
-            Err(_) => {
-                timeline.finish(Outcome::TimedOut, &Outcome::TimedOut, Instant::now());
-                Err(error(ConnectCause::Timeout, timeline))
-            }
+            )),
         }
     }
+
+    async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
+        turn(timeline.started()).await;
+        let (target, secured) = match address {
+            Address::Unix(path) => {
+                let connected = Box::pin(unix::connect(path, self.options(), timeline)).await;
+                return connected.map(Stream::Unix);
+            }
+            Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
+            Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
+            Address::Udp(_) | Address::Kcp(_) | Address::Unixgram(_) => {
+                return Err(Failure::invalid(format!(
+                    "{}:// carries datagrams and a dial opens a stream: use a datagram client",
+                    address.scheme()
+                )));
+            }
+        };
+        if target.port == 0 {
+            return Err(Failure::invalid(
+                "nothing listens on port 0: write the port that the peer listens on",
+            ));
+        }
+        // Before anything is opened: options that are wrong are wrong at once.
+        let connector = match secured {
+            true => Some(Box::pin(self.connector(timeline)).await?),
+            false => None,
+        };
+        let stream = match &self.options().via {
+            None => self.reach(target, timeline).await?,
+            Some(via) => Box::pin(self.reach_through(via, target, timeline)).await?,
+        };
+        let Some(connector) = connector else {
+            return Ok(Stream::Tcp(stream));
+        };
+        turn(now()).await;
+        let name = Target::Name(target.host.as_str().into());
+        let step = timeline.begin(StepKind::Tls, name, now());
+        // A zone is of this machine; no certificate is for it.
+        let host = target.host.split('%').next().unwrap_or(&target.host);
+        let secured = Box::pin(connector.connect(host, stream)).await;
+        let secured = secured.map_err(ConnectCause::Tls);
+        timeline.end_with(step, &secured, now());
+        let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
+        Ok(Stream::Tls(Box::new(secured)))
+    }
+
+    /// What shakes hands. Reading its files blocks, so another thread does.
+    async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, Failure> {
+        if let Some(connector) = self.shared.tls.get() {
+            return Ok(connector);
+        }
+        let make = || async {
+            let shared = Arc::clone(&self.shared);
+            let made = spawn_blocking(move || TlsConnector::new(&shared.options.tls)).await;
+            match made {
+                Ok(made) => made.map_err(ConnectCause::Tls),
+                // The runtime ends.
+                Err(error) => Err(ConnectCause::Io(error.into())),
+            }
+        };
+        let files = Target::Name("roots and certificates".into());
+        let step = timeline.begin(StepKind::Tls, files, now());
+        let made = self.shared.tls.get_or_try_init(make).await;
+        timeline.end_with(step, &made, now());
+        made.map_err(|cause| Failure::at(StepKind::Tls, cause))
+    }
+
+    /// Opens a TCP connection by way of a proxy.
+    async fn reach_through(
+        &self,
+        via: &Via,
+        target: &HostPort,
+        timeline: &mut Timeline,
+    ) -> Result<TcpStream, Failure> {
+        let mut stream = self.reach(&via.proxy, timeline).await?;
+        let name = Target::Name(target.to_string().into());
+        let step = timeline.begin(StepKind::Proxy, name, now());
+        let opened = via.open(&mut stream, target).await;
+        timeline.end_with(step, &opened, now());
+        opened.map_err(|cause| Failure::at(StepKind::Proxy, cause))?;
+        Ok(stream)
+    }
+
+    /// Opens a TCP connection to a literal or a name.
+    async fn reach(
+        &self,
+        target: &HostPort,
+        timeline: &mut Timeline,
+    ) -> Result<TcpStream, Failure> {
+        if let Some(address) = literal(target)? {
+            if !self.options().admits(address.ip()) {
+                return Err(Failure::invalid(format!(
+                    "{} is not of the family that the options `family` and `bind` leave",
+                    address.ip()
+                )));
+            }
+            return attempt::connect(address, self.options(), timeline).await;
+        }
+        if target.host.is_empty() {
+            return Err(Failure::invalid("the address has no host: write one"));
+        }
+        let resolver: &dyn Resolver = match &self.resolver {
+            Some(resolver) => &**resolver,
+            None => resolve::system(),
+        };
+        // In a box, as every way but the shortest, whose future is small so.
+        Box::pin(route::connect(target, self.options(), resolver, timeline)).await
+    }
+}
+
+/// The socket address of a host that needs no resolving.
+fn literal(target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
+    let Some(ip) = target.ip() else {
+        return Ok(None);
+    };
+    let mut address = SocketAddr::new(ip, target.port);
+    if let (Some(zone), SocketAddr::V6(address)) = (target.zone(), &mut address) {
+        address.set_scope_id(scope(address, zone)?);
+    }
+    Ok(Some(address))
+}
+
+/// The number of the interface that an IPv6 zone names (RFC 4007 §11).
+fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, Failure> {
+    if let Ok(number) = zone.parse() {
+        return Ok(number);
+    }
+    nix::net::if_::if_nametoindex(zone).map_err(|_| {
+        Failure::invalid(format!(
+            "there is no interface `{zone}`: write after the `%` of {} one that `ip link` lists",
+            address.ip()
+        ))
+    })
+}
+
+/// The runtime's clock, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

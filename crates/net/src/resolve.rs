@@ -1,4 +1,20 @@
 //! From names to addresses.
+//!
+//! - [`SystemResolver`]: the system's own way, in a bounded pool of threads; [`system`] is the usual one
+//! - [`HickoryResolver`]: DNS without the system, with times to live
+//! - [`StaticResolver`]: a table, before another resolver
+//! - [`CachingResolver`]: remembers the answers of another one, and serves old ones when it fails
+//! - [`Name`]: a name as all of them look it up
+
+mod cache;
+mod caching;
+mod hickory;
+mod name;
+mod system;
+mod table;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -6,10 +22,17 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub use cache::CacheOptions;
+pub use caching::CachingResolver;
+pub use hickory::HickoryResolver;
+pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
+pub use system::{MAX_QUEUED, MAX_THREADS, SystemResolver, system};
+pub use table::{HostsError, StaticResolver};
+
 /// Finds the addresses of names.
 ///
-/// IP addresses never reach a resolver, nor does an empty name. The futures may be dropped at any time;
-/// a look-up that others wait for goes on.
+/// IP addresses never reach a resolver, nor does an empty name. A look-up begins when its future is first
+/// polled, and that may be dropped at any time; a look-up that others wait for goes on. None blocks.
 pub trait Resolver: Send + Sync + fmt::Debug {
     /// Looks `name` up: one answer for both families, or one for each, whichever the source can do. The
     /// dialer awaits them side by side (RFC 8305 §3). Families that `families` excludes need not be asked.
@@ -27,6 +50,17 @@ pub enum Families {
     Ipv6,
 }
 
+impl Families {
+    /// Whether an address like this one is wanted.
+    pub fn admit(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Ipv4 => ip.is_ipv4(),
+            Self::Ipv6 => ip.is_ipv6(),
+        }
+    }
+}
+
 /// The answers to one look-up, still to come.
 pub enum Lookups {
     /// One answer has the addresses of all families.
@@ -38,6 +72,22 @@ pub enum Lookups {
         /// IPv4 (A).
         ipv4: Lookup,
     },
+}
+
+impl Lookups {
+    /// An answer that is there already.
+    pub fn ready(result: Result<Answer, ResolveError>) -> Self {
+        Self::Together(Box::pin(std::future::ready(result)))
+    }
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Together(_) => "Together",
+            Self::Apart { .. } => "Apart",
+        })
+    }
 }
 
 /// One answer, still to come.
@@ -72,9 +122,16 @@ pub enum ResolveError {
         /// What went wrong, with the source's code.
         reason: String,
     },
-    /// All threads of the resolver wait for servers that do not answer.
+    /// There can be no such name.
+    InvalidName {
+        /// The beginning of the name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// As many look-ups as the resolver may have at once wait for servers that do not answer.
     Busy {
-        /// How many.
+        /// How many; the system's resolver has a thread for each.
         threads: usize,
     },
 }
@@ -84,6 +141,7 @@ impl fmt::Display for ResolveError {
         match self {
             Self::NotFound { name, .. } => write!(f, "`{name}` has no address"),
             Self::Failed { name, reason } => write!(f, "cannot resolve `{name}`: {reason}"),
+            Self::InvalidName { name, problem } => write!(f, "`{name}` is no name: {problem}"),
             Self::Busy { threads } => write!(
                 f,
                 "the resolver is busy: {threads} look-ups wait for servers that do not answer"

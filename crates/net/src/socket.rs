@@ -29,18 +29,27 @@ const UNIX_MODE: u32 = 0o666;
 /// The socket is non-blocking and close-on-exec. A name is resolved by the system, which blocks; of
 /// several addresses the first that this machine has is bound, IPv4 first.
 ///
-/// - TCP and HTTP: `SO_REUSEADDR`, so that a restart does not wait for old connections, and
+/// What is spoken over TCP, be it TLS or WebSocket, is the caller's.
+///
+/// - TCP and what is spoken over it: `SO_REUSEADDR`, so that a restart does not wait for old connections, and
 ///   `TCP_NODELAY`, which accepted sockets inherit.
 /// - IPv6 sockets take IPv6 alone: `[::]` and `0.0.0.0` may be listed side by side.
 /// - Unix: the file's mode is 0666; the folder's permissions decide who may connect. A file left by a
-///   dead process is replaced, one that is answered on is not.
+///   dead process is replaced, one that is answered on is not. An abstract one has no file: every
+///   process of this network namespace may connect.
 pub fn listen(address: &Address) -> Result<OwnedFd, ListenError> {
     let socket = match address {
-        Address::Tcp(host_port) | Address::Http(host_port) => {
-            bind_first(address, host_port, bind_stream)?
+        Address::Tcp(host_port)
+        | Address::Tls(host_port)
+        | Address::Http(host_port)
+        | Address::Https(host_port)
+        | Address::Ws(host_port)
+        | Address::Wss(host_port) => bind_first(address, host_port, bind_stream)?,
+        Address::Udp(host_port) | Address::Kcp(host_port) => {
+            bind_first(address, host_port, bind_datagram)?
         }
-        Address::Udp(host_port) => bind_first(address, host_port, bind_datagram)?,
-        Address::Unix(path) => listen_unix(address, path)?,
+        Address::Unix(path) => listen_unix(address, path, Type::STREAM)?,
+        Address::Unixgram(path) => listen_unix(address, path, Type::DGRAM)?,
     };
     Ok(socket.into())
 }
@@ -62,9 +71,14 @@ pub fn local_address(fd: impl AsFd, address: &Address) -> Address {
     };
     match address {
         Address::Tcp(host_port) => Address::Tcp(resolved(host_port)),
+        Address::Tls(host_port) => Address::Tls(resolved(host_port)),
         Address::Udp(host_port) => Address::Udp(resolved(host_port)),
+        Address::Kcp(host_port) => Address::Kcp(resolved(host_port)),
         Address::Http(host_port) => Address::Http(resolved(host_port)),
-        Address::Unix(path) => Address::Unix(path.clone()),
+        Address::Https(host_port) => Address::Https(resolved(host_port)),
+        Address::Ws(host_port) => Address::Ws(resolved(host_port)),
+        Address::Wss(host_port) => Address::Wss(resolved(host_port)),
+        Address::Unix(_) | Address::Unixgram(_) => address.clone(),
     }
 }
 
@@ -128,7 +142,7 @@ fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
     Ok(socket)
 }
 
-fn listen_unix(address: &Address, path: &Path) -> Result<Socket, ListenError> {
+fn listen_unix(address: &Address, path: &Path, kind: Type) -> Result<Socket, ListenError> {
     let error = |cause| ListenError {
         address: address.clone(),
         cause,
@@ -136,14 +150,20 @@ fn listen_unix(address: &Address, path: &Path) -> Result<Socket, ListenError> {
     if excess_bytes(path) > 0 {
         return Err(error(Cause::PathTooLong));
     }
-    remove_stale(path).map_err(error)?;
+    let file = address.socket_file();
+    if let Some(file) = file {
+        remove_stale(file).map_err(error)?;
+    }
     let bind = || {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        let socket = Socket::new_raw(Domain::UNIX, kind, None)?;
+        let socket = Socket::new_raw(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // Before anyone can connect: that needs `listen`.
-        fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
-        socket.listen(BACKLOG)?;
+        if let Some(file) = file {
+            // Before anyone can connect: that needs `listen`.
+            fs::set_permissions(file, fs::Permissions::from_mode(UNIX_MODE))?;
+        }
+        if kind == Type::STREAM {
+            socket.listen(BACKLOG)?;
+        }
         Ok(socket)
     };
     bind().map_err(|source| error(Cause::Bind(source)))
@@ -152,7 +172,7 @@ fn listen_unix(address: &Address, path: &Path) -> Result<Socket, ListenError> {
 /// Removes the socket that a dead process left at `path`.
 ///
 /// Between look and removal another process might bind it; engines are kept apart by their lock file.
-fn remove_stale(path: &Path) -> Result<(), Cause> {
+pub(crate) fn remove_stale(path: &Path) -> Result<(), Cause> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Cause::Bind(error)),
@@ -183,7 +203,7 @@ pub struct ListenError {
 }
 
 #[derive(Debug)]
-enum Cause {
+pub(crate) enum Cause {
     Resolve(io::Error),
     Bind(io::Error),
     PathTooLong,

@@ -1,8 +1,12 @@
 //! Options of sockets that connect.
 
+use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::{Socket, TcpKeepalive};
+
+use crate::dial::ConnectCause;
 
 /// Options of a socket that connects. Every socket is close-on-exec and non-blocking besides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +42,57 @@ pub struct KeepAlive {
     pub interval: Duration,
     /// Unanswered probes after which the connection is dead. 3.
     pub count: u32,
+}
+
+impl SocketOptions {
+    /// Sets them on a TCP socket that is not connected yet.
+    pub(crate) fn set_on_tcp(&self, socket: &Socket) -> Result<(), ConnectCause> {
+        if self.no_delay {
+            set("no_delay", socket.set_tcp_nodelay(true))?;
+        }
+        if self.reuse_address {
+            set("reuse_address", socket.set_reuse_address(true))?;
+        }
+        if let Some(times) = &self.keep_alive {
+            let times = TcpKeepalive::new()
+                .with_time(times.idle)
+                .with_interval(times.interval)
+                .with_retries(times.count);
+            set("keep_alive", socket.set_tcp_keepalive(&times))?;
+        }
+        if self.user_timeout.is_some() {
+            set(
+                "user_timeout",
+                socket.set_tcp_user_timeout(self.user_timeout),
+            )?;
+        }
+        self.set_on_unix(socket)
+    }
+
+    /// Sets on a Unix socket those that have a meaning there: the buffers and lingering.
+    pub(crate) fn set_on_unix(&self, socket: &Socket) -> Result<(), ConnectCause> {
+        if let Some(seconds) = self.linger_seconds {
+            let time = Duration::from_secs(seconds.into());
+            set("linger_seconds", socket.set_linger(Some(time)))?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            set("send_buffer", socket.set_send_buffer_size(bytes))?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            set("receive_buffer", socket.set_recv_buffer_size(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// Names the option that the system refuses.
+fn set(option: &str, result: io::Result<()>) -> Result<(), ConnectCause> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => ConnectCause::Invalid(format!(
+            "the system refuses the value of the socket option `{option}`: choose one in its range"
+        )),
+        _ => error.into(),
+    })
 }
 
 impl Default for SocketOptions {

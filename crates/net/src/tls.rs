@@ -1,7 +1,27 @@
 //! TLS towards servers, on rustls.
+//!
+//! - [`TlsOptions`]: how a server is verified and what it is shown
+//! - [`TlsConnector`]: those options made ready; shakes hands
+//! - [`TlsSession`]: what a handshake has agreed on, and who the server is
+//! - [`TlsError`]: which check refused
 
+mod certificate;
+mod client_certificate;
+mod connector;
 mod error;
 mod options;
+mod pem;
+mod refusal;
+mod roots;
+mod session;
+mod verifier;
 
+#[cfg(test)]
+mod tests;
+
+pub use certificate::Fingerprint;
+pub use connector::TlsConnector;
 pub use error::TlsError;
 pub use options::{ClientCertificate, Roots, TlsOptions, Verification};
+pub use refusal::typed;
+pub use session::{TlsSession, TlsVersion};

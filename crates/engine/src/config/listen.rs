@@ -122,7 +122,7 @@ fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address,
     let text = field.text()?;
     let parsed = match text
         .strip_prefix("unix://")
-        .filter(|path| !path.is_empty() && !path.starts_with('/'))
+        .filter(|path| !path.is_empty() && !path.starts_with(['/', '@']))
     {
         Some(relative) => format!("unix://{}", base.join(relative).display()).parse(),
         None => text.parse(),
@@ -130,6 +130,9 @@ fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address,
     let address: Address = parsed.map_err(|error: AddressError| {
         field.refuse(format!("`address`: {}", error.problem()), error.hint())
     })?;
+    if let Some((problem, hint)) = unserved(&address) {
+        return Err(field.refuse(format!("`address`: {problem}"), hint));
+    }
     if let Some((_, line)) = taken
         .addresses
         .iter()
@@ -142,6 +145,29 @@ fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address,
         .addresses
         .push((address.clone(), field.report.line(field.value.span().start)));
     Ok(address)
+}
+
+/// Why the engine does not listen on `address`, and what to write instead. Some are only dialed.
+fn unserved(address: &Address) -> Option<(String, String)> {
+    let scheme = address.scheme();
+    let unserved = || format!("`{scheme}` is not served by this version");
+    match address {
+        Address::Tcp(_) | Address::Udp(_) | Address::Http(_) => None,
+        Address::Unix(_) if address.socket_file().is_some() => None,
+        Address::Unix(_) => Some((
+            "an abstract socket is not served: no folder decides who may connect".into(),
+            "write unix:///path".into(),
+        )),
+        Address::Ws(host_port) => Some((
+            "`ws` is not an address to listen on".into(),
+            format!("write http://{host_port} and name the path with the key `websocket`"),
+        )),
+        Address::Tls(_) | Address::Https(_) | Address::Wss(_) => Some((
+            unserved(),
+            "use tcp:// or http:// behind something that terminates TLS".into(),
+        )),
+        Address::Kcp(_) | Address::Unixgram(_) => Some((unserved(), "use udp://host:port".into())),
+    }
 }
 
 /// Whether only one of the two can be bound. The system gives each port 0 a port of its own.
@@ -232,9 +258,7 @@ fn content(
             )?;
             refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?;
         }
-        Address::Tcp(_) | Address::Unix(_) => {
-            refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?
-        }
+        _ => refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?,
     }
     let (websocket, max) = (websocket?, max_message?.unwrap_or(framing::DEFAULT_MAX));
     let framing = if websocket.is_some() {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use moorline_net::{Address, Framing, listen, local_address};
 use rustix::fs::{Mode, OFlags};
@@ -39,11 +39,9 @@ impl Listeners {
                 ),
             };
             let address = local_address(&socket, &listener.address);
-            let file = match &address {
-                // Whoever has made a socket removes its file.
-                Address::Unix(path) if !is_given => Some(path.clone()),
-                Address::Unix(_) | Address::Tcp(_) | Address::Udp(_) | Address::Http(_) => None,
-            };
+            // Whoever has made a socket removes its file.
+            let file = address.socket_file().filter(|_| !is_given);
+            let file = file.map(Path::to_owned);
             let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
             // In the list at once, so that its file is removed if what follows fails.
             listeners.opened.push(Opened {
@@ -106,7 +104,7 @@ fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -
                 .unwrap_or_default();
             return format!("open {address}/ in a browser{path}");
         }
-        Address::Tcp(_) | Address::Unix(_) => match framing {
+        _ => match framing {
             Framing::Raw => "raw",
             Framing::Length(_) => "length",
             Framing::Delimiter(_) => "delimiter",

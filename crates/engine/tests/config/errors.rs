@@ -194,6 +194,12 @@ websocket = "/ws"
 idle_timeout = "1s"
 [[listen]]
 address = "wss://a:1"
+[[listen]]
+address = "ws://a:1"
+[[listen]]
+address = "kcp://a:1"
+[[listen]]
+address = "unix://@a"
 "#,
         r#"/c/a.toml:3:1: `framing` has no effect on an http:// listener: its sessions are WebSocket
   3 | framing = { kind = "line" }
@@ -218,7 +224,19 @@ address = "wss://a:1"
 /c/a.toml:11:11: `address`: `wss` is not served by this version
   11 | address = "wss://a:1"
      |           ^^^^^^^^^^^
-  hint: use tcp:// or http:// behind something that terminates TLS"#,
+  hint: use tcp:// or http:// behind something that terminates TLS
+/c/a.toml:13:11: `address`: `ws` is not an address to listen on
+  13 | address = "ws://a:1"
+     |           ^^^^^^^^^^
+  hint: write http://a:1 and name the path with the key `websocket`
+/c/a.toml:15:11: `address`: `kcp` is not served by this version
+  15 | address = "kcp://a:1"
+     |           ^^^^^^^^^^^
+  hint: use udp://host:port
+/c/a.toml:17:11: `address`: an abstract socket is not served: no folder decides who may connect
+  17 | address = "unix://@a"
+     |           ^^^^^^^^^^^
+  hint: write unix:///path"#,
     ),
     (
         r#"[[listen]]

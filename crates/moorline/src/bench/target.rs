@@ -122,7 +122,7 @@ impl FromStr for Target {
         let endpoint = match text.parse().map_err(describe)? {
             Address::Tcp(host_port) => Endpoint::Tcp(resolve(&host_port)?),
             Address::Unix(path) => Endpoint::Unix(path),
-            Address::Udp(_) | Address::Http(_) => {
+            _ => {
                 return Err(
                     "the load goes to tcp://HOST:PORT, unix:///PATH or ws://HOST:PORT/PATH"
                         .to_owned(),

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 
-use super::timeline::{StepKind, Timeline};
+use super::timeline::{Outcome, StepKind, Timeline};
 use crate::resolve::ResolveError;
 use crate::tls::TlsError;
 
 /// Why a dial failed: the step, the address, the cause, and what was done until then.
-pub struct ConnectError(Box<Failure>);
+pub struct ConnectError(Box<Report>);
 
-struct Failure {
+struct Report {
     address: String,
     step: Option<StepKind>,
     cause: ConnectCause,
@@ -47,6 +47,32 @@ pub enum ConnectCause {
     Io(io::Error),
 }
 
+/// A step that failed, before its timeline is closed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// `None` if none had begun.
+    pub(super) step: Option<StepKind>,
+    pub(super) cause: ConnectCause,
+}
+
+impl Failure {
+    /// A dial that cannot begin.
+    pub(super) fn invalid(problem: impl Into<String>) -> Self {
+        Self {
+            step: None,
+            cause: ConnectCause::Invalid(problem.into()),
+        }
+    }
+
+    /// The failure of this step.
+    pub(super) fn at(step: StepKind, cause: ConnectCause) -> Self {
+        Self {
+            step: Some(step),
+            cause,
+        }
+    }
+}
+
 impl ConnectError {
     /// An error about `address`.
     pub(crate) fn new(
@@ -55,7 +81,7 @@ impl ConnectError {
         cause: ConnectCause,
         timeline: Timeline,
     ) -> Self {
-        Self(Box::new(Failure {
+        Self(Box::new(Report {
             address,
             step,
             cause,
@@ -100,6 +126,27 @@ impl ConnectCause {
             _ => None,
         }
     }
+
+    /// As the outcome of a step.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Timeout => Outcome::TimedOut,
+            _ => Outcome::Failed(self.to_string()),
+        }
+    }
+
+    /// How much it says of the peer, where several addresses failed for several reasons: its system's
+    /// answer most, then silence, then what never left this machine; least that there was no address.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::Resolve(ResolveError::NotFound { .. }) => 0,
+            Self::Resolve(_) => 1,
+            Self::Unreachable(_) => 2,
+            Self::Io(_) | Self::Invalid(_) => 3,
+            Self::Timeout => 4,
+            _ => 5,
+        }
+    }
 }
 
 impl From<io::Error> for ConnectCause {
@@ -141,7 +188,7 @@ impl fmt::Display for ConnectCause {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
+        let Report {
             address,
             step,
             cause,
@@ -177,3 +224,6 @@ impl std::error::Error for ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

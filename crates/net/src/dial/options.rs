@@ -1,6 +1,6 @@
 //! What a dial may be told beside the address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,8 @@ pub struct DialOptions {
     pub deadline: Duration,
     /// Which address families are tried, and which first.
     pub family: Family,
-    /// How long an attempt runs before the next address is tried beside it (RFC 8305 §5). 250 ms.
+    /// How long an attempt runs before the next address is tried beside it (RFC 8305 §5). 250 ms; less than
+    /// 10 ms is taken as 10 ms.
     #[serde(with = "as_duration")]
     pub attempt_delay: Duration,
     /// How long an answer of the other family waits for one of the preferred (RFC 8305 §3). 50 ms.
@@ -66,6 +67,24 @@ impl Default for DialOptions {
             socket: SocketOptions::default(),
             tls: TlsOptions::default(),
         }
+    }
+}
+
+impl DialOptions {
+    /// Whether addresses like this one are tried: `family` and `bind` decide.
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        let bound_otherwise = self.bind.is_some_and(|bind| bind.is_ipv4() != ip.is_ipv4());
+        self.family.admits(ip) && !bound_otherwise
+    }
+
+    /// Whether any IPv6 address is tried.
+    pub(super) fn admits_ipv6(&self) -> bool {
+        self.admits(Ipv6Addr::UNSPECIFIED.into())
+    }
+
+    /// Whether any IPv4 address is tried.
+    pub(super) fn admits_ipv4(&self) -> bool {
+        self.admits(Ipv4Addr::UNSPECIFIED.into())
     }
 }
 

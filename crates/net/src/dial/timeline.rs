@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::ser::SerializeStruct;
+
+use super::error::ConnectCause;
+use crate::address::UnixName;
 
 /// What a dial did, step by step, with times. Kept on success and on failure.
 ///
@@ -36,8 +40,8 @@ pub struct Step {
     pub errno: Option<i32>,
 }
 
-/// What a step does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a step does, in the order in which a dial does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StepKind {
     /// Asks a resolver for the addresses of a name.
     Resolve,
@@ -71,6 +75,8 @@ pub enum Target {
     Name(Arc<str>),
     /// A socket address.
     Socket(SocketAddr),
+    /// The path of a Unix socket; an abstract one begins with a NUL byte.
+    Unix(PathBuf),
 }
 
 /// A step of a [`Timeline`] that runs; see [`Timeline::begin`].
@@ -111,6 +117,19 @@ impl Timeline {
         step.errno = errno;
     }
 
+    /// A step ends with this result.
+    pub(super) fn end_with<T>(
+        &mut self,
+        id: StepId,
+        result: &Result<T, ConnectCause>,
+        now: Instant,
+    ) {
+        match result {
+            Ok(_) => self.end(id, Outcome::Done, None, now),
+            Err(cause) => self.end(id, cause.outcome(), cause.errno(), now),
+        }
+    }
+
     /// The dial ends; what still runs ended now, `left` says how.
     pub fn finish(&mut self, outcome: Outcome, left: &Outcome, now: Instant) {
         let since = now.saturating_duration_since(self.started);
@@ -122,6 +141,15 @@ impl Timeline {
         }
         self.outcome = outcome;
         self.ended = Some(since);
+    }
+
+    /// The step that runs; of several that which is nearest to the end. `None` if none had begun.
+    pub(super) fn furthest(&self) -> Option<StepKind> {
+        let running = self.steps.iter().filter(|step| step.took.is_none());
+        running
+            .map(|step| step.kind)
+            .max()
+            .or_else(|| self.steps.last().map(|step| step.kind))
     }
 
     /// When the dial began.
@@ -175,11 +203,31 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// One line: each step with its target, when it began, how long it took and how it went.
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ended {
+            Some(total) => write!(f, "{:.3} ms {}", milliseconds(total), self.outcome)?,
+            None => self.outcome.fmt(f)?,
+        }
+        for step in &self.steps {
+            let start = milliseconds(step.start);
+            write!(f, "; {} {} at {start:.3} ms", step.kind, step.target)?;
+            if let Some(took) = step.took {
+                write!(f, " took {:.3} ms", milliseconds(took))?;
+            }
+            write!(f, ": {}", step.outcome)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
-            Self::Socket(address) => write!(f, "{address}"),
+            Self::Socket(address) => address.fmt(f),
+            Self::Unix(path) => UnixName(path).fmt(f),
         }
     }
 }
@@ -211,3 +259,6 @@ impl Serialize for Step {
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,23 @@
 //! Going through a proxy: SOCKS5 (RFC 1928, RFC 1929) or HTTP CONNECT (RFC 9110 §9.3.6).
 
+mod http_connect;
+mod socks5;
+
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
+use super::error::ConnectCause;
 use crate::address::HostPort;
 
 /// A proxy: `socks5://[user:password@]host:port` or `http://[user:password@]host:port`.
 ///
-/// The name of the target is resolved by the proxy.
+/// User and password are percent-encoded where they contain what has a meaning in such a text, `%`, `@`, `:`
+/// and `/` above all. The name of the target is resolved by the proxy; the proxy's own is resolved, and its
+/// addresses are raced, as any other.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Via {
@@ -39,6 +47,26 @@ pub struct Credentials {
     pub password: String,
 }
 
+impl Via {
+    /// Asks the proxy at the other end of `stream` to connect to `target`.
+    pub(super) async fn open(
+        &self,
+        stream: &mut TcpStream,
+        target: &HostPort,
+    ) -> Result<(), ConnectCause> {
+        if let Some(zone) = target.zone() {
+            return Err(ConnectCause::Invalid(format!(
+                "the zone `{zone}` is an interface of this machine, which means nothing to a proxy"
+            )));
+        }
+        let credentials = self.credentials.as_ref();
+        match self.protocol {
+            ViaProtocol::Socks5 => socks5::open(stream, target, credentials).await,
+            ViaProtocol::HttpConnect => http_connect::open(stream, target, credentials).await,
+        }
+    }
+}
+
 impl FromStr for Via {
     type Err = String;
 
@@ -51,14 +79,20 @@ impl FromStr for Via {
         let (credentials, host_port) = match rest.rsplit_once('@') {
             Some((who, host_port)) => {
                 let (user, password) = who.split_once(':').unwrap_or((who, ""));
+                let decoded = |part| {
+                    let decoded = percent_decode_str(part).decode_utf8();
+                    decoded.map_err(|_| "user and password must be UTF-8 when percent-decoded")
+                };
                 let credentials = Credentials {
-                    user: user.to_owned(),
-                    password: password.to_owned(),
+                    user: decoded(user)?.into_owned(),
+                    password: decoded(password)?.into_owned(),
                 };
                 (Some(credentials), host_port)
             }
             None => (None, rest),
         };
+        // The lone slash names no path, as in an address.
+        let host_port = host_port.strip_suffix('/').unwrap_or(host_port);
         let proxy = format!("tcp://{host_port}")
             .parse::<crate::Address>()
             .map_err(|error| format!("{}: {}", error.problem(), error.hint()))?;
@@ -87,6 +121,8 @@ impl From<Via> for String {
         };
         match via.credentials {
             Some(Credentials { user, password }) => {
+                let [user, password] =
+                    [&user, &password].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC));
                 format!("{scheme}://{user}:{password}@{}", via.proxy)
             }
             None => format!("{scheme}://{}", via.proxy),

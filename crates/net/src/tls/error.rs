@@ -50,6 +50,10 @@ impl fmt::Display for TlsError {
             Self::Options(problem) => f.write_str(problem),
             Self::Expired => f.write_str("the server's certificate has expired"),
             Self::NotYetValid => f.write_str("the server's certificate is not valid yet"),
+            Self::WrongHost { expected, found } if found.is_empty() => write!(
+                f,
+                "the server's certificate is not for `{expected}`: it names no host"
+            ),
             Self::WrongHost { expected, found } => write!(
                 f,
                 "the server's certificate is not for `{expected}` but for {}",

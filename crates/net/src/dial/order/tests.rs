@@ -1,0 +1,96 @@
+//! The examples of RFC 6724 §10.1 and §10.2, as far as sources are what a program is told.
+
+use super::*;
+
+fn candidate(to: &str, from: Option<&str>) -> Candidate {
+    Candidate {
+        address: SocketAddr::new(to.parse().unwrap(), 1),
+        source: from.map(|from| from.parse().unwrap()),
+    }
+}
+
+fn better<'a>(a: (&'a str, Option<&str>), b: (&'a str, Option<&str>)) -> Option<&'a str> {
+    prefer(Preferred::Ipv6, a, b)
+}
+
+/// Which of the two is better, whichever stands first. `None` if neither is.
+fn prefer<'a>(
+    preferred: Preferred,
+    a: (&'a str, Option<&str>),
+    b: (&'a str, Option<&str>),
+) -> Option<&'a str> {
+    let (one, other) = (candidate(a.0, a.1), candidate(b.0, b.1));
+    let order = compare(&one, &other, preferred);
+    assert_eq!(compare(&other, &one, preferred), order.reverse());
+    match order {
+        Ordering::Less => Some(a.0),
+        Ordering::Greater => Some(b.0),
+        Ordering::Equal => None,
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_comes_last() {
+    let reachable = ("198.51.100.121", Some("198.51.100.117"));
+    assert_eq!(
+        better(("2001:db8:1::1", None), reachable),
+        Some(reachable.0)
+    );
+    assert_eq!(better(("2001:db8:1::1", None), ("fe80::1", None)), None);
+}
+
+#[test]
+fn scopes_shall_match_and_be_small() {
+    // Rule 2
+    let global = ("2001:db8:1::1", Some("2001:db8:1::2"));
+    let from_link_local = ("198.51.100.121", Some("169.254.13.78"));
+    assert_eq!(better(global, from_link_local), Some(global.0));
+    let from_fe80 = ("2001:db8:1::1", Some("fe80::1"));
+    let v4 = ("198.51.100.121", Some("198.51.100.117"));
+    assert_eq!(better(from_fe80, v4), Some(v4.0));
+    // Rule 8
+    let link_local = ("fe80::1", Some("fe80::2"));
+    assert_eq!(better(global, link_local), Some(link_local.0));
+}
+
+#[test]
+fn labels_shall_match() {
+    // Rule 5: a 6to4 source towards a native address crosses a relay.
+    let relayed = ("2001:db8:1::1", Some("2002:c633:6401::2"));
+    let tunnelled = ("2002:c633:6401::1", Some("2002:c633:6401::2"));
+    assert_eq!(better(relayed, tunnelled), Some(tunnelled.0));
+    let v4 = ("198.51.100.121", Some("198.51.100.117"));
+    assert_eq!(better(relayed, v4), Some(v4.0));
+}
+
+#[test]
+fn precedence_decides_between_families() {
+    let v6 = ("2001:db8:1::1", Some("2001:db8:1::2"));
+    let v4 = ("10.1.2.3", Some("10.1.2.4"));
+    assert_eq!(better(v6, v4), Some(v6.0));
+    assert_eq!(prefer(Preferred::Ipv4, v6, v4), Some(v4.0));
+    let loopback = ("::1", Some("::1"));
+    let loopback4 = ("127.0.0.1", Some("127.0.0.1"));
+    assert_eq!(better(loopback, loopback4), Some(loopback.0));
+    assert_eq!(
+        prefer(Preferred::Ipv4, loopback, loopback4),
+        Some(loopback4.0)
+    );
+    // Unique local addresses seldom lead out.
+    let unique_local = ("fd00::1", Some("fd00::2"));
+    assert_eq!(better(unique_local, v4), Some(v4.0));
+}
+
+#[test]
+fn the_longer_common_prefix_wins_in_ipv6_alone() {
+    let near = ("2001:db8:1::1", Some("2001:db8:1::2"));
+    let far = ("2001:db8:3ffe::1", Some("2001:db8:3f44::2"));
+    assert_eq!(better(near, far), Some(near.0));
+    // Behind the 64th bit it says nothing.
+    let one = ("2001:db8::1", Some("2001:db8::ffff"));
+    let other = ("2001:db8::fffe", Some("2001:db8::ffff"));
+    assert_eq!(better(one, other), None);
+    let near4 = ("198.51.100.121", Some("198.51.100.117"));
+    let far4 = ("203.0.113.1", Some("198.51.100.117"));
+    assert_eq!(better(near4, far4), None);
+}

@@ -1,0 +1,95 @@
+//! Who looks a name up: an idle thread, a new one, one that is yet to end its work, or none.
+
+use std::time::{Duration, Instant};
+
+/// The most threads. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
+pub const MAX_THREADS: usize = 256;
+/// The most names that wait for a thread, some hundred bytes each: a burst of a healthy program, which a server
+/// nearby answers in a millisecond each.
+pub const MAX_QUEUED: usize = 16 * 1024;
+/// All threads are stuck when none has begun or ended a look-up for so long. A name that no cache has yet takes some
+/// tenths of a second.
+const STUCK_AFTER: Duration = Duration::from_millis(500);
+
+/// Counts threads and queued names, and decides.
+#[derive(Debug)]
+pub(super) struct Admission {
+    threads: usize,
+    idle: usize,
+    queued: usize,
+    /// When a thread last began or ended a look-up.
+    moved: Instant,
+}
+
+/// What becomes of a look-up. All but `Refused` are queued, and taken by a thread in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// An idle thread is to be woken.
+    Wake,
+    /// A thread is to be started; it counts already.
+    Start,
+    /// The next thread that ends its work takes it.
+    Wait,
+    /// No thread gets on.
+    Refused,
+}
+
+impl Admission {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            threads: 0,
+            idle: 0,
+            queued: 0,
+            moved: now,
+        }
+    }
+
+    /// Another name is to be looked up.
+    pub(super) fn admit(&mut self, now: Instant) -> Admitted {
+        // Idle threads that were woken for a name still count as idle until they have taken it.
+        let admitted = if self.idle > self.queued {
+            Admitted::Wake
+        } else if self.threads < MAX_THREADS {
+            self.threads += 1;
+            Admitted::Start
+        } else if self.queued < MAX_QUEUED
+            && now.saturating_duration_since(self.moved) < STUCK_AFTER
+        {
+            Admitted::Wait
+        } else {
+            return Admitted::Refused;
+        };
+        self.queued += 1;
+        admitted
+    }
+
+    /// A thread takes a name from the queue.
+    pub(super) fn taken(&mut self, now: Instant) {
+        self.queued -= 1;
+        self.moved = now;
+    }
+
+    /// A thread has ended a look-up.
+    pub(super) fn ended(&mut self, now: Instant) {
+        self.moved = now;
+    }
+
+    /// A thread has nothing to do.
+    pub(super) fn idle(&mut self) {
+        self.idle += 1;
+    }
+
+    /// It looks again.
+    pub(super) fn woken(&mut self) {
+        self.idle -= 1;
+    }
+
+    /// A thread ends, or could not be started.
+    pub(super) fn gone(&mut self) {
+        self.threads -= 1;
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+}

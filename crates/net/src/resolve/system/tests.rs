@@ -1,0 +1,320 @@
+//! C6, C8, Z6: the pool of threads that resolve.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::admission::{Admission, Admitted};
+use super::*;
+
+/// Far more than any of it takes, even on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A door that look-ups of names with `hole` in them wait at, and how many calls there were.
+#[derive(Default)]
+struct Door {
+    open: Mutex<bool>,
+    opened: Condvar,
+    calls: AtomicUsize,
+}
+
+impl Door {
+    fn resolver(self: &Arc<Self>) -> SystemResolver {
+        let door = Arc::clone(self);
+        SystemResolver::with_function(move |name, _| {
+            door.calls.fetch_add(1, Ordering::SeqCst);
+            if name.contains("hole") {
+                let open = door.open.lock().unwrap();
+                drop(door.opened.wait_while(open, |open| !*open).unwrap());
+            }
+            Ok(vec![HERE])
+        })
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+/// Threads that wait at a door which never opens would outlive the test.
+struct OpenAtLast(Arc<Door>);
+
+impl Drop for OpenAtLast {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+async fn ask(resolver: &SystemResolver, name: &str) -> Result<Answer, ResolveError> {
+    match resolver.look_up(name, Families::Both) {
+        Lookups::Together(answer) => answer.await,
+        Lookups::Apart { .. } => panic!("the system answers for both families together"),
+    }
+}
+
+fn here() -> Result<Answer, ResolveError> {
+    Ok(Answer {
+        addresses: vec![HERE],
+        ttl: None,
+        stale: false,
+    })
+}
+
+#[tokio::test]
+async fn a_hundred_look_ups_of_a_silent_name_hold_one_thread_and_delay_no_other() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    let mut stuck = JoinSet::new();
+    for _ in 0..100 {
+        let resolver = resolver.clone();
+        stuck.spawn(async move { ask(&resolver, "hole.test").await });
+    }
+    while door.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = timeout(PATIENCE, ask(&resolver, "other.test")).await;
+    assert_eq!(other, Ok(here()));
+    assert_eq!(resolver.threads(), 2);
+    door.open();
+    while let Some(answer) = stuck.join_next().await {
+        assert_eq!(answer.unwrap(), here());
+    }
+    assert_eq!(door.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_look_up_that_nobody_awaits_any_more_is_joined_by_the_next() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    let first = timeout(Duration::from_millis(20), ask(&resolver, "hole.test")).await;
+    assert!(first.is_err());
+    let (second, ()) = tokio::join!(ask(&resolver, "Hole.TEST"), async {
+        tokio::task::yield_now().await;
+        door.open();
+    });
+    assert_eq!(second, here());
+    assert_eq!(door.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn when_every_thread_is_stuck_the_next_name_is_refused_at_once() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    let mut stuck = JoinSet::new();
+    for index in 0..MAX_THREADS {
+        let resolver = resolver.clone();
+        stuck.spawn(async move { ask(&resolver, &format!("hole-{index}.test")).await });
+    }
+    while door.calls.load(Ordering::SeqCst) < MAX_THREADS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Names that come while a thread may yet get on wait for one; their callers' deadlines bound that. Each is
+    // another: one that is queued already would be joined.
+    let mut names = (0..).map(|index| format!("late-{index}.test"));
+    let refused = async {
+        loop {
+            let name = names.next().expect("there is always another");
+            match timeout(Duration::from_millis(10), ask(&resolver, &name)).await {
+                Ok(outcome) => break outcome,
+                Err(_) => continue,
+            }
+        }
+    };
+    let busy = Err(ResolveError::Busy {
+        threads: MAX_THREADS,
+    });
+    assert_eq!(timeout(PATIENCE, refused).await, Ok(busy));
+    assert_eq!(resolver.threads(), MAX_THREADS);
+    door.open();
+    // Before the first has got on, another name would be refused still.
+    while let Some(answer) = stuck.join_next().await {
+        assert_eq!(answer.unwrap(), here());
+    }
+    let after = timeout(PATIENCE, ask(&resolver, "after.test")).await;
+    assert_eq!(after, Ok(here()));
+}
+
+#[tokio::test]
+async fn a_burst_of_more_names_than_threads_is_answered() {
+    let resolver = Arc::new(Door::default()).resolver();
+    let mut asked = JoinSet::new();
+    for index in 0..MAX_THREADS + MAX_QUEUED / 8 {
+        let resolver = resolver.clone();
+        asked.spawn(async move { ask(&resolver, &format!("name-{index}.test")).await });
+    }
+    while let Some(answer) = timeout(PATIENCE, asked.join_next()).await.unwrap() {
+        assert_eq!(answer.unwrap(), here());
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_that_panics_fails_and_harms_no_other() {
+    let resolver = SystemResolver::with_function(|name, _| match name {
+        "panics.test" => panic!("as the test wants"),
+        _ => Ok(vec![HERE]),
+    });
+    let failed = ask(&resolver, "panics.test").await;
+    assert_eq!(
+        failed,
+        Err(ResolveError::Failed {
+            name: "panics.test".into(),
+            reason: "the look-up panicked".into()
+        })
+    );
+    assert_eq!(ask(&resolver, "fine.test").await, here());
+}
+
+#[test]
+fn the_threads_end_with_the_resolver() {
+    let ended = Arc::new(());
+    let held = Arc::clone(&ended);
+    let resolver = SystemResolver::with_function(move |_, _| {
+        let _ = &held;
+        Ok(vec![HERE])
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    assert_eq!(runtime.block_on(ask(&resolver, "name.test")), here());
+    drop(resolver);
+    let since = Instant::now();
+    // The function goes when the last thread has gone.
+    while Arc::strong_count(&ended) > 1 {
+        assert!(since.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn names_that_cannot_exist_never_reach_the_system() {
+    let resolver = SystemResolver::with_function(|name, _| panic!("asked for {name}"));
+    let long = format!("{}.test", "a.".repeat(130));
+    for name in [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a b",
+        "a/b",
+        "bücher.test",
+        &long,
+        "nul\0.test",
+    ] {
+        let answer = ask(&resolver, name).await;
+        assert!(
+            matches!(answer, Err(ResolveError::InvalidName { .. })),
+            "{name}: {answer:?}"
+        );
+    }
+    for name in ["localhost", "LocalHost.", "app.localhost"] {
+        let addresses = ask(&resolver, name).await.unwrap().addresses;
+        assert_eq!(
+            addresses,
+            [
+                "::1".parse::<IpAddr>().unwrap(),
+                "127.0.0.1".parse().unwrap()
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_system_does_not_know_is_not_found_or_failed() {
+    // RFC 6761 §6.4: `invalid` never exists. Whether a server says so or none can be asked depends on the machine.
+    let answer = timeout(Duration::from_secs(60), ask(system(), "moorline.invalid")).await;
+    assert!(matches!(
+        answer,
+        Ok(Err(
+            ResolveError::NotFound { .. } | ResolveError::Failed { .. }
+        )) | Err(_)
+    ));
+}
+
+#[tokio::test]
+async fn what_the_hosts_file_says_is_found() {
+    // Every Debian has this machine's name or `localhost` there; `ip6-localhost` stands in the default file.
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let line = hosts.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let ip: IpAddr = words.next()?.parse().ok()?;
+        let name = words.find(|name| Name::parse(name).is_ok() && *name != "localhost")?;
+        ip.is_ipv4().then_some((ip, name))
+    });
+    if let Some((ip, name)) = line {
+        let answer = timeout(PATIENCE, ask(system(), name))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.addresses.contains(&ip), "{name}: {answer:?}");
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: never more threads or names than the bounds, no name is admitted that no
+    /// thread will come to, and none is refused while one could be had.
+    #[test]
+    fn admission_keeps_its_bounds(events in prop::collection::vec(0u8..6, 1..4000)) {
+        let start = Instant::now();
+        let mut now = start;
+        let mut admission = Admission::new(now);
+        let (mut busy, mut idle, mut queued) = (0usize, 0usize, 0usize);
+        for event in events {
+            now += Duration::from_millis(1);
+            match event {
+                0..=2 => match admission.admit(now) {
+                    Admitted::Wake => { prop_assert!(idle > queued); queued += 1 }
+                    Admitted::Start => {
+                        prop_assert!(busy + idle < MAX_THREADS);
+                        // The new thread takes the first of the queue.
+                        admission.taken(now);
+                        busy += 1;
+                    }
+                    Admitted::Wait => {
+                        prop_assert_eq!(busy + idle, MAX_THREADS);
+                        queued += 1;
+                        prop_assert!(queued <= MAX_QUEUED);
+                    }
+                    Admitted::Refused => prop_assert_eq!(busy + idle, MAX_THREADS),
+                },
+                // A busy thread ends its look-up and takes the next, or is idle.
+                3 if busy > 0 => {
+                    admission.ended(now);
+                    if queued > 0 {
+                        admission.taken(now);
+                        queued -= 1;
+                    } else {
+                        admission.idle();
+                        busy -= 1;
+                        idle += 1;
+                    }
+                }
+                // An idle one wakes: for work, or to end.
+                4 if idle > 0 => {
+                    admission.woken();
+                    idle -= 1;
+                    if queued > 0 {
+                        admission.taken(now);
+                        queued -= 1;
+                        busy += 1;
+                    } else {
+                        admission.gone();
+                    }
+                }
+                5 => now += Duration::from_millis(600),
+                _ => {}
+            }
+            prop_assert_eq!(admission.threads(), busy + idle);
+            prop_assert!(queued == 0 || busy + idle > 0);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What this side shows a server that asks.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+
+use super::error::TlsError;
+use super::options::ClientCertificate;
+use super::pem;
+
+thread_local! {
+    /// Whether a server has asked since the last look. A handshake is polled as a whole on one thread, and the
+    /// configuration that rustls asks through is shared by all: so this is how one handshake learns it.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The certificate that is shown, if there is one.
+pub(super) struct Shown(Option<Arc<CertifiedKey>>);
+
+impl Shown {
+    /// Reads the files. Blocks on them.
+    pub(super) fn load(
+        files: Option<&ClientCertificate>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, TlsError> {
+        let Some(files) = files else {
+            return Ok(Self(None));
+        };
+        let chain = pem::certificates(&files.certificate)?;
+        let key = pem::private_key(&files.key)?;
+        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            let problem = match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("it does not belong to {}", files.certificate.display())
+                }
+                error => error.to_string(),
+            };
+            pem::unusable(&files.key, problem)
+        })?;
+        Ok(Self(Some(Arc::new(certified))))
+    }
+}
+
+/// Whether a server has asked this thread for a certificate since the last call.
+pub(super) fn was_asked() -> bool {
+    ASKED.replace(false)
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        ASKED.set(true);
+        self.0.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown")
+            .field("certificate", &self.0.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,86 @@
+//! The issuers that are trusted.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+
+use super::error::TlsError;
+use super::options::Roots;
+use super::pem;
+
+/// The most files of a folder that are read: Debian's has 300.
+const MAX_FOLDER_FILES: usize = 4096;
+
+/// Reads them. Blocks on files.
+pub(super) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, TlsError> {
+    match roots {
+        Roots::System => system(),
+        Roots::File(path) => store(path, pem::certificates(path)?),
+        Roots::Folder(path) => store(path, folder(path)?),
+    }
+}
+
+/// The system's, read once: there are over a hundred, which takes some milliseconds.
+fn system() -> Result<Arc<RootCertStore>, TlsError> {
+    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+
+    if let Some(store) = SYSTEM.get() {
+        return Ok(Arc::clone(store));
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    // Some systems ship roots that no library reads; the others are still good.
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        let problem = match found.errors.first() {
+            Some(error) => error.to_string(),
+            None => "install them (Debian: ca-certificates) or name a file of roots".into(),
+        };
+        return Err(TlsError::Options(format!(
+            "the system has no trusted roots: {problem}"
+        )));
+    }
+    Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(store))))
+}
+
+fn store(
+    path: &Path,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates {
+        store
+            .add(certificate)
+            .map_err(|error| pem::unusable(path, error))?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// Every certificate in the files of a folder, each file once: `openssl rehash` links them several times.
+fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |error| pem::unusable(path, error);
+    let mut seen = HashSet::new();
+    let mut certificates = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(wrong)? {
+        let file = entry.map_err(wrong)?.path();
+        // A link that dangles is what is left of a root that was removed.
+        let Ok(metadata) = std::fs::metadata(&file) else {
+            continue;
+        };
+        if !metadata.is_file() || !seen.insert((metadata.dev(), metadata.ino())) {
+            continue;
+        }
+        if seen.len() > MAX_FOLDER_FILES {
+            return Err(pem::unusable(path, "there are more than 4096 files in it"));
+        }
+        certificates.extend(pem::all_certificates(&file)?);
+    }
+    match certificates.is_empty() {
+        true => Err(pem::unusable(path, "there is no certificate in its files")),
+        false => Ok(certificates),
+    }
+}

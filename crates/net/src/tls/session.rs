@@ -1,0 +1,83 @@
+//! What a handshake has agreed on.
+
+use std::fmt;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
+use serde::{Serialize, Serializer};
+
+use super::certificate::{Certificate, Fingerprint};
+
+/// What a handshake has agreed on, and who the server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TlsSession {
+    /// The version.
+    pub version: TlsVersion,
+    /// The cipher suite, by its name in the standards.
+    pub cipher: String,
+    /// The protocol that was chosen (ALPN).
+    pub alpn: Option<String>,
+    /// The fingerprint of the server's certificate, to be pinned.
+    pub fingerprint: Fingerprint,
+    /// The hosts and addresses that the server's certificate is for.
+    pub names: Vec<String>,
+    /// Whether an earlier session was resumed; the server was verified then.
+    pub resumed: bool,
+    /// The server's certificate, in DER.
+    #[serde(skip)]
+    pub certificate: CertificateDer<'static>,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl TlsSession {
+    /// What this connection's handshake has agreed on; `None` before it has ended.
+    ///
+    /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
+    pub fn of(connection: &ClientConnection) -> Option<Self> {
+        let version = match connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => TlsVersion::Tls12,
+            ProtocolVersion::TLSv1_3 => TlsVersion::Tls13,
+            _ => return None,
+        };
+        let certificate = connection.peer_certificates()?.first()?;
+        Some(Self {
+            version,
+            cipher: name_of(connection.negotiated_cipher_suite()?.suite()),
+            alpn: connection
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            fingerprint: Fingerprint::of(certificate),
+            names: Certificate::parse(certificate).map_or_else(|_| Vec::new(), |read| read.names()),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            certificate: certificate.clone(),
+        })
+    }
+}
+
+/// rustls writes `TLS13_…` where the standards write `TLS_…`.
+fn name_of(suite: rustls::CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        })
+    }
+}
+
+impl Serialize for TlsVersion {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
