@@ -38,6 +38,8 @@ pub(crate) struct Done {
     pub(crate) broken_processes: u64,
     /// Floods, storms and garbage: clients besides the crowd.
     pub(crate) strangers: u64,
+    /// Messages whose handler failed.
+    pub(crate) failed: u64,
     /// Times that the log's disk was full.
     pub(crate) disks_filled: u64,
 }
@@ -149,7 +151,7 @@ impl Account {
             new.reload_forced == 0 || done.stopped > 0,
             format!("{} messages lost to reloads", new.reload_forced),
         );
-        let had_cause = done.killed > 0 || new.reload_forced > 0;
+        let had_cause = done.killed + done.failed + new.reload_forced > 0;
         unless(
             had_cause || new.closed_by_crash + new.dropped == 0,
             format!(

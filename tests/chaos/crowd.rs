@@ -22,6 +22,8 @@ const GIVES_UP: Duration = Duration::from_secs(3);
 const HANGS: Duration = Duration::from_secs(60);
 /// Between two attempts to connect while nobody listens.
 const AGAIN: Duration = Duration::from_millis(20);
+/// After each answer a session may have enough and half-close, with a chance of one in so many.
+const LIFE: usize = 200;
 /// No answer is longer.
 const LONGEST: usize = 1 << 20;
 
@@ -116,6 +118,11 @@ impl Crowd {
         lock(&self.shared.notes).clone()
     }
 
+    /// How many sessions there are, when none has just left or been lost.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.shared.answers.len() as u64
+    }
+
     /// What was wrong since this was last asked.
     pub(crate) fn wrong(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.shared.wrong))
@@ -181,19 +188,21 @@ impl From<std::io::Error> for End {
 }
 
 impl Session<'_> {
-    /// Until the crowd finishes, or the session ends.
+    /// Until the crowd finishes, the session has had enough, or the engine ends it.
     async fn converse(&mut self, random: &mut Random) -> Result<(), End> {
         let patience = match self.part.messages {
             Messages::Stay => HANGS,
             Messages::MayBeLost => GIVES_UP,
         };
+        let mut has_enough = false;
         loop {
-            while !self.shared.finishing.load(Ordering::Relaxed)
-                && let Some(message) = self.exchange.send()
-            {
+            has_enough |=
+                self.shared.finishing.load(Ordering::Relaxed) || random.within(0..LIFE) == 0;
+            while !has_enough && let Some(message) = self.exchange.send() {
                 self.send(&message).await?;
             }
-            if self.exchange.is_over() {
+            // Where none is lost, it may half-close before its answers have come.
+            if has_enough && (self.exchange.is_over() || self.part.messages == Messages::Stay) {
                 return self.part().await;
             }
             // Whether one has begun to come; reading it is not to be broken off.
@@ -213,14 +222,14 @@ impl Session<'_> {
         }
     }
 
-    /// Half-closes and waits for the end: whatever comes before it was sent twice, or comes late.
+    /// Half-closes, and waits for what is still to come and for the end.
     async fn part(&mut self) -> Result<(), End> {
         self.stream.shutdown().await?;
         loop {
             match timeout(PATIENCE, self.receive()).await {
                 Ok(Ok(answer)) => self.check(&answer)?,
-                Ok(Err(End::Closed)) => return Ok(()),
-                Ok(Err(wrong)) => return Err(wrong),
+                Ok(Err(End::Closed)) if self.exchange.is_over() => return Ok(()),
+                Ok(Err(end)) => return Err(end),
                 Err(_) => return Err(End::Wrong("not closed after its half-close".to_owned())),
             }
         }

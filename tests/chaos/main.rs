@@ -190,7 +190,14 @@ impl Stage {
         if !behind.is_empty() {
             self.wrong(round, vec![format!("sessions {behind:?} get no answers")]);
         }
-        let wrong = self.crowd.wrong();
+        let mut wrong = self.crowd.wrong();
+        let most = self.crowd.sessions();
+        if !happens_within(PROGRESS, || {
+            self.echo.sessions().is_some_and(|now| now <= most)
+        }) {
+            let now = self.echo.sessions();
+            wrong.push(format!("{now:?} sessions of {most} clients"));
+        }
         self.wrong(round, wrong);
         let lost = || {
             let notes = self.crowd.notes();

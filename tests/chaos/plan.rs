@@ -64,6 +64,8 @@ pub(crate) enum Deed {
     Storm,
     /// Bytes that are no messages.
     Garbage,
+    /// A message whose handler fails, then one whose handler ends its worker by a fault.
+    Poison,
     /// No room for the log for this time.
     FillLog(Duration),
     /// The log file is moved away, and the engine told to open it anew.
@@ -116,6 +118,7 @@ const DECK: &[(Draw, usize)] = &[
     (|_| Deed::Flood, 2),
     (|_| Deed::Storm, 2),
     (|_| Deed::Garbage, 2),
+    (|_| Deed::Poison, 2),
     (|random| Deed::FillLog(time(random, FULL)), 2),
     (|_| Deed::RotateLog, 1),
 ];
@@ -190,6 +193,7 @@ impl Deed {
                 | Deed::ReloadTasks
                 | Deed::Flood
                 | Deed::Garbage
+                | Deed::Poison
                 | Deed::FillLog(_)
                 | Deed::RotateLog
         )
@@ -221,6 +225,7 @@ impl fmt::Display for Deed {
             Deed::Flood => write!(f, "flood"),
             Deed::Storm => write!(f, "storm of connections"),
             Deed::Garbage => write!(f, "garbage"),
+            Deed::Poison => write!(f, "poison"),
             Deed::FillLog(time) => write!(f, "fill the log's disk for {time:?}"),
             Deed::RotateLog => write!(f, "rotate the log"),
         }

@@ -63,3 +63,18 @@ pub(crate) fn garbage(address: SocketAddr) {
         let _ = stream.read(&mut [0; 16]);
     }
 }
+
+/// A message whose handler fails, and one whose handler ends its worker: each in a session that is closed for it.
+pub(crate) fn poison(address: SocketAddr) {
+    for command in ["!nonsense", "!crash"] {
+        let Ok(mut stream) = TcpStream::connect(address) else {
+            return;
+        };
+        let _ = stream.set_read_timeout(Some(HELD_UP));
+        let mut message = (command.len() as u32).to_be_bytes().to_vec();
+        message.extend_from_slice(command.as_bytes());
+        if stream.write_all(&message).is_ok() {
+            let _ = stream.read(&mut [0; 16]);
+        }
+    }
+}

@@ -99,6 +99,14 @@ impl Subject {
                 let address = self.cast.door;
                 self.stranger(move || strangers::garbage(address));
             }
+            Deed::Poison => {
+                let address = self.cast.flooded.unwrap_or(self.cast.door);
+                self.done(|done| {
+                    done.killed += 1;
+                    done.failed += 1;
+                });
+                self.stranger(move || strangers::poison(address));
+            }
             Deed::FillLog(time) => self.fill_log(time),
             Deed::RotateLog => self.rotate_log(),
         }
