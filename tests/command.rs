@@ -311,6 +311,17 @@ fn sessions_are_listed_with_their_peer_and_worker() {
     }
 }
 
+/// An engine that is stopped, by a debugger say, does not make those who look at it wait for ever.
+#[test]
+fn a_supervisor_that_does_not_answer_is_named() {
+    let engine = Engine::start("probe", LENGTH_LISTENER);
+    support::kill(engine.supervisor(), nix::sys::signal::Signal::SIGSTOP);
+    let finished = engine.run(&["status"]);
+    support::kill(engine.supervisor(), nix::sys::signal::Signal::SIGCONT);
+    finished.expect_refusal(&["has not answered within 10s"]);
+    engine.run(&["status"]).expect_success();
+}
+
 /// S28: what `ps` shows says which process is which.
 #[test]
 fn s28_titles_name_the_role() {

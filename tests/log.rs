@@ -20,12 +20,7 @@ fn log_files_are_reopened_when_asked() {
     eventually("the log is written", || content(&log).contains("serving"));
     std::fs::rename(&log, &moved).expect("the log can be moved");
 
-    // Real-time signals have no name in the library that sends the others.
-    let sent = std::process::Command::new("bash")
-        .args(["-c", &format!("kill -RTMIN {}", engine.supervisor())])
-        .status()
-        .expect("bash is part of every Debian");
-    assert!(sent.success());
+    support::reopen_logs(engine.supervisor());
     eventually("there is a new log", || log.exists());
     let before = content(&moved);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
@@ -120,4 +115,40 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
     let said = engine.run(&["status"]).expect_success().stdout;
     assert!(said.contains("lines dropped"), "{said}");
     drop(pipe);
+}
+
+/// A full disk holds nobody up either: what it does not take is counted, and once there is room again lines are whole.
+#[test]
+fn lines_that_a_full_disk_does_not_take_are_counted() {
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/log\"\n{LENGTH_LISTENER}on_crash = \"drop\"\n"
+        ),
+    );
+    std::os::unix::fs::symlink("/dev/full", site.path("log")).expect("a link");
+    let engine = site.start();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let before = engine.status().log_lines_dropped;
+    assert!(before > 0, "the supervisor has said that it starts");
+    // A line of the worker's, and one of the gateway's at the end of each session.
+    client.send("fail");
+    eventually("the lines of all are counted", || {
+        assert_eq!(engine.ask_once("alive"), "alive");
+        engine.status().log_lines_dropped >= before + 5
+    });
+    std::fs::remove_file(site.path("log")).expect("it is there");
+    support::reopen_logs(engine.supervisor());
+    let log = || std::fs::read_to_string(site.path("log")).unwrap_or_default();
+    eventually("every process writes again", || {
+        client.send("fail");
+        let _ = engine.ask_once("alive");
+        log().contains("a hook failed") && log().contains("session closed")
+    });
+    let dropped = engine.status().log_lines_dropped;
+    drop(client);
+    eventually("nothing more is dropped", || {
+        log().matches("session closed").count() >= 2 && engine.status().log_lines_dropped == dropped
+    });
+    assert!(log().ends_with('\n'));
 }

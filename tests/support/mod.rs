@@ -17,7 +17,7 @@ mod wire;
 pub use client::{Client, Stream};
 pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, Stall, Status};
 pub use load::{Load, Plan, Report, Troubles};
-pub use process::{Process, kill, processes_of_session};
+pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;
 pub use tls::{Issuer, TlsStream, Trust};
 pub use wire::Wire;

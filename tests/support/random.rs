@@ -21,6 +21,15 @@ impl Random {
         Random(seed | 1)
     }
 
+    /// One that begins with this seed, however small it is.
+    pub fn seeded(seed: u64) -> Self {
+        // The steps of splitmix64, which spread a seed's few bits over all.
+        let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Random((bits ^ (bits >> 31)) | 1)
+    }
+
     /// Another generator, for another thread.
     pub fn split(&mut self) -> Self {
         Random(self.next() | 1)

@@ -1,10 +1,12 @@
 //! The project's own chores, run as `cargo xtask CHORE`.
 //!
 //! - `test`: everything that a change must pass, in [`mod@test`]
+//! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
 mod bench;
+mod chaos;
 mod ignored;
 mod needs;
 mod steps;
@@ -28,6 +30,8 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need (as root), then check formatting, lints, docs and run every test
     Test,
+    /// Harm an echo and a chat under load in every way, and explain every loss
+    Chaos(chaos::Args),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
     Bench(bench::Args),
     /// Check the dependencies' licences and sources against deny.toml, with cargo-deny
@@ -37,6 +41,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
+        Chore::Chaos(args) => chaos::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
         Chore::Deny => deny(),
     };

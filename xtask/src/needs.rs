@@ -78,7 +78,7 @@ pub(crate) fn cargo_tool(package: &str, subcommand: &str) -> Result<(), Failure>
     cargo(&format!("install --locked {package}")).run()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     // This process's folder belongs to the user that it runs as.
     fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == 0)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{ignored, needs};
+use crate::{chaos, ignored, needs};
 
 const STEPS: &[Step] = &[
     Step {
@@ -39,6 +39,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "doc tests",
         run: doc_tests,
+    },
+    Step {
+        name: "chaos",
+        run: a_minute_of_chaos,
     },
 ];
 
@@ -82,4 +86,8 @@ fn tests() -> Result<(), Failure> {
 
 fn doc_tests() -> Result<(), Failure> {
     cargo("test --workspace --doc --locked").run()
+}
+
+fn a_minute_of_chaos() -> Result<(), Failure> {
+    chaos::run(&chaos::Args::EVERY_CHANGE)
 }

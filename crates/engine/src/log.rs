@@ -1,9 +1,11 @@
 //! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a
-//! slow terminal never holds up a loop. Lines that the thread cannot keep up with are dropped and counted.
+//! slow terminal never holds up a loop. Lines that the thread cannot keep up with, or cannot write, are
+//! dropped and counted.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -19,7 +21,10 @@ const WAITING_LINES: usize = 8192;
 
 /// The file that lines go to; standard error while there is none.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
+/// Lines that the thread could not keep up with.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that could not be written, on a full disk say.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Writes what is still waiting when it is dropped.
@@ -35,7 +40,7 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("moorline-log")
-        .finish(Output);
+        .finish(Output { is_torn: false });
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let lines = tracing_subscriber::fmt::layer()
@@ -73,9 +78,8 @@ pub(crate) fn set_level(level: &str) -> io::Result<()> {
 
 /// How many lines were dropped since the process started.
 pub(crate) fn dropped() -> u64 {
-    DROPPED
-        .get()
-        .map_or(0, |counter| counter.dropped_lines() as u64)
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    dropped as u64 + UNWRITTEN.load(Ordering::Relaxed)
 }
 
 /// Opens a log file for appending; whole lines of several processes do not mix in it.
@@ -106,13 +110,25 @@ fn filter(level: &str) -> io::Result<EnvFilter> {
 }
 
 /// The file of the moment.
-struct Output;
+struct Output {
+    /// The last line may have been written in part.
+    is_torn: bool,
+}
 
 impl Write for Output {
+    /// Takes a whole line, whatever becomes of it: the thread that calls this has no use for an error.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(file) => file.write_all(line)?,
-            None => io::stderr().write_all(line)?,
+        let text: &[u8] = match self.is_torn {
+            true => &[b"\n".as_slice(), line].concat(),
+            false => line,
+        };
+        let written = match &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(file) => file.write_all(text),
+            None => io::stderr().write_all(text),
+        };
+        self.is_torn = written.is_err();
+        if self.is_torn {
+            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }

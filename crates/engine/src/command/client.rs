@@ -4,16 +4,22 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::supervisor::socket_path;
 
 use super::{Answer, Request};
 
+/// What the engine knows it tells at once; one that has not answered after so long hangs, or is stopped. What it must
+/// first do has deadlines of its own.
+const KNOWN: Duration = Duration::from_secs(10);
+
 /// Asks the engine that runs with this run folder, and hands each answer on until the last.
 ///
 /// # Errors
 /// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do what
-/// was asked, [`CommandError::Lost`] if it ended before it said so.
+/// was asked, [`CommandError::Lost`] if it ended before it said so, [`CommandError::Silent`] if it tells
+/// nothing.
 pub fn ask(
     run_dir: &Path,
     request: Request,
@@ -65,6 +71,10 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
             }
             _ => CommandError::Io(error),
         })?;
+    match request {
+        Request::Status | Request::Sessions => stream.set_read_timeout(Some(KNOWN))?,
+        Request::Reload { .. } | Request::Stop => {}
+    }
     let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -73,8 +83,13 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
 
 fn next(answers: &mut impl BufRead) -> Result<Option<Answer>, CommandError> {
     let mut line = String::new();
-    if answers.read_line(&mut line)? == 0 {
-        return Ok(None);
+    match answers.read_line(&mut line) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(CommandError::Silent);
+        }
+        Err(error) => return Err(error.into()),
     }
     let answer = serde_json::from_str(&line)
         .map_err(|error| CommandError::Unknown(format!("{error}: {}", line.trim_end())))?;
@@ -93,6 +108,8 @@ pub enum CommandError {
     Refused(String),
     /// The engine ended, or turned the caller away, before it had answered.
     Lost,
+    /// The engine runs and does not answer.
+    Silent,
     /// The engine gave an answer that this command does not know.
     Unknown(String),
     /// The control socket failed.
@@ -111,6 +128,10 @@ impl fmt::Display for CommandError {
             }
             Self::Refused(reason) => f.write_str(reason),
             Self::Lost => f.write_str("the engine ended the conversation before it had answered"),
+            Self::Silent => write!(
+                f,
+                "the engine has not answered within {KNOWN:?}: its supervisor, or its gateway, hangs or was stopped"
+            ),
             Self::Unknown(answer) => write!(
                 f,
                 "the engine gave an answer that this command does not know: {answer}"
@@ -127,7 +148,11 @@ impl std::error::Error for CommandError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::NotRunning { .. } | Self::Refused(_) | Self::Lost | Self::Unknown(_) => None,
+            Self::NotRunning { .. }
+            | Self::Refused(_)
+            | Self::Lost
+            | Self::Silent
+            | Self::Unknown(_) => None,
         }
     }
 }

@@ -40,10 +40,8 @@ impl Listeners {
             };
             let address = local_address(&socket, &listener.address);
             // Whoever has made a socket removes its file.
-            let file = address
-                .socket_file()
-                .filter(|_| !is_given)
-                .map(Path::to_owned);
+            let file = address.socket_file().filter(|_| !is_given);
+            let file = file.map(Path::to_owned);
             let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
             // In the list at once, so that its file is removed if what follows fails.
             listeners.opened.push(Opened {

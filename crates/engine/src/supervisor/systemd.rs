@@ -165,16 +165,10 @@ fn is_of_kind(socket: &OwnedFd, address: &Address) -> bool {
     let is_unix = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
     let kind = match address {
         Address::Udp(_) | Address::Kcp(_) | Address::Unixgram(_) => Type::DGRAM,
-        Address::Tcp(_)
-        | Address::Tls(_)
-        | Address::Http(_)
-        | Address::Https(_)
-        | Address::Ws(_)
-        | Address::Wss(_)
-        | Address::Unix(_) => Type::STREAM,
+        _ => Type::STREAM,
     };
     let listens = kind == Type::DGRAM || socket.is_listener().unwrap_or(false);
-    is_unix == matches!(address, Address::Unix(_) | Address::Unixgram(_))
+    is_unix == address.host_port().is_none()
         && socket.r#type().is_ok_and(|found| found == kind)
         && listens
 }
@@ -184,7 +178,11 @@ fn is_bound_to(socket: &OwnedFd, address: &Address) -> bool {
         return false;
     };
     match (address, address.host_port()) {
-        (Address::Unix(path) | Address::Unixgram(path), _) => bound.as_pathname() == Some(path),
+        (Address::Unix(path) | Address::Unixgram(path), _) => match bound.as_abstract_namespace() {
+            // Behind a NUL byte, as an abstract name is written in an address.
+            Some(name) => path.as_os_str().as_bytes().strip_prefix(b"\0") == Some(name),
+            None => bound.as_pathname() == Some(path),
+        },
         (_, Some(wanted)) => bound.as_socket().is_some_and(|bound| {
             bound.port() == wanted.port && wanted.host.parse() == Ok(bound.ip())
         }),
