@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -225,7 +225,7 @@ impl Server {
 }
 
 /// The scheduler's own nanoseconds, which are finer than ticks.
-fn thread_times(process: &PathBuf) -> Result<Duration> {
+fn thread_times(process: &Path) -> Result<Duration> {
     let mut total = 0;
     for thread in fs::read_dir(process.join("task"))? {
         let line = fs::read_to_string(thread?.path().join("schedstat"))?;

@@ -101,10 +101,21 @@ impl Site {
 
     /// Starts an engine and waits until it is ready, or has ended instead.
     pub fn try_start(self: &Arc<Self>) -> Result<Engine, Finished> {
+        self.try_start_by("exec \"$0\" \"$@\"", |_| {})
+    }
+
+    /// The same by a shell script whose arguments are the command, and which `prepare` may change the environment of.
+    pub fn try_start_by(
+        self: &Arc<Self>,
+        script: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Engine, Finished> {
         let errors = File::create(self.path("stderr")).expect("the folder can be written");
-        // A session of their own makes an engine's processes findable even when they are orphans. setsid
-        // replaces itself by the executable, so that its process id is the supervisor's.
-        let mut supervisor = Command::new("setsid")
+        // A session of their own makes an engine's processes findable even when they are orphans. setsid and the
+        // shell replace themselves by the executable, so that their process id is the supervisor's.
+        let mut command = Command::new("setsid");
+        command
+            .args(["sh", "-c", script])
             .arg(self.path("app"))
             .arg("serve")
             .arg(self.path("moorline.toml"))
@@ -112,9 +123,9 @@ impl Site {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(errors)
-            .spawn()
-            .expect("setsid is part of every Debian");
+            .stderr(errors);
+        prepare(&mut command);
+        let mut supervisor = command.spawn().expect("setsid is part of every Debian");
         let output = supervisor.stdout.take().expect("it is piped");
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -483,6 +494,8 @@ pub struct GatewayStatus {
     pub buffered_bytes: u64,
     /// How many sessions closed, by reason.
     pub closed: BTreeMap<String, u64>,
+    /// How often each limit was reached, by its key.
+    pub limits: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -548,5 +561,11 @@ impl Status {
     /// How many sessions closed for this reason.
     pub fn closed(&self, reason: &str) -> u64 {
         self.gateway.closed.get(reason).copied().unwrap_or(0)
+    }
+
+    /// How often this limit was reached.
+    #[track_caller]
+    pub fn limit(&self, key: &str) -> u64 {
+        self.gateway.limits[key]
     }
 }

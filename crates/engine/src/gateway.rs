@@ -5,9 +5,10 @@
 //!
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
 //! `outbound` (ring → socket), `placing` (which process has a session), `recovery` (a process died),
-//! `ending`, `accept`, `tls`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `ending`, `trickle`, `accept`, `admission`, `tls`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
+mod admission;
 mod datagram;
 mod ending;
 mod event_loop;
@@ -22,10 +23,11 @@ mod recovery;
 mod session;
 mod table;
 mod tls;
+mod trickle;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,12 +39,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
-use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
+use crate::control::{FromRole, LOOP_ROW, Limit, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::credentials::Credentials;
 use crate::role::GatewayStart;
 use crate::wire::Peer;
 use accept::Upgrade;
+use admission::Admission;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
@@ -52,8 +55,8 @@ use recovery::Death;
 struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
     loads: Vec<AtomicUsize>,
-    /// Connections of each listener, for `max_sessions`.
-    connections: Vec<AtomicU64>,
+    /// Who may connect to each listener.
+    admissions: Vec<Admission>,
     /// Descriptors up to this number may be connections.
     descriptors: u64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
@@ -70,6 +73,16 @@ struct SlotLoad {
 }
 
 impl Shared {
+    /// Connections of all listeners.
+    fn connections(&self) -> u64 {
+        self.admissions.iter().map(Admission::connections).sum()
+    }
+
+    /// A connection of this listener is no more.
+    fn release(&self, listener: u16, peer: &Peer) {
+        self.admissions[usize::from(listener)].release(peer);
+    }
+
     /// What the loops other than this one have with a slot.
     fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
         let others = self
@@ -132,6 +145,8 @@ enum Command {
         peer: Peer,
         upgrade: Upgrade,
     },
+    /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
+    Refused(Option<Limit>),
     /// Who connects from now on is shown these.
     Credentials(Arc<[Option<ServerTls>]>),
     Attach {
@@ -217,7 +232,7 @@ impl Gateway {
         let count = start.doorbells.len();
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-            connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            admissions: config.listeners.iter().map(Admission::new).collect(),
             descriptors: connection_descriptors(&config, count),
             slots: (0..count)
                 .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
@@ -252,10 +267,12 @@ impl Gateway {
                     let websocket = listener.websocket.clone();
                     Arc::new(Site {
                         listener: at as u16,
+                        name: listener.name.clone(),
                         websocket,
                         folder,
                         tls: RwLock::new(tls[at].clone()),
                         handshake_timeout: listener.handshake_timeout,
+                        stall_timeout: listener.send_timeout.unwrap_or(http::STALL_TIMEOUT),
                         loops: loops.clone(),
                         shared: shared.clone(),
                     })

@@ -23,13 +23,15 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::accept::{Arrival, Sockets};
+use super::admission::AcceptGate;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
-use crate::control::{LoopCounter, SessionRow};
+use crate::control::{Limit, LoopCounter, SessionRow};
+use crate::wire::CloseReason;
 
 /// Records taken from one process in one turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -91,6 +93,7 @@ pub(super) struct Loop {
     /// Sessions to be looked at because their process retires or all end, a few each turn.
     pub(super) sweep: VecDeque<(Key, u64)>,
     pub(super) scratch: Vec<u8>,
+    pub(super) accept_gate: AcceptGate,
     /// What each listener shows who connects now.
     pub(super) tls: Arc<[Option<ServerTls>]>,
     /// Sessions that wait for the next step of their handshake.
@@ -149,6 +152,7 @@ impl Loop {
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
         let mut this = Self {
             index: parts.index,
+            accept_gate: AcceptGate::new(&parts.config.listeners),
             table: Table::new(parts.index, parts.last_serial),
             config: parts.config,
             shared: parts.shared,
@@ -480,6 +484,12 @@ impl Loop {
         self.counters.add(counter as usize, amount);
     }
 
+    /// Counts that a limit was reached once more.
+    pub(super) fn count_limit(&self, limit: Limit) {
+        self.counters
+            .add(LoopCounter::Limits as usize + limit as usize, 1);
+    }
+
     /// Corrects the bytes held by what changed in one session.
     pub(super) fn rebalance(&mut self, before: usize, after: usize) {
         self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
@@ -501,6 +511,12 @@ impl Loop {
                 self.open(socket, listener, peer, Arrival::Upgraded(upgrade));
             }
             Command::Credentials(tls) => self.tls = tls,
+            Command::Refused(limit) => {
+                self.count_closed(CloseReason::Handshake);
+                if let Some(limit) = limit {
+                    self.count_limit(limit);
+                }
+            }
             Command::Attach {
                 process,
                 role,

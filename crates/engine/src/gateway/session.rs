@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 
+use super::trickle::Trickle;
 use crate::wire::{CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
@@ -38,6 +39,8 @@ pub(super) struct Session {
     pub(super) socket: Option<OwnedFd>,
     /// What encrypts it, if it is encrypted.
     pub(super) tls: Option<Box<ServerRecords>>,
+    /// How fast an unfinished message comes, where that is measured.
+    pub(super) trickle: Option<Box<Trickle>>,
     pub(super) listener: u16,
     pub(super) phase: Phase,
     /// The worker slot it belongs to.
@@ -122,6 +125,13 @@ impl Session {
     /// Whether a message, if there were one, would have to wait.
     pub(super) fn holds_input(&self) -> bool {
         self.moving || self.waits() || !self.has_window() || self.phase != Phase::Open
+    }
+
+    /// Whether the peer has begun a message, or a record of TLS, and owes the rest of it.
+    pub(super) fn is_owed_input(&self) -> bool {
+        let is_mid_message = (self.starved && !self.tail.is_empty()) || self.decoder.buffered() > 0;
+        let is_mid_record = self.tls.as_ref().is_some_and(|tls| tls.unfinished() > 0);
+        (is_mid_message || is_mid_record) && self.phase == Phase::Open && !self.ended_input
     }
 
     /// Bytes of this session that the gateway holds.

@@ -12,6 +12,7 @@ use super::event_loop::Loop;
 use super::inbound::Read;
 use super::session::Phase;
 use super::table::Key;
+use crate::control::Limit;
 use crate::wire::{CloseReason, SessionTls};
 
 /// Handshakes that are served in one turn: a signature takes some 100 µs with an elliptic curve, 1 ms with RSA.
@@ -161,6 +162,7 @@ impl Loop {
             .at(key)
             .is_some_and(|session| session.id == id && session.phase == Phase::Handshake);
         if is_late {
+            self.count_limit(Limit::HandshakeTimeout);
             self.refuse(key, "it has taken longer than handshake_timeout");
         }
     }
