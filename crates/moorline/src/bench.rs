@@ -32,6 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use message::Codec;
+pub(crate) use report::Time;
 use target::Target;
 
 /// Opens connections to a server, sends messages and checks each answer; tells how many requests a

@@ -68,6 +68,7 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
 }
@@ -109,6 +110,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
+        Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
     }
 }

@@ -39,12 +39,16 @@
 
 mod bench;
 mod cli;
+mod dial;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use moorline_engine::app::*;
 pub use moorline_engine::config;
+/// Connections that are opened well: dialer, clients, pools. Of use in handlers and without an engine.
+#[doc(inline)]
+pub use moorline_net as net;
 
 /// Runs the command line of an app. `factory` makes the app, once in each worker and task worker.
 ///

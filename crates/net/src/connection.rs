@@ -1,5 +1,7 @@
 //! A stream to a peer, and how it came about.
 
+mod kernel_copy;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
+use crate::liveness::{self, Liveness};
 use crate::tls::{self, TlsSession};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
@@ -69,6 +72,28 @@ impl Connection {
             Stream::Tls(stream) => TlsSession::of(stream.get_ref().1),
             Stream::Tcp(_) | Stream::Unix(_) => None,
         }
+    }
+
+    /// Whether it is alive, by a look that does not wait and takes away nothing that could be read.
+    pub(crate) fn liveness(&mut self) -> Liveness {
+        match &mut self.stream {
+            Stream::Tcp(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Unix(stream) => liveness::of_socket(stream.as_fd()),
+            Stream::Tls(stream) => {
+                let (socket, session) = stream.get_mut();
+                liveness::of_session(socket.as_fd(), session)
+            }
+        }
+    }
+
+    /// What carries the bytes, taken out.
+    pub(crate) fn into_stream(self) -> (Stream, Timeline) {
+        (self.stream, self.timeline)
+    }
+
+    /// Says that an earlier user had left it in a pool.
+    pub(crate) fn mark_reused(&mut self) {
+        self.reused = true;
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

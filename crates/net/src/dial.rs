@@ -1,16 +1,21 @@
 //! Opening connections: resolve, race, proxy and TLS handshake, under one deadline.
 
 mod attempt;
+mod datagram;
 mod error;
 mod options;
 mod order;
 mod race;
 mod route;
 mod timeline;
+mod turn;
 mod unix;
 pub mod via;
 
+use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +23,8 @@ pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
 pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
-use tokio::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
@@ -27,6 +33,7 @@ use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
 use error::Failure;
+use turn::turn;
 use via::Via;
 
 /// Opens connections.
@@ -65,6 +72,32 @@ impl Dialer {
         self
     }
 
+    /// Takes over a stream socket that the caller has connected, TCP or Unix, with options of the caller's own.
+    /// The timeline is empty then.
+    ///
+    /// Needs a tokio runtime with I/O; does not block. The socket becomes non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no stream socket,
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it has no peer. The socket is closed then.
+    pub fn from_socket(socket: impl Into<OwnedFd>) -> io::Result<Connection> {
+        let socket = Socket::from(socket.into());
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let domain = socket.peer_addr()?.domain();
+        socket.set_nonblocking(true)?;
+        socket.set_cloexec(true)?;
+        let stream = match domain {
+            Domain::UNIX => Stream::Unix(UnixStream::from_std(socket.into())?),
+            Domain::IPV4 | Domain::IPV6 => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let mut timeline = Timeline::new(now());
+        timeline.finish(Outcome::Done, &Outcome::Cancelled, now());
+        Ok(Connection::new(stream, timeline))
+    }
+
     /// What dials are told.
     pub fn options(&self) -> &DialOptions {
         &self.shared.options
@@ -79,8 +112,9 @@ impl Dialer {
     /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
     /// travels to it.
     ///
-    /// Needs a tokio runtime with I/O and time, and does not block it. Cancel-safe: dropping the future
-    /// ends every step and leaves no descriptor behind.
+    /// Needs a tokio runtime with I/O and time, and does not block it: of thousands of dials that begin in
+    /// one instant a few go on at a time, with the loop's other work between them. Cancel-safe: dropping the
+    /// future ends every step and leaves no descriptor behind.
     ///
     /// # Errors
     /// [`ConnectError`] tells the step that failed, why, and has the timeline of all steps. If every
@@ -88,15 +122,21 @@ impl Dialer {
     /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let mut timeline = Timeline::new(now());
-        let opened =
-            tokio::time::timeout(self.options().deadline, self.open(address, &mut timeline));
-        let opened = match opened.await {
-            Ok(opened) => opened,
-            Err(_) => Err(Failure {
+        let opened = {
+            let mut opening = pin!(self.open(address, &mut timeline));
+            let opened = tokio::time::timeout(self.options().deadline, &mut opening).await;
+            if opened.is_err() {
+                // Closing what has not connected takes time too, and thousands may end in one instant.
+                turn(now()).await;
+            }
+            opened
+        };
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Failure {
                 step: timeline.furthest(),
                 cause: ConnectCause::Timeout,
-            }),
-        };
+            })
+        });
         let (outcome, left) = match &opened {
             Ok(_) => (Outcome::Done, Outcome::Cancelled),
             Err(Failure {
@@ -122,11 +162,11 @@ impl Dialer {
     }
 
     async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
+        turn(timeline.started()).await;
         let (target, secured) = match address {
             Address::Unix(path) => {
-                return unix::connect(path, self.options(), timeline)
-                    .await
-                    .map(Stream::Unix);
+                let connected = Box::pin(unix::connect(path, self.options(), timeline)).await;
+                return connected.map(Stream::Unix);
             }
             Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
             Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
@@ -144,21 +184,22 @@ impl Dialer {
         }
         // Before anything is opened: options that are wrong are wrong at once.
         let connector = match secured {
-            true => Some(self.connector().await?),
+            true => Some(Box::pin(self.connector(timeline)).await?),
             false => None,
         };
         let stream = match &self.options().via {
             None => self.reach(target, timeline).await?,
-            Some(via) => self.reach_through(via, target, timeline).await?,
+            Some(via) => Box::pin(self.reach_through(via, target, timeline)).await?,
         };
         let Some(connector) = connector else {
             return Ok(Stream::Tcp(stream));
         };
+        turn(now()).await;
         let name = Target::Name(target.host.as_str().into());
         let step = timeline.begin(StepKind::Tls, name, now());
         // A zone is of this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
-        let secured = connector.connect(host, stream).await;
+        let secured = Box::pin(connector.connect(host, stream)).await;
         let secured = secured.map_err(ConnectCause::Tls);
         timeline.end_with(step, &secured, now());
         let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
@@ -166,7 +207,10 @@ impl Dialer {
     }
 
     /// What shakes hands. Reading its files blocks, so another thread does.
-    async fn connector(&self) -> Result<&TlsConnector, Failure> {
+    async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, Failure> {
+        if let Some(connector) = self.shared.tls.get() {
+            return Ok(connector);
+        }
         let make = || async {
             let shared = Arc::clone(&self.shared);
             let made = spawn_blocking(move || TlsConnector::new(&shared.options.tls)).await;
@@ -176,8 +220,11 @@ impl Dialer {
                 Err(error) => Err(ConnectCause::Io(error.into())),
             }
         };
+        let files = Target::Name("roots and certificates".into());
+        let step = timeline.begin(StepKind::Tls, files, now());
         let made = self.shared.tls.get_or_try_init(make).await;
-        made.map_err(|cause| Failure { step: None, cause })
+        timeline.end_with(step, &made, now());
+        made.map_err(|cause| Failure::at(StepKind::Tls, cause))
     }
 
     /// Opens a TCP connection by way of a proxy.
@@ -211,8 +258,15 @@ impl Dialer {
             }
             return attempt::connect(address, self.options(), timeline).await;
         }
-        let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
-        route::connect(target, self.options(), resolver, timeline).await
+        if target.host.is_empty() {
+            return Err(Failure::invalid("the address has no host: write one"));
+        }
+        let resolver: &dyn Resolver = match &self.resolver {
+            Some(resolver) => &**resolver,
+            None => resolve::system(),
+        };
+        // In a box, as every way but the shortest, whose future is small so.
+        Box::pin(route::connect(target, self.options(), resolver, timeline)).await
     }
 }
 

@@ -6,8 +6,15 @@
 //! - [`CachingResolver`]: remembers the answers of another one, and serves old ones when it fails
 //! - [`Name`]: a name as all of them look it up
 
+mod cache;
+mod caching;
+mod hickory;
 mod name;
 mod system;
+mod table;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -15,8 +22,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub use cache::CacheOptions;
+pub use caching::CachingResolver;
+pub use hickory::HickoryResolver;
 pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
 pub use system::{MAX_QUEUED, MAX_THREADS, SystemResolver, system};
+pub use table::{HostsError, StaticResolver};
 
 /// Finds the addresses of names.
 ///
@@ -118,9 +129,9 @@ pub enum ResolveError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// All threads of the resolver wait for servers that do not answer.
+    /// As many look-ups as the resolver may have at once wait for servers that do not answer.
     Busy {
-        /// How many.
+        /// How many; the system's resolver has a thread for each.
         threads: usize,
     },
 }

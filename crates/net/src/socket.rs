@@ -172,7 +172,7 @@ fn listen_unix(address: &Address, path: &Path, kind: Type) -> Result<Socket, Lis
 /// Removes the socket that a dead process left at `path`.
 ///
 /// Between look and removal another process might bind it; engines are kept apart by their lock file.
-fn remove_stale(path: &Path) -> Result<(), Cause> {
+pub(crate) fn remove_stale(path: &Path) -> Result<(), Cause> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Cause::Bind(error)),
@@ -203,7 +203,7 @@ pub struct ListenError {
 }
 
 #[derive(Debug)]
-enum Cause {
+pub(crate) enum Cause {
     Resolve(io::Error),
     Bind(io::Error),
     PathTooLong,

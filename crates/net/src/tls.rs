@@ -17,6 +17,9 @@ pub mod server;
 mod session;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 pub use certificate::Fingerprint;
 pub use connector::TlsConnector;
 pub use error::TlsError;

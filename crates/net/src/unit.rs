@@ -90,6 +90,26 @@ pub mod as_size {
     }
 }
 
+/// [`as_size`] for what may be absent.
+pub mod as_optional_size {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        Option::<String>::deserialize(from)?
+            .map(|text| super::size(&text).map_err(D::Error::custom))
+            .transpose()
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(bytes: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::as_size::serialize(bytes, to),
+            None => to.serialize_none(),
+        }
+    }
+}
+
 /// Parses a duration: `10ms`, `5s`, `2m`, `1h`.
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     Quantity {

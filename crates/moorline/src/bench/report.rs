@@ -289,7 +289,7 @@ impl fmt::Display for Errors {
 }
 
 /// Microseconds in the unit that reads best, with three digits.
-pub(super) struct Time(pub(super) f64);
+pub(crate) struct Time(pub(crate) f64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

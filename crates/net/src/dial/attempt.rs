@@ -80,6 +80,20 @@ impl Attempt {
 
 /// Binds to the local interface and address that the options name.
 fn bind(socket: &Socket, options: &DialOptions) -> Result<(), ConnectCause> {
+    bind_interface(socket, options)?;
+    if let Some(local) = options.bind {
+        if local.port() == 0 {
+            // The port is chosen when the peer is known: one that is in use towards another peer will do.
+            // Where the kernel does not know the option, there are fewer ports.
+            let _ = sockopt::IpBindAddressNoPort.set(socket, &true);
+        }
+        socket.bind(&SockAddr::from(local))?;
+    }
+    Ok(())
+}
+
+/// Binds to the local interface that the options name.
+pub(super) fn bind_interface(socket: &Socket, options: &DialOptions) -> Result<(), ConnectCause> {
     if let Some(interface) = &options.interface {
         socket.bind_device(Some(interface.as_bytes())).map_err(
             |error| match Errno::from_io_error(&error) {
@@ -89,14 +103,6 @@ fn bind(socket: &Socket, options: &DialOptions) -> Result<(), ConnectCause> {
                 _ => error.into(),
             },
         )?;
-    }
-    if let Some(local) = options.bind {
-        if local.port() == 0 {
-            // The port is chosen when the peer is known: one that is in use towards another peer will do.
-            // Where the kernel does not know the option, there are fewer ports.
-            let _ = sockopt::IpBindAddressNoPort.set(socket, &true);
-        }
-        socket.bind(&SockAddr::from(local))?;
     }
     Ok(())
 }

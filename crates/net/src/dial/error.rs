@@ -224,3 +224,6 @@ impl std::error::Error for ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,7 +222,7 @@ impl<'a> Route<'a> {
 }
 
 /// The families that the options leave. `None` if they contradict each other.
-fn families(options: &DialOptions) -> Option<Families> {
+pub(super) fn families(options: &DialOptions) -> Option<Families> {
     let ipv6 = options.admits_ipv6();
     let ipv4 = options.admits_ipv4();
     match (ipv6, ipv4) {

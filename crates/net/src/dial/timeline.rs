@@ -259,3 +259,6 @@ impl Serialize for Step {
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,20 @@ pub enum Endian {
     Little,
 }
 
+impl Default for Length {
+    /// 32 bits, most significant first, at the packet's beginning, counting itself; at most 2 MiB.
+    fn default() -> Self {
+        Self {
+            width: 4,
+            endian: Endian::Big,
+            offset: 0,
+            body: 0,
+            max: 2 << 20,
+            keep_header: false,
+        }
+    }
+}
+
 impl Length {
     pub(super) fn validate(&self) -> Result<(), InvalidFraming> {
         if !matches!(self.width, 1 | 2 | 4 | 8) {

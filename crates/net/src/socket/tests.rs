@@ -145,6 +145,25 @@ fn everybody_who_reaches_the_folder_may_connect() {
 }
 
 #[test]
+fn an_abstract_socket_and_one_for_datagrams_are_bound() {
+    let name = format!("moorline-net-{}", std::process::id());
+    let listener = UnixListener::from(listen(&address(&format!("unix://@{name}"))).unwrap());
+    let reached = SockAddr::unix(format!("\0{name}")).unwrap();
+    let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    client.connect(&reached).unwrap();
+    listener.accept().unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("datagrams");
+    let socket = UnixDatagram::from(listen(&Address::Unixgram(path.clone())).unwrap());
+    UnixDatagram::unbound()
+        .unwrap()
+        .send_to(b"ahoy", &path)
+        .unwrap();
+    assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 4);
+}
+
+#[test]
 fn a_dead_process_s_socket_file_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use super::options::{TlsOptions, Verification};
 use super::roots;
 use super::verifier::ServerVerifier;
 
-/// Servers whose sessions are kept for resumption, each for at most two handshakes. A kept one has some KiB.
+/// Sessions that are kept for resumption, some KiB each: up to 8 of each of 32 servers.
 const KEPT_SESSIONS: usize = 256;
 /// The longest name of a protocol, in bytes (RFC 7301 §3.1).
 const MAX_PROTOCOL_BYTES: usize = 255;
@@ -85,7 +84,9 @@ impl TlsConnector {
 
     /// Shakes hands over `stream`. `host` is sent (SNI) and verified, unless the options name another.
     ///
-    /// Sets no deadline. Cancel-safe: dropping the future closes the stream, which is of no use then.
+    /// Fails with the check that refused. A server that refuses this side's certificate in TLS 1.3 says so only to the
+    /// first read; see [`typed`](super::typed). Does not block, and sets no deadline. Cancel-safe: dropping the
+    /// future closes the stream, which is of no use then.
     pub async fn connect<IO>(&self, host: &str, stream: IO) -> Result<TlsStream<IO>, TlsError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -104,40 +105,6 @@ impl TlsConnector {
         .map_err(|error| TlsError::from_handshake(&error, asked))?;
         self.check_protocol(stream.get_ref().1)?;
         Ok(stream)
-    }
-
-    /// A connection that has yet to shake hands, for a stream that blocks. [`TlsConnector::finish`] judges how
-    /// that went.
-    pub fn begin(&self, host: &str) -> Result<ClientConnection, TlsError> {
-        ClientConnection::new(Arc::clone(self.inner.config()), self.name_for(host)?)
-            .map_err(|error| TlsError::from_rustls(&error, false))
-    }
-
-    /// Judges a handshake of a connection from [`TlsConnector::begin`]. `None`: it is no error of TLS, such as
-    /// a time-out of the stream.
-    pub fn finish(
-        &self,
-        connection: &ClientConnection,
-        handshake: io::Result<()>,
-    ) -> Result<(), Option<TlsError>> {
-        match handshake {
-            Ok(()) => self.check_protocol(connection).map_err(Some),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::TimedOut
-                        | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Err(None)
-            }
-            // Once the cipher suite is agreed on, only our certificate can fail a handshake.
-            Err(error) => Err(Some(TlsError::from_handshake(
-                &error,
-                connection.negotiated_cipher_suite().is_some(),
-            ))),
-        }
     }
 
     fn name_for(&self, host: &str) -> Result<ServerName<'static>, TlsError> {

@@ -147,7 +147,12 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
                 ),
             }
         }
-        webpki::Error::UnknownIssuer => TlsError::UnknownIssuer,
+        // A namesake of a root has another key, so its signature does not fit.
+        webpki::Error::UnknownIssuer
+        | webpki::Error::InvalidSignatureForPublicKey
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            TlsError::UnknownIssuer
+        }
         webpki::Error::MaximumPathDepthExceeded => TlsError::ChainTooLong,
         webpki::Error::CaUsedAsEndEntity => {
             TlsError::Certificate("it is an issuer's, not a server's".into())

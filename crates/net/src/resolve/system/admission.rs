@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 /// The most threads. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
 pub const MAX_THREADS: usize = 256;
-/// The most names that wait for a thread: a burst of a healthy program, answered in milliseconds each.
-pub const MAX_QUEUED: usize = 1024;
-/// All threads are stuck when none has begun or ended a look-up for so long. A cache nearby answers in about 1 ms,
-/// one far away in tens.
-const STUCK_AFTER: Duration = Duration::from_millis(100);
+/// The most names that wait for a thread, some hundred bytes each: a burst of a healthy program, which a server
+/// nearby answers in a millisecond each.
+pub const MAX_QUEUED: usize = 16 * 1024;
+/// All threads are stuck when none has begun or ended a look-up for so long. A name that no cache has yet takes some
+/// tenths of a second.
+const STUCK_AFTER: Duration = Duration::from_millis(500);
 
 /// Counts threads and queued names, and decides.
 #[derive(Debug)]

@@ -1,0 +1,238 @@
+//! `moorline dial`: opens a connection, shows what that took step by step, and joins it to standard
+//! input and output.
+//!
+//! In reading order: `waterfall` (one dial's timeline as a drawing), `pipe` (what follows a dial that
+//! succeeded), `framing` (how `--framing` is written), `summary` (many dials).
+
+mod framing;
+mod pipe;
+mod summary;
+mod waterfall;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use moorline_net::dial::via::Via;
+use moorline_net::tls::{TlsSession, Verification};
+use moorline_net::{
+    Address, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing, Timeline, unit,
+};
+
+use summary::Summary;
+use waterfall::{Style, Waterfall};
+
+/// Opens a connection and shows its timeline; then standard input goes to the peer, and what the peer sends
+/// to standard output, until the peer ends. The end of the input half-closes.
+///
+/// Ends with 0 if it connected, 1 if not (or if the connection broke), 2 if what was asked makes no sense.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DialArgs {
+    /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH.
+    address: Address,
+    /// Print the timeline as one line of JSON on standard output, before anything else.
+    #[arg(long)]
+    json: bool,
+    /// Close as soon as the connection is there.
+    #[arg(long)]
+    probe: bool,
+    /// Send each line of input as one message, print each message as one line: line, length,
+    /// length:width=2,endian=little,offset=0,body=2,max=64KiB or delimiter=\r\n. Or raw.
+    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with = "probe")]
+    framing: Framing,
+    /// Accept the server whose certificate has this SHA-256 fingerprint, and verify nothing else of it.
+    #[arg(long, value_name = "HEX")]
+    tls_insecure_fingerprint: Option<String>,
+    /// Go through this proxy: socks5://[USER:PASSWORD@]HOST:PORT or http://….
+    #[arg(long, value_name = "PROXY")]
+    via: Option<Via>,
+    /// Connect from this local address: IP or IP:PORT.
+    #[arg(long, value_name = "IP", value_parser = local_address)]
+    bind: Option<SocketAddr>,
+    /// The time for resolving, connecting and handshakes together; 5s unless given.
+    #[arg(long, value_name = "DURATION", value_parser = unit::duration)]
+    deadline: Option<Duration>,
+    /// Dial so many times, one after the other, closing each connection at once, and sum up.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+}
+
+/// Dials, prints and pipes. Blocks until that is over.
+pub(crate) fn run(args: &DialArgs) -> ExitCode {
+    let outcome = args.options().and_then(|options| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Failed(format!("no event loop: {error}")))?;
+        let outcome = runtime.block_on(args.dial(&Dialer::new(options)));
+        // A thread may still wait for standard input, which nobody needs any more.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (code, message) = match failure {
+                Failure::Usage(message) => (2, message),
+                Failure::Failed(message) => (1, message),
+            };
+            eprintln!("error: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// What to say before ending.
+enum Failure {
+    /// What was asked makes no sense.
+    Usage(String),
+    /// It was tried and failed.
+    Failed(String),
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error.cause() {
+            ConnectCause::Invalid(_) => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl DialArgs {
+    fn options(&self) -> Result<DialOptions, Failure> {
+        let mut options = DialOptions {
+            bind: self.bind,
+            via: self.via.clone(),
+            ..DialOptions::default()
+        };
+        if let Some(deadline) = self.deadline {
+            options.deadline = deadline;
+        }
+        if let Some(fingerprint) = &self.tls_insecure_fingerprint {
+            if !matches!(self.address.scheme(), "tls" | "https" | "wss") {
+                return Err(Failure::Usage(format!(
+                    "--tls-insecure-fingerprint is for TLS, and {} has none: write tls://HOST:PORT",
+                    self.address
+                )));
+            }
+            options.tls.verification = Verification::DangerouslyNone;
+            options.tls.fingerprints = vec![fingerprint.clone()];
+        }
+        Ok(options)
+    }
+
+    async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
+        if let Some(count) = self.count {
+            let summary = Summary::gather(dialer, &self.address, count).await?;
+            return summary.print(self.json);
+        }
+        match dialer.connect(&self.address).await {
+            Ok(connection) => {
+                self.show(connection.timeline(), connection.tls())?;
+                if self.probe {
+                    return Ok(());
+                }
+                self.pipe(connection).await
+            }
+            Err(error) => {
+                self.show(error.timeline(), None)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn pipe(&self, connection: Connection) -> Result<(), Failure> {
+        match &self.framing {
+            Framing::Raw => pipe::bytes(connection).await,
+            framing => pipe::messages(connection, framing).await,
+        }
+        .map_err(|error| Failure::Failed(format!("{}: {error}", self.address)))
+    }
+
+    /// A drawing goes to standard error where standard output is the stream's.
+    fn show(&self, timeline: &Timeline, tls: Option<TlsSession>) -> Result<(), Failure> {
+        if self.json {
+            return print(&(json(timeline) + "\n"));
+        }
+        let drawing = |style| {
+            let title = self.address.to_string();
+            let tls = tls.as_ref().map(agreed).unwrap_or_default();
+            format!("{}{tls}", Waterfall::new(&title, timeline, style))
+        };
+        if self.probe {
+            print(&drawing(Style::of(
+                &io::stdout(),
+                io::stdout().is_terminal(),
+            )))
+        } else {
+            eprint!(
+                "{}",
+                drawing(Style::of(&io::stderr(), io::stderr().is_terminal()))
+            );
+            Ok(())
+        }
+    }
+}
+
+/// What the handshake has agreed on, and the fingerprint that pins the server.
+fn agreed(tls: &TlsSession) -> String {
+    let TlsSession {
+        version,
+        cipher,
+        fingerprint,
+        ..
+    } = tls;
+    let alpn = tls.alpn.as_ref().map(|name| format!(", {name}"));
+    format!(
+        "  {version}, {cipher}{}; certificate for {}\n  SHA-256 {fingerprint}\n",
+        alpn.unwrap_or_default(),
+        tls.names.join(", "),
+    )
+}
+
+/// An IP address, with or without a port.
+fn local_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse::<IpAddr>()
+        .map(|ip| SocketAddr::new(ip, 0))
+        .or_else(|_| text.parse())
+        .map_err(|_| {
+            "write an address of this machine, as in 127.0.0.2 or 127.0.0.2:4000".to_owned()
+        })
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("numbers, strings and lists of them have a JSON form")
+}
+
+/// Writes to standard output. A reader who has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!(
+            "standard output cannot be written: {error}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_address_needs_no_port() {
+        assert_eq!(
+            local_address("127.0.0.2"),
+            Ok("127.0.0.2:0".parse().unwrap())
+        );
+        assert_eq!(local_address("::1"), Ok("[::1]:0".parse().unwrap()));
+        assert_eq!(
+            local_address("[::1]:4000"),
+            Ok("[::1]:4000".parse().unwrap())
+        );
+        assert!(local_address("lo").is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! A connection that is still to come.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::runtime::{Builder, Handle};
+use tokio::task::AbortHandle;
+
+use super::client::Client;
+use super::options::ClientOptions;
+use super::stream::Stream;
+use crate::address::Address;
+use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
+
+/// A connection that is still to come: [`select`](super::select) waits for several of them, [`wait`](Self::wait) for
+/// this one. Dropping it ends the dial.
+#[derive(Debug)]
+pub struct Connecting {
+    address: Address,
+    options: ClientOptions,
+    dialed: mpsc::Receiver<Dialed>,
+    /// Readable once the dial has ended.
+    ended: Arc<OwnedFd>,
+    dial: AbortHandle,
+}
+
+type Dialed = Result<(Stream, Timeline), ConnectError>;
+
+/// What all dials of blocking clients run on; its thread never ends.
+static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
+
+impl Connecting {
+    /// Begins to dial, without waiting.
+    pub(super) fn begin(
+        address: &Address,
+        options: ClientOptions,
+        dialer: Dialer,
+    ) -> Result<Self, ConnectError> {
+        let failed = |cause| {
+            ConnectError::new(
+                address.to_string(),
+                None,
+                cause,
+                Timeline::new(Instant::now()),
+            )
+        };
+        options
+            .check()
+            .map_err(|reason| failed(ConnectCause::Invalid(reason)))?;
+        let start = || -> io::Result<Self> {
+            let (sender, dialed) = mpsc::sync_channel(1);
+            let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let bell = Bell(ended.clone());
+            let target = address.clone();
+            let dial = runtime()?.spawn(async move {
+                let result = match dialer.connect(&target).await {
+                    Ok(connection) => {
+                        let (stream, timeline) = connection.into_stream();
+                        match Stream::new(stream) {
+                            Ok(stream) => Ok((stream, timeline)),
+                            Err(error) => Err(ConnectError::new(
+                                target.to_string(),
+                                None,
+                                error.into(),
+                                timeline,
+                            )),
+                        }
+                    }
+                    Err(error) => Err(error),
+                };
+                // Nobody waits any more: the connection is closed.
+                let _ = sender.send(result);
+                drop(bell);
+            });
+            Ok(Self {
+                address: address.clone(),
+                options: options.clone(),
+                dialed,
+                ended,
+                dial: dial.abort_handle(),
+            })
+        };
+        start().map_err(|error| failed(ConnectCause::Io(error)))
+    }
+
+    /// Waits for the connection: at most until the deadline of its dial, which began long ago.
+    pub fn wait(self) -> Result<Client, ConnectError> {
+        match self.dialed.recv() {
+            Ok(Ok((stream, timeline))) => Ok(Client::new(stream, timeline, self.options.clone())),
+            Ok(Err(error)) => Err(error),
+            // The task has ended without a result, which only a panic in it can bring about.
+            Err(_) => Err(ConnectError::new(
+                self.address.to_string(),
+                None,
+                ConnectCause::Io(io::Error::other("the dial broke off")),
+                Timeline::new(Instant::now()),
+            )),
+        }
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.dial.abort();
+    }
+}
+
+/// Readable once the dial has ended.
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+}
+
+/// Rings when the dial has ended, however that came.
+struct Bell(Arc<OwnedFd>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        // It cannot be full: this is the one write.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
+fn runtime() -> io::Result<Handle> {
+    let mut known = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*known {
+        return Ok(handle.clone());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("moorline-dial".into())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    *known = Some(handle.clone());
+    Ok(handle)
+}

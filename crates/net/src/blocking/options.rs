@@ -1,0 +1,116 @@
+//! What a blocking client may be told beside the address.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dial::DialOptions;
+use crate::framing::Framing;
+use crate::unit::{self, UnitError};
+
+/// What a blocking client may be told beside the address. As TOML or JSON the same names, unknown ones refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientOptions {
+    /// How the connection is opened, with a deadline of its own.
+    pub dial: DialOptions,
+    /// How long each later call may take. 5 s.
+    pub timeout: Timeout,
+    /// How [`receive_message`](super::Client::receive_message) cuts messages and [`send`](super::Client::send)
+    /// wraps them. Raw. That of WebSocket, a server's, is refused.
+    pub framing: Framing,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            dial: DialOptions::default(),
+            timeout: Timeout::After(Duration::from_secs(5)),
+            framing: Framing::Raw,
+        }
+    }
+}
+
+impl ClientOptions {
+    /// What makes no sense in them, and what to do about it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Framing::WebSocket { .. } = self.framing {
+            return Err("the websocket framing is a server's: use another one".into());
+        }
+        self.framing.validate().map_err(|error| error.to_string())
+    }
+}
+
+/// How long a call may take. Written as a duration, `5s`, or as `never`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Timeout {
+    /// It ends with an error after so long. Zero: it does what can be done at once.
+    After(Duration),
+    /// As long as it takes.
+    Never,
+}
+
+impl Timeout {
+    /// When a call that begins now must be done.
+    pub(super) fn deadline(self) -> Deadline {
+        Deadline(match self {
+            // Too far for the clock to hold is never.
+            Self::After(duration) => Instant::now().checked_add(duration),
+            Self::Never => None,
+        })
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        match text {
+            "never" => Ok(Self::Never),
+            _ => unit::duration(text).map(Self::After),
+        }
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(duration) => write!(f, "{}ms", duration.as_millis()),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = UnitError;
+
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl From<Timeout> for String {
+    fn from(timeout: Timeout) -> Self {
+        timeout.to_string()
+    }
+}
+
+/// When a call must be done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// It is past: what cannot be done at once is not.
+    pub(super) fn past() -> Self {
+        Self(Some(Instant::now()))
+    }
+
+    /// How long until then; `None`: for ever.
+    pub(super) fn left(self) -> Option<Duration> {
+        self.0
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}

@@ -1,0 +1,476 @@
+//! A dialed connection that is looked after: framing, watermarks, reconnecting, callbacks.
+//!
+//! [`Client`] is used in one of two ways. Awaited: [`connect`](Client::connect), [`send`](Client::send),
+//! [`next`](Client::next), [`close`](Client::close). Or started with a [`Handler`], which is called when something
+//! happens, and given the same client to answer with. From elsewhere, a [`Sender`] reaches either.
+
+mod attempts;
+mod cork;
+mod drive;
+mod error;
+mod file;
+mod framing_fields;
+mod handler;
+mod input;
+mod options;
+mod output;
+mod queue;
+mod run;
+mod running;
+mod sender;
+mod watermarks;
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use cork::Corked;
+pub use error::{CloseReason, SendError, StreamError};
+pub use handler::Handler;
+pub use options::{ClientOptions, Reconnect, Unsent};
+pub use running::Running;
+pub use sender::{FileSource, Sender};
+
+use crate::address::Address;
+use crate::connection::Connection;
+use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
+use crate::framing::Framing;
+use crate::relay::{Relay, Relayed};
+use crate::resolve::Resolver;
+use attempts::{Attempts, Phase};
+use drive::discard_input;
+use input::Input;
+use output::Output;
+use sender::{Shared, Wanted};
+
+/// A larger raw payload is cut into pieces of this size, so that a slow peer does not make a copy of all of it
+/// wait.
+const RAW_PIECE_BYTES: usize = 64 * 1024;
+
+/// A dialed connection that is looked after.
+///
+/// Awaited, it does nothing by itself: what the socket did not take at once is sent while `next`, `send`, `flush`
+/// or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
+#[derive(Debug)]
+pub struct Client {
+    /// `None`: the connection was given, and cannot be made again.
+    address: Option<Address>,
+    options: Arc<ClientOptions>,
+    dialer: Dialer,
+    attempts: Attempts,
+    connection: Option<Connection>,
+    input: Input,
+    output: Output,
+    /// Once there are senders.
+    shared: Option<Arc<Shared>>,
+    /// Whom the senders wake.
+    registered: Option<Waker>,
+    /// The senders know the client as full.
+    told_full: bool,
+    wanted: Wanted,
+    paused: bool,
+    /// There may be whole messages among the unread bytes of a handler.
+    undelivered: bool,
+    /// A handler runs, and dials if need be.
+    started: bool,
+}
+
+impl Client {
+    /// A client of the server at `address`, not yet connected.
+    pub fn new(address: Address, options: ClientOptions) -> Self {
+        Self::build(Some(address), None, options)
+    }
+
+    /// A client of a connection that was made elsewhere. It cannot be made again once it is lost.
+    pub fn from_connection(connection: Connection, options: ClientOptions) -> Self {
+        Self::build(None, Some(connection), options)
+    }
+
+    fn build(
+        address: Option<Address>,
+        connection: Option<Connection>,
+        options: ClientOptions,
+    ) -> Self {
+        let now = Instant::now();
+        let reconnect = options.reconnect.clone().filter(|_| address.is_some());
+        let mut attempts = Attempts::new(reconnect, fastrand::u64(..), now);
+        if connection.is_some() {
+            attempts.begin();
+            attempts.dialed(attempts.attempt(), true, now);
+        }
+        Self {
+            address,
+            dialer: Dialer::new(options.dial.clone()),
+            attempts,
+            connection,
+            input: Input::default(),
+            output: Output::new(&options),
+            options: Arc::new(options),
+            shared: None,
+            registered: None,
+            told_full: false,
+            wanted: Wanted::Nothing,
+            paused: false,
+            undelivered: false,
+            started: false,
+        }
+    }
+
+    /// Names are resolved by this one.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
+        self.dialer = self.dialer.clone().with_resolver(resolver);
+        self
+    }
+
+    /// Connects. One attempt; [`reconnect`](Self::reconnect) makes several.
+    ///
+    /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. Cancel-safe: the
+    /// attempt ends without a trace.
+    pub async fn connect(&mut self) -> Result<(), ConnectError> {
+        if self.connection.is_some() {
+            return Err(self.refusal(ConnectCause::AlreadyConnected));
+        }
+        self.dial().await
+    }
+
+    /// Replaces the connection, if there still is one, by a new one. With [`ClientOptions::reconnect`] it waits
+    /// for the back-off, and dials until an attempt succeeds or it gives up; the last error is told.
+    ///
+    /// Cancel-safe: the client is then not connected.
+    pub async fn reconnect(&mut self) -> Result<(), ConnectError> {
+        self.lose();
+        loop {
+            if let Phase::Waiting(until) = self.attempts.phase() {
+                tokio::time::sleep_until(until.into()).await;
+            }
+            let dialed = self.dial().await;
+            match (dialed, self.attempts.phase()) {
+                (Err(error), Phase::Waiting(_)) => tracing::debug!(%error, "reconnecting"),
+                (dialed, _) => return dialed,
+            }
+        }
+    }
+
+    async fn dial(&mut self) -> Result<(), ConnectError> {
+        let address = self.target()?;
+        self.attempts.begin();
+        let attempt = self.attempts.attempt();
+        let dialed = self.dialer.connect(&address).await;
+        self.attempts
+            .dialed(attempt, dialed.is_ok(), Instant::now());
+        let connected = dialed.map(|connection| self.connection = Some(connection));
+        self.tell_senders();
+        connected
+    }
+
+    /// The address, if it can be dialed with these options.
+    fn target(&self) -> Result<Address, ConnectError> {
+        let invalid = |reason: String| Err(self.refusal(ConnectCause::Invalid(reason)));
+        let Some(address) = &self.address else {
+            return invalid("this connection was given, it cannot be made again".into());
+        };
+        match &self.options.framing {
+            Framing::WebSocket { .. } => {
+                invalid("the WebSocket framing is the server's side: use another".into())
+            }
+            framing => match framing.validate() {
+                Ok(()) => Ok(address.clone()),
+                Err(problem) => invalid(problem.to_string()),
+            },
+        }
+    }
+
+    fn refusal(&self, cause: ConnectCause) -> ConnectError {
+        let address = self.address.as_ref().map(ToString::to_string);
+        ConnectError::new(
+            address.unwrap_or_default(),
+            None,
+            cause,
+            Timeline::new(Instant::now()),
+        )
+    }
+
+    /// Sends a message as soon as there is room; while the client is full it waits for the low watermark.
+    ///
+    /// What the socket does not take at once waits in the queue. Cancel-safe: dropped before it is ready, nothing is
+    /// sent; of a raw payload over 64 KiB perhaps a part. It waits as long as the peer is slow, and reads nothing
+    /// meanwhile. Without a connection it does not wait.
+    #[inline]
+    pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > RAW_PIECE_BYTES && self.options.framing == Framing::Raw {
+            for piece in payload.chunks(RAW_PIECE_BYTES) {
+                self.send_patiently(piece).await?;
+            }
+            return Ok(());
+        }
+        match self.try_send(payload) {
+            Err(SendError::Full { .. }) => self.send_patiently(payload).await,
+            sent => sent,
+        }
+    }
+
+    async fn send_patiently(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        loop {
+            match self.try_send(payload) {
+                Err(SendError::Full { .. }) if self.connection.is_some() => {}
+                sent => return sent,
+            }
+            // What is over the low watermark leaves no room for this one, however long the wait.
+            let needs_all = payload.len() as u64 > self.options.buffer / 2;
+            poll_fn(|cx| {
+                self.drive(cx);
+                let is_full = self.output.watermarks.is_full()
+                    || (needs_all && self.output.queue.unwritten() > 0);
+                if is_full && self.connection.is_some() && self.output.broken.is_none() {
+                    return Poll::Pending;
+                }
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Sends a message, or says at once why not: [`SendError::Full`] over the high watermark. Does not block.
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if self.connection.is_none() && !self.accepts() {
+            return Err(SendError::NotConnected);
+        }
+        self.output
+            .try_send(self.connection.as_mut(), &self.options.framing, payload)
+    }
+
+    /// Sends `length` bytes of a file from `offset` on as one message; all that follows without a length. On a
+    /// plain stream the kernel copies them.
+    ///
+    /// It is ready once all is handed to the system. Cancel-safe: dropped before, the file is either not sent, or
+    /// waits in the queue and is sent as one. Another thread waits for the disk, the loop never does.
+    pub async fn send_file(
+        &mut self,
+        file: impl Into<FileSource>,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<(), SendError> {
+        if self.connection.is_none() && !self.accepts() {
+            return Err(SendError::NotConnected);
+        }
+        let prepared = sender::prepare(file.into(), offset, length).await?;
+        self.output.send_file(&self.options.framing, prepared)?;
+        self.flush().await.map_err(SendError::Broken)
+    }
+
+    /// Waits until all that was sent is handed to the system. Cancel-safe.
+    pub async fn flush(&mut self) -> Result<(), StreamError> {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if let Some(error) = &self.output.broken {
+                return Poll::Ready(Err(error.duplicate()));
+            }
+            if self.connection.is_none() {
+                return Poll::Ready(Err(StreamError::NotConnected));
+            }
+            if self.output.is_idle() {
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends only queue while the guard lives; then they go out together.
+    pub fn cork(&mut self) -> Corked<'_> {
+        Corked::new(self)
+    }
+
+    /// The next whole message; with raw framing, what is there. `None`: the peer has ended its sending, at the end
+    /// of a message, or a [`Sender`] has closed the client.
+    ///
+    /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they
+    /// were received in; who keeps small ones for long should copy them.
+    #[inline]
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        poll_fn(|cx| {
+            loop {
+                match self.input.take_message(&self.options.framing) {
+                    Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Err(self.broke(error.into()))),
+                }
+                if ready!(self.poll_fill(cx))? == 0 {
+                    return Poll::Ready(match self.input.unread.len() as u64 {
+                        0 => Ok(None),
+                        unfinished => Err(self.broke(StreamError::EndOfFile { unfinished })),
+                    });
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost.
+    ///
+    /// If the peer ends before, that is [`StreamError::EndOfFile`].
+    pub async fn read_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
+        poll_fn(|cx| {
+            loop {
+                if let Some(taken) = self.input.take_exact(bytes) {
+                    return Poll::Ready(Ok(taken));
+                }
+                if ready!(self.poll_fill(cx))? == 0 {
+                    let unfinished = self.input.unread.len() as u64;
+                    return Poll::Ready(Err(self.broke(StreamError::EndOfFile { unfinished })));
+                }
+            }
+        })
+        .await
+    }
+
+    /// What has been received and not taken, at least one byte of it; nothing if the peer has ended. It is not
+    /// taken by this. Cancel-safe.
+    pub async fn peek(&mut self) -> Result<&[u8], StreamError> {
+        if self.input.unread.is_empty() {
+            poll_fn(|cx| self.poll_fill(cx)).await?;
+        }
+        Ok(&self.input.unread)
+    }
+
+    /// Ends the sending once what waits is sent: the peer reads an end of file. Receiving goes on.
+    ///
+    /// Cancel-safe: it happens nevertheless, while something else is awaited.
+    pub async fn half_close(&mut self) -> Result<(), StreamError> {
+        self.output.want_end();
+        self.flush().await
+    }
+
+    /// Closes the connection once what waits is sent, at the latest after [`ClientOptions::close_deadline`].
+    ///
+    /// An error means that something may not have reached the peer; closed it is in any case. Dropped before it
+    /// is ready, the closing goes on with the next call, or ends when the client is dropped.
+    pub async fn close(&mut self) -> Result<(), StreamError> {
+        if self.connection.is_none() {
+            self.close_now();
+            return Ok(());
+        }
+        self.output.want_end();
+        let closed = tokio::time::timeout(self.options.close_deadline, self.flush()).await;
+        if let Some(connection) = &self.connection {
+            discard_input(connection);
+        }
+        self.close_now();
+        closed.unwrap_or_else(|_| Err(StreamError::TimedOut(io::ErrorKind::TimedOut.into())))
+    }
+
+    /// Closes the connection now; what waits is lost. In a [`Handler`] the call returns first, then it is told
+    /// `closed`. Does not block.
+    pub fn close_now(&mut self) {
+        if self.started {
+            self.wanted = Wanted::CloseNow;
+        } else {
+            self.end();
+        }
+    }
+
+    /// Closes a client with a [`Handler`] once what waits is sent, at the latest after
+    /// [`ClientOptions::close_deadline`]. Returns at once; `closed` is told. Without a handler see
+    /// [`close`](Self::close).
+    pub fn start_close(&mut self) {
+        self.wanted = self.wanted.max(Wanted::Close);
+    }
+
+    /// Replaces the connection of a client with a [`Handler`] by a new one. Returns at once. Without a handler see
+    /// [`reconnect`](Self::reconnect).
+    pub fn start_reconnect(&mut self) {
+        self.wanted = self.wanted.max(Wanted::Reconnect);
+    }
+
+    /// Like [`half_close`](Self::half_close), but returns at once.
+    pub fn start_half_close(&mut self) {
+        self.output.want_end();
+    }
+
+    /// Stops reading for a [`Handler`], so that a fast peer is slowed down by its own system.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Reads again.
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// A handle that sends through this client from elsewhere.
+    pub fn sender(&mut self) -> Sender {
+        let options = &self.options;
+        let shared = self
+            .shared
+            .get_or_insert_with(|| Arc::new(Shared::new(options)))
+            .clone();
+        self.tell_senders();
+        Sender { shared }
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// The number of the latest attempt to connect; the first is 1.
+    pub fn attempt(&self) -> u64 {
+        self.attempts.attempt()
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn queued(&self) -> u64 {
+        self.output.queue.unwritten()
+    }
+
+    /// What the client was told.
+    pub fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    /// The connection, with its timeline, its addresses and its descriptor.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    /// Takes the connection out, with the bytes that were received and not taken. What waits to be sent is lost:
+    /// [`flush`](Self::flush) first.
+    pub fn into_connection(mut self) -> Option<(Connection, Bytes)> {
+        let connection = self.connection.take()?;
+        Some((connection, std::mem::take(&mut self.input.unread).freeze()))
+    }
+
+    /// Joins this client's stream and another one both ways, once what waits is sent. What was received and not
+    /// taken goes to the other one first. It ends when nothing comes from either for `idle_timeout`, if that is set.
+    ///
+    /// Dropping the future closes both.
+    pub async fn pipe_into<S: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        other: S,
+        idle_timeout: Option<Duration>,
+    ) -> Result<Relayed, StreamError> {
+        self.flush().await?;
+        let Some((connection, unread)) = self.into_connection() else {
+            return Err(StreamError::NotConnected);
+        };
+        let mut relay = Relay::new(connection, other).with_unread(unread);
+        if let Some(timeout) = idle_timeout {
+            relay = relay.with_idle_timeout(timeout);
+        }
+        Ok(relay.run().await)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.started = false;
+        self.end();
+    }
+}

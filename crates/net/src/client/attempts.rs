@@ -1,0 +1,157 @@
+//! Which attempt a client is at, and when the next one is due.
+//!
+//! Sans-io: it is told what happened and when, and says what is to be done. Every attempt has a number, and what
+//! is reported under an older one changes nothing.
+
+use std::time::{Duration, Instant};
+
+use super::options::Reconnect;
+
+/// Which attempt a client is at.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    phase: Phase,
+    attempt: u64,
+    /// Attempts in a row that failed, or whose connection did not last.
+    failures: u32,
+    connected_at: Instant,
+    reconnect: Option<Reconnect>,
+    random: fastrand::Rng,
+}
+
+/// Where a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing was begun, or all has ended.
+    Idle,
+    /// An attempt runs.
+    Dialing,
+    /// It succeeded, and its connection lives.
+    Connected,
+    /// The next attempt is due then.
+    Waiting(Instant),
+}
+
+/// What an attempt that ended before its time is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// It ran: its error is to be told.
+    Error,
+    /// It was connected: that is to be told closed.
+    Closed,
+}
+
+/// What the outcome of an attempt means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing: another attempt has taken its place.
+    Late,
+    /// It is the connection now.
+    Connected,
+    /// To be told; what comes next is the phase.
+    Failed,
+}
+
+impl Attempts {
+    pub(super) fn new(reconnect: Option<Reconnect>, seed: u64, now: Instant) -> Self {
+        Self {
+            phase: Phase::Idle,
+            attempt: 0,
+            failures: 0,
+            connected_at: now,
+            reconnect,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The number of the latest attempt; the first is 1.
+    pub(super) fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// A new attempt begins, whatever was before. Says what the one before is owed.
+    pub(super) fn begin(&mut self) -> Option<Owed> {
+        let owed = self.owed();
+        self.attempt += 1;
+        self.phase = Phase::Dialing;
+        owed
+    }
+
+    /// An attempt has ended, well or not.
+    pub(super) fn dialed(&mut self, attempt: u64, succeeded: bool, now: Instant) -> Verdict {
+        if attempt != self.attempt || self.phase != Phase::Dialing {
+            return Verdict::Late;
+        }
+        if succeeded {
+            self.phase = Phase::Connected;
+            self.connected_at = now;
+            return Verdict::Connected;
+        }
+        self.fail(now);
+        Verdict::Failed
+    }
+
+    /// An attempt's connection is lost. False: it was none, or is not the connection any more.
+    pub(super) fn lost(&mut self, attempt: u64, now: Instant) -> bool {
+        if attempt != self.attempt || self.phase != Phase::Connected {
+            return false;
+        }
+        let lasted = now.saturating_duration_since(self.connected_at);
+        if let Some(reconnect) = &self.reconnect
+            && lasted >= reconnect.good_after
+        {
+            self.failures = 0;
+        }
+        self.fail(now);
+        true
+    }
+
+    /// Everything ends. Says what the latest attempt is owed.
+    pub(super) fn end(&mut self) -> Option<Owed> {
+        let owed = self.owed();
+        self.phase = Phase::Idle;
+        self.failures = 0;
+        owed
+    }
+
+    fn owed(&self) -> Option<Owed> {
+        match self.phase {
+            Phase::Dialing => Some(Owed::Error),
+            Phase::Connected => Some(Owed::Closed),
+            Phase::Idle | Phase::Waiting(_) => None,
+        }
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let Some(reconnect) = &self.reconnect else {
+            self.phase = Phase::Idle;
+            return;
+        };
+        if reconnect.attempts.is_some_and(|most| self.failures > most) {
+            self.phase = Phase::Idle;
+            return;
+        }
+        let wait = back_off(reconnect, self.failures, &mut self.random);
+        self.phase = Phase::Waiting(now + wait);
+    }
+}
+
+/// The wait after so many failures in a row.
+fn back_off(reconnect: &Reconnect, failures: u32, random: &mut fastrand::Rng) -> Duration {
+    // Doubling more than thirty times exceeds every cap that a duration can be written as.
+    let doublings = failures.saturating_sub(1).min(30);
+    let wait = reconnect
+        .first
+        .saturating_mul(1 << doublings)
+        .min(reconnect.cap);
+    let jitter = u32::from(reconnect.jitter.min(100));
+    wait - (wait / 100 * jitter).mul_f64(random.f64())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! What a client calls when something happens.
+
+use super::Client;
+use super::error::CloseReason;
+use crate::dial::ConnectError;
+
+/// What a client calls when something happens, one call at a time, on the loop that it was started on.
+///
+/// Each attempt to connect ends in exactly one of [`connected`](Self::connected) and [`error`](Self::error).
+/// After `connected`, [`closed`](Self::closed) comes once, and nothing of that connection after it. By the time
+/// that `error` or `closed` is called the socket is closed.
+///
+/// The calls must not block: the whole loop would wait. What they send is queued, and goes out together once
+/// they return.
+pub trait Handler: Send {
+    /// An attempt has succeeded.
+    fn connected(&mut self, client: &mut Client);
+
+    /// A whole message has come; with raw framing, what was there.
+    fn message(&mut self, client: &mut Client, message: &[u8]);
+
+    /// The connection is closed. If the client reconnects, an attempt follows.
+    fn closed(&mut self, client: &mut Client, reason: &CloseReason);
+
+    /// An attempt has failed. If the client reconnects, another follows.
+    fn error(&mut self, client: &mut Client, error: &ConnectError);
+
+    /// So much waits to be sent that the high watermark is passed: sends are refused.
+    fn full(&mut self, client: &mut Client) {
+        let _ = client;
+    }
+
+    /// No more waits than the low watermark allows: sends are taken again.
+    fn drained(&mut self, client: &mut Client) {
+        let _ = client;
+    }
+
+    /// Comes every [`ClientOptions::tick`](super::ClientOptions::tick) from the start to the end, connected or
+    /// not: for heartbeats and the like.
+    fn tick(&mut self, client: &mut Client) {
+        let _ = client;
+    }
+}

@@ -1,0 +1,117 @@
+//! What a client is told before it connects.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dial::DialOptions;
+use crate::framing::Framing;
+use crate::unit::{as_duration, as_optional_size, as_size};
+
+/// What a client is told before it connects. As TOML or JSON the same names, unknown ones refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientOptions {
+    /// How each attempt dials.
+    pub dial: DialOptions,
+    /// How the stream is cut into messages: raw, unless set. [`Framing::WebSocket`] is the server's side and
+    /// is refused.
+    #[serde(with = "super::framing_fields")]
+    pub framing: Framing,
+    /// What may wait to be sent, in bytes: 2 MiB. One message that is larger passes when nothing else waits.
+    #[serde(with = "as_size")]
+    pub buffer: u64,
+    /// The client is full from so many waiting bytes on. 80 % of the buffer unless set.
+    #[serde(with = "as_optional_size")]
+    pub high_watermark: Option<u64>,
+    /// It has drained once no more than so many wait. 25 % of the buffer unless set; never over the high one.
+    #[serde(with = "as_optional_size")]
+    pub low_watermark: Option<u64>,
+    /// The time between two [`tick`](super::Handler::tick)s. 2 s.
+    #[serde(with = "as_duration")]
+    pub tick: Duration,
+    /// How long a close may take to send what waits; then it is cut off. 5 s, like a dial.
+    #[serde(with = "as_duration")]
+    pub close_deadline: Duration,
+    /// How a lost connection is made again. Not at all, unless set.
+    pub reconnect: Option<Reconnect>,
+}
+
+/// How a lost connection is made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconnect {
+    /// The wait before the first new attempt; each further one doubles it. 100 ms.
+    #[serde(with = "as_duration")]
+    pub first: Duration,
+    /// The longest wait. 30 s.
+    #[serde(with = "as_duration")]
+    pub cap: Duration,
+    /// Each wait is shortened at random by up to so many per cent, so that the clients of a server that has
+    /// restarted do not return together. 50.
+    pub jitter: u8,
+    /// A connection that lasted so long was good: the waits begin anew. 5 s. Without such a limit a server
+    /// that accepts and closes at once would be dialed without pause.
+    #[serde(with = "as_duration")]
+    pub good_after: Duration,
+    /// After so many failures in a row it gives up. Never, unless set.
+    pub attempts: Option<u32>,
+    /// What becomes of messages that wait to be sent.
+    pub queue: Unsent,
+}
+
+/// What becomes of messages that wait to be sent when a connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsent {
+    /// They are dropped and logged, and nothing can be sent until connected again: for protocols in which a
+    /// connection begins with words of its own.
+    #[default]
+    Fail,
+    /// They go out on the next connection, one of which only a part was sent from its beginning. What the
+    /// system had taken already may be lost with the old connection.
+    Keep,
+}
+
+impl ClientOptions {
+    /// The default options with a framing.
+    pub fn framed(framing: Framing) -> Self {
+        Self {
+            framing,
+            ..Self::default()
+        }
+    }
+
+    /// Whether what waits goes out on the next connection.
+    pub(super) fn keeps_unsent(&self) -> bool {
+        matches!(&self.reconnect, Some(reconnect) if reconnect.queue == Unsent::Keep)
+    }
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            dial: DialOptions::default(),
+            framing: Framing::Raw,
+            buffer: 2 << 20,
+            high_watermark: None,
+            low_watermark: None,
+            tick: Duration::from_secs(2),
+            close_deadline: Duration::from_secs(5),
+            reconnect: None,
+        }
+    }
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            cap: Duration::from_secs(30),
+            jitter: 50,
+            good_after: Duration::from_secs(5),
+            attempts: None,
+            queue: Unsent::default(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What waits to be sent, message by message.
+//!
+//! Messages lie end to end in parcels, so that many small ones go out with one system call; their ends are
+//! noted, so that one of which a part was sent can be sent again on another connection.
+
+use std::collections::VecDeque;
+
+use super::file::FileParcel;
+use crate::framing::Envelope;
+
+/// A parcel takes further messages until it has so many bytes: what one system call is given.
+const PARCEL_BYTES: usize = 64 * 1024;
+
+/// What waits to be sent, message by message.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    parcels: VecDeque<Parcel>,
+    unwritten: u64,
+    files: usize,
+    /// An empty parcel with its memory, for the next one.
+    spare: Messages,
+}
+
+#[derive(Debug)]
+enum Parcel {
+    Messages(Messages),
+    File(Box<FileParcel>),
+}
+
+/// Messages end to end.
+#[derive(Debug, Default)]
+struct Messages {
+    bytes: Vec<u8>,
+    written: usize,
+    /// Where each one ends.
+    ends: Vec<usize>,
+}
+
+/// What is to be written next.
+pub(super) enum Front<'a> {
+    /// These bytes; then say how many were [written](Queue::wrote).
+    Bytes(&'a [u8]),
+    /// A file, which keeps its own account; then say when it is [done](Queue::sent_file).
+    File(&'a mut FileParcel),
+}
+
+/// What was given up.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) messages: usize,
+    pub(super) bytes: u64,
+}
+
+impl Queue {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    /// How many bytes of memory wait; the contents of files are none.
+    #[inline]
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten
+    }
+
+    /// How many files wait.
+    pub(super) fn files(&self) -> usize {
+        self.files
+    }
+
+    /// Takes a message, of which so many bytes are written already: only the first in line may have any.
+    #[inline]
+    pub(super) fn push(&mut self, envelope: &Envelope<'_>, payload: &[u8], written: usize) {
+        let body = &payload[envelope.skip..];
+        let length = envelope.prefix().len() + body.len() + envelope.suffix().len();
+        if length == 0 {
+            return;
+        }
+        let has_room = matches!(
+            self.parcels.back(),
+            Some(Parcel::Messages(last)) if last.bytes.len() + length <= PARCEL_BYTES
+        );
+        if !has_room {
+            let fresh = std::mem::take(&mut self.spare);
+            self.parcels.push_back(Parcel::Messages(fresh));
+        }
+        let Some(Parcel::Messages(last)) = self.parcels.back_mut() else {
+            return;
+        };
+        last.bytes.reserve(length);
+        last.bytes.extend_from_slice(envelope.prefix());
+        last.bytes.extend_from_slice(body);
+        last.bytes.extend_from_slice(envelope.suffix());
+        last.ends.push(last.bytes.len());
+        last.written += written;
+        self.unwritten += (length - written) as u64;
+    }
+
+    /// Takes a file.
+    pub(super) fn push_file(&mut self, file: FileParcel) {
+        self.files += 1;
+        self.parcels.push_back(Parcel::File(Box::new(file)));
+    }
+
+    /// Takes all that waits in `other`, behind what waits here.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.unwritten += std::mem::take(&mut other.unwritten);
+        self.files += std::mem::take(&mut other.files);
+        self.parcels.append(&mut other.parcels);
+        if other.spare.bytes.capacity() == 0 {
+            // Parcels come back to this side alone.
+            std::mem::swap(&mut self.spare, &mut other.spare);
+        }
+    }
+
+    /// What is to be written next.
+    #[inline]
+    pub(super) fn front(&mut self) -> Option<Front<'_>> {
+        match self.parcels.front_mut()? {
+            Parcel::Messages(first) => Some(Front::Bytes(&first.bytes[first.written..])),
+            Parcel::File(file) => Some(Front::File(file)),
+        }
+    }
+
+    /// So many of the front's bytes were written.
+    #[inline]
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        let Some(Parcel::Messages(first)) = self.parcels.front_mut() else {
+            return;
+        };
+        let bytes = bytes.min(first.bytes.len() - first.written);
+        first.written += bytes;
+        self.unwritten -= bytes as u64;
+        if first.written == first.bytes.len()
+            && let Some(Parcel::Messages(done)) = self.parcels.pop_front()
+        {
+            self.recycle(done);
+        }
+    }
+
+    /// The file in front is written.
+    pub(super) fn sent_file(&mut self) {
+        if let Some(Parcel::File(_)) = self.parcels.front() {
+            self.parcels.pop_front();
+            self.files -= 1;
+        }
+    }
+
+    /// The message of which a part was written is to be written from its beginning: the next bytes go to
+    /// another peer.
+    pub(super) fn rewind(&mut self) {
+        match self.parcels.front_mut() {
+            Some(Parcel::Messages(first)) => {
+                let whole = first.ends.partition_point(|&end| end <= first.written);
+                let start = whole.checked_sub(1).map_or(0, |last| first.ends[last]);
+                self.unwritten += (first.written - start) as u64;
+                first.written = start;
+            }
+            Some(Parcel::File(file)) => file.rewind(),
+            None => {}
+        }
+    }
+
+    /// Gives everything up.
+    pub(super) fn clear(&mut self) -> Lost {
+        let messages = self.parcels.iter().map(|parcel| match parcel {
+            Parcel::Messages(parcel) => {
+                let whole = parcel.ends.partition_point(|&end| end <= parcel.written);
+                parcel.ends.len() - whole
+            }
+            Parcel::File(_) => 1,
+        });
+        let lost = Lost {
+            messages: messages.sum(),
+            bytes: self.unwritten,
+        };
+        self.parcels.clear();
+        self.unwritten = 0;
+        self.files = 0;
+        lost
+    }
+
+    fn recycle(&mut self, mut done: Messages) {
+        // The memory of one large message is not kept.
+        if done.bytes.capacity() <= 2 * PARCEL_BYTES && self.spare.bytes.capacity() == 0 {
+            done.bytes.clear();
+            done.ends.clear();
+            done.written = 0;
+            self.spare = done;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

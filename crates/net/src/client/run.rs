@@ -1,0 +1,421 @@
+//! A client on its loop: what happens is told to the handler.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Buf;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Sleep, sleep, sleep_until};
+
+use super::attempts::{Owed, Phase, Verdict};
+use super::drive::discard_input;
+use super::error::{CloseReason, StreamError};
+use super::input::Cut;
+use super::sender::Wanted;
+use super::{Client, Handler};
+use crate::connection::Connection;
+use crate::dial::{ConnectCause, ConnectError};
+use crate::framing::FramingError;
+use crate::scratch::{self, SCRATCH_BYTES};
+
+/// After so many turns other tasks of the loop have theirs.
+const TURNS: usize = 32;
+
+/// An unfinished message of this size is read on where it lies; a shorter one is put in front of the scratch
+/// buffer.
+const LONG_TAIL_BYTES: usize = SCRATCH_BYTES / 2;
+
+impl Client {
+    /// Runs the client with a handler, as [`start`](Self::start) does, but within this future.
+    ///
+    /// It is ready when the client was closed, or lost for good. Dropping the future ends the calls; the client
+    /// keeps its connection, and can be run again or awaited.
+    pub async fn run<H: Handler>(&mut self, handler: &mut H) {
+        let period = self.options.tick;
+        let mut run = Run {
+            client: self,
+            handler,
+            tick: Box::pin(sleep(period)),
+            timer: None,
+            dial: None,
+            closing: None,
+            told_full: false,
+        };
+        run.begin();
+        poll_fn(|cx| run.poll(cx)).await;
+    }
+}
+
+/// A client on its loop.
+struct Run<'a, H> {
+    client: &'a mut Client,
+    handler: &'a mut H,
+    tick: Pin<Box<Sleep>>,
+    /// The next attempt's time, or the deadline of a close.
+    timer: Option<Pin<Box<Sleep>>>,
+    dial: Option<Dial>,
+    /// Once the queue is empty the connection is closed, for this reason.
+    closing: Option<CloseReason>,
+    /// The handler knows the client as full.
+    told_full: bool,
+}
+
+type Dial = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+
+/// What follows on a step.
+enum Step {
+    /// Another one.
+    Again,
+    /// Nothing until something happens.
+    Wait,
+    /// Nothing ever.
+    End,
+}
+
+impl<H: Handler> Run<'_, H> {
+    fn begin(&mut self) {
+        self.client.started = true;
+        if self.client.is_connected() {
+            self.call(|handler, client| handler.connected(client));
+        } else {
+            self.dial();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS {
+            match self.step(cx) {
+                Step::Again => {}
+                Step::End => return Poll::Ready(()),
+                Step::Wait => {
+                    if self.tick.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let period = self.client.options.tick;
+                    self.tick.set(sleep(period));
+                    self.call(|handler, client| handler.tick(client));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Step {
+        self.client.attend(cx);
+        match std::mem::take(&mut self.client.wanted) {
+            Wanted::Nothing => {}
+            Wanted::Reconnect => {
+                self.replace();
+                return Step::Again;
+            }
+            Wanted::Close if self.client.is_connected() => self.want_close(CloseReason::ByUs),
+            Wanted::Close | Wanted::CloseNow => return self.end(CloseReason::ByUs),
+        }
+        match self.client.attempts.phase() {
+            Phase::Idle => self.end(CloseReason::ByUs),
+            Phase::Waiting(until) => {
+                let timer = self
+                    .timer
+                    .get_or_insert_with(|| Box::pin(sleep_until(until.into())));
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Step::Wait;
+                }
+                self.dial();
+                Step::Again
+            }
+            Phase::Dialing => self.poll_dial(cx),
+            Phase::Connected => self.poll_connection(cx),
+        }
+    }
+
+    /// A new attempt begins.
+    fn dial(&mut self) {
+        self.timer = None;
+        self.client.attempts.begin();
+        self.client.tell_senders();
+        let target = self.client.target();
+        let dialer = self.client.dialer.clone();
+        self.dial = Some(Box::pin(async move { dialer.connect(&target?).await }));
+    }
+
+    fn poll_dial(&mut self, cx: &mut Context<'_>) -> Step {
+        let Some(dial) = &mut self.dial else {
+            // It was begun by someone who has stopped waiting for it.
+            self.dial();
+            return Step::Again;
+        };
+        let Poll::Ready(dialed) = dial.as_mut().poll(cx) else {
+            return Step::Wait;
+        };
+        self.dial = None;
+        let client = &mut *self.client;
+        let attempt = client.attempts.attempt();
+        let verdict = client
+            .attempts
+            .dialed(attempt, dialed.is_ok(), Instant::now());
+        match (verdict, dialed) {
+            (Verdict::Connected, Ok(connection)) => {
+                client.connection = Some(connection);
+                client.tell_senders();
+                self.call(|handler, client| handler.connected(client));
+            }
+            (Verdict::Failed, Err(error)) => {
+                client.clear();
+                self.call(|handler, client| handler.error(client, &error));
+            }
+            _ => {}
+        }
+        Step::Again
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Step {
+        let written = self.client.write(cx);
+        if self.tell_watermark() {
+            return Step::Again;
+        }
+        if self.closing.is_some() {
+            return self.poll_close(written, cx);
+        }
+        let read = if self.client.paused {
+            Poll::Pending
+        } else {
+            self.poll_read(cx)
+        };
+        let unfinished = self.client.input.unread.len() as u64;
+        let error = match read {
+            Poll::Ready(Ok(0)) | Poll::Pending if self.client.output.broken.is_some() => {
+                // What could be read in spite of a failed write has been.
+                self.client.output.broken.take()
+            }
+            Poll::Ready(Ok(0)) if unfinished > 0 => Some(StreamError::EndOfFile { unfinished }),
+            Poll::Ready(Ok(0)) => {
+                self.want_close(CloseReason::ByPeer);
+                None
+            }
+            Poll::Ready(Ok(_)) => None,
+            Poll::Ready(Err(error)) => Some(error),
+            Poll::Pending => return Step::Wait,
+        };
+        if let Some(error) = error {
+            self.lose(CloseReason::Broken(error));
+        }
+        Step::Again
+    }
+
+    /// Reads once, and delivers what is whole. Zero: the peer has ended.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        let tail = self.client.input.unread.len();
+        if self.client.undelivered {
+            self.client.undelivered = false;
+            self.deliver_unread()?;
+            return Poll::Ready(Ok(tail));
+        }
+        if tail > LONG_TAIL_BYTES {
+            let Client {
+                connection, input, ..
+            } = &mut *self.client;
+            let Some(connection) = connection else {
+                return Poll::Ready(Err(StreamError::NotConnected));
+            };
+            let read = ready!(input.poll_fill(connection, cx))?;
+            self.deliver_unread()?;
+            return Poll::Ready(Ok(read));
+        }
+        scratch::with(|scratch| self.poll_read_into(scratch, cx))
+    }
+
+    /// Reads behind the tail, which is put in front of the scratch buffer.
+    fn poll_read_into(
+        &mut self,
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, StreamError>> {
+        let Client {
+            connection, input, ..
+        } = &mut *self.client;
+        let Some(connection) = connection else {
+            return Poll::Ready(Err(StreamError::NotConnected));
+        };
+        let tail = input.unread.len();
+        let mut buffer = ReadBuf::new(&mut scratch[tail..]);
+        ready!(Pin::new(connection).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled().len();
+        if read == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let mut unread = std::mem::take(&mut input.unread);
+        scratch[..tail].copy_from_slice(&unread);
+        unread.clear();
+        let consumed = self.deliver(&mut scratch[..tail + read])?;
+        let rest = &scratch[consumed..tail + read];
+        if !rest.is_empty() {
+            unread.extend_from_slice(rest);
+            self.client.input.unread = unread;
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Delivers what lies unread.
+    fn deliver_unread(&mut self) -> Result<(), FramingError> {
+        let mut unread = std::mem::take(&mut self.client.input.unread);
+        let consumed = self.deliver(&mut unread)?;
+        unread.advance(consumed);
+        if !unread.is_empty() {
+            self.client.input.unread = unread;
+        }
+        Ok(())
+    }
+
+    /// Delivers the whole messages that `input` begins with, and says how many bytes they were.
+    fn deliver(&mut self, input: &mut [u8]) -> Result<usize, FramingError> {
+        let mut consumed = 0;
+        let was_corked = std::mem::replace(&mut self.client.output.corked, true);
+        let delivered = loop {
+            if consumed == input.len() {
+                break Ok(consumed);
+            }
+            let client = &mut *self.client;
+            if client.paused || client.wanted != Wanted::Nothing {
+                client.undelivered = true;
+                break Ok(consumed);
+            }
+            match client
+                .input
+                .cut(&client.options.framing, &mut input[consumed..])
+            {
+                Ok(Cut::Message(range, bytes)) => {
+                    let message = &input[consumed + range.start..consumed + range.end];
+                    self.handler.message(client, message);
+                    consumed += bytes;
+                }
+                Ok(Cut::Incomplete) => break Ok(consumed),
+                Err(error) => break Err(error),
+            }
+        };
+        self.client.output.corked = was_corked;
+        delivered
+    }
+
+    /// Tells the handler when a watermark was passed since it was last told.
+    fn tell_watermark(&mut self) -> bool {
+        let is_full = self.client.output.watermarks.is_full();
+        if is_full == self.told_full {
+            return false;
+        }
+        self.told_full = is_full;
+        if is_full {
+            self.call(|handler, client| handler.full(client));
+        } else {
+            self.call(|handler, client| handler.drained(client));
+        }
+        true
+    }
+
+    /// The connection is to be closed once what waits is sent.
+    fn want_close(&mut self, reason: CloseReason) {
+        // A deadline that runs is not put off.
+        if self.closing.is_none() {
+            self.client.output.want_end();
+            let deadline = self.client.options.close_deadline;
+            self.timer = Some(Box::pin(sleep(deadline)));
+        }
+        self.closing = Some(reason);
+    }
+
+    fn poll_close(&mut self, written: Poll<()>, cx: &mut Context<'_>) -> Step {
+        let is_late = |timer: &mut Pin<Box<Sleep>>| timer.as_mut().poll(cx).is_ready();
+        if written.is_pending() && !self.timer.as_mut().is_some_and(is_late) {
+            return Step::Wait;
+        }
+        let broken = self.client.output.broken.take().map(CloseReason::Broken);
+        if let Some(connection) = &self.client.connection {
+            discard_input(connection);
+        }
+        match self.closing.take() {
+            Some(CloseReason::ByUs) | None => self.end(broken.unwrap_or(CloseReason::ByUs)),
+            Some(reason) => {
+                self.lose(broken.unwrap_or(reason));
+                Step::Again
+            }
+        }
+    }
+
+    /// The connection is lost; the handler is told once it is closed.
+    fn lose(&mut self, reason: CloseReason) {
+        self.timer = None;
+        self.closing = None;
+        self.client.lose();
+        self.told_full = self.client.output.watermarks.is_full();
+        self.call(|handler, client| handler.closed(client, &reason));
+    }
+
+    /// A new attempt takes the place of whatever was.
+    fn replace(&mut self) {
+        self.timer = None;
+        self.closing = None;
+        self.dial = None;
+        match self.client.attempts.phase() {
+            Phase::Connected => self.lose(CloseReason::Replaced),
+            Phase::Dialing => self.abandon(),
+            Phase::Idle | Phase::Waiting(_) => {}
+        }
+        // The handler may have wanted the end meanwhile.
+        if self.client.wanted < Wanted::Close {
+            self.dial();
+        }
+    }
+
+    /// The attempt that runs is given up.
+    fn abandon(&mut self) {
+        let now = Instant::now();
+        let attempt = self.client.attempts.attempt();
+        self.client.attempts.dialed(attempt, false, now);
+        let error = self.client.refusal(ConnectCause::Closed);
+        self.call(|handler, client| handler.error(client, &error));
+    }
+
+    /// Everything ends: whatever the latest attempt is owed is told.
+    fn end(&mut self, reason: CloseReason) -> Step {
+        self.timer = None;
+        self.closing = None;
+        self.dial = None;
+        self.client.started = false;
+        match self.client.end() {
+            Some(Owed::Closed) => self.call(|handler, client| handler.closed(client, &reason)),
+            Some(Owed::Error) => {
+                let error = self.client.refusal(ConnectCause::Closed);
+                self.call(|handler, client| handler.error(client, &error));
+            }
+            None => {}
+        }
+        self.client.wanted = Wanted::Nothing;
+        Step::End
+    }
+
+    /// Calls the handler; what it sends goes out once it has returned.
+    fn call(&mut self, tell: impl FnOnce(&mut H, &mut Client)) {
+        let was_corked = std::mem::replace(&mut self.client.output.corked, true);
+        tell(self.handler, self.client);
+        self.client.output.corked = was_corked;
+    }
+}
+
+impl<H> Drop for Run<'_, H> {
+    fn drop(&mut self) {
+        self.client.started = false;
+        self.client.output.corked = false;
+        // A dial that is given up leaves no attempt behind.
+        if self.client.attempts.phase() == Phase::Dialing {
+            self.client.end();
+        }
+        if std::thread::panicking() {
+            tracing::error!(
+                address = self.client.address.as_ref().map(tracing::field::display),
+                "a client's handler panicked: the client is closed"
+            );
+        }
+    }
+}

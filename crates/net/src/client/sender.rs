@@ -1,0 +1,350 @@
+//! A handle that sends through a client from elsewhere.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::sync::Notify;
+
+use super::error::SendError;
+use super::file::Prepared;
+use super::options::ClientOptions;
+use super::output::{MAX_FILES, wrap_file};
+use super::queue::Queue;
+use super::watermarks::Watermarks;
+use crate::framing::{Framing, MAX_HEADER_BYTES};
+
+/// Sends through a client from elsewhere: from other tasks, other threads.
+///
+/// What it sends lies in a queue of its own, bounded like the client's, until whoever has the client polls it. One
+/// sender's messages keep their order. Cloning is cheap; dropping it does nothing to the client.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a client shares with its senders.
+#[derive(Debug)]
+pub(super) struct Shared {
+    framing: Framing,
+    /// There is something for the client to take.
+    pending: AtomicBool,
+    connected: AtomicBool,
+    attempt: AtomicU64,
+    gate: Mutex<Gate>,
+    /// Those who wait for room are to look again.
+    room: Notify,
+}
+
+/// What is handed from the senders to the client.
+#[derive(Debug)]
+struct Gate {
+    orders: Orders,
+    watermarks: Watermarks,
+    /// The client's own queue is full.
+    full: bool,
+    /// Messages are taken.
+    accepts: bool,
+    /// Somebody waits for room.
+    waiting: bool,
+    waker: Option<Waker>,
+}
+
+/// What senders want of a client.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) messages: Queue,
+    pub(super) wanted: Wanted,
+    pub(super) half_close: bool,
+    pub(super) pause: Option<bool>,
+}
+
+/// What is wanted of a client's connection; the greater one prevails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Wanted {
+    /// That it goes on.
+    #[default]
+    Nothing,
+    /// A new one in its place.
+    Reconnect,
+    /// Its end, once what waits is sent.
+    Close,
+    /// Its end now.
+    CloseNow,
+}
+
+impl Sender {
+    /// Sends a message as soon as there is room; while the client is full it waits for the low watermark.
+    ///
+    /// Cancel-safe: dropped before it is ready, nothing is sent. It waits as long as the peer is slow and its
+    /// connection lives; wrap it in a timeout to wait for less.
+    pub async fn send(&self, payload: &[u8]) -> Result<(), SendError> {
+        loop {
+            let room = self.shared.room.notified();
+            match self.try_send_or_wait(payload, Patience::Waits) {
+                Err(SendError::Full { .. }) => room.await,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Sends a message, or says at once why not. Does not block.
+    pub fn try_send(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_send_or_wait(payload, Patience::None)
+    }
+
+    fn try_send_or_wait(&self, payload: &[u8], patience: Patience) -> Result<(), SendError> {
+        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
+        let envelope = self.shared.framing.envelope(head, payload.len(), false)?;
+        let mut gate = self.shared.gate();
+        gate.admit(payload.len() as u64, patience)?;
+        gate.orders.messages.push(&envelope, payload, 0);
+        gate.measure();
+        self.shared.wake(&gate);
+        Ok(())
+    }
+
+    /// Sends `length` bytes of a file from `offset` on as one message; all that follows without a length.
+    ///
+    /// It is ready once the file is queued, not once it is sent. Another thread opens and checks it, so that the
+    /// loop does not wait for the disk. Dropped before it is ready, nothing is sent. Needs tokio's runtime.
+    pub async fn send_file(
+        &self,
+        file: impl Into<FileSource>,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<(), SendError> {
+        let prepared = prepare(file.into(), offset, length).await?;
+        let file = wrap_file(&self.shared.framing, prepared)?;
+        let mut gate = self.shared.gate();
+        gate.admit(0, Patience::None)?;
+        if gate.orders.messages.files() >= MAX_FILES {
+            return Err(SendError::Full {
+                queued: gate.orders.messages.unwritten(),
+            });
+        }
+        gate.orders.messages.push_file(file);
+        self.shared.wake(&gate);
+        Ok(())
+    }
+
+    /// Closes the client once what waits is sent, at the latest after its close deadline. Does not wait.
+    pub fn close(&self) {
+        self.shared
+            .order(|orders| orders.wanted = orders.wanted.max(Wanted::Close));
+    }
+
+    /// Closes the client now; what waits is lost. Does not wait.
+    pub fn close_now(&self) {
+        self.shared.order(|orders| orders.wanted = Wanted::CloseNow);
+    }
+
+    /// Replaces the connection by a new one. Does not wait.
+    pub fn reconnect(&self) {
+        self.shared
+            .order(|orders| orders.wanted = orders.wanted.max(Wanted::Reconnect));
+    }
+
+    /// Ends the sending once what waits is sent; receiving goes on. Does not wait.
+    pub fn half_close(&self) {
+        self.shared.order(|orders| orders.half_close = true);
+    }
+
+    /// Stops reading, so that a fast peer is slowed down by its own system. Does not wait.
+    pub fn pause(&self) {
+        self.shared.order(|orders| orders.pause = Some(true));
+    }
+
+    /// Reads again. Does not wait.
+    pub fn resume(&self) {
+        self.shared.order(|orders| orders.pause = Some(false));
+    }
+
+    /// Whether there is a connection, as far as was known when the client was last polled.
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::Acquire)
+    }
+
+    /// The number of the latest attempt to connect; the first is 1.
+    pub fn attempt(&self) -> u64 {
+        self.shared.attempt.load(Ordering::Acquire)
+    }
+}
+
+/// Whether whoever is refused waits for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    None,
+}
+
+impl Shared {
+    pub(super) fn new(options: &ClientOptions) -> Self {
+        Self {
+            framing: options.framing.clone(),
+            pending: AtomicBool::new(false),
+            connected: AtomicBool::new(false),
+            attempt: AtomicU64::new(0),
+            gate: Mutex::new(Gate {
+                orders: Orders::default(),
+                watermarks: Watermarks::new(options),
+                full: false,
+                accepts: false,
+                waiting: false,
+                waker: None,
+            }),
+            room: Notify::new(),
+        }
+    }
+
+    /// Whoever polls the client is woken through this one from now on.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.gate().waker = Some(waker.clone());
+    }
+
+    /// Whether there may be something to take. Cheap.
+    #[inline]
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// What the senders want. Their messages only if the client has room for them.
+    pub(super) fn take(&self, full: bool) -> Orders {
+        let mut gate = self.gate();
+        let mut orders = std::mem::take(&mut gate.orders);
+        if full {
+            gate.orders.messages = std::mem::take(&mut orders.messages);
+        }
+        gate.full = full;
+        // Messages that stay are taken when the client tells that it has drained.
+        self.pending.store(false, Ordering::Release);
+        gate.measure();
+        self.give_room(&mut gate);
+        orders
+    }
+
+    /// Tells the senders how the client stands.
+    pub(super) fn tell(&self, standing: Standing) {
+        self.connected.store(standing.connected, Ordering::Release);
+        self.attempt.store(standing.attempt, Ordering::Release);
+        let mut gate = self.gate();
+        gate.accepts = standing.accepts;
+        gate.full = standing.full;
+        if !gate.orders.messages.is_empty() && !gate.full {
+            self.pending.store(true, Ordering::Release);
+        }
+        self.give_room(&mut gate);
+    }
+
+    /// Wakes those who wait for room, if there is some or there never will be.
+    fn give_room(&self, gate: &mut Gate) {
+        if gate.waiting && !(gate.accepts && gate.is_full()) {
+            gate.waiting = false;
+            self.room.notify_waiters();
+        }
+    }
+
+    fn order(&self, change: impl FnOnce(&mut Orders)) {
+        let mut gate = self.gate();
+        change(&mut gate.orders);
+        self.wake(&gate);
+    }
+
+    fn wake(&self, gate: &Gate) {
+        if !self.pending.swap(true, Ordering::AcqRel)
+            && let Some(waker) = &gate.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        // Nothing in here is left half-done by a panic.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) connected: bool,
+    pub(super) attempt: u64,
+    pub(super) accepts: bool,
+    pub(super) full: bool,
+}
+
+impl Gate {
+    fn admit(&mut self, bytes: u64, patience: Patience) -> Result<(), SendError> {
+        if !self.accepts {
+            return Err(SendError::NotConnected);
+        }
+        let queued = self.orders.messages.unwritten();
+        if self.full || !self.watermarks.admits(queued, bytes) {
+            self.waiting |= patience == Patience::Waits;
+            return Err(SendError::Full { queued });
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.full || self.watermarks.is_full()
+    }
+
+    fn measure(&mut self) {
+        self.watermarks.update(self.orders.messages.unwritten());
+    }
+}
+
+/// A file to send: its path, or the file itself.
+#[derive(Debug)]
+pub enum FileSource {
+    /// Opened when it is sent.
+    Path(PathBuf),
+    /// Open already; its own position does not matter.
+    File(File),
+}
+
+impl From<File> for FileSource {
+    fn from(file: File) -> Self {
+        Self::File(file)
+    }
+}
+
+impl From<PathBuf> for FileSource {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&Path> for FileSource {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl From<&str> for FileSource {
+    fn from(path: &str) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+/// Opens and checks a file on a thread that may wait for the disk.
+pub(super) async fn prepare(
+    file: FileSource,
+    offset: u64,
+    length: Option<u64>,
+) -> Result<Prepared, SendError> {
+    tokio::task::spawn_blocking(move || {
+        let file = match file {
+            FileSource::Path(path) => File::open(path)?,
+            FileSource::File(file) => file,
+        };
+        Prepared::new(file, offset, length)
+    })
+    .await
+    .map_err(std::io::Error::other)
+    .and_then(|prepared| prepared)
+    .map_err(SendError::File)
+}

@@ -1,0 +1,108 @@
+//! When a queue is full, and when it has drained.
+
+use super::options::ClientOptions;
+
+/// When a queue is full, and when it has drained: full over the high watermark, until under the low one.
+#[derive(Debug, Clone)]
+pub(super) struct Watermarks {
+    buffer: u64,
+    high: u64,
+    low: u64,
+    full: bool,
+}
+
+impl Watermarks {
+    pub(super) fn new(options: &ClientOptions) -> Self {
+        let share = |percent: u64| (u128::from(options.buffer) * u128::from(percent) / 100) as u64;
+        let high = options
+            .high_watermark
+            .unwrap_or_else(|| share(80))
+            .min(options.buffer);
+        Self {
+            buffer: options.buffer,
+            high,
+            low: options.low_watermark.unwrap_or_else(|| share(25)).min(high),
+            full: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether a message of so many bytes may join the `queued` ones. One that does not fit makes it full,
+    /// so that whoever was refused is told when it has drained.
+    #[inline]
+    pub(super) fn admits(&mut self, queued: u64, bytes: u64) -> bool {
+        if self.full {
+            return false;
+        }
+        if queued != 0 && queued.saturating_add(bytes) > self.buffer {
+            self.full = true;
+            return false;
+        }
+        true
+    }
+
+    /// So many bytes are queued now.
+    #[inline]
+    pub(super) fn update(&mut self, queued: u64) {
+        if queued > self.high {
+            self.full = true;
+        } else if queued <= self.low {
+            self.full = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watermarks() -> Watermarks {
+        Watermarks::new(&ClientOptions {
+            buffer: 1000,
+            ..ClientOptions::default()
+        })
+    }
+
+    // C13
+    #[test]
+    fn it_is_full_over_eighty_per_cent_until_twenty_five_are_left() {
+        let mut watermarks = watermarks();
+        for (queued, full) in [
+            (800, false),
+            (801, true),
+            (600, true),
+            (251, true),
+            (250, false),
+            (800, false),
+        ] {
+            watermarks.update(queued);
+            assert_eq!(watermarks.is_full(), full, "{queued} bytes queued");
+        }
+    }
+
+    #[test]
+    fn a_message_larger_than_the_buffer_passes_alone() {
+        let mut watermarks = watermarks();
+        assert!(watermarks.admits(0, 5000));
+        assert!(!watermarks.admits(1, 1000));
+        assert!(watermarks.is_full(), "whoever is refused is told later");
+    }
+
+    #[test]
+    fn a_low_watermark_over_the_high_one_is_lowered() {
+        let mut watermarks = Watermarks::new(&ClientOptions {
+            buffer: 1000,
+            high_watermark: Some(100),
+            low_watermark: Some(500),
+            ..ClientOptions::default()
+        });
+        watermarks.update(101);
+        assert!(watermarks.is_full());
+        watermarks.update(100);
+        assert!(!watermarks.is_full());
+    }
+}

@@ -1,0 +1,214 @@
+//! Reports loops that one piece of work holds for too long.
+//!
+//! One thread asks every loop that is awake whether it still takes turns. It starts with the first loop to
+//! be watched and ends after the last.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Shared, lock};
+
+/// A stall is noticed at most this part of `stall_after` late.
+const PRECISION: u32 = 4;
+/// Nobody is interested in shorter stalls, and looking for them would itself take time.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+/// A new loop is watched after at most this time, however patient the others are.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// Whom the thread watches. `None`: there is no thread.
+static WATCHED: Mutex<Option<Vec<Watched>>> = Mutex::new(None);
+
+struct Watched {
+    event_loop: Weak<Shared>,
+    watch: Watch,
+}
+
+/// Watches `event_loop` until it is gone.
+///
+/// # Errors
+/// The system gives no thread.
+pub(super) fn watch(event_loop: &Arc<Shared>, stall_after: Duration) -> io::Result<()> {
+    let mut watched = lock(&WATCHED);
+    if watched.is_none() {
+        thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(run)?;
+    }
+    watched.get_or_insert_default().push(Watched {
+        event_loop: Arc::downgrade(event_loop),
+        watch: Watch::new(stall_after),
+    });
+    Ok(())
+}
+
+fn run() {
+    loop {
+        let pause = {
+            let mut watched = lock(&WATCHED);
+            let Some(loops) = &mut *watched else {
+                return;
+            };
+            loops.retain_mut(|watched| {
+                let event_loop = watched.event_loop.upgrade();
+                event_loop.is_some_and(|event_loop| look(&event_loop, &mut watched.watch))
+            });
+            let Some(shortest) = loops.iter().map(|watched| watched.watch.stall_after).min() else {
+                *watched = None;
+                return;
+            };
+            shortest / PRECISION
+        };
+        thread::sleep(pause.clamp(SHORTEST_LOOK, LONGEST_LOOK));
+    }
+}
+
+/// Looks after one loop; false once it has ended.
+fn look(event_loop: &Shared, watch: &mut Watch) -> bool {
+    if *lock(&event_loop.has_ended) {
+        return false;
+    }
+    let asked = event_loop.asked.load(Ordering::Relaxed);
+    let has_answered = event_loop.answered.load(Ordering::Relaxed) == asked;
+    match watch.look(Instant::now(), has_answered, event_loop.load.is_awake()) {
+        Verdict::Fine => {}
+        Verdict::Ask => {
+            event_loop.asked.store(asked + 1, Ordering::Relaxed);
+            event_loop.wake.notify_one();
+        }
+        Verdict::Stalled(held) => {
+            event_loop.stalls.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                event_loop = %event_loop.name,
+                held_ms = held.as_millis() as u64,
+                state = %state_of(event_loop.thread),
+                "an event loop has stalled: one piece of work holds it"
+            );
+        }
+        Verdict::Recovered(held) => tracing::warn!(
+            event_loop = %event_loop.name,
+            held_ms = held.as_millis() as u64,
+            "an event loop takes turns again"
+        ),
+    }
+    true
+}
+
+/// What the thread does, as the kernel sees it: whether it computes or blocks, and in what.
+fn state_of(thread: rustix::thread::Pid) -> String {
+    let folder = format!("/proc/self/task/{}", thread.as_raw_nonzero());
+    let stat = fs::read_to_string(format!("{folder}/stat")).unwrap_or_default();
+    // The name is in brackets and may hold anything.
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    match state {
+        Some('R') => "running".to_owned(),
+        Some(_) => match fs::read_to_string(format!("{folder}/wchan")) {
+            Ok(place) if place.len() > 1 => format!("blocked in {place}"),
+            _ => "blocked".to_owned(),
+        },
+        None => "unknown".to_owned(),
+    }
+}
+
+/// What is known of one loop.
+#[derive(Debug)]
+struct Watch {
+    stall_after: Duration,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    /// It was asked then and has not answered yet.
+    Asked(Instant),
+    /// As above, and that was reported.
+    Reported(Instant),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Ask,
+    Stalled(Duration),
+    Recovered(Duration),
+}
+
+impl Watch {
+    fn new(stall_after: Duration) -> Self {
+        Self {
+            stall_after,
+            phase: Phase::Idle,
+        }
+    }
+
+    fn look(&mut self, now: Instant, has_answered: bool, is_awake: bool) -> Verdict {
+        let held = |since| now.saturating_duration_since(since);
+        match self.phase {
+            Phase::Reported(since) if has_answered => {
+                self.phase = Phase::Idle;
+                Verdict::Recovered(held(since))
+            }
+            Phase::Asked(since) if !has_answered => {
+                if held(since) < self.stall_after {
+                    return Verdict::Fine;
+                }
+                self.phase = Phase::Reported(since);
+                Verdict::Stalled(held(since))
+            }
+            Phase::Reported(_) => Verdict::Fine,
+            // Asking wakes it, so that a loop that sleeps is let sleep.
+            Phase::Idle | Phase::Asked(_) if is_awake => {
+                self.phase = Phase::Asked(now);
+                Verdict::Ask
+            }
+            Phase::Idle | Phase::Asked(_) => {
+                self.phase = Phase::Idle;
+                Verdict::Fine
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_stall_is_reported_once_and_its_end_too() {
+        let start = Instant::now();
+        let mut watch = Watch::new(2 * S);
+        assert_eq!(watch.look(start, true, true), Verdict::Ask);
+        assert_eq!(watch.look(start + S, false, true), Verdict::Fine);
+        let stalled = Verdict::Stalled(2 * S);
+        assert_eq!(watch.look(start + 2 * S, false, true), stalled);
+        assert_eq!(watch.look(start + 9 * S, false, true), Verdict::Fine);
+        let recovered = Verdict::Recovered(10 * S);
+        assert_eq!(watch.look(start + 10 * S, true, true), recovered);
+        assert_eq!(watch.look(start + 11 * S, true, true), Verdict::Ask);
+    }
+
+    #[test]
+    fn a_busy_loop_that_takes_turns_is_fine() {
+        let start = Instant::now();
+        let mut watch = Watch::new(S);
+        for second in 0..100 {
+            assert_eq!(watch.look(start + second * S, true, true), Verdict::Ask);
+        }
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_is_not_woken() {
+        let mut watch = Watch::new(S);
+        assert_eq!(watch.look(Instant::now(), true, false), Verdict::Fine);
+        assert_eq!(watch.look(Instant::now(), true, true), Verdict::Ask);
+        assert_eq!(watch.look(Instant::now(), true, false), Verdict::Fine);
+    }
+}

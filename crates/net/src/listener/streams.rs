@@ -1,0 +1,177 @@
+//! Accepting connections, each of which becomes a session on a loop of its own choice.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, SockRef};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::Shared;
+use crate::address::Address;
+use crate::client::{Client, ClientOptions, Handler};
+use crate::connection::Connection;
+use crate::dial::Dialer;
+use crate::event_loop::EventLoopPool;
+
+/// The pause when the system has no descriptor or memory left for a connection: only another's end helps.
+const SHORT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// Accepts until the listener ends.
+pub(super) struct Acceptor<F> {
+    pub(super) pool: EventLoopPool,
+    pub(super) address: Address,
+    pub(super) options: ClientOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) make: Arc<F>,
+}
+
+impl<F, H> Acceptor<F>
+where
+    F: Fn(&Connection) -> H + Send + Sync + 'static,
+    H: Handler + 'static,
+{
+    pub(super) async fn run(self, socket: OwnedFd) {
+        let _file = Removed(&self.address);
+        let mut ending = self.shared.ending.subscribe();
+        tokio::select! {
+            error = self.accept(socket) => {
+                tracing::error!(address = %self.address, %error, "a listener accepts no more");
+            }
+            () = ended(&mut ending) => {}
+        }
+    }
+
+    /// Accepts for ever, or until the socket fails.
+    async fn accept(&self, socket: OwnedFd) -> io::Error {
+        let socket = match Socket::new(socket) {
+            Ok(socket) => socket,
+            Err(error) => return error,
+        };
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = self.shared.places.clone().acquire_owned().await else {
+                return io::ErrorKind::Other.into();
+            };
+            match socket.accept().await {
+                Ok(accepted) => self.begin(accepted, place),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                        tracing::warn!(address = %self.address, %error, "no connection can be accepted for now");
+                        tokio::time::sleep(SHORT_OF_RESOURCES).await;
+                    }
+                    // What the kernel reports of a connection that is gone already (accept(2)), and interruptions.
+                    Some(errno) if errno != Errno::BADF && errno != Errno::INVAL => {}
+                    _ => return error,
+                },
+            }
+        }
+    }
+
+    /// Gives a connection to a loop.
+    fn begin(&self, accepted: OwnedFd, place: OwnedSemaphorePermit) {
+        let (options, make) = (self.options.clone(), self.make.clone());
+        let session = Session::new(self.shared.clone(), place);
+        self.pool.least_loaded().spawn(move || async move {
+            match Dialer::from_socket(accepted) {
+                Ok(connection) => {
+                    let handler = make(&connection);
+                    session.run(connection, options, handler).await;
+                }
+                Err(error) => tracing::debug!(%error, "a connection was gone before it began"),
+            }
+        });
+    }
+}
+
+/// What is accepted on.
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        let is_unix = SockRef::from(&socket).domain()? == Domain::UNIX;
+        Ok(if is_unix {
+            Self::Unix(UnixListener::from_std(socket.into())?)
+        } else {
+            Self::Tcp(TcpListener::from_std(socket.into())?)
+        })
+    }
+
+    /// The next connection, taken off this loop: it may belong to another. Cancel-safe.
+    async fn accept(&self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(listener) => listener.accept().await?.0.into_std()?.into(),
+            Self::Unix(listener) => listener.accept().await?.0.into_std()?.into(),
+        })
+    }
+}
+
+/// A session's place among all.
+struct Session {
+    shared: Arc<Shared>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Session {
+    fn new(shared: Arc<Shared>, place: OwnedSemaphorePermit) -> Self {
+        shared.sessions.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared,
+            _place: place,
+        }
+    }
+
+    async fn run(self, connection: Connection, options: ClientOptions, mut handler: impl Handler) {
+        let mut ending = self.shared.ending.subscribe();
+        let mut client = Client::from_connection(connection, options);
+        let sender = client.sender();
+        let mut run = pin!(client.run(&mut handler));
+        tokio::select! {
+            biased;
+            () = &mut run => {}
+            () = ended(&mut ending) => {
+                sender.close();
+                run.await;
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ready once all is to end, which the disappearance of the listener means too.
+async fn ended(ending: &mut watch::Receiver<bool>) {
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+/// Removes the file of a Unix socket.
+struct Removed<'a>(&'a Address);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = self.0
+            && is_file(path)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// An abstract address has no file.
+fn is_file(path: &Path) -> bool {
+    path.is_absolute()
+}

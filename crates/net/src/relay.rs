@@ -1,0 +1,332 @@
+//! Two streams joined both ways.
+//!
+//! What is read goes through one buffer that all relays of a thread share, and is kept only as far as the other
+//! side does not take it. While some is kept, nothing more is read from that side: a slow reader slows its peer.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::scratch;
+
+/// After so many reads of one direction, other tasks of the loop have their turn.
+const TURNS: usize = 16;
+
+/// Two streams to be joined both ways.
+#[derive(Debug)]
+pub struct Relay<A, B> {
+    a: A,
+    b: B,
+    idle_timeout: Option<Duration>,
+    ahead: Way,
+    back: Way,
+}
+
+/// What a relay has done.
+#[derive(Debug)]
+pub struct Relayed {
+    /// How many bytes of the first stream the second one took.
+    pub ahead: u64,
+    /// How many bytes of the second stream the first one took.
+    pub back: u64,
+    /// How it ended.
+    pub end: RelayEnd,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RelayEnd {
+    /// Both sides have ended their sending, and all of it was delivered.
+    Finished,
+    /// Nothing came from either side for too long.
+    Idle,
+    /// Reading from the first stream failed, or writing to it.
+    First(io::Error),
+    /// Reading from the second stream failed, or writing to it.
+    Second(io::Error),
+}
+
+impl<A, B> Relay<A, B>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Joins two streams, once it is [run](Self::run).
+    pub fn new(a: A, b: B) -> Self {
+        Self {
+            a,
+            b,
+            idle_timeout: None,
+            ahead: Way::default(),
+            back: Way::default(),
+        }
+    }
+
+    /// It ends when nothing comes from either side for so long. Without this it waits for ever.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// The second stream gets these bytes first: what was read of the first one already.
+    #[must_use]
+    pub fn with_unread(mut self, bytes: Bytes) -> Self {
+        self.ahead.kept = bytes.into();
+        self
+    }
+
+    /// Relays until both sides have ended, one is lost, or nothing comes for too long; then both are closed.
+    ///
+    /// A side that ends its sending is told to the other as a half-close, and goes on receiving. If one side is
+    /// lost, what can be delivered of it to the other still is. Dropping the future closes both at once.
+    pub async fn run(mut self) -> Relayed {
+        let mut idle = self.idle_timeout.map(Idle::new);
+        let end = poll_fn(|cx| self.poll(idle.as_mut(), cx)).await;
+        Relayed {
+            ahead: self.ahead.bytes,
+            back: self.back.bytes,
+            end,
+        }
+    }
+
+    fn poll(&mut self, idle: Option<&mut Idle>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let before = self.ahead.steps + self.back.steps;
+        scratch::with(|scratch| {
+            self.ahead.poll(&mut self.a, &mut self.b, scratch, cx);
+            self.back.poll(&mut self.b, &mut self.a, scratch, cx);
+        });
+        if self.ahead.is_over() && self.back.is_over() {
+            return Poll::Ready(self.end());
+        }
+        let Some(idle) = idle else {
+            return Poll::Pending;
+        };
+        let progress = self.ahead.steps + self.back.steps > before;
+        ready!(idle.poll(progress, cx));
+        Poll::Ready(RelayEnd::Idle)
+    }
+
+    /// The failure that came first, or none.
+    fn end(&mut self) -> RelayEnd {
+        let lost = |way: &mut Way| match std::mem::replace(&mut way.phase, Phase::Ended) {
+            Phase::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        match (lost(&mut self.ahead), lost(&mut self.back)) {
+            (Some(Failure::Read(error)), _) | (None, Some(Failure::Write(error))) => {
+                RelayEnd::First(error)
+            }
+            (_, Some(Failure::Read(error))) | (Some(Failure::Write(error)), _) => {
+                RelayEnd::Second(error)
+            }
+            (None, None) => RelayEnd::Finished,
+        }
+    }
+}
+
+/// One direction of a relay.
+#[derive(Debug, Default)]
+struct Way {
+    phase: Phase,
+    /// What was read and not taken by the other side.
+    kept: Vec<u8>,
+    /// How much of that it has taken since.
+    taken: usize,
+    /// How many bytes were delivered.
+    bytes: u64,
+    /// How often anything moved.
+    steps: u64,
+    /// The other side may hold back what it has taken.
+    dirty: bool,
+}
+
+/// Where a direction stands.
+#[derive(Debug, Default)]
+enum Phase {
+    /// It flows.
+    #[default]
+    Open,
+    /// Its source has ended, with an error if so; what is kept is still to be delivered, and the end told.
+    Ending(Option<io::Error>),
+    /// Nothing more is to be done.
+    Ended,
+    /// It was lost.
+    Failed(Failure),
+}
+
+/// Which side of a direction failed.
+#[derive(Debug)]
+enum Failure {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl Way {
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended | Phase::Failed(_))
+    }
+
+    fn poll(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+    ) {
+        if self.is_over() {
+            return;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_flow(from, to, scratch, cx) {
+            self.phase = Phase::Failed(Failure::Write(error));
+            self.kept = Vec::new();
+        }
+    }
+
+    /// Moves what can be moved. An error is the writing side's.
+    fn poll_flow(
+        &mut self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        scratch: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..TURNS {
+            ready!(self.poll_deliver_kept(to, cx))?;
+            if let Phase::Ending(error) = &mut self.phase {
+                let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.phase = match (error.take(), told) {
+                    (Some(error), _) => Phase::Failed(Failure::Read(error)),
+                    // Whoever has gone cannot be told.
+                    (None, Err(told)) if told.kind() != io::ErrorKind::NotConnected => {
+                        Phase::Failed(Failure::Write(told))
+                    }
+                    (None, _) => Phase::Ended,
+                };
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(scratch);
+            let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut buffer) else {
+                if self.dirty {
+                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    self.dirty = false;
+                }
+                return Poll::Pending;
+            };
+            self.steps += 1;
+            match read {
+                Ok(()) if buffer.filled().is_empty() => self.phase = Phase::Ending(None),
+                Ok(()) => self.deliver(buffer.filled(), to, cx)?,
+                Err(error) => self.phase = Phase::Ending(Some(error)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands over what was just read, and keeps what is not taken at once.
+    fn deliver(
+        &mut self,
+        read: &[u8],
+        to: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        let mut rest = read;
+        while !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(wrote)) => {
+                    self.delivered(wrote);
+                    rest = &rest[wrote..];
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.kept.extend_from_slice(rest);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_deliver_kept(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.taken < self.kept.len() {
+            let wrote = ready!(Pin::new(&mut *to).poll_write(cx, &self.kept[self.taken..]))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.taken += wrote;
+            self.delivered(wrote);
+        }
+        if self.taken > 0 {
+            // An idle direction keeps no memory.
+            self.kept = Vec::new();
+            self.taken = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn delivered(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.steps += 1;
+        self.dirty = true;
+    }
+}
+
+/// Watches that something comes.
+#[derive(Debug)]
+struct Idle {
+    timeout: Duration,
+    last: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(timeout: Duration) -> Self {
+        let last = Instant::now();
+        Self {
+            timeout,
+            last,
+            timer: Box::pin(sleep_until(last + timeout)),
+        }
+    }
+
+    /// Ready when nothing came for too long.
+    fn poll(&mut self, progress: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if progress {
+            self.last = Instant::now();
+        }
+        // The timer is put off only when it fires: that is cheaper than with each byte.
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.last + self.timeout;
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Display for RelayEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("both sides have ended"),
+            Self::Idle => f.write_str("nothing came for too long"),
+            Self::First(error) => write!(f, "the first side: {error}"),
+            Self::Second(error) => write!(f, "the second side: {error}"),
+        }
+    }
+}

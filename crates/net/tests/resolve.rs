@@ -1,0 +1,260 @@
+//! C6, C8: resolvers against a DNS server, and the system's own in a namespace where all files are ours.
+
+#[path = "resolve/name_server.rs"]
+mod name_server;
+
+use std::fs;
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moorline_net::resolve::{
+    Answer, CacheOptions, CachingResolver, Families, HickoryResolver, Lookups, ResolveError,
+    Resolver, SystemResolver,
+};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use name_server::NameServer;
+
+/// Far more than any of it takes, even on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the resolver says for IPv6 and for IPv4.
+async fn apart(
+    resolver: &dyn Resolver,
+    name: &str,
+) -> (Result<Answer, ResolveError>, Result<Answer, ResolveError>) {
+    match resolver.look_up(name, Families::Both) {
+        Lookups::Apart { ipv6, ipv4 } => timeout(PATIENCE, async { tokio::join!(ipv6, ipv4) })
+            .await
+            .expect("it answers"),
+        Lookups::Together(_) => panic!("DNS has an answer for each family"),
+    }
+}
+
+/// What it says where one answer is expected.
+async fn together(
+    resolver: &dyn Resolver,
+    name: &str,
+    families: Families,
+) -> Result<Vec<IpAddr>, ResolveError> {
+    match resolver.look_up(name, families) {
+        Lookups::Together(answer) => answer.await.map(|answer| answer.addresses),
+        Lookups::Apart { .. } => panic!("one answer was expected"),
+    }
+}
+
+fn answer(addresses: &[&str], ttl: u64) -> Result<Answer, ResolveError> {
+    Ok(Answer {
+        addresses: ips(addresses),
+        ttl: Some(Duration::from_secs(ttl)),
+        stale: false,
+    })
+}
+
+fn ips(addresses: &[&str]) -> Vec<IpAddr> {
+    addresses.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+fn not_found(name: &str, ttl: u64) -> Result<Answer, ResolveError> {
+    Err(ResolveError::NotFound {
+        name: name.into(),
+        ttl: Some(Duration::from_secs(ttl)),
+    })
+}
+
+#[tokio::test]
+async fn dns_answers_each_family_with_its_ttl() {
+    let server = NameServer::start("127.0.0.1:0");
+    let resolver = HickoryResolver::with_servers(&[server.address]).unwrap();
+    assert_eq!(
+        apart(&resolver, "Both.test").await,
+        (
+            answer(&["2001:db8::1"], 33),
+            answer(&["192.0.2.1", "192.0.2.2"], 77)
+        )
+    );
+    // The family that there is not, and the shorter TTL of an alias.
+    assert_eq!(
+        apart(&resolver, "four.test.").await,
+        (not_found("four.test.", 11), answer(&["192.0.2.4"], 60))
+    );
+    let (_, alias) = apart(&resolver, "alias.test").await;
+    assert_eq!(alias, answer(&["192.0.2.4"], 5));
+    assert_eq!(
+        apart(&resolver, "gone.test").await,
+        (not_found("gone.test", 11), not_found("gone.test", 11))
+    );
+    let (ipv6, ipv4) = apart(&resolver, "fails.test").await;
+    for failed in [ipv6, ipv4] {
+        assert!(
+            matches!(failed, Err(ResolveError::Failed { .. })),
+            "{failed:?}"
+        );
+    }
+    let four = together(&resolver, "both.test", Families::Ipv4).await;
+    assert_eq!(four, Ok(ips(&["192.0.2.1", "192.0.2.2"])));
+    let localhost = together(&resolver, "localhost", Families::Both).await;
+    assert_eq!(localhost, Ok(ips(&["::1", "127.0.0.1"])));
+    assert_eq!(server.count("localhost"), 0);
+}
+
+#[test]
+fn the_dns_resolver_outlives_the_runtimes_that_use_it() {
+    let server = NameServer::start("127.0.0.1:0");
+    let resolver = HickoryResolver::with_servers(&[server.address]).unwrap();
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (_, ipv4) = runtime.block_on(apart(&resolver, "four.test"));
+        assert_eq!(ipv4, answer(&["192.0.2.4"], 60));
+    }
+    assert!(HickoryResolver::with_servers(&[]).is_err());
+}
+
+#[tokio::test]
+async fn a_hundred_names_whose_server_is_silent_delay_no_other() {
+    let server = NameServer::start("127.0.0.1:0");
+    let resolver = HickoryResolver::with_servers(&[server.address]).unwrap();
+    let mut stuck = JoinSet::new();
+    for index in 0..100 {
+        let resolver = resolver.clone();
+        stuck.spawn(async move { apart(&resolver, &format!("silent-{index}.test")).await });
+    }
+    while server.count("silent") < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let since = Instant::now();
+    for index in 0..20 {
+        let (_, ipv4) = apart(&resolver, &format!("name-{index}.test")).await;
+        assert_eq!(ipv4, answer(&["192.0.2.9"], 60));
+    }
+    // One that waited for a silent one would have waited for seconds.
+    assert!(since.elapsed() < Duration::from_secs(2));
+    assert!(stuck.try_join_next().is_none());
+}
+
+#[tokio::test]
+async fn a_cache_before_dns_asks_once_for_each_family() {
+    let server = NameServer::start("127.0.0.1:0");
+    let dns = HickoryResolver::with_servers(&[server.address]).unwrap();
+    let resolver = CachingResolver::new(Arc::new(dns), CacheOptions::default());
+    for name in ["both.test", "BOTH.test", "both.test"] {
+        let (ipv6, ipv4) = apart(&resolver, name).await;
+        assert_eq!(ipv6.unwrap().addresses, ips(&["2001:db8::1"]));
+        assert_eq!(ipv4.unwrap().addresses, ips(&["192.0.2.1", "192.0.2.2"]));
+        let (ipv6, _) = apart(&resolver, "gone.test").await;
+        assert!(matches!(ipv6, Err(ResolveError::NotFound { .. })));
+    }
+    assert_eq!((server.count("both"), server.count("gone")), (2, 2));
+}
+
+/// Set in the process that this file's test starts in its own namespaces.
+const INSIDE: &str = "MOORLINE_TEST_NAMESPACE";
+
+#[test]
+fn a_black_holed_name_does_not_delay_others_by_the_systems_resolver() {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        return runtime.block_on(inside());
+    }
+    // Networks and mounts of its own: port 53 is free there, and /etc can be replaced.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net"]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let test = "a_black_holed_name_does_not_delay_others_by_the_systems_resolver";
+    let output = command
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    // That it was found there by its name.
+    assert!(said.contains("1 passed"), "{said}\n{complained}");
+}
+
+async fn inside() {
+    let run = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).status().unwrap();
+        assert!(status.success(), "{program} {arguments:?}");
+    };
+    run("ip", &["link", "set", "lo", "up"]);
+    run("mount", &["-t", "tmpfs", "tmpfs", "/etc"]);
+    fs::write("/etc/nsswitch.conf", "hosts: files dns\n").unwrap();
+    fs::write("/etc/hosts", "198.51.100.1 from-hosts.test\n").unwrap();
+    // A try of getaddrinfo takes as long as the whole test may.
+    let patient = "nameserver 127.0.0.1\noptions timeout:30 attempts:2\n";
+    fs::write("/etc/resolv.conf", patient).unwrap();
+    let server = NameServer::start("127.0.0.1:53");
+
+    let resolver = SystemResolver::new();
+    let mut stuck = JoinSet::new();
+    for index in 0..100 {
+        // The same one, and others.
+        for name in ["silent.test".to_owned(), format!("silent-{index}.test")] {
+            let resolver = resolver.clone();
+            stuck.spawn(async move { together(&resolver, &name, Families::Both).await });
+        }
+    }
+    while server.count("silent") < 2 * 101 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(resolver.threads(), 101);
+
+    let since = Instant::now();
+    let found = async |name, families| {
+        timeout(PATIENCE, together(&resolver, name, families))
+            .await
+            .expect("it is not delayed")
+    };
+    let mut both = found("both.test", Families::Both).await.unwrap();
+    both.sort();
+    assert_eq!(both, ips(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]));
+    assert_eq!(
+        found("four.test", Families::Ipv4).await,
+        Ok(ips(&["192.0.2.4"]))
+    );
+    assert_eq!(
+        found("from-hosts.test", Families::Both).await,
+        Ok(ips(&["198.51.100.1"]))
+    );
+    // No such name, one without such an address, and a server that fails are told apart.
+    for (name, families) in [
+        ("gone.test", Families::Both),
+        ("four.test", Families::Ipv6),
+        ("from-hosts.test", Families::Ipv6),
+    ] {
+        let absent = found(name, families).await;
+        assert!(
+            matches!(absent, Err(ResolveError::NotFound { .. })),
+            "{name}: {absent:?}"
+        );
+    }
+    let failed = found("fails.test", Families::Both).await;
+    assert!(
+        matches!(failed, Err(ResolveError::Failed { .. })),
+        "{failed:?}"
+    );
+    assert!(since.elapsed() < Duration::from_secs(10));
+    // The other resolver reads the same files.
+    let dns = HickoryResolver::from_system().unwrap();
+    let (_, four) = apart(&dns, "four.test").await;
+    assert_eq!(four, answer(&["192.0.2.4"], 60));
+    let (_, hosts) = apart(&dns, "from-hosts.test").await;
+    assert_eq!(hosts.unwrap().addresses, ips(&["198.51.100.1"]));
+    // One new thread served all of these, one after the other.
+    assert_eq!(resolver.threads(), 102);
+    assert!(stuck.try_join_next().is_none());
+}

@@ -1,0 +1,208 @@
+//! What both sides agree on: versions, protocols, names, certificates of clients, earlier sessions.
+
+use moorline_net::tls::{
+    ClientCertificate, Fingerprint, TlsConnector, TlsError, TlsOptions, TlsVersion, typed,
+};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::authority::{Authority, Dates, Identity};
+use crate::server::Server;
+use crate::{PATIENCE, connect, outcome, session, trusting};
+
+const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
+
+fn showing(identity: &Identity) -> Option<ClientCertificate> {
+    Some(ClientCertificate {
+        certificate: identity.certificate.clone(),
+        key: identity.key.clone(),
+    })
+}
+
+#[tokio::test]
+async fn a_server_with_a_trusted_certificate_is_accepted_and_described() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test", "127.0.0.1"], Dates::Now);
+    let options = trusting(&authority.root);
+    for (flag, version) in VERSIONS
+        .into_iter()
+        .zip([TlsVersion::Tls12, TlsVersion::Tls13])
+    {
+        let server = Server::start(&identity, &[flag]);
+        let connector = TlsConnector::new(&options).unwrap();
+        // By name, as a fully qualified one, and by address.
+        for host in ["chat.test", "CHAT.test.", "127.0.0.1"] {
+            let found = session(&connector, &server, host).await.unwrap();
+            assert_eq!(found.version, version);
+            assert!(found.cipher.starts_with("TLS_"), "{}", found.cipher);
+            assert_eq!(found.alpn, None);
+            assert_eq!(found.names, ["chat.test", "127.0.0.1"]);
+            assert_eq!(found.certificate.as_ref(), identity.der);
+            assert_eq!(found.fingerprint, Fingerprint::of(&found.certificate));
+        }
+    }
+}
+
+#[tokio::test]
+async fn later_handshakes_with_a_server_are_resumed() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test"], Dates::Now);
+    for flag in VERSIONS {
+        let server = Server::start(&identity, &[flag]);
+        let connector = TlsConnector::new(&trusting(&authority.root)).unwrap();
+        let first = session(&connector, &server, "chat.test").await.unwrap();
+        let second = session(&connector.clone(), &server, "chat.test")
+            .await
+            .unwrap();
+        assert_eq!((first.resumed, second.resumed), (false, true), "{flag}");
+        assert_eq!(first.certificate, second.certificate);
+    }
+}
+
+#[tokio::test]
+async fn the_right_client_certificate_is_shown() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test"], Dates::Now);
+    let options = TlsOptions {
+        client_certificate: showing(&authority.issue_client("ship.test")),
+        ..trusting(&authority.root)
+    };
+    for flag in VERSIONS {
+        let root = authority.root.to_str().unwrap();
+        let server = Server::start(
+            &identity,
+            &[
+                flag,
+                "-Verify",
+                "2",
+                "-verify_return_error",
+                "-CAfile",
+                root,
+            ],
+        );
+        assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
+    }
+}
+
+/// What the handshake says, or the first read.
+async fn refusal(options: &TlsOptions, server: &Server) -> (TlsError, Stage) {
+    let connector = TlsConnector::new(options).unwrap();
+    match connect(&connector, server, "chat.test").await {
+        Err(error) => (error, Stage::Handshake),
+        Ok(mut stream) => {
+            let read = timeout(PATIENCE, stream.read(&mut [0])).await.unwrap();
+            let error = typed(read.expect_err("the server refused"));
+            (TlsError::of(&error).expect("it is one of TLS"), Stage::Read)
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Stage {
+    Handshake,
+    Read,
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_our_certificate_is_told_apart() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test"], Dates::Now);
+    let other = Authority::new("other");
+    let missing = trusting(&authority.root);
+    let wrong = TlsOptions {
+        client_certificate: showing(&other.issue_client("ship.test")),
+        ..missing.clone()
+    };
+    let root = authority.root.to_str().unwrap();
+    let arguments = ["-Verify", "2", "-verify_return_error", "-CAfile", root];
+    for (flag, stage) in VERSIONS.into_iter().zip([Stage::Handshake, Stage::Read]) {
+        let server = Server::start(&identity, &[&[flag], &arguments[..]].concat());
+        for options in [&missing, &wrong] {
+            let (error, when) = refusal(options, &server).await;
+            assert!(
+                matches!(error, TlsError::ClientCertificateRefused(_)),
+                "{flag}: {error:?}"
+            );
+            assert_eq!(when, stage, "{flag}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_is_agreed_on_or_the_server_refused() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test"], Dates::Now);
+    let offering = |alpn: &[&str]| TlsOptions {
+        alpn: alpn.iter().map(|name| (*name).to_owned()).collect(),
+        ..trusting(&authority.root)
+    };
+    for flag in VERSIONS {
+        let server = Server::start(&identity, &[flag, "-alpn", "h2,http/1.1"]);
+        let connector = TlsConnector::new(&offering(&["chat/1", "h2"])).unwrap();
+        let found = session(&connector, &server, "chat.test").await.unwrap();
+        assert_eq!(found.alpn.as_deref(), Some("h2"));
+        assert_eq!(
+            outcome(&offering(&["chat/1"]), &server, "chat.test").await,
+            Err(TlsError::NoCommonProtocol)
+        );
+        // One that has never heard of protocols.
+        let server = Server::start(&identity, &[flag]);
+        assert_eq!(
+            outcome(&offering(&["h2"]), &server, "chat.test").await,
+            Err(TlsError::NoCommonProtocol)
+        );
+        assert_eq!(outcome(&offering(&[]), &server, "chat.test").await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn the_name_sent_is_the_hosts_or_another_or_none() {
+    let authority = Authority::new("root");
+    let first = authority.issue(&["first.test"], Dates::Now);
+    let second = authority.issue(&["second.test"], Dates::Now);
+    let server = Server::start(
+        &first,
+        &[
+            "-servername",
+            "second.test",
+            "-cert2",
+            second.certificate.to_str().unwrap(),
+            "-key2",
+            second.key.to_str().unwrap(),
+        ],
+    );
+    let options = trusting(&authority.root);
+    let names = async |options: &TlsOptions, host| {
+        let connector = TlsConnector::new(options).unwrap();
+        session(&connector, &server, host)
+            .await
+            .map(|found| found.names)
+    };
+    assert_eq!(
+        names(&options, "first.test").await,
+        Ok(vec!["first.test".into()])
+    );
+    assert_eq!(
+        names(&options, "second.test").await,
+        Ok(vec!["second.test".into()])
+    );
+    let named = TlsOptions {
+        server_name: Some("second.test".into()),
+        ..options.clone()
+    };
+    assert_eq!(
+        names(&named, "127.0.0.1").await,
+        Ok(vec!["second.test".into()])
+    );
+    let silent = TlsOptions {
+        no_sni: true,
+        ..options
+    };
+    assert_eq!(
+        names(&silent, "second.test").await,
+        Err(TlsError::WrongHost {
+            expected: "second.test".into(),
+            found: vec!["first.test".into()],
+        })
+    );
+}
