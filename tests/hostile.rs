@@ -382,7 +382,11 @@ fn more_sessions_than_allowed_are_turned_away() {
     let port = fourth.port().to_string();
     fourth.receive_bytes_to_end();
     engine.logged(&["limit", &port]);
-    assert_eq!(engine.status().closed("limit"), 1);
+    let status = engine.status();
+    assert_eq!(
+        (status.closed("limit"), status.limit("max_sessions")),
+        (1, 1)
+    );
 
     drop(clients.pop());
     eventually("there is room again", || {

@@ -507,6 +507,8 @@ pub struct GatewayStatus {
     pub buffered_bytes: u64,
     /// How many sessions closed, by reason.
     pub closed: BTreeMap<String, u64>,
+    /// How often each limit was reached, by its key.
+    pub limits: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -573,5 +575,11 @@ impl Status {
     /// How many sessions closed for this reason.
     pub fn closed(&self, reason: &str) -> u64 {
         self.gateway.closed.get(reason).copied().unwrap_or(0)
+    }
+
+    /// How often this limit was reached.
+    #[track_caller]
+    pub fn limit(&self, key: &str) -> u64 {
+        self.gateway.limits[key]
     }
 }

@@ -19,7 +19,7 @@ pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, S
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;
-pub use tls::{Issuer, TlsStream, Trust};
+pub use tls::{Issued, Issuer, TlsStream, Trust};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! Processes as `/proc` shows them.
 
 use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -66,6 +67,20 @@ impl Process {
         let status = fs::read_to_string(task.join("status")).ok()?;
         let line = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
         status.lines().find_map(line)
+    }
+
+    /// The CPU time it has used.
+    pub fn cpu_time(pid: i32) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name, which is in brackets: the state, ten numbers, then user and system time in hundredths.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// How many descriptors it holds.

@@ -14,12 +14,18 @@ use super::{PATIENCE, Site};
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// An issuer of its own.
-pub struct Issuer(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+pub struct Issuer {
+    own: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+    /// Its certificate and those above it but the root's.
+    chain: Vec<rcgen::Certificate>,
+}
 
 /// A certificate and its key.
 pub struct Issued {
     certificate: rcgen::Certificate,
     key: rcgen::KeyPair,
+    /// Those of its issuers that are not the root.
+    chain: Vec<rcgen::Certificate>,
 }
 
 /// What a client trusts, shows and speaks.
@@ -28,6 +34,28 @@ pub struct Trust(Arc<ClientConfig>);
 
 impl Issuer {
     pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let own = rcgen::CertifiedIssuer::self_signed(Self::params(), key).expect("an issuer");
+        let chain = Vec::new();
+        Self { own, chain }
+    }
+
+    /// One below this one, whose certificate holds until the beginning of this year.
+    pub fn subordinate(&self, year: i32) -> Self {
+        let mut params = Self::params();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let own = rcgen::CertifiedIssuer::signed_by(params, key, &self.own).expect("an issuer");
+        let above = self.chain.iter();
+        let chain = std::iter::once(own.as_ref())
+            .chain(above)
+            .cloned()
+            .collect();
+        Self { own, chain }
+    }
+
+    fn params() -> rcgen::CertificateParams {
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names are legal");
         static ISSUERS: AtomicU32 = AtomicU32::new(1);
         let number = ISSUERS.fetch_add(1, Ordering::Relaxed);
@@ -36,8 +64,7 @@ impl Issuer {
             .distinguished_name
             .push(rcgen::DnType::CommonName, format!("issuer {number}"));
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        Self(rcgen::CertifiedIssuer::self_signed(params, key).expect("an issuer"))
+        params
     }
 
     /// A certificate for these names that lasts.
@@ -47,63 +74,71 @@ impl Issuer {
 
     /// One that holds until the beginning of this year.
     pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        self.issue_between(names, 2000, year)
+    }
+
+    /// One that holds between the beginnings of these years.
+    pub fn issue_between(&self, names: &[&str], from: i32, until: i32) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).expect("names");
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let key = rcgen::KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
-        Issued { certificate, key }
+        let certificate = params.signed_by(&key, &self.own).expect("a certificate");
+        let chain = self.chain.clone();
+        Issued {
+            certificate,
+            key,
+            chain,
+        }
     }
 
     /// Its own certificate, in PEM.
     pub fn pem(&self) -> String {
-        self.0.pem()
+        self.own.pem()
     }
 
     /// Clients that trust it, and show nothing.
     pub fn trust(&self) -> Trust {
-        self.trust_with(None, &[&version::TLS13, &version::TLS12], &[])
+        self.trust_with(None, &[&version::TLS13, &version::TLS12])
     }
 
     /// Clients that speak this version only.
     pub fn trust_in(&self, version: &'static rustls::SupportedProtocolVersion) -> Trust {
-        self.trust_with(None, &[version], &[])
+        self.trust_with(None, &[version])
     }
 
     /// Clients that show this certificate.
     pub fn trust_showing(&self, shown: &Issued) -> Trust {
-        self.trust_with(Some(shown), &[&version::TLS13, &version::TLS12], &[])
+        self.trust_with(Some(shown), &[&version::TLS13, &version::TLS12])
     }
 
     /// Clients that ask for these protocols.
     pub fn trust_speaking(&self, alpn: &[&str]) -> Trust {
-        self.trust_with(None, &[&version::TLS13, &version::TLS12], alpn)
+        self.trust().speaking(alpn)
     }
 
     fn trust_with(
         &self,
         shown: Option<&Issued>,
         versions: &[&'static rustls::SupportedProtocolVersion],
-        alpn: &[&str],
     ) -> Trust {
         let mut roots = RootCertStore::empty();
-        roots.add(self.0.der().clone()).expect("a root");
+        roots.add(self.own.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots);
-        let mut config = match shown {
+        let config = match shown {
             None => config.with_no_client_auth(),
             Some(shown) => {
                 let key = PrivateKeyDer::try_from(shown.key.serialize_der()).expect("a key");
                 config
-                    .with_client_auth_cert(vec![shown.der()], key)
+                    .with_client_auth_cert(shown.ders(), key)
                     .expect("they belong together")
             }
         };
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Trust(Arc::new(config))
     }
 }
@@ -111,16 +146,43 @@ impl Issuer {
 impl Issued {
     /// Writes it into a site's folder, as `NAME.pem` and `NAME.key`.
     pub fn write(&self, site: &Site, name: &str) {
-        site.write(&format!("{name}.pem"), self.certificate.pem());
+        let chain = std::iter::once(&self.certificate).chain(&self.chain);
+        let pems: String = chain.map(rcgen::Certificate::pem).collect();
+        site.write(&format!("{name}.pem"), pems);
         site.write(&format!("{name}.key"), self.key.serialize_pem());
     }
 
     pub fn der(&self) -> CertificateDer<'static> {
         self.certificate.der().clone()
     }
+
+    /// The same without the certificates of its issuers.
+    pub fn without_chain(mut self) -> Self {
+        self.chain.clear();
+        self
+    }
+
+    fn ders(&self) -> Vec<CertificateDer<'static>> {
+        let chain = std::iter::once(&self.certificate).chain(&self.chain);
+        chain.map(|certificate| certificate.der().clone()).collect()
+    }
 }
 
 impl Trust {
+    /// The same, asking for these protocols.
+    pub fn speaking(&self, alpn: &[&str]) -> Trust {
+        let mut config = (*self.0).clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Trust(Arc::new(config))
+    }
+
+    /// The same, not saying which host it means.
+    pub fn without_name(&self) -> Trust {
+        let mut config = (*self.0).clone();
+        config.enable_sni = false;
+        Trust(Arc::new(config))
+    }
+
     /// Connects and shakes hands with a server for `host`.
     pub fn connect(&self, address: SocketAddr, host: &str) -> io::Result<TlsStream> {
         let mut socket = TcpStream::connect(address)?;

@@ -6,13 +6,9 @@ use std::process::Command;
 
 use crate::steps::{Failure, cargo, program};
 
-/// Debian's packages, each with a test that runs it.
-const DEBIAN: &[&str] = &[
-    // tests/chat.rs: two tabs on the chat page.
-    "chromium", // tests/namespaces.rs: networks of its own.
-    "iproute2", // tests/dial.rs and tests/tls.rs: TLS that shares no code with ours.
-    "openssl",
-];
+/// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/chat.rs`), networks of its own
+/// (`tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/dial.rs`, `tests/tls.rs`).
+const DEBIAN: &[&str] = &["chromium", "iproute2", "openssl"];
 
 /// Cargo's own tools, as package and subcommand.
 const CARGO: &[(&str, &str)] = &[("cargo-nextest", "nextest")];

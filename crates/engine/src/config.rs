@@ -217,6 +217,8 @@ pub struct Listener {
     pub send_timeout: Option<Duration>,
     /// How long a TLS handshake may take, and the head of a request. Default 10 s.
     pub handshake_timeout: Duration,
+    /// Bytes a second that an unfinished message must bring at least.
+    pub min_receive_rate: Option<u64>,
     /// Outbound bytes queued from which on the app is told `full`. Default 1 MiB.
     pub high_watermark: u64,
     /// … under which it is told `drained`. Default a quarter of the high one.
@@ -229,6 +231,10 @@ pub struct Listener {
     pub attempts: u32,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
+    /// … from one address (an IPv6 network of 64 bits counts as one).
+    pub max_sessions_per_address: Option<u32>,
+    /// Connections accepted in a second; more wait in the kernel's backlog.
+    pub accept_rate: Option<u32>,
     /// What a peer had sent before its connection broke is delivered all the same. Default false.
     pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.

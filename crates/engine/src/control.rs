@@ -236,8 +236,52 @@ pub enum LoopCounter {
     DatagramsDropped,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
+    /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.
+    Limits = 25,
     /// Lines that the gateway's log had no room for. Its place is the last of the row.
     LogLinesDropped = 31,
+}
+
+/// What bounds a peer or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Limit {
+    /// `max_sessions`: a connection was refused.
+    Sessions = 0,
+    /// `max_sessions_per_address`: a connection was refused.
+    SessionsPerAddress,
+    /// `accept_rate`: accepting has waited.
+    AcceptRate,
+    /// `handshake_timeout`: a handshake or the head of a request was cut off.
+    HandshakeTimeout,
+    /// `min_receive_rate`: a session was closed.
+    MinReceiveRate,
+    /// Open files (`ulimit -n`): accepting has paused.
+    Descriptors,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Sessions,
+        Self::SessionsPerAddress,
+        Self::AcceptRate,
+        Self::HandshakeTimeout,
+        Self::MinReceiveRate,
+        Self::Descriptors,
+    ];
+
+    /// The key of the configuration, which `status` and logs use too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sessions => "max_sessions",
+            Self::SessionsPerAddress => "max_sessions_per_address",
+            Self::AcceptRate => "accept_rate",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::MinReceiveRate => "min_receive_rate",
+            Self::Descriptors => "descriptors",
+        }
+    }
 }
 
 /// Counters in one row of the gateway's scoreboard.

@@ -6,9 +6,10 @@
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
 //! `outbound` and `flushing` (ring → socket), `tls` (between socket and all else), `files`, `groups`, `budget`, `wishes`
 //! and `questions` (what apps ask for beside messages), `dispatch` and `placing` (which process has a session),
-//! `recovery` (a process died), `ending`, `accept`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `recovery` (a process died), `ending`, `trickle`, `accept`, `admission`, `http`, `datagram`, `parcels` (posts and tasks).
 
 mod accept;
+mod admission;
 mod budget;
 mod datagram;
 mod dispatch;
@@ -30,11 +31,12 @@ mod recovery;
 mod session;
 mod table;
 mod tls;
+mod trickle;
 mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,12 +48,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
-use crate::control::{FromRole, LOOP_ROW, ProcessId, Role, SessionRow, ToRole};
+use crate::control::{FromRole, LOOP_ROW, Limit, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::credentials::Credentials;
 use crate::role::GatewayStart;
 use crate::wire::Peer;
 use accept::Upgrade;
+use admission::Admission;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
@@ -61,8 +64,8 @@ use recovery::Death;
 struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
     loads: Vec<AtomicUsize>,
-    /// Connections of each listener, for `max_sessions`.
-    connections: Vec<AtomicU64>,
+    /// Who may connect to each listener.
+    admissions: Vec<Admission>,
     /// Bytes that each loop holds, as of its last turn.
     held: Vec<AtomicU64>,
     /// Descriptors up to this number may be connections.
@@ -81,6 +84,16 @@ struct SlotLoad {
 }
 
 impl Shared {
+    /// Connections of all listeners.
+    fn connections(&self) -> u64 {
+        self.admissions.iter().map(Admission::connections).sum()
+    }
+
+    /// A connection of this listener is no more.
+    fn release(&self, listener: u16, peer: &Peer) {
+        self.admissions[usize::from(listener)].release(peer);
+    }
+
     /// What the loops other than this one have with a slot.
     fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
         let others = self
@@ -148,6 +161,8 @@ enum Command {
         peer: Peer,
         upgrade: Upgrade,
     },
+    /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
+    Refused(Option<Limit>),
     /// Who connects from now on is shown these.
     Credentials(Arc<[Option<ServerTls>]>),
     Attach {
@@ -246,7 +261,7 @@ impl Gateway {
         let count = start.doorbells.len();
         let shared = Arc::new(Shared {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-            connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
+            admissions: config.listeners.iter().map(Admission::new).collect(),
             held: (0..count).map(|_| AtomicU64::new(0)).collect(),
             descriptors: connection_descriptors(&config, count),
             slots: (0..count)
@@ -282,10 +297,12 @@ impl Gateway {
                     let websocket = listener.websocket.clone();
                     Arc::new(Site {
                         listener: at as u16,
+                        name: listener.name.clone(),
                         websocket,
                         folder,
                         tls: RwLock::new(tls[at].clone()),
                         handshake_timeout: listener.handshake_timeout,
+                        stall_timeout: listener.send_timeout.unwrap_or(http::STALL_TIMEOUT),
                         loops: loops.clone(),
                         shared: shared.clone(),
                     })

@@ -250,7 +250,8 @@ pub enum CloseReason {
     Server = 2,
     /// Nothing was received or sent for the listener's `idle_timeout`.
     Idle = 3,
-    /// The peer read too slowly: its queue passed `hard_limit`.
+    /// The peer read too slowly, so that its queue passed `hard_limit`; or it sent a message slower than
+    /// `min_receive_rate`.
     Slow = 4,
     /// The memory budget was exhausted.
     Memory = 5,

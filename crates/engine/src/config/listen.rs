@@ -19,6 +19,9 @@ const DEFAULT_MAX_SESSIONS: u64 = 100_000;
 /// More sessions than the memory of any machine holds: a slip.
 const MAX_SESSIONS: u64 = 10_000_000;
 
+/// More connections a second than a machine can accept: a slip.
+const MAX_ACCEPT_RATE: u64 = 1_000_000;
+
 const HINT: &str = "write [[listen]] with double brackets, once for each listener";
 
 pub(super) fn listeners(
@@ -77,6 +80,7 @@ fn listener(
     let receive_timeout = section.read("receive_timeout", |field| field.timeout());
     let send_timeout = section.read("send_timeout", |field| field.timeout());
     let handshake_timeout = section.read("handshake_timeout", |field| field.timeout());
+    let min_receive_rate = section.read("min_receive_rate", |field| field.size());
     let on_crash = section.read("on_crash", |field| {
         field.choice(&[
             ("close", OnCrash::Close),
@@ -86,6 +90,10 @@ fn listener(
     });
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
+    let max_sessions_per_address = section.read("max_sessions_per_address", |field| {
+        field.number(1..=MAX_SESSIONS)
+    });
+    let accept_rate = section.read("accept_rate", |field| field.number(1..=MAX_ACCEPT_RATE));
     let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
@@ -128,6 +136,9 @@ fn listener(
         idle_timeout: idle_timeout?,
         receive_timeout: receive_timeout?,
         send_timeout: send_timeout?,
+        min_receive_rate: min_receive_rate?,
+        max_sessions_per_address: max_sessions_per_address?,
+        accept_rate: accept_rate?,
         handshake_timeout: handshake_timeout?.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
         high_watermark: sizes.high,
         low_watermark: sizes.low,
@@ -275,6 +286,10 @@ const SESSION_KEYS: &[&str] = &[
     "send_timeout",
     "max_sessions",
     "deliver_after_close",
+    "handshake_timeout",
+    "min_receive_rate",
+    "max_sessions_per_address",
+    "accept_rate",
 ];
 
 fn content(

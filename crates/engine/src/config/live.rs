@@ -150,12 +150,15 @@ impl Fixed {
             receive_timeout,
             send_timeout,
             handshake_timeout,
+            min_receive_rate,
             high_watermark,
             low_watermark,
             hard_limit,
             on_crash,
             attempts,
             max_sessions,
+            max_sessions_per_address,
+            accept_rate,
             deliver_after_close,
             dispatch,
         } = old;
@@ -186,6 +189,17 @@ impl Fixed {
             handshake_timeout,
             &new.handshake_timeout,
         );
+        self.compare(
+            &key("min_receive_rate"),
+            min_receive_rate,
+            &new.min_receive_rate,
+        );
+        self.compare(
+            &key("max_sessions_per_address"),
+            max_sessions_per_address,
+            &new.max_sessions_per_address,
+        );
+        self.compare(&key("accept_rate"), accept_rate, &new.accept_rate);
         self.compare(&key("high_watermark"), high_watermark, &new.high_watermark);
         self.compare(&key("low_watermark"), low_watermark, &new.low_watermark);
         self.compare(&key("hard_limit"), hard_limit, &new.hard_limit);

@@ -1,11 +1,10 @@
 //! How connections come in: accepted by loop 0, handed to the least loaded loop, opened as sessions.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
@@ -17,7 +16,7 @@ use super::event_loop::Loop;
 use super::session::{Phase, Session};
 use super::{Command, Report, is_datagram};
 use crate::config::Config;
-use crate::control::LoopCounter;
+use crate::control::{Limit, LoopCounter};
 use crate::wire::{CloseReason, Peer};
 
 /// Connections accepted from one listener in one turn.
@@ -150,29 +149,40 @@ impl Loop {
             let Some(socket) = self.sockets.streams.get(at).and_then(Option::as_ref) else {
                 return;
             };
+            if let Some(again) = self.accept_gate.waits_until(listener, self.clock.ms) {
+                // Those that wait do so in the kernel's backlog, and are heard of no more than this.
+                self.count_limit(Limit::AcceptRate);
+                self.timers.accept_again(again, listener);
+                return;
+            }
+            if self.accept_gate.is_shut(self.shared.connections()) {
+                self.pause_accepting(listener, &"none is left for connections");
+                return;
+            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::acceptfrom_with(socket, flags) {
-                // The rest is kept for new processes: without their descriptors the gateway could not serve on.
-                Ok((connection, _)) if connection.as_raw_fd() as u64 >= self.shared.descriptors => {
-                    tracing::warn!(
-                        "connection refused: the descriptors have run out, raise the limit (ulimit -n)"
-                    );
-                    self.count_closed(CloseReason::Limit);
-                }
                 Ok((connection, address)) => {
                     let peer = address
                         .and_then(|address| SocketAddr::try_from(address).ok())
                         .map_or(Peer::Unix, Peer::Ip);
+                    // The rest is kept for new processes: without their descriptors the gateway could not serve on.
+                    let is_last = connection.as_raw_fd() as u64 >= self.shared.descriptors;
+                    self.accept_gate.spend(listener);
                     self.assign(connection, listener, peer);
+                    if is_last {
+                        self.accept_gate.shut(self.shared.connections());
+                    }
                 }
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => {
+                    if let Some(paused_ms) = self.accept_gate.resume(self.clock.ms) {
+                        tracing::info!(paused_ms, "accepting again");
+                    }
+                    return;
+                }
                 // The connection was gone before it was accepted, or a signal came.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM) => {}
                 Err(error) => {
-                    let name = &self.config.listeners[at].name;
-                    tracing::warn!(listener = %name, %error, "cannot accept, pausing for {ACCEPT_PAUSE:?}");
-                    self.timers
-                        .accept_again(self.clock.ms + ACCEPT_PAUSE.as_millis() as u64, listener);
+                    self.pause_accepting(listener, &error);
                     return;
                 }
             }
@@ -181,14 +191,31 @@ impl Loop {
         self.timers.accept_again(self.clock.ms, listener);
     }
 
+    /// Descriptors or memory have run out. It is warned of once, until all that wait have been accepted.
+    fn pause_accepting(&mut self, listener: u16, error: &dyn fmt::Display) {
+        let now = self.clock.ms;
+        if self.accept_gate.pause(now) {
+            let name = &self.config.listeners[usize::from(listener)].name;
+            tracing::warn!(
+                listener = %name, %error, connections = self.shared.connections(),
+                "accepting pauses until there are descriptors again: raise the limit (ulimit -n) or lower max_sessions"
+            );
+            self.count_limit(Limit::Descriptors);
+        }
+        self.timers
+            .accept_again(now + ACCEPT_PAUSE.as_millis() as u64, listener);
+    }
+
     /// Gives a connection to the least loaded loop.
     fn assign(&mut self, socket: OwnedFd, listener: u16, peer: Peer) {
         let settings = &self.config.listeners[usize::from(listener)];
-        let connections = &self.shared.connections[usize::from(listener)];
-        if connections.fetch_add(1, Ordering::Relaxed) >= settings.max_sessions {
-            connections.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(listener = %settings.name, %peer, reason = %CloseReason::Limit, "connection refused: max_sessions are open");
+        if let Err(limit) = self.shared.admissions[usize::from(listener)].admit(&peer) {
+            tracing::warn!(
+                listener = %settings.name, %peer, reason = %CloseReason::Limit,
+                "connection refused: {} is reached", limit.as_str()
+            );
             self.count_closed(CloseReason::Limit);
+            self.count_limit(limit);
             return;
         }
         if settings.is_http() {
@@ -219,7 +246,7 @@ impl Loop {
             Some(_) => None,
         };
         let Some((phase, upgrade)) = prepared else {
-            self.shared.connections[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
+            self.shared.release(listener, &peer);
             return;
         };
         let Upgrade {
@@ -235,6 +262,7 @@ impl Loop {
             id,
             socket: None,
             tls,
+            trickle: None,
             listener,
             phase,
             slot,

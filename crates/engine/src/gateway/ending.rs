@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moorline_ipc::Header;
@@ -47,6 +46,8 @@ enum Timer {
     Flush(Key, u64),
     /// Has this session's TLS handshake still not ended?
     Handshake(Key, u64),
+    /// Has this session's unfinished message come fast enough?
+    Trickle(Key, u64),
     /// Let go of this socket.
     Linger(Key, u64),
     /// Accept from this listener again.
@@ -89,6 +90,7 @@ impl Timers {
                 Timer::Idle(key, id)
                 | Timer::Flush(key, id)
                 | Timer::Handshake(key, id)
+                | Timer::Trickle(key, id)
                 | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
                 Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
             });
@@ -113,6 +115,7 @@ impl Loop {
                 Timer::Idle(key, id) => self.check_idle(key, id),
                 Timer::Flush(key, id) => self.check_flush(key, id),
                 Timer::Handshake(key, id) => self.check_handshake(key, id),
+                Timer::Trickle(key, id) => self.check_trickle(key, id),
                 Timer::Linger(key, id) => {
                     if self.table.at(key).is_some_and(|session| session.id == id) {
                         self.forget(key);
@@ -158,6 +161,11 @@ impl Loop {
         let listener = &self.config.listeners[usize::from(session.listener)];
         let at = self.clock.ms + listener.handshake_timeout.as_millis() as u64;
         self.timers.push(at, Timer::Handshake(key, session.id));
+    }
+
+    pub(super) fn push_trickle_timer(&mut self, at: u64, key: Key, id: u64) {
+        self.timers.prune(&self.table);
+        self.timers.push(at, Timer::Trickle(key, id));
     }
 
     /// When the session will have been idle for too long, if nothing passes until then.
@@ -449,7 +457,7 @@ impl Loop {
         if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
             slot.sessions = slot.sessions.saturating_sub(1);
         }
-        self.shared.connections[usize::from(session.listener)].fetch_sub(1, Ordering::Relaxed);
+        self.shared.release(session.listener, &session.peer);
     }
 
     /// The engine stops: idle sessions end at once, the others when nothing of them is in hand.

@@ -23,6 +23,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use super::accept::{Arrival, Sockets};
+use super::admission::AcceptGate;
 use super::budget::Budget;
 use super::files::Files;
 use super::groups::Groups;
@@ -32,7 +33,8 @@ use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
-use crate::control::LoopCounter;
+use crate::control::{Limit, LoopCounter};
+use crate::wire::CloseReason;
 
 /// Records taken from one process in one turn.
 const RECORDS_PER_TURN: usize = 256;
@@ -97,6 +99,7 @@ pub(super) struct Loop {
     /// Sessions to be looked at because their process retires or all end, a few each turn.
     pub(super) sweep: VecDeque<(Key, u64)>,
     pub(super) scratch: Vec<u8>,
+    pub(super) accept_gate: AcceptGate,
     /// What each listener shows who connects now.
     pub(super) tls: Arc<[Option<ServerTls>]>,
     /// Sessions that wait for the next step of their handshake.
@@ -156,6 +159,7 @@ impl Loop {
         let budget = Budget::new(parts.config.engine.memory_limit);
         let mut this = Self {
             index: parts.index,
+            accept_gate: AcceptGate::new(&parts.config.listeners),
             table: Table::new(parts.index, parts.last_serial),
             config: parts.config,
             shared: parts.shared,
@@ -518,6 +522,12 @@ impl Loop {
         self.buffered + self.groups.shared_bytes()
     }
 
+    /// Counts that a limit was reached once more.
+    pub(super) fn count_limit(&self, limit: Limit) {
+        self.counters
+            .add(LoopCounter::Limits as usize + limit as usize, 1);
+    }
+
     /// Corrects the bytes held by what changed in one session.
     pub(super) fn rebalance(&mut self, before: usize, after: usize) {
         self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
@@ -539,6 +549,12 @@ impl Loop {
                 self.open(socket, listener, peer, Arrival::Upgraded(upgrade));
             }
             Command::Credentials(tls) => self.tls = tls,
+            Command::Refused(limit) => {
+                self.count_closed(CloseReason::Handshake);
+                if let Some(limit) = limit {
+                    self.count_limit(limit);
+                }
+            }
             Command::Attach {
                 process,
                 role,

@@ -3,12 +3,12 @@
 //! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
 //! framing (RFC 6455) cutting its bytes.
 
-use std::cell::Cell;
+mod watched;
+
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll, ready};
@@ -25,23 +25,30 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use moorline_net::framing::websocket;
 use moorline_net::tls::server::{ServerStream, ServerTls};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
 use super::{Command, Inbox, Shared};
+use crate::control::Limit;
 use crate::wire::{CloseReason, Peer};
 
 /// The longest head of a request in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a file read at once.
 const FILE_CHUNK: usize = 64 * 1024;
+/// How long a peer may take nothing of an answer, where the listener has no `send_timeout`: as long as a session that
+/// is ending may.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an HTTP listener serves.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) listener: u16,
+    pub(super) name: String,
     /// The path whose requests become sessions.
     pub(super) websocket: Option<String>,
     /// The folder that all other paths are files of.
@@ -50,6 +57,8 @@ pub(super) struct Site {
     pub(super) tls: RwLock<Option<ServerTls>>,
     /// How long a TLS handshake may take, and then the first request.
     pub(super) handshake_timeout: Duration,
+    /// How long a peer may take nothing of an answer.
+    pub(super) stall_timeout: Duration,
     /// Where sessions live.
     pub(super) loops: Arc<[Inbox]>,
     pub(super) shared: Arc<Shared>,
@@ -68,40 +77,58 @@ impl Site {
     /// Serves one connection, as a task of this thread.
     pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
         tokio::task::spawn_local(async move {
-            let listener = usize::from(self.listener);
-            let upgraded = Rc::new(Cell::new(false));
-            if let Err(error) = self
+            let progress = Arc::new(Progress::default());
+            let ended = self
                 .clone()
-                .serve_connection(socket, peer.clone(), upgraded.clone())
-                .await
-            {
-                tracing::debug!(%peer, %error, "http connection ended");
+                .serve_connection(socket, peer.clone(), progress.clone())
+                .await;
+            let listener = &self.name;
+            match ended {
+                Ok(()) => {}
+                Err(Ended::Tls(error)) => {
+                    tracing::info!(listener, %peer, error, reason = %CloseReason::Handshake, "tls handshake failed");
+                    self.count_refused(None);
+                }
+                Err(Ended::Late) => {
+                    tracing::info!(
+                        listener, %peer, reason = %CloseReason::Handshake,
+                        "connection closed: its handshake or request has taken longer than handshake_timeout"
+                    );
+                    self.count_refused(Some(Limit::HandshakeTimeout));
+                }
+                Err(Ended::Other(error)) => {
+                    tracing::debug!(listener, %peer, %error, "http connection ended");
+                }
             }
-            if !upgraded.get() {
-                self.shared.connections[listener].fetch_sub(1, Ordering::Relaxed);
+            if !progress.upgraded.load(Ordering::Relaxed) {
+                self.shared.release(self.listener, &peer);
             }
         });
+    }
+
+    /// Counts are kept by the loops.
+    fn count_refused(&self, limit: Option<Limit>) {
+        self.loops[0].send(Command::Refused(limit));
     }
 
     async fn serve_connection(
         self: Arc<Self>,
         socket: OwnedFd,
         peer: Peer,
-        upgraded: Rc<Cell<bool>>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        progress: Arc<Progress>,
+    ) -> Result<(), Ended> {
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))
+            .map_err(|error| Ended::Other(error.into()))?;
         let tls = self.tls.read().map(|tls| tls.clone()).unwrap_or_default();
         match tls {
-            None => self.serve_stream(stream, peer, upgraded).await,
+            None => self.serve_stream(stream, peer, progress).await,
             Some(tls) => {
                 let accepted = timeout(self.handshake_timeout, ServerStream::accept(stream, &tls));
-                let reason = match accepted.await {
-                    Ok(Ok(stream)) => return self.serve_stream(stream, peer, upgraded).await,
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => "it has taken longer than handshake_timeout".to_owned(),
-                };
-                tracing::info!(%peer, error = reason, reason = %CloseReason::Handshake, "tls handshake failed");
-                Ok(())
+                match accepted.await {
+                    Ok(Ok(stream)) => self.serve_stream(stream, peer, progress).await,
+                    Ok(Err(error)) => Err(Ended::Tls(error.to_string())),
+                    Err(_) => Err(Ended::Late),
+                }
             }
         }
     }
@@ -110,35 +137,46 @@ impl Site {
         self: Arc<Self>,
         stream: S,
         peer: Peer,
-        upgraded: Rc<Cell<bool>>,
-    ) -> Result<(), Box<dyn std::error::Error>> {
+        progress: Arc<Progress>,
+    ) -> Result<(), Ended> {
+        let watched = Watched::new(stream, progress.clone());
         let service = service_fn(|request| {
-            let (site, peer, upgraded) = (self.clone(), peer.clone(), upgraded.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, peer, upgraded).await) }
+            let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, peer, &progress).await) }
         });
-        hyper::server::conn::http1::Builder::new()
+        let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // A client may end its side after the request and still have its answer.
             .half_close(true)
             .header_read_timeout(self.handshake_timeout)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-            .await?;
-        Ok(())
+            .serve_connection(TokioIo::new(watched), service)
+            .with_upgrades();
+        tokio::select! {
+            ended = connection => match ended {
+                // Later heads may be waited for in vain: the peer had nothing more to ask.
+                Err(error) if error.is_timeout() && !progress.asked.load(Ordering::Relaxed) => Err(Ended::Late),
+                Err(error) => Err(Ended::Other(error.into())),
+                Ok(()) => Ok(()),
+            },
+            () = progress.stalled(self.stall_timeout) => {
+                Err(Ended::Other("its peer takes nothing of the answer".into()))
+            }
+        }
     }
 
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: Peer,
-        upgraded: Rc<Cell<bool>>,
+        progress: &Progress,
     ) -> Answer {
+        progress.asked.store(true, Ordering::Relaxed);
         if self.websocket.as_deref() == Some(request.uri().path()) {
             return match accept_key(&request) {
                 Ok(key) => {
                     // Marked before the connection's task can end, so that the connection is counted once.
-                    upgraded.set(true);
+                    progress.upgraded.store(true, Ordering::Relaxed);
                     tokio::task::spawn_local(self.hand_over(request, peer));
                     let mut answer = Response::new(Either::Left(Full::default()));
                     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -185,10 +223,17 @@ impl Site {
             None => Err(io::ErrorKind::NotFound.into()),
         });
         match opening.await {
-            Ok(Ok(file)) => file.answer(request.headers(), request.method() == Method::HEAD),
+            Ok(Ok(file)) => {
+                let head_only = request.method() == Method::HEAD;
+                file.answer(request.headers(), head_only)
+            }
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 plain(StatusCode::FORBIDDEN, "forbidden")
             }
+            Ok(Err(error)) if is_shortage(&error) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many files are open, ask again later",
+            ),
             Ok(Err(_)) => plain(StatusCode::NOT_FOUND, "not found"),
             Err(_) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -220,29 +265,45 @@ impl Site {
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "websocket upgrade failed");
-                self.shared.connections[usize::from(listener)].fetch_sub(1, Ordering::Relaxed);
+                self.shared.release(listener, &peer);
             }
         }
     }
 }
 
+/// Why a connection was not served to its end.
+enum Ended {
+    Tls(String),
+    /// By `handshake_timeout`, before anything was asked.
+    Late,
+    Other(Box<dyn std::error::Error>),
+}
+
+/// Whether the process, or the system, has too many files open.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
 /// What is under a connection that leaves HTTP.
 fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
         Ok(parts) => {
             let upgrade = Upgrade {
                 received: parts.read_buf.to_vec(),
                 tls: None,
                 unsent: Vec::new(),
             };
-            return Ok((parts.io.into_inner(), upgrade));
+            return Ok((parts.io.into_inner().into_inner(), upgrade));
         }
         Err(upgraded) => upgraded,
     };
     let parts = upgraded
-        .downcast::<TokioIo<ServerStream<TcpStream>>>()
+        .downcast::<TokioIo<Watched<ServerStream<TcpStream>>>>()
         .map_err(|_| "another kind of connection".to_owned())?;
-    let sealed = parts.io.into_inner().into_parts();
+    let sealed = parts.io.into_inner().into_inner().into_parts();
     // What hyper has read comes before what is still in the stream.
     let mut received = parts.read_buf.to_vec();
     received.extend_from_slice(&sealed.received);

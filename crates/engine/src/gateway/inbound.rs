@@ -38,6 +38,13 @@ pub(super) enum Read {
 impl Loop {
     /// Cuts what is here and reads what has come, as far as the session's window goes.
     pub(super) fn receive(&mut self, key: Key) {
+        self.read_and_cut(key);
+        if self.table[key].is_owed_input() {
+            self.watch_trickle(key);
+        }
+    }
+
+    fn read_and_cut(&mut self, key: Key) {
         if !self.table[key].tail.is_empty() && !self.table[key].starved {
             self.cut_tail(key);
         }

@@ -10,7 +10,7 @@ use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 
 use super::outqueue::Outbound;
-
+use super::trickle::Trickle;
 use crate::wire::{CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) socket: Option<OwnedFd>,
     /// What encrypts it, if it is encrypted.
     pub(super) tls: Option<Box<ServerRecords>>,
+    /// How fast an unfinished message comes, where that is measured.
+    pub(super) trickle: Option<Box<Trickle>>,
     pub(super) listener: u16,
     pub(super) phase: Phase,
     /// The worker slot it belongs to.
@@ -139,6 +141,18 @@ impl Session {
             || self.waits()
             || !self.has_window()
             || self.phase != Phase::Open
+    }
+
+    /// Whether the engine itself does not read it.
+    pub(super) fn is_held(&self) -> bool {
+        self.holds_input() || self.held_back
+    }
+
+    /// Whether the peer has begun a message, or a record of TLS, and owes the rest of it.
+    pub(super) fn is_owed_input(&self) -> bool {
+        let is_mid_message = (self.starved && !self.tail.is_empty()) || self.decoder.buffered() > 0;
+        let is_mid_record = self.tls.as_ref().is_some_and(|tls| tls.unfinished() > 0);
+        (is_mid_message || is_mid_record) && self.phase == Phase::Open && !self.ended_input
     }
 
     /// Bytes that the gateway holds for it.

@@ -14,6 +14,7 @@ use super::inbound::Read;
 use super::outqueue::Piece;
 use super::session::{Phase, Session};
 use super::table::Key;
+use crate::control::Limit;
 use crate::wire::{CloseReason, SessionTls};
 
 /// Handshakes that are served in one turn: a signature takes some 100 µs with an elliptic curve, 1 ms with RSA.
@@ -163,6 +164,7 @@ impl Loop {
             .at(key)
             .is_some_and(|session| session.id == id && session.phase == Phase::Handshake);
         if is_late {
+            self.count_limit(Limit::HandshakeTimeout);
             self.refuse(key, "it has taken longer than handshake_timeout");
         }
     }

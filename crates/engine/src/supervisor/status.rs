@@ -3,7 +3,7 @@
 use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
 
-use crate::control::{LOOP_ROW, LoopCounter, PROCESS_ROW, ProcessCounter};
+use crate::control::{LOOP_ROW, Limit, LoopCounter, PROCESS_ROW, ProcessCounter};
 use crate::wire::CloseReason;
 
 /// Counters that say how much there is now. Of a dead process there is nothing.
@@ -104,6 +104,11 @@ impl Counts<'_> {
             object.insert(name.to_owned(), self.loops(counter as usize).into());
         }
         object.insert("closed".to_owned(), closed.into());
+        let limits = Limit::ALL.map(|limit| {
+            let reached = self.loops(LoopCounter::Limits as usize + limit as usize);
+            (limit.as_str().to_owned(), reached.into())
+        });
+        object.insert("limits".to_owned(), Map::from_iter(limits).into());
         object
     }
 
@@ -194,6 +199,8 @@ mod tests {
             board.set(row + LoopCounter::Sessions as usize, 3);
             board.set(row + LoopCounter::Accepted as usize, 10);
             board.set(row + LoopCounter::LastSerial as usize, 100 + row as u64);
+            let limit = LoopCounter::Limits as usize + Limit::Descriptors as usize;
+            board.set(row + limit, 2);
         }
         let mut tally = Tally::default();
         tally.add_gateway(&board, loops);
@@ -206,6 +213,7 @@ mod tests {
         assert_eq!(gateway["accepted"], 40);
         assert_eq!(gateway["sessions"], 6);
         assert_eq!(gateway["closed"]["gateway_lost"], 6);
+        assert_eq!(gateway["limits"]["descriptors"], 8);
         assert_eq!(tally.last_serial(), 132);
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn status(status: &Value) -> String {
         ("lost", "/lost"),
         ("errors", "/errors"),
         ("closed", "/gateway/closed"),
+        ("limits", "/gateway/limits"),
     ] {
         let counts = nonzero(status.pointer(path));
         if !counts.is_empty() {
@@ -191,7 +192,7 @@ mod tests {
         let text = status(&json!({
             "supervisor": { "pid": 7, "uptime_s": 3725 },
             "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
-                "closed": { "peer": 4, "slow": 0 } },
+                "closed": { "peer": 4, "slow": 0 }, "limits": { "accept_rate": 3, "descriptors": 0 } },
             "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 }],
             "reloads": { "done": 2, "failed": 1 },
             "lost": { "closed_by_crash": 0 },
@@ -199,6 +200,7 @@ mod tests {
         assert!(text.contains("pid 7, up 1h02m"), "{text}");
         assert!(text.contains("2.0 KiB buffered"), "{text}");
         assert!(text.contains("closed      4 peer\n"), "{text}");
+        assert!(text.contains("limits      3 accept rate\n"), "{text}");
         assert!(text.contains("worker 0          9  ready"), "{text}");
         assert!(!text.contains("lost"), "{text}");
     }
