@@ -9,28 +9,33 @@ mod pipe;
 mod summary;
 mod waterfall;
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use moorline_net::dial::StepKind;
 use moorline_net::dial::via::Via;
-use moorline_net::tls::{TlsSession, Verification};
+use moorline_net::resolve::ResolveError;
+use moorline_net::tls::{TlsError, TlsSession, Verification};
 use moorline_net::{
-    Address, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing, Timeline, unit,
+    Address, AddressError, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing,
+    Timeline, unit,
 };
 
 use summary::Summary;
 use waterfall::{Style, Waterfall};
 
 /// Opens a connection and shows its timeline; then standard input goes to the peer, and what the peer sends
-/// to standard output, until the peer ends. The end of the input half-closes.
+/// to standard output, until the peer ends and no more input is at hand. The end of the input half-closes.
 ///
 /// Ends with 0 if it connected, 1 if not (or if the connection broke), 2 if what was asked makes no sense.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
     /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH.
+    #[arg(value_parser = address)]
     address: Address,
     /// Print the timeline as one line of JSON on standard output, before anything else.
     #[arg(long)]
@@ -40,19 +45,19 @@ pub(crate) struct DialArgs {
     probe: bool,
     /// Send each line of input as one message, print each message as one line: line, length,
     /// length:width=2,endian=little,offset=0,body=2,max=64KiB or delimiter=\r\n. Or raw.
-    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with = "probe")]
+    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with_all = ["probe", "count"])]
     framing: Framing,
     /// Accept the server whose certificate has this SHA-256 fingerprint, and verify nothing else of it.
     #[arg(long, value_name = "HEX")]
     tls_insecure_fingerprint: Option<String>,
     /// Go through this proxy: socks5://[USER:PASSWORD@]HOST:PORT or http://….
-    #[arg(long, value_name = "PROXY")]
-    via: Option<Via>,
+    #[arg(long, value_name = "PROXY", value_parser = proxy)]
+    via: Option<Result<Via, String>>,
     /// Connect from this local address: IP or IP:PORT.
     #[arg(long, value_name = "IP", value_parser = local_address)]
     bind: Option<SocketAddr>,
     /// The time for resolving, connecting and handshakes together; 5s unless given.
-    #[arg(long, value_name = "DURATION", value_parser = unit::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = deadline)]
     deadline: Option<Duration>,
     /// Dial so many times, one after the other, closing each connection at once, and sum up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,7 +83,7 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
                 Failure::Usage(message) => (2, message),
                 Failure::Failed(message) => (1, message),
             };
-            eprintln!("error: {message}");
+            complain(&format!("error: {message}\n"));
             ExitCode::from(code)
         }
     }
@@ -94,18 +99,29 @@ enum Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        match error.cause() {
-            ConnectCause::Invalid(_) => Self::Usage(error.to_string()),
-            _ => Self::Failed(error.to_string()),
+        match makes_no_sense(error.cause()) {
+            true => Self::Usage(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }
 
+/// Whether it is what was asked that is wrong, not how it went.
+fn makes_no_sense(cause: &ConnectCause) -> bool {
+    matches!(
+        cause,
+        ConnectCause::Invalid(_)
+            | ConnectCause::Tls(TlsError::Options(_))
+            | ConnectCause::Resolve(ResolveError::InvalidName { .. })
+    )
+}
+
 impl DialArgs {
     fn options(&self) -> Result<DialOptions, Failure> {
+        let via = self.via.clone().transpose();
         let mut options = DialOptions {
             bind: self.bind,
-            via: self.via.clone(),
+            via: via.map_err(|problem| Failure::Usage(format!("--via: {problem}")))?,
             ..DialOptions::default()
         };
         if let Some(deadline) = self.deadline {
@@ -137,9 +153,11 @@ impl DialArgs {
                 }
                 self.pipe(connection).await
             }
+            Err(error) if makes_no_sense(error.cause()) => Err(error.into()),
             Err(error) => {
                 self.show(error.timeline(), None)?;
-                Err(error.into())
+                let hint = self.hint(&error).unwrap_or_default();
+                Err(Failure::Failed(format!("{error}{hint}")))
             }
         }
     }
@@ -149,7 +167,31 @@ impl DialArgs {
             Framing::Raw => pipe::bytes(connection).await,
             framing => pipe::messages(connection, framing).await,
         }
-        .map_err(|error| Failure::Failed(format!("{}: {error}", self.address)))
+        .map_err(|broken| Failure::Failed(format!("{}: {broken}", self.address)))
+    }
+
+    /// What the error's own words leave open: they know of no command line.
+    fn hint(&self, error: &ConnectError) -> Option<String> {
+        if let (Some(Ok(via)), Some(StepKind::Resolve | StepKind::Connect)) =
+            (&self.via, error.step())
+        {
+            return Some(format!(": that is the proxy, {}", via.proxy));
+        }
+        if let ConnectCause::Tls(TlsError::SelfSigned) = error.cause() {
+            return Some(
+                ": --tls-insecure-fingerprint takes what `openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE` \
+                 prints on the server".to_owned(),
+            );
+        }
+        let local = self.bind?;
+        let is_bad = error.errno() == Some(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error());
+        is_bad.then(|| match local.port() {
+            0 => format!(": --bind wants an address of this machine; is {} one?", local.ip()),
+            port => format!(
+                ": --bind wants an address of this machine and a port that is not in use; is {} one, and {port} free?",
+                local.ip()
+            ),
+        })
     }
 
     /// A drawing goes to standard error where standard output is the stream's.
@@ -168,10 +210,10 @@ impl DialArgs {
                 io::stdout().is_terminal(),
             )))
         } else {
-            eprint!(
-                "{}",
-                drawing(Style::of(&io::stderr(), io::stderr().is_terminal()))
-            );
+            complain(&drawing(Style::of(
+                &io::stderr(),
+                io::stderr().is_terminal(),
+            )));
             Ok(())
         }
     }
@@ -191,6 +233,26 @@ fn agreed(tls: &TlsSession) -> String {
         alpn.unwrap_or_default(),
         tls.names.join(", "),
     )
+}
+
+/// Whoever prints the error quotes the text.
+fn address(text: &str) -> Result<Address, String> {
+    text.parse()
+        .map_err(|error: AddressError| format!("{}: {}", error.problem(), error.hint()))
+}
+
+/// What is wrong is told later, by [`DialArgs::options`]: here it would be told together with the text, which
+/// has the password.
+fn proxy(text: &str) -> Result<Result<Via, String>, Infallible> {
+    Ok(text.parse())
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    match unit::duration(text) {
+        Ok(Duration::ZERO) => Err("nothing is done in no time: write \"1ms\" or more".to_owned()),
+        Ok(deadline) => Ok(deadline),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// An IP address, with or without a port.
@@ -216,6 +278,11 @@ fn print(text: &str) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Writes to standard error. Where that cannot be written there is nobody to tell.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
