@@ -170,7 +170,12 @@ impl Dialer {
             }
             Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
             Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
-            Address::Udp(_) | Address::Kcp(_) | Address::Unixgram(_) => {
+            Address::Kcp(_) => {
+                return Err(Failure::invalid(
+                    "kcp:// is not spoken here: use tcp://, or udp:// with a datagram client",
+                ));
+            }
+            Address::Udp(_) | Address::Unixgram(_) => {
                 return Err(Failure::invalid(format!(
                     "{}:// carries datagrams and a dial opens a stream: use a datagram client",
                     address.scheme()
