@@ -1,17 +1,19 @@
 //! `moorline dial`: the waterfall, its JSON form, exit codes, and the pipe behind it. Behaviours: B5.
 
+#[path = "dial/datagrams.rs"]
+mod datagrams;
 #[path = "dial/pipe.rs"]
 mod pipe;
 mod support;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
-use support::{Finish, Finished};
+use support::{Finish, Finished, TlsServer};
 
 /// `moorline dial` with these arguments and no input.
 fn dial(arguments: &[&str]) -> Command {
@@ -169,6 +171,7 @@ fn what_makes_no_sense_is_told_with_code_2() {
         &["tcp://127.0.0.1:1", "--count", "0"],
         &["tcp://127.0.0.1:1", "--tls-insecure-fingerprint", "00"],
         &["tcp://127.0.0.1:1", "--speed", "high"],
+        &["kcp://127.0.0.1:1"],
     ] {
         let finished = dial(arguments).finish();
         assert_eq!(
@@ -350,6 +353,20 @@ fn a_name_is_resolved_first() {
 }
 
 #[test]
+fn the_zone_of_an_ipv6_address_is_an_interface() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        // A machine without IPv6 has no zones.
+        return;
+    };
+    let port = listener.local_addr().expect("it is bound").port();
+    let finished = dial(&["--json", "--probe", &format!("tcp://[::1%lo]:{port}")])
+        .finish()
+        .expect_success();
+    let timeline = parse(&finished.stdout);
+    assert_eq!(timeline["steps"][0]["address"], format!("[::1%1]:{port}"));
+}
+
+#[test]
 fn a_server_that_never_shakes_hands_is_given_up_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = tcp(&listener).replace("tcp://", "tls://");
@@ -443,65 +460,4 @@ fn a_self_signed_server_is_refused_unless_its_fingerprint_is_given() {
     // It answers each line with the line reversed, and ends after this one.
     let finished = dial_with(b"ahoy\nCLOSE\n", &right).expect_success();
     assert!(finished.stdout.starts_with("yoha\n"), "{finished:#?}");
-}
-
-/// `openssl s_server` with a certificate of its own making.
-struct TlsServer {
-    process: Child,
-    address: String,
-    /// SHA-256 in hex.
-    fingerprint: String,
-    _folder: tempfile::TempDir,
-}
-
-impl TlsServer {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let openssl = |arguments: &str| {
-            let mut command = Command::new("openssl");
-            command
-                .args(arguments.split(' '))
-                .current_dir(folder.path());
-            command
-        };
-        openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost")
-            .finish()
-            .expect_success();
-        let fingerprint = openssl("x509 -in cert.pem -noout -fingerprint -sha256")
-            .finish()
-            .expect_success();
-        let (_, fingerprint) = fingerprint
-            .stdout
-            .trim()
-            .split_once('=')
-            .expect("name=value");
-        let mut process = openssl("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -rev")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
-        let output = process.stdout.take().expect("it is piped");
-        let mut lines = BufReader::new(output).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:").map(str::to_owned))
-            .expect("it says where it listens");
-        // Read on, so that it never writes into a closed pipe.
-        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self {
-            process,
-            address: format!("tls://127.0.0.1:{port}"),
-            fingerprint: fingerprint.replace(':', "").to_lowercase(),
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

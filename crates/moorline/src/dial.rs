@@ -2,8 +2,10 @@
 //! input and output.
 //!
 //! In reading order: `waterfall` (one dial's timeline as a drawing), `pipe` (what follows a dial that
-//! succeeded), `framing` (how `--framing` is written), `summary` (many dials).
+//! succeeded), `datagrams` (the same where there is no stream), `framing` (how `--framing` is written), `summary`
+//! (many dials).
 
+mod datagrams;
 mod framing;
 mod pipe;
 mod summary;
@@ -21,20 +23,24 @@ use moorline_net::dial::via::Via;
 use moorline_net::resolve::ResolveError;
 use moorline_net::tls::{TlsError, TlsSession, Verification};
 use moorline_net::{
-    Address, AddressError, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing,
-    Timeline, unit,
+    Address, AddressError, ConnectCause, ConnectError, Connection, DatagramClient, DialOptions,
+    Dialer, Framing, Timeline, unit,
 };
 
+use pipe::Broken;
 use summary::Summary;
 use waterfall::{Style, Waterfall};
 
 /// Opens a connection and shows its timeline; then standard input goes to the peer, and what the peer sends
 /// to standard output, until the peer ends and no more input is at hand. The end of the input half-closes.
 ///
+/// To udp:// and unixgram:// each read of the input, or each line with --framing line, is one datagram. After the
+/// end of the input it waits until nothing has come for as long as the deadline.
+///
 /// Ends with 0 if it connected, 1 if not (or if the connection broke), 2 if what was asked makes no sense.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
-    /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH.
+    /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or udp://HOST:PORT.
     #[arg(value_parser = address)]
     address: Address,
     /// Print the timeline as one line of JSON on standard output, before anything else.
@@ -141,6 +147,9 @@ impl DialArgs {
     }
 
     async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
+        if let Address::Udp(_) | Address::Unixgram(_) = self.address {
+            return self.dial_datagrams(dialer).await;
+        }
         if let Some(count) = self.count {
             let summary = Summary::gather(dialer, &self.address, count).await?;
             return summary.print(self.json);
@@ -153,13 +162,47 @@ impl DialArgs {
                 }
                 self.pipe(connection).await
             }
-            Err(error) if makes_no_sense(error.cause()) => Err(error.into()),
-            Err(error) => {
-                self.show(error.timeline(), None)?;
-                let hint = self.hint(&error).unwrap_or_default();
-                Err(Failure::Failed(format!("{error}{hint}")))
-            }
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    async fn dial_datagrams(&self, dialer: &Dialer) -> Result<(), Failure> {
+        let problem = if self.probe || self.count.is_some() {
+            "datagrams open nothing that could be probed or counted: send one and see whether an answer comes"
+        } else if self.via.is_some() {
+            "--via is for streams: leave it out"
+        } else if self.bind.is_some() && matches!(self.address, Address::Unixgram(_)) {
+            "--bind is for IP addresses: leave it out"
+        } else if !matches!(self.framing, Framing::Raw | Framing::Line { .. }) {
+            "a datagram is a message already: write --framing line, or leave it out"
+        } else {
+            match DatagramClient::connect(dialer, &self.address).await {
+                Ok(client) => {
+                    self.show(client.timeline(), None)?;
+                    let patience = dialer.options().deadline;
+                    let piped = datagrams::datagrams(&client, &self.framing, patience).await;
+                    return piped.map_err(|broken| self.broken(&broken));
+                }
+                Err(error) => return Err(self.refused(error)),
+            }
+        };
+        Err(Failure::Usage(format!("{}: {problem}", self.address)))
+    }
+
+    /// Shows how far a dial came that failed.
+    fn refused(&self, error: ConnectError) -> Failure {
+        if makes_no_sense(error.cause()) {
+            return error.into();
+        }
+        if let Err(failure) = self.show(error.timeline(), None) {
+            return failure;
+        }
+        let hint = self.hint(&error).unwrap_or_default();
+        Failure::Failed(format!("{error}{hint}"))
+    }
+
+    fn broken(&self, broken: &Broken) -> Failure {
+        Failure::Failed(format!("{}: {broken}", self.address))
     }
 
     async fn pipe(&self, connection: Connection) -> Result<(), Failure> {
@@ -167,7 +210,7 @@ impl DialArgs {
             Framing::Raw => pipe::bytes(connection).await,
             framing => pipe::messages(connection, framing).await,
         }
-        .map_err(|broken| Failure::Failed(format!("{}: {broken}", self.address)))
+        .map_err(|broken| self.broken(&broken))
     }
 
     /// What the error's own words leave open: they know of no command line.
@@ -202,7 +245,12 @@ impl DialArgs {
         let drawing = |style| {
             let title = self.address.to_string();
             let tls = tls.as_ref().map(agreed).unwrap_or_default();
-            format!("{}{tls}", Waterfall::new(&title, timeline, style))
+            // Of a datagram's peer nothing is known yet.
+            let done = match self.address {
+                Address::Udp(_) | Address::Unixgram(_) => "ready",
+                _ => "connected",
+            };
+            format!("{}{tls}", Waterfall::new(&title, done, timeline, style))
         };
         if self.probe {
             print(&drawing(Style::of(

@@ -11,8 +11,8 @@ use std::time::Duration;
 use moorline_net::framing::{EncodeError, MAX_HEADER_BYTES};
 use moorline_net::{Connection, Decoded, Decoder, Framing};
 use tokio::io::{
-    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, Stdout, WriteHalf, split,
-    stdin, stdout,
+    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, Stdin, Stdout, WriteHalf,
+    split, stdin, stdout,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -163,7 +163,7 @@ async fn send(peer: &mut WriteHalf<Connection>, bytes: &[u8]) -> Result<(), Brok
 }
 
 async fn receive_bytes(mut peer: ReadHalf<Connection>) -> Result<End, Broken> {
-    let mut output = Output(stdout());
+    let mut output = Output::new();
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = peer.read(&mut chunk).await.map_err(Broken::Peer)?;
@@ -181,22 +181,18 @@ async fn send_messages(
     framing: &Framing,
     mut ended: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
-    // The longest message and its line feed: of a longer line no more is read, and it is refused.
-    let most = framing.max_message().saturating_add(1);
     let mut input = BufReader::new(stdin());
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let mut limited = (&mut input).take(most);
-        match unless_over(limited.read_until(b'\n', &mut line), &mut ended).await? {
-            Some(1..) => {}
-            Some(0) => {
+        let reading = read_line(&mut input, framing, &mut line);
+        match unless_over(reading, &mut ended).await? {
+            Some(true) => {}
+            Some(false) => {
                 half_close(peer).await;
                 return Ok(());
             }
             None => return Ok(()),
         }
-        line.pop_if(|last| *last == b'\n');
         let head = &line[..line.len().min(MAX_HEADER_BYTES)];
         let envelope = framing
             .envelope(head, line.len(), false)
@@ -208,11 +204,25 @@ async fn send_messages(
     }
 }
 
+/// The next line of the input, without its line feed. `false`: there is none.
+pub(super) async fn read_line(
+    input: &mut BufReader<Stdin>,
+    framing: &Framing,
+    line: &mut Vec<u8>,
+) -> io::Result<bool> {
+    line.clear();
+    // The longest message and its line feed: of a longer line no more is read, and it is refused.
+    let most = framing.max_message().saturating_add(1);
+    let count = input.take(most).read_until(b'\n', line).await?;
+    line.pop_if(|last| *last == b'\n');
+    Ok(count > 0)
+}
+
 async fn receive_messages(
     mut peer: ReadHalf<Connection>,
     framing: &Framing,
 ) -> Result<End, Broken> {
-    let mut output = Output(stdout());
+    let mut output = Output::new();
     let mut decoder = Decoder::new();
     let mut received = Vec::with_capacity(CHUNK);
     while peer.read_buf(&mut received).await.map_err(Broken::Peer)? > 0 {
@@ -245,11 +255,15 @@ async fn receive_messages(
 }
 
 /// Standard output.
-struct Output(Stdout);
+pub(super) struct Output(Stdout);
 
 impl Output {
+    pub(super) fn new() -> Self {
+        Self(stdout())
+    }
+
     /// Writes all the parts. `Break`: whoever reads it, `head` for instance, has seen enough.
-    async fn put(&mut self, parts: &[&[u8]]) -> Result<ControlFlow<()>, Broken> {
+    pub(super) async fn put(&mut self, parts: &[&[u8]]) -> Result<ControlFlow<()>, Broken> {
         let written = async {
             for part in parts {
                 self.0.write_all(part).await?;
