@@ -22,6 +22,7 @@ mod watermarks;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -130,8 +131,9 @@ impl Client {
 
     /// Connects. One attempt; [`reconnect`](Self::reconnect) makes several.
     ///
-    /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. Cancel-safe: the
-    /// attempt ends without a trace.
+    /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. So is one that a
+    /// [`Sender`] closes meanwhile, [`ConnectCause::Closed`]; it stays closed. Cancel-safe: the attempt ends without
+    /// a trace.
     pub async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.connection.is_some() {
             return Err(self.refusal(ConnectCause::AlreadyConnected));
@@ -147,7 +149,8 @@ impl Client {
         self.lose();
         loop {
             if let Phase::Waiting(until) = self.attempts.phase() {
-                tokio::time::sleep_until(until.into()).await;
+                let wait = tokio::time::sleep_until(until.into());
+                self.unless_closed(wait).await?;
             }
             let dialed = self.dial().await;
             match (dialed, self.attempts.phase()) {
@@ -161,12 +164,30 @@ impl Client {
         let address = self.target()?;
         self.attempts.begin();
         let attempt = self.attempts.attempt();
-        let dialed = self.dialer.connect(&address).await;
+        let dialer = self.dialer.clone();
+        let dialed = self.unless_closed(dialer.connect(&address)).await?;
         self.attempts
             .dialed(attempt, dialed.is_ok(), Instant::now());
         let connected = dialed.map(|connection| self.connection = Some(connection));
         self.tell_senders();
         connected
+    }
+
+    /// Does something without a connection, until a sender closes the client.
+    async fn unless_closed<F: Future>(&mut self, work: F) -> Result<F::Output, ConnectError> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.attend(cx);
+            match std::mem::take(&mut self.wanted) {
+                // A new connection is on its way.
+                Wanted::Nothing | Wanted::Reconnect => work.as_mut().poll(cx).map(Ok),
+                Wanted::Close | Wanted::CloseNow => {
+                    self.end();
+                    Poll::Ready(Err(self.refusal(ConnectCause::Closed)))
+                }
+            }
+        })
+        .await
     }
 
     /// The address, if it can be dialed with these options.
