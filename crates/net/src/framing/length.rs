@@ -67,6 +67,7 @@ impl Length {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn max_message(&self) -> u64 {
         let packet = u64::from(self.body)
             .saturating_add(self.max_value())
@@ -169,6 +170,7 @@ impl Length {
         }
     }
 
+    #[inline]
     fn max_value(&self) -> u64 {
         u64::MAX >> (64 - 8 * self.width())
     }
@@ -206,10 +208,15 @@ impl Length {
     /// Writes a value that fits the field to the beginning of `bytes`, which have room for it.
     #[inline]
     fn write(&self, value: u64, bytes: &mut [u8]) {
-        let width = self.width();
-        match self.endian {
-            Endian::Big => bytes[..width].copy_from_slice(&value.to_be_bytes()[8 - width..]),
-            Endian::Little => bytes[..width].copy_from_slice(&value.to_le_bytes()[..width]),
+        // Each width on its own is a store; a width that is known only at run time is a call.
+        match (self.width, self.endian) {
+            (1, _) => bytes[0] = value as u8,
+            (2, Endian::Big) => bytes[..2].copy_from_slice(&(value as u16).to_be_bytes()),
+            (2, Endian::Little) => bytes[..2].copy_from_slice(&(value as u16).to_le_bytes()),
+            (4, Endian::Big) => bytes[..4].copy_from_slice(&(value as u32).to_be_bytes()),
+            (4, Endian::Little) => bytes[..4].copy_from_slice(&(value as u32).to_le_bytes()),
+            (_, Endian::Big) => bytes[..8].copy_from_slice(&value.to_be_bytes()),
+            (_, Endian::Little) => bytes[..8].copy_from_slice(&value.to_le_bytes()),
         }
     }
 }
