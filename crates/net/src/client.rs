@@ -1,8 +1,9 @@
 //! A dialed connection that is looked after: framing, watermarks, reconnecting, callbacks.
 //!
 //! [`Client`] is used in one of two ways. Awaited: [`connect`](Client::connect), [`send`](Client::send),
-//! [`next`](Client::next), [`close`](Client::close). Or started with a [`Handler`], which is called when something
-//! happens, and given the same client to answer with. From elsewhere, a [`Sender`] reaches either.
+//! [`receive_message`](Client::receive_message), [`close`](Client::close). Or started with a [`Handler`], which is
+//! called when something happens, and given the same client to answer with. From elsewhere, a [`Sender`] reaches
+//! either.
 
 mod attempts;
 mod cork;
@@ -55,8 +56,8 @@ const RAW_PIECE_BYTES: usize = 64 * 1024;
 
 /// A dialed connection that is looked after.
 ///
-/// Awaited, it does nothing by itself: what the socket did not take at once is sent while `next`, `send`, `flush`
-/// or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
+/// Awaited, it does nothing by itself: what the socket did not take at once is sent while `receive_message`, `send`,
+/// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
 #[derive(Debug)]
 pub struct Client {
     /// `None`: the connection was given, and cannot be made again.
@@ -315,7 +316,7 @@ impl Client {
     /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they
     /// were received in; who keeps small ones for long should copy them.
     #[inline]
-    pub async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+    pub async fn receive_message(&mut self) -> Result<Option<Bytes>, StreamError> {
         poll_fn(|cx| {
             loop {
                 match self.input.take_message(&self.options.framing) {
@@ -337,7 +338,7 @@ impl Client {
     /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost.
     ///
     /// If the peer ends before, that is [`StreamError::EndOfFile`].
-    pub async fn read_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
+    pub async fn receive_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
         poll_fn(|cx| {
             loop {
                 if let Some(taken) = self.input.take_exact(bytes) {

@@ -242,7 +242,7 @@ async fn a_connect_that_is_dropped_while_the_name_resolves_leaves_the_client_clo
     let answers = look_ups.try_recv().unwrap();
     assert!(!client.is_connected());
     assert!(matches!(
-        client.next().await,
+        client.receive_message().await,
         Err(StreamError::NotConnected)
     ));
     client.close().await.unwrap();

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_net::client::{CloseReason, Reconnect, StreamError, Unsent};
+use moorline_net::client::{CloseReason, Reconnect, SendError, StreamError, Unsent};
 use moorline_net::relay::RelayEnd;
 use moorline_net::tls::TlsOptions;
 use moorline_net::{
@@ -159,7 +159,7 @@ async fn an_awaited_client_talks_to_openssl() {
         within(client.connect()).await.unwrap();
         for _ in 0..3 {
             client.send(b"moor").await.unwrap();
-            let answer = within(client.next()).await.unwrap();
+            let answer = within(client.receive_message()).await.unwrap();
             assert_eq!(answer.as_deref(), Some(&b"room"[..]), "{version}");
         }
         // Openssl's answer to many lines at once comes in records of its own.
@@ -170,7 +170,7 @@ async fn an_awaited_client_talks_to_openssl() {
             }
         }
         for at in 0..100 {
-            let answer = within(client.next()).await.unwrap().unwrap();
+            let answer = within(client.receive_message()).await.unwrap().unwrap();
             let expected: String = format!("{at:03}").chars().rev().collect();
             assert_eq!(answer, expected.as_bytes());
         }
@@ -234,12 +234,108 @@ async fn much_goes_both_ways_at_once_through_a_slow_peer() {
         within(client.send(&payload(at))).await.unwrap();
     }
     for at in 0..MESSAGES {
-        let message = within(client.next()).await.unwrap().unwrap();
+        let message = within(client.receive_message()).await.unwrap().unwrap();
         assert!(message == payload(at), "message {at}");
     }
     within(client.flush()).await.unwrap();
     within(echo).await.unwrap();
     within(answers).await.unwrap();
+}
+
+/// Sends much as soon as it can, says when it was full and drained, and counts what comes.
+struct Much {
+    told: UnboundedSender<String>,
+    sent: usize,
+    received: usize,
+}
+
+impl Much {
+    const MESSAGES: usize = 300;
+
+    fn payload(at: usize) -> Vec<u8> {
+        vec![at as u8; 10_000 + at * 100]
+    }
+
+    fn send(&mut self, client: &mut Client) {
+        while self.sent < Self::MESSAGES {
+            match client.try_send(&Self::payload(self.sent)) {
+                Ok(()) => self.sent += 1,
+                Err(SendError::Full { .. }) => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        client.start_half_close();
+    }
+}
+
+impl Handler for Much {
+    fn connected(&mut self, client: &mut Client) {
+        self.send(client);
+    }
+
+    fn drained(&mut self, client: &mut Client) {
+        let _ = self.told.send("drained".into());
+        self.send(client);
+    }
+
+    fn message(&mut self, _: &mut Client, message: &[u8]) {
+        assert!(message == Self::payload(self.received));
+        self.received += 1;
+    }
+
+    fn closed(&mut self, _: &mut Client, reason: &CloseReason) {
+        let _ = self.told.send(format!("closed: {reason}"));
+    }
+
+    fn error(&mut self, _: &mut Client, error: &ConnectError) {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_sends_much_and_half_closes_while_as_much_comes() {
+    let options = ClientOptions {
+        buffer: 256 << 10,
+        ..framed()
+    };
+    let listener = Listener::bind().await;
+    let (told, mut events) = unbounded_channel();
+    let handler = Much {
+        told,
+        sent: 0,
+        received: 0,
+    };
+    let running = Client::new(listener.address(), options).start(handler);
+    let (mut reads, mut writes) = tokio::io::split(listener.accept().await);
+    let read = async {
+        let mut got = Vec::new();
+        reads.read_to_end(&mut got).await.expect("with a farewell");
+        got
+    };
+    let write = async {
+        for at in 0..Much::MESSAGES {
+            let packet = packet(&Much::payload(at));
+            writes.write_all(&packet).await.unwrap();
+        }
+        writes.flush().await.unwrap();
+    };
+    let (got, ()) = within(async { tokio::join!(read, write) }).await;
+    let sent: Vec<u8> = (0..Much::MESSAGES)
+        .flat_map(|at| packet(&Much::payload(at)))
+        .collect();
+    assert!(got == sent);
+    // It has ended its sending, and hears until the peer has too.
+    within(writes.shutdown()).await.unwrap();
+    assert_eq!(next(&mut events).await, "drained");
+    let last = loop {
+        let event = next(&mut events).await;
+        if event != "drained" {
+            break event;
+        }
+    };
+    assert_eq!(last, format!("closed: {}", CloseReason::ByPeer));
+    let handler = within(running.ended()).await.unwrap();
+    assert_eq!(handler.received, Much::MESSAGES);
 }
 
 #[tokio::test]
@@ -249,10 +345,10 @@ async fn a_farewell_is_an_end_and_its_absence_an_error() {
     write(&mut peer, &packet(b"last")).await;
     peer.shutdown().await.unwrap();
     assert_eq!(
-        within(client.next()).await.unwrap().as_deref(),
+        within(client.receive_message()).await.unwrap().as_deref(),
         Some(&b"last"[..])
     );
-    assert_eq!(within(client.next()).await.unwrap(), None);
+    assert_eq!(within(client.receive_message()).await.unwrap(), None);
 
     // Between two messages, and within one: what is whole is delivered first.
     for (torn, expected) in [(&b""[..], 0), (&packet(b"torn")[..6], 6)] {
@@ -261,10 +357,10 @@ async fn a_farewell_is_an_end_and_its_absence_an_error() {
         write(&mut peer, torn).await;
         leave(peer);
         assert_eq!(
-            within(client.next()).await.unwrap().as_deref(),
+            within(client.receive_message()).await.unwrap().as_deref(),
             Some(&b"last"[..])
         );
-        let error = within(client.next()).await.unwrap_err();
+        let error = within(client.receive_message()).await.unwrap_err();
         assert!(
             matches!(error, StreamError::EndOfFile { unfinished } if unfinished == expected),
             "{error:?}"
@@ -320,7 +416,7 @@ async fn closing_and_half_closing_say_farewell_once_all_is_sent() {
     // The other way goes on.
     write(&mut peer, &packet(b"answer")).await;
     assert_eq!(
-        within(client.next()).await.unwrap().as_deref(),
+        within(client.receive_message()).await.unwrap().as_deref(),
         Some(&b"answer"[..])
     );
 
@@ -408,7 +504,7 @@ async fn an_awaited_client_reconnects_and_what_waited_goes_out() {
     client.send(b"one").await.unwrap();
     assert_eq!(read_packet(&mut peer).await, b"one");
     leave(peer);
-    within(client.next()).await.unwrap_err();
+    within(client.receive_message()).await.unwrap_err();
     client.try_send(b"two").unwrap();
     let (connected, mut peer) = tokio::join!(within(client.reconnect()), listener.accept());
     connected.unwrap();
@@ -416,7 +512,7 @@ async fn an_awaited_client_reconnects_and_what_waited_goes_out() {
     assert_eq!(read_packet(&mut peer).await, b"two");
     write(&mut peer, &packet(b"three")).await;
     assert_eq!(
-        within(client.next()).await.unwrap().as_deref(),
+        within(client.receive_message()).await.unwrap().as_deref(),
         Some(&b"three"[..])
     );
 }
