@@ -25,7 +25,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -317,22 +317,27 @@ impl Client {
     /// were received in; who keeps small ones for long should copy them.
     #[inline]
     pub async fn receive_message(&mut self) -> Result<Option<Bytes>, StreamError> {
-        poll_fn(|cx| {
-            loop {
-                match self.input.take_message(&self.options.framing) {
-                    Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
-                    Ok(None) => {}
-                    Err(error) => return Poll::Ready(Err(self.broke(error.into()))),
-                }
-                if ready!(self.poll_fill(cx))? == 0 {
-                    return Poll::Ready(match self.input.unread.len() as u64 {
-                        0 => Ok(None),
-                        unfinished => Err(self.broke(StreamError::EndOfFile { unfinished })),
-                    });
-                }
+        // Most have come with an earlier one.
+        match self.input.take_message(&self.options.framing) {
+            Ok(None) => poll_fn(|cx| self.poll_message(cx)).await,
+            Ok(message) => Ok(message),
+            Err(error) => Err(self.broke(error.into())),
+        }
+    }
+
+    /// The next whole message, none of which is here yet.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        while ready!(self.poll_fill(cx))? > 0 {
+            match self.input.take_message(&self.options.framing) {
+                Ok(None) => {}
+                Ok(message) => return Poll::Ready(Ok(message)),
+                Err(error) => return Poll::Ready(Err(self.broke(error.into()))),
             }
+        }
+        Poll::Ready(match self.input.unread.len() as u64 {
+            0 => Ok(None),
+            unfinished => Err(self.broke(StreamError::EndOfFile { unfinished })),
         })
-        .await
     }
 
     /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost.

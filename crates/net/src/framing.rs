@@ -83,24 +83,22 @@ impl Framing {
         len: usize,
         text: bool,
     ) -> Result<Envelope<'a>, EncodeError> {
-        let mut envelope = Envelope::empty();
         match self {
-            Self::Raw => {}
-            Self::Length(length) => length.envelope(head, len, &mut envelope)?,
+            Self::Raw => Ok(Envelope::empty()),
+            Self::Length(length) => length.envelope(head, len),
             Self::Delimiter(delimiter) => {
                 check_size(len, delimiter.max)?;
-                envelope.suffix = delimiter.suffix();
+                Ok(Envelope::ending_in(delimiter.suffix()))
             }
             Self::Line { max } => {
                 check_size(len, *max)?;
-                envelope.suffix = line::END;
+                Ok(Envelope::ending_in(line::END))
             }
             Self::WebSocket { max } => {
                 check_size(len, *max)?;
-                websocket::envelope(len, text, &mut envelope);
+                Ok(websocket::envelope(len, text))
             }
         }
-        Ok(envelope)
     }
 }
 
@@ -132,6 +130,13 @@ impl<'a> Envelope<'a> {
             prefix_len: 0,
             skip: 0,
             suffix: &[],
+        }
+    }
+
+    fn ending_in(suffix: &'a [u8]) -> Self {
+        Self {
+            suffix,
+            ..Self::empty()
         }
     }
 

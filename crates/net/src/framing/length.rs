@@ -69,14 +69,19 @@ impl Length {
 
     #[inline]
     pub(super) fn max_message(&self) -> u64 {
-        let packet = u64::from(self.body)
-            .saturating_add(self.max_value())
-            .min(self.max);
         if self.keep_header {
-            packet
+            self.max_packet()
         } else {
-            packet.saturating_sub(self.header() as u64)
+            self.max_packet().saturating_sub(self.header() as u64)
         }
+    }
+
+    /// The largest packet, in bytes: what is allowed, and what the field can say.
+    #[inline]
+    fn max_packet(&self) -> u64 {
+        u64::from(self.body)
+            .saturating_add(self.max_value())
+            .min(self.max)
     }
 
     #[inline]
@@ -115,29 +120,33 @@ impl Length {
     }
 
     #[inline]
-    pub(super) fn envelope(
+    pub(super) fn envelope<'a>(
         &self,
         head: &[u8],
         len: usize,
-        envelope: &mut Envelope<'_>,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Envelope<'a>, EncodeError> {
         let header = self.header();
         let size = len as u64;
-        if size > self.max_message() {
+        let packet = if self.keep_header {
+            size
+        } else {
+            size.saturating_add(header as u64)
+        };
+        if packet > self.max_packet() {
             return Err(EncodeError::TooLarge {
                 size,
                 max: self.max_message(),
             });
         }
-        let field = self.offset as usize;
-        let end = field + self.width();
+        let mut envelope = Envelope::empty();
         if !self.keep_header {
             // Validated: the header is the field alone.
-            let packet = size + header as u64;
             self.write(packet - u64::from(self.body), &mut envelope.prefix);
             envelope.prefix_len = self.width() as u8;
-            return Ok(());
+            return Ok(envelope);
         }
+        let field = self.offset as usize;
+        let end = field + self.width();
         if len < header || head.len() < end || end > MAX_HEADER_BYTES {
             return Err(EncodeError::NoHeader {
                 size,
@@ -152,7 +161,7 @@ impl Length {
             envelope.prefix_len = end as u8;
             envelope.skip = end;
         }
-        Ok(())
+        Ok(envelope)
     }
 
     /// The header's size in bytes, never zero.
