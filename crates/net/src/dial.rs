@@ -8,12 +8,14 @@ mod order;
 mod race;
 mod route;
 mod timeline;
+mod turn;
 mod unix;
 pub mod via;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +33,7 @@ use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
 use error::Failure;
+use turn::turn;
 use via::Via;
 
 /// Opens connections.
@@ -109,8 +112,9 @@ impl Dialer {
     /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
     /// travels to it.
     ///
-    /// Needs a tokio runtime with I/O and time, and does not block it. Cancel-safe: dropping the future
-    /// ends every step and leaves no descriptor behind.
+    /// Needs a tokio runtime with I/O and time, and does not block it: of thousands of dials that begin in
+    /// one instant a few go on at a time, with the loop's other work between them. Cancel-safe: dropping the
+    /// future ends every step and leaves no descriptor behind.
     ///
     /// # Errors
     /// [`ConnectError`] tells the step that failed, why, and has the timeline of all steps. If every
@@ -118,15 +122,21 @@ impl Dialer {
     /// a missing route.
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let mut timeline = Timeline::new(now());
-        let opened =
-            tokio::time::timeout(self.options().deadline, self.open(address, &mut timeline));
-        let opened = match opened.await {
-            Ok(opened) => opened,
-            Err(_) => Err(Failure {
+        let opened = {
+            let mut opening = pin!(self.open(address, &mut timeline));
+            let opened = tokio::time::timeout(self.options().deadline, &mut opening).await;
+            if opened.is_err() {
+                // Closing what has not connected takes time too, and thousands may end in one instant.
+                turn(now()).await;
+            }
+            opened
+        };
+        let opened = opened.unwrap_or_else(|_| {
+            Err(Failure {
                 step: timeline.furthest(),
                 cause: ConnectCause::Timeout,
-            }),
-        };
+            })
+        });
         let (outcome, left) = match &opened {
             Ok(_) => (Outcome::Done, Outcome::Cancelled),
             Err(Failure {
@@ -152,6 +162,7 @@ impl Dialer {
     }
 
     async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
+        turn(timeline.started()).await;
         let (target, secured) = match address {
             Address::Unix(path) => {
                 let connected = Box::pin(unix::connect(path, self.options(), timeline)).await;
@@ -183,6 +194,7 @@ impl Dialer {
         let Some(connector) = connector else {
             return Ok(Stream::Tcp(stream));
         };
+        turn(now()).await;
         let name = Target::Name(target.host.as_str().into());
         let step = timeline.begin(StepKind::Tls, name, now());
         // A zone is of this machine; no certificate is for it.
