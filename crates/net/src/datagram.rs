@@ -123,7 +123,7 @@ impl DatagramClient {
     }
 
     /// From now on it talks to this peer alone; what others had sent is dropped. Otherwise like
-    /// [`connect`](Self::connect). If it fails, everything is as before.
+    /// [`connect`](Self::connect), cancel-safe too. If it fails or is dropped, everything is as before.
     pub async fn connect_to(
         &mut self,
         dialer: &Dialer,
@@ -335,6 +335,9 @@ fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
 }
 
 fn no_datagrams(address: &Address) -> ConnectCause {
+    if let Address::Kcp(_) = address {
+        return ConnectCause::no_kcp();
+    }
     ConnectCause::Invalid(format!(
         "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
         address.scheme()
