@@ -148,7 +148,7 @@ impl Listener {
     }
 
     /// Waits until it accepts nothing any more and all sessions have ended; [`stop`](Self::stop) makes that happen.
-    /// Dropped before it is ready, all goes on.
+    /// Cancel-safe: dropped before it is ready, all goes on.
     pub async fn ended(&mut self) {
         if !self.accepting.is_finished() {
             let _ = (&mut self.accepting).await;

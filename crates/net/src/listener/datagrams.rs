@@ -156,7 +156,7 @@ impl DatagramListener {
         self.ending.send_replace(true);
     }
 
-    /// Waits until that is done. Dropped before it is ready, all goes on.
+    /// Waits until that is done. Cancel-safe: dropped before it is ready, all goes on.
     pub async fn ended(&mut self) {
         if !self.serving.is_finished() {
             let _ = (&mut self.serving).await;
