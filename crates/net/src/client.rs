@@ -377,8 +377,8 @@ impl Client {
 
     /// Closes the connection once what waits is sent, at the latest after [`ClientOptions::close_deadline`].
     ///
-    /// An error means that something may not have reached the peer; closed it is in any case. Dropped before it
-    /// is ready, the closing goes on with the next call, or ends when the client is dropped.
+    /// An error means that something may not have reached the peer; closed it is in any case. Cancel-safe: dropped
+    /// before it is ready, the closing goes on with the next call, or ends when the client is dropped.
     pub async fn close(&mut self) -> Result<(), StreamError> {
         if self.connection.is_none() {
             self.close_now();
@@ -477,7 +477,11 @@ impl Client {
     /// Joins this client's stream and another one both ways, once what waits is sent. What was received and not
     /// taken goes to the other one first. It ends when nothing comes from either for `idle_timeout`, if that is set.
     ///
-    /// Dropping the future closes both.
+    /// Dropping the future closes both, as it has taken them over. Does not block.
+    ///
+    /// # Errors
+    /// [`StreamError::NotConnected`], or what this client's stream broke with while the rest was sent. Of what ends
+    /// the relay later [`Relayed::end`] tells.
     pub async fn pipe_into<S: AsyncRead + AsyncWrite + Unpin>(
         mut self,
         other: S,

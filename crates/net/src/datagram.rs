@@ -9,6 +9,7 @@ mod socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -18,12 +19,12 @@ pub use batch::Batch;
 pub use error::DatagramError;
 pub use peer::Peer;
 
-use self::own::Own;
 use self::socket::Socket;
 use crate::address::Address;
 use crate::dial::{
     ConnectCause, ConnectError, DialOptions, Dialer, Outcome, StepKind, Target, Timeline,
 };
+use crate::socket::SocketFile;
 
 /// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
 /// never stops does not hold it up for ever.
@@ -52,11 +53,11 @@ const MOST_DROPPED: usize = 65_536;
 /// ```
 #[derive(Debug)]
 pub struct DatagramClient {
+    /// That of a Unix socket. Above the socket, so that it goes first.
+    _file: Option<SocketFile>,
     socket: Socket,
     is_connected: bool,
     timeline: Timeline,
-    /// After the socket: its file goes last.
-    _own: Own,
 }
 
 /// A datagram that was received.
@@ -84,7 +85,7 @@ impl DatagramClient {
                     "a name is no address of one's own: write an IP address".into(),
                 )),
             },
-            Address::Unixgram(path) => Own::at(path, options).and_then(Self::unix),
+            Address::Unixgram(path) => Self::bind_unix(path, options),
             _ => Err(no_datagrams(own)),
         };
         bound.map_err(|cause| failed(own, None, cause))
@@ -107,9 +108,8 @@ impl DatagramClient {
                 Ok(client)
             }
             Address::Unixgram(_) => {
-                let mut client = Own::anywhere(dialer.options())
-                    .and_then(Self::unix)
-                    .map_err(|cause| failed(peer, None, cause))?;
+                let mut client =
+                    Self::unix(dialer.options()).map_err(|cause| failed(peer, None, cause))?;
                 client.connect_to(dialer, peer).await?;
                 Ok(client)
             }
@@ -118,7 +118,7 @@ impl DatagramClient {
     }
 
     /// From now on it talks to this peer alone; what others had sent is dropped. Otherwise like
-    /// [`connect`](Self::connect). If it fails, everything is as before.
+    /// [`connect`](Self::connect), cancel-safe too. If it fails or is dropped, everything is as before.
     pub async fn connect_to(
         &mut self,
         dialer: &Dialer,
@@ -249,29 +249,34 @@ impl DatagramClient {
     fn bind_udp(own: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
         let socket = options.udp_socket(own)?;
         socket.bind(&own.into())?;
-        Ok(Self::new(Socket::udp(socket)?, Own::Ip))
+        Ok(Self::new(Socket::udp(socket)?, None))
     }
 
     fn connect_udp(peer: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
         let socket = options.udp_socket(peer)?;
         options.bind_udp(&socket)?;
         socket.connect(&peer.into())?;
-        let mut client = Self::new(Socket::udp(socket)?, Own::Ip);
+        let mut client = Self::new(Socket::udp(socket)?, None);
         client.is_connected = true;
         client.drop_queued();
         Ok(client)
     }
 
-    fn unix((socket, own): (socket2::Socket, Own)) -> Result<Self, ConnectCause> {
-        Ok(Self::new(Socket::unix(socket)?, own))
+    fn bind_unix(own: &Path, options: &DialOptions) -> Result<Self, ConnectCause> {
+        let (socket, file) = own::at(own, options)?;
+        Ok(Self::new(Socket::unix(socket)?, file))
     }
 
-    fn new(socket: Socket, own: Own) -> Self {
+    fn unix(options: &DialOptions) -> Result<Self, ConnectCause> {
+        Ok(Self::new(Socket::unix(own::anywhere(options)?)?, None))
+    }
+
+    fn new(socket: Socket, file: Option<SocketFile>) -> Self {
         Self {
+            _file: file,
             socket,
             is_connected: false,
             timeline: Timeline::new(Instant::now()),
-            _own: own,
         }
     }
 
@@ -327,6 +332,9 @@ fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
 }
 
 fn no_datagrams(address: &Address) -> ConnectCause {
+    if let Address::Kcp(_) = address {
+        return ConnectCause::no_kcp();
+    }
     ConnectCause::Invalid(format!(
         "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
         address.scheme()

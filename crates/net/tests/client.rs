@@ -1,4 +1,4 @@
-//! The client as it is awaited, against peers made by hand. // C2, C4, C12, C13, C14, C16, Z14
+//! The client as it is awaited, against peers made by hand. // C2, C4, C12, C13, C14, C16, C18, Z8, Z14
 
 use std::net::SocketAddr;
 use std::time::Duration;
