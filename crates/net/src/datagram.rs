@@ -21,7 +21,9 @@ pub use peer::Peer;
 
 use self::socket::Socket;
 use crate::address::Address;
-use crate::dial::{ConnectCause, ConnectError, DialOptions, Dialer, StepKind, Timeline};
+use crate::dial::{
+    ConnectCause, ConnectError, DialOptions, Dialer, Outcome, StepKind, Target, Timeline,
+};
 use crate::socket::SocketFile;
 
 /// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
@@ -55,6 +57,7 @@ pub struct DatagramClient {
     _file: Option<SocketFile>,
     socket: Socket,
     is_connected: bool,
+    timeline: Timeline,
 }
 
 /// A datagram that was received.
@@ -98,19 +101,11 @@ impl DatagramClient {
         match peer {
             Address::Udp(host_port) => {
                 let (addresses, timeline) = dialer.addresses(host_port).await?;
-                let mut failure = ConnectCause::Invalid("the name has no address".into());
-                for address in addresses {
-                    match Self::connect_udp(address, dialer.options()) {
-                        Ok(client) => return Ok(client),
-                        Err(cause) => failure = cause,
-                    }
-                }
-                Err(ConnectError::new(
-                    peer.to_string(),
-                    Some(StepKind::Connect),
-                    failure,
-                    timeline,
-                ))
+                let (mut client, timeline) = first(peer, addresses, timeline, |address| {
+                    Self::connect_udp(*address, dialer.options())
+                })?;
+                client.timeline = timeline;
+                Ok(client)
             }
             Address::Unixgram(_) => {
                 let mut client =
@@ -129,13 +124,14 @@ impl DatagramClient {
         dialer: &Dialer,
         peer: &Address,
     ) -> Result<(), ConnectError> {
-        let peers = match (peer, &self.socket) {
+        let (peers, timeline) = match (peer, &self.socket) {
             (Address::Udp(host_port), Socket::Udp(_)) => {
-                let (addresses, _) = dialer.addresses(host_port).await?;
-                addresses.into_iter().map(Peer::Ip).collect()
+                let (addresses, timeline) = dialer.addresses(host_port).await?;
+                (addresses.into_iter().map(Peer::Ip).collect(), timeline)
             }
             (Address::Unixgram(path), Socket::Unix(_)) => {
-                vec![Peer::unix(path).map_err(|cause| failed(peer, None, cause))?]
+                let peer = Peer::unix(path).map_err(|cause| failed(peer, None, cause))?;
+                (vec![peer], Timeline::new(Instant::now()))
             }
             (Address::Udp(_) | Address::Unixgram(_), _) => {
                 let reason = format!("this client's own socket is not for {}://", peer.scheme());
@@ -143,18 +139,13 @@ impl DatagramClient {
             }
             _ => return Err(failed(peer, None, no_datagrams(peer))),
         };
-        let mut failure = ConnectCause::Invalid("the name has no address".into());
-        for peer in peers {
-            match self.socket.connect(&peer) {
-                Ok(()) => {
-                    self.is_connected = true;
-                    self.drop_queued();
-                    return Ok(());
-                }
-                Err(error) => failure = error.into(),
-            }
-        }
-        Err(failed(peer, Some(StepKind::Connect), failure))
+        let ((), timeline) = first(peer, peers, timeline, |peer| {
+            Ok(self.socket.connect(peer)?)
+        })?;
+        self.timeline = timeline;
+        self.is_connected = true;
+        self.drop_queued();
+        Ok(())
     }
 
     /// From now on it talks to anyone again.
@@ -243,6 +234,11 @@ impl DatagramClient {
         }
     }
 
+    /// What connecting it took. Empty if it never was.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
     /// The address that it receives at. `Unnamed` for a Unix socket without one.
     pub fn own(&self) -> io::Result<Peer> {
         Ok(Peer::from_any(Some(rustix::net::getsockname(
@@ -280,6 +276,7 @@ impl DatagramClient {
             _file: file,
             socket,
             is_connected: false,
+            timeline: Timeline::new(Instant::now()),
         }
     }
 
@@ -341,6 +338,37 @@ fn no_datagrams(address: &Address) -> ConnectCause {
     ConnectCause::Invalid(format!(
         "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
         address.scheme()
+    ))
+}
+
+/// Connects to the first of these peers that can be connected to, each a step.
+fn first<P: Clone + Into<Target>, T>(
+    address: &Address,
+    peers: Vec<P>,
+    mut timeline: Timeline,
+    mut connect: impl FnMut(&P) -> Result<T, ConnectCause>,
+) -> Result<(T, Timeline), ConnectError> {
+    let mut failure = ConnectCause::Invalid("the name has no address".into());
+    for peer in peers {
+        let step = timeline.begin(StepKind::Connect, peer.clone().into(), Instant::now());
+        let connected = connect(&peer);
+        timeline.end_with(step, &connected, Instant::now());
+        match connected {
+            Ok(connected) => {
+                timeline.finish(Outcome::Done, &Outcome::Cancelled, Instant::now());
+                return Ok((connected, timeline));
+            }
+            Err(cause) => failure = cause,
+        }
+    }
+    let outcome = Outcome::Failed(failure.to_string());
+    timeline.finish(outcome, &Outcome::Cancelled, Instant::now());
+    let step = Some(StepKind::Connect);
+    Err(ConnectError::new(
+        address.to_string(),
+        step,
+        failure,
+        timeline,
     ))
 }
 

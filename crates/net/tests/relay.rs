@@ -181,7 +181,7 @@ async fn a_client_is_piped_into_another_stream_with_what_it_has_received() {
     client.connect().await.unwrap();
     let (mut first, _) = listener.accept().await.unwrap();
     first.write_all(b"headbody").await.unwrap();
-    assert_eq!(within(client.read_exact(4)).await.unwrap(), &b"head"[..]);
+    assert_eq!(within(client.receive_exact(4)).await.unwrap(), &b"head"[..]);
     let (mut second, b) = connection().await;
     let relay = tokio::spawn(client.pipe_into(b, None));
     let mut body = [0; 4];

@@ -4,8 +4,8 @@
 mod agreement;
 #[path = "tls/authority.rs"]
 mod authority;
-#[path = "tls/client.rs"]
-mod client;
+#[path = "tls/clients.rs"]
+mod clients;
 #[path = "tls/options.rs"]
 mod options;
 #[path = "tls/peers.rs"]

@@ -199,7 +199,7 @@ impl<H: Handler> Run<'_, H> {
                 None
             }
             Poll::Ready(Ok(_)) => None,
-            Poll::Ready(Err(error)) => Some(error),
+            Poll::Ready(Err(error)) => Some(error.after(unfinished)),
             Poll::Pending => return Step::Wait,
         };
         if let Some(error) = error {
