@@ -18,7 +18,7 @@ pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, S
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session};
 pub use random::Random;
-pub use wire::Wire;
+pub use wire::{Wire, frame};
 
 use std::time::{Duration, Instant};
 

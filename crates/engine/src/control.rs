@@ -162,7 +162,7 @@ pub enum LoopCounter {
     Sessions = 0,
     /// Sessions ever.
     Accepted,
-    /// Bytes of tails, kept messages and outbound queues now.
+    /// Bytes held for sessions and for processes now.
     BufferedBytes,
     /// Messages received.
     Messages,
@@ -180,6 +180,8 @@ pub enum LoopCounter {
     LastSerial,
     /// Datagrams dropped because their worker's ring was full or missing.
     DatagramsDropped,
+    /// Sessions that are not read now because the memory limit is near.
+    HeldBack,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
 }

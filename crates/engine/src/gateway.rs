@@ -59,6 +59,10 @@ struct Shared {
     connections: Vec<AtomicU64>,
     /// Bytes that each loop holds, as of its last turn.
     held: Vec<AtomicU64>,
+    /// Once these are too many: bytes that the session of each loop holds which holds most.
+    largest: Vec<AtomicU64>,
+    /// The session that may be read although the memory limit is near; zero: none.
+    right_of_way: AtomicU64,
     /// Descriptors up to this number may be connections.
     descriptors: u64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
@@ -237,6 +241,8 @@ impl Gateway {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             connections: config.listeners.iter().map(|_| AtomicU64::new(0)).collect(),
             held: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            largest: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            right_of_way: AtomicU64::new(0),
             descriptors: connection_descriptors(&config, count),
             slots: (0..count)
                 .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())

@@ -257,6 +257,10 @@ impl Probe {
                 Ok(result) => String::from_utf8(result)?,
                 Err(error) => format!("{error:?}"),
             },
+            "task-bytes" => match context.task(vec![b't'; word().parse()?]).await {
+                Ok(result) => format!("{} bytes", result.len()),
+                Err(error) => error.to_string(),
+            },
             "later" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 tokio::task::spawn_local(async move {

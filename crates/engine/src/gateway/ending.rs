@@ -265,10 +265,7 @@ impl Loop {
             return;
         }
         session.phase = Phase::Ended(reason);
-        let held = session.tail.len()
-            + session.inbound.as_ref().map_or(0, |inbound| {
-                inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
-            });
+        let held = session.received();
         let discarded = session
             .inbound
             .as_ref()

@@ -138,11 +138,21 @@ impl Session {
 
     /// Bytes that the gateway holds for it.
     pub(super) fn held(&self) -> u64 {
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
+        self.under_way() + extras as u64
+    }
+
+    /// Those of them that are on their way from its peer or to it.
+    pub(super) fn under_way(&self) -> u64 {
+        self.received() as u64 + self.queued()
+    }
+
+    /// Bytes received from its peer and not done with.
+    pub(super) fn received(&self) -> usize {
         let inbound = self.inbound.as_ref().map_or(0, |inbound| {
             inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
         });
-        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
-        (self.tail.len() + inbound + extras) as u64 + self.queued()
+        self.tail.len() + self.decoder.buffered() + inbound
     }
 
     /// Bytes queued for its peer.
