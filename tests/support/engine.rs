@@ -505,6 +505,8 @@ pub struct GatewayStatus {
     pub accepted: u64,
     pub messages: u64,
     pub buffered_bytes: u64,
+    pub memory_limit: Option<u64>,
+    pub held_back: u64,
     /// How many sessions closed, by reason.
     pub closed: BTreeMap<String, u64>,
     /// How often each limit was reached, by its key.

@@ -22,7 +22,7 @@ pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;
 pub use tls::{Issued, Issuer, TlsStream, Trust};
 pub use tls_server::TlsServer;
-pub use wire::Wire;
+pub use wire::{Wire, frame};
 
 use std::time::{Duration, Instant};
 

@@ -216,7 +216,7 @@ pub enum LoopCounter {
     Sessions = 0,
     /// Sessions ever.
     Accepted,
-    /// Bytes of tails, kept messages and outbound queues now.
+    /// Bytes held for sessions and for processes now.
     BufferedBytes,
     /// Messages received.
     Messages,
@@ -234,6 +234,8 @@ pub enum LoopCounter {
     LastSerial,
     /// Datagrams dropped because their worker's ring was full or missing.
     DatagramsDropped,
+    /// Sessions that are not read now because the memory limit is near.
+    HeldBack,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
     /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.

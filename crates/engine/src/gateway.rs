@@ -29,6 +29,7 @@ mod processes;
 mod questions;
 mod recovery;
 mod session;
+mod shared;
 mod table;
 mod tls;
 mod trickle;
@@ -36,7 +37,6 @@ mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,73 +54,10 @@ use crate::credentials::Credentials;
 use crate::role::GatewayStart;
 use crate::wire::Peer;
 use accept::Upgrade;
-use admission::Admission;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
-
-/// What the threads share. Counters only; everything else goes by message.
-#[derive(Debug)]
-struct Shared {
-    /// Sessions of each loop, for choosing the least loaded.
-    loads: Vec<AtomicUsize>,
-    /// Who may connect to each listener.
-    admissions: Vec<Admission>,
-    /// Bytes that each loop holds, as of its last turn.
-    held: Vec<AtomicU64>,
-    /// Descriptors up to this number may be connections.
-    descriptors: u64,
-    /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
-    slots: Vec<Vec<SlotLoad>>,
-    /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
-    suspects: Vec<AtomicU32>,
-}
-
-/// What one loop has with one slot.
-#[derive(Debug, Default)]
-struct SlotLoad {
-    sessions: AtomicUsize,
-    in_hand: AtomicUsize,
-}
-
-impl Shared {
-    /// Connections of all listeners.
-    fn connections(&self) -> u64 {
-        self.admissions.iter().map(Admission::connections).sum()
-    }
-
-    /// A connection of this listener is no more.
-    fn release(&self, listener: u16, peer: &Peer) {
-        self.admissions[usize::from(listener)].release(peer);
-    }
-
-    /// What the loops other than this one have with a slot.
-    fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
-        let others = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != usize::from(index));
-        others
-            .filter_map(|(_, slots)| slots.get(slot))
-            .fold((0, 0), |(sessions, in_hand), load| {
-                (
-                    sessions + load.sessions.load(Ordering::Relaxed),
-                    in_hand + load.in_hand.load(Ordering::Relaxed),
-                )
-            })
-    }
-
-    /// The loop with the fewest sessions, which is to get one more.
-    fn least_loaded(&self) -> usize {
-        let least = (0..self.loads.len())
-            .min_by_key(|at| self.loads[*at].load(Ordering::Relaxed))
-            .unwrap_or_default();
-        // Counted here already: a burst arrives faster than the loops report.
-        self.loads[least].fetch_add(1, Ordering::Relaxed);
-        least
-    }
-}
+use shared::Shared;
 
 /// The most worker slots there can be; the configuration is checked against it.
 const MAX_SLOTS: usize = 512;
@@ -259,16 +196,8 @@ impl Gateway {
         let control = ControlChannel::new(start.control)?;
         let config = Arc::new(start.config);
         let count = start.doorbells.len();
-        let shared = Arc::new(Shared {
-            loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-            admissions: config.listeners.iter().map(Admission::new).collect(),
-            held: (0..count).map(|_| AtomicU64::new(0)).collect(),
-            descriptors: connection_descriptors(&config, count),
-            slots: (0..count)
-                .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
-                .collect(),
-            suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
-        });
+        let descriptors = connection_descriptors(&config, count);
+        let shared = Arc::new(Shared::new(&config, count, descriptors));
         // Below any serial of a successor started in a later second, above any of a predecessor.
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

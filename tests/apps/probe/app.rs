@@ -1,5 +1,7 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
+mod answers;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, SendError, Session};
 use serde::Deserialize;
+
+use answers::{describe, every, milliseconds, outcome, told, told_by};
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -322,6 +326,10 @@ impl Probe {
                 return Ok(None);
             }
             "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
+            "task-bytes" => match context.task(vec![b't'; word().parse()?]).await {
+                Ok(result) => format!("{} bytes", result.len()),
+                Err(error) => error.to_string(),
+            },
             "later" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 tokio::task::spawn_local(async move {
@@ -535,64 +543,5 @@ impl App for Probe {
     async fn stop(self: Rc<Self>) -> Result {
         self.note(format_args!("stop {}", std::process::id()));
         Ok(())
-    }
-}
-
-/// Counts three ticks of a timer.
-async fn every(context: &Context, period: Duration) -> Vec<u8> {
-    let (ticks, three) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
-    let (counted, told) = (ticks.clone(), three.clone());
-    let _timer = context.every(period, move || {
-        let (counted, told) = (counted.clone(), told.clone());
-        async move {
-            counted.set(counted.get() + 1);
-            if counted.get() == 3 {
-                told.notify_one();
-            }
-        }
-    });
-    three.notified().await;
-    format!("{} ticks", ticks.get()).into_bytes()
-}
-
-/// What a task has come to.
-fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<String> {
-    match result {
-        Ok(result) => Ok(String::from_utf8(result)?),
-        Err(error) => Ok(format!("{error:?}")),
-    }
-}
-
-/// What of a session does not change from run to run.
-fn describe(info: &moorline::SessionInfo) -> String {
-    let age = info.received_at.duration_since(info.connected_at);
-    format!(
-        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {} tls {}",
-        info.listener,
-        info.peer,
-        info.worker,
-        String::from_utf8_lossy(&info.key),
-        info.messages,
-        info.received,
-        info.paused,
-        info.kept,
-        age.unwrap_or_default().as_millis() < 60_000,
-        info.tls.as_ref().map_or("none", |tls| &tls.version),
-    )
-}
-
-fn milliseconds(word: &str) -> Result<Duration> {
-    Ok(Duration::from_millis(word.parse()?))
-}
-
-/// A command that ends its own session answers only if it could not.
-fn told(result: std::result::Result<(), SendError>) -> Result<Option<String>> {
-    Ok(result.err().map(|error| format!("{error:?}")))
-}
-
-fn outcome(result: std::result::Result<(), SendError>) -> String {
-    match result {
-        Ok(()) => "ok".to_owned(),
-        Err(error) => format!("{error:?}"),
     }
 }

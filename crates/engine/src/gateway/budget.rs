@@ -1,128 +1,334 @@
 //! The memory that all sessions together may hold.
 //!
-//! Near the limit those sessions that hold more than a fair share are not read, and sends to them answer `Full`; whoever
-//! holds little goes on as if nothing were. Over the limit, or when nothing gets better for a while (every
-//! session waits for the rest of its message, or for a peer that does not read), the one that holds most is closed.
+//! Near the limit those that hold more than a fair share are not read, and sends to them answer `Full`; whoever holds
+//! little goes on as if nothing were. A fair share is less than what is left for it, so some room remains: one of
+//! those that wait, and then the next, may use it to come to the end of its message. Over the limit the one that holds
+//! most is closed, unless none holds more than its share: then it is not the sessions' fault.
+//!
+//! All loops share one budget: each tells the others what it holds, and how much the largest of its sessions does.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::event_loop::Loop;
+use super::processes::Parcel;
+use super::session::Phase;
 use super::table::Key;
-use crate::wire::CloseReason;
+use crate::config::Config;
+use crate::control::LoopCounter;
+use crate::wire::{CloseReason, FromProcess, ToProcess};
 
-/// From this share of the limit on it is near, in eighths.
-const NEAR: u64 = 6;
-/// How long it may stay near with nothing getting better, in milliseconds: long for a peer that reads, short for the others.
-const STUCK_MS: u64 = 2_000;
-/// What is held in smaller amounts is not worth a session, in bytes.
-const LEAST: u64 = 4 * 1024;
+/// From this part of the limit on it is near, in eighths.
+const NEAR: u64 = 5;
+/// Less than that by what may be in the rings already when apps are told to wait, but by no more than this, in eighths.
+const MOST_COMING: u64 = 2;
+/// All fair shares together, in eighths. Sessions that came late may still take theirs, so the room that is left for the
+/// one that has the right of way are the two eighths above both.
+const SHARES: u64 = 1;
+/// The right of way is for who uses it: with nothing received or in hand for so long it passes on, in milliseconds.
+const YIELD_MS: u64 = 250;
+/// Who had a loop's session go first lets other loops take their turn, in milliseconds: they look every 5.
+const PASS_MS: u64 = 10;
+/// And for nobody longer than this, in milliseconds.
+const GO_FIRST_MS: u64 = 2_000;
+/// How often all sessions are looked through for the largest: so often, and less often the more there are. One costs
+/// about 50 ns, so this never takes more than a twentieth of the time.
+const SEARCH_EVERY: Duration = Duration::from_millis(1);
+const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
+/// A loop that has grown by this part of the limit tells the others, and looks how they have.
+const STEPS: u64 = 64;
+/// How often the log says that the limit is near, at the most, in milliseconds.
+const SAY_MS: u64 = 10_000;
 
 /// The budget as one loop sees it: what it may hold itself, the others holding what they held last.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: Option<u64>,
+    /// From so many bytes of all loops on it is near.
+    limit_near: u64,
     /// From so many bytes of this loop on it is near, and over.
     near: u64,
     over: u64,
+    /// From so many on that may have changed: the others may have grown as well.
+    measure_at: u64,
     /// A session's fair share.
     share: u64,
-    held_back: Vec<(Key, u64)>,
-    /// Since when it has been near, in the loop's milliseconds, and the least that was held since.
-    tight_since: Option<(u64, u64)>,
+    /// Bytes of posts and results that wait for room in a ring, as of the last look.
+    parcels: u64,
+    /// Those that are not read, in the order they are to go on in.
+    held_back: VecDeque<(Key, u64)>,
+    right_of_way: Option<RightOfWay>,
+    /// When this loop last gave the right of way away.
+    yielded_at: u64,
+    /// When to look for the largest again. Not by the loop's clock: a flood comes within a turn.
+    search_at: Instant,
+    level: Level,
+    said_at: Option<u64>,
+}
+
+/// How things stood at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Calm,
+    Near,
+    Over,
+}
+
+/// One of this loop's sessions may be read to the end of its message.
+#[derive(Debug, Clone, Copy)]
+struct RightOfWay {
+    key: Key,
+    id: u64,
+    since: u64,
 }
 
 impl Budget {
-    pub(super) fn new(limit: Option<u64>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let limit = config.engine.memory_limit;
+        let processes = u64::from(config.workers.count) + u64::from(config.tasks.count);
+        // Each process has as much memory for the ring to it as for the one from it.
+        let coming = processes * config.engine.ring_memory / 2;
+        let limit_near = limit.map_or(u64::MAX, |limit| {
+            limit / 8 * NEAR - coming.min(limit / 8 * MOST_COMING)
+        });
         Self {
             limit,
+            limit_near,
             near: u64::MAX,
             over: u64::MAX,
+            measure_at: u64::MAX,
             share: u64::MAX,
-            held_back: Vec::new(),
-            tight_since: None,
+            parcels: 0,
+            held_back: VecDeque::new(),
+            right_of_way: None,
+            yielded_at: 0,
+            search_at: Instant::now(),
+            level: Level::Calm,
+            said_at: None,
         }
     }
 
+    /// A session's fair share, in bytes.
     pub(super) fn share(&self) -> u64 {
         self.share
     }
 
-    /// Sessions wait for memory, and nothing else wakes the loop for them.
-    pub(super) fn holds_back(&self) -> bool {
-        !self.held_back.is_empty() || self.tight_since.is_some()
+    /// Bytes of posts and results that wait for room in a ring.
+    pub(super) fn parcels(&self) -> u64 {
+        self.parcels
+    }
+
+    /// Others may make room, and nothing wakes this loop when they do.
+    pub(super) fn is_watchful(&self) -> bool {
+        self.level != Level::Calm || !self.held_back.is_empty()
     }
 }
 
 impl Loop {
-    /// The limit is near.
+    /// Whether the limit is near.
     #[inline]
-    pub(super) fn is_tight(&self) -> bool {
-        self.held() >= self.budget.near
+    pub(super) fn is_tight(&mut self) -> bool {
+        self.held() >= self.budget.measure_at && self.measure() >= self.budget.near
+    }
+
+    /// Whether so many bytes more would pass the limit.
+    pub(super) fn would_pass_limit(&self, more: usize) -> bool {
+        self.held().saturating_add(more as u64) > self.budget.over
     }
 
     /// Looks how much all hold, once a turn.
     pub(super) fn look_at_memory(&mut self) {
-        let Some(limit) = self.budget.limit else {
+        self.budget.parcels = self.parcel_bytes();
+        if self.budget.limit.is_none() {
             return;
-        };
-        let (mine, index) = (self.held(), usize::from(self.index));
-        self.shared.held[index].store(mine, Ordering::Relaxed);
-        let of = |at: usize| self.shared.held[at].load(Ordering::Relaxed);
-        let others = (0..self.shared.held.len()).filter(|at| *at != index);
-        let (theirs, fullest) = others.fold((0, None), |(sum, fullest), at| {
-            let is_more = of(at) > fullest.map_or(mine, of);
-            (sum + of(at), if is_more { Some(at) } else { fullest })
-        });
-        let sessions = self
-            .shared
-            .loads
-            .iter()
-            .map(|load| load.load(Ordering::Relaxed));
+        }
+        let (mine, index) = (self.measure(), usize::from(self.index));
         let budget = &mut self.budget;
-        budget.share = limit / (sessions.sum::<usize>() as u64).max(1);
-        budget.near = (limit / 8 * NEAR).saturating_sub(theirs).max(1);
-        budget.over = limit.saturating_sub(theirs);
-        if mine < budget.near {
-            budget.tight_since = None;
-            for (key, id) in std::mem::take(&mut budget.held_back) {
-                if self.table.at(key).is_some_and(|session| session.id == id) {
-                    self.table[key].held_back = false;
-                    self.sweep.push_back((key, id));
+        let before = budget.level;
+        budget.level = match mine {
+            _ if mine < budget.near => Level::Calm,
+            _ if mine > budget.over => Level::Over,
+            _ => Level::Near,
+        };
+        let after = budget.level;
+        if before != Level::Calm && after == Level::Calm {
+            self.shared.largest[index].store(0, Ordering::Relaxed);
+        }
+        match after {
+            Level::Calm => {
+                // Some may have been held back since the last look although it was calm then as well.
+                if before != Level::Calm || !self.budget.held_back.is_empty() {
+                    self.read_all_again();
                 }
             }
-        } else if mine > budget.over || self.is_stuck(theirs + mine) {
-            match fullest {
-                // What holds most is there.
-                Some(other) => self.peers[other].wake(),
-                None => self.relieve(),
+            Level::Near => {
+                self.publish_largest();
+                self.pass_right_of_way();
+            }
+            Level::Over => self.relieve(),
+        }
+        if before == Level::Calm && after != Level::Calm {
+            self.say_near();
+            // Another loop may sleep, and the largest be there.
+            let peers = self.peers.iter().enumerate();
+            let others = peers.filter(|(at, _)| *at != index);
+            others.for_each(|(_, peer)| peer.wake());
+        }
+        self.counters.set(
+            LoopCounter::HeldBack as usize,
+            self.budget.held_back.len() as u64,
+        );
+    }
+
+    /// Tells the other loops how much this one holds, and works out how much it may. Returns the former.
+    fn measure(&mut self) -> u64 {
+        let mine = self.held();
+        let shared = &self.shared;
+        shared.held[usize::from(self.index)].store(mine, Ordering::Relaxed);
+        let held = shared.held.iter().map(|it| it.load(Ordering::Relaxed));
+        let theirs = held.sum::<u64>().saturating_sub(mine);
+        let sessions = shared.loads.iter().map(|it| it.load(Ordering::Relaxed));
+        let sessions = sessions.sum::<usize>().max(1) as u64;
+        let budget = &mut self.budget;
+        if let Some(limit) = budget.limit {
+            budget.share = limit / 8 * SHARES / sessions;
+            budget.near = budget.limit_near.saturating_sub(theirs).max(1);
+            budget.over = limit.saturating_sub(theirs);
+            budget.measure_at = budget.near.min(mine + limit / STEPS);
+        }
+        mine
+    }
+
+    fn say_near(&mut self) {
+        let (now, budget) = (self.clock.ms, &mut self.budget);
+        if budget.said_at.is_none_or(|at| now - at > SAY_MS) {
+            budget.said_at = Some(now);
+            tracing::warn!(
+                near = budget.limit_near,
+                limit = budget.limit,
+                fair_share = budget.share,
+                "memory_limit is near: sessions over their fair share are not read for now"
+            );
+        }
+    }
+
+    /// Holds a session back if it has more than its share. False: it may be read.
+    pub(super) fn hold_back(&mut self, key: Key) -> bool {
+        let is_over = self.held() > self.budget.over;
+        let session = &mut self.table[key];
+        // Of a peer that has hung up no more comes than the kernel has, and then the session ends.
+        if session.under_way() <= self.budget.share || session.hangup {
+            return false;
+        }
+        if !is_over && self.shared.right_of_way.load(Ordering::Relaxed) == session.id {
+            return false;
+        }
+        if !std::mem::replace(&mut session.held_back, true) {
+            self.budget.held_back.push_back((key, session.id));
+        }
+        true
+    }
+
+    /// There is room again for all that were not read.
+    fn read_all_again(&mut self) {
+        self.yield_right_of_way();
+        while let Some(key) = self.next_held_back() {
+            let id = self.table[key].id;
+            self.sweep.push_back((key, id));
+        }
+    }
+
+    /// The next one that is not read, which will be.
+    fn next_held_back(&mut self) -> Option<Key> {
+        while let Some((key, id)) = self.budget.held_back.pop_front() {
+            if self.table.at(key).is_some_and(|session| session.id == id) {
+                self.table[key].held_back = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Sees that one of those that wait comes further: else all could wait for ever, each for the rest of its message.
+    fn pass_right_of_way(&mut self) {
+        let now = self.clock.ms;
+        if let Some(right) = self.budget.right_of_way {
+            let RightOfWay { key, id, since } = right;
+            let session = self.table.at(key).filter(|session| session.id == id);
+            let goes_on = now - since < GO_FIRST_MS
+                && session.is_some_and(|session| {
+                    session.phase == Phase::Open
+                        && session.under_way() > self.budget.share
+                        && (session.in_hand() > 0
+                            || now.saturating_sub(session.received_at.max(since)) < YIELD_MS)
+                });
+            if goes_on {
+                // While the limit was passed it was held back like the others.
+                if std::mem::take(&mut self.table[key].held_back) {
+                    self.budget.held_back.retain(|(_, other)| *other != id);
+                    self.schedule(key);
+                }
+                return;
+            }
+            self.yield_right_of_way();
+        }
+        if self.budget.held_back.is_empty()
+            || (self.peers.len() > 1 && now - self.budget.yielded_at < PASS_MS)
+        {
+            return;
+        }
+        let claim = &self.shared.right_of_way;
+        // Ids begin above zero, which stands for nobody.
+        if claim.load(Ordering::Relaxed) == 0
+            && let Some(key) = self.next_held_back()
+        {
+            let id = self.table[key].id;
+            let claimed = self.shared.right_of_way.compare_exchange(
+                0,
+                id,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if claimed.is_ok() {
+                let since = now;
+                self.budget.right_of_way = Some(RightOfWay { key, id, since });
+                self.schedule(key);
+            } else {
+                self.table[key].held_back = true;
+                self.budget.held_back.push_front((key, id));
             }
         }
     }
 
-    /// Whether it has been near for long, and no better.
-    fn is_stuck(&mut self, total: u64) -> bool {
-        if !self.is_tight() {
-            return false;
+    fn yield_right_of_way(&mut self) {
+        if self.budget.right_of_way.take().is_some() {
+            self.shared.right_of_way.store(0, Ordering::Relaxed);
+            self.budget.yielded_at = self.clock.ms;
         }
-        let now = self.clock.ms;
-        let (since, least) = *self.budget.tight_since.get_or_insert((now, total));
-        if total < least {
-            self.budget.tight_since = Some((now, total));
-        }
-        now.saturating_sub(since) > STUCK_MS
     }
 
-    /// Closes those that hold most, until there is room.
-    fn relieve(&mut self) {
-        let mut holders: Vec<(u64, Key)> = self
-            .table
-            .iter()
-            .map(|(key, session)| (session.held(), key))
-            .filter(|(held, _)| *held >= LEAST)
-            .collect();
-        holders.sort_unstable();
-        self.budget.tight_since = None;
+    /// Whether the limit is passed.
+    pub(super) fn is_over_limit(&mut self) -> bool {
+        self.is_tight() && self.measure() > self.budget.over
+    }
+
+    /// Closes those that hold most, until there is room or another loop has a larger one.
+    pub(super) fn relieve(&mut self) {
+        let mut holders = self.publish_largest();
+        let index = usize::from(self.index);
+        let others = self.shared.largest.iter().enumerate();
+        let theirs = others
+            .filter(|(at, _)| *at != index)
+            .map(|(_, largest)| largest.load(Ordering::Relaxed))
+            .max()
+            .unwrap_or(0);
         while let Some((held, key)) = holders.pop() {
+            if held < theirs || self.held() <= self.budget.over {
+                return;
+            }
             let session = &self.table[key];
             let listener = &self.config.listeners[usize::from(session.listener)];
             tracing::warn!(
@@ -130,23 +336,52 @@ impl Loop {
                 reason = %CloseReason::Memory, "session closed: memory_limit is reached, and it holds most"
             );
             self.finish(key, CloseReason::Memory);
-            if self.held() <= self.budget.over {
-                return;
-            }
+            let next = holders.last().map_or(0, |(held, _)| *held);
+            self.shared.largest[index].store(next, Ordering::Relaxed);
         }
     }
 
-    /// Holds a session back if it has more than its share. False: it may be read.
-    pub(super) fn hold_back(&mut self, key: Key) -> bool {
-        let share = self.budget.share;
-        let session = &mut self.table[key];
-        // Of a peer that has hung up no more comes than the kernel has, and then the session ends.
-        if session.held() <= share || session.hangup {
-            return false;
+    /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
+    /// Nothing if it has only just looked.
+    fn publish_largest(&mut self) -> Vec<(u64, Key)> {
+        let now = Instant::now();
+        if now < self.budget.search_at {
+            return Vec::new();
         }
-        if !std::mem::replace(&mut session.held_back, true) {
-            self.budget.held_back.push((key, session.id));
+        self.budget.search_at = now + SEARCH_EVERY + SEARCH_EVERY_OF_EACH * self.table.len() as u32;
+        let mut arriving: FxHashMap<u64, u64> = FxHashMap::default();
+        for (_, process) in &self.processes {
+            for ((kind, id), bytes) in &process.partials {
+                if *kind == FromProcess::Send as u8 {
+                    *arriving.entry(*id).or_default() += bytes.len() as u64;
+                }
+            }
         }
-        true
+        let mut holders: Vec<(u64, Key)> = self
+            .table
+            .iter()
+            .filter(|(_, session)| matches!(session.phase, Phase::Open | Phase::Ending(_)))
+            .map(|(key, session)| {
+                let arriving = arriving.get(&session.id).copied().unwrap_or(0);
+                (session.held() + arriving, key)
+            })
+            .filter(|(held, _)| *held > self.budget.share)
+            .collect();
+        holders.sort_unstable();
+        let largest = holders.last().map_or(0, |(held, _)| *held);
+        self.shared.largest[usize::from(self.index)].store(largest, Ordering::Relaxed);
+        holders
+    }
+
+    /// Bytes of posts and results that wait for room in a ring. A task's are counted with the task.
+    fn parcel_bytes(&self) -> u64 {
+        let bytes = |parcels: &VecDeque<Parcel>| -> usize {
+            let tasks = ToProcess::Task as u8;
+            let others = parcels.iter().filter(|parcel| parcel.header.kind != tasks);
+            others.map(|parcel| parcel.bytes.len()).sum()
+        };
+        let running = self.processes.iter().map(|(_, it)| bytes(&it.parcels));
+        let waiting = self.slots.iter().map(|slot| bytes(&slot.parcels));
+        running.chain(waiting).sum::<usize>() as u64
     }
 }

@@ -301,11 +301,7 @@ impl Loop {
         }
         let has_begun = session.phase != Phase::Handshake;
         session.phase = Phase::Ended(reason);
-        let held = session.tail.len()
-            + session.tls.as_ref().map_or(0, |tls| tls.unfinished())
-            + session.inbound.as_ref().map_or(0, |inbound| {
-                inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
-            });
+        let held = session.received();
         let discarded = session
             .inbound
             .as_ref()

@@ -117,7 +117,7 @@ pub(super) struct Loop {
     pub(super) stop_at: Option<u64>,
     /// `Report::Empty` was sent.
     pub(super) is_empty: bool,
-    /// Bytes of tails, kept messages and outbound queues.
+    /// Bytes of tails, kept messages, outbound queues, lockers, unfinished messages of processes, broadcasts and tasks.
     pub(super) buffered: u64,
     events: Vec<epoll::Event>,
     /// Turns since records were last published.
@@ -156,7 +156,7 @@ impl Clock {
 impl Loop {
     /// Runs until the process ends.
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
-        let budget = Budget::new(parts.config.engine.memory_limit);
+        let budget = Budget::new(&parts.config);
         let mut this = Self {
             index: parts.index,
             accept_gate: AcceptGate::new(&parts.config.listeners),
@@ -272,7 +272,7 @@ impl Loop {
             || !self.work.is_empty()
             || !self.sweep.is_empty()
             || !self.groups.is_quiet();
-        let look_again = self.look_after_processes() || self.budget.holds_back();
+        let look_again = self.look_after_processes() || self.budget.is_watchful();
         if is_busy && self.gathering < GATHERING_TURNS {
             self.gathering += 1;
             return Next::Go;
@@ -517,9 +517,9 @@ impl Loop {
         self.counters.add(counter as usize, amount);
     }
 
-    /// Bytes that this loop holds for its sessions; what several share once.
+    /// Bytes that this loop holds for sessions and for processes; what several share once.
     pub(super) fn held(&self) -> u64 {
-        self.buffered + self.groups.shared_bytes()
+        self.buffered + self.groups.shared_bytes() + self.budget.parcels()
     }
 
     /// Counts that a limit was reached once more.

@@ -22,6 +22,9 @@ const FILE_CALLS_PER_TURN: usize = 4;
 impl Loop {
     /// Compares the queue with its marks, after it has grown.
     pub(super) fn weigh(&mut self, key: Key) {
+        if self.is_over_limit() {
+            self.relieve();
+        }
         let (tight, share) = (self.is_tight(), self.budget.share());
         let session = &mut self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
@@ -32,9 +35,7 @@ impl Loop {
                 reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
             );
             self.finish(key, CloseReason::Slow);
-        } else if !session.full
-            && (queued > listener.high_watermark || (tight && session.held() > share))
-        {
+        } else if !session.full && (queued > listener.high_watermark || (tight && queued > share)) {
             session.full = true;
             if session.process.is_some() {
                 self.tell_watermark(key);
@@ -161,8 +162,15 @@ impl Loop {
             session.sent_at = self.clock.ms;
             self.rebalance(freed, 0);
         }
+        // Else those over their share would hear that they may go on whenever a little has gone.
+        let most = if self.is_tight() {
+            self.budget.share()
+        } else {
+            u64::MAX
+        };
         let session = &mut self.table[key];
-        let low = self.config.listeners[usize::from(session.listener)].low_watermark;
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let low = listener.low_watermark.min(most);
         let queued = session.queued();
         let is_empty = session
             .outbound

@@ -128,6 +128,8 @@ impl Loop {
             None => LARGEST_READ,
         };
         let room = before.clamp(SCRATCH, largest);
+        // Not twice what is needed: what is counted are the bytes.
+        tail.reserve_exact(room);
         tail.resize(before + room, 0);
         let read = self.receive_from(key, &mut tail[before..]);
         let (bytes, has_more) = match read {
@@ -185,6 +187,8 @@ impl Loop {
     fn cut_tail(&mut self, key: Key) {
         let mut tail = std::mem::take(&mut self.table[key].tail);
         let before = tail.len();
+        // What is cut from it is counted as a message.
+        self.rebalance(before, 0);
         let cut = self.cut(key, &mut tail);
         if cut == before || matches!(self.table[key].phase, Phase::Ended(_)) {
             tail = Vec::new();
@@ -196,7 +200,7 @@ impl Loop {
         }
         let after = tail.len();
         self.table[key].tail = tail;
-        self.rebalance(before, after);
+        self.rebalance(0, after);
     }
 
     /// Delivers the messages at the front of `input`, as many as may go now. Returns how much was used.
@@ -208,7 +212,12 @@ impl Loop {
                 return at;
             }
             let framing = &self.config.listeners[usize::from(session.listener)].framing;
-            match session.decoder.decode(framing, &mut input[at..]) {
+            // Fragments of a message are kept there.
+            let before = session.decoder.buffered();
+            let decoded = session.decoder.decode(framing, &mut input[at..]);
+            let after = session.decoder.buffered();
+            self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
+            match decoded {
                 Ok(Decoded::Message {
                     start,
                     end,
@@ -222,6 +231,7 @@ impl Loop {
                 Ok(Decoded::Assembled { consumed, text }) => {
                     at += consumed;
                     let message = session.decoder.take_assembled();
+                    self.rebalance(after, 0);
                     self.deliver(key, &message, text);
                 }
                 Ok(Decoded::Nothing { consumed }) => at += consumed,

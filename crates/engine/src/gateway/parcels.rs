@@ -202,6 +202,11 @@ impl Loop {
             self.break_with(at, format!("over {MOST_TASKS} tasks under way"));
             return;
         }
+        if self.would_pass_limit(bytes.len()) {
+            let why = b"no memory for it: the engine's memory_limit is reached";
+            self.answer_task(origin, FAILED, Bytes::from_static(why));
+            return;
+        }
         self.tasks.last += 1;
         let number = self.tasks.last;
         let patience = self.config.workers.start_timeout.as_millis() as u64;

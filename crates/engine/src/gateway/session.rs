@@ -157,13 +157,23 @@ impl Session {
 
     /// Bytes that the gateway holds for it.
     pub(super) fn held(&self) -> u64 {
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
+        self.under_way() + extras as u64
+    }
+
+    /// Those of them that are on their way from its peer or to it.
+    pub(super) fn under_way(&self) -> u64 {
+        let outbound = self.outbound.as_ref().map_or(0, |outbound| outbound.held());
+        self.received() as u64 + outbound
+    }
+
+    /// Bytes received from its peer and not done with.
+    pub(super) fn received(&self) -> usize {
         let inbound = self.inbound.as_ref().map_or(0, |inbound| {
             inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
         });
-        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
         let unfinished = self.tls.as_ref().map_or(0, |tls| tls.unfinished());
-        let outbound = self.outbound.as_ref().map_or(0, |outbound| outbound.held());
-        (self.tail.len() + unfinished + inbound + extras) as u64 + outbound
+        self.tail.len() + self.decoder.buffered() + unfinished + inbound
     }
 
     /// Bytes queued for its peer.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod launch;
+mod log_files;
 mod moments;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -546,39 +547,6 @@ impl Shell {
         }
         if is_last {
             self.callers.remove(&caller);
-        }
-    }
-
-    fn reopen_log(&mut self) {
-        let Some(log) = self
-            .deployments
-            .values()
-            .next()
-            .map(|deployment| &deployment.config.engine.log)
-        else {
-            return;
-        };
-        let reopened = log::open(log).and_then(|file| {
-            let Some(file) = file else { return Ok(()) };
-            let gateway = self
-                .gateway
-                .as_ref()
-                .and_then(|gateway| gateway.outbox.as_ref());
-            for outbox in self
-                .processes
-                .values()
-                .map(|process| &process.outbox)
-                .chain(gateway)
-            {
-                // One that is just ending needs no log any more.
-                let _ = outbox.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
-            }
-            log::reopen(file);
-            Ok(())
-        });
-        match reopened {
-            Ok(()) => info!("log files reopened"),
-            Err(error) => error!(%error, "log files cannot be reopened"),
         }
     }
 }

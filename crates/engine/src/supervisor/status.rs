@@ -7,9 +7,10 @@ use crate::control::{LOOP_ROW, Limit, LoopCounter, PROCESS_ROW, ProcessCounter};
 use crate::wire::CloseReason;
 
 /// Counters that say how much there is now. Of a dead process there is nothing.
-const LOOP_GAUGES: [LoopCounter; 3] = [
+const LOOP_GAUGES: [LoopCounter; 4] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
+    LoopCounter::HeldBack,
     LoopCounter::LastSerial,
 ];
 const PROCESS_GAUGES: [ProcessCounter; 2] = [ProcessCounter::InHand, ProcessCounter::Sessions];
@@ -99,6 +100,7 @@ impl Counts<'_> {
             ("accepted", LoopCounter::Accepted),
             ("messages", LoopCounter::Messages),
             ("buffered_bytes", LoopCounter::BufferedBytes),
+            ("held_back", LoopCounter::HeldBack),
         ];
         for (name, counter) in counters {
             object.insert(name.to_owned(), self.loops(counter as usize).into());

@@ -13,18 +13,16 @@ use super::outbox::{Needs, Room};
 use crate::app::SendError;
 use crate::wire::{FromProcess, LARGEST_BROADCAST, MOST_LEFT_OUT};
 
-/// Bytes of a broadcast for which one permit is needed, in each loop.
+/// Bytes of a broadcast for which one permit is needed.
 const PERMIT_BYTES: usize = 64 * 1024;
-/// Permits there are: the largest broadcast to the most loops takes all of them.
-const PERMITS: usize =
-    MOST_LOOPS * ((LARGEST_BROADCAST + MOST_LEFT_OUT * 8 + 1024) / PERMIT_BYTES + 1);
-/// The most loops a gateway has; the configuration is checked against it.
-const MOST_LOOPS: usize = 64;
+/// Permits there are: the largest broadcast takes all of them. The gateway holds no more than this of one worker in each
+/// loop, and enough small ones are under way that the way to all members and back costs nothing.
+const PERMITS: usize = (LARGEST_BROADCAST + MOST_LEFT_OUT * 8 + 1024) / PERMIT_BYTES + 1;
 
 /// The broadcasts that have not reached all their members.
 pub(crate) struct Broadcasts {
     credit: Semaphore,
-    /// What each has in each loop together.
+    /// The permits of each, and the loops that it has yet to get through.
     under_way: RefCell<FxHashMap<u64, (usize, u32)>>,
     last: Cell<u64>,
 }
@@ -47,8 +45,8 @@ impl Broadcasts {
             return false;
         };
         *loops -= 1;
-        self.credit.add_permits(*permits);
         if *loops == 0 {
+            self.credit.add_permits(*permits);
             under_way.remove(&number);
         }
         true
@@ -56,8 +54,8 @@ impl Broadcasts {
 
     /// The gateway has died, and all sessions with it.
     pub(super) fn gateway_lost(&self) {
-        for (_, (permits, loops)) in self.under_way.borrow_mut().drain() {
-            self.credit.add_permits(permits * loops as usize);
+        for (_, (permits, _)) in self.under_way.borrow_mut().drain() {
+            self.credit.add_permits(permits);
         }
     }
 }
@@ -65,15 +63,11 @@ impl Broadcasts {
 impl Core {
     /// Sends what is one broadcast to every loop, waiting for credit and room.
     pub(crate) async fn broadcast(&self, flags: u8, payload: &[u8]) -> Result<(), SendError> {
-        let loops = self.outbox.links();
         let permits = payload.len() / PERMIT_BYTES + 1;
-        let credit = self
-            .broadcasts
-            .credit
-            .acquire_many((permits * loops) as u32)
-            .await;
+        let credit = self.broadcasts.credit.acquire_many(permits as u32).await;
         // Never closed.
         credit.map_err(|_| SendError::Full)?.forget();
+        let loops = self.outbox.links();
         let number = self.broadcasts.last.get() + 1;
         self.broadcasts.last.set(number);
         let mut sending = Sending {

@@ -4,4 +4,5 @@ mod fixture;
 mod messages;
 mod process;
 mod redelivery;
+mod scripted;
 mod sending;

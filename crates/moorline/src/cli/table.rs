@@ -24,16 +24,13 @@ pub(super) fn status(status: &Value) -> String {
     );
     let _ = writeln!(
         out,
-        "gateway     pid {}, {} loops, {} sessions, {} accepted, {} messages, {} buffered",
+        "gateway     pid {}, {} loops, {} sessions, {} accepted, {} messages, {}",
         field("/gateway/pid"),
         field("/gateway/loops"),
         field("/gateway/sessions"),
         field("/gateway/accepted"),
         field("/gateway/messages"),
-        status
-            .pointer("/gateway/buffered_bytes")
-            .and_then(Value::as_u64)
-            .map_or("-".to_owned(), size)
+        memory(status)
     );
     let _ = writeln!(
         out,
@@ -109,6 +106,20 @@ pub(super) fn status(status: &Value) -> String {
         );
     }
     out
+}
+
+/// What the gateway holds, and whom that holds back.
+fn memory(status: &Value) -> String {
+    let number = |path| status.pointer(path).and_then(Value::as_u64);
+    let held = number("/gateway/buffered_bytes").map_or("-".to_owned(), size);
+    let limit = number("/gateway/memory_limit")
+        .map_or(String::new(), |limit| format!(" of {}", size(limit)));
+    let waiting = number("/gateway/held_back")
+        .filter(|sessions| *sessions > 0)
+        .map_or(String::new(), |sessions| {
+            format!(", {sessions} sessions held back")
+        });
+    format!("{held}{limit} buffered{waiting}")
 }
 
 pub(super) fn sessions_head() -> String {
@@ -203,5 +214,16 @@ mod tests {
         assert!(text.contains("limits      3 accept rate\n"), "{text}");
         assert!(text.contains("worker 0          9  ready"), "{text}");
         assert!(!text.contains("lost"), "{text}");
+    }
+
+    #[test]
+    fn status_shows_how_near_the_memory_limit_is() {
+        let text = status(&json!({
+            "gateway": { "buffered_bytes": 7 << 20, "memory_limit": 8 << 20, "held_back": 3 },
+        }));
+        assert!(
+            text.contains("7.0 MiB of 8.0 MiB buffered, 3 sessions held back\n"),
+            "{text}"
+        );
     }
 }

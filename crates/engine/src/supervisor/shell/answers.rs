@@ -115,6 +115,12 @@ impl Shell {
             "loops".to_owned(),
             self.gateway.as_ref().map(|gateway| gateway.loops).into(),
         );
+        let [workers, _] = self.plan.generations();
+        let limit = self
+            .deployments
+            .get(&workers)
+            .and_then(|present| present.config.engine.memory_limit);
+        gateway.insert("memory_limit".to_owned(), limit.into());
         let started_at = self
             .started_at
             .duration_since(UNIX_EPOCH)

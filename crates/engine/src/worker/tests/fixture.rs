@@ -1,10 +1,9 @@
-//! The gateway's side of a worker, and an app that does what its messages say.
+//! The gateway's side of a worker.
 
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use moorline_net::{Address, Framing, HostPort};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
-use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
+use crate::app::CloseReason;
 use crate::config::{
     Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
 };
@@ -25,206 +24,10 @@ use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
 use crate::worker::{ProcessStart, run};
 
+use super::scripted::Scripted;
+
 /// Long enough for a busy machine; a test that passes never waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What an app under test does is reported as one line each.
-pub(super) struct Scripted {
-    events: Sender<String>,
-    context: RefCell<Option<Context>>,
-    release: Notify,
-    /// Blocks the whole process until the test sends something.
-    gate: Receiver<()>,
-    held: RefCell<Option<Session>>,
-    timer: RefCell<Option<Timer>>,
-}
-
-/// The hooks of this session that are not about messages fail.
-pub(super) const ILL_FATED: u64 = 13;
-
-impl App for Scripted {
-    async fn start(self: Rc<Self>, context: Context) -> Result {
-        let refuses = context.name() == "refuses";
-        *self.context.borrow_mut() = Some(context);
-        if refuses {
-            Err("no database".into())
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
-        self.says(format!(
-            "open {} {opened:?} {}",
-            session.id(),
-            session.peer()
-        ));
-        if session.id() == ILL_FATED {
-            return Err("as told".into());
-        }
-        Ok(())
-    }
-
-    async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
-        let text = String::from_utf8_lossy(&message[..message.len().min(100)]).into_owned();
-        let (verb, rest) = text.split_once(' ').unwrap_or((&text, ""));
-        let context = session.context();
-        match verb {
-            "echo" => session.try_send(rest)?,
-            "twice" => {
-                session.try_send("one")?;
-                session.try_send("two")?;
-            }
-            "wait" => {
-                self.says(format!("waits {rest}"));
-                self.release.notified().await;
-                session.send(rest).await?;
-            }
-            "doom" => {
-                self.says("doomed".into());
-                self.release.notified().await;
-                return Err("as told".into());
-            }
-            "release" => self.release.notify_waiters(),
-            "block" => {
-                self.says("blocks".into());
-                self.gate.recv()?;
-            }
-            "send" => {
-                let result = session.send(pattern(rest.parse()?)).await;
-                self.says(format!("sent {result:?}"));
-            }
-            "try" => self.says(format!(
-                "try {:?}",
-                session.try_send(pattern(rest.parse()?))
-            )),
-            "push" => self.says(format!("push {:?}", session.push(pattern(rest.parse()?)))),
-            "flood" => {
-                let bytes = pattern(rest.parse()?);
-                let pushed = (0..100).take_while(|_| session.push(&bytes).is_ok());
-                self.says(format!("pushed {}", pushed.count()));
-            }
-            "abandon" => {
-                let sending = session.send(pattern(rest.parse()?));
-                let result = tokio::time::timeout(Duration::from_millis(20), sending).await;
-                self.says(format!("abandoned {}", result.is_err()));
-            }
-            "to" => {
-                let (id, text) = rest.split_once(' ').ok_or("no text")?;
-                self.says(format!(
-                    "to {:?}",
-                    context.session(id.parse()?).try_send(text)
-                ));
-            }
-            "hold" => *self.held.borrow_mut() = Some(context.session(rest.parse()?)),
-            "held" => {
-                let sent = self.held.borrow().as_ref().map(|held| held.try_send(rest));
-                self.says(format!("held {sent:?}"));
-            }
-            "posts" => {
-                let (slot, count) = rest.split_once(' ').ok_or("no count")?;
-                let (slot, count) = (slot.parse()?, count.parse::<usize>()?);
-                let accepted = (0..count)
-                    .filter(|number| context.post(slot, number.to_string()).is_ok())
-                    .count();
-                self.says(format!("posted {accepted}"));
-            }
-            "task" => {
-                let result = context
-                    .task(rest)
-                    .await
-                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                self.says(format!("task {result:?}"));
-            }
-            "close" => self.says(format!(
-                "{:?} {:?} {:?}",
-                session.close(),
-                session.close(),
-                session.try_send("x")
-            )),
-            "panic" => panic!("as told"),
-            "fail" => return Err("as told".into()),
-            "timer" => context
-                .after(Duration::from_millis(30), self.clone().late())
-                .detach(),
-            "every" => {
-                let this = self.clone();
-                let timer = context.every(Duration::from_millis(2), move || this.clone().tick());
-                *self.timer.borrow_mut() = Some(timer);
-            }
-            "clear" => *self.timer.borrow_mut() = None,
-            _ => self.says(format!(
-                "message {} bytes {}",
-                message.len(),
-                *message == pattern(message.len())[..]
-            )),
-        }
-        Ok(())
-    }
-
-    async fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> Result {
-        from.reply(&message)?;
-        Ok(())
-    }
-
-    async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
-        self.says(format!(
-            "close {} {reason} {:?}",
-            session.id(),
-            session.try_send("late")
-        ));
-        assert_ne!(session.id(), ILL_FATED);
-        Ok(())
-    }
-
-    async fn full(self: Rc<Self>, session: Session) -> Result {
-        self.says(format!("full {}", session.is_full()));
-        Ok(())
-    }
-
-    async fn drained(self: Rc<Self>, session: Session) -> Result {
-        self.says(format!("drained {}", session.is_full()));
-        Ok(())
-    }
-
-    async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
-        self.says(format!("post {from} {}", String::from_utf8_lossy(&message)));
-        Ok(())
-    }
-
-    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
-        match &*task {
-            b"fail" => Err("as told".into()),
-            task => Ok([task, b" done"].concat()),
-        }
-    }
-
-    async fn stop(self: Rc<Self>) -> Result {
-        self.says("stop".into());
-        Ok(())
-    }
-}
-
-impl Scripted {
-    fn says(&self, event: String) {
-        // The test may have seen enough.
-        let _ = self.events.send(event);
-    }
-
-    async fn late(self: Rc<Self>) {
-        self.says("timer".into());
-    }
-
-    async fn tick(self: Rc<Self>) {
-        self.says("tick".into());
-        panic!("as told");
-    }
-}
-
-/// Bytes that tell where they belong.
-pub(super) fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at % 251) as u8).collect()
-}
 
 /// A record as the gateway sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use moorline_ipc::Header;
 
-use super::fixture::{Harness, Seen, pattern};
+use super::fixture::{Harness, Seen};
+use super::scripted::pattern;
 use crate::control::ProcessCounter;
 use crate::wire::{CloseReason, DONE, FAILED, FIRST, LAST, ToProcess, WHOLE};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::fixture::{Harness, ILL_FATED, Seen, config};
+use super::fixture::{Harness, Seen, config};
+use super::scripted::ILL_FATED;
 use crate::control::{FromRole, ProcessCounter, Role, ToRole};
 use crate::log;
 use crate::wire::{CloseReason, FORCE, FromProcess};

@@ -2,7 +2,8 @@
 
 use moorline_ipc::Header;
 
-use super::fixture::{Harness, Seen, pattern};
+use super::fixture::{Harness, Seen};
+use super::scripted::pattern;
 use crate::control::Role;
 use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, ToProcess, WHOLE};
 

@@ -1,0 +1,92 @@
+//! What the loops of a gateway know of each other.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::MAX_SLOTS;
+use super::admission::Admission;
+use crate::config::Config;
+use crate::wire::Peer;
+
+/// What the threads share. Counters only; everything else goes by message.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Sessions of each loop, for choosing the least loaded.
+    pub(super) loads: Vec<AtomicUsize>,
+    /// Who may connect to each listener.
+    pub(super) admissions: Vec<Admission>,
+    /// Bytes that each loop holds, as of its last turn.
+    pub(super) held: Vec<AtomicU64>,
+    /// Once these are too many: bytes that the session of each loop holds which holds most.
+    pub(super) largest: Vec<AtomicU64>,
+    /// The session that may be read although the memory limit is near; zero: none.
+    pub(super) right_of_way: AtomicU64,
+    /// Descriptors up to this number may be connections.
+    pub(super) descriptors: u64,
+    /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
+    pub(super) slots: Vec<Vec<SlotLoad>>,
+    /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
+    pub(super) suspects: Vec<AtomicU32>,
+}
+
+/// What one loop has with one slot.
+#[derive(Debug, Default)]
+pub(super) struct SlotLoad {
+    pub(super) sessions: AtomicUsize,
+    pub(super) in_hand: AtomicUsize,
+}
+
+impl Shared {
+    /// For so many loops.
+    pub(super) fn new(config: &Config, loops: usize, descriptors: u64) -> Self {
+        let numbers = || (0..loops).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            loads: (0..loops).map(|_| AtomicUsize::new(0)).collect(),
+            admissions: config.listeners.iter().map(Admission::new).collect(),
+            held: numbers(),
+            largest: numbers(),
+            right_of_way: AtomicU64::new(0),
+            descriptors,
+            slots: (0..loops)
+                .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
+                .collect(),
+            suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// Connections of all listeners.
+    pub(super) fn connections(&self) -> u64 {
+        self.admissions.iter().map(Admission::connections).sum()
+    }
+
+    /// A connection of this listener is no more.
+    pub(super) fn release(&self, listener: u16, peer: &Peer) {
+        self.admissions[usize::from(listener)].release(peer);
+    }
+
+    /// What the loops other than this one have with a slot.
+    pub(super) fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
+        let others = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != usize::from(index));
+        others
+            .filter_map(|(_, slots)| slots.get(slot))
+            .fold((0, 0), |(sessions, in_hand), load| {
+                (
+                    sessions + load.sessions.load(Ordering::Relaxed),
+                    in_hand + load.in_hand.load(Ordering::Relaxed),
+                )
+            })
+    }
+
+    /// The loop with the fewest sessions, which is to get one more.
+    pub(super) fn least_loaded(&self) -> usize {
+        let least = (0..self.loads.len())
+            .min_by_key(|at| self.loads[*at].load(Ordering::Relaxed))
+            .unwrap_or_default();
+        // Counted here already: a burst arrives faster than the loops report.
+        self.loads[least].fetch_add(1, Ordering::Relaxed);
+        least
+    }
+}

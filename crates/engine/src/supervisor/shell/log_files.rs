@@ -1,0 +1,43 @@
+//! Log files that were moved away are opened anew.
+
+use tracing::{error, info};
+
+use crate::control::ToRole;
+use crate::log;
+
+use super::Shell;
+
+impl Shell {
+    pub(super) fn reopen_log(&mut self) {
+        let Some(log) = self
+            .deployments
+            .values()
+            .next()
+            .map(|deployment| &deployment.config.engine.log)
+        else {
+            return;
+        };
+        let reopened = log::open(log).and_then(|file| {
+            let Some(file) = file else { return Ok(()) };
+            let gateway = self
+                .gateway
+                .as_ref()
+                .and_then(|gateway| gateway.outbox.as_ref());
+            for outbox in self
+                .processes
+                .values()
+                .map(|process| &process.outbox)
+                .chain(gateway)
+            {
+                // One that is just ending needs no log any more.
+                let _ = outbox.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
+            }
+            log::reopen(file);
+            Ok(())
+        });
+        match reopened {
+            Ok(()) => info!("log files reopened"),
+            Err(error) => error!(%error, "log files cannot be reopened"),
+        }
+    }
+}

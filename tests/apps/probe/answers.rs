@@ -1,0 +1,66 @@
+//! What commands of the probe answer with.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline::{Context, Result, SendError};
+
+/// Counts three ticks of a timer.
+pub(super) async fn every(context: &Context, period: Duration) -> Vec<u8> {
+    let (ticks, three) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
+    let (counted, told) = (ticks.clone(), three.clone());
+    let _timer = context.every(period, move || {
+        let (counted, told) = (counted.clone(), told.clone());
+        async move {
+            counted.set(counted.get() + 1);
+            if counted.get() == 3 {
+                told.notify_one();
+            }
+        }
+    });
+    three.notified().await;
+    format!("{} ticks", ticks.get()).into_bytes()
+}
+
+/// What a task has come to.
+pub(super) fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<String> {
+    match result {
+        Ok(result) => Ok(String::from_utf8(result)?),
+        Err(error) => Ok(format!("{error:?}")),
+    }
+}
+
+/// What of a session does not change from run to run.
+pub(super) fn describe(info: &moorline::SessionInfo) -> String {
+    let age = info.received_at.duration_since(info.connected_at);
+    format!(
+        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {} tls {}",
+        info.listener,
+        info.peer,
+        info.worker,
+        String::from_utf8_lossy(&info.key),
+        info.messages,
+        info.received,
+        info.paused,
+        info.kept,
+        age.unwrap_or_default().as_millis() < 60_000,
+        info.tls.as_ref().map_or("none", |tls| &tls.version),
+    )
+}
+
+pub(super) fn milliseconds(word: &str) -> Result<Duration> {
+    Ok(Duration::from_millis(word.parse()?))
+}
+
+/// A command that ends its own session answers only if it could not.
+pub(super) fn told(result: std::result::Result<(), SendError>) -> Result<Option<String>> {
+    Ok(result.err().map(|error| format!("{error:?}")))
+}
+
+pub(super) fn outcome(result: std::result::Result<(), SendError>) -> String {
+    match result {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => format!("{error:?}"),
+    }
+}
