@@ -407,6 +407,34 @@ fn the_memory_budget_holds_over_tls() {
     assert!(most > LIMIT / 2, "the limit was never near: {most} bytes");
 }
 
+/// What waits encrypted of files is held by the gateway's choice, so no session is closed for it.
+#[test]
+fn many_files_on_their_way_fit_into_the_memory_budget() {
+    let issuer = Issuer::new();
+    let engine = site(&issuer, &config("memory_limit = \"8MiB\"", "")).start();
+    let path = sparse(&engine, 4 << 20);
+    let trust = issuer.trust();
+    let mut readers: Vec<Client> = (0..160).map(|_| connect(&engine, RAW, &trust)).collect();
+    for reader in &mut readers {
+        // So that much of the file is left for the gateway to hold.
+        socket2::SockRef::from(&socket_of(reader))
+            .set_recv_buffer_size(16 * 1024)
+            .expect("a buffer has a size");
+        reader.send(format!("file {path}"));
+    }
+    let gateway = engine.status().gateway.pid;
+    eventually("all are under way", || Process::descriptors(gateway) > 320);
+    std::thread::sleep(Duration::from_millis(500));
+    let held = engine.status().gateway.buffered_bytes;
+    assert!(held < 8 << 20, "{held} bytes are held");
+    assert_eq!(engine.status().closed("memory"), 0);
+    for reader in readers.iter_mut().step_by(20) {
+        let mut file = vec![1; 4 << 20];
+        reader.stream.read_exact(&mut file).expect("it comes");
+        assert!(file.iter().all(|byte| *byte == 0));
+    }
+}
+
 fn socket_of(client: &Client) -> TcpStream {
     match &client.stream {
         Stream::Tls(stream) => stream.sock.try_clone().expect("a socket can be cloned"),

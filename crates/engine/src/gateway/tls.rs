@@ -23,6 +23,8 @@ const HANDSHAKES_PER_TURN: usize = 4;
 const READS: usize = 4;
 /// Plaintext that is encrypted before the socket is asked whether it takes any.
 const SEALED_AT_ONCE: usize = 4 * MAX_PLAINTEXT;
+/// … at the least, in bytes, so that a record's own bytes and a call to the kernel remain worth it.
+const LEAST_SEALED: usize = 1024;
 /// The largest certificate of a peer's that is accepted, in bytes. It travels with each opening of its session,
 /// which must fit into the smallest ring twice.
 const MAX_CERTIFICATE: usize = 4 * 1024;
@@ -249,15 +251,25 @@ impl Loop {
     /// Encrypts and sends plaintext until the socket takes no more, or none where something is queued already. Returns how
     /// much was encrypted, or `None` if the session is over.
     pub(super) fn seal_now(&mut self, key: Key, bytes: &[u8]) -> Option<usize> {
-        let mut done = 0;
+        let (mut done, most) = (0, self.sealed_at_once());
         while self.table[key].outbound.is_none() && done < bytes.len() {
-            let chunk = &bytes[done..bytes.len().min(done + SEALED_AT_ONCE)];
+            let chunk = &bytes[done..bytes.len().min(done + most)];
             if !self.seal(key, chunk) {
                 return None;
             }
             done += chunk.len();
         }
         Some(done)
+    }
+
+    /// Plaintext that is encrypted at once: near the memory limit so little that no session passes its share by it.
+    fn sealed_at_once(&mut self) -> usize {
+        if self.is_tight() {
+            let share = usize::try_from(self.budget.share() / 8 * 7).unwrap_or(usize::MAX);
+            share.clamp(LEAST_SEALED, SEALED_AT_ONCE)
+        } else {
+            SEALED_AT_ONCE
+        }
     }
 
     /// Encrypts and sends. False: the session is over.
@@ -322,10 +334,11 @@ impl Loop {
         let mut sealed = std::mem::take(&mut self.sealed);
         plaintext.clear();
         sealed.clear();
+        let most = self.sealed_at_once();
         let session = &mut self.table[key];
         let own = |session: &Session| session.outbound.as_ref().map_or(0, |queued| queued.own);
         let before = own(session);
-        let result = seal_next(session, &mut plaintext, &mut sealed);
+        let result = seal_next(session, most, &mut plaintext, &mut sealed);
         let after = own(session);
         self.rebalance(before as usize, after as usize);
         self.frame = plaintext;
@@ -361,9 +374,10 @@ enum Unsealed {
     Tls(RecordsError),
 }
 
-/// Moves what is next in a session's queue, encrypted, to the front of it: bytes, or a part of a file.
+/// Moves what is next in a session's queue, `most` bytes of it, encrypted to the front of it: bytes, or a part of a file.
 fn seal_next(
     session: &mut Session,
+    most: usize,
     plaintext: &mut Vec<u8>,
     sealed: &mut Vec<u8>,
 ) -> Result<(), Unsealed> {
@@ -373,13 +387,13 @@ fn seal_next(
     let mut is_file = false;
     if let Some(Piece::File(piece)) = outbound.queue.front_mut() {
         is_file = true;
-        match piece.read(plaintext, SEALED_AT_ONCE) {
+        match piece.read(plaintext, most) {
             Ok(()) => {}
             Err(Copied::File(problem)) => return Err(Unsealed::File(problem)),
             Err(Copied::Socket(error)) => return Err(Unsealed::File(error.to_string())),
         }
     } else {
-        outbound.take(plaintext, SEALED_AT_ONCE);
+        outbound.take(plaintext, most);
     }
     tls.seal(plaintext, sealed).map_err(Unsealed::Tls)?;
     if is_file {
