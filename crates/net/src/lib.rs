@@ -25,6 +25,7 @@
 mod address;
 pub mod blocking;
 pub mod client;
+mod clock;
 mod connection;
 mod datagram;
 pub mod dial;
