@@ -41,8 +41,8 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
-use moorline_net::{Address, reserve_descriptors};
 use moorline_net::tls::server::ServerTls;
+use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
