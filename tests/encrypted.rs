@@ -144,6 +144,7 @@ fn files_do_not_count_towards_the_limits_of_the_queue() {
     let mut client = connect(&engine, MAIN, &issuer.trust());
     let id = client.ask("id");
     client.send(format!("file {path}"));
+    client.fill().expect("the file begins to come");
     client.send("behind it");
     let mut other = connect(&engine, PLAIN, &issuer.trust());
     assert_eq!(other.ask(format!("tell {id} from another")), "ok");
@@ -412,13 +413,13 @@ fn the_memory_budget_holds_over_tls() {
 fn many_files_on_their_way_fit_into_the_memory_budget() {
     let issuer = Issuer::new();
     let engine = site(&issuer, &config("memory_limit = \"8MiB\"", "")).start();
-    let path = sparse(&engine, 4 << 20);
+    let path = sparse(&engine, 8 << 20);
     let trust = issuer.trust();
     let mut readers: Vec<Client> = (0..160).map(|_| connect(&engine, RAW, &trust)).collect();
     for reader in &mut readers {
         // So that much of the file is left for the gateway to hold.
         socket2::SockRef::from(&socket_of(reader))
-            .set_recv_buffer_size(16 * 1024)
+            .set_recv_buffer_size(128 * 1024)
             .expect("a buffer has a size");
         reader.send(format!("file {path}"));
     }
@@ -429,7 +430,7 @@ fn many_files_on_their_way_fit_into_the_memory_budget() {
     assert!(held < 8 << 20, "{held} bytes are held");
     assert_eq!(engine.status().closed("memory"), 0);
     for reader in readers.iter_mut().step_by(20) {
-        let mut file = vec![1; 4 << 20];
+        let mut file = vec![1; 8 << 20];
         reader.stream.read_exact(&mut file).expect("it comes");
         assert!(file.iter().all(|byte| *byte == 0));
     }
