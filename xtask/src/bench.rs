@@ -5,6 +5,8 @@
 //! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
 //! a CPU of its own.
 
+mod broadcast;
+
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use broadcast::Broadcast;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -92,6 +96,7 @@ pub(crate) fn run(args: Args) -> Result {
         let result = server.bench(&release, "idle", &arguments)?;
         *bytes = number(&result, "/server_bytes_per_session")?;
     }
+    report.broadcast = Some(Broadcast::measure(&release, args.rounds)?);
     if args.json {
         println!("{:#}", report.to_json());
     } else {
@@ -120,6 +125,7 @@ fn build(root: &Path) -> Result {
             "moorline",
         ])
         .args(["--example", "echo", "--example", "plain_echo"])
+        .args(["--example", "broadcast"])
         .status()?;
     if status.success() {
         Ok(())
@@ -379,6 +385,7 @@ struct Report {
     comparisons: Vec<Comparison>,
     engine_idle_bytes: f64,
     plain_idle_bytes: f64,
+    broadcast: Option<Broadcast>,
 }
 
 impl Report {
@@ -405,6 +412,7 @@ impl Report {
                 "sessions": IDLE_SESSIONS,
                 "bytes_per_session": { "engine": self.engine_idle_bytes, "plain": self.plain_idle_bytes },
             },
+            "broadcast": self.broadcast.as_ref().map(Broadcast::to_json),
         })
     }
 }
@@ -441,7 +449,11 @@ impl fmt::Display for Report {
             f,
             "\n{IDLE_SESSIONS} idle sessions: {:.0} bytes of private memory each (plain: {:.0})",
             self.engine_idle_bytes, self.plain_idle_bytes
-        )
+        )?;
+        match &self.broadcast {
+            Some(broadcast) => writeln!(f, "{broadcast}"),
+            None => Ok(()),
+        }
     }
 }
 
