@@ -3,8 +3,10 @@
 //! Both run in turn on the same machine, so that only their ratio counts and a noisy minute strikes both.
 //! A is `examples/echo` with one gateway loop and one worker, B is `benches/plain_echo.rs`. The servers
 //! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
-//! a CPU of its own. `benches/tls_echo.rs` does the same for encrypted sessions.
+//! a CPU of its own. `benches/tls_echo.rs` does the same for encrypted sessions, `benches/broadcast.rs` for a
+//! large group.
 
+mod broadcast;
 mod report;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use broadcast::Broadcast;
 use report::{Comparison, Report, Sample, TlsComparison};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -44,6 +47,8 @@ enum Part {
     Plain,
     /// Echo over TLS.
     Tls,
+    /// Messages to a group of 10,000.
+    Broadcast,
     /// Memory of idle sessions.
     Idle,
 }
@@ -62,18 +67,24 @@ const OTHER_CPU: u16 = 1;
 /// Turns of each server with TLS for each round of the others: they are a tenth as long.
 const TLS_ROUNDS: usize = 6;
 
-/// Builds, measures and prints. Takes some four minutes.
+/// Builds, measures and prints. Takes some five minutes.
 pub(crate) fn run(args: Args) -> Result {
     let root = workspace_root()?;
     build(&root)?;
     let release = target(&root).join("release");
-    let mut report = Report::default();
+    let mut report = Report {
+        commit: commit(&root)?,
+        ..Report::default()
+    };
     let measures = |part| args.only.is_none_or(|only| only == part);
     if measures(Part::Plain) {
         report.comparisons = plain(&release, &args)?;
     }
     if measures(Part::Tls) {
         report.tls = tls(&release, TLS_ROUNDS * usize::from(args.rounds))?;
+    }
+    if measures(Part::Broadcast) {
+        report.broadcast = Some(Broadcast::measure(&release, args.rounds)?);
     }
     if measures(Part::Idle) {
         report.idle_bytes = Some(idle(&release)?);
@@ -154,6 +165,15 @@ fn idle(release: &Path) -> Result<(f64, f64)> {
     Ok((engine, bytes(Server::plain(release)?)?))
 }
 
+/// What is measured: the commit, and whether the tree differs from it.
+fn commit(root: &Path) -> Result<String> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
 /// Where cargo builds.
 fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
@@ -179,7 +199,7 @@ fn build(root: &Path) -> Result {
             "moorline",
         ])
         .args(["--example", "echo", "--example", "plain_echo"])
-        .args(["--example", "tls_echo"])
+        .args(["--example", "tls_echo", "--example", "broadcast"])
         .status()?;
     if status.success() {
         Ok(())

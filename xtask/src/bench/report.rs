@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::broadcast::Broadcast;
 use super::{IDLE_SESSIONS, MESSAGE_BYTES, Placement, Result, number};
 
 /// What one run measured.
@@ -49,7 +50,7 @@ impl Comparison {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -92,8 +93,11 @@ impl TlsComparison {
 /// Everything measured.
 #[derive(Default)]
 pub(super) struct Report {
+    /// What was measured.
+    pub(super) commit: String,
     pub(super) comparisons: Vec<Comparison>,
     pub(super) tls: Vec<TlsComparison>,
+    pub(super) broadcast: Option<Broadcast>,
     /// Of the engine and of the plain server.
     pub(super) idle_bytes: Option<(f64, f64)>,
 }
@@ -135,9 +139,11 @@ impl Report {
             })
         });
         json!({
+            "commit": self.commit,
             "message_bytes": MESSAGE_BYTES,
             "comparisons": comparisons,
             "tls": tls,
+            "broadcast": self.broadcast.as_ref().map(Broadcast::to_json),
             "idle": idle,
         })
     }
@@ -145,11 +151,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "at commit {}\n", self.commit)?;
         if !self.comparisons.is_empty() {
             self.fmt_plain(f)?;
         }
         if !self.tls.is_empty() {
             self.fmt_tls(f)?;
+        }
+        if let Some(broadcast) = &self.broadcast {
+            writeln!(f, "\n{broadcast}")?;
         }
         if let Some((engine, plain)) = self.idle_bytes {
             writeln!(
