@@ -12,6 +12,7 @@ mod load;
 mod process;
 mod random;
 mod tls;
+mod tls_server;
 mod wire;
 
 pub use client::{Client, Stream};
@@ -20,6 +21,7 @@ pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session};
 pub use random::Random;
 pub use tls::{Issued, Issuer, TlsStream, Trust};
+pub use tls_server::TlsServer;
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};
