@@ -33,6 +33,7 @@ pub mod framing;
 pub mod listener;
 mod liveness;
 mod pool;
+mod printable;
 pub mod relay;
 pub mod resolve;
 mod scratch;
