@@ -2,11 +2,13 @@
 //!
 //! - `test`: everything that a change must pass, in [`mod@test`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
+//! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
 mod bench;
 mod ignored;
 mod needs;
+mod nightly;
 mod steps;
 mod test;
 
@@ -30,6 +32,10 @@ enum Chore {
     Test,
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
     Bench(bench::Args),
+    /// Look for inputs that break what must hold for all of them (nightly, cargo-fuzz)
+    Fuzz(nightly::Fuzz),
+    /// Interpret the tests of the rings, which have the unsafe code (nightly, miri)
+    Miri,
     /// Check the dependencies' licences and sources against deny.toml, with cargo-deny
     Deny,
 }
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
+        Chore::Fuzz(args) => nightly::fuzz(&args),
+        Chore::Miri => nightly::miri(),
         Chore::Deny => deny(),
     };
     match outcome {

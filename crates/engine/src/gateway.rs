@@ -11,7 +11,7 @@ mod accept;
 mod datagram;
 mod ending;
 mod event_loop;
-mod http;
+pub(crate) mod http;
 mod inbound;
 mod outbound;
 mod parcels;

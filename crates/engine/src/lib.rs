@@ -23,6 +23,9 @@ pub mod control;
 mod control_channel;
 mod gateway;
 mod log;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod role;
 pub mod supervisor;
 pub mod wire;

@@ -384,5 +384,7 @@ pub(crate) fn excess_bytes(path: &Path) -> usize {
         .saturating_sub(MAX_UNIX_PATH_BYTES)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

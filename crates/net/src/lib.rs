@@ -34,6 +34,9 @@ pub mod listener;
 mod liveness;
 mod pool;
 mod printable;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod relay;
 pub mod resolve;
 mod scratch;

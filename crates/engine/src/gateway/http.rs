@@ -415,3 +415,5 @@ impl Body for FileBody {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
