@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     let running = client.start(Printer);
     send_lines(&running).await?;
-    // Closes once what was typed is sent.
+    // Closes once what was typed is sent; answers that are on their way by then are not waited for.
     running.close();
     running.ended().await?;
     Ok(())

@@ -1,16 +1,19 @@
 //! `moorline dial`: the waterfall, its JSON form, exit codes, and the pipe behind it. Behaviours: B5.
 
+#[path = "dial/datagrams.rs"]
+mod datagrams;
+#[path = "dial/pipe.rs"]
+mod pipe;
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Finish, Finished};
+use support::{Finish, Finished, TlsServer};
 
 /// `moorline dial` with these arguments and no input.
 fn dial(arguments: &[&str]) -> Command {
@@ -154,6 +157,13 @@ fn what_makes_no_sense_is_told_with_code_2() {
         &["tcp://127.0.0.1"],
         &["gopher://127.0.0.1:70"],
         &["tcp://127.0.0.1:1", "--deadline", "5"],
+        &["tcp://127.0.0.1:1", "--deadline", "0s"],
+        &["tcp://127.0.0.1:1", "--framing", "line", "--count", "2"],
+        &["tcp://127.0.0.1:1", "--framing", "line", "--probe"],
+        &["tls://127.0.0.1:1", "--tls-insecure-fingerprint", "00"],
+        // A zone is an interface, and a label of a name has at most 63 letters.
+        &["tcp://[fe80::1%nowhere]:1"],
+        &[&format!("tcp://{}.io:1", "a".repeat(64))],
         &["tcp://127.0.0.1:1", "--framing", "letters"],
         &["tcp://127.0.0.1:1", "--framing", "length:width=3"],
         &["tcp://127.0.0.1:1", "--via", "ftp://127.0.0.1:2"],
@@ -161,6 +171,7 @@ fn what_makes_no_sense_is_told_with_code_2() {
         &["tcp://127.0.0.1:1", "--count", "0"],
         &["tcp://127.0.0.1:1", "--tls-insecure-fingerprint", "00"],
         &["tcp://127.0.0.1:1", "--speed", "high"],
+        &["kcp://127.0.0.1:1"],
     ] {
         let finished = dial(arguments).finish();
         assert_eq!(
@@ -174,24 +185,61 @@ fn what_makes_no_sense_is_told_with_code_2() {
 }
 
 #[test]
-fn input_goes_to_the_peer_its_end_half_closes_and_the_answer_comes_out() {
-    let (address, served) = server(|mut stream, _| {
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).expect("it half-closes");
-        stream.write_all(b"you said: ").expect("it still listens");
-        stream.write_all(&received).expect("it still listens");
-        received.len()
-    });
-    // More than the buffers of both sides hold.
-    let input = "ahoy\n".repeat(1 << 20);
-    let finished = dial_with(input.as_bytes(), &[&address]).expect_success();
-    assert_eq!(served.join().expect("the server ends"), input.len());
+fn a_proxys_password_is_not_repeated() {
+    let via = "socks5://ada:secret@127.0.0.1";
+    let finished = dial(&["--via", via, "tcp://127.0.0.1:1"]).finish();
+    assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
     assert!(
-        finished.stdout == format!("you said: {input}"),
-        "another answer"
+        finished.stderr.contains("--via: it has no port"),
+        "{finished:#?}"
     );
-    let title = format!("{address}: connected in ");
-    assert!(finished.stderr.starts_with(&title), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("secret"), "{finished:#?}");
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_named() {
+    let proxy = refusing();
+    let via = proxy.replace("tcp://", "http://");
+    let finished = dial(&["--via", &via, "tcp://behind.it.io:80"]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    let named = format!("that is the proxy, {}", proxy.trim_start_matches("tcp://"));
+    assert!(finished.stderr.contains(&named), "{finished:#?}");
+}
+
+#[test]
+fn a_local_address_that_is_not_ours_is_named() {
+    // For documentation, so that no machine has it (RFC 5737).
+    let finished = dial(&["--bind", "192.0.2.1", &refusing()]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    let question = "is 192.0.2.1 one?";
+    assert!(finished.stderr.contains(question), "{finished:#?}");
+}
+
+#[test]
+fn an_output_that_is_full_is_told() {
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has it")
+    };
+    let told = "standard output cannot be written: No space left";
+    let address = refusing();
+    for arguments in [
+        &["--probe", &address][..],
+        &["--json", &address],
+        &["--count", "2", &address],
+    ] {
+        let mut command = dial(arguments);
+        let output = command.stdout(full()).output().expect("it was built");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(told), "{arguments:?}: {said}");
+    }
+    // Nobody is left to be told: still no crash.
+    let mut command = dial(&[&address]);
+    let status = command.stderr(full()).status().expect("it was built");
+    assert_eq!(status.code(), Some(1));
 }
 
 #[test]
@@ -202,112 +250,6 @@ fn json_comes_before_what_the_peer_says() {
     assert_eq!(parse(first)["outcome"], "ok");
     assert_eq!(rest, "welcome\n");
     assert_eq!(finished.stderr, "");
-}
-
-#[test]
-fn it_ends_when_the_peer_ends_though_the_input_is_open() {
-    let (address, served) = server(|mut stream, _| stream.write_all(b"farewell"));
-    let (mut child, stdin) = start(&[&address]);
-    let mut said = String::new();
-    let mut output = child.stdout.take().expect("it is piped");
-    output.read_to_string(&mut said).expect("text");
-    assert_eq!(said, "farewell");
-    assert!(child.wait().expect("a child ends").success());
-    served.join().expect("the server ends").expect("it is sent");
-    drop(stdin);
-}
-
-#[test]
-fn a_connection_that_breaks_is_told_with_code_1() {
-    let (address, _served) = server(|mut stream, _| {
-        stream.read_exact(&mut [0]).expect("a byte comes");
-        close_by_reset(stream);
-    });
-    let (child, mut stdin) = start(&[&address]);
-    stdin.write_all(b"x").expect("it reads");
-    let output = child.wait_with_output().expect("a child ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("reset"), "{said}");
-}
-
-#[test]
-fn a_reader_who_has_seen_enough_is_no_failure() {
-    let (address, served) = server(|mut stream, _| {
-        // Until the command leaves.
-        while stream.write_all(&[b'a'; 4096]).is_ok() {}
-    });
-    let (mut child, stdin) = start(&[&address]);
-    let mut output = child.stdout.take().expect("it is piped");
-    output.read_exact(&mut [0; 4096]).expect("some of it comes");
-    drop(output);
-    assert!(child.wait().expect("a child ends").success());
-    served.join().expect("the server ends");
-    drop(stdin);
-}
-
-#[test]
-fn lines_are_sent_as_messages_and_messages_shown_as_lines() {
-    let (address, served) = server(|mut stream, _| {
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).expect("it half-closes");
-        // Cut where a message is not whole.
-        stream.write_all(&[0, 0, 0, 6, b'n']).expect("it is taken");
-        stream.flush().expect("it is taken");
-        stream.write_all(&[b'o', 0, 0, 0, 4]).expect("it is taken");
-        received
-    });
-    let finished = dial_with(b"ahoy\n\nlast", &["--framing", "length", &address]).expect_success();
-    assert_eq!(finished.stdout, "no\n\n");
-    // The length counts itself.
-    assert_eq!(
-        served.join().expect("the server ends"),
-        b"\0\0\0\x08ahoy\0\0\0\x04\0\0\0\x08last"
-    );
-}
-
-#[test]
-fn a_message_that_is_cut_off_is_an_error() {
-    let (address, _served) = server(|mut stream, _| stream.write_all(&[0, 0, 0, 9, b'n']));
-    let finished = dial(&["--framing", "length", &address]).finish();
-    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
-    assert!(
-        finished.stderr.contains("in the middle of a message"),
-        "{finished:#?}"
-    );
-}
-
-#[test]
-fn a_message_over_the_maximum_is_refused_before_it_is_sent() {
-    let (address, served) = server(|mut stream, _| {
-        let mut received = Vec::new();
-        let _ = stream.read_to_end(&mut received);
-        received
-    });
-    let finished = dial_with(b"12345678\n", &["--framing", "length:max=8B", &address]);
-    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
-    assert!(
-        finished.stderr.contains("the framing allows 4"),
-        "{finished:#?}"
-    );
-    assert_eq!(served.join().expect("the server ends"), b"");
-}
-
-#[test]
-fn a_unix_socket_is_dialed_too() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("echo.sock");
-    let listener = UnixListener::bind(&path).expect("the folder is empty");
-    let served = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("the command connects");
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).expect("it half-closes");
-        stream.write_all(&received).expect("it still listens");
-    });
-    let address = format!("unix://{}", path.display());
-    let finished = dial_with(b"ahoy", &[&address]).expect_success();
-    assert_eq!(finished.stdout, "ahoy");
-    served.join().expect("the server ends");
 }
 
 #[test]
@@ -362,6 +304,39 @@ fn dials_that_fail_are_counted_by_cause() {
 }
 
 #[test]
+fn ctrl_c_ends_the_dials_and_sums_up_those_until_then() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    // Nobody shakes hands, so that the first dial lasts.
+    let address = tcp(&listener).replace("tcp://", "tls://");
+    let (child, _stdin) = start(&["--count", "9", "--deadline", "1m", &address]);
+    let _connected = listener.accept().expect("the command connects");
+    interrupt(&child);
+    let output = child.wait_with_output().expect("a child ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("stopped before a dial to tls://"), "{said}");
+    let summary = String::from_utf8_lossy(&output.stdout);
+    assert!(summary.contains("0 connected, 0 failed"), "{summary}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let (child, _stdin) = start(&["--count", "4000000000", "--json", &tcp(&listener)]);
+    let _connected = listener.accept().expect("the command connects");
+    // The second begins when the first is summed up.
+    let _connected = listener.accept().expect("the command connects");
+    thread::spawn(move || for _ in listener.incoming() {});
+    interrupt(&child);
+    let output = child.wait_with_output().expect("a child ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let summary = parse(&String::from_utf8_lossy(&output.stdout));
+    assert_ne!(summary["connected"], 0, "{summary}");
+}
+
+fn interrupt(child: &Child) {
+    let process = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("it is there");
+}
+
+#[test]
 fn a_name_is_resolved_first() {
     let (address, _served) = server(|_, _| ());
     let address = address.replace("127.0.0.1", "localhost");
@@ -375,6 +350,20 @@ fn a_name_is_resolved_first() {
     let connected = steps.last().expect("there are some");
     assert_eq!(connected["step"], "connect", "{steps:?}");
     assert_eq!(connected["outcome"], "ok", "{steps:?}");
+}
+
+#[test]
+fn the_zone_of_an_ipv6_address_is_an_interface() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        // A machine without IPv6 has no zones.
+        return;
+    };
+    let port = listener.local_addr().expect("it is bound").port();
+    let finished = dial(&["--json", "--probe", &format!("tcp://[::1%lo]:{port}")])
+        .finish()
+        .expect_success();
+    let timeline = parse(&finished.stdout);
+    assert_eq!(timeline["steps"][0]["address"], format!("[::1%1]:{port}"));
 }
 
 #[test]
@@ -450,6 +439,9 @@ fn a_self_signed_server_is_refused_unless_its_fingerprint_is_given() {
     let last = steps.as_array().and_then(|steps| steps.last());
     assert_eq!(last.map(|step| step["step"].clone()), Some(json!("tls")));
 
+    let remedy = "--tls-insecure-fingerprint takes";
+    assert!(finished.stderr.contains(remedy), "{finished:#?}");
+
     let wrong = "00".repeat(32);
     let finished = dial(&["--tls-insecure-fingerprint", &wrong, address]).finish();
     assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
@@ -468,71 +460,4 @@ fn a_self_signed_server_is_refused_unless_its_fingerprint_is_given() {
     // It answers each line with the line reversed, and ends after this one.
     let finished = dial_with(b"ahoy\nCLOSE\n", &right).expect_success();
     assert!(finished.stdout.starts_with("yoha\n"), "{finished:#?}");
-}
-
-/// `openssl s_server` with a certificate of its own making.
-struct TlsServer {
-    process: Child,
-    address: String,
-    /// SHA-256 in hex.
-    fingerprint: String,
-    _folder: tempfile::TempDir,
-}
-
-impl TlsServer {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let openssl = |arguments: &str| {
-            let mut command = Command::new("openssl");
-            command
-                .args(arguments.split(' '))
-                .current_dir(folder.path());
-            command
-        };
-        openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost")
-            .finish()
-            .expect_success();
-        let fingerprint = openssl("x509 -in cert.pem -noout -fingerprint -sha256")
-            .finish()
-            .expect_success();
-        let (_, fingerprint) = fingerprint
-            .stdout
-            .trim()
-            .split_once('=')
-            .expect("name=value");
-        let mut process = openssl("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -rev")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
-        let output = process.stdout.take().expect("it is piped");
-        let mut lines = BufReader::new(output).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:").map(str::to_owned))
-            .expect("it says where it listens");
-        // Read on, so that it never writes into a closed pipe.
-        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self {
-            process,
-            address: format!("tls://127.0.0.1:{port}"),
-            fingerprint: fingerprint.replace(':', "").to_lowercase(),
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Closes without delivering what is queued, and tells the peer at once.
-fn close_by_reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
-        .expect("a socket has this option");
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use support::{Finish, Finished};
+use support::{Finish, Finished, TlsServer};
 
 /// An example's executable with these arguments and no input.
 fn example(name: &str, arguments: &[&str]) -> Command {
@@ -148,6 +148,28 @@ fn datagram_asks_and_prints_the_answer() {
     example("datagram", &["udp://127.0.0.1:1"])
         .finish()
         .expect_refusal(&["refused"]);
+}
+
+#[test]
+fn tls_pin_accepts_the_server_of_this_fingerprint_alone() {
+    let server = TlsServer::start();
+    // For a name: of the pinned certificate too the host is verified.
+    let address = server.address.replace("127.0.0.1", "localhost");
+    let told = example("tls_pin", &[&address]).finish();
+    assert!(!told.status.success(), "{told:#?}");
+    let expected = format!("the server's fingerprint is {}\n", server.fingerprint);
+    assert_eq!(told.stdout, expected);
+
+    let finished = example("tls_pin", &[&address, &server.fingerprint])
+        .finish()
+        .expect_success();
+    assert!(
+        finished.stdout.starts_with("TLS 1.3 with TLS_"),
+        "{finished:#?}"
+    );
+    example("tls_pin", &[&server.address, &server.fingerprint])
+        .finish()
+        .expect_refusal(&["WrongHost"]);
 }
 
 fn ask(address: &str) -> Finished {

@@ -11,6 +11,7 @@ mod engine;
 mod load;
 mod process;
 mod random;
+mod tls_server;
 mod wire;
 
 pub use client::{Client, Stream};
@@ -18,6 +19,7 @@ pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, S
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session};
 pub use random::Random;
+pub use tls_server::TlsServer;
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};

@@ -2,35 +2,46 @@
 //! input and output.
 //!
 //! In reading order: `waterfall` (one dial's timeline as a drawing), `pipe` (what follows a dial that
-//! succeeded), `framing` (how `--framing` is written), `summary` (many dials).
+//! succeeded), `datagrams` (the same where there is no stream), `framing` (how `--framing` is written), `summary`
+//! (many dials).
 
+mod datagrams;
 mod framing;
 mod pipe;
 mod summary;
 mod waterfall;
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use moorline_net::dial::StepKind;
 use moorline_net::dial::via::Via;
-use moorline_net::tls::{TlsSession, Verification};
+use moorline_net::resolve::ResolveError;
+use moorline_net::tls::{TlsError, TlsSession, Verification};
 use moorline_net::{
-    Address, ConnectCause, ConnectError, Connection, DialOptions, Dialer, Framing, Timeline, unit,
+    Address, AddressError, ConnectCause, ConnectError, Connection, DatagramClient, DialOptions,
+    Dialer, Framing, Timeline, unit,
 };
 
+use pipe::Broken;
 use summary::Summary;
 use waterfall::{Style, Waterfall};
 
 /// Opens a connection and shows its timeline; then standard input goes to the peer, and what the peer sends
-/// to standard output, until the peer ends. The end of the input half-closes.
+/// to standard output, until the peer ends and no more input is at hand. The end of the input half-closes.
+///
+/// To udp:// and unixgram:// each read of the input, or each line with --framing line, is one datagram. After the
+/// end of the input it waits until nothing has come for as long as the deadline.
 ///
 /// Ends with 0 if it connected, 1 if not (or if the connection broke), 2 if what was asked makes no sense.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
-    /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH.
+    /// Where to, for instance tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or udp://HOST:PORT.
+    #[arg(value_parser = address)]
     address: Address,
     /// Print the timeline as one line of JSON on standard output, before anything else.
     #[arg(long)]
@@ -40,19 +51,19 @@ pub(crate) struct DialArgs {
     probe: bool,
     /// Send each line of input as one message, print each message as one line: line, length,
     /// length:width=2,endian=little,offset=0,body=2,max=64KiB or delimiter=\r\n. Or raw.
-    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with = "probe")]
+    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with_all = ["probe", "count"])]
     framing: Framing,
     /// Accept the server whose certificate has this SHA-256 fingerprint, and verify nothing else of it.
     #[arg(long, value_name = "HEX")]
     tls_insecure_fingerprint: Option<String>,
     /// Go through this proxy: socks5://[USER:PASSWORD@]HOST:PORT or http://….
-    #[arg(long, value_name = "PROXY")]
-    via: Option<Via>,
+    #[arg(long, value_name = "PROXY", value_parser = proxy)]
+    via: Option<Result<Via, String>>,
     /// Connect from this local address: IP or IP:PORT.
     #[arg(long, value_name = "IP", value_parser = local_address)]
     bind: Option<SocketAddr>,
     /// The time for resolving, connecting and handshakes together; 5s unless given.
-    #[arg(long, value_name = "DURATION", value_parser = unit::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = deadline)]
     deadline: Option<Duration>,
     /// Dial so many times, one after the other, closing each connection at once, and sum up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,7 +89,7 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
                 Failure::Usage(message) => (2, message),
                 Failure::Failed(message) => (1, message),
             };
-            eprintln!("error: {message}");
+            complain(&format!("error: {message}\n"));
             ExitCode::from(code)
         }
     }
@@ -94,18 +105,29 @@ enum Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        match error.cause() {
-            ConnectCause::Invalid(_) => Self::Usage(error.to_string()),
-            _ => Self::Failed(error.to_string()),
+        match makes_no_sense(error.cause()) {
+            true => Self::Usage(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }
 
+/// Whether it is what was asked that is wrong, not how it went.
+fn makes_no_sense(cause: &ConnectCause) -> bool {
+    matches!(
+        cause,
+        ConnectCause::Invalid(_)
+            | ConnectCause::Tls(TlsError::Options(_))
+            | ConnectCause::Resolve(ResolveError::InvalidName { .. })
+    )
+}
+
 impl DialArgs {
     fn options(&self) -> Result<DialOptions, Failure> {
+        let via = self.via.clone().transpose();
         let mut options = DialOptions {
             bind: self.bind,
-            via: self.via.clone(),
+            via: via.map_err(|problem| Failure::Usage(format!("--via: {problem}")))?,
             ..DialOptions::default()
         };
         if let Some(deadline) = self.deadline {
@@ -125,6 +147,9 @@ impl DialArgs {
     }
 
     async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
+        if let Address::Udp(_) | Address::Unixgram(_) = self.address {
+            return self.dial_datagrams(dialer).await;
+        }
         if let Some(count) = self.count {
             let summary = Summary::gather(dialer, &self.address, count).await?;
             return summary.print(self.json);
@@ -137,11 +162,47 @@ impl DialArgs {
                 }
                 self.pipe(connection).await
             }
-            Err(error) => {
-                self.show(error.timeline(), None)?;
-                Err(error.into())
-            }
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    async fn dial_datagrams(&self, dialer: &Dialer) -> Result<(), Failure> {
+        let problem = if self.probe || self.count.is_some() {
+            "datagrams open nothing that could be probed or counted: send one and see whether an answer comes"
+        } else if self.via.is_some() {
+            "--via is for streams: leave it out"
+        } else if self.bind.is_some() && matches!(self.address, Address::Unixgram(_)) {
+            "--bind is for IP addresses: leave it out"
+        } else if !matches!(self.framing, Framing::Raw | Framing::Line { .. }) {
+            "a datagram is a message already: write --framing line, or leave it out"
+        } else {
+            match DatagramClient::connect(dialer, &self.address).await {
+                Ok(client) => {
+                    self.show(client.timeline(), None)?;
+                    let patience = dialer.options().deadline;
+                    let piped = datagrams::datagrams(&client, &self.framing, patience).await;
+                    return piped.map_err(|broken| self.broken(&broken));
+                }
+                Err(error) => return Err(self.refused(error)),
+            }
+        };
+        Err(Failure::Usage(format!("{}: {problem}", self.address)))
+    }
+
+    /// Shows how far a dial came that failed.
+    fn refused(&self, error: ConnectError) -> Failure {
+        if makes_no_sense(error.cause()) {
+            return error.into();
+        }
+        if let Err(failure) = self.show(error.timeline(), None) {
+            return failure;
+        }
+        let hint = self.hint(&error).unwrap_or_default();
+        Failure::Failed(format!("{error}{hint}"))
+    }
+
+    fn broken(&self, broken: &Broken) -> Failure {
+        Failure::Failed(format!("{}: {broken}", self.address))
     }
 
     async fn pipe(&self, connection: Connection) -> Result<(), Failure> {
@@ -149,7 +210,31 @@ impl DialArgs {
             Framing::Raw => pipe::bytes(connection).await,
             framing => pipe::messages(connection, framing).await,
         }
-        .map_err(|error| Failure::Failed(format!("{}: {error}", self.address)))
+        .map_err(|broken| self.broken(&broken))
+    }
+
+    /// What the error's own words leave open: they know of no command line.
+    fn hint(&self, error: &ConnectError) -> Option<String> {
+        if let (Some(Ok(via)), Some(StepKind::Resolve | StepKind::Connect)) =
+            (&self.via, error.step())
+        {
+            return Some(format!(": that is the proxy, {}", via.proxy));
+        }
+        if let ConnectCause::Tls(TlsError::SelfSigned) = error.cause() {
+            return Some(
+                ": --tls-insecure-fingerprint takes what `openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE` \
+                 prints on the server".to_owned(),
+            );
+        }
+        let local = self.bind?;
+        let is_bad = error.errno() == Some(rustix::io::Errno::ADDRNOTAVAIL.raw_os_error());
+        is_bad.then(|| match local.port() {
+            0 => format!(": --bind wants an address of this machine; is {} one?", local.ip()),
+            port => format!(
+                ": --bind wants an address of this machine and a port that is not in use; is {} one, and {port} free?",
+                local.ip()
+            ),
+        })
     }
 
     /// A drawing goes to standard error where standard output is the stream's.
@@ -160,7 +245,12 @@ impl DialArgs {
         let drawing = |style| {
             let title = self.address.to_string();
             let tls = tls.as_ref().map(agreed).unwrap_or_default();
-            format!("{}{tls}", Waterfall::new(&title, timeline, style))
+            // Of a datagram's peer nothing is known yet.
+            let done = match self.address {
+                Address::Udp(_) | Address::Unixgram(_) => "ready",
+                _ => "connected",
+            };
+            format!("{}{tls}", Waterfall::new(&title, done, timeline, style))
         };
         if self.probe {
             print(&drawing(Style::of(
@@ -168,10 +258,10 @@ impl DialArgs {
                 io::stdout().is_terminal(),
             )))
         } else {
-            eprint!(
-                "{}",
-                drawing(Style::of(&io::stderr(), io::stderr().is_terminal()))
-            );
+            complain(&drawing(Style::of(
+                &io::stderr(),
+                io::stderr().is_terminal(),
+            )));
             Ok(())
         }
     }
@@ -191,6 +281,26 @@ fn agreed(tls: &TlsSession) -> String {
         alpn.unwrap_or_default(),
         tls.names.join(", "),
     )
+}
+
+/// Whoever prints the error quotes the text.
+fn address(text: &str) -> Result<Address, String> {
+    text.parse()
+        .map_err(|error: AddressError| format!("{}: {}", error.problem(), error.hint()))
+}
+
+/// What is wrong is told later, by [`DialArgs::options`]: here it would be told together with the text, which
+/// has the password.
+fn proxy(text: &str) -> Result<Result<Via, String>, Infallible> {
+    Ok(text.parse())
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    match unit::duration(text) {
+        Ok(Duration::ZERO) => Err("nothing is done in no time: write \"1ms\" or more".to_owned()),
+        Ok(deadline) => Ok(deadline),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// An IP address, with or without a port.
@@ -216,6 +326,11 @@ fn print(text: &str) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Writes to standard error. Where that cannot be written there is nobody to tell.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -189,7 +189,7 @@ async fn awaited(load: Load) -> Duration {
         }
         for _ in 0..load.window {
             let message = client
-                .next()
+                .receive_message()
                 .await
                 .expect("it is read")
                 .expect("it is there");

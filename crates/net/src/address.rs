@@ -300,8 +300,7 @@ fn host_port(text: &str) -> Result<HostPort, Flaw> {
 
 /// Checks a host that stands without brackets: an IPv4 address or a name.
 fn check_name(host: &str) -> Result<(), Flaw> {
-    const ALL: &str =
-        "write 0.0.0.0 for every IPv4 address of this machine, [::] for every IPv6 one";
+    const ALL: &str = "write a name or an IP address; to listen on, 0.0.0.0 is every IPv4 address of this machine, [::] every IPv6 one";
     if host.is_empty() {
         return flaw("it has no host", ALL);
     }

@@ -1,8 +1,9 @@
 //! A dialed connection that is looked after: framing, watermarks, reconnecting, callbacks.
 //!
 //! [`Client`] is used in one of two ways. Awaited: [`connect`](Client::connect), [`send`](Client::send),
-//! [`next`](Client::next), [`close`](Client::close). Or started with a [`Handler`], which is called when something
-//! happens, and given the same client to answer with. From elsewhere, a [`Sender`] reaches either.
+//! [`receive_message`](Client::receive_message), [`close`](Client::close). Or started with a [`Handler`], which is
+//! called when something happens, and given the same client to answer with. From elsewhere, a [`Sender`] reaches
+//! either.
 
 mod attempts;
 mod cork;
@@ -22,8 +23,9 @@ mod watermarks;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,8 +56,8 @@ const RAW_PIECE_BYTES: usize = 64 * 1024;
 
 /// A dialed connection that is looked after.
 ///
-/// Awaited, it does nothing by itself: what the socket did not take at once is sent while `next`, `send`, `flush`
-/// or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
+/// Awaited, it does nothing by itself: what the socket did not take at once is sent while `receive_message`, `send`,
+/// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
 #[derive(Debug)]
 pub struct Client {
     /// `None`: the connection was given, and cannot be made again.
@@ -130,8 +132,9 @@ impl Client {
 
     /// Connects. One attempt; [`reconnect`](Self::reconnect) makes several.
     ///
-    /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. Cancel-safe: the
-    /// attempt ends without a trace.
+    /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. So is one that a
+    /// [`Sender`] closes meanwhile, [`ConnectCause::Closed`]; it stays closed. Cancel-safe: the attempt ends without
+    /// a trace.
     pub async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.connection.is_some() {
             return Err(self.refusal(ConnectCause::AlreadyConnected));
@@ -147,7 +150,8 @@ impl Client {
         self.lose();
         loop {
             if let Phase::Waiting(until) = self.attempts.phase() {
-                tokio::time::sleep_until(until.into()).await;
+                let wait = tokio::time::sleep_until(until.into());
+                self.unless_closed(wait).await?;
             }
             let dialed = self.dial().await;
             match (dialed, self.attempts.phase()) {
@@ -161,12 +165,30 @@ impl Client {
         let address = self.target()?;
         self.attempts.begin();
         let attempt = self.attempts.attempt();
-        let dialed = self.dialer.connect(&address).await;
+        let dialer = self.dialer.clone();
+        let dialed = self.unless_closed(dialer.connect(&address)).await?;
         self.attempts
             .dialed(attempt, dialed.is_ok(), Instant::now());
         let connected = dialed.map(|connection| self.connection = Some(connection));
         self.tell_senders();
         connected
+    }
+
+    /// Does something without a connection, until a sender closes the client.
+    async fn unless_closed<F: Future>(&mut self, work: F) -> Result<F::Output, ConnectError> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            self.attend(cx);
+            match std::mem::take(&mut self.wanted) {
+                // A new connection is on its way.
+                Wanted::Nothing | Wanted::Reconnect => work.as_mut().poll(cx).map(Ok),
+                Wanted::Close | Wanted::CloseNow => {
+                    self.end();
+                    Poll::Ready(Err(self.refusal(ConnectCause::Closed)))
+                }
+            }
+        })
+        .await
     }
 
     /// The address, if it can be dialed with these options.
@@ -294,29 +316,34 @@ impl Client {
     /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they
     /// were received in; who keeps small ones for long should copy them.
     #[inline]
-    pub async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
-        poll_fn(|cx| {
-            loop {
-                match self.input.take_message(&self.options.framing) {
-                    Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
-                    Ok(None) => {}
-                    Err(error) => return Poll::Ready(Err(self.broke(error.into()))),
-                }
-                if ready!(self.poll_fill(cx))? == 0 {
-                    return Poll::Ready(match self.input.unread.len() as u64 {
-                        0 => Ok(None),
-                        unfinished => Err(self.broke(StreamError::EndOfFile { unfinished })),
-                    });
-                }
+    pub async fn receive_message(&mut self) -> Result<Option<Bytes>, StreamError> {
+        // Most have come with an earlier one.
+        match self.input.take_message(&self.options.framing) {
+            Ok(None) => poll_fn(|cx| self.poll_message(cx)).await,
+            Ok(message) => Ok(message),
+            Err(error) => Err(self.broke(error.into())),
+        }
+    }
+
+    /// The next whole message, none of which is here yet.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        while ready!(self.poll_fill(cx))? > 0 {
+            match self.input.take_message(&self.options.framing) {
+                Ok(None) => {}
+                Ok(message) => return Poll::Ready(Ok(message)),
+                Err(error) => return Poll::Ready(Err(self.broke(error.into()))),
             }
+        }
+        Poll::Ready(match self.input.unread.len() as u64 {
+            0 => Ok(None),
+            unfinished => Err(self.broke(StreamError::EndOfFile { unfinished })),
         })
-        .await
     }
 
     /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost.
     ///
     /// If the peer ends before, that is [`StreamError::EndOfFile`].
-    pub async fn read_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
+    pub async fn receive_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
         poll_fn(|cx| {
             loop {
                 if let Some(taken) = self.input.take_exact(bytes) {
@@ -350,8 +377,8 @@ impl Client {
 
     /// Closes the connection once what waits is sent, at the latest after [`ClientOptions::close_deadline`].
     ///
-    /// An error means that something may not have reached the peer; closed it is in any case. Dropped before it
-    /// is ready, the closing goes on with the next call, or ends when the client is dropped.
+    /// An error means that something may not have reached the peer; closed it is in any case. Cancel-safe: dropped
+    /// before it is ready, the closing goes on with the next call, or ends when the client is dropped.
     pub async fn close(&mut self) -> Result<(), StreamError> {
         if self.connection.is_none() {
             self.close_now();
@@ -450,7 +477,11 @@ impl Client {
     /// Joins this client's stream and another one both ways, once what waits is sent. What was received and not
     /// taken goes to the other one first. It ends when nothing comes from either for `idle_timeout`, if that is set.
     ///
-    /// Dropping the future closes both.
+    /// Dropping the future closes both, as it has taken them over. Does not block.
+    ///
+    /// # Errors
+    /// [`StreamError::NotConnected`], or what this client's stream broke with while the rest was sent. Of what ends
+    /// the relay later [`Relayed::end`] tells.
     pub async fn pipe_into<S: AsyncRead + AsyncWrite + Unpin>(
         mut self,
         other: S,

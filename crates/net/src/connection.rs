@@ -116,6 +116,7 @@ impl AsFd for Connection {
 }
 
 impl AsyncRead for Connection {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -133,6 +134,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -9,6 +9,7 @@ mod socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -18,10 +19,12 @@ pub use batch::Batch;
 pub use error::DatagramError;
 pub use peer::Peer;
 
-use self::own::Own;
 use self::socket::Socket;
 use crate::address::Address;
-use crate::dial::{ConnectCause, ConnectError, DialOptions, Dialer, StepKind, Timeline};
+use crate::dial::{
+    ConnectCause, ConnectError, DialOptions, Dialer, Outcome, StepKind, Target, Timeline,
+};
+use crate::socket::SocketFile;
 
 /// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
 /// never stops does not hold it up for ever.
@@ -50,10 +53,11 @@ const MOST_DROPPED: usize = 65_536;
 /// ```
 #[derive(Debug)]
 pub struct DatagramClient {
+    /// That of a Unix socket. Above the socket, so that it goes first.
+    _file: Option<SocketFile>,
     socket: Socket,
     is_connected: bool,
-    /// After the socket: its file goes last.
-    _own: Own,
+    timeline: Timeline,
 }
 
 /// A datagram that was received.
@@ -81,7 +85,7 @@ impl DatagramClient {
                     "a name is no address of one's own: write an IP address".into(),
                 )),
             },
-            Address::Unixgram(path) => Own::at(path, options).and_then(Self::unix),
+            Address::Unixgram(path) => Self::bind_unix(path, options),
             _ => Err(no_datagrams(own)),
         };
         bound.map_err(|cause| failed(own, None, cause))
@@ -97,24 +101,15 @@ impl DatagramClient {
         match peer {
             Address::Udp(host_port) => {
                 let (addresses, timeline) = dialer.addresses(host_port).await?;
-                let mut failure = ConnectCause::Invalid("the name has no address".into());
-                for address in addresses {
-                    match Self::connect_udp(address, dialer.options()) {
-                        Ok(client) => return Ok(client),
-                        Err(cause) => failure = cause,
-                    }
-                }
-                Err(ConnectError::new(
-                    peer.to_string(),
-                    Some(StepKind::Connect),
-                    failure,
-                    timeline,
-                ))
+                let (mut client, timeline) = first(peer, addresses, timeline, |address| {
+                    Self::connect_udp(*address, dialer.options())
+                })?;
+                client.timeline = timeline;
+                Ok(client)
             }
             Address::Unixgram(_) => {
-                let mut client = Own::anywhere(dialer.options())
-                    .and_then(Self::unix)
-                    .map_err(|cause| failed(peer, None, cause))?;
+                let mut client =
+                    Self::unix(dialer.options()).map_err(|cause| failed(peer, None, cause))?;
                 client.connect_to(dialer, peer).await?;
                 Ok(client)
             }
@@ -123,19 +118,20 @@ impl DatagramClient {
     }
 
     /// From now on it talks to this peer alone; what others had sent is dropped. Otherwise like
-    /// [`connect`](Self::connect). If it fails, everything is as before.
+    /// [`connect`](Self::connect), cancel-safe too. If it fails or is dropped, everything is as before.
     pub async fn connect_to(
         &mut self,
         dialer: &Dialer,
         peer: &Address,
     ) -> Result<(), ConnectError> {
-        let peers = match (peer, &self.socket) {
+        let (peers, timeline) = match (peer, &self.socket) {
             (Address::Udp(host_port), Socket::Udp(_)) => {
-                let (addresses, _) = dialer.addresses(host_port).await?;
-                addresses.into_iter().map(Peer::Ip).collect()
+                let (addresses, timeline) = dialer.addresses(host_port).await?;
+                (addresses.into_iter().map(Peer::Ip).collect(), timeline)
             }
             (Address::Unixgram(path), Socket::Unix(_)) => {
-                vec![Peer::unix(path).map_err(|cause| failed(peer, None, cause))?]
+                let peer = Peer::unix(path).map_err(|cause| failed(peer, None, cause))?;
+                (vec![peer], Timeline::new(Instant::now()))
             }
             (Address::Udp(_) | Address::Unixgram(_), _) => {
                 let reason = format!("this client's own socket is not for {}://", peer.scheme());
@@ -143,18 +139,13 @@ impl DatagramClient {
             }
             _ => return Err(failed(peer, None, no_datagrams(peer))),
         };
-        let mut failure = ConnectCause::Invalid("the name has no address".into());
-        for peer in peers {
-            match self.socket.connect(&peer) {
-                Ok(()) => {
-                    self.is_connected = true;
-                    self.drop_queued();
-                    return Ok(());
-                }
-                Err(error) => failure = error.into(),
-            }
-        }
-        Err(failed(peer, Some(StepKind::Connect), failure))
+        let ((), timeline) = first(peer, peers, timeline, |peer| {
+            Ok(self.socket.connect(peer)?)
+        })?;
+        self.timeline = timeline;
+        self.is_connected = true;
+        self.drop_queued();
+        Ok(())
     }
 
     /// From now on it talks to anyone again.
@@ -243,6 +234,11 @@ impl DatagramClient {
         }
     }
 
+    /// What connecting it took. Empty if it never was.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
     /// The address that it receives at. `Unnamed` for a Unix socket without one.
     pub fn own(&self) -> io::Result<Peer> {
         Ok(Peer::from_any(Some(rustix::net::getsockname(
@@ -253,28 +249,34 @@ impl DatagramClient {
     fn bind_udp(own: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
         let socket = options.udp_socket(own)?;
         socket.bind(&own.into())?;
-        Ok(Self::new(Socket::udp(socket)?, Own::Ip))
+        Ok(Self::new(Socket::udp(socket)?, None))
     }
 
     fn connect_udp(peer: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
         let socket = options.udp_socket(peer)?;
         options.bind_udp(&socket)?;
         socket.connect(&peer.into())?;
-        let mut client = Self::new(Socket::udp(socket)?, Own::Ip);
+        let mut client = Self::new(Socket::udp(socket)?, None);
         client.is_connected = true;
         client.drop_queued();
         Ok(client)
     }
 
-    fn unix((socket, own): (socket2::Socket, Own)) -> Result<Self, ConnectCause> {
-        Ok(Self::new(Socket::unix(socket)?, own))
+    fn bind_unix(own: &Path, options: &DialOptions) -> Result<Self, ConnectCause> {
+        let (socket, file) = own::at(own, options)?;
+        Ok(Self::new(Socket::unix(socket)?, file))
     }
 
-    fn new(socket: Socket, own: Own) -> Self {
+    fn unix(options: &DialOptions) -> Result<Self, ConnectCause> {
+        Ok(Self::new(Socket::unix(own::anywhere(options)?)?, None))
+    }
+
+    fn new(socket: Socket, file: Option<SocketFile>) -> Self {
         Self {
+            _file: file,
             socket,
             is_connected: false,
-            _own: own,
+            timeline: Timeline::new(Instant::now()),
         }
     }
 
@@ -330,9 +332,43 @@ fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
 }
 
 fn no_datagrams(address: &Address) -> ConnectCause {
+    if let Address::Kcp(_) = address {
+        return ConnectCause::no_kcp();
+    }
     ConnectCause::Invalid(format!(
         "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
         address.scheme()
+    ))
+}
+
+/// Connects to the first of these peers that can be connected to, each a step.
+fn first<P: Clone + Into<Target>, T>(
+    address: &Address,
+    peers: Vec<P>,
+    mut timeline: Timeline,
+    mut connect: impl FnMut(&P) -> Result<T, ConnectCause>,
+) -> Result<(T, Timeline), ConnectError> {
+    let mut failure = ConnectCause::Invalid("the name has no address".into());
+    for peer in peers {
+        let step = timeline.begin(StepKind::Connect, peer.clone().into(), Instant::now());
+        let connected = connect(&peer);
+        timeline.end_with(step, &connected, Instant::now());
+        match connected {
+            Ok(connected) => {
+                timeline.finish(Outcome::Done, &Outcome::Cancelled, Instant::now());
+                return Ok((connected, timeline));
+            }
+            Err(cause) => failure = cause,
+        }
+    }
+    let outcome = Outcome::Failed(failure.to_string());
+    timeline.finish(outcome, &Outcome::Cancelled, Instant::now());
+    let step = Some(StepKind::Connect);
+    Err(ConnectError::new(
+        address.to_string(),
+        step,
+        failure,
+        timeline,
     ))
 }
 

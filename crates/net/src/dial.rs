@@ -107,7 +107,8 @@ impl Dialer {
     /// `http://` and `ws://` are reached like `tcp://`, `https://` and `wss://` like `tls://`.
     ///
     /// A name is resolved, and its addresses are raced (RFC 8305). Everything together takes at most the
-    /// options' deadline; a full backlog of a Unix socket is waited for within it.
+    /// options' deadline; a full backlog of a Unix socket is waited for within it. Of thousands whose deadline is the
+    /// same instant the last are told when the others are closed.
     ///
     /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
     /// travels to it.
@@ -170,7 +171,13 @@ impl Dialer {
             }
             Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
             Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
-            Address::Udp(_) | Address::Kcp(_) | Address::Unixgram(_) => {
+            Address::Kcp(_) => {
+                return Err(Failure {
+                    step: None,
+                    cause: ConnectCause::no_kcp(),
+                });
+            }
+            Address::Udp(_) | Address::Unixgram(_) => {
                 return Err(Failure::invalid(format!(
                     "{}:// carries datagrams and a dial opens a stream: use a datagram client",
                     address.scheme()

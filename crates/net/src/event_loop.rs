@@ -25,6 +25,7 @@ pub use task::{Task, TaskError};
 
 use load::LoadMeter;
 use task::Job;
+pub(crate) use task::contained;
 
 /// What waits to be started on one loop, at most. A loop so far behind is not caught up with by waiting.
 pub const MAX_POSTED: usize = 1 << 17;

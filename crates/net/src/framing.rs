@@ -83,24 +83,22 @@ impl Framing {
         len: usize,
         text: bool,
     ) -> Result<Envelope<'a>, EncodeError> {
-        let mut envelope = Envelope::empty();
         match self {
-            Self::Raw => {}
-            Self::Length(length) => length.envelope(head, len, &mut envelope)?,
+            Self::Raw => Ok(Envelope::empty()),
+            Self::Length(length) => length.envelope(head, len),
             Self::Delimiter(delimiter) => {
                 check_size(len, delimiter.max)?;
-                envelope.suffix = delimiter.suffix();
+                Ok(Envelope::ending_in(delimiter.suffix()))
             }
             Self::Line { max } => {
                 check_size(len, *max)?;
-                envelope.suffix = line::END;
+                Ok(Envelope::ending_in(line::END))
             }
             Self::WebSocket { max } => {
                 check_size(len, *max)?;
-                websocket::envelope(len, text, &mut envelope);
+                Ok(websocket::envelope(len, text))
             }
         }
-        Ok(envelope)
     }
 }
 
@@ -125,12 +123,20 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
+    #[inline]
     fn empty() -> Self {
         Self {
             prefix: [0; MAX_HEADER_BYTES],
             prefix_len: 0,
             skip: 0,
             suffix: &[],
+        }
+    }
+
+    fn ending_in(suffix: &'a [u8]) -> Self {
+        Self {
+            suffix,
+            ..Self::empty()
         }
     }
 
@@ -144,6 +150,33 @@ impl<'a> Envelope<'a> {
     #[inline]
     pub fn suffix(&self) -> &'a [u8] {
         self.suffix
+    }
+
+    /// How many bytes a payload of `len` bytes is on the wire.
+    #[inline]
+    pub(crate) fn wire_len(&self, len: usize) -> usize {
+        usize::from(self.prefix_len) + (len - self.skip) + self.suffix.len()
+    }
+
+    /// Appends all that goes over the wire for `payload`.
+    #[inline]
+    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>, payload: &[u8]) {
+        /// Nearly every prefix is as short as this: copying so many at once needs no call.
+        const SHORT: usize = 8;
+        let body = &payload[self.skip..];
+        let prefix_len = usize::from(self.prefix_len);
+        bytes.reserve(prefix_len.max(SHORT) + body.len() + self.suffix.len());
+        if prefix_len <= SHORT {
+            let end = bytes.len() + prefix_len;
+            bytes.extend_from_slice(&self.prefix[..SHORT]);
+            bytes.truncate(end);
+        } else {
+            bytes.extend_from_slice(self.prefix());
+        }
+        bytes.extend_from_slice(body);
+        if !self.suffix.is_empty() {
+            bytes.extend_from_slice(self.suffix);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::client::{ClientOptions, Handler};
 use crate::connection::Connection;
 use crate::event_loop::{EventLoopPool, Task};
 use crate::framing::Framing;
-use crate::socket::{listen, local_address};
+use crate::socket::{SocketFile, listen, local_address};
 
 /// Accepts TCP or Unix connections. Each is a [`Client`](crate::Client) with a [`Handler`] of its own, on the least
 /// loaded loop of a pool.
@@ -106,6 +106,8 @@ impl Listener {
         }
         let socket = listen(address).map_err(ListenerError::Listen)?;
         let address = local_address(&socket, address);
+        let file = address.socket_file().map(SocketFile::at).transpose();
+        let file = file.map_err(ListenerError::Io)?;
         let max_sessions = options.max_sessions.max(1);
         let shared = Arc::new(Shared {
             sessions: AtomicUsize::new(0),
@@ -116,6 +118,7 @@ impl Listener {
         let acceptor = streams::Acceptor {
             pool: pool.clone(),
             address: address.clone(),
+            file,
             options: options.session,
             shared: shared.clone(),
             make: Arc::new(make),
@@ -145,7 +148,7 @@ impl Listener {
     }
 
     /// Waits until it accepts nothing any more and all sessions have ended; [`stop`](Self::stop) makes that happen.
-    /// Dropped before it is ready, all goes on.
+    /// Cancel-safe: dropped before it is ready, all goes on.
     pub async fn ended(&mut self) {
         if !self.accepting.is_finished() {
             let _ = (&mut self.accepting).await;

@@ -399,11 +399,13 @@ impl Shared {
                 None => held.core.free(&key),
             };
             let closing = held.core.take_closing();
-            if !held.reaping && held.core.resting() > 0 {
-                held.reaping = self.start_to_reap();
-            }
+            let starts_to_reap = !held.reaping && held.core.resting() > 0;
+            held.reaping |= starts_to_reap;
             drop(held);
             drop(closing);
+            if starts_to_reap {
+                self.start_to_reap();
+            }
             let Some((waiter, grant)) = grant else {
                 return;
             };
@@ -421,12 +423,13 @@ impl Shared {
 
     /// Closes connections when they are too old, on this runtime. Without one the next to borrow or give back
     /// does it.
-    fn start_to_reap(&self) -> bool {
-        let Ok(runtime) = Handle::try_current() else {
-            return false;
-        };
-        runtime.spawn(reap(Reaper(self.this.clone())));
-        true
+    ///
+    /// Not under the lock: a runtime that ends drops what it is given at once, and [`Reaper`] takes the lock then.
+    fn start_to_reap(&self) {
+        let reaper = Reaper(self.this.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(reap(reaper));
+        }
     }
 }
 
@@ -443,7 +446,7 @@ impl Handed {
     }
 }
 
-async fn reap(reaper: Reaper) {
+async fn reap(mut reaper: Reaper) {
     loop {
         let looked = now();
         let next = {
@@ -462,14 +465,15 @@ async fn reap(reaper: Reaper) {
             next
         };
         let Some(next) = next else {
-            std::mem::forget(reaper);
+            reaper.0 = Weak::new();
             return;
         };
         tokio::time::sleep_until(next.max(looked + REAP_PAUSE).into()).await;
     }
 }
 
-/// Says so when the task ends, be it that its runtime does.
+/// Says so when the task ends before its work does, be it that its runtime ends or that there is none. Points nowhere
+/// once the work is done.
 struct Reaper(Weak<Shared>);
 
 impl Drop for Reaper {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::clock::later;
 use crate::scratch;
 
 /// After so many reads of one direction, other tasks of the loop have their turn.
@@ -87,7 +88,8 @@ where
     /// Relays until both sides have ended, one is lost, or nothing comes for too long; then both are closed.
     ///
     /// A side that ends its sending is told to the other as a half-close, and goes on receiving. If one side is
-    /// lost, what can be delivered of it to the other still is. Dropping the future closes both at once.
+    /// lost, what can be delivered of it to the other still is. Does not block. Dropping the future closes both at
+    /// once; what was read and not delivered is lost then.
     pub async fn run(mut self) -> Relayed {
         let mut idle = self.idle_timeout.map(Idle::new);
         let end = poll_fn(|cx| self.poll(idle.as_mut(), cx)).await;
@@ -299,7 +301,7 @@ impl Idle {
         Self {
             timeout,
             last,
-            timer: Box::pin(sleep_until(last + timeout)),
+            timer: Box::pin(sleep_until(due(last, timeout))),
         }
     }
 
@@ -310,7 +312,7 @@ impl Idle {
         }
         // The timer is put off only when it fires: that is cheaper than with each byte.
         while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.last + self.timeout;
+            let due = due(self.last, self.timeout);
             if due <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -318,6 +320,10 @@ impl Idle {
         }
         Poll::Pending
     }
+}
+
+fn due(last: Instant, timeout: Duration) -> Instant {
+    later(last.into_std(), timeout).into()
 }
 
 impl fmt::Display for RelayEnd {

@@ -1,5 +1,7 @@
 //! The sockets that listeners accept on.
 
+mod file;
+
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -9,6 +11,8 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+pub(crate) use file::SocketFile;
 
 use crate::address::{Address, HostPort, MAX_UNIX_PATH_BYTES, excess_bytes};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::clock::later;
 use crate::event_loop::{EventLoop, Task};
 
 /// The shortest period: a timer's resolution.
@@ -39,7 +40,7 @@ impl Timer {
         mut tick: impl FnMut() -> ControlFlow<()> + Send + 'static,
     ) -> Self {
         let period = period.max(SHORTEST);
-        let first = Instant::now() + period;
+        let first = Instant::from_std(later(Instant::now().into_std(), period));
         Self(event_loop.spawn(move || async move {
             let mut ticks = interval_at(first, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

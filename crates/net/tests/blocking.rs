@@ -386,7 +386,7 @@ fn tls_changes_nothing_but_the_address() {
         all
     });
     client.send_file(&file, 7, 200_000).unwrap();
-    client.finish_sending().unwrap();
+    client.half_close().unwrap();
     assert!(reader.join().unwrap() == large[7..200_007]);
     assert_eq!(client.receive(&mut bytes).unwrap(), 0);
     assert!(!client.is_connected());
@@ -480,7 +480,7 @@ fn a_range_of_a_file_is_sent() {
         .open("/dev/null")
         .map(|null| client.send_file(&null, 0, 1).unwrap_err());
     assert!(matches!(unreadable, Ok(SendError::File(_))));
-    client.finish_sending().unwrap();
+    client.half_close().unwrap();
     let error = client.send(b"more").unwrap_err();
     assert!(matches!(error, SendError::Closed), "{error}");
     assert!(reader.join().unwrap() == content[1000..1000 + (2 << 20)]);

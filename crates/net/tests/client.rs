@@ -1,4 +1,4 @@
-//! The client as it is awaited, against peers made by hand. // C2, C4, C12, C13, C14, C16, Z14
+//! The client as it is awaited, against peers made by hand. // C2, C4, C12, C13, C14, C16, C18, Z8, Z14
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -66,7 +66,7 @@ async fn messages_are_delivered_whole_and_one_by_one_however_the_bytes_come() {
         peer
     });
     for expected in [&b"one"[..], b"", b"three"] {
-        let message = within(client.next()).await.unwrap();
+        let message = within(client.receive_message()).await.unwrap();
         assert_eq!(message.as_deref(), Some(expected));
     }
     let mut peer = writes.await.unwrap();
@@ -83,7 +83,7 @@ async fn a_message_over_the_maximum_is_an_error_that_names_both_sizes() {
     };
     let (mut client, mut peer) = pair(ClientOptions::framed(Framing::Length(length))).await;
     peer.write_all(&101_u32.to_be_bytes()).await.unwrap();
-    let refused = within(client.next()).await;
+    let refused = within(client.receive_message()).await;
     assert!(matches!(
         refused,
         Err(StreamError::Framing(FramingError::TooLarge {
@@ -134,7 +134,7 @@ async fn a_refused_client_is_not_connected_and_may_try_again() {
         Err(SendError::NotConnected)
     ));
     assert!(matches!(
-        client.next().await,
+        client.receive_message().await,
         Err(StreamError::NotConnected)
     ));
     let listener = TcpListener::bind(local).await.unwrap();
@@ -149,11 +149,11 @@ async fn a_receive_that_is_given_up_loses_nothing() {
     let packet = packet(b"in two halves");
     peer.write_all(&packet[..9]).await.unwrap();
     for _ in 0..3 {
-        let given_up = timeout(Duration::from_millis(5), client.next()).await;
+        let given_up = timeout(Duration::from_millis(5), client.receive_message()).await;
         assert!(given_up.is_err());
     }
     peer.write_all(&packet[9..]).await.unwrap();
-    let message = within(client.next()).await.unwrap().unwrap();
+    let message = within(client.receive_message()).await.unwrap().unwrap();
     assert_eq!(message, &b"in two halves"[..]);
 }
 
@@ -162,13 +162,13 @@ async fn an_end_between_messages_is_none_and_within_one_an_error() {
     let (mut client, mut peer) = pair(framed()).await;
     peer.write_all(&packet(b"last")).await.unwrap();
     drop(peer);
-    assert!(within(client.next()).await.unwrap().is_some());
-    assert!(within(client.next()).await.unwrap().is_none());
+    assert!(within(client.receive_message()).await.unwrap().is_some());
+    assert!(within(client.receive_message()).await.unwrap().is_none());
 
     let (mut client, mut peer) = pair(framed()).await;
     peer.write_all(&packet(b"torn")[..6]).await.unwrap();
     drop(peer);
-    let torn = within(client.next()).await;
+    let torn = within(client.receive_message()).await;
     assert!(
         matches!(torn, Err(StreamError::EndOfFile { unfinished: 6 })),
         "{torn:?}"
@@ -182,7 +182,7 @@ async fn a_reset_is_told_with_the_systems_code() {
     let (mut client, peer) = pair(framed()).await;
     peer.set_zero_linger().unwrap();
     drop(peer);
-    let error = within(client.next()).await.unwrap_err();
+    let error = within(client.receive_message()).await.unwrap_err();
     assert!(matches!(error, StreamError::Reset(_)), "{error:?}");
     assert_eq!(
         error.errno(),
@@ -248,15 +248,18 @@ async fn a_message_larger_than_the_buffer_passes() {
 async fn raw_bytes_are_peeked_at_and_taken_exactly() {
     let (mut client, mut peer) = pair(ClientOptions::default()).await;
     peer.write_all(b"0123456789").await.unwrap();
-    assert_eq!(within(client.read_exact(2)).await.unwrap(), &b"01"[..]);
+    assert_eq!(within(client.receive_exact(2)).await.unwrap(), &b"01"[..]);
     let peeked = within(client.peek()).await.unwrap().to_vec();
     assert!(b"23456789".starts_with(&peeked) && !peeked.is_empty());
-    assert_eq!(within(client.read_exact(7)).await.unwrap(), &b"2345678"[..]);
-    let rest = within(client.next()).await.unwrap();
+    assert_eq!(
+        within(client.receive_exact(7)).await.unwrap(),
+        &b"2345678"[..]
+    );
+    let rest = within(client.receive_message()).await.unwrap();
     assert_eq!(rest.as_deref(), Some(&b"9"[..]));
     peer.write_all(b"x").await.unwrap();
     drop(peer);
-    let short = within(client.read_exact(2)).await;
+    let short = within(client.receive_exact(2)).await;
     assert!(matches!(
         short,
         Err(StreamError::EndOfFile { unfinished: 1 })
@@ -269,11 +272,14 @@ async fn a_greeting_can_be_taken_raw_before_the_framing_begins() {
     let (mut client, mut peer) = pair(ClientOptions::framed(line)).await;
     peer.write_all(b"hello").await.unwrap();
     // The decoder looks for a line's end in the greeting first.
-    let given_up = timeout(Duration::from_millis(5), client.next()).await;
+    let given_up = timeout(Duration::from_millis(5), client.receive_message()).await;
     assert!(given_up.is_err());
-    assert_eq!(within(client.read_exact(5)).await.unwrap(), &b"hello"[..]);
+    assert_eq!(
+        within(client.receive_exact(5)).await.unwrap(),
+        &b"hello"[..]
+    );
     peer.write_all(b"a line\r\n").await.unwrap();
-    let message = within(client.next()).await.unwrap();
+    let message = within(client.receive_message()).await.unwrap();
     assert_eq!(message.as_deref(), Some(&b"a line"[..]));
 }
 
@@ -287,7 +293,7 @@ async fn half_closed_it_still_receives() {
     within(peer.read_to_end(&mut got)).await.unwrap();
     assert_eq!(got, b"all of it");
     peer.write_all(b"answer").await.unwrap();
-    let answer = within(client.next()).await.unwrap();
+    let answer = within(client.receive_message()).await.unwrap();
     assert_eq!(answer.as_deref(), Some(&b"answer"[..]));
 }
 
@@ -359,11 +365,11 @@ async fn what_waits_is_kept_for_the_next_connection_if_so_chosen() {
     let mut client = Client::new(address, reconnecting(Unsent::Keep));
     client.connect().await.unwrap();
     drop(listener.accept().await.unwrap());
-    assert!(within(client.next()).await.unwrap().is_none());
+    assert!(within(client.receive_message()).await.unwrap().is_none());
     // The peer has gone, so this one's reset comes sooner or later, and what is sent then is kept.
     while client.is_connected() {
         client.try_send(b"into the void").unwrap();
-        let _ = timeout(Duration::from_millis(1), client.next()).await;
+        let _ = timeout(Duration::from_millis(1), client.receive_message()).await;
     }
     client.try_send(b"first").unwrap();
     client.try_send(b"second").unwrap();
@@ -387,7 +393,7 @@ async fn what_waits_is_dropped_otherwise() {
     while client.try_send(&[1; 64 * 1024]).is_ok() {}
     peer.set_zero_linger().unwrap();
     drop(peer);
-    within(client.next()).await.unwrap_err();
+    within(client.receive_message()).await.unwrap_err();
     assert_eq!(client.queued(), 0);
     assert!(matches!(
         client.try_send(b"x"),
@@ -462,7 +468,7 @@ async fn senders_of_other_threads_keep_their_order_and_wait_for_room() {
         }
         next
     });
-    let receives = tokio::spawn(async move { client.next().await });
+    let receives = tokio::spawn(async move { client.receive_message().await });
     assert_eq!(within(reads).await.unwrap(), [200; 3]);
     for thread in threads {
         thread.join().unwrap();
@@ -482,7 +488,7 @@ async fn a_connection_can_be_taken_out_with_what_was_received() {
     peer.write_all(&[packet(b"one"), packet(b"two")].concat())
         .await
         .unwrap();
-    assert!(within(client.next()).await.unwrap().is_some());
+    assert!(within(client.receive_message()).await.unwrap().is_some());
     let (mut connection, unread) = client.into_connection().unwrap();
     let mut got = unread.to_vec();
     peer.write_all(b"!").await.unwrap();

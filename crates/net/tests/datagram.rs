@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
-use moorline_net::dial::Family;
+use moorline_net::dial::{Family, Outcome, StepKind};
 use moorline_net::{
     Address, Batch, ConnectCause, ConnectError, DatagramClient, DatagramError, DialOptions, Dialer,
     Peer, Received, SocketOptions,
@@ -287,6 +287,19 @@ async fn names_are_resolved() {
     let client = DatagramClient::connect(&dialer, &address).await.unwrap();
     client.send(b"ahoy").await.unwrap();
     assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 4);
+    let steps = client.timeline().steps().iter();
+    let steps: Vec<_> = steps
+        .map(|step| (step.kind, step.target.to_string(), step.outcome.clone()))
+        .collect();
+    let named = format!("127.0.0.1:{port}");
+    assert_eq!(
+        steps,
+        [
+            (StepKind::Resolve, "localhost".to_owned(), Outcome::Done),
+            (StepKind::Connect, named, Outcome::Done),
+        ]
+    );
+    assert_eq!(client.timeline().outcome(), &Outcome::Done);
 }
 
 #[tokio::test]

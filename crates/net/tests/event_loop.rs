@@ -389,6 +389,15 @@ fn a_timer_goes_on_until_its_callback_says_so() {
 }
 
 #[test]
+fn a_period_that_no_clock_can_hold_is_a_long_one() {
+    let event_loop = start();
+    let timer = Timer::every(&event_loop, Duration::MAX, || ControlFlow::Break(()));
+    // Behind it in the queue: by then it has begun to wait.
+    wait(event_loop.spawn(|| async {})).expect("it runs");
+    assert!(!timer.has_ended());
+}
+
+#[test]
 fn a_timer_that_is_dropped_on_its_loop_ticks_no_more() {
     let event_loop = start();
     let inner = event_loop.clone();

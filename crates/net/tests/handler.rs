@@ -1,14 +1,20 @@
-//! The client with callbacks, against peers made by hand. // C3, C6, C13, C18, Z4
+//! The client with callbacks, against peers made by hand. // C3, C6, C13, C18, Z4, Z6
 
 mod recorder;
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use moorline_net::client::{SendError, Sender, StreamError, Unsent};
-use moorline_net::{Address, Client, ClientOptions, ConnectCause};
+use moorline_net::client::{CloseReason, SendError, Sender, StreamError, Unsent};
+use moorline_net::resolve::{Families, Lookups};
+use moorline_net::{
+    Address, Client, ClientOptions, ConnectCause, EventLoop, EventLoopPool, LoopPoolOptions,
+    Resolver,
+};
 use recorder::{Event, address, framed, listener, packet, reconnecting, recorder, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -205,6 +211,96 @@ async fn a_client_closed_while_it_connects_tells_one_error_and_ticks_until_then(
         }
     }
     assert_eq!(last, [Event::Error(1, ConnectCause::Closed.to_string())]);
+}
+
+// C6, Z6
+#[tokio::test]
+async fn a_client_closed_while_its_name_resolves_stays_closed() {
+    let asked = Arc::new(Notify::new());
+    let looks = Arc::new(());
+    let unanswered = Arc::downgrade(&looks);
+    let resolver = Unanswered(asked.clone(), Mutex::new(Some(looks)));
+    let (handler, mut told) = recorder(|_, _| {});
+    let client = Client::new("tcp://name.test:1".parse().unwrap(), framed());
+    let running = client.with_resolver(Arc::new(resolver)).start(handler);
+    within(asked.notified()).await;
+    assert_eq!(unanswered.strong_count(), 1);
+    running.close();
+    within(running.ended()).await.unwrap();
+    assert_eq!(unanswered.strong_count(), 0, "the look-up is over, too");
+    let error = Event::Error(1, ConnectCause::Closed.to_string());
+    assert_eq!(told.recv().await, Some(error));
+    assert_eq!(told.recv().await, None);
+}
+
+/// Says when it is asked, and never answers. What it holds lives as long as its look-up.
+#[derive(Debug)]
+struct Unanswered(Arc<Notify>, Mutex<Option<Arc<()>>>);
+
+impl Resolver for Unanswered {
+    fn look_up(&self, _: &str, _: Families) -> Lookups {
+        let held = self.1.lock().unwrap().take();
+        self.0.notify_one();
+        Lookups::Together(Box::pin(async move {
+            let _held = held;
+            std::future::pending().await
+        }))
+    }
+}
+
+// Z4
+#[tokio::test]
+async fn its_calls_run_on_its_loop_and_any_thread_may_send() {
+    let (listener, address) = listener().await;
+    let pool = EventLoopPool::start(LoopPoolOptions {
+        size: Some(2),
+        ..LoopPoolOptions::default()
+    })
+    .unwrap();
+    let home = pool.least_loaded().clone();
+    let name = home.name().to_owned();
+    let (handler, mut told) = recorder(move |client, event| {
+        let here = EventLoop::current().map(|here| here.name().to_owned());
+        assert_eq!(here.as_ref(), Some(&name), "{event:?}");
+        if let Event::Message(message) = event {
+            client.try_send(message).unwrap();
+        }
+    });
+    let start = home.spawn(move || async move { Client::new(address, framed()).start(handler) });
+    let running = within(start).await.unwrap();
+    let (mut peer, _) = within(listener.accept()).await.unwrap();
+    assert_eq!(next(&mut told).await, Event::Connected(1));
+    let sender = running.clone();
+    let sent = std::thread::spawn(move || sender.try_send(b"from elsewhere"));
+    sent.join().unwrap().unwrap();
+    assert_eq!(within(read_packet(&mut peer)).await, b"from elsewhere");
+    peer.write_all(&packet(b"back")).await.unwrap();
+    assert_eq!(within(read_packet(&mut peer)).await, b"back");
+    assert_eq!(next(&mut told).await, Event::Message(b"back".to_vec()));
+    running.close();
+    within(running.ended()).await.unwrap();
+    assert_eq!(
+        next(&mut told).await,
+        Event::Closed(1, CloseReason::ByUs.to_string())
+    );
+}
+
+#[tokio::test]
+async fn ticks_without_a_pause_leave_the_loop_its_time() {
+    let (listener, address) = listener().await;
+    let options = ClientOptions {
+        tick: Duration::ZERO,
+        ..framed()
+    };
+    let (handler, mut told) = recorder(|_, _| {});
+    let began = Instant::now();
+    let _running = Client::new(address, options).start(handler);
+    let _peer = listener.accept().await.unwrap();
+    let mut ticks = 0;
+    while ticks < 20 {
+        ticks += u32::from(next(&mut told).await == Event::Tick);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(20));
 }
 
 #[tokio::test]

@@ -219,6 +219,41 @@ fn a_unix_socket_goes_with_its_listener() {
 }
 
 #[test]
+fn a_listener_that_ends_leaves_its_successors_socket_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("echo.sock");
+    let address: Address = format!("unix://{}", path.display())
+        .parse()
+        .expect("an address");
+    let pool = pool();
+    let start = || {
+        let (tell, _) = mpsc::channel();
+        Listener::start(&pool, &address, ListenerOptions::default(), move |_| {
+            Counting {
+                tell: tell.clone(),
+                messages: 0,
+            }
+        })
+    };
+    let mut current = start().expect("nobody else is there");
+    for _ in 0..200 {
+        current.stop();
+        let patience = Instant::now() + PATIENCE;
+        let next = loop {
+            match start() {
+                Ok(next) => break next,
+                // The one before is still there.
+                Err(_) if Instant::now() < patience => thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        block_on(current.ended());
+        UnixStream::connect(&path).expect("the successor listens");
+        current = next;
+    }
+}
+
+#[test]
 fn what_is_not_served_is_refused() {
     let pool = pool();
     let start = |address: &str, framing: Framing| {
@@ -255,6 +290,9 @@ struct CountingDatagrams {
 impl DatagramHandler for CountingDatagrams {
     fn datagram(&mut self, session: &mut DatagramSession<'_>, payload: &[u8]) {
         self.count += 1;
+        if payload == b"panic" {
+            panic!("as asked");
+        }
         let answer = format!("{} {}", String::from_utf8_lossy(payload), self.count);
         session.reply(answer.as_bytes()).expect("there is room");
         if payload == b"leave" {
@@ -308,6 +346,21 @@ fn each_datagram_peer_has_a_session_of_its_own() {
     drop(listener);
     let counts = [told.recv_timeout(PATIENCE), told.recv_timeout(PATIENCE)];
     assert_eq!(counts, [Ok(1), Ok(1)]);
+}
+
+#[test]
+fn a_datagram_handler_that_panics_ends_its_own_session_alone() {
+    let pool = pool();
+    let (listener, told) = datagrams(&pool, DatagramListenerOptions::default());
+    let (first, second) = (peer(&listener), peer(&listener));
+    assert_eq!(ask(&first, "a"), "a 1");
+    assert_eq!(ask(&second, "a"), "a 1");
+    first.send(b"panic").expect("it is local");
+    assert_eq!(ask(&second, "b"), "b 2");
+    assert_eq!(ask(&first, "c"), "c 1");
+    drop(listener);
+    let count = || told.recv_timeout(PATIENCE).expect("each is told its end");
+    assert_eq!(BTreeSet::from([count(), count()]), BTreeSet::from([1, 2]));
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn a_route_that_disappears_ends_the_connection_after_the_user_timeout() {
             .send(b"into the void")
             .await
             .expect("the system takes it");
-        (client.next().await, began.elapsed())
+        (client.receive_message().await, began.elapsed())
     });
     // What the system met last on the way counts: that nothing leads there, or only that nobody answers.
     let is_told = match &ended {
@@ -274,13 +274,13 @@ fn a_peer_that_has_rebooted_resets_and_is_reconnected_to() {
             .send(b"still there?")
             .await
             .expect("the system takes it");
-        let ended = client.next().await;
+        let ended = client.receive_message().await;
         assert!(matches!(ended, Err(StreamError::Reset(_))), "{ended:?}");
 
         let echo = thread::spawn(move || echo(listener.accept().expect("it reconnects").0));
         client.reconnect().await.expect("it is back");
         client.send(b"welcome back").await.expect("it listens");
-        let answer = client.read_exact(12).await.expect("an answer");
+        let answer = client.receive_exact(12).await.expect("an answer");
         assert_eq!(answer, "welcome back");
         client.close().await.expect("it listens");
         echo.join().expect("it ends");
@@ -317,7 +317,7 @@ fn a_tenth_of_all_packets_may_be_lost() {
         let payload = vec![b'a'; 64 << 10];
         client.send(&payload).await.expect("it listens");
         let answer = client
-            .read_exact(payload.len())
+            .receive_exact(payload.len())
             .await
             .expect("all of it comes");
         assert!(answer == payload);

@@ -6,7 +6,7 @@ mod tls_peer;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use moorline_net::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use peer::{PATIENCE, Peer, echo, key_of, readable, until};
@@ -346,6 +347,29 @@ async fn dropping_the_pool_closes_what_rests_and_leaves_what_is_lent() {
     echo(&mut lent).await.unwrap();
     drop(lent);
     until(|| peer.open() == 0).await;
+}
+
+#[test]
+fn a_runtime_that_ends_with_a_connection_lent_does_not_hang() {
+    for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let runtime = builder.enable_all().build().unwrap();
+        let pool = Pool::new(PoolOptions::default());
+        runtime.block_on(async {
+            let peer = Peer::echo().await;
+            let connection = pool.borrow(&peer.key()).await.unwrap();
+            tokio::spawn(async move {
+                let _connection = connection;
+                std::future::pending::<()>().await;
+            });
+        });
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(runtime);
+            tell.send(())
+        });
+        told.recv_timeout(PATIENCE).expect("it ends");
+        assert_eq!(pool.counters().open, 1);
+    }
 }
 
 #[tokio::test]

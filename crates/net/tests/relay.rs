@@ -112,7 +112,7 @@ async fn a_slow_reader_slows_its_peer_and_gets_every_byte() {
 
 #[tokio::test]
 async fn nothing_for_too_long_ends_it_and_closes_both() {
-    let idle = Duration::from_millis(40);
+    let idle = Duration::from_millis(400);
     let (mut first, mut second, relay) = relayed(|relay| relay.with_idle_timeout(idle)).await;
     let begun = std::time::Instant::now();
     for _ in 0..6 {
@@ -125,6 +125,15 @@ async fn nothing_for_too_long_ends_it_and_closes_both() {
     assert!(matches!(done.end, RelayEnd::Idle), "{}", done.end);
     assert_eq!(within(first.read(&mut [0])).await.unwrap(), 0);
     assert_eq!(within(second.read(&mut [0])).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_timeout_that_no_clock_can_hold_is_none() {
+    let (mut first, second, relay) = relayed(|relay| relay.with_idle_timeout(Duration::MAX)).await;
+    first.write_all(b"x").await.unwrap();
+    drop((first, second));
+    let done = within(relay).await.unwrap();
+    assert!(!matches!(done.end, RelayEnd::Idle), "{}", done.end);
 }
 
 #[tokio::test]
@@ -172,7 +181,7 @@ async fn a_client_is_piped_into_another_stream_with_what_it_has_received() {
     client.connect().await.unwrap();
     let (mut first, _) = listener.accept().await.unwrap();
     first.write_all(b"headbody").await.unwrap();
-    assert_eq!(within(client.read_exact(4)).await.unwrap(), &b"head"[..]);
+    assert_eq!(within(client.receive_exact(4)).await.unwrap(), &b"head"[..]);
     let (mut second, b) = connection().await;
     let relay = tokio::spawn(client.pipe_into(b, None));
     let mut body = [0; 4];

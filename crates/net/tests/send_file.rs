@@ -197,7 +197,7 @@ async fn a_file_that_shrinks_meanwhile_breaks_its_connection() {
     });
     let error = within(client.flush()).await.unwrap_err();
     assert!(matches!(error, StreamError::FileShrank), "{error}");
-    let error = within(client.next()).await.unwrap_err();
+    let error = within(client.receive_message()).await.unwrap_err();
     assert!(matches!(error, StreamError::FileShrank), "{error}");
     assert!(!client.is_connected());
     assert!(within(reads).await.unwrap() < 32 << 20);
@@ -222,7 +222,7 @@ async fn a_file_half_sent_goes_out_whole_on_the_next_connection_if_so_chosen() {
     assert!(waits.await.is_err());
     peer.set_zero_linger().unwrap();
     drop(peer);
-    within(client.next()).await.unwrap_err();
+    within(client.receive_message()).await.unwrap_err();
     within(client.reconnect()).await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
     let reads = tokio::spawn(async move { read_packet(&mut peer).await });

@@ -4,12 +4,15 @@
 mod agreement;
 #[path = "tls/authority.rs"]
 mod authority;
+#[path = "tls/clients.rs"]
+mod clients;
 #[path = "tls/options.rs"]
 mod options;
 #[path = "tls/peers.rs"]
 mod peers;
 #[path = "tls/server.rs"]
 mod server;
+mod tls_peer;
 #[path = "tls/verification.rs"]
 mod verification;
 

@@ -10,7 +10,7 @@ use moorline_net::{Address, ConnectCause, Dialer, Timeline};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, json, print};
+use super::{Failure, json, makes_no_sense, print};
 use crate::bench::Time;
 
 /// What many dials came to.
@@ -62,9 +62,7 @@ impl Summary {
             };
             match dialed {
                 Ok(connection) => summary.add_connected(connection.timeline()),
-                Err(error) if matches!(error.cause(), ConnectCause::Invalid(_)) => {
-                    return Err(error.into());
-                }
+                Err(error) if makes_no_sense(error.cause()) => return Err(error.into()),
                 Err(error) => summary.add_failed(error.cause()),
             }
         }
@@ -100,7 +98,13 @@ impl Summary {
         } else {
             print(&self.to_string())?;
         }
-        if self.failed > 0 || self.connected == 0 {
+        if self.connected == 0 && self.failed == 0 {
+            let address = &self.address;
+            return Err(Failure::Failed(format!(
+                "stopped before a dial to {address} ended"
+            )));
+        }
+        if self.failed > 0 {
             let dials = self.connected + self.failed;
             return Err(Failure::Failed(format!(
                 "{} of {dials} dials to {} failed",

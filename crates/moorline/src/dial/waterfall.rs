@@ -44,15 +44,23 @@ impl Style {
 /// The drawing of one dial.
 pub(super) struct Waterfall<'a> {
     title: &'a str,
+    /// What it is when the dial succeeded.
+    done: &'static str,
     timeline: &'a Timeline,
     style: Style,
 }
 
 impl<'a> Waterfall<'a> {
-    /// The drawing of `timeline` under `title`.
-    pub(super) fn new(title: &'a str, timeline: &'a Timeline, style: Style) -> Self {
+    /// The drawing of `timeline` under `title`, which is `done` if the dial succeeded.
+    pub(super) fn new(
+        title: &'a str,
+        done: &'static str,
+        timeline: &'a Timeline,
+        style: Style,
+    ) -> Self {
         Self {
             title,
+            done,
             timeline,
             style,
         }
@@ -62,11 +70,11 @@ impl<'a> Waterfall<'a> {
 impl fmt::Display for Waterfall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.timeline.total().unwrap_or_default();
-        let verdict = match self.timeline.outcome() {
-            Outcome::Done => "connected in",
-            _ => "not connected after",
-        };
-        writeln!(f, "{}: {verdict} {}", self.title, time(total))?;
+        let total_time = time(total);
+        match self.timeline.outcome() {
+            Outcome::Done => writeln!(f, "{}: {} in {total_time}", self.title, self.done)?,
+            _ => writeln!(f, "{}: not {} after {total_time}", self.title, self.done)?,
+        }
         let rows: Vec<Row<'_>> = self.timeline.steps().iter().map(Row::new).collect();
         let names = rows.iter().map(|row| row.name.chars().count()).max();
         let names = names.unwrap_or(0);
@@ -171,7 +179,8 @@ mod tests {
             columns: 80,
             is_coloured: false,
         };
-        let drawn = Waterfall::new("tls://example.org:443", &timeline, style).to_string();
+        let drawn =
+            Waterfall::new("tls://example.org:443", "connected", &timeline, style).to_string();
         assert_eq!(
             drawn,
             "tls://example.org:443: connected in 400 ms\n\
@@ -189,7 +198,7 @@ mod tests {
             columns: 0,
             is_coloured: true,
         };
-        let drawn = Waterfall::new("tcp://a:1", &timeline, style).to_string();
+        let drawn = Waterfall::new("tcp://a:1", "connected", &timeline, style).to_string();
         assert_eq!(drawn, "tcp://a:1: not connected after 0.00 µs\n");
     }
 }

@@ -275,7 +275,7 @@ impl Client {
     }
 
     /// Ends the sending: the peer reads to the end. Receiving goes on.
-    pub fn finish_sending(&mut self) -> Result<(), SendError> {
+    pub fn half_close(&mut self) -> Result<(), SendError> {
         self.sending = Sending::Over;
         let finished = self.stream.finish(self.timeout.deadline());
         finished.map_err(|error| SendError::new(error, 0))

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::options::Reconnect;
+use crate::clock::later;
 
 /// Which attempt a client is at.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl Attempts {
             return;
         }
         let wait = back_off(reconnect, self.failures, &mut self.random);
-        self.phase = Phase::Waiting(now + wait);
+        self.phase = Phase::Waiting(later(now, wait));
     }
 }
 

@@ -122,7 +122,9 @@ impl Client {
     }
 
     /// The connection is closed because of an error, which is returned.
+    #[cold]
     pub(super) fn broke(&mut self, error: StreamError) -> StreamError {
+        let error = error.after(self.input.unread.len() as u64);
         self.lose();
         error
     }

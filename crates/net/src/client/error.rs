@@ -74,6 +74,14 @@ impl StreamError {
 }
 
 impl StreamError {
+    /// With as many bytes of a message before it: what reads the stream does not know of messages.
+    pub(super) fn after(self, unfinished: u64) -> Self {
+        match self {
+            Self::EndOfFile { .. } => Self::EndOfFile { unfinished },
+            other => other,
+        }
+    }
+
     /// The same once more: to be told to whoever sends and to whoever receives.
     pub(super) fn duplicate(&self) -> Self {
         let again = |error: &io::Error| match error.raw_os_error() {

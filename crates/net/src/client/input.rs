@@ -17,14 +17,19 @@ const READ_BYTES: usize = 64 * 1024;
 /// With less room than this more is made, in bytes: small reads cost as much as large ones.
 const LEAST_ROOM_BYTES: usize = 8 * 1024;
 
-/// Up to this size a message is copied out: that is no dearer than sharing the buffer, and who keeps it for long
-/// does not keep the buffer.
+/// Up to this size a message is copied out, to a page with others: that is no dearer than sharing the buffer, and
+/// who keeps one for long keeps a page and not the buffer.
 const SMALL_BYTES: usize = 512;
+
+/// What small messages share, in bytes.
+const PAGE_BYTES: usize = 4 * 1024;
 
 /// A client's way in.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub(super) unread: BytesMut,
+    /// The free part of a page for small messages.
+    page: BytesMut,
     decoder: Decoder,
     /// With fewer bytes than this there is no message yet.
     need: usize,
@@ -50,13 +55,19 @@ impl Input {
         }
         let Self {
             unread,
+            page,
             decoder,
             need,
         } = self;
         match cut(decoder, need, framing, unread)? {
             Cut::Incomplete => Ok(None),
             Cut::Message(range, consumed) if range.len() <= SMALL_BYTES => {
-                let message = Bytes::copy_from_slice(&unread[range]);
+                if page.capacity() < range.len() {
+                    // The same page again if nobody has kept anything of it.
+                    page.reserve(PAGE_BYTES);
+                }
+                page.extend_from_slice(&unread[range]);
+                let message = page.split().freeze();
                 if consumed == unread.len() {
                     unread.clear();
                 } else {

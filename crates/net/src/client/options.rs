@@ -27,7 +27,7 @@ pub struct ClientOptions {
     /// It has drained once no more than so many wait. 25 % of the buffer unless set; never over the high one.
     #[serde(with = "as_optional_size")]
     pub low_watermark: Option<u64>,
-    /// The time between two [`tick`](super::Handler::tick)s. 2 s.
+    /// The time between two [`tick`](super::Handler::tick)s. 2 s; less than 1 ms counts as 1 ms.
     #[serde(with = "as_duration")]
     pub tick: Duration,
     /// How long a close may take to send what waits; then it is cut off. 5 s, like a dial.

@@ -118,23 +118,11 @@ impl Output {
     ) -> io::Result<Written> {
         // A plain stream holds nothing back.
         self.dirty = !connection.is_plain();
-        let parts = [
-            envelope.prefix(),
-            &payload[envelope.skip..],
-            envelope.suffix(),
-        ];
-        if parts[0].is_empty() && parts[2].is_empty() {
-            return write_parts(connection, [parts[1]]);
-        }
-        if payload.len() >= COPIED_BYTES {
-            return write_parts(connection, parts);
+        if payload.len() >= COPIED_BYTES || envelope.wire_len(payload.len()) == payload.len() {
+            return write_where_it_lies(connection, envelope, payload);
         }
         self.staged.clear();
-        self.staged
-            .reserve(MAX_HEADER_BYTES + payload.len() + envelope.suffix().len());
-        for part in parts {
-            self.staged.extend_from_slice(part);
-        }
+        envelope.append_to(&mut self.staged, payload);
         // Nearly always the system takes all of it.
         let cx = &mut Context::from_waker(Waker::noop());
         match Pin::new(&mut *connection).poll_write(cx, &self.staged) {
@@ -289,8 +277,20 @@ enum Written {
     Part(usize),
 }
 
+/// Hands a message to the system without copying it.
+fn write_where_it_lies(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    payload: &[u8],
+) -> io::Result<Written> {
+    let body = &payload[envelope.skip..];
+    match (envelope.prefix(), envelope.suffix()) {
+        ([], []) => write_parts(connection, [body]),
+        (prefix, suffix) => write_parts(connection, [prefix, body, suffix]),
+    }
+}
+
 /// Hands parts to the system where they lie, as far as that takes them at once.
-#[inline]
 fn write_parts<const N: usize>(
     connection: &mut Connection,
     parts: [&[u8]; N],

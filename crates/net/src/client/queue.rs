@@ -71,8 +71,7 @@ impl Queue {
     /// Takes a message, of which so many bytes are written already: only the first in line may have any.
     #[inline]
     pub(super) fn push(&mut self, envelope: &Envelope<'_>, payload: &[u8], written: usize) {
-        let body = &payload[envelope.skip..];
-        let length = envelope.prefix().len() + body.len() + envelope.suffix().len();
+        let length = envelope.wire_len(payload.len());
         if length == 0 {
             return;
         }
@@ -87,10 +86,7 @@ impl Queue {
         let Some(Parcel::Messages(last)) = self.parcels.back_mut() else {
             return;
         };
-        last.bytes.reserve(length);
-        last.bytes.extend_from_slice(envelope.prefix());
-        last.bytes.extend_from_slice(body);
-        last.bytes.extend_from_slice(envelope.suffix());
+        envelope.append_to(&mut last.bytes, payload);
         last.ends.push(last.bytes.len());
         last.written += written;
         self.unwritten += (length - written) as u64;

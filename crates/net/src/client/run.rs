@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -27,13 +27,16 @@ const TURNS: usize = 32;
 /// buffer.
 const LONG_TAIL_BYTES: usize = SCRATCH_BYTES / 2;
 
+/// The shortest time between two ticks: a timer's resolution. With none, ticks would be all that the loop does.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
 impl Client {
     /// Runs the client with a handler, as [`start`](Self::start) does, but within this future.
     ///
-    /// It is ready when the client was closed, or lost for good. Dropping the future ends the calls; the client
-    /// keeps its connection, and can be run again or awaited.
+    /// It is ready when the client was closed, or lost for good. Cancel-safe: dropping the future ends the calls;
+    /// the client keeps its connection, and can be run again or awaited. Needs a tokio runtime with I/O and time.
     pub async fn run<H: Handler>(&mut self, handler: &mut H) {
-        let period = self.options.tick;
+        let period = self.options.tick.max(SHORTEST_TICK);
         let mut run = Run {
             client: self,
             handler,
@@ -93,7 +96,7 @@ impl<H: Handler> Run<'_, H> {
                     if self.tick.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    let period = self.client.options.tick;
+                    let period = self.client.options.tick.max(SHORTEST_TICK);
                     self.tick.set(sleep(period));
                     self.call(|handler, client| handler.tick(client));
                 }
@@ -196,7 +199,7 @@ impl<H: Handler> Run<'_, H> {
                 None
             }
             Poll::Ready(Ok(_)) => None,
-            Poll::Ready(Err(error)) => Some(error),
+            Poll::Ready(Err(error)) => Some(error.after(unfinished)),
             Poll::Pending => return Step::Wait,
         };
         if let Some(error) = error {

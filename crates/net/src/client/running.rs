@@ -48,7 +48,7 @@ impl<H> Running<H> {
     /// Waits for the client's end, and returns its handler. An error means that the handler panicked, or that its
     /// runtime has ended.
     ///
-    /// Dropped before it is ready, the client lives on: see [`detach`](Self::detach).
+    /// Cancel-safe: dropped before it is ready, the client lives on, as after [`detach`](Self::detach).
     pub async fn ended(mut self) -> Result<H, JoinError> {
         let task = self.task.take().expect("taken here alone, by value");
         task.await

@@ -109,7 +109,12 @@ impl Sender {
     /// Sends `length` bytes of a file from `offset` on as one message; all that follows without a length.
     ///
     /// It is ready once the file is queued, not once it is sent. Another thread opens and checks it, so that the
-    /// loop does not wait for the disk. Dropped before it is ready, nothing is sent. Needs tokio's runtime.
+    /// loop does not wait for the disk. Cancel-safe: dropped before it is ready, nothing is sent. Needs tokio's
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`SendError::File`] if it cannot be opened or is too short; `Full` and `NotConnected` as for
+    /// [`try_send`](Self::try_send).
     pub async fn send_file(
         &self,
         file: impl Into<FileSource>,

@@ -1,12 +1,14 @@
 //! Whom a datagram socket is to talk to, and how it is set up: the same addresses, options and errors as a dial's.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::error::{ConnectCause, ConnectError, Failure};
 use super::options::Family;
-use super::timeline::{Outcome, StepKind, Target, Timeline};
+use super::race::Which;
+use super::timeline::{Outcome, StepKind, Timeline};
 use super::{DialOptions, Dialer, attempt, literal, now, route};
 use crate::address::HostPort;
 use crate::resolve::{self, Lookup, Lookups};
@@ -59,8 +61,8 @@ impl Dialer {
         }
         let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
         let answers = match resolver.look_up(&target.host, families) {
-            Lookups::Together(both) => vec![both],
-            Lookups::Apart { ipv6, ipv4 } => vec![ipv6, ipv4],
+            Lookups::Together(both) => vec![(Which::Both, both)],
+            Lookups::Apart { ipv6, ipv4 } => vec![(Which::Ipv6, ipv6), (Which::Ipv4, ipv4)],
         };
         let mut addresses: Vec<IpAddr> = Vec::new();
         let mut failure = None;
@@ -89,15 +91,18 @@ impl Dialer {
 
 async fn answered(
     target: &HostPort,
-    answers: Vec<Lookup>,
+    lookups: Vec<(Which, Lookup)>,
     timeline: &mut Timeline,
 ) -> Vec<Result<Vec<IpAddr>, ConnectCause>> {
-    let name = Target::Name(target.host.as_str().into());
-    let steps: Vec<_> = answers
-        .iter()
-        .map(|_| timeline.begin(StepKind::Resolve, name.clone(), now()))
-        .collect();
-    let answers = futures_util::future::join_all(answers).await;
+    let name: Arc<str> = target.host.as_str().into();
+    let (steps, lookups): (Vec<_>, Vec<_>) = lookups
+        .into_iter()
+        .map(|(which, lookup)| {
+            let target = which.asked(Arc::clone(&name));
+            (timeline.begin(StepKind::Resolve, target, now()), lookup)
+        })
+        .unzip();
+    let answers = futures_util::future::join_all(lookups).await;
     let named = steps.into_iter().zip(answers).map(|(step, answer)| {
         let answer = answer
             .map(|answer| answer.addresses)

@@ -116,6 +116,13 @@ impl ConnectError {
 }
 
 impl ConnectCause {
+    /// KCP is an address's scheme and nothing more.
+    pub(crate) fn no_kcp() -> Self {
+        Self::Invalid(
+            "there is no KCP here: write tcp://host:port, or udp://host:port for datagrams".into(),
+        )
+    }
+
     /// The system's error number, if a system call failed.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -73,11 +73,13 @@ impl<'a> Route<'a> {
         };
         let name: Arc<str> = target.host.as_str().into();
         let started = now();
-        let mut begin =
-            || timeline.begin(StepKind::Resolve, Target::Name(Arc::clone(&name)), started);
         let lookups = lookups
             .into_iter()
-            .map(|(which, lookup)| (which, begin(), lookup))
+            .map(|(which, lookup)| {
+                let target = which.asked(Arc::clone(&name));
+                let step = timeline.begin(StepKind::Resolve, target, started);
+                (which, step, lookup)
+            })
             .collect();
         let rules = Rules {
             preferred: match options.family {
@@ -218,6 +220,18 @@ impl<'a> Route<'a> {
             });
             Failure::at(StepKind::Resolve, cause)
         })
+    }
+}
+
+impl Which {
+    /// What is asked about `name`.
+    pub(super) fn asked(self, name: Arc<str>) -> Target {
+        let record = match self {
+            Self::Both => return Target::Name(name),
+            Self::Ipv6 => "AAAA",
+            Self::Ipv4 => "A",
+        };
+        Target::Addresses { name, record }
     }
 }
 

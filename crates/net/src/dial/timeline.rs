@@ -73,6 +73,13 @@ pub enum Outcome {
 pub enum Target {
     /// A name.
     Name(Arc<str>),
+    /// One family's addresses of a name, where each family has an answer of its own.
+    Addresses {
+        /// The name.
+        name: Arc<str>,
+        /// `AAAA` for IPv6, `A` for IPv4.
+        record: &'static str,
+    },
     /// A socket address.
     Socket(SocketAddr),
     /// The path of a Unix socket; an abstract one begins with a NUL byte.
@@ -118,7 +125,7 @@ impl Timeline {
     }
 
     /// A step ends with this result.
-    pub(super) fn end_with<T>(
+    pub(crate) fn end_with<T>(
         &mut self,
         id: StepId,
         result: &Result<T, ConnectCause>,
@@ -222,10 +229,17 @@ impl fmt::Display for Timeline {
     }
 }
 
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Socket(address)
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
+            Self::Addresses { name, record } => write!(f, "{name} {record}"),
             Self::Socket(address) => address.fmt(f),
             Self::Unix(path) => UnixName(path).fmt(f),
         }

@@ -4,12 +4,17 @@
 //! and arithmetic that nobody can take part of. What comes singly passes; of a burst a few go on each time
 //! that the runtime has looked at everything else.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, Id};
 
 /// So many costly moments on one thread within a window are no burst. A socket takes some 20 µs: half the window.
 const AT_ONCE: u32 = 24;
@@ -20,20 +25,19 @@ const IN_ONE_GO: usize = 8;
 
 /// Waits for a turn; returns at once unless there is a burst.
 ///
-/// Cancel-safe, and nobody waits for who is not polled: a turn that nobody takes is over.
+/// Cancel-safe, and nobody waits for who is not polled: a turn that nobody takes is over. Needs a tokio runtime.
 pub(super) async fn turn(now: Instant) {
     if HERE.with(|here| here.passes(now)) {
         return;
     }
-    let mut has_queued = false;
-    poll_fn(|context| {
-        if has_queued {
-            // Whoever woke it: to go on too early harms nobody.
-            return Poll::Ready(());
+    let mut place: Option<Place> = None;
+    // Who is polled before its turn, for whatever reason, goes on waiting.
+    poll_fn(|context| match &place {
+        Some(place) => place.poll(context.waker()),
+        None => {
+            place = Some(HERE.with(|here| here.queue(context.waker())));
+            Poll::Pending
         }
-        has_queued = true;
-        HERE.with(|here| here.queue(context.waker()));
-        Poll::Pending
     })
     .await;
 }
@@ -47,7 +51,9 @@ thread_local! {
 struct Here {
     window: Cell<Option<Instant>>,
     in_window: Cell<u32>,
-    waiting: RefCell<Arc<Waiting>>,
+    /// The queue of the runtime that was here last. One runtime does not serve what waits on another, which may
+    /// be driven no more.
+    waiting: RefCell<Option<(Id, Arc<Waiting>)>>,
 }
 
 impl Here {
@@ -64,59 +70,141 @@ impl Here {
         let count = self.in_window.get();
         self.in_window.set(count.saturating_add(1));
         // Who comes during a burst waits behind it.
-        count < AT_ONCE && !self.waiting.borrow().is_served()
+        count < AT_ONCE && !self.is_served()
     }
 
-    fn queue(&self, waker: &Waker) {
-        let waiting = Arc::clone(&self.waiting.borrow());
-        if waiting.push(waker.clone()) {
-            let serving = Serving(waiting);
-            tokio::spawn(async move {
+    /// Whether somebody waits already.
+    fn is_served(&self) -> bool {
+        let waiting = self.waiting.borrow();
+        let is_of_here = |runtime: Id| runtime == Handle::current().id();
+        waiting
+            .as_ref()
+            .is_some_and(|(runtime, waiting)| waiting.lock().is_served && is_of_here(*runtime))
+    }
+
+    fn queue(&self, waker: &Waker) -> Place {
+        let runtime = Handle::current();
+        let waiting = {
+            let mut waiting = self.waiting.borrow_mut();
+            match &*waiting {
+                Some((known, waiting)) if *known == runtime.id() => Arc::clone(waiting),
+                _ => {
+                    let (_, new) = waiting.insert((runtime.id(), Arc::default()));
+                    Arc::clone(new)
+                }
+            }
+        };
+        let (place, is_first) = Waiting::enter(waiting, waker.clone());
+        if is_first {
+            let serving = Serving(Arc::clone(&place.waiting));
+            runtime.spawn(async move {
                 while serving.0.wake(IN_ONE_GO) {
                     tokio::task::yield_now().await;
                 }
             });
         }
+        place
     }
 }
 
-/// Those who wait. As many at most as there are dials.
+/// Those who wait. No more than there were dials at one time.
 #[derive(Default)]
 struct Waiting(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
-    wakers: VecDeque<Waker>,
+    /// In the order of their tickets, without gaps.
+    /// Who has left has no waker.
+    places: VecDeque<Option<Waker>>,
+    /// The ticket of the first of them: all before have had their turn.
+    next: u64,
+    /// A task serves it.
     is_served: bool,
 }
 
 impl Waiting {
-    /// True: a task is to be made that serves it.
-    fn push(&self, waker: Waker) -> bool {
-        let mut queue = self.lock();
-        queue.wakers.push_back(waker);
-        !std::mem::replace(&mut queue.is_served, true)
+    /// A place at the end. True: a task is to be made that serves the queue.
+    fn enter(waiting: Arc<Self>, waker: Waker) -> (Place, bool) {
+        let mut queue = waiting.lock();
+        let ticket = queue.next + queue.places.len() as u64;
+        queue.places.push_back(Some(waker));
+        let is_first = !std::mem::replace(&mut queue.is_served, true);
+        drop(queue);
+        (Place { waiting, ticket }, is_first)
     }
 
-    /// Wakes the first few. False: nobody is left.
+    /// Gives the first few their turn. False: nobody is left.
     fn wake(&self, count: usize) -> bool {
-        for _ in 0..count {
+        let mut given = 0;
+        while given < count {
             // Not under the lock: a waker may run anything.
-            let Some(waker) = self.lock().wakers.pop_front() else {
+            let Some(place) = self.lock().pop() else {
                 return false;
             };
-            waker.wake();
+            if let Some(waker) = place {
+                waker.wake();
+                given += 1;
+            }
         }
         true
     }
 
-    fn is_served(&self) -> bool {
-        self.lock().is_served
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // A panic leaves a queue of wakers as good as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Option<Waker>> {
+        let place = self.places.pop_front()?;
+        self.next += 1;
+        Some(place)
+    }
+
+    /// None: it has had its turn.
+    fn at(&mut self, ticket: u64) -> Option<&mut Option<Waker>> {
+        let index = usize::try_from(ticket.checked_sub(self.next)?).ok()?;
+        self.places.get_mut(index)
+    }
+}
+
+/// A place in the queue. Dropping it leaves the queue.
+struct Place {
+    waiting: Arc<Waiting>,
+    ticket: u64,
+}
+
+impl Place {
+    fn poll(&self, waker: &Waker) -> Poll<()> {
+        let mut queue = self.waiting.lock();
+        let Some(known) = queue.at(self.ticket) else {
+            return Poll::Ready(());
+        };
+        // Whom it was polled by before need not be who polls it now.
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let old = known.replace(waker.clone());
+            drop(queue);
+            drop(old);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queue = self.waiting.lock();
+        let Some(known) = queue.at(self.ticket) else {
+            return;
+        };
+        let old = known.take();
+        // Nobody has these tickets any more, so that they can be given again.
+        while let Some(None) = queue.places.back() {
+            queue.places.pop_back();
+        }
+        drop(queue);
+        // Not under the lock: the last of a task's wakers drops the task.
+        drop(old);
     }
 }
 
@@ -128,76 +216,9 @@ impl Drop for Serving {
         let left = {
             let mut queue = self.0.lock();
             queue.is_served = false;
-            std::mem::take(&mut queue.wakers)
+            queue.next += queue.places.len() as u64;
+            std::mem::take(&mut queue.places)
         };
-        left.into_iter().for_each(Waker::wake);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use tokio::task::JoinSet;
-
-    /// Spawns `count` that each want a turn and then count themselves.
-    fn burst(count: usize, went: &Arc<AtomicUsize>) -> JoinSet<()> {
-        let mut all = JoinSet::new();
-        let now = Instant::now();
-        for _ in 0..count {
-            let went = Arc::clone(went);
-            all.spawn(async move {
-                turn(now).await;
-                went.fetch_add(1, Relaxed);
-            });
-        }
-        all
-    }
-
-    #[tokio::test]
-    async fn of_a_burst_only_a_few_go_on_before_other_work() {
-        let went = Arc::new(AtomicUsize::new(0));
-        let all = burst(1000, &went);
-        let mut most = 0;
-        let mut before = 0;
-        while before < 1000 {
-            tokio::task::yield_now().await;
-            let now = went.load(Relaxed);
-            most = most.max(now - before);
-            before = now;
-        }
-        all.join_all().await;
-        assert!(most <= AT_ONCE as usize + IN_ONE_GO, "{most} at once");
-    }
-
-    #[tokio::test]
-    async fn who_goes_away_while_waiting_holds_nobody_up() {
-        let went = Arc::new(AtomicUsize::new(0));
-        let mut gone = burst(500, &went);
-        let all = burst(500, &went);
-        tokio::task::yield_now().await;
-        gone.abort_all();
-        while gone.join_next().await.is_some() {}
-        all.join_all().await;
-    }
-
-    #[test]
-    fn a_runtime_that_ends_leaves_the_thread_usable() {
-        let runtime = || {
-            tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap()
-        };
-        let went = Arc::new(AtomicUsize::new(0));
-        let first = runtime();
-        let all = first.block_on(async { burst(1000, &went) });
-        first.block_on(tokio::task::yield_now());
-        drop(all);
-        drop(first);
-        went.store(0, Relaxed);
-        runtime().block_on(async { burst(1000, &went).join_all().await });
-        assert_eq!(went.load(Relaxed), 1000);
+        left.into_iter().flatten().for_each(Waker::wake);
     }
 }

@@ -146,7 +146,8 @@ where
         });
         let future = match first {
             Ok(Err(future)) => future,
-            Ok(Ok(value)) => return report.end(Ok(value)),
+            // Nobody may want the value, and dropping it is the poster's code, too.
+            Ok(Ok(value)) => return contained(event_loop, || report.end(Ok(value))).unwrap_or(()),
             Err(panicked) => return report.end(Err(panicked)),
         };
         let phase = report.phase.clone();
@@ -211,7 +212,7 @@ impl<T> Drop for Report<T> {
 }
 
 /// Runs it; a panic is logged and harms nothing else.
-fn contained<T>(event_loop: &Arc<str>, run: impl FnOnce() -> T) -> Result<T, TaskError> {
+pub(crate) fn contained<T>(event_loop: &str, run: impl FnOnce() -> T) -> Result<T, TaskError> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let words = panic_words(&*panic);
         tracing::error!(%event_loop, panic = %words, "work on an event loop panicked");

@@ -67,15 +67,21 @@ impl Length {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn max_message(&self) -> u64 {
-        let packet = u64::from(self.body)
-            .saturating_add(self.max_value())
-            .min(self.max);
         if self.keep_header {
-            packet
+            self.max_packet()
         } else {
-            packet.saturating_sub(self.header() as u64)
+            self.max_packet().saturating_sub(self.header() as u64)
         }
+    }
+
+    /// The largest packet, in bytes: what is allowed, and what the field can say.
+    #[inline]
+    fn max_packet(&self) -> u64 {
+        u64::from(self.body)
+            .saturating_add(self.max_value())
+            .min(self.max)
     }
 
     #[inline]
@@ -114,29 +120,33 @@ impl Length {
     }
 
     #[inline]
-    pub(super) fn envelope(
+    pub(super) fn envelope<'a>(
         &self,
         head: &[u8],
         len: usize,
-        envelope: &mut Envelope<'_>,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Envelope<'a>, EncodeError> {
         let header = self.header();
         let size = len as u64;
-        if size > self.max_message() {
+        let packet = if self.keep_header {
+            size
+        } else {
+            size.saturating_add(header as u64)
+        };
+        if packet > self.max_packet() {
             return Err(EncodeError::TooLarge {
                 size,
                 max: self.max_message(),
             });
         }
-        let field = self.offset as usize;
-        let end = field + self.width();
+        let mut envelope = Envelope::empty();
         if !self.keep_header {
             // Validated: the header is the field alone.
-            let packet = size + header as u64;
             self.write(packet - u64::from(self.body), &mut envelope.prefix);
             envelope.prefix_len = self.width() as u8;
-            return Ok(());
+            return Ok(envelope);
         }
+        let field = self.offset as usize;
+        let end = field + self.width();
         if len < header || head.len() < end || end > MAX_HEADER_BYTES {
             return Err(EncodeError::NoHeader {
                 size,
@@ -151,7 +161,7 @@ impl Length {
             envelope.prefix_len = end as u8;
             envelope.skip = end;
         }
-        Ok(())
+        Ok(envelope)
     }
 
     /// The header's size in bytes, never zero.
@@ -169,6 +179,7 @@ impl Length {
         }
     }
 
+    #[inline]
     fn max_value(&self) -> u64 {
         u64::MAX >> (64 - 8 * self.width())
     }
@@ -206,10 +217,15 @@ impl Length {
     /// Writes a value that fits the field to the beginning of `bytes`, which have room for it.
     #[inline]
     fn write(&self, value: u64, bytes: &mut [u8]) {
-        let width = self.width();
-        match self.endian {
-            Endian::Big => bytes[..width].copy_from_slice(&value.to_be_bytes()[8 - width..]),
-            Endian::Little => bytes[..width].copy_from_slice(&value.to_le_bytes()[..width]),
+        // Each width on its own is a store; a width that is known only at run time is a call.
+        match (self.width, self.endian) {
+            (1, _) => bytes[0] = value as u8,
+            (2, Endian::Big) => bytes[..2].copy_from_slice(&(value as u16).to_be_bytes()),
+            (2, Endian::Little) => bytes[..2].copy_from_slice(&(value as u16).to_le_bytes()),
+            (4, Endian::Big) => bytes[..4].copy_from_slice(&(value as u32).to_be_bytes()),
+            (4, Endian::Little) => bytes[..4].copy_from_slice(&(value as u32).to_le_bytes()),
+            (_, Endian::Big) => bytes[..8].copy_from_slice(&value.to_be_bytes()),
+            (_, Endian::Little) => bytes[..8].copy_from_slice(&value.to_le_bytes()),
         }
     }
 }

@@ -426,10 +426,12 @@ pub fn accept_key(key: &str) -> String {
 }
 
 #[inline]
-pub(super) fn envelope(len: usize, text: bool, envelope: &mut Envelope<'_>) {
+pub(super) fn envelope<'a>(len: usize, text: bool) -> Envelope<'a> {
     let opcode = if text { Opcode::Text } else { Opcode::Binary };
+    let mut envelope = Envelope::empty();
     envelope.prefix[0] = FIN | opcode as u8;
     envelope.prefix_len = 1 + write_length(len, 0, &mut envelope.prefix[1..]) as u8;
+    envelope
 }
 
 /// Writes a length in as few bytes as it needs, and says in how many; `out` has room for nine.

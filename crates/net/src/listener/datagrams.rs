@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::ListenerError;
 use crate::address::Address;
-use crate::event_loop::{EventLoopPool, Task};
+use crate::event_loop::{EventLoopPool, Task, contained};
 use crate::scratch;
 use crate::socket::{listen, local_address};
 
@@ -20,8 +20,12 @@ use crate::socket::{listen, local_address};
 const DATAGRAMS_PER_TURN: usize = 64;
 /// How often the idle are looked for, as a part of the idle timeout.
 const IDLE_PRECISION: u32 = 4;
+/// Longer pauses between looks save nothing, and this one can be added to any clock.
+const LONGEST_LOOK: Duration = Duration::from_secs(3600);
 
 /// What a peer's datagrams are given to, one call at a time, on one loop.
+///
+/// A call that panics ends its session, which is told nothing any more; the others go on.
 pub trait DatagramHandler {
     /// A datagram has come.
     fn datagram(&mut self, session: &mut DatagramSession<'_>, payload: &[u8]);
@@ -118,8 +122,10 @@ impl DatagramListener {
             let _runtime = event_loop.handle().enter();
             UdpSocket::from_std(socket).map_err(ListenerError::Io)?
         };
+        let name = event_loop.name().to_owned();
         let serving = event_loop.spawn(move || async move {
             let mut peers = Peers {
+                event_loop: name,
                 socket,
                 options,
                 make,
@@ -130,10 +136,8 @@ impl DatagramListener {
                 () = peers.serve() => {}
                 _ = ended.wait_for(|ended| *ended) => {}
             }
-            peers
-                .sessions
-                .into_values()
-                .for_each(|mut session| session.handler.closed());
+            let left: Vec<_> = peers.sessions.keys().copied().collect();
+            left.into_iter().for_each(|peer| peers.end(peer));
         });
         Ok(Self {
             address,
@@ -152,7 +156,7 @@ impl DatagramListener {
         self.ending.send_replace(true);
     }
 
-    /// Waits until that is done. Dropped before it is ready, all goes on.
+    /// Waits until that is done. Cancel-safe: dropped before it is ready, all goes on.
     pub async fn ended(&mut self) {
         if !self.serving.is_finished() {
             let _ = (&mut self.serving).await;
@@ -168,6 +172,8 @@ impl Drop for DatagramListener {
 
 /// The sessions of one port.
 struct Peers<F, H> {
+    /// The name of the loop.
+    event_loop: String,
     socket: UdpSocket,
     options: DatagramListenerOptions,
     make: F,
@@ -187,7 +193,8 @@ where
     H: DatagramHandler,
 {
     async fn serve(&mut self) {
-        let look = (self.options.idle_timeout / IDLE_PRECISION).max(Duration::from_millis(1));
+        let look = self.options.idle_timeout / IDLE_PRECISION;
+        let look = look.clamp(Duration::from_millis(1), LONGEST_LOOK);
         let mut looks = interval(look);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -228,33 +235,51 @@ where
             }
             return;
         }
-        let session = self.sessions.entry(peer).or_insert_with(|| Session {
-            handler: (self.make)(peer),
-            heard: Instant::now(),
-        });
-        session.heard = Instant::now();
+        let Self {
+            event_loop,
+            socket,
+            make,
+            sessions,
+            ..
+        } = self;
         let mut shown = DatagramSession {
-            socket: &self.socket,
+            socket,
             peer,
             is_closed: false,
         };
-        session.handler.datagram(&mut shown, payload);
-        if shown.is_closed
-            && let Some(mut session) = self.sessions.remove(&peer)
-        {
-            session.handler.closed();
+        let handled = contained(event_loop, || {
+            let heard = Instant::now();
+            let session = sessions.entry(peer).or_insert_with(|| Session {
+                handler: make(peer),
+                heard,
+            });
+            session.heard = heard;
+            session.handler.datagram(&mut shown, payload);
+        });
+        match handled {
+            Ok(()) if shown.is_closed => self.end(peer),
+            Ok(()) => {}
+            // Nobody knows what its handler is like by now.
+            Err(_) => {
+                let session = self.sessions.remove(&peer);
+                let _ = contained(&self.event_loop, || drop(session));
+            }
         }
     }
 
     fn forget_idle(&mut self, now: Instant) {
         let timeout = self.options.idle_timeout;
-        self.sessions.retain(|_, session| {
-            let is_heard = now.saturating_duration_since(session.heard) < timeout;
-            if !is_heard {
-                session.handler.closed();
-            }
-            is_heard
-        });
+        let is_idle =
+            |session: &Session<H>| now.saturating_duration_since(session.heard) >= timeout;
+        let idle = self.sessions.iter().filter(|(_, session)| is_idle(session));
+        let idle: Vec<_> = idle.map(|(peer, _)| *peer).collect();
+        idle.into_iter().for_each(|peer| self.end(peer));
         self.is_full &= self.sessions.len() >= self.options.max_sessions;
+    }
+
+    fn end(&mut self, peer: SocketAddr) {
+        if let Some(mut session) = self.sessions.remove(&peer) {
+            let _ = contained(&self.event_loop, move || session.handler.closed());
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Accepting connections, each of which becomes a session on a loop of its own choice.
 
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +18,7 @@ use crate::client::{Client, ClientOptions, Handler};
 use crate::connection::Connection;
 use crate::dial::Dialer;
 use crate::event_loop::EventLoopPool;
+use crate::socket::SocketFile;
 
 /// The pause when the system has no descriptor or memory left for a connection: only another's end helps.
 const SHORT_OF_RESOURCES: Duration = Duration::from_millis(100);
@@ -28,6 +27,8 @@ const SHORT_OF_RESOURCES: Duration = Duration::from_millis(100);
 pub(super) struct Acceptor<F> {
     pub(super) pool: EventLoopPool,
     pub(super) address: Address,
+    /// That of a Unix socket.
+    pub(super) file: Option<SocketFile>,
     pub(super) options: ClientOptions,
     pub(super) shared: Arc<Shared>,
     pub(super) make: Arc<F>,
@@ -38,23 +39,25 @@ where
     F: Fn(&Connection) -> H + Send + Sync + 'static,
     H: Handler + 'static,
 {
-    pub(super) async fn run(self, socket: OwnedFd) {
-        let _file = Removed(&self.address);
+    pub(super) async fn run(mut self, socket: OwnedFd) {
+        let failed = |address: &Address, error: io::Error| {
+            tracing::error!(%address, %error, "a listener accepts no more");
+        };
+        let socket = match Socket::new(socket) {
+            Ok(socket) => socket,
+            Err(error) => return failed(&self.address, error),
+        };
+        // Below the socket, so that it goes first.
+        let _file = self.file.take();
         let mut ending = self.shared.ending.subscribe();
         tokio::select! {
-            error = self.accept(socket) => {
-                tracing::error!(address = %self.address, %error, "a listener accepts no more");
-            }
+            error = self.accept(&socket) => failed(&self.address, error),
             () = ended(&mut ending) => {}
         }
     }
 
     /// Accepts for ever, or until the socket fails.
-    async fn accept(&self, socket: OwnedFd) -> io::Error {
-        let socket = match Socket::new(socket) {
-            Ok(socket) => socket,
-            Err(error) => return error,
-        };
+    async fn accept(&self, socket: &Socket) -> io::Error {
         loop {
             // The semaphore is never closed.
             let Ok(place) = self.shared.places.clone().acquire_owned().await else {
@@ -156,22 +159,4 @@ impl Drop for Session {
 /// Ready once all is to end, which the disappearance of the listener means too.
 async fn ended(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
-}
-
-/// Removes the file of a Unix socket.
-struct Removed<'a>(&'a Address);
-
-impl Drop for Removed<'_> {
-    fn drop(&mut self) {
-        if let Address::Unix(path) = self.0
-            && is_file(path)
-        {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// An abstract address has no file.
-fn is_file(path: &Path) -> bool {
-    path.is_absolute()
 }

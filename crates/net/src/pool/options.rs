@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::core::Age;
+use crate::clock::later;
 use crate::unit::as_duration;
 
 /// How many connections a pool keeps, and for how long. As TOML or JSON the same names, unknown ones refused.
@@ -83,11 +84,8 @@ impl Default for PoolOptions {
 impl PoolOptions {
     /// Until when a connection of this age may be used again.
     pub(super) fn usable_until(&self, age: Age) -> Instant {
-        // Durations that configuration files cannot hold would overflow the clock.
         let after = |start: Instant, peers: Duration| {
-            start
-                .checked_add(peers.saturating_sub(self.lead.min(peers / 2)))
-                .unwrap_or_else(|| start + Duration::from_secs(365 * 24 * 3600))
+            later(start, peers.saturating_sub(self.lead.min(peers / 2)))
         };
         after(age.used, self.max_idle).min(after(age.born, self.max_age))
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Families, Name, ResolveError};
+use crate::clock::later;
 use crate::unit::as_duration;
 
 /// The TTL of an answer that is out of date (RFC 8767 §4).
@@ -161,7 +162,7 @@ impl Cache {
         self.order.insert(self.clock, key.clone());
         let entry = Entry {
             kept: outcome.clone(),
-            until: now + holds,
+            until: later(now, holds),
             recheck: None,
             place: self.clock,
         };
@@ -171,7 +172,7 @@ impl Cache {
     /// The source fails, or is slower than its patience: it is left alone for a while if there is an old answer.
     pub(super) fn failed(&mut self, key: &Key, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.recheck = Some(now + self.options.recheck);
+            entry.recheck = Some(later(now, self.options.recheck));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener as StdListener;
 
 use moorline_net::dial::{Outcome, StepKind};
-use moorline_net::{ConnectCause, DialOptions, Dialer};
+use moorline_net::{ConnectCause, DatagramClient, DialOptions, Dialer};
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -104,11 +104,7 @@ async fn a_socket_never_meets_itself() {
 
 #[tokio::test]
 async fn what_is_no_stream_is_refused_with_the_way_out() {
-    for scheme in [
-        "udp://127.0.0.1:1",
-        "kcp://127.0.0.1:1",
-        "unixgram:///run/a",
-    ] {
+    for scheme in ["udp://127.0.0.1:1", "unixgram:///run/a"] {
         let (error, _) = refusal(&dialer(), &address(scheme)).await;
         assert!(
             matches!(error.cause(), ConnectCause::Invalid(_)),
@@ -116,6 +112,17 @@ async fn what_is_no_stream_is_refused_with_the_way_out() {
         );
         assert!(error.to_string().contains("datagram client"), "{error}");
         assert_eq!(error.step(), None);
+    }
+    // Z12: there is no KCP here, neither as a stream nor as datagrams.
+    let kcp = address("kcp://127.0.0.1:1");
+    let (stream, _) = refusal(&dialer(), &kcp).await;
+    let datagrams = DatagramClient::connect(&dialer(), &kcp).await.unwrap_err();
+    for error in [stream, datagrams] {
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to kcp://127.0.0.1:1: there is no KCP here: \
+             write tcp://host:port, or udp://host:port for datagrams"
+        );
     }
     let (error, _) = refusal(&dialer(), &address("tcp://127.0.0.1:0")).await;
     assert!(error.to_string().contains("port 0"), "{error}");

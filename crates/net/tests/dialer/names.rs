@@ -227,10 +227,10 @@ async fn a_silent_ipv6_look_up_costs_no_more_than_the_resolution_delay() {
         [
             (
                 StepKind::Resolve,
-                "name.test".to_owned(),
+                "name.test AAAA".to_owned(),
                 "cancelled".to_owned()
             ),
-            (StepKind::Resolve, "name.test".to_owned(), "ok".to_owned()),
+            (StepKind::Resolve, "name.test A".to_owned(), "ok".to_owned()),
             (StepKind::Connect, at.to_string(), "ok".to_owned()),
         ]
     );

@@ -42,6 +42,17 @@ fn waits_double_up_to_the_cap() {
 }
 
 #[test]
+fn a_wait_that_no_clock_can_hold_is_a_long_one() {
+    let endless = Reconnect {
+        first: Duration::MAX,
+        cap: Duration::MAX,
+        jitter: 100,
+        ..Reconnect::default()
+    };
+    assert_eq!(waits(endless, 3).len(), 3);
+}
+
+#[test]
 fn jitter_shortens_waits_and_a_seed_repeats_them() {
     let jittered = waits(Reconnect::default(), 12);
     assert_eq!(jittered, waits(Reconnect::default(), 12));

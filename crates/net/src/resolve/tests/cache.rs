@@ -49,6 +49,23 @@ fn options_are_written_with_units_and_unknown_ones_refused() {
 }
 
 #[test]
+fn times_that_no_clock_can_hold_are_long_ones() {
+    let mut cache = Cache::new(CacheOptions {
+        ttl: Duration::MAX,
+        max_ttl: Duration::MAX,
+        recheck: Duration::MAX,
+        ..CacheOptions::default()
+    });
+    let (key, start) = (key("name.test"), Instant::now());
+    cache.keep(&key, &Ok(answer("192.0.2.1", None)), start);
+    cache.failed(&key, start);
+    assert!(matches!(
+        cache.find(&key, start + 3600 * SECOND),
+        Known::Holds(_)
+    ));
+}
+
+#[test]
 fn an_answer_holds_for_its_ttl_and_says_what_is_left() {
     let start = Instant::now();
     let mut cache = Cache::new(CacheOptions::default());
