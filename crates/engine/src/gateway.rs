@@ -18,7 +18,7 @@ mod event_loop;
 mod files;
 mod flushing;
 mod groups;
-mod http;
+pub(crate) mod http;
 mod inbound;
 mod outbound;
 mod outqueue;

@@ -36,6 +36,10 @@ pub mod framing;
 pub mod listener;
 mod liveness;
 mod pool;
+mod printable;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod relay;
 pub mod resolve;
 mod scratch;
