@@ -16,6 +16,7 @@ pub fn config(data: &[u8]) {
     let host = Host {
         uid: 0,
         cpus: 8,
+        allowed_cpus: (0..8).collect(),
         runtime_dir: None,
         knows_user: |name| name == "app",
         knows_group: |name| name == "app",

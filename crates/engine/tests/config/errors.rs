@@ -353,10 +353,10 @@ address = "tcp://127.0.0.1:1"
         r#"[[listen]]
 address = "tcp://\u001b[2J:1"
 "#,
-        "/c/a.toml:2:11: `address`: `\u{fffd}[2J` is no host
+        "/c/a.toml:2:11: `address` has control characters
   2 | address = \"tcp://\\u001b[2J:1\"
-    |           ^^^^^^^^^^^^^^^^^^^^^
-  hint: write an IP address, or a name of letters, digits, hyphens and dots",
+    |           ^^^^^^^^^^^^^^^^^^^
+  hint: write it in printable characters",
     ),
 ];
 
