@@ -1,8 +1,9 @@
 //! What TLS costs the engine beside a plain tokio and rustls echo server, in turn and on the same CPU.
 //!
-//! `tls_echo compare ECHO` starts both, ECHO being the engine's echo example: each on CPU 0, the load on
-//! another, and prints what a request costs each in CPU time. Medians of alternating rounds; only their ratio
-//! counts. Certificate and protocol version are the same for both.
+//! `tls_echo compare ECHO ROUNDS` starts both, ECHO being the engine's echo example: each on CPU 0, the load on
+//! another, and prints as JSON what a message costs each in CPU time. Rounds are short and alternate, so that a noisy
+//! second strikes both; only the ratio of their medians counts. Certificate, protocol version and cipher are the
+//! same for both.
 
 use std::error::Error;
 use std::fs;
@@ -16,16 +17,16 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Concurrent sessions and payload bytes of each comparison.
-const CASES: [(usize, usize); 4] = [(1, 128), (64, 128), (64, 4096), (16, 65_536)];
-/// How often each is measured; the median counts.
-const ROUNDS: usize = 7;
-const DURATION: Duration = Duration::from_millis(1500);
+const CASES: [(usize, usize); 5] = [(1, 128), (64, 128), (512, 128), (64, 4096), (16, 65_536)];
+/// How long one server is measured before the other has its turn.
+const TURN: Duration = Duration::from_millis(300);
 const HOST: &str = "bench.test";
 
 fn main() -> ExitCode {
@@ -33,8 +34,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
         ["serve", folder] => serve(Path::new(folder)),
-        ["compare", echo] => compare(Path::new(echo)),
-        _ => Err("usage: tls_echo compare ECHO | tls_echo serve FOLDER".into()),
+        ["compare", echo, rounds] => rounds
+            .parse()
+            .map_err(Into::into)
+            .and_then(|rounds| compare(Path::new(echo), rounds)),
+        _ => Err("usage: tls_echo compare ECHO ROUNDS | tls_echo serve FOLDER".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,7 +101,7 @@ async fn echo(acceptor: TlsAcceptor, stream: tokio::net::TcpStream) -> io::Resul
     }
 }
 
-fn compare(echo: &Path) -> Result {
+fn compare(echo: &Path, rounds: usize) -> Result {
     let folder = tempfile::tempdir()?;
     write_site(folder.path())?;
     let engine = Server::start(Command::new("taskset").args(["-c", "0"]).arg(echo).args([
@@ -117,21 +121,23 @@ fn compare(echo: &Path) -> Result {
     if !pinned.status.success() {
         return Err("the load cannot be pinned to CPU 1".into());
     }
-    println!("sessions  bytes  engine µs  plain µs  ratio (median of {ROUNDS}, least to most)");
+    let mut cases = Vec::new();
     for (sessions, bytes) in CASES {
-        let mut costs = Vec::new();
-        for _ in 0..ROUNDS {
-            let engine = engine.measure(folder.path(), sessions, bytes)?;
-            let plain = plain.measure(folder.path(), sessions, bytes)?;
-            costs.push((engine / plain, engine, plain));
+        let mut engine_load = engine.load(folder.path(), sessions, bytes)?;
+        let mut plain_load = plain.load(folder.path(), sessions, bytes)?;
+        let (mut engine_us, mut plain_us) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            engine_us.push(engine.measure(&mut engine_load)?);
+            plain_us.push(plain.measure(&mut plain_load)?);
         }
-        costs.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let (least, most) = (costs[0].0, costs[ROUNDS - 1].0);
-        let (ratio, engine, plain) = costs[ROUNDS / 2];
-        println!(
-            "{sessions:8} {bytes:6} {engine:10.2} {plain:9.2}  {ratio:.3} ({least:.3} to {most:.3})"
-        );
+        cases.push(json!({
+            "sessions": sessions,
+            "message_bytes": bytes,
+            "engine_us": engine_us,
+            "plain_us": plain_us,
+        }));
     }
+    println!("{:#}", Value::from(cases));
     Ok(())
 }
 
@@ -181,24 +187,28 @@ impl Server {
         Ok(Self { process, address })
     }
 
-    /// Microseconds of CPU time for a request, over all of the server's processes.
-    fn measure(&self, folder: &Path, sessions: usize, bytes: usize) -> Result<f64> {
-        let mut clients = (0..sessions)
+    fn load(&self, folder: &Path, sessions: usize, bytes: usize) -> Result<Load> {
+        let clients = (0..sessions)
             .map(|_| connect(folder, self.address))
             .collect::<Result<Vec<_>>>()?;
         let mut request = (bytes as u32).to_be_bytes().to_vec();
         request.resize(4 + bytes, 7);
-        // Everyone once, so that tickets and buffers are there.
-        round(&mut clients, &request)?;
+        Ok(Load { clients, request })
+    }
+
+    /// Microseconds of CPU time for a message, over all of the server's processes.
+    fn measure(&self, load: &mut Load) -> Result<f64> {
+        // Everyone once, so that tickets have come and what the other server's turn has displaced is here again.
+        load.round()?;
         let before = self.cpu_time()?;
         let began = Instant::now();
-        let mut requests = 0;
-        while began.elapsed() < DURATION {
-            round(&mut clients, &request)?;
-            requests += sessions;
+        let mut messages = 0;
+        while began.elapsed() < TURN {
+            load.round()?;
+            messages += load.clients.len();
         }
         let spent = self.cpu_time()? - before;
-        Ok(spent.as_secs_f64() * 1e6 / requests as f64)
+        Ok(spent.as_secs_f64() * 1e6 / messages as f64)
     }
 
     /// Of the process and its children: the engine's roles are started by it.
@@ -267,17 +277,25 @@ fn connect(folder: &Path, address: SocketAddr) -> Result<Client> {
     Ok(StreamOwned::new(connection, socket))
 }
 
-/// One request of each, all outstanding at once.
-fn round(clients: &mut [Client], request: &[u8]) -> Result {
-    for client in clients.iter_mut() {
-        client.write_all(request)?;
-    }
-    let mut answer = vec![0; request.len()];
-    for client in clients {
-        client.read_exact(&mut answer)?;
-        if answer != request {
-            return Err("another answer than the request".into());
+/// The sessions that one server is measured with.
+struct Load {
+    clients: Vec<Client>,
+    request: Vec<u8>,
+}
+
+impl Load {
+    /// One message of each, all outstanding at once.
+    fn round(&mut self) -> Result {
+        for client in self.clients.iter_mut() {
+            client.write_all(&self.request)?;
         }
+        let mut answer = vec![0; self.request.len()];
+        for client in &mut self.clients {
+            client.read_exact(&mut answer)?;
+            if answer != self.request {
+                return Err("another answer than the message".into());
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

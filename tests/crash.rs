@@ -137,6 +137,29 @@ fn a_crash_closes_the_session_in_hand_and_no_other() {
     engine.logged(&["worker 0", &killed.to_string(), "KILL"]);
 }
 
+#[test]
+fn s2_a_worker_that_cannot_start_is_tried_again_until_it_can_and_its_session_waits() {
+    let engine = Engine::start("probe", &probe(1, "", "fails_with = \"{folder}/broken\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let broken = engine.path("broken");
+    std::fs::write(&broken, "").expect("the folder takes files");
+    engine.kill_worker(0, Signal::SIGKILL);
+    client.send("id");
+    eventually("it has been tried again and again", || {
+        engine.log().matches("asked not to start yet").count() >= 3
+    });
+    assert!(
+        engine
+            .status()
+            .workers
+            .iter()
+            .all(|worker| worker.state != "ready")
+    );
+    std::fs::remove_file(&broken).expect("it is there");
+    assert_eq!(client.receive(), id.as_bytes());
+}
+
 /// A message that kills whoever takes it has its attempts; all others are redelivered around it (the poison rule).
 #[test]
 fn a_poisonous_message_ends_its_own_session_after_three_attempts() {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -189,6 +190,7 @@ fn members_that_do_not_read_share_the_memory_and_the_slowest_is_closed() {
 #[test]
 fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
     const MEMBERS: usize = 10_000;
+    const ROUNDS: usize = 7;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
     let engine = Engine::start("probe", &probe(""));
@@ -196,31 +198,43 @@ fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
         .map(|_| join(&engine, 0, Wire::LENGTH, "room"))
         .collect();
     let mut speaker = Client::connect(&engine, 0, Wire::LENGTH);
-    let mut bystander = Client::connect(&engine, 0, Wire::LENGTH);
-    let mut waits: Vec<Duration> = Vec::new();
-    for round in 0..10 {
-        speaker.send(format!("say room {round} {}", "x".repeat(100)));
+    // One in each loop, and the last member of each: they are reached in the order they joined.
+    let mut bystanders: Vec<Client> = (0..2)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let mut shares: Vec<f64> = Vec::new();
+    for round in 0..ROUNDS {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(100) {
-            let asked = Instant::now();
-            assert_eq!(bystander.ask("hello"), "hello");
-            waits.push(asked.elapsed());
-        }
+        speaker.send(format!("say room {round} {}", "x".repeat(100)));
+        let is_over = AtomicBool::new(false);
+        let longest = std::thread::scope(|scope| {
+            let last = scope.spawn(|| {
+                for member in &mut members[MEMBERS - 2..] {
+                    assert!(member.receive().starts_with(format!("{round} ").as_bytes()));
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            let mut longest = Duration::ZERO;
+            while !is_over.load(Ordering::Relaxed) {
+                for bystander in &mut bystanders {
+                    let asked = Instant::now();
+                    assert_eq!(bystander.ask("hello"), "hello");
+                    longest = longest.max(asked.elapsed());
+                }
+            }
+            last.join().expect("the last member is reached");
+            longest
+        });
+        let whole = begun.elapsed();
+        println!("of {whole:?} a bystander waited {longest:?} at the most");
+        shares.push(longest.as_secs_f64() / whole.as_secs_f64());
     }
-    waits.sort_unstable();
-    let at = |share: usize| waits[waits.len() * share / 1000];
-    println!(
-        "{} questions during broadcasts: median {:?}, 99.9 % {:?}, longest {:?}",
-        waits.len(),
-        at(500),
-        at(999),
-        waits[waits.len() - 1]
-    );
-    // The engine's aim is 5 ms for the longest; what a debug build beside other tests takes says nothing of that,
-    // but fanned out in one go all would wait far longer than this.
-    assert!(at(500) < Duration::from_millis(25), "{:?}", at(500));
-    for member in &mut members {
-        for round in 0..10 {
+    // The aim is 5 ms, of which `cargo xtask bench` speaks. Here, in a debug build and beside other tests, it is only told
+    // apart from a broadcast that is fanned out in one go: who asks then waits for all of it.
+    shares.sort_unstable_by(f64::total_cmp);
+    assert!(shares[ROUNDS / 2] < 0.3, "{shares:?}");
+    for member in &mut members[..MEMBERS - 2] {
+        for round in 0..ROUNDS {
             assert!(member.receive().starts_with(format!("{round} ").as_bytes()));
         }
     }

@@ -267,6 +267,13 @@ fn broken_handshakes_are_answered_with_an_error() {
             "400",
         ),
         (
+            "a key that is no base64",
+            format!(
+                "GET /ws HTTP/1.1\r\n{good}Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!==\r\n{version}\r\n"
+            ),
+            "400",
+        ),
+        (
             "no version",
             format!("GET /ws HTTP/1.1\r\n{good}{key}\r\n"),
             "4",

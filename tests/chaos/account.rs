@@ -9,7 +9,7 @@
 //! | task worker's or helper's death | nothing |
 //! | stopped process | nothing; killed at `max_wait` of a reload it is a dead one, counted as forced |
 //! | gateway's death | its sessions closed |
-//! | supervisor's death | sessions drained and closed |
+//! | supervisor's death, stop | sessions drained and closed |
 
 use std::fmt;
 
@@ -25,6 +25,8 @@ pub(crate) struct Done {
     pub(crate) killed: u64,
     pub(crate) gateways_killed: u64,
     pub(crate) supervisors_killed: u64,
+    /// Stops with a start behind them.
+    pub(crate) restarted: u64,
     /// Workers and task workers that were told to end.
     pub(crate) retired: u64,
     /// Processes stopped for a while.
@@ -129,8 +131,8 @@ impl Account {
             done.reloads_failed == 0 || self.is_disturbed(),
             format!("{} reloads failed undisturbed", done.reloads_failed),
         );
-        // What a dead supervisor had counted is gone, and its sessions with it.
-        if done.supervisors_killed > 0 {
+        // What the supervisor before had counted is gone, and its sessions with it.
+        if done.supervisors_killed + done.restarted > 0 {
             return found;
         }
         unless(
@@ -215,7 +217,8 @@ impl Account {
     /// A reload may fail: something that it needs was killed or stopped.
     fn is_disturbed(&self) -> bool {
         let done = &self.done;
-        done.killed + done.gateways_killed + done.supervisors_killed + done.stopped > 0
+        let ended = done.gateways_killed + done.supervisors_killed + done.restarted;
+        done.killed + ended + done.stopped > 0
     }
 }
 
@@ -225,10 +228,11 @@ impl fmt::Display for Account {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         write!(
             f,
-            "killed {} workers, {} gateways, {} supervisors; stopped {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
+            "killed {} workers, {} gateways, {} supervisors; restarted {}, held {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
             done.killed,
             done.gateways_killed,
             done.supervisors_killed,
+            done.restarted,
             done.stopped,
             done.retired,
             done.reloads,
@@ -239,10 +243,10 @@ impl fmt::Display for Account {
             lost.closed,
             lost.missing,
         )?;
-        if done.supervisors_killed > 0 {
+        if done.supervisors_killed + done.restarted > 0 {
             return write!(
                 f,
-                ", with the supervisor: all sessions were drained and closed"
+                ", with the supervisor, or the stop: all sessions were drained and closed"
             );
         }
         write!(

@@ -2,7 +2,7 @@
 //! every loss. `cargo xtask chaos` builds and runs it.
 //!
 //! - [`plan`]: what is done and when, from a seed
-//! - [`subject`], [`strangers`]: doing it
+//! - [`sites`], [`subject`], [`strangers`]: the engines, and doing it
 //! - [`crowd`] with its [`exchange`]s, and [`room`]: the clients that notice
 //! - [`account`]: what was promised, held against what they noticed
 
@@ -11,14 +11,13 @@ mod crowd;
 mod exchange;
 mod plan;
 mod room;
+mod sites;
 mod strangers;
 mod subject;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,14 +28,12 @@ use exchange::{Messages, Script};
 use plan::{Plan, Powers, Round, Step, Target};
 use room::Room;
 use subject::{Cast, Subject};
-use support::{Random, Site, Wire, happens_within};
+use support::{Random, Wire, happens_within};
 
 /// How long a session may wait for its next answer once everything serves again.
 const PROGRESS: Duration = Duration::from_secs(60);
 /// How long the last losses of a round may take to be noticed on both sides.
 const SETTLING: Duration = Duration::from_secs(20);
-/// The disk that a log lies on.
-const DISK: &str = "size=2m";
 
 /// Harms an echo and a chat under load in every way, and explains every loss.
 #[derive(Parser)]
@@ -105,14 +102,14 @@ struct Tallies {
 impl Stage {
     fn set(seed: u64, powers: Powers) -> Stage {
         let mut random = Random::seeded(seed);
-        let [redeliver, close, drop, flooded] = free_addresses();
+        let doors = sites::EchoDoors::free();
         let echo = Cast {
             app: "echo",
             workers: 2,
             tasks: 2,
             helpers: 1,
-            door: close,
-            flooded: Some(flooded),
+            door: doors.close,
+            flooded: Some(doors.flooded),
         };
         let part = |name, address, script, messages| Part {
             name,
@@ -122,28 +119,29 @@ impl Stage {
             messages,
         };
         let parts = vec![
-            part("redeliver", redeliver, Script::Echo, Messages::Stay),
-            part("close", close, Script::Echo, Messages::Stay),
-            part("drop", drop, Script::Echo, Messages::MayBeLost),
-            part("tasks", redeliver, Script::Tasks, Messages::Stay),
+            part("redeliver", doors.redeliver, Script::Echo, Messages::Stay),
+            part("spread", doors.spread, Script::Echo, Messages::Stay),
+            part("close", doors.close, Script::Echo, Messages::Stay),
+            part("drop", doors.drop, Script::Echo, Messages::MayBeLost),
+            part("tasks", doors.redeliver, Script::Tasks, Messages::Stay),
         ];
-        let echo = Subject::start(echo, echo_site(redeliver, close, drop, flooded, powers));
-        let [web, terminals] = free_addresses();
+        let echo = Subject::start(echo, sites::echo(&doors, powers));
+        let doors = sites::ChatDoors::free();
         let chat = Cast {
             app: "chat",
             workers: 2,
             tasks: 0,
             helpers: 0,
-            door: terminals,
+            door: doors.terminals,
             flooded: None,
         };
-        let chat = Subject::start(chat, chat_site(web, terminals));
-        let mut doors = vec![(format!("tcp://{terminals}"), Wire::LENGTH); 6];
-        doors.extend(vec![(format!("http://{web}/"), Wire::WebSocket); 4]);
+        let chat = Subject::start(chat, sites::chat(&doors));
+        let mut members = vec![(format!("tcp://{}", doors.terminals), Wire::LENGTH); 6];
+        members.extend(vec![(format!("http://{}/", doors.web), Wire::WebSocket); 4]);
         Stage {
             crowd: Crowd::start(parts, &mut random),
             echo,
-            room: Room::open(doors),
+            room: Room::open(members),
             chat,
             wrong: Vec::new(),
         }
@@ -295,69 +293,4 @@ fn settle(
     }
     let wrong = wrong.into_iter().map(|text| format!("{name}: {text}"));
     (now, wrong.collect())
-}
-
-/// An engine with a listener for each fate of messages, one for floods, and a log on a disk of its own.
-fn echo_site(
-    redeliver: SocketAddr,
-    close: SocketAddr,
-    drop: SocketAddr,
-    flooded: SocketAddr,
-    powers: Powers,
-) -> std::sync::Arc<Site> {
-    let listener = |address: SocketAddr, more: &str| {
-        format!(
-            "[[listen]]\naddress = \"tcp://{address}\"\nframing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"1MiB\" }}\n{more}\n"
-        )
-    };
-    let config = [
-        "[engine]\ngateway_loops = 2\n".to_owned(),
-        "[engine.log]\nfile = \"{folder}/log/engine.log\"\n".to_owned(),
-        "[workers]\ncount = 2\nmax_wait = \"3s\"\n[tasks]\ncount = 2\nattempts = 20\n".to_owned(),
-        "[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sh\", \"-c\", \"while :; do echo fed; sleep 1; done\"]\n".to_owned(),
-        listener(redeliver, "on_crash = \"redeliver\"\nattempts = 20"),
-        listener(close, "on_crash = \"close\""),
-        listener(drop, "on_crash = \"drop\""),
-        listener(flooded, "high_watermark = \"256KiB\"\nhard_limit = \"1MiB\""),
-        "[app]\ncommands = true\ndelay = \"2ms\"\n".to_owned(),
-    ]
-    .concat();
-    let site = Site::new("echo", &config);
-    let log = site.path("log");
-    fs::create_dir(&log).expect("the folder can be written");
-    if powers == Powers::Root {
-        // In a mount namespace of our own, so that it goes with us.
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", DISK, "chaos"])
-            .arg(&log)
-            .status()
-            .expect("mount is part of every Debian");
-        assert!(mounted.success(), "a disk for the log");
-    }
-    site
-}
-
-fn chat_site(web: SocketAddr, terminals: SocketAddr) -> std::sync::Arc<Site> {
-    Site::new(
-        "chat",
-        &format!(
-            "[workers]\ncount = 2\nmax_wait = \"3s\"\n[[listen]]\naddress = \"http://{web}\"\nwebsocket = \"/ws\"\n[[listen]]\naddress = \"tcp://{terminals}\"\nframing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"64KiB\" }}\n"
-        ),
-    )
-}
-
-/// Addresses that nobody listens on. An engine that is started again has the same as before, as in real life; so they
-/// are none that the kernel gives to clients, one of which would take it while there is no engine.
-fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
-    // Engines of two such runs at a time begin at different ones.
-    let mut port = 15_000 + (std::process::id() % 1_000) as u16 * 16;
-    [(); COUNT].map(|()| {
-        loop {
-            port += 1;
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            if TcpListener::bind(address).is_ok() {
-                return address;
-            }
-        }
-    })
 }

@@ -50,6 +50,8 @@ pub(crate) enum Target {
 pub(crate) enum Deed {
     /// SIGKILL.
     Kill(Role),
+    /// TERM to the supervisor, and another start.
+    Restart,
     /// SIGSTOP, and SIGCONT after this time.
     Stop(Role, Duration),
     /// TERM to a worker or task worker, which asks for its replacement.
@@ -100,6 +102,7 @@ const DECK: &[(Draw, usize)] = &[
     (|_| Deed::Kill(Role::Helper), 2),
     (|_| Deed::Kill(Role::Gateway), 2),
     (|_| Deed::Kill(Role::Supervisor), 1),
+    (|_| Deed::Restart, 1),
     (
         |random| Deed::Stop(Role::Worker(place(random)), time(random, STOP)),
         3,
@@ -217,7 +220,8 @@ impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Deed::Kill(role) => write!(f, "kill {role}"),
-            Deed::Stop(role, time) => write!(f, "stop {role} for {time:?}"),
+            Deed::Restart => write!(f, "stop and start again"),
+            Deed::Stop(role, time) => write!(f, "hold {role} for {time:?}"),
             Deed::Retire(role) => write!(f, "retire {role}"),
             Deed::Reload => write!(f, "reload"),
             Deed::ReloadTasks => write!(f, "reload --tasks"),

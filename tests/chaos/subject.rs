@@ -82,6 +82,7 @@ impl Subject {
         match deed {
             Deed::Kill(Role::Supervisor) => self.kill_supervisor(),
             Deed::Kill(role) => self.kill(role),
+            Deed::Restart => self.restart(),
             Deed::Stop(role, time) => self.stop(role, time),
             Deed::Retire(role) => self.retire(role),
             Deed::Reload => self.reload(&["reload"]),
@@ -140,6 +141,25 @@ impl Subject {
                 engine.kill_everything();
             }
         }));
+        self.start_again();
+    }
+
+    /// As a machine's operator does it. What is in hand has its time.
+    fn restart(&mut self) {
+        let Some(mut engine) = self.engine.take() else {
+            return;
+        };
+        self.done(|done| done.restarted += 1);
+        kill(engine.supervisor(), Signal::SIGTERM);
+        match engine.ended_within(ORPHANS) {
+            Some(status) if status.success() => {}
+            ended => self.notes.wrong(format!("its stop ends with {ended:?}")),
+        }
+        drop(engine);
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
         // Nobody restarts an engine with a build that is known to be broken.
         let _whole = lock(&self.notes.deploying);
         let begun = Instant::now();

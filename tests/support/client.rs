@@ -279,7 +279,8 @@ impl Client {
         }
     }
 
-    fn fill(&mut self) -> io::Result<usize> {
+    /// Takes some of what comes, for the messages that are received later.
+    pub fn fill(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 65_536];
         loop {
             match self.stream.read(&mut chunk) {

@@ -3,7 +3,11 @@
 //! Both run in turn on the same machine, so that only their ratio counts and a noisy minute strikes both.
 //! A is `examples/echo` with one gateway loop and one worker, B is `benches/plain_echo.rs`. The servers
 //! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
-//! a CPU of its own.
+//! a CPU of its own. `benches/tls_echo.rs` does the same for encrypted sessions, `benches/broadcast.rs` for a
+//! large group.
+
+mod broadcast;
+mod report;
 
 use std::fmt;
 use std::fs;
@@ -12,11 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use broadcast::Broadcast;
+use report::{Comparison, Report, Sample, TlsComparison};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Compares the engine's echo example with a plain tokio server: CPU per request, latency, memory.
+/// Compares the engine's echo example with plain tokio servers: CPU per request, latency, memory, TLS.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// How often each is measured; the median counts.
@@ -28,6 +35,22 @@ pub(crate) struct Args {
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
+    /// Measure this alone.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Echo over TCP.
+    Plain,
+    /// Echo over TLS.
+    Tls,
+    /// Messages to a group of 10,000.
+    Broadcast,
+    /// Memory of idle sessions.
+    Idle,
 }
 
 /// Concurrent sessions of each comparison.
@@ -41,15 +64,45 @@ const IDLE_SESSIONS: u32 = 5000;
 const SERVER_CPU: u16 = 0;
 const OTHER_CPU: u16 = 1;
 
-/// Builds, measures and prints. Takes some three minutes.
+/// Turns of each server with TLS for each round of the others: they are a tenth as long.
+const TLS_ROUNDS: usize = 6;
+
+/// Builds, measures and prints. Takes some five minutes.
 pub(crate) fn run(args: Args) -> Result {
     let root = workspace_root()?;
     build(&root)?;
-    let release = root.join("target/release");
-    let mut report = Report::default();
+    let release = target(&root).join("release");
+    let mut report = Report {
+        commit: commit(&root)?,
+        ..Report::default()
+    };
+    let measures = |part| args.only.is_none_or(|only| only == part);
+    if measures(Part::Plain) {
+        report.comparisons = plain(&release, &args)?;
+    }
+    if measures(Part::Tls) {
+        report.tls = tls(&release, TLS_ROUNDS * usize::from(args.rounds))?;
+    }
+    if measures(Part::Broadcast) {
+        report.broadcast = Some(Broadcast::measure(&release, args.rounds)?);
+    }
+    if measures(Part::Idle) {
+        report.idle_bytes = Some(idle(&release)?);
+    }
+    if args.json {
+        println!("{:#}", report.to_json());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+/// CPU and latency of echo over TCP.
+fn plain(release: &Path, args: &Args) -> Result<Vec<Comparison>> {
+    let mut comparisons = Vec::new();
     for placement in [Placement::Together, Placement::Apart] {
-        let engine = Server::engine(&release, placement)?;
-        let plain = Server::plain(&release)?;
+        let engine = Server::engine(release, placement)?;
+        let plain = Server::plain(release)?;
         for sessions in SESSIONS {
             let mut comparison = Comparison::new(placement, sessions);
             for round in 1..=args.rounds {
@@ -60,7 +113,7 @@ pub(crate) fn run(args: Args) -> Result {
                 ] {
                     let sessions = sessions.to_string();
                     let result = server.bench(
-                        &release,
+                        release,
                         "echo",
                         &[
                             "--connections",
@@ -76,28 +129,54 @@ pub(crate) fn run(args: Args) -> Result {
                     measured.push(Sample::read(&result)?);
                 }
             }
-            report.comparisons.push(comparison);
+            comparisons.push(comparison);
         }
     }
-    for (server, bytes) in [
-        (
-            Server::engine(&release, Placement::Together)?,
-            &mut report.engine_idle_bytes,
-        ),
-        (Server::plain(&release)?, &mut report.plain_idle_bytes),
-    ] {
+    Ok(comparisons)
+}
+
+/// CPU of echo over TLS.
+fn tls(release: &Path, rounds: usize) -> Result<Vec<TlsComparison>> {
+    eprintln!("TLS, {rounds} rounds");
+    let output = Command::new(release.join("examples/tls_echo"))
+        .arg("compare")
+        .arg(release.join("examples/echo"))
+        .arg(rounds.to_string())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err("TLS could not be measured".into());
+    }
+    let cases: Value = serde_json::from_slice(&output.stdout)?;
+    let cases = cases.as_array().ok_or("a list of cases")?;
+    cases.iter().map(TlsComparison::read).collect()
+}
+
+/// Private bytes of an idle session, the engine's and the plain server's.
+fn idle(release: &Path) -> Result<(f64, f64)> {
+    let bytes = |server: Server| {
         eprintln!("{IDLE_SESSIONS} idle sessions");
         let sessions = IDLE_SESSIONS.to_string();
         let arguments = ["--connections", &sessions, "--duration", "1s"];
-        let result = server.bench(&release, "idle", &arguments)?;
-        *bytes = number(&result, "/server_bytes_per_session")?;
-    }
-    if args.json {
-        println!("{:#}", report.to_json());
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+        let result = server.bench(release, "idle", &arguments)?;
+        number(&result, "/server_bytes_per_session")
+    };
+    let engine = bytes(Server::engine(release, Placement::Together)?)?;
+    Ok((engine, bytes(Server::plain(release)?)?))
+}
+
+/// What is measured: the commit, and whether the tree differs from it.
+fn commit(root: &Path) -> Result<String> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["describe", "--always", "--dirty", "--exclude", "*"])
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Where cargo builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn workspace_root() -> Result<PathBuf> {
@@ -120,6 +199,7 @@ fn build(root: &Path) -> Result {
             "moorline",
         ])
         .args(["--example", "echo", "--example", "plain_echo"])
+        .args(["--example", "tls_echo", "--example", "broadcast"])
         .status()?;
     if status.success() {
         Ok(())
@@ -317,141 +397,4 @@ fn number(value: &Value, pointer: &str) -> Result<f64> {
         .pointer(pointer)
         .and_then(Value::as_f64)
         .ok_or_else(|| format!("{pointer} is missing in {value}").into())
-}
-
-/// What one run measured.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    cpu_us: f64,
-    latency_us: f64,
-}
-
-impl Sample {
-    fn read(result: &Value) -> Result<Self> {
-        Ok(Self {
-            cpu_us: number(result, "/server_cpu_us_per_request")?,
-            latency_us: number(result, "/latency_us/p50")?,
-        })
-    }
-}
-
-/// All rounds of both servers with one number of sessions.
-struct Comparison {
-    placement: Placement,
-    sessions: u32,
-    engine: Vec<Sample>,
-    plain: Vec<Sample>,
-}
-
-impl Comparison {
-    fn new(placement: Placement, sessions: u32) -> Self {
-        Self {
-            placement,
-            sessions,
-            engine: Vec::new(),
-            plain: Vec::new(),
-        }
-    }
-
-    /// Medians of engine and plain server.
-    fn medians(&self, field: impl Fn(&Sample) -> f64) -> (f64, f64) {
-        (
-            median(self.engine.iter().map(&field)),
-            median(self.plain.iter().map(&field)),
-        )
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
-    }
-}
-
-/// Everything measured.
-#[derive(Default)]
-struct Report {
-    comparisons: Vec<Comparison>,
-    engine_idle_bytes: f64,
-    plain_idle_bytes: f64,
-}
-
-impl Report {
-    fn to_json(&self) -> Value {
-        let comparisons: Vec<Value> = self
-            .comparisons
-            .iter()
-            .map(|comparison| {
-                let cpu = comparison.medians(|sample| sample.cpu_us);
-                let latency = comparison.medians(|sample| sample.latency_us);
-                json!({
-                    "placement": comparison.placement.to_string(),
-                    "sessions": comparison.sessions,
-                    "rounds": comparison.engine.len(),
-                    "cpu_us_per_request": { "engine": cpu.0, "plain": cpu.1, "ratio": cpu.0 / cpu.1 },
-                    "latency_p50_us": { "engine": latency.0, "plain": latency.1, "ratio": latency.0 / latency.1 },
-                })
-            })
-            .collect();
-        json!({
-            "message_bytes": MESSAGE_BYTES,
-            "comparisons": comparisons,
-            "idle": {
-                "sessions": IDLE_SESSIONS,
-                "bytes_per_session": { "engine": self.engine_idle_bytes, "plain": self.plain_idle_bytes },
-            },
-        })
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{MESSAGE_BYTES}-byte messages, medians; engine is gateway and worker, plain a single process\n"
-        )?;
-        writeln!(
-            f,
-            "{:<10}{:>8}  {:>30}  {:>30}",
-            "engine on", "sessions", "CPU µs per request", "p50 latency µs"
-        )?;
-        writeln!(
-            f,
-            "{:<18}  {:>10}{:>10}{:>10}  {:>10}{:>10}{:>10}",
-            "", "engine", "plain", "ratio", "engine", "plain", "ratio"
-        )?;
-        for comparison in &self.comparisons {
-            let (engine_cpu, plain_cpu) = comparison.medians(|sample| sample.cpu_us);
-            let (engine_latency, plain_latency) = comparison.medians(|sample| sample.latency_us);
-            writeln!(
-                f,
-                "{:<10}{:>8}  {engine_cpu:>10.2}{plain_cpu:>10.2}{:>10.2}  {engine_latency:>10.1}{plain_latency:>10.1}{:>10.2}",
-                comparison.placement,
-                comparison.sessions,
-                engine_cpu / plain_cpu,
-                engine_latency / plain_latency,
-            )?;
-        }
-        writeln!(
-            f,
-            "\n{IDLE_SESSIONS} idle sessions: {:.0} bytes of private memory each (plain: {:.0})",
-            self.engine_idle_bytes, self.plain_idle_bytes
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-    }
 }

@@ -3,12 +3,14 @@
 //! - `test`: everything that a change must pass, in [`mod@test`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
+//! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
 mod bench;
 mod chaos;
 mod ignored;
 mod needs;
+mod nightly;
 mod steps;
 mod test;
 
@@ -34,6 +36,10 @@ enum Chore {
     Chaos(chaos::Args),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
     Bench(bench::Args),
+    /// Look for inputs that break what must hold for all of them (nightly, cargo-fuzz)
+    Fuzz(nightly::Fuzz),
+    /// Interpret the tests of the rings, which have the unsafe code (nightly, miri)
+    Miri,
     /// Check the dependencies' licences and sources against deny.toml, with cargo-deny
     Deny,
 }
@@ -43,6 +49,8 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
+        Chore::Fuzz(args) => nightly::fuzz(&args),
+        Chore::Miri => nightly::miri(),
         Chore::Deny => deny(),
     };
     match outcome {

@@ -17,6 +17,8 @@ mod live;
 mod load;
 mod near;
 mod process;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -20,7 +20,7 @@ mod event_loop;
 mod files;
 mod flushing;
 mod groups;
-mod http;
+pub(crate) mod http;
 mod inbound;
 mod outbound;
 mod outqueue;
@@ -45,8 +45,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
-use moorline_net::Address;
 use moorline_net::tls::server::ServerTls;
+use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
@@ -485,6 +485,9 @@ impl Gateway {
     }
 }
 
+/// So many descriptors have room from the start, for half a megabyte of the kernel's memory.
+const EARLY_DESCRIPTORS: u32 = 65_536;
+
 /// Raises the limit of open files as far as it goes, and says how many of them may be connections: each process
 /// needs two for each loop and two more, and a reload has twice as many processes for a while.
 fn connection_descriptors(config: &Config, loops: usize) -> u64 {
@@ -498,6 +501,10 @@ fn connection_descriptors(config: &Config, loops: usize) -> u64 {
         },
     );
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if let Err(error) = reserve_descriptors(EARLY_DESCRIPTORS) {
+        // It grows with the sessions then, and each doubling is felt.
+        tracing::warn!(%error, "no room is made for descriptors");
+    }
     let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
     most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 2))
 }

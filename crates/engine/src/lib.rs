@@ -24,6 +24,9 @@ mod control_channel;
 mod credentials;
 mod gateway;
 mod log;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod role;
 pub mod supervisor;
 pub mod wire;

@@ -184,6 +184,13 @@ impl std::fmt::Display for Peer {
     }
 }
 
+/// The address that a datagram's payload begins with, and its bytes.
+pub fn split_datagram(payload: &[u8]) -> Option<(Peer, &[u8])> {
+    let (&length, rest) = payload.split_first()?;
+    let (address, bytes) = rest.split_at_checked(usize::from(length))?;
+    Some((postcard::from_bytes(address).ok()?, bytes))
+}
+
 /// What a process is told about a session that begins there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {

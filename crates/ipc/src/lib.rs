@@ -22,6 +22,9 @@
 mod channel;
 mod doorbell;
 mod hello;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod properties;
 #[cfg(not(loom))]
 mod region;
 mod ring;

@@ -20,6 +20,8 @@ mod consumer;
 mod loom_tests;
 mod memory;
 mod producer;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub(crate) mod properties;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -17,6 +17,7 @@ use moorline_net::resolve::{Families, Lookups};
 use moorline_net::tls::{TlsOptions, Verification};
 use moorline_net::{
     Address, ConnectCause, DialOptions, Dialer, ResolveError, Resolver, listen, local_address,
+    reserve_descriptors,
 };
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +39,7 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime can be made");
+    reserve_descriptors(2 * dials as u32).expect("there is memory");
     let echo = echo_server();
     runtime.block_on(async {
         let quiet = echoes(echo, tokio::time::sleep(deadline)).await.1;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable::printable;
+
 /// The longest path of a Unix socket: the kernel's `sun_path` has 108 bytes, the last one a NUL.
 pub const MAX_UNIX_PATH_BYTES: usize = 107;
 
@@ -123,9 +125,9 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         parse(text).map_err(|Flaw { problem, hint }| AddressError {
-            address: text.to_owned(),
-            problem,
-            hint,
+            address: printable(text),
+            problem: printable(&problem),
+            hint: printable(&hint),
         })
     }
 }
@@ -259,7 +261,8 @@ fn host_port(text: &str) -> Result<HostPort, Flaw> {
         };
         // What follows `%` is a zone, the name of an interface.
         let ip = host.split('%').next().unwrap_or(host);
-        if ip.parse::<Ipv6Addr>().is_err() || host.contains(char::is_whitespace) {
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        if ip.parse::<Ipv6Addr>().is_err() || host.contains(is_odd) {
             return flaw(
                 format!("`{host}` is no IPv6 address"),
                 "write only IPv6 addresses in brackets, as in [::1]:9501",
@@ -380,5 +383,7 @@ pub(crate) fn excess_bytes(path: &Path) -> usize {
         .saturating_sub(MAX_UNIX_PATH_BYTES)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -478,5 +478,7 @@ impl fmt::Display for InvalidFraming {
 
 impl std::error::Error for InvalidFraming {}
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@
 //! - [`tls`]: how servers are verified
 //! - [`Listener`], [`DatagramListener`]: servers without processes, for tests and small tools
 //! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
+//! - [`reserve_descriptors`]: for whoever will have thousands of connections
 //! - [`mod@unit`]: durations and sizes as they are written
 //!
 //! This crate knows nothing of processes, configuration files or rings.
@@ -28,12 +29,17 @@ pub mod client;
 mod clock;
 mod connection;
 mod datagram;
+mod descriptors;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
 pub mod listener;
 mod liveness;
 mod pool;
+mod printable;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 pub mod relay;
 pub mod resolve;
 mod scratch;
@@ -47,6 +53,7 @@ pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use client::{Client, ClientOptions, Handler};
 pub use connection::Connection;
 pub use datagram::{Batch, DatagramClient, DatagramError, Peer, Received};
+pub use descriptors::reserve_descriptors;
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use event_loop::{
     EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,

@@ -28,6 +28,8 @@ struct Settings {
     fails_in_slot: Option<u16>,
     /// The worker slot whose process never becomes ready.
     hangs_in_slot: Option<u16>,
+    /// While this file is there no worker starts.
+    fails_with: Option<PathBuf>,
 }
 
 /// The app.
@@ -411,6 +413,14 @@ impl App for Probe {
         let is_worker = !context.is_task();
         if is_worker && settings.fails_in_slot == Some(context.slot()) {
             return Err("asked not to start".into());
+        }
+        if is_worker
+            && settings
+                .fails_with
+                .as_ref()
+                .is_some_and(|path| path.exists())
+        {
+            return Err("asked not to start yet".into());
         }
         if is_worker && settings.hangs_in_slot == Some(context.slot()) {
             return pending().await;

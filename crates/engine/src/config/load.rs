@@ -48,9 +48,14 @@ pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigErrors> {
 /// The file cannot be read, or its `run_dir` is not acceptable.
 pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
     let (file, text) = read(path)?;
-    let absolute = canonical(&file);
-    let (tree, _) = DeTable::parse_recoverable(&text);
-    let report = Report::new(&file, &text);
+    run_dir_in(&text, &file, &Host::current())
+}
+
+/// [`run_dir`] of a text, on a machine that may be made up.
+pub(super) fn run_dir_in(text: &str, file: &Path, host: &Host) -> Result<PathBuf, ConfigErrors> {
+    let absolute = canonical(file);
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let report = Report::new(file, text);
     let written = tree
         .get_ref()
         .get("engine")
@@ -66,9 +71,9 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
                 folder(&absolute),
             )
         })
-        .unwrap_or_else(|| Ok(Host::current().default_run_dir(&absolute)));
+        .unwrap_or_else(|| Ok(host.default_run_dir(&absolute)));
     report.finish()?;
-    run_dir.map_err(|Reported| unreachable_report(&file))
+    run_dir.map_err(|Reported| unreachable_report(file))
 }
 
 /// Finds the file that `path` means and reads it.

@@ -11,7 +11,7 @@ use super::dispatch::home;
 use super::event_loop::Loop;
 use crate::config::Dispatch;
 use crate::control::LoopCounter;
-use crate::wire::{Peer, ToProcess};
+use crate::wire::{Peer, ToProcess, split_datagram};
 
 /// Datagrams received from one socket in one turn.
 const RECEIVES_PER_TURN: usize = 64;
@@ -102,13 +102,7 @@ impl Loop {
         }
         let mut bytes = Vec::with_capacity(record.len());
         record.copy_to(&mut bytes);
-        let parsed = bytes
-            .split_first()
-            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
-        let Some((address, payload)) = parsed else {
-            return Err("a datagram without its address".into());
-        };
-        let Ok(Peer::Ip(address)) = postcard::from_bytes(address) else {
+        let Some((Peer::Ip(address), payload)) = split_datagram(&bytes) else {
             return Err("a datagram to no address".into());
         };
         let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)) else {

@@ -407,14 +407,20 @@ fn accept_key(request: &Request<Incoming>) -> Result<String, (StatusCode, &'stat
         .get(header::SEC_WEBSOCKET_KEY)
         .and_then(|key| key.to_str().ok())
         .unwrap_or_default();
-    // Sixteen bytes in base64.
-    if key.len() != 24 || !key.ends_with("==") {
+    if !is_sixteen_bytes(key) {
         return Err((
             StatusCode::BAD_REQUEST,
             "the handshake has no valid Sec-WebSocket-Key",
         ));
     }
     Ok(websocket::accept_key(key))
+}
+
+/// In base64 (RFC 4648 §4).
+fn is_sixteen_bytes(key: &str) -> bool {
+    let digits = key.strip_suffix("==").unwrap_or_default();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    digits.len() == 22 && digits.bytes().all(is_digit)
 }
 
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
@@ -575,3 +581,6 @@ impl Body for FileBody {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;

@@ -18,7 +18,9 @@ use super::sessions::Event;
 use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
-use crate::wire::{CloseReason, FAILED, FIRST, LAST, Opening, Peer, TEXT, ToProcess, WHOLE};
+use crate::wire::{
+    CloseReason, FAILED, FIRST, LAST, Opening, TEXT, ToProcess, WHOLE, split_datagram,
+};
 
 /// Records of one ring that one turn takes. Then other tasks have theirs, and the gateway sees the answers.
 const RECORDS_PER_TURN: usize = 64;
@@ -376,11 +378,4 @@ where
             None
         }
     }
-}
-
-/// The sender of a datagram and its bytes.
-fn split_datagram(payload: &[u8]) -> Option<(Peer, &[u8])> {
-    let (&len, rest) = payload.split_first()?;
-    let (address, bytes) = rest.split_at_checked(usize::from(len))?;
-    Some((postcard::from_bytes(address).ok()?, bytes))
 }

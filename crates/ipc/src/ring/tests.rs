@@ -6,6 +6,11 @@ mod send;
 
 use super::*;
 
+/// How many random cases are enough: for Miri, which takes a second for each, a few.
+const fn cases(usual: u32) -> u32 {
+    if cfg!(miri) { usual / 64 } else { usual }
+}
+
 /// A ring of so many bytes, and its memory.
 fn ring(capacity: usize) -> (Producer, Consumer, Memory) {
     let memory = Memory::plain(capacity);

@@ -117,6 +117,21 @@ fn a_mistake_is_named_with_its_remedy() {
 }
 
 #[test]
+fn a_message_has_nothing_that_a_terminal_would_obey() {
+    for text in [
+        "\u{1b}[2J",
+        "\u{9b}2J://h:1",
+        "tcp://\u{1b}[2J:1",
+        "tcp://h:\u{7}",
+        "tcp://[fe80::1%\u{1b}c]:1",
+        "unix://\u{1b}c",
+    ] {
+        let said = parse(text).unwrap_err().to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
 fn a_unix_path_is_refused_and_never_cut() {
     let longest = format!("unix:///{}", "x".repeat(MAX_UNIX_PATH_BYTES - 1));
     assert!(parse(&longest).is_ok());

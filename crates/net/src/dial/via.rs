@@ -1,6 +1,8 @@
 //! Going through a proxy: SOCKS5 (RFC 1928, RFC 1929) or HTTP CONNECT (RFC 9110 §9.3.6).
 
 mod http_connect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod socks5;
 
 use std::fmt;

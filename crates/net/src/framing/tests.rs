@@ -1,4 +1,4 @@
-//! What holds for every framing, and the peer that the tests of each one share.
+//! What holds for every framing; the peer that the tests share is in `properties.rs`.
 
 mod delimiter;
 mod length;
@@ -8,126 +8,8 @@ mod websocket_peer;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::properties::{Event, events, message, send};
 use super::*;
-
-/// Receives a stream in pieces, as a session does, and checks the decoder's promises at every step.
-struct Receiver<'a> {
-    framing: &'a Framing,
-    decoder: Decoder,
-    unconsumed: Vec<u8>,
-    events: Vec<Event>,
-}
-
-/// What a session was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Event {
-    Message(Vec<u8>),
-    Text(String),
-    Reply(Vec<u8>),
-    Close(Option<u16>, Vec<u8>),
-    Refused(FramingError),
-}
-
-impl<'a> Receiver<'a> {
-    fn new(framing: &'a Framing) -> Self {
-        Self {
-            framing,
-            decoder: Decoder::new(),
-            unconsumed: Vec::new(),
-            events: Vec::new(),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        matches!(
-            self.events.last(),
-            Some(Event::Refused(_) | Event::Close(..))
-        )
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.unconsumed.extend_from_slice(bytes);
-        while !self.has_ended() {
-            let before = self.unconsumed.len();
-            let input = &mut self.unconsumed;
-            let consumed = match self.decoder.decode(self.framing, input) {
-                Err(error) => {
-                    self.events.push(Event::Refused(error));
-                    return;
-                }
-                Ok(Decoded::Incomplete { need }) => {
-                    assert!(need > before, "{need} bytes needed, {before} are there");
-                    return;
-                }
-                Ok(Decoded::Message {
-                    start,
-                    end,
-                    consumed,
-                    text,
-                }) => {
-                    self.events.push(message(input[start..end].to_vec(), text));
-                    consumed
-                }
-                Ok(Decoded::Assembled { consumed, text }) => {
-                    let whole = self.decoder.take_assembled();
-                    assert_eq!(self.decoder.buffered(), 0);
-                    self.events.push(message(whole, text));
-                    consumed
-                }
-                Ok(Decoded::Reply { consumed, bytes }) => {
-                    self.events.push(Event::Reply(bytes.to_vec()));
-                    consumed
-                }
-                Ok(Decoded::Nothing { consumed }) => consumed,
-                Ok(Decoded::Close {
-                    consumed,
-                    reply,
-                    code,
-                }) => {
-                    self.events.push(Event::Close(code, reply.to_vec()));
-                    consumed
-                }
-            };
-            assert!((1..=before).contains(&consumed), "{consumed} of {before}");
-            self.unconsumed.drain(..consumed);
-        }
-    }
-}
-
-fn message(bytes: Vec<u8>, text: bool) -> Event {
-    if text {
-        Event::Text(String::from_utf8(bytes).expect("text is UTF-8"))
-    } else {
-        Event::Message(bytes)
-    }
-}
-
-/// What comes of `wire` when it arrives in pieces of these sizes, over and over; no sizes: at once.
-fn events(framing: &Framing, wire: &[u8], pieces: &[usize]) -> Vec<Event> {
-    let mut receiver = Receiver::new(framing);
-    let mut rest = wire;
-    let mut sizes = pieces.iter().cycle();
-    while !rest.is_empty() {
-        let size = sizes
-            .next()
-            .map_or(rest.len(), |size| rest.len().min(*size));
-        let (piece, after) = rest.split_at(size);
-        receiver.receive(piece);
-        rest = after;
-    }
-    receiver.events
-}
-
-/// Puts a payload on the wire.
-fn send(framing: &Framing, payload: &[u8], text: bool, wire: &mut Vec<u8>) {
-    let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
-    let envelope = framing
-        .envelope(head, payload.len(), text)
-        .expect("the payload fits the framing");
-    wire.extend_from_slice(envelope.prefix());
-    wire.extend_from_slice(&payload[envelope.skip..]);
-    wire.extend_from_slice(envelope.suffix());
-}
 
 fn pieces() -> impl Strategy<Value = Vec<usize>> {
     vec(1_usize..24, 1..6)

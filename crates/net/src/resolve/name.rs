@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Answer, Families, ResolveError};
+use crate::printable::printable;
 
 /// The longest name, in bytes, without its trailing dot (RFC 1035 §2.3.4: 255 bytes as it travels).
 pub const MAX_NAME_BYTES: usize = 253;
@@ -97,7 +98,7 @@ fn problem(name: &str) -> Option<&'static str> {
 /// Enough of a bad name to recognise it: an error must not carry a megabyte around.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_LABEL_BYTES) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text),
     }
 }

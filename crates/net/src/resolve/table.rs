@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Answer, Families, Lookups, Name, ResolveError, Resolver};
+use crate::printable::printable;
 
 /// The most addresses in a table: a hosts file that blocks names has a million lines, and is not for this.
 const MAX_ADDRESSES: usize = 1 << 20;
@@ -42,7 +43,7 @@ impl StaticResolver {
         for (index, line) in text.lines().enumerate() {
             let wrong = |problem: String| HostsError {
                 line: index + 1,
-                problem,
+                problem: printable(&problem),
             };
             let line = line.split('#').next().unwrap_or_default();
             let mut words = line.split_whitespace();

@@ -28,7 +28,7 @@ fn step(longest: usize) -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(256), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn a_ring_is_a_queue(
         (capacity, steps) in prop::sample::select(vec![256usize, 512, 1024, 4096])

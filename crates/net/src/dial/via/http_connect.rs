@@ -23,23 +23,25 @@ pub(super) async fn open(
     credentials: Option<&Credentials>,
 ) -> Result<(), ConnectCause> {
     stream.write_all(&request(target, credentials)?).await?;
-    let mut allowance = MAX_ANSWER_BYTES;
+    let mut answer = Answer::new(credentials);
     loop {
-        let head = read_head(stream, &mut allowance).await?;
-        match status(&head)? {
-            // Interim: the answer is still to come (RFC 9110 §15.2).
-            (100..200, _) => {}
-            (200..300, _) => return Ok(()),
-            (407, words) if credentials.is_none() => {
-                let words = format!("407 {words}: it wants a user and a password, give them");
-                return Err(ConnectCause::Proxy(words));
-            }
-            (code, words) => return Err(ConnectCause::Proxy(format!("{code} {words}"))),
+        let mut chunk = [0; 1024];
+        let seen = stream.peek(&mut chunk).await?;
+        if seen == 0 {
+            return Err(ConnectCause::EndOfFile);
+        }
+        let taken = answer.take(&chunk[..seen])?;
+        stream.read_exact(&mut chunk[..taken.bytes]).await?;
+        if taken.is_open {
+            return Ok(());
         }
     }
 }
 
-fn request(target: &HostPort, credentials: Option<&Credentials>) -> Result<Vec<u8>, ConnectCause> {
+pub(super) fn request(
+    target: &HostPort,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<u8>, ConnectCause> {
     // Anything else could end the line and add one of its own.
     if !target.host.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ConnectCause::Invalid(format!(
@@ -61,37 +63,80 @@ fn request(target: &HostPort, credentials: Option<&Credentials>) -> Result<Vec<u
     Ok(request.into_bytes())
 }
 
-/// Reads up to the empty line and not a byte further.
-async fn read_head(stream: &mut TcpStream, allowance: &mut usize) -> Result<Vec<u8>, ConnectCause> {
-    let mut head = Vec::new();
-    loop {
-        let mut chunk = [0; 1024];
-        let seen = stream.peek(&mut chunk).await?;
-        if seen == 0 {
-            return Err(ConnectCause::EndOfFile);
+/// The answer of a proxy, as it arrives.
+pub(super) struct Answer {
+    has_credentials: bool,
+    /// The part of the current head that has arrived.
+    head: Vec<u8>,
+    /// What all heads together may still have.
+    allowance: usize,
+}
+
+/// What became of the bytes that were shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// So many of them belong to the answer.
+    pub(super) bytes: usize,
+    /// The answer has ended there, and the way to the target is open.
+    pub(super) is_open: bool,
+}
+
+impl Answer {
+    pub(super) fn new(credentials: Option<&Credentials>) -> Self {
+        Self {
+            has_credentials: credentials.is_some(),
+            head: Vec::new(),
+            allowance: MAX_ANSWER_BYTES,
         }
-        let before = head.len();
-        head.extend_from_slice(&chunk[..seen]);
-        let end = end_of_head(&head);
-        let taken = end.unwrap_or(head.len()) - before;
-        stream.read_exact(&mut chunk[..taken]).await?;
-        *allowance = allowance.saturating_sub(taken);
-        if let Some(end) = end {
-            head.truncate(end);
-            return Ok(head);
-        }
-        if *allowance == 0 {
-            return Err(ConnectCause::Proxy(format!(
-                "its answer has no end within {} KiB",
-                MAX_ANSWER_BYTES >> 10
-            )));
+    }
+
+    /// Takes up to the empty line and not a byte further.
+    pub(super) fn take(&mut self, next: &[u8]) -> Result<Taken, ConnectCause> {
+        let before = self.head.len();
+        self.head
+            .extend_from_slice(&next[..next.len().min(self.allowance)]);
+        let Some(end) = end_of_head(&self.head, before) else {
+            self.allowance -= self.head.len() - before;
+            if self.allowance == 0 {
+                return Err(ConnectCause::Proxy(format!(
+                    "its answer has no end within {} KiB",
+                    MAX_ANSWER_BYTES >> 10
+                )));
+            }
+            return Ok(Taken {
+                bytes: next.len(),
+                is_open: false,
+            });
+        };
+        let bytes = end - before;
+        self.allowance -= bytes;
+        self.head.truncate(end);
+        let is_open = self.verdict()?;
+        self.head.clear();
+        Ok(Taken { bytes, is_open })
+    }
+
+    /// What a whole head says. False: it is interim, the answer is still to come (RFC 9110 §15.2).
+    fn verdict(&self) -> Result<bool, ConnectCause> {
+        match status(&self.head)? {
+            (100..200, _) => Ok(false),
+            (200..300, _) => Ok(true),
+            (407, words) if !self.has_credentials => {
+                let words = format!("407 {words}: it wants a user and a password, give them");
+                Err(ConnectCause::Proxy(words))
+            }
+            (code, words) => Err(ConnectCause::Proxy(format!("{code} {words}"))),
         }
     }
 }
 
-/// Where the empty line ends; its carriage returns may be missing (RFC 9112 §2.2).
-fn end_of_head(head: &[u8]) -> Option<usize> {
-    let ends = |line: &'static [u8]| memmem::find(head, line).map(|at| at + line.len());
+/// Where the empty line ends; its carriage returns may be missing (RFC 9112 §2.2). It does not end within
+/// the first `from` bytes.
+fn end_of_head(head: &[u8], from: usize) -> Option<usize> {
+    const LONGEST: usize = b"\n\r\n".len();
+    let start = from.saturating_sub(LONGEST - 1);
+    let ends =
+        |line: &'static [u8]| memmem::find(&head[start..], line).map(|at| start + at + line.len());
     match (ends(b"\n\r\n"), ends(b"\n\n")) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

@@ -1,0 +1,34 @@
+//! What holds for any input from outside: one function for each target of `fuzz/`. The tests here replay what
+//! is kept in `fuzz/corpus`.
+
+#[cfg(test)]
+include!("../../../fuzz/replay.rs");
+
+pub use crate::address::properties::address;
+pub use crate::dial::via::properties::proxy;
+pub use crate::framing::properties::{envelope, framing, websocket};
+
+#[test]
+fn every_framing_cuts_what_is_kept() {
+    replay("framing", framing);
+}
+
+#[test]
+fn every_framing_sends_what_is_kept() {
+    replay("envelope", envelope);
+}
+
+#[test]
+fn two_implementations_of_websocket_agree_on_what_is_kept() {
+    replay("websocket", websocket);
+}
+
+#[test]
+fn proxies_may_answer_what_is_kept() {
+    replay("proxy", proxy);
+}
+
+#[test]
+fn addresses_may_be_what_is_kept() {
+    replay("address", address);
+}

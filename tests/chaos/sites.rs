@@ -1,0 +1,139 @@
+//! The engines that are harmed: what they consist of, and where they listen.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::plan::Powers;
+use crate::support::Site;
+
+/// The disk that a log lies on.
+const DISK: &str = "size=2m";
+
+/// Listeners of the echo, for each fate that messages may have.
+pub(crate) struct EchoDoors {
+    pub(crate) redeliver: SocketAddr,
+    /// Redelivered too, and each message goes to another worker than the one before.
+    pub(crate) spread: SocketAddr,
+    pub(crate) close: SocketAddr,
+    pub(crate) drop: SocketAddr,
+    /// For strangers alone.
+    pub(crate) flooded: SocketAddr,
+}
+
+pub(crate) struct ChatDoors {
+    pub(crate) web: SocketAddr,
+    pub(crate) terminals: SocketAddr,
+}
+
+impl EchoDoors {
+    pub(crate) fn free() -> EchoDoors {
+        let [redeliver, spread, close, drop, flooded] = free_addresses();
+        EchoDoors {
+            redeliver,
+            spread,
+            close,
+            drop,
+            flooded,
+        }
+    }
+}
+
+impl ChatDoors {
+    pub(crate) fn free() -> ChatDoors {
+        let [web, terminals] = free_addresses();
+        ChatDoors { web, terminals }
+    }
+}
+
+/// Its workers are recycled now and then, and its log lies on a disk of its own if that can be had.
+pub(crate) fn echo(doors: &EchoDoors, powers: Powers) -> Arc<Site> {
+    let head = r#"
+[engine]
+gateway_loops = 2
+[engine.log]
+file = "{folder}/log/engine.log"
+[workers]
+count = 2
+max_wait = "3s"
+max_requests = 5000
+[tasks]
+count = 2
+attempts = 20
+max_requests = 1000
+[[helpers]]
+name = "feeder"
+command = ["/bin/sh", "-c", "while :; do echo fed; sleep 1; done"]
+[app]
+commands = true
+delay = "2ms"
+"#;
+    // So many attempts that random deaths use none of them up.
+    let redeliver = "on_crash = \"redeliver\"\nattempts = 20\n";
+    let spread = format!("{redeliver}dispatch = \"round-robin\"\n");
+    let flooded = "high_watermark = \"256KiB\"\nhard_limit = \"1MiB\"\n";
+    let listeners = [
+        (doors.redeliver, redeliver),
+        (doors.spread, &spread),
+        (doors.close, "on_crash = \"close\"\n"),
+        (doors.drop, "on_crash = \"drop\"\n"),
+        (doors.flooded, flooded),
+    ]
+    .map(|(address, keys)| length_listener(address) + keys)
+    .concat();
+    let site = Site::new("echo", &format!("{head}{listeners}"));
+    let log = site.path("log");
+    fs::create_dir(&log).expect("the folder can be written");
+    if powers == Powers::Root {
+        // In a mount namespace of our own, so that it goes with us.
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", DISK, "chaos"])
+            .arg(&log)
+            .status()
+            .expect("mount is part of every Debian");
+        assert!(mounted.success(), "a disk for the log");
+    }
+    site
+}
+
+pub(crate) fn chat(doors: &ChatDoors) -> Arc<Site> {
+    let web = doors.web;
+    let head = format!(
+        r#"
+[workers]
+count = 2
+max_wait = "3s"
+[[listen]]
+address = "http://{web}"
+websocket = "/ws"
+"#
+    );
+    Site::new("chat", &(head + &length_listener(doors.terminals)))
+}
+
+fn length_listener(address: SocketAddr) -> String {
+    format!(
+        r#"
+[[listen]]
+address = "tcp://{address}"
+framing = {{ kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "1MiB" }}
+"#
+    )
+}
+
+/// Addresses that nobody listens on. An engine that is started again has the same as before, as in real life; so they
+/// are none that the kernel gives to clients, one of which would take it while there is no engine.
+fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    // Engines of two such runs at a time begin at different ones.
+    let mut port = 15_000 + (std::process::id() % 1_000) as u16 * 16;
+    [(); COUNT].map(|()| {
+        loop {
+            port += 1;
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            if TcpListener::bind(address).is_ok() {
+                return address;
+            }
+        }
+    })
+}
