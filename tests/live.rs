@@ -190,6 +190,78 @@ fn the_number_of_sessions_is_limited_by_what_the_reload_says() {
     live.finish();
 }
 
+/// Who is there when the limit comes counts like who comes later.
+#[test]
+fn sessions_of_one_address_are_limited_by_what_the_reload_says() {
+    let live = Live::start(&config("", ""));
+    let mut first = live.client();
+    first.ask("id");
+    let limited = config("", "max_sessions_per_address = 2");
+    live.change(&limited);
+    let mut second = live.client();
+    second.ask("id");
+    assert_eq!(live.client().try_receive().ok().flatten(), None);
+    drop(first);
+    eventually("the place of who has left is free", || {
+        let mut client = live.client();
+        let _ = client.send_bytes(&Wire::LENGTH.encode(b"build"));
+        client.try_receive().ok().flatten().is_some()
+    });
+    // Without a limit for a while, and with it again: nobody was forgotten.
+    live.change(&config("", ""));
+    let mut more = [live.client(), live.client()];
+    for client in &mut more {
+        client.ask("id");
+    }
+    live.change(&limited);
+    assert_eq!(live.client().try_receive().ok().flatten(), None);
+    drop(more);
+    eventually("there is room again", || {
+        let mut client = live.client();
+        let _ = client.send_bytes(&Wire::LENGTH.encode(b"build"));
+        client.try_receive().ok().flatten().is_some()
+    });
+    second.ask("id");
+    live.finish();
+}
+
+#[test]
+fn connections_and_unfinished_messages_keep_to_the_rates_of_the_reload() {
+    let live = Live::start(&config("", ""));
+    let mut trickling = live.client();
+    trickling
+        .send_bytes(b"\0\0\x10\0half")
+        .expect("the session takes it");
+    live.load.progress(2);
+    live.change(&config("", "accept_rate = 1\nmin_receive_rate = \"100B\""));
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(live.client().ask("build"), "first");
+    }
+    assert!(
+        begun.elapsed() > Duration::from_millis(1500),
+        "it is one a second"
+    );
+    assert_eq!(trickling.receive_to_end(), Vec::<Vec<u8>>::new());
+    assert_eq!(live.engine.status().closed("slow"), 1);
+
+    let mut trickling = live.client();
+    trickling
+        .send_bytes(b"\0\0\x10\0half")
+        .expect("the session takes it");
+    live.change(&config("", ""));
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(live.client().ask("build"), "first");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "there is no rate any more"
+    );
+    assert!(trickling.is_quiet_for(Duration::from_secs(7)));
+    live.finish();
+}
+
 #[test]
 fn crashes_are_treated_by_what_the_reload_says() {
     let live = Live::start(&config("", ""));

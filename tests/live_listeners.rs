@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
+use support::{Client, Engine, Issuer, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
 
 const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
 const LINE: &str = "framing = { kind = \"line\" }";
@@ -140,6 +140,41 @@ fn with_another_framing_a_listener_goes_on_at_its_address_and_old_sessions_with_
     assert_eq!(new.ask("listener"), "side");
     assert_eq!(old.ask("id"), id);
     assert_eq!(live.connect("side", Wire::LENGTH).ask("build"), "first");
+    live.finish();
+}
+
+/// What is encrypted from now on is so at the same address; who was there before goes on in the clear, and back again.
+#[test]
+fn encryption_is_put_on_and_taken_off_at_the_same_address() {
+    const HOST: &str = "side.test";
+    let issuer = Issuer::new();
+    let plain = config("", &[("side", ANY, LENGTH)]);
+    let tls = format!("{LENGTH}\ntls = {{ certificate = \"one.pem\", key = \"one.key\" }}");
+    let encrypted = config("", &[("side", ANY, &tls)]);
+    let live = Live::start(&plain);
+    let site = live.engine.site();
+    let mut old = live.connect("side", Wire::LENGTH);
+    let id = old.ask("id");
+    live.refused(&encrypted, &["one.pem"]);
+    assert_eq!(live.connect("side", Wire::LENGTH).ask("build"), "first");
+
+    issuer.issue(&[HOST]).write(&site, "one");
+    live.change(&encrypted);
+    let secure = || Client::connect_tls(&live.engine, 1, Wire::LENGTH, &issuer.trust(), HOST);
+    let mut new = secure().expect("it is encrypted");
+    assert_eq!(new.ask("listener"), "side");
+    assert_eq!(old.ask("id"), id);
+    // In the clear it says nothing any more.
+    let address = live.engine.address(1);
+    let mut clear = Client::try_connect(address, Wire::LENGTH).expect("it accepts");
+    clear.send("build");
+    let answer = clear.receive_bytes_to_end();
+    assert!(!answer.windows(5).any(|window| window == b"first"));
+
+    live.change(&plain);
+    assert_eq!(live.connect("side", Wire::LENGTH).ask("build"), "first");
+    assert_eq!(new.ask("listener"), "side");
+    assert_eq!(old.ask("id"), id);
     live.finish();
 }
 
