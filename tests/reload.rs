@@ -253,27 +253,24 @@ fn a_mistake_in_the_configuration_is_reported_by_reload() {
     assert_eq!(engine.status().worker_pids(), before);
 }
 
+/// A handler that waits for a slow reader goes on when the reader does, although its worker is to be replaced.
 #[test]
-fn what_cannot_change_live_is_refused_by_name() {
-    let engine = Engine::start("probe", &probe(""));
-    let before = engine.status().worker_pids();
-    for (change, words) in [
-        (probe("").replace("2MiB", "3MiB"), ["framing", "restart"]),
-        (
-            probe("").replace("tcp://127.0.0.1:0", "tcp://127.0.0.2:0"),
-            ["listener", "restart"],
-        ),
-        (
-            format!("[engine]\ngateway_loops = 7\n{}", probe("")),
-            ["gateway_loops", "restart"],
-        ),
-    ] {
-        engine.configure(&change);
-        engine.reload().expect_refusal(&words);
-    }
-    assert_eq!(engine.settled().worker_pids(), before);
-    engine.configure(&probe(""));
+fn a_handler_that_waits_to_send_during_a_reload_is_told_when_it_may() {
+    const MESSAGES: usize = 2_000;
+    let config = format!(
+        "[workers]\ncount = 1\nmax_wait = \"20s\"\n{LENGTH_LISTENER}high_watermark = \"256KiB\"\nlow_watermark = \"64KiB\"\n[app]\njournal = \"{{folder}}/journal\"\n"
+    );
+    let engine = Engine::start("probe", &config);
+    let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = slow.ask("id");
+    slow.send(format!("pour {MESSAGES}"));
+    engine.journaled(&format!("full {id}"));
     engine.reload().expect_success();
+    for _ in 0..MESSAGES {
+        assert_eq!(slow.receive().len(), 16 * 1024);
+    }
+    assert_eq!(slow.ask("generation"), "2");
+    assert_eq!(engine.settled().lost, Default::default());
 }
 
 #[test]

@@ -472,6 +472,7 @@ pub struct Status {
     pub workers: Vec<ProcessStatus>,
     pub tasks: Vec<ProcessStatus>,
     pub helpers: Vec<HelperStatus>,
+    pub listeners: Vec<ListenerStatus>,
     pub reloads: Reloads,
     pub lost: Lost,
     pub discarded: u64,
@@ -522,6 +523,16 @@ pub struct ProcessStatus {
     pub handled: u64,
     pub in_hand: u64,
     pub sessions: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ListenerStatus {
+    pub name: String,
+    /// With the real port.
+    pub address: String,
+    pub kind: String,
+    /// `accepting`, or `retired` while it has sessions left.
+    pub state: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -16,7 +16,9 @@ mod tls_server;
 mod wire;
 
 pub use client::{Client, Stream};
-pub use engine::{Engine, Finish, Finished, Lost, ProcessStatus, Reloads, Site, Stall, Status};
+pub use engine::{
+    Engine, Finish, Finished, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status,
+};
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;

@@ -32,7 +32,7 @@ use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors};
-pub use live::live_change;
+pub use live::{live_change, tasks_change};
 pub use load::{Loaded, load, load_text, run_dir};
 pub use process::CONTROL_SOCKET;
 
@@ -49,7 +49,7 @@ pub struct Config {
     pub tasks: Tasks,
     /// `[[helpers]]`, in order.
     pub helpers: Vec<Helper>,
-    /// `[[listen]]`, in order; a listener is named elsewhere by its place here.
+    /// `[[listen]]`, in order; a listener is named elsewhere by its place here, which it keeps over reloads.
     pub listeners: Vec<Listener>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
@@ -241,6 +241,9 @@ pub struct Listener {
     pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
+    /// A reload has removed it: it accepts nothing, and its sessions live on until they end. Another listener may have
+    /// its name by then.
+    pub is_retired: bool,
 }
 
 impl Listener {

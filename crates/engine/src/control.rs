@@ -35,7 +35,8 @@ pub(crate) fn role_name(role: Role) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
     /// The first message to a gateway. Descriptors: the scoreboard, one doorbell for each loop, then for
-    /// each listener in order its socket and, if it has `static`, that folder; then the sealed credentials.
+    /// each listener that is not retired, in order, its socket and, if it has `static`, that folder; then the sealed
+    /// credentials.
     StartGateway {
         /// Which gateway this is, from 1.
         incarnation: u32,
@@ -104,8 +105,17 @@ pub enum ToRole {
     },
     /// Log to this descriptor from now on (log files were reopened).
     ReopenLog,
-    /// To a gateway: who connects from now on is shown these certificates. Descriptor: the sealed credentials.
-    Credentials,
+    /// To a gateway: what it goes on with from the `Activate` on that comes next. Descriptors: the sockets, the folders, the
+    /// sealed credentials, and the log file if there is one.
+    Configure {
+        /// The whole configuration: the listeners it has, in their places, and perhaps more. Those that have become
+        /// retired accept nothing from then on.
+        config: Box<Config>,
+        /// The places whose listeners have another socket than before, or have one again.
+        sockets: Vec<u16>,
+        /// The places of all listeners with a folder.
+        folders: Vec<u16>,
+    },
 }
 
 /// Role → supervisor.
@@ -140,6 +150,8 @@ pub enum FromRole {
     Drained,
     /// From a worker or task worker: one of its handlers is stuck.
     Stalled(StallReport),
+    /// From a gateway: the retired listeners in these places have no connection any more.
+    Vacant(Vec<u16>),
 }
 
 /// What is stuck in a worker or task worker, since when and where.

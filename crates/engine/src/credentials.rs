@@ -32,6 +32,8 @@ impl Credentials {
             .listeners
             .iter()
             .map(|listener| match &listener.tls {
+                // Nobody begins there any more, and its files may be gone.
+                _ if listener.is_retired => Ok(None),
                 Some(options) => Ok(Some((options.clone(), ServerCredentials::load(options)?))),
                 None => Ok(None),
             })
@@ -63,21 +65,28 @@ impl Credentials {
         postcard::from_bytes(&bytes).map_err(|_| wrong("the certificates cannot be understood"))
     }
 
-    /// Makes each ready for use; what has not changed since `before` stays as it is, so that sessions are resumed.
+    /// Makes each ready for use; what has not changed since `before` stays as it is, so that sessions are resumed, and so
+    /// does what a retired listener showed: some of its connections may just be beginning.
     pub(crate) fn ready(
         &self,
+        config: &Config,
         before: &Self,
         present: &[Option<ServerTls>],
     ) -> Result<Vec<Option<ServerTls>>, TlsError> {
-        let listeners = self.0.iter().enumerate();
+        let listeners = self.0.iter().zip(&config.listeners).enumerate();
         listeners
-            .map(|(at, listener)| {
-                let Some((options, credentials)) = listener else {
+            .map(|(at, (credentials, listener))| {
+                let present = || present.get(at).cloned().flatten();
+                if listener.is_retired {
+                    return Ok(present());
+                }
+                let Some((options, shown)) = credentials else {
                     return Ok(None);
                 };
-                match present.get(at) {
-                    Some(Some(tls)) if before.0.get(at) == Some(listener) => Ok(Some(tls.clone())),
-                    _ => ServerTls::new(options, credentials).map(Some),
+                let unchanged = present().filter(|_| before.0.get(at) == Some(credentials));
+                match unchanged {
+                    Some(tls) => Ok(Some(tls)),
+                    None => ServerTls::new(options, shown).map(Some),
                 }
             })
             .collect()

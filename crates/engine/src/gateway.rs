@@ -6,11 +6,13 @@
 //! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
 //! `outbound` and `flushing` (ring → socket), `tls` (between socket and all else), `files`, `groups`, `budget`, `wishes`
 //! and `questions` (what apps ask for beside messages), `dispatch` and `placing` (which process has a session),
-//! `recovery` (a process died), `ending`, `trickle`, `accept`, `admission`, `http`, `datagram`, `parcels` (posts and tasks).
+//! `recovery` (a process died), `ending`, `trickle`, `accept`, `admission`, `http`, `datagram`, `parcels` (posts and
+//! tasks), `setup` and `configuring` (a reload changes what all of it runs with), `places`.
 
 mod accept;
 mod admission;
 mod budget;
+mod configuring;
 mod datagram;
 mod dispatch;
 mod ending;
@@ -24,11 +26,13 @@ mod outbound;
 mod outqueue;
 mod parcels;
 mod payload;
+mod places;
 mod placing;
 mod processes;
 mod questions;
 mod recovery;
 mod session;
+mod setup;
 mod shared;
 mod table;
 mod tls;
@@ -37,7 +41,7 @@ mod wishes;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
@@ -57,10 +61,14 @@ use accept::Upgrade;
 use event_loop::Loop;
 use http::Site;
 use recovery::Death;
+use setup::{Change, Setup};
 use shared::Shared;
 
 /// The most worker slots there can be; the configuration is checked against it.
 const MAX_SLOTS: usize = 512;
+
+/// How often removed listeners are looked at, until they have no connection any more: nothing waits for it.
+const LOOK_AT_RETIRED: Duration = Duration::from_millis(500);
 
 /// Where a loop gets its commands.
 #[derive(Debug, Clone)]
@@ -100,8 +108,6 @@ enum Command {
     },
     /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
     Refused(Option<Limit>),
-    /// Who connects from now on is shown these.
-    Credentials(Arc<[Option<ServerTls>]>),
     Attach {
         process: ProcessId,
         role: Role,
@@ -111,6 +117,8 @@ enum Command {
     Activate {
         workers: u16,
         serving: Arc<[ProcessId]>,
+        /// What else changes with that.
+        setup: Option<Box<Setup>>,
     },
     Dead {
         process: ProcessId,
@@ -175,16 +183,20 @@ struct Gateway {
     sites: Vec<Option<Arc<Site>>>,
     reports: mpsc::UnboundedReceiver<Report>,
     reporter: mpsc::UnboundedSender<Report>,
-    /// Descriptors up to this number may be connections and files.
-    descriptors: u64,
+    shared: Arc<Shared>,
     /// What the listeners show, as it came and as it is used.
     credentials: Credentials,
     tls: Arc<[Option<ServerTls>]>,
+    /// What changes with the next `Activate`.
+    change: Option<Change>,
+    /// Removed listeners that had connections when they were last looked at.
+    retired: Vec<u16>,
     /// For each process what it notes for the case of its death, one for each loop.
     marks: FxHashMap<ProcessId, Vec<Marks>>,
     /// How many loops have released each process.
     released: FxHashMap<ProcessId, usize>,
-    /// How many `Activate` each loop has obeyed, and of how many the supervisor knows.
+    /// How many `Activate` there were, how many of them each loop has obeyed, and of how many the supervisor knows.
+    activations: usize,
     activated: Vec<usize>,
     confirmed: usize,
     /// How many loops are empty after `Stop`.
@@ -216,29 +228,18 @@ impl Gateway {
         }
         let loops: Arc<[Inbox]> = loops.into();
         let (report, reports) = mpsc::unbounded_channel();
-        let (mut sockets, folders) = accept::share_out(&config, start.listeners, count)?;
-        let tls = start.credentials.ready(&Credentials::default(), &[]);
+        let (mut sockets, mut folders) = (Vec::new(), Vec::new());
+        for listener in start.listeners {
+            sockets.push((listener.place, listener.socket));
+            folders.extend(listener.folder.map(|folder| (listener.place, folder)));
+        }
+        let sockets = accept::share_out(&config, sockets, count);
+        let tls = start
+            .credentials
+            .ready(&config, &Credentials::default(), &[]);
         let tls: Arc<[_]> = tls.map_err(io::Error::other)?.into();
-        let sites = config.listeners.iter().zip(folders).enumerate();
-        let sites = sites
-            .map(|(at, (listener, folder))| {
-                listener.is_http().then(|| {
-                    let websocket = listener.websocket.clone();
-                    Arc::new(Site {
-                        listener: at as u16,
-                        name: listener.name.clone(),
-                        websocket,
-                        folder,
-                        tls: RwLock::new(tls[at].clone()),
-                        handshake_timeout: listener.handshake_timeout,
-                        stall_timeout: listener.send_timeout.unwrap_or(http::STALL_TIMEOUT),
-                        loops: loops.clone(),
-                        shared: shared.clone(),
-                    })
-                })
-            })
-            .collect();
-        for (index, (doorbell, inbox)) in start.doorbells.into_iter().zip(inboxes).enumerate() {
+        let threads = start.doorbells.into_iter().zip(inboxes).zip(sockets);
+        for (index, ((doorbell, inbox), sockets)) in threads.enumerate() {
             let parts = event_loop::Parts {
                 index: index as u8,
                 config: config.clone(),
@@ -246,7 +247,7 @@ impl Gateway {
                 doorbell,
                 counters: start.scoreboard.row(index * LOOP_ROW),
                 last_serial,
-                sockets: std::mem::take(&mut sockets[index]),
+                sockets,
                 peers: loops.to_vec(),
                 reports: report.clone(),
                 tls: tls.clone(),
@@ -267,28 +268,36 @@ impl Gateway {
             loops = count,
             "gateway started"
         );
-        Ok(Self {
+        let mut gateway = Self {
             control,
             max_wait: config.workers.max_wait,
             loops,
-            sites,
+            sites: Vec::new(),
             reports,
             reporter: report,
-            descriptors: shared.descriptors,
+            shared,
             credentials: start.credentials,
             tls,
+            change: None,
+            retired: Vec::new(),
+            activations: 0,
             marks: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
             confirmed: 0,
             empty: 0,
-        })
+        };
+        gateway.change_sites(&config, folders);
+        gateway.watch_retired(&config);
+        Ok(gateway)
     }
 
     async fn serve(mut self) -> io::Result<()> {
         self.control.send(&FromRole::Ready, &[]).await?;
+        let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         loop {
             tokio::select! {
+                _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await?,
                 message = self.control.recv::<ToRole>() => match message? {
                     Some((message, descriptors)) => self.obey(message, descriptors).await?,
                     None => return self.drain_alone().await,
@@ -305,12 +314,14 @@ impl Gateway {
             ToRole::Activate {
                 workers, serving, ..
             } => {
-                let serving: Arc<[ProcessId]> = serving.into();
-                self.tell_loops(|| Command::Activate {
-                    workers,
-                    serving: serving.clone(),
-                });
+                self.activations += 1;
+                self.activate(workers, serving)?;
             }
+            ToRole::Configure {
+                config,
+                sockets,
+                folders,
+            } => self.change = Some(Change::new(*config, sockets, folders, descriptors)?),
             ToRole::Dead {
                 process,
                 fault,
@@ -338,38 +349,11 @@ impl Gateway {
                     crate::log::reopen(file);
                 }
             }
-            ToRole::Credentials => self.renew_credentials(descriptors),
             ToRole::StartGateway { .. } | ToRole::StartProcess { .. } | ToRole::NewGateway => {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }
         Ok(())
-    }
-
-    /// Shows new certificates to who connects from now on; sessions keep what they have.
-    fn renew_credentials(&mut self, descriptors: Vec<OwnedFd>) {
-        let renewed = descriptors
-            .into_iter()
-            .next()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-            .and_then(Credentials::open)
-            .and_then(|credentials| {
-                let tls = credentials.ready(&self.credentials, &self.tls);
-                Ok((credentials, tls.map_err(io::Error::other)?))
-            });
-        match renewed {
-            Ok((credentials, tls)) => {
-                self.credentials = credentials;
-                self.tls = tls.into();
-                for site in self.sites.iter().flatten() {
-                    site.renew(self.tls.get(usize::from(site.listener)).cloned().flatten());
-                }
-                let tls = &self.tls;
-                self.tell_loops(|| Command::Credentials(tls.clone()));
-            }
-            // The supervisor has checked them, so this is not theirs.
-            Err(error) => tracing::error!(%error, "the certificates stay as they are"),
-        }
     }
 
     fn attach(
@@ -404,7 +388,7 @@ impl Gateway {
             files,
             process,
             self.loops.clone(),
-            self.descriptors,
+            self.shared.clone(),
             self.reporter.clone(),
         ));
         Ok(())

@@ -1,18 +1,25 @@
 //! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a
 //! slow terminal never holds up a loop. Lines that the thread cannot keep up with, or cannot write, are
 //! dropped and counted.
+//!
+//! Where they go, what they look like and which there are can change at any time.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{Log, LogFormat};
 
@@ -21,6 +28,8 @@ const WAITING_LINES: usize = 8192;
 
 /// The file that lines go to; standard error while there is none.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
+/// How lines look, as a number.
+static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Pretty as u8);
 /// Lines that the thread could not keep up with.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Lines that could not be written, on a full disk say.
@@ -33,9 +42,6 @@ pub(crate) struct Flush(#[expect(dead_code, reason = "flushes when dropped")] Wo
 
 /// Sets logging up for this process, which runs the named role. Fails if that has been done before.
 pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
-    if let Some(file) = file {
-        reopen(file);
-    }
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
@@ -43,37 +49,54 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
         .finish(Output { is_torn: false });
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_target(false);
-    let lines = match log.format {
-        LogFormat::Pretty => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
+    // Both are always there, so that each knows the spans that were opened while the other one wrote.
+    let pretty = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(InUse {
+            lines: format::Format::default()
+                .with_ansi(false)
+                .with_target(false),
+            format: LogFormat::Pretty,
+        })
+        .with_writer(Lines(writer.clone()));
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .event_format(InUse {
+            lines: format::Format::default()
+                .json()
+                .flatten_event(true)
+                .with_target(false),
+            format: LogFormat::Json,
+        })
+        .with_writer(Lines(writer));
     tracing_subscriber::registry()
         .with(filter)
-        .with(lines)
+        .with(pretty)
+        .with(json)
         .try_init()
         .map_err(io::Error::other)?;
     // Both are set once, together with the subscriber, which was not there before.
     let _ = DROPPED.set(dropped);
     let _ = FILTER.set(handle);
+    configure(log, file)?;
     tracing::debug!(role, pid = std::process::id(), "logging");
     Ok(Flush(guard))
+}
+
+/// Logs as this says from now on, to the file if there is one.
+pub(crate) fn configure(log: &Log, file: Option<OwnedFd>) -> io::Result<()> {
+    let filter = filter(&log.level)?;
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file.map(File::from);
+    FORMAT.store(log.format as u8, Ordering::Relaxed);
+    match FILTER.get() {
+        Some(handle) => handle.reload(filter).map_err(io::Error::other),
+        None => Ok(()),
+    }
 }
 
 /// Lines go to this descriptor from now on.
 pub(crate) fn reopen(file: OwnedFd) {
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.into());
-}
-
-/// Logs what these filter words say from now on.
-pub(crate) fn set_level(level: &str) -> io::Result<()> {
-    let filter = filter(level)?;
-    match FILTER.get() {
-        Some(handle) => handle.reload(filter).map_err(io::Error::other),
-        None => Ok(()),
-    }
 }
 
 /// How many lines were dropped since the process started.
@@ -107,6 +130,57 @@ fn filter(level: &str) -> io::Result<EnvFilter> {
             format!("`[engine.log] level`: {error}"),
         )
     })
+}
+
+/// Lines of a format, while that is the one in use.
+struct InUse<L> {
+    lines: L,
+    format: LogFormat,
+}
+
+impl<S, N, L> FormatEvent<S, N> for InUse<L>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    L: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if FORMAT.load(Ordering::Relaxed) != self.format as u8 {
+            return Ok(());
+        }
+        self.lines.format_event(context, writer, event)
+    }
+}
+
+/// The way to the thread, for lines that have something in them.
+struct Lines(NonBlocking);
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(self.0.clone())
+    }
+}
+
+struct Line(NonBlocking);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match line.is_empty() {
+            true => Ok(0),
+            false => self.0.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The file of the moment.

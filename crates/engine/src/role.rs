@@ -31,6 +31,7 @@ use orphan::Supervisor;
 use start::Descriptors;
 
 pub(crate) use affinity::{allowed, stay};
+pub(crate) use orphan::outlive;
 pub(crate) use rights::hide_memory;
 
 /// The environment variable that makes a process a role.
@@ -56,10 +57,18 @@ pub(crate) struct GatewayStart {
     pub scoreboard: Scoreboard,
     /// One for each loop.
     pub doorbells: Vec<moorline_ipc::Doorbell>,
-    /// For each listener its socket and its `static` folder.
-    pub listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
+    /// Those that accept, in order of their places.
+    pub listeners: Vec<ListenerStart>,
     /// What each listener shows who connects.
     pub credentials: Credentials,
+}
+
+/// What a gateway needs for one listener.
+pub(crate) struct ListenerStart {
+    pub place: u16,
+    pub socket: OwnedFd,
+    /// Its `static` folder.
+    pub folder: Option<OwnedFd>,
 }
 
 /// What a helper is started with.

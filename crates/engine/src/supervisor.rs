@@ -49,7 +49,7 @@ pub(crate) use shell::Input;
 /// The engine could not be started; nothing of it is left then.
 pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let notifier = Notifier::from_environment().map_err(ServeError::Environment)?;
-    let given = Given::from_environment().map_err(ServeError::Environment)?;
+    let mut given = Given::from_environment().map_err(ServeError::Environment)?;
     let path = ExecutablePath::find().map_err(ServeError::Executable)?;
     let executable = path.open_running().map_err(ServeError::Executable)?;
     spawn::reserve_low_descriptors().map_err(ServeError::Runtime)?;
@@ -61,7 +61,10 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let listeners = Listeners::open(config, given)?;
+    let listeners = Listeners::open(config, None, &mut given)?;
+    if let Some(socket) = given.left() {
+        return Err(ServeError::Given(socket));
+    }
     let credentials = Credentials::load(config).map_err(ServeError::Tls)?;
     let credentials = credentials.seal().map_err(ServeError::Runtime)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,9 +75,11 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         executable,
         config: loaded.config,
         credentials,
+        listeners,
+        log: None,
     };
     runtime.block_on(async {
-        let shell = Shell::new(path, loaded.path, deployment, listeners, run_dir, notifier)
+        let shell = Shell::new(path, loaded.path, deployment, given, run_dir, notifier)
             .map_err(ServeError::Runtime)?;
         shell.run().await.map_err(ServeError::Failed)
     })

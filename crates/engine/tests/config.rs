@@ -3,6 +3,7 @@
 #[path = "config/errors.rs"]
 mod errors;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         max_sessions: 100_000,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,
+        is_retired: false,
     }
 }
 
@@ -249,30 +251,18 @@ fn settings_of_the_app_are_handed_on() {
 fn a_reload_is_refused_what_needs_a_restart() {
     let load = |text: &str| load_text(text, Path::new("/a.toml")).unwrap().config;
     let old = load(
-        "[engine]\ngateway_loops = 1\n[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n[[listen]]\nname = \"b\"\naddress = \"tcp://127.0.0.1:0\"\n",
+        "[engine]\ngateway_loops = 1\n[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n",
     );
-    let mut live = old.clone();
-    live.engine.log.level = "debug".into();
-    live.workers.count += 1;
-    live.tasks.count = 3;
-    live.app = "x = 1".into();
-    live.helpers.push(Helper {
-        name: "h".into(),
-        command: vec!["h".into()],
-    });
-    assert_eq!(live_change(&old, &live), Ok(()));
-
     let new = load(
-        "[engine]\ngateway_loops = 2\n[workers]\ndispatch = \"least-busy\"\n[[listen]]\nname = \"b\"\naddress = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1s\"\n[[listen]]\nname = \"c\"\naddress = \"tcp://127.0.0.1:0\"\n",
+        "[engine]\ngateway_loops = 2\nring_memory = \"16MiB\"\nuser = \"root\"\nrun_dir = \"/a\"\n[workers]\ncount = 7\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n",
     );
     assert_eq!(
-        live_change(&old, &new).unwrap_err(),
+        live_change(&old, new, &BTreeSet::new()).unwrap_err(),
         [
+            "`engine.run_dir` has changed: this needs a restart of the engine",
             "`engine.gateway_loops` has changed: this needs a restart of the engine",
-            "the listener \"a\" is gone: this needs a restart of the engine",
-            "the listener \"c\" is new: this needs a restart of the engine",
-            "`idle_timeout` of the listener \"b\" has changed: this needs a restart of the engine",
-            "`workers.dispatch` has changed: this needs a restart of the engine",
+            "`engine.ring_memory` has changed: this needs a restart of the engine",
+            "`engine.user` has changed: this needs a restart of the engine",
         ]
     );
 }

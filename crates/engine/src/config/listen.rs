@@ -148,6 +148,7 @@ fn listener(
         max_sessions: max_sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
         deliver_after_close: deliver_after_close?.unwrap_or(false),
         dispatch: own_dispatch?.unwrap_or(dispatch),
+        is_retired: false,
     })
 }
 

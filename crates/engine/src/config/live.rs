@@ -1,30 +1,79 @@
 //! What a reload can change, and what only a restart can.
 
-use super::{Config, Engine, Listener, Log, Tasks, Workers};
+use std::collections::BTreeSet;
 
-/// Whether an engine that runs with `old` can go on with `new`: everything of `[app]`, `[workers]` (but what
-/// `dispatch` means to listeners), `[tasks]` and `[[helpers]]`, the log's level, and what `tls` of a listener says.
+use super::{Config, Engine, Listener, Workers};
+
+/// A listener is named by its place in 16 bits of a record's header.
+const MOST_PLACES: usize = u16::MAX as usize;
+
+/// What an engine that runs with `present` goes on with when the file says `new`.
+///
+/// Each listener keeps its place, and so do those that the file has no more: they are retired. One whose address or
+/// framing has changed takes another place, since the sessions it has live on with what they began with. `vacant`
+/// places are retired and without sessions: they may have a listener of their name again, whatever it is like.
 ///
 /// # Errors
 /// One message for each key that needs a restart, naming it.
-pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
-    let mut fixed = Fixed::default();
+pub fn live_change(
+    present: &Config,
+    new: Config,
+    vacant: &BTreeSet<u16>,
+) -> Result<Config, Vec<String>> {
+    let mut refused = refusals(present, &new);
+    let listeners = merge(&present.listeners, new.listeners, vacant);
+    if listeners.len() > MOST_PLACES {
+        refused.push(format!(
+            "`[[listen]]`: with those that were removed there are over {MOST_PLACES} listeners: this needs a restart of the engine"
+        ));
+    }
+    match refused.is_empty() {
+        true => Ok(Config { listeners, ..new }),
+        false => Err(refused),
+    }
+}
+
+/// What the task workers go on with when they alone are reloaded: `[tasks]` and `[app]` of the file, and all else as it
+/// is until the whole engine is reloaded.
+///
+/// # Errors
+/// As [`live_change`].
+pub fn tasks_change(present: &Config, new: Config) -> Result<Config, Vec<String>> {
+    let refused = refusals(present, &new);
+    match refused.is_empty() {
+        true => Ok(Config {
+            tasks: new.tasks,
+            app: new.app,
+            ..present.clone()
+        }),
+        false => Err(refused),
+    }
+}
+
+/// What has changed and cannot.
+fn refusals(old: &Config, new: &Config) -> Vec<String> {
     // Taken apart by name, so that a key added later must be judged here.
     let Config {
         name,
         engine,
         workers,
-        tasks,
+        tasks: _,
         helpers: _,
-        listeners,
+        listeners: _,
         app: _,
     } = old;
-    let Tasks {
-        count: _,
-        attempts: _,
-        max_requests: _,
-        stall_after: _,
-    } = tasks;
+    let Engine {
+        run_dir,
+        gateway_loops,
+        ring_memory,
+        memory_limit: _,
+        user,
+        group,
+        gateway_user,
+        chroot,
+        log: _,
+        hooks: _,
+    } = engine;
     let Workers {
         count: _,
         max_wait: _,
@@ -32,190 +81,194 @@ pub fn live_change(old: &Config, new: &Config) -> Result<(), Vec<String>> {
         dispatch: _,
         max_requests: _,
         stall_after: _,
+        // The gateway's loops stay where they are.
         cpu_affinity,
     } = workers;
-    fixed.compare("the configuration's name", name, &new.name);
-    // The gateway's loops stay where they are.
-    fixed.compare(
+    let new_engine = &new.engine;
+    let mut refused = Refused::default();
+    refused.compare("the configuration's name", name, &new.name);
+    refused.compare("`engine.run_dir`", run_dir, &new_engine.run_dir);
+    refused.compare(
+        "`engine.gateway_loops`",
+        gateway_loops,
+        &new_engine.gateway_loops,
+    );
+    refused.compare("`engine.ring_memory`", ring_memory, &new_engine.ring_memory);
+    refused.compare("`engine.user`", user, &new_engine.user);
+    refused.compare("`engine.group`", group, &new_engine.group);
+    refused.compare(
+        "`engine.gateway_user`",
+        gateway_user,
+        &new_engine.gateway_user,
+    );
+    refused.compare("`engine.chroot`", chroot, &new_engine.chroot);
+    refused.compare(
         "`workers.cpu_affinity`",
         cpu_affinity,
         &new.workers.cpu_affinity,
     );
-    fixed.engine(engine, &new.engine);
-    fixed.listeners(listeners, new, workers);
-    if fixed.0.is_empty() {
-        Ok(())
-    } else {
-        Err(fixed.0)
+    refused.0
+}
+
+#[derive(Default)]
+struct Refused(Vec<String>);
+
+impl Refused {
+    fn compare<T: PartialEq>(&mut self, key: &str, old: &T, new: &T) {
+        if old != new {
+            self.0.push(format!(
+                "{key} has changed: this needs a restart of the engine"
+            ));
+        }
     }
 }
 
-/// The differences found so far.
-#[derive(Default)]
-struct Fixed(Vec<String>);
-
-impl Fixed {
-    fn push(&mut self, what: String) {
-        let message = format!("{what}: this needs a restart of the engine");
-        // One default may stand behind many listeners.
-        if !self.0.contains(&message) {
-            self.0.push(message);
+/// Gives each listener of the file its place among those there are.
+fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Vec<Listener> {
+    let retire = |listener: &Listener| Listener {
+        is_retired: true,
+        ..listener.clone()
+    };
+    let mut merged: Vec<_> = present.iter().map(retire).collect();
+    for listener in new {
+        // Names are unique in a file, so no two ask for the same place.
+        match place(present, &listener, vacant) {
+            Some(at) => merged[at] = listener,
+            None => merged.push(listener),
         }
     }
+    merged
+}
 
-    fn compare<T: PartialEq>(&mut self, key: &str, old: &T, new: &T) {
-        if old != new {
-            self.push(format!("{key} has changed"));
-        }
+/// The place that a listener of the file had, or may have again.
+fn place(present: &[Listener], listener: &Listener, vacant: &BTreeSet<u16>) -> Option<usize> {
+    let named = || {
+        let named = present.iter().enumerate();
+        named.filter(|(_, other)| other.name == listener.name)
+    };
+    let continued = |is_retired| {
+        named().find(|(_, other)| other.is_retired == is_retired && listener.continues(other))
+    };
+    let is_vacant = |at: usize| u16::try_from(at).is_ok_and(|at| vacant.contains(&at));
+    continued(false)
+        .or_else(|| continued(true))
+        .or_else(|| named().find(|(at, other)| other.is_retired && is_vacant(*at)))
+        .map(|(at, _)| at)
+}
+
+impl Listener {
+    /// Whether sessions of the other are sessions of this one too: what they live by for as long as they do is the same.
+    pub(crate) fn continues(&self, other: &Self) -> bool {
+        self.name == other.name && self.address == other.address && self.framing == other.framing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    fn config(text: &str) -> Config {
+        load_text(text, std::path::Path::new("/a.toml"))
+            .unwrap()
+            .config
     }
 
-    fn engine(&mut self, old: &Engine, new: &Engine) {
-        let Engine {
-            run_dir,
-            gateway_loops,
-            ring_memory,
-            memory_limit,
-            user,
-            group,
-            gateway_user,
-            chroot,
-            log,
-            hooks: _,
-        } = old;
-        self.compare("`engine.run_dir`", run_dir, &new.run_dir);
-        self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
-        self.compare("`engine.ring_memory`", ring_memory, &new.ring_memory);
-        self.compare("`engine.memory_limit`", memory_limit, &new.memory_limit);
-        self.compare("`engine.user`", user, &new.user);
-        self.compare("`engine.group`", group, &new.group);
-        self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
-        self.compare("`engine.chroot`", chroot, &new.chroot);
-        let Log {
-            format,
-            file,
-            level: _,
-        } = log;
-        self.compare("`engine.log.format`", format, &new.log.format);
-        self.compare("`engine.log.file`", file, &new.log.file);
+    fn listen(listeners: &[(&str, &str)]) -> Config {
+        let sections = listeners.iter().map(|(name, rest)| {
+            format!("[[listen]]\nname = \"{name}\"\naddress = \"tcp://127.0.0.1:0\"\n{rest}\n")
+        });
+        config(&sections.collect::<String>())
     }
 
-    fn listeners(&mut self, old: &[Listener], new: &Config, old_workers: &Workers) {
-        for listener in old
-            .iter()
-            .filter(|old| !new.listeners.iter().any(|new| new.name == old.name))
-        {
-            self.push(format!("the listener {:?} is gone", listener.name));
-        }
-        for listener in new
-            .listeners
-            .iter()
-            .filter(|new| !old.iter().any(|old| old.name == new.name))
-        {
-            self.push(format!("the listener {:?} is new", listener.name));
-        }
-        let pairs = || {
-            old.iter().filter_map(|old| {
-                Some((old, new.listeners.iter().find(|new| new.name == old.name)?))
-            })
+    /// Names by place; a `-` before those that are retired.
+    fn places(config: &Config) -> Vec<String> {
+        let shown = |listener: &Listener| match listener.is_retired {
+            true => format!("-{}", listener.name),
+            false => listener.name.clone(),
         };
-        let order = |listeners: &[Listener], others: &[Listener]| -> Vec<String> {
-            let names = listeners.iter().map(|listener| listener.name.clone());
-            names
-                .filter(|name| others.iter().any(|other| other.name == *name))
-                .collect()
-        };
-        // Records name a listener by its place.
-        self.compare(
-            "the order of the listeners",
-            &order(old, &new.listeners),
-            &order(&new.listeners, old),
-        );
-        for (old, new_listener) in pairs() {
-            let from_workers = old.dispatch == old_workers.dispatch
-                && new_listener.dispatch == new.workers.dispatch;
-            self.listener(old, new_listener, from_workers);
-        }
+        config.listeners.iter().map(shown).collect()
     }
 
-    fn listener(&mut self, old: &Listener, new: &Listener, dispatch_from_workers: bool) {
-        let Listener {
-            name,
-            address,
-            // What it shows is read afresh by each reload; whether it shows anything is fixed.
-            tls,
-            framing,
-            websocket,
-            static_folder,
-            idle_timeout,
-            receive_timeout,
-            send_timeout,
-            handshake_timeout,
-            min_receive_rate,
-            high_watermark,
-            low_watermark,
-            hard_limit,
-            on_crash,
-            attempts,
-            max_sessions,
-            max_sessions_per_address,
-            accept_rate,
-            deliver_after_close,
-            dispatch,
-        } = old;
-        let key = |key: &str| format!("`{key}` of the listener {name:?}");
-        // With `tls` or without it the same address has another name.
-        if tls.is_some() == new.tls.is_some() {
-            self.compare(&key("address"), address, &new.address);
-        }
-        self.compare(&key("tls"), &tls.is_some(), &new.tls.is_some());
-        // `max_message` is part of the framing, and the key a WebSocket listener's user knows.
-        let framing_key = if websocket.is_some() && new.websocket.is_some() {
-            "max_message"
-        } else {
-            "framing"
+    fn change(present: &Config, new: &Config, vacant: &[u16]) -> Config {
+        live_change(present, new.clone(), &vacant.iter().copied().collect()).unwrap()
+    }
+
+    const LINE: &str = "framing = { kind = \"line\" }";
+
+    #[test]
+    fn a_listener_keeps_its_place_whatever_is_written_around_it() {
+        let present = listen(&[("a", ""), ("b", ""), ("c", "")]);
+        let merged = change(
+            &present,
+            &listen(&[("d", ""), ("c", "idle_timeout = \"1s\""), ("a", "")]),
+            &[],
+        );
+        assert_eq!(places(&merged), ["a", "-b", "c", "d"]);
+        assert!(merged.listeners[2].idle_timeout.is_some());
+        let merged = change(&merged, &listen(&[("b", ""), ("e", "")]), &[]);
+        assert_eq!(places(&merged), ["-a", "b", "-c", "-d", "e"]);
+    }
+
+    #[test]
+    fn sessions_of_a_framing_that_has_changed_keep_theirs_in_a_place_of_their_own() {
+        let present = listen(&[("a", ""), ("b", "")]);
+        let merged = change(&present, &listen(&[("a", LINE), ("b", "")]), &[]);
+        assert_eq!(places(&merged), ["-a", "b", "a"]);
+        assert_eq!(merged.listeners[0].framing, present.listeners[0].framing);
+        // And back again: the place is still there, and so may its sessions be.
+        let merged = change(&merged, &present, &[]);
+        assert_eq!(places(&merged), ["a", "b", "-a"]);
+    }
+
+    #[test]
+    fn only_a_vacant_place_of_the_same_name_is_filled_anew() {
+        let present = change(&listen(&[("a", ""), ("b", "")]), &listen(&[("b", "")]), &[]);
+        assert_eq!(places(&present), ["-a", "b"]);
+        let wanted = listen(&[("a", LINE), ("b", ""), ("c", "")]);
+        let occupied = change(&present, &wanted, &[]);
+        assert_eq!(places(&occupied), ["-a", "b", "a", "c"]);
+        let vacant = change(&present, &wanted, &[0]);
+        assert_eq!(places(&vacant), ["a", "b", "c"]);
+        assert_eq!(vacant.listeners[0].framing, wanted.listeners[0].framing);
+        // One that accepts is never vacant, whatever was heard of it.
+        let stale = change(&present, &listen(&[("b", LINE)]), &[1]);
+        assert_eq!(places(&stale), ["-a", "-b", "b"]);
+    }
+
+    #[test]
+    fn places_run_out_and_the_refusal_says_so() {
+        let mut present = listen(&[("a", "")]);
+        let spent = Listener {
+            is_retired: true,
+            name: "spent".into(),
+            ..present.listeners[0].clone()
         };
-        self.compare(&key(framing_key), framing, &new.framing);
-        self.compare(&key("websocket"), websocket, &new.websocket);
-        self.compare(&key("static"), static_folder, &new.static_folder);
-        self.compare(&key("idle_timeout"), idle_timeout, &new.idle_timeout);
-        self.compare(
-            &key("receive_timeout"),
-            receive_timeout,
-            &new.receive_timeout,
-        );
-        self.compare(&key("send_timeout"), send_timeout, &new.send_timeout);
-        self.compare(
-            &key("handshake_timeout"),
-            handshake_timeout,
-            &new.handshake_timeout,
-        );
-        self.compare(
-            &key("min_receive_rate"),
-            min_receive_rate,
-            &new.min_receive_rate,
-        );
-        self.compare(
-            &key("max_sessions_per_address"),
-            max_sessions_per_address,
-            &new.max_sessions_per_address,
-        );
-        self.compare(&key("accept_rate"), accept_rate, &new.accept_rate);
-        self.compare(&key("high_watermark"), high_watermark, &new.high_watermark);
-        self.compare(&key("low_watermark"), low_watermark, &new.low_watermark);
-        self.compare(&key("hard_limit"), hard_limit, &new.hard_limit);
-        self.compare(&key("on_crash"), on_crash, &new.on_crash);
-        self.compare(&key("attempts"), attempts, &new.attempts);
-        self.compare(&key("max_sessions"), max_sessions, &new.max_sessions);
-        self.compare(
-            &key("deliver_after_close"),
-            deliver_after_close,
-            &new.deliver_after_close,
-        );
-        let dispatch_key = if dispatch_from_workers {
-            "`workers.dispatch`".to_owned()
-        } else {
-            key("dispatch")
+        present.listeners.resize(MOST_PLACES, spent);
+        let none = BTreeSet::new();
+        let same = live_change(&present, listen(&[("a", "")]), &none).unwrap();
+        assert_eq!(same.listeners.len(), MOST_PLACES);
+        let refused = live_change(&present, listen(&[("a", ""), ("b", "")]), &none).unwrap_err();
+        assert!(refused[0].contains("`[[listen]]`"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_reload_of_task_workers_takes_their_part_of_the_file_alone() {
+        let present = listen(&[("a", "")]);
+        let mut new = listen(&[("b", "")]);
+        new.tasks.count = 4;
+        new.app = "x = 1".into();
+        new.workers.count += 1;
+        let expected = Config {
+            tasks: new.tasks.clone(),
+            app: new.app.clone(),
+            ..present.clone()
         };
-        self.compare(&dispatch_key, dispatch, &new.dispatch);
+        assert_eq!(tasks_change(&present, new.clone()).unwrap(), expected);
+        new.engine.ring_memory *= 2;
+        assert_eq!(
+            tasks_change(&present, new).unwrap_err(),
+            ["`engine.ring_memory` has changed: this needs a restart of the engine"]
+        );
     }
 }

@@ -1,10 +1,10 @@
 //! How connections come in: accepted by loop 0, handed to the least loaded loop, opened as sessions.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, io};
 
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
@@ -56,22 +56,43 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Those that this loop waits for, each with its listener.
-    pub(super) fn accepting(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
-        let streams = self
-            .streams
-            .iter()
-            .enumerate()
-            .filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
-        let datagrams = self
-            .datagrams
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| self.receives.get(*at) == Some(&true))
-            .filter_map(|(at, socket)| Some((at, socket.as_ref()?.as_fd())));
-        streams
-            .chain(datagrams)
-            .map(|(at, socket)| (at as u16, socket))
+    /// The listener's socket, if this loop waits for what comes in there.
+    pub(super) fn waited_for(&self, listener: u16) -> Option<BorrowedFd<'_>> {
+        let at = usize::from(listener);
+        if let Some(Some(stream)) = self.streams.get(at) {
+            return Some(stream.as_fd());
+        }
+        match (self.datagrams.get(at), self.receives.get(at)) {
+            (Some(Some(socket)), Some(true)) => Some(socket.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// A listener has this socket from now on.
+    pub(super) fn put(&mut self, listener: u16, socket: Socket) {
+        let at = usize::from(listener);
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, || None);
+            self.datagrams.resize(at + 1, None);
+            self.receives.resize(at + 1, false);
+        }
+        match socket {
+            Socket::Stream(socket) => self.streams[at] = Some(socket),
+            Socket::Datagram { socket, receives } => {
+                self.datagrams[at] = Some(socket);
+                self.receives[at] = receives;
+            }
+        }
+    }
+
+    /// Lets go of a listener's socket.
+    pub(super) fn take(&mut self, listener: u16) {
+        let at = usize::from(listener);
+        if at < self.streams.len() {
+            self.streams[at] = None;
+            self.datagrams[at] = None;
+            self.receives[at] = false;
+        }
     }
 
     /// Closes them.
@@ -81,39 +102,43 @@ impl Sockets {
     }
 }
 
+/// A listening socket, as one loop has it.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Stream(OwnedFd),
+    Datagram {
+        socket: Arc<OwnedFd>,
+        /// This is the loop that receives from it.
+        receives: bool,
+    },
+}
+
 /// Divides the listeners among the loops: streams to loop 0, which hands connections on; each datagram socket to
-/// one loop for receiving and to all for sending. The folders of HTTP listeners are handed back.
+/// one loop for receiving and to all for sending.
 pub(super) fn share_out(
     config: &Config,
-    listeners: Vec<(OwnedFd, Option<OwnedFd>)>,
+    sockets: Vec<(u16, OwnedFd)>,
     loops: usize,
-) -> io::Result<(Vec<Sockets>, Vec<Option<OwnedFd>>)> {
-    if listeners.len() != config.listeners.len() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "not every listener came with its socket",
-        ));
-    }
-    let mut folders = Vec::with_capacity(listeners.len());
-    let mut shares: Vec<Sockets> = (0..loops).map(|_| Sockets::default()).collect();
-    for (at, ((socket, folder), listener)) in
-        listeners.into_iter().zip(&config.listeners).enumerate()
-    {
-        folders.push(folder);
-        let (mut stream, datagram) = if is_datagram(&listener.address) {
-            (None, Some(Arc::new(socket)))
-        } else {
-            (Some(socket), None)
+) -> Vec<Vec<(u16, Socket)>> {
+    let mut shares: Vec<_> = (0..loops).map(|_| Vec::new()).collect();
+    for (place, socket) in sockets {
+        let Some(listener) = config.listeners.get(usize::from(place)) else {
+            continue;
         };
+        if !is_datagram(&listener.address) {
+            shares[0].push((place, Socket::Stream(socket)));
+            continue;
+        }
+        let socket = Arc::new(socket);
         for (index, share) in shares.iter_mut().enumerate() {
-            share.streams.push(stream.take());
-            share.datagrams.push(datagram.clone());
-            share
-                .receives
-                .push(datagram.is_some() && at % loops == index);
+            let socket = Socket::Datagram {
+                socket: socket.clone(),
+                receives: usize::from(place) % loops == index,
+            };
+            share.push((place, socket));
         }
     }
-    Ok((shares, folders))
+    shares
 }
 
 /// Milliseconds since the Unix epoch.
@@ -166,7 +191,7 @@ impl Loop {
                         .and_then(|address| SocketAddr::try_from(address).ok())
                         .map_or(Peer::Unix, Peer::Ip);
                     // The rest is kept for new processes: without their descriptors the gateway could not serve on.
-                    let is_last = connection.as_raw_fd() as u64 >= self.shared.descriptors;
+                    let is_last = connection.as_raw_fd() as u64 >= self.shared.descriptors();
                     self.accept_gate.spend(listener);
                     self.assign(connection, listener, peer);
                     if is_last {
@@ -331,10 +356,14 @@ impl Loop {
                 unsent: Vec::new(),
             },
         };
-        let Some(Some(tls)) = self.tls.get(usize::from(listener)) else {
-            return Some((Phase::Open, upgrade));
+        let at = usize::from(listener);
+        let records = match self.tls.get(at) {
+            Some(Some(tls)) => ServerRecords::new(tls).map_err(|error| error.to_string()),
+            // Never in the clear what is to be encrypted, whatever has happened here.
+            _ if self.config.listeners[at].tls.is_some() => Err("it shows nothing".to_owned()),
+            _ => return Some((Phase::Open, upgrade)),
         };
-        match ServerRecords::new(tls) {
+        match records {
             Ok(records) => {
                 upgrade.tls = Some(Box::new(records));
                 Some((Phase::Handshake, upgrade))

@@ -2,8 +2,8 @@
 //! there are descriptors for.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
@@ -12,15 +12,17 @@ use crate::control::Limit;
 use crate::wire::Peer;
 
 /// The connections of one listener, counted for its limits by every thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Admission {
     connections: AtomicU64,
-    most: u64,
-    /// Locked once a connection, and only where the configuration asks for it.
-    by_address: Option<Mutex<ByAddress>>,
+    most: AtomicU64,
+    /// Locked once a connection, and only where the configuration asks, or has asked, for it.
+    by_address: OnceLock<Mutex<ByAddress>>,
+    /// Those that are let in are counted there.
+    counts: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ByAddress {
     most: u32,
     /// Only addresses that have a connection are in it.
@@ -28,16 +30,36 @@ struct ByAddress {
 }
 
 impl Admission {
-    pub(super) fn new(listener: &Listener) -> Self {
-        Self {
-            connections: AtomicU64::new(0),
-            most: listener.max_sessions,
-            by_address: listener.max_sessions_per_address.map(|most| {
-                Mutex::new(ByAddress {
-                    most,
-                    counts: FxHashMap::default(),
-                })
-            }),
+    /// Makes ready for what this asks for. True: those that are in are to be [counted](Self::count), which they have
+    /// not been.
+    pub(super) fn prepare(&self, listener: &Listener) -> bool {
+        if listener.max_sessions_per_address.is_none() {
+            return false;
+        }
+        let mut is_new = false;
+        self.by_address.get_or_init(|| {
+            is_new = true;
+            Mutex::default()
+        });
+        is_new
+    }
+
+    /// Lets in whom this lets in, from now on. Who is in stays in. To be called by whoever admits.
+    pub(super) fn change(&self, listener: &Listener) {
+        self.most.store(listener.max_sessions, Ordering::Relaxed);
+        if let Some(by_address) = self.by_address.get() {
+            // Without a limit they go on being counted: it may come back.
+            let most = listener.max_sessions_per_address.unwrap_or(u32::MAX);
+            by_address.locked().most = most;
+            self.counts.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts one that was let in while addresses were not counted yet. One that is not a session by then is missed: its
+    /// release may take another one of its address out of the count, and one more is let in.
+    pub(super) fn count(&self, peer: &Peer) {
+        if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
+            *by_address.locked().counts.entry(host).or_default() += 1;
         }
     }
 
@@ -48,13 +70,14 @@ impl Admission {
 
     /// Lets one more in, to be given back with [`release`](Self::release), or says which limit forbids it.
     pub(super) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Limit::Sessions);
         }
-        if let Some((by_address, host)) = self.by_address.as_ref().zip(host(peer)) {
-            // Nothing under the lock can panic, so a poisoned one has nothing wrong in it.
-            let mut by_address = by_address.lock().unwrap_or_else(|error| error.into_inner());
+        let by_address = self.by_address.get();
+        let by_address = by_address.filter(|_| self.counts.load(Ordering::Relaxed));
+        if let Some((by_address, host)) = by_address.zip(host(peer)) {
+            let mut by_address = by_address.locked();
             let most = by_address.most;
             let count = by_address.counts.entry(host).or_default();
             if *count >= most {
@@ -69,8 +92,8 @@ impl Admission {
     /// One that was let in is no more.
     pub(super) fn release(&self, peer: &Peer) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some((by_address, host)) = self.by_address.as_ref().zip(host(peer)) {
-            let mut by_address = by_address.lock().unwrap_or_else(|error| error.into_inner());
+        if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
+            let mut by_address = by_address.locked();
             if let Some(count) = by_address.counts.get_mut(&host) {
                 *count -= 1;
                 if *count == 0 {
@@ -78,6 +101,17 @@ impl Admission {
                 }
             }
         }
+    }
+}
+
+trait Locked<T> {
+    fn locked(&self) -> MutexGuard<'_, T>;
+}
+
+impl<T> Locked<T> for Mutex<T> {
+    /// Nothing under the lock can panic, so a poisoned one has nothing wrong in it.
+    fn locked(&self) -> MutexGuard<'_, T> {
+        self.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,6 +146,16 @@ impl AcceptGate {
             rates: rates.collect(),
             shut_at: None,
             paused_since: None,
+        }
+    }
+
+    /// Accepts as fast as these say, from now on.
+    pub(super) fn change(&mut self, listeners: &[Listener]) {
+        self.rates.resize_with(listeners.len(), || None);
+        for (rate, listener) in self.rates.iter_mut().zip(listeners) {
+            if rate.as_ref().map(|rate| rate.per_second) != listener.accept_rate {
+                *rate = listener.accept_rate.map(AcceptRate::new);
+            }
         }
     }
 
@@ -197,16 +241,17 @@ mod tests {
     use super::*;
 
     fn admission(most: u64, per_address: Option<u32>) -> Admission {
-        Admission {
-            connections: AtomicU64::new(0),
-            most,
-            by_address: per_address.map(|most| {
-                Mutex::new(ByAddress {
-                    most,
-                    counts: FxHashMap::default(),
-                })
-            }),
+        let admission = Admission::default();
+        admission.most.store(most, Ordering::Relaxed);
+        if let Some(most) = per_address {
+            admission
+                .by_address
+                .get_or_init(Mutex::default)
+                .locked()
+                .most = most;
+            admission.counts.store(true, Ordering::Relaxed);
         }
+        admission
     }
 
     fn peer(address: &str) -> Peer {
@@ -232,14 +277,39 @@ mod tests {
             admission.release(peer);
         }
         assert_eq!(admission.connections(), 0);
-        let by_address = admission.by_address.expect("it counts them");
-        assert!(
-            by_address
-                .into_inner()
-                .expect("not poisoned")
-                .counts
-                .is_empty()
-        );
+        let by_address = admission.by_address.get().expect("it counts them");
+        assert!(by_address.locked().counts.is_empty());
+    }
+
+    #[test]
+    fn who_is_in_when_addresses_begin_to_be_counted_counts_too_and_only_once() {
+        let admission = admission(10, None);
+        let one = peer("192.0.2.1");
+        assert_eq!(admission.admit(&one), Ok(()));
+        let mut listener = crate::config::load_text(
+            "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n",
+            std::path::Path::new("/a.toml"),
+        )
+        .expect("it is right")
+        .config
+        .listeners
+        .remove(0);
+        assert!(admission.prepare(&listener));
+        admission.count(&one);
+        admission.change(&listener);
+        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
+        // Without the limit for a while, and with it again.
+        listener.max_sessions_per_address = None;
+        assert!(!admission.prepare(&listener));
+        admission.change(&listener);
+        assert_eq!(admission.admit(&one), Ok(()));
+        listener.max_sessions_per_address = Some(3);
+        assert!(!admission.prepare(&listener));
+        admission.change(&listener);
+        assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
+        admission.release(&one);
+        assert_eq!(admission.admit(&one), Ok(()));
     }
 
     #[test]

@@ -128,6 +128,25 @@ impl Budget {
 }
 
 impl Loop {
+    /// The limit, or what may come on top of it, may be another from now on.
+    pub(super) fn change_memory_limit(&mut self) {
+        let anew = Budget::new(&self.config);
+        let before = &self.budget;
+        if (anew.limit, anew.limit_near) == (before.limit, before.limit_near) {
+            return;
+        }
+        // By the new one they are held back again, if at all.
+        self.read_all_again();
+        let index = usize::from(self.index);
+        self.shared.largest[index].store(0, Ordering::Relaxed);
+        self.counters.set(LoopCounter::HeldBack as usize, 0);
+        self.budget = Budget {
+            parcels: self.budget.parcels,
+            yielded_at: self.budget.yielded_at,
+            ..anew
+        };
+    }
+
     /// Whether the limit is near.
     #[inline]
     pub(super) fn is_tight(&mut self) -> bool {

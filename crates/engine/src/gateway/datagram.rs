@@ -106,6 +106,12 @@ impl Loop {
             return Err("a datagram to no address".into());
         };
         let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)) else {
+            // Removed while it was on its way.
+            let settings = self.config.listeners.get(usize::from(listener));
+            if settings.is_some_and(|listener| listener.is_retired) {
+                self.count(LoopCounter::DatagramsDropped, 1);
+                return Ok(());
+            }
             return Err(format!(
                 "a datagram from listener {listener}, which has none"
             ));

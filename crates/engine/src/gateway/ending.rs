@@ -143,6 +143,26 @@ impl Loop {
         }
     }
 
+    /// Listeners have other timeouts than before: their sessions are watched by these.
+    pub(super) fn watch_by_new_timeouts(&mut self, has_changed: impl Fn(u16) -> bool) {
+        let table = &self.table;
+        let is_affected = |session: &Session| {
+            session.phase == Phase::Open && !session.unwatched && has_changed(session.listener)
+        };
+        // Each session has one such timer: those that were set by the old timeouts go.
+        self.timers.heap.retain(|Reverse((_, timer))| match timer {
+            Timer::Idle(key, id) => !table
+                .at(*key)
+                .is_some_and(|session| session.id == *id && is_affected(session)),
+            _ => true,
+        });
+        let affected = table.iter().filter(|(_, session)| is_affected(session));
+        let keys: Vec<_> = affected.map(|(key, _)| key).collect();
+        for key in keys {
+            self.start_timer(key);
+        }
+    }
+
     /// Idleness counts (again) from now on.
     pub(super) fn watch_again(&mut self, key: Key) {
         let now = self.clock.ms;

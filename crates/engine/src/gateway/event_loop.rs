@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use slab::Slab;
 use tokio::sync::mpsc;
 
-use super::accept::{Arrival, Sockets};
+use super::accept::{Arrival, Socket, Sockets};
 use super::admission::AcceptGate;
 use super::budget::Budget;
 use super::files::Files;
@@ -66,7 +66,7 @@ pub(super) struct Parts {
     pub(super) doorbell: Doorbell,
     pub(super) counters: Scoreboard,
     pub(super) last_serial: u64,
-    pub(super) sockets: Sockets,
+    pub(super) sockets: Vec<(u16, Socket)>,
     pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) tls: Arc<[Option<ServerTls>]>,
@@ -164,7 +164,7 @@ impl Loop {
             config: parts.config,
             shared: parts.shared,
             counters: parts.counters,
-            sockets: parts.sockets,
+            sockets: Sockets::default(),
             peers: parts.peers,
             reports: parts.reports,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -185,12 +185,9 @@ impl Loop {
             sweep: VecDeque::new(),
             scratch: vec![0; SCRATCH],
             handshakes: VecDeque::new(),
-            cipher: match parts.tls.iter().any(Option::is_some) {
-                true => vec![0; SCRATCH],
-                false => Vec::new(),
-            },
+            cipher: Vec::new(),
             sealed: Vec::new(),
-            tls: parts.tls,
+            tls: Arc::default(),
             frame: Vec::new(),
             timers: Default::default(),
             // Each loop begins elsewhere, so that few sessions spread as well as many.
@@ -201,7 +198,11 @@ impl Loop {
             events: Vec::with_capacity(EVENTS),
             gathering: 0,
         };
-        this.register_listeners()?;
+        this.show(parts.tls);
+        this.register_doorbell()?;
+        for (listener, socket) in parts.sockets {
+            this.listen(listener, socket)?;
+        }
         loop {
             this.clock.tick();
             while let Ok(command) = inbox.try_recv() {
@@ -348,19 +349,40 @@ impl Loop {
         Ok(())
     }
 
-    fn register_listeners(&mut self) -> io::Result<()> {
+    /// Shows this to who connects from now on.
+    pub(super) fn show(&mut self, tls: Arc<[Option<ServerTls>]>) {
+        if self.cipher.is_empty() && tls.iter().any(Option::is_some) {
+            self.cipher = vec![0; SCRATCH];
+        }
+        self.tls = tls;
+    }
+
+    fn register_doorbell(&mut self) -> io::Result<()> {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(
-            &self.epoll,
-            &self.doorbell,
-            epoll::EventData::new_u64(DOORBELL),
-            edge,
-        )?;
-        for (listener, socket) in self.sockets.accepting() {
+        let token = epoll::EventData::new_u64(DOORBELL);
+        epoll::add(&self.epoll, &self.doorbell, token, edge)?;
+        Ok(())
+    }
+
+    /// Takes a listener's socket, and waits for what comes in there. What waits there already is heard of, too.
+    pub(super) fn listen(&mut self, listener: u16, socket: Socket) -> io::Result<()> {
+        self.stop_listening(listener);
+        self.sockets.put(listener, socket);
+        if let Some(socket) = self.sockets.waited_for(listener) {
+            let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
             let token = epoll::EventData::new_u64(LISTENER | u64::from(listener));
             epoll::add(&self.epoll, socket, token, edge)?;
         }
         Ok(())
+    }
+
+    /// Lets go of a listener's socket.
+    pub(super) fn stop_listening(&mut self, listener: u16) {
+        if let Some(socket) = self.sockets.waited_for(listener) {
+            // Others may have the socket too, and what is not taken out of the set would go on being told of it.
+            let _ = epoll::delete(&self.epoll, socket);
+        }
+        self.sockets.take(listener);
     }
 
     /// Says to every producer that this loop sleeps. False: one has something.
@@ -417,7 +439,10 @@ impl Loop {
         {
             self.flush(key);
         }
-        if self.place(key) && self.tell_watermark(key) && self.forward_kept(key) {
+        let is_placed = self.place(key);
+        // Told also of one that it is to give up: a handler may wait for nothing else.
+        let is_told = self.tell_watermark(key);
+        if is_placed && is_told && self.forward_kept(key) {
             self.receive(key);
         }
         self.finish_if_over(key);
@@ -548,7 +573,6 @@ impl Loop {
             } => {
                 self.open(socket, listener, peer, Arrival::Upgraded(upgrade));
             }
-            Command::Credentials(tls) => self.tls = tls,
             Command::Refused(limit) => {
                 self.count_closed(CloseReason::Handshake);
                 if let Some(limit) = limit {
@@ -561,10 +585,20 @@ impl Loop {
                 region,
                 doorbell,
             } => {
+                let rules = self.config.clone();
                 self.processes
-                    .insert(Process::new(process, role, *region, doorbell));
+                    .insert(Process::new(process, role, *region, doorbell, rules));
             }
-            Command::Activate { workers, serving } => self.activate(workers, &serving),
+            Command::Activate {
+                workers,
+                serving,
+                setup,
+            } => {
+                if let Some(setup) = setup {
+                    self.configure(*setup);
+                }
+                self.activate(workers, &serving);
+            }
             Command::Dead { process, death } => self.bury(process, death),
             Command::File {
                 process,

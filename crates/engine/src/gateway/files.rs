@@ -20,7 +20,7 @@ use super::event_loop::Loop;
 use super::outqueue::{FilePiece, Piece};
 use super::session::Phase;
 use super::table::Key;
-use super::{Command, Inbox, Report};
+use super::{Command, Inbox, Report, Shared};
 use crate::control::{LoopCounter, ProcessId};
 use crate::control_channel::ControlChannel;
 use crate::wire::{CloseReason, FileSpan, ToProcess};
@@ -122,7 +122,7 @@ pub(super) async fn receive(
     channel: Channel,
     process: ProcessId,
     loops: Arc<[Inbox]>,
-    limit: u64,
+    shared: Arc<Shared>,
     reports: mpsc::UnboundedSender<Report>,
 ) {
     let under_way = Arc::new(AtomicUsize::new(0));
@@ -130,6 +130,7 @@ pub(super) async fn receive(
         Ok(channel) => loop {
             match channel.recv_bytes().await {
                 Ok(Some((name, files))) => {
+                    let limit = shared.descriptors();
                     if let Err(reason) = pass_on(&name, files, process, &loops, limit, &under_way) {
                         break Some(reason);
                     }

@@ -43,6 +43,22 @@ impl Loop {
         }
     }
 
+    /// Compares the queue with marks that have changed. A queue over the new hard limit is left alone until it grows: a
+    /// reload closes no session.
+    pub(super) fn weigh_anew(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        let queued = session.queued();
+        if !session.full && queued > listener.high_watermark {
+            session.full = true;
+            self.tell_watermark(key);
+        } else if session.full && queued <= listener.low_watermark {
+            session.full = false;
+            self.tell_watermark(key);
+            self.tell_strangers(key, ToProcess::Drained);
+        }
+    }
+
     /// Tells the session's process when the queue has passed a watermark. False: there is no room for it.
     pub(super) fn tell_watermark(&mut self, key: Key) -> bool {
         let session = &mut self.table[key];

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
 use super::{Command, Inbox, Shared};
+use crate::config::Listener;
 use crate::control::Limit;
 use crate::wire::{CloseReason, Peer};
 
@@ -42,36 +43,83 @@ const HEAD_BYTES: usize = 16 * 1024;
 const FILE_CHUNK: usize = 64 * 1024;
 /// How long a peer may take nothing of an answer, where the listener has no `send_timeout`: as long as a session that
 /// is ending may.
-pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What an HTTP listener serves.
+/// An HTTP listener.
 #[derive(Debug)]
 pub(super) struct Site {
-    pub(super) listener: u16,
-    pub(super) name: String,
-    /// The path whose requests become sessions.
-    pub(super) websocket: Option<String>,
-    /// The folder that all other paths are files of.
-    pub(super) folder: Option<OwnedFd>,
-    /// What encrypts it, if it is encrypted. Locked once a connection.
-    pub(super) tls: RwLock<Option<ServerTls>>,
-    /// How long a TLS handshake may take, and then the first request.
-    pub(super) handshake_timeout: Duration,
-    /// How long a peer may take nothing of an answer.
-    pub(super) stall_timeout: Duration,
+    listener: u16,
+    name: String,
+    /// Locked once a request.
+    settings: RwLock<Arc<Settings>>,
     /// Where sessions live.
-    pub(super) loops: Arc<[Inbox]>,
-    pub(super) shared: Arc<Shared>,
+    loops: Arc<[Inbox]>,
+    shared: Arc<Shared>,
+}
+
+/// What it serves.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The path whose requests become sessions.
+    websocket: Option<String>,
+    /// The folder that all other paths are files of.
+    folder: Option<OwnedFd>,
+    /// What encrypts it, if it is encrypted.
+    tls: Option<ServerTls>,
+    /// How long a TLS handshake may take, and then the first request.
+    handshake_timeout: Duration,
+    /// How long a peer may take nothing of an answer.
+    stall_timeout: Duration,
+}
+
+impl Settings {
+    pub(super) fn new(
+        listener: &Listener,
+        folder: Option<OwnedFd>,
+        tls: Option<ServerTls>,
+    ) -> Self {
+        Self {
+            websocket: listener.websocket.clone(),
+            folder,
+            tls,
+            handshake_timeout: listener.handshake_timeout,
+            stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
+        }
+    }
 }
 
 type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
-    /// Shows this to who connects from now on.
-    pub(super) fn renew(&self, tls: Option<ServerTls>) {
-        if let Ok(mut present) = self.tls.write() {
-            *present = tls;
+    pub(super) fn new(
+        listener: u16,
+        name: String,
+        settings: Settings,
+        loops: Arc<[Inbox]>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            listener,
+            name,
+            settings: RwLock::new(Arc::new(settings)),
+            loops,
+            shared,
         }
+    }
+
+    /// Serves this from the next request on, also over connections that are there. What is shown is for new ones.
+    pub(super) fn change(&self, settings: Settings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Serves one connection, as a task of this thread.
@@ -119,12 +167,12 @@ impl Site {
     ) -> Result<(), Ended> {
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket))
             .map_err(|error| Ended::Other(error.into()))?;
-        let tls = self.tls.read().map(|tls| tls.clone()).unwrap_or_default();
-        match tls {
+        let settings = self.settings();
+        match &settings.tls {
             None => self.serve_stream(stream, peer, progress).await,
             Some(tls) => {
-                let accepted = timeout(self.handshake_timeout, ServerStream::accept(stream, &tls));
-                match accepted.await {
+                let accepted = ServerStream::accept(stream, tls);
+                match timeout(settings.handshake_timeout, accepted).await {
                     Ok(Ok(stream)) => self.serve_stream(stream, peer, progress).await,
                     Ok(Err(error)) => Err(Ended::Tls(error.to_string())),
                     Err(_) => Err(Ended::Late),
@@ -148,7 +196,7 @@ impl Site {
             .timer(TokioTimer::new())
             // A client may end its side after the request and still have its answer.
             .half_close(true)
-            .header_read_timeout(self.handshake_timeout)
+            .header_read_timeout(self.settings().handshake_timeout)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(watched), service)
             .with_upgrades();
@@ -159,7 +207,7 @@ impl Site {
                 Err(error) => Err(Ended::Other(error.into())),
                 Ok(()) => Ok(()),
             },
-            () = progress.stalled(self.stall_timeout) => {
+            () = progress.stalled(self.settings().stall_timeout) => {
                 Err(Ended::Other("its peer takes nothing of the answer".into()))
             }
         }
@@ -172,7 +220,8 @@ impl Site {
         progress: &Progress,
     ) -> Answer {
         progress.asked.store(true, Ordering::Relaxed);
-        if self.websocket.as_deref() == Some(request.uri().path()) {
+        let settings = self.settings();
+        if settings.websocket.as_deref() == Some(request.uri().path()) {
             return match accept_key(&request) {
                 Ok(key) => {
                     // Marked before the connection's task can end, so that the connection is counted once.
@@ -204,7 +253,7 @@ impl Site {
                 }
             };
         }
-        if self.folder.is_none() {
+        if settings.folder.is_none() {
             return plain(StatusCode::NOT_FOUND, "not found");
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -218,7 +267,7 @@ impl Site {
             return answer;
         }
         let path = request.uri().path().to_owned();
-        let opening = tokio::task::spawn_blocking(move || match &self.folder {
+        let opening = tokio::task::spawn_blocking(move || match &settings.folder {
             Some(folder) => open_file(folder, &path),
             None => Err(io::ErrorKind::NotFound.into()),
         });

@@ -1,12 +1,14 @@
 //! The processes that a loop serves, and which of them serves which slot.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use moorline_ipc::{Consumer, Doorbell, Header, Producer, Region};
 use rustc_hash::FxHashMap;
 
 use super::table::Key;
+use crate::config::Config;
 use crate::control::{ProcessId, Role};
 use crate::wire::CloseReason;
 
@@ -54,6 +56,8 @@ pub(super) struct Process {
     pub(super) broadcasts: usize,
     /// Files of its under way.
     pub(super) files: usize,
+    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced.
+    pub(super) rules: Arc<Config>,
     /// Has unpublished records and is on the loop's list of those.
     pub(super) dirty: bool,
 }
@@ -67,7 +71,13 @@ pub(super) struct Parcel {
 }
 
 impl Process {
-    pub(super) fn new(id: ProcessId, role: Role, region: Region, doorbell: Doorbell) -> Self {
+    pub(super) fn new(
+        id: ProcessId,
+        role: Role,
+        region: Region,
+        doorbell: Doorbell,
+        rules: Arc<Config>,
+    ) -> Self {
         Self {
             id,
             role,
@@ -83,6 +93,7 @@ impl Process {
             posts: FxHashMap::default(),
             broadcasts: 0,
             files: 0,
+            rules,
             dirty: false,
         }
     }

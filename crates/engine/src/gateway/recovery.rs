@@ -16,7 +16,7 @@ use super::parcels;
 use super::processes::{Parcel, Untold};
 use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
-use crate::config::OnCrash;
+use crate::config::{Config, OnCrash};
 use crate::control::{LoopCounter, ProcessId, Role};
 use crate::wire::{CloseReason, LAST, Opening, TEXT, ToProcess, WHOLE};
 
@@ -72,7 +72,7 @@ impl Loop {
             .collect();
         for key in keys {
             let untaken = untaken.0.remove(&self.table[key].id).unwrap_or_default();
-            self.bereave(key, untaken, death);
+            self.bereave(key, untaken, death, &process.rules);
         }
         for key in std::mem::take(&mut process.waiters) {
             if self.table.at(key).is_some() {
@@ -179,10 +179,11 @@ impl Loop {
     }
 
     /// One session has lost its process.
-    fn bereave(&mut self, key: Key, untaken: Untaken, death: Death) {
+    fn bereave(&mut self, key: Key, untaken: Untaken, death: Death, rules: &Config) {
         self.clear_suspect(key);
         let session = &mut self.table[key];
-        let listener = &self.config.listeners[usize::from(session.listener)];
+        // Those that its messages were delivered by: whether they are kept depends on it.
+        let listener = &rules.listeners[usize::from(session.listener)];
         let in_hand = session.in_hand();
         // A claim of the dead one's ring, so it is held against what was delivered.
         let never_taken = untaken.count.min(in_hand);
@@ -268,7 +269,11 @@ impl Loop {
     /// A handler failed or panicked, and the worker lives. True: its message is not done.
     pub(super) fn forgive(&mut self, key: Key) -> bool {
         let session = &mut self.table[key];
-        let listener = &self.config.listeners[usize::from(session.listener)];
+        let rules = match session.process {
+            Some(at) => self.processes[usize::from(at)].rules.clone(),
+            None => self.config.clone(),
+        };
+        let listener = &rules.listeners[usize::from(session.listener)];
         if !matches!(
             session.phase,
             Phase::Open | Phase::Ending(CloseReason::Stopped)

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::MAX_SLOTS;
 use super::admission::Admission;
+use super::places::Places;
 use crate::config::Config;
 use crate::wire::Peer;
 
@@ -13,15 +14,15 @@ pub(super) struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
     pub(super) loads: Vec<AtomicUsize>,
     /// Who may connect to each listener.
-    pub(super) admissions: Vec<Admission>,
+    pub(super) admissions: Places<Admission>,
     /// Bytes that each loop holds, as of its last turn.
     pub(super) held: Vec<AtomicU64>,
     /// Once these are too many: bytes that the session of each loop holds which holds most.
     pub(super) largest: Vec<AtomicU64>,
     /// The session that may be read although the memory limit is near; zero: none.
     pub(super) right_of_way: AtomicU64,
-    /// Descriptors up to this number may be connections.
-    pub(super) descriptors: u64,
+    /// Descriptors up to this number may be connections and files.
+    descriptors: AtomicU64,
     /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
     pub(super) slots: Vec<Vec<SlotLoad>>,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -39,18 +40,45 @@ impl Shared {
     /// For so many loops.
     pub(super) fn new(config: &Config, loops: usize, descriptors: u64) -> Self {
         let numbers = || (0..loops).map(|_| AtomicU64::new(0)).collect();
-        Self {
+        let shared = Self {
             loads: (0..loops).map(|_| AtomicUsize::new(0)).collect(),
-            admissions: config.listeners.iter().map(Admission::new).collect(),
+            admissions: Places::new(config.listeners.len()),
             held: numbers(),
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
-            descriptors,
+            descriptors: AtomicU64::new(descriptors),
             slots: (0..loops)
                 .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
                 .collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        };
+        shared.prepare(config, descriptors);
+        shared.change(config);
+        shared
+    }
+
+    /// Makes ready for this configuration. Returns the places whose connections are to be counted by their addresses,
+    /// and have not been.
+    pub(super) fn prepare(&self, config: &Config, descriptors: u64) -> Vec<u16> {
+        self.descriptors.store(descriptors, Ordering::Relaxed);
+        self.admissions.grow(config.listeners.len());
+        let places = (0..).zip(&config.listeners);
+        places
+            .filter(|(place, listener)| self.admissions[usize::from(*place)].prepare(listener))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// Lets in whom this configuration lets in, from now on. To be called by the loop that accepts.
+    pub(super) fn change(&self, config: &Config) {
+        for (place, listener) in config.listeners.iter().enumerate() {
+            self.admissions[place].change(listener);
         }
+    }
+
+    /// Descriptors up to this number may be connections and files.
+    pub(super) fn descriptors(&self) -> u64 {
+        self.descriptors.load(Ordering::Relaxed)
     }
 
     /// Connections of all listeners.

@@ -77,7 +77,11 @@ impl Loop {
             return;
         };
         let listener = &self.config.listeners[usize::from(session.listener)];
-        let Some((trickle, rate)) = session.trickle.as_ref().zip(listener.min_receive_rate) else {
+        let Some(rate) = listener.min_receive_rate else {
+            self.table[key].trickle = None;
+            return;
+        };
+        let Some(trickle) = &session.trickle else {
             return;
         };
         if !session.is_owed_input() {

@@ -11,6 +11,8 @@ use crate::control::{LOOP_ROW, PROCESS_ROW, ToRole};
 use crate::control_channel::decode;
 use crate::credentials::Credentials;
 
+use super::ListenerStart;
+
 /// Waits for the next message. `None`: the supervisor is gone.
 pub(super) fn receive(control: &Channel) -> io::Result<Option<(ToRole, Vec<OwnedFd>)>> {
     loop {
@@ -41,28 +43,27 @@ impl Descriptors {
     pub(super) fn gateway(
         &mut self,
         config: &Config,
-    ) -> io::Result<(
-        Scoreboard,
-        Vec<Doorbell>,
-        Vec<(OwnedFd, Option<OwnedFd>)>,
-        Credentials,
-    )> {
+    ) -> io::Result<(Scoreboard, Vec<Doorbell>, Vec<ListenerStart>, Credentials)> {
         let loops = usize::from(config.engine.gateway_loops);
         let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
         let doorbells = (0..loops)
             .map(|_| Ok(Doorbell::from_fd(self.next()?)))
             .collect::<io::Result<_>>()?;
-        let listeners = config
-            .listeners
-            .iter()
-            .map(|listener| {
+        let accepting = config.listeners.iter().zip(0..);
+        let listeners = accepting
+            .filter(|(listener, _)| !listener.is_retired)
+            .map(|(listener, place)| {
                 let socket = self.next()?;
                 let folder = listener
                     .static_folder
                     .as_ref()
                     .map(|_| self.next())
                     .transpose()?;
-                Ok((socket, folder))
+                Ok(ListenerStart {
+                    place,
+                    socket,
+                    folder,
+                })
             })
             .collect::<io::Result<_>>()?;
         let credentials = Credentials::open(self.next()?)?;

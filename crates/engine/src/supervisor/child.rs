@@ -181,6 +181,9 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (Child::Process(process), FromRole::Stalled(report)) => {
             return Some(Input::Stalled(process, report));
         }
+        (Child::Gateway(incarnation), FromRole::Vacant(places)) => {
+            return Some(Input::Vacant(incarnation, places));
+        }
         (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
             return Some(Input::Sessions(incarnation, rows));
         }

@@ -1,5 +1,6 @@
 //! What processes are started from: an executable that is held open, and a configuration.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::io;
@@ -7,12 +8,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use moorline_ipc::{MAX_FDS, MAX_PACKET};
 use rustix::fs::{Mode, OFlags};
 
 use crate::config::{self, Config};
+use crate::control::ToRole;
+use crate::control_channel::encode;
 use crate::credentials::{Credentials, SealedCredentials};
+use crate::log;
 
-use super::plan::Shape;
+use super::listeners::Listeners;
+use super::plan::{Scope, Shape};
+use super::systemd::Given;
 
 /// A generation: what was at the paths when it was opened, whatever is there now.
 pub(super) struct Deployment {
@@ -20,38 +27,76 @@ pub(super) struct Deployment {
     pub(super) config: Config,
     /// What the listeners showed when it was opened.
     pub(super) credentials: SealedCredentials,
+    /// What the gateway is to have of this deployment.
+    pub(super) listeners: Listeners,
+    /// The log file, if a reload has opened one.
+    pub(super) log: Option<OwnedFd>,
+}
+
+/// What an engine runs with when a reload begins.
+pub(super) struct Present<'a> {
+    /// As the file of the last reload had it, with the task workers' part of the last reload of those.
+    pub(super) config: &'a Config,
+    pub(super) listeners: &'a Listeners,
+    /// Retired places without sessions.
+    pub(super) vacant: &'a BTreeSet<u16>,
 }
 
 impl Deployment {
-    /// Opens executable and configuration afresh.
+    /// Opens executable and configuration afresh, and what the configuration names.
     ///
     /// # Errors
-    /// Either cannot be read, or a certificate cannot be shown, or the configuration wants something that only a
-    /// restart can bring.
+    /// Any of it cannot be opened, or the configuration wants something that only a restart can bring. What was opened
+    /// is closed again.
     pub(super) fn open(
         executable: &ExecutablePath,
         config: &Path,
-        present: &Config,
+        scope: Scope,
+        present: &Present<'_>,
+        given: &mut Given,
     ) -> Result<Self, String> {
         let loaded = config::load(config).map_err(|errors| errors.to_string())?;
-        config::live_change(present, &loaded.config).map_err(|changes| changes.join("\n"))?;
+        let changed = match scope {
+            Scope::All => config::live_change(present.config, loaded.config, present.vacant),
+            Scope::Tasks => config::tasks_change(present.config, loaded.config),
+        };
+        let config = changed.map_err(|changes| changes.join("\n"))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let credentials = Credentials::load(&loaded.config)
-            .map_err(|error| error.to_string())?
-            .seal()
-            .map_err(|error| format!("cannot keep the certificates: {error}"))?;
         let executable = executable.open().map_err(|error| {
             format!(
                 "cannot open the executable {}: {error}",
                 executable.0.display()
             )
         })?;
+        let log = log::open(&config.engine.log);
+        let log = log.map_err(|error| format!("`engine.log.file`: {error}"))?;
+        let (credentials, listeners) = match scope {
+            Scope::All => {
+                let credentials = Credentials::load(&config).map_err(|error| error.to_string())?;
+                // As the gateway will: what it could not use is refused here.
+                credentials
+                    .ready(&config, &Credentials::default(), &[])
+                    .map_err(|error| error.to_string())?;
+                let before = Some((present.config, present.listeners));
+                let opened = Listeners::open(&config, before, given);
+                let opened = opened.map_err(|error| format!("`[[listen]]`: {error}"))?;
+                (credentials, opened)
+            }
+            // The gateway goes on with what it has.
+            Scope::Tasks => Default::default(),
+        };
+        let credentials = credentials
+            .seal()
+            .map_err(|error| format!("cannot keep the certificates: {error}"))?;
+        check_start(&config, &listeners)?;
         Ok(Self {
             executable,
-            config: loaded.config,
+            config,
             credentials,
+            listeners,
+            log,
         })
     }
 
@@ -64,6 +109,29 @@ impl Deployment {
             start_timeout: self.config.workers.start_timeout,
         }
     }
+}
+
+/// A gateway that is started anew gets all of it in one message.
+fn check_start(config: &Config, listeners: &Listeners) -> Result<(), String> {
+    /// The scoreboard, the credentials.
+    const OTHERS: usize = 2;
+    let start = ToRole::StartGateway {
+        incarnation: u32::MAX,
+        config: Box::new(config.clone()),
+        last_serial: u64::MAX,
+    };
+    let bytes = encode(&start).map_err(|error| error.to_string())?.len();
+    let sockets = listeners
+        .iter()
+        .map(|(_, opened)| 1 + usize::from(opened.folder.is_some()));
+    let descriptors = OTHERS + usize::from(config.engine.gateway_loops) + sockets.sum::<usize>();
+    if bytes > MAX_PACKET || descriptors > MAX_FDS {
+        return Err(format!(
+            "`[[listen]]`: with those that were removed there are more listeners than a gateway can be told of \
+             ({bytes} of {MAX_PACKET} bytes, {descriptors} of {MAX_FDS} descriptors): this needs a restart of the engine"
+        ));
+    }
+    Ok(())
 }
 
 /// Where a reload finds the executable.

@@ -1,92 +1,155 @@
-//! The sockets that the engine listens on, and the folders that it serves. Opened once, by the
-//! supervisor, and handed to each gateway in turn: while there is none, connections wait.
+//! The sockets that the engine listens on, and the folders that it serves. Opened by the supervisor, for each
+//! deployment, and handed to each gateway in turn: while there is none, connections wait.
+//!
+//! What one deployment has of the one before it they share. A socket is closed with the last deployment that has it,
+//! so a reload that fails closes what it has opened, and nothing else.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use moorline_net::{Address, Framing, listen, local_address};
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 
 use super::ServeError;
 use super::systemd::Given;
 
-pub(super) struct Listeners {
-    opened: Vec<Opened>,
-}
+/// By the listener's place in the configuration; nothing where it is retired.
+#[derive(Default)]
+pub(super) struct Listeners(BTreeMap<u16, Opened>);
 
-struct Opened {
-    socket: OwnedFd,
-    folder: Option<OwnedFd>,
+/// What one listener needs.
+pub(super) struct Opened {
+    pub(super) socket: Rc<Listening>,
+    pub(super) folder: Option<OwnedFd>,
+    /// The real address.
+    pub(super) address: Address,
     /// What is told to the user: the real address, and how it is spoken to.
     line: String,
-    /// The file of a Unix socket.
+}
+
+/// A socket, and what is to be done when nobody has it any more.
+pub(super) struct Listening {
+    socket: OwnedFd,
+    /// The file of a Unix socket that was made here.
     file: Option<PathBuf>,
 }
 
 impl Listeners {
-    /// Sockets that were given are used, the others bound.
-    pub(super) fn open(config: &Config, mut given: Given) -> Result<Self, ServeError> {
-        let mut listeners = Self { opened: Vec::new() };
-        for listener in &config.listeners {
-            let (socket, is_given) = match given.take(listener) {
-                Some(socket) => (socket, true),
-                None => (
-                    listen(&listener.address).map_err(ServeError::Listen)?,
-                    false,
-                ),
+    /// Sockets of the deployment before this one are used if their listener is still there, or another one takes
+    /// its address over; those that were given are; the others are bound. Folders are all opened afresh.
+    pub(super) fn open(
+        config: &Config,
+        before: Option<(&Config, &Self)>,
+        given: &mut Given,
+    ) -> Result<Self, ServeError> {
+        let mut listeners = Self::default();
+        let accepting = config.listeners.iter().zip(0..);
+        for (listener, place) in accepting.filter(|(listener, _)| !listener.is_retired) {
+            let heir = before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+            let socket = match heir {
+                Some(socket) => socket,
+                None => Rc::new(Listening::new(listener, given)?),
             };
-            let address = local_address(&socket, &listener.address);
-            // Whoever has made a socket removes its file.
-            let file = address.socket_file().filter(|_| !is_given);
-            let file = file.map(Path::to_owned);
-            let line = announcement(&address, &listener.framing, listener.websocket.as_deref());
-            // In the list at once, so that its file is removed if what follows fails.
-            listeners.opened.push(Opened {
+            let address = local_address(&socket.socket, &listener.address);
+            let folder = listener.static_folder.as_deref().map(open_folder);
+            let opened = Opened {
+                line: announcement(&address, &listener.framing, listener.websocket.as_deref()),
+                address,
+                folder: folder.transpose()?,
                 socket,
-                folder: None,
-                line,
-                file,
-            });
-            if let Some(path) = &listener.static_folder {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let folder = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
-                    ServeError::Static {
-                        folder: path.clone(),
-                        source: error.into(),
-                    }
-                })?;
-                if let Some(opened) = listeners.opened.last_mut() {
-                    opened.folder = Some(folder);
-                }
-            }
+            };
+            listeners.0.insert(place, opened);
         }
-        match given.left() {
-            Some(socket) => Err(ServeError::Given(socket)),
-            None => Ok(listeners),
-        }
+        Ok(listeners)
     }
 
-    /// In the order of the configuration: each socket and, right after it, its folder.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.opened.iter().flat_map(|opened| {
-            std::iter::once(opened.socket.as_fd()).chain(opened.folder.as_ref().map(AsFd::as_fd))
-        })
+    /// The socket that the listener at this place of a new configuration has from the one before it.
+    fn heir(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
+        let listener = &new.listeners[usize::from(place)];
+        let from = heir(&old.listeners, &new.listeners, listener, place)?;
+        Some(self.0.get(&from)?.socket.clone())
+    }
+
+    pub(super) fn get(&self, place: u16) -> Option<&Opened> {
+        self.0.get(&place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Opened)> {
+        self.0.iter().map(|(place, opened)| (*place, opened))
     }
 
     /// Nobody connects any more, once the gateway has closed its copies too.
     pub(super) fn close(&mut self) {
-        self.opened.clear();
+        self.0.clear();
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.opened.iter().map(|opened| opened.line.as_str())
+        self.0.values().map(|opened| opened.line.as_str())
     }
 }
 
-impl Drop for Opened {
+/// The place in the old configuration whose socket is for the listener at `place` in the new one: its own, or that of
+/// one that listens on the same address and does so no more.
+fn heir(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
+    let is_kept = |at: u16| {
+        let (was, is) = (&old[usize::from(at)], &new[usize::from(at)]);
+        !was.is_retired && !is.is_retired && is.continues(was)
+    };
+    let places = 0..u16::try_from(old.len()).unwrap_or(u16::MAX);
+    if places.contains(&place) && is_kept(place) {
+        return Some(place);
+    }
+    places.into_iter().find(|&at| {
+        let was = &old[usize::from(at)];
+        !was.is_retired && !is_kept(at) && takes_over(listener, was)
+    })
+}
+
+/// Whether what the other is bound to is what this one would be bound to. A port that the system has chosen goes to
+/// the same name only: another listener wants one of its own.
+fn takes_over(listener: &Listener, other: &Listener) -> bool {
+    let is_chosen = |address: &Address| address.host_port().is_some_and(|at| at.port == 0);
+    let is_datagram = |address: &Address| matches!(address, Address::Udp(_));
+    let (wanted, bound) = (&listener.address, &other.address);
+    let is_same = match (wanted.host_port(), bound.host_port()) {
+        (Some(wanted_at), Some(bound_at)) => {
+            wanted_at == bound_at && is_datagram(wanted) == is_datagram(bound)
+        }
+        _ => wanted == bound,
+    };
+    is_same && (!is_chosen(wanted) || listener.name == other.name)
+}
+
+impl Listening {
+    fn new(listener: &Listener, given: &mut Given) -> Result<Self, ServeError> {
+        if let Some(socket) = given.take(listener) {
+            return Ok(Self {
+                socket: socket.map_err(ServeError::Runtime)?,
+                // Whoever has made a socket removes its file.
+                file: None,
+            });
+        }
+        let socket = listen(&listener.address).map_err(ServeError::Listen)?;
+        Ok(Self {
+            socket,
+            file: listener.address.socket_file().map(Path::to_owned),
+        })
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(path) = &self.file {
             // Someone may have removed it before.
@@ -95,6 +158,13 @@ impl Drop for Opened {
     }
 }
 
+fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| ServeError::Static {
+        folder: path.to_owned(),
+        source: io::Error::from(error),
+    })
+}
 fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
     let spoken = match address {
         Address::Udp(_) => "datagrams",
@@ -113,4 +183,88 @@ fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -
         },
     };
     format!("listening on {address} ({spoken})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{live_change, load_text};
+
+    fn config(listeners: &[(&str, &str)]) -> Config {
+        let sections = listeners
+            .iter()
+            .map(|(name, rest)| format!("[[listen]]\nname = \"{name}\"\naddress = {rest}\n"));
+        load_text(&sections.collect::<String>(), Path::new("/a.toml"))
+            .unwrap()
+            .config
+    }
+
+    /// For each place that accepts after the change, the place whose socket it has.
+    fn heirs(old: &Config, new: &Config) -> Vec<(u16, Option<u16>)> {
+        let new = live_change(old, new.clone(), &Default::default()).unwrap();
+        let listeners = new.listeners.iter().zip(0..);
+        listeners
+            .filter(|(listener, _)| !listener.is_retired)
+            .map(|(listener, place)| {
+                let from = heir(&old.listeners, &new.listeners, listener, place);
+                (place, from)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn who_takes_an_address_over_takes_its_socket_over() {
+        const LINE: &str = "framing = { kind = \"line\" }";
+        let fixed = "\"tcp://127.0.0.1:9501\"";
+        let any = "\"tcp://127.0.0.1:0\"";
+        let old = config(&[
+            ("a", fixed),
+            ("b", any),
+            ("c", "\"udp://127.0.0.1:9501\""),
+            ("d", "\"unix:///run/d\""),
+        ]);
+        // One that stays has its own; an address that nobody had is bound.
+        let new = config(&[("a", fixed), ("b", any), ("e", any)]);
+        assert_eq!(heirs(&old, &new), [(0, Some(0)), (1, Some(1)), (4, None)]);
+        // Another framing, or another name: a place of its own with the old one's socket.
+        let new = config(&[
+            ("a", &format!("{fixed}\n{LINE}")),
+            ("b", &format!("{any}\n{LINE}")),
+            ("x", "\"unix:///run/d\""),
+        ]);
+        assert_eq!(
+            heirs(&old, &new),
+            [(4, Some(0)), (5, Some(1)), (6, Some(3))]
+        );
+        // A port that the system has chosen is nobody else's; datagrams are no streams.
+        let new = config(&[("x", any), ("y", "\"udp://127.0.0.1:9502\"")]);
+        assert_eq!(heirs(&old, &new), [(4, None), (5, None)]);
+        let new = config(&[("a", "\"http://127.0.0.1:9501\"\nwebsocket = \"/\"")]);
+        assert_eq!(heirs(&old, &new), [(4, Some(0))]);
+    }
+
+    #[test]
+    fn a_socket_is_closed_with_the_last_deployment_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let unix = |name: &str| format!("\"unix://{}\"", at(name).display());
+        let old = config(&[("a", &unix("a")), ("b", &unix("b"))]);
+        let opened = Listeners::open(&old, None, &mut Given::default())
+            .map_err(|error| error.to_string())
+            .unwrap();
+        let wanted = config(&[("a", &unix("a")), ("c", &unix("c"))]);
+        let new = live_change(&old, wanted, &Default::default()).unwrap();
+        let open = |new| Listeners::open(new, Some((&old, &opened)), &mut Given::default());
+        let files = || ["a", "b", "c"].map(|name| at(name).exists());
+        // Given up.
+        drop(open(&new));
+        assert_eq!(files(), [true, true, false]);
+        // Committed.
+        let next = open(&new);
+        assert_eq!(files(), [true, true, true]);
+        drop(opened);
+        assert_eq!(files(), [true, false, true]);
+        drop(next);
+        assert_eq!(files(), [false, false, false]);
+    }
 }

@@ -181,8 +181,9 @@ pub(crate) enum Action {
     TerminateHelper { run: u32 },
     /// End a child and whatever it started, now.
     Kill(Child),
-    /// Open executable and configuration afresh, to be known as this generation; answer with `Opened`.
-    Open { generation: u32 },
+    /// Open executable and configuration afresh, as far as they are for this scope, to be known as this generation;
+    /// answer with `Opened`.
+    Open { generation: u32, scope: Scope },
     /// This generation is what crash restarts use from now on.
     Commit { generation: u32, scope: Scope },
     /// This generation will not be used, for this reason.

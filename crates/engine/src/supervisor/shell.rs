@@ -1,14 +1,16 @@
 //! The supervisor's one thread: carries the plan's actions out, and tells it what comes of them.
 
 mod answers;
+mod deploy;
 mod launch;
 mod log_files;
 mod moments;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use moorline_ipc::{Doorbell, Scoreboard};
@@ -19,18 +21,17 @@ use tracing::{error, info, warn};
 
 use crate::command::{Answer, Answers, Request, server};
 use crate::control::{ProcessId, Role, SessionRow, StallReport, ToRole};
-use crate::log;
 
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
-use super::listeners::Listeners;
-use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, Scope, role_name};
+use super::listeners::Listening;
+use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, role_name};
 use super::run_dir::RunDir;
 use super::signals;
 use super::stalls::Stall;
 use super::status::Tally;
-use super::systemd::Notifier;
+use super::systemd::{Given, Notifier};
 
 /// Inputs that may wait while one is dealt with; whoever has more to say waits.
 const WAITING_INPUTS: usize = 256;
@@ -48,6 +49,8 @@ pub(crate) enum Input {
     Sessions(u32, Vec<SessionRow>),
     /// The gateway of this incarnation has obeyed one more `Activate`.
     Activated(u32),
+    /// In the gateway of this incarnation the retired listeners in these places have no connection any more.
+    Vacant(u32, Vec<u16>),
     /// A worker or task worker has found one of its handlers stuck.
     Stalled(ProcessId, StallReport),
     /// The hook before a stop has ended.
@@ -65,7 +68,9 @@ pub(super) struct Shell {
     executable: ExecutablePath,
     config_path: PathBuf,
     deployments: BTreeMap<u32, Deployment>,
-    listeners: Listeners,
+    given: Given,
+    /// Places of retired listeners that have no connection any more.
+    vacant: BTreeSet<u16>,
     gateway: Option<Gateway>,
     processes: BTreeMap<ProcessId, Process>,
     helpers: BTreeMap<u32, Helper>,
@@ -94,6 +99,9 @@ struct Gateway {
     board: Scoreboard,
     board_fd: OwnedFd,
     doorbells: Vec<Doorbell>,
+    /// The generations whose configuration it was told, and the listening sockets it has by that.
+    configured: Option<[u32; 2]>,
+    sockets: BTreeMap<u16, Rc<Listening>>,
     /// How many `Activate` it was sent and has not obeyed yet.
     activations: u32,
     /// `None` once its channel was closed to end it.
@@ -127,7 +135,7 @@ impl Shell {
         executable: ExecutablePath,
         config_path: PathBuf,
         deployment: Deployment,
-        listeners: Listeners,
+        given: Given,
         run_dir: RunDir,
         notifier: Notifier,
     ) -> io::Result<Self> {
@@ -142,7 +150,8 @@ impl Shell {
             executable,
             config_path,
             deployments: BTreeMap::from([(1, deployment)]),
-            listeners,
+            given,
+            vacant: BTreeSet::new(),
             gateway: None,
             processes: BTreeMap::new(),
             helpers: BTreeMap::new(),
@@ -201,7 +210,7 @@ impl Shell {
     fn tell(&mut self, event: Event) {
         self.plan.handle(event, self.started.elapsed());
         if self.plan.is_stopping() {
-            self.listeners.close();
+            self.close_listeners();
         }
     }
 
@@ -231,6 +240,7 @@ impl Shell {
                 }
                 self.tell_what_is_true();
             }
+            Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
             Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
         }
@@ -313,6 +323,9 @@ impl Shell {
                 serving,
                 reload,
             } => {
+                // Before it sees who serves by it.
+                let result = self.configure_gateway();
+                self.unless_sent_to_gateway(result);
                 if let Some(gateway) = &mut self.gateway {
                     gateway.activations += 1;
                 }
@@ -355,7 +368,7 @@ impl Shell {
                 }
             }
             Action::Kill(child) => self.kill(child),
-            Action::Open { generation } => self.open(generation),
+            Action::Open { generation, scope } => self.open(generation, scope),
             Action::Commit { generation, scope } => self.commit(generation, scope),
             Action::Abandon { generation, reason } => {
                 warn!(
@@ -496,43 +509,6 @@ impl Shell {
                     );
                 }
             }
-        }
-    }
-
-    fn open(&mut self, generation: u32) {
-        let [workers, _] = self.plan.generations();
-        let opened = match self.deployments.get(&workers) {
-            Some(present) => Deployment::open(&self.executable, &self.config_path, &present.config),
-            // The committed generation is always there.
-            None => Err("the present configuration is lost".to_owned()),
-        };
-        let result = opened.map(|deployment| {
-            let shape = deployment.shape();
-            self.deployments.insert(generation, deployment);
-            shape
-        });
-        self.notifier.reloading();
-        info!(generation, "reload: starting");
-        self.tell(Event::Opened(result));
-    }
-
-    fn commit(&mut self, generation: u32, scope: Scope) {
-        info!(generation, ?scope, "reload done: the new processes serve");
-        self.tally.reloads_done += 1;
-        self.say_ready();
-        let used = self.plan.generations();
-        // The next reload may have opened its own already.
-        self.deployments
-            .retain(|opened, _| used.contains(opened) || *opened > generation);
-        if let Some(deployment) = self.deployments.get(&generation)
-            && scope == Scope::All
-            && let Err(error) = log::set_level(&deployment.config.engine.log.level)
-        {
-            warn!(%error, "the log level stays as it is");
-        }
-        if scope == Scope::All {
-            let result = self.renew_credentials(generation);
-            self.unless_sent_to_gateway(result);
         }
     }
 

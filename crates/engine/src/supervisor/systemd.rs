@@ -104,9 +104,16 @@ fn number<T: std::str::FromStr>(text: &OsString) -> Option<T> {
     text.to_str()?.parse().ok()
 }
 
-/// Sockets that were opened before the engine was started.
+/// Sockets that were opened before the engine was started. They are kept: a listener that a reload has removed may come
+/// back, and whoever opened its socket still has it.
 #[derive(Default)]
-pub(super) struct Given(Vec<(String, OwnedFd)>);
+pub(super) struct Given(Vec<GivenSocket>);
+
+struct GivenSocket {
+    name: String,
+    socket: OwnedFd,
+    is_taken: bool,
+}
 
 impl Given {
     /// To be called while there is one thread, and before anything is opened for children to find.
@@ -130,24 +137,28 @@ impl Given {
         for fd in FIRST_SOCKET..FIRST_SOCKET + count {
             let socket = rustix::io::fcntl_dupfd_cloexec(inherited(fd)?, LOWEST)?;
             SockRef::from(&socket).set_nonblocking(true)?;
-            given.push((names.next().unwrap_or_default().to_owned(), socket));
+            given.push(GivenSocket {
+                name: names.next().unwrap_or_default().to_owned(),
+                socket,
+                is_taken: false,
+            });
         }
         Ok(Self(given))
     }
 
     /// The socket for this listener, if there is one: it has the listener's name or is bound to its address.
-    pub(super) fn take(&mut self, listener: &Listener) -> Option<OwnedFd> {
-        let fits = |(name, socket): &(String, OwnedFd)| {
-            is_of_kind(socket, &listener.address)
-                && (*name == listener.name || is_bound_to(socket, &listener.address))
-        };
-        let place = self.0.iter().position(fits)?;
-        Some(self.0.remove(place).1)
+    pub(super) fn take(&mut self, listener: &Listener) -> Option<io::Result<OwnedFd>> {
+        let given = self.0.iter_mut().find(|given| {
+            is_of_kind(&given.socket, &listener.address)
+                && (given.name == listener.name || is_bound_to(&given.socket, &listener.address))
+        })?;
+        given.is_taken = true;
+        Some(given.socket.try_clone())
     }
 
     /// What no listener took: its name and address.
     pub(super) fn left(&self) -> Option<String> {
-        let (name, socket) = self.0.first()?;
+        let GivenSocket { name, socket, .. } = self.0.iter().find(|given| !given.is_taken)?;
         let address = SockRef::from(socket).local_addr().ok();
         let address = address.and_then(|address| match address.as_pathname() {
             Some(path) => Some(path.display().to_string()),

@@ -111,7 +111,7 @@ impl Core {
             .config
             .listeners
             .iter()
-            .position(|listener| listener.name == name)?;
+            .position(|listener| listener.name == name && !listener.is_retired)?;
         u16::try_from(place).ok()
     }
 

@@ -75,6 +75,17 @@ pub(super) fn status(status: &Value) -> String {
             );
         }
     }
+    for row in rows(status, "/listeners") {
+        let field = |key: &str| shown(row.get(key));
+        let _ = writeln!(
+            out,
+            "listener {}: {} ({}), {}",
+            field("name"),
+            field("address"),
+            field("kind"),
+            field("state")
+        );
+    }
     for row in rows(status, "/helpers") {
         let field = |key: &str| shown(row.get(key));
         let _ = writeln!(
@@ -205,6 +216,7 @@ mod tests {
             "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
                 "closed": { "peer": 4, "slow": 0 }, "limits": { "accept_rate": 3, "descriptors": 0 } },
             "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 }],
+            "listeners": [{ "name": "door", "address": "tcp://127.0.0.1:7000", "kind": "line", "state": "retired" }],
             "reloads": { "done": 2, "failed": 1 },
             "lost": { "closed_by_crash": 0 },
         }));
@@ -213,6 +225,10 @@ mod tests {
         assert!(text.contains("closed      4 peer\n"), "{text}");
         assert!(text.contains("limits      3 accept rate\n"), "{text}");
         assert!(text.contains("worker 0          9  ready"), "{text}");
+        assert!(
+            text.contains("listener door: tcp://127.0.0.1:7000 (line), retired\n"),
+            "{text}"
+        );
         assert!(!text.contains("lost"), "{text}");
     }
 

@@ -90,6 +90,7 @@ impl Plan {
             self.reload = Reload::Opening { scope, callers };
             self.act(Action::Open {
                 generation: self.next_generation(),
+                scope,
             });
         }
     }

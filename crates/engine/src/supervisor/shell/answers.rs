@@ -148,6 +148,7 @@ impl Shell {
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
             },
+            "listeners": self.listeners(),
             "stalls": self.stalls,
             "handled": counts.handled(),
             "lost": counts.lost(),

@@ -1,5 +1,6 @@
 //! Starting children, and joining processes with the gateway.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -44,6 +45,8 @@ impl Shell {
             board,
             board_fd,
             doorbells,
+            configured: None,
+            sockets: BTreeMap::new(),
             activations: 0,
             outbox,
             is_killed: false,
@@ -118,53 +121,6 @@ impl Shell {
             },
         );
         Ok(())
-    }
-
-    pub(super) fn start_gateway(&mut self) -> io::Result<()> {
-        let Some(gateway) = &self.gateway else {
-            return Ok(());
-        };
-        let Some(outbox) = &gateway.outbox else {
-            return Ok(());
-        };
-        let [generation, _] = self.plan.generations();
-        let deployment = self.deployment(generation)?;
-        let config = &deployment.config;
-        let mut fds = vec![gateway.board_fd.try_clone()?];
-        for doorbell in &gateway.doorbells {
-            fds.push(copy(doorbell)?);
-        }
-        for descriptor in self.listeners.descriptors() {
-            fds.push(descriptor.try_clone_to_owned()?);
-        }
-        fds.push(deployment.credentials.as_fd().try_clone_to_owned()?);
-        let start = ToRole::StartGateway {
-            incarnation: gateway.incarnation,
-            config: Box::new(config.clone()),
-            last_serial: self.tally.last_serial(),
-        };
-        outbox.send(&start, fds)?;
-        match log::open(&config.engine.log)? {
-            Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
-            None => Ok(()),
-        }
-    }
-
-    /// Has the gateway show the certificates of a generation that was just committed.
-    pub(super) fn renew_credentials(&mut self, generation: u32) -> io::Result<()> {
-        let outbox = self
-            .gateway
-            .as_ref()
-            .and_then(|gateway| gateway.outbox.as_ref());
-        let Some(outbox) = outbox else {
-            // The next one starts with them.
-            return Ok(());
-        };
-        let credentials = self.deployment(generation)?.credentials.as_fd();
-        outbox.send(
-            &ToRole::Credentials,
-            vec![credentials.try_clone_to_owned()?],
-        )
     }
 
     pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
@@ -257,14 +213,14 @@ impl Shell {
         Ok(Some((fds, regions)))
     }
 
-    fn deployment(&self, generation: u32) -> io::Result<&Deployment> {
+    pub(super) fn deployment(&self, generation: u32) -> io::Result<&Deployment> {
         self.deployments.get(&generation).ok_or_else(|| {
             io::Error::other(format!("generation {generation} is not there any more"))
         })
     }
 }
 
-fn copy(doorbell: &Doorbell) -> io::Result<OwnedFd> {
+pub(super) fn copy(doorbell: &Doorbell) -> io::Result<OwnedFd> {
     doorbell.as_fd().try_clone_to_owned()
 }
 

@@ -9,10 +9,10 @@ use super::Shell;
 
 impl Shell {
     pub(super) fn reopen_log(&mut self) {
+        let [generation, _] = self.plan.generations();
         let Some(log) = self
             .deployments
-            .values()
-            .next()
+            .get(&generation)
             .map(|deployment| &deployment.config.engine.log)
         else {
             return;

@@ -12,9 +12,10 @@ use super::{Input, Shell};
 impl Shell {
     /// The engine serves for the first time.
     pub(super) fn announce(&self) {
-        let mut text: String = self
-            .listeners
-            .lines()
+        let [generation, _] = self.plan.generations();
+        let listeners = self.deployments.get(&generation).into_iter();
+        let mut text: String = listeners
+            .flat_map(|deployment| deployment.listeners.lines())
             .map(|line| format!("{line}\n"))
             .collect();
         text.push_str("ready\n");

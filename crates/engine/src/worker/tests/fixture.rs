@@ -412,6 +412,7 @@ pub(super) fn config(name: &str) -> Config {
         max_sessions: 10,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,
+        is_retired: false,
     };
     Config {
         name: name.into(),
