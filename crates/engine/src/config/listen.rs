@@ -65,7 +65,7 @@ fn listener(
     let address = section.require("address", ADDRESS_HINT, |field| {
         address(&field, base, taken)
     });
-    let name = name(&section, taken);
+    let name = name(&section, address.as_ref().ok(), taken);
     let content = content(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
     let idle_timeout = section.read("idle_timeout", |field| field.timeout());
@@ -185,14 +185,22 @@ fn same_port(a: &HostPort, b: &HostPort) -> bool {
 }
 
 /// The listener's name: as written, else its address as written.
-fn name(section: &Section<'_>, taken: &mut Taken) -> Result<String, Reported> {
+fn name(
+    section: &Section<'_>,
+    address: Option<&Address>,
+    taken: &mut Taken,
+) -> Result<String, Reported> {
     let written = section.read("name", |field| field.text())?;
     let key = if written.is_some() { "name" } else { "address" };
     let name = match written {
         Some(name) => name.to_owned(),
-        None => section.require("address", ADDRESS_HINT, |field| {
-            field.text().map(str::to_owned)
-        })?,
+        None => {
+            // What is wrong with it is told already.
+            address.ok_or(Reported)?;
+            section.require("address", ADDRESS_HINT, |field| {
+                field.text().map(str::to_owned)
+            })?
+        }
     };
     taken
         .names
