@@ -346,3 +346,18 @@ fn every_error_is_told_with_place_and_hint() {
         assert_eq!(errors.to_string(), *said, "of:\n{text}");
     }
 }
+
+#[test]
+fn a_hint_repeats_nothing_that_a_terminal_would_obey() {
+    let errors = load_text("max\u{1b}[2J_wait = 10s", Path::new("/c/a.toml")).unwrap_err();
+    assert!(!errors.to_string().contains('\u{1b}'), "{errors:?}");
+}
+
+/// The parser stumbles over its lines out of order.
+#[test]
+fn a_line_that_cannot_be_read_is_told_once() {
+    let text = include_str!("../../../../fuzz/corpus/config/a_line_that_fails_twice");
+    let errors = load_text(text, Path::new("/c/a.toml")).unwrap_err();
+    let lines: Vec<usize> = errors.0.iter().map(|error| error.line).collect();
+    assert!(lines.is_sorted_by(|one, next| one < next), "{lines:?}");
+}
