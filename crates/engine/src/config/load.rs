@@ -1,5 +1,6 @@
 //! From a path to a checked configuration.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -168,17 +169,16 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
 
 /// The parser goes on after an error and then often stumbles over the same line again; the first is the true one.
 fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) -> Reported {
-    let mut last = 0;
+    let mut told = HashSet::new();
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let line = report.line(span.start);
-        if line != last {
+        if told.insert(line) {
             match syntax_hint(text, span.start) {
                 Some(hint) => report.error(span, "the value is text without quotes", hint),
                 None => report.plain_error(span, error.message()),
             };
         }
-        last = line;
     }
     Reported
 }
@@ -188,8 +188,10 @@ fn syntax_hint(text: &str, at: usize) -> Option<String> {
     let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
     let (key, value) = text[start..].lines().next()?.split_once('=')?;
     let value = value.trim();
+    // A hint is shown as it is.
     let bare = value.contains(|c: char| c.is_ascii_alphabetic())
-        && !value.contains(['"', '\'', '#', '{', '[', ' ', '=']);
+        && !value.contains(['"', '\'', '#', '{', '[', ' ', '='])
+        && !key.trim().contains(char::is_control);
     bare.then(|| {
         format!(
             "put the value in quotes: {} = \"{}\"",
