@@ -59,7 +59,8 @@ fn assert_helpful(errors: &ConfigErrors, text: &str) {
         0 => usize::MAX,
         line => line,
     }));
-    for error in &errors.0 {
+    for (place, error) in errors.0.iter().enumerate() {
+        assert!(!errors.0[..place].contains(error), "said twice: {error:?}");
         assert_placed(error, text);
         assert!(is_fit(&error.message), "{error:?}");
         assert!(error.hint.as_deref().is_none_or(is_fit), "{error:?}");

@@ -348,15 +348,15 @@ address = "tcp://127.0.0.1:1"
     |           ^^^
   hint: write the program and its arguments: command = ["./feeder", "--fast"]"#,
     ),
-    // A value may spell what a terminal would obey; a message does not.
+    // Said once, although the address would be the name too.
     (
         r#"[[listen]]
 address = "tcp://\u001b[2J:1"
 "#,
-        "/c/a.toml:2:11: `address` has control characters
-  2 | address = \"tcp://\\u001b[2J:1\"
+        r#"/c/a.toml:2:11: `address` has control characters
+  2 | address = "tcp://\u001b[2J:1"
     |           ^^^^^^^^^^^^^^^^^^^
-  hint: write it in printable characters",
+  hint: write it in printable characters"#,
     ),
 ];
 

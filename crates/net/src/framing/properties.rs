@@ -384,7 +384,13 @@ pub(super) fn send(framing: &Framing, payload: &[u8], text: bool, wire: &mut Vec
     let envelope = framing
         .envelope(head, payload.len(), text)
         .expect("the payload fits the framing");
-    wire.extend_from_slice(envelope.prefix());
-    wire.extend_from_slice(&payload[envelope.skip..]);
-    wire.extend_from_slice(envelope.suffix());
+    let parts = [
+        envelope.prefix(),
+        &payload[envelope.skip..],
+        envelope.suffix(),
+    ];
+    let start = wire.len();
+    envelope.append_to(wire, payload);
+    assert_eq!(wire[start..], parts.concat());
+    assert_eq!(envelope.wire_len(payload.len()), wire.len() - start);
 }
