@@ -39,7 +39,6 @@ impl Descriptors {
         Self(fds.into_iter())
     }
 
-    #[expect(clippy::type_complexity, reason = "taken apart at its only call")]
     pub(super) fn gateway(
         &mut self,
         config: &Config,
