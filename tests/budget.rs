@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -41,8 +42,12 @@ fn while_watched(engine: &Engine, deed: impl FnOnce()) {
             }
             rounds
         });
-        deed();
+        // Also if it panics: the scope waits for the watch.
+        let done = catch_unwind(AssertUnwindSafe(deed));
         is_over.store(true, Ordering::Relaxed);
+        if let Err(panic) = done {
+            resume_unwind(panic);
+        }
         assert!(watch.join().expect("the bystander is served") > 0);
     });
     let (most, resident) = (most.into_inner(), resident.into_inner());

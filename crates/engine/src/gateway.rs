@@ -13,6 +13,7 @@ mod accept;
 mod admission;
 mod budget;
 mod configuring;
+mod counters;
 mod datagram;
 mod dispatch;
 mod ending;

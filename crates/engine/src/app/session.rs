@@ -139,11 +139,14 @@ impl Session {
 
     #[inline]
     async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
-        match self.0.offer(bytes, flags, Room::Needed) {
-            Ok(()) => Ok(()),
-            Err(Refusal::Never(error)) => Err(error),
-            Err(_) => self.send_when_possible(bytes, flags).await,
+        if !self.0.core().outbox.is_ahead(self.id()) {
+            match self.0.offer(bytes, flags, Room::Needed) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Never(error)) => return Err(error),
+                Err(_) => {}
+            }
         }
+        self.send_when_possible(bytes, flags).await
     }
 
     #[cold]
@@ -151,7 +154,7 @@ impl Session {
         let mut place = Place::new(&self.0);
         poll_fn(|cx| {
             let outbox = &self.0.core().outbox;
-            if outbox.is_ahead() {
+            if outbox.is_ahead(self.id()) {
                 // A handler that only sends would never hear that its session is full.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

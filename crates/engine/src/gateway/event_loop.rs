@@ -33,7 +33,6 @@ use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
-use crate::control::{Limit, LoopCounter};
 use crate::wire::CloseReason;
 
 /// Records taken from one process in one turn.
@@ -504,58 +503,6 @@ impl Loop {
             process.dirty = true;
             self.dirty.push(at);
         }
-    }
-
-    fn report_counters(&mut self) {
-        self.counters
-            .set(LoopCounter::Sessions as usize, self.table.len() as u64);
-        self.counters
-            .set(LoopCounter::BufferedBytes as usize, self.held());
-        self.counters
-            .set(LoopCounter::LastSerial as usize, self.table.last_serial());
-        if self.index == 0 {
-            // They are the process's, not a loop's; one of them says so.
-            self.counters
-                .set(LoopCounter::LogLinesDropped as usize, crate::log::dropped());
-        }
-        if self.peers.len() > 1 {
-            for (slot, load) in self
-                .slots
-                .iter()
-                .zip(&self.shared.slots[usize::from(self.index)])
-            {
-                let in_hand = slot
-                    .process
-                    .map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                load.sessions
-                    .store(slot.sessions, std::sync::atomic::Ordering::Relaxed);
-                load.in_hand
-                    .store(in_hand, std::sync::atomic::Ordering::Relaxed);
-            }
-        }
-        self.shared.loads[usize::from(self.index)]
-            .store(self.table.len(), std::sync::atomic::Ordering::Relaxed);
-    }
-
-    /// Counts one more of something.
-    pub(super) fn count(&self, counter: LoopCounter, amount: u64) {
-        self.counters.add(counter as usize, amount);
-    }
-
-    /// Bytes that this loop holds for sessions and for processes; what several share once.
-    pub(super) fn held(&self) -> u64 {
-        self.buffered + self.groups.shared_bytes() + self.budget.parcels()
-    }
-
-    /// Counts that a limit was reached once more.
-    pub(super) fn count_limit(&self, limit: Limit) {
-        self.counters
-            .add(LoopCounter::Limits as usize + limit as usize, 1);
-    }
-
-    /// Corrects the bytes held by what changed in one session.
-    pub(super) fn rebalance(&mut self, before: usize, after: usize) {
-        self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
     }
 
     fn obey(&mut self, command: Command) {

@@ -87,7 +87,8 @@ impl Loop {
             return false;
         }
         session.told_full = session.full;
-        self.mark_dirty(at);
+        // At once: while the turn goes on, the sender does, too.
+        self.processes[usize::from(at)].publish();
         true
     }
 
@@ -112,7 +113,7 @@ impl Loop {
             .is_ok()
         {
             outbound.others_told.push(at);
-            self.mark_dirty(at);
+            self.processes[usize::from(at)].publish();
         }
     }
 

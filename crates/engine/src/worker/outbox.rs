@@ -41,12 +41,20 @@ pub(crate) struct Outbox {
     ring_task: RefCell<Option<Waker>>,
     /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
     epoch: Cell<u32>,
-    /// Bytes sent since the ring task last looked at what the gateway says.
-    unseen: Cell<usize>,
+    /// What was sent last, and to whom.
+    run: Cell<Run>,
 }
 
-/// So many bytes may be sent before the ring task looks whether their session is full meanwhile.
-const UNSEEN_BYTES: usize = 256 * 1024;
+/// So many bytes may go to one session in a row, before others have their turn and the ring task looks whether the
+/// session is full meanwhile.
+const RUN_BYTES: usize = 64 * 1024;
+
+/// Messages to one session, with none to another between them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    session: u64,
+    bytes: usize,
+}
 
 /// The way to one loop.
 pub(super) struct Link {
@@ -87,13 +95,20 @@ impl Outbox {
         payload: &[u8],
         room: Room,
     ) -> Result<(), Needs> {
+        let session = header.session;
         let result = match self.links.borrow_mut().get_mut(link) {
             Some(link) => link.message(header, payload, room),
             None => Ok(()),
         };
         if result.is_ok() {
-            self.unseen
-                .set(self.unseen.get().saturating_add(payload.len()));
+            let before = self.run.get();
+            let bytes = if before.session == session {
+                before.bytes
+            } else {
+                0
+            };
+            let bytes = bytes.saturating_add(payload.len());
+            self.run.set(Run { session, bytes });
         }
         self.schedule();
         result
@@ -132,9 +147,12 @@ impl Outbox {
         }
     }
 
-    /// Whether so much was sent that a sender who can wait is to let the ring task run first, which it then will.
-    pub(crate) fn is_ahead(&self) -> bool {
-        let is_ahead = self.unseen.get() > UNSEEN_BYTES;
+    /// Whether so much has gone to this session in a row that a sender who can wait is to let others, and the ring task,
+    /// run first. The latter then will.
+    #[inline]
+    pub(crate) fn is_ahead(&self, session: u64) -> bool {
+        let run = self.run.get();
+        let is_ahead = run.bytes > RUN_BYTES && run.session == session;
         if is_ahead {
             self.schedule();
         }
@@ -155,10 +173,12 @@ impl Outbox {
         self.schedule();
     }
 
+    /// Leaves the queue for room. Who was called and did not use what there was lets the next one have it.
     pub(crate) fn forget_waiter(&self, link: usize, ticket: u64) {
         if let Some(link) = self.links.borrow_mut().get_mut(link) {
             link.waiters.forget(ticket);
         }
+        self.schedule();
     }
 
     /// The largest payload of one record.
@@ -187,7 +207,7 @@ impl Outbox {
     /// The ring task begins a poll: all that is sent until it sleeps, it will publish.
     pub(super) fn turn_begins(&self, waker: &Waker) {
         self.is_scheduled.set(true);
-        self.unseen.set(0);
+        self.run.set(Run::default());
         let mut ring_task = self.ring_task.borrow_mut();
         if !ring_task.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *ring_task = Some(waker.clone());
@@ -391,7 +411,23 @@ impl Link {
                 return;
             }
             if self.backlog.is_empty() {
-                self.waiters.wake_all();
+                self.wake_waiters(need);
+                return;
+            }
+        }
+    }
+
+    /// Calls as many as there is room for, of whom the first needs so much. The others keep their places: who sends on
+    /// and on is behind them when it finds no more room.
+    fn wake_waiters(&mut self, need: usize) {
+        let mut needed = need;
+        loop {
+            self.waiters.wake_first();
+            let Some(need) = self.waiters.first_need() else {
+                return;
+            };
+            needed += size_of::<Header>() + need;
+            if !self.producer.fits(needed) {
                 return;
             }
         }

@@ -44,6 +44,13 @@ impl Waiters {
         self.queue.front().map(|waiter| waiter.need)
     }
 
+    /// Calls the first one, who leaves the queue by that.
+    pub(crate) fn wake_first(&mut self) {
+        if let Some(waiter) = self.queue.pop_front() {
+            waiter.waker.wake();
+        }
+    }
+
     /// Calls everybody, first come first. Who finds nothing left comes back to the end of the queue.
     pub(crate) fn wake_all(&mut self) {
         for waiter in self.queue.drain(..) {
