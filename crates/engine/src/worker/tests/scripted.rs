@@ -75,6 +75,13 @@ impl App for Scripted {
                 let result = session.send(pattern(rest.parse()?)).await;
                 self.says(format!("sent {result:?}"));
             }
+            "pour" => {
+                let (count, bytes) = rest.split_once(' ').ok_or("no size")?;
+                let (count, bytes) = (count.parse::<u64>()?, pattern(bytes.parse()?));
+                for _ in 0..count {
+                    session.send(&bytes).await?;
+                }
+            }
             "try" => self.says(format!(
                 "try {:?}",
                 session.try_send(pattern(rest.parse()?))

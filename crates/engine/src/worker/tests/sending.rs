@@ -99,6 +99,32 @@ fn a_full_ring_makes_send_wait_and_try_send_refuse() {
     harness.stop();
 }
 
+/// Else each would send a whole ring's worth before it hears that its session is full.
+#[test]
+fn handlers_that_send_without_end_take_turns() {
+    const MESSAGES: u64 = 100;
+    let mut harness = Harness::start();
+    let mut left = [0; 3];
+    for (session, left) in (1..).zip(&mut left) {
+        harness.open(session);
+        harness.message(session, 1, &format!("pour {MESSAGES} 10000"));
+        *left = MESSAGES;
+    }
+    let mut then = None;
+    while left != [0; 3] {
+        let seen = harness.take();
+        if seen.kind == FromProcess::Send as u8 {
+            left[seen.session as usize - 1] -= 1;
+        }
+        if left.contains(&0) {
+            then.get_or_insert(left);
+        }
+    }
+    let most = then.into_iter().flatten().max();
+    assert!(most < Some(MESSAGES / 2), "{then:?} when one was done");
+    harness.stop();
+}
+
 #[test]
 fn what_is_too_large_or_closing_is_refused() {
     let mut harness = Harness::start();
