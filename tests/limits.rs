@@ -260,6 +260,24 @@ fn slow_websocket_handshakes_are_cut_off_at_the_handshake_timeout() {
     );
 }
 
+/// A connection keeps the one it began with.
+#[test]
+fn the_handshake_timeout_follows_a_reload() {
+    let engine = Engine::start("probe", &WEB.replace("\"1s\"", "\"1h\""));
+    let connect = || TcpStream::connect(engine.socket_address(0)).expect("it accepts");
+    let mut early = connect();
+    early.write_all(b"GET /moorline").expect("it is open");
+    engine.configure(WEB);
+    engine.reload().expect_success();
+    read_to_end(&mut connect());
+    engine.logged(&["longer than handshake_timeout"]);
+    let rest = b".toml HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    early.write_all(rest).expect("it is open");
+    let answer = String::from_utf8(read_to_end(&mut early)).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(engine.status().limit("handshake_timeout"), 1);
+}
+
 #[test]
 fn slow_tls_handshakes_before_a_websocket_are_cut_off_too() {
     let issuer = Issuer::new();

@@ -405,3 +405,16 @@ fn a_worker_that_gets_term_hands_its_sessions_over() {
     assert_eq!(load.finish().troubles, Troubles::default());
     assert_eq!(engine.settled().lost, Default::default());
 }
+
+#[test]
+fn a_build_gets_the_start_timeout_of_the_file_that_it_is_deployed_with() {
+    let engine = Engine::start("probe", &probe(""));
+    engine.configure(&probe("").replace("start_timeout = \"2s\"", "start_timeout = \"4s\""));
+    engine.install("never_ready");
+    let since = Instant::now();
+    engine.reload().expect_refusal(&["ready"]);
+    assert!(
+        since.elapsed() >= Duration::from_secs(4),
+        "it was given up before its time"
+    );
+}

@@ -12,11 +12,14 @@ const LATE: Duration = Duration::from_secs(1);
 /// What other tests on the same processors may add to that.
 const OTHERS: Duration = Duration::from_secs(1);
 
-fn echo(workers: &str) -> Engine {
-    let config = format!(
+fn echo_config(workers: &str) -> String {
+    format!(
         "[workers]\ncount = 1\n{workers}\n[tasks]\ncount = 1\nstall_after = \"500ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
-    );
-    Engine::start("echo", &config)
+    )
+}
+
+fn echo(workers: &str) -> Engine {
+    Engine::start("echo", &echo_config(workers))
 }
 
 /// The one stall there is by the time it must be there.
@@ -198,4 +201,18 @@ fn s8_many_handlers_that_wait_at_once_do_not_flood_the_log() {
     assert!((1..=100).contains(&written), "{written} are written");
     let mut third = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(third.ask("lives"), "lives");
+}
+
+/// S8: a reload changes after which time a handler is stuck.
+#[test]
+fn s8_stall_after_follows_a_reload() {
+    let engine = echo("stall_after = \"0s\"");
+    assert_eq!(engine.ask_once("!block 700ms"), "blocked");
+    assert!(engine.status().stalls.is_empty());
+    engine.configure(&echo_config("stall_after = \"300ms\""));
+    engine.reload().expect_success();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let since = Instant::now();
+    client.send("!block 2s");
+    the_stall(&engine, since, Duration::from_millis(300));
 }

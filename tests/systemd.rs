@@ -174,6 +174,34 @@ fn a_socket_is_taken_over_by_its_address_and_outlives_the_engine() {
     drop(engine);
 }
 
+/// What was given is the engine's for as long as it runs, whichever listeners a reload takes away meanwhile.
+#[test]
+fn a_socket_that_was_given_serves_again_when_its_listener_comes_back() {
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = door.local_addr().expect("it has an address");
+    let other = probe(LENGTH_LISTENER);
+    let both = format!(
+        "{other}{}",
+        LENGTH_LISTENER.replace("127.0.0.1:0", &address.to_string())
+    );
+    let site = Site::new("probe", &both);
+    let engine = given(&site, door.into(), "unknown").expect("it starts");
+    let connect = || Client::try_connect(&format!("tcp://{address}"), Wire::LENGTH);
+    let mut stays = connect().expect("it is served");
+    assert_eq!(stays.ask("build"), "first");
+    engine.configure(&other);
+    engine.reload().expect_success();
+    assert_eq!(stays.ask("build"), "first");
+    // The kernel connects whom nobody accepts.
+    let mut waits = connect().expect("the port is open");
+    waits.send("build");
+    assert!(waits.is_quiet_for(Duration::from_millis(300)));
+    engine.configure(&both);
+    engine.reload().expect_success();
+    assert_eq!(waits.receive(), b"first");
+    assert_eq!(stays.ask("build"), "first");
+}
+
 #[test]
 fn a_unix_socket_is_taken_over_by_its_name_and_its_file_left() {
     let site = Site::new(

@@ -41,19 +41,34 @@ pub(crate) struct Outbox {
     ring_task: RefCell<Option<Waker>>,
     /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
     epoch: Cell<u32>,
-    /// What was sent last, and to whom.
-    run: Cell<Run>,
+    unseen: Cell<Unseen>,
 }
 
 /// So many bytes may go to one session in a row, before others have their turn and the ring task looks whether the
 /// session is full meanwhile.
 const RUN_BYTES: usize = 64 * 1024;
+/// So many bytes may be sent at all before it looks.
+const UNSEEN_BYTES: usize = 256 * 1024;
 
-/// Messages to one session, with none to another between them.
+/// What was sent since the ring task last looked at what the gateway says.
 #[derive(Debug, Clone, Copy, Default)]
-struct Run {
-    session: u64,
+struct Unseen {
     bytes: usize,
+    /// The session that was sent something last, and how much with nothing to another between.
+    session: u64,
+    run: usize,
+}
+
+impl Unseen {
+    #[inline]
+    fn after(self, session: u64, bytes: usize) -> Self {
+        let run = if self.session == session { self.run } else { 0 };
+        Self {
+            bytes: self.bytes.saturating_add(bytes),
+            session,
+            run: run.saturating_add(bytes),
+        }
+    }
 }
 
 /// The way to one loop.
@@ -101,14 +116,8 @@ impl Outbox {
             None => Ok(()),
         };
         if result.is_ok() {
-            let before = self.run.get();
-            let bytes = if before.session == session {
-                before.bytes
-            } else {
-                0
-            };
-            let bytes = bytes.saturating_add(payload.len());
-            self.run.set(Run { session, bytes });
+            self.unseen
+                .set(self.unseen.get().after(session, payload.len()));
         }
         self.schedule();
         result
@@ -147,12 +156,13 @@ impl Outbox {
         }
     }
 
-    /// Whether so much has gone to this session in a row that a sender who can wait is to let others, and the ring task,
-    /// run first. The latter then will.
+    /// Whether so much was sent, to this session above all, that a sender who can wait is to let others, and the ring
+    /// task, run first. The latter then will.
     #[inline]
     pub(crate) fn is_ahead(&self, session: u64) -> bool {
-        let run = self.run.get();
-        let is_ahead = run.bytes > RUN_BYTES && run.session == session;
+        let unseen = self.unseen.get();
+        let is_ahead =
+            unseen.bytes > UNSEEN_BYTES || (unseen.run > RUN_BYTES && unseen.session == session);
         if is_ahead {
             self.schedule();
         }
@@ -173,12 +183,10 @@ impl Outbox {
         self.schedule();
     }
 
-    /// Leaves the queue for room. Who was called and did not use what there was lets the next one have it.
     pub(crate) fn forget_waiter(&self, link: usize, ticket: u64) {
         if let Some(link) = self.links.borrow_mut().get_mut(link) {
             link.waiters.forget(ticket);
         }
-        self.schedule();
     }
 
     /// The largest payload of one record.
@@ -207,7 +215,7 @@ impl Outbox {
     /// The ring task begins a poll: all that is sent until it sleeps, it will publish.
     pub(super) fn turn_begins(&self, waker: &Waker) {
         self.is_scheduled.set(true);
-        self.run.set(Run::default());
+        self.unseen.set(Unseen::default());
         let mut ring_task = self.ring_task.borrow_mut();
         if !ring_task.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *ring_task = Some(waker.clone());
@@ -226,16 +234,18 @@ impl Outbox {
         }
     }
 
-    /// Publishes, moves what waits into the rings as far as there is room and asks for more where there is not.
+    /// Publishes, moves what waits into the rings as far as there is room and asks for more where there is not. True:
+    /// some of those who wait for room were called, and the others' turn is after theirs.
     ///
     /// # Errors
     /// A loop's position in its ring is none.
-    pub(super) fn flush(&self) -> Result<(), Corrupt> {
+    pub(super) fn flush(&self) -> Result<bool, Corrupt> {
+        let mut others_wait = false;
         for link in &mut *self.links.borrow_mut() {
-            link.flush();
+            others_wait |= link.flush();
             link.producer.check()?;
         }
-        Ok(())
+        Ok(others_wait)
     }
 
     /// Wakes the loop: it waits for the room that was just made.
@@ -391,7 +401,8 @@ impl Link {
         }
     }
 
-    fn flush(&mut self) {
+    /// True: some who waited were called, and others wait yet.
+    fn flush(&mut self) -> bool {
         loop {
             while let Some((header, parts)) = self.backlog.front() {
                 if self.producer.push(header, &parts).is_err() {
@@ -405,30 +416,29 @@ impl Link {
                 .front_len()
                 .or_else(|| self.waiters.first_need())
             else {
-                return;
+                return false;
             };
             if !self.producer.fits(need) && !self.producer.wait_for_room(need) {
-                return;
+                return false;
             }
             if self.backlog.is_empty() {
-                self.wake_waiters(need);
-                return;
+                return self.call_waiters(need);
             }
         }
     }
 
     /// Calls as many as there is room for, of whom the first needs so much. The others keep their places: who sends on
-    /// and on is behind them when it finds no more room.
-    fn wake_waiters(&mut self, need: usize) {
+    /// and on is behind them when it finds no more room. True: there are others.
+    fn call_waiters(&mut self, need: usize) -> bool {
         let mut needed = need;
         loop {
             self.waiters.wake_first();
             let Some(need) = self.waiters.first_need() else {
-                return;
+                return false;
             };
             needed += size_of::<Header>() + need;
             if !self.producer.fits(needed) {
-                return;
+                return true;
             }
         }
     }

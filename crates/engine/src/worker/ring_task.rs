@@ -100,11 +100,13 @@ where
             Ok(has_more) => has_more,
             Err(garbage) => return Poll::Ready(garbage),
         };
-        if let Err(corrupt) = self.core.outbox.flush() {
-            return Poll::Ready(Garbage(corrupt.to_string()));
-        }
+        let others_wait = match self.core.outbox.flush() {
+            Ok(others_wait) => others_wait,
+            Err(corrupt) => return Poll::Ready(Garbage(corrupt.to_string())),
+        };
         self.core.quota.note(self.core.counters.requests());
-        let has_more = has_more || !self.falls_asleep(cx);
+        // Who was called may not use the room: then the next ones have it.
+        let has_more = has_more || others_wait || !self.falls_asleep(cx);
         self.core.counters.turn_ends(!has_more);
         if has_more {
             cx.waker().wake_by_ref();

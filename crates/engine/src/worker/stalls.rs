@@ -2,13 +2,14 @@
 //!
 //! A handler that keeps the process's one thread (it computes, or is blocked in a system call) is found from
 //! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something that does
-//! not come is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; the
-//! watcher turns them into names (`symbols`), logs the report and sends it to the supervisor. Nothing is ended or
-//! stopped.
+//! not come is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; a
+//! thread that is there for it (`reporter`) turns them into names (`symbols`), logs the report and sends it to the
+//! supervisor. Nothing is ended or stopped.
 //!
 //! While nothing stalls a message costs nothing of its own: a sign of life is a store once a turn. The thread takes
 //! 0.3 ms of CPU a second, busy or idle, at a `stall_after` of a second.
 
+mod reporter;
 mod symbols;
 mod waits;
 mod watcher;

@@ -1,8 +1,7 @@
-//! The thread that looks for signs of life, and writes the reports.
+//! The thread that looks for signs of life.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -11,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use moorline_ipc::{Channel, Doorbell, Scoreboard, StackSampler};
 
-use super::symbols::Symbols;
+use super::reporter::{Found, Reporter};
 use super::waits::{Waits, period};
 use super::{Pulse, WAITING_REPORTS, Waited};
-use crate::control::{FromRole, ProcessCounter, StallKind, StallReport};
-use crate::control_channel::encode;
+use crate::control::{ProcessCounter, StallKind};
 
 /// How long the stuck thread may take to answer the signal. One that the kernel lets nobody interrupt never does.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -39,14 +37,26 @@ pub(in crate::worker) struct Watched {
 /// # Errors
 /// The thread or the signal cannot be had.
 pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
+    let Watched {
+        name,
+        after,
+        pulse,
+        scoreboard,
+        doorbell,
+        control,
+        executable,
+    } = watched;
     let sampler = StackSampler::for_this_thread()?;
     let (reports, received) = sync_channel(WAITING_REPORTS);
-    let waits = Waits::new(Some((watched.after, watched.pulse.clone(), reports)));
+    let waits = Waits::new(Some((after, pulse.clone(), reports)));
     let watcher = Watcher {
-        watched,
+        after,
+        reporter: Reporter::new(name, control, executable, pulse.clone()),
+        pulse,
+        scoreboard,
+        doorbell,
         sampler,
         received,
-        symbols: None,
     };
     thread::Builder::new()
         .name("moorline-stall".to_owned())
@@ -55,11 +65,13 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
 }
 
 struct Watcher {
-    watched: Watched,
+    after: Duration,
+    pulse: Arc<Pulse>,
+    scoreboard: Scoreboard,
+    doorbell: Doorbell,
     sampler: StackSampler,
     received: Receiver<Waited>,
-    /// While there are reports.
-    symbols: Option<Symbols>,
+    reporter: Reporter,
 }
 
 /// When the loop last gave a sign of life, and which.
@@ -71,7 +83,7 @@ struct Seen {
 
 impl Watcher {
     fn run(mut self) {
-        let period = period(self.watched.after);
+        let period = period(self.after);
         let mut seen = self.look();
         loop {
             let begun = Instant::now();
@@ -86,21 +98,19 @@ impl Watcher {
             }
             let now = self.look();
             // The whole process was stopped, by a debugger say: that time is nobody's fault.
-            let was_stopped = begun.elapsed() > self.watched.after + period;
-            if was_stopped
-                || now.sign != seen.sign
-                || self.watched.pulse.is_asleep.load(Ordering::Relaxed)
+            let was_stopped = begun.elapsed() > self.after + period;
+            if was_stopped || now.sign != seen.sign || self.pulse.is_asleep.load(Ordering::Relaxed)
             {
                 seen = now;
-                self.symbols = None;
+                self.reporter.rest();
             } else if seen.is_reported {
                 // Once is enough.
-            } else if seen.at.elapsed() < self.watched.after {
+            } else if seen.at.elapsed() < self.after {
                 // A loop that lives and has nothing to do with the rings answers with a turn.
-                self.watched.doorbell.ring();
-                if seen.at.elapsed() > self.watched.after / 2 {
-                    // They take a moment, which is better spent now.
-                    self.symbols().load_executable();
+                self.doorbell.ring();
+                if seen.at.elapsed() > self.after / 2 {
+                    // Symbols take a moment, which is better spent now.
+                    self.reporter.prepare();
                 }
             } else {
                 seen.is_reported = true;
@@ -110,12 +120,9 @@ impl Watcher {
     }
 
     fn look(&self) -> Seen {
-        let handled = self
-            .watched
-            .scoreboard
-            .get(ProcessCounter::Handled as usize);
+        let handled = self.scoreboard.get(ProcessCounter::Handled as usize);
         Seen {
-            sign: (self.watched.pulse.beats.load(Ordering::Relaxed), handled),
+            sign: (self.pulse.beats.load(Ordering::Relaxed), handled),
             at: Instant::now(),
             is_reported: false,
         }
@@ -127,27 +134,18 @@ impl Watcher {
             Some('R') => StallKind::Running,
             _ => StallKind::Blocked,
         };
-        let (hook, session) = self.watched.pulse.polled();
+        let (hook, session) = self.pulse.polled();
         let addresses = self.sampler.sample(ANSWER);
         let elapsed = since.elapsed();
         let reported = session.unwrap_or(0);
-        self.watched
-            .pulse
-            .reported
-            .store(reported, Ordering::Relaxed);
-        let stack = match addresses {
-            Some(addresses) => self.symbols().stack(&addresses),
-            None => vec!["the thread does not answer: it is in the kernel's hands".to_owned()],
-        };
-        self.tell(StallReport {
-            hook: hook
-                .map_or("a task of the app's own", |hook| hook.as_str())
-                .to_owned(),
+        self.pulse.reported.store(reported, Ordering::Relaxed);
+        self.reporter.report(Found {
+            hook: hook.map_or("a task of the app's own", |hook| hook.as_str()),
             session,
             kind,
-            elapsed_ms: milliseconds(elapsed),
-            stack,
-            omitted: 0,
+            elapsed,
+            stacks: addresses.into_iter().collect(),
+            without_stack: "the thread does not answer: it is in the kernel's hands".to_owned(),
         });
     }
 
@@ -161,52 +159,13 @@ impl Watcher {
 
     /// A handler awaits something.
     fn report_waiting(&mut self, waited: Waited) {
-        let mut stack = Vec::new();
-        for addresses in &waited.stacks {
-            stack.extend(self.symbols().stack(addresses));
-        }
-        if stack.is_empty() {
-            stack.push(format!(
-                "{} (what it awaits will not wake it)",
-                waited.future
-            ));
-        }
-        self.tell(StallReport {
-            hook: waited.hook.as_str().to_owned(),
+        self.reporter.report(Found {
+            hook: waited.hook.as_str(),
             session: waited.session,
             kind: StallKind::Waiting,
-            elapsed_ms: milliseconds(waited.since),
-            stack,
-            omitted: 0,
+            elapsed: waited.since,
+            stacks: waited.stacks,
+            without_stack: format!("{} (what it awaits will not wake it)", waited.future),
         });
     }
-
-    fn symbols(&mut self) -> &Symbols {
-        let executable = &self.watched.executable;
-        self.symbols
-            .get_or_insert_with(|| Symbols::load(executable.as_ref().map(AsFd::as_fd)))
-    }
-
-    fn tell(&self, mut report: StallReport) {
-        report.omitted = self.watched.pulse.omitted.swap(0, Ordering::Relaxed);
-        tracing::warn!(
-            worker = self.watched.name,
-            hook = report.hook,
-            session = report.session,
-            elapsed_ms = report.elapsed_ms,
-            omitted = report.omitted,
-            stack = %report.stack.join(" < "),
-            "stall: {}",
-            report.kind
-        );
-        let sent = encode(&FromRole::Stalled(report))
-            .and_then(|bytes| self.watched.control.send(&bytes, &[]));
-        if let Err(error) = sent {
-            tracing::warn!(%error, "the supervisor could not be told of a stall");
-        }
-    }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,10 @@
 //! An app that does what its messages say.
 
 use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -91,6 +93,17 @@ impl App for Scripted {
                 let bytes = pattern(rest.parse()?);
                 let pushed = (0..100).take_while(|_| session.push(&bytes).is_ok());
                 self.says(format!("pushed {}", pushed.count()));
+            }
+            "neglect" => {
+                let mut sending = std::pin::pin!(session.send(pattern(rest.parse()?)));
+                // Polled once, and no more.
+                assert!(
+                    poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx)))
+                        .await
+                        .is_pending()
+                );
+                self.says("neglected".into());
+                self.release.notified().await;
             }
             "abandon" => {
                 let sending = session.send(pattern(rest.parse()?));
