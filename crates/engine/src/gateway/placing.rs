@@ -157,9 +157,8 @@ impl Loop {
             }
             if serving.contains(&process.id) {
                 if process.standing != Standing::Serving {
-                    process.rules = self.config.clone();
+                    process.serve_by(self.config.clone());
                 }
-                process.standing = Standing::Serving;
                 if let Role::Worker(slot) = process.role
                     && let Some(slot) = self.slots.get_mut(usize::from(slot))
                 {
