@@ -49,3 +49,24 @@ fn a_lowered_hard_limit_holds_for_sessions_and_not_against_the_workers_before_it
     assert_eq!(engine.settled().errors.worker_exits, 0);
     assert_ne!(beside.ask_number("pid") as i32, old);
 }
+
+/// A message that has begun to go to a worker goes there to its end, and what follows it to the next one.
+#[test]
+fn a_reload_while_a_message_waits_for_room_leaves_the_message_whole() {
+    let engine = Engine::start("probe", &config(&length("main")));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let old = client.ask_number("pid") as i32;
+    kill(old, Signal::SIGSTOP);
+    // More than the ring takes.
+    client.send(format!("pid {}", "x".repeat(5 * MIB)));
+    client.send("pid");
+    eventually("a part of it is in the ring", || {
+        engine.status().gateway.messages == 2
+    });
+    engine.reload().expect_success();
+    kill(old, Signal::SIGCONT);
+    let answers = [client.receive(), client.receive()].map(String::from_utf8);
+    let new = engine.settled().worker_pids()[0];
+    assert_eq!(answers, [old, new].map(|pid| Ok(pid.to_string())));
+    assert_eq!(engine.status().lost, Default::default());
+}

@@ -19,7 +19,8 @@ impl Loop {
     /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
     pub(super) fn place(&mut self, key: Key) -> bool {
         if self.table[key].moving && !self.leave(key) {
-            return false;
+            // A message that has begun to go to this process goes there to its end, and nothing behind it.
+            return self.table[key].is_mid_message();
         }
         let session = &mut self.table[key];
         if session.process.is_some() {
