@@ -314,6 +314,40 @@ fn datagram_listeners_come_and_go_too() {
     live.finish();
 }
 
+/// What a worker sends before its engine serves with it goes out as soon as it does, from whichever loop.
+#[test]
+fn a_worker_that_starts_can_send_from_a_listener_that_comes_with_it() {
+    let live = Live::start(&config("", &[]));
+    let heard = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    heard
+        .set_read_timeout(Some(PATIENCE))
+        .expect("it is not zero");
+    let peer = heard.local_addr().expect("it has one");
+    let udp = "udp://127.0.0.1:0";
+    let mut listeners = Vec::new();
+    for name in ["one", "two", "three"] {
+        listeners.push((name, udp, ""));
+        let with = format!(
+            "{}[app]\nstarts_with = [\"{name}\", \"{peer}\"]\n",
+            config("", &listeners)
+        );
+        let fails = format!("{with}fails_in_slot = 1\n");
+        live.refused(&fails, &["worker 1", "asked not to start"]);
+        live.change(&with);
+        let address = live.address(name).expect("it receives");
+        let mut bytes = [0; 64];
+        for _ in 0..2 {
+            let (count, from) = heard.recv_from(&mut bytes).expect("each worker says so");
+            assert_eq!(&bytes[..count], b"started");
+            assert_eq!(format!("udp://{from}"), address);
+        }
+    }
+    // One that a reload removes is none any more, and never was one's fault.
+    live.change(&config("", &[]));
+    assert_eq!(live.engine.settled().errors.worker_exits, 0);
+    live.finish();
+}
+
 /// One request over a connection that stays; the answer's body.
 fn get(stream: &mut TcpStream, path: &str) -> String {
     stream

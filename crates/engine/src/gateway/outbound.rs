@@ -98,7 +98,7 @@ impl Loop {
                 self.close_for_app(at, &header);
                 Ok(())
             }
-            FromProcess::SendTo => self.send_datagram(record),
+            FromProcess::SendTo => self.send_datagram(at, record),
             FromProcess::Post
             | FromProcess::Task
             | FromProcess::TaskDone

@@ -152,6 +152,7 @@ impl Loop {
         for slot in &mut self.slots {
             slot.process = None;
         }
+        let mut early = Vec::new();
         for (at, process) in &mut self.processes {
             if process.standing == Standing::Broken {
                 continue;
@@ -159,6 +160,7 @@ impl Loop {
             if serving.contains(&process.id) {
                 if process.standing != Standing::Serving {
                     process.serve_by(self.config.clone());
+                    early.push(at as u16);
                 }
                 if let Role::Worker(slot) = process.role
                     && let Some(slot) = self.slots.get_mut(usize::from(slot))
@@ -168,6 +170,9 @@ impl Loop {
             } else if process.standing == Standing::Serving {
                 process.standing = Standing::Retiring;
             }
+        }
+        for at in early {
+            self.send_early(at);
         }
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];

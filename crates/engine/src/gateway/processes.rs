@@ -56,6 +56,8 @@ pub(super) struct Process {
     pub(super) broadcasts: usize,
     /// Files of its under way.
     pub(super) files: usize,
+    /// Datagrams that it has sent before it serves, from listeners that are not here yet.
+    pub(super) early: Vec<(u16, Vec<u8>)>,
     /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
     /// that waits may have another, which this loop does not know yet.
     pub(super) rules: Arc<Config>,
@@ -96,6 +98,7 @@ impl Process {
             posts: FxHashMap::default(),
             broadcasts: 0,
             files: 0,
+            early: Vec::new(),
             max_message: rules.max_message(),
             rules,
             dirty: false,
