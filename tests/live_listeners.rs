@@ -8,7 +8,9 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Issuer, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
+use support::{
+    Client, Engine, Issuer, Load, PATIENCE, Plan, Process, Site, Troubles, Wire, eventually, kill,
+};
 
 const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
 const LINE: &str = "framing = { kind = \"line\" }";
@@ -377,7 +379,7 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let web = |more: &str| config("", &[("web", "http://127.0.0.1:0", more)]);
-    let site = support::Site::new("probe", &web("static = \"{folder}/one\""));
+    let site = Site::new("probe", &web("static = \"{folder}/one\""));
     site.write("one/page.txt", "one");
     site.write("two/page.txt", "two");
     let engine = site.start();
@@ -422,4 +424,21 @@ fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let answer = other.shake_hands("/elsewhere").expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     live.finish();
+}
+
+#[test]
+fn what_a_removed_listener_served_is_let_go_of_with_its_last_connection() {
+    let web = ("web", "http://127.0.0.1:0", "static = \"{folder}/pages\"");
+    let site = Site::new("probe", &config("", &[web]));
+    site.write("pages/page.txt", "one");
+    let engine = site.start();
+    let (gateway, pages) = (engine.status().gateway.pid, engine.path("pages"));
+    let mut browser = TcpStream::connect(engine.socket_address(1)).expect("it accepts");
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    engine.configure(&config("", &[]));
+    engine.reload().expect_success();
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    assert!(Process::holds(gateway, &pages));
+    drop(browser);
+    eventually("it is let go of", || !Process::holds(gateway, &pages));
 }

@@ -121,6 +121,8 @@ enum Command {
         /// What else changes with that.
         setup: Option<Box<Setup>>,
     },
+    /// What the listeners show from now on.
+    Show(Arc<[Option<ServerTls>]>),
     Dead {
         process: ProcessId,
         death: Death,
