@@ -8,7 +8,9 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Issuer, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
+use support::{
+    Client, Engine, Issuer, Load, PATIENCE, Plan, Process, Site, Troubles, Wire, eventually, kill,
+};
 
 const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
 const LINE: &str = "framing = { kind = \"line\" }";
@@ -314,6 +316,40 @@ fn datagram_listeners_come_and_go_too() {
     live.finish();
 }
 
+/// What a worker sends before its engine serves with it goes out as soon as it does, from whichever loop.
+#[test]
+fn a_worker_that_starts_can_send_from_a_listener_that_comes_with_it() {
+    let live = Live::start(&config("", &[]));
+    let heard = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    heard
+        .set_read_timeout(Some(PATIENCE))
+        .expect("it is not zero");
+    let peer = heard.local_addr().expect("it has one");
+    let udp = "udp://127.0.0.1:0";
+    let mut listeners = Vec::new();
+    for name in ["one", "two", "three"] {
+        listeners.push((name, udp, ""));
+        let with = format!(
+            "{}[app]\nstarts_with = [\"{name}\", \"{peer}\"]\n",
+            config("", &listeners)
+        );
+        let fails = format!("{with}fails_in_slot = 1\n");
+        live.refused(&fails, &["worker 1", "asked not to start"]);
+        live.change(&with);
+        let address = live.address(name).expect("it receives");
+        let mut bytes = [0; 64];
+        for _ in 0..2 {
+            let (count, from) = heard.recv_from(&mut bytes).expect("each worker says so");
+            assert_eq!(&bytes[..count], b"started");
+            assert_eq!(format!("udp://{from}"), address);
+        }
+    }
+    // One that a reload removes is none any more, and never was one's fault.
+    live.change(&config("", &[]));
+    assert_eq!(live.engine.settled().errors.worker_exits, 0);
+    live.finish();
+}
+
 /// One request over a connection that stays; the answer's body.
 fn get(stream: &mut TcpStream, path: &str) -> String {
     stream
@@ -343,7 +379,7 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let web = |more: &str| config("", &[("web", "http://127.0.0.1:0", more)]);
-    let site = support::Site::new("probe", &web("static = \"{folder}/one\""));
+    let site = Site::new("probe", &web("static = \"{folder}/one\""));
     site.write("one/page.txt", "one");
     site.write("two/page.txt", "two");
     let engine = site.start();
@@ -388,4 +424,21 @@ fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let answer = other.shake_hands("/elsewhere").expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     live.finish();
+}
+
+#[test]
+fn what_a_removed_listener_served_is_let_go_of_with_its_last_connection() {
+    let web = ("web", "http://127.0.0.1:0", "static = \"{folder}/pages\"");
+    let site = Site::new("probe", &config("", &[web]));
+    site.write("pages/page.txt", "one");
+    let engine = site.start();
+    let (gateway, pages) = (engine.status().gateway.pid, engine.path("pages"));
+    let mut browser = TcpStream::connect(engine.socket_address(1)).expect("it accepts");
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    engine.configure(&config("", &[]));
+    engine.reload().expect_success();
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    assert!(Process::holds(gateway, &pages));
+    drop(browser);
+    eventually("it is let go of", || !Process::holds(gateway, &pages));
 }

@@ -55,6 +55,14 @@ pub struct Config {
     pub app: String,
 }
 
+impl Config {
+    /// The largest message that can be sent to a session of any listener.
+    pub fn max_message(&self) -> u64 {
+        let max = self.listeners.iter().map(Listener::max_message).max();
+        max.unwrap_or(u64::MAX)
+    }
+}
+
 /// `[engine]`: what belongs to no single process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Engine {
@@ -250,6 +258,11 @@ impl Listener {
     /// Whether HTTP is spoken there.
     pub fn is_http(&self) -> bool {
         matches!(self.address, Address::Http(_) | Address::Https(_))
+    }
+
+    /// The largest message that can be sent to a session of it.
+    pub fn max_message(&self) -> u64 {
+        self.framing.max_message().min(self.hard_limit)
     }
 
     /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`

@@ -174,9 +174,25 @@ impl Gateway {
         let (vacant, retired) = self.retired.iter().partition(|place| is_vacant(place));
         self.retired = retired;
         let vacant: Vec<u16> = vacant;
-        match vacant.is_empty() {
-            true => Ok(()),
-            false => self.control.send(&FromRole::Vacant(vacant), &[]).await,
+        if vacant.is_empty() {
+            return Ok(());
         }
+        self.forget(&vacant);
+        self.control.send(&FromRole::Vacant(vacant), &[]).await
+    }
+
+    /// Lets go of what these listeners served and showed.
+    fn forget(&mut self, vacant: &[u16]) {
+        let mut tls = self.tls.to_vec();
+        for at in vacant.iter().copied().map(usize::from) {
+            if let Some(site) = self.sites.get_mut(at) {
+                *site = None;
+            }
+            if let Some(shown) = tls.get_mut(at) {
+                *shown = None;
+            }
+        }
+        self.tls = tls.into();
+        self.tell_loops(|| Command::Show(self.tls.clone()));
     }
 }
