@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Issuer, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
+use support::{
+    Client, Engine, Issuer, Load, PATIENCE, Plan, Site, Troubles, Wire, eventually, kill,
+};
 
 const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
 const LINE: &str = "framing = { kind = \"line\" }";
@@ -288,28 +290,50 @@ fn a_gateway_that_dies_after_a_reload_has_a_successor_with_the_new_listeners() {
 }
 
 #[test]
+fn that_the_last_session_of_a_removed_listener_has_ended_is_told_once() {
+    let one = ("one", ANY, LENGTH);
+    let engine = Engine::start("probe", &config("", &[one, ("two", ANY, LENGTH)]));
+    let told = |name: &str| {
+        let log = engine.log();
+        let lines = log.lines().filter(|line| {
+            line.contains("the last session of a removed listener has ended") && line.contains(name)
+        });
+        lines.count()
+    };
+    engine.configure(&config("", &[("two", ANY, LENGTH)]));
+    engine.reload().expect_success();
+    eventually("it is told", || told("one") == 1);
+    // Looked at again with the next one that goes.
+    engine.configure(&config("", &[]));
+    engine.reload().expect_success();
+    eventually("it is told of the other one", || told("two") == 1);
+    assert_eq!(told("one"), 1);
+}
+
+/// What comes back for a datagram, if something does in this time.
+fn ask_by_datagram(address: &str, patience: Duration, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(address.split_once("://").map_or("", |(_, peer)| peer))?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send(bytes)?;
+    let mut answer = vec![0; 65_536];
+    let count = socket.recv(&mut answer)?;
+    answer.truncate(count);
+    Ok(answer)
+}
+
+#[test]
 fn datagram_listeners_come_and_go_too() {
     let live = Live::start(&config("", &[]));
     let with_pings = config("", &[("pings", "udp://127.0.0.1:0", "")]);
     for _ in 0..2 {
         live.change(&with_pings);
         let address = live.address("pings").expect("it receives");
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-        let peer = address.split_once("://").map_or("", |(_, peer)| peer);
-        socket.connect(peer).expect("it is of this machine");
-        let mut answer = [0; 64];
-        let mut ask = |patience: Duration, bytes: &[u8]| {
-            socket
-                .set_read_timeout(Some(patience))
-                .expect("it is not zero");
-            let sent = socket.send(bytes);
-            sent.and_then(|_| socket.recv(&mut answer))
-                .map(|count| answer[..count].to_vec())
-        };
-        assert_eq!(ask(PATIENCE, b"listener").ok(), Some(b"pings".to_vec()));
-        assert_eq!(ask(PATIENCE, b"send-to").ok(), Some(b"sent".to_vec()));
+        let ask = |patience, bytes: &[u8]| ask_by_datagram(&address, patience, bytes).ok();
+        assert_eq!(ask(PATIENCE, b"listener"), Some(b"pings".to_vec()));
+        assert_eq!(ask(PATIENCE, b"send-to"), Some(b"sent".to_vec()));
         live.change(&config("", &[]));
-        assert!(ask(Duration::from_millis(300), b"listener").is_err());
+        assert_eq!(ask(Duration::from_millis(300), b"listener"), None);
     }
     live.finish();
 }
@@ -343,7 +367,7 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let web = |more: &str| config("", &[("web", "http://127.0.0.1:0", more)]);
-    let site = support::Site::new("probe", &web("static = \"{folder}/one\""));
+    let site = Site::new("probe", &web("static = \"{folder}/one\""));
     site.write("one/page.txt", "one");
     site.write("two/page.txt", "two");
     let engine = site.start();

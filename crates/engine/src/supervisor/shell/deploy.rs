@@ -211,12 +211,15 @@ impl Shell {
         for place in places {
             // Said of what was retired then; a reload may have brought it back since.
             let listener = deployment.config.listeners.get(usize::from(place));
-            if let Some(listener) = listener.filter(|listener| listener.is_retired) {
+            let Some(listener) = listener.filter(|listener| listener.is_retired) else {
+                continue;
+            };
+            // Said again after each reload.
+            if self.vacant.insert(place) {
                 info!(
                     listener = listener.name,
                     "the last session of a removed listener has ended"
                 );
-                self.vacant.insert(place);
             }
         }
     }
