@@ -338,6 +338,51 @@ fn datagram_listeners_come_and_go_too() {
     live.finish();
 }
 
+/// What fits the first message to a gateway fits the one of a reload, too, which names more beside.
+#[test]
+fn a_configuration_that_is_as_long_as_can_be_is_applied() {
+    let (name, address) = (|number| format!("web-{number}"), "http://127.0.0.1:0");
+    let with = |length: usize| {
+        let names: Vec<_> = (0..30).map(name).collect();
+        let more = "static = \"{folder}\"";
+        let listeners: Vec<_> = names.iter().map(|name| (&**name, address, more)).collect();
+        let greeting = "x".repeat(length);
+        format!(
+            "{}[app]\ngreeting = \"{greeting}\"\n",
+            config("", &listeners)
+        )
+    };
+    let live = Live::start(&config("", &[]));
+    let too_long = 150_000;
+    live.engine.configure(&with(too_long));
+    let refused = live
+        .engine
+        .reload()
+        .expect_refusal(&["bytes", "restart"])
+        .said();
+    let numbers = refused
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(" bytes"));
+    let numbers = numbers.and_then(|(numbers, _)| numbers.split_once(" of "));
+    let (bytes, most) = numbers.unwrap_or_else(|| panic!("no numbers in {refused}"));
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    let longest = too_long - (number(bytes) - number(most));
+    live.refused(&with(longest + 1), &["bytes", "restart"]);
+    live.change(&with(longest));
+    assert!(live.address("web-29").is_some());
+    live.finish();
+}
+
+#[test]
+fn an_engine_with_a_longer_one_does_not_start_and_says_so() {
+    let greeting = "x".repeat(150_000);
+    let config = format!("{}[app]\ngreeting = \"{greeting}\"\n", config("", &[]));
+    let refused = Site::new("probe", &config).try_start().err();
+    refused
+        .expect("it must not start")
+        .expect_refusal(&["bytes"]);
+}
+
 /// One request over a connection that stays; the answer's body.
 fn get(stream: &mut TcpStream, path: &str) -> String {
     stream
