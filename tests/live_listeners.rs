@@ -289,6 +289,53 @@ fn a_gateway_that_dies_after_a_reload_has_a_successor_with_the_new_listeners() {
     assert_eq!(client.ask("listener"), "new");
 }
 
+/// More of them, one after another, than the gateway could be told of together.
+#[test]
+fn listeners_of_ever_new_names_take_the_places_of_those_that_are_gone() {
+    /// Five of these are too much for one message to the gateway.
+    const LONG: usize = 26_000;
+    let live = Live::start(&config("", &[]));
+    let limited = format!("{LENGTH}\nmax_sessions_per_address = 1\naccept_rate = 100");
+    let web = "websocket = \"/ws\"\nhandshake_timeout = \"1s\"";
+    let kinds = [
+        (ANY, limited.as_str(), Wire::LENGTH),
+        (ANY, LINE, Wire::Line),
+        ("udp://127.0.0.1:0", "", Wire::Raw),
+        ("http://127.0.0.1:0", web, Wire::WebSocket),
+    ];
+    for number in 0..8 {
+        let (address, more, wire) = kinds[number / 2 % kinds.len()];
+        let name = format!("side-{number}-{}", "x".repeat(LONG));
+        live.change(&config("", &[(&name, address, more)]));
+        if wire == Wire::Raw {
+            let address = live.address(&name).expect("it receives");
+            let answer = ask_by_datagram(&address, PATIENCE, b"listener");
+            assert_eq!(answer.expect("it answers"), name.as_bytes());
+        } else {
+            let mut client = live.connect(&name, wire);
+            assert_eq!(client.ask("listener"), name);
+            let rows = live.engine.run(&["sessions", "--json"]).expect_success();
+            assert!(rows.stdout.contains(&name));
+            let mut second = (more == web || more == limited).then(|| {
+                let address = live.address(&name).expect("it accepts");
+                Client::try_connect(&address, Wire::Raw).expect("it accepts")
+            });
+            if let Some(second) = &mut second {
+                // It is refused, or says nothing for too long.
+                assert_eq!(second.receive_bytes_to_end(), b"");
+            }
+            if more == web {
+                live.engine.logged(&["handshake_timeout", &name]);
+            }
+        }
+        live.change(&config("", &[]));
+        eventually("its last session has ended", || {
+            live.listeners() == ["main accepting"]
+        });
+    }
+    live.finish();
+}
+
 #[test]
 fn that_the_last_session_of_a_removed_listener_has_ended_is_told_once() {
     let one = ("one", ANY, LENGTH);
