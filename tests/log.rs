@@ -44,6 +44,34 @@ fn log_files_are_reopened_when_asked() {
     assert_eq!(content(&moved), before);
 }
 
+/// What the reload of the task workers tells the gateway is not where the log was before it was moved away.
+#[test]
+fn a_log_that_was_reopened_is_written_on_when_task_workers_are_reloaded() {
+    let config = format!(
+        "[workers]\ncount = 1\n[tasks]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/engine.log\"\n{LENGTH_LISTENER}"
+    );
+    let engine = Engine::start("probe", &config);
+    engine.reload().expect_success();
+    let (log, moved) = (engine.path("engine.log"), engine.path("engine.log.1"));
+    let closed = |path: &std::path::Path| {
+        let content = std::fs::read_to_string(path).unwrap_or_default();
+        content.matches("session closed").count()
+    };
+    std::fs::rename(&log, &moved).expect("the log can be moved");
+    support::reopen_logs(engine.supervisor());
+    eventually("the gateway writes to the new log", || {
+        engine.ask_once("build");
+        closed(&log) > 0
+    });
+    let before = closed(&moved);
+    engine.run(&["reload", "--tasks"]).expect_success();
+    let in_both = || closed(&log) + closed(&moved);
+    let all = in_both();
+    engine.ask_once("build");
+    eventually("another line is written", || in_both() > all);
+    assert_eq!(closed(&moved), before);
+}
+
 /// One line for each session, with who, how much, how long and why.
 #[test]
 fn every_session_has_one_access_line() {

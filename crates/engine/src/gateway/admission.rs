@@ -153,8 +153,10 @@ impl AcceptGate {
     pub(super) fn change(&mut self, listeners: &[Listener]) {
         self.rates.resize_with(listeners.len(), || None);
         for (rate, listener) in self.rates.iter_mut().zip(listeners) {
-            if rate.as_ref().map(|rate| rate.per_second) != listener.accept_rate {
-                *rate = listener.accept_rate.map(AcceptRate::new);
+            // Whoever has the place of a retired one next begins with a full bucket.
+            let per_second = listener.accept_rate.filter(|_| !listener.is_retired);
+            if rate.as_ref().map(|rate| rate.per_second) != per_second {
+                *rate = per_second.map(AcceptRate::new);
             }
         }
     }

@@ -137,8 +137,9 @@ impl Gateway {
             let tls = self.tls.get(usize::from(place)).cloned().flatten();
             let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
             match site {
-                Some(site) => site.change(settings),
-                None => {
+                Some(site) if site.is_of(listener) => site.change(settings),
+                // What another one in this place has served nobody asks for any more.
+                _ => {
                     let name = listener.name.clone();
                     let (loops, shared) = (self.loops.clone(), self.shared.clone());
                     *site = Some(Arc::new(Site::new(place, name, settings, loops, shared)));

@@ -17,7 +17,7 @@ use crate::control_channel::encode;
 use crate::credentials::{Credentials, SealedCredentials};
 use crate::log;
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Opened};
 use super::plan::{Scope, Shape};
 use super::systemd::Given;
 
@@ -90,7 +90,7 @@ impl Deployment {
         let credentials = credentials
             .seal()
             .map_err(|error| format!("cannot keep the certificates: {error}"))?;
-        check_start(&config, &listeners)?;
+        check_messages(&config, &listeners)?;
         Ok(Self {
             executable,
             config,
@@ -111,20 +111,29 @@ impl Deployment {
     }
 }
 
-/// A gateway that is started anew gets all of it in one message.
-fn check_start(config: &Config, listeners: &Listeners) -> Result<(), String> {
+/// Whoever is to go on with a configuration gets all of it in one message.
+fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> {
     /// The scoreboard, the credentials.
     const OTHERS: usize = 2;
-    let start = ToRole::StartGateway {
-        incarnation: u32::MAX,
-        config: Box::new(config.clone()),
-        last_serial: u64::MAX,
+    /// More than a `StartGateway` or `StartProcess` says beside the configuration, and more than the `[tasks]` of another
+    /// reload are longer.
+    const BESIDE: usize = 64;
+    let places = |is_wanted: fn(&Opened) -> bool| {
+        let wanted = listeners
+            .iter()
+            .filter(move |(_, opened)| is_wanted(opened));
+        wanted.map(|(place, _)| place).collect::<Vec<_>>()
     };
-    let bytes = encode(&start).map_err(|error| error.to_string())?.len();
-    let sockets = listeners
-        .iter()
-        .map(|(_, opened)| 1 + usize::from(opened.folder.is_some()));
-    let descriptors = OTHERS + usize::from(config.engine.gateway_loops) + sockets.sum::<usize>();
+    let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
+    let descriptors =
+        OTHERS + usize::from(config.engine.gateway_loops) + sockets.len() + folders.len();
+    // At its longest: every listener has another socket than before.
+    let configure = ToRole::Configure {
+        config: Box::new(config.clone()),
+        sockets,
+        folders,
+    };
+    let bytes = encode(&configure).map_err(|error| error.to_string())?.len() + BESIDE;
     if bytes > MAX_PACKET || descriptors > MAX_FDS {
         return Err(format!(
             "`[[listen]]`: with those that were removed there are more listeners than a gateway can be told of \

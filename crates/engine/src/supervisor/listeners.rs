@@ -35,7 +35,8 @@ pub(super) struct Opened {
 
 /// A socket, and what is to be done when nobody has it any more.
 pub(super) struct Listening {
-    socket: OwnedFd,
+    /// One that was given is kept by whom it was given to as well.
+    socket: Rc<OwnedFd>,
     /// The file of a Unix socket that was made here.
     file: Option<PathBuf>,
 }
@@ -48,14 +49,23 @@ impl Listeners {
         before: Option<(&Config, &Self)>,
         given: &mut Given,
     ) -> Result<Self, ServeError> {
-        let mut listeners = Self::default();
         let accepting = config.listeners.iter().zip(0..);
-        for (listener, place) in accepting.filter(|(listener, _)| !listener.is_retired) {
-            let heir = before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+        let accepting = accepting.filter(|(listener, _)| !listener.is_retired);
+        let heir = |place| before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+        let heirs = accepting.map(|(listener, place)| (listener, place, heir(place)));
+        let heirs: Vec<_> = heirs.collect();
+        // A given one serves one listener only.
+        let mut had: Vec<_> = heirs
+            .iter()
+            .filter_map(|(_, _, heir)| heir.clone())
+            .collect();
+        let mut listeners = Self::default();
+        for (listener, place, heir) in heirs {
             let socket = match heir {
                 Some(socket) => socket,
-                None => Rc::new(Listening::new(listener, given)?),
+                None => Rc::new(Listening::new(listener, given, &had)?),
             };
+            had.push(socket.clone());
             let address = local_address(&socket.socket, &listener.address);
             let folder = listener.static_folder.as_deref().map(open_folder);
             let opened = Opened {
@@ -127,17 +137,18 @@ fn takes_over(listener: &Listener, other: &Listener) -> bool {
 }
 
 impl Listening {
-    fn new(listener: &Listener, given: &mut Given) -> Result<Self, ServeError> {
-        if let Some(socket) = given.take(listener) {
+    fn new(listener: &Listener, given: &mut Given, had: &[Rc<Self>]) -> Result<Self, ServeError> {
+        let is_had = |socket: &Rc<_>| had.iter().any(|had| Rc::ptr_eq(&had.socket, socket));
+        if let Some(socket) = given.take(listener, is_had) {
             return Ok(Self {
-                socket: socket.map_err(ServeError::Runtime)?,
+                socket,
                 // Whoever has made a socket removes its file.
                 file: None,
             });
         }
         let socket = listen(&listener.address).map_err(ServeError::Listen)?;
         Ok(Self {
-            socket,
+            socket: Rc::new(socket),
             file: listener.address.socket_file().map(Path::to_owned),
         })
     }
@@ -165,6 +176,7 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
         source: io::Error::from(error),
     })
 }
+
 fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
     let spoken = match address {
         Address::Udp(_) => "datagrams",
