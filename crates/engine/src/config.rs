@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use live::{live_change, tasks_change};
-pub use load::{Loaded, load, load_text, run_dir};
+pub use load::{Loaded, load, load_text, resolved, run_dir};
 pub use process::CONTROL_SOCKET;
 
 /// A whole engine's configuration.

@@ -5,9 +5,11 @@
 //! Where they go, what they look like and which there are can change at any time.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -110,17 +112,26 @@ pub(crate) fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
     let Some(path) = &log.file else {
         return Ok(None);
     };
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot open the log file {}: {error}", path.display()),
-            )
-        })?;
+    let opened = if is_pipe(path) {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a pipe; name a file, or nothing for standard error",
+        ))
+    } else {
+        File::options().create(true).append(true).open(path)
+    };
+    let file = opened.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot open the log file {}: {error}", path.display()),
+        )
+    })?;
     Ok(Some(file.into()))
+}
+
+/// To open one waits for whoever reads it, and to read one for whoever writes.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 fn filter(level: &str) -> io::Result<EnvFilter> {

@@ -29,7 +29,7 @@ pub(super) struct Deployment {
     pub(super) credentials: SealedCredentials,
     /// What the gateway is to have of this deployment.
     pub(super) listeners: Listeners,
-    /// The log file, if a reload has opened one.
+    /// The log file, whatever has become of its folder since.
     pub(super) log: Option<OwnedFd>,
 }
 
@@ -55,6 +55,10 @@ impl Deployment {
         present: &Present<'_>,
         given: &mut Given,
     ) -> Result<Self, String> {
+        if log::is_pipe(config) {
+            let name = config.display();
+            return Err(format!("{name} is a pipe, which can be read only once"));
+        }
         let loaded = config::load(config).map_err(|errors| errors.to_string())?;
         let changed = match scope {
             Scope::All => config::live_change(present.config, loaded.config, present.vacant),
@@ -100,6 +104,11 @@ impl Deployment {
         })
     }
 
+    /// The log file for one process more.
+    pub(super) fn log_file(&self) -> io::Result<Option<OwnedFd>> {
+        self.log.as_ref().map(OwnedFd::try_clone).transpose()
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape {
             workers: self.config.workers.count,
@@ -135,9 +144,13 @@ fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> 
     };
     let bytes = encode(&configure).map_err(|error| error.to_string())?.len() + BESIDE;
     if bytes > MAX_PACKET || descriptors > MAX_FDS {
+        let retired = config.listeners.iter().filter(|it| it.is_retired).count();
         return Err(format!(
-            "`[[listen]]`: with those that were removed there are more listeners than a gateway can be told of \
-             ({bytes} of {MAX_PACKET} bytes, {descriptors} of {MAX_FDS} descriptors): this needs a restart of the engine"
+            "the configuration is longer than a process can be told at once ({bytes} of {MAX_PACKET} bytes, {descriptors} of \
+             {MAX_FDS} descriptors): `[app]` has {} bytes, and of {} `[[listen]]` {retired} are removed ones, which go with a \
+             restart of the engine",
+            config.app.len(),
+            config.listeners.len(),
         ));
     }
     Ok(())

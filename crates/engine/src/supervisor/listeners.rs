@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -38,7 +39,7 @@ pub(super) struct Listening {
     /// One that was given is kept by whom it was given to as well.
     socket: Rc<OwnedFd>,
     /// The file of a Unix socket that was made here.
-    file: Option<PathBuf>,
+    file: Option<SocketFile>,
 }
 
 impl Listeners {
@@ -83,7 +84,8 @@ impl Listeners {
     fn heir(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
         let listener = &new.listeners[usize::from(place)];
         let from = heir(&old.listeners, &new.listeners, listener, place)?;
-        Some(self.0.get(&from)?.socket.clone())
+        let socket = &self.0.get(&from)?.socket;
+        socket.is_reachable().then(|| socket.clone())
     }
 
     pub(super) fn get(&self, place: u16) -> Option<&Opened> {
@@ -149,8 +151,36 @@ impl Listening {
         let socket = listen(&listener.address).map_err(ServeError::Listen)?;
         Ok(Self {
             socket: Rc::new(socket),
-            file: listener.address.socket_file().map(Path::to_owned),
+            file: listener.address.socket_file().and_then(SocketFile::at),
         })
+    }
+
+    /// Whether its address still leads to it.
+    fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+}
+
+/// The file of a Unix socket, which somebody may have removed or replaced since.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
     }
 }
 
@@ -162,9 +192,9 @@ impl AsFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(path) = &self.file {
-            // Someone may have removed it before.
-            let _ = fs::remove_file(path);
+        if let Some(file) = self.file.as_ref().filter(|file| file.is_there()) {
+            // Someone may just have removed it.
+            let _ = fs::remove_file(&file.path);
         }
     }
 }

@@ -85,7 +85,7 @@ impl Shell {
             return;
         };
         let log = &deployment.config.engine.log;
-        if let Err(error) = log_file(deployment).and_then(|file| log::configure(log, file)) {
+        if let Err(error) = deployment.log_file().and_then(|file| log::configure(log, file)) {
             warn!(%error, "the log of the supervisor stays as it is");
         }
         let lines_before: Vec<&str> = old.iter().flat_map(|old| old.listeners.lines()).collect();
@@ -104,11 +104,13 @@ impl Shell {
         self.fill(&config);
         let generations = self.plan.generations();
         let last_serial = self.tally.last_serial();
+        let deployment = self.deployment(generations[0])?;
         let Deployment {
             listeners,
             credentials,
             ..
-        } = self.deployment(generations[0])?;
+        } = deployment;
+        let log = deployment.log_file()?;
         let mut sockets = Vec::new();
         let mut fds = Vec::new();
         for (place, opened) in listeners.iter() {
@@ -130,7 +132,6 @@ impl Shell {
             all.push(copy(doorbell)?);
         }
         all.append(&mut fds);
-        let log = log::open(&config.engine.log)?;
         let start = ToRole::StartGateway {
             incarnation: gateway.incarnation,
             config: Box::new(config),
@@ -158,7 +159,7 @@ impl Shell {
         let Some(deployment) = self.deployments.get(&generations[0]) else {
             return Ok(());
         };
-        let file = log_file(deployment)?;
+        let file = deployment.log_file()?;
         let Some(gateway) = &mut self.gateway else {
             return Ok(());
         };
@@ -259,14 +260,6 @@ impl Shell {
                 })
             })
             .collect()
-    }
-}
-
-/// What a reload has opened is there, whatever has become of its folder since.
-fn log_file(deployment: &Deployment) -> io::Result<Option<OwnedFd>> {
-    match &deployment.log {
-        Some(file) => file.try_clone().map(Some),
-        None => log::open(&deployment.config.engine.log),
     }
 }
 
