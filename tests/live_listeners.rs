@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -555,4 +556,21 @@ fn what_a_removed_listener_served_is_let_go_of_with_its_last_connection() {
     assert!(Process::holds(gateway, &pages));
     drop(browser);
     eventually("it is let go of", || !Process::holds(gateway, &pages));
+}
+
+#[test]
+fn a_file_that_another_process_has_put_in_place_of_a_socket_stays() {
+    let door = ("door", "unix://{folder}/door.sock", "");
+    let live = Live::start(&config("", &[door]));
+    let path = live.engine.site().path("door.sock");
+    std::fs::remove_file(&path).expect("it is there");
+    // The same configuration: it is made again.
+    live.change(&config("", &[door]));
+    assert!(UnixStream::connect(&path).is_ok());
+    std::fs::remove_file(&path).expect("it is there again");
+    let other = UnixListener::bind(&path).expect("the path is free");
+    live.change(&config("", &[]));
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(other);
+    live.finish();
 }

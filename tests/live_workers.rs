@@ -3,7 +3,7 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Wire, eventually, kill};
+use support::{Client, Engine, Finish, LENGTH_LISTENER, Wire, eventually, kill};
 
 const MIB: usize = 1024 * 1024;
 
@@ -69,4 +69,28 @@ fn a_reload_while_a_message_waits_for_room_leaves_the_message_whole() {
     let new = engine.settled().worker_pids()[0];
     assert_eq!(answers, [old, new].map(|pid| Ok(pid.to_string())));
     assert_eq!(engine.status().lost, Default::default());
+}
+
+/// An engine goes on with the file that it was started with.
+#[test]
+fn a_reload_that_names_another_file_is_refused() {
+    let engine = Engine::start("probe", LENGTH_LISTENER);
+    let site = engine.site();
+    let run_dir = support::run_dir(&site);
+    let other = format!("[engine]\nrun_dir = \"{run_dir}\"\n{LENGTH_LISTENER}");
+    site.write("other.toml", other);
+    let named = site.path("other.toml").display().to_string();
+    let refused = engine.command(&["reload", &named]).finish();
+    refused.expect_refusal(&["other.toml", "moorline.toml", "restart"]);
+    // By whatever way its own is reached.
+    let folder = site.path("").display().to_string();
+    engine
+        .command(&["reload", &folder])
+        .finish()
+        .expect_success();
+    engine.command(&["reload"]).finish().expect_success();
+    engine
+        .command(&["reload", "--run-dir", &run_dir])
+        .finish()
+        .expect_success();
 }

@@ -129,6 +129,8 @@ impl Loop {
 
     /// Counts a session to another slot.
     fn enter_slot(&mut self, key: Key, slot: u16) {
+        // Its suspect may be out: others there would wait for the end of it, which is heard of in the new slot.
+        self.clear_suspect(key);
         let session = &mut self.table[key];
         let before = &mut self.slots[usize::from(session.slot)];
         before.sessions = before.sessions.saturating_sub(1);

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use moorline_ipc::{MAX_FDS, MAX_PACKET};
@@ -55,7 +55,7 @@ impl Deployment {
         present: &Present<'_>,
         given: &mut Given,
     ) -> Result<Self, String> {
-        if log::is_pipe(config) {
+        if fs::metadata(config).is_ok_and(|found| found.file_type().is_fifo()) {
             let name = config.display();
             return Err(format!("{name} is a pipe, which can be read only once"));
         }

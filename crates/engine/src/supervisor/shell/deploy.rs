@@ -85,7 +85,10 @@ impl Shell {
             return;
         };
         let log = &deployment.config.engine.log;
-        if let Err(error) = deployment.log_file().and_then(|file| log::configure(log, file)) {
+        if let Err(error) = deployment
+            .log_file()
+            .and_then(|file| log::configure(log, file))
+        {
             warn!(%error, "the log of the supervisor stays as it is");
         }
         let lines_before: Vec<&str> = old.iter().flat_map(|old| old.listeners.lines()).collect();
