@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use moorline_ipc::Header;
-use moorline_net::{Decoder, Framing};
+use moorline_net::Framing;
 use rustc_hash::FxHashSet;
 use rustix::io::Errno;
 
@@ -326,15 +326,15 @@ impl Loop {
             .inbound
             .as_ref()
             .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
+        let mut uncut = std::mem::take(&mut session.tail);
         self.count(LoopCounter::Discarded, discarded as u64);
+        self.discard_uncut(key, &mut uncut);
         self.tell_strangers(key, ToProcess::Unknown);
         // Before the queue goes: what is cut off must not look as if it had been all.
         self.close_sealed(key);
         self.drop_outbound(key);
         self.leave_all(key);
         let session = &mut self.table[key];
-        session.tail = Vec::new();
-        session.decoder = Decoder::new();
         session.inbound = None;
         session.moving = false;
         let lingers = !session.ended_input
