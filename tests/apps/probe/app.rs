@@ -319,6 +319,11 @@ impl Probe {
                 context.after(time, fire).detach();
                 return Ok(None);
             }
+            "timer-hang" => {
+                let hang = async { tokio::sync::Notify::new().notified().await };
+                context.after(milliseconds(word())?, hang).detach();
+                return Ok(None);
+            }
             "timer-cleared" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 let cleared = context.after(time, async move {
