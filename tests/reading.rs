@@ -220,6 +220,40 @@ fn a_session_is_described_to_whoever_asks() {
     });
 }
 
+/// S16: in its close hook as well, and in that of the process which is told of the end after the first has died.
+#[test]
+fn s16_a_session_is_described_to_its_close_hook() {
+    let engine = Engine::start("probe", &probe(1, "name = \"game\""));
+    let describe = |last: &str, end: &dyn Fn(Client)| {
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = client.ask("id");
+        assert_eq!(client.ask("bind ada"), "ok");
+        assert_eq!(client.ask("keep"), "ok");
+        let received: usize = ["id", "bind ada", "keep", last]
+            .map(|text| text.len() + 4)
+            .iter()
+            .sum();
+        let expected = format!(
+            "info {id} game 127.0.0.1:{} worker 0 key \"ada\" messages 4 received {received} paused false kept true aged true tls none",
+            client.port()
+        );
+        client.send(last);
+        end(client);
+        engine.journaled(&expected);
+    };
+    describe("build", &|mut client| {
+        assert_eq!(client.receive(), b"first")
+    });
+    describe("block 9000", &|client| {
+        eventually("it has come", || engine.status().gateway.messages == 8);
+        client.reset();
+        eventually("the session has ended", || {
+            engine.status().closed("peer") == 2
+        });
+        engine.kill_worker(0, Signal::SIGKILL);
+    });
+}
+
 #[test]
 fn all_sessions_of_the_engine_are_listed_once() {
     let engine = Engine::start("probe", &probe(2, ""));

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::command::{Answer, Request};
 use crate::control::{FromRole, ToRole};
 use crate::control_channel::{decode, encode};
-use crate::wire::{CloseReason, FromProcess, Opening, Peer, ToProcess, split_datagram};
+use crate::wire::{CloseReason, Closing, FromProcess, Opening, Peer, ToProcess, split_datagram};
 
 #[cfg(test)]
 include!("../../../fuzz/replay.rs");
@@ -41,6 +41,7 @@ pub fn record(data: &[u8]) {
     let reason = u16::from_le_bytes(*aux);
     assert!(CloseReason::from_u16(reason).is_none_or(|named| named as u16 == reason));
     assert_message::<Opening>(payload);
+    assert_message::<Closing>(payload);
     assert_message::<Peer>(payload);
     if let Some((peer, bytes)) = split_datagram(payload) {
         assert!(payload.ends_with(bytes));

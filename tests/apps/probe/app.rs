@@ -14,7 +14,7 @@ use std::time::Duration;
 use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, SendError, Session};
 use serde::Deserialize;
 
-use answers::{describe, every, milliseconds, outcome, told, told_by};
+use answers::{every, milliseconds, outcome, told, told_by, told_of};
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -164,10 +164,7 @@ impl Probe {
             "unkeep" => outcome(session.unkeep()),
             "bind" => outcome(session.bind(rest)),
             "key" => String::from_utf8(session.key())?,
-            "info" => match context.session(word().parse()?).info().await {
-                Ok(info) => describe(&info),
-                Err(error) => format!("{error:?}"),
-            },
+            "info" => told_of(context.session(word().parse()?).info().await),
             "sessions" => {
                 let (mut sessions, mut ids) = (context.sessions(), Vec::new());
                 while let Some(session) = sessions.next().await {
@@ -487,6 +484,8 @@ impl App for Probe {
             session.id(),
             session.listener()
         ));
+        let info = told_of(session.info().await);
+        self.note(format_args!("info {} {info}", session.id()));
         Ok(())
     }
 

@@ -406,9 +406,10 @@ impl Loop {
             ..Header::default()
         };
         // The opening goes along: should the process die before it takes this, the next one is told with it.
-        let opening = self.opening(key);
+        let (closing, opening) = (self.closing(session), self.opening(key));
         let process = &mut self.processes[usize::from(at)];
-        if process.producer.push(&header, &[&opening]).is_err() {
+        let payload = [closing.as_slice(), &opening];
+        if process.producer.push(&header, &payload).is_err() {
             self.park(key, at);
             return false;
         }

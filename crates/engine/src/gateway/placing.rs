@@ -281,6 +281,7 @@ impl Loop {
         while let Some(Untold {
             id,
             reason,
+            closing,
             opening,
         }) = self.slots[at].untold.front()
         {
@@ -300,7 +301,7 @@ impl Loop {
                 return;
             }
             // There was room for both.
-            let _ = producer.push(&close, &[opening]);
+            let _ = producer.push(&close, &[closing, opening]);
             self.slots[at].untold.pop_front();
             self.mark_dirty(process);
         }

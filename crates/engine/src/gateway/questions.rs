@@ -6,7 +6,7 @@ use super::accept::unix_ms;
 use super::event_loop::Loop;
 use super::session::{Phase, Session};
 use crate::control::SessionRow;
-use crate::wire::{Answer, Question, SessionFacts, ToProcess};
+use crate::wire::{Answer, Closing, Question, SessionFacts, ToProcess};
 
 /// The longest question in bytes: a number, and perhaps a name.
 const LONGEST_QUESTION: usize = 512;
@@ -91,16 +91,34 @@ impl Loop {
         rows
     }
 
+    /// What a process is told of a session at its end.
+    pub(super) fn closing(&self, session: &Session) -> Vec<u8> {
+        let closing = Closing {
+            received_at: self.unix(session.received_at),
+            sent_at: self.unix(session.sent_at),
+            paused: session.paused,
+            kept: session.kept,
+            messages: session.messages,
+            received: session.bytes_in,
+            sent: session.bytes_out,
+        };
+        // Plain values only: there is nothing in it that could fail to be written.
+        postcard::to_stdvec(&closing).unwrap_or_default()
+    }
+
+    /// The loop's milliseconds as those since the Unix epoch.
+    fn unix(&self, ms: u64) -> u64 {
+        unix_ms().saturating_sub(self.clock.ms.saturating_sub(ms))
+    }
+
     fn facts(&self, session: &Session) -> SessionFacts {
-        let now = unix_ms();
-        let when = |ms: u64| now.saturating_sub(self.clock.ms.saturating_sub(ms));
         SessionFacts {
             id: session.id,
             listener: session.listener,
             peer: session.peer.clone(),
             connected_at: session.connected_at,
-            received_at: when(session.received_at),
-            sent_at: when(session.sent_at),
+            received_at: self.unix(session.received_at),
+            sent_at: self.unix(session.sent_at),
             worker: session.slot,
             key: session
                 .extras
