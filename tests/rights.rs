@@ -219,6 +219,20 @@ fn s9_workers_and_loops_stay_on_their_cpu() {
     check();
 }
 
+/// S9: what becomes of it is logged, by workers as by the gateway.
+#[test]
+fn s9_workers_log_where_they_stay() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 1\n[engine.log]\nlevel = \"info,moorline_engine=debug\"\n[workers]\ncount = 2\ncpu_affinity = [0]\n{LENGTH_LISTENER}"
+        ),
+    );
+    eventually("all three have logged it", || {
+        engine.log().matches("stays on one CPU").count() == 3
+    });
+}
+
 /// S9: a CPU that is not there is named before anything starts.
 #[test]
 fn s9_a_cpu_that_is_not_there_is_refused() {
