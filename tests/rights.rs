@@ -114,6 +114,36 @@ fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
     assert!(Process::has_no_new_privileges(status.gateway.pid));
 }
 
+/// S9: processes of one user are as closed to each other as to anyone.
+#[test]
+fn s9_no_worker_looks_into_another_process() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let own = client.ask_number("pid") as i32;
+    let status = engine.settled();
+    let processes = status.workers.iter().chain(&status.tasks);
+    let others: Vec<i32> = processes
+        .map(|process| process.pid)
+        .chain([status.gateway.pid])
+        .filter(|&pid| pid != own)
+        .collect();
+    assert_eq!(others.len(), 3);
+    for pid in others {
+        for place in ["mem", "environ", "maps", "fd/3"] {
+            let place = format!("try-open /proc/{pid}/{place}");
+            assert_eq!(client.ask(&place), "PermissionDenied", "{place}");
+        }
+    }
+}
+
 /// S9: whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
 #[test]
 fn s9_chroot_is_where_workers_and_gateway_live() {
