@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually};
@@ -182,6 +183,33 @@ fn s9_chroot_is_where_workers_and_gateway_live() {
         engine.status().ready_workers().len() == 1
     });
     check();
+}
+
+/// S9: the commands of helpers and hooks are not in it, so that it does not hold them.
+#[test]
+fn s9_a_chroot_does_not_hold_helpers() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\nchroot = \"{{folder}}/jail\"\n[engine.hooks]\nstarted = [\"/bin/sh\", \"-c\", \"ls /etc/passwd; id -un\"]\n{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sleep\", \"1000\"]\n"
+        ),
+    );
+    site.write("jail/inside", "seen");
+    let engine = site.start();
+    let is_sleep = |process: &Process| process.title.ends_with("sleep");
+    let mut helper = None;
+    eventually("the helper runs", || {
+        helper = engine.processes().into_iter().find(is_sleep);
+        helper.is_some()
+    });
+    let pid = helper.expect("it runs by then").pid;
+    let place = fs::read_link(format!("/proc/{pid}/root")).expect("we are root");
+    assert_eq!(place, Path::new("/"));
+    engine.logged(&["hook started", "/etc/passwd"]);
+    engine.logged(&["hook started", "nobody"]);
 }
 
 #[test]

@@ -257,6 +257,7 @@ fn run_helper(start: &str) -> ExitCode {
 fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
     drop(inherited(EXECUTABLE_FD)?);
     let start: HelperStart = serde_json::from_str(start)?;
+    // Its command lies outside of the `chroot`.
     rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the
     // change of user, which forgets it.
