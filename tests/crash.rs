@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    Client, Engine, LENGTH_LISTENER, Load, Lost, Plan, Report, Status, Troubles, Wire, eventually,
-    kill,
+    Client, Engine, Finish, LENGTH_LISTENER, Load, Lost, Plan, Process, Report, Status, Troubles,
+    Wire, eventually, kill,
 };
 
 fn probe(workers: u16, listener: &str, app: &str) -> String {
@@ -409,4 +410,66 @@ fn tasks_survive_their_worker_and_fail_after_their_attempts() {
     assert!(client.ask("task fail").contains("asked to fail"));
     assert_eq!(client.ask("task again"), "AGAIN");
     assert_eq!(engine.status().errors.worker_exits, 4);
+}
+
+/// S2: what cannot be started is tried again until it can, and until then `status` says what is missing and why.
+#[test]
+fn s2_a_slot_that_waits_for_its_process_is_shown() {
+    let engine = Engine::start("probe", &probe(2, "", ""));
+    let (supervisor, killed) = (engine.supervisor(), engine.worker(0).pid);
+    let usual = limit_descriptors(supervisor, "3");
+    kill(killed, Signal::SIGKILL);
+    eventually("it was tried twice", || {
+        engine.log().matches("cannot be started").count() >= 2
+    });
+    let line = engine.logged(&["worker 0", "cannot be started"]);
+    assert!(line.contains("Too many open files"), "{line}");
+
+    // Enough for one that asks, and not for a process.
+    let open = Process::descriptor_numbers(supervisor);
+    let free = (0..).filter(|number| !open.contains(number)).nth(1);
+    limit_descriptors(supervisor, &(free.expect("there is one") + 1).to_string());
+    let said = engine.run(&["status", "--json"]).expect_success().stdout;
+    let status: serde_json::Value = serde_json::from_str(&said).expect("it is JSON");
+    let row = &status["workers"][0];
+    assert_eq!(
+        (&row["slot"], &row["pid"]),
+        (&0.into(), &().into()),
+        "{row}"
+    );
+    assert_eq!(row["state"], "waiting", "{row}");
+    assert!(
+        row["retry_in_ms"].as_u64().is_some_and(|ms| ms <= 5000),
+        "{row}"
+    );
+    let reason = row["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.starts_with("cannot be started: ") && reason.contains("Too many open files"),
+        "{row}"
+    );
+    assert_eq!(status["workers"][1]["state"], "ready");
+    let said = engine.run(&["status"]).expect_success().stdout;
+    let line = said.lines().find(|line| line.contains("waiting"));
+    assert!(
+        line.is_some_and(|line| line.starts_with("worker 0")),
+        "{said}"
+    );
+    assert!(said.contains(reason), "{said}");
+
+    limit_descriptors(supervisor, &usual);
+    assert_ne!(engine.worker(0).pid, killed);
+    let said = engine.run(&["status"]).expect_success().stdout;
+    assert!(!said.contains("waiting"), "{said}");
+}
+
+/// From now on this process opens no descriptor of this number or a higher one. Returns what it was before.
+fn limit_descriptors(pid: i32, limit: &str) -> String {
+    let prlimit = |more: &[&str]| {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &pid.to_string()]).args(more);
+        command.finish().expect_success().stdout
+    };
+    let before = prlimit(&["--nofile", "--raw", "--noheadings", "--output", "SOFT"]);
+    prlimit(&[&format!("--nofile={limit}:")]);
+    before.trim().to_owned()
 }

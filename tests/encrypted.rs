@@ -327,6 +327,7 @@ fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
         engine.journaled(&format!("close {id} peer"));
         let noted = engine.journal_of("noted").len();
         assert_eq!(noted == 100, all, "{noted} were handled with {more:?}");
+        assert!(all || engine.status().discarded > 100);
         nothing_is_held(&engine);
     }
 }

@@ -72,8 +72,9 @@ fn a_paused_session_whose_connection_breaks_ends() {
     engine.journaled(&format!("close {id} peer"));
 }
 
-/// 100 messages, of which the first keeps the others waiting until the peer has gone without reading its answers.
-fn messages_handled_of_a_broken_connection(more: &str) -> usize {
+/// 201 messages, of which the first keeps the others waiting until the peer has gone without reading its answers: how
+/// many of the 100 that are noted are handled, how many of all, and how much is discarded.
+fn messages_handled_of_a_broken_connection(more: &str) -> (usize, u64, u64) {
     let engine = Engine::start("probe", &probe(1, more));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -87,16 +88,25 @@ fn messages_handled_of_a_broken_connection(more: &str) -> usize {
     eventually("it has come", || engine.status().gateway.messages > 10);
     client.reset();
     engine.journaled(&format!("close {id} peer"));
-    engine.journal_of("noted").len()
+    let status = engine.status();
+    // Without the question for the id.
+    let handled = status.workers[0].handled - 1;
+    let noted = engine.journal_of("noted").len();
+    (noted, handled, status.discarded)
 }
 
 #[test]
 fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
-    assert!(messages_handled_of_a_broken_connection("") < 20);
-    assert_eq!(
-        messages_handled_of_a_broken_connection("deliver_after_close = true"),
-        100
+    let (noted, handled, discarded) = messages_handled_of_a_broken_connection("");
+    assert!(noted < 20, "{noted}");
+    // Beside those that nobody handles, answers to who has gone are discarded.
+    let answers = (handled + discarded).checked_sub(201);
+    assert!(
+        answers.is_some_and(|answers| answers < handled),
+        "{handled}, {discarded}"
     );
+    let (noted, handled, _) = messages_handled_of_a_broken_connection("deliver_after_close = true");
+    assert_eq!((noted, handled), (100, 201));
 }
 
 #[test]
@@ -207,6 +217,40 @@ fn a_session_is_described_to_whoever_asks() {
     drop(client);
     eventually("the session ends", || {
         other.ask(format!("info {id}")) == "NoSuchSession"
+    });
+}
+
+/// S16: in its close hook as well, and in that of the process which is told of the end after the first has died.
+#[test]
+fn s16_a_session_is_described_to_its_close_hook() {
+    let engine = Engine::start("probe", &probe(1, "name = \"game\""));
+    let describe = |last: &str, end: &dyn Fn(Client)| {
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = client.ask("id");
+        assert_eq!(client.ask("bind ada"), "ok");
+        assert_eq!(client.ask("keep"), "ok");
+        let received: usize = ["id", "bind ada", "keep", last]
+            .map(|text| text.len() + 4)
+            .iter()
+            .sum();
+        let expected = format!(
+            "info {id} game 127.0.0.1:{} worker 0 key \"ada\" messages 4 received {received} paused false kept true aged true tls none",
+            client.port()
+        );
+        client.send(last);
+        end(client);
+        engine.journaled(&expected);
+    };
+    describe("build", &|mut client| {
+        assert_eq!(client.receive(), b"first")
+    });
+    describe("block 9000", &|client| {
+        eventually("it has come", || engine.status().gateway.messages == 8);
+        client.reset();
+        eventually("the session has ended", || {
+            engine.status().closed("peer") == 2
+        });
+        engine.kill_worker(0, Signal::SIGKILL);
     });
 }
 

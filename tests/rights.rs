@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually};
@@ -114,6 +115,36 @@ fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
     assert!(Process::has_no_new_privileges(status.gateway.pid));
 }
 
+/// S9: processes of one user are as closed to each other as to anyone.
+#[test]
+fn s9_no_worker_looks_into_another_process() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngateway_user = \"daemon\"\n[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let own = client.ask_number("pid") as i32;
+    let status = engine.settled();
+    let processes = status.workers.iter().chain(&status.tasks);
+    let others: Vec<i32> = processes
+        .map(|process| process.pid)
+        .chain([status.gateway.pid])
+        .filter(|&pid| pid != own)
+        .collect();
+    assert_eq!(others.len(), 3);
+    for pid in others {
+        for place in ["mem", "environ", "maps", "fd/3"] {
+            let place = format!("try-open /proc/{pid}/{place}");
+            assert_eq!(client.ask(&place), "PermissionDenied", "{place}");
+        }
+    }
+}
+
 /// S9: whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
 #[test]
 fn s9_chroot_is_where_workers_and_gateway_live() {
@@ -152,6 +183,33 @@ fn s9_chroot_is_where_workers_and_gateway_live() {
         engine.status().ready_workers().len() == 1
     });
     check();
+}
+
+/// S9: the commands of helpers and hooks are not in it, so that it does not hold them.
+#[test]
+fn s9_a_chroot_does_not_hold_helpers() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\nchroot = \"{{folder}}/jail\"\n[engine.hooks]\nstarted = [\"/bin/sh\", \"-c\", \"ls /etc/passwd; id -un\"]\n{LENGTH_LISTENER}[[helpers]]\nname = \"feeder\"\ncommand = [\"/bin/sleep\", \"1000\"]\n"
+        ),
+    );
+    site.write("jail/inside", "seen");
+    let engine = site.start();
+    let is_sleep = |process: &Process| process.title.ends_with("sleep");
+    let mut helper = None;
+    eventually("the helper runs", || {
+        helper = engine.processes().into_iter().find(is_sleep);
+        helper.is_some()
+    });
+    let pid = helper.expect("it runs by then").pid;
+    let place = fs::read_link(format!("/proc/{pid}/root")).expect("we are root");
+    assert_eq!(place, Path::new("/"));
+    engine.logged(&["hook started", "/etc/passwd"]);
+    engine.logged(&["hook started", "nobody"]);
 }
 
 #[test]
@@ -217,6 +275,20 @@ fn s9_workers_and_loops_stay_on_their_cpu() {
     check();
     engine.reload().expect_success();
     check();
+}
+
+/// S9: what becomes of it is logged, by workers as by the gateway.
+#[test]
+fn s9_workers_log_where_they_stay() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 1\n[engine.log]\nlevel = \"info,moorline_engine=debug\"\n[workers]\ncount = 2\ncpu_affinity = [0]\n{LENGTH_LISTENER}"
+        ),
+    );
+    eventually("all three have logged it", || {
+        engine.log().matches("stays on one CPU").count() == 3
+    });
 }
 
 /// S9: a CPU that is not there is named before anything starts.

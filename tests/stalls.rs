@@ -146,6 +146,40 @@ fn s8_task_workers_are_watched_if_asked_to() {
     assert_eq!(client.receive(), b"done");
 }
 
+/// S8: hooks that are for no session are found to wait too; they go on, and so does a reload until its own time is over.
+#[test]
+fn s8_timers_and_starts_that_wait_for_ever_are_reported() {
+    let config = |app: &str| {
+        format!(
+            "[workers]\ncount = 1\nstall_after = \"300ms\"\nstart_timeout = \"4s\"\n{LENGTH_LISTENER}[app]\n{app}\n"
+        )
+    };
+    let engine = Engine::start("probe", &config(""));
+    let pid = engine.worker(0).pid;
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let since = Instant::now();
+    client.send("timer-hang 1");
+    let stall = the_stall(&engine, since, Duration::from_millis(300));
+    let told = |stall: &Stall| (stall.hook.clone(), stall.kind.clone(), stall.session);
+    assert_eq!(
+        told(&stall),
+        ("timer".to_owned(), "waiting".to_owned(), None)
+    );
+    let stack = stall.stack.join("\n");
+    assert!(stack.contains("Notified"), "{stack}");
+    assert_eq!(client.ask("lives"), "lives");
+
+    engine.configure(&config("hangs_in_slot = 0"));
+    let said = engine.reload().expect_refusal(&["was not ready"]);
+    let stalls = engine.status().stalls;
+    assert_eq!(stalls.len(), 2, "{said:#?} {stalls:#?}");
+    assert_eq!(
+        told(&stalls[1]),
+        ("start".to_owned(), "waiting".to_owned(), None)
+    );
+    assert_eq!(engine.worker(0).pid, pid);
+}
+
 /// S8: the stack has names although the worker can no longer reach its executable, and another build lies there.
 #[test]
 fn s8_stacks_have_names_after_the_rights_are_gone() {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::process::{self, Process};
-use super::{Client, PATIENCE, Wire, eventually, happens_within};
+use super::{Client, Finish, Finished, PATIENCE, Wire, eventually, happens_within};
 
 /// A folder with an executable and its configuration, in which engines can be started.
 #[derive(Debug)]
@@ -31,14 +31,6 @@ pub struct Engine {
     site: Arc<Site>,
     supervisor: Child,
     addresses: Vec<String>,
-}
-
-/// What a command said before it ended.
-#[derive(Debug)]
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
 }
 
 impl Site {
@@ -235,52 +227,6 @@ impl Site {
     }
 }
 
-/// Runs a command to its end.
-pub trait Finish {
-    fn finish(&mut self) -> Finished;
-}
-
-impl Finish for Command {
-    fn finish(&mut self) -> Finished {
-        let output = self.output().expect("the app can be run");
-        Finished {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-}
-
-impl Finished {
-    /// Everything it said.
-    pub fn said(&self) -> String {
-        format!("{}{}", self.stdout, self.stderr)
-    }
-
-    /// Fails unless it succeeded.
-    #[track_caller]
-    pub fn expect_success(self) -> Finished {
-        assert!(self.status.success(), "{self:#?}");
-        self
-    }
-
-    /// Fails unless it refused, and said all these words.
-    #[track_caller]
-    pub fn expect_refusal(self, words: &[&str]) -> Finished {
-        assert!(
-            !self.status.success(),
-            "it should have been refused: {self:#?}"
-        );
-        for word in words {
-            assert!(
-                self.said().contains(word),
-                "{word:?} is not said: {self:#?}"
-            );
-        }
-        self
-    }
-}
-
 impl Engine {
     /// Starts the app of this name with this configuration in a folder of its own, and waits until it is ready.
     #[track_caller]
@@ -469,7 +415,9 @@ fn built(app: &str) -> PathBuf {
 pub struct Status {
     pub supervisor: SupervisorStatus,
     pub gateway: GatewayStatus,
+    #[serde(deserialize_with = "living")]
     pub workers: Vec<ProcessStatus>,
+    #[serde(deserialize_with = "living")]
     pub tasks: Vec<ProcessStatus>,
     pub helpers: Vec<HelperStatus>,
     pub listeners: Vec<ListenerStatus>,
@@ -523,6 +471,15 @@ pub struct ProcessStatus {
     pub handled: u64,
     pub in_hand: u64,
     pub sessions: u64,
+}
+
+/// The rows that have a process; the others are slots that wait for one.
+fn living<'de, D: serde::Deserializer<'de>>(rows: D) -> Result<Vec<ProcessStatus>, D::Error> {
+    let rows = Vec::<serde_json::Value>::deserialize(rows)?;
+    let living = rows.into_iter().filter(|row| !row["pid"].is_null());
+    living
+        .map(|row| ProcessStatus::deserialize(row).map_err(serde::de::Error::custom))
+        .collect()
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -8,6 +8,7 @@
 
 mod client;
 mod engine;
+mod finished;
 mod load;
 mod process;
 mod random;
@@ -16,9 +17,8 @@ mod tls_server;
 mod wire;
 
 pub use client::{Client, Stream};
-pub use engine::{
-    Engine, Finish, Finished, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status,
-};
+pub use engine::{Engine, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status};
+pub use finished::{Finish, Finished};
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;

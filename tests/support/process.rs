@@ -98,6 +98,14 @@ impl Process {
         held.any(|held| held.is_ok_and(|held| held == path))
     }
 
+    /// Their numbers.
+    pub fn descriptor_numbers(pid: i32) -> Vec<u32> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives, and is ours");
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect()
+    }
+
     fn field(pid: i32, name: &str) -> u64 {
         Self::number(pid, name) * 1024
     }

@@ -81,7 +81,8 @@ pub struct Engine {
     pub group: Option<String>,
     /// Whom the gateway runs as, if the supervisor is root.
     pub gateway_user: Option<String>,
-    /// What whoever changes its user sees as `/`, if the supervisor is root. Absolute.
+    /// What workers, task workers and gateway see as `/` once they have changed their user, if the supervisor is root.
+    /// Absolute. Helpers and hooks are other programs, and stay outside.
     pub chroot: Option<PathBuf>,
     /// `[engine.log]`.
     pub log: Log,

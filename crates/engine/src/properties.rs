@@ -10,8 +10,8 @@ use crate::command;
 use crate::control::{FromRole, ToRole};
 use crate::control_channel::{decode, encode};
 use crate::wire::{
-    Answer, Belongings, CloseReason, FileSpan, FromProcess, Opening, Peer, Question, ToProcess,
-    split_datagram,
+    Answer, Belongings, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question,
+    ToProcess, split_datagram,
 };
 
 #[cfg(test)]
@@ -44,6 +44,7 @@ pub fn record(data: &[u8]) {
     let reason = u16::from_le_bytes(*aux);
     assert!(CloseReason::from_u16(reason).is_none_or(|named| named as u16 == reason));
     assert_message::<Opening>(payload);
+    assert_message::<Closing>(payload);
     assert_message::<Peer>(payload);
     assert_message::<Belongings>(payload);
     assert_message::<FileSpan>(payload);

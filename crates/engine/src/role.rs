@@ -183,9 +183,6 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             };
             // With the rights it still has, and before it may be out of sight. Without it stacks have no names.
             let executable = File::open("/proc/self/exe").ok();
-            if let Role::Worker(slot) = role {
-                stay(&config.workers.cpu_affinity, slot);
-            }
             let prepared = rights::drop_to(
                 config.engine.user.as_deref(),
                 config.engine.group.as_deref(),
@@ -196,6 +193,9 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             .and_then(|flush| Ok((flush, fds.process(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
             let (scoreboard, doorbell, loops, files) = parts;
+            if let Role::Worker(slot) = role {
+                stay(&config.workers.cpu_affinity, slot);
+            }
             name_thread(&name);
             let start = ProcessStart {
                 control,
@@ -257,6 +257,7 @@ fn run_helper(start: &str) -> ExitCode {
 fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
     drop(inherited(EXECUTABLE_FD)?);
     let start: HelperStart = serde_json::from_str(start)?;
+    // Its command lies outside of the `chroot`.
     rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the
     // change of user, which forgets it.

@@ -48,7 +48,8 @@ pub enum ToProcess {
     /// A message, or a part of one. `sequence`: counts the session's messages from 1; `time`: when it
     /// was received, in nanoseconds of `CLOCK_MONOTONIC`. Flags: FIRST, LAST, TEXT.
     Message = 2,
-    /// `session` has ended. `aux`: [`CloseReason`].
+    /// `session` has ended. `aux`: [`CloseReason`]. Payload: [`Closing`], then its [`Opening`], for whoever is told of the
+    /// end if this process dies before it takes the record (both postcard).
     Close = 3,
     /// `session`'s outbound queue is over its high watermark.
     Full = 4,
@@ -208,6 +209,25 @@ pub struct Opening {
     pub belongings: Option<Box<Belongings>>,
     /// What its TLS handshake has agreed on, if it is encrypted.
     pub tls: Option<Box<SessionTls>>,
+}
+
+/// How a session was at its end, apart from what its opening tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// When something was last received, milliseconds since the Unix epoch; when it was accepted, if nothing was.
+    pub received_at: u64,
+    /// When something was last sent, likewise.
+    pub sent_at: u64,
+    /// It was not read.
+    pub paused: bool,
+    /// It was not closed for being idle.
+    pub kept: bool,
+    /// Messages received.
+    pub messages: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
 }
 
 /// Which part of a file is sent.

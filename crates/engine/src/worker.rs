@@ -33,6 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use moorline_ipc::{Channel, Doorbell, Region, Side};
@@ -49,7 +50,7 @@ pub(crate) use self::start::ProcessStart;
 
 use self::core::Rings;
 use self::handlers::Handlers;
-use self::hook::Hot;
+use self::hook::{Hot, begin_slot, poll_slot};
 use self::outbox::Link;
 use self::ring_task::{Garbage, RingTask};
 use self::stalls::{Hook, Pulse, Waits, Watched, watch};
@@ -366,11 +367,15 @@ pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
 }
 
 /// Runs a hook that is for no session to its end.
-async fn named<T>(
-    core: &Core,
-    hook: Hook,
-    future: impl Future<Output = crate::app::Result<T>>,
-) -> hook::Ended<T> {
-    let mut future = pin!(hook::run(future));
-    poll_fn(|cx| core.waits.during(hook, || future.as_mut().poll(cx))).await
+async fn named<T, F>(core: &Core, hook: Hook, future: F) -> hook::Ended<T>
+where
+    F: Future<Output = crate::app::Result<T>>,
+{
+    let waits = &core.waits;
+    let mut slot = pin!(None);
+    if let Poll::Ready(ended) = waits.during(hook, || begin_slot(slot.as_mut(), || future)) {
+        return ended;
+    }
+    let watch = waits.watch(hook);
+    poll_fn(|cx| watch.poll::<F, _>(cx, |cx| poll_slot(slot.as_mut(), cx))).await
 }

@@ -31,8 +31,18 @@ pub(super) fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>)
     }
 }
 
+/// What is known of a session.
+pub(super) fn told_of(
+    info: std::result::Result<moorline::SessionInfo, moorline::AskError>,
+) -> String {
+    match info {
+        Ok(info) => describe(&info),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
 /// What of a session does not change from run to run.
-pub(super) fn describe(info: &moorline::SessionInfo) -> String {
+fn describe(info: &moorline::SessionInfo) -> String {
     let age = info.received_at.duration_since(info.connected_at);
     format!(
         "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {} tls {}",

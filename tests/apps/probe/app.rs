@@ -15,7 +15,7 @@ use std::time::Duration;
 use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, SendError, Session};
 use serde::Deserialize;
 
-use answers::{describe, every, milliseconds, outcome, told, told_by};
+use answers::{every, milliseconds, outcome, told, told_by, told_of};
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -167,10 +167,7 @@ impl Probe {
             "unkeep" => outcome(session.unkeep()),
             "bind" => outcome(session.bind(rest)),
             "key" => String::from_utf8(session.key())?,
-            "info" => match context.session(word().parse()?).info().await {
-                Ok(info) => describe(&info),
-                Err(error) => format!("{error:?}"),
-            },
+            "info" => told_of(context.session(word().parse()?).info().await),
             "sessions" => {
                 let (mut sessions, mut ids) = (context.sessions(), Vec::new());
                 while let Some(session) = sessions.next().await {
@@ -320,6 +317,11 @@ impl Probe {
                     let _ = session.push("after");
                 };
                 context.after(time, fire).detach();
+                return Ok(None);
+            }
+            "timer-hang" => {
+                let hang = async { tokio::sync::Notify::new().notified().await };
+                context.after(milliseconds(word())?, hang).detach();
                 return Ok(None);
             }
             "timer-cleared" => {
@@ -488,6 +490,8 @@ impl App for Probe {
             session.id(),
             session.listener()
         ));
+        let info = told_of(session.info().await);
+        self.note(format_args!("info {} {info}", session.id()));
         Ok(())
     }
 

@@ -75,12 +75,16 @@ impl SessionInfo {
 
 impl Session {
     /// Asks the gateway how the session is, whichever process serves it. What was sent to it or asked for it before
-    /// is part of the answer. Cancel-safe.
+    /// is part of the answer. Once the session has ended, the process that was with it at the end (and runs its
+    /// [`close`](crate::app::App::close) hook) still has the last answer, unless the gateway was lost. Cancel-safe.
     ///
     /// # Errors
-    /// [`AskError::NoSuchSession`] once it has ended; [`AskError::Full`] with 1024 questions of this process unanswered.
+    /// [`AskError::NoSuchSession`] once it has ended, elsewhere; [`AskError::Full`] with 1024 questions of this process unanswered.
     pub async fn info(&self) -> Result<SessionInfo, AskError> {
         let core = self.shared().core();
+        if let Some(facts) = self.shared().last_facts() {
+            return Ok(SessionInfo::new(core, facts));
+        }
         let asked = core.ask(self.shared().link(), &Question::Session(self.id()))?;
         match asked.await? {
             Answer::Session(Some(facts)) => Ok(SessionInfo::new(core, facts)),

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use moorline_ipc::Header;
-use moorline_net::{Decoder, Framing};
+use moorline_net::Framing;
 use rustc_hash::FxHashSet;
 use rustix::io::Errno;
 
@@ -326,15 +326,15 @@ impl Loop {
             .inbound
             .as_ref()
             .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
+        let mut uncut = std::mem::take(&mut session.tail);
         self.count(LoopCounter::Discarded, discarded as u64);
+        self.discard_uncut(key, &mut uncut);
         self.tell_strangers(key, ToProcess::Unknown);
         // Before the queue goes: what is cut off must not look as if it had been all.
         self.close_sealed(key);
         self.drop_outbound(key);
         self.leave_all(key);
         let session = &mut self.table[key];
-        session.tail = Vec::new();
-        session.decoder = Decoder::new();
         session.inbound = None;
         session.moving = false;
         let lingers = !session.ended_input
@@ -406,9 +406,10 @@ impl Loop {
             ..Header::default()
         };
         // The opening goes along: should the process die before it takes this, the next one is told with it.
-        let opening = self.opening(key);
+        let (closing, opening) = (self.closing(session), self.opening(key));
         let process = &mut self.processes[usize::from(at)];
-        if process.producer.push(&header, &[&opening]).is_err() {
+        let payload = [closing.as_slice(), &opening];
+        if process.producer.push(&header, &payload).is_err() {
             self.park(key, at);
             return false;
         }

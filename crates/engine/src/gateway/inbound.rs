@@ -5,7 +5,7 @@
 //! not read until it has gone. Only an unfinished rest stays with the session.
 
 use moorline_ipc::Header;
-use moorline_net::{Decoded, Framing, FramingError};
+use moorline_net::{Decoded, Decoder, Framing, FramingError};
 use rustix::io::Errno;
 
 use super::event_loop::{Loop, SCRATCH};
@@ -101,6 +101,7 @@ impl Loop {
         let cut = self.cut(key, &mut scratch[..whole]);
         let session = &mut self.table[key];
         if matches!(session.phase, Phase::Ended(_)) {
+            self.discard_uncut(key, &mut scratch[cut..whole]);
             return read;
         }
         if before > 0 || cut < whole {
@@ -190,7 +191,10 @@ impl Loop {
         // What is cut from it is counted as a message.
         self.rebalance(before, 0);
         let cut = self.cut(key, &mut tail);
-        if cut == before || matches!(self.table[key].phase, Phase::Ended(_)) {
+        if matches!(self.table[key].phase, Phase::Ended(_)) {
+            self.discard_uncut(key, &mut tail[cut..]);
+            tail = Vec::new();
+        } else if cut == before {
             tail = Vec::new();
         } else {
             tail.drain(..cut);
@@ -434,6 +438,32 @@ impl Loop {
             self.mark_dirty(at);
         }
         done
+    }
+
+    /// The session has ended: counts the messages that lie whole in what was received and not cut.
+    pub(super) fn discard_uncut(&mut self, key: Key, input: &mut [u8]) {
+        let session = &mut self.table[key];
+        let framing = &self.config.listeners[usize::from(session.listener)].framing;
+        let (mut at, mut messages) = (0, 0);
+        while at < input.len() {
+            match session.decoder.decode(framing, &mut input[at..]) {
+                Ok(Decoded::Message { consumed, .. }) => {
+                    messages += 1;
+                    at += consumed;
+                }
+                Ok(Decoded::Assembled { consumed, .. }) => {
+                    session.decoder.take_assembled();
+                    messages += 1;
+                    at += consumed;
+                }
+                Ok(Decoded::Nothing { consumed } | Decoded::Reply { consumed, .. }) => {
+                    at += consumed;
+                }
+                Ok(Decoded::Close { .. } | Decoded::Incomplete { .. }) | Err(_) => break,
+            }
+        }
+        session.decoder = Decoder::new();
+        self.count(LoopCounter::Discarded, messages);
     }
 
     /// Whether the session has so much undelivered that it is better not read: for `finish_if_over`.

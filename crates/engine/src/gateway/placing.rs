@@ -288,6 +288,7 @@ impl Loop {
         while let Some(Untold {
             id,
             reason,
+            closing,
             opening,
         }) = self.slots[at].untold.front()
         {
@@ -307,7 +308,7 @@ impl Loop {
                 return;
             }
             // There was room for both.
-            let _ = producer.push(&close, &[opening]);
+            let _ = producer.push(&close, &[closing, opening]);
             self.slots[at].untold.pop_front();
             self.mark_dirty(process);
         }

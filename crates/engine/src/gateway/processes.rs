@@ -174,6 +174,8 @@ pub(super) struct Slot {
 pub(super) struct Untold {
     pub(super) id: u64,
     pub(super) reason: CloseReason,
+    /// How it was at its end.
+    pub(super) closing: Vec<u8>,
     /// The payload that opens it in another process.
     pub(super) opening: Vec<u8>,
 }

@@ -7,7 +7,7 @@ use super::event_loop::Loop;
 use super::session::{Phase, Session};
 use crate::config::Config;
 use crate::control::SessionRow;
-use crate::wire::{Answer, Question, SessionFacts, ToProcess, UNKNOWN_PLACE};
+use crate::wire::{Answer, Closing, Question, SessionFacts, ToProcess, UNKNOWN_PLACE};
 
 /// The longest question in bytes: a number, and perhaps a name.
 const LONGEST_QUESTION: usize = 512;
@@ -92,14 +92,32 @@ impl Loop {
         rows
     }
 
+    /// What a process is told of a session at its end.
+    pub(super) fn closing(&self, session: &Session) -> Vec<u8> {
+        let closing = Closing {
+            received_at: self.unix(session.received_at),
+            sent_at: self.unix(session.sent_at),
+            paused: session.paused,
+            kept: session.kept,
+            messages: session.messages,
+            received: session.bytes_in,
+            sent: session.bytes_out,
+        };
+        // Plain values only: there is nothing in it that could fail to be written.
+        postcard::to_stdvec(&closing).unwrap_or_default()
+    }
+
+    /// The loop's milliseconds as those since the Unix epoch.
+    fn unix(&self, ms: u64) -> u64 {
+        unix_ms().saturating_sub(self.clock.ms.saturating_sub(ms))
+    }
+
     /// What this process may know of a session.
     fn facts(&self, at: u16, session: &Session) -> SessionFacts {
         let listener = usize::from(session.listener);
         // One that is being replaced may remember another listener in this place.
         let is_known =
             name(&self.processes[usize::from(at)].rules, listener) == name(&self.config, listener);
-        let now = unix_ms();
-        let when = |ms: u64| now.saturating_sub(self.clock.ms.saturating_sub(ms));
         SessionFacts {
             id: session.id,
             listener: if is_known {
@@ -109,8 +127,8 @@ impl Loop {
             },
             peer: session.peer.clone(),
             connected_at: session.connected_at,
-            received_at: when(session.received_at),
-            sent_at: when(session.sent_at),
+            received_at: self.unix(session.received_at),
+            sent_at: self.unix(session.sent_at),
             worker: session.slot,
             key: session
                 .extras

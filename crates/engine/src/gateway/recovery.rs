@@ -18,7 +18,7 @@ use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
 use crate::config::{Config, OnCrash};
 use crate::control::{LoopCounter, ProcessId, Role};
-use crate::wire::{CloseReason, LAST, Opening, TEXT, ToProcess, WHOLE};
+use crate::wire::{CloseReason, Closing, LAST, Opening, TEXT, ToProcess, WHOLE};
 
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +142,11 @@ impl Loop {
             .filter(|slot| *slot < self.slots.len())
             .unwrap_or_default();
         if let Some(slot) = self.slots.get_mut(place) {
-            for (header, opening) in closes {
+            for (header, payload) in closes {
+                let Ok((_, opening)) = postcard::take_from_bytes::<Closing>(&payload) else {
+                    continue;
+                };
+                let closing = &payload[..payload.len() - opening.len()];
                 let never_known = found
                     .get(&header.session)
                     .is_some_and(|untaken| untaken.opening == Some(false));
@@ -151,6 +155,7 @@ impl Loop {
                     slot.untold.push_back(Untold {
                         id: header.session,
                         reason,
+                        closing: closing.to_vec(),
                         opening: adopted(opening),
                     });
                 }
@@ -402,10 +407,10 @@ fn requeue(
 }
 
 /// The opening of a session that somebody knew before.
-fn adopted(opening: Vec<u8>) -> Vec<u8> {
-    let Ok(mut parsed) = postcard::from_bytes::<crate::wire::Opening>(&opening) else {
-        return opening;
+fn adopted(opening: &[u8]) -> Vec<u8> {
+    let Ok(mut parsed) = postcard::from_bytes::<Opening>(opening) else {
+        return opening.to_vec();
     };
     parsed.adopted = true;
-    postcard::to_stdvec(&parsed).unwrap_or(opening)
+    postcard::to_stdvec(&parsed).unwrap_or_else(|_| opening.to_vec())
 }

@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use crate::config::CpuAffinity;
 
 /// The calling thread, and whatever it starts from then on, stays on the CPU for this number: worker k and gateway
-/// loop k share one, so that what passes between them stays in its caches.
+/// loop k share one, so that what passes between them stays in its caches. To be called once there is a log.
 pub(crate) fn stay(affinity: &CpuAffinity, number: u16) {
     let cpus = match affinity {
         CpuAffinity::Off => return,
@@ -20,9 +20,10 @@ pub(crate) fn stay(affinity: &CpuAffinity, number: u16) {
     let stayed = set
         .set(cpu)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    if let Err(error) = stayed {
+    match stayed {
+        Ok(()) => tracing::debug!(cpu, number, "stays on one CPU"),
         // A CPU may have been taken away since the configuration was read. It runs as well elsewhere.
-        tracing::warn!(cpu, %error, "cannot stay on this CPU");
+        Err(error) => tracing::warn!(cpu, number, %error, "cannot stay on this CPU"),
     }
 }
 

@@ -7,7 +7,8 @@ use nix::unistd::{Gid, Group, User, chdir, chroot, geteuid, setgid, setgroups, s
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// Becomes this user and group, if the process runs as root and one is given; and never gets rights back. Whoever
-/// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it.
+/// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it. No other process
+/// of that user may look into its memory.
 ///
 /// Without root there is nothing to give up, so names are not looked at.
 ///
@@ -20,6 +21,10 @@ pub(super) fn drop_to(
 ) -> io::Result<()> {
     if geteuid().is_root() && (user.is_some() || group.is_some()) {
         change(user, group, root.filter(|_| user.is_some()))?;
+        if user.is_some() {
+            // The kernel sees to it as well, unless it is told otherwise (`fs.suid_dumpable`).
+            hide_memory()?;
+        }
     }
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("no_new_privs", error.into()))
 }

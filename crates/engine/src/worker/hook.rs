@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -144,12 +143,6 @@ fn ended<F, T>(
             Poll::Ready(Err(panic_text(&*panic)))
         }
     }
-}
-
-/// Runs a hook to its end.
-pub(super) async fn run<T>(future: impl Future<Output = app::Result<T>>) -> Ended<T> {
-    let mut slot = std::pin::pin!(Some(future));
-    poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await
 }
 
 /// What a panic said.

@@ -19,7 +19,7 @@ use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
 use crate::wire::{
-    CloseReason, FAILED, FIRST, LAST, Opening, TEXT, ToProcess, WHOLE, split_datagram,
+    CloseReason, Closing, FAILED, FIRST, LAST, Opening, TEXT, ToProcess, WHOLE, split_datagram,
 };
 
 /// Records of one ring that one turn takes. Then other tasks have theirs, and the gateway sees the answers.
@@ -146,7 +146,7 @@ where
         self.core.broadcasts.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {
-            self.close(id, CloseReason::GatewayLost, now);
+            self.close(id, CloseReason::GatewayLost, None, now);
         }
     }
 
@@ -263,7 +263,10 @@ where
                         header.aux
                     ))
                 })?;
-                self.close(id, reason, now)
+                let (closing, _) = postcard::take_from_bytes(&payload)
+                    .map_err(|error| Garbage(format!("the end of session {id}: {error}")))?;
+                pool::give_back(payload);
+                self.close(id, reason, Some(closing), now)
             }
             ToProcess::Full | ToProcess::Drained => match core.sessions.here(id) {
                 Some(session) => {
@@ -349,8 +352,8 @@ where
         self.handlers.ordered(session, Event::Open(opened), now);
     }
 
-    fn close(&self, id: u64, reason: CloseReason, now: u64) -> bool {
-        let Some(session) = self.core.sessions.close(id) else {
+    fn close(&self, id: u64, reason: CloseReason, closing: Option<Closing>, now: u64) -> bool {
+        let Some(session) = self.core.sessions.close(id, closing) else {
             return false;
         };
         self.handlers.ordered(session, Event::Close(reason), now);

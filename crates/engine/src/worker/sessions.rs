@@ -14,7 +14,7 @@ use super::core::Core;
 use super::outbox::{Needs, Room};
 use super::waiters::Waiters;
 use crate::app::{Message, Opened, SendError, Session};
-use crate::wire::{Belongings, CloseReason, FORCE, FromProcess, Opening};
+use crate::wire::{Belongings, CloseReason, Closing, FORCE, FromProcess, Opening, SessionFacts};
 
 /// What is known of one session; every handle to it shares this.
 pub(crate) struct SessionState {
@@ -32,6 +32,8 @@ pub(crate) struct SessionState {
     /// The gateway it belongs to.
     epoch: Cell<u32>,
     opening: OnceCell<Box<Opening>>,
+    /// How it was when it ended here.
+    closing: OnceCell<Box<Closing>>,
     /// The largest message that may be sent to it.
     max_message: Cell<u64>,
     inbox: RefCell<Option<Box<Inbox>>>,
@@ -89,6 +91,7 @@ impl SessionState {
             awaited: Cell::new(None),
             epoch: Cell::new(core.outbox.epoch()),
             opening: OnceCell::new(),
+            closing: OnceCell::new(),
             max_message: Cell::new(core.max_message(None)),
             inbox: RefCell::new(None),
             senders: RefCell::new(None),
@@ -119,6 +122,28 @@ impl SessionState {
 
     pub(crate) fn listener(&self) -> Option<u16> {
         self.opening().map(|opening| opening.listener)
+    }
+
+    /// What was last known of it, once it has ended here. What a gateway knew that has died is lost.
+    pub(crate) fn last_facts(&self) -> Option<SessionFacts> {
+        let (opening, closing) = (self.opening()?, self.closing.get()?);
+        Some(SessionFacts {
+            id: self.id,
+            listener: opening.listener,
+            peer: opening.peer.clone(),
+            connected_at: opening.connected_at,
+            received_at: closing.received_at,
+            sent_at: closing.sent_at,
+            worker: self.core.slot(),
+            key: self.belongings(|belongings| belongings.key.clone()),
+            paused: closing.paused,
+            kept: closing.kept,
+            messages: closing.messages,
+            received: closing.received,
+            sent: closing.sent,
+            queued: 0,
+            tls: opening.tls.clone(),
+        })
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -369,8 +394,12 @@ impl Sessions {
     }
 
     /// A session has ended.
-    pub(super) fn close(&self, id: u64) -> Option<Session> {
+    pub(super) fn close(&self, id: u64, closing: Option<Closing>) -> Option<Session> {
         let session = self.remove(id)?;
+        if let Some(closing) = closing {
+            // It ends once.
+            let _ = session.shared().closing.set(Box::new(closing));
+        }
         session.shared().leave(Phase::Closed);
         Some(session)
     }

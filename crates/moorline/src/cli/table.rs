@@ -73,6 +73,9 @@ pub(super) fn status(status: &Value) -> String {
                 field("in_hand"),
                 field("sessions")
             );
+            if let Some(wait) = row.get("retry_in_ms") {
+                let _ = writeln!(out, "  {}; tried again in {wait} ms", field("reason"));
+            }
         }
     }
     for row in rows(status, "/listeners") {
@@ -215,7 +218,8 @@ mod tests {
             "supervisor": { "pid": 7, "uptime_s": 3725 },
             "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
                 "closed": { "peer": 4, "slow": 0 }, "limits": { "accept_rate": 3, "descriptors": 0 } },
-            "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 }],
+            "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 },
+                { "slot": 1, "pid": null, "state": "waiting", "retry_in_ms": 400, "reason": "exited with code 7" }],
             "listeners": [{ "name": "door", "address": "tcp://127.0.0.1:7000", "kind": "line", "state": "retired" }],
             "reloads": { "done": 2, "failed": 1 },
             "lost": { "closed_by_crash": 0 },
@@ -225,6 +229,11 @@ mod tests {
         assert!(text.contains("closed      4 peer\n"), "{text}");
         assert!(text.contains("limits      3 accept rate\n"), "{text}");
         assert!(text.contains("worker 0          9  ready"), "{text}");
+        assert!(text.contains("worker 1          -  waiting"), "{text}");
+        assert!(
+            text.contains("  exited with code 7; tried again in 400 ms\n"),
+            "{text}"
+        );
         assert!(
             text.contains("listener door: tcp://127.0.0.1:7000 (line), retired\n"),
             "{text}"

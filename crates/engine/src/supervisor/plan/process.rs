@@ -16,6 +16,8 @@ pub(super) struct Slot {
     pub(super) serving: Option<ProcessId>,
     pub(super) next: Next,
     backoff: Backoff,
+    /// Why it waits, while `next` says that it does.
+    reason: String,
 }
 
 /// Who comes into a slot next, other than by a reload.
@@ -40,6 +42,7 @@ impl Slot {
             serving,
             next: Next::Nobody,
             backoff: Backoff::default(),
+            reason: String::new(),
         }
     }
 
@@ -57,6 +60,8 @@ pub(super) struct Process {
     pub(super) role: Role,
     pub(super) phase: Phase,
     ready_at: Option<Now>,
+    /// Why it could not start.
+    failure: Option<String>,
     /// The present gateway has been told of it.
     attached: bool,
 }
@@ -155,6 +160,7 @@ impl Plan {
                 role,
                 phase: Phase::Spawned { deadline },
                 ready_at: None,
+                failure: None,
                 attached: false,
             },
         );
@@ -361,16 +367,18 @@ impl Plan {
 
     /// Whoever waits for this process learns why it will not come.
     pub(super) fn note_failure(&mut self, id: ProcessId, reason: &str) {
-        let Some(process) = self.processes.get(&id) else {
+        let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        let text = format!("{}: {reason}", role_name(process.role));
+        process.failure = Some(reason.to_owned());
+        let name = role_name(process.role);
+        let text = format!("{name}: {reason}");
         if self.is_candidate(id) {
             self.fail_reload(text);
         } else if self.mode == Mode::Booting {
             self.fail_boot(text);
         } else {
-            warn!(worker = %role_name(process.role), reason, "failed");
+            warn!(worker = %name, reason, "failed");
         }
     }
 
@@ -417,23 +425,32 @@ impl Plan {
             return;
         }
         if slot.next == Next::Nobody && self.mode == Mode::Serving {
-            self.restart(
-                process.role,
-                process.ready_at.map(|at| now.saturating_sub(at)),
-                now,
-            );
+            let ready_for = process.ready_at.map(|at| now.saturating_sub(at));
+            let reason = process.failure.unwrap_or_else(|| how.to_owned());
+            self.restart(process.role, ready_for, reason, now);
         }
     }
 
-    fn restart(&mut self, role: Role, ready_for: Option<Duration>, now: Now) {
+    fn restart(&mut self, role: Role, ready_for: Option<Duration>, reason: String, now: Now) {
         let Some(slot) = self.slot(role) else { return };
         let wait = slot.backoff.after_death(ready_for);
         if wait.is_zero() {
             self.spawn_next(role, now);
         } else {
             slot.next = Next::RetryAt(now + wait);
+            slot.reason = reason;
             info!(worker = %role_name(role), ?wait, "is started again after a wait");
         }
+    }
+
+    /// Slots whose next process is started after a wait: how long yet, and why.
+    pub(crate) fn waiting(&self, now: Now) -> impl Iterator<Item = (Role, Duration, &str)> {
+        let workers = (0..).map(Role::Worker).zip(&self.workers);
+        let tasks = (0..).map(Role::Task).zip(&self.tasks);
+        let slots = workers.chain(tasks).filter(|_| !self.is_stopping());
+        slots.filter_map(move |(role, slot)| {
+            Some((role, slot.retry_at()?.saturating_sub(now), &*slot.reason))
+        })
     }
 
     pub(super) fn tick_processes(&mut self, now: Now) {

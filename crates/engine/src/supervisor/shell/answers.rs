@@ -11,7 +11,7 @@ use crate::log;
 use super::super::plan::{Event, State};
 use super::super::stalls;
 use super::super::status::Counts;
-use super::{Process, Shell};
+use super::Shell;
 
 /// Rows that the gateway lists at a time: well under what a control message may hold, and little enough
 /// that its loops notice nothing.
@@ -169,38 +169,50 @@ impl Shell {
         })
     }
 
-    /// By slot, the newest generation first.
+    /// By slot, the newest generation first, and after all what it waits for.
     fn rows(&self, which: impl Fn(Role) -> bool) -> Vec<Value> {
         let mut found: Vec<_> = self
             .processes
             .iter()
             .filter(|(_, process)| which(process.role))
             .collect();
-        found.sort_by_key(|(id, process)| (slot(process), ProcessId::MAX - **id));
-        found
-            .into_iter()
-            .map(|(id, process)| {
-                let state = match self.plan.state(*id) {
-                    Some(State::Starting) => "starting",
-                    Some(State::Ready) => "ready",
-                    Some(State::Draining) | None => "draining",
-                };
-                json!({
-                    "slot": slot(process),
-                    "pid": process.pid,
-                    "state": state,
-                    "generation": process.generation,
-                    "handled": process.board.get(ProcessCounter::Handled as usize),
-                    "in_hand": process.board.get(ProcessCounter::InHand as usize),
-                    "sessions": process.board.get(ProcessCounter::Sessions as usize),
-                })
+        found.sort_by_key(|(id, _)| ProcessId::MAX - **id);
+        let living = found.into_iter().map(|(id, process)| {
+            let state = match self.plan.state(*id) {
+                Some(State::Starting) => "starting",
+                Some(State::Ready) => "ready",
+                Some(State::Draining) | None => "draining",
+            };
+            json!({
+                "slot": slot(process.role),
+                "pid": process.pid,
+                "state": state,
+                "generation": process.generation,
+                "handled": process.board.get(ProcessCounter::Handled as usize),
+                "in_hand": process.board.get(ProcessCounter::InHand as usize),
+                "sessions": process.board.get(ProcessCounter::Sessions as usize),
             })
-            .collect()
+        });
+        let waiting = self.plan.waiting(self.started.elapsed());
+        let waiting = waiting
+            .filter(|(role, ..)| which(*role))
+            .map(|(role, wait, reason)| {
+                json!({
+                    "slot": slot(role),
+                    "pid": null,
+                    "state": "waiting",
+                    "retry_in_ms": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                    "reason": reason,
+                })
+            });
+        let mut rows: Vec<_> = living.chain(waiting).collect();
+        rows.sort_by_key(|row| row["slot"].as_u64());
+        rows
     }
 }
 
-fn slot(process: &Process) -> u16 {
-    match process.role {
+fn slot(role: Role) -> u16 {
+    match role {
         Role::Worker(slot) | Role::Task(slot) => slot,
         Role::Gateway => 0,
     }

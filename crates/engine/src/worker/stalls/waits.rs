@@ -102,6 +102,12 @@ impl Waits {
         Some(wait)
     }
 
+    /// The same, for a hook that may be dropped before its end.
+    pub(in crate::worker) fn watch(&self, hook: Hook) -> Watch<'_> {
+        let wait = self.begin(hook, None);
+        Watch { waits: self, wait }
+    }
+
     /// Polls a handler; if it has waited for too long, so that the place where it waits is noted.
     pub(in crate::worker) fn poll<F, T>(
         &self,
@@ -175,6 +181,31 @@ impl Waits {
     }
 }
 
+/// Keeps one handler among those that wait. Dropping it takes the handler out.
+pub(in crate::worker) struct Watch<'a> {
+    waits: &'a Waits,
+    wait: Option<Rc<Wait>>,
+}
+
+impl Watch<'_> {
+    /// As [`Waits::poll`].
+    pub(in crate::worker) fn poll<F, T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.waits.poll::<F, T>(self.wait.as_ref(), cx, poll)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(wait) = &self.wait {
+            self.waits.end(wait);
+        }
+    }
+}
+
 impl Wait {
     fn report(
         &self,
@@ -208,4 +239,19 @@ impl Wait {
 /// How often is looked, so that a report comes at most a quarter late, and within a second.
 pub(super) fn period(after: Duration) -> Duration {
     (after / 4).clamp(Duration::from_millis(5), Duration::from_millis(250))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_is_dropped_waits_no_more() {
+        let (reports, _received) = std::sync::mpsc::sync_channel(1);
+        let waits = Waits::new(Some((Duration::from_secs(1), Arc::default(), reports)));
+        let watch = waits.watch(Hook::Timer);
+        assert_eq!(waits.live.get(), 1);
+        drop(watch);
+        assert_eq!(waits.live.get(), 0);
+    }
 }

@@ -21,7 +21,7 @@ use crate::config::{
     Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
 };
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
-use crate::wire::{FromProcess, Opening, Peer, ToProcess, WHOLE};
+use crate::wire::{Closing, FromProcess, Opening, Peer, ToProcess, WHOLE};
 use crate::worker::{ProcessStart, run};
 
 use super::scripted::Scripted;
@@ -301,7 +301,7 @@ impl Harness {
             session,
             ..Header::default()
         };
-        self.queue(header, &[]);
+        self.queue(header, &postcard::to_stdvec(&Closing::default()).unwrap());
     }
 
     /// The next record from the worker.
