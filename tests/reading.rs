@@ -200,7 +200,7 @@ fn a_session_is_described_to_whoever_asks() {
         .iter()
         .sum();
     let expected = format!(
-        "game 127.0.0.1:{} worker {slot} key \"ada\" messages 5 received {sizes} paused false kept true aged true tls none",
+        "game 127.0.0.1:{} worker {slot} key \"ada\" messages 5 received {sizes} paused false kept true tls none",
         client.port()
     );
     assert_eq!(other.ask(format!("info {id}")), expected);
