@@ -289,17 +289,17 @@ fn lockers_count_against_the_limit_and_no_more_are_closed_than_must_be() {
             client
         })
         .collect();
-    eventually("each is served, or closed for its locker", || {
+    let mut kept = 0;
+    eventually("each has its locker here, or is closed for it", || {
         let status = engine.status();
-        let is_done = status.gateway.messages == SESSIONS
-            && status.workers.iter().all(|worker| worker.in_hand == 0);
-        is_done && status.gateway.sessions + status.closed("memory") == SESSIONS
+        let held = status.gateway.buffered_bytes;
+        kept = status.gateway.sessions;
+        status.gateway.messages == SESSIONS
+            && kept + status.closed("memory") == SESSIONS
+            && held == kept * 8192
+            && held <= LIMIT
     });
-    let status = engine.status();
-    let (kept, held) = (status.gateway.sessions, status.gateway.buffered_bytes);
-    assert_eq!(held, kept * 8192);
-    assert!(held <= LIMIT, "{held} bytes are held");
-    // As many as must be, and those that were larger for a moment.
+    // As many as must be, and a few more when both loops close some in the same moment.
     assert!(kept > LIMIT / 8192 * 7 / 8, "only {kept} are left");
     drop(clients);
 }
