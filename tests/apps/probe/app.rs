@@ -276,7 +276,13 @@ impl Probe {
                 return Ok(None);
             }
             "end" => outcome(context.session(word().parse()?).close()),
-            "end-now" => outcome(context.session(word().parse()?).close_now()),
+            "end-twice-then-now" => {
+                let other = context.session(word().parse()?);
+                other.close()?;
+                tokio::time::sleep(milliseconds(word())?).await;
+                let second = other.close();
+                format!("{second:?} {:?}", other.close_now())
+            }
             "tell" => {
                 let other = context.session(word().parse()?);
                 outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
@@ -426,6 +432,9 @@ impl App for Probe {
     async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
         let text = std::str::from_utf8(&message)?;
         let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
+        if rest == "crash" {
+            std::process::abort();
+        }
         let context = self.context();
         let answer = format!("{rest} from {from} in {}", context.slot());
         context.session(id.parse()?).send(answer).await?;

@@ -5,11 +5,17 @@ use std::time::Duration;
 use moorline::{Result, SendError, Session};
 
 use super::Probe;
-use super::answers::outcome;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
-    "big", "spray", "flood", "pour", "poured", "fill", "filled", "try-tell",
+    "big",
+    "spray",
+    "flood",
+    "pour",
+    "poured",
+    "fill",
+    "filled",
+    "fill-other",
 ];
 
 /// Carries out one of them.
@@ -74,9 +80,16 @@ pub(super) async fn obey(
                 }
             }
         }
-        "try-tell" => {
+        "fill-other" => {
             let other = context.session(word().parse()?);
-            outcome(other.try_send(words.collect::<Vec<_>>().join(" ")))
+            let mut count = 0;
+            loop {
+                match other.try_send("more") {
+                    Ok(()) => count += 1,
+                    Err(error) => break format!("{count} {error:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
         "filled" => probe.filled.get().to_string(),
         _ => return Err("no such command".into()),

@@ -43,7 +43,7 @@ pub(super) async fn obey(
             let (slot, size) = (word().parse()?, word().parse()?);
             let mut count = 0;
             loop {
-                let text = format!("{} {count:0size$}", session.id());
+                let text = format!("{} {count}{}", session.id(), "x".repeat(size));
                 if let Err(error) = context.post(slot, text) {
                     break format!("{count} {error:?}");
                 }
