@@ -30,6 +30,8 @@ struct Settings {
     fails_in_slot: Option<u16>,
     /// The worker slot whose process never becomes ready.
     hangs_in_slot: Option<u16>,
+    /// The hooks that block for a while: `open`, `close`, `post`.
+    blocks_in: Vec<String>,
     /// While this file is there no worker starts.
     fails_with: Option<PathBuf>,
 }
@@ -70,6 +72,13 @@ impl Probe {
     fn note(&self, line: impl Display) {
         if let Some(journal) = &mut *self.journal.borrow_mut() {
             let _ = journal.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Blocks for a while if this hook is to.
+    fn block_in(&self, hook: &str) {
+        if self.settings.borrow().blocks_in.iter().any(|it| it == hook) {
+            std::thread::sleep(Duration::from_millis(1_000));
         }
     }
 
@@ -374,6 +383,7 @@ impl App for Probe {
     }
 
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        self.block_in("open");
         self.note(format_args!("open {} {opened:?}", session.id()));
         Ok(())
     }
@@ -406,6 +416,7 @@ impl App for Probe {
     }
 
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
+        self.block_in("close");
         self.note(format_args!("close {} {reason}", session.id()));
         if let Some(state) = session.state() {
             self.note(format_args!("state {} {} bytes", session.id(), state.len()));
@@ -430,6 +441,7 @@ impl App for Probe {
 
     /// Tells the session whose id it begins with which worker the post has reached, and from where.
     async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+        self.block_in("post");
         let text = std::str::from_utf8(&message)?;
         let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
         if rest == "crash" {
