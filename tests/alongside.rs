@@ -155,3 +155,31 @@ fn s29_a_second_signal_does_not_wait_for_the_hook() {
     assert!(engine.ended().success());
     assert!(begun.elapsed() < Duration::from_secs(6));
 }
+
+/// S6: a helper that does not end when it is told to has five seconds, and is killed then.
+#[test]
+fn s6_a_helper_that_ignores_the_end_is_killed() {
+    let site = Site::new(
+        "probe",
+        &format!(
+            "{LENGTH_LISTENER}[[helpers]]\nname = \"deaf\"\ncommand = [\"/bin/sh\", \"-c\", \"trap '' TERM INT HUP; echo deaf > deaf; while :; do sleep 0.1; done\"]\n"
+        ),
+    );
+    let mut engine = site.start();
+    eventually("it is deaf", || site.path("deaf").exists());
+    let helper = engine.status().helpers[0].pid.expect("it runs");
+    let begun = Instant::now();
+    support::kill(engine.supervisor(), Signal::SIGTERM);
+    assert!(engine.ended().success());
+    assert!(
+        begun.elapsed() >= Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        engine
+            .processes()
+            .iter()
+            .all(|process| process.pid != helper)
+    );
+}

@@ -106,6 +106,63 @@ fn floods_to_peers_that_do_not_read_stay_within_the_limit() {
     });
 }
 
+/// Whoever has been silent since before a flood, with next to nothing or with a locker here, is not closed for it (B7).
+#[test]
+fn sessions_that_only_wait_outlive_the_floods_of_others() {
+    let engine = Engine::start("probe", &probe("hard_limit = \"256MiB\""));
+    let mut silent: Vec<Client> = (0..30)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    for (number, client) in silent.iter_mut().enumerate() {
+        match number % 3 {
+            0 => assert_eq!(client.ask("keep-much 8192"), "ok"),
+            1 => client
+                .send_bytes(b"\0\0\0\x05bu")
+                .expect("the session is open"),
+            _ => {}
+        }
+    }
+    let mut upload = (12_u32 << 20).to_be_bytes().to_vec();
+    upload.resize(8 << 20, 7);
+    while_watched(&engine, || {
+        let mut unread: Vec<Client> = (0..3)
+            .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+            .collect();
+        let uploads: Vec<Client> = (0..6)
+            .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+            .collect();
+        std::thread::scope(|scope| {
+            for client in &mut unread {
+                client.send("flood");
+            }
+            for client in &uploads {
+                let mut stream = client.stream.try_clone().expect("a stream can be cloned");
+                // Closed by the engine, or cut off below.
+                let upload = &upload;
+                scope.spawn(move || {
+                    let _ = stream.write_all(upload);
+                });
+            }
+            eventually("the greediest are closed", || {
+                engine.status().closed("memory") >= 3
+            });
+            for client in uploads {
+                let _ = { client.stream }.shutdown(std::net::Shutdown::Both);
+            }
+        });
+    });
+    for (number, client) in silent.iter_mut().enumerate() {
+        match number % 3 {
+            0 => assert_eq!(client.ask("state"), "8192 bytes"),
+            1 => {
+                client.send_bytes(b"ild").expect("the session is open");
+                assert_eq!(client.receive(), b"first");
+            }
+            _ => assert_eq!(client.ask("build"), "first"),
+        }
+    }
+}
+
 /// Near the limit `send` waits, and what it waited for arrives.
 #[test]
 fn senders_wait_near_the_limit_and_nothing_is_lost() {
@@ -213,4 +270,36 @@ fn a_task_over_the_limit_is_refused_and_closes_nobody() {
         "2097152 bytes"
     );
     assert_eq!(engine.status().closed("memory"), 0);
+}
+
+/// B3: lockers count, however small each is. Those of the closed count until their process knows, and nobody else is
+/// closed for that.
+#[test]
+fn lockers_count_against_the_limit_and_no_more_are_closed_than_must_be() {
+    const SESSIONS: u64 = 1_500;
+    const LIMIT: u64 = 8 << 20;
+    let engine = Engine::start(
+        "probe",
+        &format!("[engine]\nmemory_limit = \"8MiB\"\n[workers]\ncount = 2\n{LENGTH_LISTENER}"),
+    );
+    let clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| {
+            let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+            client.send("keep-much 8192");
+            client
+        })
+        .collect();
+    let mut kept = 0;
+    eventually("each has its locker here, or is closed for it", || {
+        let status = engine.status();
+        let held = status.gateway.buffered_bytes;
+        kept = status.gateway.sessions;
+        status.gateway.messages == SESSIONS
+            && kept + status.closed("memory") == SESSIONS
+            && held == kept * 8192
+            && held <= LIMIT
+    });
+    // As many as must be, and a few more when both loops close some in the same moment.
+    assert!(kept > LIMIT / 8192 * 7 / 8, "only {kept} are left");
+    drop(clients);
 }

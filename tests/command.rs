@@ -47,6 +47,21 @@ on_crash = "redeliver"
     );
 }
 
+/// A folder stands for the configuration in it, as everywhere.
+#[test]
+fn check_takes_a_folder_with_a_configuration() {
+    let site = Site::new("echo", LENGTH_LISTENER);
+    let folder = site.path("");
+    let check = || site.command(&["check"]).arg(&folder).finish();
+    check().expect_success();
+    site.configure("[workers]\ncuont = 2\n");
+    check().expect_refusal(&["moorline.toml:2:1:", "cuont", "count"]);
+    std::fs::remove_file(site.path("moorline.toml")).expect("it is there");
+    let finished = check();
+    assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
+    finished.expect_refusal(&["moorline.toml"]);
+}
+
 #[test]
 fn check_says_which_file_is_missing() {
     let site = Site::new("echo", "");
@@ -322,6 +337,32 @@ fn a_supervisor_that_does_not_answer_is_named() {
     engine.run(&["status"]).expect_success();
 }
 
+/// S23: since when it runs, by the machine's clock and by its own.
+#[test]
+fn s23_status_says_since_when_the_engine_runs() {
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.expect("it is later than 1970").as_secs()
+    };
+    let before = now();
+    let engine = Engine::start("probe", LENGTH_LISTENER);
+    let after = now();
+    let times = || {
+        let said = engine.run(&["status", "--json"]).expect_success().stdout;
+        let status: serde_json::Value = serde_json::from_str(&said).expect("it is JSON");
+        let time = |key: &str| status["supervisor"][key].as_u64().expect("it is a number");
+        (time("started_at"), time("uptime_s"))
+    };
+    let (started_at, _) = times();
+    assert!((before..=after).contains(&started_at), "{started_at}");
+    engine.reload().expect_success();
+    eventually("a second has passed", || times().1 >= 1);
+    let (again, uptime) = times();
+    assert_eq!(again, started_at, "a reload is no start");
+    // Each is rounded down.
+    assert!(uptime <= now() - started_at + 1, "{uptime}");
+}
+
 /// S28: what `ps` shows says which process is which.
 #[test]
 fn s28_titles_name_the_role() {
@@ -329,18 +370,21 @@ fn s28_titles_name_the_role() {
         "probe",
         &format!("[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"),
     );
+    // Of a `moorline.toml` its folder's.
+    let folder = engine.path("moorline.toml");
+    let name = folder.parent().and_then(|folder| folder.file_name());
+    let name = name.and_then(|name| name.to_str()).expect("it has a name");
     let titles: Vec<String> = engine
         .processes()
         .into_iter()
         .map(|process| process.title)
         .collect();
-    for role in [": gateway (", ": worker 0 (", ": worker 1 (", ": task 0 ("] {
-        assert_eq!(
-            titles.iter().filter(|title| title.contains(role)).count(),
-            1,
-            "{role} in {titles:?}"
-        );
+    for role in ["gateway", "worker 0", "worker 1", "task 0"] {
+        let expected = format!("moorline: {role} ({name})");
+        let count = titles.iter().filter(|title| **title == expected).count();
+        assert_eq!(count, 1, "{expected} in {titles:?}");
     }
+    assert_eq!(titles.len(), 5, "and the supervisor: {titles:?}");
 }
 
 /// Every socket file under the site's folder.

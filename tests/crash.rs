@@ -138,6 +138,34 @@ fn a_crash_closes_the_session_in_hand_and_no_other() {
     engine.logged(&["worker 0", &killed.to_string(), "KILL"]);
 }
 
+/// S1: who exits while it serves is reported with its code, be it worker or task worker, and replaced.
+#[test]
+fn s1_a_process_that_exits_while_it_serves_is_reported_with_its_code() {
+    let config = probe(2, "", "");
+    let engine = Engine::start(
+        "probe",
+        &format!("[tasks]\ncount = 1\nattempts = 1\n{config}"),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let (slot, pid) = (client.ask_number("slot"), client.ask("pid"));
+    client.send("exit 7");
+    assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
+    let line = engine.logged(&["exited with code 7", &pid]);
+    for word in [&format!("worker {slot}"), "code=7"] {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let task = client.ask("task pid");
+    assert!(client.ask("task exit 9").starts_with("Failed"));
+    let line = engine.logged(&["exited with code 9", &task]);
+    for word in ["task worker 0", "code=9"] {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
+    assert_ne!(client.ask("task pid"), task);
+    let status = engine.settled();
+    assert_eq!((status.workers.len(), status.errors.worker_exits), (2, 2));
+}
+
 #[test]
 fn s2_a_worker_that_cannot_start_is_tried_again_until_it_can_and_its_session_waits() {
     let engine = Engine::start("probe", &probe(1, "", "fails_with = \"{folder}/broken\""));

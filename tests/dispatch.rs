@@ -127,6 +127,59 @@ fn ip_hash_keeps_the_sessions_of_an_address_together_and_spreads_addresses() {
     assert_eq!(seen.len(), 3);
 }
 
+/// S21: a key that sessions are bound to brings them together, on the listener that says so and on no other.
+#[test]
+fn a_listener_may_keep_the_sessions_of_a_key_together() {
+    let config = format!(
+        "{}\n[[listen]]\nname = \"keyed\"\naddress = \"tcp://127.0.0.1:0\"\ndispatch = \"key\"\n\
+         framing = {{ kind = \"line\" }}\n",
+        probe("sticky").split("[app]").next().unwrap_or_default()
+    );
+    let engine = Engine::start("probe", &config.replace("count = 2", "count = 3"));
+    let mut seen = BTreeSet::new();
+    for key in 0..12 {
+        let mut clients = [(); 3].map(|()| Client::connect(&engine, 1, Wire::Line));
+        for client in &mut clients {
+            assert_eq!(client.ask(format!("bind key {key}")), "ok");
+        }
+        // The next message is handled where the key belongs.
+        let slots: BTreeSet<u64> = clients
+            .iter_mut()
+            .map(|client| client.ask_number("slot"))
+            .collect();
+        assert_eq!(slots.len(), 1, "key {key} is with {slots:?}");
+        seen.extend(slots);
+    }
+    assert_eq!(seen.len(), 3);
+    // Elsewhere a key is only remembered.
+    let mut clients = [(); 6].map(|()| Client::connect(&engine, 0, Wire::LENGTH));
+    let before = clients.each_mut().map(|client| client.ask("slot"));
+    for client in &mut clients {
+        assert_eq!(client.ask("bind the same"), "ok");
+    }
+    assert_eq!(clients.each_mut().map(|client| client.ask("slot")), before);
+}
+
+/// S21: what an address belongs to does not change with the code, and sessions from before stay with it, too.
+#[test]
+fn ip_hash_keeps_its_worker_over_a_reload() {
+    let engine = Engine::start("probe", &probe("ip-hash").replace("count = 2", "count = 3"));
+    let connect = |host| Client::connect_from(&engine, 0, Wire::LENGTH, [127, 0, 0, host]);
+    let mut clients: Vec<_> = (1..=10)
+        .map(|host| {
+            let mut client = connect(host);
+            let slot = client.ask("slot");
+            (host, client, slot)
+        })
+        .collect();
+    engine.reload().expect_success();
+    for (host, client, slot) in &mut clients {
+        assert_eq!(client.ask("generation"), "2");
+        assert_eq!(client.ask("slot"), *slot, "127.0.0.{host}");
+        assert_eq!(connect(*host).ask("slot"), *slot, "127.0.0.{host}, anew");
+    }
+}
+
 /// Order and completeness hold when sessions change process with every message and processes with every reload.
 #[test]
 fn per_message_dispatch_survives_reloads_and_crashes() {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -238,4 +239,53 @@ fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
             assert!(member.receive().starts_with(format!("{round} ").as_bytes()));
         }
     }
+}
+
+/// B4: any process puts any session into a group, and task workers use groups as workers do.
+#[test]
+fn sessions_are_put_into_groups_and_taken_out_by_other_processes() {
+    let config = probe("");
+    let engine = Engine::start("probe", &format!("[tasks]\ncount = 1\n{config}"));
+    let mut members: Vec<Client> = (0..4)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let slots: BTreeSet<String> = members
+        .iter_mut()
+        .map(|member| member.ask("slot"))
+        .collect();
+    assert_eq!(slots.len(), 2, "they are on both workers");
+    let ids: Vec<String> = members.iter_mut().map(|member| member.ask("id")).collect();
+    let mut asking = Client::connect(&engine, 0, Wire::LENGTH);
+    // Two by a worker, of which one at least serves neither of them or both; the others by a task worker.
+    for id in &ids[..2] {
+        assert_eq!(asking.ask(format!("join-other {id} room")), "ok");
+    }
+    for id in &ids[2..] {
+        assert_eq!(asking.ask(format!("task join {id} room")), "ok");
+    }
+    eventually("all four are members", || {
+        asking.ask("members-count room") == "4"
+    });
+    assert_eq!(asking.ask("task members-count room"), "4");
+    assert_eq!(asking.ask("task say room from a task"), "ok");
+    for member in &mut members {
+        assert_eq!(member.receive(), b"from a task");
+    }
+    assert_eq!(asking.ask(format!("leave-other {} room", ids[3])), "ok");
+    assert_eq!(asking.ask(format!("task leave {} room", ids[0])), "ok");
+    eventually("two have left", || asking.ask("members-count room") == "2");
+    asking.send("say room for those who stay");
+    for at in [1, 2] {
+        assert_eq!(members[at].receive(), b"for those who stay");
+    }
+    for at in [0, 3] {
+        assert_eq!(members[at].ask("build"), "first", "it has heard nothing");
+    }
+    // A session that is no more joins nothing, and nobody is harmed.
+    drop(members);
+    eventually("they have left by themselves", || {
+        asking.ask("task members-count room") == "0"
+    });
+    asking.ask(format!("task join {} room", ids[0]));
+    assert_eq!(asking.ask("members-count room"), "0");
 }

@@ -493,6 +493,36 @@ fn a_reload_of_task_workers_changes_nothing_else() {
     drop(live.load.finish());
 }
 
+/// What waits is waited for, and what is tried is tried, as the last reload says.
+#[test]
+fn patience_with_handlers_tasks_and_hooks_follows_a_reload() {
+    let with = |max_wait: &str, attempts: u32, timeout: &str| {
+        format!(
+            "[engine.hooks]\ntimeout = \"{timeout}\"\nstopping = [\"/bin/sleep\", \"1000\"]\n\
+             [workers]\ncount = 2\nmax_wait = \"{max_wait}\"\n[tasks]\ncount = 1\nattempts = {attempts}\n{MAIN}"
+        )
+    };
+    let live = Live::start(&with("50s", 3, "50s"));
+    live.change(&with("300ms", 1, "200ms"));
+    let mut engine = live.finish();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert!(client.ask("task crash").starts_with("Failed"));
+    assert_eq!(engine.status().errors.worker_exits, 1);
+    client.send("hang");
+    eventually("it is in hand", || {
+        engine
+            .status()
+            .workers
+            .iter()
+            .any(|worker| worker.in_hand == 1)
+    });
+    let begun = Instant::now();
+    kill(engine.supervisor(), Signal::SIGTERM);
+    engine.ended();
+    assert!(begun.elapsed() < Duration::from_secs(25));
+    engine.logged(&["longer than its timeout", "stopping"]);
+}
+
 /// S3: the signal does what the command does.
 #[test]
 fn a_hangup_applies_the_configuration() {
@@ -535,10 +565,28 @@ fn what_needs_a_restart_is_refused_by_name_and_nothing_is_applied() {
     }
     let affinity = config("", side).replace("count = 2", "count = 3\ncpu_affinity = true");
     live.refused(&affinity, &["`workers.cpu_affinity`", "restart"]);
+    for key in ["user", "group", "gateway_user", "chroot"] {
+        // Where nobody is root they change nothing, and are no less refused; two of them need a user.
+        let value = match key {
+            "chroot" => "{folder}",
+            "group" => "daemon",
+            _ => "nobody",
+        };
+        let more = if ["chroot", "group"].contains(&key) {
+            "user = \"nobody\"\n"
+        } else {
+            ""
+        };
+        let change = format!("[engine]\n{more}{key} = \"{value}\"");
+        live.refused(
+            &config(&change, side),
+            &[&format!("`engine.{key}`"), "restart"],
+        );
+    }
     live.engine.configure(&config("", ""));
     let after = live.engine.settled();
     assert_eq!(after.worker_pids(), before.worker_pids());
-    assert_eq!(after.reloads.failed, 4);
+    assert_eq!(after.reloads.failed, 8);
     assert!(client.is_quiet_for(Duration::from_millis(500)));
     assert_eq!(client.ask("id"), id);
     live.finish();

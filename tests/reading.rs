@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use support::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
@@ -210,7 +210,7 @@ fn a_session_is_described_to_whoever_asks() {
         .iter()
         .sum();
     let expected = format!(
-        "game 127.0.0.1:{} worker {slot} key \"ada\" messages 5 received {sizes} paused false kept true aged true tls none",
+        "game 127.0.0.1:{} worker {slot} key \"ada\" messages 5 received {sizes} paused false kept true tls none",
         client.port()
     );
     assert_eq!(other.ask(format!("info {id}")), expected);
@@ -234,7 +234,7 @@ fn s16_a_session_is_described_to_its_close_hook() {
             .iter()
             .sum();
         let expected = format!(
-            "info {id} game 127.0.0.1:{} worker 0 key \"ada\" messages 4 received {received} paused false kept true aged true tls none",
+            "info {id} game 127.0.0.1:{} worker 0 key \"ada\" messages 4 received {received} paused false kept true tls none",
             client.port()
         );
         client.send(last);
@@ -252,6 +252,97 @@ fn s16_a_session_is_described_to_its_close_hook() {
         });
         engine.kill_worker(0, Signal::SIGKILL);
     });
+}
+
+/// S24: when a session was accepted, last received from and last sent to, by the clock of the machine.
+#[test]
+fn s24_a_session_knows_when_it_was_last_heard_and_told() {
+    let engine = Engine::start("probe", &probe(2, ""));
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    let now = || {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.expect("it is later than 1970").as_millis() as u64
+    };
+    // Milliseconds are cut off, and the gateway reads its clock once a turn.
+    let is_between = |(from, time, to): (u64, u64, u64)| {
+        assert!(
+            from <= time + 100 && time <= to + 100,
+            "{time} is not in {from} to {to}"
+        );
+    };
+    let mut times = |id: &str| -> Vec<u64> {
+        let answer = other.ask(format!("times {id}"));
+        let times = answer
+            .split(' ')
+            .map(|time| time.parse().expect("a number"));
+        times.collect()
+    };
+    let before = now();
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let opened = now();
+    for time in times(&id) {
+        is_between((before, time, opened));
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    // It is heard, and told something only later.
+    let heard_from = now();
+    client.send("later 400");
+    let mut seen = times(&id);
+    eventually("it was heard", || {
+        seen = times(&id);
+        seen[1] + 100 >= heard_from
+    });
+    assert!(seen[0] + 300 <= seen[1], "{seen:?}");
+    is_between((before, seen[0], opened));
+    is_between((before, seen[2], opened));
+    assert_eq!(client.receive(), b"later");
+    let told = times(&id);
+    assert_eq!(told[..2], seen[..2]);
+    assert!(told[1] + 200 <= told[2], "{told:?}");
+    is_between((heard_from, told[2], now()));
+}
+
+/// S24: what the list says of each session, in a worker and in a task worker, which has none itself.
+#[test]
+fn s24_the_list_describes_each_session_to_every_process() {
+    let config = probe(2, "name = \"game\"");
+    let engine = Engine::start("probe", &format!("[tasks]\ncount = 1\n{config}"));
+    let mut clients: Vec<Client> = (0..5)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let mut expected = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let (id, slot) = (client.ask_number("id"), client.ask("slot"));
+        let key = format!("key {number}");
+        assert_eq!(client.ask(format!("bind {key}")), "ok");
+        let bytes: usize = ["id", "slot", "bind key 0"]
+            .map(|text| text.len() + 4)
+            .iter()
+            .sum();
+        expected.push((
+            id,
+            format!(
+                "{id} game 127.0.0.1:{} worker {slot} key {key:?} messages 3 received {bytes} paused false kept false tls none",
+                client.port()
+            ),
+        ));
+    }
+    expected.sort();
+    let expected: Vec<String> = expected.into_iter().map(|(_, line)| line).collect();
+    let mut asking = clients.pop().expect("there are five");
+    let lines = |answer: String, left_out: &str| -> Vec<String> {
+        let lines = answer.lines().filter(|line| !line.starts_with(left_out));
+        lines.map(str::to_owned).collect()
+    };
+    // The one that asks has sent more by now.
+    let asker = asking.ask("id");
+    let others: Vec<String> = lines(expected.join("\n"), &asker);
+    assert_eq!(lines(asking.ask("list"), &asker), others);
+    assert_eq!(lines(asking.ask("task list"), &asker), others);
+    let one = &others[0];
+    let (id, described) = one.split_once(' ').expect("it begins with the id");
+    assert_eq!(asking.ask(format!("task info {id}")), described);
 }
 
 #[test]

@@ -81,3 +81,38 @@ fn s7_a_task_worker_is_replaced_after_its_tasks() {
     );
     assert_eq!(client.ask("pid"), worker);
 }
+
+/// S7: workers that began together and have the same load leave one after the other.
+#[test]
+fn s7_workers_do_not_leave_together() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[workers]\ncount = 6\ndispatch = \"round-robin\"\nmax_requests = 100\n{LENGTH_LISTENER}"
+        ),
+    );
+    let load = Load::start(
+        &engine,
+        0,
+        Plan {
+            sessions: 12,
+            window: 1,
+            ..Plan::default()
+        },
+    );
+    let limits = || -> Vec<u64> {
+        let log = engine.log();
+        let reached = log
+            .lines()
+            .filter(|line| line.contains("max_requests is reached"));
+        let counts = reached.filter_map(|line| line.split("requests=").nth(1)?.parse().ok());
+        counts.collect()
+    };
+    eventually("six have left", || limits().len() >= 6);
+    assert_eq!(load.finish().troubles, Troubles::default());
+    let limits = limits();
+    assert!(limits.iter().all(|limit| *limit >= 100), "{limits:?}");
+    let different: BTreeSet<&u64> = limits.iter().collect();
+    // Each draws one of 51 numbers: that six or more are the same happens to nobody.
+    assert!(different.len() > 1, "{limits:?}");
+}

@@ -291,6 +291,91 @@ fn s9_workers_log_where_they_stay() {
     });
 }
 
+/// S9: from a list, worker k and loop k stay on its CPU number k, counted round.
+#[test]
+fn s9_workers_and_loops_stay_on_the_cpus_of_a_list() {
+    let allowed = Process::cpus(std::process::id() as i32);
+    let last: u16 = allowed
+        .rsplit([',', '-'])
+        .next()
+        .and_then(|cpu| cpu.parse().ok())
+        .expect("there is a CPU");
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 2\n[workers]\ncount = 3\ncpu_affinity = [{last}]\n{LENGTH_LISTENER}"
+        ),
+    );
+    let check = || {
+        let status = engine.settled();
+        for pid in status.worker_pids() {
+            assert_eq!(Process::cpus(pid), last.to_string());
+        }
+        for name in ["loop 0", "loop 1"] {
+            let cpus = Process::cpus_of_thread(status.gateway.pid, name);
+            assert_eq!(cpus, Some(last.to_string()));
+        }
+    };
+    check();
+    engine.kill_worker(1, Signal::SIGKILL);
+    eventually("the worker is replaced", || {
+        engine.status().ready_workers().len() == 3
+    });
+    check();
+}
+
+/// S9: `group` is another one than the user's own, for workers and task workers.
+#[test]
+fn s9_a_group_of_their_own_is_changed_to_when_root() {
+    let daemon = nix::unistd::Group::from_name("daemon")
+        .expect("groups can be looked up")
+        .expect("every Debian has it");
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\nuser = \"nobody\"\ngroup = \"daemon\"\n[workers]\ncount = 1\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"
+        ),
+    );
+    assert_eq!(engine.ask_once("build"), "first");
+    let status = engine.status();
+    let expected = match nix::unistd::geteuid().is_root() {
+        true => daemon.gid,
+        // The key is accepted and has no effect.
+        false => nix::unistd::getegid(),
+    };
+    for process in status.workers.iter().chain(&status.tasks) {
+        assert_eq!(Process::group(process.pid), u64::from(expected.as_raw()));
+    }
+}
+
+/// S9: what a terminal or a careless `kill` sends to the other processes is for the supervisor alone to act on.
+#[test]
+fn s9_signals_of_the_supervisors_are_ignored_by_the_others() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 1\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"),
+    );
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let (worker, task) = (client.ask("pid"), client.ask("task pid"));
+    let before = engine.status();
+    let gateway = before.gateway.pid;
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
+        for pid in [before.worker_pids()[0], before.tasks[0].pid, gateway] {
+            support::kill(pid, signal);
+        }
+        assert_eq!(client.ask("pid"), worker, "{signal}");
+        assert_eq!(client.ask("task pid"), task, "{signal}");
+    }
+    let after = engine.status();
+    assert_eq!(after.gateway.pid, gateway);
+    assert_eq!((after.errors.worker_exits, after.reloads.done), (0, 0));
+}
+
 /// S9: a CPU that is not there is named before anything starts.
 #[test]
 fn s9_a_cpu_that_is_not_there_is_refused() {

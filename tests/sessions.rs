@@ -79,6 +79,52 @@ fn s13_any_worker_sends_to_and_closes_any_session() {
     }
 }
 
+/// S13: who may not wait is told, in whichever process it is; and there is room when the peer has read.
+#[test]
+fn s13_a_full_session_refuses_what_other_processes_send_to_it() {
+    let engine = Engine::start("probe", &probe(2, ""));
+    let [mut one, mut other] = one_on_each_worker(&engine);
+    let id = one.ask("id");
+    one.send("fill");
+    engine.journaled(&format!("refused {id} Full"));
+    let answer = other.ask(format!("fill-other {id}"));
+    let (told, refusal) = answer.split_once(' ').expect("it is a count and a reason");
+    assert_eq!(refusal, "Full");
+    let told: usize = told.parse().expect("it is a count");
+    // What was taken before arrives, and there is room when the peer has read.
+    let mut arrived = 0;
+    while arrived < told {
+        arrived += usize::from(one.receive() == b"more");
+    }
+    assert_eq!(other.ask(format!("tell {id} again")), "ok");
+    while one.receive() != b"again" {}
+}
+
+/// S16: whoever does not read holds up a close, but none that is forced, in whichever process it is asked for.
+#[test]
+fn s16_a_forced_close_works_on_a_closing_session() {
+    let engine = Engine::start("probe", &probe(2, ""));
+    let [mut one, mut other] = one_on_each_worker(&engine);
+    let id = one.ask("id");
+    one.send("fill");
+    engine.journaled(&format!("refused {id} Full"));
+    // In between the session is closing, for as long as nobody forces it.
+    other.send(format!("end-twice-then-now {id} 300"));
+    assert!(other.is_quiet_for(Duration::from_millis(150)));
+    assert!(engine.journal_of(&format!("close {id} ")).is_empty());
+    assert_eq!(other.receive(), b"Err(Closing) Ok(())");
+    engine.journaled(&format!("close {id} server"));
+
+    let mut own = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = own.ask("id");
+    own.send("fill");
+    engine.journaled(&format!("refused {id} Full"));
+    own.send("close-then-now");
+    engine.journaled("forced close Ok(())");
+    engine.journaled(&format!("close {id} server"));
+    assert_eq!(engine.journal_of("close ").len(), 2);
+}
+
 #[test]
 fn s13_messages_over_the_framings_maximum_are_refused_with_both_sizes() {
     let engine = Engine::start("probe", &probe(1, "on_crash = \"drop\""));

@@ -250,3 +250,47 @@ fn s8_stall_after_follows_a_reload() {
     client.send("!block 2s");
     the_stall(&engine, since, Duration::from_millis(300));
 }
+
+/// S8: once for each request, so a session that is stuck again is reported again.
+#[test]
+fn s8_each_request_that_is_stuck_is_reported_once() {
+    let engine = echo("stall_after = \"300ms\"");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    for reported in 1..=2 {
+        assert_eq!(client.ask("!block 1s"), "blocked");
+        eventually("it is reported", || {
+            engine.status().stalls.len() >= reported
+        });
+        assert_eq!(engine.status().stalls.len(), reported);
+    }
+    assert_eq!(engine.status().errors.stalls, 2);
+}
+
+/// S8: every hook is watched, and named in the report.
+#[test]
+fn s8_hooks_without_a_message_are_watched_too() {
+    let config = format!(
+        "[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\nblocks_in = [\"open\", \"post\", \"close\"]\n"
+    );
+    let engine = Engine::start("probe", &config);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask_number("id");
+    assert_eq!(client.ask("post 0 hello"), "hello from 0 in 0");
+    drop(client);
+    eventually("all are reported", || engine.status().stalls.len() == 3);
+    let stalls: Vec<_> = engine
+        .status()
+        .stalls
+        .into_iter()
+        .map(|stall| (stall.hook, stall.kind, stall.session))
+        .collect();
+    let blocked = |hook: &str, session| (hook.to_owned(), "blocked".to_owned(), session);
+    assert_eq!(
+        stalls,
+        [
+            blocked("open", Some(id)),
+            blocked("post", None),
+            blocked("close", Some(id))
+        ]
+    );
+}

@@ -109,6 +109,10 @@ fn stuck_handlers_are_given_up_after_max_wait() {
             since.elapsed() >= Duration::from_millis(700),
             "{stuck} was given up before its time"
         );
+        // What awaits is given up by its worker; what blocks cannot be, and its worker is killed.
+        if stuck != "hang" {
+            engine.logged(&["WARN", "had not ended at max_wait and is killed", "worker"]);
+        }
         assert!(
             since.elapsed() < Duration::from_secs(10),
             "{stuck} held up the stop for {:?}",
@@ -172,4 +176,25 @@ fn a_worker_that_dies_while_the_engine_stops_is_not_replaced() {
     assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
     engine.ended();
     assert_eq!(engine.journal_of("start ").len(), starts);
+}
+
+/// S5: a worker that a reload replaces is forced after `max_wait`, too, with a warning.
+#[test]
+fn s5_a_replaced_worker_that_does_not_end_is_killed_with_a_warning() {
+    let engine = Engine::start("probe", &probe("700ms"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let slot = client.ask("slot");
+    client.send("block 60000");
+    eventually("the message is in hand", || has_message_in_hand(&engine));
+    let old = engine.status().worker_pids();
+    engine.reload();
+    let line = engine.logged(&[
+        "WARN",
+        "had not ended at max_wait after a reload and is killed",
+    ]);
+    assert!(line.contains(&format!("worker {slot}")), "{line}");
+    let status = engine.settled();
+    assert_eq!(status.workers.len(), 2);
+    assert!(status.worker_pids().iter().all(|pid| !old.contains(pid)));
+    assert_eq!(engine.ask_once("build"), "first");
 }

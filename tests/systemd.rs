@@ -2,10 +2,14 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::ffi::OsStr;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::Stdio;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +29,14 @@ impl Manager {
     }
 
     fn start(&self, site: &Arc<Site>, watchdog: Duration) -> Engine {
+        self.start_at(site.path("notify"), site, watchdog)
+    }
+
+    /// The same with another name of the socket.
+    fn start_at(&self, address: impl AsRef<OsStr>, site: &Arc<Site>, watchdog: Duration) -> Engine {
         let prepare = |command: &mut std::process::Command| {
             command
-                .env("NOTIFY_SOCKET", site.path("notify"))
+                .env("NOTIFY_SOCKET", address)
                 .env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         };
         site.try_start_by("WATCHDOG_PID=$$ exec \"$0\" \"$@\"", prepare)
@@ -87,6 +96,22 @@ fn readiness_reloads_and_the_stop_are_told() {
     support::kill(engine.supervisor(), Signal::SIGTERM);
     assert_eq!(manager.news()[0], "STOPPING=1");
     assert!(engine.ended().success());
+}
+
+/// A name behind an `@` is no file.
+#[test]
+fn an_abstract_socket_is_told_too() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let folder = site.path("");
+    let name = format!("{}/notify", folder.display());
+    let address = SocketAddr::from_abstract_name(&name).expect("it is short");
+    let manager = Manager(UnixDatagram::bind_addr(&address).expect("a name is free"));
+    manager
+        .0
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    let _engine = manager.start_at(format!("@{name}"), &site, PATIENCE);
+    assert_eq!(manager.news(), ["READY=1", "STATUS=generation 1 serves"]);
 }
 
 #[test]
@@ -254,4 +279,122 @@ fn a_socket_that_no_listener_fits_refuses_the_start() {
         .err()
         .expect("it must not start")
         .expect_refusal(&["stray", &port.to_string()]);
+}
+
+#[test]
+fn a_socket_for_datagrams_is_taken_over_by_its_address() {
+    let door = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let address = door.local_addr().expect("it has an address");
+    let site = Site::new(
+        "probe",
+        &probe(&format!(
+            "[[listen]]\nname = \"pings\"\naddress = \"udp://{address}\"\n"
+        )),
+    );
+    let ask = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        socket.send_to(b"listener", address).expect("it is sent");
+        let mut answer = [0; 100];
+        let count = socket.recv(&mut answer).expect("it is answered");
+        answer[..count].to_vec()
+    };
+    let copy = door.try_clone().expect("it can be copied");
+    let engine = given(&site, copy.into(), "unknown").expect("it starts");
+    assert_eq!(ask(), b"pings");
+    engine.reload().expect_success();
+    assert_eq!(ask(), b"pings");
+}
+
+#[test]
+fn a_socket_for_http_is_taken_over_by_its_name() {
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = door.local_addr().expect("it has an address");
+    let site = Site::new(
+        "probe",
+        &probe(
+            "[[listen]]\nname = \"web\"\naddress = \"http://127.0.0.1:1\"\nwebsocket = \"/ws\"\n",
+        ),
+    );
+    let _engine = given(&site, door.into(), "web").expect("it starts");
+    let mut client =
+        Client::try_connect(&format!("tcp://{address}"), Wire::WebSocket).expect("it is served");
+    assert_eq!(client.ask("listener"), "web");
+}
+
+fn contributed(name: &str) -> String {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contrib");
+    std::fs::read_to_string(place.join(name)).expect("the unit is there")
+}
+
+/// What the unit runs is understood, and serves.
+#[test]
+fn the_units_command_starts_an_engine() {
+    let unit = contributed("moorline@.service");
+    let command = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .expect("it runs something");
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("/usr/local/bin/%i"));
+    let arguments: Vec<&str> = words.collect();
+    assert_eq!(arguments[..2], ["serve", "/etc/moorline/%i.toml"]);
+    let site = Site::new(
+        "probe",
+        &format!(
+            "[engine]\nrun_dir = \"{{folder}}/run\"\n{}",
+            probe(LENGTH_LISTENER)
+        ),
+    );
+    // As systemd makes it before.
+    std::fs::create_dir(site.path("run")).expect("the folder takes folders");
+    std::fs::set_permissions(site.path("run"), PermissionsExt::from_mode(0o700))
+        .expect("it is ours");
+    let script = format!("exec \"$0\" \"$@\" {}", arguments[2..].join(" "));
+    let engine = site
+        .try_start_by(&script, |_| {})
+        .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+    assert_eq!(engine.ask_once("build"), "first");
+}
+
+/// systemd has nothing to say against the units; where it is not, that they are lines as it reads them is looked at.
+#[test]
+fn the_units_are_well_formed() {
+    let site = Site::new("probe", &probe(LENGTH_LISTENER));
+    let app = site.path("app").display().to_string();
+    for (name, instance) in [
+        ("moorline@.service", "moorline@chat.service"),
+        ("moorline@.socket", "moorline@chat.socket"),
+    ] {
+        let unit = contributed(name).replace("/usr/local/bin/%i", &app);
+        for line in unit.lines().filter(|line| !line.is_empty()) {
+            let is_section = line.starts_with('[') && line.ends_with(']');
+            let is_setting = line
+                .split_once('=')
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_alphanumeric()));
+            assert!(
+                line.starts_with('#') || is_section || is_setting,
+                "{name}: {line}"
+            );
+        }
+        site.write(instance, unit);
+    }
+    for instance in ["moorline@chat.service", "moorline@chat.socket"] {
+        let verified = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(site.path(instance))
+            .output();
+        let Ok(verified) = verified else { return };
+        let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+        // Of other units of the machine it may have something to say.
+        let of_ours: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("moorline"))
+            // It came with version 253, and the unit says what to write before.
+            .filter(|line| !line.contains("notify-reload"))
+            .collect();
+        assert_eq!(of_ours, Vec::<&str>::new());
+    }
 }

@@ -83,6 +83,65 @@ fn s18_a_task_goes_to_the_slot_that_was_chosen() {
     assert_eq!(other.receive(), b"blocked");
 }
 
+/// S18: 64 tasks of a process may be unfinished; the next is refused, and there is room when they have ended.
+#[test]
+fn s18_tasks_beyond_the_bound_are_refused_until_some_have_ended() {
+    let engine = probe(2);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    for _ in 0..3 {
+        assert_eq!(client.ask("task-fill block 1"), "64 Full");
+        let mut answer = String::new();
+        eventually("there is room again", || {
+            answer = client.ask("task pleasant");
+            answer != "Full"
+        });
+        assert_eq!(answer, "PLEASANT");
+        eventually("they have ended", || {
+            engine.status().tasks.iter().all(|task| task.in_hand == 0)
+        });
+    }
+}
+
+/// S18: what runs in a task worker gives out none.
+#[test]
+fn s18_a_task_cannot_give_out_tasks() {
+    let engine = probe(1);
+    assert_eq!(engine.ask_once("task task more"), "Err(NotAWorker)");
+}
+
+/// S18: a task is tried as often as `attempts` says, whether its result is waited for or not.
+#[test]
+fn s18_a_task_whose_worker_dies_is_tried_as_often_as_configured() {
+    for attempts in [1, 2] {
+        let engine = Engine::start(
+            "probe",
+            &format!(
+                "[workers]\ncount = 1\n[tasks]\ncount = 1\nattempts = {attempts}\n{LENGTH_LISTENER}[app]\njournal = \"{{folder}}/journal\"\n"
+            ),
+        );
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        let answer = client.ask("task crash");
+        assert!(answer.starts_with("Failed"), "{answer}");
+        assert_eq!(engine.status().errors.worker_exits, attempts);
+        let path = engine.path("crashed").display().to_string();
+        assert_eq!(
+            client.ask(format!("task-detach crash-once {path}")),
+            "detached"
+        );
+        eventually("it has died", || {
+            engine.status().errors.worker_exits == attempts + 1
+        });
+        // In its turn: that one has been tried before.
+        assert_eq!(client.ask("task-detach note behind it"), "detached");
+        engine.journaled("behind it");
+        assert_eq!(
+            engine.journal_of("survived").len() as u64,
+            attempts - 1,
+            "one attempt more than the one that died"
+        );
+    }
+}
+
 /// S18: payloads and results of 64 MiB pass; one byte more is refused before it is sent.
 #[test]
 fn s18_tasks_of_64_mib_pass_both_ways() {

@@ -57,7 +57,7 @@ use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, Limit, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::credentials::Credentials;
-use crate::role::GatewayStart;
+use crate::role::{GatewayStart, leave_to_supervisor};
 use crate::wire::Peer;
 use accept::Upgrade;
 use event_loop::Loop;
@@ -175,7 +175,10 @@ pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
-    runtime.block_on(async { Gateway::start(start)?.serve().await })
+    runtime.block_on(async {
+        leave_to_supervisor()?;
+        Gateway::start(start)?.serve().await
+    })
 }
 
 /// The main thread's part.

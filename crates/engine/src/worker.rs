@@ -58,6 +58,7 @@ use crate::app::{App, Context};
 use crate::control::{FromRole, ProcessCounter, ToRole, role_name};
 use crate::control_channel::ControlChannel;
 use crate::log;
+use crate::role::leave_to_supervisor;
 
 /// Runs a worker or task worker to its end, on this thread.
 ///
@@ -263,21 +264,11 @@ struct Orders {
 
 impl Orders {
     fn new(control: ControlChannel, core: Rc<Core>) -> io::Result<Self> {
-        use SignalKind as Kind;
-        // Registering takes the default action away for good: these are the supervisor's business.
-        for kind in [
-            Kind::interrupt(),
-            Kind::hangup(),
-            Kind::pipe(),
-            Kind::user_defined1(),
-            Kind::user_defined2(),
-        ] {
-            let _ = signal(kind)?;
-        }
+        leave_to_supervisor()?;
         Ok(Self {
             control,
             core,
-            terminate: signal(Kind::terminate())?,
+            terminate: signal(SignalKind::terminate())?,
             has_said_stopping: false,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use moorline::{Context, Result, SendError};
 
@@ -42,10 +42,9 @@ pub(super) fn told_of(
 }
 
 /// What of a session does not change from run to run.
-fn describe(info: &moorline::SessionInfo) -> String {
-    let age = info.received_at.duration_since(info.connected_at);
+pub(super) fn describe(info: &moorline::SessionInfo) -> String {
     format!(
-        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} aged {} tls {}",
+        "{} {} worker {} key {:?} messages {} received {} paused {} kept {} tls {}",
         info.listener,
         info.peer,
         info.worker,
@@ -54,9 +53,32 @@ fn describe(info: &moorline::SessionInfo) -> String {
         info.received,
         info.paused,
         info.kept,
-        age.unwrap_or_default().as_millis() < 60_000,
         info.tls.as_ref().map_or("none", |tls| &tls.version),
     )
+}
+
+/// When a session was accepted, last received from and last sent to, in milliseconds of the Unix epoch.
+pub(super) fn times(info: &moorline::SessionInfo) -> String {
+    let times = [info.connected_at, info.received_at, info.sent_at];
+    let times = times.map(|time| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_millis().to_string()
+    });
+    times.join(" ")
+}
+
+/// All sessions as `context.sessions()` tells them, a line each, in order of their ids.
+pub(super) async fn list(context: &Context) -> Result<String> {
+    let (mut sessions, mut infos) = (context.sessions(), Vec::new());
+    while let Some(info) = sessions.next().await {
+        infos.push(info?);
+    }
+    infos.sort_by_key(|info| info.id);
+    let lines: Vec<String> = infos
+        .iter()
+        .map(|info| format!("{} {}", info.id, describe(info)))
+        .collect();
+    Ok(lines.join("\n"))
 }
 
 pub(super) fn milliseconds(word: &str) -> Result<Duration> {

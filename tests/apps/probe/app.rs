@@ -1,6 +1,8 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
 mod answers;
+mod sending;
+mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -12,10 +14,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, SendError, Session};
+use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session};
 use serde::Deserialize;
 
-use answers::{every, milliseconds, outcome, told, told_by, told_of};
+use answers::{every, list, milliseconds, outcome, times, told, told_by, told_of};
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -29,6 +31,8 @@ struct Settings {
     fails_in_slot: Option<u16>,
     /// The worker slot whose process never becomes ready.
     hangs_in_slot: Option<u16>,
+    /// The hooks that block for a while: `open`, `close`, `post`.
+    blocks_in: Vec<String>,
     /// While this file is there no worker starts.
     fails_with: Option<PathBuf>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
@@ -71,6 +75,13 @@ impl Probe {
     fn note(&self, line: impl Display) {
         if let Some(journal) = &mut *self.journal.borrow_mut() {
             let _ = journal.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Blocks for a while if this hook is to.
+    fn block_in(&self, hook: &str) {
+        if self.settings.borrow().blocks_in.iter().any(|it| it == hook) {
+            std::thread::sleep(Duration::from_millis(1_000));
         }
     }
 
@@ -168,6 +179,8 @@ impl Probe {
             "bind" => outcome(session.bind(rest)),
             "key" => String::from_utf8(session.key())?,
             "info" => told_of(context.session(word().parse()?).info().await),
+            "times" => times(&context.session(word().parse()?).info().await?),
+            "list" => list(&context).await?,
             "sessions" => {
                 let (mut sessions, mut ids) = (context.sessions(), Vec::new());
                 while let Some(session) = sessions.next().await {
@@ -200,6 +213,14 @@ impl Probe {
             }
             "join" => outcome(context.group(rest).join(session)),
             "leave" => outcome(context.group(rest).leave(session)),
+            "join-other" => {
+                let other = context.session(word().parse()?);
+                outcome(context.group(word()).join(&other))
+            }
+            "leave-other" => {
+                let other = context.session(word().parse()?);
+                outcome(context.group(word()).leave(&other))
+            }
             "members" => {
                 let mut ids: Vec<u64> = context
                     .group(rest)
@@ -258,7 +279,19 @@ impl Probe {
             }
             "close-code" => return told(session.close_with(word().parse()?)),
             "close-now" => return told(session.close_now()),
+            "close-then-now" => {
+                session.close()?;
+                self.note(format_args!("forced close {:?}", session.close_now()));
+                return Ok(None);
+            }
             "end" => outcome(context.session(word().parse()?).close()),
+            "end-twice-then-now" => {
+                let other = context.session(word().parse()?);
+                other.close()?;
+                tokio::time::sleep(milliseconds(word())?).await;
+                let second = other.close();
+                format!("{second:?} {:?}", other.close_now())
+            }
             "tell" => {
                 let other = context.session(word().parse()?);
                 outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
@@ -270,45 +303,6 @@ impl Probe {
                         break format!("{error:?}");
                     }
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            "post" => {
-                let (slot, rest) = (word().parse()?, words.collect::<Vec<_>>().join(" "));
-                match context.post(slot, format!("{} {rest}", session.id())) {
-                    Ok(()) => return Ok(None),
-                    Err(error) => format!("{error:?}"),
-                }
-            }
-            "task" => match context.task(rest).await {
-                Ok(result) => String::from_utf8(result)?,
-                Err(error) => format!("{error:?}"),
-            },
-            "task-to" => {
-                let slot = word().parse()?;
-                let rest = words.collect::<Vec<_>>().join(" ");
-                told_by(context.task(rest).on(slot).await)?
-            }
-            "task-within" => {
-                let time = milliseconds(word())?;
-                let rest = words.collect::<Vec<_>>().join(" ");
-                told_by(context.task(rest).within(time).await)?
-            }
-            "task-detach" => match context.task(rest).detach() {
-                Ok(()) => "detached".to_owned(),
-                Err(error) => format!("{error:?}"),
-            },
-            "tasks" => {
-                let (time, rest) = rest.split_once(' ').ok_or("no tasks")?;
-                let results = context.tasks(rest.split(", "), milliseconds(time)?).await;
-                let results: Result<Vec<_>> = results.into_iter().map(told_by).collect();
-                results?.join(", ")
-            }
-            "task-big" => {
-                let size = word().parse()?;
-                match context.task(vec![b'x'; size]).await {
-                    Ok(result) if result == vec![b'X'; size] => size.to_string(),
-                    Ok(result) => format!("{} bytes, and not the right ones", result.len()),
-                    Err(error) => format!("{error:?}"),
                 }
             }
             "timer" => {
@@ -333,10 +327,6 @@ impl Probe {
                 return Ok(None);
             }
             "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
-            "task-bytes" => match context.task(vec![b't'; word().parse()?]).await {
-                Ok(result) => format!("{} bytes", result.len()),
-                Err(error) => error.to_string(),
-            },
             "later" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
                 tokio::task::spawn_local(async move {
@@ -346,60 +336,12 @@ impl Probe {
                 return Ok(None);
             }
 
-            "big" => {
-                session.send(vec![b'b'; word().parse()?]).await?;
-                return Ok(None);
+            _ if tasks::COMMANDS.contains(&command) => {
+                return tasks::obey(&context, session, command, rest).await;
             }
-            "spray" => {
-                let other = context.session(word().parse()?);
-                let (count, size): (u32, usize) = (word().parse()?, word().parse()?);
-                let message = vec![word().as_bytes().first().copied().unwrap_or(b's'); size];
-                for _ in 0..count {
-                    other.send(&message).await?;
-                }
-                "sprayed".to_owned()
+            _ if sending::COMMANDS.contains(&command) => {
+                return sending::obey(self, session, command, rest).await;
             }
-            "flood" => {
-                // Without end: only the session's own does.
-                let chunk = vec![b'f'; 16 * 1024];
-                loop {
-                    match session.push(&chunk) {
-                        Ok(()) => tokio::task::yield_now().await,
-                        Err(SendError::Full) => tokio::time::sleep(Duration::from_millis(1)).await,
-                        Err(_) => return Ok(None),
-                    }
-                }
-            }
-            "pour" => {
-                let (count, chunk) = (word().parse::<u64>()?, vec![b'p'; 16 * 1024]);
-                for number in 1..=count {
-                    session.send(&chunk).await?;
-                    self.poured.set(number);
-                }
-                return Ok(None);
-            }
-            "poured" => self.poured.get().to_string(),
-            "fill" => {
-                let chunk = vec![b'f'; 16 * 1024];
-                self.filled.set(0);
-                loop {
-                    match session.try_send(&chunk) {
-                        Ok(()) => {
-                            self.filled.set(self.filled.get() + 1);
-                            tokio::task::yield_now().await;
-                        }
-                        // The way to the gateway may be full for a moment; the watermark is what is meant.
-                        Err(SendError::Full) if !session.is_full() => {
-                            tokio::task::yield_now().await
-                        }
-                        Err(error) => {
-                            self.note(format_args!("refused {} {error:?}", session.id()));
-                            return Ok(None);
-                        }
-                    }
-                }
-            }
-            "filled" => self.filled.get().to_string(),
             _ => {
                 match message.is_text() {
                     true => session.send_text(std::str::from_utf8(message)?).await?,
@@ -449,6 +391,7 @@ impl App for Probe {
     }
 
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        self.block_in("open");
         self.note(format_args!("open {} {opened:?}", session.id()));
         Ok(())
     }
@@ -481,6 +424,7 @@ impl App for Probe {
     }
 
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
+        self.block_in("close");
         self.note(format_args!("close {} {reason}", session.id()));
         if let Some(state) = session.state() {
             self.note(format_args!("state {} {} bytes", session.id(), state.len()));
@@ -507,8 +451,12 @@ impl App for Probe {
 
     /// Tells the session whose id it begins with which worker the post has reached, and from where.
     async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+        self.block_in("post");
         let text = std::str::from_utf8(&message)?;
         let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
+        if rest == "crash" {
+            std::process::abort();
+        }
         let context = self.context();
         let answer = format!("{rest} from {from} in {}", context.slot());
         context.session(id.parse()?).send(answer).await?;
@@ -516,48 +464,7 @@ impl App for Probe {
     }
 
     async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
-        let text = std::str::from_utf8(&task)?;
-        let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
-        match command {
-            "crash" => std::process::abort(),
-            "crash-once" if File::create_new(rest).is_ok() => std::process::abort(),
-            "fail" => Err("asked to fail".into()),
-            "tell" => {
-                let (id, rest) = rest.split_once(' ').ok_or("no id")?;
-                let told = self.context().session(id.parse()?).send(rest).await;
-                Ok(outcome(told).into_bytes())
-            }
-            "tell-until-refused" => {
-                let session = self.context().session(rest.parse()?);
-                loop {
-                    if let Err(error) = session.send("are you there").await {
-                        return Ok(format!("{error:?}").into_bytes());
-                    }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            "end" => Ok(outcome(self.context().session(rest.parse()?).close()).into_bytes()),
-            "file" => {
-                let (id, path) = rest.split_once(' ').ok_or("no id")?;
-                self.context()
-                    .session(id.parse()?)
-                    .send_file(path, ..)
-                    .await?;
-                Ok(b"ok".to_vec())
-            }
-            "pid" => Ok(std::process::id().to_string().into_bytes()),
-            "slot" => Ok(self.context().slot().to_string().into_bytes()),
-            "note" => {
-                self.note(rest);
-                Ok(Vec::new())
-            }
-            "every" => Ok(every(&self.context(), milliseconds(rest)?).await),
-            "block" => {
-                std::thread::sleep(milliseconds(rest)?);
-                Ok(b"blocked".to_vec())
-            }
-            _ => Ok(text.to_uppercase().into_bytes()),
-        }
+        tasks::carry_out(&self, std::str::from_utf8(&task)?).await
     }
 
     async fn stop(self: Rc<Self>) -> Result {

@@ -336,7 +336,7 @@ impl Loop {
 
     /// Closes those that hold most, until there is room or another loop has a larger one.
     pub(super) fn relieve(&mut self) {
-        let mut holders = self.publish_largest();
+        let (mut holders, mut leaving) = self.publish_largest();
         let index = usize::from(self.index);
         let others = self.shared.largest.iter().enumerate();
         let theirs = others
@@ -345,7 +345,8 @@ impl Loop {
             .max()
             .unwrap_or(0);
         while let Some((held, key)) = holders.pop() {
-            if held < theirs || self.held() <= self.budget.over {
+            let before = self.held();
+            if held < theirs || before.saturating_sub(leaving) <= self.budget.over {
                 return;
             }
             let session = &self.table[key];
@@ -355,17 +356,19 @@ impl Loop {
                 reason = %CloseReason::Memory, "session closed: memory_limit is reached, and it holds most"
             );
             self.finish(key, CloseReason::Memory);
+            leaving += held.saturating_sub(before.saturating_sub(self.held()));
             let next = holders.last().map_or(0, |(held, _)| *held);
             self.shared.largest[index].store(next, Ordering::Relaxed);
         }
     }
 
     /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
+    /// With it what those that have ended hold until their process is told: that goes without closing another.
     /// Nothing if it has only just looked.
-    fn publish_largest(&mut self) -> Vec<(u64, Key)> {
+    fn publish_largest(&mut self) -> (Vec<(u64, Key)>, u64) {
         let now = Instant::now();
         if now < self.budget.search_at {
-            return Vec::new();
+            return (Vec::new(), 0);
         }
         self.budget.search_at = now + SEARCH_EVERY + SEARCH_EVERY_OF_EACH * self.table.len() as u32;
         let mut arriving: FxHashMap<u64, u64> = FxHashMap::default();
@@ -376,20 +379,22 @@ impl Loop {
                 }
             }
         }
-        let mut holders: Vec<(u64, Key)> = self
-            .table
-            .iter()
-            .filter(|(_, session)| matches!(session.phase, Phase::Open | Phase::Ending(_)))
-            .map(|(key, session)| {
-                let arriving = arriving.get(&session.id).copied().unwrap_or(0);
-                (session.held() + arriving, key)
-            })
-            .filter(|(held, _)| *held > self.budget.share)
-            .collect();
+        let (mut holders, mut leaving) = (Vec::new(), 0);
+        for (key, session) in self.table.iter() {
+            let arriving = arriving.get(&session.id).copied().unwrap_or(0);
+            let held = session.held() + arriving;
+            match session.phase {
+                Phase::Ended(_) => leaving += held,
+                Phase::Open | Phase::Ending(_) if held > self.budget.share => {
+                    holders.push((held, key));
+                }
+                _ => {}
+            }
+        }
         holders.sort_unstable();
         let largest = holders.last().map_or(0, |(held, _)| *held);
         self.shared.largest[usize::from(self.index)].store(largest, Ordering::Relaxed);
-        holders
+        (holders, leaving)
     }
 
     /// Bytes of posts and results that wait for room in a ring. A task's are counted with the task.

@@ -1,0 +1,20 @@
+//! Signals that mean something to the supervisor alone.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Takes their default action, which is to end the process, away for good: whoever sends them by the program's name
+/// means the engine. Needs a runtime.
+pub(crate) fn leave_to_supervisor() -> io::Result<()> {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::pipe(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ] {
+        let _ = signal(kind)?;
+    }
+    Ok(())
+}

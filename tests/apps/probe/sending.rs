@@ -1,0 +1,97 @@
+//! Commands that send much, to find out what happens when nobody takes it.
+
+use std::time::Duration;
+
+use moorline::{Result, SendError, Session};
+
+use super::Probe;
+
+/// The commands about this.
+pub(super) const COMMANDS: &[&str] = &[
+    "big",
+    "spray",
+    "flood",
+    "pour",
+    "poured",
+    "fill",
+    "filled",
+    "fill-other",
+];
+
+/// Carries out one of them.
+pub(super) async fn obey(
+    probe: &Probe,
+    session: &Session,
+    command: &str,
+    rest: &str,
+) -> Result<Option<String>> {
+    let context = probe.context();
+    let mut words = rest.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    Ok(Some(match command {
+        "big" => {
+            session.send(vec![b'b'; word().parse()?]).await?;
+            return Ok(None);
+        }
+        "spray" => {
+            let other = context.session(word().parse()?);
+            let (count, size): (u32, usize) = (word().parse()?, word().parse()?);
+            let message = vec![word().as_bytes().first().copied().unwrap_or(b's'); size];
+            for _ in 0..count {
+                other.send(&message).await?;
+            }
+            "sprayed".to_owned()
+        }
+        "flood" => {
+            // Without end: only the session's own does.
+            let chunk = vec![b'f'; 16 * 1024];
+            loop {
+                match session.push(&chunk) {
+                    Ok(()) => tokio::task::yield_now().await,
+                    Err(SendError::Full) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Err(_) => return Ok(None),
+                }
+            }
+        }
+        "pour" => {
+            let (count, chunk) = (word().parse::<u64>()?, vec![b'p'; 16 * 1024]);
+            for number in 1..=count {
+                session.send(&chunk).await?;
+                probe.poured.set(number);
+            }
+            return Ok(None);
+        }
+        "poured" => probe.poured.get().to_string(),
+        "fill" => {
+            let chunk = vec![b'f'; 16 * 1024];
+            probe.filled.set(0);
+            loop {
+                match session.try_send(&chunk) {
+                    Ok(()) => {
+                        probe.filled.set(probe.filled.get() + 1);
+                        tokio::task::yield_now().await;
+                    }
+                    // The way to the gateway may be full for a moment; the watermark is what is meant.
+                    Err(SendError::Full) if !session.is_full() => tokio::task::yield_now().await,
+                    Err(error) => {
+                        probe.note(format_args!("refused {} {error:?}", session.id()));
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        "fill-other" => {
+            let other = context.session(word().parse()?);
+            let mut count = 0;
+            loop {
+                match other.try_send("more") {
+                    Ok(()) => count += 1,
+                    Err(error) => break format!("{count} {error:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        "filled" => probe.filled.get().to_string(),
+        _ => return Err("no such command".into()),
+    }))
+}

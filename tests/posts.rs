@@ -1,0 +1,125 @@
+//! Posts from worker to worker (S19): how many may be under way, and what becomes of them when processes change.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+use support::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+
+fn probe() -> Engine {
+    let config = format!(
+        "[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}on_crash = \"drop\"\n[app]\njournal = \"{{folder}}/journal\"\n"
+    );
+    Engine::start("probe", &config)
+}
+
+/// A client that the worker in this slot serves.
+fn client_of(engine: &Engine, slot: u64) -> Client {
+    (0..100)
+        .map(|_| Client::connect(engine, 0, Wire::LENGTH))
+        .find_map(|mut client| (client.ask_number("slot") == slot).then_some(client))
+        .expect("sessions are spread over the workers")
+}
+
+/// S19: 64 posts to a slot, or 1 MiB of them, may be unhandled; all of those are handled, in order, and make room again.
+#[test]
+fn s19_posts_beyond_the_bound_are_refused_and_those_before_arrive_in_order() {
+    let engine = probe();
+    let mut client = client_of(&engine, 0);
+    for round in 0..3 {
+        for to in [0, 1] {
+            client.send(format!("post-fill {to} 0"));
+            let mut posts = Vec::new();
+            let mut refusal = None;
+            for _ in 0..65 {
+                let answer = String::from_utf8(client.receive()).expect("it is text");
+                match answer.strip_suffix(&format!(" from 0 in {to}")) {
+                    Some(post) => posts.push(post.to_owned()),
+                    None => refusal = Some(answer),
+                }
+            }
+            let expected: Vec<String> = (0..64).map(|number| number.to_string()).collect();
+            assert_eq!(posts, expected, "round {round}");
+            assert_eq!(refusal.as_deref(), Some("64 Full"), "round {round}");
+        }
+    }
+    // Three of 300,000 bytes, and the fourth would be over 1 MiB.
+    client.send("post-fill 1 300000");
+    let mut answers = [(); 4].map(|()| client.receive());
+    answers.sort_by_key(Vec::len);
+    assert_eq!(answers[0], b"3 Full");
+    assert!(answers[1..].iter().all(|post| post.len() > 300_000));
+}
+
+/// S19: only workers post.
+#[test]
+fn s19_a_task_cannot_post() {
+    let engine = probe();
+    assert_eq!(engine.ask_once("task post hello"), "Err(NotAWorker)");
+}
+
+/// S19: a reload takes nobody's posts: each arrives once, in order, at the old process or the new one.
+#[test]
+fn s19_posts_to_a_worker_that_is_replaced_arrive_in_order() {
+    let engine = probe();
+    let mut client = client_of(&engine, 0);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut number = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                for ahead in 0..8 {
+                    client.send(format!("post 1 {}", number + ahead));
+                }
+                for _ in 0..8 {
+                    let arrived = String::from_utf8(client.receive()).expect("it is text");
+                    assert_eq!(arrived, format!("{number} from 0 in 1"));
+                    number += 1;
+                }
+            }
+            number
+        });
+        for _ in 0..3 {
+            engine.reload().expect_success();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(load.join().expect("all posts have arrived") > 0);
+    });
+}
+
+/// S19: what a process has not taken when it dies is for its successor.
+#[test]
+fn s19_posts_to_a_worker_that_dies_wait_for_its_successor() {
+    let engine = probe();
+    let mut client = client_of(&engine, 0);
+    let mut busy = client_of(&engine, 1);
+    busy.send("block 60000");
+    eventually("the worker is blocked", || engine.worker(1).in_hand == 1);
+    assert_eq!(client.ask("post-fill 1 0"), "64 Full");
+    assert_eq!(client.ask("post 1 one more"), "Full");
+    let dead = engine.kill_worker(1, Signal::SIGKILL);
+    for number in 0..64 {
+        let arrived = String::from_utf8(client.receive()).expect("it is text");
+        assert_eq!(arrived, format!("{number} from 0 in 1"));
+    }
+    eventually("there is room again", || {
+        client.ask("post 1 again") == "again from 0 in 1"
+    });
+    assert_ne!(engine.worker(1).pid, dead);
+}
+
+/// S19: the one that kills its worker is lost with it, and the room it took is not.
+#[test]
+fn s19_a_post_that_kills_its_worker_is_not_handed_out_again() {
+    let engine = probe();
+    let mut client = client_of(&engine, 0);
+    for deaths in 1..=2 {
+        client.send("post 1 crash");
+        eventually("it has died", || {
+            engine.status().errors.worker_exits == deaths
+        });
+        assert_eq!(client.ask("post 1 again"), "again from 0 in 1");
+    }
+    assert_eq!(engine.settled().errors.worker_exits, 2);
+}
