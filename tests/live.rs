@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Load, Plan, Site, Troubles, Wire, eventually, kill};
+use support::{Client, Engine, Load, Plan, Troubles, Wire, eventually, kill};
 
 const MAIN: &str = "[[listen]]\nname = \"main\"\naddress = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", body = 4 }\n";
 
@@ -522,7 +522,7 @@ fn what_needs_a_restart_is_refused_by_name_and_nothing_is_applied() {
     ] {
         // With the run folder changed the command would look for the engine there.
         live.engine.configure(&config(change, side));
-        let run_dir = run_dir(&live.engine);
+        let run_dir = support::run_dir(&live.engine);
         live.engine
             .command(&["reload", "--run-dir", &run_dir])
             .output()
@@ -542,11 +542,4 @@ fn what_needs_a_restart_is_refused_by_name_and_nothing_is_applied() {
     assert!(client.is_quiet_for(Duration::from_millis(500)));
     assert_eq!(client.ask("id"), id);
     live.finish();
-}
-
-/// The folder with the control socket: the only one in the site's folder for such.
-fn run_dir(site: &Site) -> String {
-    let folders = std::fs::read_dir(site.path("moorline")).expect("there is a run folder");
-    let folder = folders.flatten().next().expect("there is one engine");
-    folder.path().display().to_string()
 }

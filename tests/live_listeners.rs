@@ -3,12 +3,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, Issuer, Load, PATIENCE, Plan, Troubles, Wire, eventually, kill};
+use support::{
+    Client, Engine, Issuer, Load, PATIENCE, Plan, Process, Site, Troubles, Wire, eventually, kill,
+};
 
 const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
 const LINE: &str = "framing = { kind = \"line\" }";
@@ -287,6 +290,86 @@ fn a_gateway_that_dies_after_a_reload_has_a_successor_with_the_new_listeners() {
     assert_eq!(client.ask("listener"), "new");
 }
 
+/// More of them, one after another, than the gateway could be told of together.
+#[test]
+fn listeners_of_ever_new_names_take_the_places_of_those_that_are_gone() {
+    /// Five of these are too much for one message to the gateway.
+    const LONG: usize = 26_000;
+    let live = Live::start(&config("", &[]));
+    let limited = format!("{LENGTH}\nmax_sessions_per_address = 1\naccept_rate = 100");
+    let web = "websocket = \"/ws\"\nhandshake_timeout = \"1s\"";
+    let kinds = [
+        (ANY, limited.as_str(), Wire::LENGTH),
+        (ANY, LINE, Wire::Line),
+        ("udp://127.0.0.1:0", "", Wire::Raw),
+        ("http://127.0.0.1:0", web, Wire::WebSocket),
+    ];
+    for number in 0..8 {
+        let (address, more, wire) = kinds[number / 2 % kinds.len()];
+        let name = format!("side-{number}-{}", "x".repeat(LONG));
+        live.change(&config("", &[(&name, address, more)]));
+        if wire == Wire::Raw {
+            let address = live.address(&name).expect("it receives");
+            let answer = ask_by_datagram(&address, PATIENCE, b"listener");
+            assert_eq!(answer.expect("it answers"), name.as_bytes());
+        } else {
+            let mut client = live.connect(&name, wire);
+            assert_eq!(client.ask("listener"), name);
+            let rows = live.engine.run(&["sessions", "--json"]).expect_success();
+            assert!(rows.stdout.contains(&name));
+            let mut second = (more == web || more == limited).then(|| {
+                let address = live.address(&name).expect("it accepts");
+                Client::try_connect(&address, Wire::Raw).expect("it accepts")
+            });
+            if let Some(second) = &mut second {
+                // It is refused, or says nothing for too long.
+                assert_eq!(second.receive_bytes_to_end(), b"");
+            }
+            if more == web {
+                live.engine.logged(&["handshake_timeout", &name]);
+            }
+        }
+        live.change(&config("", &[]));
+        eventually("its last session has ended", || {
+            live.listeners() == ["main accepting"]
+        });
+    }
+    live.finish();
+}
+
+#[test]
+fn that_the_last_session_of_a_removed_listener_has_ended_is_told_once() {
+    let one = ("one", ANY, LENGTH);
+    let engine = Engine::start("probe", &config("", &[one, ("two", ANY, LENGTH)]));
+    let told = |name: &str| {
+        let log = engine.log();
+        let lines = log.lines().filter(|line| {
+            line.contains("the last session of a removed listener has ended") && line.contains(name)
+        });
+        lines.count()
+    };
+    engine.configure(&config("", &[("two", ANY, LENGTH)]));
+    engine.reload().expect_success();
+    eventually("it is told", || told("one") == 1);
+    // Looked at again with the next one that goes.
+    engine.configure(&config("", &[]));
+    engine.reload().expect_success();
+    eventually("it is told of the other one", || told("two") == 1);
+    assert_eq!(told("one"), 1);
+}
+
+/// What comes back for a datagram, if something does in this time.
+fn ask_by_datagram(address: &str, patience: Duration, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(address.split_once("://").map_or("", |(_, peer)| peer))?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.send(bytes)?;
+    let mut answer = vec![0; 65_536];
+    let count = socket.recv(&mut answer)?;
+    answer.truncate(count);
+    Ok(answer)
+}
+
 #[test]
 fn datagram_listeners_come_and_go_too() {
     let live = Live::start(&config("", &[]));
@@ -294,24 +377,92 @@ fn datagram_listeners_come_and_go_too() {
     for _ in 0..2 {
         live.change(&with_pings);
         let address = live.address("pings").expect("it receives");
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-        let peer = address.split_once("://").map_or("", |(_, peer)| peer);
-        socket.connect(peer).expect("it is of this machine");
-        let mut answer = [0; 64];
-        let mut ask = |patience: Duration, bytes: &[u8]| {
-            socket
-                .set_read_timeout(Some(patience))
-                .expect("it is not zero");
-            let sent = socket.send(bytes);
-            sent.and_then(|_| socket.recv(&mut answer))
-                .map(|count| answer[..count].to_vec())
-        };
-        assert_eq!(ask(PATIENCE, b"listener").ok(), Some(b"pings".to_vec()));
-        assert_eq!(ask(PATIENCE, b"send-to").ok(), Some(b"sent".to_vec()));
+        let ask = |patience, bytes: &[u8]| ask_by_datagram(&address, patience, bytes).ok();
+        assert_eq!(ask(PATIENCE, b"listener"), Some(b"pings".to_vec()));
+        assert_eq!(ask(PATIENCE, b"send-to"), Some(b"sent".to_vec()));
         live.change(&config("", &[]));
-        assert!(ask(Duration::from_millis(300), b"listener").is_err());
+        assert_eq!(ask(Duration::from_millis(300), b"listener"), None);
     }
     live.finish();
+}
+
+/// What a worker sends before its engine serves with it goes out as soon as it does, from whichever loop.
+#[test]
+fn a_worker_that_starts_can_send_from_a_listener_that_comes_with_it() {
+    let live = Live::start(&config("", &[]));
+    let heard = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    heard
+        .set_read_timeout(Some(PATIENCE))
+        .expect("it is not zero");
+    let peer = heard.local_addr().expect("it has one");
+    let udp = "udp://127.0.0.1:0";
+    let mut listeners = Vec::new();
+    for name in ["one", "two", "three"] {
+        listeners.push((name, udp, ""));
+        let with = format!(
+            "{}[app]\nstarts_with = [\"{name}\", \"{peer}\"]\n",
+            config("", &listeners)
+        );
+        let fails = format!("{with}fails_in_slot = 1\n");
+        live.refused(&fails, &["worker 1", "asked not to start"]);
+        live.change(&with);
+        let address = live.address(name).expect("it receives");
+        let mut bytes = [0; 64];
+        for _ in 0..2 {
+            let (count, from) = heard.recv_from(&mut bytes).expect("each worker says so");
+            assert_eq!(&bytes[..count], b"started");
+            assert_eq!(format!("udp://{from}"), address);
+        }
+    }
+    // One that a reload removes is none any more, and never was one's fault.
+    live.change(&config("", &[]));
+    assert_eq!(live.engine.settled().errors.worker_exits, 0);
+    live.finish();
+}
+
+/// What fits the first message to a gateway fits the one of a reload, too, which names more beside.
+#[test]
+fn a_configuration_that_is_as_long_as_can_be_is_applied() {
+    let (name, address) = (|number| format!("web-{number}"), "http://127.0.0.1:0");
+    let with = |length: usize| {
+        let names: Vec<_> = (0..30).map(name).collect();
+        let more = "static = \"{folder}\"";
+        let listeners: Vec<_> = names.iter().map(|name| (&**name, address, more)).collect();
+        let greeting = "x".repeat(length);
+        format!(
+            "{}[app]\ngreeting = \"{greeting}\"\n",
+            config("", &listeners)
+        )
+    };
+    let live = Live::start(&config("", &[]));
+    let too_long = 150_000;
+    live.engine.configure(&with(too_long));
+    let refused = live
+        .engine
+        .reload()
+        .expect_refusal(&["bytes", "restart"])
+        .said();
+    let numbers = refused
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(" bytes"));
+    let numbers = numbers.and_then(|(numbers, _)| numbers.split_once(" of "));
+    let (bytes, most) = numbers.unwrap_or_else(|| panic!("no numbers in {refused}"));
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    let longest = too_long - (number(bytes) - number(most));
+    live.refused(&with(longest + 1), &["bytes", "restart"]);
+    live.change(&with(longest));
+    assert!(live.address("web-29").is_some());
+    live.finish();
+}
+
+#[test]
+fn an_engine_with_a_longer_one_does_not_start_and_says_so() {
+    let greeting = "x".repeat(150_000);
+    let config = format!("{}[app]\ngreeting = \"{greeting}\"\n", config("", &[]));
+    let refused = Site::new("probe", &config).try_start().err();
+    refused
+        .expect("it must not start")
+        .expect_refusal(&["bytes"]);
 }
 
 /// One request over a connection that stays; the answer's body.
@@ -343,7 +494,7 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let web = |more: &str| config("", &[("web", "http://127.0.0.1:0", more)]);
-    let site = support::Site::new("probe", &web("static = \"{folder}/one\""));
+    let site = Site::new("probe", &web("static = \"{folder}/one\""));
     site.write("one/page.txt", "one");
     site.write("two/page.txt", "two");
     let engine = site.start();
@@ -387,5 +538,39 @@ fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     let mut other = Client::try_connect(&new, Wire::Raw).expect("it accepts");
     let answer = other.shake_hands("/elsewhere").expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    live.finish();
+}
+
+#[test]
+fn what_a_removed_listener_served_is_let_go_of_with_its_last_connection() {
+    let web = ("web", "http://127.0.0.1:0", "static = \"{folder}/pages\"");
+    let site = Site::new("probe", &config("", &[web]));
+    site.write("pages/page.txt", "one");
+    let engine = site.start();
+    let (gateway, pages) = (engine.status().gateway.pid, engine.path("pages"));
+    let mut browser = TcpStream::connect(engine.socket_address(1)).expect("it accepts");
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    engine.configure(&config("", &[]));
+    engine.reload().expect_success();
+    assert_eq!(get(&mut browser, "/page.txt"), "one");
+    assert!(Process::holds(gateway, &pages));
+    drop(browser);
+    eventually("it is let go of", || !Process::holds(gateway, &pages));
+}
+
+#[test]
+fn a_file_that_another_process_has_put_in_place_of_a_socket_stays() {
+    let door = ("door", "unix://{folder}/door.sock", "");
+    let live = Live::start(&config("", &[door]));
+    let path = live.engine.site().path("door.sock");
+    std::fs::remove_file(&path).expect("it is there");
+    // The same configuration: it is made again.
+    live.change(&config("", &[door]));
+    assert!(UnixStream::connect(&path).is_ok());
+    std::fs::remove_file(&path).expect("it is there again");
+    let other = UnixListener::bind(&path).expect("the path is free");
+    live.change(&config("", &[]));
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(other);
     live.finish();
 }

@@ -4,7 +4,8 @@ mod support;
 
 use std::fs::OpenOptions;
 
-use support::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually};
+use nix::sys::signal::Signal;
+use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Wire, eventually};
 
 /// S3: log files that were moved away are opened anew, by every process.
 #[test]
@@ -42,6 +43,34 @@ fn log_files_are_reopened_when_asked() {
         counts().iter().zip(counted).all(|(now, then)| *now > then)
     });
     assert_eq!(content(&moved), before);
+}
+
+/// What the reload of the task workers tells the gateway is not where the log was before it was moved away.
+#[test]
+fn a_log_that_was_reopened_is_written_on_when_task_workers_are_reloaded() {
+    let config = format!(
+        "[workers]\ncount = 1\n[tasks]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/engine.log\"\n{LENGTH_LISTENER}"
+    );
+    let engine = Engine::start("probe", &config);
+    engine.reload().expect_success();
+    let (log, moved) = (engine.path("engine.log"), engine.path("engine.log.1"));
+    let closed = |path: &std::path::Path| {
+        let content = std::fs::read_to_string(path).unwrap_or_default();
+        content.matches("session closed").count()
+    };
+    std::fs::rename(&log, &moved).expect("the log can be moved");
+    support::reopen_logs(engine.supervisor());
+    eventually("the gateway writes to the new log", || {
+        engine.ask_once("build");
+        closed(&log) > 0
+    });
+    let before = closed(&moved);
+    engine.run(&["reload", "--tasks"]).expect_success();
+    let in_both = || closed(&log) + closed(&moved);
+    let all = in_both();
+    engine.ask_once("build");
+    eventually("another line is written", || in_both() > all);
+    assert_eq!(closed(&moved), before);
 }
 
 /// One line for each session, with who, how much, how long and why.
@@ -119,6 +148,7 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
             client.send("fail");
         }
         sent += 2000;
+        assert_eq!(client.ask("alive"), "alive");
         assert!(sent < 100_000, "nothing is dropped");
     }
     assert_eq!(client.ask("alive"), "alive");
@@ -161,4 +191,55 @@ fn lines_that_a_full_disk_does_not_take_are_counted() {
         log().matches("session closed").count() >= 2 && engine.status().log_lines_dropped == dropped
     });
     assert!(log().ends_with('\n'));
+}
+
+/// Processes begin with the log that is open, whatever has become of its folder.
+#[test]
+fn a_log_folder_that_is_removed_keeps_no_process_from_its_start() {
+    let config = format!(
+        "[workers]\ncount = 1\n[engine.log]\nfile = \"{{folder}}/logs/engine.log\"\n{LENGTH_LISTENER}"
+    );
+    let site = Site::new("probe", &config);
+    std::fs::create_dir(site.path("logs")).expect("a folder can be made");
+    let engine = site.start();
+    for _ in 0..2 {
+        std::fs::remove_dir_all(site.path("logs")).expect("it is there");
+        let gateway = engine.status().gateway.pid;
+        engine.kill_worker(0, Signal::SIGKILL);
+        eventually("the worker is replaced", || {
+            engine.status().ready_workers().len() == 1
+        });
+        support::kill(gateway, Signal::SIGKILL);
+        eventually("so is the gateway", || {
+            let status = engine.run(&["status", "--json"]).stdout;
+            let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+            let pid = status["gateway"]["pid"].as_i64();
+            pid.is_some_and(|pid| pid != i64::from(gateway))
+        });
+        assert_eq!(engine.ask_once("build"), "first");
+        // And the same after a reload, which opens it anew.
+        engine
+            .reload()
+            .expect_refusal(&["engine.log.file", "No such file"]);
+        std::fs::create_dir(site.path("logs")).expect("a folder can be made");
+        engine.reload().expect_success();
+    }
+}
+
+/// To open one would wait for the other end, and nothing else would happen meanwhile.
+#[test]
+fn a_pipe_that_nobody_reads_or_writes_holds_nothing_up() {
+    let engine = Engine::start("probe", LENGTH_LISTENER);
+    let site = engine.site();
+    nix::unistd::mkfifo(&site.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("it can be made");
+    engine.configure(&format!(
+        "[engine.log]\nfile = \"{{folder}}/pipe\"\n{LENGTH_LISTENER}"
+    ));
+    engine
+        .reload()
+        .expect_refusal(&["engine.log.file", "nobody reads"]);
+    let run_dir = support::run_dir(&site);
+    std::fs::rename(site.path("pipe"), site.path("moorline.toml")).expect("it can be moved");
+    let reload = engine.command(&["reload", "--run-dir", &run_dir]).finish();
+    reload.expect_refusal(&["is a pipe"]);
 }

@@ -89,6 +89,19 @@ fn s13_messages_over_the_framings_maximum_are_refused_with_both_sizes() {
     assert_eq!(client.receive().len(), (2 << 20) - 4);
 }
 
+/// A worker knows the limits of its own sessions, and of others only the largest there is.
+#[test]
+fn s13_what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_nothing() {
+    let raw = "[[listen]]\nname = \"raw\"\naddress = \"tcp://127.0.0.1:0\"\n";
+    let engine = Engine::start("probe", &probe(2, raw));
+    let [mut one, mut other] = one_on_each_worker(&engine);
+    let (id, size) = (other.ask("id"), 3 << 20);
+    assert_eq!(one.ask(format!("spray {id} 1 {size} x")), "sprayed");
+    engine.logged(&["cannot be sent", &size.to_string()]);
+    assert_eq!(other.ask("build"), "first");
+    assert_eq!(engine.status().errors.worker_exits, 0);
+}
+
 #[test]
 fn s16_the_close_hook_runs_once_and_says_who_closed() {
     let engine = Engine::start("probe", &probe(2, "idle_timeout = \"400ms\""));

@@ -220,6 +220,31 @@ fn a_unix_socket_is_taken_over_by_its_name_and_its_file_left() {
     assert!(!site.path("elsewhere.sock").exists());
 }
 
+/// Two listeners would take each other's connections away.
+#[test]
+fn a_socket_that_a_listener_has_by_its_name_serves_no_other() {
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let bound = door.local_addr().expect("it has an address").to_string();
+    let listen = |name: &str, address: &str| {
+        let listener = LENGTH_LISTENER.replace("127.0.0.1:0", address);
+        format!("{listener}name = \"{name}\"\n")
+    };
+    let site = Site::new("probe", &probe(&listen("door", "127.0.0.1:0")));
+    let engine = given(&site, door.into(), "door").expect("it starts");
+    assert_eq!(engine.socket_address(0).to_string(), bound);
+    let other = listen("other", &bound);
+    let both = [listen("door", "127.0.0.1:0"), other.clone()].concat();
+    site.configure(&probe(&both));
+    engine.reload().expect_refusal(&["[[listen]]", &bound]);
+    for _ in 0..4 {
+        assert_eq!(engine.ask_once("listener"), "door");
+    }
+    // Once that listener goes, it is there for the one that has its address.
+    site.configure(&probe(&other));
+    engine.reload().expect_success();
+    assert_eq!(engine.ask_once("listener"), "other");
+}
+
 #[test]
 fn a_socket_that_no_listener_fits_refuses_the_start() {
     let site = Site::new("probe", &probe(LENGTH_LISTENER));

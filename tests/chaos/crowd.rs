@@ -1,18 +1,25 @@
 //! Sessions that stay busy whatever happens, check every answer byte by byte, and note what they miss.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream,
+};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
 use crate::exchange::{Exchange, Messages, Missing, Script};
+use crate::sites::HOST;
 use crate::support::{PATIENCE, Random, happens_within};
 
 /// How long a session waits for one of its answers before it gives all of them up, where messages may be lost. What
@@ -33,6 +40,8 @@ pub(crate) struct Part {
     /// What the report calls them.
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
+    /// Where it is encrypted, whom they trust.
+    pub(crate) trust: Option<Arc<ClientConfig>>,
     pub(crate) sessions: usize,
     pub(crate) script: Script,
     pub(crate) messages: Messages,
@@ -143,11 +152,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// One session after the other in one place.
 async fn keep_busy(part: Part, mut random: Random, shared: Arc<Shared>, place: usize) {
     while !shared.finishing.load(Ordering::Relaxed) {
-        let Ok(stream) = TcpStream::connect(part.address).await else {
+        let Ok(stream) = connect(&part).await else {
             sleep(AGAIN).await;
             continue;
         };
-        let _ = stream.set_nodelay(true);
         let number = shared.sessions.fetch_add(1, Ordering::Relaxed);
         let mut session = Session {
             stream,
@@ -167,8 +175,23 @@ async fn keep_busy(part: Part, mut random: Random, shared: Arc<Shared>, place: u
     }
 }
 
+async fn connect(part: &Part) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(part.address).await?;
+    stream.set_nodelay(true)?;
+    let Some(trust) = &part.trust else {
+        return Ok(Box::new(BufStream::new(stream)));
+    };
+    let host = ServerName::try_from(HOST).map_err(io::Error::other)?;
+    let shaken = TlsConnector::from(trust.clone()).connect(host, stream);
+    Ok(Box::new(BufStream::new(timeout(HANGS, shaken).await??)))
+}
+
+trait Stream: AsyncBufRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncBufRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 struct Session<'a> {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     exchange: Exchange,
     part: &'a Part,
     shared: &'a Shared,
@@ -206,7 +229,7 @@ impl Session<'_> {
                 return self.part().await;
             }
             // Whether one has begun to come; reading it is not to be broken off.
-            match timeout(patience, self.stream.peek(&mut [0])).await {
+            match timeout(patience, self.stream.fill_buf()).await {
                 Ok(begun) => {
                     begun?;
                     let answer = timeout(HANGS, self.receive()).await;
@@ -238,7 +261,8 @@ impl Session<'_> {
     async fn send(&mut self, message: &[u8]) -> Result<(), End> {
         let length = (message.len() as u32).to_be_bytes();
         self.stream.write_all(&length).await?;
-        Ok(self.stream.write_all(message).await?)
+        self.stream.write_all(message).await?;
+        Ok(self.stream.flush().await?)
     }
 
     async fn receive(&mut self) -> Result<Vec<u8>, End> {

@@ -28,7 +28,7 @@ use exchange::{Messages, Script};
 use plan::{Plan, Powers, Round, Step, Target};
 use room::Room;
 use subject::{Cast, Subject};
-use support::{Random, Wire, happens_within};
+use support::{Issuer, Random, Wire, happens_within};
 
 /// How long a session may wait for its next answer once everything serves again.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -111,21 +111,27 @@ impl Stage {
             door: doors.close,
             flooded: Some(doors.flooded),
         };
+        let issuer = Issuer::new();
         let part = |name, address, script, messages| Part {
             name,
             address,
+            trust: None,
             sessions: 12,
             script,
             messages,
         };
         let parts = vec![
             part("redeliver", doors.redeliver, Script::Echo, Messages::Stay),
+            Part {
+                trust: Some(issuer.trust().config()),
+                ..part("sealed", doors.sealed, Script::Echo, Messages::Stay)
+            },
             part("spread", doors.spread, Script::Echo, Messages::Stay),
             part("close", doors.close, Script::Echo, Messages::Stay),
             part("drop", doors.drop, Script::Echo, Messages::MayBeLost),
             part("tasks", doors.redeliver, Script::Tasks, Messages::Stay),
         ];
-        let echo = Subject::start(echo, sites::echo(&doors, powers));
+        let echo = Subject::start(echo, sites::echo(&doors, &issuer, powers));
         let doors = sites::ChatDoors::free();
         let chat = Cast {
             app: "chat",

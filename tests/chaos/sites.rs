@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::plan::Powers;
-use crate::support::Site;
+use crate::support::{Issuer, Site};
 
 /// The disk that a log lies on.
 const DISK: &str = "size=2m";
@@ -14,6 +14,8 @@ const DISK: &str = "size=2m";
 /// Listeners of the echo, for each fate that messages may have.
 pub(crate) struct EchoDoors {
     pub(crate) redeliver: SocketAddr,
+    /// The same, encrypted.
+    pub(crate) sealed: SocketAddr,
     /// Redelivered too, and each message goes to another worker than the one before.
     pub(crate) spread: SocketAddr,
     pub(crate) close: SocketAddr,
@@ -29,9 +31,10 @@ pub(crate) struct ChatDoors {
 
 impl EchoDoors {
     pub(crate) fn free() -> EchoDoors {
-        let [redeliver, spread, close, drop, flooded] = free_addresses();
+        let [redeliver, sealed, spread, close, drop, flooded] = free_addresses();
         EchoDoors {
             redeliver,
+            sealed,
             spread,
             close,
             drop,
@@ -47,8 +50,12 @@ impl ChatDoors {
     }
 }
 
-/// Its workers are recycled now and then, and its log lies on a disk of its own if that can be had.
-pub(crate) fn echo(doors: &EchoDoors, powers: Powers) -> Arc<Site> {
+/// The name in its certificate.
+pub(crate) const HOST: &str = "echo.test";
+
+/// Its workers are recycled now and then, and its log lies on a disk of its own if that can be had. Whoever trusts the
+/// issuer trusts it.
+pub(crate) fn echo(doors: &EchoDoors, issuer: &Issuer, powers: Powers) -> Arc<Site> {
     let head = r#"
 [engine]
 gateway_loops = 2
@@ -71,10 +78,12 @@ delay = "2ms"
 "#;
     // So many attempts that random deaths use none of them up.
     let redeliver = "on_crash = \"redeliver\"\nattempts = 20\n";
+    let sealed = format!("{redeliver}tls = {{ certificate = \"echo.pem\", key = \"echo.key\" }}\n");
     let spread = format!("{redeliver}dispatch = \"round-robin\"\n");
     let flooded = "high_watermark = \"256KiB\"\nhard_limit = \"1MiB\"\n";
     let listeners = [
         (doors.redeliver, redeliver),
+        (doors.sealed, &sealed),
         (doors.spread, &spread),
         (doors.close, "on_crash = \"close\"\n"),
         (doors.drop, "on_crash = \"drop\"\n"),
@@ -83,6 +92,7 @@ delay = "2ms"
     .map(|(address, keys)| length_listener(address) + keys)
     .concat();
     let site = Site::new("echo", &format!("{head}{listeners}"));
+    issuer.issue(&[HOST]).write(&site, "echo");
     let log = site.path("log");
     fs::create_dir(&log).expect("the folder can be written");
     if powers == Powers::Root {

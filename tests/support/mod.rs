@@ -61,3 +61,10 @@ pub fn happens_within(time: Duration, mut condition: impl FnMut() -> bool) -> bo
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// The folder with the control socket: the only one in the site's folder for such.
+pub fn run_dir(site: &Site) -> String {
+    let folders = std::fs::read_dir(site.path("moorline")).expect("there is a run folder");
+    let folder = folders.flatten().next().expect("there is one engine");
+    folder.path().display().to_string()
+}

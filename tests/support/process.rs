@@ -1,6 +1,7 @@
 //! Processes as `/proc` shows them.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
@@ -86,6 +87,15 @@ impl Process {
     /// How many descriptors it holds.
     pub fn descriptors(pid: i32) -> usize {
         fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count())
+    }
+
+    /// Whether one of its descriptors is this file or folder.
+    pub fn holds(pid: i32, path: &Path) -> bool {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        let mut held = entries.flatten().map(|entry| fs::read_link(entry.path()));
+        held.any(|held| held.is_ok_and(|held| held == path))
     }
 
     /// Their numbers.

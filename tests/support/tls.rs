@@ -183,6 +183,11 @@ impl Trust {
         Trust(Arc::new(config))
     }
 
+    /// For clients of their own making.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.0.clone()
+    }
+
     /// Connects and shakes hands with a server for `host`.
     pub fn connect(&self, address: SocketAddr, host: &str) -> io::Result<TlsStream> {
         let mut socket = TcpStream::connect(address)?;

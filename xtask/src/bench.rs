@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use broadcast::Broadcast;
-use report::{Comparison, Report, Sample, TlsComparison};
+use report::{Aim, Report, Row};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -58,6 +57,13 @@ const SESSIONS: [u32; 3] = [1, 64, 512];
 
 const MESSAGE_BYTES: u32 = 128;
 
+/// CPU time a request beside the plain server's, with sessions enough that a turn serves several.
+const AIM_CPU: Aim = Aim::Ratio(1.0);
+/// Latency of one session's requests, gateway and worker on one CPU.
+const AIM_LATENCY: Aim = Aim::Ratio(1.25);
+const AIM_TLS_CPU: Aim = Aim::Ratio(1.05);
+const AIM_IDLE_BYTES: Aim = Aim::AtMost(1.2 * 1024.0);
+
 /// Sessions whose memory is measured.
 const IDLE_SESSIONS: u32 = 5000;
 
@@ -72,23 +78,22 @@ pub(crate) fn run(args: Args) -> Result {
     let root = workspace_root()?;
     build(&root)?;
     let release = target(&root).join("release");
-    let mut report = Report {
-        commit: commit(&root)?,
-        ..Report::default()
-    };
+    let mut rows = Vec::new();
     let measures = |part| args.only.is_none_or(|only| only == part);
     if measures(Part::Plain) {
-        report.comparisons = plain(&release, &args)?;
+        rows.extend(plain(&release, &args)?);
     }
     if measures(Part::Tls) {
-        report.tls = tls(&release, TLS_ROUNDS * usize::from(args.rounds))?;
+        rows.extend(tls(&release, TLS_ROUNDS * usize::from(args.rounds))?);
     }
     if measures(Part::Broadcast) {
-        report.broadcast = Some(Broadcast::measure(&release, args.rounds)?);
+        rows.extend(broadcast::measure(&release, args.rounds)?);
     }
     if measures(Part::Idle) {
-        report.idle_bytes = Some(idle(&release)?);
+        rows.push(idle(&release)?);
     }
+    let commit = commit(&root)?;
+    let report = Report { commit, rows };
     if args.json {
         println!("{:#}", report.to_json());
     } else {
@@ -98,26 +103,40 @@ pub(crate) fn run(args: Args) -> Result {
 }
 
 /// CPU and latency of echo over TCP.
-fn plain(release: &Path, args: &Args) -> Result<Vec<Comparison>> {
-    let mut comparisons = Vec::new();
+fn plain(release: &Path, args: &Args) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
     for placement in [Placement::Together, Placement::Apart] {
         let engine = Server::engine(release, placement)?;
         let plain = Server::plain(release)?;
         for sessions in SESSIONS {
-            let mut comparison = Comparison::new(placement, sessions);
+            let what = format!("echo, {MESSAGE_BYTES} B, {sessions} sessions, {placement}");
+            let row = |unit, aim| Row {
+                what: what.clone(),
+                unit,
+                engine: Vec::new(),
+                plain: Vec::new(),
+                aim,
+            };
+            let is_alone = sessions == 1;
+            let is_together = placement == Placement::Together;
+            let mut cpu = row(
+                "CPU µs / request",
+                (is_together && !is_alone).then_some(AIM_CPU),
+            );
+            let mut latency = row(
+                "p50 latency µs",
+                (is_together && is_alone).then_some(AIM_LATENCY),
+            );
             for round in 1..=args.rounds {
-                eprintln!("{placement}, {sessions} sessions, round {round}");
-                for (server, measured) in [
-                    (&engine, &mut comparison.engine),
-                    (&plain, &mut comparison.plain),
-                ] {
-                    let sessions = sessions.to_string();
+                eprintln!("{what}, round {round}");
+                for is_engine in [true, false] {
+                    let server = if is_engine { &engine } else { &plain };
                     let result = server.bench(
                         release,
                         "echo",
                         &[
                             "--connections",
-                            &sessions,
+                            &sessions.to_string(),
                             "--size",
                             &MESSAGE_BYTES.to_string(),
                             "--duration",
@@ -126,17 +145,18 @@ fn plain(release: &Path, args: &Args) -> Result<Vec<Comparison>> {
                             &placement.load_cpu().to_string(),
                         ],
                     )?;
-                    measured.push(Sample::read(&result)?);
+                    cpu.add(is_engine, number(&result, "/server_cpu_us_per_request")?);
+                    latency.add(is_engine, number(&result, "/latency_us/p50")?);
                 }
             }
-            comparisons.push(comparison);
+            rows.extend([cpu, latency]);
         }
     }
-    Ok(comparisons)
+    Ok(rows)
 }
 
 /// CPU of echo over TLS.
-fn tls(release: &Path, rounds: usize) -> Result<Vec<TlsComparison>> {
+fn tls(release: &Path, rounds: usize) -> Result<Vec<Row>> {
     eprintln!("TLS, {rounds} rounds");
     let output = Command::new(release.join("examples/tls_echo"))
         .arg("compare")
@@ -149,11 +169,29 @@ fn tls(release: &Path, rounds: usize) -> Result<Vec<TlsComparison>> {
     }
     let cases: Value = serde_json::from_slice(&output.stdout)?;
     let cases = cases.as_array().ok_or("a list of cases")?;
-    cases.iter().map(TlsComparison::read).collect()
+    let read = |case: &Value| {
+        let numbers = |key: &str| -> Result<Vec<f64>> {
+            let list = case[key].as_array().ok_or("a list of numbers")?;
+            Ok(list.iter().filter_map(Value::as_f64).collect())
+        };
+        Ok(Row {
+            what: format!(
+                "TLS echo, {} B, {} sessions, {}",
+                number(case, "/message_bytes")?,
+                number(case, "/sessions")?,
+                Placement::Together
+            ),
+            unit: "CPU µs / request",
+            engine: numbers("engine_us")?,
+            plain: numbers("plain_us")?,
+            aim: Some(AIM_TLS_CPU),
+        })
+    };
+    cases.iter().map(read).collect()
 }
 
 /// Private bytes of an idle session, the engine's and the plain server's.
-fn idle(release: &Path) -> Result<(f64, f64)> {
+fn idle(release: &Path) -> Result<Row> {
     let bytes = |server: Server| {
         eprintln!("{IDLE_SESSIONS} idle sessions");
         let sessions = IDLE_SESSIONS.to_string();
@@ -161,8 +199,13 @@ fn idle(release: &Path) -> Result<(f64, f64)> {
         let result = server.bench(release, "idle", &arguments)?;
         number(&result, "/server_bytes_per_session")
     };
-    let engine = bytes(Server::engine(release, Placement::Together)?)?;
-    Ok((engine, bytes(Server::plain(release)?)?))
+    Ok(Row {
+        what: "an idle session".into(),
+        unit: "private bytes",
+        engine: vec![bytes(Server::engine(release, Placement::Together)?)?],
+        plain: vec![bytes(Server::plain(release)?)?],
+        aim: Some(AIM_IDLE_BYTES),
+    })
 }
 
 /// What is measured: the commit, and whether the tree differs from it.

@@ -7,6 +7,8 @@
 mod client;
 pub(crate) mod server;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,13 +19,16 @@ pub use client::{CommandError, ask, stop};
 pub(crate) use server::Answers;
 
 /// What an engine can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Replace the processes by new ones from the paths.
     Reload {
         /// Which processes.
         scope: Scope,
+        /// The configuration that the asker means, if that is known: the engine reads none but its own.
+        #[serde(default)]
+        config: Option<PathBuf>,
     },
     /// Drain and end; asked a second time, end now.
     Stop,

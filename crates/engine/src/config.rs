@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use live::{live_change, tasks_change};
-pub use load::{Loaded, load, load_text, run_dir};
+pub use load::{Loaded, load, load_text, resolved, run_dir};
 pub use process::CONTROL_SOCKET;
 
 /// A whole engine's configuration.
@@ -53,6 +53,14 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
+}
+
+impl Config {
+    /// The largest message that can be sent to a session of any listener.
+    pub fn max_message(&self) -> u64 {
+        let max = self.listeners.iter().map(Listener::max_message).max();
+        max.unwrap_or(u64::MAX)
+    }
 }
 
 /// `[engine]`: what belongs to no single process.
@@ -251,6 +259,11 @@ impl Listener {
     /// Whether HTTP is spoken there.
     pub fn is_http(&self) -> bool {
         matches!(self.address, Address::Http(_) | Address::Https(_))
+    }
+
+    /// The largest message that can be sent to a session of it.
+    pub fn max_message(&self) -> u64 {
+        self.framing.max_message().min(self.hard_limit)
     }
 
     /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`

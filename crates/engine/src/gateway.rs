@@ -51,6 +51,7 @@ use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, Limit, ProcessId, Role, SessionRow, ToRole};
@@ -121,6 +122,8 @@ enum Command {
         /// What else changes with that.
         setup: Option<Box<Setup>>,
     },
+    /// What the listeners show from now on.
+    Show(Arc<[Option<ServerTls>]>),
     Dead {
         process: ProcessId,
         death: Death,
@@ -296,6 +299,8 @@ impl Gateway {
     async fn serve(mut self) -> io::Result<()> {
         self.control.send(&FromRole::Ready, &[]).await?;
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
+        // While nothing is retired nobody takes its ticks.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await?,

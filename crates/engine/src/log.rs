@@ -8,9 +8,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::EnvFilter;
@@ -110,17 +114,33 @@ pub(crate) fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
     let Some(path) = &log.file else {
         return Ok(None);
     };
-    let file = File::options()
+    let file = open_for_appending(path).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot open the log file {}: {error}", path.display()),
+        )
+    })?;
+    Ok(Some(file.into()))
+}
+
+/// Waits for nobody: a pipe that is not read cannot be opened.
+fn open_for_appending(path: &Path) -> io::Result<File> {
+    let opened = File::options()
         .create(true)
         .append(true)
-        .open(path)
-        .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot open the log file {}: {error}", path.display()),
-            )
-        })?;
-    Ok(Some(file.into()))
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            let reason = "it is a pipe, and nobody reads it";
+            return Err(io::Error::new(error.kind(), reason));
+        }
+        opened => opened?,
+    };
+    // The thread that writes has time.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 fn filter(level: &str) -> io::Result<EnvFilter> {

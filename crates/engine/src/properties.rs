@@ -6,10 +6,13 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::command::{Answer, Request};
+use crate::command;
 use crate::control::{FromRole, ToRole};
 use crate::control_channel::{decode, encode};
-use crate::wire::{CloseReason, Closing, FromProcess, Opening, Peer, ToProcess, split_datagram};
+use crate::wire::{
+    Answer, Belongings, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question,
+    ToProcess, split_datagram,
+};
 
 #[cfg(test)]
 include!("../../../fuzz/replay.rs");
@@ -26,8 +29,8 @@ pub fn control(data: &[u8]) {
     match which % 4 {
         0 => assert_message::<ToRole>(bytes),
         1 => assert_message::<FromRole>(bytes),
-        2 => assert_line::<Request>(bytes),
-        _ => assert_line::<Answer>(bytes),
+        2 => assert_line::<command::Request>(bytes),
+        _ => assert_line::<command::Answer>(bytes),
     }
 }
 
@@ -43,6 +46,10 @@ pub fn record(data: &[u8]) {
     assert_message::<Opening>(payload);
     assert_message::<Closing>(payload);
     assert_message::<Peer>(payload);
+    assert_message::<Belongings>(payload);
+    assert_message::<FileSpan>(payload);
+    assert_message::<Question>(payload);
+    assert_message::<Answer>(payload);
     if let Some((peer, bytes)) = split_datagram(payload) {
         assert!(payload.ends_with(bytes));
         let address = encode(&peer).expect("an address can be sent");

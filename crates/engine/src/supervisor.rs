@@ -20,6 +20,7 @@ mod systemd;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use moorline_net::ListenError;
@@ -56,7 +57,9 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let config = &loaded.config;
     let run_dir = RunDir::claim(&config.engine.run_dir)?;
     let log_file = log::open(&config.engine.log).map_err(ServeError::Log)?;
-    let _flush = log::init(&config.engine.log, "supervisor", log_file).map_err(ServeError::Log)?;
+    let own = log_file.as_ref().map(OwnedFd::try_clone).transpose();
+    let own = own.map_err(ServeError::Log)?;
+    let _flush = log::init(&config.engine.log, "supervisor", own).map_err(ServeError::Log)?;
     hide_memory().map_err(ServeError::Runtime)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -76,7 +79,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         config: loaded.config,
         credentials,
         listeners,
-        log: None,
+        log: log_file,
     };
     runtime.block_on(async {
         let shell = Shell::new(path, loaded.path, deployment, given, run_dir, notifier)

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use question::{Answer, Question, SessionFacts};
+pub use question::{Answer, Question, SessionFacts, UNKNOWN_PLACE};
 
 /// The record is the first part of its message.
 pub const FIRST: u8 = 1;

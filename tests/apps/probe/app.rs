@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::future::pending;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ struct Settings {
     hangs_in_slot: Option<u16>,
     /// While this file is there no worker starts.
     fails_with: Option<PathBuf>,
+    /// Where a worker that starts sends a datagram, and the listener it sends it from.
+    starts_with: Option<(String, SocketAddr)>,
 }
 
 /// The app.
@@ -430,6 +433,9 @@ impl App for Probe {
         if let Some(path) = &settings.journal {
             *self.journal.borrow_mut() =
                 Some(OpenOptions::new().append(true).create(true).open(path)?);
+        }
+        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| is_worker) {
+            context.send_to(listener, *peer, b"started")?;
         }
         let (kind, slot, pid) = (
             if is_worker { "worker" } else { "task" },

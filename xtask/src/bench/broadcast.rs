@@ -2,67 +2,53 @@
 //!
 //! `benches/broadcast.rs` is all of it: the app, the loop by hand and the load that compares them in turns.
 
-use std::fmt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::report::median;
-use super::{Result, number};
+use super::Result;
+use super::number;
+use super::report::{Aim, Row};
+
+/// A broadcast may keep the other sessions of its loop waiting for so long.
+const LONGEST_WAIT_MS: f64 = 5.0;
 
 /// How many messages are delivered for a second of CPU time, and how long others wait meanwhile.
-pub(super) struct Broadcast {
-    members: f64,
-    /// Of the engine and of the loop by hand.
-    delivered: (f64, f64),
-    longest_wait_ms: (f64, f64),
-}
-
-impl Broadcast {
-    pub(super) fn measure(release: &Path, rounds: u8) -> Result<Self> {
-        let output = Command::new(release.join("examples/broadcast"))
-            .args(["compare", &rounds.to_string()])
-            .stderr(Stdio::inherit())
-            .output()?;
-        if !output.status.success() {
-            return Err("broadcasts could not be measured".into());
-        }
-        let result: Value = serde_json::from_slice(&output.stdout)?;
-        let medians = |key: &str| -> Result<(f64, f64)> {
-            let of = |server| -> Result<f64> {
-                let list = result[key][server].as_array().ok_or("a list of numbers")?;
-                Ok(median(list.iter().filter_map(Value::as_f64)))
-            };
-            Ok((of("engine")?, of("plain")?))
-        };
-        Ok(Self {
-            members: number(&result, "/members")?,
-            delivered: medians("delivered_per_cpu_second")?,
-            longest_wait_ms: medians("longest_wait_ms")?,
+pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
+    let output = Command::new(release.join("examples/broadcast"))
+        .args(["compare", &rounds.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err("broadcasts could not be measured".into());
+    }
+    let result: Value = serde_json::from_slice(&output.stdout)?;
+    let numbers = |key: &str, server: &str| -> Result<Vec<f64>> {
+        let list = result[key][server].as_array().ok_or("a list of numbers")?;
+        Ok(list.iter().filter_map(Value::as_f64).collect())
+    };
+    let row = |what: &str, unit, key: &str, aim| -> Result<Row> {
+        Ok(Row {
+            what: format!("{what}, {} members", number(&result, "/members")?),
+            unit,
+            engine: numbers(key, "engine")?,
+            plain: numbers(key, "plain")?,
+            aim: Some(aim),
         })
-    }
-
-    pub(super) fn to_json(&self) -> Value {
-        let (engine, plain) = self.delivered;
-        let (engine_wait, plain_wait) = self.longest_wait_ms;
-        json!({
-            "members": self.members,
-            "delivered_per_cpu_second": { "engine": engine, "plain": plain, "ratio": engine / plain },
-            "longest_wait_ms": { "engine": engine_wait, "plain": plain_wait },
-        })
-    }
-}
-
-impl fmt::Display for Broadcast {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ((engine, plain), (wait, plain_wait)) = (self.delivered, self.longest_wait_ms);
-        write!(
-            f,
-            "{}-member broadcast: {engine:.0} messages delivered per CPU second (by hand on tokio: {plain:.0}; ratio {:.2}); \
-             others wait {wait:.1} ms at the most ({plain_wait:.1})",
-            self.members,
-            engine / plain
-        )
-    }
+    };
+    Ok(vec![
+        row(
+            "broadcast",
+            "delivered / CPU s",
+            "delivered_per_cpu_second",
+            Aim::LeastRatio(1.0),
+        )?,
+        row(
+            "others' longest wait",
+            "ms",
+            "longest_wait_ms",
+            Aim::AtMost(LONGEST_WAIT_MS),
+        )?,
+    ])
 }

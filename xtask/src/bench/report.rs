@@ -1,55 +1,138 @@
-//! What was measured, and how it is shown.
+//! What was measured, in one table.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::broadcast::Broadcast;
-use super::{IDLE_SESSIONS, MESSAGE_BYTES, Placement, Result, number};
-
-/// What one run measured.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
-    pub(super) cpu_us: f64,
-    pub(super) latency_us: f64,
+/// One figure of the engine's, beside the other server's.
+pub(super) struct Row {
+    pub(super) what: String,
+    pub(super) unit: &'static str,
+    /// One of each in a round, which follow each other on the same machine: what counts is the median, and the median of
+    /// the rounds' ratios.
+    pub(super) engine: Vec<f64>,
+    pub(super) plain: Vec<f64>,
+    pub(super) aim: Option<Aim>,
 }
 
-impl Sample {
-    pub(super) fn read(result: &Value) -> Result<Self> {
-        Ok(Self {
-            cpu_us: number(result, "/server_cpu_us_per_request")?,
-            latency_us: number(result, "/latency_us/p50")?,
+/// What the figure should be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Aim {
+    /// The ratio to the other's, at the most.
+    Ratio(f64),
+    /// … at the least, where more is better.
+    LeastRatio(f64),
+    /// The engine's own, at the most.
+    AtMost(f64),
+}
+
+impl Row {
+    pub(super) fn add(&mut self, is_engine: bool, value: f64) {
+        let values = if is_engine {
+            &mut self.engine
+        } else {
+            &mut self.plain
+        };
+        values.push(value);
+    }
+
+    fn ratio(&self) -> f64 {
+        let pairs = self.engine.iter().zip(&self.plain);
+        median(pairs.map(|(engine, plain)| engine / plain))
+    }
+
+    fn medians(&self) -> (f64, f64) {
+        let of = |values: &[f64]| median(values.iter().copied());
+        (of(&self.engine), of(&self.plain))
+    }
+
+    fn is_missed(&self) -> bool {
+        match self.aim {
+            None => false,
+            Some(Aim::Ratio(most)) => self.ratio() > most,
+            Some(Aim::LeastRatio(least)) => self.ratio() < least,
+            Some(Aim::AtMost(most)) => self.medians().0 > most,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let (engine, plain) = self.medians();
+        json!({
+            "what": self.what,
+            "unit": self.unit,
+            "rounds": self.engine.len(),
+            "engine": engine,
+            "plain": plain,
+            "ratio": self.ratio(),
+            "aim": self.aim.map(|aim| aim.to_string()),
+            "missed": self.is_missed(),
         })
     }
 }
 
-/// All rounds of both servers with one number of sessions.
-pub(super) struct Comparison {
-    pub(super) placement: Placement,
-    pub(super) sessions: u32,
-    pub(super) engine: Vec<Sample>,
-    pub(super) plain: Vec<Sample>,
-}
-
-impl Comparison {
-    pub(super) fn new(placement: Placement, sessions: u32) -> Self {
-        Self {
-            placement,
-            sessions,
-            engine: Vec::new(),
-            plain: Vec::new(),
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ratio(most) => write!(f, "ratio ≤ {most:.2}"),
+            Self::LeastRatio(least) => write!(f, "ratio ≥ {least:.2}"),
+            Self::AtMost(most) => write!(f, "≤ {most:.0}"),
         }
     }
+}
 
-    /// Medians of engine and plain server.
-    fn medians(&self, field: impl Fn(&Sample) -> f64) -> (f64, f64) {
-        (
-            median(self.engine.iter().map(&field)),
-            median(self.plain.iter().map(&field)),
-        )
+/// Everything measured.
+pub(super) struct Report {
+    /// What was measured.
+    pub(super) commit: String,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn to_json(&self) -> Value {
+        let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
+        json!({ "commit": self.commit, "rows": rows })
     }
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "at commit {}; medians, the ratio's of the rounds' ratios; plain is a program by hand on tokio\n",
+            self.commit
+        )?;
+        let (what, unit) = ("what", "unit");
+        writeln!(
+            f,
+            "{what:<44}{unit:<20}{:>10}{:>10}{:>8}  aim",
+            "engine", "plain", "ratio"
+        )?;
+        for row in &self.rows {
+            let (engine, plain) = row.medians();
+            let digits = if engine < 1000.0 { 2 } else { 0 };
+            write!(
+                f,
+                "{:<44}{:<20}{engine:>10.digits$}{plain:>10.digits$}{:>8.2}",
+                row.what,
+                row.unit,
+                row.ratio()
+            )?;
+            match row.aim {
+                None => writeln!(f)?,
+                Some(aim) if row.is_missed() => writeln!(f, "  {aim} MISSED")?,
+                Some(aim) => writeln!(f, "  {aim}")?,
+            }
+        }
+        let missed = self.rows.iter().filter(|row| row.is_missed()).count();
+        if missed > 0 {
+            let were = if missed == 1 { "aim is" } else { "aims are" };
+            writeln!(f, "\n{missed} {were} missed")?;
+        }
+        Ok(())
+    }
+}
+
+/// The middle one, or the mean of the two.
 pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -61,173 +144,6 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// All turns of both servers with one number of sessions and one size of messages, over TLS.
-pub(super) struct TlsComparison {
-    pub(super) sessions: f64,
-    pub(super) message_bytes: f64,
-    pub(super) engine_us: Vec<f64>,
-    pub(super) plain_us: Vec<f64>,
-}
-
-impl TlsComparison {
-    pub(super) fn read(case: &Value) -> Result<Self> {
-        let numbers = |key: &str| -> Result<Vec<f64>> {
-            let list = case[key].as_array().ok_or("a list of numbers")?;
-            Ok(list.iter().filter_map(Value::as_f64).collect())
-        };
-        Ok(Self {
-            sessions: number(case, "/sessions")?,
-            message_bytes: number(case, "/message_bytes")?,
-            engine_us: numbers("engine_us")?,
-            plain_us: numbers("plain_us")?,
-        })
-    }
-
-    /// Medians of engine and plain server.
-    fn medians(&self) -> (f64, f64) {
-        let (engine, plain) = (self.engine_us.iter(), self.plain_us.iter());
-        (median(engine.copied()), median(plain.copied()))
-    }
-}
-
-/// Everything measured.
-#[derive(Default)]
-pub(super) struct Report {
-    /// What was measured.
-    pub(super) commit: String,
-    pub(super) comparisons: Vec<Comparison>,
-    pub(super) tls: Vec<TlsComparison>,
-    pub(super) broadcast: Option<Broadcast>,
-    /// Of the engine and of the plain server.
-    pub(super) idle_bytes: Option<(f64, f64)>,
-}
-
-impl Report {
-    pub(super) fn to_json(&self) -> Value {
-        let comparisons: Vec<Value> = self
-            .comparisons
-            .iter()
-            .map(|comparison| {
-                let cpu = comparison.medians(|sample| sample.cpu_us);
-                let latency = comparison.medians(|sample| sample.latency_us);
-                json!({
-                    "placement": comparison.placement.to_string(),
-                    "sessions": comparison.sessions,
-                    "rounds": comparison.engine.len(),
-                    "cpu_us_per_request": { "engine": cpu.0, "plain": cpu.1, "ratio": cpu.0 / cpu.1 },
-                    "latency_p50_us": { "engine": latency.0, "plain": latency.1, "ratio": latency.0 / latency.1 },
-                })
-            })
-            .collect();
-        let tls: Vec<Value> = self
-            .tls
-            .iter()
-            .map(|comparison| {
-                let (engine, plain) = comparison.medians();
-                json!({
-                    "sessions": comparison.sessions,
-                    "message_bytes": comparison.message_bytes,
-                    "rounds": comparison.engine_us.len(),
-                    "cpu_us_per_message": { "engine": engine, "plain": plain, "ratio": engine / plain },
-                })
-            })
-            .collect();
-        let idle = self.idle_bytes.map(|(engine, plain)| {
-            json!({
-                "sessions": IDLE_SESSIONS,
-                "bytes_per_session": { "engine": engine, "plain": plain },
-            })
-        });
-        json!({
-            "commit": self.commit,
-            "message_bytes": MESSAGE_BYTES,
-            "comparisons": comparisons,
-            "tls": tls,
-            "broadcast": self.broadcast.as_ref().map(Broadcast::to_json),
-            "idle": idle,
-        })
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "at commit {}\n", self.commit)?;
-        if !self.comparisons.is_empty() {
-            self.fmt_plain(f)?;
-        }
-        if !self.tls.is_empty() {
-            self.fmt_tls(f)?;
-        }
-        if let Some(broadcast) = &self.broadcast {
-            writeln!(f, "\n{broadcast}")?;
-        }
-        if let Some((engine, plain)) = self.idle_bytes {
-            writeln!(
-                f,
-                "\n{IDLE_SESSIONS} idle sessions: {engine:.0} bytes of private memory each (plain: {plain:.0})"
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl Report {
-    fn fmt_tls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "\nTLS echo: CPU per message against plain tokio + rustls, one CPU, medians\n\n\
-             {:<10}{:>8}  {:>30}",
-            "sessions", "bytes", "CPU µs per message"
-        )?;
-        writeln!(
-            f,
-            "{:<18}  {:>10}{:>10}{:>10}",
-            "", "engine", "plain", "ratio"
-        )?;
-        for comparison in &self.tls {
-            let (engine, plain) = comparison.medians();
-            writeln!(
-                f,
-                "{:<10}{:>8}  {engine:>10.2}{plain:>10.2}{:>10.2}",
-                comparison.sessions,
-                comparison.message_bytes,
-                engine / plain
-            )?;
-        }
-        Ok(())
-    }
-
-    fn fmt_plain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{MESSAGE_BYTES}-byte messages, medians; engine is gateway and worker, plain a single process\n"
-        )?;
-        writeln!(
-            f,
-            "{:<10}{:>8}  {:>30}  {:>30}",
-            "engine on", "sessions", "CPU µs per request", "p50 latency µs"
-        )?;
-        writeln!(
-            f,
-            "{:<18}  {:>10}{:>10}{:>10}  {:>10}{:>10}{:>10}",
-            "", "engine", "plain", "ratio", "engine", "plain", "ratio"
-        )?;
-        for comparison in &self.comparisons {
-            let (engine_cpu, plain_cpu) = comparison.medians(|sample| sample.cpu_us);
-            let (engine_latency, plain_latency) = comparison.medians(|sample| sample.latency_us);
-            writeln!(
-                f,
-                "{:<10}{:>8}  {engine_cpu:>10.2}{plain_cpu:>10.2}{:>10.2}  {engine_latency:>10.1}{plain_latency:>10.1}{:>10.2}",
-                comparison.placement,
-                comparison.sessions,
-                engine_cpu / plain_cpu,
-                engine_latency / plain_latency,
-            )?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +152,23 @@ mod tests {
     fn a_median_is_the_middle() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+    }
+
+    #[test]
+    fn an_aim_is_missed_by_the_rounds_ratios() {
+        let mut row = Row {
+            what: "echo".into(),
+            unit: "µs",
+            engine: vec![1.0, 20.0, 3.0],
+            plain: vec![1.0, 10.0, 3.0],
+            aim: Some(Aim::Ratio(1.0)),
+        };
+        assert!(!row.is_missed());
+        row.plain[0] = 0.5;
+        assert!(row.is_missed());
+        row.aim = Some(Aim::LeastRatio(1.5));
+        assert!(!row.is_missed());
+        row.aim = Some(Aim::AtMost(2.0));
+        assert!(row.is_missed());
     }
 }

@@ -11,7 +11,7 @@ const MOST_PLACES: usize = u16::MAX as usize;
 ///
 /// Each listener keeps its place, and so do those that the file has no more: they are retired. One whose address or
 /// framing has changed takes another place, since the sessions it has live on with what they began with. `vacant`
-/// places are retired and without sessions: they may have a listener of their name again, whatever it is like.
+/// places are retired and without sessions: they may have another listener, whatever it is like.
 ///
 /// # Errors
 /// One message for each key that needs a restart, naming it.
@@ -130,9 +130,23 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
         ..listener.clone()
     };
     let mut merged: Vec<_> = present.iter().map(retire).collect();
+    let mut strangers = Vec::new();
     for listener in new {
         // Names are unique in a file, so no two ask for the same place.
         match place(present, &listener, vacant) {
+            Some(at) => merged[at] = listener,
+            None => strangers.push(listener),
+        }
+    }
+    // What nobody of its own name wants is there for others.
+    let is_free = |at: &usize| present[*at].is_retired && merged[*at].is_retired;
+    let vacant = vacant.iter().map(|at| usize::from(*at));
+    let free: Vec<_> = vacant
+        .filter(|at| *at < present.len() && is_free(at))
+        .collect();
+    let mut free = free.into_iter();
+    for listener in strangers {
+        match free.next() {
             Some(at) => merged[at] = listener,
             None => merged.push(listener),
         }
@@ -222,17 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_vacant_place_of_the_same_name_is_filled_anew() {
+    fn only_a_vacant_place_is_filled_anew_and_by_its_own_name_before_others() {
         let present = change(&listen(&[("a", ""), ("b", "")]), &listen(&[("b", "")]), &[]);
         assert_eq!(places(&present), ["-a", "b"]);
-        let wanted = listen(&[("a", LINE), ("b", ""), ("c", "")]);
+        let wanted = listen(&[("c", ""), ("a", LINE), ("b", ""), ("d", "")]);
         let occupied = change(&present, &wanted, &[]);
-        assert_eq!(places(&occupied), ["-a", "b", "a", "c"]);
+        assert_eq!(places(&occupied), ["-a", "b", "c", "a", "d"]);
         let vacant = change(&present, &wanted, &[0]);
-        assert_eq!(places(&vacant), ["a", "b", "c"]);
-        assert_eq!(vacant.listeners[0].framing, wanted.listeners[0].framing);
+        assert_eq!(places(&vacant), ["a", "b", "c", "d"]);
+        assert_eq!(vacant.listeners[0].framing, wanted.listeners[1].framing);
+        // Of other names one fills it, and the next does not.
+        let others = listen(&[("c", LINE), ("b", ""), ("d", "")]);
+        let filled = change(&present, &others, &[0]);
+        assert_eq!(places(&filled), ["c", "b", "d"]);
         // One that accepts is never vacant, whatever was heard of it.
-        let stale = change(&present, &listen(&[("b", LINE)]), &[1]);
+        let stale = change(&present, &listen(&[("b", LINE)]), &[1, 7]);
         assert_eq!(places(&stale), ["-a", "-b", "b"]);
     }
 

@@ -52,6 +52,11 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
     run_dir_in(&text, &file, &Host::current())
 }
 
+/// The file that `path` means, as an engine that was started with it knows it.
+pub fn resolved(path: &Path) -> PathBuf {
+    canonical(&file(path))
+}
+
 /// [`run_dir`] of a text, on a machine that may be made up.
 pub(super) fn run_dir_in(text: &str, file: &Path, host: &Host) -> Result<PathBuf, ConfigErrors> {
     let absolute = canonical(file);
@@ -77,13 +82,17 @@ pub(super) fn run_dir_in(text: &str, file: &Path, host: &Host) -> Result<PathBuf
     run_dir.map_err(|Reported| unreachable_report(file))
 }
 
-/// Finds the file that `path` means and reads it.
-fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
-    let file = if path.is_dir() {
+fn file(path: &Path) -> PathBuf {
+    if path.is_dir() {
         path.join("moorline.toml")
     } else {
         path.to_owned()
-    };
+    }
+}
+
+/// Finds the file that `path` means and reads it.
+fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
+    let file = file(path);
     if file.extension().is_some_and(|extension| extension == "lua") {
         return Err(ConfigErrors::about_file(
             &file,

@@ -180,7 +180,7 @@ impl Loop {
                 self.timers.accept_again(again, listener);
                 return;
             }
-            if self.accept_gate.is_shut(self.shared.connections()) {
+            if self.accept_gate.is_shut(|| self.shared.connections()) {
                 self.pause_accepting(listener, &"none is left for connections");
                 return;
             }

@@ -546,6 +546,7 @@ impl Loop {
                 }
                 self.activate(workers, &serving);
             }
+            Command::Show(tls) => self.show(tls),
             Command::Dead { process, death } => self.bury(process, death),
             Command::File {
                 process,

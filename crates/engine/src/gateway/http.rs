@@ -107,6 +107,11 @@ impl Site {
         }
     }
 
+    /// Whether it is this listener's.
+    pub(super) fn is_of(&self, listener: &Listener) -> bool {
+        self.name == listener.name
+    }
+
     /// Serves this from the next request on, also over connections that are there. What is shown is for new ones.
     pub(super) fn change(&self, settings: Settings) {
         *self

@@ -355,7 +355,8 @@ impl Loop {
                 return true;
             };
             let (length, deaths, offset) = (kept.bytes.len(), kept.deaths, inbound.offset);
-            if session.moving || (offset == 0 && !session.window_takes(length)) {
+            // One that has begun goes on, whatever holds back the next.
+            if offset == 0 && (session.moving || !session.window_takes(length)) {
                 return false;
             }
             let Some(at) = session.process else {

@@ -98,7 +98,7 @@ impl Loop {
                 self.close_for_app(at, &header);
                 Ok(())
             }
-            FromProcess::SendTo => self.send_datagram(record),
+            FromProcess::SendTo => self.send_datagram(at, record),
             FromProcess::Post
             | FromProcess::Task
             | FromProcess::TaskDone
@@ -141,7 +141,6 @@ impl Loop {
     /// Puts the parts of a message together. `Some` with the last one.
     fn assemble(&mut self, at: u16, record: &Record<'_>) -> Result<Option<Vec<u8>>, String> {
         let header = record.header();
-        let limit = self.largest_message(header);
         let is_first = header.flags & FIRST != 0;
         if is_first
             && header.kind == FromProcess::Send as u8
@@ -152,6 +151,11 @@ impl Loop {
             return Ok(None);
         }
         let process = &mut self.processes[usize::from(at)];
+        let limit = match header.kind == FromProcess::Send as u8 {
+            // Not its session's own: what is too large for that one is no reason to give up all others.
+            true => process.max_message(),
+            false => LARGEST_PARCEL,
+        };
         let place = (header.kind, header.session);
         if is_first {
             if process.partials.len() >= MOST_PARTIALS {
@@ -182,20 +186,6 @@ impl Loop {
             .buffered
             .saturating_sub(message.as_ref().map_or(0, Vec::len) as u64);
         Ok(message)
-    }
-
-    /// The size that no message of this kind may pass.
-    fn largest_message(&self, header: &Header) -> u64 {
-        if header.kind != FromProcess::Send as u8 {
-            return LARGEST_PARCEL;
-        }
-        self.table.find(header.session).map_or(u64::MAX, |key| {
-            let listener = &self.config.listeners[usize::from(self.table[key].listener)];
-            match listener.framing {
-                Framing::Raw => listener.hard_limit,
-                ref framing => framing.max_message(),
-            }
-        })
     }
 
     /// A message for a session.

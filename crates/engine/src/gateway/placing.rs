@@ -19,7 +19,8 @@ impl Loop {
     /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
     pub(super) fn place(&mut self, key: Key) -> bool {
         if self.table[key].moving && !self.leave(key) {
-            return false;
+            // A message that has begun to go to this process goes there to its end, and nothing behind it.
+            return self.table[key].is_mid_message();
         }
         let session = &mut self.table[key];
         if session.process.is_some() {
@@ -128,6 +129,8 @@ impl Loop {
 
     /// Counts a session to another slot.
     fn enter_slot(&mut self, key: Key, slot: u16) {
+        // Its suspect may be out: others there would wait for the end of it, which is heard of in the new slot.
+        self.clear_suspect(key);
         let session = &mut self.table[key];
         let before = &mut self.slots[usize::from(session.slot)];
         before.sessions = before.sessions.saturating_sub(1);
@@ -151,15 +154,16 @@ impl Loop {
         for slot in &mut self.slots {
             slot.process = None;
         }
+        let mut early = Vec::new();
         for (at, process) in &mut self.processes {
             if process.standing == Standing::Broken {
                 continue;
             }
             if serving.contains(&process.id) {
                 if process.standing != Standing::Serving {
-                    process.rules = self.config.clone();
+                    process.serve_by(self.config.clone());
+                    early.push(at as u16);
                 }
-                process.standing = Standing::Serving;
                 if let Role::Worker(slot) = process.role
                     && let Some(slot) = self.slots.get_mut(usize::from(slot))
                 {
@@ -168,6 +172,9 @@ impl Loop {
             } else if process.standing == Standing::Serving {
                 process.standing = Standing::Retiring;
             }
+        }
+        for at in early {
+            self.send_early(at);
         }
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];

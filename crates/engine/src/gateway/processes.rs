@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
-use crate::wire::CloseReason;
+use crate::wire::{CloseReason, LARGEST_PARCEL};
 
 /// Records published together at the most; a consumer on another core begins before the turn ends.
 const PUBLISH_EVERY: u32 = 64;
@@ -56,8 +56,13 @@ pub(super) struct Process {
     pub(super) broadcasts: usize,
     /// Files of its under way.
     pub(super) files: usize,
-    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced.
+    /// Datagrams that it has sent before it serves, from listeners that are not here yet.
+    pub(super) early: Vec<(u16, Vec<u8>)>,
+    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
+    /// that waits may have another, which this loop does not know yet.
     pub(super) rules: Arc<Config>,
+    /// The largest message that it may send by them.
+    max_message: u64,
     /// Has unpublished records and is on the loop's list of those.
     pub(super) dirty: bool,
 }
@@ -93,8 +98,25 @@ impl Process {
             posts: FxHashMap::default(),
             broadcasts: 0,
             files: 0,
+            early: Vec::new(),
+            max_message: rules.max_message(),
             rules,
             dirty: false,
+        }
+    }
+
+    /// It serves by these rules from now on.
+    pub(super) fn serve_by(&mut self, rules: Arc<Config>) {
+        self.standing = Standing::Serving;
+        self.max_message = rules.max_message();
+        self.rules = rules;
+    }
+
+    /// The size that no message of its passes, to whichever session it goes.
+    pub(super) fn max_message(&self) -> u64 {
+        match self.standing {
+            Standing::Waiting => self.max_message.max(LARGEST_PARCEL),
+            _ => self.max_message,
         }
     }
 

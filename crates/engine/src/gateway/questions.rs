@@ -5,8 +5,9 @@ use moorline_ipc::{Header, Record};
 use super::accept::unix_ms;
 use super::event_loop::Loop;
 use super::session::{Phase, Session};
+use crate::config::Config;
 use crate::control::SessionRow;
-use crate::wire::{Answer, Closing, Question, SessionFacts, ToProcess};
+use crate::wire::{Answer, Closing, Question, SessionFacts, ToProcess, UNKNOWN_PLACE};
 
 /// The longest question in bytes: a number, and perhaps a name.
 const LONGEST_QUESTION: usize = 512;
@@ -37,7 +38,7 @@ impl Loop {
                 let session = key
                     .map(|key| &self.table[key])
                     .filter(|session| lives(session));
-                Answer::Session(session.map(|session| self.facts(session)))
+                Answer::Session(session.map(|session| self.facts(at, session)))
             }
             Question::Members(group, from) => {
                 let (ids, next) = self.groups.page(&group, from);
@@ -48,7 +49,7 @@ impl Loop {
                 Answer::Sessions(
                     sessions
                         .into_iter()
-                        .map(|session| self.facts(session).among_others())
+                        .map(|session| self.facts(at, session).among_others())
                         .collect(),
                     next,
                 )
@@ -111,10 +112,19 @@ impl Loop {
         unix_ms().saturating_sub(self.clock.ms.saturating_sub(ms))
     }
 
-    fn facts(&self, session: &Session) -> SessionFacts {
+    /// What this process may know of a session.
+    fn facts(&self, at: u16, session: &Session) -> SessionFacts {
+        let listener = usize::from(session.listener);
+        // One that is being replaced may remember another listener in this place.
+        let is_known =
+            name(&self.processes[usize::from(at)].rules, listener) == name(&self.config, listener);
         SessionFacts {
             id: session.id,
-            listener: session.listener,
+            listener: if is_known {
+                session.listener
+            } else {
+                UNKNOWN_PLACE
+            },
             peer: session.peer.clone(),
             connected_at: session.connected_at,
             received_at: self.unix(session.received_at),
@@ -133,6 +143,10 @@ impl Loop {
             tls: session.tls.as_deref().map(super::tls::facts),
         }
     }
+}
+
+fn name(config: &Config, listener: usize) -> Option<&str> {
+    Some(&config.listeners.get(listener)?.name)
 }
 
 fn lives(session: &Session) -> bool {

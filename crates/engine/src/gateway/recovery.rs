@@ -54,6 +54,7 @@ impl Loop {
         while self.take_records(at, usize::MAX) {}
         let mut process = self.processes.remove(usize::from(at));
         self.dirty.retain(|dirty| *dirty != at);
+        self.count(LoopCounter::DatagramsDropped, process.early.len() as u64);
         for (_, message) in process.partials.drain() {
             self.buffered = self.buffered.saturating_sub(message.len() as u64);
         }

@@ -137,8 +137,9 @@ impl Gateway {
             let tls = self.tls.get(usize::from(place)).cloned().flatten();
             let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
             match site {
-                Some(site) => site.change(settings),
-                None => {
+                Some(site) if site.is_of(listener) => site.change(settings),
+                // What another one in this place has served nobody asks for any more.
+                _ => {
                     let name = listener.name.clone();
                     let (loops, shared) = (self.loops.clone(), self.shared.clone());
                     *site = Some(Arc::new(Site::new(place, name, settings, loops, shared)));
@@ -174,9 +175,25 @@ impl Gateway {
         let (vacant, retired) = self.retired.iter().partition(|place| is_vacant(place));
         self.retired = retired;
         let vacant: Vec<u16> = vacant;
-        match vacant.is_empty() {
-            true => Ok(()),
-            false => self.control.send(&FromRole::Vacant(vacant), &[]).await,
+        if vacant.is_empty() {
+            return Ok(());
         }
+        self.forget(&vacant);
+        self.control.send(&FromRole::Vacant(vacant), &[]).await
+    }
+
+    /// Lets go of what these listeners served and showed.
+    fn forget(&mut self, vacant: &[u16]) {
+        let mut tls = self.tls.to_vec();
+        for at in vacant.iter().copied().map(usize::from) {
+            if let Some(site) = self.sites.get_mut(at) {
+                *site = None;
+            }
+            if let Some(shown) = tls.get_mut(at) {
+                *shown = None;
+            }
+        }
+        self.tls = tls.into();
+        self.tell_loops(|| Command::Show(self.tls.clone()));
     }
 }

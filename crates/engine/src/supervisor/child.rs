@@ -103,14 +103,20 @@ async fn converse(
     let writing = async {
         while let Some((bytes, fds)) = waiting.recv().await {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            if channel.send_bytes(&bytes, &fds).await.is_err() {
-                // Whoever reads, or the end of the process, says why.
-                return std::future::pending().await;
+            match channel.send_bytes(&bytes, &fds).await {
+                Ok(()) => {}
+                // The child is gone. Whoever reads, or the end of the process, says why.
+                Err(error) if is_gone(&error) => return std::future::pending().await,
+                Err(error) => return Some(format!("cannot be told what it is to do: {error}")),
             }
         }
+        None
     };
     let failure = tokio::select! {
-        () = writing => return,
+        failure = writing => match failure {
+            Some(_) => failure,
+            None => return,
+        },
         failure = hear(child, &channel, &inputs) => failure,
     };
     if let Some(reason) = failure {
@@ -127,6 +133,13 @@ async fn converse(
             .send(Input::Event(Event::Failed { child, reason }))
             .await;
     });
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// Until the channel is closed, or something is wrong with what comes.

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use moorline_ipc::{MAX_FDS, MAX_PACKET};
@@ -17,7 +17,7 @@ use crate::control_channel::encode;
 use crate::credentials::{Credentials, SealedCredentials};
 use crate::log;
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Opened};
 use super::plan::{Scope, Shape};
 use super::systemd::Given;
 
@@ -29,7 +29,7 @@ pub(super) struct Deployment {
     pub(super) credentials: SealedCredentials,
     /// What the gateway is to have of this deployment.
     pub(super) listeners: Listeners,
-    /// The log file, if a reload has opened one.
+    /// The log file, whatever has become of its folder since.
     pub(super) log: Option<OwnedFd>,
 }
 
@@ -55,6 +55,10 @@ impl Deployment {
         present: &Present<'_>,
         given: &mut Given,
     ) -> Result<Self, String> {
+        if fs::metadata(config).is_ok_and(|found| found.file_type().is_fifo()) {
+            let name = config.display();
+            return Err(format!("{name} is a pipe, which can be read only once"));
+        }
         let loaded = config::load(config).map_err(|errors| errors.to_string())?;
         let changed = match scope {
             Scope::All => config::live_change(present.config, loaded.config, present.vacant),
@@ -90,7 +94,7 @@ impl Deployment {
         let credentials = credentials
             .seal()
             .map_err(|error| format!("cannot keep the certificates: {error}"))?;
-        check_start(&config, &listeners)?;
+        check_messages(&config, &listeners)?;
         Ok(Self {
             executable,
             config,
@@ -98,6 +102,11 @@ impl Deployment {
             listeners,
             log,
         })
+    }
+
+    /// The log file for one process more.
+    pub(super) fn log_file(&self) -> io::Result<Option<OwnedFd>> {
+        self.log.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -111,24 +120,37 @@ impl Deployment {
     }
 }
 
-/// A gateway that is started anew gets all of it in one message.
-fn check_start(config: &Config, listeners: &Listeners) -> Result<(), String> {
+/// Whoever is to go on with a configuration gets all of it in one message.
+fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> {
     /// The scoreboard, the credentials.
     const OTHERS: usize = 2;
-    let start = ToRole::StartGateway {
-        incarnation: u32::MAX,
-        config: Box::new(config.clone()),
-        last_serial: u64::MAX,
+    /// More than a `StartGateway` or `StartProcess` says beside the configuration, and more than the `[tasks]` of another
+    /// reload are longer.
+    const BESIDE: usize = 64;
+    let places = |is_wanted: fn(&Opened) -> bool| {
+        let wanted = listeners
+            .iter()
+            .filter(move |(_, opened)| is_wanted(opened));
+        wanted.map(|(place, _)| place).collect::<Vec<_>>()
     };
-    let bytes = encode(&start).map_err(|error| error.to_string())?.len();
-    let sockets = listeners
-        .iter()
-        .map(|(_, opened)| 1 + usize::from(opened.folder.is_some()));
-    let descriptors = OTHERS + usize::from(config.engine.gateway_loops) + sockets.sum::<usize>();
+    let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
+    let descriptors =
+        OTHERS + usize::from(config.engine.gateway_loops) + sockets.len() + folders.len();
+    // At its longest: every listener has another socket than before.
+    let configure = ToRole::Configure {
+        config: Box::new(config.clone()),
+        sockets,
+        folders,
+    };
+    let bytes = encode(&configure).map_err(|error| error.to_string())?.len() + BESIDE;
     if bytes > MAX_PACKET || descriptors > MAX_FDS {
+        let retired = config.listeners.iter().filter(|it| it.is_retired).count();
         return Err(format!(
-            "`[[listen]]`: with those that were removed there are more listeners than a gateway can be told of \
-             ({bytes} of {MAX_PACKET} bytes, {descriptors} of {MAX_FDS} descriptors): this needs a restart of the engine"
+            "the configuration is longer than a process can be told at once ({bytes} of {MAX_PACKET} bytes, {descriptors} of \
+             {MAX_FDS} descriptors): `[app]` has {} bytes, and of {} `[[listen]]` {retired} are removed ones, which go with a \
+             restart of the engine",
+            config.app.len(),
+            config.listeners.len(),
         ));
     }
     Ok(())

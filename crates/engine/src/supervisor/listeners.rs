@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -35,9 +36,10 @@ pub(super) struct Opened {
 
 /// A socket, and what is to be done when nobody has it any more.
 pub(super) struct Listening {
-    socket: OwnedFd,
+    /// One that was given is kept by whom it was given to as well.
+    socket: Rc<OwnedFd>,
     /// The file of a Unix socket that was made here.
-    file: Option<PathBuf>,
+    file: Option<SocketFile>,
 }
 
 impl Listeners {
@@ -48,14 +50,23 @@ impl Listeners {
         before: Option<(&Config, &Self)>,
         given: &mut Given,
     ) -> Result<Self, ServeError> {
-        let mut listeners = Self::default();
         let accepting = config.listeners.iter().zip(0..);
-        for (listener, place) in accepting.filter(|(listener, _)| !listener.is_retired) {
-            let heir = before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+        let accepting = accepting.filter(|(listener, _)| !listener.is_retired);
+        let heir = |place| before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+        let heirs = accepting.map(|(listener, place)| (listener, place, heir(place)));
+        let heirs: Vec<_> = heirs.collect();
+        // A given one serves one listener only.
+        let mut had: Vec<_> = heirs
+            .iter()
+            .filter_map(|(_, _, heir)| heir.clone())
+            .collect();
+        let mut listeners = Self::default();
+        for (listener, place, heir) in heirs {
             let socket = match heir {
                 Some(socket) => socket,
-                None => Rc::new(Listening::new(listener, given)?),
+                None => Rc::new(Listening::new(listener, given, &had)?),
             };
+            had.push(socket.clone());
             let address = local_address(&socket.socket, &listener.address);
             let folder = listener.static_folder.as_deref().map(open_folder);
             let opened = Opened {
@@ -73,7 +84,8 @@ impl Listeners {
     fn heir(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
         let listener = &new.listeners[usize::from(place)];
         let from = heir(&old.listeners, &new.listeners, listener, place)?;
-        Some(self.0.get(&from)?.socket.clone())
+        let socket = &self.0.get(&from)?.socket;
+        socket.is_reachable().then(|| socket.clone())
     }
 
     pub(super) fn get(&self, place: u16) -> Option<&Opened> {
@@ -127,19 +139,48 @@ fn takes_over(listener: &Listener, other: &Listener) -> bool {
 }
 
 impl Listening {
-    fn new(listener: &Listener, given: &mut Given) -> Result<Self, ServeError> {
-        if let Some(socket) = given.take(listener) {
+    fn new(listener: &Listener, given: &mut Given, had: &[Rc<Self>]) -> Result<Self, ServeError> {
+        let is_had = |socket: &Rc<_>| had.iter().any(|had| Rc::ptr_eq(&had.socket, socket));
+        if let Some(socket) = given.take(listener, is_had) {
             return Ok(Self {
-                socket: socket.map_err(ServeError::Runtime)?,
+                socket,
                 // Whoever has made a socket removes its file.
                 file: None,
             });
         }
         let socket = listen(&listener.address).map_err(ServeError::Listen)?;
         Ok(Self {
-            socket,
-            file: listener.address.socket_file().map(Path::to_owned),
+            socket: Rc::new(socket),
+            file: listener.address.socket_file().and_then(SocketFile::at),
         })
+    }
+
+    /// Whether its address still leads to it.
+    fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+}
+
+/// The file of a Unix socket, which somebody may have removed or replaced since.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
     }
 }
 
@@ -151,9 +192,9 @@ impl AsFd for Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if let Some(path) = &self.file {
-            // Someone may have removed it before.
-            let _ = fs::remove_file(path);
+        if let Some(file) = self.file.as_ref().filter(|file| file.is_there()) {
+            // Someone may just have removed it.
+            let _ = fs::remove_file(&file.path);
         }
     }
 }
@@ -165,6 +206,7 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
         source: io::Error::from(error),
     })
 }
+
 fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
     let spoken = match address {
         Address::Udp(_) => "datagrams",

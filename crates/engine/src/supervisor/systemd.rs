@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::rc::Rc;
 use std::time::Duration;
 
 use moorline_ipc::{inherited, take_variable};
@@ -111,7 +112,7 @@ pub(super) struct Given(Vec<GivenSocket>);
 
 struct GivenSocket {
     name: String,
-    socket: OwnedFd,
+    socket: Rc<OwnedFd>,
     is_taken: bool,
 }
 
@@ -139,27 +140,33 @@ impl Given {
             SockRef::from(&socket).set_nonblocking(true)?;
             given.push(GivenSocket {
                 name: names.next().unwrap_or_default().to_owned(),
-                socket,
+                socket: Rc::new(socket),
                 is_taken: false,
             });
         }
         Ok(Self(given))
     }
 
-    /// The socket for this listener, if there is one: it has the listener's name or is bound to its address.
-    pub(super) fn take(&mut self, listener: &Listener) -> Option<io::Result<OwnedFd>> {
+    /// The socket for this listener, if there is one that no other has: it has the listener's name or is bound to its
+    /// address.
+    pub(super) fn take(
+        &mut self,
+        listener: &Listener,
+        is_had: impl Fn(&Rc<OwnedFd>) -> bool,
+    ) -> Option<Rc<OwnedFd>> {
         let given = self.0.iter_mut().find(|given| {
             is_of_kind(&given.socket, &listener.address)
                 && (given.name == listener.name || is_bound_to(&given.socket, &listener.address))
+                && !is_had(&given.socket)
         })?;
         given.is_taken = true;
-        Some(given.socket.try_clone())
+        Some(given.socket.clone())
     }
 
     /// What no listener took: its name and address.
     pub(super) fn left(&self) -> Option<String> {
         let GivenSocket { name, socket, .. } = self.0.iter().find(|given| !given.is_taken)?;
-        let address = SockRef::from(socket).local_addr().ok();
+        let address = SockRef::from(&**socket).local_addr().ok();
         let address = address.and_then(|address| match address.as_pathname() {
             Some(path) => Some(path.display().to_string()),
             None => address.as_socket().map(|address| address.to_string()),

@@ -26,12 +26,15 @@ pub enum Answer {
     Members(Vec<u64>, Option<u32>),
 }
 
+/// The place of no listener.
+pub const UNKNOWN_PLACE: u16 = u16::MAX;
+
 /// What a loop knows of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFacts {
     /// The session's id.
     pub id: u64,
-    /// The listener, by its place in the configuration.
+    /// The listener, by its place in the configuration; [`UNKNOWN_PLACE`] if the process does not know it.
     pub listener: u16,
     /// The other end.
     pub peer: Peer,

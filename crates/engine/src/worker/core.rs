@@ -117,18 +117,9 @@ impl Core {
 
     /// The largest message that can be sent to a session of this listener; with none known, to any.
     pub(crate) fn max_message(&self, listener: Option<u16>) -> u64 {
-        let max = |listener: &crate::config::Listener| {
-            listener.framing.max_message().min(listener.hard_limit)
-        };
         match listener.and_then(|listener| self.config.listeners.get(usize::from(listener))) {
-            Some(listener) => max(listener),
-            None => self
-                .config
-                .listeners
-                .iter()
-                .map(max)
-                .max()
-                .unwrap_or(u64::MAX),
+            Some(listener) => listener.max_message(),
+            None => self.config.max_message(),
         }
     }
 

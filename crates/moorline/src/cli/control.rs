@@ -13,8 +13,12 @@ use super::{Engine, Failure, Paths, finish, table};
 
 pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
     let scope = if tasks { Scope::Tasks } else { Scope::All };
+    let named = engine.config.clone().filter(|_| engine.run_dir.is_none());
+    let named = named.or_else(|| paths.default.clone());
+    let config = named.map(|named| config::resolved(&named));
     finish(run_dir(paths, engine).and_then(|run_dir| {
-        command::ask(&run_dir, Request::Reload { scope }, |answer| match answer {
+        let reload = Request::Reload { scope, config };
+        command::ask(&run_dir, reload, |answer| match answer {
             Answer::Progress(text) => println!("{text}"),
             Answer::Done(text) => println!("reloaded: {text}"),
             Answer::Refused(_) | Answer::Status(_) | Answer::Sessions(_) => {}

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use crate::control::{ProcessId, Role};
+use crate::control::{ProcessId, Role, role_name};
 
 use super::process::{Phase, Process, Slot};
 use super::{Action, Caller, Change, Forced, Mode, Next, Now, Plan, Reply, Shape};
@@ -74,10 +74,21 @@ impl Plan {
         }
         if !self.may_begin() {
             info!("the reload waits until the one before it, or a replacement, has ended");
-            self.reply(
-                caller,
-                Reply::Progress("waiting for processes that are still ending".to_owned()),
-            );
+            self.reply(caller, Reply::Progress(self.awaited()));
+        }
+    }
+
+    /// What a reload waits for.
+    fn awaited(&self) -> String {
+        let leaving = self.processes.values().filter(|it| it.is_leaving());
+        let names: Vec<_> = leaving.map(|it| role_name(it.role)).collect();
+        match names.is_empty() {
+            true => "waiting for the reload before this one".to_owned(),
+            false => format!(
+                "waiting for {}, still ending, which may take `max_wait`: `status` shows their pids, and `kill -KILL PID` \
+                 ends one at once",
+                names.join(", ")
+            ),
         }
     }
 

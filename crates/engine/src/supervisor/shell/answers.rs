@@ -20,7 +20,18 @@ const ROWS: u32 = 400;
 impl Shell {
     pub(super) fn asked(&mut self, request: Request, answers: Answers) {
         match request {
-            Request::Reload { scope } => {
+            Request::Reload {
+                config: Some(named),
+                ..
+            } if named != self.config_path => {
+                answers.give(Answer::Refused(format!(
+                    "{} is not what the engine runs with, which is {}: write there what is to be applied, or restart the \
+                     engine with the other",
+                    named.display(),
+                    self.config_path.display()
+                )));
+            }
+            Request::Reload { scope, .. } => {
                 self.last_caller += 1;
                 let caller = self.last_caller;
                 self.callers.insert(caller, answers);

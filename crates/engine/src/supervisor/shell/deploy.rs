@@ -65,8 +65,9 @@ impl Shell {
     pub(super) fn commit(&mut self, generation: u32, scope: Scope) {
         self.tally.reloads_done += 1;
         let used = self.plan.generations();
-        // The next reload may have opened its own already. What only the old ones had open is closed with them.
-        let is_used = |opened: u32| used.contains(&opened) || opened > generation;
+        // The next reload may have opened its own already, or be committed too and wait to be told after this one. What
+        // only the old ones had open is closed with them.
+        let is_used = |opened: u32| used.contains(&opened) || opened >= generation;
         let (kept, old) = std::mem::take(&mut self.deployments)
             .into_iter()
             .partition(|(opened, _)| is_used(*opened));
@@ -83,37 +84,36 @@ impl Shell {
         let Some(deployment) = self.deployments.get(&generation) else {
             return;
         };
-        let Deployment {
-            config, listeners, ..
-        } = deployment;
-        let log = &config.engine.log;
-        if let Err(error) = log_file(deployment).and_then(|file| log::configure(log, file)) {
+        let log = &deployment.config.engine.log;
+        if let Err(error) = deployment
+            .log_file()
+            .and_then(|file| log::configure(log, file))
+        {
             warn!(%error, "the log of the supervisor stays as it is");
         }
         let lines_before: Vec<&str> = old.iter().flat_map(|old| old.listeners.lines()).collect();
-        for line in listeners
+        for line in deployment
+            .listeners
             .lines()
             .filter(|line| !lines_before.contains(line))
         {
             info!("{line}");
         }
-        let is_retired = |place: &u16| {
-            let listener = config.listeners.get(usize::from(*place));
-            listener.is_some_and(|listener| listener.is_retired)
-        };
-        self.vacant.retain(is_retired);
     }
 
     /// Starts the gateway with what is committed.
     pub(super) fn start_gateway(&mut self) -> io::Result<()> {
         let config = self.effective()?;
+        self.fill(&config);
         let generations = self.plan.generations();
         let last_serial = self.tally.last_serial();
+        let deployment = self.deployment(generations[0])?;
         let Deployment {
             listeners,
             credentials,
             ..
-        } = self.deployment(generations[0])?;
+        } = deployment;
+        let log = deployment.log_file()?;
         let mut sockets = Vec::new();
         let mut fds = Vec::new();
         for (place, opened) in listeners.iter() {
@@ -135,7 +135,6 @@ impl Shell {
             all.push(copy(doorbell)?);
         }
         all.append(&mut fds);
-        let log = log::open(&config.engine.log)?;
         let start = ToRole::StartGateway {
             incarnation: gateway.incarnation,
             config: Box::new(config),
@@ -159,10 +158,11 @@ impl Shell {
             return Ok(());
         }
         let config = self.effective()?;
+        self.fill(&config);
         let Some(deployment) = self.deployments.get(&generations[0]) else {
             return Ok(());
         };
-        let file = log_file(deployment)?;
+        let file = deployment.log_file()?;
         let Some(gateway) = &mut self.gateway else {
             return Ok(());
         };
@@ -199,6 +199,14 @@ impl Shell {
         outbox.send(&configure, fds)
     }
 
+    /// Where a listener of this configuration accepts it is vacant no more.
+    fn fill(&mut self, config: &Config) {
+        self.vacant.retain(|place| {
+            let listener = config.listeners.get(usize::from(*place));
+            listener.is_some_and(|listener| listener.is_retired)
+        });
+    }
+
     pub(super) fn are_vacant(&mut self, incarnation: u32, places: Vec<u16>) {
         let is_present = self
             .gateway
@@ -211,12 +219,15 @@ impl Shell {
         for place in places {
             // Said of what was retired then; a reload may have brought it back since.
             let listener = deployment.config.listeners.get(usize::from(place));
-            if let Some(listener) = listener.filter(|listener| listener.is_retired) {
+            let Some(listener) = listener.filter(|listener| listener.is_retired) else {
+                continue;
+            };
+            // Said again after each reload.
+            if self.vacant.insert(place) {
                 info!(
                     listener = listener.name,
                     "the last session of a removed listener has ended"
                 );
-                self.vacant.insert(place);
             }
         }
     }
@@ -252,14 +263,6 @@ impl Shell {
                 })
             })
             .collect()
-    }
-}
-
-/// What a reload has opened is there, whatever has become of its folder since.
-fn log_file(deployment: &Deployment) -> io::Result<Option<OwnedFd>> {
-    match &deployment.log {
-        Some(file) => file.try_clone().map(Some),
-        None => log::open(&deployment.config.engine.log),
     }
 }
 

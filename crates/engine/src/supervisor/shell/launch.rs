@@ -9,7 +9,6 @@ use tracing::info;
 
 use crate::config;
 use crate::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
-use crate::log;
 use crate::role::HelperStart;
 
 use super::super::child::{attend_helper, attend_role};
@@ -134,17 +133,18 @@ impl Shell {
         let Some(process) = self.processes.get(&id) else {
             return Ok(());
         };
-        let config = &self.deployment(process.generation)?.config;
+        let deployment = self.deployment(process.generation)?;
+        let log = deployment.log_file()?;
         let mut all = vec![process.board_fd.try_clone()?, copy(&process.doorbell)?];
         all.extend(fds);
         let start = ToRole::StartProcess {
             process: id,
             role: process.role,
             generation: process.generation,
-            config: Box::new(config.clone()),
+            config: Box::new(deployment.config.clone()),
         };
         process.outbox.send(&start, all)?;
-        match log::open(&config.engine.log)? {
+        match log {
             Some(file) => process.outbox.send(&ToRole::ReopenLog, vec![file]),
             None => Ok(()),
         }

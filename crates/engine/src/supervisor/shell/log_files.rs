@@ -35,6 +35,12 @@ impl Shell {
             log::reopen(file);
             Ok(())
         });
+        for deployment in self.deployments.values_mut() {
+            // What a reload has opened was moved away, too. One that is not committed may log elsewhere.
+            if let Ok(Some(file)) = log::open(&deployment.config.engine.log) {
+                deployment.log = Some(file);
+            }
+        }
         match reopened {
             Ok(()) => info!("log files reopened"),
             Err(error) => error!(%error, "log files cannot be reopened"),
