@@ -257,7 +257,7 @@ fn s8_each_request_that_is_stuck_is_reported_once() {
     let engine = echo("stall_after = \"300ms\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     for reported in 1..=2 {
-        assert_eq!(client.ask("!block 1s"), "blocked");
+        assert_eq!(client.ask("!block 2s"), "blocked");
         eventually("it is reported", || {
             engine.status().stalls.len() >= reported
         });

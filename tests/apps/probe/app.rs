@@ -81,7 +81,7 @@ impl Probe {
     /// Blocks for a while if this hook is to.
     fn block_in(&self, hook: &str) {
         if self.settings.borrow().blocks_in.iter().any(|it| it == hook) {
-            std::thread::sleep(Duration::from_millis(1_000));
+            std::thread::sleep(Duration::from_millis(2_000));
         }
     }
 
