@@ -261,7 +261,12 @@ fn s8_each_request_that_is_stuck_is_reported_once() {
         eventually("it is reported", || {
             engine.status().stalls.len() >= reported
         });
-        assert_eq!(engine.status().stalls.len(), reported);
+        assert_eq!(
+            engine.status().stalls.len(),
+            reported,
+            "{:#?}",
+            engine.status().stalls
+        );
     }
     assert_eq!(engine.status().errors.stalls, 2);
 }

@@ -99,9 +99,11 @@ impl Watcher {
             let now = self.look();
             // The whole process was stopped, by a debugger say: that time is nobody's fault.
             let was_stopped = begun.elapsed() > self.after + period;
-            if was_stopped || now.sign != seen.sign || self.pulse.is_asleep.load(Ordering::Relaxed)
-            {
-                seen = now;
+            let goes_on = now.sign == seen.sign;
+            if was_stopped || !goes_on || self.pulse.is_asleep.load(Ordering::Relaxed) {
+                // What was reported before such a stop and goes on after it is not reported again.
+                let is_reported = goes_on && seen.is_reported;
+                seen = Seen { is_reported, ..now };
                 self.reporter.rest();
             } else if seen.is_reported {
                 // Once is enough.
