@@ -87,7 +87,8 @@ impl Context {
     }
 
     /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be one's own. Posts
-    /// to one slot arrive in order, and not at all if its process dies.
+    /// to one slot arrive in order, those that its process has not taken when it dies or is replaced in the next one; those
+    /// that a process has taken die with it.
     ///
     /// # Errors
     /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
