@@ -46,8 +46,9 @@ const BUSY: usize = 2;
 const GATHERING_TURNS: u32 = 16;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
-/// The scratch buffer that all sessions of a loop are read into, in bytes.
-pub(super) const SCRATCH: usize = 64 * 1024;
+/// The scratch buffer that all sessions of a loop are read into, in bytes: a message of 64 KiB and what stands around it
+/// come in one read.
+pub(super) const SCRATCH: usize = 80 * 1024;
 /// How often a loop looks again at what nothing wakes it for: a retiring process that takes its last records, a
 /// slot that stays empty, a suspect's turn that another loop holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
