@@ -77,6 +77,10 @@ async fn a_hundred_look_ups_of_a_silent_name_hold_one_thread_and_delay_no_other(
         let resolver = resolver.clone();
         stuck.spawn(async move { ask(&resolver, "hole.test").await });
     }
+    // The runtime runs some 60 of them each time; who asks only once the door is open is answered by itself.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     while door.calls.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
