@@ -150,6 +150,10 @@ impl ServerRecords {
             if let Step::Stop(result) = next {
                 break result;
             }
+            // All is opened, and nothing is to be said: it need not be asked what comes next.
+            if at == records.len() && self.phase == Phase::Open && !self.connection.wants_write() {
+                break Ok(());
+            }
         };
         match result {
             Ok(()) => {
