@@ -298,7 +298,10 @@ fn s24_a_session_knows_when_it_was_last_heard_and_told() {
     is_between((before, seen[2], opened));
     assert_eq!(client.receive(), b"later");
     let told = times(&id);
-    assert_eq!(told[..2], seen[..2]);
+    // A millisecond apart at the most: they are worked out anew from two clocks.
+    for (told, seen) in told.iter().zip(&seen[..2]) {
+        assert!(told.abs_diff(*seen) <= 2, "{told} was {seen}");
+    }
     assert!(told[1] + 200 <= told[2], "{told:?}");
     is_between((heard_from, told[2], now()));
 }
