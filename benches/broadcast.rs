@@ -179,7 +179,7 @@ fn compare(rounds: Option<&String>) -> Result<(), Box<dyn Error>> {
         format!(
             "[engine]\nrun_dir = {:?}\ngateway_loops = 1\n[workers]\ncount = 1\nmax_wait = \"1s\"\n\
              [[listen]]\naddress = \"tcp://127.0.0.1:0\"\n\
-             framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"2MiB\" }}\n",
+             framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"2MiB\" }}\n",
             folder.path().join("run")
         ),
     )?;

@@ -154,7 +154,7 @@ gateway_loops = 1
 count = 1
 [[listen]]
 address = "tls://127.0.0.1:0"
-framing = { kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }
+framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 tls = { certificate = "cert.pem", key = "key.pem" }
 "#;
     fs::write(folder.join("moorline.toml"), config)?;

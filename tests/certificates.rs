@@ -22,7 +22,7 @@ count = 2
 [[listen]]
 name = "main"
 address = "tls://127.0.0.1:0"
-framing = {{ kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }}
+framing = {{ kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }}
 tls = {{ {tls} }}
 "#
     )

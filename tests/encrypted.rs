@@ -16,7 +16,7 @@ use support::{Client, Engine, Issuer, Process, Random, Site, Stream, Trust, Wire
 /// Over TLS: length-framed, raw, WebSocket. And length-framed without it.
 fn config(engine: &str, more: &str) -> String {
     let tls = "tls = { certificate = \"one.pem\", key = \"one.key\", client_certificates = \"optional\", client_issuers = \"ca.pem\" }";
-    let length = "framing = { kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"64MiB\" }";
+    let length = "framing = { kind = \"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"64MiB\" }";
     format!(
         "[engine]\n{engine}\n[workers]\ncount = 2\n\
          [[listen]]\nname = \"main\"\naddress = \"tls://127.0.0.1:0\"\n{length}\n{tls}\n{more}\n\

@@ -18,7 +18,7 @@ const FRAMINGS: [(&str, &str, Wire, usize); 9] = [
     ("raw", r#"{ kind = "raw" }"#, Wire::Raw, 100_000),
     (
         "byte",
-        r#"{ kind = "length", width = 1, body = 1, max = "256B" }"#,
+        r#"{ kind = "length", width = 1, counts = "payload", max = "256B" }"#,
         Wire::Length {
             width: 1,
             little_endian: false,
@@ -27,7 +27,7 @@ const FRAMINGS: [(&str, &str, Wire, usize); 9] = [
     ),
     (
         "short",
-        r#"{ kind = "length", width = 2, body = 2, endian = "little" }"#,
+        r#"{ kind = "length", width = 2, counts = "payload", endian = "little" }"#,
         Wire::Length {
             width: 2,
             little_endian: true,
@@ -36,13 +36,13 @@ const FRAMINGS: [(&str, &str, Wire, usize); 9] = [
     ),
     (
         "length",
-        r#"{ kind = "length", width = 4, body = 4 }"#,
+        r#"{ kind = "length", width = 4, counts = "payload" }"#,
         Wire::LENGTH,
         500_000,
     ),
     (
         "long",
-        r#"{ kind = "length", width = 8, body = 8, endian = "little" }"#,
+        r#"{ kind = "length", width = 8, counts = "payload", endian = "little" }"#,
         Wire::Length {
             width: 8,
             little_endian: true,

@@ -27,12 +27,12 @@ count = 2
 [[listen]]
 name = "length"
 address = "tcp://127.0.0.1:0"
-framing = { kind = "length", width = 4, body = 4, max = "64KiB" }
+framing = { kind = "length", width = 4, counts = "payload", max = "64KiB" }
 
 [[listen]]
 name = "long"
 address = "tcp://127.0.0.1:0"
-framing = { kind = "length", width = 8, endian = "little", body = 0, max = "64KiB" }
+framing = { kind = "length", width = 8, endian = "little", counts = "message", max = "64KiB" }
 
 [[listen]]
 name = "delimiter"
@@ -54,7 +54,7 @@ max_message = "64KiB"
 [[listen]]
 name = "local"
 address = "unix://{folder}/local.sock"
-framing = { kind = "length", width = 2, body = 2 }
+framing = { kind = "length", width = 2, counts = "payload" }
 
 [[listen]]
 name = "raw"
@@ -184,6 +184,58 @@ fn what_breaks_a_framing_closes_its_session_with_a_reason_in_the_log() {
             .count(),
         7
     );
+    watched.expect_unharmed();
+}
+
+#[test]
+fn what_breaks_a_framing_is_logged_with_its_first_bytes_and_a_guess() {
+    let watched = Watched::start();
+    let engine = &watched.engine;
+    let cases: [(usize, &[u8], &[&str]); 6] = [
+        (
+            LENGTH,
+            b"GET / HTTP/1.1\r\nHost: here\r\n\r\n",
+            &["GET / HTTP/1.1\\r\\n", "looks like an HTTP request"],
+        ),
+        (
+            LENGTH,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            &["\\x16\\x03\\x01", "looks like a TLS hello"],
+        ),
+        (
+            LENGTH,
+            b"\x05\0\0\0hello",
+            &["\\x05\\x00\\x00\\x00hello", "endian = \"little\""],
+        ),
+        (
+            LENGTH,
+            b"\0\0\0\x09hello\0\0\0\x09hello",
+            &["counts the other way", "counts = \"message\""],
+        ),
+        (
+            LONG,
+            b"\x0c\0\0\0\0\0\0\0twelve bytes\x02\0\0\0\0\0\0\0hi",
+            &["counts the other way", "counts = \"payload\""],
+        ),
+        (LENGTH, b"hello\r\n", &["hello\\r\\n", "looks like text"]),
+    ];
+    for (listener, bytes, words) in cases {
+        let mut client = Client::connect(engine, listener, Wire::Raw);
+        let port = client.port().to_string();
+        client.send_bytes(bytes).expect("it is taken");
+        client.receive_bytes_to_end();
+        engine.logged(&[&["breaks the framing", &port], words].concat());
+    }
+    // One message that counts itself is never whole: its client waits for an answer, and leaves.
+    let mut client = Client::connect(engine, LENGTH, Wire::Raw);
+    let port = client.port().to_string();
+    client.send_bytes(b"\0\0\0\x09hello").expect("it is taken");
+    drop(client);
+    engine.logged(&[
+        "before its first message was whole",
+        &port,
+        "counts = \"message\"",
+    ]);
     watched.expect_unharmed();
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::{Client, Engine, Load, Plan, Troubles, Wire, eventually, kill};
 
-const MAIN: &str = "[[listen]]\nname = \"main\"\naddress = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", body = 4 }\n";
+const MAIN: &str = "[[listen]]\nname = \"main\"\naddress = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", counts = \"payload\" }\n";
 
 /// An engine, and sessions that exchange messages with its first listener without a pause.
 struct Live {
@@ -57,7 +57,7 @@ impl Live {
 /// A configuration with a listener beside the one that is loaded.
 fn config(head: &str, side: &str) -> String {
     format!(
-        "{head}\n[workers]\ncount = 2\nmax_wait = \"2s\"\n{MAIN}[[listen]]\nname = \"side\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"length\", body = 4 }}\n{side}\n[app]\njournal = \"{{folder}}/journal\"\n"
+        "{head}\n[workers]\ncount = 2\nmax_wait = \"2s\"\n{MAIN}[[listen]]\nname = \"side\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"length\", counts = \"payload\" }}\n{side}\n[app]\njournal = \"{{folder}}/journal\"\n"
     )
 }
 

@@ -13,7 +13,7 @@ use support::{
     Client, Engine, Issuer, Load, PATIENCE, Plan, Process, Site, Troubles, Wire, eventually, kill,
 };
 
-const LENGTH: &str = "framing = { kind = \"length\", body = 4 }";
+const LENGTH: &str = "framing = { kind = \"length\", counts = \"payload\" }";
 const LINE: &str = "framing = { kind = \"line\" }";
 
 /// A configuration with these listeners behind the one that is loaded.

@@ -14,7 +14,7 @@ fn config(listeners: &str) -> String {
 
 fn length(name: &str) -> String {
     format!(
-        "[[listen]]\nname = \"{name}\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"length\", body = 4, max = \"6MiB\" }}\n"
+        "[[listen]]\nname = \"{name}\"\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"length\", counts = \"payload\", max = \"6MiB\" }}\n"
     )
 }
 

@@ -248,7 +248,7 @@ fn s20_listeners_differ_in_address_and_framing_and_share_their_workers() {
 [[listen]]
 name = "wide"
 address = "tcp://127.0.0.1:0"
-framing = { kind = "length", width = 8, endian = "little", body = 8 }
+framing = { kind = "length", width = 8, endian = "little", counts = "payload" }
 [[listen]]
 name = "lines"
 address = "tcp://[::1]:0"

@@ -23,7 +23,7 @@ count = 2
 [[listen]]
 name = "main"
 address = "tls://127.0.0.1:0"
-framing = {{ kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }}
+framing = {{ kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }}
 handshake_timeout = "1s"
 tls = {tls}
 [app]
@@ -113,7 +113,7 @@ fn openssl_speaks_to_it() {
     let engine = site(
         &issuer,
         &config(PLAIN).replace(
-            "\"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"2MiB\"",
+            "\"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"2MiB\"",
             "\"line\"",
         ),
     )

@@ -127,7 +127,7 @@ fn length_listener(address: SocketAddr) -> String {
         r#"
 [[listen]]
 address = "tcp://{address}"
-framing = {{ kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "1MiB" }}
+framing = {{ kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "1MiB" }}
 "#
     )
 }

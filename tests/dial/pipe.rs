@@ -79,18 +79,41 @@ fn lines_are_sent_as_messages_and_messages_shown_as_lines() {
         let mut received = Vec::new();
         stream.read_to_end(&mut received).expect("it half-closes");
         // Cut where a message is not whole.
-        stream.write_all(&[0, 0, 0, 6, b'n']).expect("it is taken");
+        stream.write_all(&[0, 0, 0, 2, b'n']).expect("it is taken");
         stream.flush().expect("it is taken");
-        stream.write_all(&[b'o', 0, 0, 0, 4]).expect("it is taken");
+        stream.write_all(&[b'o', 0, 0, 0, 0]).expect("it is taken");
         received
     });
     let finished = dial_with(b"ahoy\n\nlast", &["--framing", "length", &address]).expect_success();
     assert_eq!(finished.stdout, "no\n\n");
-    // The length counts itself.
     assert_eq!(
         served.join().expect("the server ends"),
-        b"\0\0\0\x08ahoy\0\0\0\x04\0\0\0\x08last"
+        b"\0\0\0\x04ahoy\0\0\0\0\0\0\0\x04last"
     );
+}
+
+#[test]
+fn a_length_can_count_the_whole_message() {
+    let (address, served) = server(|mut stream, _| {
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).expect("it half-closes");
+        stream.write_all(b"\0\0\0\x06no").expect("it is taken");
+        received
+    });
+    let framing = ["--framing", "length:counts=message", &address];
+    let finished = dial_with(b"ahoy\n", &framing).expect_success();
+    assert_eq!(finished.stdout, "no\n");
+    assert_eq!(served.join().expect("the server ends"), b"\0\0\0\x08ahoy");
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_told_with_a_guess() {
+    let (address, _served) =
+        server(|mut stream, _| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+    let finished = dial(&["--framing", "length", &address]).finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
+    let told = "looks like an HTTP response";
+    assert!(finished.stderr.contains(told), "{finished:#?}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const LENGTH_LISTENER: &str = r#"
 [[listen]]
 address = "tcp://127.0.0.1:0"
-framing = { kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }
+framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 "#;
 
 /// Waits until `condition` holds; fails with `what` if it never does.

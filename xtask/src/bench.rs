@@ -303,7 +303,7 @@ impl Server {
             format!(
                 "[engine]\nrun_dir = {:?}\ngateway_loops = 1\n\n[workers]\ncount = 1\nmax_wait = \"1s\"\n\n\
                  [[listen]]\naddress = \"tcp://127.0.0.1:0\"\n\
-                 framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, body = 4, max = \"2MiB\" }}\n",
+                 framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"2MiB\" }}\n",
                 folder.path().join("run")
             ),
         )?;

@@ -11,7 +11,7 @@ use moorline_engine::config::{
     Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash, Tasks,
     Workers, live_change, load, load_text, run_dir,
 };
-use moorline_net::{Address, Endian, Framing, HostPort, Length};
+use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
 
 const SKETCH: &str = r#"
@@ -38,7 +38,7 @@ command = ["./feeder", "--fast"]
 
 [[listen]]
 address = "tcp://0.0.0.0:9501"
-framing = { kind = "length", width = 4, endian = "big", offset = 0, body = 4, max = "2MiB" }
+framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 idle_timeout = "60s"
 high_watermark = "1MiB"
 low_watermark = "256KiB"
@@ -106,7 +106,7 @@ fn the_sketch_loads() {
         width: 4,
         endian: Endian::Big,
         offset: 0,
-        body: 4,
+        counts: Counts::Payload,
         max: 2 << 20,
         keep_header: false,
     };
@@ -216,11 +216,19 @@ fn every_framing_can_be_written() {
         (r#"{ kind = "line" }"#, "Line { max: 2097152 }"),
         (
             r#"{ kind = "length" }"#,
-            "Length(Length { width: 4, endian: Big, offset: 0, body: 0, max: 2097152, keep_header: false })",
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Payload, max: 2097152, keep_header: false })",
         ),
         (
             r#"{ kind = "length", width = 2, endian = "little", offset = 2, body = 8, max = "64KiB" }"#,
-            "Length(Length { width: 2, endian: Little, offset: 2, body: 8, max: 65536, keep_header: true })",
+            "Length(Length { width: 2, endian: Little, offset: 2, counts: From(8), max: 65536, keep_header: true })",
+        ),
+        (
+            r#"{ kind = "length", counts = "payload", max = "4KiB" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Payload, max: 4096, keep_header: false })",
+        ),
+        (
+            r#"{ kind = "length", counts = "message", max = "4KiB" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Message, max: 4096, keep_header: false })",
         ),
         (
             r#"{ kind = "delimiter", delimiter = "\r\n" }"#,

@@ -32,6 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use message::Codec;
+use moorline_net::Framing;
 pub(crate) use report::Time;
 use target::Target;
 
@@ -44,9 +45,10 @@ pub(crate) struct BenchArgs {
     pub mode: Mode,
     /// Where to: tcp://HOST:PORT, unix:///PATH or ws://HOST:PORT/PATH.
     pub address: Target,
-    /// How messages are told apart on tcp:// and unix://.
-    #[arg(long, value_enum, default_value_t = FramingName::Length)]
-    pub framing: FramingName,
+    /// How messages are told apart on tcp:// and unix://: length, line, raw, delimiter=TEXT, or a length with
+    /// settings, as for dial: length:width=2,endian=little,counts=message.
+    #[arg(long, value_name = "FRAMING", default_value = "length", value_parser = crate::framing::parse)]
+    pub framing: Framing,
     /// How many connections at the same time.
     #[arg(long, short, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
@@ -90,17 +92,6 @@ pub(crate) enum Mode {
     Idle,
 }
 
-/// How messages are told apart on a byte stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FramingName {
-    /// Not at all: as many bytes are expected as were sent.
-    Raw,
-    /// Four bytes, most significant first, count the payload that follows them.
-    Length,
-    /// Messages end with a line feed.
-    Line,
-}
-
 /// Runs the benchmark and prints its results.
 ///
 /// `server` is the root of the server's process tree if the caller found it by `--config` or
@@ -136,7 +127,7 @@ fn measure(args: &BenchArgs, server: Option<u32>) -> Result<bool, BenchError> {
     }
     let plan = Plan {
         mode: args.mode,
-        codec: Codec::new(&args.address, args.framing),
+        codec: Codec::new(&args.address, &args.framing, args.size).map_err(BenchError::Framing)?,
         target: args.address.clone(),
         connections: args.connections,
         size: args.size,
@@ -215,6 +206,8 @@ enum BenchError {
         limit: u64,
         cause: io::Error,
     },
+    /// Messages of this size do not go through the framing.
+    Framing(String),
     /// `--cpu` names a CPU that is not there.
     Pin { cpu: u16, cause: io::Error },
     /// Not one connection could be opened and used.
@@ -239,6 +232,7 @@ impl std::fmt::Display for BenchError {
                 "{connections} connections need more open files than the hard limit of {limit} allows \
                  ({cause}); raise it with `ulimit -Hn` or ask for fewer with --connections"
             ),
+            Self::Framing(reason) => write!(f, "--framing: {reason}"),
             Self::Pin { cpu, cause } => write!(
                 f,
                 "the load cannot run on CPU {cpu} ({cause}); `nproc` tells how many there are, counted from 0"
@@ -264,7 +258,7 @@ impl std::error::Error for BenchError {
             | Self::Server { cause, .. }
             | Self::Loop(cause)
             | Self::Print(cause) => Some(cause),
-            Self::NoConnection { .. } => None,
+            Self::NoConnection { .. } | Self::Framing(_) => None,
         }
     }
 }

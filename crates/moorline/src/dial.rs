@@ -2,11 +2,10 @@
 //! input and output.
 //!
 //! In reading order: `waterfall` (one dial's timeline as a drawing), `pipe` (what follows a dial that
-//! succeeded), `datagrams` (the same where there is no stream), `framing` (how `--framing` is written), `summary`
+//! succeeded), `datagrams` (the same where there is no stream), `summary`
 //! (many dials).
 
 mod datagrams;
-mod framing;
 mod pipe;
 mod summary;
 mod waterfall;
@@ -50,8 +49,8 @@ pub(crate) struct DialArgs {
     #[arg(long)]
     probe: bool,
     /// Send each line of input as one message, print each message as one line: line, length,
-    /// length:width=2,endian=little,offset=0,body=2,max=64KiB or delimiter=\r\n. Or raw.
-    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = framing::parse, conflicts_with_all = ["probe", "count"])]
+    /// length:width=2,endian=little,counts=message,max=64KiB or delimiter=\r\n. Or raw.
+    #[arg(long, value_name = "FRAMING", default_value = "raw", value_parser = crate::framing::parse, conflicts_with_all = ["probe", "count"])]
     framing: Framing,
     /// Accept the server whose certificate has this SHA-256 fingerprint, and verify nothing else of it.
     #[arg(long, value_name = "HEX")]

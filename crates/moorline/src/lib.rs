@@ -40,6 +40,7 @@
 mod bench;
 mod cli;
 mod dial;
+mod framing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -141,14 +141,14 @@ async fn bare(load: Load) -> Duration {
     for _ in 0..load.messages / load.window {
         output.clear();
         for _ in 0..load.window {
-            output.extend_from_slice(&((payload.len() + HEADER_BYTES) as u32).to_be_bytes());
+            output.extend_from_slice(&(payload.len() as u32).to_be_bytes());
             output.extend_from_slice(&payload);
         }
         stream.write_all(&output).await.expect("it is sent");
         let mut received = 0;
         while received < load.window {
             let whole = match input[start..end].first_chunk() {
-                Some(size) => (u32::from_be_bytes(*size) as usize).max(HEADER_BYTES),
+                Some(size) => u32::from_be_bytes(*size) as usize + HEADER_BYTES,
                 None => usize::MAX,
             };
             if end - start >= whole {

@@ -5,6 +5,7 @@
 //! fragmented WebSocket message, and neither allocates by a size that a peer has merely announced.
 
 mod delimiter;
+mod guess;
 mod length;
 mod line;
 pub mod websocket;
@@ -14,7 +15,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use delimiter::Delimiter;
-pub use length::{Endian, Length};
+pub use guess::{Guess, guess};
+pub use length::{Counts, Endian, Length};
 pub use websocket::ControlFrame;
 
 /// The longest header that a framing may have, in bytes; [`Framing::envelope`] builds it in place.
@@ -455,7 +457,7 @@ impl fmt::Display for InvalidFraming {
             }
             Self::HeaderTooLong { header } => write!(
                 f,
-                "a header of {header} bytes: at most {MAX_HEADER_BYTES} are allowed for offset, width and body"
+                "a header of {header} bytes: at most {MAX_HEADER_BYTES} are allowed"
             ),
             Self::HeaderNotBuildable => f.write_str(
                 "the header holds more than the length, so it cannot be built when sending: \

@@ -59,7 +59,7 @@ pub use event_loop::{
     EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,
 };
 pub use framing::{
-    ControlFrame, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
+    ControlFrame, Counts, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
     FramingError, InvalidFraming, Length, websocket,
 };
 pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};

@@ -15,7 +15,7 @@ use moorline_net::blocking::{
     Client, ClientOptions, ReceiveError, SendError, Timeout, Watch, select,
 };
 use moorline_net::dial::StepKind;
-use moorline_net::{Address, ConnectCause, DialOptions, Endian, Framing, Length};
+use moorline_net::{Address, ConnectCause, Counts, DialOptions, Endian, Framing, Length};
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 
@@ -108,7 +108,7 @@ fn messages_come_whole_and_one_by_one() {
         width: 4,
         endian: Endian::Big,
         offset: 0,
-        body: 4,
+        counts: Counts::Payload,
         max: 1024,
         keep_header: false,
     });

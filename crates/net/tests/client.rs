@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use moorline_net::client::{Reconnect, SendError, StreamError, Unsent};
-use moorline_net::{Address, Client, ClientOptions, ConnectCause, Framing, FramingError, Length};
+use moorline_net::{
+    Address, Client, ClientOptions, ConnectCause, Counts, Framing, FramingError, Length,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -37,14 +39,14 @@ async fn pair(options: ClientOptions) -> (Client, TcpStream) {
 
 /// What goes over the wire for a payload.
 fn packet(payload: &[u8]) -> Vec<u8> {
-    let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
+    let mut packet = (payload.len() as u32).to_be_bytes().to_vec();
     packet.extend_from_slice(payload);
     packet
 }
 
 async fn read_packet(peer: &mut TcpStream) -> Vec<u8> {
     let size = peer.read_u32().await.unwrap() as usize;
-    let mut payload = vec![0; size - 4];
+    let mut payload = vec![0; size];
     peer.read_exact(&mut payload).await.unwrap();
     payload
 }
@@ -82,7 +84,7 @@ async fn a_message_over_the_maximum_is_an_error_that_names_both_sizes() {
         ..Length::default()
     };
     let (mut client, mut peer) = pair(ClientOptions::framed(Framing::Length(length))).await;
-    peer.write_all(&101_u32.to_be_bytes()).await.unwrap();
+    peer.write_all(&97_u32.to_be_bytes()).await.unwrap();
     let refused = within(client.receive_message()).await;
     assert!(matches!(
         refused,
@@ -546,7 +548,45 @@ fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
     // C12
     let defaults: ClientOptions = toml::from_str(r#"framing = { kind = "length" }"#).unwrap();
     assert_eq!(defaults, framed());
+    let counted = |text: &str| {
+        let options: ClientOptions = toml::from_str(text).unwrap();
+        match options.framing {
+            Framing::Length(length) => (length.counts, length.keep_header),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (written, counts, keep_header) in [
+        (
+            r#"framing = { kind = "length", counts = "payload" }"#,
+            Counts::Payload,
+            false,
+        ),
+        (
+            r#"framing = { kind = "length", counts = "message" }"#,
+            Counts::Message,
+            false,
+        ),
+        (
+            r#"framing = { kind = "length", body = 2 }"#,
+            Counts::From(2),
+            false,
+        ),
+        (
+            r#"framing = { kind = "length", body = 8 }"#,
+            Counts::From(8),
+            true,
+        ),
+        (
+            r#"framing = { kind = "length", offset = 1 }"#,
+            Counts::Payload,
+            true,
+        ),
+    ] {
+        assert_eq!(counted(written), (counts, keep_header), "{written}");
+    }
     for unknown in [
+        r#"framing = { kind = "length", counts = "payload", body = 4 }"#,
+        r#"framing = { kind = "length", counts = "header" }"#,
         r#"bufer = "1MiB""#,
         r#"framing = { kind = "length", widht = 4 }"#,
         r#"framing = { kind = "lines" }"#,

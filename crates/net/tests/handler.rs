@@ -24,7 +24,7 @@ async fn next(told: &mut UnboundedReceiver<Event>) -> Event {
 
 async fn read_packet(peer: &mut TcpStream) -> Vec<u8> {
     let size = peer.read_u32().await.unwrap() as usize;
-    let mut payload = vec![0; size - 4];
+    let mut payload = vec![0; size];
     peer.read_exact(&mut payload).await.unwrap();
     payload
 }
@@ -408,7 +408,7 @@ async fn a_stream_that_does_not_fit_the_framing_is_closed_with_that_reason() {
     assert_eq!(next(&mut told).await, Event::Connected(1));
     assert_eq!(next(&mut told).await, Event::Message(b"good".to_vec()));
     let reason = StreamError::Framing(moorline_net::FramingError::TooLarge {
-        size: u32::MAX.into(),
+        size: u64::from(u32::MAX) + 4,
         max: 2 << 20,
     });
     assert_eq!(next(&mut told).await, Event::Closed(1, reason.to_string()));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use moorline_net::client::{Reconnect, SendError, StreamError, Unsent};
-use moorline_net::{Address, Client, ClientOptions, Framing, Length};
+use moorline_net::{Address, Client, ClientOptions, Counts, Framing, Length};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
@@ -68,7 +68,7 @@ fn framed() -> ClientOptions {
 
 async fn read_packet(peer: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let size = peer.read_u32().await.unwrap() as usize;
-    let mut payload = vec![0; size - 4];
+    let mut payload = vec![0; size];
     peer.read_exact(&mut payload).await.unwrap();
     payload
 }
@@ -145,6 +145,7 @@ async fn a_packet_with_its_header_gets_its_length_set_right() {
     let whole = Length {
         keep_header: true,
         offset: 2,
+        counts: Counts::Message,
         ..Length::default()
     };
     let options = ClientOptions::framed(Framing::Length(whole));

@@ -1,7 +1,7 @@
 //! `framing = { … }` of a listener.
 
 use moorline_net::framing::{MAX_DELIMITER_BYTES, MAX_HEADER_BYTES};
-use moorline_net::{Delimiter, Endian, Framing, Length};
+use moorline_net::{Counts, Delimiter, Endian, Framing, Length};
 
 use super::error::Reported;
 use super::walk::{Field, Section};
@@ -63,16 +63,16 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
         field.choice(&[("big", Endian::Big), ("little", Endian::Little)])
     });
     let offset = section.read("offset", |field| field.number(0..=MAX_HEADER));
-    let body = section.read("body", |field| field.number(0..=MAX_HEADER));
+    let counts = counts(section);
     let max = max(section);
     let keep_header = section.read("keep_header", |field| field.flag());
 
-    let (width, offset, body) = (
-        width?.unwrap_or(4),
-        offset?.unwrap_or(0),
-        body?.unwrap_or(0),
-    );
-    let header = (offset + u32::from(width)).max(body);
+    let (width, offset, counts) = (width?.unwrap_or(4), offset?.unwrap_or(0), counts?);
+    let field_end = offset + u32::from(width);
+    let header = match counts {
+        Counts::From(from) => field_end.max(from),
+        Counts::Payload | Counts::Message => field_end,
+    };
     let report = section.report;
     if u64::from(header) > MAX_HEADER {
         let message = format!("the header has {header} bytes, and it may have {MAX_HEADER}");
@@ -87,22 +87,40 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
             "`max` counts the whole packet, header included",
         ));
     }
-    let is_length_alone = offset == 0 && body <= u32::from(width);
+    let mut length = Length {
+        width,
+        endian: endian?.unwrap_or(Endian::Big),
+        offset,
+        counts,
+        max,
+        keep_header: false,
+    };
     let keep_header = keep_header?;
-    if keep_header == Some(false) && !is_length_alone {
+    if keep_header == Some(false) && !length.is_length_alone() {
         let message = "`keep_header` is false, and this header holds more than the length: the engine could not write one";
         let hint = "remove it: the app then sees and sends whole packets, and the engine fills in the length";
         return Err(report.error(section.place("keep_header"), message, hint));
     }
-    let keep_header = keep_header.unwrap_or(!is_length_alone);
-    Ok(Length {
-        width,
-        endian: endian?.unwrap_or(Endian::Big),
-        offset,
-        body,
-        max,
-        keep_header,
-    })
+    length.keep_header = keep_header.unwrap_or(!length.is_length_alone());
+    Ok(length)
+}
+
+/// `counts` says it by name, `body` by the first byte that is counted.
+fn counts(section: &Section<'_>) -> Result<Counts, Reported> {
+    let named = section.read("counts", |field| {
+        field.choice(&[("payload", Counts::Payload), ("message", Counts::Message)])
+    });
+    let from = section.read("body", |field| field.number(0..=MAX_HEADER));
+    match (named?, from?) {
+        (Some(_), Some(_)) => Err(section.report.error(
+            section.place("body"),
+            "`counts` and `body` both say what the length counts",
+            "remove one: `body` is for headers that `counts` cannot describe",
+        )),
+        (Some(counts), None) => Ok(counts),
+        (None, Some(from)) => Ok(Counts::From(from)),
+        (None, None) => Ok(Counts::Payload),
+    }
 }
 
 fn width(field: Field<'_>) -> Result<u8, Reported> {

@@ -328,6 +328,9 @@ impl Loop {
             .map_or(0, |inbound| inbound.queue.len() - inbound.delivered);
         let mut uncut = std::mem::take(&mut session.tail);
         self.count(LoopCounter::Discarded, discarded as u64);
+        if reason == CloseReason::Peer {
+            self.note_unfinished(key, &uncut);
+        }
         self.discard_uncut(key, &mut uncut);
         self.tell_strangers(key, ToProcess::Unknown);
         // Before the queue goes: what is cut off must not look as if it had been all.

@@ -5,6 +5,7 @@
 //! not read until it has gone. Only an unfinished rest stays with the session.
 
 use moorline_ipc::Header;
+use moorline_net::framing::{Guess, guess};
 use moorline_net::{Decoded, Decoder, Framing, FramingError};
 use rustix::io::Errno;
 
@@ -17,6 +18,8 @@ use crate::wire::{CloseReason, FIRST, LAST, TEXT, ToProcess, WHOLE};
 
 /// Reads from one session in one turn.
 const READS_PER_TURN: usize = 4;
+/// How many bytes of input that breaks a framing are logged: enough for a length field, or to know a protocol by.
+const SHOWN_BYTES: usize = 16;
 /// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
 const LONG_TAIL: usize = SCRATCH / 2;
 
@@ -253,7 +256,7 @@ impl Loop {
                     return at;
                 }
                 Err(error) => {
-                    self.violate(key, error);
+                    self.violate(key, error, input, at);
                     return input.len();
                 }
             }
@@ -261,13 +264,20 @@ impl Loop {
         at
     }
 
-    /// The peer broke the framing.
-    fn violate(&mut self, key: Key, error: FramingError) {
+    /// The peer broke the framing at byte `at` of `input`, where a message should begin.
+    #[cold]
+    fn violate(&mut self, key: Key, error: FramingError, input: &[u8], at: usize) {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
+        // After a handshake it does speak WebSocket.
+        let guess = match listener.framing {
+            Framing::WebSocket { .. } => None,
+            _ => guess(&listener.framing, input, at),
+        };
         tracing::warn!(
             session = session.id, listener = %listener.name, peer = %session.peer,
-            reason = %CloseReason::Framing, %error, "session closed: its input breaks the framing"
+            reason = %CloseReason::Framing, %error, first_bytes = %first_bytes(&input[at..]),
+            guess = guess.map(tracing::field::display), "session closed: its input breaks the framing"
         );
         if matches!(listener.framing, Framing::WebSocket { .. }) {
             let farewell =
@@ -275,6 +285,23 @@ impl Loop {
             self.write_raw(key, farewell.as_bytes());
         }
         self.end(key, CloseReason::Framing);
+    }
+
+    /// Logs why a peer that has just left may have waited for an answer in vain: its first message never became
+    /// whole, as its length field is another than the listener's.
+    pub(super) fn note_unfinished(&self, key: Key, tail: &[u8]) {
+        let session = &self.table[key];
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        if tail.is_empty() || session.messages > 0 {
+            return;
+        }
+        if let Some(guess @ Guess::OtherLength { .. }) = guess(&listener.framing, tail, 0) {
+            tracing::warn!(
+                session = session.id, listener = %listener.name, peer = %session.peer,
+                first_bytes = %first_bytes(tail), %guess,
+                "the peer left before its first message was whole"
+            );
+        }
     }
 
     /// Gives one message to the session's process, or keeps it until that is possible.
@@ -476,3 +503,8 @@ impl Loop {
 }
 
 const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
+
+/// What is logged of bytes that make no message.
+fn first_bytes(input: &[u8]) -> impl std::fmt::Display {
+    input[..input.len().min(SHOWN_BYTES)].escape_ascii()
+}

@@ -270,6 +270,9 @@ framing = { kind = "length", offset = 61 }
 address = "tcp://127.0.0.1:3"
 framing = { kind = "length", offset = 2, keep_header = false }
 [[listen]]
+address = "tcp://127.0.0.1:6"
+framing = { kind = "length", counts = "message", body = 4 }
+[[listen]]
 address = "tcp://127.0.0.1:4"
 framing = { kind = "delimiter", delimiter = [256] }
 [[listen]]
@@ -292,12 +295,16 @@ framing = "line"
   9 | framing = { kind = "length", offset = 2, keep_header = false }
     |                                                        ^^^^^
   hint: remove it: the app then sees and sends whole packets, and the engine fills in the length
-/c/a.toml:12:46: `delimiter` is 256, out of its limits
-  12 | framing = { kind = "delimiter", delimiter = [256] }
+/c/a.toml:12:57: `counts` and `body` both say what the length counts
+  12 | framing = { kind = "length", counts = "message", body = 4 }
+     |                                                         ^
+  hint: remove one: `body` is for headers that `counts` cannot describe
+/c/a.toml:15:46: `delimiter` is 256, out of its limits
+  15 | framing = { kind = "delimiter", delimiter = [256] }
      |                                              ^^^
   hint: write a whole number from 0 to 255
-/c/a.toml:15:11: `framing` is a string, not a table
-  15 | framing = "line"
+/c/a.toml:18:11: `framing` is a string, not a table
+  18 | framing = "line"
      |           ^^^^^^
   hint: write framing = { kind = "raw" }, or "length", "delimiter" or "line""#,
     ),

@@ -214,6 +214,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::tests::length;
     use super::*;
 
     const SIZE: usize = 32;
@@ -221,7 +222,7 @@ mod tests {
     fn awaiting(requests: u64) -> Client {
         let mut client = Client::new(9);
         for _ in 0..requests {
-            client.begin_request(&Codec::Length, SIZE);
+            client.begin_request(&length(), SIZE);
         }
         client.phase = Phase::Awaiting;
         client
@@ -229,7 +230,7 @@ mod tests {
 
     fn answer_to(connection: u32, sequence: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Codec::Length.write(&mut bytes, &mut Vec::new(), connection, sequence, SIZE);
+        length().write(&mut bytes, &mut Vec::new(), connection, sequence, SIZE);
         bytes
     }
 
@@ -238,19 +239,13 @@ mod tests {
         let mut client = awaiting(3);
         let answer = answer_to(9, 3);
         let (head, tail) = answer.split_at(7);
-        assert_eq!(
-            client.receive(head, &Codec::Length, SIZE),
-            Ok(Step::Partial)
-        );
-        assert_eq!(
-            client.receive(tail, &Codec::Length, SIZE),
-            Ok(Step::Answered)
-        );
+        assert_eq!(client.receive(head, &length(), SIZE), Ok(Step::Partial));
+        assert_eq!(client.receive(tail, &length(), SIZE), Ok(Step::Answered));
     }
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        let receive = |bytes: &[u8]| awaiting(3).receive(bytes, &Codec::Length, SIZE);
+        let receive = |bytes: &[u8]| awaiting(3).receive(bytes, &length(), SIZE);
         assert_eq!(receive(&answer_to(9, 2)), Err(Fault::Doubled));
         assert_eq!(receive(&answer_to(8, 3)), Err(Fault::Wrong { at: 4 }));
         let mut longer = answer_to(9, 3);
@@ -266,7 +261,7 @@ mod tests {
         let mut client = awaiting(1);
         client.phase = Phase::Resting;
         assert_eq!(
-            client.receive(b"late", &Codec::Length, SIZE),
+            client.receive(b"late", &length(), SIZE),
             Err(Fault::Surplus { bytes: 4 })
         );
     }

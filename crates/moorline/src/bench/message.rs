@@ -1,38 +1,58 @@
 //! What is sent and what must come back.
 
-use super::FramingName;
+use moorline_net::Framing;
+
 use super::target::Target;
 
 /// Writes requests and the answers an echo must give to them.
 #[derive(Debug, Clone)]
 pub(super) enum Codec {
-    /// The payload alone.
-    Raw,
-    /// Four bytes, most significant first, that count the payload.
-    Length,
-    /// The payload and a line feed.
-    Line,
+    /// What a framing puts around the payload.
+    Stream(Framing),
     /// Binary messages after a handshake (RFC 6455).
     WebSocket { handshake: Vec<u8> },
 }
 
 impl Codec {
-    pub(super) fn new(target: &Target, framing: FramingName) -> Self {
-        match (target.web_socket(), framing) {
-            (Some((path, host)), _) => Self::WebSocket {
+    /// Fails if messages of `size` bytes do not go through the framing as they are.
+    pub(super) fn new(target: &Target, framing: &Framing, size: usize) -> Result<Self, String> {
+        if let Some((path, host)) = target.web_socket() {
+            return Ok(Self::WebSocket {
                 handshake: handshake(path, host),
-            },
-            (None, FramingName::Raw) => Self::Raw,
-            (None, FramingName::Length) => Self::Length,
-            (None, FramingName::Line) => Self::Line,
+            });
         }
+        let mut framing = framing.clone();
+        match &mut framing {
+            Framing::Length(length) if length.keep_header => {
+                return Err(
+                    "a header that holds more than the length is the app's: bench has none to send"
+                        .to_owned(),
+                );
+            }
+            Framing::Delimiter(delimiter)
+                if delimiter.delimiter.iter().all(|&byte| is_payload(byte)) =>
+            {
+                return Err("such a delimiter may stand in the messages that bench sends: only one with a byte below @ or above 0x7f does not".to_owned());
+            }
+            // The server's own maximum is to be met, not this one.
+            Framing::Length(length) => length.max = u64::MAX,
+            Framing::Delimiter(delimiter) => delimiter.max = u64::MAX,
+            Framing::Line { max } => *max = u64::MAX,
+            Framing::Raw | Framing::WebSocket { .. } => {}
+        }
+        framing
+            .envelope(&[], size, false)
+            .map_err(|error| error.to_string())?;
+        Ok(Self::Stream(framing))
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Raw => "raw",
-            Self::Length => "length",
-            Self::Line => "line",
+            Self::Stream(Framing::Raw) => "raw",
+            Self::Stream(Framing::Length(_)) => "length",
+            Self::Stream(Framing::Delimiter(_)) => "delimiter",
+            Self::Stream(Framing::Line { .. }) => "line",
+            Self::Stream(Framing::WebSocket { .. }) => "websocket",
             Self::WebSocket { .. } => "websocket",
         }
     }
@@ -50,15 +70,13 @@ impl Codec {
         request.clear();
         answer.clear();
         match self {
-            Self::Raw => append_payload(request, connection, sequence, size),
-            Self::Length => {
-                // `parse_size` allows no message that does not fit.
-                request.extend_from_slice(&(size as u32).to_be_bytes());
+            Self::Stream(framing) => {
+                let envelope = framing
+                    .envelope(&[], size, false)
+                    .expect("`new` allows no message that does not fit");
+                request.extend_from_slice(envelope.prefix());
                 append_payload(request, connection, sequence, size);
-            }
-            Self::Line => {
-                append_payload(request, connection, sequence, size);
-                request.push(b'\n');
+                request.extend_from_slice(envelope.suffix());
             }
             Self::WebSocket { .. } => {
                 append_frame_header(answer, size, UNMASKED);
@@ -80,7 +98,7 @@ impl Codec {
 /// Appends `size` printable bytes that no other request of this or another connection has: an answer that
 /// belongs elsewhere or came before is told from the right one.
 fn append_payload(out: &mut Vec<u8>, connection: u32, sequence: u64, size: usize) {
-    // Six bits of each byte, set to `@` and above: a payload has no line end in it and is valid UTF-8.
+    // Six bits of each byte, set as `is_payload` says: a payload has no line end in it and is valid UTF-8.
     const KEEP: u64 = 0x3f3f_3f3f_3f3f_3f3f;
     const PRINTABLE: u64 = 0x4040_4040_4040_4040;
     let start = out.len();
@@ -90,6 +108,11 @@ fn append_payload(out: &mut Vec<u8>, connection: u32, sequence: u64, size: usize
         bytes.copy_from_slice(&(word & KEEP | PRINTABLE).to_le_bytes()[..bytes.len()]);
         word = word.rotate_left(23).wrapping_mul(GOLDEN);
     }
+}
+
+/// Whether a payload may hold this byte.
+fn is_payload(byte: u8) -> bool {
+    matches!(byte, 0x40..=0x7f)
 }
 
 /// 2⁶⁴ divided by the golden ratio, odd: the step of SplitMix64.
@@ -158,8 +181,18 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use moorline_net::{Counts, Length};
+
     use super::*;
+
+    pub(in crate::bench) fn length() -> Codec {
+        Codec::Stream(Framing::Length(Length::default()))
+    }
+
+    fn codec(framing: Framing, size: usize) -> Result<Codec, String> {
+        Codec::new(&"tcp://127.0.0.1:1".parse().unwrap(), &framing, size)
+    }
 
     fn write(codec: &Codec, connection: u32, sequence: u64, size: usize) -> (Vec<u8>, Vec<u8>) {
         let (mut request, mut answer) = (Vec::new(), Vec::new());
@@ -172,22 +205,59 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for connection in 0..100 {
             for sequence in 0..100 {
-                assert!(seen.insert(write(&Codec::Raw, connection, sequence, 16).0));
+                assert!(
+                    seen.insert(write(&Codec::Stream(Framing::Raw), connection, sequence, 16).0)
+                );
             }
         }
     }
 
     #[test]
-    fn a_length_counts_the_payload_only() {
-        let (request, answer) = write(&Codec::Length, 1, 2, 300);
+    fn a_length_counts_the_payload_unless_told_otherwise() {
+        let (request, answer) = write(&length(), 1, 2, 300);
         assert_eq!(request[..4], [0, 0, 1, 44]);
         assert_eq!((request.len(), answer.len()), (304, 0));
+        let message = Length {
+            counts: Counts::Message,
+            width: 2,
+            ..Length::default()
+        };
+        let codec = codec(Framing::Length(message.clone()), 300).unwrap();
+        assert_eq!(write(&codec, 1, 2, 300).0[..2], [1, 46]);
+    }
+
+    #[test]
+    fn a_framing_that_messages_do_not_pass_is_refused() {
+        let short = Length {
+            width: 1,
+            ..Length::default()
+        };
+        assert!(codec(Framing::Length(short.clone()), 255).is_ok());
+        assert!(codec(Framing::Length(short), 256).is_err());
+        let kept = Length {
+            keep_header: true,
+            ..Length::default()
+        };
+        assert!(codec(Framing::Length(kept), 8).is_err());
+        for (delimiter, passes) in [("\r\n", true), ("END\0", true), ("END", false)] {
+            let delimiter = moorline_net::Delimiter {
+                delimiter: delimiter.into(),
+                keep: false,
+                max: 4,
+            };
+            assert_eq!(codec(Framing::Delimiter(delimiter), 8).is_ok(), passes);
+        }
     }
 
     #[test]
     fn a_line_has_one_line_end() {
         for sequence in 0..1000 {
-            let (request, _) = write(&Codec::Line, 7, sequence, 64);
+            let (request, _) = write(
+                &codec(Framing::Line { max: 1 }, 64).unwrap(),
+                7,
+                sequence,
+                64,
+            );
             let ends = request.iter().filter(|&&byte| byte < b'@').count();
             assert_eq!((ends, request.last()), (1, Some(&b'\n')));
         }

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use moorline_net::framing::{EncodeError, MAX_HEADER_BYTES};
+use moorline_net::framing::{EncodeError, FramingError, MAX_HEADER_BYTES, guess};
 use moorline_net::{Connection, Decoded, Decoder, Framing};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, Stdin, Stdout, WriteHalf,
@@ -235,7 +235,7 @@ async fn receive_messages(
             ..
         } = decoder
             .decode(framing, &mut received[done..])
-            .map_err(|error| Broken::Peer(io::Error::new(io::ErrorKind::InvalidData, error)))?
+            .map_err(|error| nonsense(framing, &received, done, error))?
         {
             let message = &received[done + start..done + end];
             if output.put(&[message, b"\n"]).await?.is_break() {
@@ -252,6 +252,15 @@ async fn receive_messages(
             format!("the peer ended in the middle of a message, after {bytes} bytes of it"),
         ))),
     }
+}
+
+/// What the peer sends breaks the framing.
+fn nonsense(framing: &Framing, received: &[u8], at: usize, error: FramingError) -> Broken {
+    let mut told = error.to_string();
+    if let Some(guess) = guess(framing, received, at) {
+        told.push_str(&format!(": what it sends {guess}"));
+    }
+    Broken::Peer(io::Error::new(io::ErrorKind::InvalidData, told))
 }
 
 /// Standard output.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::framing::{Delimiter, Endian, Framing, Length};
+use crate::framing::{Counts, Delimiter, Endian, Framing, Length};
 
 /// The largest message unless another is given, in bytes.
 const DEFAULT_MAX: u64 = 2 << 20;
@@ -19,8 +19,10 @@ enum Fields {
         endian: Endian,
         #[serde(default)]
         offset: u32,
-        #[serde(default)]
-        body: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<CountsName>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<u32>,
         #[serde(default = "max", with = "crate::unit::as_size")]
         max: u64,
         #[serde(default)]
@@ -37,6 +39,14 @@ enum Fields {
         #[serde(default = "max", with = "crate::unit::as_size")]
         max: u64,
     },
+}
+
+/// What a length counts, as far as that has a name.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum CountsName {
+    Payload,
+    Message,
 }
 
 /// A delimiter: text, or its bytes.
@@ -66,18 +76,33 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framing,
             width,
             endian,
             offset,
+            counts,
             body,
             max,
             keep_header,
-        } => Framing::Length(Length {
-            width,
-            endian,
-            offset,
-            body,
-            max,
+        } => {
+            let counts = match (counts, body) {
+                (Some(_), Some(_)) => {
+                    return Err(D::Error::custom(
+                        "`counts` and `body` both say what the length counts: keep one of them",
+                    ));
+                }
+                (Some(CountsName::Message), None) => Counts::Message,
+                (Some(CountsName::Payload) | None, None) => Counts::Payload,
+                (None, Some(from)) => Counts::From(from),
+            };
+            let mut length = Length {
+                width,
+                endian,
+                offset,
+                counts,
+                max,
+                keep_header: false,
+            };
             // A header that holds more than the length cannot be built, so it is the app's.
-            keep_header: keep_header.unwrap_or(offset != 0 || body > u32::from(width)),
-        }),
+            length.keep_header = keep_header.unwrap_or(!length.is_length_alone());
+            Framing::Length(length)
+        }
         Fields::Delimiter {
             delimiter,
             keep,
@@ -104,7 +129,15 @@ pub(super) fn serialize<S: Serializer>(framing: &Framing, to: S) -> Result<S::Ok
             width: length.width,
             endian: length.endian,
             offset: length.offset,
-            body: length.body,
+            counts: match length.counts {
+                Counts::Payload => Some(CountsName::Payload),
+                Counts::Message => Some(CountsName::Message),
+                Counts::From(_) => None,
+            },
+            body: match length.counts {
+                Counts::From(from) => Some(from),
+                Counts::Payload | Counts::Message => None,
+            },
             max: length.max,
             keep_header: Some(length.keep_header),
         },

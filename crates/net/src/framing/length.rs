@@ -6,8 +6,8 @@ use super::{Decoded, EncodeError, Envelope, FramingError, InvalidFraming, MAX_HE
 
 /// A length field.
 ///
-/// Its value counts the bytes from `body` on, so a packet has `body + value` bytes. The header reaches
-/// to the end of the field or to `body`, whichever is later.
+/// A packet is a header and what follows it. The header reaches to the end of the field, or further with
+/// [`Counts::From`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Length {
     /// Its width: 1, 2, 4 or 8 bytes.
@@ -16,13 +16,25 @@ pub struct Length {
     pub endian: Endian,
     /// Where it begins, in bytes from the packet's first.
     pub offset: u32,
-    /// Where the bytes begin that it counts. Zero: it counts the header too.
-    pub body: u32,
+    /// What its value counts.
+    pub counts: Counts,
     /// The largest packet, in bytes, its header included.
     pub max: u64,
     /// The app sees and sends whole packets; the field is set right when they are sent. Otherwise the
     /// app sees what follows the header, and the header is built when sending.
     pub keep_header: bool,
+}
+
+/// What a length field counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counts {
+    /// What follows the field.
+    Payload,
+    /// The whole packet, the field and what stands before it included.
+    Message,
+    /// All bytes of the packet from this one on, the first being 0. If that is behind the field, the header
+    /// reaches to there.
+    From(u32),
 }
 
 /// A byte order.
@@ -36,13 +48,13 @@ pub enum Endian {
 }
 
 impl Default for Length {
-    /// 32 bits, most significant first, at the packet's beginning, counting itself; at most 2 MiB.
+    /// 32 bits, most significant first, at the packet's beginning, counting what follows; at most 2 MiB.
     fn default() -> Self {
         Self {
             width: 4,
             endian: Endian::Big,
             offset: 0,
-            body: 0,
+            counts: Counts::Payload,
             max: 2 << 20,
             keep_header: false,
         }
@@ -58,7 +70,7 @@ impl Length {
         if header > MAX_HEADER_BYTES as u64 {
             return Err(InvalidFraming::HeaderTooLong { header });
         }
-        if !self.keep_header && (self.offset != 0 || self.body > u32::from(self.width)) {
+        if !self.keep_header && !self.is_length_alone() {
             return Err(InvalidFraming::HeaderNotBuildable);
         }
         if self.max <= header {
@@ -79,7 +91,7 @@ impl Length {
     /// The largest packet, in bytes: what is allowed, and what the field can say.
     #[inline]
     fn max_packet(&self) -> u64 {
-        u64::from(self.body)
+        self.counted_from()
             .saturating_add(self.max_value())
             .min(self.max)
     }
@@ -93,7 +105,7 @@ impl Length {
             });
         };
         let header = self.header();
-        let size = value.saturating_add(u64::from(self.body));
+        let size = value.saturating_add(self.counted_from());
         if size > self.max {
             return Err(FramingError::TooLarge {
                 size,
@@ -141,7 +153,7 @@ impl Length {
         let mut envelope = Envelope::empty();
         if !self.keep_header {
             // Validated: the header is the field alone.
-            self.write(packet - u64::from(self.body), &mut envelope.prefix);
+            self.write(packet - self.counted_from(), &mut envelope.prefix);
             envelope.prefix_len = self.width() as u8;
             return Ok(envelope);
         }
@@ -153,7 +165,7 @@ impl Length {
                 header: header as u64,
             });
         }
-        let value = size - u64::from(self.body);
+        let value = size - self.counted_from();
         // A packet whose field is right already goes out as it is.
         if self.read(&head[field..]) != Some(value) {
             envelope.prefix[..end].copy_from_slice(&head[..end]);
@@ -164,10 +176,29 @@ impl Length {
         Ok(envelope)
     }
 
+    /// Whether the header holds nothing but the length, so that it can be built when sending.
+    pub fn is_length_alone(&self) -> bool {
+        self.offset == 0 && self.header() == self.width()
+    }
+
     /// The header's size in bytes, never zero.
     #[inline]
     fn header(&self) -> usize {
-        (self.offset as usize + self.width()).max(self.body as usize)
+        let field_end = self.offset as usize + self.width();
+        match self.counts {
+            Counts::From(from) => field_end.max(from as usize),
+            Counts::Payload | Counts::Message => field_end,
+        }
+    }
+
+    /// The first byte that the value counts.
+    #[inline]
+    pub(super) fn counted_from(&self) -> u64 {
+        match self.counts {
+            Counts::Payload => u64::from(self.offset) + self.width() as u64,
+            Counts::Message => 0,
+            Counts::From(from) => u64::from(from),
+        }
     }
 
     /// The field's width as it is used: what validation refuses counts as eight.

@@ -103,7 +103,11 @@ fn any_framing(input: &mut Unstructured<'_>) -> Result<Framing> {
             width: input.arbitrary::<u8>()? % 10,
             endian: *input.choose(&[Endian::Big, Endian::Little])?,
             offset: any_number(input)? as u32,
-            body: any_number(input)? as u32,
+            counts: match any_number(input)? as u32 {
+                0 => Counts::Message,
+                1 => Counts::Payload,
+                from => Counts::From(from),
+            },
             max: any_number(input)?,
             keep_header: input.arbitrary()?,
         }),
@@ -182,7 +186,7 @@ impl Framing {
         if let Self::Length(length) = self
             && length.keep_header
         {
-            let value = payload.len() as u64 - u64::from(length.body);
+            let value = payload.len() as u64 - length.counted_from();
             let width = usize::from(length.width);
             let mut field = value.to_le_bytes()[..width].to_vec();
             if length.endian == Endian::Big {

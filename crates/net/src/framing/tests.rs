@@ -1,6 +1,7 @@
 //! What holds for every framing; the peer that the tests share is in `properties.rs`.
 
 mod delimiter;
+mod guess;
 mod length;
 mod websocket;
 mod websocket_peer;
@@ -46,12 +47,13 @@ proptest! {
 
     #[test]
     fn a_framing_that_validation_refuses_still_never_panics(
-        (width, offset, body, max, keep_header) in
+        (width, offset, from, max, keep_header) in
             (any::<u8>(), 0_u32..100, 0_u32..100, any::<u64>(), any::<bool>()),
         payload in vec(any::<u8>(), 0..200),
         delimiter in vec(any::<u8>(), 0..100),
     ) {
-        let length = Length { width, endian: Endian::Little, offset, body, max, keep_header };
+        let counts = if from == 0 { Counts::Message } else { Counts::From(from) };
+        let length = Length { width, endian: Endian::Little, offset, counts, max, keep_header };
         let delimiter = Delimiter { delimiter, keep: keep_header, max: max % 100 };
         for framing in [Framing::Length(length), Framing::Delimiter(delimiter)] {
             events(&framing, &payload, &[7]);

@@ -111,7 +111,7 @@ pub(crate) async fn listener() -> (TcpListener, Address) {
 }
 
 pub(crate) fn packet(payload: &[u8]) -> Vec<u8> {
-    let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
+    let mut packet = (payload.len() as u32).to_be_bytes().to_vec();
     packet.extend_from_slice(payload);
     packet
 }

@@ -98,7 +98,7 @@ fn leave(peer: Peer) {
 }
 
 fn packet(payload: &[u8]) -> Vec<u8> {
-    let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
+    let mut packet = (payload.len() as u32).to_be_bytes().to_vec();
     packet.extend_from_slice(payload);
     packet
 }
@@ -110,7 +110,7 @@ async fn write(peer: &mut Peer, bytes: &[u8]) {
 
 async fn read_packet(peer: &mut Peer) -> Vec<u8> {
     let size = within(peer.read_u32()).await.unwrap() as usize;
-    let mut payload = vec![0; size - 4];
+    let mut payload = vec![0; size];
     within(peer.read_exact(&mut payload)).await.unwrap();
     payload
 }
@@ -224,7 +224,7 @@ async fn much_goes_both_ways_at_once_through_a_slow_peer() {
     let echo = tokio::spawn(async move {
         for at in 0..MESSAGES {
             let size = reads.read_u32().await.unwrap() as usize;
-            let mut got = vec![0; size - 4];
+            let mut got = vec![0; size];
             reads.read_exact(&mut got).await.unwrap();
             assert!(got == payload(at), "message {at}");
             tokio::task::yield_now().await;

@@ -17,7 +17,7 @@ fn push(queue: &mut Queue, payload: &[u8]) {
 
 /// What goes over the wire for a payload.
 fn packet(payload: &[u8]) -> Vec<u8> {
-    let mut packet = (payload.len() as u32 + 4).to_be_bytes().to_vec();
+    let mut packet = (payload.len() as u32).to_be_bytes().to_vec();
     packet.extend_from_slice(payload);
     packet
 }

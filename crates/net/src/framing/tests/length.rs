@@ -7,7 +7,7 @@ pub(super) fn four_bytes_big_endian() -> Length {
         width: 4,
         endian: Endian::Big,
         offset: 0,
-        body: 4,
+        counts: Counts::Payload,
         max: 1024,
         keep_header: false,
     }
@@ -19,24 +19,30 @@ pub(super) fn any_length() -> impl Strategy<Value = Length> {
         prop::sample::select(vec![1_u8, 2, 4, 8]),
         prop_oneof![Just(Endian::Big), Just(Endian::Little)],
         0_u32..12,
-        0_u32..24,
+        prop_oneof![
+            Just(Counts::Payload),
+            Just(Counts::Message),
+            (0_u32..24).prop_map(Counts::From)
+        ],
         1_u64..400,
         any::<bool>(),
     )
-        .prop_map(|(width, endian, offset, body, room, keep_header)| {
+        .prop_map(|(width, endian, offset, counts, room, keep_header)| {
             let offset = if keep_header { offset } else { 0 };
-            let body = if keep_header {
-                body
-            } else {
-                body.min(width.into())
+            let counts = match counts {
+                Counts::From(from) if !keep_header => Counts::From(from.min(width.into())),
+                counts => counts,
             };
-            let header = u64::from((offset + u32::from(width)).max(body));
-            let max = header + room;
+            let header = match counts {
+                Counts::From(from) => from.max(offset + u32::from(width)),
+                Counts::Payload | Counts::Message => offset + u32::from(width),
+            };
+            let max = u64::from(header) + room;
             Length {
                 width,
                 endian,
                 offset,
-                body,
+                counts,
                 max,
                 keep_header,
             }
@@ -45,7 +51,11 @@ pub(super) fn any_length() -> impl Strategy<Value = Length> {
 
 fn least_payload(length: &Length) -> usize {
     if length.keep_header {
-        (length.offset + u32::from(length.width)).max(length.body) as usize
+        let field_end = length.offset + u32::from(length.width);
+        match length.counts {
+            Counts::From(from) => from.max(field_end) as usize,
+            Counts::Payload | Counts::Message => field_end as usize,
+        }
     } else {
         0
     }
@@ -94,7 +104,7 @@ fn the_field_is_written_as_configured() {
         // The value counts the header too.
         (
             Length {
-                body: 0,
+                counts: Counts::Message,
                 ..length.clone()
             },
             b"hello",
@@ -103,7 +113,7 @@ fn the_field_is_written_as_configured() {
         (
             Length {
                 width: 8,
-                body: 8,
+                counts: Counts::Payload,
                 ..length.clone()
             },
             b"",
@@ -113,7 +123,7 @@ fn the_field_is_written_as_configured() {
             Length {
                 width: 2,
                 offset: 1,
-                body: 5,
+                counts: Counts::From(5),
                 keep_header: true,
                 ..length
             },
@@ -155,12 +165,12 @@ fn need_is_first_the_field_then_the_packet() {
 fn a_refused_length_names_both_sizes() {
     let length = four_bytes_big_endian();
     let counts_header = Length {
-        body: 0,
+        counts: Counts::Message,
         ..length.clone()
     };
     let wide = Length {
         width: 8,
-        body: 8,
+        counts: Counts::Payload,
         ..length.clone()
     };
     let cases: [(Length, &[u8], FramingError); 4] = [
@@ -225,7 +235,7 @@ fn the_largest_message_is_bounded_by_the_maximum_and_by_the_field() {
         (
             Length {
                 width: 1,
-                body: 1,
+                counts: Counts::Payload,
                 ..length.clone()
             },
             255,
@@ -233,7 +243,7 @@ fn the_largest_message_is_bounded_by_the_maximum_and_by_the_field() {
         (
             Length {
                 width: 1,
-                body: 0,
+                counts: Counts::Message,
                 ..length
             },
             254,
@@ -286,7 +296,7 @@ fn what_makes_no_sense_is_refused_beforehand() {
         ),
         (
             Length {
-                body: 5,
+                counts: Counts::From(5),
                 ..length.clone()
             },
             InvalidFraming::HeaderNotBuildable,

@@ -1,13 +1,13 @@
-//! How `--framing` is written: a kind and what it is told, as in `length:width=2,body=2`.
+//! How `--framing` is written: a kind and its settings, as in `length:width=2,counts=message`.
 
-use moorline_net::{Delimiter, Endian, Framing, Length, unit};
+use moorline_net::{Counts, Delimiter, Endian, Framing, Length, unit};
 
 /// The largest message unless it is said, in bytes; the same as a listener's.
 const DEFAULT_MAX: u64 = 2 << 20;
 
 const KINDS: &str = "write raw, line, length, length:width=2,endian=little,… or delimiter=TEXT";
 
-pub(super) fn parse(text: &str) -> Result<Framing, String> {
+pub(crate) fn parse(text: &str) -> Result<Framing, String> {
     // A delimiter may hold whatever separates elsewhere.
     let framing = if let Some(delimiter) = text.strip_prefix("delimiter=") {
         Framing::Delimiter(Delimiter {
@@ -40,16 +40,13 @@ fn line<'a>(settings: impl Iterator<Item = &'a str>) -> Result<Framing, String> 
     Ok(Framing::Line { max })
 }
 
-/// The defaults are a client's: four bytes, most significant first, that count themselves too.
+/// The defaults are a listener's: four bytes, most significant first, that count what follows them.
 fn length<'a>(settings: impl Iterator<Item = &'a str>) -> Result<Framing, String> {
     let mut length = Length {
-        width: 4,
-        endian: Endian::Big,
-        offset: 0,
-        body: 0,
         max: DEFAULT_MAX,
-        keep_header: false,
+        ..Length::default()
     };
+    let mut counted_by = None;
     for setting in settings {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
         match (name, value) {
@@ -58,17 +55,32 @@ fn length<'a>(settings: impl Iterator<Item = &'a str>) -> Result<Framing, String
             ("endian", "little") => length.endian = Endian::Little,
             ("endian", _) => return Err(format!("`{setting}`: write endian=big or endian=little")),
             ("offset", _) => length.offset = number(setting, value)?,
-            ("body", _) => length.body = number(setting, value)?,
+            ("counts" | "body", _) if counted_by.is_some_and(|by| by != name) => {
+                return Err(format!(
+                    "`{setting}`: counts and body both say what the length counts: keep one of them"
+                ));
+            }
+            ("counts", "payload") => length.counts = Counts::Payload,
+            ("counts", "message") => length.counts = Counts::Message,
+            ("counts", _) => {
+                return Err(format!(
+                    "`{setting}`: write counts=payload or counts=message"
+                ));
+            }
+            ("body", _) => length.counts = Counts::From(number(setting, value)?),
             ("max", _) => length.max = size(value)?,
             _ => {
                 return Err(format!(
-                    "`{setting}`: a length is told width, endian, offset, body and max"
+                    "`{setting}`: a length is told width, endian, counts, offset, body and max"
                 ));
             }
         }
+        if let "counts" | "body" = name {
+            counted_by = Some(name);
+        }
     }
     // A header that holds more than the length comes from the input and is shown with the message.
-    length.keep_header = length.offset != 0 || length.body > u32::from(length.width);
+    length.keep_header = !length.is_length_alone();
     Ok(Framing::Length(length))
 }
 
@@ -124,7 +136,7 @@ mod tests {
             width: 4,
             endian: Endian::Big,
             offset: 0,
-            body: 0,
+            counts: Counts::Payload,
             max: DEFAULT_MAX,
             keep_header: false,
         };
@@ -137,11 +149,17 @@ mod tests {
             width: 2,
             endian: Endian::Little,
             offset: 2,
-            body: 4,
+            counts: Counts::From(4),
             max: 65_536,
             keep_header: true,
         };
         assert_eq!(framing, Ok(Framing::Length(told)));
+        let counted = parse("length:counts=message");
+        let message = Length {
+            counts: Counts::Message,
+            ..plain
+        };
+        assert_eq!(counted, Ok(Framing::Length(message)));
         let delimiter = |delimiter: &[u8]| {
             Ok(Framing::Delimiter(Delimiter {
                 delimiter: delimiter.to_vec(),
@@ -163,6 +181,9 @@ mod tests {
             "length:width",
             "length:depth=2",
             "length:max=3B",
+            "length:counts=header",
+            "length:counts=payload,body=4",
+            "length:body=4,counts=payload",
             "line:max=0B",
             "delimiter=",
             r"delimiter=\",
