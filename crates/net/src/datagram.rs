@@ -21,9 +21,7 @@ pub use peer::Peer;
 
 use self::socket::Socket;
 use crate::address::Address;
-use crate::dial::{
-    ConnectCause, ConnectError, DialOptions, Dialer, Outcome, StepKind, Target, Timeline,
-};
+use crate::dial::{ConnectCause, ConnectError, DialOptions, Dialer, StepKind, Timeline};
 use crate::socket::SocketFile;
 
 /// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
@@ -76,7 +74,7 @@ impl DatagramClient {
     /// `unixgram:///path` and `unixgram://@name`. A socket file that a dead process left is replaced. Does not
     /// block. Needs a tokio runtime.
     ///
-    /// Of the options `socket` and `interface` are used.
+    /// Of the options `socket` and `interface` are used; for UDP `via` is refused.
     pub fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
         let bound = match own {
             Address::Udp(host_port) => match host_port.ip() {
@@ -94,16 +92,16 @@ impl DatagramClient {
     /// A client that talks to one peer: `udp://host:port`, or `unixgram:///path` and `unixgram://@name`, from an
     /// address that the system chooses, for a Unix socket an abstract one.
     ///
-    /// Takes at most the deadline of the dialer's options, for a name to resolve; of its addresses the first to
-    /// which there is a route is taken, since no handshake tells which one answers. The options `bind`,
-    /// `interface`, `family` and `socket` are used. Cancel-safe.
+    /// Takes at most the deadline of the dialer's options, for a name to resolve. The addresses of a name are found and
+    /// ordered as for a [`Dialer`]; the first to which there is a route is taken, since no handshake tells which one
+    /// answers. The options `bind`, `interface`, `family` and `socket` are used; `via` is refused, since no proxy
+    /// carries datagrams. Cancel-safe.
     pub async fn connect(dialer: &Dialer, peer: &Address) -> Result<Self, ConnectError> {
         match peer {
             Address::Udp(host_port) => {
-                let (addresses, timeline) = dialer.addresses(host_port).await?;
-                let (mut client, timeline) = first(peer, addresses, timeline, |address| {
-                    Self::connect_udp(*address, dialer.options())
-                })?;
+                let options = dialer.options();
+                let connect = |address| Self::connect_udp(address, options);
+                let (mut client, timeline) = dialer.connect_udp(peer, host_port, connect).await?;
                 client.timeline = timeline;
                 Ok(client)
             }
@@ -124,14 +122,15 @@ impl DatagramClient {
         dialer: &Dialer,
         peer: &Address,
     ) -> Result<(), ConnectError> {
-        let (peers, timeline) = match (peer, &self.socket) {
+        let connect = |peer: &Peer| Ok(self.socket.connect(peer)?);
+        let ((), timeline) = match (peer, &self.socket) {
             (Address::Udp(host_port), Socket::Udp(_)) => {
-                let (addresses, timeline) = dialer.addresses(host_port).await?;
-                (addresses.into_iter().map(Peer::Ip).collect(), timeline)
+                let connect = |address| connect(&Peer::Ip(address));
+                dialer.connect_udp(peer, host_port, connect).await?
             }
             (Address::Unixgram(path), Socket::Unix(_)) => {
-                let peer = Peer::unix(path).map_err(|cause| failed(peer, None, cause))?;
-                (vec![peer], Timeline::new(Instant::now()))
+                let connect = |path: &Path| connect(&Peer::unix(path)?);
+                dialer.connect_unixgram(peer, path, connect)?
             }
             (Address::Udp(_) | Address::Unixgram(_), _) => {
                 let reason = format!("this client's own socket is not for {}://", peer.scheme());
@@ -139,9 +138,6 @@ impl DatagramClient {
             }
             _ => return Err(failed(peer, None, no_datagrams(peer))),
         };
-        let ((), timeline) = first(peer, peers, timeline, |peer| {
-            Ok(self.socket.connect(peer)?)
-        })?;
         self.timeline = timeline;
         self.is_connected = true;
         self.drop_queued();
@@ -247,6 +243,7 @@ impl DatagramClient {
     }
 
     fn bind_udp(own: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
+        options.check_udp()?;
         let socket = options.udp_socket(own)?;
         socket.bind(&own.into())?;
         Ok(Self::new(Socket::udp(socket)?, None))
@@ -338,37 +335,6 @@ fn no_datagrams(address: &Address) -> ConnectCause {
     ConnectCause::Invalid(format!(
         "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
         address.scheme()
-    ))
-}
-
-/// Connects to the first of these peers that can be connected to, each a step.
-fn first<P: Clone + Into<Target>, T>(
-    address: &Address,
-    peers: Vec<P>,
-    mut timeline: Timeline,
-    mut connect: impl FnMut(&P) -> Result<T, ConnectCause>,
-) -> Result<(T, Timeline), ConnectError> {
-    let mut failure = ConnectCause::Invalid("the name has no address".into());
-    for peer in peers {
-        let step = timeline.begin(StepKind::Connect, peer.clone().into(), Instant::now());
-        let connected = connect(&peer);
-        timeline.end_with(step, &connected, Instant::now());
-        match connected {
-            Ok(connected) => {
-                timeline.finish(Outcome::Done, &Outcome::Cancelled, Instant::now());
-                return Ok((connected, timeline));
-            }
-            Err(cause) => failure = cause,
-        }
-    }
-    let outcome = Outcome::Failed(failure.to_string());
-    timeline.finish(outcome, &Outcome::Cancelled, Instant::now());
-    let step = Some(StepKind::Connect);
-    Err(ConnectError::new(
-        address.to_string(),
-        step,
-        failure,
-        timeline,
     ))
 }
 

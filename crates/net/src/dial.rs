@@ -15,7 +15,7 @@ pub mod via;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +32,7 @@ use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
+use attempt::TcpAttempt;
 use error::Failure;
 use turn::turn;
 use via::Via;
@@ -125,40 +126,27 @@ impl Dialer {
         let mut timeline = Timeline::new(now());
         let opened = {
             let mut opening = pin!(self.open(address, &mut timeline));
-            let opened = tokio::time::timeout(self.options().deadline, &mut opening).await;
-            if opened.is_err() {
+            self.in_time(opening.as_mut()).await
+        };
+        let (stream, timeline) = settle(address, opened, timeline)?;
+        Ok(Connection::new(stream, timeline))
+    }
+
+    /// Waits for what opens, until the deadline.
+    async fn in_time<T>(
+        &self,
+        opening: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.options().deadline, opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
                 // Closing what has not connected takes time too, and thousands may end in one instant.
                 turn(now()).await;
+                Err(Failure {
+                    step: None,
+                    cause: ConnectCause::Timeout,
+                })
             }
-            opened
-        };
-        let opened = opened.unwrap_or_else(|_| {
-            Err(Failure {
-                step: timeline.furthest(),
-                cause: ConnectCause::Timeout,
-            })
-        });
-        let (outcome, left) = match &opened {
-            Ok(_) => (Outcome::Done, Outcome::Cancelled),
-            Err(Failure {
-                cause: ConnectCause::Timeout,
-                ..
-            }) => (Outcome::TimedOut, Outcome::TimedOut),
-            Err(failure) => (
-                Outcome::Failed(failure.cause.to_string()),
-                Outcome::Cancelled,
-            ),
-        };
-        timeline.finish(outcome, &left, now());
-        tracing::debug!(%address, %timeline, "dialed");
-        match opened {
-            Ok(stream) => Ok(Connection::new(stream, timeline)),
-            Err(Failure { step, cause }) => Err(ConnectError::new(
-                address.to_string(),
-                step,
-                cause,
-                timeline,
-            )),
         }
     }
 
@@ -256,24 +244,77 @@ impl Dialer {
         target: &HostPort,
         timeline: &mut Timeline,
     ) -> Result<TcpStream, Failure> {
-        if let Some(address) = literal(target)? {
-            if !self.options().admits(address.ip()) {
-                return Err(Failure::invalid(format!(
+        let start = |address| TcpAttempt::start(address, self.options());
+        if let Some(address) = self.literal(target)? {
+            return attempt::connect(address, timeline, start).await;
+        }
+        // In a box, as every way but the shortest, whose future is small so.
+        let options = self.options();
+        Box::pin(route::connect(
+            target,
+            options,
+            self.resolver(),
+            timeline,
+            start,
+        ))
+        .await
+    }
+
+    /// The socket address of a host that needs no resolving; a failure if the options exclude it, or there is no host.
+    fn literal(&self, target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
+        match literal(target)? {
+            Some(address) if !self.options().admits(address.ip()) => {
+                Err(Failure::invalid(format!(
                     "{} is not of the family that the options `family` and `bind` leave",
                     address.ip()
-                )));
+                )))
             }
-            return attempt::connect(address, self.options(), timeline).await;
+            None if target.host.is_empty() => {
+                Err(Failure::invalid("the address has no host: write one"))
+            }
+            address => Ok(address),
         }
-        if target.host.is_empty() {
-            return Err(Failure::invalid("the address has no host: write one"));
-        }
-        let resolver: &dyn Resolver = match &self.resolver {
-            Some(resolver) => &**resolver,
-            None => resolve::system(),
-        };
-        // In a box, as every way but the shortest, whose future is small so.
-        Box::pin(route::connect(target, self.options(), resolver, timeline)).await
+    }
+
+    fn resolver(&self) -> &dyn Resolver {
+        self.resolver.as_deref().unwrap_or(resolve::system())
+    }
+}
+
+/// A dial has ended: closes its timeline.
+fn settle<T>(
+    address: &Address,
+    opened: Result<T, Failure>,
+    mut timeline: Timeline,
+) -> Result<(T, Timeline), ConnectError> {
+    let opened = opened.map_err(|failure| match failure.cause {
+        ConnectCause::Timeout => Failure {
+            step: failure.step.or(timeline.furthest()),
+            ..failure
+        },
+        _ => failure,
+    });
+    let (outcome, left) = match &opened {
+        Ok(_) => (Outcome::Done, Outcome::Cancelled),
+        Err(Failure {
+            cause: ConnectCause::Timeout,
+            ..
+        }) => (Outcome::TimedOut, Outcome::TimedOut),
+        Err(failure) => (
+            Outcome::Failed(failure.cause.to_string()),
+            Outcome::Cancelled,
+        ),
+    };
+    timeline.finish(outcome, &left, now());
+    tracing::debug!(%address, %timeline, "dialed");
+    match opened {
+        Ok(opened) => Ok((opened, timeline)),
+        Err(Failure { step, cause }) => Err(ConnectError::new(
+            address.to_string(),
+            step,
+            cause,
+            timeline,
+        )),
     }
 }
 

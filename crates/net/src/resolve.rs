@@ -26,6 +26,7 @@ pub use cache::CacheOptions;
 pub use caching::CachingResolver;
 pub use hickory::HickoryResolver;
 pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
+pub(crate) use system::addresses;
 pub use system::{MAX_QUEUED, MAX_THREADS, SystemResolver, system};
 pub use table::{HostsError, StaticResolver};
 
@@ -115,6 +116,11 @@ pub enum ResolveError {
         /// How long that answer holds (RFC 2308), if the source says.
         ttl: Option<Duration>,
     },
+    /// Nobody was asked: this machine has no IPv6 route, and IPv6 addresses would be of no use.
+    NoRoute {
+        /// The name.
+        name: String,
+    },
     /// The resolver failed; another time it may answer.
     Failed {
         /// The name.
@@ -140,6 +146,10 @@ impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { name, .. } => write!(f, "`{name}` has no address"),
+            Self::NoRoute { name } => write!(
+                f,
+                "no server was asked for IPv6 addresses of `{name}`: this machine has no IPv6 route"
+            ),
             Self::Failed { name, reason } => write!(f, "cannot resolve `{name}`: {reason}"),
             Self::InvalidName { name, problem } => write!(f, "`{name}` is no name: {problem}"),
             Self::Busy { threads } => write!(

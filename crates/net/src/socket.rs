@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 pub(crate) use file::SocketFile;
 
 use crate::address::{Address, HostPort, MAX_UNIX_PATH_BYTES, excess_bytes};
+use crate::resolve::{self, Families, ResolveError};
 
 /// Connections that wait to be accepted. The system cuts it to `net.core.somaxconn`, by default the same
 /// number; a smaller one refuses clients when thousands of them reconnect at once.
@@ -31,7 +32,7 @@ const UNIX_MODE: u32 = 0o666;
 /// Binds an address and, unless it is a datagram one, listens on it.
 ///
 /// The socket is non-blocking and close-on-exec. A name is resolved by the system, which blocks; of
-/// several addresses the first that this machine has is bound, IPv4 first.
+/// several addresses the first that this machine has is bound, IPv4 first. IPv6 is asked for where no IPv4 one will do.
 ///
 /// What is spoken over TCP, be it TLS or WebSocket, is the caller's.
 ///
@@ -95,22 +96,35 @@ fn bind_first(
         address: address.clone(),
         cause,
     };
-    let mut candidates: Vec<SocketAddr> = (host_port.host.as_str(), host_port.port)
-        .to_socket_addrs()
-        .map_err(|source| error(Cause::Resolve(source)))?
-        .collect();
-    candidates.sort_by_key(SocketAddr::is_ipv6);
-    let mut absent = io::Error::from(ErrorKind::AddrNotAvailable);
-    for candidate in candidates {
-        match bind(candidate) {
-            Ok(socket) => return Ok(socket),
-            // The machine lacks this address or its family; another one of the name may do. Any other
-            // failure is the operator's to know, not to be dodged.
-            Err(source) if is_absent(&source) => absent = source,
-            Err(source) => return Err(error(Cause::Bind(source))),
+    if host_port.ip().is_some() {
+        // This waits for nobody, and knows the number of an IPv6 zone.
+        let literal = (host_port.host.as_str(), host_port.port).to_socket_addrs();
+        let literal = literal.and_then(|mut found| found.next().ok_or(ErrorKind::NotFound.into()));
+        return bind(literal.map_err(|source| error(Cause::Bind(source)))?)
+            .map_err(|source| error(Cause::Bind(source)));
+    }
+    let mut failure = None;
+    // One after the other: a server that does not answer for IPv6 does not delay a name that has IPv4.
+    for families in [Families::Ipv4, Families::Ipv6] {
+        let found = match resolve::addresses(&host_port.host, families) {
+            Ok(found) => found,
+            Err(source) => {
+                failure = failure.or(Some(Cause::Resolve(source)));
+                continue;
+            }
+        };
+        for ip in found {
+            match bind(SocketAddr::new(ip, host_port.port)) {
+                Ok(socket) => return Ok(socket),
+                // The machine lacks this address or its family; another one of the name may do. Any other
+                // failure is the operator's to know, not to be dodged.
+                Err(source) if is_absent(&source) => failure = Some(Cause::Bind(source)),
+                Err(source) => return Err(error(Cause::Bind(source))),
+            }
         }
     }
-    Err(error(Cause::Bind(absent)))
+    let absent = || Cause::Bind(ErrorKind::AddrNotAvailable.into());
+    Err(error(failure.unwrap_or_else(absent)))
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -208,7 +222,7 @@ pub struct ListenError {
 
 #[derive(Debug)]
 pub(crate) enum Cause {
-    Resolve(io::Error),
+    Resolve(ResolveError),
     Bind(io::Error),
     PathTooLong,
     NotASocket,
@@ -278,7 +292,8 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {
-            Cause::Resolve(source) | Cause::Bind(source) => Some(source),
+            Cause::Resolve(source) => Some(source),
+            Cause::Bind(source) => Some(source),
             Cause::PathTooLong | Cause::NotASocket | Cause::Answered => None,
         }
     }

@@ -34,6 +34,32 @@ async fn one_bound_socket_talks_to_anyone_and_sees_who_sent_what() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_would_be_ignored_is_refused() {
+    let peer = any_peer();
+    let options = DialOptions {
+        via: Some("socks5://127.0.0.1:1".parse().unwrap()),
+        ..DialOptions::default()
+    };
+    let refused = |error: ConnectError| match error.cause() {
+        ConnectCause::Invalid(reason) => assert!(reason.contains("`via`"), "{reason}"),
+        cause => panic!("{cause}"),
+    };
+    let own = "udp://127.0.0.1:0".parse().unwrap();
+    refused(DatagramClient::bind(&own, &options).unwrap_err());
+    let through = Dialer::new(options);
+    refused(
+        DatagramClient::connect(&through, &udp(&peer))
+            .await
+            .unwrap_err(),
+    );
+    let mut client = bound("udp://127.0.0.1:0");
+    refused(client.connect_to(&through, &udp(&peer)).await.unwrap_err());
+    // A Unix socket has no proxy either, nor a local IP address.
+    let unix = "unixgram:///nowhere".parse().unwrap();
+    refused(DatagramClient::connect(&through, &unix).await.unwrap_err());
+}
+
+#[tokio::test]
 async fn a_connected_one_hears_its_peer_alone() {
     let (peer, stranger) = (any_peer(), any_peer());
     let client = connected(&peer).await;

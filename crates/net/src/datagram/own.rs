@@ -30,7 +30,8 @@ pub(super) fn at(
         Cause::Answered => {
             ConnectCause::Invalid("another process has this socket: choose another path".into())
         }
-        Cause::Bind(error) | Cause::Resolve(error) => error.into(),
+        Cause::Bind(error) => error.into(),
+        Cause::Resolve(error) => ConnectCause::Resolve(error),
         Cause::PathTooLong => {
             ConnectCause::Invalid("the path of the Unix socket is too long".into())
         }

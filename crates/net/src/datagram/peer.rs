@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
 
 use crate::address::UnixName;
-use crate::dial::{ConnectCause, Target};
+use crate::dial::ConnectCause;
 
 /// Who sends or gets a datagram.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,16 +21,6 @@ pub enum Peer {
     Unix(PathBuf),
     /// A Unix socket without an address: it cannot be answered.
     Unnamed,
-}
-
-impl From<Peer> for Target {
-    fn from(peer: Peer) -> Self {
-        match peer {
-            Peer::Ip(address) => Self::Socket(address),
-            Peer::Unix(path) => Self::Unix(path),
-            Peer::Unnamed => Self::Unix(PathBuf::new()),
-        }
-    }
 }
 
 impl Peer {

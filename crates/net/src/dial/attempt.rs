@@ -1,4 +1,4 @@
-//! One attempt: a TCP socket on its way to one address.
+//! One attempt: a socket on its way to one address.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,16 +15,28 @@ use super::now;
 use super::options::DialOptions;
 use super::timeline::{StepKind, Target, Timeline};
 
-/// Connects to the only address there is.
-pub(super) async fn connect(
+/// A socket that connects. Dropping it closes it.
+pub(super) trait Attempt {
+    /// What it is once it has connected.
+    type Opened;
+
+    /// Whether it has come to an end, and which.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Takes it over once it has connected.
+    fn opened(self) -> Self::Opened;
+}
+
+/// Connects to the only address there is. `start` begins the attempt.
+pub(super) async fn connect<A: Attempt>(
     target: SocketAddr,
-    options: &DialOptions,
     timeline: &mut Timeline,
-) -> Result<TcpStream, Failure> {
+    start: impl FnOnce(SocketAddr) -> Result<A, ConnectCause>,
+) -> Result<A::Opened, Failure> {
     let step = timeline.begin(StepKind::Connect, Target::Socket(target), now());
-    let connected = match Attempt::start(target, options) {
+    let connected = match start(target) {
         Ok(attempt) => match poll_fn(|context| attempt.poll(context)).await {
-            Ok(()) => Ok(attempt.into_stream()),
+            Ok(()) => Ok(attempt.opened()),
             Err(error) => Err(error.into()),
         },
         Err(cause) => Err(cause),
@@ -33,13 +45,13 @@ pub(super) async fn connect(
     connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
 }
 
-/// A socket that connects. Dropping it closes it.
-pub(super) struct Attempt {
+/// A TCP socket that connects.
+pub(super) struct TcpAttempt {
     target: SocketAddr,
     stream: TcpStream,
 }
 
-impl Attempt {
+impl TcpAttempt {
     /// Opens a socket with the options and lets it connect.
     pub(super) fn start(target: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
         let kind = Type::STREAM.nonblocking().cloexec();
@@ -57,9 +69,12 @@ impl Attempt {
         let stream = TcpStream::from_std(socket.into())?;
         Ok(Self { target, stream })
     }
+}
 
-    /// Whether it has come to an end, and which.
-    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Attempt for TcpAttempt {
+    type Opened = TcpStream;
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.poll_write_ready(context))?;
         // Writable means decided; SO_ERROR has the decision.
         if let Some(error) = self.stream.take_error()? {
@@ -73,8 +88,23 @@ impl Attempt {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    fn opened(self) -> TcpStream {
         self.stream
+    }
+}
+
+/// A datagram socket that is connected: that takes no time, since nobody is asked.
+pub(super) struct Connected<T>(pub(super) T);
+
+impl<T> Attempt for Connected<T> {
+    type Opened = T;
+
+    fn poll(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn opened(self) -> T {
+        self.0
     }
 }
 

@@ -1,119 +1,86 @@
-//! Whom a datagram socket is to talk to, and how it is set up: the same addresses, options and errors as a dial's.
+//! Connecting a datagram socket: the same addresses, options, steps and errors as a dial's.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::attempt::Connected;
 use super::error::{ConnectCause, ConnectError, Failure};
-use super::options::Family;
-use super::race::Which;
-use super::timeline::{Outcome, StepKind, Timeline};
-use super::{DialOptions, Dialer, attempt, literal, now, route};
-use crate::address::HostPort;
-use crate::resolve::{self, Lookup, Lookups};
+use super::timeline::{StepKind, Target, Timeline};
+use super::turn::turn;
+use super::{DialOptions, Dialer, attempt, now, route, settle, unix};
+use crate::address::{Address, HostPort};
 
 impl Dialer {
-    /// The addresses of a host that the options admit, the preferred family first, within the deadline.
-    pub(crate) async fn addresses(
+    /// Connects to a peer of `udp://`: to the first of its addresses that `connect` can connect to. Takes at most the
+    /// deadline. Cancel-safe.
+    pub(crate) async fn connect_udp<T>(
         &self,
+        peer: &Address,
         target: &HostPort,
-    ) -> Result<(Vec<SocketAddr>, Timeline), ConnectError> {
+        connect: impl FnMut(SocketAddr) -> Result<T, ConnectCause>,
+    ) -> Result<(T, Timeline), ConnectError> {
         let mut timeline = Timeline::new(now());
-        let deadline = self.options().deadline;
-        let found = tokio::time::timeout(deadline, self.find(target, &mut timeline)).await;
-        let failure = match found {
-            Ok(Ok(addresses)) => return Ok((addresses, timeline)),
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::at(StepKind::Resolve, ConnectCause::Timeout),
+        let opened = {
+            let mut opening = pin!(self.open_udp(target, &mut timeline, connect));
+            self.in_time(opening.as_mut()).await
         };
-        let outcome = match &failure.cause {
-            ConnectCause::Timeout => Outcome::TimedOut,
-            cause => Outcome::Failed(cause.to_string()),
-        };
-        timeline.finish(outcome.clone(), &outcome, now());
-        let Failure { step, cause } = failure;
-        Err(ConnectError::new(
-            format!("udp://{target}"),
-            step,
-            cause,
-            timeline,
-        ))
+        settle(peer, opened, timeline)
     }
 
-    async fn find(
+    /// Connects to a peer of `unixgram://`. That takes no time: nobody is asked.
+    pub(crate) fn connect_unixgram<T>(
+        &self,
+        peer: &Address,
+        path: &Path,
+        connect: impl FnOnce(&Path) -> Result<T, ConnectCause>,
+    ) -> Result<(T, Timeline), ConnectError> {
+        let mut timeline = Timeline::new(now());
+        let opened = unix::check(self.options()).and_then(|()| {
+            let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
+            let connected = connect(path);
+            timeline.end_with(step, &connected, now());
+            connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+        });
+        settle(peer, opened, timeline)
+    }
+
+    async fn open_udp<T>(
         &self,
         target: &HostPort,
         timeline: &mut Timeline,
-    ) -> Result<Vec<SocketAddr>, Failure> {
+        mut connect: impl FnMut(SocketAddr) -> Result<T, ConnectCause>,
+    ) -> Result<T, Failure> {
+        turn(timeline.started()).await;
         if target.port == 0 {
             return Err(Failure::invalid(
-                "port 0 is nobody's: write the peer's port",
+                "nothing listens on port 0: write the port that the peer listens on",
             ));
         }
-        let families = route::families(self.options()).ok_or_else(|| {
-            Failure::invalid(
-                "the options `family` and `bind` leave no address family: make them agree",
-            )
-        })?;
-        if let Some(address) = literal(target)? {
-            return Ok(vec![address]);
+        self.options()
+            .check_udp()
+            .map_err(|cause| Failure { step: None, cause })?;
+        let start = |address| connect(address).map(Connected);
+        if let Some(address) = self.literal(target)? {
+            return attempt::connect(address, timeline, start).await;
         }
-        let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
-        let answers = match resolver.look_up(&target.host, families) {
-            Lookups::Together(both) => vec![(Which::Both, both)],
-            Lookups::Apart { ipv6, ipv4 } => vec![(Which::Ipv6, ipv6), (Which::Ipv4, ipv4)],
-        };
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let mut failure = None;
-        // Together: what one source takes long for, the other may have.
-        for answer in answered(target, answers, timeline).await {
-            match answer {
-                Ok(found) => addresses.extend(found),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        addresses.retain(|ip| self.options().admits(*ip));
-        let ipv4_first = self.options().family == Family::PreferIpv4;
-        addresses.sort_by_key(|ip| ip.is_ipv4() != ipv4_first);
-        match (addresses.is_empty(), failure) {
-            (true, Some(cause)) => Err(Failure::at(StepKind::Resolve, cause)),
-            (true, None) => Err(Failure::invalid(
-                "the name has no address of the family that the options leave",
-            )),
-            (false, _) => Ok(addresses
-                .into_iter()
-                .map(|ip| SocketAddr::new(ip, target.port))
-                .collect()),
-        }
+        route::connect(target, self.options(), self.resolver(), timeline, start).await
     }
 }
 
-async fn answered(
-    target: &HostPort,
-    lookups: Vec<(Which, Lookup)>,
-    timeline: &mut Timeline,
-) -> Vec<Result<Vec<IpAddr>, ConnectCause>> {
-    let name: Arc<str> = target.host.as_str().into();
-    let (steps, lookups): (Vec<_>, Vec<_>) = lookups
-        .into_iter()
-        .map(|(which, lookup)| {
-            let target = which.asked(Arc::clone(&name));
-            (timeline.begin(StepKind::Resolve, target, now()), lookup)
-        })
-        .unzip();
-    let answers = futures_util::future::join_all(lookups).await;
-    let named = steps.into_iter().zip(answers).map(|(step, answer)| {
-        let answer = answer
-            .map(|answer| answer.addresses)
-            .map_err(ConnectCause::Resolve);
-        timeline.end_with(step, &answer, now());
-        answer
-    });
-    named.collect()
-}
-
 impl DialOptions {
+    /// Refuses a proxy: what it does not carry would leave outside of it.
+    pub(crate) fn check_udp(&self) -> Result<(), ConnectCause> {
+        match &self.via {
+            None => Ok(()),
+            Some(_) => Err(ConnectCause::Invalid(
+                "the proxy of the option `via` carries streams, and datagrams would leave outside of it: leave `via` out, or write tcp://host:port".into(),
+            )),
+        }
+    }
+
     /// A UDP socket with the options, not bound yet unless they say so.
     pub(crate) fn udp_socket(&self, family_of: SocketAddr) -> Result<Socket, ConnectCause> {
         let kind = Type::DGRAM.nonblocking().cloexec();

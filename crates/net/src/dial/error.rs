@@ -146,12 +146,13 @@ impl ConnectCause {
     /// answer most, then silence, then what never left this machine; least that there was no address.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::Resolve(ResolveError::NotFound { .. }) => 0,
-            Self::Resolve(_) => 1,
-            Self::Unreachable(_) => 2,
-            Self::Io(_) | Self::Invalid(_) => 3,
-            Self::Timeout => 4,
-            _ => 5,
+            Self::Resolve(ResolveError::NoRoute { .. }) => 0,
+            Self::Resolve(ResolveError::NotFound { .. }) => 1,
+            Self::Resolve(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Io(_) | Self::Invalid(_) => 4,
+            Self::Timeout => 5,
+            _ => 6,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From a name to a TCP connection: its look-ups and the attempts to its addresses, side by side.
+//! From a name to a socket: its look-ups and the attempts to its addresses, side by side.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::attempt::Attempt;
@@ -21,43 +20,50 @@ use super::timeline::{Outcome, StepId, StepKind, Target, Timeline};
 use crate::address::HostPort;
 use crate::resolve::{Families, Lookup, Lookups, ResolveError, Resolver};
 
-/// Connects to the first address of a name that answers.
-pub(super) async fn connect(
+/// Connects to the first address of a name that answers. `start` begins an attempt to an address.
+pub(super) async fn connect<A: Attempt>(
     target: &HostPort,
     options: &DialOptions,
     resolver: &dyn Resolver,
     timeline: &mut Timeline,
-) -> Result<TcpStream, Failure> {
+    start: impl FnMut(SocketAddr) -> Result<A, ConnectCause>,
+) -> Result<A::Opened, Failure> {
     let Some(families) = families(options) else {
         return Err(Failure::invalid(
             "the options `family` and `bind` leave no address family: make them agree",
         ));
     };
     let lookups = resolver.look_up(&target.host, families);
-    let mut route = Route::new(target, options, families, lookups, timeline);
+    let mut route = Route::new(target, options, families, lookups, timeline, start);
     let mut timer = pin!(sleep_until(now().into()));
     poll_fn(|context| route.poll(timer.as_mut(), context)).await
 }
 
 /// What runs for one name.
-struct Route<'a> {
+struct Route<'a, A, S> {
     options: &'a DialOptions,
     target: &'a HostPort,
     timeline: &'a mut Timeline,
     race: Race,
     lookups: Vec<(Which, StepId, Lookup)>,
-    attempts: Vec<(StepId, Attempt)>,
+    start: S,
+    attempts: Vec<(StepId, A)>,
     /// What the failed look-ups and attempts say, the weightiest so far.
     failure: Option<Failure>,
 }
 
-impl<'a> Route<'a> {
+impl<'a, A, S> Route<'a, A, S>
+where
+    A: Attempt,
+    S: FnMut(SocketAddr) -> Result<A, ConnectCause>,
+{
     fn new(
         target: &'a HostPort,
         options: &'a DialOptions,
         families: Families,
         lookups: Lookups,
         timeline: &'a mut Timeline,
+        start: S,
     ) -> Self {
         let lookups = match (lookups, families) {
             (Lookups::Together(both), _) => vec![(Which::Both, both)],
@@ -95,6 +101,7 @@ impl<'a> Route<'a> {
             timeline,
             race: Race::new(rules, awaited),
             lookups,
+            start,
             attempts: Vec::new(),
             failure: None,
         }
@@ -104,10 +111,10 @@ impl<'a> Route<'a> {
         &mut self,
         mut timer: Pin<&mut Sleep>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<TcpStream, Failure>> {
+    ) -> Poll<Result<A::Opened, Failure>> {
         loop {
-            if let Some(stream) = self.poll_attempts(context) {
-                return Poll::Ready(Ok(stream));
+            if let Some(opened) = self.poll_attempts(context) {
+                return Poll::Ready(Ok(opened));
             }
             self.poll_lookups(context);
             match self.race.next(now()) {
@@ -127,8 +134,8 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The first stream that is connected; the other attempts are over then.
-    fn poll_attempts(&mut self, context: &mut Context<'_>) -> Option<TcpStream> {
+    /// The first one that is connected; the other attempts are over then.
+    fn poll_attempts(&mut self, context: &mut Context<'_>) -> Option<A::Opened> {
         let mut index = 0;
         while let Some((step, attempt)) = self.attempts.get(index) {
             let step = *step;
@@ -144,7 +151,7 @@ impl<'a> Route<'a> {
                     for (_, other, _) in self.lookups.drain(..) {
                         self.timeline.end(other, Outcome::Cancelled, None, now);
                     }
-                    return Some(winner.into_stream());
+                    return Some(winner.opened());
                 }
                 Poll::Ready(Err(error)) => {
                     drop(self.attempts.swap_remove(index));
@@ -186,7 +193,7 @@ impl<'a> Route<'a> {
     fn start(&mut self, address: SocketAddr) {
         let target = Target::Socket(address);
         let step = self.timeline.begin(StepKind::Connect, target, now());
-        match Attempt::start(address, self.options) {
+        match (self.start)(address) {
             Ok(attempt) => self.attempts.push((step, attempt)),
             Err(cause) => self.attempt_failed(step, cause),
         }

@@ -229,12 +229,6 @@ impl fmt::Display for Timeline {
     }
 }
 
-impl From<SocketAddr> for Target {
-    fn from(address: SocketAddr) -> Self {
-        Self::Socket(address)
-    }
-}
-
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

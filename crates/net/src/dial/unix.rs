@@ -23,15 +23,21 @@ pub(super) async fn connect(
     options: &DialOptions,
     timeline: &mut Timeline,
 ) -> Result<UnixStream, Failure> {
+    check(options)?;
+    let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
+    let connected = attempt(path, options).await;
+    timeline.end_with(step, &connected, now());
+    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+}
+
+/// Refuses options that would be ignored.
+pub(super) fn check(options: &DialOptions) -> Result<(), Failure> {
     if options.via.is_some() || options.bind.is_some() || options.interface.is_some() {
         return Err(Failure::invalid(
             "the options `via`, `bind` and `interface` have no meaning for a Unix socket: leave them out",
         ));
     }
-    let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
-    let connected = attempt(path, options).await;
-    timeline.end_with(step, &connected, now());
-    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+    Ok(())
 }
 
 async fn attempt(path: &Path, options: &DialOptions) -> Result<UnixStream, ConnectCause> {

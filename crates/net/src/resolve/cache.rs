@@ -146,6 +146,8 @@ impl Cache {
             Err(ResolveError::NotFound { ttl, .. }) => ttl
                 .unwrap_or(options.negative_ttl)
                 .min(options.max_negative_ttl),
+            // It is cheap to find out again, and holds until a route comes.
+            Err(ResolveError::NoRoute { .. }) => return self.forget(key),
             Err(_) => return self.failed(key, now),
         };
         self.forget(key);

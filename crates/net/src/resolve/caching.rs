@@ -135,11 +135,12 @@ impl fmt::Debug for CachingResolver {
     }
 }
 
-/// Only a source that says nothing of the name is overruled: that a name is gone is an answer.
+/// Only a source that says nothing of the name is overruled: that a name is gone is an answer, and an address
+/// that no route leads to is of no use.
 fn or_old(outcome: Result<Answer, ResolveError>, old: Answer) -> Result<Answer, ResolveError> {
     match outcome {
         Ok(answer) => Ok(answer),
-        Err(gone @ ResolveError::NotFound { .. }) => Err(gone),
+        Err(gone @ (ResolveError::NotFound { .. } | ResolveError::NoRoute { .. })) => Err(gone),
         Err(_) => Ok(old),
     }
 }

@@ -1,6 +1,8 @@
-//! The system's resolver: `getaddrinfo`, which blocks, in a bounded pool of threads.
+//! The system's resolver: `getaddrinfo`, which blocks, in bounded pools of threads.
 
 mod admission;
+mod hosts;
+mod routes;
 mod threads;
 
 #[cfg(test)]
@@ -14,21 +16,26 @@ use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockTy
 
 pub use admission::{MAX_QUEUED, MAX_THREADS};
 
-use super::{Answer, Families, Lookups, Name, ResolveError, Resolver};
-use threads::{Question, Threads};
+use super::{Answer, Families, Lookup, Lookups, Name, ResolveError, Resolver};
+use threads::Threads;
 
 /// Resolves names as the system does (`nsswitch.conf`, `/etc/hosts`, `resolv.conf`), by `getaddrinfo`.
 ///
-/// That blocks, for half a minute and more if a server does not answer, and cannot be cancelled. So it runs in
-/// threads: at most [`MAX_THREADS`], started on demand, ended when idle. Equal look-ups are one, also with
-/// one that nobody awaits any more: a name whose server is silent holds one thread, however often it is asked
-/// for, and delays no other name. When all threads are taken, up to [`MAX_QUEUED`] names wait; while no
-/// thread gets on at all, further ones fail at once with [`ResolveError::Busy`].
+/// IPv6 and IPv4 are separate look-ups: one that is slow does not delay the other. Without an IPv6 route no server is
+/// asked for IPv6 addresses; those in `/etc/hosts` are still found.
+///
+/// `getaddrinfo` blocks, for half a minute and more if a server does not answer, and cannot be cancelled. So it runs
+/// in threads: at most [`MAX_THREADS`] for each family, started on demand, ended when idle. Equal look-ups are one,
+/// also with one that nobody awaits any more: a name whose server is silent holds one thread for each family,
+/// however often it is asked for, and delays no other name. When all threads of a family are taken, up to
+/// [`MAX_QUEUED`] names wait; while no thread makes progress, further ones fail at once with [`ResolveError::Busy`].
 ///
 /// Cloning is cheap; clones share the threads. Those end with the last clone and the last look-up.
 #[derive(Clone)]
 pub struct SystemResolver {
-    threads: Arc<Threads>,
+    /// A pool for each family: servers that drop questions for IPv6 cannot take the threads that ask for IPv4.
+    ipv6: Arc<Threads>,
+    ipv4: Arc<Threads>,
 }
 
 /// The process's own resolver: sharing it bounds the threads of the whole process and merges the look-ups of all.
@@ -48,14 +55,16 @@ impl SystemResolver {
     pub fn with_function(
         function: impl Fn(&str, Families) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync + 'static,
     ) -> Self {
+        let function: Arc<threads::Function> = Arc::new(function);
         Self {
-            threads: Arc::new(Threads::new(Box::new(function))),
+            ipv6: Arc::new(Threads::new(Families::Ipv6, Arc::clone(&function))),
+            ipv4: Arc::new(Threads::new(Families::Ipv4, function)),
         }
     }
 
-    /// How many threads there are now.
+    /// How many threads there are now, of both families.
     pub fn threads(&self) -> usize {
-        self.threads.count()
+        self.ipv6.count() + self.ipv4.count()
     }
 }
 
@@ -74,16 +83,26 @@ impl Resolver for SystemResolver {
         if let Some(answer) = name.loopback(families) {
             return Lookups::ready(Ok(answer));
         }
-        let threads = Arc::clone(&self.threads);
-        Lookups::Together(Box::pin(async move {
-            let addresses = threads.ask(Question { name, families }).await?;
-            Ok(Answer {
-                addresses,
-                ttl: None,
-                stale: false,
-            })
-        }))
+        match families {
+            Families::Both => Lookups::Apart {
+                ipv6: ask(&self.ipv6, name.clone()),
+                ipv4: ask(&self.ipv4, name),
+            },
+            Families::Ipv6 => Lookups::Together(ask(&self.ipv6, name)),
+            Families::Ipv4 => Lookups::Together(ask(&self.ipv4, name)),
+        }
     }
+}
+
+fn ask(threads: &Arc<Threads>, name: Name) -> Lookup {
+    let threads = Arc::clone(threads);
+    Box::pin(async move {
+        Ok(Answer {
+            addresses: threads.ask(name).await?,
+            ttl: None,
+            stale: false,
+        })
+    })
 }
 
 impl fmt::Debug for SystemResolver {
@@ -94,7 +113,23 @@ impl fmt::Debug for SystemResolver {
     }
 }
 
+/// The addresses of a name in one family. Blocks, for as long as the system's resolver does.
+pub(crate) fn addresses(name: &str, families: Families) -> Result<Vec<IpAddr>, ResolveError> {
+    let name = Name::parse(name)?;
+    match name.loopback(families) {
+        Some(answer) => Ok(answer.addresses),
+        None => look_up(name.as_str(), families),
+    }
+}
+
+/// Asks the system for one family's addresses.
 fn look_up(name: &str, families: Families) -> Result<Vec<IpAddr>, ResolveError> {
+    if families == Families::Ipv6 && !routes::lead_to_ipv6() {
+        return match hosts::addresses(name, families) {
+            found if found.is_empty() => Err(ResolveError::NoRoute { name: name.into() }),
+            found => Ok(found),
+        };
+    }
     let hints = AddrInfoHints {
         address: match families {
             Families::Both => 0,

@@ -7,12 +7,14 @@ use std::thread;
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const SOA: u16 = 6;
-const AAAA: u16 = 28;
+pub(crate) const AAAA: u16 = 28;
 const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
-/// It answers until the process ends. Names that begin with `silent` get no answer.
+/// It answers until the process ends. Questions for names that begin with `silent` are dropped, and those for IPv6
+/// addresses of names that begin with `lame`.
 pub(crate) struct NameServer {
+    #[allow(dead_code, reason = "not every test that includes this file asks")]
     pub(crate) address: SocketAddr,
     /// The names that were asked for, as they came, with their record types.
     asked: Arc<Mutex<Vec<(String, u16)>>>,
@@ -38,7 +40,15 @@ impl NameServer {
         Self { address, asked }
     }
 
+    /// How many questions for this kind of record there were, whatever the name.
+    #[allow(dead_code, reason = "not every test that includes this file asks")]
+    pub(crate) fn count_of(&self, record: u16) -> usize {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(_, kind)| *kind == record).count()
+    }
+
     /// How many questions there were whose name begins so.
+    #[allow(dead_code, reason = "not every test that includes this file asks")]
     pub(crate) fn count(&self, beginning: &str) -> usize {
         let asked = self.asked.lock().unwrap();
         asked
@@ -82,12 +92,17 @@ fn answer(id: &[u8], name: &str, record: u16, question: &[u8]) -> Option<Vec<u8>
     };
     match name.as_str() {
         name if name.starts_with("silent") => return None,
+        name if name.starts_with("lame") && record == AAAA => return None,
         name if name.starts_with("fails") => code = SERVER_FAILURE,
         name if name.starts_with("gone") => code = NO_SUCH_NAME,
         "both.test" => {
             add(77, v4(1));
             add(77, v4(2));
             add(33, v6(1));
+        }
+        "dual.test" => {
+            add(60, v4(9));
+            add(60, v6(9));
         }
         "four.test" => add(60, v4(4)),
         "alias.test" => {

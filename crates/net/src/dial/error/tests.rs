@@ -32,7 +32,9 @@ fn what_says_most_of_the_peer_weighs_most() {
         name: "a".into(),
         ttl: None,
     };
+    let no_route = ResolveError::NoRoute { name: "a".into() };
     let lightest_first = [
+        ConnectCause::Resolve(no_route),
         ConnectCause::Resolve(not_found),
         ConnectCause::Resolve(ResolveError::Busy { threads: 1 }),
         io::Error::from(Errno::NETUNREACH).into(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The most threads. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
+/// The most threads of a family. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
 pub const MAX_THREADS: usize = 256;
 /// The most names that wait for a thread, some hundred bytes each: a burst of a healthy program, which a server
 /// nearby answers in a millisecond each.

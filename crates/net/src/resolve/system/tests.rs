@@ -16,7 +16,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// A door that look-ups of names with `hole` in them wait at, and how many calls there were.
+/// A door that look-ups wait at, of names with `hole` in them or of IPv6 alone, and how many calls there were.
 #[derive(Default)]
 struct Door {
     open: Mutex<bool>,
@@ -27,9 +27,9 @@ struct Door {
 impl Door {
     fn resolver(self: &Arc<Self>) -> SystemResolver {
         let door = Arc::clone(self);
-        SystemResolver::with_function(move |name, _| {
+        SystemResolver::with_function(move |name, families| {
             door.calls.fetch_add(1, Ordering::SeqCst);
-            if name.contains("hole") {
+            if name.contains("hole") || name.contains("half") && families == Families::Ipv6 {
                 let open = door.open.lock().unwrap();
                 drop(door.opened.wait_while(open, |open| !*open).unwrap());
             }
@@ -52,10 +52,19 @@ impl Drop for OpenAtLast {
     }
 }
 
+/// What it says of one family.
 async fn ask(resolver: &SystemResolver, name: &str) -> Result<Answer, ResolveError> {
-    match resolver.look_up(name, Families::Both) {
+    match resolver.look_up(name, Families::Ipv4) {
         Lookups::Together(answer) => answer.await,
-        Lookups::Apart { .. } => panic!("the system answers for both families together"),
+        Lookups::Apart { .. } => panic!("one family was asked for"),
+    }
+}
+
+/// Its look-ups of IPv6 and of IPv4.
+fn apart(resolver: &SystemResolver, name: &str) -> (Lookup, Lookup) {
+    match resolver.look_up(name, Families::Both) {
+        Lookups::Apart { ipv6, ipv4 } => (ipv6, ipv4),
+        Lookups::Together(_) => panic!("the families are separate look-ups"),
     }
 }
 
@@ -92,6 +101,28 @@ async fn a_hundred_look_ups_of_a_silent_name_hold_one_thread_and_delay_no_other(
         assert_eq!(answer.unwrap(), here());
     }
     assert_eq!(door.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn names_whose_ipv6_look_up_hangs_take_no_thread_from_ipv4() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    let mut stuck = JoinSet::new();
+    // More than there are threads.
+    for index in 0..2 * MAX_THREADS {
+        let (ipv6, ipv4) = apart(&resolver, &format!("half-{index}.test"));
+        stuck.spawn(ipv6);
+        assert_eq!(timeout(PATIENCE, ipv4).await, Ok(here()));
+    }
+    // Those that no thread is left for have said so at once.
+    assert!(resolver.threads() <= 2 * MAX_THREADS);
+    door.open();
+    while let Some(answer) = timeout(PATIENCE, stuck.join_next()).await.unwrap() {
+        let answer = answer.unwrap();
+        let is_busy = matches!(answer, Err(ResolveError::Busy { .. }));
+        assert!(is_busy || answer == here(), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -221,9 +252,11 @@ async fn names_that_cannot_exist_never_reach_the_system() {
         );
     }
     for name in ["localhost", "LocalHost.", "app.localhost"] {
-        let addresses = ask(&resolver, name).await.unwrap().addresses;
+        let Lookups::Together(answer) = resolver.look_up(name, Families::Both) else {
+            panic!("nobody is asked");
+        };
         assert_eq!(
-            addresses,
+            answer.await.unwrap().addresses,
             [
                 "::1".parse::<IpAddr>().unwrap(),
                 "127.0.0.1".parse().unwrap()

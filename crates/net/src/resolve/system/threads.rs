@@ -16,21 +16,15 @@ use crate::resolve::{Families, Name, ResolveError};
 const IDLE: Duration = Duration::from_secs(10);
 
 pub(super) type Function =
-    Box<dyn Fn(&str, Families) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync>;
+    dyn Fn(&str, Families) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
 type Outcome = Result<Vec<IpAddr>, ResolveError>;
-
-/// What is asked. Equal questions are one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Question {
-    pub(super) name: Name,
-    pub(super) families: Families,
-}
 
 /// The handle that waiters hold: the threads end when it goes.
 pub(super) struct Threads(Arc<Shared>);
 
 struct Shared {
-    function: Function,
+    families: Families,
+    function: Arc<Function>,
     state: Mutex<State>,
     work: Condvar,
 }
@@ -38,14 +32,15 @@ struct Shared {
 struct State {
     admission: Admission,
     /// Asked and unanswered, whether a thread has it or not. Bounded by the threads and the queue.
-    asked: HashMap<Question, watch::Sender<Option<Outcome>>>,
-    queue: VecDeque<Question>,
+    asked: HashMap<Name, watch::Sender<Option<Outcome>>>,
+    queue: VecDeque<Name>,
     ending: bool,
 }
 
 impl Threads {
-    pub(super) fn new(function: Function) -> Self {
+    pub(super) fn new(families: Families, function: Arc<Function>) -> Self {
         Self(Arc::new(Shared {
+            families,
             function,
             state: Mutex::new(State {
                 admission: Admission::new(Instant::now()),
@@ -62,17 +57,17 @@ impl Threads {
     }
 
     /// Asks, or joins those who have asked. Cancel-safe: what a thread has begun it ends, for whoever asks next.
-    pub(super) async fn ask(&self, question: Question) -> Outcome {
-        let mut answer = self.join(&question)?;
+    pub(super) async fn ask(&self, name: Name) -> Outcome {
+        let mut answer = self.join(&name)?;
         match answer.wait_for(Option::is_some).await {
             Ok(outcome) => (*outcome).clone().expect("waited for it"),
-            Err(_) => Err(failed(&question, "the resolver's thread ended".into())),
+            Err(_) => Err(failed(&name, "the resolver's thread ended".into())),
         }
     }
 
-    fn join(&self, question: &Question) -> Result<watch::Receiver<Option<Outcome>>, ResolveError> {
+    fn join(&self, name: &Name) -> Result<watch::Receiver<Option<Outcome>>, ResolveError> {
         let mut state = self.0.lock();
-        if let Some(sender) = state.asked.get(question) {
+        if let Some(sender) = state.asked.get(name) {
             return Ok(sender.subscribe());
         }
         let admitted = state.admission.admit(Instant::now());
@@ -82,17 +77,17 @@ impl Threads {
             });
         }
         let (sender, receiver) = watch::channel(None);
-        state.asked.insert(question.clone(), sender);
-        state.queue.push_back(question.clone());
+        state.asked.insert(name.clone(), sender);
+        state.queue.push_back(name.clone());
         match admitted {
             Admitted::Wake => self.0.work.notify_one(),
-            Admitted::Start => self.start(&mut state, question)?,
+            Admitted::Start => self.start(&mut state, name)?,
             Admitted::Wait | Admitted::Refused => {}
         }
         Ok(receiver)
     }
 
-    fn start(&self, state: &mut State, question: &Question) -> Result<(), ResolveError> {
+    fn start(&self, state: &mut State, name: &Name) -> Result<(), ResolveError> {
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new()
             .name("resolver".into())
@@ -105,8 +100,8 @@ impl Threads {
         }
         state.queue.pop_back();
         state.admission.taken(Instant::now());
-        state.asked.remove(question);
-        Err(failed(question, format!("cannot start a thread: {error}")))
+        state.asked.remove(name);
+        Err(failed(name, format!("cannot start a thread: {error}")))
     }
 }
 
@@ -122,9 +117,9 @@ impl Shared {
     fn run(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(question) = state.queue.pop_front() {
+            if let Some(name) = state.queue.pop_front() {
                 state.admission.taken(Instant::now());
-                state = self.answer(state, question);
+                state = self.answer(state, name);
             } else if state.ending {
                 break;
             } else {
@@ -143,30 +138,26 @@ impl Shared {
         state.admission.gone();
     }
 
-    fn answer<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        question: Question,
-    ) -> MutexGuard<'a, State> {
+    fn answer<'a>(&'a self, mut state: MutexGuard<'a, State>, name: Name) -> MutexGuard<'a, State> {
         // Whoever asked may have left while it was queued.
-        if state.asked[&question].is_closed() {
-            state.asked.remove(&question);
+        if state.asked[&name].is_closed() {
+            state.asked.remove(&name);
             return state;
         }
         drop(state);
-        let call = || (self.function)(question.name.as_str(), question.families);
+        let call = || (self.function)(name.as_str(), self.families);
         let outcome = catch_unwind(AssertUnwindSafe(call))
-            .unwrap_or_else(|_| Err(failed(&question, "the look-up panicked".into())))
+            .unwrap_or_else(|_| Err(failed(&name, "the look-up panicked".into())))
             .and_then(|addresses| match addresses.is_empty() {
                 true => Err(ResolveError::NotFound {
-                    name: question.name.as_str().to_owned(),
+                    name: name.as_str().to_owned(),
                     ttl: None,
                 }),
                 false => Ok(addresses),
             });
         let mut state = self.lock();
         state.admission.ended(Instant::now());
-        if let Some(sender) = state.asked.remove(&question) {
+        if let Some(sender) = state.asked.remove(&name) {
             sender.send_replace(Some(outcome));
         }
         state
@@ -178,9 +169,9 @@ impl Shared {
     }
 }
 
-fn failed(question: &Question, reason: String) -> ResolveError {
+fn failed(name: &Name, reason: String) -> ResolveError {
     ResolveError::Failed {
-        name: question.name.as_str().to_owned(),
+        name: name.as_str().to_owned(),
         reason,
     }
 }
