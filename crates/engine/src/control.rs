@@ -34,9 +34,8 @@ pub(crate) fn role_name(role: Role) -> String {
 /// Supervisor → role.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
-    /// The first message to a gateway. Descriptors: the scoreboard, one doorbell for each loop, then for
-    /// each listener that is not retired, in order, its socket and, if it has `static`, that folder; then the sealed
-    /// credentials.
+    /// The first message to a gateway. Descriptors: the scoreboard, then for each listener that is not retired, in order,
+    /// its socket and, if it has `static`, that folder; then the sealed credentials.
     StartGateway {
         /// Which gateway this is, from 1.
         incarnation: u32,
@@ -45,8 +44,8 @@ pub enum ToRole {
         /// No serial of a session may be at or below this one.
         last_serial: u64,
     },
-    /// The first message to a worker or task worker. Descriptors: the scoreboard, its doorbell, then for
-    /// each gateway loop in order the loop's doorbell and the region; last the channel for files.
+    /// The first message to a worker or task worker. Descriptors: the scoreboard, its chime, then for each gateway loop
+    /// in order the doorbell by which it wakes the loop, and the region; last the channel for files.
     StartProcess {
         /// Its name in the engine.
         process: ProcessId,
@@ -57,10 +56,12 @@ pub enum ToRole {
         /// The whole configuration.
         config: Box<Config>,
     },
-    /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop its doorbell and region; last the channel for files.
+    /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop doorbell and region; last the
+    /// channel for files.
     NewGateway,
     /// To a gateway: a process it will serve. Nothing goes there before `Activate`.
-    /// Descriptors: its doorbell, then one region for each loop, then the channel for its files.
+    /// Descriptors: its doorbell, then for each loop the chime of the process and the region, then the channel for its
+    /// files.
     Attach {
         /// Its name in the engine.
         process: ProcessId,

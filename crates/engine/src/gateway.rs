@@ -45,7 +45,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Channel, Doorbell, Marks, Region, Side};
+use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Side};
 use moorline_net::tls::server::ServerTls;
 use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
@@ -114,7 +114,10 @@ enum Command {
         process: ProcessId,
         role: Role,
         region: Box<Region>,
-        doorbell: Doorbell,
+        /// What wakes the process.
+        doorbell: Arc<Doorbell>,
+        /// What the process wakes this loop by.
+        chime: Chime,
     },
     Activate {
         workers: u16,
@@ -214,7 +217,7 @@ impl Gateway {
     fn start(start: GatewayStart) -> io::Result<Self> {
         let control = ControlChannel::new(start.control)?;
         let config = Arc::new(start.config);
-        let count = start.doorbells.len();
+        let count = usize::from(config.engine.gateway_loops);
         let descriptors = connection_descriptors(&config, count);
         let shared = Arc::new(Shared::new(&config, count, descriptors));
         // Below any serial of a successor started in a later second, above any of a predecessor.
@@ -225,13 +228,11 @@ impl Gateway {
 
         let mut loops = Vec::with_capacity(count);
         let mut inboxes = Vec::with_capacity(count);
-        for doorbell in &start.doorbells {
+        for _ in 0..count {
             let (commands, inbox) = std::sync::mpsc::channel();
-            loops.push(Inbox {
-                commands,
-                doorbell: Arc::new(doorbell.try_clone()?),
-            });
-            inboxes.push(inbox);
+            let doorbell = Arc::new(Doorbell::new()?);
+            inboxes.push((inbox, doorbell.clone()));
+            loops.push(Inbox { commands, doorbell });
         }
         let loops: Arc<[Inbox]> = loops.into();
         let (report, reports) = mpsc::unbounded_channel();
@@ -245,8 +246,8 @@ impl Gateway {
             .credentials
             .ready(&config, &Credentials::default(), &[]);
         let tls: Arc<[_]> = tls.map_err(io::Error::other)?.into();
-        let threads = start.doorbells.into_iter().zip(inboxes).zip(sockets);
-        for (index, ((doorbell, inbox), sockets)) in threads.enumerate() {
+        let threads = inboxes.into_iter().zip(sockets);
+        for (index, ((inbox, doorbell), sockets)) in threads.enumerate() {
             let parts = event_loop::Parts {
                 index: index as u8,
                 config: config.clone(),
@@ -379,16 +380,18 @@ impl Gateway {
             )
         };
         let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
+        let doorbell = Arc::new(doorbell);
         let mut marks = Vec::with_capacity(self.loops.len());
         for inbox in self.loops.iter() {
+            let chime = Chime::from_fd(descriptors.next().ok_or_else(missing)?);
             let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
             marks.push(region.marks.clone());
-            let doorbell = doorbell.try_clone()?;
             inbox.send(Command::Attach {
                 process,
                 role,
                 region: Box::new(region),
-                doorbell,
+                doorbell: doorbell.clone(),
+                chime,
             });
         }
         self.marks.insert(process, marks);

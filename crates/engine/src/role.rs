@@ -57,8 +57,6 @@ pub(crate) struct GatewayStart {
     pub last_serial: u64,
     /// A row of `LOOP_ROW` counters for each loop.
     pub scoreboard: Scoreboard,
-    /// One for each loop.
-    pub doorbells: Vec<moorline_ipc::Doorbell>,
     /// Those that accept, in order of their places.
     pub listeners: Vec<ListenerStart>,
     /// What each listener shows who connects.
@@ -156,7 +154,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 .and_then(|()| set_up_log(&control, &config, "gateway"))
                 .and_then(|flush| Ok((flush, fds.gateway(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
-            let (scoreboard, doorbells, listeners, credentials) = parts;
+            let (scoreboard, listeners, credentials) = parts;
             name_thread("gateway");
             let start = GatewayStart {
                 control,
@@ -164,7 +162,6 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 config: *config,
                 last_serial,
                 scoreboard,
-                doorbells,
                 listeners,
                 credentials,
             };
@@ -194,7 +191,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             .and_then(|()| set_up_log(&control, &config, &name))
             .and_then(|flush| Ok((flush, fds.process(&config)?)));
             let (flush, parts) = prepared.map_err(|error| report(error, &control))?;
-            let (scoreboard, doorbell, loops, files) = parts;
+            let (scoreboard, chime, loops, files) = parts;
             if let Role::Worker(slot) = role {
                 stay(&config.workers.cpu_affinity, slot);
             }
@@ -206,7 +203,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 generation,
                 config: *config,
                 scoreboard,
-                doorbell,
+                chime,
                 loops,
                 executable,
                 files,

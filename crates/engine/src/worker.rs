@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use moorline_ipc::{Channel, Doorbell, Region, Side};
+use moorline_ipc::{Channel, Chime, Doorbell, Region, Side};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_local};
@@ -87,7 +87,6 @@ fn watched(start: &mut ProcessStart, after: Duration, builder: &mut Builder) -> 
         after,
         pulse,
         scoreboard: start.scoreboard.clone(),
-        doorbell: start.doorbell.try_clone()?,
         control: Channel::from_fd(start.control.as_fd().try_clone_to_owned()?),
         executable: start.executable.take(),
     })
@@ -105,7 +104,7 @@ async fn serve<A: App>(
         generation,
         config,
         scoreboard,
-        doorbell,
+        chime,
         loops,
         executable: _,
         files,
@@ -120,7 +119,7 @@ async fn serve<A: App>(
         .and_then(|rings| {
             let app = catch_unwind(AssertUnwindSafe(factory))
                 .map_err(|panic| hook::panic_text(&*panic))?;
-            spawn_ring_task(&core, Rc::new(app), doorbell, rings).map_err(|error| error.to_string())
+            spawn_ring_task(&core, Rc::new(app), chime, rings).map_err(|error| error.to_string())
         });
     let (app, mut ring_task) = match ring_task {
         Ok(started) => started,
@@ -176,7 +175,7 @@ fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
 fn spawn_ring_task<A: App>(
     core: &Rc<Core>,
     app: Rc<A>,
-    doorbell: Doorbell,
+    chime: Chime,
     rings: Rings,
 ) -> io::Result<(Rc<A>, JoinHandle<Garbage>)> {
     let handlers = Handlers::new(
@@ -186,7 +185,7 @@ fn spawn_ring_task<A: App>(
         Hot::new(A::datagram),
     );
     core.connect(rings.links);
-    let ring_task = RingTask::new(core.clone(), handlers, doorbell, rings.inlets)?;
+    let ring_task = RingTask::new(core.clone(), handlers, chime, rings.inlets)?;
     Ok((app, spawn_local(ring_task.run())))
 }
 

@@ -4,7 +4,7 @@
 //! A [`Region`] is the entry: the supervisor makes one with [`create_region`] for each pair of a gateway
 //! loop and a process, sends its descriptor to both over a [`Channel`], and each maps it for its
 //! [`Side`]. From there on the two speak through the [`Producer`] and the [`Consumer`] of the region and
-//! wake each other with a [`Doorbell`], without a system call while both are busy.
+//! wake each other with a [`Doorbell`] and its [`Chime`], without a system call while both are busy.
 //!
 //! Nothing the other side writes is trusted: what does not fit is [`Corrupt`], never a panic and never
 //! an access outside the mapping.
@@ -33,7 +33,7 @@ mod sync;
 mod sys;
 
 pub use channel::{Channel, MAX_FDS, MAX_PACKET};
-pub use doorbell::Doorbell;
+pub use doorbell::{Chime, Doorbell};
 pub use hello::{Hello, HelloError};
 #[cfg(not(loom))]
 pub use region::{MAX_RING, MIN_RING, Marks, Region, Side, create_region};

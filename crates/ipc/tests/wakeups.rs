@@ -4,8 +4,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Consumer, Doorbell, Header, Producer, Region, Side, create_region};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region, Side, create_region};
+use rustix::event::{Timespec, epoll};
 
 const RECORDS: u64 = 60_000;
 
@@ -24,17 +24,15 @@ fn no_wake_up_is_lost() {
     let consumer = Region::map(fd, Side::Process).unwrap().consumer;
     let producer_bell = Doorbell::new().unwrap();
     let consumer_bell = Doorbell::new().unwrap();
-    let bells = (
-        producer_bell.try_clone().unwrap(),
-        consumer_bell.try_clone().unwrap(),
-    );
-    let writer = thread::spawn(move || write(producer, &bells.0, &bells.1));
-    read(consumer, &producer_bell, &consumer_bell);
+    let producer_chime = producer_bell.chime().unwrap();
+    let consumer_chime = consumer_bell.chime().unwrap();
+    let writer = thread::spawn(move || write(producer, &producer_chime, &consumer_bell));
+    read(consumer, &producer_bell, &consumer_chime);
     writer.join().unwrap();
 }
 
 /// Writes records of all lengths in batches of all sizes, now and then slowly, and waits when there is no room.
-fn write(mut producer: Producer, own: &Doorbell, other: &Doorbell) {
+fn write(mut producer: Producer, own: &Chime, other: &Doorbell) {
     let mut random = Random(1);
     let payload = vec![0x5a; producer.max_payload()];
     for sequence in 0..RECORDS {
@@ -64,7 +62,7 @@ fn write(mut producer: Producer, own: &Doorbell, other: &Doorbell) {
 }
 
 /// Takes all of them, in turns of some records, and sleeps when there is nothing.
-fn read(mut consumer: Consumer, other: &Doorbell, own: &Doorbell) {
+fn read(mut consumer: Consumer, other: &Doorbell, own: &Chime) {
     let mut random = Random(2);
     let mut expected = 0;
     while expected < RECORDS {
@@ -90,10 +88,11 @@ fn read(mut consumer: Consumer, other: &Doorbell, own: &Doorbell) {
     }
 }
 
-fn sleep(doorbell: &Doorbell) {
-    let rung = poll(&mut [PollFd::new(doorbell, PollFlags::IN)], Some(&PATIENCE)).unwrap();
+fn sleep(chime: &Chime) {
+    let mut events = Vec::with_capacity(1);
+    let spare = rustix::buffer::spare_capacity(&mut events);
+    let rung = epoll::wait(chime, spare, Some(&PATIENCE)).unwrap();
     assert_eq!(rung, 1, "nobody rang");
-    doorbell.clear();
 }
 
 /// Numbers that are the same in every run.

@@ -1,6 +1,7 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
 mod answers;
+mod misuse;
 mod sending;
 mod tasks;
 
@@ -127,6 +128,7 @@ impl Probe {
             }),
             "queued" => message.queued().as_millis().to_string(),
 
+            "misuse" => misuse::misuse(rest)?,
             "crash" => std::process::abort(),
             "crash-once" => {
                 // The file remembers across processes that this message has killed one.

@@ -1,7 +1,7 @@
 //! One event loop of the gateway: a thread that owns its sessions and takes turns.
 //!
-//! Sockets are registered once, edge-triggered for both directions, in one epoll set, with the loop's doorbell
-//! beside them. There is no runtime and no task under it: a wake-up costs one system call, an idle session
+//! Sockets are registered once, edge-triggered for both directions, in one epoll set, with the loop's doorbell and
+//! the chime of each process beside them. There is no runtime and no task under it: a wake-up costs one system call, an idle session
 //! nothing. What needs a runtime (HTTP, the control channel) lives on the gateway's main thread.
 //!
 //! A turn takes records from every ring, then events, then what was left over from earlier turns; all it
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Doorbell, Scoreboard};
+use moorline_ipc::{Chime, Doorbell, Scoreboard};
 use moorline_net::tls::server::ServerTls;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -54,7 +54,7 @@ pub(super) const SCRATCH: usize = 80 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The mark of a listener among the tokens of events; its place in the configuration is beside it.
 const LISTENER: u64 = u64::MAX << 32;
-/// The token of the doorbell: no session has that place.
+/// The token of the loop's doorbell and of all chimes: no session has that place.
 const DOORBELL: u64 = (u64::MAX - 1) << 32;
 
 /// What a loop is made of.
@@ -62,8 +62,8 @@ pub(super) struct Parts {
     pub(super) index: u8,
     pub(super) config: Arc<Config>,
     pub(super) shared: Arc<Shared>,
-    /// What wakes it: records, and commands.
-    pub(super) doorbell: Doorbell,
+    /// What wakes it for commands.
+    pub(super) doorbell: Arc<Doorbell>,
     pub(super) counters: Scoreboard,
     pub(super) last_serial: u64,
     pub(super) sockets: Vec<(u16, Socket)>,
@@ -83,7 +83,7 @@ pub(super) struct Loop {
     pub(super) peers: Vec<Inbox>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     epoll: OwnedFd,
-    doorbell: Doorbell,
+    doorbell: Arc<Doorbell>,
     pub(super) clock: Clock,
     pub(super) table: Table,
     pub(super) processes: Slab<Process>,
@@ -249,7 +249,7 @@ impl Loop {
                 more |= self.take_records(at as u16, RECORDS_PER_TURN);
             }
         }
-        let is_busy = self.events.len() >= BUSY;
+        let is_busy = self.is_busy();
         self.take_events();
         self.rouse_waiters();
         for _ in 0..self.work.len() {
@@ -292,6 +292,15 @@ impl Loop {
         let timer = self.timers.next().map(|ms| self.clock.at(ms));
         let again = look_again.then(|| Instant::now() + LOOK_AGAIN);
         Next::Sleep([timer, again].into_iter().flatten().min())
+    }
+
+    /// Whether the events that were fetched are many; however many processes have rung, that counts as one.
+    fn is_busy(&self) -> bool {
+        let rings = self.events.iter().filter(|event| {
+            let token = event.data;
+            token.u64() == DOORBELL
+        });
+        self.events.len() - rings.count().saturating_sub(1) >= BUSY
     }
 
     /// Acts on the events that were fetched. Those left in the set come with the next wait, at once.
@@ -358,10 +367,23 @@ impl Loop {
     }
 
     fn register_doorbell(&mut self) -> io::Result<()> {
-        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         let token = epoll::EventData::new_u64(DOORBELL);
-        epoll::add(&self.epoll, &self.doorbell, token, edge)?;
+        epoll::add(&self.epoll, &*self.doorbell, token, Chime::EDGE)?;
         Ok(())
+    }
+
+    /// Hears a process from now on.
+    fn register_chime(&self, chime: &Chime) -> io::Result<()> {
+        let token = epoll::EventData::new_u64(DOORBELL);
+        epoll::add(&self.epoll, chime, token, Chime::EDGE)?;
+        Ok(())
+    }
+
+    /// Hears a process no more. A child of it may still hold its doorbell, and what is not taken out of the set would go on
+    /// being told of rings.
+    pub(super) fn remove_chime(&self, chime: &Chime) {
+        // An error means that it was not in the set.
+        let _ = epoll::delete(&self.epoll, chime);
     }
 
     /// Takes a listener's socket, and waits for what comes in there. What waits there already is heard of, too.
@@ -532,10 +554,16 @@ impl Loop {
                 role,
                 region,
                 doorbell,
+                chime,
             } => {
+                if let Err(error) = self.register_chime(&chime) {
+                    let reason = format!("its doorbell cannot be waited on: {error}");
+                    let _ = self.reports.send(Report::Garbage(process, reason));
+                    return;
+                }
                 let rules = self.config.clone();
-                self.processes
-                    .insert(Process::new(process, role, *region, doorbell, rules));
+                let process = Process::new(process, role, *region, doorbell, chime, rules);
+                self.processes.insert(process);
             }
             Command::Activate {
                 workers,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moorline_ipc::{Consumer, Doorbell, Header, Producer, Region};
+use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
 use rustc_hash::FxHashMap;
 
 use super::table::Key;
@@ -39,7 +39,10 @@ pub(super) struct Process {
     pub(super) producer: Producer,
     /// Taken out while its records are handled.
     pub(super) consumer: Option<Consumer>,
-    pub(super) doorbell: Doorbell,
+    /// What wakes it.
+    pub(super) doorbell: Arc<Doorbell>,
+    /// What it wakes the loop by.
+    pub(super) chime: Chime,
     /// Sessions that it has.
     pub(super) sessions: usize,
     /// Messages of its sessions delivered and not done.
@@ -80,7 +83,8 @@ impl Process {
         id: ProcessId,
         role: Role,
         region: Region,
-        doorbell: Doorbell,
+        doorbell: Arc<Doorbell>,
+        chime: Chime,
         rules: Arc<Config>,
     ) -> Self {
         Self {
@@ -90,6 +94,7 @@ impl Process {
             producer: region.producer,
             consumer: Some(region.consumer),
             doorbell,
+            chime,
             sessions: 0,
             in_hand: 0,
             waiters: VecDeque::new(),

@@ -53,6 +53,7 @@ impl Loop {
         };
         while self.take_records(at, usize::MAX) {}
         let mut process = self.processes.remove(usize::from(at));
+        self.remove_chime(&process.chime);
         self.dirty.retain(|dirty| *dirty != at);
         self.count(LoopCounter::DatagramsDropped, process.early.len() as u64);
         for (_, message) in process.partials.drain() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use moorline_ipc::{Channel, Doorbell, Scoreboard};
+use moorline_ipc::{Channel, Chime, Doorbell, Scoreboard};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::config::Config;
@@ -42,12 +42,9 @@ impl Descriptors {
     pub(super) fn gateway(
         &mut self,
         config: &Config,
-    ) -> io::Result<(Scoreboard, Vec<Doorbell>, Vec<ListenerStart>, Credentials)> {
+    ) -> io::Result<(Scoreboard, Vec<ListenerStart>, Credentials)> {
         let loops = usize::from(config.engine.gateway_loops);
         let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
-        let doorbells = (0..loops)
-            .map(|_| Ok(Doorbell::from_fd(self.next()?)))
-            .collect::<io::Result<_>>()?;
         let accepting = config.listeners.iter().zip(0..);
         let listeners = accepting
             .filter(|(listener, _)| !listener.is_retired)
@@ -66,21 +63,21 @@ impl Descriptors {
             })
             .collect::<io::Result<_>>()?;
         let credentials = Credentials::open(self.next()?)?;
-        Ok((scoreboard, doorbells, listeners, credentials))
+        Ok((scoreboard, listeners, credentials))
     }
 
     #[expect(clippy::type_complexity, reason = "taken apart at its only call")]
     pub(super) fn process(
         &mut self,
         config: &Config,
-    ) -> io::Result<(Scoreboard, Doorbell, Vec<(Doorbell, OwnedFd)>, Channel)> {
+    ) -> io::Result<(Scoreboard, Chime, Vec<(Doorbell, OwnedFd)>, Channel)> {
         let scoreboard = Scoreboard::map(self.next()?, PROCESS_ROW)?;
-        let doorbell = Doorbell::from_fd(self.next()?);
+        let chime = Chime::from_fd(self.next()?);
         let loops = (0..config.engine.gateway_loops)
             .map(|_| Ok((Doorbell::from_fd(self.next()?), self.next()?)))
             .collect::<io::Result<_>>()?;
         let files = Channel::from_fd(self.next()?);
-        Ok((scoreboard, doorbell, loops, files))
+        Ok((scoreboard, chime, loops, files))
     }
 
     fn next(&mut self) -> io::Result<OwnedFd> {

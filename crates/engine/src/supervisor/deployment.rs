@@ -134,8 +134,7 @@ fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> 
         wanted.map(|(place, _)| place).collect::<Vec<_>>()
     };
     let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
-    let descriptors =
-        OTHERS + usize::from(config.engine.gateway_loops) + sockets.len() + folders.len();
+    let descriptors = OTHERS + sockets.len() + folders.len();
     // At its longest: every listener has another socket than before.
     let configure = ToRole::Configure {
         config: Box::new(config.clone()),

@@ -98,7 +98,6 @@ struct Gateway {
     loops: u16,
     board: Scoreboard,
     board_fd: OwnedFd,
-    doorbells: Vec<Doorbell>,
     /// The generations whose configuration it was told, and the listening sockets it has by that.
     configured: Option<[u32; 2]>,
     sockets: BTreeMap<u16, Rc<Listening>>,
@@ -116,6 +115,7 @@ struct Process {
     pid: u32,
     board: Scoreboard,
     board_fd: OwnedFd,
+    /// The gateway rings it; the process has its chime.
     doorbell: Doorbell,
     /// Made for the present gateway, until `Attach` sends them there.
     regions: Vec<OwnedFd>,

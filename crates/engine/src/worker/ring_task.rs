@@ -1,4 +1,4 @@
-//! The task that empties the rings: the worker's own turn, from doorbell to publish.
+//! The task that empties the rings: the worker's own turn, from chime to publish.
 
 use std::future::poll_fn;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use moorline_ipc::{Consumer, Doorbell, Header};
+use moorline_ipc::{Chime, Consumer, Header};
 use rustc_hash::FxHashMap;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -33,15 +33,15 @@ pub(super) struct Garbage(pub(super) String);
 pub(super) struct RingTask<A, M, D> {
     core: Rc<Core>,
     handlers: Rc<Handlers<A, M, D>>,
-    doorbell: AsyncFd<Registered>,
+    chime: AsyncFd<Registered>,
     inlets: Vec<Consumer>,
     /// Posts and tasks of which a part has arrived.
     partials: FxHashMap<Partial, Vec<u8>>,
     is_asleep: bool,
 }
 
-/// `AsyncFd` asks for the older trait. The doorbell owns its descriptor and keeps it open as long as it lives.
-struct Registered(Doorbell);
+/// `AsyncFd` asks for the older trait. The chime owns its descriptor and keeps it open as long as it lives.
+struct Registered(Chime);
 
 impl AsRawFd for Registered {
     fn as_raw_fd(&self) -> RawFd {
@@ -67,16 +67,16 @@ where
     pub(super) fn new(
         core: Rc<Core>,
         handlers: Rc<Handlers<A, M, D>>,
-        doorbell: Doorbell,
+        chime: Chime,
         inlets: Vec<Consumer>,
     ) -> io::Result<Self> {
         // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
         #[expect(deprecated)]
-        let doorbell = AsyncFd::with_interest(Registered(doorbell), Interest::READABLE)?;
+        let chime = AsyncFd::with_interest(Registered(chime), Interest::READABLE)?;
         Ok(Self {
             core,
             handlers,
-            doorbell,
+            chime,
             inlets,
             partials: FxHashMap::default(),
             is_asleep: false,
@@ -85,6 +85,11 @@ where
 
     /// Runs until a ring holds garbage.
     pub(super) async fn run(mut self) -> Garbage {
+        poll_fn(|cx| {
+            self.core.waits.follow_ring_task(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         poll_fn(|cx| self.turn(cx)).await
     }
 
@@ -116,9 +121,9 @@ where
 
     /// False if there is something to take after all.
     fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
-        // The doorbell is an edge: old news of it is cleared before the rings are looked at again, so that
-        // a ring that comes after the look is news. Nobody need read the eventfd.
-        while let Poll::Ready(guard) = self.doorbell.poll_read_ready(cx) {
+        // The chime is an edge: old news of it is cleared before the rings are looked at again, so that
+        // a ring that comes after the look is news. Nobody reads a descriptor.
+        while let Poll::Ready(guard) = self.chime.poll_read_ready(cx) {
             match guard {
                 Ok(mut guard) => guard.clear_ready(),
                 // Only while the runtime shuts down.

@@ -16,7 +16,8 @@ mod watcher;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use moorline_ipc::Marks;
@@ -91,6 +92,8 @@ pub(super) struct Pulse {
     omitted: AtomicU64,
     /// What is noted of the sessions that are being polled, one for each loop of the gateway.
     marks: Mutex<Vec<Marks>>,
+    /// The ring task, whose turn is a sign of life.
+    ring_task: OnceLock<Waker>,
 }
 
 impl Pulse {
@@ -123,6 +126,18 @@ impl Pulse {
 
     pub(super) fn follow(&self, marks: Vec<Marks>) {
         *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
+    }
+
+    /// The ring task, to be asked for a turn from now on. There is one in the life of a process.
+    pub(super) fn asks(&self, ring_task: &Waker) {
+        let _ = self.ring_task.set(ring_task.clone());
+    }
+
+    /// Asks for a sign of life.
+    fn ask(&self) {
+        if let Some(ring_task) = self.ring_task.get() {
+            ring_task.wake_by_ref();
+        }
     }
 
     /// The hook that is being polled, and its session.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use moorline_ipc::{Channel, Doorbell, Scoreboard};
+use moorline_ipc::{Channel, Chime, Doorbell, Scoreboard};
 
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
@@ -24,8 +24,8 @@ pub(crate) struct ProcessStart {
     /// Its counters.
     pub(crate) scoreboard: Scoreboard,
     /// What wakes it.
-    pub(crate) doorbell: Doorbell,
-    /// For each gateway loop in order, the loop's doorbell and the region shared with it.
+    pub(crate) chime: Chime,
+    /// For each gateway loop in order, the doorbell that wakes the loop and the region shared with it.
     pub(crate) loops: Vec<(Doorbell, OwnedFd)>,
     /// What it runs, opened before it gave up its rights; its symbols are read from there.
     pub(crate) executable: Option<File>,

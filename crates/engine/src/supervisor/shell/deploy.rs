@@ -16,7 +16,6 @@ use super::super::listeners::Opened;
 use super::super::plan::{Event, Scope};
 use super::super::systemd::Given;
 use super::Shell;
-use super::launch::copy;
 
 impl Shell {
     /// Opens what a reload will commit, if all goes well.
@@ -131,9 +130,6 @@ impl Shell {
             return Ok(());
         };
         let mut all = vec![gateway.board_fd.try_clone()?];
-        for doorbell in &gateway.doorbells {
-            all.push(copy(doorbell)?);
-        }
         all.append(&mut fds);
         let start = ToRole::StartGateway {
             incarnation: gateway.incarnation,

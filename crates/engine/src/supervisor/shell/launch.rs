@@ -24,9 +24,6 @@ impl Shell {
         let counters = usize::from(loops) * LOOP_ROW;
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
-        let doorbells = (0..loops)
-            .map(|_| Doorbell::new())
-            .collect::<io::Result<_>>()?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
         let (process, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
         let pid = pid(&process)?;
@@ -43,7 +40,6 @@ impl Shell {
             loops,
             board,
             board_fd,
-            doorbells,
             configured: None,
             sockets: BTreeMap::new(),
             activations: 0,
@@ -135,7 +131,10 @@ impl Shell {
         };
         let deployment = self.deployment(process.generation)?;
         let log = deployment.log_file()?;
-        let mut all = vec![process.board_fd.try_clone()?, copy(&process.doorbell)?];
+        let mut all = vec![
+            process.board_fd.try_clone()?,
+            process.doorbell.chime()?.into(),
+        ];
         all.extend(fds);
         let start = ToRole::StartProcess {
             process: id,
@@ -172,7 +171,7 @@ impl Shell {
         else {
             return Ok(());
         };
-        let mut fds = vec![copy(&process.doorbell)?];
+        let mut fds = vec![process.doorbell.try_clone()?.into()];
         // The supervisor keeps none: a region lives exactly as long as the two that use it.
         fds.append(&mut process.regions);
         outbox.send(
@@ -185,8 +184,8 @@ impl Shell {
         )
     }
 
-    /// One region for each loop of the present gateway. First what the process gets: each loop's doorbell
-    /// and region; then what the gateway gets: the regions. Last of both an end of the channel for files.
+    /// For each loop of the present gateway a region, and the doorbell by which the process wakes the loop. First what
+    /// the process gets, then what the gateway gets. Last of both an end of the channel for files.
     fn make_regions(&self, id: ProcessId) -> io::Result<Option<(Vec<OwnedFd>, Vec<OwnedFd>)>> {
         let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
             return Ok(None);
@@ -200,10 +199,11 @@ impl Shell {
         let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
         let mut fds = Vec::new();
         let mut regions = Vec::new();
-        for doorbell in &gateway.doorbells {
-            let region = create_region(ring_bytes)?;
-            fds.push(copy(doorbell)?);
+        for _ in 0..gateway.loops {
+            let (doorbell, region) = (Doorbell::new()?, create_region(ring_bytes)?);
+            fds.push(doorbell.try_clone()?.into());
             fds.push(region.try_clone()?);
+            regions.push(doorbell.into());
             regions.push(region);
         }
         // Descriptors of files go from the process to the gateway without the supervisor.
@@ -218,10 +218,6 @@ impl Shell {
             io::Error::other(format!("generation {generation} is not there any more"))
         })
     }
-}
-
-pub(super) fn copy(doorbell: &Doorbell) -> io::Result<OwnedFd> {
-    doorbell.as_fd().try_clone_to_owned()
 }
 
 fn pid(process: &tokio::process::Child) -> io::Result<u32> {

@@ -65,6 +65,13 @@ impl Waits {
         }
     }
 
+    /// Lets the watcher have the ring task take a turn, which is a sign of life.
+    pub(in crate::worker) fn follow_ring_task(&self, waker: &Waker) {
+        if let Some((_, pulse, _)) = &self.watch {
+            pulse.asks(waker);
+        }
+    }
+
     /// Notes which hook it is that `poll` polls, if it is not a session's message.
     pub(in crate::worker) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
         match &self.watch {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Channel, Doorbell, Scoreboard, StackSampler};
+use moorline_ipc::{Channel, Scoreboard, StackSampler};
 
 use super::reporter::{Found, Reporter};
 use super::waits::{Waits, period};
@@ -25,7 +25,6 @@ pub(in crate::worker) struct Watched {
     pub(in crate::worker) after: Duration,
     pub(in crate::worker) pulse: Arc<Pulse>,
     pub(in crate::worker) scoreboard: Scoreboard,
-    pub(in crate::worker) doorbell: Doorbell,
     /// A handle of its own to the supervisor's channel.
     pub(in crate::worker) control: Channel,
     /// What this process runs, for its symbols.
@@ -42,7 +41,6 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
         after,
         pulse,
         scoreboard,
-        doorbell,
         control,
         executable,
     } = watched;
@@ -54,7 +52,6 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
         reporter: Reporter::new(name, control, executable, pulse.clone()),
         pulse,
         scoreboard,
-        doorbell,
         sampler,
         received,
     };
@@ -68,7 +65,6 @@ struct Watcher {
     after: Duration,
     pulse: Arc<Pulse>,
     scoreboard: Scoreboard,
-    doorbell: Doorbell,
     sampler: StackSampler,
     received: Receiver<Waited>,
     reporter: Reporter,
@@ -109,7 +105,7 @@ impl Watcher {
                 // Once is enough.
             } else if seen.at.elapsed() < self.after {
                 // A loop that lives and has nothing to do with the rings answers with a turn.
-                self.doorbell.ring();
+                self.pulse.ask();
                 if seen.at.elapsed() > self.after / 2 {
                     // Symbols take a moment, which is better spent now.
                     self.reporter.prepare();

@@ -9,11 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use moorline_ipc::{
-    Channel, Consumer, Doorbell, Header, Marks, Producer, Region, Scoreboard, Side, create_region,
-    create_scoreboard,
+    Channel, Chime, Consumer, Doorbell, Header, Marks, Producer, Region, Scoreboard, Side,
+    create_region, create_scoreboard,
 };
 use moorline_net::{Address, Framing, HostPort};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use tokio::sync::Notify;
 
 use crate::app::CloseReason;
@@ -73,7 +73,7 @@ impl Seen {
 pub(super) struct Link {
     producer: Producer,
     consumer: Consumer,
-    bell: Doorbell,
+    chime: Chime,
     marks: Marks,
 }
 
@@ -119,7 +119,7 @@ impl Harness {
             generation: 1,
             config,
             scoreboard: scoreboard.clone(),
-            doorbell: worker_bell.try_clone().unwrap(),
+            chime: worker_bell.chime().unwrap(),
             loops: their_loops,
             executable: None,
             files: their_files,
@@ -340,8 +340,7 @@ impl Harness {
                 return seen;
             }
             if link.consumer.begin_sleep() {
-                await_readable(link.bell.as_fd());
-                link.bell.clear();
+                await_ring(&link.chime);
                 link.consumer.awake();
             }
         }
@@ -368,13 +367,25 @@ fn connect(loops: usize) -> (Vec<Link>, Vec<(Doorbell, OwnedFd)>) {
                 Link {
                     producer,
                     consumer,
-                    bell,
+                    chime: bell.chime().unwrap(),
                     marks,
                 },
                 theirs,
             )
         })
         .unzip()
+}
+
+/// A chime is an epoll set, so it can be waited on without another.
+fn await_ring(chime: &Chime) {
+    let patience = Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let mut events = Vec::with_capacity(1);
+    let spare = rustix::buffer::spare_capacity(&mut events);
+    let rings = epoll::wait(chime, spare, Some(&patience)).unwrap();
+    assert_ne!(rings, 0, "nobody rang");
 }
 
 fn await_readable(fd: BorrowedFd<'_>) {

@@ -1,0 +1,67 @@
+//! What a process can do to the descriptors it was given, other than to use them.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use moorline::Result;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::Shutdown;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+/// Misuses what the engine gave this process: `fill`, `steal` or `shut`. Returns how many descriptors it found.
+pub(super) fn misuse(how: &str) -> Result<String> {
+    let (bells, sockets) = (given("anon_inode:[event")?, given("socket:[")?);
+    let count = bells.len() + sockets.len();
+    match how {
+        "fill" => bells.iter().for_each(fill),
+        // For as long as the test takes.
+        "steal" => drop(thread::spawn(move || {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(20) {
+                for bell in &bells {
+                    let _ = rustix::io::read(bell, &mut [0; 8]);
+                }
+            }
+        })),
+        "shut" => {
+            for socket in &sockets {
+                let _ = rustix::net::shutdown(socket, Shutdown::Both);
+            }
+            bells.iter().chain(&sockets).for_each(fill);
+        }
+        other => return Err(format!("no way to misuse: {other}").into()),
+    }
+    Ok(count.to_string())
+}
+
+/// Writes until nothing more fits, and has whoever writes next wait.
+fn fill(descriptor: &OwnedFd) {
+    let Ok(flags) = fcntl_getfl(descriptor) else {
+        return;
+    };
+    let _ = fcntl_setfl(descriptor, flags | OFlags::NONBLOCK);
+    // A counter takes what still fits, so it is filled from the largest number down.
+    for bit in (0..u64::BITS).rev() {
+        let amount = 1_u64 << bit;
+        while rustix::io::write(descriptor, &amount.to_ne_bytes()).is_ok() {}
+    }
+    let _ = fcntl_setfl(descriptor, flags - OFlags::NONBLOCK);
+}
+
+/// Handles to all open descriptors that `/proc` calls so.
+fn given(name: &str) -> Result<Vec<OwnedFd>> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        let is_such = fs::read_link(entry.path())
+            .is_ok_and(|target| target.to_string_lossy().starts_with(name));
+        let number = entry.file_name().to_string_lossy().parse()?;
+        if is_such && number > 2 {
+            found.push(pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?);
+        }
+    }
+    Ok(found)
+}
