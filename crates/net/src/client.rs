@@ -6,6 +6,7 @@
 //! either.
 
 mod attempts;
+mod closing;
 mod cork;
 mod drive;
 mod error;
@@ -22,7 +23,6 @@ mod sender;
 mod watermarks;
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -45,7 +45,7 @@ use crate::framing::Framing;
 use crate::relay::{Relay, Relayed};
 use crate::resolve::Resolver;
 use attempts::{Attempts, Phase};
-use drive::discard_input;
+use closing::Closing;
 use input::Input;
 use output::Output;
 use sender::{Shared, Wanted};
@@ -75,6 +75,8 @@ pub struct Client {
     /// The senders know the client as full.
     told_full: bool,
     wanted: Wanted,
+    /// The connection is being closed.
+    closing: Option<Closing>,
     paused: bool,
     /// There may be whole messages among the unread bytes of a handler.
     undelivered: bool,
@@ -117,6 +119,7 @@ impl Client {
             registered: None,
             told_full: false,
             wanted: Wanted::Nothing,
+            closing: None,
             paused: false,
             undelivered: false,
             started: false,
@@ -375,7 +378,11 @@ impl Client {
         self.flush().await
     }
 
-    /// Closes the connection once what waits is sent, at the latest after [`ClientOptions::close_deadline`].
+    /// Closes the connection: what waits is sent, then the peer's end is waited for, all within
+    /// [`ClientOptions::close_deadline`]. What the peer sends meanwhile is thrown away; closed without that, the system
+    /// would reset the connection, and the peer could lose what was sent last.
+    ///
+    /// A peer whose system has acknowledged everything and that sends nothing for 500 ms is not waited for any longer.
     ///
     /// An error means that something may not have reached the peer; closed it is in any case. Cancel-safe: dropped
     /// before it is ready, the closing goes on with the next call, or ends when the client is dropped.
@@ -384,13 +391,10 @@ impl Client {
             self.close_now();
             return Ok(());
         }
-        self.output.want_end();
-        let closed = tokio::time::timeout(self.options.close_deadline, self.flush()).await;
-        if let Some(connection) = &self.connection {
-            discard_input(connection);
-        }
+        self.begin_closing(CloseReason::ByUs);
+        let closed = poll_fn(|cx| self.poll_closing(cx)).await;
         self.close_now();
-        closed.unwrap_or_else(|_| Err(StreamError::TimedOut(io::ErrorKind::TimedOut.into())))
+        closed
     }
 
     /// Closes the connection now; what waits is lost. In a [`Handler`] the call returns first, then it is told

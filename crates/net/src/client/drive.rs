@@ -1,16 +1,12 @@
 //! What moves a client while it is awaited or run.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
-
 use super::attempts::{Owed, Phase};
+use super::error::CloseReason;
 use super::sender::{Orders, Standing, Wanted};
 use super::{Client, StreamError};
-use crate::connection::Connection;
-use crate::scratch;
 
 impl Client {
     /// Reads more, and writes what waits meanwhile. Zero: the end, the peer's or one that a sender wants.
@@ -20,12 +16,8 @@ impl Client {
         match self.wanted {
             Wanted::Nothing => {}
             Wanted::Close => {
-                self.output.want_end();
-                if self.output.is_idle() {
-                    self.end();
-                    return Poll::Ready(Ok(0));
-                }
-                self.drive(cx);
+                self.wanted = Wanted::Nothing;
+                self.begin_closing(CloseReason::ByUs);
             }
             Wanted::CloseNow => {
                 self.end();
@@ -35,6 +27,12 @@ impl Client {
                 self.wanted = Wanted::Nothing;
                 return Poll::Ready(Err(self.broke(StreamError::NotConnected)));
             }
+        }
+        if self.closing.is_some() {
+            // What did not reach the peer is logged as lost.
+            let _ = ready!(self.poll_closing(cx));
+            self.end();
+            return Poll::Ready(Ok(0));
         }
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Err(StreamError::NotConnected));
@@ -149,6 +147,7 @@ impl Client {
 
     /// Begins anew for another connection.
     pub(super) fn clear(&mut self) {
+        self.closing = None;
         self.input.restart();
         self.undelivered = false;
         let keeps = self.options.keeps_unsent() && self.attempts.phase() != Phase::Idle;
@@ -186,21 +185,4 @@ impl Client {
             });
         }
     }
-}
-
-/// Throws away what has been received: with unread bytes the system would reset the connection instead of closing
-/// it, and the peer might lose what was sent last.
-pub(super) fn discard_input(connection: &Connection) {
-    /// Of an endless stream so much is read, in buffers.
-    const MOST: usize = 64;
-    scratch::with(|scratch| {
-        for _ in 0..MOST {
-            // Past the runtime, which may not know yet that there is something; of TLS the records as they are.
-            match rustix::net::recv(connection, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((_, bytes)) if bytes > 0 => {}
-                Err(Errno::INTR) => {}
-                Ok(_) | Err(_) => return,
-            }
-        }
-    });
 }

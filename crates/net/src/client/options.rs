@@ -30,7 +30,8 @@ pub struct ClientOptions {
     /// The time between two [`tick`](super::Handler::tick)s. 2 s; less than 1 ms counts as 1 ms.
     #[serde(with = "as_duration")]
     pub tick: Duration,
-    /// How long a close may take to send what waits; then it is cut off. 5 s, like a dial.
+    /// How long a close may take to send what waits and to see the peer's end; then it is cut off. 5 s, like a
+    /// dial.
     #[serde(with = "as_duration")]
     pub close_deadline: Duration,
     /// How a lost connection is made again. Not at all, unless set.

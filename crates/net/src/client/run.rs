@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::attempts::{Owed, Phase, Verdict};
-use super::drive::discard_input;
+use super::closing::Closing;
 use super::error::{CloseReason, StreamError};
 use super::input::Cut;
 use super::sender::Wanted;
@@ -43,7 +43,6 @@ impl Client {
             tick: Box::pin(sleep(period)),
             timer: None,
             dial: None,
-            closing: None,
             told_full: false,
         };
         run.begin();
@@ -56,11 +55,9 @@ struct Run<'a, H> {
     client: &'a mut Client,
     handler: &'a mut H,
     tick: Pin<Box<Sleep>>,
-    /// The next attempt's time, or the deadline of a close.
+    /// The next attempt's time.
     timer: Option<Pin<Box<Sleep>>>,
     dial: Option<Dial>,
-    /// Once the queue is empty the connection is closed, for this reason.
-    closing: Option<CloseReason>,
     /// The handler knows the client as full.
     told_full: bool,
 }
@@ -114,7 +111,9 @@ impl<H: Handler> Run<'_, H> {
                 self.replace();
                 return Step::Again;
             }
-            Wanted::Close if self.client.is_connected() => self.want_close(CloseReason::ByUs),
+            Wanted::Close if self.client.is_connected() => {
+                self.client.begin_closing(CloseReason::ByUs);
+            }
             Wanted::Close | Wanted::CloseNow => return self.end(CloseReason::ByUs),
         }
         match self.client.attempts.phase() {
@@ -175,12 +174,12 @@ impl<H: Handler> Run<'_, H> {
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Step {
-        let written = self.client.write(cx);
+        let _ = self.client.write(cx);
         if self.tell_watermark() {
             return Step::Again;
         }
-        if self.closing.is_some() {
-            return self.poll_close(written, cx);
+        if self.client.closing.is_some() {
+            return self.poll_closing(cx);
         }
         let read = if self.client.paused {
             Poll::Pending
@@ -195,7 +194,7 @@ impl<H: Handler> Run<'_, H> {
             }
             Poll::Ready(Ok(0)) if unfinished > 0 => Some(StreamError::EndOfFile { unfinished }),
             Poll::Ready(Ok(0)) => {
-                self.want_close(CloseReason::ByPeer);
+                self.client.begin_closing(CloseReason::ByPeer);
                 None
             }
             Poll::Ready(Ok(_)) => None,
@@ -317,39 +316,33 @@ impl<H: Handler> Run<'_, H> {
         true
     }
 
-    /// The connection is to be closed once what waits is sent.
-    fn want_close(&mut self, reason: CloseReason) {
-        // A deadline that runs is not put off.
-        if self.closing.is_none() {
-            self.client.output.want_end();
-            let deadline = self.client.options.close_deadline;
-            self.timer = Some(Box::pin(sleep(deadline)));
-        }
-        self.closing = Some(reason);
-    }
-
-    fn poll_close(&mut self, written: Poll<()>, cx: &mut Context<'_>) -> Step {
-        let is_late = |timer: &mut Pin<Box<Sleep>>| timer.as_mut().poll(cx).is_ready();
-        if written.is_pending() && !self.timer.as_mut().is_some_and(is_late) {
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Step {
+        let Poll::Ready(closed) = self.client.poll_closing(cx) else {
             return Step::Wait;
+        };
+        let closing = self.client.closing.take();
+        let by_us = matches!(
+            &closing,
+            None | Some(Closing {
+                reason: CloseReason::ByUs,
+                ..
+            })
+        );
+        let reason = match (closed, closing) {
+            (Err(error), _) => CloseReason::Broken(error),
+            (Ok(()), Some(closing)) => closing.reason,
+            (Ok(()), None) => CloseReason::ByUs,
+        };
+        if by_us {
+            return self.end(reason);
         }
-        let broken = self.client.output.broken.take().map(CloseReason::Broken);
-        if let Some(connection) = &self.client.connection {
-            discard_input(connection);
-        }
-        match self.closing.take() {
-            Some(CloseReason::ByUs) | None => self.end(broken.unwrap_or(CloseReason::ByUs)),
-            Some(reason) => {
-                self.lose(broken.unwrap_or(reason));
-                Step::Again
-            }
-        }
+        self.lose(reason);
+        Step::Again
     }
 
     /// The connection is lost; the handler is told once it is closed.
     fn lose(&mut self, reason: CloseReason) {
         self.timer = None;
-        self.closing = None;
         self.client.lose();
         self.told_full = self.client.output.watermarks.is_full();
         self.call(|handler, client| handler.closed(client, &reason));
@@ -358,7 +351,6 @@ impl<H: Handler> Run<'_, H> {
     /// A new attempt takes the place of whatever was.
     fn replace(&mut self) {
         self.timer = None;
-        self.closing = None;
         self.dial = None;
         match self.client.attempts.phase() {
             Phase::Connected => self.lose(CloseReason::Replaced),
@@ -383,7 +375,6 @@ impl<H: Handler> Run<'_, H> {
     /// Everything ends: whatever the latest attempt is owed is told.
     fn end(&mut self, reason: CloseReason) -> Step {
         self.timer = None;
-        self.closing = None;
         self.dial = None;
         self.client.started = false;
         match self.client.end() {
