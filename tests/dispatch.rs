@@ -59,6 +59,28 @@ fn round_robin_gives_each_message_to_the_next_worker_in_order() {
 }
 
 #[test]
+fn round_robin_passes_over_a_slot_without_a_worker() {
+    let broken = "fails_with = \"{folder}/broken\"\n";
+    let config = probe("round-robin").replace("count = 2", "count = 3");
+    let engine = Engine::start("probe", &format!("{config}{broken}"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    engine.site().write("broken", "");
+    engine.kill_worker(1, nix::sys::signal::Signal::SIGKILL);
+    eventually("slot 1 is empty", || {
+        engine.status().ready_workers().len() == 2
+    });
+    // It stays so, and nobody waits for it: neither a session that is there nor a new one.
+    client.ask("slot");
+    let slots: Vec<u64> = (0..12).map(|_| client.ask_number("slot")).collect();
+    assert_eq!(slots.iter().filter(|slot| **slot == 1).count(), 0);
+    assert!(slots.windows(2).all(|pair| pair[0] != pair[1]), "{slots:?}");
+    for _ in 0..6 {
+        let mut new = Client::connect(&engine, 0, Wire::LENGTH);
+        assert_ne!(new.ask_number("slot"), 1);
+    }
+}
+
+#[test]
 fn least_busy_avoids_the_worker_that_has_work() {
     let engine = Engine::start("probe", &probe("least-busy"));
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);

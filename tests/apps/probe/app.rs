@@ -36,6 +36,8 @@ struct Settings {
     blocks_in: Vec<String>,
     /// While this file is there no worker starts.
     fails_with: Option<PathBuf>,
+    /// A worker that starts waits until this file is there.
+    starts_with_file: Option<PathBuf>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
     starts_with: Option<(String, SocketAddr)>,
 }
@@ -373,6 +375,14 @@ impl App for Probe {
         }
         if is_worker && settings.hangs_in_slot == Some(context.slot()) {
             return pending().await;
+        }
+        while is_worker
+            && settings
+                .starts_with_file
+                .as_ref()
+                .is_some_and(|path| !path.exists())
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if let Some(path) = &settings.journal {
             *self.journal.borrow_mut() =

@@ -324,7 +324,7 @@ impl Loop {
             bytes_in: received.len() as u64,
             bytes_out: 0,
         });
-        self.slots[usize::from(slot)].sessions += 1;
+        self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
         self.rebalance(0, received.len());
         self.table[key].tail = received;
         if let Err(error) = self.register(key, socket.as_fd()) {

@@ -20,16 +20,11 @@ impl Loop {
                 .set(LoopCounter::LogLinesDropped as usize, crate::log::dropped());
         }
         if self.peers.len() > 1 {
-            for (slot, load) in self
-                .slots
-                .iter()
-                .zip(&self.shared.slots[usize::from(self.index)])
-            {
+            for (slot, load) in self.slots.iter_mut().zip(&self.shared.slots) {
                 let in_hand = slot
                     .process
                     .map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                load.sessions.store(slot.sessions, Ordering::Relaxed);
-                load.in_hand.store(in_hand, Ordering::Relaxed);
+                slot.tell_in_hand(in_hand, load);
             }
         }
         self.shared.loads[usize::from(self.index)].store(self.table.len(), Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! another, and when a slot is added or goes only the sessions that belong there move.
 
 use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::Ordering;
 
 use rustc_hash::FxBuildHasher;
 
@@ -60,45 +61,49 @@ impl Loop {
 
     /// The slot for a new session, or for the next message of one that is in `now`.
     pub(super) fn choose_slot(&mut self, dispatch: Dispatch, now: Option<u16>) -> u16 {
-        if self.slots.is_empty() {
-            self.slots.push(Default::default());
-        }
-        let count = self.slots.len();
         match (dispatch, now) {
             (Dispatch::Sticky | Dispatch::IpHash | Dispatch::Key, Some(now)) => now,
-            (Dispatch::RoundRobin, _) => {
-                self.round = self.round.wrapping_add(1);
-                (self.round % count) as u16
-            }
+            (Dispatch::RoundRobin, _) => self.next_slot(now),
             (_, _) => {
-                let load = |at: usize| {
-                    let slot = &self.slots[at];
-                    let (sessions, in_hand) = self.shared.elsewhere(self.index, at);
-                    let in_hand = in_hand
-                        + slot
-                            .process
-                            .map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                    let by_messages = if dispatch == Dispatch::LeastBusy {
-                        in_hand
-                    } else {
-                        0
-                    };
-                    let sessions = sessions + slot.sessions;
-                    // A slot without a process comes last; among equals the session stays where it is.
-                    (
-                        slot.process.is_none(),
-                        by_messages,
-                        now.is_some_and(|now| usize::from(now) != at),
-                        sessions,
-                    )
-                };
+                let count = self.slots.len();
                 let first = self.round % count;
                 let least = (0..count)
                     .map(|at| (first + at) % count)
-                    .min_by_key(|at| load(*at));
+                    .min_by_key(|at| self.load(*at, dispatch, now));
                 least.unwrap_or_default() as u16
             }
         }
+    }
+
+    /// The next slot in turn that has a process. While none has one, a session that is in `now` stays there.
+    fn next_slot(&mut self, now: Option<u16>) -> u16 {
+        let count = self.slots.len();
+        let mut in_turn = (1..=count).map(|at| (self.round.wrapping_add(at)) % count);
+        let served = in_turn.find(|at| self.slots[*at].process.is_some());
+        if let (None, Some(now)) = (served, now) {
+            return now;
+        }
+        self.round = served.unwrap_or((self.round + 1) % count);
+        self.round as u16
+    }
+
+    /// What decides between slots, the least first. A slot without a process comes last; among equals a session that is
+    /// in `now` stays there.
+    fn load(&self, at: usize, dispatch: Dispatch, now: Option<u16>) -> impl Ord + use<> {
+        let (slot, load) = (&self.slots[at], &self.shared.slots[at]);
+        let in_hand = match dispatch {
+            Dispatch::LeastBusy => {
+                let process = slot.process.map(|at| &self.processes[usize::from(at)]);
+                process.map_or(0, |process| process.in_hand) + slot.in_hand_elsewhere(load)
+            }
+            _ => 0,
+        };
+        (
+            slot.process.is_none(),
+            in_hand,
+            now.is_some_and(|now| usize::from(now) != at),
+            load.sessions.load(Ordering::Relaxed),
+        )
     }
 }
 

@@ -431,6 +431,9 @@ impl Loop {
         let session = &mut self.table[key];
         session.process = None;
         session.tls = None;
+        // A socket that only lingers belongs to no slot, and its slot may go.
+        let slot = usize::from(session.slot);
+        self.slots[slot].leave(&self.shared.slots[slot]);
         if session.socket.is_none() || self.stop_at.is_some() {
             self.forget(key);
             return;
@@ -474,9 +477,6 @@ impl Loop {
             session.extras.as_ref().map_or(0, |extras| extras.bytes()),
             0,
         );
-        if let Some(slot) = self.slots.get_mut(usize::from(session.slot)) {
-            slot.sessions = slot.sessions.saturating_sub(1);
-        }
         self.shared.release(session.listener, &session.peer);
     }
 

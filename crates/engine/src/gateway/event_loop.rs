@@ -87,6 +87,7 @@ pub(super) struct Loop {
     pub(super) clock: Clock,
     pub(super) table: Table,
     pub(super) processes: Slab<Process>,
+    /// Never empty: a slot is there before its first process.
     pub(super) slots: Vec<Slot>,
     pub(super) tasks: Tasks,
     pub(super) files: Files,
@@ -156,6 +157,8 @@ impl Clock {
 impl Loop {
     /// Runs until the process ends.
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        // Connections come before the first worker does.
+        let slots = usize::from(parts.config.workers.count).max(1);
         let budget = Budget::new(&parts.config);
         let mut this = Self {
             index: parts.index,
@@ -175,7 +178,7 @@ impl Loop {
                 ns: 0,
             },
             processes: Slab::new(),
-            slots: Vec::new(),
+            slots: (0..slots).map(|_| Slot::default()).collect(),
             tasks: Tasks::default(),
             files: Files::default(),
             groups: Groups::default(),

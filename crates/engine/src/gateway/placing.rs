@@ -26,13 +26,8 @@ impl Loop {
         if session.process.is_some() {
             return true;
         }
-        let slot = &mut self.slots[usize::from(session.slot)];
-        let Some(at) = slot.process else {
-            if !session.parked {
-                session.parked = true;
-                slot.waiters.push_back(key);
-            }
-            return false;
+        let Some(at) = self.slots[usize::from(session.slot)].process else {
+            return self.place_elsewhere(key);
         };
         let header = Header {
             kind: ToProcess::Open as u8,
@@ -55,6 +50,24 @@ impl Loop {
         session.told_full = session.full;
         self.mark_dirty(at);
         true
+    }
+
+    /// The session's slot has no process. Where each message has its own slot, another one is chosen; else the session waits.
+    fn place_elsewhere(&mut self, key: Key) -> bool {
+        let session = &self.table[key];
+        let dispatch = self.config.listeners[usize::from(session.listener)].dispatch;
+        let slot = self.choose_slot(dispatch, Some(session.slot));
+        if self.slots[usize::from(slot)].process.is_some() {
+            self.enter_slot(key, slot);
+            return self.place(key);
+        }
+        let session = &mut self.table[key];
+        if !session.parked {
+            session.parked = true;
+            let slot = &mut self.slots[usize::from(session.slot)];
+            slot.waiters.push_back(key);
+        }
+        false
     }
 
     /// What a process is told of the session when it begins there.
@@ -133,7 +146,7 @@ impl Loop {
         self.clear_suspect(key);
         let session = &mut self.table[key];
         let before = &mut self.slots[usize::from(session.slot)];
-        before.sessions = before.sessions.saturating_sub(1);
+        before.leave(&self.shared.slots[usize::from(session.slot)]);
         // It may be waiting there for a process; the new slot has its own list.
         if session.process.is_none()
             && let Some(place) = before.waiters.iter().position(|waiter| *waiter == key)
@@ -142,7 +155,7 @@ impl Loop {
             session.parked = false;
         }
         session.slot = slot;
-        self.slots[usize::from(slot)].sessions += 1;
+        self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
     }
 
     /// From now on these processes serve, and the others give up what they have.
@@ -183,6 +196,14 @@ impl Loop {
                 self.rouse_slot(at);
             } else {
                 slot.empty_since.get_or_insert(self.clock.ms);
+                // Those that are bound to no slot may go to another one now.
+                for key in std::mem::take(&mut slot.waiters) {
+                    if let Some(session) = self.table.at(key) {
+                        let id = session.id;
+                        self.table[key].parked = false;
+                        self.sweep.push_back((key, id));
+                    }
+                }
             }
         }
         self.sweep_moved(workers);
@@ -220,7 +241,10 @@ impl Loop {
             self.sweep.push_back((key, id));
         }
         while self.slots.len() > workers {
-            let Some(slot) = self.slots.pop() else { break };
+            let Some(mut slot) = self.slots.pop() else {
+                break;
+            };
+            slot.tell_in_hand(0, &self.shared.slots[self.slots.len()]);
             if slot.suspect.is_some()
                 && let Some(holder) = self.shared.suspects.get(self.slots.len())
             {

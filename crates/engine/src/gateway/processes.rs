@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
 use rustc_hash::FxHashMap;
 
+use super::shared::SlotLoad;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
@@ -162,6 +164,8 @@ pub(super) struct Slot {
     pub(super) empty_since: Option<u64>,
     /// Sessions that belong here.
     pub(super) sessions: usize,
+    /// Messages in hand here, as the other loops know.
+    in_hand_told: usize,
     /// Sessions that wait for a process to serve it.
     pub(super) waiters: VecDeque<Key>,
     /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
@@ -172,6 +176,36 @@ pub(super) struct Slot {
     pub(super) parcels: VecDeque<Parcel>,
     /// Sessions that ended while their process died, before it took the news.
     pub(super) untold: VecDeque<Untold>,
+}
+
+impl Slot {
+    /// One more session belongs here. `load` is what all loops have with this slot.
+    pub(super) fn enter(&mut self, load: &SlotLoad) {
+        self.sessions += 1;
+        load.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that belonged here does so no more.
+    pub(super) fn leave(&mut self, load: &SlotLoad) {
+        self.sessions -= 1;
+        load.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Tells the other loops how many messages are in hand here.
+    pub(super) fn tell_in_hand(&mut self, in_hand: usize, load: &SlotLoad) {
+        let told = std::mem::replace(&mut self.in_hand_told, in_hand);
+        if told != in_hand {
+            // The sum wraps around, and comes out right.
+            let change = in_hand.wrapping_sub(told);
+            load.in_hand.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages that the other loops have in hand here.
+    pub(super) fn in_hand_elsewhere(&self, load: &SlotLoad) -> usize {
+        let all = load.in_hand.load(Ordering::Relaxed);
+        all.wrapping_sub(self.in_hand_told)
+    }
 }
 
 /// A session whose end a dead process was never told of.

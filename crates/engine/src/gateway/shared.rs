@@ -23,16 +23,18 @@ pub(super) struct Shared {
     pub(super) right_of_way: AtomicU64,
     /// Descriptors up to this number may be connections and files.
     descriptors: AtomicU64,
-    /// For each loop and worker slot: its sessions, and messages in hand, as of the loop's last turn.
-    pub(super) slots: Vec<Vec<SlotLoad>>,
+    /// What all loops together have with each worker slot.
+    pub(super) slots: Vec<SlotLoad>,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
     pub(super) suspects: Vec<AtomicU32>,
 }
 
-/// What one loop has with one slot.
+/// The load of one worker slot.
 #[derive(Debug, Default)]
 pub(super) struct SlotLoad {
+    /// Sessions that belong to it, counted at once: a burst of connections reaches all loops in the same moment.
     pub(super) sessions: AtomicUsize,
+    /// Messages in hand, as of each loop's last turn.
     pub(super) in_hand: AtomicUsize,
 }
 
@@ -47,9 +49,7 @@ impl Shared {
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
             descriptors: AtomicU64::new(descriptors),
-            slots: (0..loops)
-                .map(|_| (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect())
-                .collect(),
+            slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
         shared.prepare(config, descriptors);
@@ -89,23 +89,6 @@ impl Shared {
     /// A connection of this listener is no more.
     pub(super) fn release(&self, listener: u16, peer: &Peer) {
         self.admissions[usize::from(listener)].release(peer);
-    }
-
-    /// What the loops other than this one have with a slot.
-    pub(super) fn elsewhere(&self, index: u8, slot: usize) -> (usize, usize) {
-        let others = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != usize::from(index));
-        others
-            .filter_map(|(_, slots)| slots.get(slot))
-            .fold((0, 0), |(sessions, in_hand), load| {
-                (
-                    sessions + load.sessions.load(Ordering::Relaxed),
-                    in_hand + load.in_hand.load(Ordering::Relaxed),
-                )
-            })
     }
 
     /// The loop with the fewest sessions, which is to get one more.
