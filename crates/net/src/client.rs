@@ -16,6 +16,7 @@ mod handler;
 mod input;
 mod options;
 mod output;
+mod pipe;
 mod queue;
 mod run;
 mod running;
@@ -26,10 +27,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use cork::Corked;
 pub use error::{CloseReason, SendError, StreamError};
@@ -42,10 +42,10 @@ use crate::address::Address;
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 use crate::framing::Framing;
-use crate::relay::{Relay, Relayed};
 use crate::resolve::Resolver;
 use attempts::{Attempts, Phase};
 use closing::Closing;
+use drive::Over;
 use input::Input;
 use output::Output;
 use sender::{Shared, Wanted};
@@ -142,6 +142,11 @@ impl Client {
         if self.connection.is_some() {
             return Err(self.refusal(ConnectCause::AlreadyConnected));
         }
+        // What was ordered before is about something else.
+        self.wanted = Wanted::Nothing;
+        if let Some(shared) = &self.shared {
+            shared.forget_orders();
+        }
         self.dial().await
     }
 
@@ -167,13 +172,17 @@ impl Client {
     async fn dial(&mut self) -> Result<(), ConnectError> {
         let address = self.target()?;
         self.attempts.begin();
+        self.tell_senders();
         let attempt = self.attempts.attempt();
         let dialer = self.dialer.clone();
-        let dialed = self.unless_closed(dialer.connect(&address)).await?;
-        self.attempts
+        let this = Dialing(self);
+        let dialed = this.0.unless_closed(dialer.connect(&address)).await?;
+        let client = &mut *this.0;
+        client
+            .attempts
             .dialed(attempt, dialed.is_ok(), Instant::now());
-        let connected = dialed.map(|connection| self.connection = Some(connection));
-        self.tell_senders();
+        let connected = dialed.map(|connection| client.connection = Some(connection));
+        client.tell_senders();
         connected
     }
 
@@ -228,6 +237,9 @@ impl Client {
     /// meanwhile. Without a connection it does not wait.
     #[inline]
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if self.has_orders() {
+            self.unless_over(std::future::ready(())).await?;
+        }
         if payload.len() > RAW_PIECE_BYTES && self.options.framing == Framing::Raw {
             for piece in payload.chunks(RAW_PIECE_BYTES) {
                 self.send_patiently(piece).await?;
@@ -249,23 +261,39 @@ impl Client {
             // What is over the low watermark leaves no room for this one, however long the wait.
             let needs_all = payload.len() as u64 > self.options.buffer / 2;
             poll_fn(|cx| {
-                self.drive(cx);
+                match self.poll_over(cx) {
+                    Poll::Pending if self.closing.is_some() => return Poll::Pending,
+                    Poll::Pending => {}
+                    Poll::Ready(Over::Closed(_)) => return Poll::Ready(Err(SendError::Closing)),
+                    // Perhaps it is kept for the next connection.
+                    Poll::Ready(Over::Lost(_)) => return Poll::Ready(Ok(())),
+                }
                 let is_full = self.output.watermarks.is_full()
                     || (needs_all && self.output.queue.unwritten() > 0);
-                if is_full && self.connection.is_some() && self.output.broken.is_none() {
+                if is_full && self.output.broken.is_none() {
                     return Poll::Pending;
                 }
-                Poll::Ready(())
+                Poll::Ready(Ok(()))
             })
-            .await;
+            .await?;
         }
+    }
+
+    /// Whether there is something to be done before more is sent.
+    #[inline]
+    fn has_orders(&self) -> bool {
+        self.closing.is_some()
+            || self
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.is_pending())
     }
 
     /// Sends a message, or says at once why not: [`SendError::Full`] over the high watermark. Does not block.
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        if self.connection.is_none() && !self.accepts() {
-            return Err(SendError::NotConnected);
+        if self.connection.is_none() {
+            self.intake().check()?;
         }
         self.output
             .try_send(self.connection.as_mut(), &self.options.framing, payload)
@@ -282,23 +310,32 @@ impl Client {
         offset: u64,
         length: Option<u64>,
     ) -> Result<(), SendError> {
-        if self.connection.is_none() && !self.accepts() {
-            return Err(SendError::NotConnected);
+        if self.connection.is_none() {
+            self.intake().check()?;
         }
-        let prepared = sender::prepare(file.into(), offset, length).await?;
+        let preparing = sender::prepare(file.into(), offset, length);
+        let prepared = self.unless_over(preparing).await??;
         self.output.send_file(&self.options.framing, prepared)?;
+        if self.connection.is_none() {
+            // It is kept for the next connection.
+            return Ok(());
+        }
         self.flush().await.map_err(SendError::Broken)
     }
 
     /// Waits until all that was sent is handed to the system. Cancel-safe.
+    ///
+    /// If a [`Sender`] closes the client meanwhile, it waits for that instead, and says whether all was sent.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
         poll_fn(|cx| {
-            self.drive(cx);
+            match self.poll_over(cx) {
+                Poll::Pending if self.closing.is_some() => return Poll::Pending,
+                Poll::Pending => {}
+                Poll::Ready(Over::Closed(closed)) => return Poll::Ready(closed),
+                Poll::Ready(Over::Lost(error)) => return Poll::Ready(Err(error)),
+            }
             if let Some(error) = &self.output.broken {
                 return Poll::Ready(Err(error.duplicate()));
-            }
-            if self.connection.is_none() {
-                return Poll::Ready(Err(StreamError::NotConnected));
             }
             if self.output.is_idle() {
                 return Poll::Ready(Ok(()));
@@ -374,7 +411,7 @@ impl Client {
     ///
     /// Cancel-safe: it happens nevertheless, while something else is awaited.
     pub async fn half_close(&mut self) -> Result<(), StreamError> {
-        self.output.want_end();
+        self.want_end();
         self.flush().await
     }
 
@@ -392,9 +429,7 @@ impl Client {
             return Ok(());
         }
         self.begin_closing(CloseReason::ByUs);
-        let closed = poll_fn(|cx| self.poll_closing(cx)).await;
-        self.close_now();
-        closed
+        self.flush().await
     }
 
     /// Closes the connection now; what waits is lost. In a [`Handler`] the call returns first, then it is told
@@ -422,7 +457,7 @@ impl Client {
 
     /// Like [`half_close`](Self::half_close), but returns at once.
     pub fn start_half_close(&mut self) {
-        self.output.want_end();
+        self.want_end();
     }
 
     /// Stops reading for a [`Handler`], so that a fast peer is slowed down by its own system.
@@ -477,29 +512,18 @@ impl Client {
         let connection = self.connection.take()?;
         Some((connection, std::mem::take(&mut self.input.unread).freeze()))
     }
+}
 
-    /// Joins this client's stream and another one both ways, once what waits is sent. What was received and not
-    /// taken goes to the other one first. It ends when nothing comes from either for `idle_timeout`, if that is set.
-    ///
-    /// Dropping the future closes both, as it has taken them over. Does not block.
-    ///
-    /// # Errors
-    /// [`StreamError::NotConnected`], or what this client's stream broke with while the rest was sent. Of what ends
-    /// the relay later [`Relayed::end`] tells.
-    pub async fn pipe_into<S: AsyncRead + AsyncWrite + Unpin>(
-        mut self,
-        other: S,
-        idle_timeout: Option<Duration>,
-    ) -> Result<Relayed, StreamError> {
-        self.flush().await?;
-        let Some((connection, unread)) = self.into_connection() else {
-            return Err(StreamError::NotConnected);
-        };
-        let mut relay = Relay::new(connection, other).with_unread(unread);
-        if let Some(timeout) = idle_timeout {
-            relay = relay.with_idle_timeout(timeout);
+/// A client while it is awaited to connect. Dropped before it has, it leaves no attempt behind.
+struct Dialing<'a>(&'a mut Client);
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        let Self(client) = self;
+        if client.attempts.phase() == Phase::Dialing {
+            client.attempts.abandon(Instant::now());
+            client.tell_senders();
         }
-        Ok(relay.run().await)
     }
 }
 

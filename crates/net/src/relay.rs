@@ -26,6 +26,8 @@ pub struct Relay<A, B> {
     a: A,
     b: B,
     idle_timeout: Option<Duration>,
+    /// From its first poll on, if there is a timeout.
+    idle: Option<Idle>,
     ahead: Way,
     back: Way,
 }
@@ -49,6 +51,8 @@ pub enum RelayEnd {
     Finished,
     /// Nothing came from either side for too long.
     Idle,
+    /// This side closed it, by a client's [`Sender`](crate::client::Sender).
+    Closed,
     /// Reading from the first stream failed, or writing to it.
     First(io::Error),
     /// Reading from the second stream failed, or writing to it.
@@ -66,6 +70,7 @@ where
             a,
             b,
             idle_timeout: None,
+            idle: None,
             ahead: Way::default(),
             back: Way::default(),
         }
@@ -91,8 +96,12 @@ where
     /// lost, what can be delivered of it to the other still is. Does not block. Dropping the future closes both at
     /// once; what was read and not delivered is lost then.
     pub async fn run(mut self) -> Relayed {
-        let mut idle = self.idle_timeout.map(Idle::new);
-        let end = poll_fn(|cx| self.poll(idle.as_mut(), cx)).await;
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        self.relayed(end)
+    }
+
+    /// What it has done, with how it ended.
+    pub(crate) fn relayed(self, end: RelayEnd) -> Relayed {
         Relayed {
             ahead: self.ahead.bytes,
             back: self.back.bytes,
@@ -100,7 +109,14 @@ where
         }
     }
 
-    fn poll(&mut self, idle: Option<&mut Idle>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+    /// Nothing more is relayed: what was read is delivered, both sides are told the end, and what they still send is
+    /// thrown away until they have ended too.
+    pub(crate) fn begin_closing(&mut self) {
+        self.ahead.begin_closing();
+        self.back.begin_closing();
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let before = self.ahead.steps + self.back.steps;
         scratch::with(|scratch| {
             self.ahead.poll(&mut self.a, &mut self.b, scratch, cx);
@@ -109,10 +125,11 @@ where
         if self.ahead.is_over() && self.back.is_over() {
             return Poll::Ready(self.end());
         }
-        let Some(idle) = idle else {
+        let Some(timeout) = self.idle_timeout else {
             return Poll::Pending;
         };
         let progress = self.ahead.steps + self.back.steps > before;
+        let idle = self.idle.get_or_insert_with(|| Idle::new(timeout));
         ready!(idle.poll(progress, cx));
         Poll::Ready(RelayEnd::Idle)
     }
@@ -159,10 +176,24 @@ enum Phase {
     Open,
     /// Its source has ended, with an error if so; what is kept is still to be delivered, and the end told.
     Ending(Option<io::Error>),
+    /// It is being closed: the end is told, and what comes is thrown away.
+    Closing {
+        /// The source has ended.
+        source: Source,
+        /// The other side has everything, with the end.
+        is_told: bool,
+    },
     /// Nothing more is to be done.
     Ended,
     /// It was lost.
     Failed(Failure),
+}
+
+/// What the source of a direction that is being closed does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Open,
+    Ended,
 }
 
 /// Which side of a direction failed.
@@ -175,6 +206,18 @@ enum Failure {
 impl Way {
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ended | Phase::Failed(_))
+    }
+
+    fn begin_closing(&mut self) {
+        let source = match self.phase {
+            Phase::Open => Source::Open,
+            Phase::Ending(_) => Source::Ended,
+            Phase::Closing { .. } | Phase::Ended | Phase::Failed(_) => return,
+        };
+        self.phase = Phase::Closing {
+            source,
+            is_told: false,
+        };
     }
 
     fn poll(
@@ -201,6 +244,18 @@ impl Way {
         scratch: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Phase::Closing { source, is_told } = self.phase {
+            let source = match source {
+                Source::Open => discard(from, scratch, cx),
+                Source::Ended => Source::Ended,
+            };
+            let is_told = is_told || self.poll_tell_end(to, cx)?.is_ready();
+            self.phase = match (source, is_told) {
+                (Source::Ended, true) => Phase::Ended,
+                _ => Phase::Closing { source, is_told },
+            };
+            return Poll::Pending;
+        }
         for _ in 0..TURNS {
             ready!(self.poll_deliver_kept(to, cx))?;
             if let Phase::Ending(error) = &mut self.phase {
@@ -232,6 +287,21 @@ impl Way {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Delivers what is kept, and tells the end.
+    fn poll_tell_end(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> io::Result<Poll<()>> {
+        if self.poll_deliver_kept(to, cx)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        match Pin::new(to).poll_shutdown(cx) {
+            Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+            told => Ok(told.map(drop)),
+        }
     }
 
     /// Hands over what was just read, and keeps what is not taken at once.
@@ -287,6 +357,24 @@ impl Way {
     }
 }
 
+/// Throws away what comes.
+fn discard(
+    from: &mut (impl AsyncRead + Unpin),
+    scratch: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Source {
+    for _ in 0..TURNS {
+        let mut buffer = ReadBuf::new(scratch);
+        match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Source::Open,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+            Poll::Ready(Ok(()) | Err(_)) => return Source::Ended,
+        }
+    }
+    cx.waker().wake_by_ref();
+    Source::Open
+}
+
 /// Watches that something comes.
 #[derive(Debug)]
 struct Idle {
@@ -331,6 +419,7 @@ impl fmt::Display for RelayEnd {
         match self {
             Self::Finished => f.write_str("both sides have ended"),
             Self::Idle => f.write_str("nothing came for too long"),
+            Self::Closed => f.write_str("closed by us"),
             Self::First(error) => write!(f, "the first side: {error}"),
             Self::Second(error) => write!(f, "the second side: {error}"),
         }

@@ -111,6 +111,16 @@ impl Attempts {
         true
     }
 
+    /// The attempt that runs is given up, as if it had not begun.
+    pub(super) fn abandon(&mut self, now: Instant) {
+        if self.phase == Phase::Dialing {
+            self.phase = match &self.reconnect {
+                Some(_) => Phase::Waiting(now),
+                None => Phase::Idle,
+            };
+        }
+    }
+
     /// Everything ends. Says what the latest attempt is owed.
     pub(super) fn end(&mut self) -> Option<Owed> {
         let owed = self.owed();

@@ -47,9 +47,6 @@ impl Client {
     /// The connection is to be closed once what waits is sent and the peer has ended. A deadline that runs already is
     /// not put off.
     pub(super) fn begin_closing(&mut self, reason: CloseReason) {
-        self.output.want_end();
-        self.input.restart();
-        self.undelivered = false;
         if let Some(closing) = &mut self.closing {
             closing.reason = reason;
             return;
@@ -66,6 +63,9 @@ impl Client {
             heard: now,
             timer: Box::pin(sleep_until(deadline.min(now + QUIET))),
         });
+        self.want_end();
+        self.input.restart();
+        self.undelivered = false;
     }
 
     /// Ready once the connection can be closed. An error means that something may not have reached the peer.

@@ -1,38 +1,33 @@
 //! What moves a client while it is awaited or run.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use super::Client;
 use super::attempts::{Owed, Phase};
-use super::error::CloseReason;
-use super::sender::{Orders, Standing, Wanted};
-use super::{Client, StreamError};
+use super::error::{CloseReason, SendError, StreamError};
+use super::sender::{Intake, Orders, Standing, Wanted};
+
+/// How the connection of an awaited client is over.
+pub(super) enum Over {
+    /// A sender has closed it, or the owner. An error: something may not have reached the peer.
+    Closed(Result<(), StreamError>),
+    /// It is lost, or there is none.
+    Lost(StreamError),
+}
 
 impl Client {
     /// Reads more, and writes what waits meanwhile. Zero: the end, the peer's or one that a sender wants.
     #[inline]
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        self.drive(cx);
-        match self.wanted {
-            Wanted::Nothing => {}
-            Wanted::Close => {
-                self.wanted = Wanted::Nothing;
-                self.begin_closing(CloseReason::ByUs);
-            }
-            Wanted::CloseNow => {
-                self.end();
-                return Poll::Ready(Ok(0));
-            }
-            Wanted::Reconnect => {
-                self.wanted = Wanted::Nothing;
-                return Poll::Ready(Err(self.broke(StreamError::NotConnected)));
-            }
-        }
-        if self.closing.is_some() {
-            // What did not reach the peer is logged as lost.
-            let _ = ready!(self.poll_closing(cx));
-            self.end();
-            return Poll::Ready(Ok(0));
+        match self.poll_over(cx) {
+            Poll::Pending if self.closing.is_some() => return Poll::Pending,
+            Poll::Pending => {}
+            // What did not reach the peer was logged as lost.
+            Poll::Ready(Over::Closed(_)) => return Poll::Ready(Ok(0)),
+            Poll::Ready(Over::Lost(error)) => return Poll::Ready(Err(error)),
         }
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Err(StreamError::NotConnected));
@@ -52,9 +47,86 @@ impl Client {
         }
     }
 
+    /// Writes what waits, and does what senders want of the connection of an awaited client. Ready: that is over.
+    #[inline]
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        self.drive(cx);
+        if self.wanted != Wanted::Nothing
+            && let Some(over) = self.obey()
+        {
+            return Poll::Ready(over);
+        }
+        if self.closing.is_some() {
+            let closed = ready!(self.poll_closing(cx));
+            self.end();
+            return Poll::Ready(Over::Closed(closed));
+        }
+        match self.connection {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(Over::Lost(StreamError::NotConnected)),
+        }
+    }
+
+    /// Does what is wanted of the connection.
+    #[cold]
+    fn obey(&mut self) -> Option<Over> {
+        match std::mem::take(&mut self.wanted) {
+            Wanted::Nothing => None,
+            Wanted::Close => {
+                if self.connection.is_some() {
+                    self.begin_closing(CloseReason::ByUs);
+                    return None;
+                }
+                self.end();
+                Some(Over::Closed(Ok(())))
+            }
+            Wanted::CloseNow => {
+                let unsent = self.connection.is_some() && !self.output.is_idle();
+                self.end();
+                Some(Over::Closed(match unsent {
+                    true => Err(StreamError::Closed),
+                    false => Ok(()),
+                }))
+            }
+            // What closes is not to come again.
+            Wanted::Reconnect if self.closing.is_some() => None,
+            Wanted::Reconnect => Some(Over::Lost(self.broke(StreamError::NotConnected))),
+        }
+    }
+
+    /// Does something else, such as looking for a file, until a sender closes the client.
+    pub(super) async fn unless_over<F: Future>(&mut self, work: F) -> Result<F::Output, SendError> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            match self.poll_over(cx) {
+                Poll::Pending if self.closing.is_some() => return Poll::Pending,
+                Poll::Pending => {}
+                Poll::Ready(Over::Closed(_)) => return Poll::Ready(Err(SendError::Closing)),
+                Poll::Ready(Over::Lost(_)) => self.intake().check()?,
+            }
+            work.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Nothing further is to be sent; what senders have queued goes out before the end.
+    pub(super) fn want_end(&mut self) {
+        let is_news = self.output.want_end();
+        // First, so that nothing is queued behind what is taken.
+        self.tell_senders();
+        if !is_news {
+            return;
+        }
+        if let Some(shared) = &self.shared {
+            self.output.queue.append(&mut shared.take_messages());
+            let queued = self.output.queue.unwritten();
+            self.output.watermarks.update(queued);
+        }
+    }
+
     /// Takes what senders left, and writes what waits.
     #[inline]
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+    fn drive(&mut self, cx: &mut Context<'_>) {
         if self.shared.is_some() {
             self.attend(cx);
         }
@@ -87,10 +159,13 @@ impl Client {
         self.output.queue.append(&mut messages);
         let queued = self.output.queue.unwritten();
         self.output.watermarks.update(queued);
-        self.wanted = self.wanted.max(wanted);
+        let is_dialing = self.attempts.phase() == Phase::Dialing;
+        if !(wanted == Wanted::Reconnect && is_dialing) {
+            self.wanted = self.wanted.max(wanted);
+        }
         self.paused = pause.unwrap_or(self.paused);
         if half_close {
-            self.output.want_end();
+            self.want_end();
         }
         if !self.knows_watermark() {
             self.tell_senders();
@@ -133,6 +208,9 @@ impl Client {
             return;
         }
         self.attempts.lost(self.attempts.attempt(), Instant::now());
+        if self.wanted == Wanted::Reconnect {
+            self.wanted = Wanted::Nothing;
+        }
         self.clear();
     }
 
@@ -151,6 +229,11 @@ impl Client {
         self.input.restart();
         self.undelivered = false;
         let keeps = self.options.keeps_unsent() && self.attempts.phase() != Phase::Idle;
+        if let Some(shared) = &self.shared
+            && !keeps
+        {
+            self.output.queue.append(&mut shared.take_messages());
+        }
         let lost = self.output.restart(keeps);
         if lost.messages > 0 {
             tracing::warn!(
@@ -163,14 +246,19 @@ impl Client {
         self.tell_senders();
     }
 
-    /// Whether messages are taken without a connection: before the first one, and where they are kept.
-    pub(super) fn accepts(&self) -> bool {
+    /// Whether messages are taken. Without a connection they are before the first one, and where they are kept.
+    pub(super) fn intake(&self) -> Intake {
         let first = self.started && self.attempts.attempt() <= 1;
-        match self.attempts.phase() {
-            Phase::Connected => true,
+        let has_use = match self.attempts.phase() {
+            Phase::Connected => self.connection.is_some() && self.closing.is_none(),
             Phase::Idle | Phase::Dialing if first => true,
             Phase::Dialing | Phase::Waiting(_) => self.options.keeps_unsent(),
             Phase::Idle => false,
+        };
+        match (has_use, self.output.is_open()) {
+            (true, true) => Intake::Open,
+            (true, false) => Intake::Ended,
+            (false, _) => Intake::None,
         }
     }
 
@@ -178,9 +266,10 @@ impl Client {
         self.told_full = self.output.watermarks.is_full();
         if let Some(shared) = &self.shared {
             shared.tell(Standing {
+                alive: self.started || self.attempts.phase() != Phase::Idle,
                 connected: self.connection.is_some(),
                 attempt: self.attempts.attempt(),
-                accepts: self.accepts(),
+                intake: self.intake(),
                 full: self.told_full,
             });
         }

@@ -32,6 +32,8 @@ pub enum SendError {
 pub enum StreamError {
     /// There is no connection.
     NotConnected,
+    /// A [`Sender`](super::Sender) of this side closed it, and what waited is lost.
+    Closed,
     /// The peer ended it in the middle of a message, or without the farewell that TLS demands.
     EndOfFile {
         /// How many bytes of the message had come.
@@ -90,6 +92,7 @@ impl StreamError {
         };
         match self {
             Self::NotConnected => Self::NotConnected,
+            Self::Closed => Self::Closed,
             Self::EndOfFile { unfinished } => Self::EndOfFile {
                 unfinished: *unfinished,
             },
@@ -144,6 +147,7 @@ impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotConnected => f.write_str("not connected"),
+            Self::Closed => f.write_str("closed by us"),
             Self::EndOfFile { unfinished: 0 } => {
                 f.write_str("the peer ended the connection without a farewell")
             }

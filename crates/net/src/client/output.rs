@@ -229,11 +229,18 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing further is to be sent: once the queue is empty the peer is told.
-    pub(super) fn want_end(&mut self) {
-        if self.end == End::Open {
+    /// Nothing further is to be sent: once the queue is empty the peer is told. False: that is so already.
+    pub(super) fn want_end(&mut self) -> bool {
+        let was_open = self.is_open();
+        if was_open {
             self.end = End::Wanted;
         }
+        was_open
+    }
+
+    /// Whether more may be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.end == End::Open
     }
 
     /// Whether there is nothing to write.

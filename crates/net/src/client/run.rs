@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::attempts::{Owed, Phase, Verdict};
-use super::closing::Closing;
 use super::error::{CloseReason, StreamError};
 use super::input::Cut;
 use super::sender::Wanted;
@@ -107,6 +106,8 @@ impl<H: Handler> Run<'_, H> {
         self.client.attend(cx);
         match std::mem::take(&mut self.client.wanted) {
             Wanted::Nothing => {}
+            // What closes is not to come again.
+            Wanted::Reconnect if self.is_closing_by_us() => {}
             Wanted::Reconnect => {
                 self.replace();
                 return Step::Again;
@@ -320,15 +321,8 @@ impl<H: Handler> Run<'_, H> {
         let Poll::Ready(closed) = self.client.poll_closing(cx) else {
             return Step::Wait;
         };
-        let closing = self.client.closing.take();
-        let by_us = matches!(
-            &closing,
-            None | Some(Closing {
-                reason: CloseReason::ByUs,
-                ..
-            })
-        );
-        let reason = match (closed, closing) {
+        let by_us = self.is_closing_by_us();
+        let reason = match (closed, self.client.closing.take()) {
             (Err(error), _) => CloseReason::Broken(error),
             (Ok(()), Some(closing)) => closing.reason,
             (Ok(()), None) => CloseReason::ByUs,
@@ -338,6 +332,11 @@ impl<H: Handler> Run<'_, H> {
         }
         self.lose(reason);
         Step::Again
+    }
+
+    fn is_closing_by_us(&self) -> bool {
+        let closing = self.client.closing.as_ref();
+        closing.is_some_and(|closing| matches!(closing.reason, CloseReason::ByUs))
     }
 
     /// The connection is lost; the handler is told once it is closed.

@@ -43,16 +43,15 @@ pub(super) struct Shared {
 struct Gate {
     orders: Orders,
     watermarks: Watermarks,
-    /// The client's own queue is full.
-    full: bool,
-    /// Messages are taken.
-    accepts: bool,
+    standing: Standing,
     /// Somebody waits for room.
     waiting: bool,
     waker: Option<Waker>,
 }
 
 /// What senders want of a client.
+///
+/// An order is meant for the connection, or for the life, that its sender knew of: it is forgotten when that is over.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     pub(super) messages: Queue,
@@ -136,17 +135,24 @@ impl Sender {
     }
 
     /// Closes the client once what waits is sent, at the latest after its close deadline. Does not wait.
+    ///
+    /// Without effect on a client that is neither connected nor about to be.
     pub fn close(&self) {
         self.shared
             .order(|orders| orders.wanted = orders.wanted.max(Wanted::Close));
     }
 
     /// Closes the client now; what waits is lost. Does not wait.
+    ///
+    /// Whatever its owner is waiting for ends. Without effect on a client that is neither connected nor about to be.
     pub fn close_now(&self) {
         self.shared.order(|orders| orders.wanted = Wanted::CloseNow);
     }
 
     /// Replaces the connection by a new one. Does not wait.
+    ///
+    /// It means the connection of this moment: one that has taken its place by the time that the order arrives stays,
+    /// and while an attempt runs the order has no effect.
     pub fn reconnect(&self) {
         self.shared
             .order(|orders| orders.wanted = orders.wanted.max(Wanted::Reconnect));
@@ -195,8 +201,7 @@ impl Shared {
             gate: Mutex::new(Gate {
                 orders: Orders::default(),
                 watermarks: Watermarks::new(options),
-                full: false,
-                accepts: false,
+                standing: Standing::default(),
                 waiting: false,
                 waker: None,
             }),
@@ -222,7 +227,7 @@ impl Shared {
         if full {
             gate.orders.messages = std::mem::take(&mut orders.messages);
         }
-        gate.full = full;
+        gate.standing.full = full;
         // Messages that stay are taken when the client tells that it has drained.
         self.pending.store(false, Ordering::Release);
         gate.measure();
@@ -230,14 +235,36 @@ impl Shared {
         orders
     }
 
+    /// The senders' messages, whether there is room for them or not.
+    pub(super) fn take_messages(&self) -> Queue {
+        let mut gate = self.gate();
+        let messages = std::mem::take(&mut gate.orders.messages);
+        gate.measure();
+        self.give_room(&mut gate);
+        messages
+    }
+
+    /// Whatever was ordered is forgotten: a new life begins.
+    pub(super) fn forget_orders(&self) {
+        self.gate().forget(Wanted::CloseNow);
+    }
+
     /// Tells the senders how the client stands.
     pub(super) fn tell(&self, standing: Standing) {
         self.connected.store(standing.connected, Ordering::Release);
         self.attempt.store(standing.attempt, Ordering::Release);
         let mut gate = self.gate();
-        gate.accepts = standing.accepts;
-        gate.full = standing.full;
-        if !gate.orders.messages.is_empty() && !gate.full {
+        let before = std::mem::replace(&mut gate.standing, standing);
+        if !standing.alive {
+            gate.forget(Wanted::CloseNow);
+        } else if before.attempt != standing.attempt || before.connected && !standing.connected {
+            gate.forget(Wanted::Reconnect);
+        } else if !before.connected && standing.connected && gate.orders.wanted == Wanted::Reconnect
+        {
+            // There is a new one already.
+            gate.orders.wanted = Wanted::Nothing;
+        }
+        if !gate.orders.messages.is_empty() && !standing.full {
             self.pending.store(true, Ordering::Release);
         }
         self.give_room(&mut gate);
@@ -245,7 +272,7 @@ impl Shared {
 
     /// Wakes those who wait for room, if there is some or there never will be.
     fn give_room(&self, gate: &mut Gate) {
-        if gate.waiting && !(gate.accepts && gate.is_full()) {
+        if gate.waiting && !(gate.standing.intake == Intake::Open && gate.is_full()) {
             gate.waiting = false;
             self.room.notify_waiters();
         }
@@ -253,8 +280,10 @@ impl Shared {
 
     fn order(&self, change: impl FnOnce(&mut Orders)) {
         let mut gate = self.gate();
-        change(&mut gate.orders);
-        self.wake(&gate);
+        if gate.standing.alive {
+            change(&mut gate.orders);
+            self.wake(&gate);
+        }
     }
 
     fn wake(&self, gate: &Gate) {
@@ -272,21 +301,52 @@ impl Shared {
 }
 
 /// How a client stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Standing {
+    /// It is connected, or about to be: there is something to give orders about.
+    pub(super) alive: bool,
     pub(super) connected: bool,
     pub(super) attempt: u64,
-    pub(super) accepts: bool,
+    pub(super) intake: Intake,
+    /// Its own queue is full.
     pub(super) full: bool,
 }
 
-impl Gate {
-    fn admit(&mut self, bytes: u64, patience: Patience) -> Result<(), SendError> {
-        if !self.accepts {
-            return Err(SendError::NotConnected);
+/// Whether a client takes messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Intake {
+    /// There is no connection, and nothing is kept for the next one.
+    #[default]
+    None,
+    /// The end of sending is wanted or told.
+    Ended,
+    Open,
+}
+
+impl Intake {
+    pub(super) fn check(self) -> Result<(), SendError> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Ended => Err(SendError::Closing),
+            Self::None => Err(SendError::NotConnected),
         }
+    }
+}
+
+impl Gate {
+    /// Forgets what was ordered of a connection that is over, and of its client up to this.
+    fn forget(&mut self, most: Wanted) {
+        self.orders.half_close = false;
+        self.orders.pause = None;
+        if self.orders.wanted <= most {
+            self.orders.wanted = Wanted::Nothing;
+        }
+    }
+
+    fn admit(&mut self, bytes: u64, patience: Patience) -> Result<(), SendError> {
+        self.standing.intake.check()?;
         let queued = self.orders.messages.unwritten();
-        if self.full || !self.watermarks.admits(queued, bytes) {
+        if self.standing.full || !self.watermarks.admits(queued, bytes) {
             self.waiting |= patience == Patience::Waits;
             return Err(SendError::Full { queued });
         }
@@ -294,7 +354,7 @@ impl Gate {
     }
 
     fn is_full(&self) -> bool {
-        self.full || self.watermarks.is_full()
+        self.standing.full || self.watermarks.is_full()
     }
 
     fn measure(&mut self) {
