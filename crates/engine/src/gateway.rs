@@ -23,6 +23,8 @@ mod flushing;
 mod groups;
 pub(crate) mod http;
 mod inbound;
+mod invariants;
+mod memory;
 mod outbound;
 mod outqueue;
 mod parcels;
@@ -36,6 +38,8 @@ mod session;
 mod setup;
 mod shared;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod trickle;
 mod wishes;

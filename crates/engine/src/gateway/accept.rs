@@ -13,6 +13,7 @@ use rustix::net::SocketFlags;
 
 use super::dispatch::home;
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::session::{Phase, Session};
 use super::{Command, Report, is_datagram};
 use crate::config::Config;
@@ -325,7 +326,7 @@ impl Loop {
             bytes_out: 0,
         });
         self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
-        self.rebalance(0, received.len());
+        self.memory.change(Class::Received, 0, received.len());
         self.table[key].tail = received;
         if let Err(error) = self.register(key, socket.as_fd()) {
             tracing::warn!(%error, "cannot watch a new connection");
@@ -337,7 +338,7 @@ impl Loop {
             // It was not taken before; the socket says when it takes more.
             let outbound = self.table[key].outbound.get_or_insert_default();
             outbound.push_sealed(&unsent);
-            self.rebalance(0, unsent.len());
+            self.memory.change(Class::Queued, 0, unsent.len());
         }
         match phase {
             Phase::Handshake => self.start_handshake_timer(key),

@@ -121,6 +121,11 @@ impl Budget {
         self.parcels
     }
 
+    /// Those that are not read because the limit is near.
+    pub(super) fn held_back_keys(&self) -> impl Iterator<Item = &(Key, u64)> {
+        self.held_back.iter()
+    }
+
     /// Others may make room, and nothing wakes this loop when they do.
     pub(super) fn is_watchful(&self) -> bool {
         self.level != Level::Calm || !self.held_back.is_empty()
@@ -366,7 +371,7 @@ impl Loop {
     /// With it what those that have ended hold until their process is told: that goes without closing another.
     /// Nothing if it has only just looked.
     fn publish_largest(&mut self) -> (Vec<(u64, Key)>, u64) {
-        let now = Instant::now();
+        let now = self.clock.now();
         if now < self.budget.search_at {
             return (Vec::new(), 0);
         }

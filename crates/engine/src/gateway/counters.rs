@@ -37,17 +37,12 @@ impl Loop {
 
     /// Bytes that this loop holds for sessions and for processes; what several share once.
     pub(super) fn held(&self) -> u64 {
-        self.buffered + self.groups.shared_bytes() + self.budget.parcels()
+        self.memory.total() + self.groups.shared_bytes() + self.budget.parcels()
     }
 
     /// Counts that a limit was reached once more.
     pub(super) fn count_limit(&self, limit: Limit) {
         self.counters
             .add(LoopCounter::Limits as usize + limit as usize, 1);
-    }
-
-    /// Corrects the bytes held by what changed in one session.
-    pub(super) fn rebalance(&mut self, before: usize, after: usize) {
-        self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
     }
 }

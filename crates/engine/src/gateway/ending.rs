@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::Report;
 use super::accept::unix_ms;
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::session::{Phase, Session};
 use super::table::{Key, Table};
 use crate::config::Config;
@@ -361,7 +362,7 @@ impl Loop {
         if has_begun {
             log_access(session, &self.config, reason);
         }
-        self.rebalance(held, 0);
+        self.memory.change(Class::Received, held, 0);
         self.count_closed(reason);
         self.clear_suspect(key);
         self.schedule(key);
@@ -417,10 +418,10 @@ impl Loop {
             return false;
         }
         process.sessions -= 1;
-        process.in_hand = process.in_hand.saturating_sub(in_hand as usize);
+        process.in_hand -= in_hand as usize;
         let place = (FromProcess::Send as u8, header.session);
         if let Some(dropped) = process.partials.remove(&place) {
-            self.rebalance(dropped.len(), 0);
+            self.memory.change(Class::Parts, dropped.len(), 0);
         }
         self.mark_dirty(at);
         true
@@ -473,7 +474,8 @@ impl Loop {
         let Some(session) = self.table.remove(key) else {
             return;
         };
-        self.rebalance(
+        self.memory.change(
+            Class::State,
             session.extras.as_ref().map_or(0, |extras| extras.bytes()),
             0,
         );

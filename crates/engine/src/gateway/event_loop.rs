@@ -27,6 +27,8 @@ use super::admission::AcceptGate;
 use super::budget::Budget;
 use super::files::Files;
 use super::groups::Groups;
+use super::invariants;
+use super::memory::Memory;
 use super::parcels::Tasks;
 use super::processes::{Process, Slot, Standing};
 use super::session::Phase;
@@ -118,15 +120,15 @@ pub(super) struct Loop {
     pub(super) stop_at: Option<u64>,
     /// `Report::Empty` was sent.
     pub(super) is_empty: bool,
-    /// Bytes of tails, kept messages, outbound queues, lockers, unfinished messages of processes, broadcasts and tasks.
-    pub(super) buffered: u64,
+    pub(super) memory: Memory,
     events: Vec<epoll::Event>,
     /// Turns since records were last published.
     gathering: u32,
+    pub(super) invariants: invariants::Schedule,
 }
 
 /// What the loop does after a turn.
-enum Next {
+pub(super) enum Next {
     /// There is more to do now.
     Go,
     /// Nothing before this time, unless something wakes it.
@@ -136,6 +138,9 @@ enum Next {
 /// The loop's clock, read once a turn.
 pub(super) struct Clock {
     started: Instant,
+    /// A test says what time it is.
+    #[cfg(test)]
+    is_scripted: bool,
     /// Milliseconds since the loop began.
     pub(super) ms: u64,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -143,6 +148,33 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            #[cfg(test)]
+            is_scripted: false,
+            ms: 0,
+            ns: 0,
+        }
+    }
+
+    /// It is so late from now on, until it is said otherwise.
+    #[cfg(test)]
+    pub(super) fn set(&mut self, ms: u64) {
+        self.is_scripted = true;
+        self.ms = ms;
+        self.ns = ms * 1_000_000;
+    }
+
+    /// The time within a turn.
+    pub(super) fn now(&self) -> Instant {
+        #[cfg(test)]
+        if self.is_scripted {
+            return self.at(self.ms);
+        }
+        Instant::now()
+    }
+
     fn tick(&mut self) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         self.ns = (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64;
@@ -157,6 +189,19 @@ impl Clock {
 impl Loop {
     /// Runs until the process ends.
     pub(super) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        let mut this = Self::new(parts)?;
+        loop {
+            this.clock.tick();
+            while let Ok(command) = inbox.try_recv() {
+                this.obey(command);
+            }
+            let next = this.turn();
+            this.check_invariants_sometimes();
+            this.wait(next)?;
+        }
+    }
+
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
         // Connections come before the first worker does.
         let slots = usize::from(parts.config.workers.count).max(1);
         let budget = Budget::new(&parts.config);
@@ -172,11 +217,7 @@ impl Loop {
             reports: parts.reports,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             doorbell: parts.doorbell,
-            clock: Clock {
-                started: Instant::now(),
-                ms: 0,
-                ns: 0,
-            },
+            clock: Clock::new(),
             processes: Slab::new(),
             slots: (0..slots).map(|_| Slot::default()).collect(),
             tasks: Tasks::default(),
@@ -197,23 +238,17 @@ impl Loop {
             round: usize::from(parts.index),
             stop_at: None,
             is_empty: false,
-            buffered: 0,
+            memory: Memory::default(),
             events: Vec::with_capacity(EVENTS),
             gathering: 0,
+            invariants: Default::default(),
         };
         this.show(parts.tls);
         this.register_doorbell()?;
         for (listener, socket) in parts.sockets {
             this.listen(listener, socket)?;
         }
-        loop {
-            this.clock.tick();
-            while let Ok(command) = inbox.try_recv() {
-                this.obey(command);
-            }
-            let next = this.turn();
-            this.wait(next)?;
-        }
+        Ok(this)
     }
 
     /// Waits for something to do, and fetches the events.
@@ -221,9 +256,18 @@ impl Loop {
         let timeout = match next {
             Next::Go => Some(Duration::ZERO),
             Next::Sleep(until) => {
-                until.map(|until| until.saturating_duration_since(Instant::now()))
+                until.map(|until| until.saturating_duration_since(self.clock.now()))
             }
         };
+        self.fetch(timeout)?;
+        if matches!(next, Next::Sleep(_)) {
+            self.awake();
+        }
+        Ok(())
+    }
+
+    /// Fetches the events that come until this time has passed.
+    pub(super) fn fetch(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -234,17 +278,19 @@ impl Loop {
             rustix::buffer::spare_capacity(&mut self.events),
             timeout.as_ref(),
         ) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        if matches!(next, Next::Sleep(_)) {
-            self.awake();
-        }
-        Ok(())
+    }
+
+    /// Whether there are events that were fetched and not looked at.
+    #[cfg(test)]
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// One turn.
-    fn turn(&mut self) -> Next {
+    pub(super) fn turn(&mut self) -> Next {
         self.look_at_memory();
         let mut more = false;
         for at in 0..self.processes.capacity() {
@@ -265,7 +311,10 @@ impl Loop {
             let Some((key, id)) = self.sweep.pop_front() else {
                 break;
             };
-            self.service_scheduled(key, id);
+            // It may be scheduled as well, and stays so.
+            if self.table.at(key).is_some_and(|session| session.id == id) {
+                self.service(key);
+            }
         }
         let handshakes_wait = self.run_handshakes();
         self.fan_out();
@@ -293,7 +342,7 @@ impl Loop {
             return Next::Go;
         }
         let timer = self.timers.next().map(|ms| self.clock.at(ms));
-        let again = look_again.then(|| Instant::now() + LOOK_AGAIN);
+        let again = look_again.then(|| self.clock.now() + LOOK_AGAIN);
         Next::Sleep([timer, again].into_iter().flatten().min())
     }
 
@@ -424,7 +473,7 @@ impl Loop {
         sleeps
     }
 
-    fn awake(&mut self) {
+    pub(super) fn awake(&mut self) {
         for (_, process) in &mut self.processes {
             if let Some(consumer) = &mut process.consumer {
                 consumer.awake();
@@ -494,11 +543,10 @@ impl Loop {
                 {
                     break;
                 }
-                let Some(key) = process.waiters.pop_front() else {
+                let Some((key, id)) = process.waiters.pop_front() else {
                     break;
                 };
-                if self.table.at(key).is_some() {
-                    self.table[key].parked = false;
+                if self.unpark(key, id) {
                     self.service(key);
                 }
             }
@@ -531,7 +579,7 @@ impl Loop {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Accepted {
                 socket,

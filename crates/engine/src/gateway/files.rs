@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::outqueue::{FilePiece, Piece};
 use super::session::Phase;
 use super::table::Key;
@@ -280,7 +281,7 @@ impl Loop {
         if !suffix.is_empty() {
             outbound.piece(suffix.len()).extend_from_slice(suffix);
         }
-        self.rebalance(0, around);
+        self.memory.change(Class::Queued, 0, around);
         Some(key)
     }
 
@@ -356,7 +357,7 @@ impl Loop {
         else {
             return;
         };
-        sender.files = sender.files.saturating_sub(1);
+        sender.files -= 1;
         let header = Header {
             kind: ToProcess::FileDone as u8,
             session: number,

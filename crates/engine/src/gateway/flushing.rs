@@ -10,6 +10,7 @@ use rustix::net::SendFlags;
 
 use super::event_loop::Loop;
 use super::files::Copied;
+use super::memory::Class;
 use super::outqueue::{Outbound, Piece};
 use super::table::Key;
 use crate::wire::{CloseReason, ToProcess};
@@ -177,7 +178,7 @@ impl Loop {
             };
             session.bytes_out += sent as u64;
             session.sent_at = self.clock.ms;
-            self.rebalance(freed, 0);
+            self.memory.change(Class::Queued, freed, 0);
         }
         // Else those over their share would hear that they may go on whenever a little has gone.
         let most = if self.is_tight() {
@@ -208,7 +209,7 @@ impl Loop {
         let Some(outbound) = self.table[key].outbound.take() else {
             return;
         };
-        self.rebalance(outbound.own as usize, 0);
+        self.memory.change(Class::Queued, outbound.own as usize, 0);
         for piece in outbound.queue {
             if let Piece::File(piece) = piece {
                 if piece.file.is_none() {

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::session::Phase;
 use super::table::Key;
 use crate::control::{LoopCounter, ProcessId};
@@ -112,6 +113,11 @@ impl Groups {
     /// No broadcast is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    /// Bytes of the messages of broadcasts that are under way.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.under_way.iter().map(|it| it.message.len()).sum()
     }
 
     /// Bytes of broadcasts, each counted once.
@@ -281,7 +287,7 @@ impl Loop {
             place: 0,
             frames: Vec::new(),
         });
-        self.buffered += message.len() as u64;
+        self.memory.hold(Class::Broadcasts, message.len());
         Ok(())
     }
 
@@ -296,7 +302,7 @@ impl Loop {
             else {
                 let (from, held) = (broadcast.from, broadcast.message.len());
                 self.groups.under_way.pop_front();
-                self.rebalance(held, 0);
+                self.memory.change(Class::Broadcasts, held, 0);
                 self.broadcast_done(from);
                 continue;
             };
@@ -415,7 +421,7 @@ impl Loop {
         else {
             return;
         };
-        sender.broadcasts = sender.broadcasts.saturating_sub(1);
+        sender.broadcasts -= 1;
         let header = Header {
             kind: ToProcess::BroadcastDone as u8,
             session: number,

@@ -10,6 +10,7 @@ use moorline_net::{Decoded, Decoder, Framing, FramingError};
 use rustix::io::Errno;
 
 use super::event_loop::{Loop, SCRATCH};
+use super::memory::Class;
 use super::session::{Kept, Phase, WINDOW_BYTES};
 use super::table::Key;
 use crate::config::{Dispatch, OnCrash};
@@ -116,7 +117,7 @@ impl Loop {
                 session.tail.extend_from_slice(&scratch[cut..whole]);
             }
             let after = session.tail.len();
-            self.rebalance(before, after);
+            self.memory.change(Class::Received, before, after);
         }
         read
     }
@@ -147,7 +148,7 @@ impl Loop {
         }
         // An answer of TLS's own may have met the session's end: then the tail goes.
         if bytes > 0 || matches!(self.table[key].phase, Phase::Ended(_)) {
-            self.rebalance(0, bytes);
+            self.memory.change(Class::Received, 0, bytes);
             self.cut_tail(key);
         }
         read
@@ -192,7 +193,7 @@ impl Loop {
         let mut tail = std::mem::take(&mut self.table[key].tail);
         let before = tail.len();
         // What is cut from it is counted as a message.
-        self.rebalance(before, 0);
+        self.memory.change(Class::Received, before, 0);
         let cut = self.cut(key, &mut tail);
         if matches!(self.table[key].phase, Phase::Ended(_)) {
             self.discard_uncut(key, &mut tail[cut..]);
@@ -207,7 +208,7 @@ impl Loop {
         }
         let after = tail.len();
         self.table[key].tail = tail;
-        self.rebalance(0, after);
+        self.memory.change(Class::Received, 0, after);
     }
 
     /// Delivers the messages at the front of `input`, as many as may go now. Returns how much was used.
@@ -223,7 +224,7 @@ impl Loop {
             let before = session.decoder.buffered();
             let decoded = session.decoder.decode(framing, &mut input[at..]);
             let after = session.decoder.buffered();
-            self.buffered = (self.buffered + after as u64).saturating_sub(before as u64);
+            self.memory.change(Class::Received, before, after);
             match decoded {
                 Ok(Decoded::Message {
                     start,
@@ -238,7 +239,7 @@ impl Loop {
                 Ok(Decoded::Assembled { consumed, text }) => {
                     at += consumed;
                     let message = session.decoder.take_assembled();
-                    self.rebalance(after, 0);
+                    self.memory.change(Class::Received, after, 0);
                     self.deliver(key, &message, text);
                 }
                 Ok(Decoded::Nothing { consumed }) => at += consumed,
@@ -351,7 +352,7 @@ impl Loop {
                         bytes: bytes.to_vec(),
                     });
                     inbound.delivered += 1;
-                    self.rebalance(0, bytes.len());
+                    self.memory.change(Class::Received, 0, bytes.len());
                 }
                 self.mark_dirty(at);
                 return;
@@ -365,7 +366,7 @@ impl Loop {
             deaths: 0,
             bytes: bytes.to_vec(),
         });
-        self.rebalance(0, bytes.len());
+        self.memory.change(Class::Received, 0, bytes.len());
         if self.place(key) {
             self.forward_kept(key);
         }
@@ -417,7 +418,7 @@ impl Loop {
                 if inbound.queue.is_empty() {
                     session.inbound = None;
                 }
-                self.rebalance(length, 0);
+                self.memory.change(Class::Received, length, 0);
             }
         }
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Report;
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::payload::Payload;
 use super::processes::Standing;
 use super::session::Phase;
@@ -163,7 +164,7 @@ impl Loop {
             }
             // An older one with the same name was abandoned; its bytes are given back.
             if let Some(old) = process.partials.insert(place, Vec::new()) {
-                self.buffered = self.buffered.saturating_sub(old.len() as u64);
+                self.memory.release(Class::Parts, old.len());
             }
         }
         let Some(message) = process.partials.get_mut(&place) else {
@@ -176,15 +177,14 @@ impl Loop {
                 header.session
             ));
         }
-        self.buffered += record.len() as u64;
+        self.memory.hold(Class::Parts, record.len());
         record.copy_to(message);
         if header.flags & LAST == 0 {
             return Ok(None);
         }
         let message = process.partials.remove(&place);
-        self.buffered = self
-            .buffered
-            .saturating_sub(message.as_ref().map_or(0, Vec::len) as u64);
+        self.memory
+            .release(Class::Parts, message.as_ref().map_or(0, Vec::len));
         Ok(message)
     }
 
@@ -290,7 +290,7 @@ impl Loop {
                 .get(sent.saturating_sub(length)..)
                 .unwrap_or_default(),
         );
-        self.rebalance(0, rest);
+        self.memory.change(Class::Queued, 0, rest);
         self.weigh(key);
     }
 
@@ -326,7 +326,7 @@ impl Loop {
                 .get_or_insert_default()
                 .piece(rest)
                 .extend_from_slice(&bytes[sent..]);
-            self.rebalance(0, rest);
+            self.memory.change(Class::Queued, 0, rest);
             self.weigh(key);
         }
     }
@@ -341,14 +341,13 @@ impl Loop {
         if session.process != Some(at) {
             return Ok(());
         }
-        let process = &mut self.processes[usize::from(at)];
-        process.in_hand = process.in_hand.saturating_sub(1);
         if session.in_hand() == 0 || header.sequence != u64::from(session.done.wrapping_add(1)) {
             return Err(format!(
                 "message {} of session {} was not in hand",
                 header.sequence, header.session
             ));
         }
+        self.processes[usize::from(at)].in_hand -= 1;
         if header.flags & FAILED != 0 && self.forgive(key) {
             return Ok(());
         }
@@ -373,7 +372,8 @@ impl Loop {
             if inbound.queue.is_empty() {
                 session.inbound = None;
             }
-            self.rebalance(kept.map_or(0, |kept| kept.bytes.len()), 0);
+            self.memory
+                .change(Class::Received, kept.map_or(0, |kept| kept.bytes.len()), 0);
         }
         self.clear_suspect(key);
         let session = &self.table[key];

@@ -171,6 +171,14 @@ impl Outbound {
         (before - self.own) as usize
     }
 
+    /// Who sends each of the files that are queued.
+    pub(super) fn file_owners(&self) -> impl Iterator<Item = (u16, ProcessId, u64)> {
+        self.queue.iter().filter_map(|piece| match piece {
+            Piece::File(file) => Some(file.from),
+            Piece::Bytes(_) | Piece::Shared(_) => None,
+        })
+    }
+
     /// The file of this number, if it is queued.
     pub(super) fn file(&mut self, process: ProcessId, number: u64) -> Option<&mut FilePiece> {
         self.queue.iter_mut().find_map(|piece| match piece {

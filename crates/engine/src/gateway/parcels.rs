@@ -10,6 +10,7 @@ use moorline_ipc::Header;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::processes::{Parcel, Process, Standing};
 use super::recovery::Death;
 use crate::control::{ProcessId, Role};
@@ -43,6 +44,11 @@ struct Job {
 }
 
 impl Tasks {
+    /// Bytes of their payloads.
+    pub(super) fn bytes(&self) -> usize {
+        self.jobs.values().map(|job| job.payload.len()).sum()
+    }
+
     /// Whether a process neither works on a task of this loop nor waits for one.
     pub(super) fn is_clear_of(&self, at: u16) -> bool {
         !self
@@ -212,7 +218,7 @@ impl Loop {
         let patience = self.config.workers.start_timeout.as_millis() as u64;
         let slot = header.aux.checked_sub(1);
         let slot = slot.map(|slot| (slot, self.clock.ms + patience));
-        self.rebalance(0, bytes.len());
+        self.memory.change(Class::Tasks, 0, bytes.len());
         self.tasks.jobs.insert(
             number,
             Job {
@@ -302,7 +308,7 @@ impl Loop {
             return;
         }
         if let Some(job) = self.tasks.jobs.remove(&header.session) {
-            self.rebalance(job.payload.len(), 0);
+            self.memory.change(Class::Tasks, job.payload.len(), 0);
             self.answer_task(job.origin, header.flags & FAILED, bytes.into());
         }
     }
@@ -353,7 +359,7 @@ impl Loop {
             if job.deaths >= attempts {
                 let (origin, payload) = (job.origin, job.payload.len());
                 self.tasks.jobs.remove(&number);
-                self.rebalance(payload, 0);
+                self.memory.change(Class::Tasks, payload, 0);
                 let why = format!("its task worker died, {attempts} times in a row");
                 self.answer_task(origin, FAILED, why.into());
             } else {
@@ -366,7 +372,7 @@ impl Loop {
             dropped += if stays { 0 } else { job.payload.len() };
             stays
         });
-        self.rebalance(dropped, 0);
+        self.memory.change(Class::Tasks, dropped, 0);
         let jobs = &self.tasks.jobs;
         self.tasks
             .waiting

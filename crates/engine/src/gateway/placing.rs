@@ -65,7 +65,7 @@ impl Loop {
         if !session.parked {
             session.parked = true;
             let slot = &mut self.slots[usize::from(session.slot)];
-            slot.waiters.push_back(key);
+            slot.waiters.push_back((key, session.id));
         }
         false
     }
@@ -124,9 +124,19 @@ impl Loop {
         let session = &mut self.table[key];
         if !session.parked {
             session.parked = true;
-            self.processes[usize::from(at)].waiters.push_back(key);
+            let waiter = (key, session.id);
+            self.processes[usize::from(at)].waiters.push_back(waiter);
         }
         self.mark_dirty(at);
+    }
+
+    /// A session was taken off the list it was parked on. False: it is gone, and its place may be another's.
+    pub(super) fn unpark(&mut self, key: Key, id: u64) -> bool {
+        let is_here = self.table.at(key).is_some_and(|session| session.id == id);
+        if is_here {
+            self.table[key].parked = false;
+        }
+        is_here
     }
 
     /// Gives a session another slot. It changes process when it can.
@@ -149,11 +159,13 @@ impl Loop {
         before.leave(&self.shared.slots[usize::from(session.slot)]);
         // It may be waiting there for a process; the new slot has its own list.
         if session.process.is_none()
-            && let Some(place) = before.waiters.iter().position(|waiter| *waiter == key)
+            && let Some(place) = before.waiters.iter().position(|(waiter, _)| *waiter == key)
         {
             before.waiters.remove(place);
             session.parked = false;
         }
+        // … and its suspect message waits for its turn there.
+        before.suspects.retain(|(suspect, _)| *suspect != key);
         session.slot = slot;
         self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
     }
@@ -197,10 +209,8 @@ impl Loop {
             } else {
                 slot.empty_since.get_or_insert(self.clock.ms);
                 // Those that are bound to no slot may go to another one now.
-                for key in std::mem::take(&mut slot.waiters) {
-                    if let Some(session) = self.table.at(key) {
-                        let id = session.id;
-                        self.table[key].parked = false;
+                for (key, id) in std::mem::take(&mut slot.waiters) {
+                    if self.unpark(key, id) {
                         self.sweep.push_back((key, id));
                     }
                 }
@@ -254,9 +264,8 @@ impl Loop {
             let heir = &mut self.slots[usize::from(heir)];
             heir.parcels.extend(slot.parcels);
             heir.untold.extend(slot.untold);
-            for key in slot.waiters {
-                if self.table.at(key).is_some() {
-                    self.table[key].parked = false;
+            for (key, id) in slot.waiters {
+                if self.unpark(key, id) {
                     self.schedule(key);
                 }
             }
@@ -293,10 +302,8 @@ impl Loop {
             );
             to.parcels.push_back(parcel);
         }
-        for key in waiters {
-            if let Some(session) = self.table.at(key) {
-                let id = session.id;
-                self.table[key].parked = false;
+        for (key, id) in waiters {
+            if self.unpark(key, id) {
                 self.sweep.push_back((key, id));
             }
         }
@@ -386,9 +393,8 @@ impl Loop {
                 slot = at,
                 "no worker came up in time, its sessions go to slot {other}"
             );
-            for key in std::mem::take(&mut self.slots[at].waiters) {
-                if self.table.at(key).is_some() {
-                    self.table[key].parked = false;
+            for (key, id) in std::mem::take(&mut self.slots[at].waiters) {
+                if self.unpark(key, id) {
                     self.change_slot(key, other);
                     self.schedule(key);
                 }

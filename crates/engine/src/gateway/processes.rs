@@ -49,8 +49,8 @@ pub(super) struct Process {
     pub(super) sessions: usize,
     /// Messages of its sessions delivered and not done.
     pub(super) in_hand: usize,
-    /// Sessions that wait for room in its ring.
-    pub(super) waiters: VecDeque<Key>,
+    /// Sessions that wait for room in its ring, with their ids.
+    pub(super) waiters: VecDeque<(Key, u64)>,
     /// Posts and tasks that wait for room in its ring.
     pub(super) parcels: VecDeque<Parcel>,
     /// Messages from it of which some parts have arrived, by kind and session.
@@ -166,8 +166,8 @@ pub(super) struct Slot {
     pub(super) sessions: usize,
     /// Messages in hand here, as the other loops know.
     in_hand_told: usize,
-    /// Sessions that wait for a process to serve it.
-    pub(super) waiters: VecDeque<Key>,
+    /// Sessions that wait for a process to serve it, with their ids.
+    pub(super) waiters: VecDeque<(Key, u64)>,
     /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
     pub(super) suspects: VecDeque<(Key, u64)>,
     /// The session whose suspect message is out now.

@@ -12,6 +12,7 @@ use moorline_ipc::Header;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::parcels;
 use super::processes::{Parcel, Untold};
 use super::session::{Inbound, Kept, Phase};
@@ -57,7 +58,7 @@ impl Loop {
         self.dirty.retain(|dirty| *dirty != at);
         self.count(LoopCounter::DatagramsDropped, process.early.len() as u64);
         for (_, message) in process.partials.drain() {
-            self.buffered = self.buffered.saturating_sub(message.len() as u64);
+            self.memory.release(Class::Parts, message.len());
         }
         for slot in &mut self.slots {
             if slot.process == Some(at) {
@@ -76,9 +77,8 @@ impl Loop {
             let untaken = untaken.0.remove(&self.table[key].id).unwrap_or_default();
             self.bereave(key, untaken, death, &process.rules);
         }
-        for key in std::mem::take(&mut process.waiters) {
-            if self.table.at(key).is_some() {
-                self.table[key].parked = false;
+        for (key, id) in std::mem::take(&mut process.waiters) {
+            if self.unpark(key, id) {
                 self.schedule(key);
             }
         }
@@ -240,7 +240,7 @@ impl Loop {
             session.inbound = None;
         }
         let id = session.id;
-        self.rebalance(held_before, held_after);
+        self.memory.change(Class::Received, held_before, held_after);
         if taken > 0 {
             if death.forced {
                 self.count(LoopCounter::ReloadForced, u64::from(taken));
@@ -312,7 +312,7 @@ impl Loop {
                 }
                 if let Some(at) = session.process {
                     let process = &mut self.processes[usize::from(at)];
-                    process.in_hand = process.in_hand.saturating_sub(behind);
+                    process.in_hand -= behind;
                 }
                 // The worker skips what follows until it sees this one again, so the order stays.
                 inbound.delivered = 0;

@@ -176,6 +176,11 @@ impl Session {
         self.tail.len() + self.decoder.buffered() + unfinished + inbound
     }
 
+    /// Bytes of records of TLS that are not whole.
+    pub(super) fn unopened(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.unfinished())
+    }
+
     /// Bytes queued for its peer.
     pub(super) fn queued(&self) -> u64 {
         self.outbound.as_ref().map_or(0, |outbound| outbound.bytes)

@@ -11,6 +11,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::event_loop::Loop;
 use super::files::Copied;
 use super::inbound::Read;
+use super::memory::Class;
 use super::outqueue::Piece;
 use super::session::{Phase, Session};
 use super::table::Key;
@@ -130,7 +131,7 @@ impl Loop {
                 _ => Handshake::Done(opened.plaintext),
             },
         };
-        self.rebalance(before, after);
+        self.memory.change(Class::Received, before, after);
         step
     }
 
@@ -144,7 +145,7 @@ impl Loop {
         session.bytes_in = plaintext as u64;
         session.received_at = now;
         session.sent_at = now;
-        self.rebalance(0, plaintext);
+        self.memory.change(Class::Received, 0, plaintext);
         self.start_timer(key);
         self.service(key);
     }
@@ -212,7 +213,7 @@ impl Loop {
             let after = tls.unfinished();
             let has_more = lent + received == room || session.hangup || tls.is_over();
             let id = session.id;
-            self.rebalance(before, after);
+            self.memory.change(Class::Received, before, after);
             match opened {
                 Ok(opened) if opened.plaintext > 0 => {
                     return Read::Bytes {
@@ -243,7 +244,7 @@ impl Loop {
         if !rest.is_empty() {
             let outbound = self.table[key].outbound.get_or_insert_default();
             outbound.piece(rest.len()).extend_from_slice(rest);
-            self.rebalance(0, rest.len());
+            self.memory.change(Class::Queued, 0, rest.len());
             self.weigh(key);
         }
     }
@@ -322,7 +323,7 @@ impl Loop {
         let rest = &bytes[sent..];
         if !rest.is_empty() {
             session.outbound.get_or_insert_default().push_sealed(rest);
-            self.rebalance(0, rest.len());
+            self.memory.change(Class::Queued, 0, rest.len());
             self.weigh(key);
         }
         !matches!(self.table[key].phase, Phase::Ended(_))
@@ -340,7 +341,8 @@ impl Loop {
         let before = own(session);
         let result = seal_next(session, most, &mut plaintext, &mut sealed);
         let after = own(session);
-        self.rebalance(before as usize, after as usize);
+        self.memory
+            .change(Class::Queued, before as usize, after as usize);
         self.frame = plaintext;
         self.sealed = sealed;
         match result {

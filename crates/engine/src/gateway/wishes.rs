@@ -3,6 +3,7 @@
 use moorline_ipc::{Header, Record};
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::session::{Extras, Phase};
 use super::table::Key;
 use crate::control::LoopCounter;
@@ -79,6 +80,6 @@ impl Loop {
         if extras.as_ref().is_some_and(|extras| extras.is_empty()) {
             *extras = None;
         }
-        self.rebalance(before, after);
+        self.memory.change(Class::State, before, after);
     }
 }

@@ -1,0 +1,6 @@
+//! A real loop, driven by a script: its sockets, its processes and its clock belong to the test.
+
+mod client;
+mod process;
+mod random;
+mod script;

@@ -1,0 +1,294 @@
+//! A process of a scripted loop: honest, or one that writes whatever it likes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use moorline_ipc::{Header, Region};
+
+use crate::config::{Config, OnCrash};
+use crate::control::{ProcessId, Role};
+use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, Opening, ToProcess};
+
+/// A process as a test runs it.
+pub(super) struct Process {
+    pub(super) id: ProcessId,
+    pub(super) role: Role,
+    region: Region,
+    pub(super) sessions: BTreeMap<u64, Served>,
+    /// What does not fit into the ring yet, oldest first.
+    outbox: VecDeque<(Header, Vec<u8>)>,
+    /// Posts and tasks whose parts are coming.
+    parts: Vec<u8>,
+    /// Posts and tasks that are to be answered.
+    jobs: VecDeque<Header>,
+    last_number: u64,
+    /// Records of each kind that it has taken.
+    pub(super) taken: BTreeMap<u8, u64>,
+}
+
+/// A session as its process sees it.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) listener: u16,
+    /// Messages taken and not done, by sequence.
+    in_hand: VecDeque<(u64, Vec<u8>)>,
+    parts: Vec<u8>,
+    /// The message whose handler has failed: until it comes again, what follows is skipped.
+    again: Option<u64>,
+}
+
+impl Process {
+    pub(super) fn new(id: ProcessId, role: Role, region: Region) -> Self {
+        Self {
+            id,
+            role,
+            region,
+            sessions: BTreeMap::new(),
+            outbox: VecDeque::new(),
+            parts: Vec::new(),
+            jobs: VecDeque::new(),
+            // As workers do: no two processes use the same.
+            last_number: u64::from(id) << 32,
+            taken: BTreeMap::new(),
+        }
+    }
+
+    /// It has no session, and nothing is in its hands.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Takes at most so many records. True: there were some.
+    ///
+    /// # Panics
+    /// The loop does not keep to what it promises a process.
+    pub(super) fn take(&mut self, most: usize) -> bool {
+        let mut records = Vec::new();
+        while records.len() < most {
+            let record = self
+                .region
+                .consumer
+                .next()
+                .expect("the gateway writes records");
+            let Some(record) = record else { break };
+            let mut payload = Vec::new();
+            record.copy_to(&mut payload);
+            records.push((*record.header(), payload));
+        }
+        // The loop looks for room in every turn; a script rings no doorbell.
+        let _ = self.region.consumer.end_turn();
+        let some = !records.is_empty();
+        for (header, payload) in records {
+            self.take_record(header, payload);
+        }
+        some
+    }
+
+    fn take_record(&mut self, header: Header, payload: Vec<u8>) {
+        *self.taken.entry(header.kind).or_default() += 1;
+        let kind = ToProcess::from_u8(header.kind).expect("a kind that exists");
+        let id = header.session;
+        match kind {
+            ToProcess::Open => {
+                let opening: Opening = postcard::from_bytes(&payload).expect("an opening");
+                let served = Served {
+                    listener: opening.listener,
+                    in_hand: VecDeque::new(),
+                    parts: Vec::new(),
+                    again: None,
+                };
+                let before = self.sessions.insert(id, served);
+                assert!(before.is_none(), "session {id} was opened twice");
+            }
+            ToProcess::Message => {
+                let served = self.sessions.get_mut(&id);
+                let served =
+                    served.unwrap_or_else(|| panic!("a message of {id}, which is not here"));
+                if header.flags & FIRST != 0 {
+                    served.parts.clear();
+                }
+                served.parts.extend(payload);
+                if header.flags & LAST == 0 {
+                    return;
+                }
+                let bytes = std::mem::take(&mut served.parts);
+                if let Some(again) = served.again {
+                    if again != header.sequence {
+                        return;
+                    }
+                    served.again = None;
+                }
+                let last = served.in_hand.back().map(|(sequence, _)| *sequence);
+                assert!(
+                    last.is_none_or(|last| last + 1 == header.sequence),
+                    "message {} of {id} follows {last:?}",
+                    header.sequence
+                );
+                served.in_hand.push_back((header.sequence, bytes));
+            }
+            ToProcess::Close | ToProcess::Moved => {
+                let served = self.sessions.remove(&id);
+                let served =
+                    served.unwrap_or_else(|| panic!("{kind:?} of {id}, which is not here"));
+                assert!(
+                    kind == ToProcess::Close || served.in_hand.is_empty(),
+                    "{id} moved with a message in hand"
+                );
+            }
+            ToProcess::Post | ToProcess::Task => {
+                if header.flags & FIRST != 0 {
+                    self.parts.clear();
+                }
+                self.parts.extend(payload);
+                if header.flags & LAST != 0 {
+                    self.jobs.push_back(header);
+                }
+            }
+            ToProcess::Full
+            | ToProcess::Drained
+            | ToProcess::Datagram
+            | ToProcess::PostDone
+            | ToProcess::TaskDone
+            | ToProcess::Unknown
+            | ToProcess::Answer
+            | ToProcess::FileDone
+            | ToProcess::BroadcastDone => {}
+        }
+    }
+
+    /// Takes what has come and answers up to so many messages. True: there was something to do.
+    pub(super) fn serve(&mut self, config: &Config, most: usize) -> bool {
+        let mut is_busy = self.take(usize::MAX);
+        let ready: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, served)| !served.in_hand.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ready.into_iter().take(most) {
+            is_busy |= self.handle(config, id, Outcome::Echoed);
+        }
+        is_busy |= self.end_job(0);
+        self.flush() || is_busy
+    }
+
+    /// Ends the handler of a session's oldest message. True: it had one.
+    pub(super) fn handle(&mut self, config: &Config, id: u64, outcome: Outcome) -> bool {
+        let Some(served) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let Some((sequence, bytes)) = served.in_hand.pop_front() else {
+            return false;
+        };
+        let header = Header {
+            session: id,
+            sequence,
+            time: bytes.len() as u64,
+            ..Header::default()
+        };
+        match outcome {
+            Outcome::Echoed => self.send(
+                Header {
+                    kind: FromProcess::Send as u8,
+                    flags: DONE,
+                    ..header
+                },
+                &bytes,
+            ),
+            Outcome::Failed => {
+                let on_crash = config.listeners[usize::from(served.listener)].on_crash;
+                if on_crash == OnCrash::Redeliver {
+                    served.in_hand.clear();
+                    served.again = Some(sequence);
+                }
+                self.outbox.push_back((
+                    Header {
+                        kind: FromProcess::Done as u8,
+                        flags: FAILED,
+                        ..header
+                    },
+                    Vec::new(),
+                ));
+            }
+        }
+        true
+    }
+
+    /// Ends the oldest post or task. True: there was one.
+    pub(super) fn end_job(&mut self, flags: u8) -> bool {
+        let Some(job) = self.jobs.pop_front() else {
+            return false;
+        };
+        if job.kind == ToProcess::Post as u8 {
+            let header = Header {
+                kind: FromProcess::PostDone as u8,
+                aux: job.aux,
+                session: job.session,
+                ..Header::default()
+            };
+            self.outbox.push_back((header, Vec::new()));
+        } else {
+            let header = Header {
+                kind: FromProcess::TaskDone as u8,
+                flags,
+                session: job.session,
+                ..Header::default()
+            };
+            self.send(header, b"done");
+        }
+        true
+    }
+
+    /// Sends a message, in parts if it is large.
+    pub(super) fn send(&mut self, header: Header, bytes: &[u8]) {
+        let most = self.region.producer.max_payload();
+        let count = bytes.len().div_ceil(most).max(1);
+        for at in 0..count {
+            let part = &bytes[at * most..bytes.len().min((at + 1) * most)];
+            let is_last = at + 1 == count;
+            let mut flags = header.flags & !DONE;
+            flags |= if at == 0 { FIRST } else { 0 };
+            flags |= if is_last {
+                LAST | header.flags & DONE
+            } else {
+                0
+            };
+            self.outbox
+                .push_back((Header { flags, ..header }, part.to_vec()));
+        }
+    }
+
+    /// Queues one record as it is.
+    pub(super) fn push(&mut self, header: Header, payload: &[u8]) {
+        self.outbox.push_back((header, payload.to_vec()));
+    }
+
+    /// A number for a post, a task, a question or a broadcast.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Publishes what fits into the ring. True: there was something.
+    pub(super) fn flush(&mut self) -> bool {
+        let mut some = false;
+        while let Some((header, payload)) = self.outbox.front() {
+            if self.region.producer.push(header, &[payload]).is_err() {
+                break;
+            }
+            self.outbox.pop_front();
+            some = true;
+        }
+        // The loop looks into every ring in every turn.
+        let _ = self.region.producer.publish();
+        some
+    }
+}
+
+/// How a handler ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It sends the message back.
+    Echoed,
+    /// It fails.
+    Failed,
+}
