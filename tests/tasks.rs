@@ -142,6 +142,49 @@ fn s18_a_task_whose_worker_dies_is_tried_as_often_as_configured() {
     }
 }
 
+/// A task counts a death of its worker only if the worker had taken it.
+#[test]
+fn tasks_that_a_dead_worker_had_not_taken_are_not_held_to_have_killed_it() {
+    let engine = Engine::start(
+        "probe",
+        &format!("[workers]\ncount = 1\n[tasks]\ncount = 1\nattempts = 3\n{LENGTH_LISTENER}"),
+    );
+    let mut fatal = Client::connect(&engine, 0, Wire::LENGTH);
+    fatal.send("task block 60000");
+    let mut behind: Vec<Client> = (0..5)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let mut died = 0;
+    for _ in 0..3 {
+        let mut pid = 0;
+        eventually("the first one blocks its worker", || {
+            let tasks = engine.status().tasks;
+            let blocked = tasks
+                .iter()
+                .find(|task| task.in_hand == 1 && task.pid != died);
+            pid = blocked.map_or(0, |task| task.pid);
+            pid != 0
+        });
+        if died == 0 {
+            for (number, client) in behind.iter_mut().enumerate() {
+                client.send(format!("task behind {number}"));
+            }
+            eventually("they are on their way to the task worker", || {
+                engine.status().gateway.messages == 6
+            });
+            // A worker's turn later they are in the ring.
+            assert_eq!(engine.ask_once("build"), "first");
+        }
+        support::kill(pid, Signal::SIGKILL);
+        died = pid;
+    }
+    let answer = String::from_utf8(fatal.receive()).expect("it is text");
+    assert!(answer.starts_with("Failed"), "{answer}");
+    for (number, client) in behind.iter_mut().enumerate() {
+        assert_eq!(client.receive(), format!("BEHIND {number}").as_bytes());
+    }
+}
+
 /// S18: payloads and results of 64 MiB pass; one byte more is refused before it is sent.
 #[test]
 fn s18_tasks_of_64_mib_pass_both_ways() {

@@ -334,28 +334,38 @@ impl Loop {
         }
     }
 
-    /// A process has died: what it worked on goes to another, what it asked for is of no use any more.
-    pub(super) fn reassign_tasks(&mut self, at: u16, process: &Process, death: Death) {
+    /// A process has died: what it worked on goes to another, what it asked for is of no use any more. A task that it had
+    /// not taken to its end did not see its death.
+    pub(super) fn reassign_tasks(
+        &mut self,
+        at: u16,
+        process: &Process,
+        untaken: &FxHashSet<u64>,
+        death: Death,
+    ) {
         let unsent: FxHashSet<u64> = process
             .parcels
             .iter()
-            .filter(|parcel| parcel.offset == 0 && parcel.header.kind == ToProcess::Task as u8)
+            .filter(|parcel| parcel.header.kind == ToProcess::Task as u8)
             .map(|parcel| parcel.header.session)
             .collect();
+        let has_begun = |number: &u64| !unsent.contains(number) && !untaken.contains(number);
         let attempts = self.config.tasks.attempts;
-        let affected: Vec<u64> = self
+        let mut affected: Vec<u64> = self
             .tasks
             .jobs
             .iter()
             .filter(|(_, job)| job.worker == Some(at))
             .map(|(number, _)| *number)
             .collect();
+        // In the order in which they were asked for.
+        affected.sort_unstable();
         for number in affected {
             let Some(job) = self.tasks.jobs.get_mut(&number) else {
                 continue;
             };
             job.worker = None;
-            job.deaths += u32::from(!unsent.contains(&number) && !death.forced);
+            job.deaths += u32::from(has_begun(&number) && !death.forced);
             if job.deaths >= attempts {
                 let (origin, payload) = (job.origin, job.payload.len());
                 self.tasks.jobs.remove(&number);

@@ -74,7 +74,10 @@ impl Loop {
             .map(|(key, _)| key)
             .collect();
         for key in keys {
-            let untaken = untaken.0.remove(&self.table[key].id).unwrap_or_default();
+            let untaken = untaken
+                .sessions
+                .remove(&self.table[key].id)
+                .unwrap_or_default();
             self.bereave(key, untaken, death, &process.rules);
         }
         for (key, id) in std::mem::take(&mut process.waiters) {
@@ -83,7 +86,7 @@ impl Loop {
             }
         }
         self.return_posts(&mut process);
-        self.reassign_tasks(at, &process, death);
+        self.reassign_tasks(at, &process, &untaken.tasks, death);
         // Its slot may have another process already, which takes over what it was not told.
         for at in 0..self.slots.len() {
             if !self.slots[at].parcels.is_empty() || !self.slots[at].untold.is_empty() {
@@ -93,11 +96,12 @@ impl Loop {
     }
 
     /// Reads what the dead process had not taken.
-    fn collect_untaken(&mut self, process: &mut super::processes::Process) -> UntakenBySession {
+    fn collect_untaken(&mut self, process: &mut super::processes::Process) -> AllUntaken {
         let mut found: FxHashMap<u64, Untaken> = FxHashMap::default();
         let mut closes = Vec::new();
         let mut parcels_left = Vec::new();
         let mut partly = FxHashSet::default();
+        let mut tasks = FxHashSet::default();
         let slot = if let Role::Worker(slot) = process.role {
             Some(slot)
         } else {
@@ -131,6 +135,9 @@ impl Loop {
                     Some(ToProcess::Post) => {
                         // A post of which the first parts were taken is lost with them; its credit returns below.
                         parcels::gather(&mut parcels_left, &mut partly, header, payload);
+                    }
+                    Some(ToProcess::Task) if header.flags & LAST != 0 => {
+                        tasks.insert(header.session);
                     }
                     _ => {}
                 }
@@ -182,7 +189,10 @@ impl Loop {
                 slot.parcels.push_back(parcel);
             }
         }
-        UntakenBySession(found)
+        AllUntaken {
+            sessions: found,
+            tasks,
+        }
     }
 
     /// One session has lost its process.
@@ -374,8 +384,12 @@ impl Loop {
     }
 }
 
-/// What a dead process had not taken, by session.
-struct UntakenBySession(FxHashMap<u64, Untaken>);
+/// What a dead process had not taken.
+struct AllUntaken {
+    sessions: FxHashMap<u64, Untaken>,
+    /// The tasks whose last part it had not taken, by their numbers: it had not begun them.
+    tasks: FxHashSet<u64>,
+}
 
 /// Puts a session's undone messages back into its queue, in order; those in hand only if they are to be redelivered.
 fn requeue(
