@@ -240,6 +240,39 @@ fn open_runs_once_in_each_process_that_has_the_session() {
     assert_eq!(engine.journal_of("close ").len(), 1);
 }
 
+/// A session is with one process at a time, from the begin of its open hook there.
+#[test]
+fn a_session_does_not_change_process_before_its_open_hook_has_ended() {
+    let slow = |workers, dispatch: &str| {
+        let config = probe(workers, &format!("dispatch = \"{dispatch}\""));
+        format!("{config}open_takes_ms = 700\n")
+    };
+    // A reload begins while the hook runs.
+    let engine = Engine::start("probe", &slow(1, "sticky"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    eventually("the open hook runs", || {
+        !engine.journal_of("open ").is_empty()
+    });
+    assert_eq!(engine.journal_of("opened "), Vec::<String>::new());
+    engine.reload().expect_success();
+    assert_eq!(client.ask("generation"), "2");
+    let order = engine.journal_of("open");
+    let id = client.ask("id");
+    let hooks = ["Fresh", "Adopted"];
+    let hooks = hooks.map(|kind| [format!("open {id} {kind}"), format!("opened {id} {kind}")]);
+    assert_eq!(order, hooks.concat());
+
+    // Each message is for the next worker.
+    let engine = Engine::start("probe", &slow(2, "round-robin"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let slots = [client.ask("slot"), client.ask("slot")];
+    assert_ne!(slots[0], slots[1]);
+    let order = engine.journal_of("open");
+    for hook in order.chunks(2) {
+        assert_eq!(hook[1], hook[0].replace("open ", "opened "), "{order:?}");
+    }
+}
+
 #[test]
 fn s20_listeners_differ_in_address_and_framing_and_share_their_workers() {
     let engine = Engine::start(

@@ -123,6 +123,8 @@ pub enum FromProcess {
     /// Broadcast number `session` of this process. Flags: FIRST, LAST, TEXT. Payload: one byte with the length of the group's
     /// name, the name, two bytes with the number of sessions left out, their ids, the message; little-endian.
     Broadcast = 19,
+    /// The open hook of `session` has ended: from now on it may move to another process.
+    Opened = 20,
 }
 
 impl ToProcess {
@@ -157,7 +159,7 @@ impl FromProcess {
         use FromProcess::*;
         [
             Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast,
+            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()

@@ -36,6 +36,8 @@ struct Settings {
     blocks_in: Vec<String>,
     /// While this file is there no worker starts.
     fails_with: Option<PathBuf>,
+    /// How long an open hook takes, in milliseconds; then the journal has its end, too.
+    open_takes_ms: u64,
     /// A worker that starts waits until this file is there.
     starts_with_file: Option<PathBuf>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
@@ -405,6 +407,11 @@ impl App for Probe {
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
         self.block_in("open");
         self.note(format_args!("open {} {opened:?}", session.id()));
+        let takes = self.settings.borrow().open_takes_ms;
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+            self.note(format_args!("opened {} {opened:?}", session.id()));
+        }
         Ok(())
     }
 

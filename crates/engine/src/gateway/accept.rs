@@ -293,6 +293,7 @@ impl Loop {
             phase,
             slot,
             process: None,
+            opening: false,
             adopted: false,
             moving: false,
             // Data often comes with the connection; the first read says.

@@ -95,6 +95,10 @@ impl Loop {
                 Ok(())
             }
             FromProcess::Done => self.done(at, &header),
+            FromProcess::Opened => {
+                self.opened(at, &header);
+                Ok(())
+            }
             FromProcess::Close => {
                 self.close_for_app(at, &header);
                 Ok(())
@@ -387,6 +391,21 @@ impl Loop {
             self.schedule(key);
         }
         Ok(())
+    }
+
+    /// An open hook has ended.
+    fn opened(&mut self, at: u16, header: &Header) {
+        // One that has ended meanwhile is not waited for any more.
+        let Some(key) = self.table.find(header.session) else {
+            return;
+        };
+        let session = &mut self.table[key];
+        if session.process == Some(at) {
+            session.opening = false;
+            if session.moving {
+                self.schedule(key);
+            }
+        }
     }
 
     /// The app closes a session.

@@ -1,7 +1,8 @@
 //! Which process has a session, and how it changes.
 //!
 //! One rule serves reload, crash, changed worker counts and dispatch by message: a session changes process
-//! only when none of its messages is partly in a ring or undone, and while it waits for that it is not read.
+//! only when none of its messages is partly in a ring or undone and its open hook has ended there; while it waits for
+//! that it is not read.
 
 use std::sync::atomic::Ordering;
 
@@ -46,6 +47,7 @@ impl Loop {
         self.processes[usize::from(at)].sessions += 1;
         let session = &mut self.table[key];
         session.process = Some(at);
+        session.opening = true;
         session.adopted = true;
         session.told_full = session.full;
         self.mark_dirty(at);
@@ -94,7 +96,8 @@ impl Loop {
             return true;
         };
         let process = &mut self.processes[usize::from(at)];
-        if session.in_hand() > 0
+        if session.opening
+            || session.in_hand() > 0
             || session.is_mid_message()
             || process
                 .partials

@@ -206,6 +206,7 @@ impl Loop {
         let never_taken = untaken.count.min(in_hand);
         let taken = in_hand - never_taken;
         session.process = None;
+        session.opening = false;
         session.moving = false;
         session.told_full = false;
         session.adopted = untaken.opening.unwrap_or(true) || session.done > 0;

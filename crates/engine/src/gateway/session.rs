@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) slot: u16,
     /// The process that knows of it, by its place in the loop's list.
     pub(super) process: Option<u16>,
+    /// The open hook in its process has not ended.
+    pub(super) opening: bool,
     /// A process before this one knew of it: the next is told `adopted`.
     pub(super) adopted: bool,
     /// The process that has it gives it up as soon as nothing is in hand; until then it is not read.

@@ -245,6 +245,7 @@ where
             } => self.end_message(session, slot, sequence, size, &ended),
             Running::Open(_) => {
                 self.core.counters.end();
+                self.say_opened(session);
                 self.report(Hook::Open, Some(session), &ended);
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
@@ -264,6 +265,25 @@ where
                 self.report(Hook::Close, Some(session), &ended);
             }
         }
+    }
+
+    /// The session may change process now.
+    fn say_opened(&self, session: &Session) {
+        let state = session.shared();
+        // The successor of a gateway that died knows nothing of it.
+        if state.is_orphaned() {
+            return;
+        }
+        let header = Header {
+            kind: FromProcess::Opened as u8,
+            session: session.id(),
+            ..Header::default()
+        };
+        // Always: once for each session that the gateway opens.
+        let _ = self
+            .core
+            .outbox
+            .record(state.link(), header, &[], Room::Always);
     }
 
     #[inline]

@@ -268,6 +268,11 @@ impl Harness {
         };
         self.give(header, &postcard::to_stdvec(&opening).unwrap());
         assert_eq!(self.event(), format!("open {session} Fresh unix"));
+        let opened = self.take_from((session >> 56) as usize);
+        assert_eq!(
+            (opened.kind, opened.session),
+            (FromProcess::Opened as u8, session)
+        );
     }
 
     pub(super) fn message(&mut self, session: u64, sequence: u64, text: &str) {

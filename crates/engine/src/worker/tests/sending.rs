@@ -135,11 +135,12 @@ fn who_is_called_and_does_not_come_keeps_nobody_waiting() {
 fn handlers_that_send_without_end_take_turns() {
     const MESSAGES: u64 = 100;
     let mut harness = Harness::start();
-    let mut left = [0; 3];
-    for (session, left) in (1..).zip(&mut left) {
+    let mut left = [MESSAGES; 3];
+    for session in 1..=3 {
         harness.open(session);
+    }
+    for session in 1..=3 {
         harness.message(session, 1, &format!("pour {MESSAGES} 10000"));
-        *left = MESSAGES;
     }
     let mut then = None;
     while left != [0; 3] {
