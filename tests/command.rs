@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
+use std::process::Stdio;
 
-use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Wire, eventually};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Stream, Wire, eventually};
 
 #[test]
 fn check_accepts_a_good_configuration() {
@@ -324,6 +328,45 @@ fn sessions_are_listed_with_their_peer_and_worker() {
             "session {id:x} from {peer} is not listed"
         );
     }
+}
+
+/// Pages of the list wait for whoever reads it, and are not left out.
+#[test]
+fn a_long_list_of_sessions_reaches_a_slow_reader_whole() {
+    const SESSIONS: usize = 6_000;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
+    let engine = Engine::start(
+        "probe",
+        "[engine]\ngateway_loops = 2\n[[listen]]\naddress = \"unix://{folder}/door.sock\"\nframing = { kind = \"line\" }\n",
+    );
+    let connect = || Stream::connect(engine.address(0)).expect("the engine accepts");
+    let clients: Vec<Stream> = (0..SESSIONS).map(|_| connect()).collect();
+    eventually("all are there", || {
+        engine.status().gateway.sessions == SESSIONS as u64
+    });
+    let mut listing = engine
+        .command(&["sessions", "--json"])
+        .arg(engine.path("moorline.toml"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    let said = listing.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+    let first = lines.next().expect("there is a session");
+    // While nobody reads, the engine goes on, and sessions come and go.
+    engine.reload().expect_success();
+    drop(connect());
+    let id = |line: String| {
+        let row: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+        row["id"].to_string()
+    };
+    let ids: Vec<String> = [first].into_iter().chain(lines).map(id).collect();
+    assert!(listing.wait().expect("it ends").success());
+    let each: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(each.len(), ids.len(), "a session was listed twice");
+    assert!(ids.len() >= SESSIONS, "only {} were listed", ids.len());
+    drop(clients);
 }
 
 /// An engine that is stopped, by a debugger say, does not make those who look at it wait for ever.

@@ -97,12 +97,12 @@ pub enum ToRole {
         /// How long it may take, in milliseconds.
         max_wait_ms: u64,
     },
-    /// To a gateway: list sessions, at most `limit`, whose id is above `after`; answered with `Sessions`.
+    /// To a gateway: list some sessions; answered with `Sessions`.
     ListSessions {
-        /// Only those with a larger id.
-        after: u64,
-        /// How many at the most.
-        limit: u32,
+        /// The asker's number for this question.
+        question: u64,
+        /// Where to go on.
+        from: ListPlace,
     },
     /// Log to this descriptor from now on (log files were reopened).
     ReopenLog,
@@ -145,8 +145,15 @@ pub enum FromRole {
     },
     /// From a gateway: every loop has obeyed one more `Activate`; from now on no message goes to a process that it replaced.
     Activated,
-    /// From a gateway: the answer to `ListSessions`, in order of id.
-    Sessions(Vec<SessionRow>),
+    /// From a gateway: the answer to `ListSessions`. There may be more although there are no rows.
+    Sessions {
+        /// The question's number.
+        question: u64,
+        /// Each session comes once, in no order.
+        rows: Vec<SessionRow>,
+        /// Where to go on; none if these were the last.
+        next: Option<ListPlace>,
+    },
     /// From a gateway: every session is closed after `Stop`.
     Drained,
     /// From a worker or task worker: one of its handlers is stuck.
@@ -194,6 +201,15 @@ impl std::fmt::Display for StallKind {
             StallKind::Waiting => "a handler awaits something that does not come",
         })
     }
+}
+
+/// How far a list of all sessions has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListPlace {
+    /// The gateway loop.
+    pub event_loop: u16,
+    /// The place in its table.
+    pub place: u32,
 }
 
 /// One line of `moorline sessions`.

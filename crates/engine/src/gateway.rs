@@ -54,11 +54,11 @@ use moorline_net::tls::server::ServerTls;
 use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
-use crate::control::{FromRole, LOOP_ROW, Limit, ProcessId, Role, SessionRow, ToRole};
+use crate::control::{FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::credentials::Credentials;
 use crate::role::{GatewayStart, leave_to_supervisor};
@@ -148,10 +148,10 @@ enum Command {
     Stop {
         max_wait: Duration,
     },
+    /// List sessions from this place of the table on.
     List {
-        after: u64,
-        limit: usize,
-        reply: oneshot::Sender<Vec<SessionRow>>,
+        question: u64,
+        place: u32,
     },
 }
 
@@ -172,6 +172,13 @@ enum Report {
     Garbage(ProcessId, String),
     /// No session is left after `Stop`.
     Empty,
+    /// Some sessions of the loop of this number, and the place in its table to go on from.
+    Sessions {
+        index: u8,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<u32>,
+    },
 }
 
 /// Runs the gateway until the supervisor lets go of it.
@@ -357,7 +364,7 @@ impl Gateway {
                 let max_wait = Duration::from_millis(max_wait_ms);
                 self.tell_loops(|| Command::Stop { max_wait });
             }
-            ToRole::ListSessions { after, limit } => self.list(after, limit as usize).await?,
+            ToRole::ListSessions { question, from } => self.list(question, from).await?,
             ToRole::ReopenLog => {
                 if let Some(file) = descriptors.into_iter().next() {
                     crate::log::reopen(file);
@@ -416,22 +423,20 @@ impl Gateway {
         }
     }
 
-    async fn list(&mut self, after: u64, limit: usize) -> io::Result<()> {
-        // What fits one packet of the control channel; the supervisor asks again for the rest.
-        let limit = limit.min(500);
-        let mut rows = Vec::new();
-        for inbox in self.loops.iter() {
-            let (reply, answer) = oneshot::channel();
-            inbox.send(Command::List {
-                after,
-                limit,
-                reply,
-            });
-            rows.extend(answer.await.unwrap_or_default());
+    /// Has a loop list some of its sessions. It reports them, so nothing here waits for it.
+    async fn list(&mut self, question: u64, from: ListPlace) -> io::Result<()> {
+        if let Some(inbox) = self.loops.get(usize::from(from.event_loop)) {
+            let place = from.place;
+            inbox.send(Command::List { question, place });
+            return Ok(());
         }
-        rows.sort_by_key(|row| row.id);
-        rows.truncate(limit);
-        self.control.send(&FromRole::Sessions(rows), &[]).await
+        let (rows, next) = (Vec::new(), None);
+        let none = FromRole::Sessions {
+            question,
+            rows,
+            next,
+        };
+        self.control.send(&none, &[]).await
     }
 
     /// What a loop says.
@@ -467,6 +472,26 @@ impl Gateway {
                 self.control
                     .send(&FromRole::Garbage { process, reason }, &[])
                     .await?;
+            }
+            Report::Sessions {
+                index,
+                question,
+                rows,
+                next,
+            } => {
+                let index = u16::from(index);
+                let is_last = usize::from(index) + 1 == self.loops.len();
+                let next = match next {
+                    Some(place) => Some((index, place)),
+                    None => (!is_last).then_some((index + 1, 0)),
+                };
+                let next = next.map(|(event_loop, place)| ListPlace { event_loop, place });
+                let some = FromRole::Sessions {
+                    question,
+                    rows,
+                    next,
+                };
+                self.control.send(&some, &[]).await?;
             }
             Report::Empty => {
                 self.empty += 1;

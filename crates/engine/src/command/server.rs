@@ -18,7 +18,7 @@ use super::{Answer, Request};
 
 /// Askers at the same time; more wait in the socket's backlog.
 const ASKERS: usize = 64;
-/// Answers that may wait until they are read. Progress beyond that is left out.
+/// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
 const UNREAD: usize = 64;
 /// A request is a short line.
 const REQUEST_BYTES: u64 = 4 * 1024;
@@ -38,9 +38,10 @@ impl Answers {
         let _ = self.0.try_send(answer);
     }
 
-    /// The asker is still there.
-    pub(crate) fn is_wanted(&self) -> bool {
-        !self.0.is_closed()
+    /// Gives one of many answers as soon as the asker has read enough of those before it. False: nobody is there any more.
+    /// An asker who does not read is given up after a while, so this does not wait for ever.
+    pub(crate) async fn give_in_turn(&self, answer: Answer) -> bool {
+        self.0.send(answer).await.is_ok()
     }
 }
 

@@ -635,14 +635,7 @@ impl Loop {
             } => self.take_file(process, number, file),
             Command::FilesOver { process } => self.end_files(process),
             Command::Stop { max_wait } => self.stop(max_wait),
-            Command::List {
-                after,
-                limit,
-                reply,
-            } => {
-                // Who asked may have gone.
-                let _ = reply.send(self.list(after, limit));
-            }
+            Command::List { question, place } => self.list(question, place),
         }
     }
 }

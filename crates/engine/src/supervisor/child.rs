@@ -197,8 +197,20 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (Child::Gateway(incarnation), FromRole::Vacant(places)) => {
             return Some(Input::Vacant(incarnation, places));
         }
-        (Child::Gateway(incarnation), FromRole::Sessions(rows)) => {
-            return Some(Input::Sessions(incarnation, rows));
+        (
+            Child::Gateway(incarnation),
+            FromRole::Sessions {
+                question,
+                rows,
+                next,
+            },
+        ) => {
+            return Some(Input::Sessions {
+                incarnation,
+                question,
+                rows,
+                next,
+            });
         }
         (_, message) => {
             tracing::warn!(?child, ?message, "said something that is not its to say");

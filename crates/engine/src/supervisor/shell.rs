@@ -20,7 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::command::{Answer, Answers, Request, server};
-use crate::control::{ProcessId, Role, SessionRow, StallReport, ToRole};
+use crate::control::{ListPlace, ProcessId, Role, SessionRow, StallReport, ToRole};
 
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
@@ -45,8 +45,15 @@ pub(crate) enum Input {
     Event(Event),
     /// Someone asks for something over the control socket.
     Asked(Request, Answers),
+    /// An asker for sessions has taken those before this place.
+    ListSessions(ListPlace, Answers),
     /// The gateway of this incarnation answers `ListSessions`.
-    Sessions(u32, Vec<SessionRow>),
+    Sessions {
+        incarnation: u32,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<ListPlace>,
+    },
     /// The gateway of this incarnation has obeyed one more `Activate`.
     Activated(u32),
     /// In the gateway of this incarnation the retired listeners in these places have no connection any more.
@@ -80,7 +87,9 @@ pub(super) struct Shell {
     callers: HashMap<Caller, Answers>,
     last_caller: Caller,
     /// Who waits for lists of sessions, in the order in which the gateway was asked.
-    listing: VecDeque<Answers>,
+    listing: HashMap<u64, Answers>,
+    /// The number of the last question to a gateway.
+    last_question: u64,
     /// What says that others serve, until the gateway has made it true.
     premature: VecDeque<Action>,
     /// The hook before a stop runs, and the stop waits for it.
@@ -159,7 +168,8 @@ impl Shell {
             stalls: VecDeque::new(),
             callers: HashMap::new(),
             last_caller: 0,
-            listing: VecDeque::new(),
+            listing: HashMap::new(),
+            last_question: 0,
             premature: VecDeque::new(),
             stop_waits: false,
             notifier,
@@ -229,7 +239,18 @@ impl Shell {
                 self.tell(event);
             }
             Input::Asked(request, answers) => self.asked(request, answers),
-            Input::Sessions(incarnation, rows) => self.sessions(incarnation, rows),
+            Input::ListSessions(from, answers) => self.list_sessions(from, answers),
+            Input::Sessions {
+                incarnation,
+                question,
+                rows,
+                next,
+            } => {
+                let gateway = self.gateway.as_ref();
+                if gateway.is_some_and(|gateway| gateway.incarnation == incarnation) {
+                    self.sessions(question, rows, next);
+                }
+            }
             Input::Activated(incarnation) => {
                 if let Some(gateway) = self
                     .gateway
@@ -459,7 +480,7 @@ impl Shell {
                     return;
                 };
                 self.tally.add_gateway(&gateway.board, gateway.loops);
-                for answers in self.listing.drain(..) {
+                for (_, answers) in self.listing.drain() {
                     answers.give(Answer::Refused("the gateway has ended".to_owned()));
                 }
                 self.tell_what_is_true();

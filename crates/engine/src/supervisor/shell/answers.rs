@@ -3,19 +3,16 @@
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
+use tokio::task::spawn_local;
 
 use crate::command::{Answer, Answers, Request};
-use crate::control::{ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
+use crate::control::{ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
 use super::super::plan::{Event, State};
 use super::super::stalls;
 use super::super::status::Counts;
-use super::Shell;
-
-/// Rows that the gateway lists at a time: well under what a control message may hold, and little enough
-/// that its loops notice nothing.
-const ROWS: u32 = 400;
+use super::{Input, Shell};
 
 impl Shell {
     pub(super) fn asked(&mut self, request: Request, answers: Answers) {
@@ -45,19 +42,23 @@ impl Shell {
                 self.stop_asked();
             }
             Request::Status => answers.give(Answer::Status(self.status())),
-            Request::Sessions => self.list_sessions(0, answers),
+            Request::Sessions => self.list_sessions(ListPlace::default(), answers),
         }
     }
 
-    fn list_sessions(&mut self, after: u64, answers: Answers) {
+    pub(super) fn list_sessions(&mut self, from: ListPlace, answers: Answers) {
         let outbox = self
             .gateway
             .as_ref()
             .and_then(|gateway| gateway.outbox.as_ref());
-        let sent = outbox
-            .map(|outbox| outbox.send(&ToRole::ListSessions { after, limit: ROWS }, Vec::new()));
+        self.last_question += 1;
+        let question = self.last_question;
+        let sent =
+            outbox.map(|outbox| outbox.send(&ToRole::ListSessions { question, from }, Vec::new()));
         match sent {
-            Some(Ok(())) => self.listing.push_back(answers),
+            Some(Ok(())) => {
+                self.listing.insert(question, answers);
+            }
             Some(Err(error)) => answers.give(Answer::Refused(format!(
                 "the gateway cannot be asked: {error}"
             ))),
@@ -67,27 +68,30 @@ impl Shell {
         }
     }
 
-    pub(super) fn sessions(&mut self, incarnation: u32, rows: Vec<SessionRow>) {
-        if self
-            .gateway
-            .as_ref()
-            .is_none_or(|gateway| gateway.incarnation != incarnation)
-        {
-            return;
-        }
-        let Some(answers) = self.listing.pop_front() else {
+    pub(super) fn sessions(
+        &mut self,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<ListPlace>,
+    ) {
+        let Some(answers) = self.listing.remove(&question) else {
             return;
         };
-        let last = rows
-            .last()
-            .map(|row| row.id)
-            .filter(|_| rows.len() >= ROWS as usize);
-        answers.give(Answer::Sessions(rows));
-        match last {
-            Some(after) if answers.is_wanted() => self.list_sessions(after, answers),
-            Some(_) => {}
-            None => answers.give(Answer::Done(String::new())),
-        }
+        let inputs = self.inputs.clone();
+        // The list goes on when the asker has taken this: one that reads slowly gets all of it, and nothing piles up.
+        spawn_local(async move {
+            let is_wanted = rows.is_empty() || answers.give_in_turn(Answer::Sessions(rows)).await;
+            match next {
+                Some(next) if is_wanted => {
+                    // The shell may have ended.
+                    let _ = inputs.send(Input::ListSessions(next, answers)).await;
+                }
+                Some(_) => {}
+                None => {
+                    answers.give_in_turn(Answer::Done(String::new())).await;
+                }
+            }
+        });
     }
 
     pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
