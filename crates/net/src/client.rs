@@ -460,7 +460,8 @@ impl Client {
         self.want_end();
     }
 
-    /// Stops reading for a [`Handler`], so that a fast peer is slowed down by its own system.
+    /// Stops reading for a [`Handler`], so that a fast peer is slowed down by its own system. The peer's end is told
+    /// nevertheless, unless messages lie before it. The next connection is read again.
     pub fn pause(&mut self) {
         self.paused = true;
     }

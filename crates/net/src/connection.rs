@@ -86,6 +86,20 @@ impl Connection {
         }
     }
 
+    /// Ready when there is something to read, or an end or error, as far as the runtime knows.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
+    /// What the system has found wrong with it, be there bytes to read or not. It is told once.
+    pub(crate) fn take_error(&self) -> io::Result<()> {
+        Ok(rustix::net::sockopt::socket_error(self)??)
+    }
+
     /// What carries the bytes, taken out.
     pub(crate) fn into_stream(self) -> (Stream, Timeline) {
         (self.stream, self.timeline)

@@ -76,7 +76,8 @@ impl Dialer {
     /// Takes over a stream socket that the caller has connected, TCP or Unix, with options of the caller's own.
     /// The timeline is empty then.
     ///
-    /// Needs a tokio runtime with I/O; does not block. The socket becomes non-blocking and close-on-exec.
+    /// Needs a tokio runtime with I/O; does not block. The socket becomes non-blocking and close-on-exec, and loses an
+    /// `SO_LINGER` with which closing it would block.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no stream socket,
@@ -89,6 +90,9 @@ impl Dialer {
         let domain = socket.peer_addr()?.domain();
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
+        if socket.linger()?.is_some_and(|time| !time.is_zero()) {
+            socket.set_linger(None)?;
+        }
         let stream = match domain {
             Domain::UNIX => Stream::Unix(UnixStream::from_std(socket.into())?),
             Domain::IPV4 | Domain::IPV6 => Stream::Tcp(TcpStream::from_std(socket.into())?),

@@ -18,9 +18,9 @@ pub struct SocketOptions {
     pub reuse_address: bool,
     /// `SO_KEEPALIVE` and its times: off, a timer of the protocol on top tells more.
     pub keep_alive: Option<KeepAlive>,
-    /// `SO_LINGER` in whole seconds: off, close returns at once and the kernel delivers what is queued. Zero
-    /// resets the connection on close.
-    pub linger_seconds: Option<u16>,
+    /// Closing a TCP connection resets it, and what waits in the kernel is lost (`SO_LINGER` with zero seconds): off,
+    /// the kernel delivers what is queued. With other times of `SO_LINGER` closing blocks its thread, so there are none.
+    pub reset_on_close: bool,
     /// `SO_SNDBUF` in bytes: the system's, which grows by itself; a set one does not.
     pub send_buffer: Option<usize>,
     /// `SO_RCVBUF` in bytes: the system's, as above.
@@ -53,6 +53,9 @@ impl SocketOptions {
         if self.reuse_address {
             set("reuse_address", socket.set_reuse_address(true))?;
         }
+        if self.reset_on_close {
+            set("reset_on_close", socket.set_linger(Some(Duration::ZERO)))?;
+        }
         if let Some(times) = &self.keep_alive {
             let times = TcpKeepalive::new()
                 .with_time(times.idle)
@@ -69,12 +72,8 @@ impl SocketOptions {
         self.set_on_unix(socket)
     }
 
-    /// Sets on a Unix socket those that have a meaning there: the buffers and lingering.
+    /// Sets on a Unix socket those that have a meaning there: the buffers.
     pub(crate) fn set_on_unix(&self, socket: &Socket) -> Result<(), ConnectCause> {
-        if let Some(seconds) = self.linger_seconds {
-            let time = Duration::from_secs(seconds.into());
-            set("linger_seconds", socket.set_linger(Some(time)))?;
-        }
         if let Some(bytes) = self.send_buffer {
             set("send_buffer", socket.set_send_buffer_size(bytes))?;
         }
@@ -101,7 +100,7 @@ impl Default for SocketOptions {
             no_delay: true,
             reuse_address: false,
             keep_alive: None,
-            linger_seconds: None,
+            reset_on_close: false,
             send_buffer: None,
             receive_buffer: None,
             user_timeout: None,

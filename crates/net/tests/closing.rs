@@ -1,5 +1,9 @@
 //! Closing against peers that go on sending, as they may until they have read the end.
 
+#[allow(
+    dead_code,
+    reason = "not every test that includes this file needs all of it"
+)]
 mod recorder;
 
 use std::time::{Duration, Instant};

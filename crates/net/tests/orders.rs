@@ -1,5 +1,9 @@
 //! What senders order of a client that its owner awaits.
 
+#[allow(
+    dead_code,
+    reason = "not every test that includes this file needs all of it"
+)]
 mod recorder;
 
 use std::time::Duration;

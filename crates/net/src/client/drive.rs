@@ -208,6 +208,7 @@ impl Client {
             return;
         }
         self.attempts.lost(self.attempts.attempt(), Instant::now());
+        self.paused = false;
         if self.wanted == Wanted::Reconnect {
             self.wanted = Wanted::Nothing;
         }
@@ -218,6 +219,7 @@ impl Client {
     pub(super) fn end(&mut self) -> Option<Owed> {
         self.connection = None;
         let owed = self.attempts.end();
+        self.paused = false;
         self.wanted = Wanted::Nothing;
         self.clear();
         owed

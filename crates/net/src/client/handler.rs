@@ -35,6 +35,13 @@ pub trait Handler: Send {
         let _ = client;
     }
 
+    /// The peer has ended its sending, and receives on. Comes if the client stays open for that, see
+    /// [`ClientOptions::half_closed_timeout`](super::ClientOptions::half_closed_timeout);
+    /// [`start_close`](Client::start_close) ends it when all is answered.
+    fn half_closed(&mut self, client: &mut Client) {
+        let _ = client;
+    }
+
     /// Comes every [`ClientOptions::tick`](super::ClientOptions::tick) from the start to the end, connected or
     /// not: for heartbeats and the like.
     fn tick(&mut self, client: &mut Client) {

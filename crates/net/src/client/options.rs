@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dial::DialOptions;
 use crate::framing::Framing;
-use crate::unit::{as_duration, as_optional_size, as_size};
+use crate::unit::{as_duration, as_optional_duration, as_optional_size, as_size};
 
 /// What a client is told before it connects. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,10 @@ pub struct ClientOptions {
     /// dial.
     #[serde(with = "as_duration")]
     pub close_deadline: Duration,
+    /// How long the client of a handler stays open for its answers after the peer's half-close, counted from what it
+    /// sent last. Not at all, unless set: it is closed once what waits is sent.
+    #[serde(with = "as_optional_duration")]
+    pub half_closed_timeout: Option<Duration>,
     /// How a lost connection is made again. Not at all, unless set.
     pub reconnect: Option<Reconnect>,
 }
@@ -99,6 +103,7 @@ impl Default for ClientOptions {
             low_watermark: None,
             tick: Duration::from_secs(2),
             close_deadline: Duration::from_secs(5),
+            half_closed_timeout: None,
             reconnect: None,
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Output {
     staged: Vec<u8>,
     /// Something was written since the stream was last flushed.
     dirty: bool,
+    /// How often the system took something.
+    pub(super) writes: u64,
 }
 
 /// The end of sending.
@@ -64,6 +66,7 @@ impl Output {
             end: End::Open,
             staged: Vec::new(),
             dirty: false,
+            writes: 0,
         }
     }
 
@@ -118,6 +121,7 @@ impl Output {
     ) -> io::Result<Written> {
         // A plain stream holds nothing back.
         self.dirty = !connection.is_plain();
+        self.writes += 1;
         if payload.len() >= COPIED_BYTES || envelope.wire_len(payload.len()) == payload.len() {
             return write_where_it_lies(connection, envelope, payload);
         }
@@ -202,8 +206,11 @@ impl Output {
                         return Poll::Ready(Err(error.into()));
                     }
                     self.queue.wrote(wrote);
+                    self.writes += 1;
                 }
                 Front::File(file) => {
+                    // It goes on whenever this is called: the system has room for it.
+                    self.writes += 1;
                     ready!(file.poll_write(connection, cx)).map_err(|failure| match failure {
                         FileFailure::Write(error) => error.into(),
                         FileFailure::Read(error) => StreamError::Io(error),

@@ -1,6 +1,7 @@
 //! A client on its loop: what happens is told to the handler.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::{Client, Handler};
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError};
 use crate::framing::FramingError;
+use crate::liveness::Liveness;
 use crate::scratch::{self, SCRATCH_BYTES};
 
 /// After so many turns other tasks of the loop have theirs.
@@ -42,6 +44,7 @@ impl Client {
             tick: Box::pin(sleep(period)),
             timer: None,
             dial: None,
+            half_closed: None,
             told_full: false,
         };
         run.begin();
@@ -57,8 +60,17 @@ struct Run<'a, H> {
     /// The next attempt's time.
     timer: Option<Pin<Box<Sleep>>>,
     dial: Option<Dial>,
+    /// The peer has ended its sending, and the client stays open.
+    half_closed: Option<HalfClosed>,
     /// The handler knows the client as full.
     told_full: bool,
+}
+
+/// How long a client stays open after its peer's half-close.
+struct HalfClosed {
+    timer: Pin<Box<Sleep>>,
+    /// [`Output::writes`](super::output::Output::writes) when the timer was set.
+    writes: u64,
 }
 
 type Dial = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
@@ -88,18 +100,39 @@ impl<H: Handler> Run<'_, H> {
             match self.step(cx) {
                 Step::Again => {}
                 Step::End => return Poll::Ready(()),
-                Step::Wait => {
-                    if self.tick.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    let period = self.client.options.tick.max(SHORTEST_TICK);
-                    self.tick.set(sleep(period));
-                    self.call(|handler, client| handler.tick(client));
-                }
+                Step::Wait if self.poll_tick(cx) => {}
+                Step::Wait => return Poll::Pending,
             }
         }
+        // A peer that never pauses does not keep it from ticking.
+        self.poll_tick(cx);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Tells the handler that a tick is due. False: none is.
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.tick.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        let period = self.client.options.tick.max(SHORTEST_TICK);
+        self.tick.set(sleep(period));
+        if let Err(error) = self.look_for_errors() {
+            self.lose(CloseReason::Broken(error.into()));
+        }
+        self.call(|handler, client| handler.tick(client));
+        true
+    }
+
+    /// Finds out that a connection broke where it is not read.
+    fn look_for_errors(&self) -> io::Result<()> {
+        let client = &*self.client;
+        let is_unread = client.paused || self.half_closed.is_some();
+        match &client.connection {
+            // One that closes is read.
+            Some(connection) if is_unread && client.closing.is_none() => connection.take_error(),
+            _ => Ok(()),
+        }
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Step {
@@ -182,7 +215,10 @@ impl<H: Handler> Run<'_, H> {
         if self.client.closing.is_some() {
             return self.poll_closing(cx);
         }
-        let read = if self.client.paused {
+        if self.half_closed.is_some() && self.client.output.broken.is_none() {
+            return self.poll_half_closed(cx);
+        }
+        let read = if self.client.paused && self.poll_paused(cx).is_pending() {
             Poll::Pending
         } else {
             self.poll_read(cx)
@@ -195,7 +231,7 @@ impl<H: Handler> Run<'_, H> {
             }
             Poll::Ready(Ok(0)) if unfinished > 0 => Some(StreamError::EndOfFile { unfinished }),
             Poll::Ready(Ok(0)) => {
-                self.client.begin_closing(CloseReason::ByPeer);
+                self.ended_by_peer();
                 None
             }
             Poll::Ready(Ok(_)) => None,
@@ -206,6 +242,53 @@ impl<H: Handler> Run<'_, H> {
             self.lose(CloseReason::Broken(error));
         }
         Step::Again
+    }
+
+    /// The peer has ended its sending, at the end of a message.
+    fn ended_by_peer(&mut self) {
+        let Some(timeout) = self.client.options.half_closed_timeout else {
+            return self.client.begin_closing(CloseReason::ByPeer);
+        };
+        self.half_closed = Some(HalfClosed {
+            timer: Box::pin(sleep(timeout)),
+            writes: self.client.output.writes,
+        });
+        self.call(|handler, client| handler.half_closed(client));
+    }
+
+    /// Waits for the handler's answers.
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Step {
+        let client = &mut *self.client;
+        let (Some(half_closed), Some(timeout)) =
+            (&mut self.half_closed, client.options.half_closed_timeout)
+        else {
+            return Step::Again;
+        };
+        while half_closed.timer.as_mut().poll(cx).is_ready() {
+            // The timer is put off only when it fires: that is cheaper than with each write.
+            if half_closed.writes == client.output.writes {
+                client.begin_closing(CloseReason::ByPeer);
+                return Step::Again;
+            }
+            half_closed.writes = client.output.writes;
+            half_closed.timer.set(sleep(timeout));
+        }
+        Step::Wait
+    }
+
+    /// Ready: the peer has ended, and no message lies before its end.
+    fn poll_paused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.client.connection else {
+            return Poll::Ready(());
+        };
+        if self.client.undelivered || connection.poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
+        match connection.liveness() {
+            Liveness::Dead => Poll::Ready(()),
+            // More is not asked for: what comes behind these bytes can wait for them.
+            Liveness::Quiet | Liveness::Stray => Poll::Pending,
+        }
     }
 
     /// Reads once, and delivers what is whole. Zero: the peer has ended.
@@ -342,6 +425,7 @@ impl<H: Handler> Run<'_, H> {
     /// The connection is lost; the handler is told once it is closed.
     fn lose(&mut self, reason: CloseReason) {
         self.timer = None;
+        self.half_closed = None;
         self.client.lose();
         self.told_full = self.client.output.watermarks.is_full();
         self.call(|handler, client| handler.closed(client, &reason));

@@ -163,7 +163,7 @@ impl Sender {
         self.shared.order(|orders| orders.half_close = true);
     }
 
-    /// Stops reading, so that a fast peer is slowed down by its own system. Does not wait.
+    /// Stops reading for a [`Handler`](super::Handler), see [`Client::pause`](super::Client::pause). Does not wait.
     pub fn pause(&self) {
         self.shared.order(|orders| orders.pause = Some(true));
     }

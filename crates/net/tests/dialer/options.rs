@@ -22,7 +22,7 @@ async fn socket_options_are_set() {
         no_delay: true,
         reuse_address: true,
         keep_alive: Some(KeepAlive::default()),
-        linger_seconds: Some(7),
+        reset_on_close: true,
         send_buffer: Some(20_000),
         receive_buffer: Some(30_000),
         user_timeout: Some(Duration::from_secs(9)),
@@ -43,7 +43,7 @@ async fn socket_options_are_set() {
         Duration::from_secs(10)
     );
     assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
-    assert_eq!(socket.linger().unwrap(), Some(Duration::from_secs(7)));
+    assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
     // The kernel doubles them for its own book-keeping (socket(7)).
     assert_eq!(socket.send_buffer_size().unwrap(), 40_000);
     assert_eq!(socket.recv_buffer_size().unwrap(), 60_000);

@@ -21,6 +21,7 @@ pub(crate) enum Event {
     Error(u64, String),
     Full,
     Drained,
+    HalfClosed,
     Tick,
 }
 
@@ -66,6 +67,10 @@ impl<F: FnMut(&mut Client, &Event) + Send> Handler for Recorder<F> {
 
     fn drained(&mut self, client: &mut Client) {
         self.note(client, Event::Drained);
+    }
+
+    fn half_closed(&mut self, client: &mut Client) {
+        self.note(client, Event::HalfClosed);
     }
 
     fn tick(&mut self, client: &mut Client) {
