@@ -238,7 +238,8 @@ impl Loop {
             return Some("has no process");
         };
         if session.moving {
-            return is_idle.then_some("could go to its new process");
+            let is_free = is_idle && !session.opening;
+            return is_free.then_some("could go to its new process");
         }
         let standing = self.processes[usize::from(at)].standing;
         if standing != Standing::Serving && standing != Standing::Retiring {

@@ -32,6 +32,8 @@ pub(super) struct Served {
     /// Messages taken and not done, by sequence.
     in_hand: VecDeque<(u64, Vec<u8>)>,
     parts: Vec<u8>,
+    /// Its open hook runs. It ends when the process takes records the next time.
+    is_opening: bool,
     /// The message whose handler has failed: until it comes again, what follows is skipped.
     again: Option<u64>,
 }
@@ -62,6 +64,7 @@ impl Process {
     /// # Panics
     /// The loop does not keep to what it promises a process.
     pub(super) fn take(&mut self, most: usize) -> bool {
+        let has_opened = self.end_open_hooks();
         let mut records = Vec::new();
         while records.len() < most {
             let record = self
@@ -80,6 +83,23 @@ impl Process {
         for (header, payload) in records {
             self.take_record(header, payload);
         }
+        some || has_opened
+    }
+
+    /// The open hooks that run end. True: there were some.
+    fn end_open_hooks(&mut self) -> bool {
+        let mut some = false;
+        for (id, served) in &mut self.sessions {
+            if std::mem::take(&mut served.is_opening) {
+                let header = Header {
+                    kind: FromProcess::Opened as u8,
+                    session: *id,
+                    ..Header::default()
+                };
+                self.outbox.push_back((header, Vec::new()));
+                some = true;
+            }
+        }
         some
     }
 
@@ -94,6 +114,7 @@ impl Process {
                     listener: opening.listener,
                     in_hand: VecDeque::new(),
                     parts: Vec::new(),
+                    is_opening: true,
                     again: None,
                 };
                 let before = self.sessions.insert(id, served);
@@ -132,6 +153,10 @@ impl Process {
                 assert!(
                     kind == ToProcess::Close || served.in_hand.is_empty(),
                     "{id} moved with a message in hand"
+                );
+                assert!(
+                    kind == ToProcess::Close || !served.is_opening,
+                    "{id} moved while its open hook ran"
                 );
             }
             ToProcess::Post | ToProcess::Task => {
