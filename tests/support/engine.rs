@@ -468,6 +468,7 @@ pub struct ProcessStatus {
     pub pid: i32,
     pub state: String,
     pub generation: u32,
+    pub leader: bool,
     pub handled: u64,
     pub in_hand: u64,
     pub sessions: u64,

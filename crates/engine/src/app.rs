@@ -54,7 +54,21 @@ pub enum Opened {
 pub trait App: Sized + 'static {
     /// Runs once, before anything else: the place to load and to connect. Nothing is delivered until it
     /// has returned; if it fails the process ends, and the reload that started it with the reason given here.
+    ///
+    /// The process does not serve yet, and may never: a reload fails if another new worker does not start. So nothing
+    /// that is sent, posted, given out or asked for here reaches anybody before [`serving`](App::serving) begins, and
+    /// what is not committed is never heard of. It waits, within the bounds that it has anyway; what would wait for ever
+    /// fails with `NotServing`. Timers that are set here fire from then on, and `send` in a task that was spawned
+    /// here waits for it.
     fn start(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
+        let _ = context;
+        ready(Ok(()))
+    }
+
+    /// Runs once in each process, when it serves: all new processes are ready, and the reload can fail no more. The place to
+    /// greet, to announce, and to start what there is to be one of (see [`Context::leader`]). Messages may arrive while
+    /// it runs. That it fails is logged and counted, and no more: what has been committed stays.
+    fn serving(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
         let _ = context;
         ready(Ok(()))
     }

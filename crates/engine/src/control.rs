@@ -56,6 +56,12 @@ pub enum ToRole {
         /// The whole configuration.
         config: Box<Config>,
     },
+    /// To a worker or task worker: its generation is committed, and the gateway lets it serve.
+    Serving,
+    /// To a worker: it is the leader from now on.
+    Lead,
+    /// … and is not any more; answered with `Resigned`.
+    Resign,
     /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop doorbell and region; last the
     /// channel for files.
     NewGateway,
@@ -131,6 +137,8 @@ pub enum FromRole {
     },
     /// From a worker: it is about to stop of its own accord, its replacement may start.
     Stopping,
+    /// From a worker: it has heard `Resign` and does not take itself for the leader any more.
+    Resigned,
     /// From a gateway: no session is with this process any more and its rings are empty; it may be stopped.
     Released {
         /// Which.

@@ -370,7 +370,12 @@ impl Gateway {
                     crate::log::reopen(file);
                 }
             }
-            ToRole::StartGateway { .. } | ToRole::StartProcess { .. } | ToRole::NewGateway => {
+            ToRole::StartGateway { .. }
+            | ToRole::StartProcess { .. }
+            | ToRole::NewGateway
+            | ToRole::Serving
+            | ToRole::Lead
+            | ToRole::Resign => {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }

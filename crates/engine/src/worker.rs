@@ -6,6 +6,7 @@
 mod backlog;
 mod broadcasts;
 pub(crate) mod clock;
+mod commitment;
 mod core;
 mod counters;
 mod credits;
@@ -130,13 +131,14 @@ async fn serve<A: App>(
 
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
-        started = named(&core, Hook::Start, app.clone().start(Context::new(core.clone()))) => started,
+        started = start_app(&core, &app) => started,
         _ = orders.next() => return Ok(()),
     };
     if let Err(reason) = started {
         return orders.fail(reason).await;
     }
     orders.control.send(&FromRole::Ready, &[]).await?;
+    spawn_local(serve_app(core.clone(), app.clone()));
 
     let order = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
@@ -145,6 +147,8 @@ async fn serve<A: App>(
     let deadline = Instant::now() + order.max_wait(max_wait);
     let ending = async {
         if order == Order::Orphaned {
+            // The next engine has a leader of its own.
+            core.commitment.lead(false);
             // The gateway drains its sessions by itself, within the same time.
             let is_over = || core.counters.is_idle() && core.sessions.len() == 0;
             let _ = timeout_at(deadline, reached(&core, is_over)).await;
@@ -156,6 +160,27 @@ async fn serve<A: App>(
         () = ending => Ok(()),
         never = orders.follow() => match never {},
     }
+}
+
+/// Runs the start hook, of which the commit waits for the end.
+async fn start_app<A: App>(core: &Rc<Core>, app: &Rc<A>) -> hook::Ended<()> {
+    let context = Context::new(core.clone());
+    let mut start = pin!(named(core, Hook::Start, async move {
+        app.clone().start(context).await
+    }));
+    poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await
+}
+
+/// Runs the serving hook, once the process serves. A stop waits for it.
+async fn serve_app<A: App>(core: Rc<Core>, app: Rc<A>) {
+    core.commitment.committed().await;
+    core.counters.begin();
+    let context = Context::new(core.clone());
+    if let Err(error) = named(&core, Hook::Serving, app.serving(context)).await {
+        core.counters.add(ProcessCounter::Failures);
+        tracing::error!(hook = "serving", %error, "a hook failed");
+    }
+    core.counters.end();
 }
 
 fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
@@ -192,6 +217,7 @@ fn spawn_ring_task<A: App>(
 /// Takes what is still in the rings, runs the stop hook, waits for what is in hand and for all that was sent to be
 /// published, until the deadline.
 async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
+    core.commitment.lead(false);
     core.stopping.send_replace(Some(deadline));
     // The order to stop may have overtaken the last records, which the ends of sessions are among.
     core.counters.look_again();
@@ -279,6 +305,9 @@ impl Orders {
                 message = self.control.recv::<ToRole>() => match message {
                     Ok(Some((ToRole::Stop { max_wait_ms }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
                     Ok(Some((ToRole::NewGateway, fds))) => self.follow_gateway(fds),
+                    Ok(Some((ToRole::Serving, _))) => self.core.commit(),
+                    Ok(Some((ToRole::Lead, _))) => self.core.commitment.lead(true),
+                    Ok(Some((ToRole::Resign, _))) => self.resign().await,
                     Ok(Some((ToRole::ReopenLog, fds))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
                     Ok(None) => return Order::Orphaned,
@@ -305,6 +334,14 @@ impl Orders {
             && let Err(error) = self.control.send(&FromRole::Stopping, &[]).await
         {
             tracing::warn!(%error, "could not tell the supervisor of a TERM");
+        }
+    }
+
+    /// Another process leads once it is known that this one does not.
+    async fn resign(&self) {
+        self.core.commitment.lead(false);
+        if let Err(error) = self.control.send(&FromRole::Resigned, &[]).await {
+            tracing::warn!(%error, "could not tell the supervisor that this process does not lead any more");
         }
     }
 

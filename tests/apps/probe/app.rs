@@ -1,6 +1,7 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
 mod answers;
+mod herald;
 mod misuse;
 mod sending;
 mod tasks;
@@ -32,6 +33,8 @@ struct Settings {
     fails_in_slot: Option<u16>,
     /// The worker slot whose process never becomes ready.
     hangs_in_slot: Option<u16>,
+    /// The worker slot whose process takes a while to become ready.
+    starts_late_in_slot: Option<u16>,
     /// The hooks that block for a while: `open`, `close`, `post`.
     blocks_in: Vec<String>,
     /// While this file is there no worker starts.
@@ -40,6 +43,8 @@ struct Settings {
     open_takes_ms: u64,
     /// A worker that starts waits until this file is there.
     starts_with_file: Option<PathBuf>,
+    /// A session to which a worker that starts says all it can, and whose group `all` it speaks to.
+    heralds_to: Option<u64>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
     starts_with: Option<(String, SocketAddr)>,
 }
@@ -77,7 +82,7 @@ impl Probe {
     }
 
     /// Adds a line to the journal, in one write, so that the lines of several processes stay whole.
-    fn note(&self, line: impl Display) {
+    pub(super) fn note(&self, line: impl Display) {
         if let Some(journal) = &mut *self.journal.borrow_mut() {
             let _ = journal.write_all(format!("{line}\n").as_bytes());
         }
@@ -116,6 +121,7 @@ impl Probe {
                 Err(error) => error.to_string(),
             },
             "slot" => context.slot().to_string(),
+            "leader" => context.leader().to_string(),
             "generation" => context.generation().to_string(),
             "build" => self.build.to_owned(),
             "greeting" => self.settings.borrow().greeting.clone(),
@@ -375,6 +381,9 @@ impl App for Probe {
         {
             return Err("asked not to start yet".into());
         }
+        if is_worker && settings.starts_late_in_slot == Some(context.slot()) {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
         if is_worker && settings.hangs_in_slot == Some(context.slot()) {
             return pending().await;
         }
@@ -399,8 +408,23 @@ impl App for Probe {
             std::process::id(),
         );
         self.note(format_args!("start {kind} {slot} {pid}"));
+        let herald = settings.heralds_to.filter(|_| is_worker);
         *self.settings.borrow_mut() = settings;
-        *self.context.borrow_mut() = Some(context);
+        *self.context.borrow_mut() = Some(context.clone());
+        if let Some(id) = herald {
+            herald::speak_in_start(&self, &context, id).await?;
+        }
+        Ok(())
+    }
+
+    async fn serving(self: Rc<Self>, context: Context) -> Result {
+        self.note(format_args!("serving {}", std::process::id()));
+        if self.settings.borrow().heralds_to.is_some() {
+            context.group("all").send("serving").await?;
+        }
+        if self.journal.borrow().is_some() && !context.is_task() {
+            tokio::task::spawn_local(herald::note_leadership(self, context));
+        }
         Ok(())
     }
 

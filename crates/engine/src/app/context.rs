@@ -43,6 +43,28 @@ impl Context {
         matches!(self.0.role, Role::Task(_))
     }
 
+    /// This process is the leader: of all workers of the engine the one for what there is to be one of, a timer that feeds
+    /// every client for instance. Asked whenever that has something to do, since leaders change.
+    ///
+    /// There is one whenever a worker serves, and never two. It stays the leader until it dies or another process serves
+    /// its slot, after a reload for instance: then it hears first that it is not any more (`leader` is false from there
+    /// on), and only when it has said so, or has ended, the next one becomes the leader. A leader that is
+    /// stopped or blocked keeps the others waiting for that, for `max_wait` at the most. Task workers never lead.
+    pub fn leader(&self) -> bool {
+        self.0.commitment.leads()
+    }
+
+    /// Waits until this process is the leader; not at all if it is. Cancel-safe.
+    pub async fn until_leader(&self) {
+        self.0.commitment.until_leads(true).await;
+        self.0.commitment.committed().await;
+    }
+
+    /// Waits until this process is not the leader; not at all if it is not. Cancel-safe.
+    pub async fn until_not_leader(&self) {
+        self.0.commitment.until_leads(false).await;
+    }
+
     /// The number of worker slots.
     pub fn workers(&self) -> u16 {
         self.0.config.workers.count
@@ -124,7 +146,8 @@ impl Context {
     }
 
     /// Runs a future once, after a while. A process that stops waits for it as long as it may,
-    /// and gives up what would come later than that.
+    /// and gives up what would come later than that. One that is set in [`start`](crate::app::App::start) fires when the
+    /// process serves, and not before.
     pub fn after(&self, delay: Duration, work: impl Future<Output = ()> + 'static) -> Timer {
         let core = self.0.clone();
         let at = Instant::now() + delay;
@@ -133,14 +156,17 @@ impl Context {
             let _pending = pending;
             let mut stopping = core.stopping.subscribe();
             tokio::select! {
-                () = sleep_until(at) => run_timer(&core, work).await,
+                () = async {
+                    sleep_until(at).await;
+                    core.commitment.committed().await;
+                } => run_timer(&core, work).await,
                 _ = stopping.wait_for(|deadline| deadline.is_some_and(|deadline| deadline < at)) => {}
             }
         }))
     }
 
     /// Runs what `work` returns again and again, once a period and one at a time; the first time after one
-    /// period. Times that pass while it still runs are left out. Ends when the process stops.
+    /// period. Times that pass while it still runs, or before the process serves, are left out. Ends when the process stops.
     pub fn every<F>(&self, period: Duration, mut work: impl FnMut() -> F + 'static) -> Timer
     where
         F: Future<Output = ()>,
@@ -153,7 +179,10 @@ impl Context {
             let mut next = Instant::now() + period;
             loop {
                 tokio::select! {
-                    () = sleep_until(next) => {}
+                    () = async {
+                        sleep_until(next).await;
+                        core.commitment.committed().await;
+                    } => {}
                     _ = stopping.wait_for(Option::is_some) => return,
                 }
                 let pending = core.counters.pending_timer();

@@ -24,7 +24,13 @@ pub enum SendError {
     NoSuchSession,
     /// The session is with another process, which alone may do this.
     Elsewhere,
+    /// This process does not serve yet, and `start` has sent more than can wait until it does: send it in
+    /// [`serving`](crate::app::App::serving).
+    NotServing,
 }
+
+/// What an app reads that asks in `start` for what only the commit brings.
+const NOT_SERVING: &str = "this process does not serve yet: do it in the `serving` hook";
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +43,9 @@ impl fmt::Display for SendError {
             }
             Self::NoSuchSession => f.write_str("there is no such session"),
             Self::Elsewhere => f.write_str("the session is with another process"),
+            Self::NotServing => f.write_str(
+                "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",
+            ),
         }
     }
 }
@@ -100,6 +109,9 @@ pub enum TaskError {
     Failed(String),
     /// The gateway, which keeps tasks, has died.
     GatewayLost,
+    /// Its result was awaited in [`start`](crate::app::App::start), and no task is given out before this process serves:
+    /// use [`serving`](crate::app::App::serving).
+    NotServing,
 }
 
 impl fmt::Display for TaskError {
@@ -117,6 +129,7 @@ impl fmt::Display for TaskError {
             Self::Timeout => f.write_str("the task's result did not come in time"),
             Self::Failed(reason) => write!(f, "the task failed: {reason}"),
             Self::GatewayLost => f.write_str("the gateway was lost while the task ran"),
+            Self::NotServing => f.write_str(NOT_SERVING),
         }
     }
 }
@@ -132,6 +145,9 @@ pub enum AskError {
     NoSuchSession,
     /// The gateway, which knows the answer, has died.
     GatewayLost,
+    /// It was asked in [`start`](crate::app::App::start), and nothing is answered before this process serves: ask in
+    /// [`serving`](crate::app::App::serving).
+    NotServing,
 }
 
 impl fmt::Display for AskError {
@@ -140,6 +156,7 @@ impl fmt::Display for AskError {
             Self::Full => "too many questions are not answered yet",
             Self::NoSuchSession => "there is no such session",
             Self::GatewayLost => "the gateway was lost before it answered",
+            Self::NotServing => NOT_SERVING,
         })
     }
 }

@@ -28,6 +28,8 @@ impl Session {
         path: impl AsRef<Path>,
         part: impl RangeBounds<u64>,
     ) -> Result<(), FileError> {
+        let commitment = &self.shared().core().commitment;
+        commitment.committed_after_start().await;
         let file = tokio::fs::File::open(path).await.map_err(FileError::Open)?;
         let file = file.into_std().await;
         let metadata = file.metadata().map_err(FileError::Open)?;

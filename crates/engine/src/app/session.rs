@@ -139,7 +139,8 @@ impl Session {
 
     #[inline]
     async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
-        if !self.0.core().outbox.is_ahead(self.id()) {
+        let core = self.0.core();
+        if core.commitment.is_committed() && !core.outbox.is_ahead(self.id()) {
             match self.0.offer(bytes, flags, Room::Needed) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Never(error)) => return Err(error),
@@ -151,6 +152,8 @@ impl Session {
 
     #[cold]
     async fn send_when_possible(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+        let commitment = &self.0.core().commitment;
+        commitment.committed_after_start().await;
         let mut place = Place::new(&self.0);
         poll_fn(|cx| {
             let outbox = &self.0.core().outbox;
@@ -164,6 +167,9 @@ impl Session {
                 Err(Refusal::Watermark) => {
                     self.0.await_drained(&mut place.watermark, cx.waker());
                     Poll::Pending
+                }
+                Err(Refusal::NoRoom(_)) if commitment.is_deadlocked() => {
+                    Poll::Ready(Err(SendError::NotServing))
                 }
                 Err(Refusal::NoRoom(need)) => {
                     outbox.await_room(self.0.link(), need, &mut place.room, cx.waker());

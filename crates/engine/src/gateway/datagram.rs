@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use super::dispatch::home;
 use super::event_loop::Loop;
 use super::is_datagram;
-use super::processes::Standing;
 use crate::config::Dispatch;
 use crate::control::LoopCounter;
 use crate::wire::{Peer, ToProcess, split_datagram};
@@ -21,8 +20,6 @@ const RECEIVES_PER_TURN: usize = 64;
 const PAUSE_MS: u64 = 100;
 /// The longest datagram, and room for the sender's address in front of it.
 const LONGEST: usize = 65_536 + 256;
-/// Datagrams of one process that wait until it serves: what a start may announce, and no load.
-const MOST_EARLY: usize = 64;
 
 impl Loop {
     /// Passes on what has come in on a datagram socket.
@@ -106,15 +103,11 @@ impl Loop {
         }
         let mut bytes = Vec::with_capacity(record.len());
         record.copy_to(&mut bytes);
-        self.send_from(at, listener, bytes)
-    }
-
-    fn send_from(&mut self, at: u16, listener: u16, bytes: Vec<u8>) -> Result<(), String> {
         let Some((Peer::Ip(address), payload)) = split_datagram(&bytes) else {
             return Err("a datagram to no address".into());
         };
         let Some(Some(socket)) = self.sockets.datagrams.get(usize::from(listener)) else {
-            return self.send_later(at, listener, bytes);
+            return self.lose_datagram(at, listener);
         };
         if let Err(error) = rustix::net::sendto(
             &**socket,
@@ -128,33 +121,16 @@ impl Loop {
         Ok(())
     }
 
-    /// There is no socket for a datagram: not yet, not any more, or never.
-    fn send_later(&mut self, at: u16, listener: u16, bytes: Vec<u8>) -> Result<(), String> {
-        let process = &mut self.processes[usize::from(at)];
-        let settings = process.rules.listeners.get(usize::from(listener));
-        if process.standing == Standing::Waiting {
-            // Its listener may be one that comes with it.
-            if process.early.len() < MOST_EARLY {
-                process.early.push((listener, bytes));
-                return Ok(());
-            }
-        } else if !settings.is_some_and(|listener| is_datagram(&listener.address)) {
+    /// There is no socket for a datagram: not any more, or never.
+    fn lose_datagram(&mut self, at: u16, listener: u16) -> Result<(), String> {
+        let settings = &self.processes[usize::from(at)].rules.listeners;
+        let settings = settings.get(usize::from(listener));
+        if !settings.is_some_and(|listener| is_datagram(&listener.address)) {
             return Err(format!(
                 "a datagram from listener {listener}, which has none"
             ));
         }
         self.count(LoopCounter::DatagramsDropped, 1);
         Ok(())
-    }
-
-    /// Sends what a process has sent before it served.
-    pub(super) fn send_early(&mut self, at: u16) {
-        let early = std::mem::take(&mut self.processes[usize::from(at)].early);
-        for (listener, bytes) in early {
-            if let Err(reason) = self.send_from(at, listener, bytes) {
-                self.break_with(at, reason);
-                return;
-            }
-        }
     }
 }

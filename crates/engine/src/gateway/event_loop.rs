@@ -30,7 +30,7 @@ use super::groups::Groups;
 use super::invariants;
 use super::memory::Memory;
 use super::parcels::Tasks;
-use super::processes::{Process, Slot, Standing};
+use super::processes::{Process, Slot};
 use super::session::Phase;
 use super::table::{Key, Table};
 use super::{Command, Inbox, Report, Shared};
@@ -463,7 +463,7 @@ impl Loop {
     fn fall_asleep(&mut self) -> bool {
         let mut sleeps = true;
         for (_, process) in &mut self.processes {
-            if process.standing != Standing::Broken {
+            if process.is_heard() {
                 sleeps &= process
                     .consumer
                     .as_mut()

@@ -30,7 +30,7 @@ impl Loop {
     /// Takes records from one process, at most `limit`. True: there may be more.
     pub(super) fn take_records(&mut self, at: u16, limit: usize) -> bool {
         let index = usize::from(at);
-        if self.processes[index].standing == Standing::Broken {
+        if !self.processes[index].is_heard() {
             return false;
         }
         let Some(mut consumer) = self.processes[index].consumer.take() else {

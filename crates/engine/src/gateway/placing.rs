@@ -182,7 +182,6 @@ impl Loop {
         for slot in &mut self.slots {
             slot.process = None;
         }
-        let mut early = Vec::new();
         for (at, process) in &mut self.processes {
             if process.standing == Standing::Broken {
                 continue;
@@ -190,7 +189,6 @@ impl Loop {
             if serving.contains(&process.id) {
                 if process.standing != Standing::Serving {
                     process.serve_by(self.config.clone());
-                    early.push(at as u16);
                 }
                 if let Role::Worker(slot) = process.role
                     && let Some(slot) = self.slots.get_mut(usize::from(slot))
@@ -200,9 +198,6 @@ impl Loop {
             } else if process.standing == Standing::Serving {
                 process.standing = Standing::Retiring;
             }
-        }
-        for at in early {
-            self.send_early(at);
         }
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];

@@ -12,7 +12,7 @@ use super::shared::SlotLoad;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
-use crate::wire::{CloseReason, LARGEST_PARCEL};
+use crate::wire::CloseReason;
 
 /// Records published together at the most; a consumer on another core begins before the turn ends.
 const PUBLISH_EVERY: u32 = 64;
@@ -20,7 +20,7 @@ const PUBLISH_EVERY: u32 = 64;
 /// What a process is doing, as a loop sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Attached; nothing goes there yet.
+    /// Attached, not committed: nothing goes there, and nothing it writes is read. Its ring keeps that until the commit.
     Waiting,
     /// Serves its slot.
     Serving,
@@ -61,8 +61,6 @@ pub(super) struct Process {
     pub(super) broadcasts: usize,
     /// Files of its under way.
     pub(super) files: usize,
-    /// Datagrams that it has sent before it serves, from listeners that are not here yet.
-    pub(super) early: Vec<(u16, Vec<u8>)>,
     /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
     /// that waits may have another, which this loop does not know yet.
     pub(super) rules: Arc<Config>,
@@ -105,7 +103,6 @@ impl Process {
             posts: FxHashMap::default(),
             broadcasts: 0,
             files: 0,
-            early: Vec::new(),
             max_message: rules.max_message(),
             rules,
             dirty: false,
@@ -121,10 +118,12 @@ impl Process {
 
     /// The size that no message of its passes, to whichever session it goes.
     pub(super) fn max_message(&self) -> u64 {
-        match self.standing {
-            Standing::Waiting => self.max_message.max(LARGEST_PARCEL),
-            _ => self.max_message,
-        }
+        self.max_message
+    }
+
+    /// Whether what it writes is read.
+    pub(super) fn is_heard(&self) -> bool {
+        !matches!(self.standing, Standing::Waiting | Standing::Broken)
     }
 
     /// Makes what was pushed visible, and wakes the process if it sleeps.

@@ -56,7 +56,6 @@ impl Loop {
         let mut process = self.processes.remove(usize::from(at));
         self.remove_chime(&process.chime);
         self.dirty.retain(|dirty| *dirty != at);
-        self.count(LoopCounter::DatagramsDropped, process.early.len() as u64);
         for (_, message) in process.partials.drain() {
             self.memory.release(Class::Parts, message.len());
         }

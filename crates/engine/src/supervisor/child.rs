@@ -183,6 +183,7 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         (_, FromRole::Ready) => Event::Ready(child),
         (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
         (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
+        (Child::Process(process), FromRole::Resigned) => Event::Resigned(process),
         (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
         (Child::Gateway(_), FromRole::Garbage { process, reason }) => {
             Event::Garbage { process, reason }

@@ -10,6 +10,7 @@
 mod backoff;
 mod gateway;
 mod helpers;
+mod leader;
 mod process;
 mod reload;
 mod stop;
@@ -24,6 +25,7 @@ use crate::control::{ProcessId, Role};
 
 use gateway::Gateway;
 use helpers::Helper;
+use leader::Leader;
 use process::{Next, Process, Slot};
 use reload::{Queued, Reload};
 use stop::Step;
@@ -112,6 +114,8 @@ pub(crate) enum Event {
     Exited { child: Child, end: Ended },
     /// A worker was told by someone else to stop, and asks for its replacement.
     Stopping(ProcessId),
+    /// A process that was told to does not lead any more.
+    Resigned(ProcessId),
     /// The gateway has taken every session from this process.
     Released(ProcessId),
     /// The gateway found garbage in this process's ring.
@@ -162,6 +166,12 @@ pub(crate) enum Action {
         serving: Vec<ProcessId>,
         reload: bool,
     },
+    /// Tell a process that it serves.
+    Serve { process: ProcessId },
+    /// Tell a process that it leads.
+    Lead { process: ProcessId },
+    /// Tell a process that it does not lead any more.
+    Resign { process: ProcessId },
     /// Tell the gateway that this process has ended.
     Dead {
         process: ProcessId,
@@ -236,6 +246,7 @@ pub(crate) struct Plan {
     /// Every process that has not been reaped yet.
     processes: BTreeMap<ProcessId, Process>,
     last_process: ProcessId,
+    leader: Leader,
     helpers: Vec<Helper>,
     last_run: u32,
     reload: Reload,
@@ -255,6 +266,7 @@ impl Plan {
             tasks: Slot::row(shape.tasks),
             processes: BTreeMap::new(),
             last_process: 0,
+            leader: Leader::Nobody,
             helpers: Vec::new(),
             last_run: 0,
             reload: Reload::Idle,
@@ -275,6 +287,7 @@ impl Plan {
             Event::Failed { child, reason } => self.failed(child, reason),
             Event::Exited { child, end } => self.exited(child, end, now),
             Event::Stopping(process) => self.process_stopping(process, now),
+            Event::Resigned(process) => self.resigned(process),
             Event::Released(process) => self.process_released(process, now),
             Event::Garbage { process, reason } => self.process_garbage(process, &reason),
             Event::Drained(incarnation) => self.gateway_drained(incarnation, now),
@@ -406,6 +419,7 @@ impl Plan {
             Mode::Serving => {
                 self.commit_if_ready(now);
                 self.begin_queued();
+                self.appoint_leader();
             }
             Mode::Stopping(_) => self.advance_stop(now),
             Mode::Ending { .. } | Mode::Over => {}
@@ -464,6 +478,18 @@ impl Plan {
             serving,
             reload: change == Change::Reload,
         });
+        self.let_serve();
+    }
+
+    /// Tells those that serve and do not know it.
+    fn let_serve(&mut self) {
+        let serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
+        for process in serving {
+            let found = self.processes.get_mut(&process);
+            if found.is_some_and(|found| !std::mem::replace(&mut found.knows_it_serves, true)) {
+                self.act(Action::Serve { process });
+            }
+        }
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {

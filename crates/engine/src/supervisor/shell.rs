@@ -285,6 +285,10 @@ impl Shell {
             action,
             Action::Announce
                 | Action::Commit { .. }
+                | Action::Serve { .. }
+                // Both, so that the order of the two is kept.
+                | Action::Lead { .. }
+                | Action::Resign { .. }
                 | Action::Reply {
                     reply: Reply::Done(_),
                     ..
@@ -369,11 +373,11 @@ impl Shell {
             }
             Action::StopGateway { max_wait } => self.send_gateway(&stop(max_wait)),
             Action::StopProcess { process, max_wait } => {
-                if let Some(found) = self.processes.get(&process) {
-                    let result = found.outbox.send(&stop(max_wait), Vec::new());
-                    self.unless_sent(Child::Process(process), result);
-                }
+                self.send_process(process, &stop(max_wait))
             }
+            Action::Serve { process } => self.send_process(process, &ToRole::Serving),
+            Action::Lead { process } => self.send_process(process, &ToRole::Lead),
+            Action::Resign { process } => self.send_process(process, &ToRole::Resign),
             Action::ReleaseGateway { incarnation } => {
                 if let Some(gateway) = self
                     .gateway
@@ -446,6 +450,13 @@ impl Shell {
         };
         let result = outbox.send(message, Vec::new());
         self.unless_sent_to_gateway(result);
+    }
+
+    fn send_process(&mut self, process: ProcessId, message: &ToRole) {
+        if let Some(found) = self.processes.get(&process) {
+            let result = found.outbox.send(message, Vec::new());
+            self.unless_sent(Child::Process(process), result);
+        }
     }
 
     fn kill(&mut self, child: Child) {

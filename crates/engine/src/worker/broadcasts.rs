@@ -63,7 +63,12 @@ impl Broadcasts {
 impl Core {
     /// Sends what is one broadcast to every loop, waiting for credit and room.
     pub(crate) async fn broadcast(&self, flags: u8, payload: &[u8]) -> Result<(), SendError> {
+        self.commitment.committed_after_start().await;
         let permits = payload.len() / PERMIT_BYTES + 1;
+        let is_short = self.broadcasts.credit.available_permits() < permits;
+        if is_short && self.commitment.is_deadlocked() {
+            return Err(SendError::NotServing);
+        }
         let credit = self.broadcasts.credit.acquire_many(permits as u32).await;
         // Never closed.
         credit.map_err(|_| SendError::Full)?.forget();
@@ -94,16 +99,19 @@ impl Core {
                     .outbox
                     .message(sending.link, header, payload, Room::Needed)
                 {
+                    Err(_) if self.commitment.is_deadlocked() => {
+                        Poll::Ready(Err(SendError::NotServing))
+                    }
                     Err(Needs(need)) if sending.epoch == self.outbox.epoch() => {
                         let link = sending.link;
                         self.outbox
                             .await_room(link, need, &mut sending.ticket, cx.waker());
                         Poll::Pending
                     }
-                    _ => Poll::Ready(()),
+                    _ => Poll::Ready(Ok(())),
                 }
             })
-            .await;
+            .await?;
             sending.leave_queue();
             sending.link += 1;
             sending.left -= 1;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::broadcasts::Broadcasts;
+use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::Credits;
 use super::files::Files;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) files: Files,
     pub(crate) broadcasts: Broadcasts,
     pub(crate) counters: Rc<Counters>,
+    pub(crate) commitment: Commitment,
     pub(super) quota: Quota,
     pub(super) waits: Waits,
     /// Until when the stop that has begun may take.
@@ -79,6 +81,7 @@ impl Core {
             files: Files::default(),
             broadcasts: Broadcasts::default(),
             counters: Rc::new(Counters::new(scoreboard)),
+            commitment: Commitment::default(),
             stopping: watch::Sender::new(None),
             replacement: RefCell::new(None),
             config,
@@ -90,6 +93,13 @@ impl Core {
         let marks = || links.iter().map(Link::marks).collect();
         self.waits.follow(marks);
         self.outbox.connect(links);
+    }
+
+    /// Its generation is committed: what has waited for that goes on.
+    pub(super) fn commit(&self) {
+        self.commitment.commit();
+        // Posts of the process to itself are among it.
+        self.outbox.schedule();
     }
 
     pub(crate) fn slot(&self) -> u16 {

@@ -200,6 +200,9 @@ impl Core {
         if size > max {
             return Err(TaskError::TooLarge { size, max });
         }
+        if answer.is_some() && self.commitment.is_deadlocked() {
+            return Err(TaskError::NotServing);
+        }
         if self.credits.tasks.borrow().len() >= TASKS {
             return Err(TaskError::Full);
         }

@@ -64,6 +64,9 @@ impl Core {
         span: &FileSpan,
     ) -> Result<(), SendError> {
         let files = &self.files;
+        if files.credit.available_permits() == 0 && self.commitment.is_deadlocked() {
+            return Err(SendError::NotServing);
+        }
         // Never closed.
         let credit = files.credit.acquire().await.map_err(|_| SendError::Full)?;
         let number = files.last.get() + 1;

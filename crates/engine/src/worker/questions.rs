@@ -46,6 +46,9 @@ impl Core {
         if link >= self.outbox.links() {
             return Err(AskError::NoSuchSession);
         }
+        if self.commitment.is_deadlocked() {
+            return Err(AskError::NotServing);
+        }
         if self.questions.open.borrow().len() >= QUESTIONS {
             return Err(AskError::Full);
         }

@@ -43,10 +43,11 @@ pub(super) enum Hook {
     Task,
     Timer,
     Stop,
+    Serving,
 }
 
 impl Hook {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Message,
         Self::Start,
         Self::Open,
@@ -58,6 +59,7 @@ impl Hook {
         Self::Task,
         Self::Timer,
         Self::Stop,
+        Self::Serving,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -73,6 +75,7 @@ impl Hook {
             Self::Task => "task",
             Self::Timer => "timer",
             Self::Stop => "stop",
+            Self::Serving => "serving",
         }
     }
 }

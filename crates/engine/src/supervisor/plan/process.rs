@@ -64,6 +64,8 @@ pub(super) struct Process {
     failure: Option<String>,
     /// The present gateway has been told of it.
     attached: bool,
+    /// It was told that it serves.
+    pub(super) knows_it_serves: bool,
 }
 
 /// How far a process has come.
@@ -162,6 +164,7 @@ impl Plan {
                 ready_at: None,
                 failure: None,
                 attached: false,
+                knows_it_serves: false,
             },
         );
         self.act(Action::SpawnProcess {
@@ -397,6 +400,7 @@ impl Plan {
         let Some(process) = self.processes.remove(&id) else {
             return;
         };
+        self.leads_no_more(id);
         if process.attached {
             let forced = process.phase == Phase::Killed(Forced::ByReload);
             self.act(Action::Dead {

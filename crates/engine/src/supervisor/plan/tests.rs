@@ -1,5 +1,6 @@
 //! The plan against children that are made up, with a clock that is a number.
 
+mod leader;
 mod random;
 mod reload;
 mod start;

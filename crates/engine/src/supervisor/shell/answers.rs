@@ -193,6 +193,7 @@ impl Shell {
                 "state": state,
                 "generation": process.generation,
                 "handled": process.board.get(ProcessCounter::Handled as usize),
+                "leader": self.plan.leader() == Some(*id),
                 "in_hand": process.board.get(ProcessCounter::InHand as usize),
                 "sessions": process.board.get(ProcessCounter::Sessions as usize),
             })

@@ -13,6 +13,7 @@ enum Step {
     Die(usize),
     Exit(usize),
     Release(usize),
+    Resigned(usize),
     Stopping(usize),
     Reload {
         tasks_only: bool,
@@ -37,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Die),
         2 => any::<usize>().prop_map(Step::Exit),
         3 => any::<usize>().prop_map(Step::Release),
+        3 => any::<usize>().prop_map(Step::Resigned),
         1 => any::<usize>().prop_map(Step::Stopping),
         2 => any::<bool>().prop_map(|tasks_only| Step::Reload { tasks_only }),
         3 => (any::<bool>(), 1..4u16, 0..3u16)
@@ -92,6 +94,45 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn there_are_never_two_leaders_and_none_only_while_the_last_one_has_not_resigned(
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::serving(shape(2, 1));
+        let mut callers = 0;
+        // Who was told to lead, and may yet take itself for the leader.
+        let mut leader = Some(world.plan.leader().expect("it serves"));
+        for step in steps {
+            let resigned = match &step {
+                Step::Resigned(place) => {
+                    let children: Vec<_> = world.children.iter().copied().collect();
+                    (!children.is_empty()).then(|| children[place % children.len()])
+                }
+                _ => None,
+            };
+            play(&mut world, step, &mut callers);
+            if leader.is_some_and(|leader| {
+                !world.children.contains(&Child::Process(leader))
+                    || (resigned == Some(Child::Process(leader)) && world.plan.leader() != Some(leader))
+            }) {
+                leader = None;
+            }
+            for action in world.take() {
+                if let Action::Lead { process } = action {
+                    prop_assert_eq!(leader, None);
+                    prop_assert!(world.plan.slots().any(|slot| slot.serving == Some(process)));
+                    leader = Some(process);
+                }
+            }
+            let serves = world.plan.workers.iter().any(|slot| slot.serving.is_some());
+            prop_assert!(leader.is_some() || !serves || !world.plan.is_serving());
+        }
+    }
+}
+
 fn play(world: &mut World, step: Step, callers: &mut Caller) {
     let child = |world: &World, place: usize| {
         let children: Vec<_> = world.children.iter().copied().collect();
@@ -133,6 +174,11 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
         Step::Release(place) => {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Released(process));
+            }
+        }
+        Step::Resigned(place) => {
+            if let Some(process) = process(world, place) {
+                world.tell(Event::Resigned(process));
             }
         }
         Step::Stopping(place) => {

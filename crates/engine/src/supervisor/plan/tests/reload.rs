@@ -104,7 +104,9 @@ fn what_has_not_ended_at_max_wait_after_a_reload_is_killed_and_counted_as_forced
                 process: 1,
                 fault: false,
                 forced: true
-            }
+            },
+            // It had never said that it does not lead any more.
+            Action::Lead { process: 2 },
         ]
     );
 }

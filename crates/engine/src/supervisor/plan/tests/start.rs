@@ -48,7 +48,11 @@ fn everything_is_started_in_order_and_announced_once_all_are_ready() {
                 serving: vec![1, 2, 3],
                 reload: false
             },
-            Action::Announce
+            Action::Serve { process: 1 },
+            Action::Serve { process: 2 },
+            Action::Serve { process: 3 },
+            Action::Announce,
+            Action::Lead { process: 1 },
         ]
     );
 }
@@ -98,6 +102,7 @@ fn a_dead_worker_is_replaced_at_once_and_its_replacement_serves_when_ready() {
                 role: Role::Worker(0),
                 generation: 1
             },
+            Action::Lead { process: 2 },
         ]
     );
     world.ready(3);

@@ -1,0 +1,88 @@
+//! Whether this process serves yet, and whether it is the leader.
+//!
+//! Until its generation is committed nobody reads what a process writes into its rings, so that all of it waits there:
+//! the gateway sees to that, whatever the process does. Here is what an honest one does meanwhile. Timers do not fire,
+//! who can wait waits, and `start`, for which the commit itself waits, is refused what would never come.
+
+use std::cell::Cell;
+
+use tokio::sync::watch;
+
+/// How far the process has come.
+pub(crate) struct Commitment {
+    is_committed: Cell<bool>,
+    /// The app's `start` hook is being polled.
+    is_in_start: Cell<bool>,
+    serves: watch::Sender<bool>,
+    leads: watch::Sender<bool>,
+}
+
+impl Default for Commitment {
+    fn default() -> Self {
+        Self {
+            is_committed: Cell::new(false),
+            is_in_start: Cell::new(false),
+            serves: watch::Sender::new(false),
+            leads: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Commitment {
+    #[inline]
+    pub(crate) fn is_committed(&self) -> bool {
+        self.is_committed.get()
+    }
+
+    /// Its generation serves from now on.
+    pub(super) fn commit(&self) {
+        if !self.is_committed.replace(true) {
+            self.serves.send_replace(true);
+        }
+    }
+
+    /// Until it serves. Cancel-safe.
+    pub(crate) async fn committed(&self) {
+        if !self.is_committed() {
+            until(&self.serves, true).await;
+        }
+    }
+
+    /// The same, but not in `start`.
+    pub(crate) async fn committed_after_start(&self) {
+        if !self.is_in_start.get() {
+            self.committed().await;
+        }
+    }
+
+    /// Whether to wait for what the commit brings would be to wait for ever, because the commit waits for the caller.
+    pub(crate) fn is_deadlocked(&self) -> bool {
+        self.is_in_start.get() && !self.is_committed()
+    }
+
+    /// Notes that `poll` polls the `start` hook.
+    pub(super) fn in_start<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.is_in_start.set(true);
+        let polled = poll();
+        self.is_in_start.set(false);
+        polled
+    }
+
+    pub(super) fn lead(&self, leads: bool) {
+        self.leads.send_replace(leads);
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        *self.leads.borrow() && self.is_committed()
+    }
+
+    /// Until this process is the leader, or is not. Cancel-safe.
+    pub(crate) async fn until_leads(&self, leads: bool) {
+        until(&self.leads, leads).await;
+    }
+}
+
+async fn until(state: &watch::Sender<bool>, wanted: bool) {
+    // An error would mean that its sender is gone, which is lent here.
+    let _ = state.subscribe().wait_for(|is| *is == wanted).await;
+}

@@ -1,0 +1,51 @@
+//! What a worker says before anybody may hear it, and when it leads.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline::{Context, Result};
+
+use super::Probe;
+
+const BEAT: Duration = Duration::from_millis(20);
+
+/// Says all that can be said in `start`, to this session and to the group `all`.
+pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: u64) -> Result {
+    let (session, group) = (context.session(id), context.group("all"));
+    session.push("start pushes")?;
+    session.send("start sends").await?;
+    group.send("start broadcasts").await?;
+    context.post(0, format!("{id} start posts"))?;
+    let task = context.task("sleep 1").await;
+    probe.note(format_args!("task in start {task:?}"));
+    let info = session.info().await.map(|info| info.id);
+    probe.note(format_args!("info in start {info:?}"));
+    context.task("sleep 1").detach()?;
+
+    let beats = group.clone();
+    let beat = move || {
+        let beats = beats.clone();
+        async move {
+            let _ = beats.send("timer beats").await;
+        }
+    };
+    context.every(BEAT, beat).detach();
+    tokio::task::spawn_local(async move {
+        loop {
+            let _ = group.send("task beats").await;
+            tokio::time::sleep(BEAT).await;
+        }
+    });
+    Ok(())
+}
+
+/// Notes when this process leads, and when not any more.
+pub(super) async fn note_leadership(probe: Rc<Probe>, context: Context) {
+    let pid = std::process::id();
+    loop {
+        context.until_leader().await;
+        probe.note(format_args!("leads {pid}"));
+        context.until_not_leader().await;
+        probe.note(format_args!("resigns {pid}"));
+    }
+}
