@@ -32,8 +32,9 @@ use crate::address::{Address, HostPort};
 use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
-use attempt::TcpAttempt;
+use attempt::{Attempt, TcpAttempt};
 use error::Failure;
+use order::Order;
 use turn::turn;
 use via::Via;
 
@@ -50,15 +51,18 @@ pub struct Dialer {
 #[derive(Debug)]
 struct Shared {
     options: DialOptions,
+    /// Between the addresses of a name.
+    order: Order,
     /// Made when it is first needed: many a dialer never speaks TLS.
     tls: OnceCell<TlsConnector>,
 }
 
 impl Dialer {
-    /// A dialer with these options and the system's resolver.
+    /// A dialer with these options and the system's resolver. The first one in a process reads `/etc/gai.conf`.
     pub fn new(options: DialOptions) -> Self {
         Self {
             shared: Arc::new(Shared {
+                order: Order::of(options.family),
                 options,
                 tls: OnceCell::new(),
             }),
@@ -253,15 +257,19 @@ impl Dialer {
             return attempt::connect(address, timeline, start).await;
         }
         // In a box, as every way but the shortest, whose future is small so.
-        let options = self.options();
-        Box::pin(route::connect(
-            target,
-            options,
-            self.resolver(),
-            timeline,
-            start,
-        ))
-        .await
+        Box::pin(self.reach_name(target, timeline, start)).await
+    }
+
+    /// Opens a connection to the first address of a name that answers. `start` begins an attempt to an address.
+    async fn reach_name<A: Attempt>(
+        &self,
+        target: &HostPort,
+        timeline: &mut Timeline,
+        start: impl FnMut(SocketAddr) -> Result<A, ConnectCause>,
+    ) -> Result<A::Opened, Failure> {
+        let Shared { options, order, .. } = &*self.shared;
+        let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
+        route::connect(target, options, *order, resolver, timeline, start).await
     }
 
     /// The socket address of a host that needs no resolving; a failure if the options exclude it, or there is no host.
@@ -278,10 +286,6 @@ impl Dialer {
             }
             address => Ok(address),
         }
-    }
-
-    fn resolver(&self) -> &dyn Resolver {
-        self.resolver.as_deref().unwrap_or(resolve::system())
     }
 }
 

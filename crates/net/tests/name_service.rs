@@ -9,7 +9,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use moorline_net::dial::{StepKind, Timeline};
+use moorline_net::dial::{Family, StepKind, Timeline};
 use moorline_net::resolve::MAX_THREADS;
 use moorline_net::{ConnectCause, DatagramClient, DialOptions, Dialer, ResolveError};
 
@@ -158,4 +158,43 @@ fn without_an_ipv6_route_no_server_is_asked_for_ipv6_addresses() {
             assert_eq!(machine.server.count_of(AAAA), 0);
         },
     );
+}
+
+/// Dials a name that has addresses of both families, and says to which it was connected.
+async fn reached(family: Family) -> String {
+    let options = DialOptions {
+        family,
+        ..DialOptions::default()
+    };
+    let address = format!("tcp://dual.test:{PORT}").parse().unwrap();
+    let connection = Dialer::new(options).connect(&address).await.unwrap();
+    connection.peer().unwrap().ip().to_string()
+}
+
+#[test]
+fn without_a_file_for_it_ipv6_is_tried_first() {
+    namespace::alone("without_a_file_for_it_ipv6_is_tried_first", async || {
+        Machine::start().add_ipv6_route();
+        assert_eq!(reached(Family::Both).await, HERE_TOO);
+        assert_eq!(reached(Family::PreferIpv4).await, HERE);
+    });
+}
+
+#[test]
+fn gai_conf_decides_which_family_is_tried_first() {
+    namespace::alone("gai_conf_decides_which_family_is_tried_first", async || {
+        fs::write("/etc/gai.conf", "precedence ::ffff:0:0/96  100\n").unwrap();
+        let machine = Machine::start();
+        machine.add_ipv6_route();
+        assert_eq!(reached(Family::Both).await, HERE);
+        assert_eq!(reached(Family::PreferIpv6).await, HERE_TOO);
+        // Where IPv4 comes first, nothing waits for an answer about IPv6.
+        let options = DialOptions {
+            resolution_delay: Duration::from_secs(60),
+            ..DialOptions::default()
+        };
+        let address = format!("tcp://lame.test:{PORT}").parse().unwrap();
+        let dialed = Dialer::new(options).connect(&address).await;
+        assert_eq!(steps(dialed.unwrap().timeline()), dropped("lame.test"));
+    });
 }

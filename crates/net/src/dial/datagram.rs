@@ -10,7 +10,7 @@ use super::attempt::Connected;
 use super::error::{ConnectCause, ConnectError, Failure};
 use super::timeline::{StepKind, Target, Timeline};
 use super::turn::turn;
-use super::{DialOptions, Dialer, attempt, now, route, settle, unix};
+use super::{DialOptions, Dialer, attempt, now, settle, unix};
 use crate::address::{Address, HostPort};
 
 impl Dialer {
@@ -66,7 +66,7 @@ impl Dialer {
         if let Some(address) = self.literal(target)? {
             return attempt::connect(address, timeline, start).await;
         }
-        route::connect(target, self.options(), self.resolver(), timeline, start).await
+        self.reach_name(target, timeline, start).await
     }
 }
 

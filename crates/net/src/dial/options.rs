@@ -43,8 +43,10 @@ pub struct DialOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// Both, IPv6 first (RFC 8305 §4).
+    /// Both, in the order that `/etc/gai.conf` sets; where it sets none, IPv6 first (RFC 6724, RFC 8305 §4).
     #[default]
+    Both,
+    /// Both, IPv6 first.
     PreferIpv6,
     /// Both, IPv4 first.
     PreferIpv4,
@@ -92,7 +94,7 @@ impl Family {
     /// Whether addresses like this one are tried.
     pub fn admits(self, ip: IpAddr) -> bool {
         match self {
-            Self::PreferIpv6 | Self::PreferIpv4 => true,
+            Self::Both | Self::PreferIpv6 | Self::PreferIpv4 => true,
             Self::Ipv6 => ip.is_ipv6(),
             Self::Ipv4 => ip.is_ipv4(),
         }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::order::{Candidate, Preferred, compare};
+use super::order::{Candidate, Order, Preferred};
 
 /// The most addresses of one family that are tried; who lists more has them tried in vain anyway.
 pub(super) const MAX_CANDIDATES: usize = 64;
@@ -20,7 +20,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 /// How a race is run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    pub(super) preferred: Preferred,
+    pub(super) order: Order,
     /// How long an attempt runs before the next begins beside it (§5).
     pub(super) attempt_delay: Duration,
     /// How long one family's answer waits for the preferred one's (§3).
@@ -118,13 +118,11 @@ impl Race {
                         candidate.source = source(candidate.address);
                     }
                 }
-                let preferred = self.rules.preferred;
-                queue
-                    .make_contiguous()
-                    .sort_by(|a, b| compare(a, b, preferred));
+                let order = self.rules.order;
+                queue.make_contiguous().sort_by(|a, b| order.compare(a, b));
             }
         }
-        let preferred_came = match self.rules.preferred {
+        let preferred_came = match self.rules.order.preferred() {
             Preferred::Ipv6 => !self.awaits_ipv6,
             Preferred::Ipv4 => !self.awaits_ipv4,
         };
@@ -187,7 +185,7 @@ impl Race {
                 Preferred::Ipv4 => Preferred::Ipv6,
             },
             (Some(ipv6), Some(ipv4), _) => {
-                if compare(ipv6, ipv4, self.rules.preferred).is_gt() {
+                if self.rules.order.compare(ipv6, ipv4).is_gt() {
                     Preferred::Ipv4
                 } else {
                     Preferred::Ipv6

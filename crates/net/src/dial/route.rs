@@ -13,8 +13,8 @@ use tokio::time::{Sleep, sleep_until};
 use super::attempt::Attempt;
 use super::error::{ConnectCause, Failure};
 use super::now;
-use super::options::{DialOptions, Family};
-use super::order::Preferred;
+use super::options::DialOptions;
+use super::order::Order;
 use super::race::{Next, Race, Rules, Which};
 use super::timeline::{Outcome, StepId, StepKind, Target, Timeline};
 use crate::address::HostPort;
@@ -24,6 +24,7 @@ use crate::resolve::{Families, Lookup, Lookups, ResolveError, Resolver};
 pub(super) async fn connect<A: Attempt>(
     target: &HostPort,
     options: &DialOptions,
+    order: Order,
     resolver: &dyn Resolver,
     timeline: &mut Timeline,
     start: impl FnMut(SocketAddr) -> Result<A, ConnectCause>,
@@ -34,7 +35,7 @@ pub(super) async fn connect<A: Attempt>(
         ));
     };
     let lookups = resolver.look_up(&target.host, families);
-    let mut route = Route::new(target, options, families, lookups, timeline, start);
+    let mut route = Route::new(target, options, order, families, lookups, timeline, start);
     let mut timer = pin!(sleep_until(now().into()));
     poll_fn(|context| route.poll(timer.as_mut(), context)).await
 }
@@ -60,6 +61,7 @@ where
     fn new(
         target: &'a HostPort,
         options: &'a DialOptions,
+        order: Order,
         families: Families,
         lookups: Lookups,
         timeline: &'a mut Timeline,
@@ -88,10 +90,7 @@ where
             })
             .collect();
         let rules = Rules {
-            preferred: match options.family {
-                Family::PreferIpv6 | Family::Ipv6 => Preferred::Ipv6,
-                Family::PreferIpv4 | Family::Ipv4 => Preferred::Ipv4,
-            },
+            order,
             attempt_delay: options.attempt_delay,
             resolution_delay: options.resolution_delay,
         };

@@ -1,5 +1,7 @@
 //! The examples of RFC 6724 §10.1 and §10.2, as far as sources are what a program is told.
 
+use std::sync::LazyLock;
+
 use super::*;
 
 fn candidate(to: &str, from: Option<&str>) -> Candidate {
@@ -10,18 +12,19 @@ fn candidate(to: &str, from: Option<&str>) -> Candidate {
 }
 
 fn better<'a>(a: (&'a str, Option<&str>), b: (&'a str, Option<&str>)) -> Option<&'a str> {
-    prefer(Preferred::Ipv6, a, b)
+    prefer(Family::Both, a, b)
 }
 
 /// Which of the two is better, whichever stands first. `None` if neither is.
 fn prefer<'a>(
-    preferred: Preferred,
+    family: Family,
     a: (&'a str, Option<&str>),
     b: (&'a str, Option<&str>),
 ) -> Option<&'a str> {
     let (one, other) = (candidate(a.0, a.1), candidate(b.0, b.1));
-    let order = compare(&one, &other, preferred);
-    assert_eq!(compare(&other, &one, preferred), order.reverse());
+    let rule = Order::rfc(family);
+    let order = rule.compare(&one, &other);
+    assert_eq!(rule.compare(&other, &one), order.reverse());
     match order {
         Ordering::Less => Some(a.0),
         Ordering::Greater => Some(b.0),
@@ -68,17 +71,39 @@ fn precedence_decides_between_families() {
     let v6 = ("2001:db8:1::1", Some("2001:db8:1::2"));
     let v4 = ("10.1.2.3", Some("10.1.2.4"));
     assert_eq!(better(v6, v4), Some(v6.0));
-    assert_eq!(prefer(Preferred::Ipv4, v6, v4), Some(v4.0));
+    assert_eq!(prefer(Family::PreferIpv4, v6, v4), Some(v4.0));
     let loopback = ("::1", Some("::1"));
     let loopback4 = ("127.0.0.1", Some("127.0.0.1"));
     assert_eq!(better(loopback, loopback4), Some(loopback.0));
     assert_eq!(
-        prefer(Preferred::Ipv4, loopback, loopback4),
+        prefer(Family::PreferIpv4, loopback, loopback4),
         Some(loopback4.0)
     );
     // Unique local addresses seldom lead out.
     let unique_local = ("fd00::1", Some("fd00::2"));
     assert_eq!(better(unique_local, v4), Some(v4.0));
+}
+
+#[test]
+fn the_option_overrules_what_the_file_says_of_the_families() {
+    static IPV4_FIRST: LazyLock<Policy> =
+        LazyLock::new(|| Policy::parse("precedence ::ffff:0:0/96 100"));
+    for (family, preferred) in [
+        (Family::Both, Preferred::Ipv4),
+        (Family::PreferIpv4, Preferred::Ipv4),
+        (Family::PreferIpv6, Preferred::Ipv6),
+    ] {
+        let order = Order {
+            policy: &IPV4_FIRST,
+            family,
+        };
+        assert_eq!(order.preferred(), preferred);
+        let v6 = candidate("2001:db8:1::1", Some("2001:db8:1::2"));
+        let v4 = candidate("10.1.2.3", Some("10.1.2.4"));
+        let is_ipv4_first = order.compare(&v4, &v6).is_lt();
+        assert_eq!(is_ipv4_first, preferred == Preferred::Ipv4, "{family:?}");
+    }
+    assert_eq!(Order::rfc(Family::Both).preferred(), Preferred::Ipv6);
 }
 
 #[test]

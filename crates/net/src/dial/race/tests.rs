@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dial::options::Family;
 
 const RULES: Rules = Rules {
-    preferred: Preferred::Ipv6,
+    order: Order::rfc(Family::PreferIpv6),
     attempt_delay: Duration::from_millis(250),
     resolution_delay: Duration::from_millis(50),
 };
@@ -120,11 +121,12 @@ fn an_empty_answer_of_the_preferred_family_ends_the_wait() {
 
 #[test]
 fn the_preferred_family_s_answer_waits_for_nobody() {
-    for (preferred, which, address) in [
-        (Preferred::Ipv6, Which::Ipv6, v6(1)),
-        (Preferred::Ipv4, Which::Ipv4, v4(1)),
+    for (family, which, address) in [
+        (Family::PreferIpv6, Which::Ipv6, v6(1)),
+        (Family::PreferIpv4, Which::Ipv4, v4(1)),
     ] {
-        let mut race = Clocked::new(Rules { preferred, ..RULES }, Which::Both);
+        let order = Order::rfc(family);
+        let mut race = Clocked::new(Rules { order, ..RULES }, Which::Both);
         race.answered(which, &[address], 10);
         assert_eq!(race.next(10), Next::Start(address));
         assert_eq!(race.next(10), Next::Wait);
@@ -228,11 +230,11 @@ struct Course {
 fn run(world: &World) -> Course {
     let (attempt_delay, resolution_delay, prefers_ipv6) = world.rules;
     let rules = Rules {
-        preferred: if prefers_ipv6 {
-            Preferred::Ipv6
+        order: Order::rfc(if prefers_ipv6 {
+            Family::PreferIpv6
         } else {
-            Preferred::Ipv4
-        },
+            Family::PreferIpv4
+        }),
         attempt_delay: Duration::from_millis(attempt_delay),
         resolution_delay: Duration::from_millis(resolution_delay),
     };
