@@ -315,15 +315,24 @@ fn check_name(host: &str) -> Result<(), Flaw> {
             "write an IP address, or a name of letters, digits, hyphens and dots",
         );
     }
-    // No top-level domain is a number; resolvers would read `10.1` as 10.0.0.1 (RFC 3696 §2).
-    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or("");
-    if last.bytes().all(|byte| byte.is_ascii_digit()) && host.parse::<IpAddr>().is_err() {
+    if ends_in_number(host) && host.parse::<IpAddr>().is_err() {
         return flaw(
             format!("`{host}` is no IPv4 address"),
             "write four numbers from 0 to 255, as in 127.0.0.1",
         );
     }
     Ok(())
+}
+
+/// Whether the last part of a name is a number, decimal or hexadecimal. No top-level domain is one (RFC 3696 §2), and
+/// resolvers would read an IPv4 address out of it: 10.0.0.1 out of `10.1`, 127.0.0.1 out of `0x7f000001`.
+pub(crate) fn ends_in_number(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    match last.get(..2) {
+        Some("0x" | "0X") => last[2..].bytes().all(|byte| byte.is_ascii_hexdigit()),
+        _ => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 fn unix_path(text: &str) -> Result<PathBuf, Flaw> {

@@ -202,8 +202,8 @@ impl Dialer {
         let step = timeline.begin(StepKind::Tls, name, now());
         // A zone is of this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
-        let secured = Box::pin(connector.connect(host, stream)).await;
-        let secured = secured.map_err(ConnectCause::Tls);
+        let secured = Box::pin(connector.shake_hands(host, stream)).await;
+        let secured = secured.map_err(ConnectCause::from);
         timeline.end_with(step, &secured, now());
         let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
         Ok(Stream::Tls(Box::new(secured)))
@@ -308,10 +308,7 @@ fn settle<T>(
             cause: ConnectCause::Timeout,
             ..
         }) => (Outcome::TimedOut, Outcome::TimedOut),
-        Err(failure) => (
-            Outcome::Failed(failure.cause.to_string()),
-            Outcome::Cancelled,
-        ),
+        Err(failure) => (failure.cause.outcome(), Outcome::Cancelled),
     };
     timeline.finish(outcome, &left, now());
     tracing::debug!(%address, %timeline, "dialed");

@@ -94,12 +94,32 @@ impl Framing {
             }
             Self::Line { max } => {
                 check_size(len, *max)?;
-                Ok(Envelope::ending_in(line::END))
+                Ok(Envelope::ending_in(&[line::END]))
             }
             Self::WebSocket { max } => {
                 check_size(len, *max)?;
                 Ok(websocket::envelope(len, text))
             }
+        }
+    }
+}
+
+impl Framing {
+    /// What to put around a whole payload. Like [`envelope`](Self::envelope), and refuses a payload that contains the end
+    /// that would be put after it: the peer would take it for several messages. A delimiter that the app sends itself
+    /// ([`Delimiter::keep`]) is the app's, as often as it sends it.
+    #[inline]
+    pub fn wrap<'a>(&'a self, payload: &[u8], text: bool) -> Result<Envelope<'a>, EncodeError> {
+        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
+        let envelope = self.envelope(head, payload.len(), text)?;
+        let early = match self {
+            Self::Line { .. } => memchr::memchr(line::END, payload),
+            Self::Delimiter(delimiter) => delimiter.early_end(payload),
+            Self::Raw | Self::Length(_) | Self::WebSocket { .. } => None,
+        };
+        match early {
+            None => Ok(envelope),
+            Some(at) => Err(EncodeError::ContainsEnd { at: at as u64 }),
         }
     }
 }
@@ -410,6 +430,11 @@ pub enum EncodeError {
         /// The header's size, in bytes.
         header: u64,
     },
+    /// It contains what ends a message.
+    ContainsEnd {
+        /// Where, in bytes from its beginning.
+        at: u64,
+    },
 }
 
 impl fmt::Display for EncodeError {
@@ -421,6 +446,10 @@ impl fmt::Display for EncodeError {
             Self::NoHeader { size, header } => write!(
                 f,
                 "a packet of {size} bytes has no room for its header of {header}: send whole packets"
+            ),
+            Self::ContainsEnd { at } => write!(
+                f,
+                "the message contains the end of a message at byte {at}: send each part by itself, or use a length framing"
             ),
         }
     }

@@ -214,6 +214,42 @@ fn a_path_that_swallows_everything_is_given_up_at_the_deadline() {
 }
 
 #[test]
+fn a_path_that_the_system_gives_up_keeps_its_error_number() {
+    let networks = Networks::new();
+    // Nobody has this link address: not even an error message comes back.
+    ip(&format!(
+        "-n {} neighbour add 10.77.0.3 lladdr 02:00:00:00:00:99 dev wire",
+        networks.here
+    ));
+    let error = networks.run(async || {
+        let address = "tcp://10.77.0.3:80".parse().expect("an address");
+        let options = DialOptions {
+            deadline: PATIENCE,
+            socket: SocketOptions {
+                user_timeout: Some(Duration::from_millis(100)),
+                ..SocketOptions::default()
+            },
+            ..DialOptions::default()
+        };
+        let dialed = Dialer::new(options).connect(&address).await;
+        dialed.expect_err("nobody answers")
+    });
+    assert!(
+        matches!(error.cause(), ConnectCause::TimedOut(_)),
+        "{error}"
+    );
+    assert_eq!(error.errno(), Some(nix::libc::ETIMEDOUT));
+    let outcomes: Vec<_> = error
+        .timeline()
+        .steps()
+        .iter()
+        .map(|step| (step.outcome.clone(), step.errno))
+        .collect();
+    assert_eq!(outcomes, [(Outcome::TimedOut, Some(nix::libc::ETIMEDOUT))]);
+    assert!(error.timeline().total() < Some(PATIENCE / 2));
+}
+
+#[test]
 fn a_route_that_disappears_ends_the_connection_after_the_user_timeout() {
     let networks = Networks::new();
     let (listener, server) = networks.listen();

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use moorline_net::framing::{EncodeError, FramingError, MAX_HEADER_BYTES, guess};
+use moorline_net::framing::{EncodeError, FramingError, guess};
 use moorline_net::{Connection, Decoded, Decoder, Framing};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, Stdin, Stdout, WriteHalf,
@@ -193,10 +193,7 @@ async fn send_messages(
             }
             None => return Ok(()),
         }
-        let head = &line[..line.len().min(MAX_HEADER_BYTES)];
-        let envelope = framing
-            .envelope(head, line.len(), false)
-            .map_err(Broken::Line)?;
+        let envelope = framing.wrap(&line, false).map_err(Broken::Line)?;
         let mut packet = envelope.prefix().to_vec();
         packet.extend_from_slice(&line[envelope.skip..]);
         packet.extend_from_slice(envelope.suffix());

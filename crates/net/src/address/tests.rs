@@ -63,6 +63,14 @@ fn a_host_knows_whether_it_is_an_address() {
 }
 
 #[test]
+fn a_name_may_have_numbers_in_it() {
+    for host in ["0x7g.test", "0x7f.test", "x0", "1.a", "0xfg", "0x7f-1"] {
+        let address = parse(&format!("tcp://{host}:1"));
+        assert_eq!(address, Ok(Address::Tcp(host_port(host, 1))));
+    }
+}
+
+#[test]
 fn only_a_socket_with_a_path_has_a_file() {
     let file = |text| parse(text).unwrap().socket_file().map(Path::to_owned);
     assert_eq!(file("unix:///run/a"), Some("/run/a".into()));
@@ -99,6 +107,11 @@ fn a_mistake_is_named_with_its_remedy() {
             "[::1]:9501",
         ),
         ("tcp://10.1:1", "`10.1` is no IPv4", "127.0.0.1"),
+        ("tcp://0x7f000001:1", "`0x7f000001` is no IPv4", "127.0.0.1"),
+        ("tcp://0X7F.1:1", "`0X7F.1` is no IPv4", "127.0.0.1"),
+        ("tcp://127.0.0.0x1.:1", "is no IPv4", "127.0.0.1"),
+        ("tcp://0x:1", "`0x` is no IPv4", "127.0.0.1"),
+        ("tcp://2130706433:1", "`2130706433` is no IPv4", "127.0.0.1"),
         ("tcp://256.0.0.1:1", "`256.0.0.1` is no IPv4", "127.0.0.1"),
         ("tcp://a b:1", "`a b` is no host", "letters"),
         ("tcp://me@a:1", "user", "`@`"),

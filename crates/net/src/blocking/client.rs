@@ -13,7 +13,7 @@ use super::options::{ClientOptions, Deadline, Timeout};
 use super::stream::{FileFailure, Stream};
 use crate::address::Address;
 use crate::dial::{ConnectError, Dialer, Timeline};
-use crate::framing::{Decoded, Decoder, Framing, MAX_HEADER_BYTES};
+use crate::framing::{Decoded, Decoder, Framing};
 use crate::liveness::Liveness;
 use crate::tls::TlsSession;
 
@@ -114,10 +114,9 @@ impl Client {
             return Err(SendError::Closed);
         }
         let deadline = self.timeout.deadline();
-        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
         let envelope = self
             .framing
-            .envelope(head, payload.len(), false)
+            .wrap(payload, false)
             .map_err(SendError::Unfit)?;
         let (prefix, suffix) = (envelope.prefix(), envelope.suffix());
         let body = &payload[envelope.skip..];

@@ -12,7 +12,7 @@ use super::options::ClientOptions;
 use super::queue::{Front, Lost, Queue};
 use super::watermarks::Watermarks;
 use crate::connection::Connection;
-use crate::framing::{Envelope, Framing, MAX_HEADER_BYTES};
+use crate::framing::{Envelope, Framing};
 
 /// Payloads from this size on are handed to the system where they lie; copying a smaller one behind its header
 /// costs less than a call with several parts.
@@ -81,8 +81,7 @@ impl Output {
         if self.end != End::Open {
             return Err(SendError::Closing);
         }
-        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
-        let envelope = framing.envelope(head, payload.len(), false)?;
+        let envelope = framing.wrap(payload, false)?;
         self.check_broken()?;
         let queued = self.queue.unwritten();
         if !self.watermarks.admits(queued, payload.len() as u64) {

@@ -14,7 +14,7 @@ use super::options::ClientOptions;
 use super::output::{MAX_FILES, wrap_file};
 use super::queue::Queue;
 use super::watermarks::Watermarks;
-use crate::framing::{Framing, MAX_HEADER_BYTES};
+use crate::framing::Framing;
 
 /// Sends through a client from elsewhere: from other tasks, other threads.
 ///
@@ -95,8 +95,7 @@ impl Sender {
     }
 
     fn try_send_or_wait(&self, payload: &[u8], patience: Patience) -> Result<(), SendError> {
-        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
-        let envelope = self.shared.framing.envelope(head, payload.len(), false)?;
+        let envelope = self.shared.framing.wrap(payload, false)?;
         let mut gate = self.shared.gate();
         gate.admit(payload.len() as u64, patience)?;
         gate.orders.messages.push(&envelope, payload, 0);

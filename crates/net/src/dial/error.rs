@@ -5,7 +5,7 @@ use std::io;
 
 use super::timeline::{Outcome, StepKind, Timeline};
 use crate::resolve::ResolveError;
-use crate::tls::TlsError;
+use crate::tls::{HandshakeError, TlsError};
 
 /// Why a dial failed: the step, the address, the cause, and what was done until then.
 pub struct ConnectError(Box<Report>);
@@ -29,6 +29,8 @@ pub enum ConnectCause {
     Resolve(ResolveError),
     /// The deadline passed; the step says where.
     Timeout,
+    /// The system gave up waiting for the peer by itself, before the deadline (`ETIMEDOUT`).
+    TimedOut(io::Error),
     /// The peer's system refused: nothing listens there.
     Refused(io::Error),
     /// The peer broke the connection off while it was made.
@@ -129,6 +131,7 @@ impl ConnectCause {
             Self::Refused(error)
             | Self::Reset(error)
             | Self::Unreachable(error)
+            | Self::TimedOut(error)
             | Self::Io(error) => error.raw_os_error(),
             _ => None,
         }
@@ -137,7 +140,7 @@ impl ConnectCause {
     /// As the outcome of a step.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Timeout => Outcome::TimedOut,
+            Self::Timeout | Self::TimedOut(_) => Outcome::TimedOut,
             _ => Outcome::Failed(self.to_string()),
         }
     }
@@ -151,7 +154,7 @@ impl ConnectCause {
             Self::Resolve(_) => 2,
             Self::Unreachable(_) => 3,
             Self::Io(_) | Self::Invalid(_) => 4,
-            Self::Timeout => 5,
+            Self::Timeout | Self::TimedOut(_) => 5,
             _ => 6,
         }
     }
@@ -167,10 +170,18 @@ impl From<io::Error> for ConnectCause {
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                 Self::Unreachable(error)
             }
-            // The kernel gave up by itself (ETIMEDOUT).
-            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::TimedOut => Self::TimedOut(error),
             io::ErrorKind::UnexpectedEof => Self::EndOfFile,
             _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<HandshakeError> for ConnectCause {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Tls(error) => Self::Tls(error),
+            HandshakeError::Stream(error) => error.into(),
         }
     }
 }
@@ -185,6 +196,7 @@ impl fmt::Display for ConnectCause {
             Self::Refused(error)
             | Self::Reset(error)
             | Self::Unreachable(error)
+            | Self::TimedOut(error)
             | Self::Io(error) => error.fmt(f),
             Self::EndOfFile => f.write_str("the peer closed in the middle of the handshake"),
             Self::Tls(error) => error.fmt(f),
@@ -227,6 +239,7 @@ impl std::error::Error for ConnectError {
             ConnectCause::Refused(error)
             | ConnectCause::Reset(error)
             | ConnectCause::Unreachable(error)
+            | ConnectCause::TimedOut(error)
             | ConnectCause::Io(error) => Some(error),
             _ => None,
         }

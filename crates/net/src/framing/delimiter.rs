@@ -39,6 +39,27 @@ impl Delimiter {
         if self.keep { &[] } else { &self.delimiter }
     }
 
+    /// Where a delimiter begins that would be found before the one that is appended, if it is.
+    #[inline]
+    pub(super) fn early_end(&self, payload: &[u8]) -> Option<usize> {
+        if self.keep {
+            return None;
+        }
+        let bytes = self.delimiter.len();
+        if let Some(end) = find_end(&self.delimiter, payload, 0) {
+            return Some(end - bytes);
+        }
+        // The last bytes of the payload and the first of the delimiter may be one too: `a` before `aa`.
+        let tail = &payload[payload.len().saturating_sub(bytes.saturating_sub(1))..];
+        let mut seam = [0; 2 * MAX_DELIMITER_BYTES];
+        let seam = seam.get_mut(..tail.len() + bytes)?;
+        let (first, last) = seam.split_at_mut(tail.len());
+        first.copy_from_slice(tail);
+        last.copy_from_slice(&self.delimiter);
+        let end = find_end(&self.delimiter, seam, 0)?;
+        (end < seam.len()).then(|| payload.len() - tail.len() + end - bytes)
+    }
+
     /// Looks for the end of the first message; the first `from` bytes hold none.
     #[inline]
     pub(super) fn scan(&self, input: &[u8], from: usize) -> Result<Option<Decoded>, FramingError> {

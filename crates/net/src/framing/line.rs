@@ -3,7 +3,7 @@
 use super::{Decoded, FramingError};
 
 /// What is sent after a line.
-pub(super) const END: &[u8] = b"\n";
+pub(super) const END: u8 = b'\n';
 
 /// Looks for the end of the first line; the first `from` bytes hold none.
 #[inline]
@@ -13,7 +13,7 @@ pub(super) fn scan(input: &[u8], from: usize, max: u64) -> Result<Option<Decoded
     let limit = usize::try_from(max).unwrap_or(usize::MAX).saturating_add(2);
     let window = &input[..input.len().min(limit)];
     let unended = FramingError::Unended { max };
-    let Some(found) = memchr::memchr(b'\n', window.get(from..).unwrap_or_default()) else {
+    let Some(found) = memchr::memchr(END, window.get(from..).unwrap_or_default()) else {
         return if window.len() == limit {
             Err(unended)
         } else {

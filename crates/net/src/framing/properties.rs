@@ -34,7 +34,7 @@ pub fn framing(data: &[u8]) {
     }
 }
 
-/// Any framing and any payloads: what is sent arrives, and what is not sent is refused for its size.
+/// Any framing and any payloads: what is sent arrives, and what is refused is too large, or would be cut.
 pub fn envelope(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let Ok((framing, pieces)) = framing_and_pieces(&mut input) else {
@@ -46,8 +46,7 @@ pub fn envelope(data: &[u8]) {
             break;
         }
         let text = framing.is_websocket() && std::str::from_utf8(payload).is_ok();
-        let head = &payload[..payload.len().min(MAX_HEADER_BYTES)];
-        let sent = framing.envelope(head, payload.len(), text);
+        let sent = framing.wrap(payload, text);
         if framing.validate().is_err() {
             continue;
         }
@@ -60,9 +59,13 @@ pub fn envelope(data: &[u8]) {
             Err(EncodeError::NoHeader { header, .. }) => {
                 assert!(framing.keeps_header() && size < header);
             }
+            Err(EncodeError::ContainsEnd { at }) => {
+                assert!(framing.is_cut_by(payload) && at < size);
+            }
             Ok(_) => {
                 assert!(size <= framing.max_message());
                 if framing.is_cut_by(payload) {
+                    assert!(framing.is_ended_by_the_app() || payload.ends_with(b"\r"));
                     continue;
                 }
                 send(&framing, payload, text, &mut wire);
@@ -178,6 +181,11 @@ impl Framing {
             Self::Line { .. } => payload.contains(&b'\n') || payload.ends_with(b"\r"),
             _ => false,
         }
+    }
+
+    /// Whether the app sends the ends of messages itself.
+    fn is_ended_by_the_app(&self) -> bool {
+        matches!(self, Self::Delimiter(delimiter) if delimiter.keep)
     }
 
     /// What the app sees of a payload that was sent: a header that it keeps has the right length in it.

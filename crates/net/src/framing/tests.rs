@@ -99,6 +99,59 @@ fn no_input_is_incomplete_in_every_framing() {
 }
 
 #[test]
+fn a_payload_that_contains_the_end_of_a_message_is_not_sent() {
+    let long = b"----------";
+    for (framing, payload, at) in [
+        (Framing::Line { max: 99 }, b"one\ntwo".as_slice(), Some(3)),
+        (Framing::Line { max: 99 }, b"one\n", Some(3)),
+        // A carriage return is sent, and dropped where lines are read.
+        (Framing::Line { max: 99 }, b"one\r", None),
+        (
+            Framing::Delimiter(delimiter::stripped(b"\r\n", 99)),
+            b"a\r\nb",
+            Some(1),
+        ),
+        (
+            Framing::Delimiter(delimiter::stripped(b"\r\n", 99)),
+            b"a\rb\n\r",
+            None,
+        ),
+        // It begins in the payload and ends in the delimiter that follows.
+        (
+            Framing::Delimiter(delimiter::stripped(b"aa", 99)),
+            b"bca",
+            Some(2),
+        ),
+        (
+            Framing::Delimiter(delimiter::stripped(b"abab", 99)),
+            b"-ab",
+            Some(1),
+        ),
+        (
+            Framing::Delimiter(delimiter::stripped(long, 99)),
+            b"x-",
+            Some(1),
+        ),
+        (
+            Framing::Delimiter(delimiter::stripped(long, 99)),
+            b"x-y",
+            None,
+        ),
+        (Framing::Delimiter(delimiter::stripped(b";", 99)), b"", None),
+        (Framing::Raw, b"one\ntwo", None),
+    ] {
+        let refused = framing.wrap(payload, false).err();
+        let expected = at.map(|at| EncodeError::ContainsEnd { at });
+        assert_eq!(refused, expected, "{framing:?} {payload:?}");
+    }
+    let kept = Framing::Delimiter(Delimiter {
+        keep: true,
+        ..delimiter::stripped(b";", 99)
+    });
+    assert!(kept.wrap(b"one;two;", false).is_ok());
+}
+
+#[test]
 fn a_payload_over_the_maximum_is_not_sent() {
     let framings = [
         Framing::Line { max: 3 },

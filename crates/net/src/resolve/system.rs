@@ -17,6 +17,7 @@ use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockTy
 pub use admission::{MAX_QUEUED, MAX_THREADS};
 
 use super::{Answer, Families, Lookup, Lookups, Name, ResolveError, Resolver};
+use crate::address::ends_in_number;
 use threads::Threads;
 
 /// Resolves names as the system does (`nsswitch.conf`, `/etc/hosts`, `resolv.conf`), by `getaddrinfo`.
@@ -76,7 +77,7 @@ impl Default for SystemResolver {
 
 impl Resolver for SystemResolver {
     fn look_up(&self, name: &str, families: Families) -> Lookups {
-        let name = match Name::parse(name) {
+        let name = match parse(name) {
             Ok(name) => name,
             Err(error) => return Lookups::ready(Err(error)),
         };
@@ -115,10 +116,21 @@ impl fmt::Debug for SystemResolver {
 
 /// The addresses of a name in one family. Blocks, for as long as the system's resolver does.
 pub(crate) fn addresses(name: &str, families: Families) -> Result<Vec<IpAddr>, ResolveError> {
-    let name = Name::parse(name)?;
+    let name = parse(name)?;
     match name.loopback(families) {
         Some(answer) => Ok(answer.addresses),
         None => look_up(name.as_str(), families),
+    }
+}
+
+/// Reads a name, and refuses one out of which `getaddrinfo` would read an address.
+fn parse(name: &str) -> Result<Name, ResolveError> {
+    match Name::parse(name) {
+        Ok(name) if ends_in_number(name.as_str()) => Err(ResolveError::InvalidName {
+            name: name.as_str().to_owned(),
+            problem: "its last part is a number, which no name ends in",
+        }),
+        parsed => parsed,
     }
 }
 

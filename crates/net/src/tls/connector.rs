@@ -16,6 +16,7 @@ use super::certificate::Fingerprint;
 use super::client_certificate::{Shown, was_asked};
 use super::error::TlsError;
 use super::options::{TlsOptions, Verification};
+use super::refusal::HandshakeError;
 use super::roots;
 use super::verifier::ServerVerifier;
 
@@ -91,7 +92,19 @@ impl TlsConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = self.name_for(host)?;
+        Ok(self.shake_hands(host, stream).await?)
+    }
+
+    /// Like [`connect`](Self::connect), but a failure of the stream is told apart.
+    pub(crate) async fn shake_hands<IO>(
+        &self,
+        host: &str,
+        stream: IO,
+    ) -> Result<TlsStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = self.name_for(host).map_err(HandshakeError::Tls)?;
         let mut handshake = pin!(self.inner.connect(name, stream));
         let mut asked = false;
         let stream = poll_fn(|context| {
@@ -102,8 +115,9 @@ impl TlsConnector {
             poll
         })
         .await
-        .map_err(|error| TlsError::from_handshake(&error, asked))?;
-        self.check_protocol(stream.get_ref().1)?;
+        .map_err(|error| HandshakeError::new(error, asked))?;
+        self.check_protocol(stream.get_ref().1)
+            .map_err(HandshakeError::Tls)?;
         Ok(stream)
     }
 

@@ -42,6 +42,13 @@ pub enum TlsError {
     Certificate(String),
     /// What came is no TLS, or breaks it.
     Protocol(String),
+    /// The stream beneath the handshake failed.
+    Stream {
+        /// The system's error number, if a system call failed.
+        errno: Option<i32>,
+        /// What went wrong.
+        reason: String,
+    },
 }
 
 impl fmt::Display for TlsError {
@@ -80,7 +87,10 @@ impl fmt::Display for TlsError {
             Self::PeerLeft => f.write_str("the server left in the middle of the handshake"),
             Self::Alert(words) => write!(f, "the server sent an alert: {words}"),
             Self::Certificate(problem) => write!(f, "the server's certificate: {problem}"),
-            Self::Protocol(problem) => write!(f, "the handshake failed: {problem}"),
+            Self::Protocol(problem)
+            | Self::Stream {
+                reason: problem, ..
+            } => write!(f, "the handshake failed: {problem}"),
         }
     }
 }

@@ -18,6 +18,42 @@ pub fn typed(error: io::Error) -> io::Error {
     }
 }
 
+/// Why a handshake failed.
+pub(crate) enum HandshakeError {
+    /// A check of TLS refused, or the peer left.
+    Tls(TlsError),
+    /// The stream beneath failed.
+    Stream(io::Error),
+}
+
+impl HandshakeError {
+    /// `asked`: the server had asked for this side's certificate by then.
+    pub(super) fn new(error: io::Error, asked: bool) -> Self {
+        match rustls_error(&error) {
+            Some(refused) => Self::Tls(TlsError::from_rustls(refused, asked)),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Tls(TlsError::PeerLeft),
+            None => Self::Stream(error),
+        }
+    }
+}
+
+impl From<HandshakeError> for TlsError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Tls(error) => error,
+            HandshakeError::Stream(error) => match error.kind() {
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Self::PeerLeft,
+                _ => Self::Stream {
+                    errno: error.raw_os_error(),
+                    reason: error.to_string(),
+                },
+            },
+        }
+    }
+}
+
 impl TlsError {
     /// The TLS error that an error of a stream has as its source; see [`typed`].
     pub fn of(error: &io::Error) -> Option<Self> {
@@ -25,20 +61,6 @@ impl TlsError {
         match inner.downcast_ref::<Self>() {
             Some(error) => Some(error.clone()),
             None => rustls_error(error).map(|error| Self::from_rustls(error, false)),
-        }
-    }
-
-    /// Why a handshake failed. `asked`: the server had asked for this side's certificate by then.
-    pub(super) fn from_handshake(error: &io::Error, asked: bool) -> Self {
-        if let Some(error) = rustls_error(error) {
-            return Self::from_rustls(error, asked);
-        }
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::PeerLeft,
-            _ => Self::Protocol(error.to_string()),
         }
     }
 

@@ -146,3 +146,25 @@ async fn wrong_options_fail_before_anything_is_opened() {
         )]
     );
 }
+
+#[tokio::test]
+async fn a_peer_that_resets_the_handshake_leaves_its_error_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = server(folder.path());
+    let (listener, at) = listener().await;
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.set_zero_linger().unwrap();
+    });
+    let dialer = trusting(file, Duration::from_secs(5));
+    let target = address(format!("tls://name.test:{}", at.port()));
+    let (error, _) = refusal(&dialer, &target).await;
+    assert!(matches!(error.cause(), ConnectCause::Reset(_)), "{error}");
+    assert_eq!(error.step(), Some(StepKind::Tls));
+    let reset = Some(rustix::io::Errno::CONNRESET.raw_os_error());
+    assert_eq!(error.errno(), reset);
+    let last = error.timeline().steps().last().unwrap();
+    assert_eq!((last.kind, last.errno), (StepKind::Tls, reset));
+    peer.await.unwrap();
+}

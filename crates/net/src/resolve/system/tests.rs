@@ -244,6 +244,9 @@ async fn names_that_cannot_exist_never_reach_the_system() {
         "bücher.test",
         &long,
         "nul\0.test",
+        "0x7f000001",
+        "127.1",
+        "2130706433.",
     ] {
         let answer = ask(&resolver, name).await;
         assert!(
