@@ -72,7 +72,8 @@ pub struct Received {
 impl DatagramClient {
     /// A client with an address of its own, that talks to anyone: `udp://ip:port`, port 0 for any, or
     /// `unixgram:///path` and `unixgram://@name`. A socket file that a dead process left is replaced. Does not
-    /// block. Needs a tokio runtime.
+    /// block, except that it waits, 250 ms at the most, for a process that replaces one in the same folder. Needs a tokio
+    /// runtime.
     ///
     /// Of the options `socket` and `interface` are used; for UDP `via` is refused.
     pub fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {

@@ -1,6 +1,7 @@
 //! The sockets that listeners accept on.
 
 mod file;
+mod folder;
 
 use std::fmt;
 use std::fs;
@@ -13,6 +14,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 pub(crate) use file::SocketFile;
+pub(crate) use folder::FolderLock;
 
 use crate::address::{Address, HostPort, MAX_UNIX_PATH_BYTES, excess_bytes};
 use crate::resolve::{self, Families, ResolveError};
@@ -169,6 +171,8 @@ fn listen_unix(address: &Address, path: &Path, kind: Type) -> Result<Socket, Lis
         return Err(error(Cause::PathTooLong));
     }
     let file = address.socket_file();
+    // Until it listens: before, others take its file for a dead process's.
+    let _lock = file.map(FolderLock::around);
     if let Some(file) = file {
         remove_stale(file).map_err(error)?;
     }
@@ -187,9 +191,7 @@ fn listen_unix(address: &Address, path: &Path, kind: Type) -> Result<Socket, Lis
     bind().map_err(|source| error(Cause::Bind(source)))
 }
 
-/// Removes the socket that a dead process left at `path`.
-///
-/// Between look and removal another process might bind it; engines are kept apart by their lock file.
+/// Removes the socket that a dead process left at `path`. A [`FolderLock`] keeps others from doing so at the same time.
 pub(crate) fn remove_stale(path: &Path) -> Result<(), Cause> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

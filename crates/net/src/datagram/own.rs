@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::peer::unix_address;
 use crate::dial::{ConnectCause, DialOptions};
-use crate::socket::{Cause, SocketFile, remove_stale};
+use crate::socket::{Cause, FolderLock, SocketFile, remove_stale};
 
 /// A Unix socket at `path`, with its file; an abstract one, whose path begins with a NUL byte, has none.
 pub(super) fn at(
@@ -23,6 +23,7 @@ pub(super) fn at(
         rustix::net::bind(&socket, &address).map_err(io::Error::from)?;
         return Ok((socket, None));
     }
+    let _lock = FolderLock::around(path);
     remove_stale(path).map_err(|cause| match cause {
         Cause::NotASocket => {
             ConnectCause::Invalid("a file that is no socket is there: choose another path".into())

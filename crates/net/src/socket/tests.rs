@@ -2,6 +2,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::Barrier;
+use std::thread;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{FdFlags, fcntl_getfd};
@@ -72,6 +74,41 @@ fn datagrams_arrive() {
     socket.set_nonblocking(false).unwrap();
     let mut buffer = [0; 8];
     assert_eq!(socket.recv(&mut buffer).unwrap(), 4);
+}
+
+#[test]
+fn of_many_that_replace_one_stale_socket_a_single_one_succeeds() {
+    const CONTENDERS: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("contended.sock");
+    let address = address(&format!("unix://{}", path.display()));
+    for round in 0..200 {
+        // What a dead process leaves: the file of a socket that is closed.
+        drop(UnixListener::bind(&path).unwrap());
+        let start = Barrier::new(CONTENDERS);
+        let won: Vec<OwnedFd> = thread::scope(|scope| {
+            let contend = || {
+                start.wait();
+                listen(&address).ok()
+            };
+            let contenders = [(); CONTENDERS].map(|()| scope.spawn(contend));
+            let ended = contenders.into_iter().map(|thread| thread.join().unwrap());
+            ended.flatten().collect()
+        });
+        assert_eq!(won.len(), 1, "round {round}");
+        UnixStream::connect(&path).expect("the file is the winner's");
+        drop(won);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_is_locked_for_ever_keeps_no_socket_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("late.sock");
+    let _forever = FolderLock::around(&path);
+    let _listener = listen(&address(&format!("unix://{}", path.display()))).unwrap();
+    UnixStream::connect(&path).unwrap();
 }
 
 #[test]
