@@ -11,7 +11,6 @@ mod cork;
 mod drive;
 mod error;
 mod file;
-mod framing_fields;
 mod handler;
 mod input;
 mod options;
@@ -151,7 +150,8 @@ impl Client {
     }
 
     /// Replaces the connection, if there still is one, by a new one. With [`ClientOptions::reconnect`] it waits
-    /// for the back-off, and dials until an attempt succeeds or it gives up; the last error is told.
+    /// for the back-off, and dials until an attempt succeeds or it gives up; the last error is told. One that is
+    /// [permanent](ConnectError::is_permanent) is told at once.
     ///
     /// Cancel-safe: the client is then not connected.
     pub async fn reconnect(&mut self) -> Result<(), ConnectError> {
@@ -181,6 +181,9 @@ impl Client {
         client
             .attempts
             .dialed(attempt, dialed.is_ok(), Instant::now());
+        if dialed.as_ref().is_err_and(ConnectError::is_permanent) {
+            client.attempts.give_up();
+        }
         let connected = dialed.map(|connection| client.connection = Some(connection));
         client.tell_senders();
         connected

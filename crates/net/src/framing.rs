@@ -5,6 +5,7 @@
 //! fragmented WebSocket message, and neither allocates by a size that a peer has merely announced.
 
 mod delimiter;
+pub(crate) mod fields;
 mod guess;
 mod length;
 mod line;

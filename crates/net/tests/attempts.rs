@@ -304,3 +304,30 @@ async fn a_sender_closes_a_client_that_waits_for_its_next_attempt() {
     assert!(matches!(error.cause(), ConnectCause::Closed), "{error:?}");
     assert_eq!(client.attempt(), 1);
 }
+
+#[tokio::test]
+async fn what_only_other_options_can_mend_is_not_tried_again() {
+    let invalid = || {
+        let mut options = reconnecting(Unsent::Keep);
+        options.framing = moorline_net::Framing::WebSocket { max: 100 };
+        options
+    };
+    let (_listener, address) = listener().await;
+    let (handler, mut told) = recorder(|_, _| {});
+    let running = Client::new(address.clone(), invalid()).start(handler);
+    within(running.ended()).await.unwrap();
+    assert!(matches!(told.recv().await, Some(Event::Error(1, _))));
+    assert_eq!(told.recv().await, None);
+
+    let mut client = Client::new(address, invalid());
+    let error = within(client.reconnect()).await.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+
+    let mut options = reconnecting(Unsent::Keep);
+    options.dial.tls.roots = moorline_net::tls::Roots::File("/no/such/file".into());
+    let address = "tls://127.0.0.1:1".parse().unwrap();
+    let mut client = Client::new(address, options);
+    let error = within(client.reconnect()).await.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+    assert_eq!(client.attempt(), 1);
+}

@@ -507,6 +507,22 @@ fn a_framing_that_no_client_has_is_refused() {
 }
 
 #[test]
+fn a_framing_is_written_as_for_every_other_client() {
+    for written in [
+        r#"framing = { kind = "raw" }"#,
+        r#"framing = { kind = "length", width = 2, endian = "little", max = "1MiB" }"#,
+        r#"framing = { kind = "delimiter", delimiter = "\r\n" }"#,
+        r#"framing = { kind = "line" }"#,
+    ] {
+        let blocking: ClientOptions = toml::from_str(written).unwrap();
+        let other: moorline_net::ClientOptions = toml::from_str(written).unwrap();
+        assert_eq!(blocking.framing, other.framing, "{written}");
+        let again = toml::to_string(&blocking).unwrap();
+        assert_eq!(toml::from_str::<ClientOptions>(&again).unwrap(), blocking);
+    }
+}
+
+#[test]
 fn unix_sockets_are_spoken_to_alike() {
     let listener = UnixListener::bind_addr(&abstract_name("alike")).unwrap();
     let address: Address = "unix://@moorline-blocking-alike".parse().unwrap();

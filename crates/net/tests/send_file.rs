@@ -230,3 +230,26 @@ async fn a_file_half_sent_goes_out_whole_on_the_next_connection_if_so_chosen() {
     within(client.flush()).await.unwrap();
     assert!(within(reads).await.unwrap() == fixture.contents);
 }
+
+#[tokio::test]
+async fn a_fifo_is_refused_and_holds_up_no_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let (mut client, _peer, _listener) = pair(framed()).await;
+    let sender = client.sender();
+    // Nobody will ever write to it.
+    let by_owner = within(client.send_file(&*path, 0, None)).await;
+    assert!(matches!(by_owner, Err(SendError::File(_))), "{by_owner:?}");
+    let by_sender = within(sender.send_file(&*path, 0, None)).await;
+    assert!(
+        matches!(by_sender, Err(SendError::File(_))),
+        "{by_sender:?}"
+    );
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK;
+    let opened = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).unwrap();
+    let opened = within(client.send_file(File::from(opened), 0, Some(1))).await;
+    assert!(matches!(opened, Err(SendError::File(_))), "{opened:?}");
+    assert!(client.is_connected());
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::task::Poll;
 
 use moorline_net::framing::MAX_HEADER_BYTES;
+use rustix::fs::OFlags;
 
 use crate::app::{SendError, Session};
 use crate::wire::FileSpan;
@@ -30,7 +31,11 @@ impl Session {
     ) -> Result<(), FileError> {
         let commitment = &self.shared().core().commitment;
         commitment.committed_after_start().await;
-        let file = tokio::fs::File::open(path).await.map_err(FileError::Open)?;
+        // A FIFO would hold a thread up until it has a writer.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = tokio::fs::OpenOptions::new();
+        let opening = options.read(true).custom_flags(flags).open(path);
+        let file = opening.await.map_err(FileError::Open)?;
         let file = file.into_std().await;
         let metadata = file.metadata().map_err(FileError::Open)?;
         if !metadata.is_file() {

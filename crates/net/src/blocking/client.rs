@@ -140,6 +140,15 @@ impl Client {
         if self.sending == Sending::Over {
             return Err(SendError::Closed);
         }
+        // Reading anything else may wait for longer than the timeout.
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, "this is no regular file");
+                return Err(SendError::File(error));
+            }
+            Err(error) => return Err(SendError::File(error)),
+        }
         let deadline = self.timeout.deadline();
         let mut sent = 0u64;
         while sent < length {

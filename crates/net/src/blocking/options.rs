@@ -20,6 +20,7 @@ pub struct ClientOptions {
     pub timeout: Timeout,
     /// How [`receive_message`](super::Client::receive_message) cuts messages and [`send`](super::Client::send)
     /// wraps them. Raw. That of WebSocket, a server's, is refused.
+    #[serde(with = "crate::framing::fields")]
     pub framing: Framing,
 }
 

@@ -96,6 +96,13 @@ impl Attempts {
         Verdict::Failed
     }
 
+    /// None follows on the attempt that has failed.
+    pub(super) fn give_up(&mut self) {
+        if let Phase::Waiting(_) = self.phase {
+            self.phase = Phase::Idle;
+        }
+    }
+
     /// An attempt's connection is lost. False: it was none, or is not the connection any more.
     pub(super) fn lost(&mut self, attempt: u64, now: Instant) -> bool {
         if attempt != self.attempt || self.phase != Phase::Connected {

@@ -217,7 +217,15 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub(super) fn new(file: File, offset: u64, length: Option<u64>) -> io::Result<Self> {
-        let size = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        // Reading anything else may wait for ever.
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this is no regular file",
+            ));
+        }
+        let size = metadata.len();
         let length = length.unwrap_or(size.saturating_sub(offset));
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(io::Error::new(

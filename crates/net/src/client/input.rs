@@ -2,17 +2,25 @@
 
 use std::io;
 use std::ops::Range;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::connection::Connection;
 use crate::framing::{Decoded, Decoder, Framing, FramingError};
+use crate::scratch;
 
 /// What one read may bring, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+
+/// So much of the buffer is kept while nothing is there, in bytes: small messages come into it without an allocation.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// An unfinished message of this size is read on where it lies; a shorter one goes through the thread's scratch buffer,
+/// so that a client that waits owns none.
+const LONG_TAIL_BYTES: usize = READ_BYTES / 2;
 
 /// With less room than this more is made, in bytes: small reads cost as much as large ones.
 const LEAST_ROOM_BYTES: usize = 8 * 1024;
@@ -102,18 +110,34 @@ impl Input {
     }
 
     /// Reads more. Zero: the peer has ended.
-    #[inline]
     pub(super) fn poll_fill(
         &mut self,
         connection: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.unread.capacity() - self.unread.len() < LEAST_ROOM_BYTES {
-            // Grows with what has come, not with what was announced.
-            self.unread.reserve(READ_BYTES.max(self.unread.len()));
+        if self.unread.is_empty() && self.unread.capacity() > KEPT_BYTES {
+            // Those who wait for a message have no use for it.
+            self.unread = BytesMut::new();
         }
-        let read = pin!(connection.read_buf(&mut self.unread));
-        Poll::Ready(ready!(read.poll(cx)))
+        let room = self.unread.capacity() - self.unread.len();
+        if self.unread.len() > LONG_TAIL_BYTES || room >= LEAST_ROOM_BYTES {
+            if room < LEAST_ROOM_BYTES {
+                // Grows with what has come, not with what was announced.
+                self.unread.reserve(READ_BYTES.max(self.unread.len()));
+            }
+            let read = pin!(connection.read_buf(&mut self.unread));
+            return Poll::Ready(ready!(read.poll(cx)));
+        }
+        scratch::with(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(connection).poll_read(cx, &mut buffer))?;
+            if buffer.remaining() == 0 {
+                // Much comes: the next read spares the copy.
+                self.unread.reserve(2 * READ_BYTES);
+            }
+            self.unread.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 
     /// Begins anew for another connection.
@@ -151,5 +175,45 @@ fn cut(
         | Decoded::Reply { .. }
         | Decoded::Nothing { .. }
         | Decoded::Close { .. } => Ok(Cut::Incomplete),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use crate::dial::Dialer;
+
+    #[tokio::test]
+    async fn a_client_that_waits_keeps_no_buffer_however_much_has_come_before() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut connection = Dialer::from_socket(stream).unwrap();
+        let framing = Framing::Line { max: 1 << 20 };
+        let mut input = Input::default();
+        for size in [10, 1000, 300_000, 10] {
+            let writes = std::thread::spawn(move || {
+                peer.write_all(&vec![b'x'; size]).unwrap();
+                peer.write_all(b"\n").unwrap();
+                peer
+            });
+            while input.take_message(&framing).unwrap().is_none() {
+                let read = poll_fn(|cx| input.poll_fill(&mut connection, cx)).await;
+                assert!(read.unwrap() > 0);
+            }
+            peer = writes.join().unwrap();
+            let waits = poll_fn(|cx| Poll::Ready(input.poll_fill(&mut connection, cx))).await;
+            assert!(waits.is_pending());
+            assert!(
+                input.unread.capacity() <= KEPT_BYTES,
+                "{} bytes after a message of {size}",
+                input.unread.capacity()
+            );
+        }
     }
 }

@@ -16,7 +16,7 @@ pub struct ClientOptions {
     pub dial: DialOptions,
     /// How the stream is cut into messages: raw, unless set. [`Framing::WebSocket`] is the server's side and
     /// is refused.
-    #[serde(with = "super::framing_fields")]
+    #[serde(with = "crate::framing::fields")]
     pub framing: Framing,
     /// What may wait to be sent, in bytes: 2 MiB. One message that is larger passes when nothing else waits.
     #[serde(with = "as_size")]
@@ -42,7 +42,7 @@ pub struct ClientOptions {
     pub reconnect: Option<Reconnect>,
 }
 
-/// How a lost connection is made again.
+/// How a lost connection is made again. An error that is [permanent](crate::ConnectError::is_permanent) ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reconnect {

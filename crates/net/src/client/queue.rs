@@ -11,6 +11,9 @@ use crate::framing::Envelope;
 /// A parcel takes further messages until it has so many bytes: what one system call is given.
 const PARCEL_BYTES: usize = 64 * 1024;
 
+/// The memory of a parcel is kept for the next one up to this size, in bytes: a client at rest has no use for more.
+const SPARE_BYTES: usize = 16 * 1024;
+
 /// What waits to be sent, message by message.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -80,7 +83,11 @@ impl Queue {
             Some(Parcel::Messages(last)) if last.bytes.len() + length <= PARCEL_BYTES
         );
         if !has_room {
-            let fresh = std::mem::take(&mut self.spare);
+            let mut fresh = std::mem::take(&mut self.spare);
+            if !self.parcels.is_empty() {
+                // Much waits: it will be full.
+                fresh.bytes.reserve_exact(PARCEL_BYTES);
+            }
             self.parcels.push_back(Parcel::Messages(fresh));
         }
         let Some(Parcel::Messages(last)) = self.parcels.back_mut() else {
@@ -177,8 +184,7 @@ impl Queue {
     }
 
     fn recycle(&mut self, mut done: Messages) {
-        // The memory of one large message is not kept.
-        if done.bytes.capacity() <= 2 * PARCEL_BYTES && self.spare.bytes.capacity() == 0 {
+        if done.bytes.capacity() <= SPARE_BYTES && self.spare.bytes.capacity() == 0 {
             done.bytes.clear();
             done.ends.clear();
             done.written = 0;

@@ -199,6 +199,9 @@ impl<H: Handler> Run<'_, H> {
                 self.call(|handler, client| handler.connected(client));
             }
             (Verdict::Failed, Err(error)) => {
+                if error.is_permanent() {
+                    client.attempts.give_up();
+                }
                 client.clear();
                 self.call(|handler, client| handler.error(client, &error));
             }

@@ -1,11 +1,14 @@
 //! A handle that sends through a client from elsewhere.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use rustix::fs::OFlags;
 use tokio::sync::Notify;
 
 use super::error::SendError;
@@ -111,7 +114,7 @@ impl Sender {
     /// runtime.
     ///
     /// # Errors
-    /// [`SendError::File`] if it cannot be opened or is too short; `Full` and `NotConnected` as for
+    /// [`SendError::File`] if it cannot be opened, is no regular file, or is too short; `Full` and `NotConnected` as for
     /// [`try_send`](Self::try_send).
     pub async fn send_file(
         &self,
@@ -402,13 +405,19 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, SendError> {
     tokio::task::spawn_blocking(move || {
         let file = match file {
-            FileSource::Path(path) => File::open(path)?,
+            FileSource::Path(path) => open(&path)?,
             FileSource::File(file) => file,
         };
         Prepared::new(file, offset, length)
     })
     .await
-    .map_err(std::io::Error::other)
+    .map_err(io::Error::other)
     .and_then(|prepared| prepared)
     .map_err(SendError::File)
+}
+
+/// Opens a file without waiting for anybody: opening a FIFO would wait for its writer.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

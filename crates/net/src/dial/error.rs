@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 use super::timeline::{Outcome, StepKind, Timeline};
 use crate::resolve::ResolveError;
 use crate::tls::{HandshakeError, TlsError};
@@ -115,6 +117,13 @@ impl ConnectError {
     pub fn errno(&self) -> Option<i32> {
         self.0.cause.errno()
     }
+
+    /// Whether another attempt with the same address and options must fail too: they are what is wrong.
+    ///
+    /// What a peer, a network or a name server says can change, be it a refusal or an expired certificate.
+    pub fn is_permanent(&self) -> bool {
+        self.0.cause.is_permanent()
+    }
 }
 
 impl ConnectCause {
@@ -134,6 +143,19 @@ impl ConnectCause {
             | Self::TimedOut(error)
             | Self::Io(error) => error.raw_os_error(),
             _ => None,
+        }
+    }
+
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Tls(TlsError::Options(_)) => true,
+            Self::Resolve(error) => matches!(error, ResolveError::InvalidName { .. }),
+            // This system does not have the protocol.
+            Self::Io(error) => matches!(
+                Errno::from_io_error(error),
+                Some(Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT)
+            ),
+            _ => false,
         }
     }
 

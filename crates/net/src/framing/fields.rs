@@ -1,8 +1,8 @@
-//! A client's framing as it is written: the names that a listener's has.
+//! A framing as it is written in the options of any client: the names that a listener's has.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::framing::{Counts, Delimiter, Endian, Framing, Length};
+use super::{Counts, Delimiter, Endian, Framing, Length};
 
 /// The largest message unless another is given, in bytes.
 const DEFAULT_MAX: u64 = 2 << 20;
@@ -69,7 +69,7 @@ fn max() -> u64 {
     DEFAULT_MAX
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framing, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framing, D::Error> {
     let framing = match Fields::deserialize(from)? {
         Fields::Raw {} => Framing::Raw,
         Fields::Length {
@@ -121,7 +121,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framing,
     Ok(framing)
 }
 
-pub(super) fn serialize<S: Serializer>(framing: &Framing, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(framing: &Framing, to: S) -> Result<S::Ok, S::Error> {
     let fields = match framing {
         // A client refuses the WebSocket framing, so nothing is lost.
         Framing::Raw | Framing::WebSocket { .. } => Fields::Raw {},
