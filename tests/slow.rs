@@ -226,3 +226,32 @@ fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
     assert_eq!(sender.receive_to_end(), Vec::<Vec<u8>>::new());
     engine.logged(&["a hook failed", "message"]);
 }
+
+#[test]
+fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_handler_waits_in_send() {
+    let engine = Engine::start("probe", &probe("send_timeout = \"1s\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    client.send("pour 100000");
+    engine.journaled(&format!("close {id} slow"));
+    engine.logged(&["takes no output", "send_timeout", &id]);
+    // Who reads is not closed, however long it takes.
+    let mut reader = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(reader.ask("sleep 1500"), "slept");
+}
+
+#[test]
+fn a_half_closed_session_whose_handler_never_ends_is_closed() {
+    let engine = Engine::start("probe", &probe("half_close_timeout = \"1s\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    client.send("hang");
+    client.finish_sending();
+    client.receive_bytes_to_end();
+    engine.journaled(&format!("close {id} peer"));
+    // An answer that comes in time is delivered whole.
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("sleep 700");
+    client.finish_sending();
+    assert_eq!(client.receive_to_end(), [b"slept".to_vec()]);
+}

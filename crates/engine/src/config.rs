@@ -226,6 +226,8 @@ pub struct Listener {
     pub receive_timeout: Option<Duration>,
     /// … that was not sent to.
     pub send_timeout: Option<Duration>,
+    /// How long a session whose peer has half-closed it may go without sending anything or ending a handler. Default 5 min.
+    pub half_close_timeout: Duration,
     /// How long a TLS handshake may take, and the head of a request. Default 10 s.
     pub handshake_timeout: Duration,
     /// Bytes a second that an unfinished message must bring at least.

@@ -277,8 +277,10 @@ pub enum LoopCounter {
     Closed,
     /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.
     Limits = 25,
-    /// Lines that the gateway's log had no room for. Its place is the last of the row.
+    /// Lines that the gateway's log had no room for.
     LogLinesDropped = 31,
+    /// Bytes held of each [`MemoryClass`] now: this place + the class's number.
+    Held = 40,
 }
 
 /// What bounds a peer or all of them.
@@ -323,8 +325,62 @@ impl Limit {
     }
 }
 
+/// What the gateway holds bytes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum MemoryClass {
+    /// Received from peers: unfinished tails, undecrypted records, messages that wait or may be delivered again.
+    Received = 0,
+    /// Queued for one peer each.
+    Queued,
+    /// Lockers, keys and group memberships of sessions.
+    State,
+    /// Of a process's message whose other parts have not come.
+    Parts,
+    /// Broadcasts that have not reached every member.
+    Broadcasts,
+    /// Payloads of tasks that have not ended.
+    Tasks,
+    /// Posts, results and credits that wait for room in a ring or for a process.
+    Transfers,
+    /// What encrypts sessions.
+    Tls,
+    /// HTTP connections, and the parts of files on their way there.
+    Http,
+}
+
+impl MemoryClass {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Received,
+        Self::Queued,
+        Self::State,
+        Self::Parts,
+        Self::Broadcasts,
+        Self::Tasks,
+        Self::Transfers,
+        Self::Tls,
+        Self::Http,
+    ];
+
+    /// Its name in `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Queued => "queued",
+            Self::State => "state",
+            Self::Parts => "parts",
+            Self::Broadcasts => "broadcasts",
+            Self::Tasks => "tasks",
+            Self::Transfers => "transfers",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// Counters in one row of the gateway's scoreboard.
-pub const LOOP_ROW: usize = 32;
+pub const LOOP_ROW: usize = 64;
 
 /// The counters of a worker or task worker, by their place in its scoreboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

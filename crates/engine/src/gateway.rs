@@ -15,6 +15,7 @@ mod budget;
 mod configuring;
 mod counters;
 mod datagram;
+mod deadlines;
 mod dispatch;
 mod ending;
 mod event_loop;

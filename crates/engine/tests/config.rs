@@ -78,6 +78,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         min_receive_rate: None,
         max_sessions_per_address: None,
         accept_rate: None,
+        half_close_timeout: Duration::from_secs(300),
         handshake_timeout: Duration::from_secs(10),
         high_watermark: 1 << 20,
         low_watermark: 256 << 10,

@@ -15,6 +15,8 @@ const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
 const DEFAULT_HARD_LIMIT: u64 = 8 << 20;
 /// Far more than a handshake takes across the world and back.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Long enough for a slow answer to a peer that sends one request and its end.
+const DEFAULT_HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
 const DEFAULT_MAX_SESSIONS: u64 = 100_000;
 /// More sessions than the memory of any machine holds: a slip.
 const MAX_SESSIONS: u64 = 10_000_000;
@@ -79,6 +81,7 @@ fn listener(
     let idle_timeout = section.read("idle_timeout", |field| field.timeout());
     let receive_timeout = section.read("receive_timeout", |field| field.timeout());
     let send_timeout = section.read("send_timeout", |field| field.timeout());
+    let half_close_timeout = section.read("half_close_timeout", |field| field.timeout());
     let handshake_timeout = section.read("handshake_timeout", |field| field.timeout());
     let min_receive_rate = section.read("min_receive_rate", |field| field.size());
     let on_crash = section.read("on_crash", |field| {
@@ -136,6 +139,7 @@ fn listener(
         idle_timeout: idle_timeout?,
         receive_timeout: receive_timeout?,
         send_timeout: send_timeout?,
+        half_close_timeout: half_close_timeout?.unwrap_or(DEFAULT_HALF_CLOSE_TIMEOUT),
         min_receive_rate: min_receive_rate?,
         max_sessions_per_address: max_sessions_per_address?,
         accept_rate: accept_rate?,
@@ -291,6 +295,7 @@ const SESSION_KEYS: &[&str] = &[
     "idle_timeout",
     "receive_timeout",
     "send_timeout",
+    "half_close_timeout",
     "max_sessions",
     "deliver_after_close",
     "handshake_timeout",

@@ -13,7 +13,7 @@ use rustix::net::SocketFlags;
 
 use super::dispatch::home;
 use super::event_loop::Loop;
-use super::memory::Class;
+use super::memory::{Class, TLS_BYTES};
 use super::session::{Phase, Session};
 use super::{Command, Report, is_datagram};
 use crate::config::Config;
@@ -309,6 +309,7 @@ impl Loop {
             paused: false,
             kept: false,
             held_back: false,
+            watches_output: false,
             unwatched: false,
             sent: 0,
             done: 0,
@@ -322,12 +323,16 @@ impl Loop {
             connected_at: unix_ms(),
             received_at: now,
             sent_at: now,
+            half_closed_at: None,
             messages: 0,
             bytes_in: received.len() as u64,
             bytes_out: 0,
         });
         self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
         self.memory.change(Class::Received, 0, received.len());
+        if self.table[key].tls.is_some() {
+            self.memory.hold(Class::Tls, TLS_BYTES);
+        }
         self.table[key].tail = received;
         if let Err(error) = self.register(key, socket.as_fd()) {
             tracing::warn!(%error, "cannot watch a new connection");

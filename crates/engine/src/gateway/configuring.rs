@@ -37,7 +37,10 @@ impl Loop {
             }
         }
         self.accept_gate.change(&self.config.listeners);
-        let timeouts = |at: &Listener| (at.idle_timeout, at.receive_timeout, at.send_timeout);
+        let timeouts = |at: &Listener| {
+            let idle = (at.idle_timeout, at.receive_timeout, at.send_timeout);
+            (idle, at.half_close_timeout)
+        };
         let marks = |at: &Listener| (at.high_watermark, at.low_watermark);
         let timeouts = changed(&before, &self.config, timeouts);
         let marks = changed(&before, &self.config, marks);

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::event_loop::Loop;
+use super::memory::Class;
 use crate::control::{Limit, LoopCounter};
 
 impl Loop {
@@ -14,6 +15,10 @@ impl Loop {
             .set(LoopCounter::BufferedBytes as usize, self.held());
         self.counters
             .set(LoopCounter::LastSerial as usize, self.table.last_serial());
+        for class in Class::ALL {
+            let place = LoopCounter::Held as usize + class as usize;
+            self.counters.set(place, self.held_of(class));
+        }
         if self.index == 0 {
             // They are the process's, not a loop's; one of them says so.
             self.counters
@@ -37,7 +42,22 @@ impl Loop {
 
     /// Bytes that this loop holds for sessions and for processes; what several share once.
     pub(super) fn held(&self) -> u64 {
-        self.memory.total() + self.groups.shared_bytes() + self.budget.parcels()
+        self.memory.total()
+            + self.groups.shared_bytes()
+            + self.budget.parcels()
+            + self.held_of(Class::Http)
+    }
+
+    /// Those of them that are held for this.
+    fn held_of(&self, class: Class) -> u64 {
+        let besides = match class {
+            Class::Broadcasts => self.groups.shared_bytes(),
+            Class::Transfers => self.budget.parcels(),
+            // The main thread holds them, and one loop counts them for it.
+            Class::Http if self.index == 0 => self.shared.http.bytes(),
+            _ => 0,
+        };
+        self.memory.of(class) + besides
     }
 
     /// Counts that a limit was reached once more.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::Report;
 use super::accept::unix_ms;
 use super::event_loop::Loop;
-use super::memory::Class;
+use super::memory::{Class, TLS_BYTES};
 use super::session::{Phase, Session};
 use super::table::{Key, Table};
 use crate::config::Config;
@@ -49,6 +49,10 @@ enum Timer {
     Handshake(Key, u64),
     /// Has this session's unfinished message come fast enough?
     Trickle(Key, u64),
+    /// Has the peer of this session taken some of its output?
+    Output(Key, u64),
+    /// Has this session, which its peer has half-closed, gone on?
+    HalfClose(Key, u64),
     /// Let go of this socket.
     Linger(Key, u64),
     /// Accept from this listener again.
@@ -92,6 +96,8 @@ impl Timers {
                 | Timer::Flush(key, id)
                 | Timer::Handshake(key, id)
                 | Timer::Trickle(key, id)
+                | Timer::Output(key, id)
+                | Timer::HalfClose(key, id)
                 | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
                 Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
             });
@@ -117,6 +123,8 @@ impl Loop {
                 Timer::Flush(key, id) => self.check_flush(key, id),
                 Timer::Handshake(key, id) => self.check_handshake(key, id),
                 Timer::Trickle(key, id) => self.check_trickle(key, id),
+                Timer::Output(key, id) => self.check_output(key, id),
+                Timer::HalfClose(key, id) => self.check_half_closed(key, id),
                 Timer::Linger(key, id) => {
                     if self.table.at(key).is_some_and(|session| session.id == id) {
                         self.forget(key);
@@ -147,12 +155,11 @@ impl Loop {
     /// Listeners have other timeouts than before: their sessions are watched by these.
     pub(super) fn watch_by_new_timeouts(&mut self, has_changed: impl Fn(u16) -> bool) {
         let table = &self.table;
-        let is_affected = |session: &Session| {
-            session.phase == Phase::Open && !session.unwatched && has_changed(session.listener)
-        };
-        // Each session has one such timer: those that were set by the old timeouts go.
+        let is_affected =
+            |session: &Session| session.phase == Phase::Open && has_changed(session.listener);
+        // Each session has one timer of each kind: those that were set by the old timeouts go.
         self.timers.heap.retain(|Reverse((_, timer))| match timer {
-            Timer::Idle(key, id) => !table
+            Timer::Idle(key, id) | Timer::Output(key, id) | Timer::HalfClose(key, id) => !table
                 .at(*key)
                 .is_some_and(|session| session.id == *id && is_affected(session)),
             _ => true,
@@ -160,7 +167,10 @@ impl Loop {
         let affected = table.iter().filter(|(_, session)| is_affected(session));
         let keys: Vec<_> = affected.map(|(key, _)| key).collect();
         for key in keys {
-            self.start_timer(key);
+            if !self.table[key].unwatched {
+                self.start_timer(key);
+            }
+            self.watch_waits_anew(key);
         }
     }
 
@@ -187,6 +197,16 @@ impl Loop {
     pub(super) fn push_trickle_timer(&mut self, at: u64, key: Key, id: u64) {
         self.timers.prune(&self.table);
         self.timers.push(at, Timer::Trickle(key, id));
+    }
+
+    pub(super) fn push_output_timer(&mut self, at: u64, key: Key, id: u64) {
+        self.timers.prune(&self.table);
+        self.timers.push(at, Timer::Output(key, id));
+    }
+
+    pub(super) fn push_half_close_timer(&mut self, at: u64, key: Key, id: u64) {
+        self.timers.prune(&self.table);
+        self.timers.push(at, Timer::HalfClose(key, id));
     }
 
     /// When the session will have been idle for too long, if nothing passes until then.
@@ -272,6 +292,7 @@ impl Loop {
         session.full = false;
         self.tell_strangers(key, ToProcess::Drained);
         self.drop_outbound(key);
+        self.watch_half_closed(key);
         self.schedule(key);
     }
 
@@ -431,7 +452,9 @@ impl Loop {
     fn let_go(&mut self, key: Key) {
         let session = &mut self.table[key];
         session.process = None;
-        session.tls = None;
+        if session.tls.take().is_some() {
+            self.memory.release(Class::Tls, TLS_BYTES);
+        }
         // A socket that only lingers belongs to no slot, and its slot may go.
         let slot = usize::from(session.slot);
         self.slots[slot].leave(&self.shared.slots[slot]);
@@ -476,7 +499,7 @@ impl Loop {
         };
         self.memory.change(
             Class::State,
-            session.extras.as_ref().map_or(0, |extras| extras.bytes()),
+            session.extras.as_ref().map_or(0, |extras| extras.held()),
             0,
         );
         self.shared.release(session.listener, &session.peer);

@@ -384,7 +384,9 @@ impl Loop {
         let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         if flags.intersects(over) {
             session.hangup = true;
+            self.watch_half_closed(key);
         }
+        let session = &mut self.table[key];
         if flags.intersects(over | epoll::EventFlags::IN) {
             session.readable = true;
         }

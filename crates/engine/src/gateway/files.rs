@@ -282,6 +282,7 @@ impl Loop {
             outbound.piece(suffix.len()).extend_from_slice(suffix);
         }
         self.memory.change(Class::Queued, 0, around);
+        self.watch_output(key);
         Some(key)
     }
 

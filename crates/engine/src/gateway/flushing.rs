@@ -36,12 +36,15 @@ impl Loop {
                 reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
             );
             self.finish(key, CloseReason::Slow);
-        } else if !session.full && (queued > listener.high_watermark || (tight && queued > share)) {
+            return;
+        }
+        if !session.full && (queued > listener.high_watermark || (tight && queued > share)) {
             session.full = true;
             if session.process.is_some() {
                 self.tell_watermark(key);
             }
         }
+        self.watch_output(key);
     }
 
     /// Compares the queue with marks that have changed. A queue over the new hard limit is left alone until it grows: a

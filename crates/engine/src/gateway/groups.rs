@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::event_loop::Loop;
-use super::memory::Class;
+use super::memory::{Class, GROUP_BYTES};
 use super::session::Phase;
 use super::table::Key;
 use crate::control::{LoopCounter, ProcessId};
@@ -30,6 +30,8 @@ const MEMBERS_PER_TURN: usize = 64;
 const MOST_GROUPS: usize = 256;
 /// Broadcasts of one process under way. Its own limit is lower; one that passes this is broken.
 const MOST_BROADCASTS: usize = 8192;
+/// Their bytes. A worker's own limit is that of one broadcast; one that passes this is broken.
+const MOST_BROADCAST_BYTES: usize = 4 * LARGEST_BROADCAST;
 /// Members in one answer: a few bytes each, one record.
 const IDS: usize = 1024;
 
@@ -52,6 +54,13 @@ struct Group {
     name: Box<[u8]>,
     /// A member keeps its place as long as it stays.
     members: Slab<Member>,
+}
+
+impl Group {
+    /// Bytes that it holds without its members: its name is there twice.
+    fn bytes(&self) -> usize {
+        GROUP_BYTES + 2 * self.name.len()
+    }
 }
 
 #[derive(Debug)]
@@ -117,7 +126,7 @@ impl Groups {
 
     /// Bytes of the messages of broadcasts that are under way.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.under_way.iter().map(|it| it.message.len()).sum()
+        self.under_way.iter().map(Broadcast::held).sum()
     }
 
     /// Bytes of broadcasts, each counted once.
@@ -145,21 +154,33 @@ impl Groups {
         self.groups.get_mut(&group)?.members.get_mut(place as usize)
     }
 
-    /// Takes a member out of a group; with the last one the group goes.
-    fn remove(&mut self, number: u64, place: u32) {
+    /// Takes a member out of a group; with the last one the group goes. Returns the bytes that it held then.
+    fn remove(&mut self, number: u64, place: u32) -> usize {
         let Some(group) = self.groups.get_mut(&number) else {
-            return;
+            return 0;
         };
         group.members.try_remove(place as usize);
-        if group.members.is_empty()
-            && let Some(group) = self.groups.remove(&number)
-        {
-            self.by_name.remove(&group.name);
+        if !group.members.is_empty() {
+            return 0;
         }
+        self.groups.remove(&number).map_or(0, |group| {
+            self.by_name.remove(&group.name);
+            group.bytes()
+        })
+    }
+
+    /// Bytes of all groups, without their members.
+    pub(super) fn bytes(&self) -> usize {
+        self.groups.values().map(Group::bytes).sum()
     }
 }
 
 impl Broadcast {
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        self.message.len() + self.left_out.len() * size_of::<u64>()
+    }
+
     /// Reads what a process has sent.
     fn parse(bytes: &[u8]) -> Option<(&[u8], Vec<u64>, &[u8])> {
         let (length, rest) = bytes.split_first()?;
@@ -197,6 +218,7 @@ impl Loop {
                     name: name.into(),
                     members: Slab::new(),
                 };
+                self.memory.hold(Class::State, group.bytes());
                 groups.groups.insert(groups.last_group, group);
                 groups.last_group
             }
@@ -214,7 +236,8 @@ impl Loop {
                 );
                 self.count(LoopCounter::Discarded, 1);
                 // A group that was made for it goes again.
-                self.groups.remove(number, u32::MAX);
+                let freed = self.groups.remove(number, u32::MAX);
+                self.memory.release(Class::State, freed);
             }
             return;
         }
@@ -238,7 +261,8 @@ impl Loop {
             left = at.map(|at| extras.groups.swap_remove(at));
         });
         if let Some((number, place)) = left {
-            self.groups.remove(number, place);
+            let freed = self.groups.remove(number, place);
+            self.memory.release(Class::State, freed);
         }
     }
 
@@ -248,7 +272,8 @@ impl Loop {
             let mut left = Vec::new();
             self.change_extras(key, |extras| left = std::mem::take(&mut extras.groups));
             for (number, place) in left {
-                self.groups.remove(number, place);
+                let freed = self.groups.remove(number, place);
+                self.memory.release(Class::State, freed);
             }
         }
     }
@@ -277,7 +302,7 @@ impl Loop {
             return Ok(());
         };
         groups.last_broadcast += 1;
-        groups.under_way.push_back(Broadcast {
+        let broadcast = Broadcast {
             group,
             number: groups.last_broadcast,
             from,
@@ -286,9 +311,26 @@ impl Loop {
             left_out,
             place: 0,
             frames: Vec::new(),
-        });
-        self.memory.hold(Class::Broadcasts, message.len());
+        };
+        let held = broadcast.held();
+        groups.under_way.push_back(broadcast);
+        self.memory.hold(Class::Broadcasts, held);
+        let process = &mut self.processes[usize::from(at)];
+        process.broadcast_bytes += held;
+        if process.broadcast_bytes > MOST_BROADCAST_BYTES {
+            return Err(format!(
+                "over {MOST_BROADCAST_BYTES} bytes of broadcasts under way"
+            ));
+        }
         Ok(())
+    }
+
+    /// The process may send so many bytes of broadcasts more.
+    fn give_back_bytes(&mut self, (at, process, _): (u16, ProcessId, u64), bytes: usize) {
+        let sender = self.processes.get_mut(usize::from(at));
+        if let Some(sender) = sender.filter(|sender| sender.id == process) {
+            sender.broadcast_bytes -= bytes;
+        }
     }
 
     /// Takes the broadcasts further: one turn's share.
@@ -300,9 +342,10 @@ impl Loop {
             let group = self.groups.groups.get_mut(&broadcast.group);
             let Some(group) = group.filter(|group| broadcast.place < group.members.capacity())
             else {
-                let (from, held) = (broadcast.from, broadcast.message.len());
+                let (from, held) = (broadcast.from, broadcast.held());
                 self.groups.under_way.pop_front();
                 self.memory.change(Class::Broadcasts, held, 0);
+                self.give_back_bytes(from, held);
                 self.broadcast_done(from);
                 continue;
             };

@@ -3,15 +3,17 @@
 //! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
 //! framing (RFC 6455) cutting its bytes.
 
+mod memory;
 mod watched;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,10 +28,13 @@ use moorline_net::framing::websocket;
 use moorline_net::tls::server::{ServerStream, ServerTls};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::memory::Held;
+pub(super) use self::memory::HttpMemory;
 use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
 use super::{Command, Inbox, Shared};
@@ -41,6 +46,8 @@ use crate::wire::{CloseReason, Peer};
 const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a file read at once.
 const FILE_CHUNK: usize = 64 * 1024;
+/// What a connection holds beside files, in bytes, about: buffers for one head and for one answer's head, its task.
+const CONNECTION_BYTES: usize = HEAD_BYTES + 8 * 1024;
 /// How long a peer may take nothing of an answer, where the listener has no `send_timeout`: as long as a session that
 /// is ending may.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -192,6 +199,7 @@ impl Site {
         peer: Peer,
         progress: Arc<Progress>,
     ) -> Result<(), Ended> {
+        let _held = self.shared.http.hold(CONNECTION_BYTES);
         let watched = Watched::new(stream, progress.clone());
         let service = service_fn(|request| {
             let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());
@@ -278,8 +286,19 @@ impl Site {
         });
         match opening.await {
             Ok(Ok(file)) => {
+                let by_loops = self.shared.held_by_loops();
+                let Some(held) = self
+                    .shared
+                    .http
+                    .try_hold(FileBody::bytes(file.length), by_loops)
+                else {
+                    return plain(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "memory_limit is reached, ask again later",
+                    );
+                };
                 let head_only = request.method() == Method::HEAD;
-                file.answer(request.headers(), head_only)
+                file.answer(request.headers(), head_only, held)
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 plain(StatusCode::FORBIDDEN, "forbidden")
@@ -495,7 +514,7 @@ fn percent_decode(path: &str) -> Option<String> {
 }
 
 impl OpenFile {
-    fn answer(self, asked: &HeaderMap, head_only: bool) -> Answer {
+    fn answer(self, asked: &HeaderMap, head_only: bool, held: Held) -> Answer {
         let known = self.modified.as_deref().is_some_and(|modified| {
             asked
                 .get(header::IF_MODIFIED_SINCE)
@@ -508,7 +527,7 @@ impl OpenFile {
         } else if head_only {
             Response::new(Either::Left(Full::default()))
         } else {
-            Response::new(Either::Right(FileBody::new(self.file, self.length)))
+            Response::new(Either::Right(FileBody::new(self.file, self.length, held)))
         };
         let headers = answer.headers_mut();
         if !known {
@@ -532,20 +551,46 @@ impl OpenFile {
     }
 }
 
-/// A file's bytes, read off the loop.
+/// A file's bytes, read off the loop, a chunk when the one before it is on its way.
 struct FileBody {
-    file: tokio::fs::File,
+    file: Arc<std::fs::File>,
+    offset: u64,
     left: u64,
-    chunk: Vec<u8>,
+    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
+    _held: Held,
 }
 
 impl FileBody {
-    fn new(file: std::fs::File, length: u64) -> Self {
+    fn new(file: std::fs::File, length: u64, held: Held) -> Self {
         Self {
-            file: tokio::fs::File::from_std(file),
+            file: Arc::new(file),
+            offset: 0,
             left: length,
-            chunk: Vec::new(),
+            reading: None,
+            _held: held,
         }
+    }
+
+    /// What it holds at the most: a chunk that is read, and one that is sent.
+    fn bytes(length: u64) -> usize {
+        usize::try_from(length).map_or(2 * FILE_CHUNK, |length| length.min(2 * FILE_CHUNK))
+    }
+
+    /// Reads the next chunk on a thread that may wait for the disk.
+    fn read(&self) -> JoinHandle<io::Result<Vec<u8>>> {
+        let (file, offset) = (self.file.clone(), self.offset);
+        let room = usize::try_from(self.left).map_or(FILE_CHUNK, |left| left.min(FILE_CHUNK));
+        tokio::task::spawn_blocking(move || {
+            let mut chunk = vec![0; room];
+            let length = loop {
+                match rustix::io::pread(&*file, &mut chunk[..], offset) {
+                    Err(Errno::INTR) => {}
+                    read => break read?,
+                }
+            };
+            chunk.truncate(length);
+            Ok(chunk)
+        })
     }
 }
 
@@ -560,22 +605,19 @@ impl Body for FileBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let this = &mut *self;
-        let room = usize::try_from(this.left)
-            .unwrap_or(usize::MAX)
-            .min(FILE_CHUNK);
-        this.chunk.resize(room, 0);
-        let mut buffer = ReadBuf::new(&mut this.chunk);
-        ready!(Pin::new(&mut this.file).poll_read(context, &mut buffer))?;
-        let length = buffer.filled().len();
-        if length == 0 {
+        let mut reading = self.reading.take().unwrap_or_else(|| self.read());
+        let Poll::Ready(read) = Pin::new(&mut reading).poll(context) else {
+            self.reading = Some(reading);
+            return Poll::Pending;
+        };
+        let chunk = read.map_err(io::Error::other).flatten()?;
+        if chunk.is_empty() {
             // It has shrunk since: the length that was promised cannot be kept.
             return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
         }
-        this.left -= length as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(
-            &this.chunk[..length],
-        )))))
+        self.offset += chunk.len() as u64;
+        self.left -= chunk.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

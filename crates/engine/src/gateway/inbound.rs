@@ -68,6 +68,7 @@ impl Loop {
                 }
                 Read::End => {
                     self.table[key].ended_input = true;
+                    self.watch_half_closed(key);
                     return;
                 }
                 Read::Broken(error) => {

@@ -4,7 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
-use super::memory::Class;
+use super::memory::{Class, TLS_BYTES};
 use super::processes::Standing;
 use super::session::{Phase, Session};
 use super::table::Key;
@@ -57,7 +57,8 @@ impl Loop {
             _ => session.received(),
         };
         let queued = |session: &Session| session.outbound.as_ref().map_or(0, |queue| queue.own);
-        let state = |session: &Session| session.extras.as_ref().map_or(0, |it| it.bytes());
+        let state = |session: &Session| session.extras.as_ref().map_or(0, |it| it.held());
+        let sealed = sessions().filter(|session| session.tls.is_some()).count();
         let parts = self.processes.iter().map(|(_, process)| {
             let parts = process.partials.values();
             parts.map(Vec::len).sum::<usize>()
@@ -65,7 +66,11 @@ impl Loop {
         let expected = [
             (Class::Received, sessions().map(received).sum::<usize>()),
             (Class::Queued, sessions().map(queued).sum::<u64>() as usize),
-            (Class::State, sessions().map(state).sum()),
+            (
+                Class::State,
+                sessions().map(state).sum::<usize>() + self.groups.bytes(),
+            ),
+            (Class::Tls, sealed * TLS_BYTES),
             (Class::Parts, parts.sum()),
             (Class::Broadcasts, self.groups.waiting_bytes()),
             (Class::Tasks, self.tasks.bytes()),

@@ -1,37 +1,13 @@
 //! The bytes that a loop holds, by what they are: the one place that counts them.
 
-/// What bytes are held for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub(super) enum Class {
-    /// Received from peers: unfinished tails, undecrypted records, messages that wait or may be delivered again.
-    Received,
-    /// Queued for one peer each.
-    Queued,
-    /// Lockers, keys and group memberships of sessions.
-    State,
-    /// Of a process's message whose other parts have not come.
-    Parts,
-    /// Broadcasts that have not reached every member.
-    Broadcasts,
-    /// Payloads of tasks that have not ended.
-    Tasks,
-    /// Posts, results and credits that wait for room in a ring or for a process.
-    Transfers,
-}
+pub(super) use crate::control::MemoryClass as Class;
 
-impl Class {
-    /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 7] = [
-        Self::Received,
-        Self::Queued,
-        Self::State,
-        Self::Parts,
-        Self::Broadcasts,
-        Self::Tasks,
-        Self::Transfers,
-    ];
-}
+/// What a TLS connection costs at rest, in bytes: keys, transcript and the buffers of its library, about.
+pub(super) const TLS_BYTES: usize = 6 * 1024;
+/// What a session's membership of a group costs, in bytes, about.
+pub(super) const MEMBERSHIP_BYTES: usize = 64;
+/// What a group costs beside its name, in bytes, about.
+pub(super) const GROUP_BYTES: usize = 256;
 
 /// The bytes that one loop holds.
 #[derive(Debug, Default)]

@@ -355,7 +355,9 @@ impl Loop {
         if header.flags & FAILED != 0 && self.forgive(key) {
             return Ok(());
         }
+        let now = self.clock.ms;
         let session = &mut self.table[key];
+        session.half_closed_at = session.half_closed_at.map(|_| now);
         session.done = session.done.wrapping_add(1);
         session.window_bytes = match session.in_hand() {
             0 => 0,

@@ -59,6 +59,8 @@ pub(super) struct Process {
     pub(super) posts: FxHashMap<(u16, u64), usize>,
     /// Broadcasts of its under way.
     pub(super) broadcasts: usize,
+    /// Bytes that these hold.
+    pub(super) broadcast_bytes: usize,
     /// Files of its under way.
     pub(super) files: usize,
     /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
@@ -102,6 +104,7 @@ impl Process {
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
             broadcasts: 0,
+            broadcast_bytes: 0,
             files: 0,
             max_message: rules.max_message(),
             rules,

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 
+use super::memory::MEMBERSHIP_BYTES;
 use super::outqueue::Outbound;
 use super::trickle::Trickle;
 use crate::wire::{CloseReason, Peer};
@@ -78,6 +79,8 @@ pub(super) struct Session {
     pub(super) kept: bool,
     /// It is not read until there is memory again.
     pub(super) held_back: bool,
+    /// A timer looks whether its peer takes output.
+    pub(super) watches_output: bool,
     /// Its idle timer has run out while that did not count; it is started again once it does.
     pub(super) unwatched: bool,
     /// Messages delivered, ever; the sequence of the last one.
@@ -98,6 +101,8 @@ pub(super) struct Session {
     /// Milliseconds of the loop's clock.
     pub(super) received_at: u64,
     pub(super) sent_at: u64,
+    /// When its peer half-closed it, or when a message was last done since.
+    pub(super) half_closed_at: Option<u64>,
     pub(super) messages: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -159,7 +164,7 @@ impl Session {
 
     /// Bytes that the gateway holds for it.
     pub(super) fn held(&self) -> u64 {
-        let extras = self.extras.as_ref().map_or(0, |extras| extras.bytes());
+        let extras = self.extras.as_ref().map_or(0, |extras| extras.held());
         self.under_way() + extras as u64
     }
 
@@ -208,6 +213,11 @@ impl Extras {
     /// Bytes of the app's that it holds.
     pub(super) fn bytes(&self) -> usize {
         self.state.len() + self.key.len()
+    }
+
+    /// Those, and its memberships.
+    pub(super) fn held(&self) -> usize {
+        self.bytes() + self.groups.len() * MEMBERSHIP_BYTES
     }
 }
 

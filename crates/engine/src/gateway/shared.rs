@@ -1,9 +1,11 @@
 //! What the loops of a gateway know of each other.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::MAX_SLOTS;
 use super::admission::Admission;
+use super::http::HttpMemory;
 use super::places::Places;
 use crate::config::Config;
 use crate::wire::Peer;
@@ -21,6 +23,8 @@ pub(super) struct Shared {
     pub(super) largest: Vec<AtomicU64>,
     /// The session that may be read although the memory limit is near; zero: none.
     pub(super) right_of_way: AtomicU64,
+    /// What the main thread holds for HTTP.
+    pub(super) http: Arc<HttpMemory>,
     /// Descriptors up to this number may be connections and files.
     descriptors: AtomicU64,
     /// What all loops together have with each worker slot.
@@ -48,6 +52,7 @@ impl Shared {
             held: numbers(),
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
+            http: Arc::default(),
             descriptors: AtomicU64::new(descriptors),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
@@ -71,9 +76,15 @@ impl Shared {
 
     /// Lets in whom this configuration lets in, from now on. To be called by the loop that accepts.
     pub(super) fn change(&self, config: &Config) {
+        self.http.change_limit(config.engine.memory_limit);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }
+    }
+
+    /// Bytes that the loops hold, as of their last turns.
+    pub(super) fn held_by_loops(&self) -> u64 {
+        self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
     }
 
     /// Descriptors up to this number may be connections and files.

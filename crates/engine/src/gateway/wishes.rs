@@ -74,9 +74,9 @@ impl Loop {
     /// Changes what few sessions have. What is empty afterwards goes.
     pub(super) fn change_extras(&mut self, key: Key, change: impl FnOnce(&mut Extras)) {
         let extras = &mut self.table[key].extras;
-        let before = extras.as_ref().map_or(0, |extras| extras.bytes());
+        let before = extras.as_ref().map_or(0, |extras| extras.held());
         change(extras.get_or_insert_default());
-        let after = extras.as_ref().map_or(0, |extras| extras.bytes());
+        let after = extras.as_ref().map_or(0, |extras| extras.held());
         if extras.as_ref().is_some_and(|extras| extras.is_empty()) {
             *extras = None;
         }

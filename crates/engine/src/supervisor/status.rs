@@ -3,7 +3,7 @@
 use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
 
-use crate::control::{LOOP_ROW, Limit, LoopCounter, PROCESS_ROW, ProcessCounter};
+use crate::control::{LOOP_ROW, Limit, LoopCounter, MemoryClass, PROCESS_ROW, ProcessCounter};
 use crate::wire::CloseReason;
 
 /// Counters that say how much there is now. Of a dead process there is nothing.
@@ -47,7 +47,9 @@ impl Tally {
         let lost = sum(board, loops, LoopCounter::Sessions as usize);
         self.last_serial = self.last_serial.max(last_serial(board, loops));
         for (counter, total) in self.gateways.iter_mut().enumerate() {
-            if LOOP_GAUGES.iter().all(|&gauge| gauge as usize != counter) {
+            let held = LoopCounter::Held as usize;
+            let is_held = (held..held + MemoryClass::ALL.len()).contains(&counter);
+            if !is_held && LOOP_GAUGES.iter().all(|&gauge| gauge as usize != counter) {
                 *total += sum(board, loops, counter);
             }
         }
@@ -111,6 +113,11 @@ impl Counts<'_> {
             (limit.as_str().to_owned(), reached.into())
         });
         object.insert("limits".to_owned(), Map::from_iter(limits).into());
+        let held = MemoryClass::ALL.map(|class| {
+            let bytes = self.loops(LoopCounter::Held as usize + class as usize);
+            (class.as_str().to_owned(), bytes.into())
+        });
+        object.insert("held".to_owned(), Map::from_iter(held).into());
         object
     }
 
@@ -216,6 +223,6 @@ mod tests {
         assert_eq!(gateway["sessions"], 6);
         assert_eq!(gateway["closed"]["gateway_lost"], 6);
         assert_eq!(gateway["limits"]["descriptors"], 8);
-        assert_eq!(tally.last_serial(), 132);
+        assert_eq!(tally.last_serial(), 100 + LOOP_ROW as u64);
     }
 }

@@ -239,6 +239,11 @@ impl Script {
     }
 
     pub(super) fn count(&self, counter: LoopCounter) -> u64 {
-        self.counters.get(counter as usize)
+        self.count_at(counter as usize)
+    }
+
+    /// The counter in this place of the loop's row.
+    pub(super) fn count_at(&self, place: usize) -> u64 {
+        self.counters.get(place)
     }
 }

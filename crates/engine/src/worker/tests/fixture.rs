@@ -416,6 +416,7 @@ pub(super) fn config(name: &str) -> Config {
         idle_timeout: None,
         receive_timeout: None,
         send_timeout: None,
+        half_close_timeout: Duration::from_secs(300),
         min_receive_rate: None,
         max_sessions_per_address: None,
         accept_rate: None,
