@@ -8,6 +8,8 @@
 //! | worker's death | what it had in hand, by `on_crash`: sessions closed, messages lost, or nothing; all counted |
 //! | task worker's or helper's death | nothing |
 //! | stopped process | nothing; killed at `max_wait` of a reload it is a dead one, counted as forced |
+//! | hostile worker | what it had in hand, as with a death |
+//! | no descriptors, no memory for rings | nothing; what is started meanwhile may fail and is started again |
 //! | gateway's death | its sessions closed |
 //! | supervisor's death, stop | sessions drained and closed |
 
@@ -31,6 +33,8 @@ pub(crate) struct Done {
     pub(crate) retired: u64,
     /// Processes stopped for a while.
     pub(crate) stopped: u64,
+    /// Times that a process had no descriptors or no memory to get.
+    pub(crate) starved: u64,
     /// Reloads that were to succeed, and how many of them did not.
     pub(crate) reloads: u64,
     pub(crate) reloads_failed: u64,
@@ -136,7 +140,7 @@ impl Account {
             return found;
         }
         unless(
-            new.worker_exits <= done.killed + done.broken_processes,
+            new.worker_exits <= done.killed + done.broken_processes || done.starved > 0,
             format!(
                 "{} processes died, {} were killed",
                 new.worker_exits, done.killed
@@ -153,7 +157,7 @@ impl Account {
             new.reload_forced == 0 || done.stopped > 0,
             format!("{} messages lost to reloads", new.reload_forced),
         );
-        let had_cause = done.killed + done.failed + new.reload_forced > 0;
+        let had_cause = done.killed + done.failed + done.starved + new.reload_forced > 0;
         unless(
             had_cause || new.closed_by_crash + new.dropped == 0,
             format!(
@@ -218,7 +222,7 @@ impl Account {
     fn is_disturbed(&self) -> bool {
         let done = &self.done;
         let ended = done.gateways_killed + done.supervisors_killed + done.restarted;
-        done.killed + ended + done.stopped > 0
+        done.killed + ended + done.stopped + done.starved > 0
     }
 }
 
@@ -228,12 +232,13 @@ impl fmt::Display for Account {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         write!(
             f,
-            "killed {} workers, {} gateways, {} supervisors; restarted {}, held {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
+            "killed {} workers, {} gateways, {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
             done.killed,
             done.gateways_killed,
             done.supervisors_killed,
             done.restarted,
             done.stopped,
+            done.starved,
             done.retired,
             done.reloads,
             done.reloads_failed,

@@ -1,4 +1,4 @@
-//! Chaos: an echo and a chat under load, to which everything happens that may happen to an engine, and an account of
+//! Chaos: an echo, a chat and an echo with a hostile worker under load, to which everything happens that may happen to an engine, and an account of
 //! every loss. `cargo xtask chaos` builds and runs it.
 //!
 //! - [`plan`]: what is done and when, from a seed
@@ -84,19 +84,23 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Both engines with their clients.
+/// The engines with their clients.
 struct Stage {
     echo: Subject,
     crowd: Crowd,
     chat: Subject,
     room: Room,
+    wild: Subject,
+    /// The clients of that.
+    pack: Crowd,
     wrong: Vec<String>,
 }
 
-/// What has been counted by the end of a round, of both engines.
+/// What has been counted by the end of a round, of each engine.
 struct Tallies {
     echo: Tally,
     chat: Tally,
+    wild: Tally,
 }
 
 impl Stage {
@@ -142,6 +146,31 @@ impl Stage {
             flooded: None,
         };
         let chat = Subject::start(chat, sites::chat(&doors));
+        let wild_doors = sites::WildDoors::free();
+        let wild = Cast {
+            app: "hostile_worker",
+            workers: 2,
+            tasks: 1,
+            helpers: 0,
+            door: wild_doors.close,
+            flooded: None,
+        };
+        let herd = vec![
+            part(
+                "wild redeliver",
+                wild_doors.redeliver,
+                Script::Echo,
+                Messages::Stay,
+            ),
+            part("wild close", wild_doors.close, Script::Echo, Messages::Stay),
+            part(
+                "wild drop",
+                wild_doors.drop,
+                Script::Echo,
+                Messages::MayBeLost,
+            ),
+        ];
+        let wild = Subject::start(wild, sites::wild(&wild_doors));
         let mut members = vec![(format!("tcp://{}", doors.terminals), Wire::LENGTH); 6];
         members.extend(vec![(format!("http://{}/", doors.web), Wire::WebSocket); 4]);
         Stage {
@@ -149,6 +178,8 @@ impl Stage {
             echo,
             room: Room::open(members),
             chat,
+            pack: Crowd::start(herd, &mut random),
+            wild,
             wrong: Vec::new(),
         }
     }
@@ -172,6 +203,7 @@ impl Stage {
             match target {
                 Target::Echo => self.echo.suffer(*deed),
                 Target::Chat => self.chat.suffer(*deed),
+                Target::Wild => self.wild.suffer(*deed),
             }
         }
         thread::sleep(round.length.saturating_sub(begun.elapsed()));
@@ -181,36 +213,41 @@ impl Stage {
     fn muster(&mut self, before: Option<&Tallies>, round: &str) -> Tallies {
         let begun = Instant::now();
         let now = Tallies {
-            echo: self.muster_echo(before.map(|before| &before.echo), round),
+            echo: self.muster_crowd(Target::Echo, before.map(|before| &before.echo), round),
             chat: self.muster_chat(before.map(|before| &before.chat), round),
+            wild: self.muster_crowd(Target::Wild, before.map(|before| &before.wild), round),
         };
         println!("  counted within {:?}", begun.elapsed());
         now
     }
 
-    fn muster_echo(&mut self, before: Option<&Tally>, round: &str) -> Tally {
-        self.echo.muster();
-        let behind = self.crowd.progress(3, PROGRESS);
+    fn muster_crowd(&mut self, target: Target, before: Option<&Tally>, round: &str) -> Tally {
+        let (name, subject, crowd) = match target {
+            Target::Wild => ("wild", &mut self.wild, &self.pack),
+            Target::Echo | Target::Chat => ("echo", &mut self.echo, &self.crowd),
+        };
+        subject.muster();
+        let behind = crowd.progress(3, PROGRESS);
+        let mut wrong = crowd.wrong();
         if !behind.is_empty() {
-            self.wrong(round, vec![format!("sessions {behind:?} get no answers")]);
+            wrong.push(format!("{name}: sessions {behind:?} get no answers"));
         }
-        let mut wrong = self.crowd.wrong();
-        let most = self.crowd.sessions();
+        let most = crowd.sessions();
         if !happens_within(PROGRESS, || {
-            self.echo.sessions().is_some_and(|now| now <= most)
+            subject.sessions().is_some_and(|now| now <= most)
         }) {
-            let now = self.echo.sessions();
-            wrong.push(format!("{now:?} sessions of {most} clients"));
+            let now = subject.sessions();
+            wrong.push(format!("{name}: {now:?} sessions of {most} clients"));
         }
-        self.wrong(round, wrong);
         let lost = || {
-            let notes = self.crowd.notes();
+            let notes = crowd.notes();
             Lost {
                 closed: notes.values().map(|seen| seen.closed).sum(),
                 missing: notes.values().map(|seen| seen.missing).sum(),
             }
         };
-        let (now, wrong) = settle("echo", &mut self.echo, before, lost);
+        let (now, unexplained) = settle(name, subject, before, lost);
+        wrong.extend(unexplained);
         self.wrong(round, wrong);
         now
     }
@@ -238,7 +275,8 @@ impl Stage {
     }
 
     fn end(mut self) -> Vec<String> {
-        for (name, seen) in self.crowd.notes() {
+        let notes = self.crowd.notes().into_iter().chain(self.pack.notes());
+        for (name, seen) in notes {
             println!(
                 "{name}: {} answers, {} sessions closed, {} messages lost",
                 seen.answers, seen.closed, seen.missing
@@ -250,9 +288,10 @@ impl Stage {
             self.room.closed()
         );
         let mut wrong = self.crowd.finish();
+        wrong.extend(self.pack.finish());
         self.room.leave();
         if !self.wrong.is_empty() {
-            for subject in [&self.echo, &self.chat] {
+            for subject in [&self.echo, &self.chat, &self.wild] {
                 let log = subject.log();
                 let interesting = log.lines().filter(|line| !line.contains("session closed"));
                 for line in interesting {
@@ -262,6 +301,7 @@ impl Stage {
         }
         wrong.extend(self.echo.end());
         wrong.extend(self.chat.end());
+        wrong.extend(self.wild.end());
         self.wrong.extend(wrong);
         self.wrong
     }

@@ -15,6 +15,34 @@ const ROUND: Duration = Duration::from_secs(8);
 const PAUSE: Range<usize> = 150..900;
 /// How long a process is stopped, in milliseconds: up to more than the engines' `max_wait`.
 const STOP: Range<usize> = 100..4000;
+/// How long a process gets no descriptors, or no memory files, in milliseconds.
+const STARVE: Range<usize> = 200..2000;
+/// What a hostile worker does: whatever of `tests/apps/hostile` asks for nothing that any worker may ask for, and changes
+/// nothing of what clients have sent.
+const MISUSES: [&str; 22] = [
+    "hang",
+    "spoil-page",
+    "written-forwards",
+    "written-backwards",
+    "taken-forwards",
+    "flags",
+    "broadcasts",
+    "questions",
+    "sends",
+    "files",
+    "parts",
+    "control-garbage",
+    "control-flood",
+    "control-foreign",
+    "files-garbage",
+    "block-descriptors",
+    "fill-descriptors",
+    "steal-bells",
+    "ring-bells",
+    "shut-down",
+    "board",
+    "truncate-all",
+];
 /// How long a log has no room, in milliseconds.
 const FULL: Range<usize> = 500..3000;
 
@@ -44,6 +72,8 @@ pub(crate) struct Step {
 pub(crate) enum Target {
     Echo,
     Chat,
+    /// Whose worker is exchanged for a hostile one.
+    Wild,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +86,14 @@ pub(crate) enum Deed {
     Stop(Role, Duration),
     /// TERM to a worker or task worker, which asks for its replacement.
     Retire(Role),
+    /// TERM to one that is not told to end by that.
+    Terminate(Role),
+    /// A worker that means harm in this way, for a while.
+    Misuse(&'static str),
+    /// No descriptor more for this process, for this time.
+    Starve(Role, Duration),
+    /// No memory for new rings, for this time.
+    FillMemory(Duration),
     Reload,
     ReloadTasks,
     /// A reload while a program that ends at once lies in the executable's place.
@@ -115,6 +153,22 @@ const DECK: &[(Draw, usize)] = &[
     (|random| Deed::Stop(Role::Supervisor, time(random, STOP)), 1),
     (|random| Deed::Retire(Role::Worker(place(random))), 3),
     (|random| Deed::Retire(Role::Task(place(random))), 1),
+    (|_| Deed::Terminate(Role::Gateway), 1),
+    (|_| Deed::Terminate(Role::Helper), 1),
+    (|random| Deed::Stop(Role::Helper, time(random, STOP)), 1),
+    (
+        |random| Deed::Misuse(MISUSES[random.within(0..MISUSES.len())]),
+        10,
+    ),
+    (
+        |random| Deed::Starve(Role::Gateway, time(random, STARVE)),
+        2,
+    ),
+    (
+        |random| Deed::Starve(Role::Supervisor, time(random, STARVE)),
+        2,
+    ),
+    (|random| Deed::FillMemory(time(random, STARVE)), 2),
     (|_| Deed::Reload, 6),
     (|_| Deed::ReloadTasks, 2),
     (|_| Deed::BreakDeployment, 2),
@@ -151,6 +205,7 @@ fn round(random: &mut Random, deck: &mut Vec<Deed>, length: Duration, powers: Po
     while at < length {
         let deed = deal(random, deck, powers);
         let target = match random.within(0..3) {
+            _ if matches!(deed, Deed::Misuse(_)) => Target::Wild,
             // The chat has neither task workers nor a log of its own to fill.
             0 if deed.is_for_all() => Target::Chat,
             _ => Target::Echo,
@@ -193,6 +248,7 @@ impl Deed {
             Deed::Kill(Role::Task(_) | Role::Helper)
                 | Deed::Stop(Role::Task(_) | Role::Helper, _)
                 | Deed::Retire(Role::Task(_))
+                | Deed::Terminate(Role::Helper)
                 | Deed::ReloadTasks
                 | Deed::Flood
                 | Deed::Garbage
@@ -223,6 +279,10 @@ impl fmt::Display for Deed {
             Deed::Restart => write!(f, "stop and start again"),
             Deed::Stop(role, time) => write!(f, "hold {role} for {time:?}"),
             Deed::Retire(role) => write!(f, "retire {role}"),
+            Deed::Terminate(role) => write!(f, "terminate {role}"),
+            Deed::Misuse(how) => write!(f, "a hostile worker: #{how}"),
+            Deed::Starve(role, time) => write!(f, "no descriptors for {role} for {time:?}"),
+            Deed::FillMemory(time) => write!(f, "no memory for rings for {time:?}"),
             Deed::Reload => write!(f, "reload"),
             Deed::ReloadTasks => write!(f, "reload --tasks"),
             Deed::BreakDeployment => write!(f, "reload a broken build"),
@@ -308,7 +368,9 @@ mod tests {
     #[test]
     fn the_chat_is_not_asked_for_what_it_has_not() {
         for step in plan(3).rounds.iter().flat_map(|round| &round.steps) {
-            assert!(step.target == Target::Echo || step.deed.is_for_all());
+            let is_misuse = matches!(step.deed, Deed::Misuse(_));
+            assert_eq!(step.target == Target::Wild, is_misuse);
+            assert!(step.target != Target::Chat || step.deed.is_for_all());
         }
     }
 }

@@ -29,6 +29,23 @@ pub(crate) struct ChatDoors {
     pub(crate) terminals: SocketAddr,
 }
 
+pub(crate) struct WildDoors {
+    pub(crate) redeliver: SocketAddr,
+    pub(crate) close: SocketAddr,
+    pub(crate) drop: SocketAddr,
+}
+
+impl WildDoors {
+    pub(crate) fn free() -> WildDoors {
+        let [redeliver, close, drop] = free_addresses();
+        WildDoors {
+            redeliver,
+            close,
+            drop,
+        }
+    }
+}
+
 impl EchoDoors {
     pub(crate) fn free() -> EchoDoors {
         let [redeliver, sealed, spread, close, drop, flooded] = free_addresses();
@@ -120,6 +137,28 @@ websocket = "/ws"
 "#
     );
     Site::new("chat", &(head + &length_listener(doors.terminals)))
+}
+
+/// Where a hostile worker is let in, one at a time.
+pub(crate) fn wild(doors: &WildDoors) -> Arc<Site> {
+    let head = r#"
+[engine]
+gateway_loops = 2
+ring_memory = "2MiB"
+[workers]
+count = 2
+max_wait = "3s"
+[tasks]
+count = 1
+"#;
+    let listeners = [
+        (doors.redeliver, "on_crash = \"redeliver\"\nattempts = 20\n"),
+        (doors.close, "on_crash = \"close\"\n"),
+        (doors.drop, "on_crash = \"drop\"\n"),
+    ]
+    .map(|(address, keys)| length_listener(address) + keys)
+    .concat();
+    Site::new("hostile_worker", &format!("{head}{listeners}"))
 }
 
 fn length_listener(address: SocketAddr) -> String {

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::account::{Counted, Done};
 use crate::plan::{Deed, Role};
@@ -18,6 +19,9 @@ use crate::support::{Engine, Finished, Process, Site, Status, happens_within, ki
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long what a dead supervisor has left may live: `max_wait` and the grace behind it, a stop, and the machine.
 const ORPHANS: Duration = Duration::from_secs(20);
+/// How long a hostile worker has for its misuse, and how long it may take until it has begun.
+const MISUSED: Duration = Duration::from_millis(1000);
+const BEGINS: Duration = Duration::from_secs(20);
 /// Between two attempts to start an engine whose address is still held by the one before.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Descriptors and bytes by which a process may grow and shrink without a leak.
@@ -85,6 +89,21 @@ impl Subject {
             Deed::Restart => self.restart(),
             Deed::Stop(role, time) => self.stop(role, time),
             Deed::Retire(role) => self.retire(role),
+            Deed::Terminate(role) => self.terminate(role),
+            Deed::Misuse(how) => self.misuse(how),
+            Deed::Starve(role, time) => {
+                if let Some(process) = self.find(role) {
+                    let held = Process::descriptors(process.pid) as u64;
+                    self.limit(process.pid, Resource::Nofile, held, time);
+                }
+            }
+            Deed::FillMemory(time) => {
+                // A memory file that cannot get its size is what a full one is, and so is each that is asked for.
+                if let Some(process) = self.find(Role::Supervisor) {
+                    self.done(|done| done.disks_filled += 1);
+                    self.limit(process.pid, Resource::Fsize, 0, time);
+                }
+            }
             Deed::Reload => self.reload(&["reload"]),
             Deed::ReloadTasks => self.reload(&["reload", "--tasks"]),
             Deed::BreakDeployment => self.break_deployment(),
@@ -123,6 +142,70 @@ impl Subject {
             Role::Supervisor | Role::Helper => {}
         });
         kill(process.pid, Signal::SIGKILL);
+    }
+
+    /// As an operator does it who means the engine and names a part of it.
+    fn terminate(&mut self, role: Role) {
+        let Some(process) = self.find(role) else {
+            return;
+        };
+        if role == Role::Gateway {
+            self.done(|done| done.gateways_killed += 1);
+        }
+        kill(process.pid, Signal::SIGTERM);
+    }
+
+    /// Has the next worker of slot 1 be a hostile one, and ends that after a while.
+    fn misuse(&mut self, how: &str) {
+        // Its own death, and that of the one before it.
+        self.done(|done| done.killed += 2);
+        let (site, notes) = (self.site.clone(), self.notes.clone());
+        let Some(engine) = &self.engine else { return };
+        let title = "moorline: worker 1 ";
+        let before = engine.processes();
+        let before: Vec<i32> = before
+            .iter()
+            .filter(|process| process.title.starts_with(title))
+            .map(|process| process.pid)
+            .collect();
+        site.write("hostile", how);
+        for pid in before {
+            kill(pid, Signal::SIGKILL);
+        }
+        self.busy.push(thread::spawn(move || {
+            let pid = || fs::read_to_string(site.path("misuses")).ok()?.parse().ok();
+            if !happens_within(BEGINS, || pid().is_some()) {
+                // Another deed has kept it from starting.
+                let _ = fs::remove_file(site.path("hostile"));
+                notes.wrong("no hostile worker has come".to_owned());
+                return;
+            }
+            thread::sleep(MISUSED);
+            if let Some(pid) = pid() {
+                kill(pid, Signal::SIGKILL);
+            }
+            let _ = fs::remove_file(site.path("misuses"));
+        }));
+    }
+
+    /// Gives a process no more than this of something, for a while.
+    fn limit(&mut self, pid: i32, what: Resource, most: u64, time: Duration) {
+        let Some(pid) = Pid::from_raw(pid) else {
+            return;
+        };
+        let Some(maximum) = hard_limit(pid, what) else {
+            return;
+        };
+        let set = move |current| prlimit(Some(pid), what, Rlimit { current, maximum });
+        // Whoever has just ended has nothing to be limited.
+        let Ok(before) = set(Some(most)) else {
+            return;
+        };
+        self.done(|done| done.starved += 1);
+        self.busy.push(thread::spawn(move || {
+            thread::sleep(time);
+            let _ = set(before.current);
+        }));
     }
 
     /// Nothing may be left of this life, and the next begins at once.
@@ -423,6 +506,17 @@ impl Notes {
 fn status(site: &Site) -> Result<Status, String> {
     let finished = site.run(&["status", "--json"]);
     serde_json::from_str(&finished.stdout).map_err(|error| format!("{error}: {finished:?}"))
+}
+
+/// The hard limit of a process, which stays; none for a process that is gone. Inside: none for what has no limit.
+fn hard_limit(pid: Pid, what: Resource) -> Option<Option<u64>> {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
+    let name = match what {
+        Resource::Nofile => "Max open files",
+        _ => "Max file size",
+    };
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.split_whitespace().nth(1)?.parse().ok())
 }
 
 fn reason(finished: &Finished) -> &str {

@@ -110,7 +110,8 @@ pub enum ToRole {
         /// Where to go on.
         from: ListPlace,
     },
-    /// Log to this descriptor from now on (log files were reopened).
+    /// Log to this descriptor from now on. A gateway gets the log file, also when it was opened anew; a worker or task worker
+    /// gets a pipe to the supervisor, right after its start message.
     ReopenLog,
     /// To a gateway: what it goes on with from the `Activate` on that comes next. Descriptors: the sockets, the folders, the
     /// sealed credentials, and the log file if there is one.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use moorline_ipc::Channel;
+use moorline_ipc::{Channel, close_elsewhere};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
@@ -22,7 +22,7 @@ impl ControlChannel {
     )]
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
         Ok(Self {
-            io: AsyncFd::new(Registered(channel))?,
+            io: AsyncFd::new(Registered(Some(channel)))?,
         })
     }
 
@@ -46,15 +46,20 @@ impl ControlChannel {
     /// [`send`](Self::send) of what is encoded already.
     pub(crate) async fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.io
-            .async_io(Interest::WRITABLE, |channel| channel.0.send(bytes, fds))
+            .async_io(Interest::WRITABLE, |it| it.channel()?.send(bytes, fds))
             .await
     }
 
     /// [`recv`](Self::recv) without decoding.
     pub(crate) async fn recv_bytes(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         self.io
-            .async_io(Interest::READABLE, |channel| channel.0.recv())
+            .async_io(Interest::READABLE, |it| it.channel()?.recv())
             .await
+    }
+
+    /// The next packet if it is here.
+    pub(crate) fn recv_now(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        self.io.get_ref().channel()?.recv()
     }
 }
 
@@ -73,11 +78,30 @@ pub(crate) fn decode<M: DeserializeOwned>(bytes: &[u8]) -> io::Result<M> {
     })
 }
 
-/// `AsyncFd` asks for the older trait.
-struct Registered(Channel);
+/// The channel, until it is dropped. What the other side has sent and nobody has read goes with it, which may take its time.
+struct Registered(Option<Channel>);
 
+impl Registered {
+    fn channel(&self) -> io::Result<&Channel> {
+        self.0
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// `AsyncFd` asks for the older trait.
 impl AsRawFd for Registered {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.0
+            .as_ref()
+            .map_or(-1, |channel| channel.as_fd().as_raw_fd())
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(channel) = self.0.take() {
+            close_elsewhere(channel);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! `outbound` and `flushing` (ring → socket), `tls` (between socket and all else), `files`, `groups`, `budget`, `wishes`
 //! and `questions` (what apps ask for beside messages), `dispatch` and `placing` (which process has a session),
 //! `recovery` (a process died), `ending`, `trickle`, `accept`, `admission`, `http`, `datagram`, `parcels` (posts and
-//! tasks), `setup` and `configuring` (a reload changes what all of it runs with), `places`.
+//! tasks) with `ledger` (how much a process may ask for), `setup` and `configuring` (a reload changes what all of it runs with), `places`.
 
 mod accept;
 mod admission;
@@ -25,6 +25,7 @@ mod groups;
 pub(crate) mod http;
 mod inbound;
 mod invariants;
+mod ledger;
 mod memory;
 mod outbound;
 mod outqueue;
@@ -55,7 +56,7 @@ use moorline_net::tls::server::ServerTls;
 use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
@@ -213,8 +214,8 @@ struct Gateway {
     change: Option<Change>,
     /// Removed listeners that had connections when they were last looked at.
     retired: Vec<u16>,
-    /// For each process what it notes for the case of its death, one for each loop.
-    marks: FxHashMap<ProcessId, Vec<Marks>>,
+    /// The processes that are joined with this gateway.
+    joined: FxHashMap<ProcessId, Joined>,
     /// How many loops have released each process.
     released: FxHashMap<ProcessId, usize>,
     /// How many `Activate` there were, how many of them each loop has obeyed, and of how many the supervisor knows.
@@ -223,6 +224,14 @@ struct Gateway {
     confirmed: usize,
     /// How many loops are empty after `Stop`.
     empty: usize,
+}
+
+/// A process as the main thread sees it.
+struct Joined {
+    /// What it notes for the case of its death, one for each loop.
+    marks: Vec<Marks>,
+    /// Dropped at its death, which is how the task that takes its files hears of that.
+    _lives: oneshot::Sender<()>,
 }
 
 impl Gateway {
@@ -301,7 +310,7 @@ impl Gateway {
             change: None,
             retired: Vec::new(),
             activations: 0,
-            marks: FxHashMap::default(),
+            joined: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
             confirmed: 0,
@@ -349,10 +358,12 @@ impl Gateway {
                 fault,
                 forced,
             } => {
-                let marks = self.marks.remove(&process).unwrap_or_default();
+                // With it goes the sender that the task which takes its files waits for.
+                let marks = self.joined.remove(&process).map(|joined| joined.marks);
                 self.released.remove(&process);
                 let polled = marks
                     .iter()
+                    .flatten()
                     .map(Marks::polling)
                     .find(|session| *session != 0);
                 let death = Death {
@@ -411,14 +422,20 @@ impl Gateway {
                 chime,
             });
         }
-        self.marks.insert(process, marks);
         let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
+        let (lives, dead) = oneshot::channel();
+        let joined = Joined {
+            marks,
+            _lives: lives,
+        };
+        self.joined.insert(process, joined);
         tokio::task::spawn_local(files::receive(
             files,
             process,
             self.loops.clone(),
             self.shared.clone(),
             self.reporter.clone(),
+            dead,
         ));
         Ok(())
     }

@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -31,7 +31,9 @@ use crate::config::{Log, LogFormat};
 const WAITING_LINES: usize = 8192;
 
 /// The file that lines go to; standard error while there is none.
-static FILE: Mutex<Option<File>> = Mutex::new(None);
+static FILE: Mutex<Option<Arc<File>>> = Mutex::new(None);
+/// The last line may have been written in part.
+static IS_TORN: AtomicBool = AtomicBool::new(false);
 /// How lines look, as a number.
 static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Pretty as u8);
 /// Lines that the thread could not keep up with.
@@ -50,7 +52,7 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("moorline-log")
-        .finish(Output { is_torn: false });
+        .finish(Output);
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     // Both are always there, so that each knows the spans that were opened while the other one wrote.
@@ -90,7 +92,8 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
 /// Logs as this says from now on, to the file if there is one.
 pub(crate) fn configure(log: &Log, file: Option<OwnedFd>) -> io::Result<()> {
     let filter = filter(&log.level)?;
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file.map(File::from);
+    let file = file.map(|file| Arc::new(File::from(file)));
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
     FORMAT.store(log.format as u8, Ordering::Relaxed);
     match FILTER.get() {
         Some(handle) => handle.reload(filter).map_err(io::Error::other),
@@ -100,7 +103,18 @@ pub(crate) fn configure(log: &Log, file: Option<OwnedFd>) -> io::Result<()> {
 
 /// Lines go to this descriptor from now on.
 pub(crate) fn reopen(file: OwnedFd) {
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.into());
+    let file = Arc::new(File::from(file));
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+}
+
+/// The supervisor, which reads what this process writes, is gone: nothing more is written, and to try is no error.
+pub(crate) fn fall_silent() {
+    // In a `chroot` there may be none; then what is written fails.
+    if let Ok(nothing) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+        let _ = rustix::stdio::dup2_stderr(&nothing);
+        reopen(nothing.into());
+    }
 }
 
 /// How many lines were dropped since the process started.
@@ -203,27 +217,45 @@ impl Write for Line {
     }
 }
 
-/// The file of the moment.
-struct Output {
-    /// The last line may have been written in part.
-    is_torn: bool,
+/// Where a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The log.
+    Log,
+    /// Standard error, wherever the log is.
+    Errors,
 }
+
+/// Writes a whole line, with its end. One that cannot be written is counted.
+pub(crate) fn write_line(destination: Destination, line: &[u8]) {
+    // Not while it is written: a disk may take its time, and another file be opened meanwhile.
+    let file = FILE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let written = match file.filter(|_| destination == Destination::Log) {
+        Some(file) => {
+            let text: &[u8] = match IS_TORN.swap(false, Ordering::Relaxed) {
+                true => &[b"\n".as_slice(), line].concat(),
+                false => line,
+            };
+            let written = (&*file).write_all(text);
+            if written.is_err() {
+                IS_TORN.store(true, Ordering::Relaxed);
+            }
+            written
+        }
+        None => io::stderr().write_all(line),
+    };
+    if written.is_err() {
+        UNWRITTEN.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The log of the moment.
+struct Output;
 
 impl Write for Output {
     /// Takes a whole line, whatever becomes of it: the thread that calls this has no use for an error.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text: &[u8] = match self.is_torn {
-            true => &[b"\n".as_slice(), line].concat(),
-            false => line,
-        };
-        let written = match &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(file) => file.write_all(text),
-            None => io::stderr().write_all(text),
-        };
-        self.is_torn = written.is_err();
-        if self.is_torn {
-            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
-        }
+        write_line(Destination::Log, line);
         Ok(line.len())
     }
 

@@ -12,7 +12,7 @@ mod start;
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -112,7 +112,8 @@ fn report_end(result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("moorline: a role ended: {error}");
+            // The supervisor, which reads this, may be what has ended.
+            let _ = writeln!(io::stderr(), "moorline: a role ended: {error}");
             match error.kind() {
                 // What another process wrote was wrong, not this one.
                 io::ErrorKind::InvalidData => ExitCode::from(GARBAGE_CODE),

@@ -9,6 +9,7 @@ mod child;
 mod deployment;
 mod hooks;
 mod listeners;
+mod output;
 mod plan;
 mod run_dir;
 mod shell;

@@ -27,6 +27,9 @@ pub const FAILED: u8 = 16;
 /// On `Close`: what is queued for the peer is thrown away, not flushed.
 pub const FORCE: u8 = 32;
 
+/// In `aux` of `ToProcess::Open`: the session was with another process before.
+pub const ADOPTED: u16 = 1;
+
 /// The largest post, task or result, in bytes.
 pub const LARGEST_PARCEL: u64 = 64 * 1024 * 1024;
 /// The largest locker, in bytes. It travels with a session's opening, which is one record, and a record is at
@@ -43,13 +46,12 @@ pub const LONGEST_NAME: usize = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ToProcess {
-    /// `session` begins here. Payload: [`Opening`] (postcard).
+    /// `session` begins here. `aux`: [`ADOPTED`] or 0. Payload: [`Opening`] (postcard).
     Open = 1,
     /// A message, or a part of one. `sequence`: counts the session's messages from 1; `time`: when it
     /// was received, in nanoseconds of `CLOCK_MONOTONIC`. Flags: FIRST, LAST, TEXT.
     Message = 2,
-    /// `session` has ended. `aux`: [`CloseReason`]. Payload: [`Closing`], then its [`Opening`], for whoever is told of the
-    /// end if this process dies before it takes the record (both postcard).
+    /// `session` has ended. `aux`: [`CloseReason`]. Payload: [`Closing`] (postcard).
     Close = 3,
     /// `session`'s outbound queue is over its high watermark.
     Full = 4,

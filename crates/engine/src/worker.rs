@@ -147,6 +147,7 @@ async fn serve<A: App>(
     let deadline = Instant::now() + order.max_wait(max_wait);
     let ending = async {
         if order == Order::Orphaned {
+            log::fall_silent();
             // The next engine has a leader of its own.
             core.commitment.lead(false);
             // The gateway drains its sessions by itself, within the same time.

@@ -15,6 +15,10 @@ use rustix::net::{
 /// The most descriptors that one packet may carry. The kernel's own limit (`SCM_MAX_FD`) is 253.
 pub const MAX_FDS: usize = 250;
 
+/// The most that the kernel passes with one packet (`SCM_MAX_FD`). There is room for them all: what finds none is closed in
+/// the receiver's own thread.
+const MOST_RECEIVED: usize = 253;
+
 /// The longest packet in bytes. The default send buffer of a Unix socket (208 KiB) still holds it whole.
 pub const MAX_PACKET: usize = 128 * 1024;
 
@@ -78,14 +82,14 @@ impl Channel {
     ///
     /// # Errors
     /// `WouldBlock` when there is none yet. `InvalidData` when the packet or its descriptors were more than
-    /// [`Channel::send`] allows; what of them was received is closed and gone, and the next call goes on
-    /// with the next packet.
+    /// [`Channel::send`] allows; what of them was received is closed (see [`close_elsewhere`]) and gone, and the next
+    /// call goes on with the next packet.
     pub fn recv(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let Some(length) = self.next_length()? else {
             return Ok(None);
         };
         let mut bytes = vec![0; length.min(MAX_PACKET)];
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_RECEIVED))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = retry(|| {
@@ -102,17 +106,14 @@ impl Channel {
                 fds.extend(rights);
             }
         }
-        if received
-            .flags
-            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "a packet of {length} bytes with {} or more descriptors was cut off",
-                    fds.len()
-                ),
-            ));
+        let cut_off = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+        if received.flags.intersects(cut_off) || fds.len() > MAX_FDS {
+            let reason = format!(
+                "a packet of {length} bytes with {} or more descriptors was cut off",
+                fds.len()
+            );
+            close_elsewhere(fds);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         bytes.truncate(received.bytes);
         Ok(Some((bytes, fds)))
@@ -124,6 +125,14 @@ impl Channel {
         let (_, length) = retry(|| recv(&self.0, &mut [0; 1], flags))?;
         Ok((length > 0).then_some(length))
     }
+}
+
+/// Drops what came from another process in a thread of its own: to close the last descriptor of a socket may wait for its
+/// peer (`SO_LINGER`), of a file for a server far away, and a channel's end holds what its other one has sent.
+pub fn close_elsewhere(descriptors: impl Send + 'static) {
+    let closes = std::thread::Builder::new().name("closes".to_owned());
+    // Without a thread it was dropped here: better late than never.
+    let _ = closes.spawn(move || drop(descriptors));
 }
 
 /// Calls again after a signal, and after the reset that an end reports once if it was closed with packets

@@ -115,7 +115,11 @@ impl Region {
             Side::Gateway => (to_process, to_gateway),
             Side::Process => (to_gateway, to_process),
         };
-        let (producer, consumer) = (Producer::new(outgoing), Consumer::new(incoming));
+        let producer = match side {
+            Side::Gateway => Producer::new(outgoing).remembering(),
+            Side::Process => Producer::new(outgoing),
+        };
+        let consumer = Consumer::new(incoming);
         Ok(Self {
             producer,
             consumer,

@@ -8,7 +8,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use moorline_ipc::Header;
 use moorline_net::Framing;
 use rustc_hash::FxHashSet;
 use rustix::io::Errno;
@@ -17,6 +16,7 @@ use super::Report;
 use super::accept::unix_ms;
 use super::event_loop::Loop;
 use super::memory::{Class, TLS_BYTES};
+use super::processes::Untold;
 use super::session::{Phase, Session};
 use super::table::{Key, Table};
 use crate::config::Config;
@@ -424,23 +424,22 @@ impl Loop {
         let Some(at) = session.process else {
             return false;
         };
-        let header = Header {
-            kind: ToProcess::Close as u8,
-            aux: reason as u16,
-            session: session.id,
-            ..Header::default()
+        let id = session.id;
+        // With its opening: should the process die before it takes this, the next one is told of both.
+        let untold = Untold {
+            id,
+            reason,
+            closing: self.closing(session),
+            opening: self.opening(key, true),
         };
-        // The opening goes along: should the process die before it takes this, the next one is told with it.
-        let (closing, opening) = (self.closing(session), self.opening(key));
         let process = &mut self.processes[usize::from(at)];
-        let payload = [closing.as_slice(), &opening];
-        if process.producer.push(&header, &payload).is_err() {
+        if !process.push_close(untold) {
             self.park(key, at);
             return false;
         }
         process.sessions -= 1;
         process.in_hand -= in_hand as usize;
-        let place = (FromProcess::Send as u8, header.session);
+        let place = (FromProcess::Send as u8, id);
         if let Some(dropped) = process.partials.remove(&place) {
             self.memory.change(Class::Parts, dropped.len(), 0);
         }

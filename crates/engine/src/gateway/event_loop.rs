@@ -37,8 +37,6 @@ use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
 use crate::wire::CloseReason;
 
-/// Records taken from one process in one turn.
-const RECORDS_PER_TURN: usize = 256;
 /// Sessions that change process in one turn.
 const MOVES_PER_TURN: usize = 256;
 /// From so many events in one turn on the loop is busy: it fetches more before it wakes anybody, because each
@@ -295,7 +293,7 @@ impl Loop {
         let mut more = false;
         for at in 0..self.processes.capacity() {
             if self.processes.contains(at) {
-                more |= self.take_records(at as u16, RECORDS_PER_TURN);
+                more |= self.take_records(at as u16);
             }
         }
         let is_busy = self.is_busy();

@@ -9,14 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use moorline_ipc::{Channel, Header, Record};
+use moorline_ipc::{Channel, Header, Record, close_elsewhere};
 use moorline_net::framing::MAX_HEADER_BYTES;
 use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::event_loop::Loop;
+use super::ledger::{FILES, Request};
 use super::memory::Class;
 use super::outqueue::{FilePiece, Piece};
 use super::session::Phase;
@@ -26,8 +27,6 @@ use crate::control::{LoopCounter, ProcessId};
 use crate::control_channel::ControlChannel;
 use crate::wire::{CloseReason, FileSpan, ToProcess};
 
-/// Files of one process under way. A worker's own limit is lower; one that passes this is broken.
-const MOST_FILES: usize = 1024;
 /// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
 const COPY: u64 = 256 * 1024;
 /// A number and a session, as they travel beside a descriptor.
@@ -108,41 +107,45 @@ enum Arrival {
     Early(PassedFile),
     /// The record is here, and with it the session that waits for the descriptor.
     Awaited(Key, u64),
-    /// The session has ended: the descriptor is of no use.
-    Unwanted,
+    /// The session has ended: the descriptor is of no use. The file is done with when it comes, and counts until then.
+    Unwanted(u16),
 }
 
 impl Files {
-    pub(super) fn is_unwanted(&mut self, process: ProcessId, number: u64) {
-        self.0.insert((process, number), Arrival::Unwanted);
+    /// Files of this process whose descriptors have not come and are of no use.
+    pub(super) fn unwanted_of(&self, process: ProcessId) -> usize {
+        let of_process = self.0.iter().filter(|((owner, _), _)| *owner == process);
+        of_process
+            .filter(|(_, arrival)| matches!(arrival, Arrival::Unwanted(_)))
+            .count()
+    }
+
+    pub(super) fn is_unwanted(&mut self, (at, process, number): (u16, ProcessId, u64)) {
+        self.0.insert((process, number), Arrival::Unwanted(at));
     }
 }
 
-/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone.
+/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
+/// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open.
 pub(super) async fn receive(
     channel: Channel,
     process: ProcessId,
     loops: Arc<[Inbox]>,
     shared: Arc<Shared>,
     reports: mpsc::UnboundedSender<Report>,
+    dead: oneshot::Receiver<()>,
 ) {
-    let under_way = Arc::new(AtomicUsize::new(0));
-    let garbage = match ControlChannel::new(channel) {
-        Ok(channel) => loop {
-            match channel.recv_bytes().await {
-                Ok(Some((name, files))) => {
-                    let limit = shared.descriptors();
-                    if let Err(reason) = pass_on(&name, files, process, &loops, limit, &under_way) {
-                        break Some(reason);
-                    }
-                }
-                Ok(None) => break None,
-                Err(error) => break Some(error.to_string()),
-            }
-        },
-        Err(error) => Some(error.to_string()),
+    let passage = Passage {
+        process,
+        loops: &loops,
+        shared: &shared,
+        under_way: Arc::new(AtomicUsize::new(0)),
     };
-    if let Some(reason) = garbage {
+    let passed = match ControlChannel::new(channel) {
+        Ok(channel) => passage.run(channel, dead).await,
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(reason) = passed {
         // Whoever would hear it lives as long as the process.
         let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
     }
@@ -151,46 +154,78 @@ pub(super) async fn receive(
     }
 }
 
-fn pass_on(
-    name: &[u8],
-    files: Vec<OwnedFd>,
+/// The way of a process's descriptors to the loops.
+struct Passage<'a> {
     process: ProcessId,
-    loops: &[Inbox],
-    limit: u64,
-    under_way: &Arc<AtomicUsize>,
-) -> Result<(), String> {
-    let (Ok(name), Ok([file])) = (
-        <[u8; NAME_BYTES]>::try_from(name),
-        <[OwnedFd; 1]>::try_from(files),
-    ) else {
-        return Err("a packet that is none".to_owned());
-    };
-    let name = u128::from_le_bytes(name);
-    let (number, session) = (name as u64, (name >> 64) as u64);
-    let Some(inbox) = loops.get((session >> 56) as usize) else {
-        return Err("a file for a loop that does not exist".to_owned());
-    };
-    if under_way.fetch_add(1, Ordering::Relaxed) >= MOST_FILES {
-        return Err(format!("over {MOST_FILES} files under way"));
+    loops: &'a [Inbox],
+    shared: &'a Shared,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Passage<'_> {
+    async fn run(
+        &self,
+        channel: ControlChannel,
+        mut dead: oneshot::Receiver<()>,
+    ) -> Result<(), String> {
+        loop {
+            tokio::select! {
+                packet = channel.recv_bytes() => match packet.map_err(|error| error.to_string())? {
+                    Some((name, files)) => self.pass_on(&name, files)?,
+                    None => return Ok(()),
+                },
+                // Said by the sender's end.
+                _ = &mut dead => break,
+            }
+        }
+        // What it had passed by then is here. Somebody may go on, so this has an end.
+        for _ in 0..FILES {
+            match channel.recv_now() {
+                Ok(Some((name, files))) => self.pass_on(&name, files)?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
     }
-    let file = PassedFile {
-        file,
-        under_way: under_way.clone(),
-    };
-    let kind = rustix::fs::fstat(&file.file)
-        .map(|found| FileType::from_raw_mode(found.st_mode))
-        .map_err(|error| error.to_string())?;
-    if kind != FileType::RegularFile {
-        return Err(format!("a {kind:?} in place of a file"));
+
+    fn pass_on(&self, name: &[u8], files: Vec<OwnedFd>) -> Result<(), String> {
+        let refuse = |files: Vec<OwnedFd>, reason: String| {
+            close_elsewhere(files);
+            Err(reason)
+        };
+        let Ok(name) = <[u8; NAME_BYTES]>::try_from(name) else {
+            return refuse(files, "a packet that is none".to_owned());
+        };
+        let name = u128::from_le_bytes(name);
+        let (number, session) = (name as u64, (name >> 64) as u64);
+        let Some(inbox) = self.loops.get((session >> 56) as usize) else {
+            return refuse(files, "a file for a loop that does not exist".to_owned());
+        };
+        let kinds = files.iter().map(|file| {
+            let found = rustix::fs::fstat(file)?;
+            Ok(FileType::from_raw_mode(found.st_mode))
+        });
+        let kinds: rustix::io::Result<Vec<_>> = kinds.collect();
+        if kinds.as_deref() != Ok(&[FileType::RegularFile]) {
+            return refuse(files, format!("{kinds:?} in place of a file"));
+        }
+        if self.under_way.fetch_add(1, Ordering::Relaxed) >= FILES {
+            return refuse(files, format!("over {FILES} files under way"));
+        }
+        let file = files.into_iter().next().map(|file| PassedFile {
+            file,
+            under_way: self.under_way.clone(),
+        });
+        // The rest is kept for new processes, as it is when connections are accepted.
+        let limit = self.shared.descriptors();
+        let file = file.filter(|file| (file.file.as_raw_fd() as u64) < limit);
+        inbox.send(Command::File {
+            process: self.process,
+            number,
+            file,
+        });
+        Ok(())
     }
-    // The rest is kept for new processes, as it is when connections are accepted.
-    let file = ((file.file.as_raw_fd() as u64) < limit).then_some(file);
-    inbox.send(Command::File {
-        process,
-        number,
-        file,
-    });
-    Ok(())
 }
 
 impl Loop {
@@ -206,10 +241,7 @@ impl Loop {
             postcard::from_bytes(&bytes).map_err(|error| format!("a file's record: {error}"))?;
         let process = &mut self.processes[usize::from(at)];
         let from = (at, process.id, header.sequence);
-        process.files += 1;
-        if process.files > MOST_FILES || self.files.0.len() > MOST_FILES * self.processes.len() {
-            return Err(format!("over {MOST_FILES} files under way"));
-        }
+        process.ledger.open(Request::File)?;
         let arrived = match self.files.0.remove(&(from.1, from.2)) {
             None => None,
             Some(Arrival::Early(file)) => Some(file),
@@ -225,12 +257,8 @@ impl Loop {
                     .0
                     .insert((from.1, from.2), Arrival::Awaited(key, id));
             }
-            None => {
-                if !is_here {
-                    self.files.is_unwanted(from.1, from.2);
-                }
-                self.file_done(from);
-            }
+            None if is_here => self.file_done(from),
+            None => self.files.is_unwanted(from),
         }
         Ok(())
     }
@@ -311,6 +339,7 @@ impl Loop {
                 );
                 self.finish(key, CloseReason::Limit);
             }
+            (Some(Arrival::Unwanted(at)), _) => self.file_done((at, process, number)),
             // The records of one that has died have all been taken.
             (None, Some(file)) if self.processes.iter().any(|(_, known)| known.id == process) => {
                 self.files.0.insert((process, number), Arrival::Early(file));
@@ -321,13 +350,19 @@ impl Loop {
 
     /// No more descriptors come from this process.
     pub(super) fn end_files(&mut self, process: ProcessId) {
-        let mut waiting = Vec::new();
-        self.files.0.retain(|(owner, _), arrival| {
-            if let (true, Arrival::Awaited(key, id)) = (*owner == process, &*arrival) {
-                waiting.push((*key, *id));
+        let (mut waiting, mut unwanted) = (Vec::new(), Vec::new());
+        self.files.0.retain(|(owner, number), arrival| {
+            match arrival {
+                _ if *owner != process => return true,
+                Arrival::Awaited(key, id) => waiting.push((*key, *id)),
+                Arrival::Unwanted(at) => unwanted.push((*at, process, *number)),
+                Arrival::Early(_) => {}
             }
-            *owner != process
+            false
         });
+        for from in unwanted {
+            self.file_done(from);
+        }
         for (key, id) in waiting {
             if self.table.at(key).is_some_and(|session| session.id == id) {
                 tracing::warn!(
@@ -351,14 +386,10 @@ impl Loop {
 
     /// A file is sent, or given up: its sender may send another.
     pub(super) fn file_done(&mut self, (at, process, number): (u16, ProcessId, u64)) {
-        let Some(sender) = self
-            .processes
-            .get_mut(usize::from(at))
-            .filter(|sender| sender.id == process)
-        else {
+        let sender = self.processes.get(usize::from(at));
+        if sender.is_none_or(|sender| sender.id != process) {
             return;
-        };
-        sender.files -= 1;
+        }
         let header = Header {
             kind: ToProcess::FileDone as u8,
             session: number,

@@ -215,10 +215,10 @@ impl Loop {
         self.memory.change(Class::Queued, outbound.own as usize, 0);
         for piece in outbound.queue {
             if let Piece::File(piece) = piece {
-                if piece.file.is_none() {
-                    self.files.is_unwanted(piece.from.1, piece.from.2);
+                match piece.file {
+                    Some(_) => self.file_done(piece.from),
+                    None => self.files.is_unwanted(piece.from),
                 }
-                self.file_done(piece.from);
             }
         }
     }

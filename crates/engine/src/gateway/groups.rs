@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::event_loop::Loop;
+use super::ledger::Request;
 use super::memory::{Class, GROUP_BYTES};
 use super::session::Phase;
 use super::table::Key;
@@ -28,10 +29,6 @@ use crate::wire::{CloseReason, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, T
 const MEMBERS_PER_TURN: usize = 64;
 /// Groups that a session may be in.
 const MOST_GROUPS: usize = 256;
-/// Broadcasts of one process under way. Its own limit is lower; one that passes this is broken.
-const MOST_BROADCASTS: usize = 8192;
-/// Their bytes. A worker's own limit is that of one broadcast; one that passes this is broken.
-const MOST_BROADCAST_BYTES: usize = 4 * LARGEST_BROADCAST;
 /// Members in one answer: a few bytes each, one record.
 const IDS: usize = 1024;
 
@@ -175,6 +172,14 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// Broadcasts of this process that have not reached every member.
+    pub(super) fn under_way_of(&self, process: ProcessId) -> usize {
+        let under_way = self.under_way.iter();
+        under_way.filter(|it| it.from.1 == process).count()
+    }
+}
+
 impl Broadcast {
     /// Bytes that it holds.
     fn held(&self) -> usize {
@@ -290,19 +295,15 @@ impl Loop {
         };
         let process = &mut self.processes[usize::from(at)];
         let from = (at, process.id, header.session);
-        process.broadcasts += 1;
-        if process.broadcasts > MOST_BROADCASTS {
-            return Err(format!(
-                "over {MOST_BROADCASTS} broadcasts without their credit"
-            ));
-        }
+        let held = message.len() + size_of_val(left_out.as_slice());
+        process.ledger.open(Request::Broadcast(held))?;
         let groups = &mut self.groups;
         let Some(group) = groups.by_name.get(name).copied() else {
-            self.broadcast_done(from);
+            self.broadcast_done(from, held);
             return Ok(());
         };
         groups.last_broadcast += 1;
-        let broadcast = Broadcast {
+        groups.under_way.push_back(Broadcast {
             group,
             number: groups.last_broadcast,
             from,
@@ -311,26 +312,9 @@ impl Loop {
             left_out,
             place: 0,
             frames: Vec::new(),
-        };
-        let held = broadcast.held();
-        groups.under_way.push_back(broadcast);
+        });
         self.memory.hold(Class::Broadcasts, held);
-        let process = &mut self.processes[usize::from(at)];
-        process.broadcast_bytes += held;
-        if process.broadcast_bytes > MOST_BROADCAST_BYTES {
-            return Err(format!(
-                "over {MOST_BROADCAST_BYTES} bytes of broadcasts under way"
-            ));
-        }
         Ok(())
-    }
-
-    /// The process may send so many bytes of broadcasts more.
-    fn give_back_bytes(&mut self, (at, process, _): (u16, ProcessId, u64), bytes: usize) {
-        let sender = self.processes.get_mut(usize::from(at));
-        if let Some(sender) = sender.filter(|sender| sender.id == process) {
-            sender.broadcast_bytes -= bytes;
-        }
     }
 
     /// Takes the broadcasts further: one turn's share.
@@ -345,8 +329,7 @@ impl Loop {
                 let (from, held) = (broadcast.from, broadcast.held());
                 self.groups.under_way.pop_front();
                 self.memory.change(Class::Broadcasts, held, 0);
-                self.give_back_bytes(from, held);
-                self.broadcast_done(from);
+                self.broadcast_done(from, held);
                 continue;
             };
             let member = group.members.get_mut(broadcast.place);
@@ -456,7 +439,8 @@ impl Loop {
         }
     }
 
-    fn broadcast_done(&mut self, (at, process, number): (u16, ProcessId, u64)) {
+    /// A broadcast of so many bytes has reached all its members.
+    fn broadcast_done(&mut self, (at, process, number): (u16, ProcessId, u64), bytes: usize) {
         let Some(sender) = self
             .processes
             .get_mut(usize::from(at))
@@ -464,7 +448,7 @@ impl Loop {
         else {
             return;
         };
-        sender.broadcasts -= 1;
+        sender.ledger.carried(Request::Broadcast(bytes));
         let header = Header {
             kind: ToProcess::BroadcastDone as u8,
             session: number,

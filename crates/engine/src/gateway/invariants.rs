@@ -8,7 +8,7 @@ use super::memory::{Class, TLS_BYTES};
 use super::processes::Standing;
 use super::session::{Phase, Session};
 use super::table::Key;
-use crate::wire::{CloseReason, FromProcess};
+use crate::wire::{CloseReason, FromProcess, ToProcess};
 
 /// Sessions that a running debug build looks at for each turn, on average: it must stay usable with thousands of them.
 const SESSIONS_PER_TURN: usize = 64;
@@ -113,8 +113,21 @@ impl Loop {
         assert_eq!(counted, by_slot, "sessions of each slot");
         for (at, process) in &self.processes {
             let found = by_process.remove(&(at as u16)).unwrap_or_default();
-            let counted = (process.sessions, process.in_hand, process.files);
+            let mut found = found;
+            found.2 += self.files.unwanted_of(process.id);
+            let unheard = |kind: ToProcess| {
+                let parcels = process.parcels.iter();
+                parcels.filter(|it| it.header.kind == kind as u8).count()
+            };
+            found.2 += unheard(ToProcess::FileDone);
+            let counted = (process.sessions, process.in_hand, process.ledger.files());
             if process.standing != Standing::Broken {
+                assert_eq!(
+                    process.ledger.broadcasts(),
+                    self.groups.under_way_of(process.id) + unheard(ToProcess::BroadcastDone),
+                    "broadcasts of process {} under way",
+                    process.id
+                );
                 assert_eq!(
                     counted, found,
                     "sessions, messages in hand and files of process {}",

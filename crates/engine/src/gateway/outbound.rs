@@ -21,14 +21,30 @@ use crate::wire::{
     WHOLE,
 };
 
+/// Records taken from one process in one turn.
+const RECORDS_PER_TURN: usize = 256;
+/// Their bytes, at the most and one record more: others wait while these are copied.
+const BYTES_PER_TURN: usize = 1024 * 1024;
 /// Scratch space that is kept, in bytes.
 const LARGE: usize = 256 * 1024;
-/// Messages of one process that have begun to arrive; it sends the parts of each in one go.
-const MOST_PARTIALS: usize = 64;
+/// Messages of one process that have begun to arrive: it sends the parts of each in one go, with nothing between them.
+const MOST_PARTIALS: usize = 1;
 
 impl Loop {
-    /// Takes records from one process, at most `limit`. True: there may be more.
-    pub(super) fn take_records(&mut self, at: u16, limit: usize) -> bool {
+    /// Takes records from one process, as many as one turn may. True: there may be more.
+    pub(super) fn take_records(&mut self, at: u16) -> bool {
+        self.take_some(at, RECORDS_PER_TURN, BYTES_PER_TURN)
+    }
+
+    /// Takes all that a process which has died had written by then. Somebody whom it has left may go on writing.
+    pub(super) fn take_last_records(&mut self, at: u16) {
+        if let Some(consumer) = &mut self.processes[usize::from(at)].consumer {
+            consumer.close();
+        }
+        self.take_some(at, usize::MAX, usize::MAX);
+    }
+
+    fn take_some(&mut self, at: u16, records: usize, mut bytes: usize) -> bool {
         let index = usize::from(at);
         if !self.processes[index].is_heard() {
             return false;
@@ -37,20 +53,25 @@ impl Loop {
             return false;
         };
         let mut more = true;
-        let mut garbage = None;
-        for _ in 0..limit {
+        // One that says it has taken what it cannot have makes no room any more.
+        let sound = self.processes[index].producer.check();
+        let mut garbage = sound.err().map(|corrupt| corrupt.to_string());
+        for _ in 0..records {
+            if garbage.is_some() || bytes == 0 {
+                break;
+            }
             let taken = match consumer.next() {
-                Ok(Some(record)) => self.take_record(at, &record),
+                Ok(Some(record)) => {
+                    bytes = bytes.saturating_sub(record.len());
+                    self.take_record(at, &record)
+                }
                 Ok(None) => {
                     more = false;
                     break;
                 }
                 Err(corrupt) => Err(corrupt.to_string()),
             };
-            if let Err(reason) = taken {
-                garbage = Some(reason);
-                break;
-            }
+            garbage = taken.err();
         }
         if consumer.end_turn() {
             // What a full session means for it must be there before it fills the room that it waited for.
@@ -119,8 +140,8 @@ impl Loop {
                     }
                 };
                 match kind {
-                    FromProcess::Post => self.post(at, &header, bytes),
-                    FromProcess::Task => self.begin_task(at, &header, bytes),
+                    FromProcess::Post => return self.post(at, &header, bytes),
+                    FromProcess::Task => return self.begin_task(at, &header, bytes),
                     FromProcess::Broadcast => return self.broadcast(at, &header, &bytes),
                     _ => self.end_task(at, &header, bytes),
                 }
@@ -164,7 +185,7 @@ impl Loop {
         let place = (header.kind, header.session);
         if is_first {
             if process.partials.len() >= MOST_PARTIALS {
-                return Err(format!("over {MOST_PARTIALS} messages begun and not ended"));
+                return Err("a message begun before the one before it was ended".to_owned());
             }
             // An older one with the same name was abandoned; its bytes are given back.
             if let Some(old) = process.partials.insert(place, Vec::new()) {

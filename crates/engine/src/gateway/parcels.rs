@@ -1,7 +1,7 @@
 //! Posts from worker to worker, and tasks with their results: what travels through a loop without a session.
 //!
-//! A loop holds what does not fit its destination's ring. How much that can be is bounded by the credits of
-//! the senders: so many posts for each pair of slots, so many tasks for each worker.
+//! A loop holds what does not fit its destination's ring. How much that can be is bounded by the ledgers of those who asked
+//! for it.
 
 use std::collections::VecDeque;
 
@@ -10,16 +10,12 @@ use moorline_ipc::Header;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
+use super::ledger::Request;
 use super::memory::Class;
-use super::processes::{Parcel, Process, Standing};
+use super::processes::{Parcel, Post, Process, Standing};
 use super::recovery::Death;
 use crate::control::{ProcessId, Role};
 use crate::wire::{FAILED, FIRST, LAST, ToProcess};
-
-/// Posts from one slot that another may hold undone. A worker's own limit is lower; one that passes this is broken.
-const MOST_POSTS: usize = 256;
-/// Tasks of one worker under way in one loop. Likewise.
-const MOST_TASKS: usize = 256;
 
 /// The tasks that passed through this loop and have not ended.
 #[derive(Debug, Default)]
@@ -80,7 +76,9 @@ impl Loop {
             pushed = true;
             parcel.offset += length;
             if length == left {
+                let header = parcel.header;
                 process.parcels.pop_front();
+                process.ledger.answered(&header);
             }
         }
         if pushed {
@@ -90,57 +88,50 @@ impl Loop {
     }
 
     pub(super) fn parcel_to(&mut self, at: u16, header: Header, bytes: Bytes) {
-        self.processes[usize::from(at)].parcels.push_back(Parcel {
+        let parcel = Parcel {
             header,
             bytes,
             offset: 0,
-        });
+            post: None,
+        };
+        self.processes[usize::from(at)].parcels.push_back(parcel);
         self.forward_parcels(at);
     }
 
     /// A post from one worker slot to another.
-    pub(super) fn post(&mut self, at: u16, header: &Header, bytes: Vec<u8>) {
-        let from = self.slot_of(at);
-        let onward = Header {
-            kind: ToProcess::Post as u8,
-            aux: from,
-            session: header.session,
-            ..Header::default()
+    pub(super) fn post(&mut self, at: u16, header: &Header, bytes: Vec<u8>) -> Result<(), String> {
+        let (from, to) = (self.slot_of(at), header.aux);
+        let sender = &mut self.processes[usize::from(at)];
+        sender.ledger.open(Request::Post(to, bytes.len()))?;
+        let post = Post {
+            sender: (at, sender.id),
+            to,
+            bytes: bytes.len(),
         };
-        match self
-            .slots
-            .get(usize::from(header.aux))
-            .map(|slot| slot.process)
-        {
-            Some(Some(to)) => {
-                let posts = &mut self.processes[usize::from(to)].posts;
-                // During a reload two processes of one slot may use the same number: their credits mix, no more.
-                posts.insert((from, header.session), bytes.len());
-                let waiting = self.processes[usize::from(to)].parcels.len();
-                if waiting > MOST_POSTS * (self.slots.len() + 1) {
-                    self.break_with(at, "posts without end".to_owned());
-                    return;
+        let parcel = Parcel {
+            header: Header {
+                kind: ToProcess::Post as u8,
+                aux: from,
+                session: header.session,
+                ..Header::default()
+            },
+            bytes: bytes.into(),
+            offset: 0,
+            post: Some(post),
+        };
+        match self.slots.get_mut(usize::from(to)) {
+            Some(slot) => match slot.process {
+                Some(place) => {
+                    let process = &mut self.processes[usize::from(place)];
+                    process.posts.insert((from, header.session), post);
+                    process.parcels.push_back(parcel);
+                    self.forward_parcels(place);
                 }
-                let posts = &self.processes[usize::from(to)].posts;
-                if posts.keys().filter(|(slot, _)| *slot == from).count() > MOST_POSTS {
-                    self.break_with(at, format!("over {MOST_POSTS} posts without their credit"));
-                    return;
-                }
-                self.parcel_to(to, onward, bytes.into());
-            }
-            Some(None) if self.slots[usize::from(header.aux)].parcels.len() < MOST_POSTS => {
-                let parcel = Parcel {
-                    header: onward,
-                    bytes: bytes.into(),
-                    offset: 0,
-                };
-                self.slots[usize::from(header.aux)]
-                    .parcels
-                    .push_back(parcel);
-            }
-            // There is no such slot, or it has been empty for long.
-            _ => self.return_credit(from, header.aux, header.session, FAILED),
+                None => slot.parcels.push_back(parcel),
+            },
+            None => self.return_credit(post, header.session, FAILED),
         }
+        Ok(())
     }
 
     fn slot_of(&self, at: u16) -> u16 {
@@ -152,66 +143,59 @@ impl Loop {
 
     /// A post has been handled: its sender's credit returns.
     pub(super) fn post_done(&mut self, at: u16, header: &Header) {
-        let process = &mut self.processes[usize::from(at)];
-        if process
-            .posts
-            .remove(&(header.aux, header.session))
-            .is_some()
-        {
-            let to = self.slot_of(at);
-            self.return_credit(header.aux, to, header.session, 0);
+        let posts = &mut self.processes[usize::from(at)].posts;
+        if let Some(post) = posts.remove(&(header.aux, header.session)) {
+            self.return_credit(post, header.session, 0);
         }
     }
 
-    fn return_credit(&mut self, from: u16, to: u16, number: u64, flags: u8) {
-        if let Some(Some(at)) = self.slots.get(usize::from(from)).map(|slot| slot.process) {
-            let header = Header {
-                kind: ToProcess::PostDone as u8,
-                flags,
-                aux: to,
-                session: number,
-                ..Header::default()
-            };
-            self.parcel_to(at, header, Bytes::new());
-        }
+    /// Tells the sender of a post that it is done, if that one still lives.
+    fn return_credit(&mut self, post: Post, number: u64, flags: u8) {
+        let (at, id) = post.sender;
+        let sender = self.processes.get_mut(usize::from(at));
+        let Some(sender) = sender.filter(|sender| sender.id == id) else {
+            return;
+        };
+        sender.ledger.carried(Request::Post(post.to, post.bytes));
+        let header = Header {
+            kind: ToProcess::PostDone as u8,
+            flags,
+            aux: post.to,
+            session: number,
+            ..Header::default()
+        };
+        self.parcel_to(at, header, Bytes::new());
     }
 
     /// The posts that a dead process had in hand are lost; their senders get their credit.
     pub(super) fn return_posts(&mut self, process: &mut Process) {
-        let Role::Worker(to) = process.role else {
-            return;
-        };
-        for ((from, number), _) in std::mem::take(&mut process.posts) {
-            self.return_credit(from, to, number, FAILED);
+        for ((_, number), post) in std::mem::take(&mut process.posts) {
+            self.return_credit(post, number, FAILED);
         }
     }
 
     /// A worker asks for a task.
-    pub(super) fn begin_task(&mut self, at: u16, header: &Header, bytes: Vec<u8>) {
-        let origin = (at, self.processes[usize::from(at)].id, header.session);
+    pub(super) fn begin_task(
+        &mut self,
+        at: u16,
+        header: &Header,
+        bytes: Vec<u8>,
+    ) -> Result<(), String> {
+        let process = &mut self.processes[usize::from(at)];
+        let origin = (at, process.id, header.session);
+        process.ledger.open(Request::Task)?;
         if self.config.tasks.count == 0 && !self.has_task_workers() {
             self.answer_task(
                 origin,
                 FAILED,
                 Bytes::from_static(b"there are no task workers: set [tasks] count"),
             );
-            return;
-        }
-        if self
-            .tasks
-            .jobs
-            .values()
-            .filter(|job| job.origin.0 == at)
-            .count()
-            >= MOST_TASKS
-        {
-            self.break_with(at, format!("over {MOST_TASKS} tasks under way"));
-            return;
+            return Ok(());
         }
         if self.would_pass_limit(bytes.len()) {
             let why = b"no memory for it: the engine's memory_limit is reached";
             self.answer_task(origin, FAILED, Bytes::from_static(why));
-            return;
+            return Ok(());
         }
         self.tasks.last += 1;
         let number = self.tasks.last;
@@ -231,6 +215,7 @@ impl Loop {
         );
         self.tasks.waiting.push_back(number);
         self.give_tasks();
+        Ok(())
     }
 
     fn has_task_workers(&self) -> bool {
@@ -408,6 +393,7 @@ pub(super) fn gather(
             header,
             bytes: payload.to_vec().into(),
             offset: 0,
+            post: None,
         });
         open.insert(name);
     } else if open.contains(&name)

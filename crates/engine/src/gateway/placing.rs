@@ -10,11 +10,14 @@ use moorline_ipc::Header;
 
 use super::Report;
 use super::event_loop::Loop;
-use super::processes::{Slot, Standing, Untold};
+use super::processes::{Slot, Standing};
 use super::session::{Phase, Session};
 use super::table::Key;
 use crate::control::{ProcessId, Role};
-use crate::wire::{Belongings, FromProcess, Opening, ToProcess};
+use crate::wire::{ADOPTED, Belongings, FromProcess, Opening, ToProcess};
+
+/// What two records take beside their payloads, in bytes, and more.
+const RECORD_ROOM: usize = 256;
 
 impl Loop {
     /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
@@ -30,12 +33,14 @@ impl Loop {
         let Some(at) = self.slots[usize::from(session.slot)].process else {
             return self.place_elsewhere(key);
         };
+        let adopted = session.adopted;
         let header = Header {
             kind: ToProcess::Open as u8,
+            aux: if adopted { ADOPTED } else { 0 },
             session: session.id,
             ..Header::default()
         };
-        let opening = self.opening(key);
+        let opening = self.opening(key, adopted);
         if self.processes[usize::from(at)]
             .producer
             .push(&header, &[&opening])
@@ -73,11 +78,11 @@ impl Loop {
     }
 
     /// What a process is told of the session when it begins there.
-    pub(super) fn opening(&self, key: Key) -> Vec<u8> {
+    pub(super) fn opening(&self, key: Key, adopted: bool) -> Vec<u8> {
         let session = &self.table[key];
         let opening = Opening {
             listener: session.listener,
-            adopted: session.adopted,
+            adopted,
             full: session.full,
             peer: session.peer.clone(),
             connected_at: session.connected_at,
@@ -294,10 +299,10 @@ impl Loop {
         let suspects: Vec<_> = slot.suspects.iter().copied().collect();
         let to = &mut self.processes[usize::from(process)];
         for parcel in parcels {
-            to.posts.insert(
-                (parcel.header.aux, parcel.header.session),
-                parcel.bytes.len(),
-            );
+            if let Some(post) = parcel.post {
+                let name = (parcel.header.aux, parcel.header.session);
+                to.posts.insert(name, post);
+            }
             to.parcels.push_back(parcel);
         }
         for (key, id) in waiters {
@@ -314,31 +319,18 @@ impl Loop {
         let Some(process) = self.slots[at].process else {
             return;
         };
-        while let Some(Untold {
-            id,
-            reason,
-            closing,
-            opening,
-        }) = self.slots[at].untold.front()
-        {
-            let open = Header {
-                kind: ToProcess::Open as u8,
-                session: *id,
-                ..Header::default()
-            };
-            let close = Header {
-                kind: ToProcess::Close as u8,
-                aux: *reason as u16,
-                ..open
-            };
-            let producer = &mut self.processes[usize::from(process)].producer;
-            if !producer.fits(2 * opening.len() + 256) || producer.push(&open, &[opening]).is_err()
+        while let Some(untold) = self.slots[at].untold.front() {
+            let (open, size) = (untold.open(), untold.opening.len() + untold.closing.len());
+            let to = &mut self.processes[usize::from(process)];
+            if !to.producer.fits(size + RECORD_ROOM)
+                || to.producer.push(&open, &[&untold.opening]).is_err()
             {
                 return;
             }
-            // There was room for both.
-            let _ = producer.push(&close, &[closing, opening]);
-            self.slots[at].untold.pop_front();
+            if let Some(untold) = self.slots[at].untold.pop_front() {
+                // There was room for both.
+                to.push_close(untold);
+            }
             self.mark_dirty(process);
         }
     }

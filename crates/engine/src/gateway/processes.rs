@@ -8,11 +8,12 @@ use bytes::Bytes;
 use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
 use rustc_hash::FxHashMap;
 
+use super::ledger::Ledger;
 use super::shared::SlotLoad;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
-use crate::wire::CloseReason;
+use crate::wire::{ADOPTED, CloseReason, ToProcess};
 
 /// Records published together at the most; a consumer on another core begins before the turn ends.
 const PUBLISH_EVERY: u32 = 64;
@@ -55,14 +56,12 @@ pub(super) struct Process {
     pub(super) parcels: VecDeque<Parcel>,
     /// Messages from it of which some parts have arrived, by kind and session.
     pub(super) partials: FxHashMap<(u8, u64), Vec<u8>>,
-    /// Posts it has and has not done: the slot each came from, its number, its size.
-    pub(super) posts: FxHashMap<(u16, u64), usize>,
-    /// Broadcasts of its under way.
-    pub(super) broadcasts: usize,
-    /// Bytes that these hold.
-    pub(super) broadcast_bytes: usize,
-    /// Files of its under way.
-    pub(super) files: usize,
+    /// Posts it has and has not done, by the slot that each came from and its number there.
+    pub(super) posts: FxHashMap<(u16, u64), Post>,
+    /// What it has asked for and was not answered.
+    pub(super) ledger: Ledger,
+    /// Sessions of whose end it was told, up to where in its ring that was said, and that it may not have taken yet.
+    closings: VecDeque<(u64, Untold)>,
     /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
     /// that waits may have another, which this loop does not know yet.
     pub(super) rules: Arc<Config>,
@@ -78,6 +77,18 @@ pub(super) struct Parcel {
     pub(super) header: Header,
     pub(super) bytes: Bytes,
     pub(super) offset: usize,
+    /// Of a post, who gets the credit for it.
+    pub(super) post: Option<Post>,
+}
+
+/// A post that is not done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Post {
+    /// Who has sent it: its place, and its name.
+    pub(super) sender: (u16, ProcessId),
+    /// The slot that it is for.
+    pub(super) to: u16,
+    pub(super) bytes: usize,
 }
 
 impl Process {
@@ -103,9 +114,8 @@ impl Process {
             parcels: VecDeque::new(),
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
-            broadcasts: 0,
-            broadcast_bytes: 0,
-            files: 0,
+            ledger: Ledger::default(),
+            closings: VecDeque::new(),
             max_message: rules.max_message(),
             rules,
             dirty: false,
@@ -127,6 +137,30 @@ impl Process {
     /// Whether what it writes is read.
     pub(super) fn is_heard(&self) -> bool {
         !matches!(self.standing, Standing::Waiting | Standing::Broken)
+    }
+
+    /// Tells it of a session's end. Kept until it has taken that, for whoever comes after it. False: there is no room.
+    pub(super) fn push_close(&mut self, untold: Untold) -> bool {
+        let header = untold.close();
+        if self.producer.push(&header, &[&untold.closing]).is_err() {
+            return false;
+        }
+        if self.closings.len() == self.closings.capacity() {
+            let taken = self.producer.taken();
+            let many = self.closings.partition_point(|(end, _)| *end <= taken);
+            self.closings.drain(..many);
+        }
+        self.closings.push_back((self.producer.position(), untold));
+        true
+    }
+
+    /// After its death: the ends of sessions that it was not told of.
+    pub(super) fn untold(&mut self) -> impl Iterator<Item = Untold> {
+        let taken = self.producer.taken();
+        let closings = std::mem::take(&mut self.closings).into_iter();
+        closings
+            .filter(move |(end, _)| *end > taken)
+            .map(|(_, untold)| untold)
     }
 
     /// Makes what was pushed visible, and wakes the process if it sleeps.
@@ -210,13 +244,35 @@ impl Slot {
     }
 }
 
-/// A session whose end a dead process was never told of.
+/// A session that has ended, as a process is told of it: nothing of this is ever read back from a ring.
 #[derive(Debug)]
 pub(super) struct Untold {
     pub(super) id: u64,
     pub(super) reason: CloseReason,
     /// How it was at its end.
     pub(super) closing: Vec<u8>,
-    /// The payload that opens it in another process.
+    /// The payload that opens it in another process, which had it from the one before.
     pub(super) opening: Vec<u8>,
+}
+
+impl Untold {
+    /// The record that begins it in another process.
+    pub(super) fn open(&self) -> Header {
+        Header {
+            kind: ToProcess::Open as u8,
+            aux: ADOPTED,
+            session: self.id,
+            ..Header::default()
+        }
+    }
+
+    /// The record that ends it.
+    fn close(&self) -> Header {
+        Header {
+            kind: ToProcess::Close as u8,
+            aux: self.reason as u16,
+            session: self.id,
+            ..Header::default()
+        }
+    }
 }

@@ -5,6 +5,7 @@ use moorline_ipc::{Header, Record};
 use super::Report;
 use super::accept::unix_ms;
 use super::event_loop::Loop;
+use super::ledger::Request;
 use super::session::{Phase, Session};
 use crate::config::Config;
 use crate::control::SessionRow;
@@ -16,9 +17,6 @@ const LONGEST_QUESTION: usize = 512;
 const ROWS: usize = 64;
 /// Places of the table looked at for one answer: few of them may be taken. That takes 0.1 ms at the most.
 const PLACES: usize = 1024;
-/// Answers and other parcels on their way to one process. Its own limit of questions is far lower; one that goes
-/// on asking without taking its answers is broken.
-const MOST_WAITING: usize = 4096;
 
 impl Loop {
     /// A process asks something.
@@ -26,9 +24,8 @@ impl Loop {
         if record.len() > LONGEST_QUESTION {
             return Err(format!("a question of {} bytes", record.len()));
         }
-        if self.processes[usize::from(at)].parcels.len() > MOST_WAITING {
-            return Err("questions without end".to_owned());
-        }
+        let ledger = &mut self.processes[usize::from(at)].ledger;
+        ledger.open(Request::Question)?;
         let mut bytes = Vec::with_capacity(record.len());
         record.copy_to(&mut bytes);
         let question: Question =

@@ -1,7 +1,8 @@
 //! What becomes of a process's sessions when it dies.
 //!
-//! First its ring is emptied: what it published counts. Then its own ring tells what it never took; that
-//! goes to the next process. What it took and did not finish was in hand, and follows the listener's
+//! First its ring is emptied: what it published counts. Then the gateway looks up, in what it remembers itself of all that it
+//! wrote for the process, what it never took; that goes to the next one. Only the payloads of messages and posts are read
+//! from the ring, where the dead one may have changed them: they were in its hands. What it took and did not finish was in hand, and follows the listener's
 //! `on_crash`. A message that was in hand when a process died is a suspect: its next delivery has the worker
 //! to itself, as far as other suspects go, so that the one that kills is found out.
 
@@ -14,12 +15,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::event_loop::Loop;
 use super::memory::Class;
 use super::parcels;
-use super::processes::{Parcel, Untold};
+use super::processes::Parcel;
 use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
 use crate::config::{Config, OnCrash};
 use crate::control::{LoopCounter, ProcessId, Role};
-use crate::wire::{CloseReason, Closing, LAST, Opening, TEXT, ToProcess, WHOLE};
+use crate::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE};
 
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,7 @@ impl Loop {
         else {
             return;
         };
-        while self.take_records(at, usize::MAX) {}
+        self.take_last_records(at);
         let mut process = self.processes.remove(usize::from(at));
         self.remove_chime(&process.chime);
         self.dirty.retain(|dirty| *dirty != at);
@@ -97,7 +98,6 @@ impl Loop {
     /// Reads what the dead process had not taken.
     fn collect_untaken(&mut self, process: &mut super::processes::Process) -> AllUntaken {
         let mut found: FxHashMap<u64, Untaken> = FxHashMap::default();
-        let mut closes = Vec::new();
         let mut parcels_left = Vec::new();
         let mut partly = FxHashSet::default();
         let mut tasks = FxHashSet::default();
@@ -111,9 +111,8 @@ impl Loop {
             .untaken(&mut |header: Header, payload: &[u8]| {
                 match ToProcess::from_u8(header.kind) {
                     Some(ToProcess::Open) => {
-                        let adopted = postcard::from_bytes::<Opening>(payload)
-                            .is_ok_and(|opening| opening.adopted);
-                        found.entry(header.session).or_default().opening = Some(adopted);
+                        let untaken = found.entry(header.session).or_default();
+                        untaken.opening = Some(header.aux == ADOPTED);
                     }
                     Some(ToProcess::Message) => {
                         let untaken = found.entry(header.session).or_default();
@@ -130,7 +129,6 @@ impl Loop {
                             });
                         }
                     }
-                    Some(ToProcess::Close) => closes.push((header, payload.to_vec())),
                     Some(ToProcess::Post) => {
                         // A post of which the first parts were taken is lost with them; its credit returns below.
                         parcels::gather(&mut parcels_left, &mut partly, header, payload);
@@ -149,32 +147,20 @@ impl Loop {
             .filter(|slot| *slot < self.slots.len())
             .unwrap_or_default();
         if let Some(slot) = self.slots.get_mut(place) {
-            for (header, payload) in closes {
-                let Ok((_, opening)) = postcard::take_from_bytes::<Closing>(&payload) else {
-                    continue;
-                };
-                let closing = &payload[..payload.len() - opening.len()];
-                let never_known = found
-                    .get(&header.session)
-                    .is_some_and(|untaken| untaken.opening == Some(false));
-                let reason = CloseReason::from_u16(header.aux).unwrap_or(CloseReason::Peer);
-                if !never_known {
-                    slot.untold.push_back(Untold {
-                        id: header.session,
-                        reason,
-                        closing: closing.to_vec(),
-                        opening: adopted(opening),
-                    });
-                }
-            }
+            // Of those that nobody ever knew of nobody needs to be told.
+            let was_known = |id: u64| found.get(&id).is_none_or(|it| it.opening != Some(false));
+            slot.untold
+                .extend(process.untold().filter(|untold| was_known(untold.id)));
             // What was pushed in part only is still among the parcels, whole.
             parcels_left
                 .retain(|parcel| !partly.contains(&(parcel.header.aux, parcel.header.session)));
-            for parcel in parcels_left {
-                process
-                    .posts
-                    .remove(&(parcel.header.aux, parcel.header.session));
-                slot.parcels.push_back(parcel);
+            for mut parcel in parcels_left {
+                let name = (parcel.header.aux, parcel.header.session);
+                parcel.post = process.posts.remove(&name);
+                // Of one that it says is done nobody waits for the end.
+                if parcel.post.is_some() {
+                    slot.parcels.push_back(parcel);
+                }
             }
             let is_post = |parcel: &Parcel| parcel.header.kind == ToProcess::Post as u8;
             let (posts, others): (VecDeque<_>, VecDeque<_>) =
@@ -419,13 +405,4 @@ fn requeue(
     }
     inbound.delivered = 0;
     inbound.offset = 0;
-}
-
-/// The opening of a session that somebody knew before.
-fn adopted(opening: &[u8]) -> Vec<u8> {
-    let Ok(mut parsed) = postcard::from_bytes::<Opening>(opening) else {
-        return opening.to_vec();
-    };
-    parsed.adopted = true;
-    postcard::to_stdvec(&parsed).unwrap_or_else(|_| opening.to_vec())
 }

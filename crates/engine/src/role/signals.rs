@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Takes their default action, which is to end the process, away for good: whoever sends them by the program's name
-/// means the engine. Needs a runtime.
+/// means the engine, and that a file has become too large is said by the write. Needs a runtime.
 pub(crate) fn leave_to_supervisor() -> io::Result<()> {
     for kind in [
         SignalKind::interrupt(),
@@ -13,6 +13,7 @@ pub(crate) fn leave_to_supervisor() -> io::Result<()> {
         SignalKind::pipe(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
+        SignalKind::from_raw(nix::libc::SIGXFSZ),
     ] {
         let _ = signal(kind)?;
     }

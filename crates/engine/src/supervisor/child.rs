@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use moorline_ipc::{Channel, Hello};
+use moorline_ipc::{Channel, Hello, close_elsewhere};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::os::unix::process::ExitStatusExt;
@@ -28,6 +28,10 @@ const UNREAD: usize = 256;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A role that closes its channel is about to exit; one that is still there after this time hangs.
 const EXIT: Duration = Duration::from_secs(5);
+/// What is heard of a worker in a second; the rest waits in its channel. An honest one says a few things in its life, and
+/// what is stuck.
+const MOST_HEARD: u32 = 100;
+const SECOND: Duration = Duration::from_secs(1);
 /// Longer lines of a helper are logged in pieces, so that none has to be held in memory.
 const LINE_BYTES: u64 = 8 * 1024;
 
@@ -149,17 +153,31 @@ async fn hear(
     inputs: &mpsc::Sender<Input>,
 ) -> Option<String> {
     let mut is_greeted = false;
+    let mut pace = Pace::default();
     loop {
         let bytes = match channel.recv_bytes().await {
-            Ok(Some((bytes, _))) => bytes,
+            Ok(Some((bytes, fds))) if fds.is_empty() => bytes,
+            Ok(Some((_, fds))) => {
+                close_elsewhere(fds);
+                return Some("passed descriptors to the supervisor".to_owned());
+            }
             Ok(None) => return None,
             // The child is gone and had not read all that was sent.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
             Err(error) => return Some(format!("its control channel failed: {error}")),
         };
+        if matches!(child, Child::Process(_)) {
+            pace.keep().await;
+        }
         let input = if is_greeted {
-            match decode(&bytes) {
-                Ok(message) => input(child, message),
+            match decode(&bytes).map(|message| input(child, message)) {
+                Ok(Ok(input)) => Some(input),
+                // Nothing that is said here is worth a gateway.
+                Ok(Err(reason)) if matches!(child, Child::Gateway(_)) => {
+                    tracing::error!(?child, reason, "the gateway is out of step");
+                    None
+                }
+                Ok(Err(reason)) => return Some(reason),
                 Err(error) => return Some(error.to_string()),
             }
         } else {
@@ -177,8 +195,39 @@ async fn hear(
     }
 }
 
-/// What a role says, if it is one that may say so.
-fn input(child: Child, message: FromRole) -> Option<Input> {
+/// How much was heard of a role in this second.
+struct Pace {
+    since: Instant,
+    heard: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            heard: 0,
+        }
+    }
+}
+
+impl Pace {
+    /// One thing more was heard. Waits until the next may be.
+    async fn keep(&mut self) {
+        self.heard += 1;
+        if self.heard >= MOST_HEARD {
+            tokio::time::sleep(SECOND.saturating_sub(self.since.elapsed())).await;
+        }
+        if self.since.elapsed() >= SECOND {
+            *self = Self::default();
+        }
+    }
+}
+
+/// What a role says.
+///
+/// # Errors
+/// Its role must not say that.
+fn input(child: Child, message: FromRole) -> Result<Input, String> {
     let event = match (child, message) {
         (_, FromRole::Ready) => Event::Ready(child),
         (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
@@ -190,13 +239,13 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
         }
         (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
         (Child::Gateway(incarnation), FromRole::Activated) => {
-            return Some(Input::Activated(incarnation));
+            return Ok(Input::Activated(incarnation));
         }
         (Child::Process(process), FromRole::Stalled(report)) => {
-            return Some(Input::Stalled(process, report));
+            return Ok(Input::Stalled(process, report));
         }
         (Child::Gateway(incarnation), FromRole::Vacant(places)) => {
-            return Some(Input::Vacant(incarnation, places));
+            return Ok(Input::Vacant(incarnation, places));
         }
         (
             Child::Gateway(incarnation),
@@ -206,19 +255,16 @@ fn input(child: Child, message: FromRole) -> Option<Input> {
                 next,
             },
         ) => {
-            return Some(Input::Sessions {
+            return Ok(Input::Sessions {
                 incarnation,
                 question,
                 rows,
                 next,
             });
         }
-        (_, message) => {
-            tracing::warn!(?child, ?message, "said something that is not its to say");
-            return None;
-        }
+        _ => return Err("sent a control message that its role must not send".to_owned()),
     };
-    Some(Input::Event(event))
+    Ok(Input::Event(event))
 }
 
 async fn await_end(
@@ -245,8 +291,11 @@ async fn await_end(
     if let Some(pid) = pid {
         kill_group(pid, Signal::SIGKILL);
     }
-    for output in outputs {
-        let _ = timeout(LAST_WORDS, output).await;
+    for mut output in outputs {
+        // Whatever still holds its channel or its output is not it.
+        if timeout(LAST_WORDS, &mut output).await.is_err() {
+            output.abort();
+        }
     }
     let _ = inputs
         .send(Input::Event(Event::Exited { child, end }))

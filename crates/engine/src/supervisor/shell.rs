@@ -26,6 +26,7 @@ use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
+use super::output::Outputs;
 use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, role_name};
 use super::run_dir::RunDir;
 use super::signals;
@@ -95,6 +96,7 @@ pub(super) struct Shell {
     /// The hook before a stop runs, and the stop waits for it.
     stop_waits: bool,
     notifier: Notifier,
+    outputs: Outputs,
     over: Option<Result<(), String>>,
     /// Last, so that the files go when everything else has.
     run_dir: RunDir,
@@ -173,6 +175,7 @@ impl Shell {
             premature: VecDeque::new(),
             stop_waits: false,
             notifier,
+            outputs: Outputs::new()?,
             over: None,
             run_dir,
         })
@@ -201,6 +204,7 @@ impl Shell {
                 if let Some(hook) = self.hook(Moment::Stopped) {
                     hook.ended().await;
                 }
+                self.outputs.finish();
                 return result;
             }
             let due = self

@@ -37,6 +37,8 @@ pub(super) fn listen(inputs: &mpsc::Sender<Input>) -> io::Result<()> {
         }),
         (SignalKind::from_raw(libc::SIGRTMIN()), || Input::ReopenLog),
     ];
+    // A limit of the size of files is an error of whatever passes it, and no reason to end.
+    let _ = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     for (kind, meaning) in meanings {
         tokio::task::spawn_local(forward(signal(kind)?, meaning, inputs.clone()));
     }

@@ -32,11 +32,20 @@ pub(super) fn reserve_low_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a gateway, worker or task worker. The channel is our end of its control channel.
-pub(super) fn role(executable: BorrowedFd<'_>, title: &str) -> io::Result<(Child, Channel)> {
+/// Starts a gateway, worker or task worker. The channel is our end of its control channel. `output` is for what it writes to
+/// its standard streams; without it that goes to our standard error.
+pub(super) fn role(
+    executable: BorrowedFd<'_>,
+    title: &str,
+    output: Option<OwnedFd>,
+) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let mut command = command(title);
-    command.env(ROLE_VARIABLE, "1").stdout(io::stderr());
+    command.env(ROLE_VARIABLE, "1");
+    match output {
+        Some(output) => command.stdout(output.try_clone()?).stderr(output),
+        None => command.stdout(io::stderr()),
+    };
     map(
         &mut command,
         vec![

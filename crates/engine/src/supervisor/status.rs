@@ -65,7 +65,7 @@ impl Tally {
                 .iter()
                 .all(|&gauge| gauge as usize != counter)
             {
-                *total += board.get(counter);
+                *total += claimed(board, counter);
             }
         }
     }
@@ -170,9 +170,18 @@ impl Counts<'_> {
             + self
                 .processes
                 .iter()
-                .map(|board| board.get(counter))
+                .map(|board| claimed(board, counter))
                 .sum::<u64>()
     }
+}
+
+/// More than any process counts in its life. Sums of what is below it do not overflow.
+const MOST_COUNTED: u64 = 1 << 48;
+
+/// What a worker or task worker says it has counted, if that can be.
+pub(super) fn claimed(board: &Scoreboard, counter: usize) -> u64 {
+    let claimed = board.get(counter);
+    if claimed < MOST_COUNTED { claimed } else { 0 }
 }
 
 fn closed(reason: CloseReason) -> usize {

@@ -275,7 +275,7 @@ where
                         header.aux
                     ))
                 })?;
-                let (closing, _) = postcard::take_from_bytes(&payload)
+                let closing = postcard::from_bytes(&payload)
                     .map_err(|error| Garbage(format!("the end of session {id}: {error}")))?;
                 pool::give_back(payload);
                 self.close(id, reason, Some(closing), now)

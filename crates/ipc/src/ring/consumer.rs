@@ -20,6 +20,8 @@ pub struct Consumer {
     told: u64,
     /// The producer's position when we last looked.
     head: u64,
+    /// The producer is dead: nothing that is published from now on is taken.
+    is_closed: bool,
 }
 
 impl Consumer {
@@ -30,7 +32,16 @@ impl Consumer {
             tail: 0,
             told: 0,
             head: 0,
+            is_closed: false,
         }
+    }
+
+    /// Looks a last time: what is published by now can be taken, and nothing after it. For a producer that has died, and may
+    /// have left somebody who goes on writing: there is at most one ring's capacity to take.
+    pub fn close(&mut self) {
+        // What is corrupt is found by the next one who takes.
+        let _ = self.look();
+        self.is_closed = true;
     }
 
     /// The next record, if one is published. It is taken when it is dropped (one that is forgotten comes
@@ -102,6 +113,9 @@ impl Consumer {
     /// Looks at the producer's position again. True: there is something to take.
     #[inline]
     fn look(&mut self) -> Result<bool, Corrupt> {
+        if self.is_closed {
+            return Ok(self.head != self.tail);
+        }
         let found = self.memory.control().head.0.load(Ordering::Acquire);
         // Below the old position the difference wraps around to more than any capacity.
         if found.wrapping_sub(self.tail) > self.memory.capacity() || !found.is_multiple_of(WORD) {

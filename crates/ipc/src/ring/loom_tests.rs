@@ -27,7 +27,7 @@ fn ring() -> (Producer, Consumer, Arc<Bells>) {
         producer: Notify::new(),
     };
     (
-        Producer::new(memory.clone()),
+        Producer::new(memory.clone()).remembering(),
         Consumer::new(memory),
         Arc::new(bells),
     )

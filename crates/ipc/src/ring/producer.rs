@@ -1,10 +1,11 @@
 //! The side of a ring that writes records.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 
 use super::{
-    Corrupt, Fault, HEADER, Header, Memory, PADDING, WORD, find, longest, record_size, store_header,
+    Corrupt, Fault, HEADER, Header, Memory, PADDING, WORD, longest, record_size, store_header,
 };
 use crate::sync::{Ordering, fence};
 
@@ -24,7 +25,34 @@ pub struct Producer {
     /// The consumer's position when we last looked.
     tail: Cell<u64>,
     corrupt: Cell<Option<Corrupt>>,
+    journal: Option<Journal>,
 }
+
+/// What was pushed and is perhaps not taken yet, oldest first. What lies in the ring may be changed by the other side, so
+/// what a dead one has not taken is known from here. No longer than twice the records that fit into the ring.
+#[derive(Debug)]
+struct Journal {
+    pushed: VecDeque<Pushed>,
+    /// When there are so many, those that are taken are forgotten.
+    look_at: usize,
+}
+
+/// One record that was pushed.
+#[derive(Debug, Clone, Copy)]
+struct Pushed {
+    header: Header,
+    length: u32,
+    position: u64,
+}
+
+impl Pushed {
+    fn end(&self) -> u64 {
+        self.position + record_size(u64::from(self.length))
+    }
+}
+
+/// So many records are remembered before the consumer's position is looked at, which costs a cache miss.
+pub(super) const JOURNAL: usize = 64;
 
 /// The record pushed last. Kept here too, since what lies in the ring may be changed by the other side.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +73,17 @@ impl Producer {
             last: Last::default(),
             tail: Cell::new(0),
             corrupt: Cell::new(None),
+            journal: None,
         }
+    }
+
+    /// The same one, which remembers what it pushes for [`Producer::untaken`].
+    pub(crate) fn remembering(mut self) -> Self {
+        self.journal = Some(Journal {
+            pushed: VecDeque::with_capacity(JOURNAL),
+            look_at: JOURNAL,
+        });
+        self
     }
 
     /// The longest payload of one record in bytes: a quarter of the ring with its header.
@@ -82,6 +120,9 @@ impl Producer {
             length,
             position,
         };
+        if self.journal.is_some() {
+            self.remember(*header, length, position);
+        }
         self.head = end;
         self.unpublished += 1;
         Ok(())
@@ -159,23 +200,74 @@ impl Producer {
         self.corrupt.get().map_or(Ok(()), Err)
     }
 
-    /// After the consumer's death: every record that it has not taken, published or not, oldest first.
+    #[inline]
+    fn remember(&mut self, header: Header, length: u32, position: u64) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        journal.pushed.push_back(Pushed {
+            header,
+            length,
+            position,
+        });
+        if journal.pushed.len() >= journal.look_at {
+            self.forget_taken();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_taken(&mut self) {
+        self.look();
+        let taken = self.tail.get();
+        if let Some(journal) = &mut self.journal {
+            let many = journal
+                .pushed
+                .partition_point(|pushed| pushed.end() <= taken);
+            journal.pushed.drain(..many);
+            journal.look_at = (2 * journal.pushed.len()).max(JOURNAL);
+        }
+    }
+
+    /// How many records it remembers.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn remembers(&self) -> usize {
+        self.journal
+            .as_ref()
+            .map_or(0, |journal| journal.pushed.len())
+    }
+
+    /// How far this side has written: what is pushed next lies behind it.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.head
+    }
+
+    /// How far the consumer has taken what was written, as far as it has said so soundly.
+    pub fn taken(&mut self) -> u64 {
+        self.look();
+        self.tail.get()
+    }
+
+    /// After the consumer's death: every record that it has not taken, published or not, oldest first. The headers are those
+    /// that were pushed; the payloads are read from the ring, where the other side may have changed them.
+    ///
+    /// Only the gateway's side remembers what it has pushed; for another one there is nothing.
     ///
     /// # Errors
-    /// [`Corrupt`] when the consumer's position is none, or what lies there are no records any more; those
-    /// before that have been handed out then.
+    /// [`Corrupt`] when the consumer's position is none: what it has taken cannot be known then.
     pub fn untaken(&mut self, each: &mut dyn FnMut(Header, &[u8])) -> Result<(), Corrupt> {
-        self.look();
+        self.forget_taken();
         self.check()?;
         let mut payload = Vec::new();
-        let mut position = self.tail.get();
-        while position < self.head {
-            let found = find(&self.memory, position, self.head)?;
+        for pushed in self.journal.iter().flat_map(|journal| &journal.pushed) {
             payload.clear();
-            self.memory
-                .append(found.payload, found.length, &mut payload);
-            each(found.header, &payload);
-            position = found.end;
+            self.memory.append(
+                pushed.position + HEADER,
+                pushed.length as usize,
+                &mut payload,
+            );
+            each(pushed.header, &payload);
         }
         Ok(())
     }
@@ -237,6 +329,10 @@ impl LastRecord<'_> {
     pub fn set_header(&mut self, header: Header) {
         let last = &mut self.producer.last;
         last.header = header;
+        let journal = self.producer.journal.as_mut();
+        if let Some(pushed) = journal.and_then(|journal| journal.pushed.back_mut()) {
+            pushed.header = header;
+        }
         store_header(&self.producer.memory, last.position, last.length, &header);
     }
 }

@@ -36,7 +36,7 @@ impl Ring {
         let memory = Memory::plain(capacity);
         Self {
             capacity,
-            producer: Producer::new(memory.clone()),
+            producer: Producer::new(memory.clone()).remembering(),
             consumer: Consumer::new(memory.clone()),
             memory,
         }

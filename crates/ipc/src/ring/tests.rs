@@ -15,7 +15,7 @@ const fn cases(usual: u32) -> u32 {
 fn ring(capacity: usize) -> (Producer, Consumer, Memory) {
     let memory = Memory::plain(capacity);
     (
-        Producer::new(memory.clone()),
+        Producer::new(memory.clone()).remembering(),
         Consumer::new(memory.clone()),
         memory,
     )
@@ -303,6 +303,60 @@ fn a_record_that_does_not_fit_is_corrupt() {
         let _ = producer.publish();
         memory.scribble(0, &first(length));
         assert_eq!(consumer.next().unwrap_err(), Corrupt(fault));
-        assert_eq!(untaken(&mut producer), Err(Corrupt(fault)));
+        // What the consumer finds broken, the producer still knows.
+        assert!(untaken(&mut producer).is_ok());
     }
+}
+
+/// A dead consumer, or a child that it has left, may have written anything over what it had not taken.
+#[test]
+fn what_was_not_taken_is_known_whatever_was_written_over_it() {
+    let (mut producer, mut consumer, memory) = ring(1024);
+    for number in 1..=4 {
+        producer
+            .push(&header(number), &[&[number as u8; 20]])
+            .unwrap();
+    }
+    let _ = producer.publish();
+    take(&mut consumer);
+    memory.scribble(0, &[0xff; 1024]);
+    let known: Vec<_> = (2..=4)
+        .map(|number| (header(number), vec![0xff; 20]))
+        .collect();
+    assert_eq!(untaken(&mut producer), Ok(known));
+}
+
+#[test]
+fn what_is_published_after_the_producers_death_is_not_taken() {
+    let (mut producer, mut consumer, _) = ring(256);
+    producer.push(&header(1), &[]).unwrap();
+    producer.push(&header(2), &[]).unwrap();
+    let _ = producer.publish();
+    consumer.close();
+    assert_eq!(take(&mut consumer), Some((header(1), vec![])));
+    producer.push(&header(3), &[]).unwrap();
+    let _ = producer.publish();
+    assert_eq!(take(&mut consumer), Some((header(2), vec![])));
+    assert_eq!(take(&mut consumer), None);
+    assert!(consumer.is_empty() && consumer.begin_sleep());
+}
+
+#[test]
+fn what_a_producer_remembers_is_bounded_by_the_ring() {
+    let (mut producer, mut consumer, _) = ring(64 * 1024);
+    for number in 0..100_000 {
+        producer.push(&header(number), &[]).unwrap();
+        let _ = producer.publish();
+        take(&mut consumer);
+        assert!(producer.remembers() <= super::producer::JOURNAL);
+    }
+    let many = (0..)
+        .take_while(|_| producer.push(&header(0), &[]).is_ok())
+        .count();
+    assert_eq!(many, 64 * 1024 / 32);
+    assert!(producer.remembers() <= 2 * many);
+    assert_eq!(
+        untaken(&mut producer).map(|untaken| untaken.len()),
+        Ok(many)
+    );
 }

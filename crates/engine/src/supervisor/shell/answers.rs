@@ -11,7 +11,7 @@ use crate::log;
 
 use super::super::plan::{Event, State};
 use super::super::stalls;
-use super::super::status::Counts;
+use super::super::status::{Counts, claimed};
 use super::{Input, Shell};
 
 impl Shell {
@@ -192,10 +192,10 @@ impl Shell {
                 "pid": process.pid,
                 "state": state,
                 "generation": process.generation,
-                "handled": process.board.get(ProcessCounter::Handled as usize),
+                "handled": claimed(&process.board, ProcessCounter::Handled as usize),
                 "leader": self.plan.leader() == Some(*id),
-                "in_hand": process.board.get(ProcessCounter::InHand as usize),
-                "sessions": process.board.get(ProcessCounter::Sessions as usize),
+                "in_hand": claimed(&process.board, ProcessCounter::InHand as usize),
+                "sessions": claimed(&process.board, ProcessCounter::Sessions as usize),
             })
         });
         let waiting = self.plan.waiting(self.started.elapsed());

@@ -9,6 +9,7 @@ use tracing::info;
 
 use crate::config;
 use crate::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
+use crate::log::Destination;
 use crate::role::HelperStart;
 
 use super::super::child::{attend_helper, attend_role};
@@ -25,7 +26,7 @@ impl Shell {
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
-        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
+        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, None)?;
         let pid = pid(&process)?;
         let outbox = Some(attend_role(
             Child::Gateway(incarnation),
@@ -65,7 +66,10 @@ impl Shell {
             Role::Task(slot) => format!("moorline: task {slot} ({})", deployment.config.name),
             _ => format!("moorline: {worker} ({})", deployment.config.name),
         };
-        let (child, channel) = spawn::role(deployment.executable.as_fd(), &title)?;
+        // Where app code runs nothing is shared with others.
+        let output = self.outputs.pipe(Destination::Errors)?;
+        let executable = deployment.executable.as_fd();
+        let (child, channel) = spawn::role(executable, &title, Some(output))?;
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
         info!(worker, pid, generation, "started");
@@ -130,7 +134,10 @@ impl Shell {
             return Ok(());
         };
         let deployment = self.deployment(process.generation)?;
-        let log = deployment.log_file()?;
+        let log = match deployment.log {
+            Some(_) => Some(self.outputs.pipe(Destination::Log)?),
+            None => None,
+        };
         let mut all = vec![
             process.board_fd.try_clone()?,
             process.doorbell.chime()?.into(),

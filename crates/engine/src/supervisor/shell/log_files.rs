@@ -23,14 +23,10 @@ impl Shell {
                 .gateway
                 .as_ref()
                 .and_then(|gateway| gateway.outbox.as_ref());
-            for outbox in self
-                .processes
-                .values()
-                .map(|process| &process.outbox)
-                .chain(gateway)
-            {
+            // What the others write comes by way of this process.
+            if let Some(gateway) = gateway {
                 // One that is just ending needs no log any more.
-                let _ = outbox.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
+                let _ = gateway.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
             }
             log::reopen(file);
             Ok(())

@@ -1,0 +1,42 @@
+//! The probe, with one worker that means harm: what starts in slot 1 while there is a file `hostile` in the engine's folder
+//! takes that file away and is no app at all, but speaks the engine's own protocols. It echoes until it is told what to do, or
+//! does at once what the file says.
+
+#[path = "hostile/child.rs"]
+mod child;
+#[path = "hostile/misuse.rs"]
+mod misuse;
+#[path = "probe/app.rs"]
+mod probe;
+#[path = "../support/random.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod random;
+#[path = "hostile/raw_ring.rs"]
+mod raw_ring;
+#[path = "hostile/worker.rs"]
+mod worker;
+
+use std::process::ExitCode;
+
+/// The title of the role that it takes.
+const ROLE: &str = "moorline: worker 1 ";
+
+fn main() -> ExitCode {
+    if let Some(inherited) = child::inherited() {
+        return child::run(&inherited);
+    }
+    let title = std::env::args().next().unwrap_or_default();
+    if title.starts_with(ROLE)
+        && let Ok(plan) = std::fs::read_to_string("hostile")
+        && std::fs::remove_file("hostile").is_ok()
+    {
+        return match worker::run(&plan) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the hostile worker ends: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    moorline::run(|| probe::Probe::new("first"))
+}
