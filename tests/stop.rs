@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, LENGTH_LISTENER, Wire, eventually, kill};
+use support::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually, kill};
 
 fn probe(max_wait: &str) -> String {
     format!(
@@ -60,6 +60,66 @@ fn stop_answers_what_is_in_hand_and_closes_the_idle_at_once() {
         3,
         "each worker and task worker has run its stop hook once"
     );
+}
+
+#[test]
+fn signals_to_the_gateway_are_left_to_the_supervisor() {
+    let engine = Engine::start("probe", &probe("10s"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.ask("id");
+    let gateway = engine.status().gateway.pid;
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
+        kill(gateway, signal);
+        assert_eq!(client.ask("build"), "first", "{signal}");
+    }
+    assert_eq!(engine.status().gateway.pid, gateway);
+}
+
+/// A file of 30 MB: more than what the kernel takes for a client that reads nothing.
+fn download(max_wait: &str) -> (Engine, Client, Vec<u8>) {
+    let file: Vec<u8> = (0..30_000_000_u32).map(|at| (at / 3) as u8).collect();
+    let site = Site::new("echo", "");
+    site.write("public/large.bin", &file);
+    site.configure(&format!(
+        "[workers]\ncount = 1\nmax_wait = \"{max_wait}\"\n[[listen]]\naddress = \"http://127.0.0.1:0\"\nstatic = \"public\"\n"
+    ));
+    let engine = site.start();
+    let mut client = Client::connect(&engine, 0, Wire::Raw);
+    client
+        .send_bytes(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("the listener takes a request");
+    (engine, client, file)
+}
+
+#[test]
+fn a_stop_waits_for_downloads_and_closes_idle_http_connections_at_once() {
+    let (mut engine, mut client, file) = download("20s");
+    let mut idle = Client::connect(&engine, 0, Wire::Raw);
+    assert_ne!(client.fill().expect("the answer begins"), 0);
+    kill(engine.supervisor(), Signal::SIGTERM);
+    assert_eq!(idle.receive_bytes_to_end(), b"");
+    let too_early = engine.ended_within(Duration::from_millis(700));
+    assert_eq!(too_early, None, "the download goes on");
+    // The connection, which would else be kept for more requests, ends with the answer.
+    let answer = client.receive_bytes_to_end();
+    assert!(answer.ends_with(&file), "{} bytes came", answer.len());
+    assert!(engine.ended().success());
+}
+
+#[test]
+fn a_stop_gives_up_on_a_download_at_max_wait() {
+    let (mut engine, client, _) = download("700ms");
+    kill(engine.supervisor(), Signal::SIGTERM);
+    let since = Instant::now();
+    assert!(engine.ended().success());
+    assert!(since.elapsed() < Duration::from_secs(5));
+    drop(client);
 }
 
 #[test]

@@ -427,6 +427,7 @@ pub struct Status {
     pub errors: Errors,
     pub stalls: Vec<Stall>,
     pub log_lines_dropped: u64,
+    pub closing: Option<Closing>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -460,6 +461,7 @@ pub struct GatewayStatus {
     pub closed: BTreeMap<String, u64>,
     /// How often each limit was reached, by its key.
     pub limits: BTreeMap<String, u64>,
+    pub still: Vec<StillLoop>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -472,6 +474,26 @@ pub struct ProcessStatus {
     pub handled: u64,
     pub in_hand: u64,
     pub sessions: u64,
+    /// How long it has given no sign of life, if it should have.
+    pub silent_ms: Option<u64>,
+    /// How many sessions wait for it meanwhile.
+    pub waiting: Option<u64>,
+}
+
+/// Sessions that a stop or a drain closes.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Closing {
+    pub why: String,
+    pub left: u64,
+    pub of: u64,
+}
+
+/// A loop of the gateway that stands still.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StillLoop {
+    #[serde(rename = "loop")]
+    pub index: u64,
+    pub ms: u64,
 }
 
 /// The rows that have a process; the others are slots that wait for one.

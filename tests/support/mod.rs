@@ -9,6 +9,7 @@
 mod client;
 mod engine;
 mod finished;
+mod frozen;
 mod load;
 mod process;
 mod random;
@@ -19,6 +20,7 @@ mod wire;
 pub use client::{Client, Stream};
 pub use engine::{Engine, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status};
 pub use finished::{Finish, Finished};
+pub use frozen::Frozen;
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;

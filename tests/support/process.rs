@@ -28,6 +28,11 @@ impl Process {
         Self::field(pid, "VmRSS:")
     }
 
+    /// All addresses it uses, in bytes.
+    pub fn address_space(pid: i32) -> u64 {
+        Self::field(pid, "VmSize:")
+    }
+
     /// The user it runs as.
     pub fn user(pid: i32) -> u64 {
         Self::number(pid, "Uid:")

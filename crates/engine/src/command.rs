@@ -32,6 +32,13 @@ pub enum Request {
     },
     /// Drain and end; asked a second time, end now.
     Stop,
+    /// Close the sessions that are there now, spread over a time, and go on serving.
+    Drain {
+        /// How long, in milliseconds; without, `stop_over`, or half a minute if that is zero.
+        over_ms: Option<u64>,
+        /// Only those of the listener of this name.
+        listener: Option<String>,
+    },
     /// Tell how things stand.
     Status,
     /// List the sessions.
@@ -48,6 +55,8 @@ pub enum Answer {
     Done(String),
     /// It was not done, for this reason. The last answer.
     Refused(String),
+    /// It is committed, and what would make it so does not say that it has: this is why. The last answer.
+    Unconfirmed(String),
     /// How things stand. The last answer.
     Status(Value),
     /// Some of the sessions; more follows.
@@ -58,7 +67,9 @@ impl Answer {
     /// Nothing follows this one.
     pub fn is_last(&self) -> bool {
         match self {
-            Answer::Done(_) | Answer::Refused(_) | Answer::Status(_) => true,
+            Answer::Done(_) | Answer::Refused(_) | Answer::Unconfirmed(_) | Answer::Status(_) => {
+                true
+            }
             Answer::Progress(_) | Answer::Sessions(_) => false,
         }
     }

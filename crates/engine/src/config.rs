@@ -81,6 +81,13 @@ pub struct Engine {
     pub group: Option<String>,
     /// Whom the gateway runs as, if the supervisor is root.
     pub gateway_user: Option<String>,
+    /// Over how much time a stop spreads the closing of sessions. Default 0: all close at once.
+    pub stop_over: Duration,
+    /// The close code that WebSocket sessions get when the engine stops or drains: 1001 (going away, the default) or 1012
+    /// (service restart).
+    pub stop_code: u16,
+    /// A gateway with a loop that has stood still for so long is replaced. Default 30 s; written as zero: it never is.
+    pub kill_after: Option<Duration>,
     /// What workers, task workers and gateway see as `/` once they have changed their user, if the supervisor is root.
     /// Absolute. Helpers and hooks are other programs, and stay outside.
     pub chroot: Option<PathBuf>,
@@ -151,6 +158,8 @@ pub struct Workers {
     pub max_requests: Option<u64>,
     /// A handler that takes longer is reported with its stack. Default 1 s; written as zero: none is.
     pub stall_after: Option<Duration>,
+    /// A worker that has given no sign of life for so long is replaced. Default: it never is.
+    pub kill_after: Option<Duration>,
     /// Which CPUs workers and gateway loops stay on.
     pub cpu_affinity: CpuAffinity,
 }
@@ -194,6 +203,8 @@ pub struct Tasks {
     pub max_requests: Option<u64>,
     /// As for workers. Default: none, since tasks are there to take long.
     pub stall_after: Option<Duration>,
+    /// As for workers.
+    pub kill_after: Option<Duration>,
 }
 
 /// One `[[helpers]]`: a command of the user's own, kept alive alongside.

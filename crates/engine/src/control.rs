@@ -4,6 +4,8 @@
 //! role; every packet after it is one of these messages (postcard) with descriptors beside it. No
 //! payload of a session ever travels here.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -96,11 +98,26 @@ pub enum ToRole {
         /// It was killed by the supervisor at `max_wait` after a reload.
         forced: bool,
     },
-    /// To a gateway: close the listeners, let sessions drain until `max_wait` from now, then report `Drained`.
+    /// To a gateway: close the listeners, close the sessions one after the other over `over`, let each end what it has within
+    /// `max_wait`, then report `Drained`.
     /// To a worker or task worker: no more records come; run the stop hook and exit. Sent once the gateway
     /// has released it, or when the engine stops.
     Stop {
-        /// How long it may take, in milliseconds.
+        /// For a gateway: over how much time the closings are spread, in milliseconds.
+        over_ms: u64,
+        /// How long it may take beyond that, in milliseconds.
+        max_wait_ms: u64,
+    },
+    /// To a gateway: close the sessions that are there now, and go on accepting; then report `DrainEnded`. One that goes on
+    /// already is replaced.
+    Drain {
+        /// Names it; rises.
+        number: u64,
+        /// Only those of the listeners in these places.
+        places: Option<Vec<u16>>,
+        /// Over how much time they are spread, in milliseconds.
+        over_ms: u64,
+        /// How long what one has in hand may take then, in milliseconds.
         max_wait_ms: u64,
     },
     /// To a gateway: list some sessions; answered with `Sessions`.
@@ -113,6 +130,12 @@ pub enum ToRole {
     /// Log to this descriptor from now on. A gateway gets the log file, also when it was opened anew; a worker or task worker
     /// gets a pipe to the supervisor, right after its start message.
     ReopenLog,
+    /// To a gateway: these processes, and no others, give no sign of life. No new session goes there. Said again each
+    /// second while there are some; each time the gateway answers with `Waiting`.
+    Silent {
+        /// Which.
+        processes: Vec<ProcessId>,
+    },
     /// To a gateway: what it goes on with from the `Activate` on that comes next. Descriptors: the sockets, the folders, the
     /// sealed credentials, and the log file if there is one.
     Configure {
@@ -165,6 +188,13 @@ pub enum FromRole {
     },
     /// From a gateway: every session is closed after `Stop`.
     Drained,
+    /// From a gateway: the sessions that the drain of this number was for are closed.
+    DrainEnded {
+        /// Which.
+        number: u64,
+    },
+    /// From a gateway: how many sessions wait for each process that gives no sign of life.
+    Waiting(Vec<(ProcessId, u64)>),
     /// From a worker or task worker: one of its handlers is stuck.
     Stalled(StallReport),
     /// From a gateway: the retired listeners in these places have no connection any more.
@@ -280,6 +310,12 @@ pub enum LoopCounter {
     Limits = 25,
     /// Lines that the gateway's log had no room for.
     LogLinesDropped = 31,
+    /// Signs of life: the turns of the loop, of which there is one each [`BEAT`] at the least.
+    Beats,
+    /// Sessions that a stop or a drain has not closed yet.
+    Closing,
+    /// How many they were at its beginning.
+    ClosingOf,
     /// Bytes held of each [`MemoryClass`] now: this place + the class's number.
     Held = 40,
 }
@@ -383,6 +419,9 @@ impl MemoryClass {
 /// Counters in one row of the gateway's scoreboard.
 pub const LOOP_ROW: usize = 64;
 
+/// A loop of the gateway, and a process, gives a sign of life at least this often, also when it has nothing to do.
+pub const BEAT: Duration = Duration::from_millis(500);
+
 /// The counters of a worker or task worker, by their place in its scoreboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -405,6 +444,8 @@ pub enum ProcessCounter {
     Discarded = 38,
     /// Lines that its log had no room for.
     LogLinesDropped,
+    /// Signs of life: there is one each [`BEAT`].
+    Beats,
 }
 
 /// Counters in a process's scoreboard.

@@ -17,6 +17,7 @@ mod counters;
 mod datagram;
 mod deadlines;
 mod dispatch;
+mod drain;
 mod ending;
 mod event_loop;
 mod files;
@@ -29,6 +30,8 @@ mod ledger;
 mod memory;
 mod outbound;
 mod outqueue;
+mod pace;
+mod panics;
 mod parcels;
 mod payload;
 mod places;
@@ -39,11 +42,13 @@ mod recovery;
 mod session;
 mod setup;
 mod shared;
+mod stopping;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod trickle;
+mod vitals;
 mod wishes;
 
 use std::io;
@@ -63,7 +68,7 @@ use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::ControlChannel;
 use crate::credentials::Credentials;
-use crate::role::{GatewayStart, leave_to_supervisor};
+use crate::role::{GatewayStart, leave_term_to_supervisor, leave_to_supervisor};
 use crate::wire::Peer;
 use accept::Upgrade;
 use event_loop::Loop;
@@ -147,9 +152,10 @@ enum Command {
     FilesOver {
         process: ProcessId,
     },
-    Stop {
-        max_wait: Duration,
-    },
+    /// These processes do not answer, and no others. To be answered with `Report::Waiting`.
+    Silent(Arc<[ProcessId]>),
+    Stop(Box<drain::Order>),
+    Drain(Box<drain::Order>),
     /// List sessions from this place of the table on.
     List {
         question: u64,
@@ -172,6 +178,10 @@ enum Report {
     Released(ProcessId),
     /// This process wrote garbage.
     Garbage(ProcessId, String),
+    /// So many sessions of the loop of this number wait for each process that does not answer.
+    Waiting(u8, Vec<(ProcessId, u64)>),
+    /// No session is left of the drain of this number.
+    Drained(u64),
     /// No session is left after `Stop`.
     Empty,
     /// Some sessions of the loop of this number, and the place in its table to go on from.
@@ -188,11 +198,13 @@ enum Report {
 /// # Errors
 /// What keeps it from starting: no memory, no descriptors, no threads.
 pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
+    panics::end_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
     runtime.block_on(async {
         leave_to_supervisor()?;
+        leave_term_to_supervisor()?;
         Gateway::start(start)?.serve().await
     })
 }
@@ -222,7 +234,13 @@ struct Gateway {
     activations: usize,
     activated: Vec<usize>,
     confirmed: usize,
-    /// How many loops are empty after `Stop`.
+    /// Who waits in each loop for processes that do not answer.
+    waiting: vitals::Waiting,
+    /// The drain that goes on, if one does, and how many loops have ended it.
+    drain: Option<u64>,
+    drained: usize,
+    is_stopping: bool,
+    /// How many loops are empty after `Stop`; one more, if there is no HTTP connection any more.
     empty: usize,
 }
 
@@ -289,6 +307,7 @@ impl Gateway {
                     if let Err(error) = Loop::run(parts, inbox) {
                         tracing::error!(event_loop = index, %error, "event loop failed");
                     }
+                    crate::log::flush();
                     std::process::exit(70);
                 })?;
         }
@@ -314,6 +333,10 @@ impl Gateway {
             released: FxHashMap::default(),
             activated: vec![0; count],
             confirmed: 0,
+            waiting: vitals::Waiting::new(count),
+            drain: None,
+            drained: 0,
+            is_stopping: false,
             empty: 0,
         };
         gateway.change_sites(&config, folders);
@@ -370,11 +393,34 @@ impl Gateway {
                     culprit: polled.filter(|_| fault),
                     forced,
                 };
-                self.tell_loops(|| Command::Dead { process, death });
+                self.tell_loops(|_| Command::Dead { process, death });
             }
-            ToRole::Stop { max_wait_ms } => {
-                let max_wait = Duration::from_millis(max_wait_ms);
-                self.tell_loops(|| Command::Stop { max_wait });
+            ToRole::Stop {
+                over_ms,
+                max_wait_ms,
+            } => {
+                self.stop(
+                    Duration::from_millis(over_ms),
+                    Duration::from_millis(max_wait_ms),
+                );
+            }
+            ToRole::Drain {
+                number,
+                places,
+                over_ms,
+                max_wait_ms,
+            } => {
+                let times = (
+                    Duration::from_millis(over_ms),
+                    Duration::from_millis(max_wait_ms),
+                );
+                self.begin_drain(number, places, times);
+            }
+            ToRole::Silent { processes } => {
+                let processes: Arc<[ProcessId]> = processes.into();
+                for index in self.waiting.ask(&processes) {
+                    self.loops[index].send(Command::Silent(processes.clone()));
+                }
             }
             ToRole::ListSessions { question, from } => self.list(question, from).await?,
             ToRole::ReopenLog => {
@@ -440,9 +486,9 @@ impl Gateway {
         Ok(())
     }
 
-    fn tell_loops(&self, command: impl Fn() -> Command) {
-        for inbox in self.loops.iter() {
-            inbox.send(command());
+    fn tell_loops(&self, command: impl Fn(usize) -> Command) {
+        for (index, inbox) in self.loops.iter().enumerate() {
+            inbox.send(command(index));
         }
     }
 
@@ -516,35 +562,18 @@ impl Gateway {
                 };
                 self.control.send(&some, &[]).await?;
             }
+            Report::Waiting(index, counts) => {
+                let counts = self.waiting.answered(usize::from(index), counts);
+                self.control.send(&FromRole::Waiting(counts), &[]).await?;
+            }
+            Report::Drained(number) => self.drained(number).await?,
             Report::Empty => {
                 self.empty += 1;
-                if self.empty == self.loops.len() {
+                if self.empty == self.parties() {
                     self.control.send(&FromRole::Drained, &[]).await?;
                 }
             }
         }
-        Ok(())
-    }
-
-    /// The supervisor is gone: no orphan stays.
-    async fn drain_alone(mut self) -> io::Result<()> {
-        if self.empty == self.loops.len() {
-            return Ok(());
-        }
-        tracing::warn!("the supervisor is gone, draining");
-        let max_wait = self.max_wait;
-        self.tell_loops(|| Command::Stop { max_wait });
-        let drained = async {
-            while self.empty < self.loops.len() {
-                match self.reports.recv().await {
-                    Some(Report::Empty) => self.empty += 1,
-                    Some(_) => {}
-                    None => return,
-                }
-            }
-        };
-        // The loops end by the deadline themselves; the second on top is for a loop that does not.
-        let _ = tokio::time::timeout(max_wait + Duration::from_secs(1), drained).await;
         Ok(())
     }
 }

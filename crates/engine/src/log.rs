@@ -42,9 +42,23 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// What makes the thread write the lines that wait, and end.
+static GUARD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// Writes what is still waiting when it is dropped.
 #[must_use]
-pub(crate) struct Flush(#[expect(dead_code, reason = "flushes when dropped")] WorkerGuard);
+pub(crate) struct Flush(());
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Writes the lines that wait, if that takes no longer than a second. Nothing is logged afterwards.
+pub(crate) fn flush() {
+    drop(GUARD.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
 
 /// Sets logging up for this process, which runs the named role. Fails if that has been done before.
 pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
@@ -84,9 +98,11 @@ pub(crate) fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<F
     // Both are set once, together with the subscriber, which was not there before.
     let _ = DROPPED.set(dropped);
     let _ = FILTER.set(handle);
+    *GUARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    let flush = Flush(());
     configure(log, file)?;
     tracing::debug!(role, pid = std::process::id(), "logging");
-    Ok(Flush(guard))
+    Ok(flush)
 }
 
 /// Logs as this says from now on, to the file if there is one.

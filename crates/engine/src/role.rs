@@ -34,7 +34,7 @@ use start::Descriptors;
 pub(crate) use affinity::{allowed, stay};
 pub(crate) use orphan::outlive;
 pub(crate) use rights::hide_memory;
-pub(crate) use signals::leave_to_supervisor;
+pub(crate) use signals::{leave_term_to_supervisor, leave_to_supervisor};
 
 /// The environment variable that makes a process a role.
 pub(crate) const ROLE_VARIABLE: &str = "MOORLINE_ROLE";

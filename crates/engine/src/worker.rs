@@ -128,6 +128,8 @@ async fn serve<A: App>(
     };
     let looking = core.clone();
     spawn_local(async move { looking.waits.look_after().await });
+    let counters = core.counters.clone();
+    spawn_local(async move { counters.beat().await });
 
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
@@ -144,6 +146,9 @@ async fn serve<A: App>(
         garbage = &mut ring_task => return Err(end_with(garbage)),
         order = orders.next() => order,
     };
+    if order == Order::Unjoined {
+        return Err(io::Error::other("it has no rings to the gateway"));
+    }
     let deadline = Instant::now() + order.max_wait(max_wait);
     let ending = async {
         if order == Order::Orphaned {
@@ -269,6 +274,8 @@ enum Order {
     Stop(Duration),
     /// The supervisor is gone.
     Orphaned,
+    /// There is a new gateway, and no rings to it: the process can serve nobody.
+    Unjoined,
 }
 
 impl Order {
@@ -276,6 +283,7 @@ impl Order {
         match self {
             Order::Stop(max_wait) => max_wait,
             Order::Orphaned => configured,
+            Order::Unjoined => Duration::ZERO,
         }
     }
 }
@@ -304,11 +312,15 @@ impl Orders {
         loop {
             tokio::select! {
                 message = self.control.recv::<ToRole>() => match message {
-                    Ok(Some((ToRole::Stop { max_wait_ms }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
-                    Ok(Some((ToRole::NewGateway, fds))) => self.follow_gateway(fds),
                     Ok(Some((ToRole::Serving, _))) => self.core.commit(),
                     Ok(Some((ToRole::Lead, _))) => self.core.commitment.lead(true),
                     Ok(Some((ToRole::Resign, _))) => self.resign().await,
+                    Ok(Some((ToRole::Stop { max_wait_ms, .. }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
+                    Ok(Some((ToRole::NewGateway, fds))) => if let Some(reason) = self.follow_gateway(fds) {
+                        // If it cannot be told, the exit tells it.
+                        let _ = self.control.send(&FromRole::Failed { reason }, &[]).await;
+                        return Order::Unjoined;
+                    },
                     Ok(Some((ToRole::ReopenLog, fds))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
                     Ok(None) => return Order::Orphaned,
@@ -325,7 +337,7 @@ impl Orders {
 
     /// Follows what may still come after an order to end.
     async fn follow(&mut self) -> Infallible {
-        while let Order::Stop(_) = self.next().await {}
+        while let Order::Stop(_) | Order::Unjoined = self.next().await {}
         pending().await
     }
 
@@ -346,7 +358,8 @@ impl Orders {
         }
     }
 
-    fn follow_gateway(&self, fds: Vec<OwnedFd>) {
+    /// Why it cannot, if it cannot.
+    fn follow_gateway(&self, fds: Vec<OwnedFd>) -> Option<String> {
         let mut loops = Vec::new();
         let mut fds = fds.into_iter();
         for _ in 0..self.core.config.engine.gateway_loops {
@@ -363,8 +376,13 @@ impl Orders {
                 self.core.files.connect(files);
                 *self.core.replacement.borrow_mut() = Some(rings);
                 self.core.outbox.schedule();
+                None
             }
-            Err(error) => tracing::error!(%error, "the new gateway's rings cannot be mapped"),
+            Err(error) => {
+                let reason = format!("the new gateway's rings cannot be mapped: {error}");
+                tracing::error!("{reason}");
+                Some(reason)
+            }
         }
     }
 

@@ -138,6 +138,9 @@ fn the_sketch_loads() {
             user: Some("root".into()),
             group: None,
             gateway_user: None,
+            stop_over: Duration::ZERO,
+            stop_code: 1001,
+            kill_after: Some(Duration::from_secs(30)),
             chroot: None,
             log: Log {
                 format: LogFormat::Pretty,
@@ -153,6 +156,7 @@ fn the_sketch_loads() {
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: Some(Duration::from_secs(1)),
+            kill_after: None,
             cpu_affinity: CpuAffinity::Off,
         },
         tasks: Tasks {
@@ -160,6 +164,7 @@ fn the_sketch_loads() {
             attempts: 3,
             max_requests: None,
             stall_after: None,
+            kill_after: None,
         },
         helpers: vec![Helper {
             name: "feeder".into(),

@@ -7,8 +7,10 @@ mod table;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use moorline_net::unit;
 
 /// What this program can serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,17 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Close the sessions of the running engine, spread over a time; new connections are served as before.
+    Drain {
+        /// The time, as in 60s. Default: `stop_over`, or 30s without one.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        over: Option<Duration>,
+        /// Only the sessions of this listener.
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+        #[command(flatten)]
+        engine: Engine,
+    },
     /// Show how the running engine is.
     Status {
         /// As JSON.
@@ -71,6 +84,11 @@ enum Command {
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
+}
+
+/// Durations on the command line are written as in the configuration.
+fn duration(text: &str) -> Result<Duration, String> {
+    unit::duration(text).map_err(|error| error.to_string())
 }
 
 /// Which running engine is meant.
@@ -108,6 +126,11 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         Some(Command::Check { config }) => serve::check(&paths, config),
         Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
+        Some(Command::Drain {
+            over,
+            listener,
+            engine,
+        }) => control::drain(&paths, engine, over, listener),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
         Some(Command::Dial(args)) => crate::dial::run(&args),

@@ -18,7 +18,7 @@ const KNOWN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do what
-/// was asked, [`CommandError::Lost`] if it ended before it said so, [`CommandError::Silent`] if it tells
+/// was asked, [`CommandError::Unconfirmed`] if it cannot tell yet whether all of it does, [`CommandError::Lost`] if it ended before it said so, [`CommandError::Silent`] if it tells
 /// nothing.
 pub fn ask(
     run_dir: &Path,
@@ -29,6 +29,7 @@ pub fn ask(
     loop {
         match next(&mut answers)? {
             Some(Answer::Refused(reason)) => return Err(CommandError::Refused(reason)),
+            Some(Answer::Unconfirmed(reason)) => return Err(CommandError::Unconfirmed(reason)),
             Some(answer) => {
                 let is_last = answer.is_last();
                 each(answer);
@@ -73,7 +74,7 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
         })?;
     match request {
         Request::Status | Request::Sessions => stream.set_read_timeout(Some(KNOWN))?,
-        Request::Reload { .. } | Request::Stop => {}
+        Request::Reload { .. } | Request::Stop | Request::Drain { .. } => {}
     }
     let mut line = serde_json::to_vec(&request).map_err(io::Error::from)?;
     line.push(b'\n');
@@ -106,6 +107,8 @@ pub enum CommandError {
     },
     /// The engine does not do it, for this reason.
     Refused(String),
+    /// The engine has committed to it, and does not know yet that it is so, for this reason.
+    Unconfirmed(String),
     /// The engine ended, or turned the caller away, before it had answered.
     Lost,
     /// The engine runs and does not answer.
@@ -127,6 +130,7 @@ impl fmt::Display for CommandError {
                 )
             }
             Self::Refused(reason) => f.write_str(reason),
+            Self::Unconfirmed(reason) => write!(f, "committed, but not yet in effect: {reason}"),
             Self::Lost => f.write_str("the engine ended the conversation before it had answered"),
             Self::Silent => write!(
                 f,
@@ -150,6 +154,7 @@ impl std::error::Error for CommandError {
             Self::Io(error) => Some(error),
             Self::NotRunning { .. }
             | Self::Refused(_)
+            | Self::Unconfirmed(_)
             | Self::Lost
             | Self::Silent
             | Self::Unknown(_) => None,

@@ -70,6 +70,9 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         user,
         group,
         gateway_user,
+        stop_over: _,
+        stop_code: _,
+        kill_after: _,
         chroot,
         log: _,
         hooks: _,
@@ -81,6 +84,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         dispatch: _,
         max_requests: _,
         stall_after: _,
+        kill_after: _,
         // The gateway's loops stay where they are.
         cpu_affinity,
     } = workers;

@@ -35,6 +35,13 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A second is long for a handler that keeps all others waiting, and short for whoever looks for the reason.
 const DEFAULT_STALL_AFTER: Duration = Duration::from_secs(1);
+/// Nothing in a gateway's loop takes a thousandth of it, however loaded the machine is.
+const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(30);
+/// WebSocket close codes for the end of a server: RFC 6455 §7.4.1, and 1012 of IANA's registry.
+const GOING_AWAY: u16 = 1001;
+const SERVICE_RESTART: u16 = 1012;
+/// There are two signs of life in it; with less, one that comes late would cost a process its life.
+const SHORTEST_KILL_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
     let section = root.read("engine", |field| {
@@ -55,6 +62,9 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
             user: None,
             group: None,
             gateway_user: None,
+            stop_over: Duration::ZERO,
+            stop_code: GOING_AWAY,
+            kill_after: Some(DEFAULT_KILL_AFTER),
             chroot: None,
             log: default_log(),
             hooks: Hooks::default(),
@@ -85,6 +95,9 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let gateway_user = section.read("gateway_user", |field| {
         account(&field, "user", host.is_root(), host.knows_user)
     });
+    let stop_over = section.read("stop_over", |field| field.duration());
+    let stop_code = section.read("stop_code", |field| stop_code(&field));
+    let kill_after = section.read("kill_after", |field| kill_after(&field));
     let chroot = section.read("chroot", |field| chroot(&field, base, host));
     let rights = check_rights(&section, host, &user, &gateway_user);
     let log = section.read("log", |field| log(&field, base));
@@ -100,6 +113,11 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         user: user?,
         group: group?,
         gateway_user: gateway_user?,
+        stop_over: stop_over?.unwrap_or_default(),
+        stop_code: stop_code?.unwrap_or(GOING_AWAY),
+        kill_after: kill_after?
+            .or(Some(DEFAULT_KILL_AFTER))
+            .filter(|after| !after.is_zero()),
         chroot: chroot?,
         log: log?.unwrap_or_else(default_log),
         hooks: hooks?.unwrap_or_default(),
@@ -184,6 +202,29 @@ fn memory_limit(field: &Field<'_>) -> Result<u64, Reported> {
         ));
     }
     Ok(limit)
+}
+
+fn stop_code(field: &Field<'_>) -> Result<u16, Reported> {
+    let code = field.number(0..=u64::from(u16::MAX))?;
+    if [GOING_AWAY, SERVICE_RESTART].contains(&code) {
+        return Ok(code);
+    }
+    Err(field.refuse(
+        format!("`stop_code` is {code}"),
+        "write 1001 (going away) or 1012 (service restart)",
+    ))
+}
+
+/// Zero, or long enough for several signs of life.
+fn kill_after(field: &Field<'_>) -> Result<Duration, Reported> {
+    let after = field.duration()?;
+    if after.is_zero() || after >= SHORTEST_KILL_AFTER {
+        return Ok(after);
+    }
+    Err(field.refuse(
+        format!("`{}` is shorter than {SHORTEST_KILL_AFTER:?}", field.key),
+        "write a longer time, or \"0s\" to replace nothing that does not answer",
+    ))
 }
 
 /// A user's or group's name. Without root it has no effect, and is then not looked up: a configuration for
@@ -351,6 +392,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: Some(DEFAULT_STALL_AFTER),
+            kill_after: None,
             cpu_affinity: CpuAffinity::Off,
         });
     };
@@ -360,6 +402,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
     let dispatch = section.read("dispatch", |field| dispatch(&field));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     let stall_after = section.read("stall_after", |field| field.duration());
+    let kill_after = section.read("kill_after", |field| kill_after(&field));
     let cpu_affinity = section.read("cpu_affinity", |field| cpu_affinity(&field, host));
     section.finish()?;
     Ok(Workers {
@@ -371,6 +414,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
         stall_after: stall_after?
             .or(Some(DEFAULT_STALL_AFTER))
             .filter(|after| !after.is_zero()),
+        kill_after: kill_after?.filter(|after| !after.is_zero()),
         cpu_affinity: cpu_affinity?.unwrap_or(CpuAffinity::Off),
     })
 }
@@ -420,18 +464,21 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
             attempts: DEFAULT_ATTEMPTS,
             max_requests: None,
             stall_after: None,
+            kill_after: None,
         });
     };
     let count = section.read("count", |field| field.number(0..=MAX_PROCESSES));
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     let stall_after = section.read("stall_after", |field| field.duration());
+    let kill_after = section.read("kill_after", |field| kill_after(&field));
     section.finish()?;
     Ok(Tasks {
         count: count?.unwrap_or(0),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
         max_requests: max_requests?,
         stall_after: stall_after?.filter(|after| !after.is_zero()),
+        kill_after: kill_after?.filter(|after| !after.is_zero()),
     })
 }
 

@@ -282,7 +282,9 @@ impl Loop {
         } = upgrade;
         let now = self.clock.ms;
         let dispatch = self.config.listeners[usize::from(listener)].dispatch;
+        // Who is at home with a process that does not answer goes there when it has been replaced.
         let slot = home(dispatch, &peer, &[], self.slots.len())
+            .filter(|home| !self.is_silent(usize::from(*home)))
             .unwrap_or_else(|| self.choose_slot(dispatch, None));
         let key = self.table.insert(|id| Session {
             id,

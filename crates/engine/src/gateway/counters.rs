@@ -54,7 +54,7 @@ impl Loop {
             Class::Broadcasts => self.groups.shared_bytes(),
             Class::Transfers => self.budget.parcels(),
             // The main thread holds them, and one loop counts them for it.
-            Class::Http if self.index == 0 => self.shared.http.bytes(),
+            Class::Http if self.index == 0 => self.shared.http_memory.bytes(),
             _ => 0,
         };
         self.memory.of(class) + besides

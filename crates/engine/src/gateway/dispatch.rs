@@ -79,7 +79,11 @@ impl Loop {
     fn next_slot(&mut self, now: Option<u16>) -> u16 {
         let count = self.slots.len();
         let mut in_turn = (1..=count).map(|at| (self.round.wrapping_add(at)) % count);
-        let served = in_turn.find(|at| self.slots[*at].process.is_some());
+        let is_served = |at: &usize| self.slots[*at].process.is_some();
+        let served = in_turn
+            .clone()
+            .find(|at| is_served(at) && !self.is_silent(*at))
+            .or_else(|| in_turn.find(is_served));
         if let (None, Some(now)) = (served, now) {
             return now;
         }
@@ -87,8 +91,8 @@ impl Loop {
         self.round as u16
     }
 
-    /// What decides between slots, the least first. A slot without a process comes last; among equals a session that is
-    /// in `now` stays there.
+    /// What decides between slots, the least first. A slot without a process comes last, and before it one
+    /// whose process does not answer; among equals a session that is in `now` stays there.
     fn load(&self, at: usize, dispatch: Dispatch, now: Option<u16>) -> impl Ord + use<> {
         let (slot, load) = (&self.slots[at], &self.shared.slots[at]);
         let in_hand = match dispatch {
@@ -100,6 +104,7 @@ impl Loop {
         };
         (
             slot.process.is_none(),
+            self.is_silent(at),
             in_hand,
             now.is_some_and(|now| usize::from(now) != at),
             load.sessions.load(Ordering::Relaxed),

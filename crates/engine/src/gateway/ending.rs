@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::Report;
 use super::accept::unix_ms;
+use super::drain::Order;
 use super::event_loop::Loop;
 use super::memory::{Class, TLS_BYTES};
 use super::processes::Untold;
@@ -59,6 +60,8 @@ enum Timer {
     Accept(u16),
     /// Tasks that waited for one slot may be for any now.
     Tasks,
+    /// The next sessions of the drain of this number are to close.
+    Drain(u64),
     /// Stopping takes too long.
     Stop,
 }
@@ -71,6 +74,10 @@ impl Timers {
     /// A task that is for one slot alone may be for any from then on.
     pub(super) fn give_tasks_again(&mut self, at: u64) {
         self.push(at, Timer::Tasks);
+    }
+
+    pub(super) fn drain_again(&mut self, at: u64, number: u64) {
+        self.push(at, Timer::Drain(number));
     }
 
     pub(super) fn accept_again(&mut self, at: u64, listener: u16) {
@@ -99,7 +106,7 @@ impl Timers {
                 | Timer::Output(key, id)
                 | Timer::HalfClose(key, id)
                 | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
-                Timer::Accept(_) | Timer::Tasks | Timer::Stop => true,
+                Timer::Accept(_) | Timer::Tasks | Timer::Drain(_) | Timer::Stop => true,
             });
         }
     }
@@ -138,6 +145,7 @@ impl Loop {
                     self.tasks.is_timed = false;
                     self.give_tasks();
                 }
+                Timer::Drain(number) => self.go_on_draining(number),
                 Timer::Stop => self.end_all(),
             }
         }
@@ -330,7 +338,7 @@ impl Loop {
             return;
         }
         if reason == CloseReason::Stopped {
-            self.farewell(key, 1001);
+            self.farewell(key, self.config.engine.stop_code);
         }
         self.finish(key, reason);
     }
@@ -504,23 +512,15 @@ impl Loop {
         self.shared.release(session.listener, &session.peer);
     }
 
-    /// The engine stops: idle sessions end at once, the others when nothing of them is in hand.
-    pub(super) fn stop(&mut self, max_wait: Duration) {
+    /// The engine stops: nobody connects any more, and the sessions close in their turn, each when nothing of it is in hand.
+    pub(super) fn stop(&mut self, order: &Order) {
         if self.stop_at.is_some() {
             return;
         }
-        let until = self.clock.ms + max_wait.as_millis() as u64;
+        let until = self.clock.ms + (order.over + order.max_wait).as_millis() as u64;
         self.stop_at = Some(until);
         self.sockets.close();
-        let sessions: Vec<_> = self
-            .table
-            .iter()
-            .map(|(key, session)| (key, session.id))
-            .collect();
-        for (key, id) in sessions {
-            self.end(key, CloseReason::Stopped);
-            self.sweep.push_back((key, id));
-        }
+        self.drain(order);
         self.timers.push(until, Timer::Stop);
     }
 
@@ -528,8 +528,17 @@ impl Loop {
     fn end_all(&mut self) {
         let sessions: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         for key in sessions {
-            self.finish(key, CloseReason::Stopped);
+            self.close_unfinished(key);
         }
+    }
+
+    /// Closes a session although something of it is in hand.
+    pub(super) fn close_unfinished(&mut self, key: Key) {
+        let session = &self.table[key];
+        if matches!(session.phase, Phase::Open | Phase::Ending(_)) && session.outbound.is_none() {
+            self.farewell(key, self.config.engine.stop_code);
+        }
+        self.finish(key, CloseReason::Stopped);
     }
 
     /// Reports once that no session is left after `Stop`. True: look again soon.

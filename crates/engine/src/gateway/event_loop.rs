@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use super::accept::{Arrival, Socket, Sockets};
 use super::admission::AcceptGate;
 use super::budget::Budget;
+use super::drain::Drain;
 use super::files::Files;
 use super::groups::Groups;
 use super::invariants;
@@ -33,8 +34,10 @@ use super::parcels::Tasks;
 use super::processes::{Process, Slot};
 use super::session::Phase;
 use super::table::{Key, Table};
+use super::vitals::Census;
 use super::{Command, Inbox, Report, Shared};
 use crate::config::Config;
+use crate::control::{BEAT, LoopCounter};
 use crate::wire::CloseReason;
 
 /// Sessions that change process in one turn.
@@ -93,6 +96,8 @@ pub(super) struct Loop {
     pub(super) files: Files,
     pub(super) groups: Groups,
     pub(super) budget: Budget,
+    pub(super) census: Option<Census>,
+    pub(super) drain: Option<Drain>,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
     /// Sessions to be serviced in the next turn.
@@ -190,6 +195,7 @@ impl Loop {
         let mut this = Self::new(parts)?;
         loop {
             this.clock.tick();
+            this.count(LoopCounter::Beats, 1);
             while let Ok(command) = inbox.try_recv() {
                 this.obey(command);
             }
@@ -222,6 +228,8 @@ impl Loop {
             files: Files::default(),
             groups: Groups::default(),
             budget,
+            census: None,
+            drain: None,
             dirty: Vec::new(),
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -252,10 +260,11 @@ impl Loop {
     /// Waits for something to do, and fetches the events.
     fn wait(&mut self, next: Next) -> io::Result<()> {
         let timeout = match next {
-            Next::Go => Some(Duration::ZERO),
-            Next::Sleep(until) => {
-                until.map(|until| until.saturating_duration_since(self.clock.now()))
-            }
+            Next::Go => Duration::ZERO,
+            // It wakes to give a sign of life, if for nothing else.
+            Next::Sleep(until) => until.map_or(BEAT, |until| {
+                until.saturating_duration_since(self.clock.now()).min(BEAT)
+            }),
         };
         self.fetch(timeout)?;
         if matches!(next, Next::Sleep(_)) {
@@ -265,16 +274,16 @@ impl Loop {
     }
 
     /// Fetches the events that come until this time has passed.
-    pub(super) fn fetch(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| Timespec {
+    pub(super) fn fetch(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
-        });
+        };
         self.events.clear();
         match epoll::wait(
             &self.epoll,
             rustix::buffer::spare_capacity(&mut self.events),
-            timeout.as_ref(),
+            Some(&timeout),
         ) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -319,6 +328,7 @@ impl Loop {
         self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
         let has_work = more
+            || self.go_on_counting()
             || handshakes_wait
             || !self.work.is_empty()
             || !self.sweep.is_empty()
@@ -634,7 +644,9 @@ impl Loop {
                 file,
             } => self.take_file(process, number, file),
             Command::FilesOver { process } => self.end_files(process),
-            Command::Stop { max_wait } => self.stop(max_wait),
+            Command::Silent(processes) => self.are_silent(&processes),
+            Command::Stop(order) => self.stop(&order),
+            Command::Drain(order) => self.drain(&order),
             Command::List { question, place } => self.list(question, place),
         }
     }

@@ -3,14 +3,16 @@
 //! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
 //! framing (RFC 6455) cutting its bytes.
 
+mod handshake;
 mod memory;
+mod stopping;
 mod watched;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -24,7 +26,6 @@ use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use moorline_net::framing::websocket;
 use moorline_net::tls::server::{ServerStream, ServerTls};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -33,8 +34,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::handshake::accept_key;
 use self::memory::Held;
 pub(super) use self::memory::HttpMemory;
+pub(super) use self::stopping::Stopping;
 use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
 use super::{Command, Inbox, Shared};
@@ -137,6 +140,8 @@ impl Site {
     /// Serves one connection, as a task of this thread.
     pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
         tokio::task::spawn_local(async move {
+            let shared = self.shared.clone();
+            let _connection = shared.http.connection();
             let progress = Arc::new(Progress::default());
             let ended = self
                 .clone()
@@ -184,7 +189,11 @@ impl Site {
             None => self.serve_stream(stream, peer, progress).await,
             Some(tls) => {
                 let accepted = ServerStream::accept(stream, tls);
-                match timeout(settings.handshake_timeout, accepted).await {
+                let accepted = tokio::select! {
+                    accepted = timeout(settings.handshake_timeout, accepted) => accepted,
+                    () = self.shared.http.asked() => return Err(Ended::Other("the engine stops".into())),
+                };
+                match accepted {
                     Ok(Ok(stream)) => self.serve_stream(stream, peer, progress).await,
                     Ok(Err(error)) => Err(Ended::Tls(error.to_string())),
                     Err(_) => Err(Ended::Late),
@@ -199,7 +208,7 @@ impl Site {
         peer: Peer,
         progress: Arc<Progress>,
     ) -> Result<(), Ended> {
-        let _held = self.shared.http.hold(CONNECTION_BYTES);
+        let _held = self.shared.http_memory.hold(CONNECTION_BYTES);
         let watched = Watched::new(stream, progress.clone());
         let service = service_fn(|request| {
             let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());
@@ -213,8 +222,17 @@ impl Site {
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(watched), service)
             .with_upgrades();
+        let mut connection = pin!(connection);
+        let served = async {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = self.shared.http.asked() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
         tokio::select! {
-            ended = connection => match ended {
+            ended = served => match ended {
                 // Later heads may be waited for in vain: the peer had nothing more to ask.
                 Err(error) if error.is_timeout() && !progress.asked.load(Ordering::Relaxed) => Err(Ended::Late),
                 Err(error) => Err(Ended::Other(error.into())),
@@ -289,7 +307,7 @@ impl Site {
                 let by_loops = self.shared.held_by_loops();
                 let Some(held) = self
                     .shared
-                    .http
+                    .http_memory
                     .try_hold(FileBody::bytes(file.length), by_loops)
                 else {
                     return plain(
@@ -396,67 +414,6 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     answer
-}
-
-/// Checks a WebSocket handshake (RFC 6455 §4.2.1) and computes its answer.
-fn accept_key(request: &Request<Incoming>) -> Result<String, (StatusCode, &'static str)> {
-    let headers = request.headers();
-    if request.method() != Method::GET {
-        return Err((
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a websocket handshake is a GET",
-        ));
-    }
-    if request.version() < hyper::Version::HTTP_11 {
-        return Err((
-            StatusCode::UPGRADE_REQUIRED,
-            "a websocket handshake needs HTTP/1.1",
-        ));
-    }
-    if !has_token(headers, header::UPGRADE, "websocket")
-        || !has_token(headers, header::CONNECTION, "upgrade")
-    {
-        return Err((StatusCode::UPGRADE_REQUIRED, "this path speaks websocket"));
-    }
-    if headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
-        return Err((
-            StatusCode::UPGRADE_REQUIRED,
-            "only websocket version 13 is spoken here",
-        ));
-    }
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .and_then(|key| key.to_str().ok())
-        .unwrap_or_default();
-    if !is_sixteen_bytes(key) {
-        return Err((
-            StatusCode::BAD_REQUEST,
-            "the handshake has no valid Sec-WebSocket-Key",
-        ));
-    }
-    Ok(websocket::accept_key(key))
-}
-
-/// In base64 (RFC 4648 §4).
-fn is_sixteen_bytes(key: &str) -> bool {
-    let digits = key.strip_suffix("==").unwrap_or_default();
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    digits.len() == 22 && digits.bytes().all(is_digit)
-}
-
-fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| {
-            value
-                .split(',')
-                .any(|word| word.trim().eq_ignore_ascii_case(token))
-        })
 }
 
 /// A file to be served.

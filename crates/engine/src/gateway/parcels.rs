@@ -249,7 +249,7 @@ impl Loop {
         }
     }
 
-    /// The task worker that serves this slot, or the one with the fewest tasks.
+    /// The task worker that serves this slot, or the one with the fewest tasks, of those that answer if any does.
     fn task_worker(&self, slot: Option<u16>) -> Option<u16> {
         let load = |at: usize| {
             let its = |job: &&Job| job.worker == Some(at as u16);
@@ -262,8 +262,9 @@ impl Loop {
                 Role::Task(own) => slot.is_none_or(|slot| slot == own),
                 Role::Worker(_) | Role::Gateway => false,
             })
-            .map(|(at, _)| at)
-            .min_by_key(|at| load(*at))
+            .map(|(at, process)| (process.is_silent, load(at), at))
+            .min()
+            .map(|(.., at)| at)
             .map(|at| at as u16)
     }
 

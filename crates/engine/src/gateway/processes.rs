@@ -39,6 +39,8 @@ pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) role: Role,
     pub(super) standing: Standing,
+    /// It gives no sign of life: nothing new goes there while there is another.
+    pub(super) is_silent: bool,
     pub(super) producer: Producer,
     /// Taken out while its records are handled.
     pub(super) consumer: Option<Consumer>,
@@ -104,6 +106,7 @@ impl Process {
             id,
             role,
             standing: Standing::Waiting,
+            is_silent: false,
             producer: region.producer,
             consumer: Some(region.consumer),
             doorbell,

@@ -194,6 +194,6 @@ impl Gateway {
             }
         }
         self.tls = tls.into();
-        self.tell_loops(|| Command::Show(self.tls.clone()));
+        self.tell_loops(|_| Command::Show(self.tls.clone()));
     }
 }

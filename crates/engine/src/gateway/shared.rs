@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::MAX_SLOTS;
 use super::admission::Admission;
-use super::http::HttpMemory;
+use super::http::{HttpMemory, Stopping};
 use super::places::Places;
 use crate::config::Config;
 use crate::wire::Peer;
@@ -24,11 +24,13 @@ pub(super) struct Shared {
     /// The session that may be read although the memory limit is near; zero: none.
     pub(super) right_of_way: AtomicU64,
     /// What the main thread holds for HTTP.
-    pub(super) http: Arc<HttpMemory>,
+    pub(super) http_memory: Arc<HttpMemory>,
     /// Descriptors up to this number may be connections and files.
     descriptors: AtomicU64,
     /// What all loops together have with each worker slot.
     pub(super) slots: Vec<SlotLoad>,
+    /// The HTTP connections, which the main thread has.
+    pub(super) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
     pub(super) suspects: Vec<AtomicU32>,
 }
@@ -52,9 +54,10 @@ impl Shared {
             held: numbers(),
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
-            http: Arc::default(),
+            http_memory: Arc::default(),
             descriptors: AtomicU64::new(descriptors),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
+            http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
         shared.prepare(config, descriptors);
@@ -76,7 +79,7 @@ impl Shared {
 
     /// Lets in whom this configuration lets in, from now on. To be called by the loop that accepts.
     pub(super) fn change(&self, config: &Config) {
-        self.http.change_limit(config.engine.memory_limit);
+        self.http_memory.change_limit(config.engine.memory_limit);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }

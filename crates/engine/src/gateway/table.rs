@@ -61,6 +61,11 @@ impl Table {
         self.sessions.get(key.0 as usize)
     }
 
+    /// Every session's place is below this.
+    pub(super) fn places(&self) -> usize {
+        self.sessions.capacity().min(u32::MAX as usize)
+    }
+
     /// The sessions, in the order of their places.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Session)> {
         self.sessions

@@ -19,3 +19,8 @@ pub(crate) fn leave_to_supervisor() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// The same for TERM, for a gateway: it would take all sessions with it. The supervisor ends it by closing its channel.
+pub(crate) fn leave_term_to_supervisor() -> io::Result<()> {
+    signal(SignalKind::terminate()).map(drop)
+}

@@ -241,6 +241,12 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
         (Child::Gateway(incarnation), FromRole::Activated) => {
             return Ok(Input::Activated(incarnation));
         }
+        (Child::Gateway(incarnation), FromRole::DrainEnded { number }) => {
+            return Some(Input::DrainEnded(incarnation, number));
+        }
+        (Child::Gateway(incarnation), FromRole::Waiting(counts)) => {
+            return Some(Input::Waiting(incarnation, counts));
+        }
         (Child::Process(process), FromRole::Stalled(report)) => {
             return Ok(Input::Stalled(process, report));
         }

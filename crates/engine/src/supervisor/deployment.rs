@@ -116,6 +116,10 @@ impl Deployment {
             helpers: self.config.helpers.clone(),
             max_wait: self.config.workers.max_wait,
             start_timeout: self.config.workers.start_timeout,
+            stop_over: self.config.engine.stop_over,
+            kill_gateway_after: self.config.engine.kill_after,
+            kill_worker_after: self.config.workers.kill_after,
+            kill_task_after: self.config.tasks.kill_after,
         }
     }
 }

@@ -16,6 +16,7 @@ mod reload;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod vitals;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use stop::Step;
 pub(crate) use crate::control::role_name;
 pub(crate) use process::State;
 pub use reload::Scope;
+pub(crate) use vitals::{LOOK, Sign, Signs, seconds};
 
 /// The time since the supervisor started.
 pub(crate) type Now = Duration;
@@ -97,6 +99,10 @@ pub(crate) struct Shape {
     pub helpers: Vec<config::Helper>,
     pub max_wait: Duration,
     pub start_timeout: Duration,
+    pub stop_over: Duration,
+    pub kill_gateway_after: Option<Duration>,
+    pub kill_worker_after: Option<Duration>,
+    pub kill_task_after: Option<Duration>,
 }
 
 /// What happened.
@@ -131,6 +137,8 @@ pub(crate) enum Event {
     Opened(Result<Shape, String>),
     /// Someone asks the engine to stop; asked again: now.
     StopAsked,
+    /// Signs of life, each [`LOOK`].
+    Looked(Signs),
     /// `next_timeout` has come.
     Tick,
 }
@@ -178,8 +186,20 @@ pub(crate) enum Action {
         fault: bool,
         forced: bool,
     },
+    /// Tell the gateway who does not answer, and ask it who waits for them.
+    SaySilent { processes: Vec<ProcessId> },
+    /// Log that a process has not answered for so long.
+    ReportSilent {
+        process: ProcessId,
+        silent: Duration,
+    },
+    /// Log that it does again.
+    ReportAnswers {
+        process: ProcessId,
+        silent: Duration,
+    },
     /// Tell the gateway to drain.
-    StopGateway { max_wait: Duration },
+    StopGateway { over: Duration, max_wait: Duration },
     /// Tell a process to run its stop hook and exit.
     StopProcess {
         process: ProcessId,
@@ -251,6 +271,9 @@ pub(crate) struct Plan {
     last_run: u32,
     reload: Reload,
     queued: Option<Queued>,
+    /// Processes that the gateway knows not to answer, and when it is told again.
+    silent: Vec<ProcessId>,
+    say_silent_at: Now,
     actions: VecDeque<Action>,
 }
 
@@ -271,6 +294,8 @@ impl Plan {
             last_run: 0,
             reload: Reload::Idle,
             queued: None,
+            silent: Vec::new(),
+            say_silent_at: now,
             actions: VecDeque::new(),
             shape,
         };
@@ -294,6 +319,7 @@ impl Plan {
             Event::ReloadAsked { caller, scope } => self.reload_asked(caller, scope),
             Event::Opened(result) => self.opened(result, now),
             Event::StopAsked => self.stop_asked(now),
+            Event::Looked(signs) => self.look(signs, now),
             Event::Tick => self.tick(now),
         }
         self.go_on(now);

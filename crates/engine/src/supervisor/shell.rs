@@ -1,10 +1,12 @@
 //! The supervisor's one thread: carries the plan's actions out, and tells it what comes of them.
 
 mod answers;
+mod closing;
 mod deploy;
 mod launch;
 mod log_files;
 mod moments;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -22,12 +24,14 @@ use tracing::{error, info, warn};
 use crate::command::{Answer, Answers, Request, server};
 use crate::control::{ListPlace, ProcessId, Role, SessionRow, StallReport, ToRole};
 
+use self::answers::Listing;
+use self::closing::{Closing, stop};
 use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
 use super::output::Outputs;
-use super::plan::{Action, Caller, Child, Ended, Event, Plan, Reply, role_name};
+use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, role_name};
 use super::run_dir::RunDir;
 use super::signals;
 use super::stalls::Stall;
@@ -61,6 +65,10 @@ pub(crate) enum Input {
     Vacant(u32, Vec<u16>),
     /// A worker or task worker has found one of its handlers stuck.
     Stalled(ProcessId, StallReport),
+    /// In the gateway of this incarnation the sessions of the drain of this number are closed.
+    DrainEnded(u32, u64),
+    /// The gateway of this incarnation says how many sessions wait for each process that does not answer.
+    Waiting(u32, Vec<(ProcessId, u64)>),
     /// The hook before a stop has ended.
     StopHookEnded,
     /// Log files have been moved away and are to be opened anew.
@@ -88,11 +96,16 @@ pub(super) struct Shell {
     callers: HashMap<Caller, Answers>,
     last_caller: Caller,
     /// Who waits for lists of sessions, in the order in which the gateway was asked.
-    listing: HashMap<u64, Answers>,
+    listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
     /// What says that others serve, until the gateway has made it true.
     premature: VecDeque<Action>,
+    /// Since when the first of it waits.
+    premature_since: Instant,
+    /// Sessions are being closed, by a stop or a drain.
+    closing: Option<Closing>,
+    last_drain: u64,
     /// The hook before a stop runs, and the stop waits for it.
     stop_waits: bool,
     notifier: Notifier,
@@ -131,6 +144,8 @@ struct Process {
     /// Made for the present gateway, until `Attach` sends them there.
     regions: Vec<OwnedFd>,
     outbox: Outbox,
+    /// While it does not answer: how many sessions wait for it, as the gateway counted last.
+    waiting: Option<u64>,
     is_killed: bool,
 }
 
@@ -173,6 +188,9 @@ impl Shell {
             listing: HashMap::new(),
             last_question: 0,
             premature: VecDeque::new(),
+            premature_since: Instant::now(),
+            closing: None,
+            last_drain: 0,
             stop_waits: false,
             notifier,
             outputs: Outputs::new()?,
@@ -196,6 +214,8 @@ impl Shell {
             // After a machine has slept one sign of life is enough.
             watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some(action) = self.plan.next_action() {
                 self.carry_out(action);
@@ -217,6 +237,7 @@ impl Shell {
                 () = sleep_until(due) => self.tell(Event::Tick),
                 // Said by this very loop, so that one that hangs says nothing.
                 () = tick(&mut watchdog) => self.notifier.alive(),
+                _ = look.tick() => self.look(),
             }
         }
     }
@@ -266,6 +287,8 @@ impl Shell {
                 self.tell_what_is_true();
             }
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
+            Input::DrainEnded(incarnation, number) => self.drain_ended(incarnation, number),
+            Input::Waiting(incarnation, counts) => self.waiting(incarnation, counts),
             Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
         }
@@ -304,6 +327,9 @@ impl Shell {
                 .as_ref()
                 .is_some_and(|gateway| gateway.activations > 0)
         {
+            if self.premature.is_empty() {
+                self.premature_since = Instant::now();
+            }
             self.premature.push_back(action);
             return;
         }
@@ -375,9 +401,15 @@ impl Shell {
                     forced,
                 });
             }
-            Action::StopGateway { max_wait } => self.send_gateway(&stop(max_wait)),
+            Action::SaySilent { processes } => self.say_silent(processes),
+            Action::ReportSilent { process, silent } => self.report_silent(process, silent),
+            Action::ReportAnswers { process, silent } => self.report_answers(process, silent),
+            Action::StopGateway { over, max_wait } => {
+                self.stop_begins(over);
+                self.send_gateway(&stop(over, max_wait));
+            }
             Action::StopProcess { process, max_wait } => {
-                self.send_process(process, &stop(max_wait))
+                self.send_process(process, &stop(Duration::ZERO, max_wait))
             }
             Action::Serve { process } => self.send_process(process, &ToRole::Serving),
             Action::Lead { process } => self.send_process(process, &ToRole::Lead),
@@ -495,9 +527,12 @@ impl Shell {
                     return;
                 };
                 self.tally.add_gateway(&gateway.board, gateway.loops);
-                for (_, answers) in self.listing.drain() {
-                    answers.give(Answer::Refused("the gateway has ended".to_owned()));
+                for (_, listing) in self.listing.drain() {
+                    listing
+                        .answers
+                        .give(Answer::Refused("the gateway has ended".to_owned()));
                 }
+                self.drain_is_lost();
                 self.tell_what_is_true();
                 if end.is_success() || gateway.is_killed {
                     info!(pid = gateway.pid, "gateway ended");
@@ -560,12 +595,6 @@ impl Shell {
         if is_last {
             self.callers.remove(&caller);
         }
-    }
-}
-
-fn stop(max_wait: Duration) -> ToRole {
-    ToRole::Stop {
-        max_wait_ms: u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -7,13 +7,20 @@ use crate::control::{LOOP_ROW, Limit, LoopCounter, MemoryClass, PROCESS_ROW, Pro
 use crate::wire::CloseReason;
 
 /// Counters that say how much there is now. Of a dead process there is nothing.
-const LOOP_GAUGES: [LoopCounter; 4] = [
+const LOOP_GAUGES: [LoopCounter; 7] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
     LoopCounter::HeldBack,
     LoopCounter::LastSerial,
+    LoopCounter::Beats,
+    LoopCounter::Closing,
+    LoopCounter::ClosingOf,
 ];
-const PROCESS_GAUGES: [ProcessCounter; 2] = [ProcessCounter::InHand, ProcessCounter::Sessions];
+const PROCESS_GAUGES: [ProcessCounter; 3] = [
+    ProcessCounter::InHand,
+    ProcessCounter::Sessions,
+    ProcessCounter::Beats,
+];
 
 /// Sums over everything that has ended, and what the supervisor counts itself.
 #[derive(Debug)]
@@ -190,6 +197,14 @@ fn closed(reason: CloseReason) -> usize {
 
 fn sum(board: &Scoreboard, loops: u16, counter: usize) -> u64 {
     rows(loops).map(|row| board.get(row + counter)).sum()
+}
+
+/// How many sessions a stop or a drain has not closed yet, and how many they were.
+pub(super) fn closing(board: &Scoreboard, loops: u16) -> (u64, u64) {
+    (
+        sum(board, loops, LoopCounter::Closing as usize),
+        sum(board, loops, LoopCounter::ClosingOf as usize),
+    )
 }
 
 fn last_serial(board: &Scoreboard, loops: u16) -> u64 {

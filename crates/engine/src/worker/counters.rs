@@ -6,8 +6,9 @@ use std::rc::Rc;
 use moorline_ipc::Scoreboard;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::control::ProcessCounter;
+use crate::control::{BEAT, ProcessCounter};
 
 /// The number of buckets of the histogram of waiting times.
 const QUEUED_BUCKETS: usize = 32;
@@ -41,6 +42,16 @@ impl Counters {
 
     pub(crate) fn add(&self, counter: ProcessCounter) {
         self.scoreboard.add(counter as usize, 1);
+    }
+
+    /// Gives signs of life, as long as the process's thread takes turns.
+    pub(super) async fn beat(&self) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            self.add(ProcessCounter::Beats);
+        }
     }
 
     pub(super) fn set_sessions(&self, sessions: usize) {

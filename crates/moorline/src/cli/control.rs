@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use moorline_engine::command::{self, Answer, CommandError, Request, Scope};
 use moorline_engine::config;
@@ -21,7 +22,10 @@ pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
         command::ask(&run_dir, reload, |answer| match answer {
             Answer::Progress(text) => println!("{text}"),
             Answer::Done(text) => println!("reloaded: {text}"),
-            Answer::Refused(_) | Answer::Status(_) | Answer::Sessions(_) => {}
+            Answer::Refused(_)
+            | Answer::Unconfirmed(_)
+            | Answer::Status(_)
+            | Answer::Sessions(_) => {}
         })
         .map_err(|error| match error {
             CommandError::Refused(reason) => Failure::failed(format!(
@@ -37,6 +41,24 @@ pub(super) fn stop(paths: &Paths, engine: Engine) -> ExitCode {
         command::stop(&run_dir).map_err(Failure::failed)?;
         println!("stopped");
         Ok(())
+    }))
+}
+
+pub(super) fn drain(
+    paths: &Paths,
+    engine: Engine,
+    over: Option<Duration>,
+    listener: Option<String>,
+) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let over_ms = over.map(|over| u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
+        let drain = Request::Drain { over_ms, listener };
+        command::ask(&run_dir, drain, |answer| {
+            if let Answer::Progress(text) | Answer::Done(text) = answer {
+                println!("{text}");
+            }
+        })
+        .map_err(Failure::failed)
     }))
 }
 

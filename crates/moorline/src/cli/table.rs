@@ -32,12 +32,31 @@ pub(super) fn status(status: &Value) -> String {
         field("/gateway/messages"),
         memory(status)
     );
+    for row in rows(status, "/gateway/still") {
+        let _ = writeln!(
+            out,
+            "  loop {} has stood still for {}",
+            shown(row.get("loop")),
+            seconds(row.get("ms"))
+        );
+    }
     let _ = writeln!(
         out,
         "reloads     {} done, {} failed",
         field("/reloads/done"),
         field("/reloads/failed")
     );
+    if let Some(closing) = status.get("closing").filter(|it| !it.is_null()) {
+        let _ = writeln!(
+            out,
+            "{:<11} {} of {} sessions are left after {} of {}",
+            shown(closing.get("why")),
+            shown(closing.get("left")),
+            shown(closing.get("of")),
+            seconds(closing.get("elapsed_ms")),
+            seconds(closing.get("over_ms"))
+        );
+    }
     for (title, path) in [
         ("lost", "/lost"),
         ("errors", "/errors"),
@@ -56,7 +75,7 @@ pub(super) fn status(status: &Value) -> String {
     let _ = writeln!(out);
     let _ = writeln!(
         out,
-        "{:<10} {:>8}  {:<9} {:>10} {:>12} {:>8} {:>9}",
+        "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
         "", "pid", "state", "generation", "handled", "in hand", "sessions"
     );
     for (name, path) in [("worker", "/workers"), ("task", "/tasks")] {
@@ -64,7 +83,7 @@ pub(super) fn status(status: &Value) -> String {
             let field = |key: &str| shown(row.get(key));
             let _ = writeln!(
                 out,
-                "{:<10} {:>8}  {:<9} {:>10} {:>12} {:>8} {:>9}",
+                "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
                 format!("{name} {}", field("slot")),
                 field("pid"),
                 field("state"),
@@ -73,6 +92,15 @@ pub(super) fn status(status: &Value) -> String {
                 field("in_hand"),
                 field("sessions")
             );
+            if row.get("silent_ms").is_some_and(|ms| !ms.is_null()) {
+                let silent = seconds(row.get("silent_ms"));
+                let waiting = match row.get("waiting").and_then(Value::as_u64) {
+                    None => String::new(),
+                    Some(1) => ", 1 session waits".to_owned(),
+                    Some(sessions) => format!(", {sessions} sessions wait"),
+                };
+                let _ = writeln!(out, "  not answering for {silent}{waiting}");
+            }
             if let Some(wait) = row.get("retry_in_ms") {
                 let _ = writeln!(out, "  {}; tried again in {wait} ms", field("reason"));
             }
@@ -120,6 +148,12 @@ pub(super) fn status(status: &Value) -> String {
         );
     }
     out
+}
+
+/// Milliseconds, as in "4.2 s".
+fn seconds(milliseconds: Option<&Value>) -> String {
+    let milliseconds = milliseconds.and_then(Value::as_u64).unwrap_or_default();
+    format!("{:.1} s", milliseconds as f64 / 1000.0)
 }
 
 /// What the gateway holds, and whom that holds back.
@@ -219,6 +253,7 @@ mod tests {
             "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
                 "closed": { "peer": 4, "slow": 0 }, "limits": { "accept_rate": 3, "descriptors": 0 } },
             "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 },
+                { "slot": 2, "pid": 10, "state": "not answering", "silent_ms": 4230, "waiting": 3 },
                 { "slot": 1, "pid": null, "state": "waiting", "retry_in_ms": 400, "reason": "exited with code 7" }],
             "listeners": [{ "name": "door", "address": "tcp://127.0.0.1:7000", "kind": "line", "state": "retired" }],
             "reloads": { "done": 2, "failed": 1 },
@@ -230,6 +265,10 @@ mod tests {
         assert!(text.contains("limits      3 accept rate\n"), "{text}");
         assert!(text.contains("worker 0          9  ready"), "{text}");
         assert!(text.contains("worker 1          -  waiting"), "{text}");
+        assert!(
+            text.contains("  not answering for 4.2 s, 3 sessions wait\n"),
+            "{text}"
+        );
         assert!(
             text.contains("  exited with code 7; tried again in 400 ms\n"),
             "{text}"

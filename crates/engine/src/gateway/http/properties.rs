@@ -7,6 +7,7 @@ use std::task::Waker;
 use http_body_util::Empty;
 use tokio::io::AsyncWrite;
 
+use super::handshake::is_sixteen_bytes;
 use super::*;
 
 /// A folder with files and folders in it; that it has sources is nothing to the site.

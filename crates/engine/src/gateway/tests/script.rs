@@ -174,7 +174,7 @@ impl Script {
         self.gateway.clock.set(self.now);
         let next = self.gateway.turn();
         self.gateway.check_invariants();
-        self.gateway.fetch(Some(Duration::ZERO)).expect("epoll");
+        self.gateway.fetch(Duration::ZERO).expect("epoll");
         match next {
             Next::Go => true,
             Next::Sleep(_) => {

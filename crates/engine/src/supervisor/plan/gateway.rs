@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::vitals::Vital;
 use super::{Action, Change, Child, Mode, Now, Plan};
 
 /// The present gateway, or the wait for the next.
@@ -13,6 +14,8 @@ pub(super) struct Gateway {
     phase: Phase,
     ready_at: Option<Now>,
     backoff: Backoff,
+    /// Its loops, as far as they have been looked at.
+    pub(super) loops: Vec<Vital>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,7 @@ impl Gateway {
             phase: Phase::Gone,
             ready_at: None,
             backoff: Backoff::default(),
+            loops: Vec::new(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Plan {
     pub(super) fn spawn_gateway(&mut self, now: Now) {
         self.gateway.incarnation += 1;
         self.gateway.ready_at = None;
+        self.gateway.loops.clear();
         self.gateway.phase = Phase::Spawned {
             deadline: now + self.shape.start_timeout,
         };

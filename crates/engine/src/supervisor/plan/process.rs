@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use crate::control::{ProcessId, Role};
 
 use super::backoff::Backoff;
+use super::vitals::Vital;
 use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
 
 /// A place that one process serves at a time.
@@ -66,6 +67,7 @@ pub(super) struct Process {
     attached: bool,
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
+    pub(super) vital: Vital,
 }
 
 /// How far a process has come.
@@ -165,6 +167,7 @@ impl Plan {
                 failure: None,
                 attached: false,
                 knows_it_serves: false,
+                vital: Vital::default(),
             },
         );
         self.act(Action::SpawnProcess {

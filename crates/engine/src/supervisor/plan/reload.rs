@@ -248,7 +248,10 @@ impl Plan {
                 self.workers_generation = generation;
                 self.shape = shape;
             }
-            Scope::Tasks => self.shape.tasks = shape.tasks,
+            Scope::Tasks => {
+                self.shape.tasks = shape.tasks;
+                self.shape.kill_task_after = shape.kill_task_after;
+            }
         }
         self.activate(Change::Reload);
         self.act(Action::Commit { generation, scope });

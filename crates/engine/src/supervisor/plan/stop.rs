@@ -18,7 +18,7 @@ pub(super) struct Step {
     stage: Stage,
     /// When what this stage waits for is killed.
     pub(super) deadline: Now,
-    /// When `max_wait` is over for all stages together.
+    /// When `stop_over` and then `max_wait` are over for all stages together.
     end: Now,
 }
 
@@ -42,15 +42,15 @@ impl Plan {
             Mode::Serving => {
                 info!("stopping");
                 self.refuse_reloads("the engine is stopping");
-                let max_wait = self.shape.max_wait;
-                let end = now + max_wait;
+                let (over, max_wait) = (self.shape.stop_over, self.shape.max_wait);
+                let end = now + over + max_wait;
                 self.mode = Mode::Stopping(Step {
                     stage: Stage::Draining,
                     deadline: end + GRACE,
                     end,
                 });
                 if self.gateway.is_ready() {
-                    self.act(Action::StopGateway { max_wait });
+                    self.act(Action::StopGateway { over, max_wait });
                 } else {
                     self.kill_gateway();
                     self.enter(Stage::Workers, now);

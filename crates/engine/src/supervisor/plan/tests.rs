@@ -5,6 +5,7 @@ mod random;
 mod reload;
 mod start;
 mod stop;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +34,10 @@ fn shape(workers: u16, tasks: u16) -> Shape {
         helpers: Vec::new(),
         max_wait: MAX_WAIT,
         start_timeout: START_TIMEOUT,
+        stop_over: Duration::ZERO,
+        kill_gateway_after: None,
+        kill_worker_after: None,
+        kill_task_after: None,
     }
 }
 

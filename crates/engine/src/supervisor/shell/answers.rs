@@ -1,18 +1,30 @@
 //! What is asked over the control socket.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::command::{Answer, Answers, Request};
 use crate::control::{ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
-use super::super::plan::{Event, State};
+use super::super::plan::{Action, Event, State, seconds};
 use super::super::stalls;
 use super::super::status::{Counts, claimed};
 use super::{Input, Shell};
+
+/// How long the gateway may take to list some sessions. Under the time that the asker waits.
+const LIST_TIME: Duration = Duration::from_secs(5);
+/// How long the gateway may take to go over to what was committed.
+const OBEY_TIME: Duration = Duration::from_secs(10);
+
+/// Someone who waits for the next sessions of a list.
+pub(super) struct Listing {
+    pub(super) answers: Answers,
+    asked_at: Instant,
+}
 
 impl Shell {
     pub(super) fn asked(&mut self, request: Request, answers: Answers) {
@@ -41,6 +53,13 @@ impl Shell {
                 answers.give(Answer::Progress("stopping".to_owned()));
                 self.stop_asked();
             }
+            Request::Drain { over_ms, listener } => {
+                self.drain(
+                    over_ms.map(Duration::from_millis),
+                    listener.as_deref(),
+                    answers,
+                );
+            }
             Request::Status => answers.give(Answer::Status(self.status())),
             Request::Sessions => self.list_sessions(ListPlace::default(), answers),
         }
@@ -57,7 +76,8 @@ impl Shell {
             outbox.map(|outbox| outbox.send(&ToRole::ListSessions { question, from }, Vec::new()));
         match sent {
             Some(Ok(())) => {
-                self.listing.insert(question, answers);
+                let asked_at = Instant::now();
+                self.listing.insert(question, Listing { answers, asked_at });
             }
             Some(Err(error)) => answers.give(Answer::Refused(format!(
                 "the gateway cannot be asked: {error}"
@@ -74,7 +94,7 @@ impl Shell {
         rows: Vec<SessionRow>,
         next: Option<ListPlace>,
     ) {
-        let Some(answers) = self.listing.remove(&question) else {
+        let Some(Listing { answers, .. }) = self.listing.remove(&question) else {
             return;
         };
         let inputs = self.inputs.clone();
@@ -92,6 +112,48 @@ impl Shell {
                 }
             }
         });
+    }
+
+    /// Answers those who have waited too long for a gateway that does not.
+    pub(super) fn give_up_waiting(&mut self) {
+        let late = self
+            .listing
+            .extract_if(|_, listing| listing.asked_at.elapsed() > LIST_TIME);
+        let late: Vec<_> = late.collect();
+        for (_, listing) in late {
+            let reason = format!("the gateway does not answer: {}", self.what_hangs());
+            listing.answers.give(Answer::Refused(reason));
+        }
+        if self.premature_since.elapsed() <= OBEY_TIME {
+            return;
+        }
+        for action in std::mem::take(&mut self.premature) {
+            let Action::Reply { caller, .. } = action else {
+                // Said when it has become true, or the gateway is gone.
+                self.premature.push_back(action);
+                continue;
+            };
+            if let Some(answers) = self.callers.remove(&caller) {
+                answers.give(Answer::Unconfirmed(self.what_hangs()));
+            }
+        }
+    }
+
+    /// Which of the gateway's loops stands still, as far as is known.
+    fn what_hangs(&self) -> String {
+        let loops = self.plan.still_loops();
+        let loops: Vec<_> = loops
+            .map(|(index, still)| {
+                format!(
+                    "gateway loop {index} has stood still for {}",
+                    seconds(still)
+                )
+            })
+            .collect();
+        match loops.is_empty() {
+            true => "the gateway is late, though its loops take turns".to_owned(),
+            false => loops.join(", "),
+        }
     }
 
     pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
@@ -130,6 +192,9 @@ impl Shell {
             "loops".to_owned(),
             self.gateway.as_ref().map(|gateway| gateway.loops).into(),
         );
+        let still = self.plan.still_loops();
+        let still = still.map(|(index, time)| json!({ "loop": index, "ms": milliseconds(time) }));
+        gateway.insert("still".to_owned(), still.collect());
         let [workers, _] = self.plan.generations();
         let limit = self
             .deployments
@@ -163,6 +228,7 @@ impl Shell {
                 "failed": self.tally.reloads_failed,
                 "running": self.plan.is_reloading(),
             },
+            "closing": self.closing_status(),
             "listeners": self.listeners(),
             "stalls": self.stalls,
             "handled": counts.handled(),
@@ -182,7 +248,9 @@ impl Shell {
             .collect();
         found.sort_by_key(|(id, _)| ProcessId::MAX - **id);
         let living = found.into_iter().map(|(id, process)| {
+            let silent = self.plan.silent(*id);
             let state = match self.plan.state(*id) {
+                Some(State::Ready) if silent.is_some() => "not answering",
                 Some(State::Starting) => "starting",
                 Some(State::Ready) => "ready",
                 Some(State::Draining) | None => "draining",
@@ -196,6 +264,8 @@ impl Shell {
                 "leader": self.plan.leader() == Some(*id),
                 "in_hand": claimed(&process.board, ProcessCounter::InHand as usize),
                 "sessions": claimed(&process.board, ProcessCounter::Sessions as usize),
+                "silent_ms": silent.map(milliseconds),
+                "waiting": process.waiting,
             })
         });
         let waiting = self.plan.waiting(self.started.elapsed());
@@ -206,7 +276,7 @@ impl Shell {
                     "slot": slot(role),
                     "pid": null,
                     "state": "waiting",
-                    "retry_in_ms": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                    "retry_in_ms": milliseconds(wait),
                     "reason": reason,
                 })
             });
@@ -214,6 +284,10 @@ impl Shell {
         rows.sort_by_key(|row| row["slot"].as_u64());
         rows
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn slot(role: Role) -> u16 {

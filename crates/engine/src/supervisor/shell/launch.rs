@@ -85,6 +85,7 @@ impl Shell {
                 doorbell,
                 regions,
                 outbox,
+                waiting: None,
                 is_killed: false,
             },
         );

@@ -191,6 +191,7 @@ impl Harness {
 
     pub(super) fn stop(&mut self) {
         self.tell(&ToRole::Stop {
+            over_ms: 0,
             max_wait_ms: 20_000,
         });
         self.end().unwrap();
@@ -441,6 +442,9 @@ pub(super) fn config(name: &str) -> Config {
             user: None,
             group: None,
             gateway_user: None,
+            stop_over: Duration::ZERO,
+            stop_code: 1001,
+            kill_after: None,
             chroot: None,
             log: Log {
                 format: LogFormat::Pretty,
@@ -456,6 +460,7 @@ pub(super) fn config(name: &str) -> Config {
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: None,
+            kill_after: None,
             cpu_affinity: CpuAffinity::Off,
         },
         tasks: Tasks {
@@ -463,6 +468,7 @@ pub(super) fn config(name: &str) -> Config {
             attempts: 3,
             max_requests: None,
             stall_after: None,
+            kill_after: None,
         },
         helpers: Vec::new(),
         listeners: vec![listener],

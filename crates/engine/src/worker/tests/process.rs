@@ -32,6 +32,7 @@ fn a_stop_waits_for_handlers_and_timers_and_publishes_what_they_sent() {
     harness.message(1, 1, "wait last words");
     assert_eq!(harness.event(), "waits last words");
     harness.tell(&ToRole::Stop {
+        over_ms: 0,
         max_wait_ms: 20_000,
     });
     assert_eq!(harness.event(), "stop");
@@ -49,7 +50,10 @@ fn a_stop_ends_at_its_deadline_whatever_is_in_hand() {
     harness.open(1);
     harness.message(1, 1, "wait for ever");
     assert_eq!(harness.event(), "waits for ever");
-    harness.tell(&ToRole::Stop { max_wait_ms: 50 });
+    harness.tell(&ToRole::Stop {
+        over_ms: 0,
+        max_wait_ms: 50,
+    });
     harness.end().unwrap();
     assert_eq!(harness.event(), "stop");
 }

@@ -8,7 +8,13 @@ fn a_stop_ends_all_in_order() {
     settings.helpers = vec![helper("feeder", "./feeder")];
     let mut world = World::serving(settings);
     world.tell(Event::StopAsked);
-    assert_eq!(world.take(), [Action::StopGateway { max_wait: MAX_WAIT }]);
+    assert_eq!(
+        world.take(),
+        [Action::StopGateway {
+            over: Duration::ZERO,
+            max_wait: MAX_WAIT
+        }]
+    );
     world.pass(Duration::from_secs(2));
     world.tell(Event::Drained(1));
     assert_eq!(
