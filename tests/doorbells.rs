@@ -10,8 +10,9 @@ use support::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
 /// Far more than an answer takes, and far less than a loop that is blocked or not woken.
 const AT_ONCE: Duration = Duration::from_millis(1500);
 
-/// An engine with one loop, a session of worker 0 that has it misuse its descriptors, and one of worker 1.
-fn misused(how: &str) -> (Engine, Vec<Client>, Client) {
+/// An engine with one loop, its worker 0, sessions of that one, the first of which has it misuse its descriptors, and a
+/// session of worker 1.
+fn misused(how: &str) -> (Engine, i32, Vec<Client>, Client) {
     let config = format!("[engine]\ngateway_loops = 1\n[workers]\ncount = 2\n{LENGTH_LISTENER}");
     let engine = Engine::start("probe", &config);
     let mut clients: Vec<Client> = (0..8)
@@ -25,9 +26,10 @@ fn misused(how: &str) -> (Engine, Vec<Client>, Client) {
         }
     }
     assert!(victims.len() > 1 && !others.is_empty(), "they are spread");
+    let misused = engine.worker(0).pid;
     // Its answer may not come.
     victims[0].send(format!("misuse {how}"));
-    (engine, victims, others.remove(0))
+    (engine, misused, victims, others.remove(0))
 }
 
 /// The other worker's session is answered, while the misused one is rung for more.
@@ -65,25 +67,25 @@ fn expect_replaced(engine: &Engine) {
 
 #[test]
 fn a_worker_that_fills_its_doorbells_and_makes_them_block_blocks_no_loop() {
-    let (engine, mut victims, mut other) = misused("fill");
+    let (engine, _, mut victims, mut other) = misused("fill");
     expect_served(&engine, &mut victims, &mut other);
     expect_replaced(&engine);
 }
 
 #[test]
 fn a_worker_that_reads_its_doorbells_takes_nobody_elses_wake_ups() {
-    let (engine, mut victims, mut other) = misused("steal");
+    let (engine, _, mut victims, mut other) = misused("steal");
     expect_served(&engine, &mut victims, &mut other);
     expect_replaced(&engine);
 }
 
 #[test]
 fn a_worker_that_shuts_its_channels_neither_ends_the_gateway_nor_makes_it_spin() {
-    let (engine, mut victims, mut other) = misused("shut");
+    let (engine, misused, mut victims, mut other) = misused("shut");
     expect_served(&engine, &mut victims[..1], &mut other);
     // It has no control channel any more, so the supervisor replaces it.
     let before = engine.status();
-    let (gateway, workers) = (before.gateway.pid, before.worker_pids());
+    let (gateway, neighbour) = (before.gateway.pid, engine.worker(1).pid);
     let before = Process::cpu_time(gateway);
     // The time is the test's subject.
     std::thread::sleep(Duration::from_secs(2));
@@ -91,12 +93,9 @@ fn a_worker_that_shuts_its_channels_neither_ends_the_gateway_nor_makes_it_spin()
     assert!(used < Duration::from_millis(200), "it spins: {used:?}");
     eventually("it is replaced", || {
         let pids = engine.status().worker_pids();
-        pids.len() == 2 && pids[0] != workers[0]
+        pids.len() == 2 && pids[0] != misused
     });
-    let after = engine.status();
-    assert_eq!(
-        (after.gateway.pid, after.worker_pids()[1]),
-        (gateway, workers[1])
-    );
+    assert_eq!(engine.status().gateway.pid, gateway);
+    assert_eq!(engine.worker(1).pid, neighbour);
     assert_eq!(other.ask("build"), "first");
 }

@@ -67,7 +67,7 @@ pub enum ToRole {
     /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop doorbell and region; last the
     /// channel for files.
     NewGateway,
-    /// To a gateway: a process it will serve. Nothing goes there before `Activate`.
+    /// To a gateway: a process it will serve. Nothing goes there before `Activate`. Answered with `Attached`.
     /// Descriptors: its doorbell, then for each loop the chime of the process and the region, then the channel for its
     /// files.
     Attach {
@@ -88,6 +88,8 @@ pub enum ToRole {
         serving: Vec<ProcessId>,
         /// True when this is the commit of a reload (what is killed afterwards counts as `reload_forced`).
         reload: bool,
+        /// What was prepared as this generation applies from now on.
+        prepared: Option<u32>,
     },
     /// To a gateway: this process has ended; what it had in hand follows `on_crash`.
     Dead {
@@ -136,9 +138,11 @@ pub enum ToRole {
         /// Which.
         processes: Vec<ProcessId>,
     },
-    /// To a gateway: what it goes on with from the `Activate` on that comes next. Descriptors: the sockets, the folders, the
-    /// sealed credentials, and the log file if there is one.
-    Configure {
+    /// To a gateway: what it goes on with from the `Activate` on that names this generation. Descriptors: the sockets, the
+    /// folders, the sealed credentials, and the log file if there is one. Answered with `Prepared`.
+    Prepare {
+        /// The generation of the reload that is being prepared.
+        generation: u32,
         /// The whole configuration: the listeners it has, in their places, and perhaps more. Those that have become
         /// retired accept nothing from then on.
         config: Box<Config>,
@@ -147,6 +151,8 @@ pub enum ToRole {
         /// The places of all listeners with a folder.
         folders: Vec<u16>,
     },
+    /// To a gateway: the reload has failed, what was prepared for it is closed.
+    Forget,
 }
 
 /// Role → supervisor.
@@ -163,6 +169,20 @@ pub enum FromRole {
     Stopping,
     /// From a worker: it has heard `Resign` and does not take itself for the leader any more.
     Resigned,
+    /// From a gateway: the answer to `Attach`. After a failure nothing of the process stays, once it is `Dead`.
+    Attached {
+        /// Which.
+        process: ProcessId,
+        /// Why it cannot be served.
+        failure: Option<String>,
+    },
+    /// From a gateway: the answer to `Prepare`.
+    Prepared {
+        /// The generation it was for.
+        generation: u32,
+        /// Why the gateway could not go on with it.
+        failure: Option<String>,
+    },
     /// From a gateway: no session is with this process any more and its rings are empty; it may be stopped.
     Released {
         /// Which.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use moorline_ipc::{Channel, close_elsewhere};
+use moorline_ipc::{Channel, CutOff, Packet, close_elsewhere};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
@@ -36,9 +36,12 @@ impl ControlChannel {
     }
 
     /// The next message, or `None` if the other side is gone. Cancel-safe: a message is returned or still there.
-    pub(crate) async fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
-        match self.recv_bytes().await? {
-            Some((bytes, fds)) => Ok(Some((decode(&bytes)?, fds))),
+    ///
+    /// # Errors
+    /// `InvalidData` for one packet that is no message; the next one may be.
+    pub(crate) async fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Descriptors)>> {
+        match self.recv_packet().await? {
+            Some(Packet { bytes, fds }) => Ok(Some((decode(&bytes)?, fds))),
             None => Ok(None),
         }
     }
@@ -51,17 +54,20 @@ impl ControlChannel {
     }
 
     /// [`recv`](Self::recv) without decoding.
-    pub(crate) async fn recv_bytes(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    pub(crate) async fn recv_packet(&self) -> io::Result<Option<Packet>> {
         self.io
             .async_io(Interest::READABLE, |it| it.channel()?.recv())
             .await
     }
 
     /// The next packet if it is here.
-    pub(crate) fn recv_now(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    pub(crate) fn recv_now(&self) -> io::Result<Option<Packet>> {
         self.io.get_ref().channel()?.recv()
     }
 }
+
+/// What came beside a message.
+pub(crate) type Descriptors = Result<Vec<OwnedFd>, CutOff>;
 
 /// A message as it travels.
 pub(crate) fn encode<M: Serialize>(message: &M) -> io::Result<Vec<u8>> {

@@ -66,7 +66,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole};
-use crate::control_channel::ControlChannel;
+use crate::control_channel::{ControlChannel, Descriptors};
 use crate::credentials::Credentials;
 use crate::role::{GatewayStart, leave_term_to_supervisor, leave_to_supervisor};
 use crate::wire::Peer;
@@ -174,6 +174,8 @@ enum Report {
     },
     /// The loop of this number has obeyed one more `Activate`.
     Activated(u8),
+    /// The loop hears this process from now on, or cannot.
+    Attached(ProcessId, Result<(), String>),
     /// Nothing of this process is left in the loop.
     Released(ProcessId),
     /// This process wrote garbage.
@@ -222,12 +224,14 @@ struct Gateway {
     /// What the listeners show, as it came and as it is used.
     credentials: Credentials,
     tls: Arc<[Option<ServerTls>]>,
-    /// What changes with the next `Activate`.
+    /// What a reload changes, if it is committed.
     change: Option<Change>,
     /// Removed listeners that had connections when they were last looked at.
     retired: Vec<u16>,
     /// The processes that are joined with this gateway.
     joined: FxHashMap<ProcessId, Joined>,
+    /// Processes that some loops do not hear yet, and how many of them.
+    attaching: FxHashMap<ProcessId, usize>,
     /// How many loops have released each process.
     released: FxHashMap<ProcessId, usize>,
     /// How many `Activate` there were, how many of them each loop has obeyed, and of how many the supervisor knows.
@@ -330,6 +334,7 @@ impl Gateway {
             retired: Vec::new(),
             activations: 0,
             joined: FxHashMap::default(),
+            attaching: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
             confirmed: 0,
@@ -345,37 +350,78 @@ impl Gateway {
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        self.control.send(&FromRole::Ready, &[]).await?;
+        self.say(&FromRole::Ready).await;
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         // While nothing is retired nobody takes its ticks.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await?,
-                message = self.control.recv::<ToRole>() => match message? {
-                    Some((message, descriptors)) => self.obey(message, descriptors).await?,
-                    None => return self.drain_alone().await,
+                _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await,
+                message = self.control.recv::<ToRole>() => match message {
+                    Ok(Some((message, descriptors))) => self.obey(message, descriptors).await,
+                    Ok(None) => return self.drain_alone().await,
+                    // This packet is lost, which the supervisor notices if it waits for an answer. The next one is whole.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        tracing::error!(%error, "a message of the supervisor is lost");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the control channel is broken");
+                        return self.drain_alone().await;
+                    }
                 },
-                Some(report) = self.reports.recv() => self.pass_on(report).await?,
+                Some(report) = self.reports.recv() => self.pass_on(report).await,
             }
         }
     }
 
-    /// What the supervisor says.
-    async fn obey(&mut self, message: ToRole, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    /// Tells the supervisor. If it is gone, the next look at the channel says so.
+    async fn say(&self, message: &FromRole) {
+        if let Err(error) = self.control.send(message, &[]).await {
+            tracing::warn!(%error, "the supervisor could not be told");
+        }
+    }
+
+    /// Does what the supervisor says. What cannot be done is an answer, and never the gateway's end.
+    async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
         match message {
-            ToRole::Attach { process, role, .. } => self.attach(process, role, descriptors)?,
+            ToRole::Attach { process, role, .. } => {
+                if let Err(error) = self.attach(process, role, descriptors) {
+                    self.attached(process, Err(error.to_string())).await;
+                }
+            }
             ToRole::Activate {
-                workers, serving, ..
+                workers,
+                serving,
+                prepared,
+                ..
             } => {
                 self.activations += 1;
-                self.activate(workers, serving)?;
+                self.activate(workers, serving, prepared);
             }
-            ToRole::Configure {
+            ToRole::Prepare {
+                generation,
                 config,
                 sockets,
                 folders,
-            } => self.change = Some(Change::new(*config, sockets, folders, descriptors)?),
+            } => {
+                // What was prepared before is closed first.
+                self.change = None;
+                let change = Change::new(generation, *config, sockets, folders, descriptors);
+                let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
+                let failure = match change {
+                    Ok(change) => {
+                        self.change = Some(change);
+                        None
+                    }
+                    Err(error) => Some(error.to_string()),
+                };
+                let answer = FromRole::Prepared {
+                    generation,
+                    failure,
+                };
+                self.say(&answer).await;
+            }
+            ToRole::Forget => self.change = None,
             ToRole::Dead {
                 process,
                 fault,
@@ -384,6 +430,7 @@ impl Gateway {
                 // With it goes the sender that the task which takes its files waits for.
                 let marks = self.joined.remove(&process).map(|joined| joined.marks);
                 self.released.remove(&process);
+                self.attaching.remove(&process);
                 let polled = marks
                     .iter()
                     .flatten()
@@ -422,10 +469,12 @@ impl Gateway {
                     self.loops[index].send(Command::Silent(processes.clone()));
                 }
             }
-            ToRole::ListSessions { question, from } => self.list(question, from).await?,
+            ToRole::ListSessions { question, from } => self.list(question, from).await,
             ToRole::ReopenLog => {
-                if let Some(file) = descriptors.into_iter().next() {
-                    crate::log::reopen(file);
+                match descriptors.map(|descriptors| descriptors.into_iter().next()) {
+                    Ok(Some(file)) => crate::log::reopen(file),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "the log is not reopened"),
                 }
             }
             ToRole::StartGateway { .. }
@@ -437,16 +486,16 @@ impl Gateway {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }
-        Ok(())
     }
 
+    /// Makes a process known to all loops, or to none. Each of them reports that it hears it.
     fn attach(
         &mut self,
         process: ProcessId,
         role: Role,
-        descriptors: Vec<OwnedFd>,
+        descriptors: Descriptors,
     ) -> io::Result<()> {
-        let mut descriptors = descriptors.into_iter();
+        let mut descriptors = descriptors?.into_iter();
         let missing = || {
             io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -455,26 +504,31 @@ impl Gateway {
         };
         let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
         let doorbell = Arc::new(doorbell);
-        let mut marks = Vec::with_capacity(self.loops.len());
-        for inbox in self.loops.iter() {
+        let mut links = Vec::with_capacity(self.loops.len());
+        for _ in self.loops.iter() {
             let chime = Chime::from_fd(descriptors.next().ok_or_else(missing)?);
             let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
-            marks.push(region.marks.clone());
+            links.push((chime, Box::new(region)));
+        }
+        let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
+        let files = ControlChannel::new(files)?;
+        let marks = links.iter().map(|(_, region)| region.marks.clone());
+        let (lives, dead) = oneshot::channel();
+        let joined = Joined {
+            marks: marks.collect(),
+            _lives: lives,
+        };
+        self.joined.insert(process, joined);
+        self.attaching.insert(process, self.loops.len());
+        for (inbox, (chime, region)) in self.loops.iter().zip(links) {
             inbox.send(Command::Attach {
                 process,
                 role,
-                region: Box::new(region),
+                region,
                 doorbell: doorbell.clone(),
                 chime,
             });
         }
-        let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
-        let (lives, dead) = oneshot::channel();
-        let joined = Joined {
-            marks,
-            _lives: lives,
-        };
-        self.joined.insert(process, joined);
         tokio::task::spawn_local(files::receive(
             files,
             process,
@@ -486,6 +540,25 @@ impl Gateway {
         Ok(())
     }
 
+    /// A loop hears a process from now on, or cannot. The supervisor is told once all do, or of each that cannot.
+    async fn attached(&mut self, process: ProcessId, result: Result<(), String>) {
+        if result.is_ok() {
+            let Some(others) = self.attaching.get_mut(&process) else {
+                return;
+            };
+            *others -= 1;
+            if *others > 0 {
+                return;
+            }
+        }
+        self.attaching.remove(&process);
+        let failure = result.err();
+        if let Some(reason) = &failure {
+            tracing::warn!(process, reason, "a process cannot be served");
+        }
+        self.say(&FromRole::Attached { process, failure }).await;
+    }
+
     fn tell_loops(&self, command: impl Fn(usize) -> Command) {
         for (index, inbox) in self.loops.iter().enumerate() {
             inbox.send(command(index));
@@ -493,11 +566,11 @@ impl Gateway {
     }
 
     /// Has a loop list some of its sessions. It reports them, so nothing here waits for it.
-    async fn list(&mut self, question: u64, from: ListPlace) -> io::Result<()> {
+    async fn list(&mut self, question: u64, from: ListPlace) {
         if let Some(inbox) = self.loops.get(usize::from(from.event_loop)) {
             let place = from.place;
             inbox.send(Command::List { question, place });
-            return Ok(());
+            return;
         }
         let (rows, next) = (Vec::new(), None);
         let none = FromRole::Sessions {
@@ -505,11 +578,11 @@ impl Gateway {
             rows,
             next,
         };
-        self.control.send(&none, &[]).await
+        self.say(&none).await;
     }
 
     /// What a loop says.
-    async fn pass_on(&mut self, report: Report) -> io::Result<()> {
+    async fn pass_on(&mut self, report: Report) {
         match report {
             Report::Http {
                 socket,
@@ -524,23 +597,19 @@ impl Gateway {
                 self.activated[usize::from(index)] += 1;
                 while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
                     self.confirmed += 1;
-                    self.control.send(&FromRole::Activated, &[]).await?;
+                    self.say(&FromRole::Activated).await;
                 }
             }
             Report::Released(process) => {
                 let loops = self.released.entry(process).or_default();
                 *loops += 1;
                 if *loops == self.loops.len() {
-                    self.control
-                        .send(&FromRole::Released { process }, &[])
-                        .await?;
+                    self.say(&FromRole::Released { process }).await;
                 }
             }
             Report::Garbage(process, reason) => {
                 tracing::error!(process, reason, "a process wrote garbage into its ring");
-                self.control
-                    .send(&FromRole::Garbage { process, reason }, &[])
-                    .await?;
+                self.say(&FromRole::Garbage { process, reason }).await;
             }
             Report::Sessions {
                 index,
@@ -560,21 +629,21 @@ impl Gateway {
                     rows,
                     next,
                 };
-                self.control.send(&some, &[]).await?;
+                self.say(&some).await;
             }
+            Report::Attached(process, result) => self.attached(process, result).await,
             Report::Waiting(index, counts) => {
                 let counts = self.waiting.answered(usize::from(index), counts);
-                self.control.send(&FromRole::Waiting(counts), &[]).await?;
+                self.say(&FromRole::Waiting(counts)).await;
             }
-            Report::Drained(number) => self.drained(number).await?,
+            Report::Drained(number) => self.drained(number).await,
             Report::Empty => {
                 self.empty += 1;
                 if self.empty == self.parties() {
-                    self.control.send(&FromRole::Drained, &[]).await?;
+                    self.say(&FromRole::Drained).await;
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -141,6 +141,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
         let _ = encode(&failed).and_then(|bytes| control.send(&bytes, &[]));
         error
     };
+    let fds = fds.map_err(|cut_off| report(cut_off.into(), &control))?;
     let mut fds = Descriptors::new(fds);
     match message {
         ToRole::StartGateway {
@@ -228,7 +229,7 @@ fn unexpected() -> io::Error {
 fn set_up_log(control: &Channel, config: &Config, role: &str) -> io::Result<log::Flush> {
     let file = match config.engine.log.file {
         Some(_) => match start::receive(control)? {
-            Some((ToRole::ReopenLog, fds)) => fds.into_iter().next(),
+            Some((ToRole::ReopenLog, fds)) => fds?.into_iter().next(),
             _ => None,
         },
         None => None,

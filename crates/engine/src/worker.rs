@@ -57,7 +57,7 @@ use self::ring_task::{Garbage, RingTask};
 use self::stalls::{Hook, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
 use crate::control::{FromRole, ProcessCounter, ToRole, role_name};
-use crate::control_channel::ControlChannel;
+use crate::control_channel::{ControlChannel, Descriptors};
 use crate::log;
 use crate::role::leave_to_supervisor;
 
@@ -134,7 +134,10 @@ async fn serve<A: App>(
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
         started = start_app(&core, &app) => started,
-        _ = orders.next() => return Ok(()),
+        order = orders.next() => match order {
+            Order::Unjoined(reason) => return orders.fail(reason).await,
+            Order::Stop(_) | Order::Orphaned => return Ok(()),
+        },
     };
     if let Err(reason) = started {
         return orders.fail(reason).await;
@@ -146,8 +149,8 @@ async fn serve<A: App>(
         garbage = &mut ring_task => return Err(end_with(garbage)),
         order = orders.next() => order,
     };
-    if order == Order::Unjoined {
-        return Err(io::Error::other("it has no rings to the gateway"));
+    if let Order::Unjoined(reason) = order {
+        return orders.fail(reason).await;
     }
     let deadline = Instant::now() + order.max_wait(max_wait);
     let ending = async {
@@ -268,22 +271,21 @@ fn end_with(garbage: Result<Garbage, tokio::task::JoinError>) -> io::Error {
 }
 
 /// Why the process is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
     /// The supervisor says so, and how long it may take.
     Stop(Duration),
     /// The supervisor is gone.
     Orphaned,
-    /// There is a new gateway, and no rings to it: the process can serve nobody.
-    Unjoined,
+    /// There is a new gateway, and this process cannot be joined with it, for this reason.
+    Unjoined(String),
 }
 
 impl Order {
-    fn max_wait(self, configured: Duration) -> Duration {
+    fn max_wait(&self, configured: Duration) -> Duration {
         match self {
-            Order::Stop(max_wait) => max_wait,
-            Order::Orphaned => configured,
-            Order::Unjoined => Duration::ZERO,
+            Order::Stop(max_wait) => *max_wait,
+            Order::Orphaned | Order::Unjoined(_) => configured,
         }
     }
 }
@@ -316,12 +318,13 @@ impl Orders {
                     Ok(Some((ToRole::Lead, _))) => self.core.commitment.lead(true),
                     Ok(Some((ToRole::Resign, _))) => self.resign().await,
                     Ok(Some((ToRole::Stop { max_wait_ms, .. }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
-                    Ok(Some((ToRole::NewGateway, fds))) => if let Some(reason) = self.follow_gateway(fds) {
-                        // If it cannot be told, the exit tells it.
-                        let _ = self.control.send(&FromRole::Failed { reason }, &[]).await;
-                        return Order::Unjoined;
-                    },
-                    Ok(Some((ToRole::ReopenLog, fds))) => fds.into_iter().for_each(log::reopen),
+                    Ok(Some((ToRole::NewGateway, fds))) => {
+                        if let Err(error) = self.follow_gateway(fds) {
+                            return Order::Unjoined(format!("it cannot be joined with the new gateway: {error}"));
+                        }
+                    }
+                    Ok(Some((ToRole::ReopenLog, Ok(fds)))) => fds.into_iter().for_each(log::reopen),
+                    Ok(Some((ToRole::ReopenLog, Err(error)))) => tracing::warn!(%error, "the log is not reopened"),
                     Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
                     Ok(None) => return Order::Orphaned,
                     Err(error) => {
@@ -358,32 +361,22 @@ impl Orders {
         }
     }
 
-    /// Why it cannot, if it cannot.
-    fn follow_gateway(&self, fds: Vec<OwnedFd>) -> Option<String> {
+    fn follow_gateway(&self, fds: Descriptors) -> io::Result<()> {
+        let mut fds = fds?.into_iter();
+        let mut next = || {
+            let missing = || io::Error::new(io::ErrorKind::InvalidData, "a descriptor is missing");
+            fds.next().ok_or_else(missing)
+        };
         let mut loops = Vec::new();
-        let mut fds = fds.into_iter();
         for _ in 0..self.core.config.engine.gateway_loops {
-            if let (Some(doorbell), Some(region)) = (fds.next(), fds.next()) {
-                loops.push((Doorbell::from_fd(doorbell), region));
-            }
+            loops.push((Doorbell::from_fd(next()?), next()?));
         }
-        let files = fds
-            .next()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-            .and_then(|files| ControlChannel::new(Channel::from_fd(files)));
-        match map_rings(loops).and_then(|rings| Ok((rings, files?))) {
-            Ok((rings, files)) => {
-                self.core.files.connect(files);
-                *self.core.replacement.borrow_mut() = Some(rings);
-                self.core.outbox.schedule();
-                None
-            }
-            Err(error) => {
-                let reason = format!("the new gateway's rings cannot be mapped: {error}");
-                tracing::error!("{reason}");
-                Some(reason)
-            }
-        }
+        let files = ControlChannel::new(Channel::from_fd(next()?))?;
+        let rings = map_rings(loops)?;
+        self.core.files.connect(files);
+        *self.core.replacement.borrow_mut() = Some(rings);
+        self.core.outbox.schedule();
+        Ok(())
     }
 
     /// Tells the supervisor why the process could not start.

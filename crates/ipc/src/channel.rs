@@ -1,5 +1,6 @@
 //! A channel between two processes: packets, and descriptors beside them.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,34 @@ const MOST_RECEIVED: usize = 253;
 
 /// The longest packet in bytes. The default send buffer of a Unix socket (208 KiB) still holds it whole.
 pub const MAX_PACKET: usize = 128 * 1024;
+
+/// What came in one packet.
+#[derive(Debug)]
+pub struct Packet {
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+    /// The descriptors beside them, which are close-on-exec. If they were cut off, those that arrived are closed.
+    pub fds: Result<Vec<OwnedFd>, CutOff>,
+}
+
+/// Descriptors that were sent with a packet and did not all arrive: the receiver may open no more, or they were more than
+/// [`MAX_FDS`]. The packet's bytes have arrived, so that it can be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutOff;
+
+impl fmt::Display for CutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("descriptors did not arrive: the process may open no more (ulimit -n)")
+    }
+}
+
+impl std::error::Error for CutOff {}
+
+impl From<CutOff> for io::Error {
+    fn from(cut_off: CutOff) -> Self {
+        Self::other(cut_off)
+    }
+}
 
 /// One end of a channel: a Unix socket that keeps the bounds of packets and passes descriptors.
 ///
@@ -78,13 +107,12 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives one packet with its descriptors, which are close-on-exec. `None`: the other end is closed.
+    /// Receives one packet with its descriptors. `None`: the other end is closed.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none yet. `InvalidData` when the packet or its descriptors were more than
-    /// [`Channel::send`] allows; what of them was received is closed (see [`close_elsewhere`]) and gone, and the next
-    /// call goes on with the next packet.
-    pub fn recv(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    /// `WouldBlock` when there is none yet. `InvalidData` when the packet was longer than [`Channel::send`] allows; what of
+    /// it was received is closed (see [`close_elsewhere`]) and gone, and the next call goes on with the next packet.
+    pub fn recv(&self) -> io::Result<Option<Packet>> {
         let Some(length) = self.next_length()? else {
             return Ok(None);
         };
@@ -106,17 +134,21 @@ impl Channel {
                 fds.extend(rights);
             }
         }
-        let cut_off = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
-        if received.flags.intersects(cut_off) || fds.len() > MAX_FDS {
-            let reason = format!(
-                "a packet of {length} bytes with {} or more descriptors was cut off",
-                fds.len()
-            );
+        if received.flags.contains(ReturnFlags::TRUNC) {
             close_elsewhere(fds);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a packet of {length} bytes was cut off"),
+            ));
         }
         bytes.truncate(received.bytes);
-        Ok(Some((bytes, fds)))
+        let fds = if received.flags.contains(ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
+            close_elsewhere(fds);
+            Err(CutOff)
+        } else {
+            Ok(fds)
+        };
+        Ok(Some(Packet { bytes, fds }))
     }
 
     /// The length of the packet that [`Channel::recv`] gets next, so that it allocates no more than that.

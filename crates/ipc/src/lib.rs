@@ -32,7 +32,7 @@ mod scoreboard;
 mod sync;
 mod sys;
 
-pub use channel::{Channel, MAX_FDS, MAX_PACKET, close_elsewhere};
+pub use channel::{Channel, CutOff, MAX_FDS, MAX_PACKET, Packet, close_elsewhere};
 pub use doorbell::{Chime, Doorbell};
 pub use hello::{Hello, HelloError};
 #[cfg(not(loom))]

@@ -617,14 +617,16 @@ impl Loop {
                 doorbell,
                 chime,
             } => {
-                if let Err(error) = self.register_chime(&chime) {
-                    let reason = format!("its doorbell cannot be waited on: {error}");
-                    let _ = self.reports.send(Report::Garbage(process, reason));
-                    return;
+                let heard = self.register_chime(&chime);
+                if heard.is_ok() {
+                    let rules = self.config.clone();
+                    let process = Process::new(process, role, *region, doorbell, chime, rules);
+                    self.processes.insert(process);
                 }
-                let rules = self.config.clone();
-                let process = Process::new(process, role, *region, doorbell, chime, rules);
-                self.processes.insert(process);
+                let heard =
+                    heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
+                // The main thread lives as long as the process.
+                let _ = self.reports.send(Report::Attached(process, heard));
             }
             Command::Activate {
                 workers,

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use moorline_ipc::{Channel, Header, Record, close_elsewhere};
+use moorline_ipc::{CutOff, Header, Packet, Record, close_elsewhere};
 use moorline_net::framing::MAX_HEADER_BYTES;
 use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
@@ -24,7 +24,7 @@ use super::session::Phase;
 use super::table::Key;
 use super::{Command, Inbox, Report, Shared};
 use crate::control::{LoopCounter, ProcessId};
-use crate::control_channel::ControlChannel;
+use crate::control_channel::{ControlChannel, Descriptors};
 use crate::wire::{CloseReason, FileSpan, ToProcess};
 
 /// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
@@ -128,7 +128,7 @@ impl Files {
 /// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
 /// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open.
 pub(super) async fn receive(
-    channel: Channel,
+    channel: ControlChannel,
     process: ProcessId,
     loops: Arc<[Inbox]>,
     shared: Arc<Shared>,
@@ -141,11 +141,7 @@ pub(super) async fn receive(
         shared: &shared,
         under_way: Arc::new(AtomicUsize::new(0)),
     };
-    let passed = match ControlChannel::new(channel) {
-        Ok(channel) => passage.run(channel, dead).await,
-        Err(error) => Err(error.to_string()),
-    };
-    if let Err(reason) = passed {
+    if let Err(reason) = passage.run(channel, dead).await {
         // Whoever would hear it lives as long as the process.
         let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
     }
@@ -170,8 +166,8 @@ impl Passage<'_> {
     ) -> Result<(), String> {
         loop {
             tokio::select! {
-                packet = channel.recv_bytes() => match packet.map_err(|error| error.to_string())? {
-                    Some((name, files)) => self.pass_on(&name, files)?,
+                packet = channel.recv_packet() => match packet.map_err(|error| error.to_string())? {
+                    Some(packet) => self.pass_on(packet)?,
                     None => return Ok(()),
                 },
                 // Said by the sender's end.
@@ -181,14 +177,19 @@ impl Passage<'_> {
         // What it had passed by then is here. Somebody may go on, so this has an end.
         for _ in 0..FILES {
             match channel.recv_now() {
-                Ok(Some((name, files))) => self.pass_on(&name, files)?,
+                Ok(Some(packet)) => self.pass_on(packet)?,
                 Ok(None) | Err(_) => break,
             }
         }
         Ok(())
     }
 
-    fn pass_on(&self, name: &[u8], files: Vec<OwnedFd>) -> Result<(), String> {
+    fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
+        // If they were cut off, this process has no descriptor left for it.
+        let (files, is_cut_off) = match fds {
+            Ok(files) => (files, false),
+            Err(CutOff) => (Vec::new(), true),
+        };
         let refuse = |files: Vec<OwnedFd>, reason: String| {
             close_elsewhere(files);
             Err(reason)
@@ -201,6 +202,14 @@ impl Passage<'_> {
         let Some(inbox) = self.loops.get((session >> 56) as usize) else {
             return refuse(files, "a file for a loop that does not exist".to_owned());
         };
+        if is_cut_off {
+            inbox.send(Command::File {
+                process: self.process,
+                number,
+                file: None,
+            });
+            return Ok(());
+        }
         let kinds = files.iter().map(|file| {
             let found = rustix::fs::fstat(file)?;
             Ok(FileType::from_raw_mode(found.st_mode))

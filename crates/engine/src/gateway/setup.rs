@@ -1,7 +1,8 @@
 //! What the gateway runs with, and how a reload changes it: the main thread's part.
 //!
-//! The supervisor says what is to change, and with the next `Activate` it does: each loop goes over in one command,
-//! the one that accepts as the last, so that no loop hears of a listener that it does not know.
+//! The supervisor says what is to change, and is answered whether it can: all that may fail is done then. With the
+//! `Activate` that commits it, each loop goes over in one command, the one that accepts as the last, so that no loop
+//! hears of a listener that it does not know.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,14 +15,18 @@ use super::http::{Settings, Site};
 use super::{Command, Gateway, connection_descriptors};
 use crate::config::Config;
 use crate::control::{FromRole, ProcessId};
+use crate::control_channel::Descriptors;
 use crate::credentials::Credentials;
 
-/// What is to change with the next `Activate`.
+/// What changes if a reload is committed.
 pub(super) struct Change {
+    generation: u32,
     config: Config,
     sockets: Vec<(u16, OwnedFd)>,
     folders: Vec<(u16, OwnedFd)>,
     credentials: Credentials,
+    /// What the listeners show by them.
+    tls: Vec<Option<ServerTls>>,
     log: Option<OwnedFd>,
 }
 
@@ -39,12 +44,13 @@ pub(super) struct Setup {
 
 impl Change {
     pub(super) fn new(
+        generation: u32,
         config: Config,
         sockets: Vec<u16>,
         folders: Vec<u16>,
-        descriptors: Vec<OwnedFd>,
+        descriptors: Descriptors,
     ) -> io::Result<Self> {
-        let mut descriptors = descriptors.into_iter();
+        let mut descriptors = descriptors?.into_iter();
         let mut with_descriptors = |places: Vec<u16>| {
             let pairs: Vec<_> = places.into_iter().zip(&mut descriptors).collect();
             pairs
@@ -65,20 +71,39 @@ impl Change {
         };
         let credentials = Credentials::open(credentials)?;
         Ok(Self {
+            generation,
             config,
             sockets,
             folders,
             credentials,
+            tls: Vec::new(),
             log,
         })
+    }
+
+    /// Makes ready what the listeners will show; what stays as it is goes on with what it has.
+    pub(super) fn ready(
+        mut self,
+        before: &Credentials,
+        shown: &[Option<ServerTls>],
+    ) -> io::Result<Self> {
+        let tls = self.credentials.ready(&self.config, before, shown);
+        self.tls = tls.map_err(io::Error::other)?;
+        Ok(self)
     }
 }
 
 impl Gateway {
-    /// Has every loop go over to these processes, and to what is to change with them.
-    pub(super) fn activate(&mut self, workers: u16, serving: Vec<ProcessId>) -> io::Result<()> {
-        let mut setups: Vec<Option<Setup>> = match self.change.take() {
-            Some(change) => self.change_to(change)?.into_iter().map(Some).collect(),
+    /// Has every loop go over to these processes, and to what was prepared as this generation.
+    pub(super) fn activate(
+        &mut self,
+        workers: u16,
+        serving: Vec<ProcessId>,
+        prepared: Option<u32>,
+    ) {
+        let is_meant = |change: &mut Change| Some(change.generation) == prepared;
+        let mut setups: Vec<Option<Setup>> = match self.change.take_if(is_meant) {
+            Some(change) => self.change_to(change).into_iter().map(Some).collect(),
             None => self.loops.iter().map(|_| None).collect(),
         };
         let serving: Arc<[ProcessId]> = serving.into();
@@ -90,23 +115,24 @@ impl Gateway {
                 setup: setups.pop().flatten().map(Box::new),
             });
         }
-        Ok(())
     }
 
     /// What belongs to no loop goes over at once. Returns what the loops go over to.
-    fn change_to(&mut self, change: Change) -> io::Result<Vec<Setup>> {
+    fn change_to(&mut self, change: Change) -> Vec<Setup> {
         let Change {
+            generation: _,
             config,
             sockets,
             folders,
             credentials,
+            tls,
             log,
         } = change;
-        // The supervisor has made them ready, too, before anything was begun.
-        let tls = credentials.ready(&config, &self.credentials, &self.tls);
-        self.tls = tls.map_err(io::Error::other)?.into();
+        self.tls = tls.into();
         self.credentials = credentials;
-        crate::log::configure(&config.engine.log, log)?;
+        if let Err(error) = crate::log::configure(&config.engine.log, log) {
+            tracing::warn!(%error, "the log of the gateway stays as it is");
+        }
         crate::role::outlive(config.workers.max_wait);
         self.max_wait = config.workers.max_wait;
         let config = Arc::new(config);
@@ -121,7 +147,7 @@ impl Gateway {
             tls: self.tls.clone(),
             counted: counted.clone(),
         };
-        Ok(shares.into_iter().map(setup).collect())
+        shares.into_iter().map(setup).collect()
     }
 
     /// Has the HTTP listeners serve what they are to serve.
@@ -159,13 +185,13 @@ impl Gateway {
 
     /// Reports those that are vacant by now. Not before every loop has heard that they are retired: until then one could
     /// still accept a connection.
-    pub(super) async fn look_at_retired(&mut self) -> io::Result<()> {
+    pub(super) async fn look_at_retired(&mut self) {
         if self
             .activated
             .iter()
             .any(|obeyed| *obeyed < self.activations)
         {
-            return Ok(());
+            return;
         }
         let admissions = &self.shared.admissions;
         let is_vacant = |place: &u16| {
@@ -176,10 +202,10 @@ impl Gateway {
         self.retired = retired;
         let vacant: Vec<u16> = vacant;
         if vacant.is_empty() {
-            return Ok(());
+            return;
         }
         self.forget(&vacant);
-        self.control.send(&FromRole::Vacant(vacant), &[]).await
+        self.say(&FromRole::Vacant(vacant)).await;
     }
 
     /// Lets go of what these listeners served and showed.

@@ -33,17 +33,17 @@ impl Gateway {
     }
 
     /// One more loop has closed all sessions of the drain of this number.
-    pub(super) async fn drained(&mut self, number: u64) -> io::Result<()> {
+    pub(super) async fn drained(&mut self, number: u64) {
         if self.drain != Some(number) {
-            return Ok(());
+            return;
         }
         self.drained += 1;
         if self.drained < self.loops.len() {
-            return Ok(());
+            return;
         }
         self.drain = None;
         let ended = FromRole::DrainEnded { number };
-        self.control.send(&ended, &[]).await
+        self.say(&ended).await;
     }
 
     /// Has loops and HTTP connections end what they have. Each party says `Report::Empty` when it has.

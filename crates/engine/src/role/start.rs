@@ -3,21 +3,23 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use moorline_ipc::{Channel, Chime, Doorbell, Scoreboard};
+use moorline_ipc::{Channel, Chime, Doorbell, Packet, Scoreboard};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::config::Config;
 use crate::control::{LOOP_ROW, PROCESS_ROW, ToRole};
-use crate::control_channel::decode;
+use crate::control_channel::{self, decode};
 use crate::credentials::Credentials;
 
 use super::ListenerStart;
 
 /// Waits for the next message. `None`: the supervisor is gone.
-pub(super) fn receive(control: &Channel) -> io::Result<Option<(ToRole, Vec<OwnedFd>)>> {
+pub(super) fn receive(
+    control: &Channel,
+) -> io::Result<Option<(ToRole, control_channel::Descriptors)>> {
     loop {
         match control.recv() {
-            Ok(Some((bytes, fds))) => return Ok(Some((decode(&bytes)?, fds))),
+            Ok(Some(Packet { bytes, fds })) => return Ok(Some((decode(&bytes)?, fds))),
             Ok(None) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 match poll(&mut [PollFd::new(&control.as_fd(), PollFlags::IN)], None) {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Channel, Hello, close_elsewhere};
+use moorline_ipc::{Channel, Hello, Packet, close_elsewhere};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use rustix::io::Errno;
 use std::os::unix::process::ExitStatusExt;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Child as Process;
@@ -15,14 +16,19 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use crate::control::{FromRole, ToRole};
+use crate::control::{FromRole, ProcessId, ToRole};
 use crate::control_channel::{ControlChannel, decode, encode};
 
 use super::plan::{Child, Ended, Event};
 use super::shell::Input;
 
-/// Messages that may wait until a role reads them. One that has so many unread does not read at all.
-const UNREAD: usize = 256;
+/// Messages that may wait until a role reads them: some for each slot there can be. One that has so many unread does not
+/// read at all.
+const UNREAD: usize = 2048;
+/// How long a packet that the system has no room for is tried again, if only one process or one reload waits for it.
+const DELIVERY: Duration = Duration::from_secs(2);
+/// The pause between two tries.
+const DELIVERY_PAUSE: Duration = Duration::from_millis(20);
 /// What a child has said is heard before its end is, if it comes within this time. It does, unless
 /// something that the child started holds its channel.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -36,13 +42,37 @@ const SECOND: Duration = Duration::from_secs(1);
 const LINE_BYTES: u64 = 8 * 1024;
 
 /// The way to a role. Dropping it closes the channel once what is in it has been sent.
-pub(super) struct Outbox(mpsc::Sender<(Vec<u8>, Vec<OwnedFd>)>);
+pub(super) struct Outbox(mpsc::Sender<Letter>);
+
+/// A message on its way to a role.
+struct Letter {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    stake: Stake,
+}
+
+/// What fails if a message cannot be delivered for want of something that the supervisor, or the system, lacks.
+#[derive(Debug, Clone, Copy)]
+enum Stake {
+    /// The role cannot go on without it.
+    Role,
+    /// The gateway can do without, and this process cannot be served.
+    Process(ProcessId),
+    /// The gateway can do without, and the reload to this generation fails.
+    Reload(u32),
+}
 
 impl Outbox {
     /// Hands a message over without waiting.
     pub(super) fn send(&self, message: &ToRole, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let stake = match message {
+            ToRole::Attach { process, .. } => Stake::Process(*process),
+            ToRole::Prepare { generation, .. } => Stake::Reload(*generation),
+            _ => Stake::Role,
+        };
+        let bytes = encode(message)?;
         self.0
-            .try_send((encode(message)?, fds))
+            .try_send(Letter { bytes, fds, stake })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => {
                     io::Error::other("does not read its control channel")
@@ -101,17 +131,19 @@ pub(super) fn kill_group(pid: u32, signal: Signal) {
 async fn converse(
     child: Child,
     channel: ControlChannel,
-    mut waiting: mpsc::Receiver<(Vec<u8>, Vec<OwnedFd>)>,
+    mut waiting: mpsc::Receiver<Letter>,
     inputs: mpsc::Sender<Input>,
 ) {
     let writing = async {
-        while let Some((bytes, fds)) = waiting.recv().await {
-            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            match channel.send_bytes(&bytes, &fds).await {
+        while let Some(letter) = waiting.recv().await {
+            match deliver(&channel, &letter).await {
                 Ok(()) => {}
                 // The child is gone. Whoever reads, or the end of the process, says why.
                 Err(error) if is_gone(&error) => return std::future::pending().await,
-                Err(error) => return Some(format!("cannot be told what it is to do: {error}")),
+                Err(error) => match letter.undelivered(child, &error) {
+                    Some(event) => drop(inputs.send(Input::Event(event)).await),
+                    None => return Some(format!("cannot be told what it is to do: {error}")),
+                },
             }
         }
         None
@@ -139,6 +171,57 @@ async fn converse(
     });
 }
 
+/// Sends a message; again for a while if the system has no room for it.
+async fn deliver(channel: &ControlChannel, letter: &Letter) -> io::Result<()> {
+    let fds: Vec<_> = letter.fds.iter().map(AsFd::as_fd).collect();
+    let begun = Instant::now();
+    loop {
+        match channel.send_bytes(&letter.bytes, &fds).await {
+            Err(error) if is_shortage(&error) && letter.may_wait(begun.elapsed()) => {
+                tokio::time::sleep(DELIVERY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Letter {
+    /// Without it the role is lost, so nothing is given up for it as long as the role lives.
+    fn may_wait(&self, waited: Duration) -> bool {
+        matches!(self.stake, Stake::Role) || waited < DELIVERY
+    }
+
+    /// What has failed, if not the role that it was for.
+    fn undelivered(&self, child: Child, error: &io::Error) -> Option<Event> {
+        let Child::Gateway(incarnation) = child else {
+            return None;
+        };
+        let failure = Some(format!("the supervisor cannot send descriptors: {error}"));
+        match self.stake {
+            Stake::Role => None,
+            Stake::Process(process) => Some(Event::Attached {
+                incarnation,
+                process,
+                failure,
+            }),
+            Stake::Reload(generation) => Some(Event::Prepared {
+                incarnation,
+                generation,
+                failure,
+            }),
+        }
+    }
+}
+
+/// Too many descriptors are under way, or there is no memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+    )
+}
+
 fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -155,10 +238,10 @@ async fn hear(
     let mut is_greeted = false;
     let mut pace = Pace::default();
     loop {
-        let bytes = match channel.recv_bytes().await {
-            Ok(Some((bytes, fds))) if fds.is_empty() => bytes,
-            Ok(Some((_, fds))) => {
-                close_elsewhere(fds);
+        let bytes = match channel.recv_packet().await {
+            Ok(Some(Packet { bytes, fds: Ok(fds) })) if fds.is_empty() => bytes,
+            Ok(Some(packet)) => {
+                close_elsewhere(packet);
                 return Some("passed descriptors to the supervisor".to_owned());
             }
             Ok(None) => return None,
@@ -233,6 +316,22 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
         (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
         (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
         (Child::Process(process), FromRole::Resigned) => Event::Resigned(process),
+        (Child::Gateway(incarnation), FromRole::Attached { process, failure }) => Event::Attached {
+            incarnation,
+            process,
+            failure,
+        },
+        (
+            Child::Gateway(incarnation),
+            FromRole::Prepared {
+                generation,
+                failure,
+            },
+        ) => Event::Prepared {
+            incarnation,
+            generation,
+            failure,
+        },
         (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
         (Child::Gateway(_), FromRole::Garbage { process, reason }) => {
             Event::Garbage { process, reason }

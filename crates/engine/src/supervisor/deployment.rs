@@ -140,12 +140,13 @@ fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> 
     let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
     let descriptors = OTHERS + sockets.len() + folders.len();
     // At its longest: every listener has another socket than before.
-    let configure = ToRole::Configure {
+    let prepare = ToRole::Prepare {
+        generation: u32::MAX,
         config: Box::new(config.clone()),
         sockets,
         folders,
     };
-    let bytes = encode(&configure).map_err(|error| error.to_string())?.len() + BESIDE;
+    let bytes = encode(&prepare).map_err(|error| error.to_string())?.len() + BESIDE;
     if bytes > MAX_PACKET || descriptors > MAX_FDS {
         let retired = config.listeners.iter().filter(|it| it.is_retired).count();
         return Err(format!(

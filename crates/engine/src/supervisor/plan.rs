@@ -122,6 +122,18 @@ pub(crate) enum Event {
     Stopping(ProcessId),
     /// A process that was told to does not lead any more.
     Resigned(ProcessId),
+    /// The gateway of this incarnation can serve this process, or cannot for this reason.
+    Attached {
+        incarnation: u32,
+        process: ProcessId,
+        failure: Option<String>,
+    },
+    /// The gateway of this incarnation can go on with this generation, or cannot for this reason.
+    Prepared {
+        incarnation: u32,
+        generation: u32,
+        failure: Option<String>,
+    },
     /// The gateway has taken every session from this process.
     Released(ProcessId),
     /// The gateway found garbage in this process's ring.
@@ -162,17 +174,20 @@ pub(crate) enum Action {
     },
     /// Send the gateway its start message.
     StartGateway { incarnation: u32 },
-    /// Make the regions of this process with the present gateway and send it its start message.
+    /// Join this process with the present gateway, and send it its start message. The gateway answers with `Attached`.
     StartProcess { process: ProcessId },
-    /// Make new regions with the present gateway and send them to a process that had others.
+    /// Join a process that has started with the present gateway, which follows another. The gateway answers with
+    /// `Attached`.
     NewGateway { process: ProcessId },
-    /// Send the gateway the other end of the regions made last for this process.
-    Attach { process: ProcessId },
+    /// Tell the gateway what this generation changes, without changing it yet. It answers with `Prepared`.
+    Prepare { generation: u32, scope: Scope },
     /// Tell the gateway who serves.
     Activate {
         workers: u16,
         serving: Vec<ProcessId>,
         reload: bool,
+        /// What was prepared as this generation applies from now on.
+        prepared: Option<u32>,
     },
     /// Tell a process that it serves.
     Serve { process: ProcessId },
@@ -311,8 +326,18 @@ impl Plan {
             Event::Ready(child) => self.ready(child, now),
             Event::Failed { child, reason } => self.failed(child, reason),
             Event::Exited { child, end } => self.exited(child, end, now),
-            Event::Stopping(process) => self.process_stopping(process, now),
             Event::Resigned(process) => self.resigned(process),
+            Event::Stopping(process) => self.process_stopping(process),
+            Event::Attached {
+                incarnation,
+                process,
+                failure,
+            } => self.process_attached(incarnation, process, failure, now),
+            Event::Prepared {
+                incarnation,
+                generation,
+                failure,
+            } => self.gateway_prepared(incarnation, generation, failure),
             Event::Released(process) => self.process_released(process, now),
             Event::Garbage { process, reason } => self.process_garbage(process, &reason),
             Event::Drained(incarnation) => self.gateway_drained(incarnation, now),
@@ -350,6 +375,7 @@ impl Plan {
             .chain(helpers)
             .chain(self.gateway.deadline())
             .chain(stop)
+            .chain(self.reload.deadline())
             .min()
     }
 
@@ -435,6 +461,7 @@ impl Plan {
         self.tick_gateway(now);
         self.tick_processes(now);
         self.tick_helpers(now);
+        self.tick_reload(now);
         self.tick_stop(now);
     }
 
@@ -450,6 +477,9 @@ impl Plan {
             Mode::Stopping(_) => self.advance_stop(now),
             Mode::Ending { .. } | Mode::Over => {}
         }
+        if matches!(self.mode, Mode::Booting | Mode::Serving) {
+            self.begin_more(now);
+        }
         if let Mode::Ending { failure } = &self.mode
             && !self.has_children()
         {
@@ -464,7 +494,7 @@ impl Plan {
             return;
         }
         self.mode = Mode::Serving;
-        self.activate(Change::Replacement);
+        self.activate(Change::Replacement, None);
         self.act(Action::Announce);
         self.go_on(now);
     }
@@ -491,18 +521,21 @@ impl Plan {
             || self.helpers.iter().any(Helper::is_alive)
     }
 
-    /// Tells the gateway who serves now.
-    fn activate(&mut self, change: Change) {
+    /// Tells the gateway who serves now, and from which generation on if that changes.
+    fn activate(&mut self, change: Change, prepared: Option<u32>) {
         if !self.gateway.is_ready() {
             // It is told when it is.
             return;
         }
-        let serving = self.slots().filter_map(|slot| slot.serving).collect();
+        // The others follow when it has them.
+        let serving = self.slots().filter_map(|slot| slot.serving);
+        let serving = serving.filter(|id| self.is_joined(*id)).collect();
         self.act(Action::Activate {
             // Made from a `u16`.
             workers: self.workers.len() as u16,
             serving,
             reload: change == Change::Reload,
+            prepared,
         });
         self.let_serve();
     }

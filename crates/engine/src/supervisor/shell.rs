@@ -115,6 +115,9 @@ pub(super) struct Shell {
     run_dir: RunDir,
 }
 
+/// Listening sockets, by their listeners' places.
+type Sockets = BTreeMap<u16, Rc<Listening>>;
+
 /// The present gateway.
 struct Gateway {
     incarnation: u32,
@@ -122,9 +125,10 @@ struct Gateway {
     loops: u16,
     board: Scoreboard,
     board_fd: OwnedFd,
-    /// The generations whose configuration it was told, and the listening sockets it has by that.
-    configured: Option<[u32; 2]>,
-    sockets: BTreeMap<u16, Rc<Listening>>,
+    /// The listening sockets it has.
+    sockets: Sockets,
+    /// Those it will have once this generation is committed.
+    prepared: Option<(u32, Sockets)>,
     /// How many `Activate` it was sent and has not obeyed yet.
     activations: u32,
     /// `None` once its channel was closed to end it.
@@ -141,8 +145,6 @@ struct Process {
     board_fd: OwnedFd,
     /// The gateway rings it; the process has its chime.
     doorbell: Doorbell,
-    /// Made for the present gateway, until `Attach` sends them there.
-    regions: Vec<OwnedFd>,
     outbox: Outbox,
     /// While it does not answer: how many sessions wait for it, as the gateway counted last.
     waiting: Option<u64>,
@@ -369,18 +371,18 @@ impl Shell {
                 let result = self.new_gateway(process);
                 self.unless_sent(Child::Process(process), result);
             }
-            Action::Attach { process } => {
-                let result = self.attach(process);
-                self.unless_sent_to_gateway(result);
+            Action::Prepare { generation, scope } => {
+                if let Err(error) = self.prepare_gateway(generation, scope) {
+                    self.not_prepared(generation, error.to_string());
+                }
             }
             Action::Activate {
                 workers,
                 serving,
                 reload,
+                prepared,
             } => {
-                // Before it sees who serves by it.
-                let result = self.configure_gateway();
-                self.unless_sent_to_gateway(result);
+                self.goes_over(prepared);
                 if let Some(gateway) = &mut self.gateway {
                     gateway.activations += 1;
                 }
@@ -388,6 +390,7 @@ impl Shell {
                     workers,
                     serving,
                     reload,
+                    prepared,
                 });
             }
             Action::Dead {
@@ -437,6 +440,7 @@ impl Shell {
                     reason, "reload failed; the processes before it go on serving"
                 );
                 self.tally.reloads_failed += 1;
+                self.forget_prepared(generation);
                 self.say_ready();
                 self.deployments.remove(&generation);
             }
@@ -458,6 +462,8 @@ impl Shell {
         }
     }
 
+    /// What cannot be made or sent for a child is told as its failure. Only what concerns the gateway alone is told as the
+    /// gateway's: it holds every session.
     fn unless_sent(&mut self, child: Child, result: io::Result<()>) {
         match result {
             // It is ending, which will be heard of.

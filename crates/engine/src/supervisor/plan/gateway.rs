@@ -98,10 +98,10 @@ impl Plan {
         self.gateway.ready_at = Some(now);
         if self.mode == Mode::Booting {
             self.start_helpers(now);
-            self.spawn_all(now);
+            self.spawn_all();
         } else {
-            self.join_processes();
-            self.activate(Change::Replacement);
+            self.activate(Change::Replacement, None);
+            self.prepare_gateway();
         }
     }
 
@@ -122,6 +122,7 @@ impl Plan {
             return;
         }
         self.gateway.phase = Phase::Gone;
+        self.preparation_lost(now);
         match self.mode {
             Mode::Booting => self.fail_boot(format!("the gateway {how} before it was ready")),
             Mode::Serving => {

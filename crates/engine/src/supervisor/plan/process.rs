@@ -10,6 +10,10 @@ use super::backoff::Backoff;
 use super::vitals::Vital;
 use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
 
+/// Processes that are on their way between their spawn and the gateway's answer to them, at the same time. Each takes
+/// descriptors of the supervisor, and the kernel bounds those that are under way.
+const STARTING_AT_ONCE: usize = 8;
+
 /// A place that one process serves at a time.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -59,26 +63,41 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) role: Role,
+    generation: u32,
     pub(super) phase: Phase,
     ready_at: Option<Now>,
     /// Why it could not start.
     failure: Option<String>,
-    /// The present gateway has been told of it.
-    attached: bool,
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
     pub(super) vital: Vital,
+    tie: Tie,
+}
+
+/// What a process has to do with the present gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    /// The gateway does not know of it.
+    Apart,
+    /// The gateway was told of it, and has not answered.
+    Asked,
+    /// The gateway can serve it.
+    Joined,
 }
 
 /// How far a process has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// It is to be started when others have been.
+    Queued { timeout: Duration },
     /// Its hello is outstanding.
     Spawned { deadline: Now },
     /// It waits for a gateway to be joined with.
     Greeted { deadline: Now },
     /// It has its start message.
     Starting { deadline: Now },
+    /// It is ready, and the gateway's answer is outstanding.
+    Joining { deadline: Now },
     /// It serves its slot, or waits for the others of a reload.
     Ready,
     /// Another serves its slot; the gateway takes its sessions away.
@@ -106,17 +125,20 @@ impl Process {
             Phase::Spawned { deadline }
             | Phase::Greeted { deadline }
             | Phase::Starting { deadline }
+            | Phase::Joining { deadline }
             | Phase::Draining { deadline, .. }
             | Phase::Stopping { deadline, .. } => Some(deadline),
-            Phase::Ready | Phase::Killed(_) => None,
+            Phase::Queued { .. } | Phase::Ready | Phase::Killed(_) => None,
         }
     }
 
     pub(super) fn state(&self) -> State {
         match self.phase {
-            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
-                State::Starting
-            }
+            Phase::Queued { .. }
+            | Phase::Spawned { .. }
+            | Phase::Greeted { .. }
+            | Phase::Starting { .. }
+            | Phase::Joining { .. } => State::Starting,
             Phase::Ready => State::Ready,
             Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Killed(_) => State::Draining,
         }
@@ -129,32 +151,33 @@ impl Process {
 
 impl Plan {
     /// Fills every slot for the first time.
-    pub(super) fn spawn_all(&mut self, now: Now) {
+    pub(super) fn spawn_all(&mut self) {
         let workers = (0..self.shape.workers).map(Role::Worker);
         let tasks = (0..self.shape.tasks).map(Role::Task);
         for role in workers.chain(tasks) {
-            self.spawn_next(role, now);
+            self.spawn_next(role);
         }
     }
 
     /// Starts a process of the committed generation for a slot.
-    fn spawn_next(&mut self, role: Role, now: Now) {
+    fn spawn_next(&mut self, role: Role) {
         let generation = match role {
             Role::Task(_) => self.tasks_generation,
             Role::Worker(_) | Role::Gateway => self.workers_generation,
         };
         let timeout = self.shape.start_timeout;
-        let process = self.spawn_process(role, generation, now + timeout);
+        let process = self.spawn_process(role, generation, timeout);
         if let Some(slot) = self.slot(role) {
             slot.next = Next::Starting(process);
         }
     }
 
+    /// Queues a process, which may take so long to become ready once it is started.
     pub(super) fn spawn_process(
         &mut self,
         role: Role,
         generation: u32,
-        deadline: Now,
+        timeout: Duration,
     ) -> ProcessId {
         self.last_process += 1;
         let process = self.last_process;
@@ -162,66 +185,108 @@ impl Plan {
             process,
             Process {
                 role,
-                phase: Phase::Spawned { deadline },
+                generation,
+                phase: Phase::Queued { timeout },
                 ready_at: None,
                 failure: None,
-                attached: false,
                 knows_it_serves: false,
                 vital: Vital::default(),
+                tie: Tie::Apart,
             },
         );
-        self.act(Action::SpawnProcess {
-            process,
-            role,
-            generation,
-        });
         process
     }
 
-    pub(super) fn process_hello(&mut self, id: ProcessId) {
-        let joined = self.gateway.is_ready();
-        let Some(process) = self.processes.get_mut(&id) else {
-            return;
+    /// Starts what is queued, and joins what a new gateway does not know, a few at a time.
+    pub(super) fn begin_more(&mut self, now: Now) {
+        let is_under_way = |process: &Process| {
+            let starts = matches!(process.phase, Phase::Spawned { .. } | Phase::Greeted { .. });
+            starts || process.tie == Tie::Asked
         };
-        if let Phase::Spawned { deadline } = process.phase {
-            process.phase = Phase::Greeted { deadline };
-            if joined {
-                self.start_process(id);
-            }
-        }
-    }
-
-    fn start_process(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(&id) else {
-            return;
-        };
-        if let Phase::Greeted { deadline } = process.phase {
-            process.phase = Phase::Starting { deadline };
-            process.attached = true;
-            self.act(Action::StartProcess { process: id });
-            self.act(Action::Attach { process: id });
-        }
-    }
-
-    /// A gateway has become ready: every process that can still serve is joined with it.
-    pub(super) fn join_processes(&mut self) {
+        let under_way = self.processes.values().filter(|it| is_under_way(it));
+        let mut free = STARTING_AT_ONCE.saturating_sub(under_way.count());
+        let has_gateway = self.gateway.is_ready();
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
             };
             match process.phase {
-                Phase::Greeted { .. } => self.start_process(id),
-                Phase::Starting { .. } | Phase::Ready => {
-                    process.attached = true;
-                    self.act(Action::NewGateway { process: id });
-                    self.act(Action::Attach { process: id });
+                // It is under way already.
+                Phase::Greeted { deadline } if has_gateway => {
+                    process.phase = Phase::Starting { deadline };
+                    process.tie = Tie::Asked;
+                    self.act(Action::StartProcess { process: id });
                 }
-                Phase::Spawned { .. }
-                | Phase::Draining { .. }
-                | Phase::Stopping { .. }
-                | Phase::Killed(_) => {}
+                Phase::Starting { .. } | Phase::Joining { .. } | Phase::Ready
+                    if has_gateway && process.tie == Tie::Apart && free > 0 =>
+                {
+                    free -= 1;
+                    process.tie = Tie::Asked;
+                    self.act(Action::NewGateway { process: id });
+                }
+                Phase::Queued { timeout } if free > 0 => {
+                    free -= 1;
+                    process.phase = Phase::Spawned {
+                        deadline: now + timeout,
+                    };
+                    let (role, generation) = (process.role, process.generation);
+                    self.act(Action::SpawnProcess {
+                        process: id,
+                        role,
+                        generation,
+                    });
+                }
+                _ => {}
             }
         }
+    }
+
+    pub(super) fn process_hello(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(&id)
+            && let Phase::Spawned { deadline } = process.phase
+        {
+            process.phase = Phase::Greeted { deadline };
+        }
+    }
+
+    /// The gateway has answered: it can serve this process, or cannot for this reason.
+    pub(super) fn process_attached(
+        &mut self,
+        incarnation: u32,
+        id: ProcessId,
+        failure: Option<String>,
+        now: Now,
+    ) {
+        if !self.is_present(incarnation) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if process.tie != Tie::Asked {
+            return;
+        }
+        if let Some(reason) = failure {
+            let reason = format!("it cannot be joined with the gateway: {reason}");
+            self.process_failed(id, &reason);
+            return;
+        }
+        process.tie = Tie::Joined;
+        let phase = process.phase;
+        let serves =
+            self.mode == Mode::Serving && self.slots().any(|slot| slot.serving == Some(id));
+        match phase {
+            Phase::Joining { .. } => self.takes_its_place(id, now),
+            // A new gateway has the sessions wait for it.
+            Phase::Ready if serves => self.activate(Change::Replacement, None),
+            _ => {}
+        }
+    }
+
+    /// The present gateway can serve it.
+    pub(super) fn is_joined(&self, id: ProcessId) -> bool {
+        let process = self.processes.get(&id);
+        process.is_some_and(|process| process.tie == Tie::Joined)
     }
 
     /// The gateway has died, and with it every session: what was draining has nothing left to drain.
@@ -230,7 +295,7 @@ impl Plan {
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
             };
-            process.attached = false;
+            process.tie = Tie::Apart;
             if let Phase::Draining { .. } = process.phase {
                 self.stop_process(id, now);
             }
@@ -241,7 +306,18 @@ impl Plan {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        let Phase::Starting { .. } = process.phase else {
+        let Phase::Starting { deadline } = process.phase else {
+            return;
+        };
+        process.phase = Phase::Joining { deadline };
+        if process.tie == Tie::Joined {
+            self.takes_its_place(id, now);
+        }
+    }
+
+    /// It is ready, and the gateway can serve it.
+    fn takes_its_place(&mut self, id: ProcessId, now: Now) {
+        let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
         process.phase = Phase::Ready;
@@ -257,7 +333,7 @@ impl Plan {
         slot.next = Next::Nobody;
         let old = slot.serving.replace(id);
         if self.mode == Mode::Serving {
-            self.activate(Change::Replacement);
+            self.activate(Change::Replacement, None);
         }
         if let Some(old) = old {
             self.retire(old, Change::Replacement, now);
@@ -278,7 +354,8 @@ impl Plan {
             deadline: now + max_wait,
             change,
         };
-        if !process.attached {
+        // A gateway that has not answered yet has given it no session.
+        if process.tie != Tie::Joined {
             self.stop_process(id, now);
         }
     }
@@ -329,13 +406,17 @@ impl Plan {
                 });
             }
             Phase::Stopping { .. } | Phase::Killed(_) => {}
-            Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
+            Phase::Queued { .. }
+            | Phase::Spawned { .. }
+            | Phase::Greeted { .. }
+            | Phase::Starting { .. }
+            | Phase::Joining { .. } => {
                 self.kill_process(id, Forced::No);
             }
         }
     }
 
-    pub(super) fn process_stopping(&mut self, id: ProcessId, now: Now) {
+    pub(super) fn process_stopping(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(&id) else {
             return;
         };
@@ -353,7 +434,7 @@ impl Plan {
         let Some(slot) = self.slot(role) else { return };
         if slot.serving == Some(id) && slot.next == Next::Nobody {
             info!(worker = %role_name(role), "wants to stop; its replacement is started");
-            self.spawn_next(role, now);
+            self.spawn_next(role);
         }
     }
 
@@ -392,9 +473,14 @@ impl Plan {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        if !matches!(process.phase, Phase::Killed(_)) {
-            process.phase = Phase::Killed(forced);
-            self.act(Action::Kill(Child::Process(id)));
+        match process.phase {
+            // There is nothing to kill yet.
+            Phase::Queued { .. } => drop(self.processes.remove(&id)),
+            Phase::Killed(_) => {}
+            _ => {
+                process.phase = Phase::Killed(forced);
+                self.act(Action::Kill(Child::Process(id)));
+            }
         }
     }
 
@@ -404,7 +490,7 @@ impl Plan {
             return;
         };
         self.leads_no_more(id);
-        if process.attached {
+        if process.tie != Tie::Apart {
             let forced = process.phase == Phase::Killed(Forced::ByReload);
             self.act(Action::Dead {
                 process: id,
@@ -442,7 +528,7 @@ impl Plan {
         let Some(slot) = self.slot(role) else { return };
         let wait = slot.backoff.after_death(ready_for);
         if wait.is_zero() {
-            self.spawn_next(role, now);
+            self.spawn_next(role);
         } else {
             slot.next = Next::RetryAt(now + wait);
             slot.reason = reason;
@@ -475,6 +561,10 @@ impl Plan {
                         format!("was not ready within {:?}", self.shape_of(id).start_timeout);
                     self.process_failed(id, &reason);
                 }
+                Phase::Joining { .. } => {
+                    let reason = "the gateway did not answer whether it can serve it";
+                    self.process_failed(id, reason);
+                }
                 Phase::Draining {
                     change: Change::Reload,
                     ..
@@ -490,7 +580,7 @@ impl Plan {
                     warn!(worker = %name, "had not ended at max_wait and is killed");
                     self.kill_process(id, Forced::No);
                 }
-                Phase::Ready | Phase::Killed(_) => {}
+                Phase::Queued { .. } | Phase::Ready | Phase::Killed(_) => {}
             }
         }
         self.tick_slots(now);
@@ -506,7 +596,7 @@ impl Plan {
             if let Some(slot) = self.slot(role)
                 && slot.retry_at().is_some_and(|at| at <= now)
             {
-                self.spawn_next(role, now);
+                self.spawn_next(role);
             }
         }
     }

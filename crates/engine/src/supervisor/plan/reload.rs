@@ -33,7 +33,30 @@ pub(super) enum Reload {
         shape: Shape,
         /// In order of role; none has a slot yet.
         candidates: Vec<(Role, ProcessId)>,
+        gateway: Preparation,
     },
+}
+
+/// Whether the gateway can go on with what the reload changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preparation {
+    /// Its answer is outstanding, or there is no gateway at the moment.
+    Awaited {
+        deadline: Now,
+    },
+    Done,
+}
+
+impl Reload {
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self {
+            Self::Preparing {
+                gateway: Preparation::Awaited { deadline },
+                ..
+            } => Some(*deadline),
+            _ => None,
+        }
+    }
 }
 
 /// The one reload that waits for its turn, with everyone who asked for it.
@@ -149,17 +172,65 @@ impl Plan {
             .map(Role::Worker)
             .chain((0..shape.tasks).map(Role::Task));
         let generation = self.next_generation();
-        let deadline = now + shape.start_timeout;
+        let timeout = shape.start_timeout;
         let candidates = roles
-            .map(|role| (role, self.spawn_process(role, generation, deadline)))
+            .map(|role| (role, self.spawn_process(role, generation, timeout)))
             .collect();
         self.reload = Reload::Preparing {
             scope,
             callers,
             shape,
             candidates,
+            gateway: Preparation::Awaited {
+                deadline: now + timeout,
+            },
         };
+        self.prepare_gateway();
         self.tell_progress();
+    }
+
+    /// Asks the gateway whether it can go on with what the reload changes, if there is one of both.
+    pub(super) fn prepare_gateway(&mut self) {
+        let generation = self.next_generation();
+        if let Reload::Preparing { scope, .. } = self.reload
+            && self.gateway.is_ready()
+        {
+            self.act(Action::Prepare { generation, scope });
+        }
+    }
+
+    pub(super) fn gateway_prepared(
+        &mut self,
+        incarnation: u32,
+        generation: u32,
+        failure: Option<String>,
+    ) {
+        if !self.is_present(incarnation) || generation != self.next_generation() {
+            return;
+        }
+        match (&mut self.reload, failure) {
+            (Reload::Preparing { gateway, .. }, None) => *gateway = Preparation::Done,
+            (Reload::Preparing { .. }, Some(reason)) => {
+                self.fail_reload(format!("the gateway cannot go on with it: {reason}"));
+            }
+            (Reload::Idle | Reload::Opening { .. }, _) => {}
+        }
+    }
+
+    /// What the gateway has prepared has died with it; the next one is asked again.
+    pub(super) fn preparation_lost(&mut self, now: Now) {
+        if let Reload::Preparing { shape, gateway, .. } = &mut self.reload {
+            let deadline = now + shape.start_timeout;
+            *gateway = Preparation::Awaited { deadline };
+        }
+    }
+
+    pub(super) fn tick_reload(&mut self, now: Now) {
+        let deadline = self.reload.deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            let text = "the gateway did not answer whether it can go on with it";
+            self.fail_reload(text.to_owned());
+        }
     }
 
     pub(super) fn is_candidate(&self, process: ProcessId) -> bool {
@@ -216,7 +287,12 @@ impl Plan {
 
     /// Switches, if every new process is ready.
     pub(super) fn commit_if_ready(&mut self, now: Now) {
-        let Reload::Preparing { candidates, .. } = &self.reload else {
+        let Reload::Preparing {
+            candidates,
+            gateway: Preparation::Done,
+            ..
+        } = &self.reload
+        else {
             return;
         };
         if !candidates.iter().all(|(_, id)| self.is_process_ready(*id)) {
@@ -228,6 +304,7 @@ impl Plan {
             callers,
             shape,
             candidates,
+            gateway: _,
         } = std::mem::replace(&mut self.reload, Reload::Idle)
         else {
             return;
@@ -253,7 +330,7 @@ impl Plan {
                 self.shape.kill_task_after = shape.kill_task_after;
             }
         }
-        self.activate(Change::Reload);
+        self.activate(Change::Reload, Some(generation));
         self.act(Action::Commit { generation, scope });
         for slot in old {
             if let Next::Starting(process) = slot.next {

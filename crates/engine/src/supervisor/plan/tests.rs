@@ -60,6 +60,8 @@ struct World {
     serving: Vec<ProcessId>,
     /// All actions since it was last asked.
     seen: Vec<Action>,
+    /// The gateway does not answer by itself.
+    is_mute: bool,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
             processes: BTreeMap::new(),
             serving: Vec::new(),
             seen: Vec::new(),
+            is_mute: false,
         };
         world.settle();
         world
@@ -110,6 +113,22 @@ impl World {
                     self.children.insert(Child::Helper(*run));
                 }
                 Action::Activate { serving, .. } => self.serving = serving.clone(),
+                Action::StartProcess { process } | Action::NewGateway { process } => {
+                    let process = *process;
+                    self.seen.push(action);
+                    if !self.is_mute {
+                        self.attached(process, None);
+                    }
+                    continue;
+                }
+                Action::Prepare { generation, .. } => {
+                    let generation = *generation;
+                    self.seen.push(action);
+                    if !self.is_mute {
+                        self.prepared(generation, None);
+                    }
+                    continue;
+                }
                 Action::Kill(child) => {
                     let child = *child;
                     self.seen.push(action);
@@ -125,6 +144,27 @@ impl World {
     fn exit(&mut self, child: Child, end: Ended) {
         if self.children.remove(&child) {
             self.tell(Event::Exited { child, end });
+        }
+    }
+
+    /// The gateway answers.
+    fn attached(&mut self, process: ProcessId, failure: Option<&str>) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway() {
+            self.tell(Event::Attached {
+                incarnation,
+                process,
+                failure: failure.map(str::to_owned),
+            });
+        }
+    }
+
+    fn prepared(&mut self, generation: u32, failure: Option<&str>) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway() {
+            self.tell(Event::Prepared {
+                incarnation,
+                generation,
+                failure: failure.map(str::to_owned),
+            });
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::deployment::{Deployment, Present};
 use super::super::listeners::Opened;
 use super::super::plan::{Event, Scope};
 use super::super::systemd::Given;
-use super::Shell;
+use super::{Shell, Sockets};
 
 impl Shell {
     /// Opens what a reload will commit, if all goes well.
@@ -104,19 +104,18 @@ impl Shell {
     pub(super) fn start_gateway(&mut self) -> io::Result<()> {
         let config = self.effective()?;
         self.fill(&config);
-        let generations = self.plan.generations();
+        let [generation, _] = self.plan.generations();
         let last_serial = self.tally.last_serial();
-        let deployment = self.deployment(generations[0])?;
+        let deployment = self.deployment(generation)?;
         let Deployment {
             listeners,
             credentials,
             ..
         } = deployment;
         let log = deployment.log_file()?;
-        let mut sockets = Vec::new();
+        let sockets = sockets_of(deployment);
         let mut fds = Vec::new();
-        for (place, opened) in listeners.iter() {
-            sockets.push((place, opened.socket.clone()));
+        for (_, opened) in listeners.iter() {
             fds.push(opened.socket.as_fd().try_clone_to_owned()?);
             fds.extend(folder(opened)?);
         }
@@ -124,8 +123,7 @@ impl Shell {
         let Some(gateway) = &mut self.gateway else {
             return Ok(());
         };
-        gateway.configured = Some(generations);
-        gateway.sockets = sockets.into_iter().collect();
+        gateway.sockets = sockets;
         let Some(outbox) = &gateway.outbox else {
             return Ok(());
         };
@@ -143,23 +141,27 @@ impl Shell {
         }
     }
 
-    /// Tells the gateway what is committed, unless it knows: it goes on with that from the next `Activate` on.
-    pub(super) fn configure_gateway(&mut self) -> io::Result<()> {
-        let generations = self.plan.generations();
-        let knows = self
-            .gateway
-            .as_ref()
-            .is_none_or(|gateway| gateway.configured == Some(generations));
-        if knows {
-            return Ok(());
-        }
-        let config = self.effective()?;
-        self.fill(&config);
-        let Some(deployment) = self.deployments.get(&generations[0]) else {
-            return Ok(());
+    /// Tells the gateway what this generation changes, if it is committed.
+    ///
+    /// # Errors
+    /// What the supervisor could not make or send; the gateway has no part in that.
+    pub(super) fn prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
+        let opened = self.deployment(generation)?;
+        // A reload of task workers goes on with what the gateway has.
+        let (config, deployment) = match scope {
+            Scope::All => (opened.config.clone(), opened),
+            Scope::Tasks => {
+                let [workers, _] = self.plan.generations();
+                let present = self.deployment(workers)?;
+                let config = Config {
+                    tasks: opened.config.tasks.clone(),
+                    ..present.config.clone()
+                };
+                (config, present)
+            }
         };
         let file = deployment.log_file()?;
-        let Some(gateway) = &mut self.gateway else {
+        let Some(gateway) = &self.gateway else {
             return Ok(());
         };
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
@@ -178,21 +180,58 @@ impl Shell {
         fds.append(&mut folder_fds);
         fds.push(deployment.credentials.as_fd().try_clone_to_owned()?);
         fds.extend(file);
-        gateway.configured = Some(generations);
-        gateway.sockets = deployment
-            .listeners
-            .iter()
-            .map(|(place, opened)| (place, opened.socket.clone()))
-            .collect();
+        let will_have = sockets_of(deployment);
         let Some(outbox) = &gateway.outbox else {
             return Ok(());
         };
-        let configure = ToRole::Configure {
+        let prepare = ToRole::Prepare {
+            generation,
             config: Box::new(config),
             sockets,
             folders,
         };
-        outbox.send(&configure, fds)
+        let sent = outbox.send(&prepare, fds);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.prepared = Some((generation, will_have));
+        }
+        self.unless_sent_to_gateway(sent);
+        Ok(())
+    }
+
+    /// The gateway does not go on with this generation.
+    pub(super) fn not_prepared(&mut self, generation: u32, reason: String) {
+        if let Some(gateway) = &self.gateway {
+            self.tell(Event::Prepared {
+                incarnation: gateway.incarnation,
+                generation,
+                failure: Some(reason),
+            });
+        }
+    }
+
+    /// The gateway goes over to what was prepared as this generation.
+    pub(super) fn goes_over(&mut self, prepared: Option<u32>) {
+        let Some(gateway) = &mut self.gateway else {
+            return;
+        };
+        let is_meant = |(generation, _): &mut (u32, _)| Some(*generation) == prepared;
+        let Some((_, sockets)) = gateway.prepared.take_if(is_meant) else {
+            return;
+        };
+        gateway.sockets = sockets;
+        match self.effective() {
+            Ok(config) => self.fill(&config),
+            Err(error) => warn!(%error, "retired listeners are not counted"),
+        }
+    }
+
+    /// A reload has failed: the gateway closes what was prepared for it.
+    pub(super) fn forget_prepared(&mut self, generation: u32) {
+        let is_meant = |(prepared, _): &mut (u32, _)| *prepared == generation;
+        let gateway = self.gateway.as_mut();
+        if gateway.is_some_and(|gateway| gateway.prepared.take_if(is_meant).is_some()) {
+            self.send_gateway(&ToRole::Forget);
+        }
     }
 
     /// Where a listener of this configuration accepts it is vacant no more.
@@ -260,6 +299,13 @@ impl Shell {
             })
             .collect()
     }
+}
+
+fn sockets_of(deployment: &Deployment) -> Sockets {
+    let listeners = deployment.listeners.iter();
+    listeners
+        .map(|(place, opened)| (place, opened.socket.clone()))
+        .collect()
 }
 
 fn folder(opened: &Opened) -> io::Result<Option<OwnedFd>> {

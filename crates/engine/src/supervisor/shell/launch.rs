@@ -41,8 +41,8 @@ impl Shell {
             loops,
             board,
             board_fd,
-            configured: None,
             sockets: BTreeMap::new(),
+            prepared: None,
             activations: 0,
             outbox,
             is_killed: false,
@@ -73,7 +73,6 @@ impl Shell {
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
         info!(worker, pid, generation, "started");
-        let regions = Vec::new();
         self.processes.insert(
             process,
             Process {
@@ -83,7 +82,6 @@ impl Shell {
                 board,
                 board_fd,
                 doorbell,
-                regions,
                 outbox,
                 waiting: None,
                 is_killed: false,
@@ -123,14 +121,11 @@ impl Shell {
         Ok(())
     }
 
+    /// Joins a process with the present gateway, and has it start.
+    ///
+    /// # Errors
+    /// What the supervisor could not make or send for it; the gateway has no part in that.
     pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some((fds, regions)) = self.make_regions(id)? else {
-            return Ok(());
-        };
-        let Some(process) = self.processes.get_mut(&id) else {
-            return Ok(());
-        };
-        process.regions = regions;
         let Some(process) = self.processes.get(&id) else {
             return Ok(());
         };
@@ -139,86 +134,71 @@ impl Shell {
             Some(_) => Some(self.outputs.pipe(Destination::Log)?),
             None => None,
         };
-        let mut all = vec![
+        let mut fds = vec![
             process.board_fd.try_clone()?,
             process.doorbell.chime()?.into(),
         ];
-        all.extend(fds);
         let start = ToRole::StartProcess {
             process: id,
             role: process.role,
             generation: process.generation,
             config: Box::new(deployment.config.clone()),
         };
-        process.outbox.send(&start, all)?;
+        fds.append(&mut self.attach(id)?);
+        let Some(process) = self.processes.get(&id) else {
+            return Ok(());
+        };
+        process.outbox.send(&start, fds)?;
         match log {
             Some(file) => process.outbox.send(&ToRole::ReopenLog, vec![file]),
             None => Ok(()),
         }
     }
 
+    /// Joins a process that has started with a new gateway.
+    ///
+    /// # Errors
+    /// As for [`start_process`](Self::start_process).
     pub(super) fn new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some((fds, regions)) = self.make_regions(id)? else {
-            return Ok(());
-        };
-        let Some(process) = self.processes.get_mut(&id) else {
-            return Ok(());
-        };
-        process.regions = regions;
-        process.outbox.send(&ToRole::NewGateway, fds)
+        let fds = self.attach(id)?;
+        match self.processes.get(&id) {
+            Some(process) => process.outbox.send(&ToRole::NewGateway, fds),
+            None => Ok(()),
+        }
     }
 
-    pub(super) fn attach(&mut self, id: ProcessId) -> io::Result<()> {
-        let Some(process) = self.processes.get_mut(&id) else {
-            return Ok(());
-        };
-        let Some(outbox) = self
-            .gateway
-            .as_ref()
-            .and_then(|gateway| gateway.outbox.as_ref())
-        else {
-            return Ok(());
-        };
-        let mut fds = vec![process.doorbell.try_clone()?.into()];
-        // The supervisor keeps none: a region lives exactly as long as the two that use it.
-        fds.append(&mut process.regions);
-        outbox.send(
-            &ToRole::Attach {
-                process: id,
-                role: process.role,
-                generation: process.generation,
-            },
-            fds,
-        )
-    }
-
-    /// For each loop of the present gateway a region, and the doorbell by which the process wakes the loop. First what
-    /// the process gets, then what the gateway gets. Last of both an end of the channel for files.
-    fn make_regions(&self, id: ProcessId) -> io::Result<Option<(Vec<OwnedFd>, Vec<OwnedFd>)>> {
+    /// Sends the gateway its ends of what joins it with this process, and returns the process's: for each loop the
+    /// doorbell by which the process wakes it, and the region; then its end of the channel for files.
+    fn attach(&mut self, id: ProcessId) -> io::Result<Vec<OwnedFd>> {
         let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
-            return Ok(None);
+            return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let ring_memory = self
-            .deployment(process.generation)?
-            .config
-            .engine
-            .ring_memory;
-        let ring_bytes = ring_memory / u64::from(gateway.loops.max(1)) / 2;
+        let Some(outbox) = &gateway.outbox else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let config = &self.deployment(process.generation)?.config;
+        let ring_bytes = config.engine.ring_memory / u64::from(gateway.loops.max(1)) / 2;
         let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
-        let mut fds = Vec::new();
-        let mut regions = Vec::new();
+        let (mut theirs, mut gateways) = (Vec::new(), vec![process.doorbell.try_clone()?.into()]);
+        // The supervisor keeps none: a region lives exactly as long as the two that use it.
         for _ in 0..gateway.loops {
             let (doorbell, region) = (Doorbell::new()?, create_region(ring_bytes)?);
-            fds.push(doorbell.try_clone()?.into());
-            fds.push(region.try_clone()?);
-            regions.push(doorbell.into());
-            regions.push(region);
+            theirs.extend([doorbell.try_clone()?.into(), region.try_clone()?]);
+            gateways.extend([doorbell.into(), region]);
         }
         // Descriptors of files go from the process to the gateway without the supervisor.
         let (process_end, gateway_end) = Channel::pair()?;
-        fds.push(process_end.into());
-        regions.push(gateway_end.into());
-        Ok(Some((fds, regions)))
+        theirs.push(process_end.into());
+        gateways.push(gateway_end.into());
+        let attach = ToRole::Attach {
+            process: id,
+            role: process.role,
+            generation: process.generation,
+        };
+        let sent = outbox.send(&attach, gateways);
+        // If the gateway reads nothing any more, that is not the process's failure.
+        self.unless_sent_to_gateway(sent);
+        Ok(theirs)
     }
 
     pub(super) fn deployment(&self, generation: u32) -> io::Result<&Deployment> {

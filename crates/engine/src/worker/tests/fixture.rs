@@ -176,8 +176,8 @@ impl Harness {
     pub(super) fn report(&mut self) -> Option<FromRole> {
         let control = self.control.as_ref().unwrap();
         await_readable(control.as_fd());
-        let (bytes, _) = control.recv().unwrap()?;
-        Some(postcard::from_bytes(&bytes).unwrap())
+        let packet = control.recv().unwrap()?;
+        Some(postcard::from_bytes(&packet.bytes).unwrap())
     }
 
     pub(super) fn supervisor_dies(&mut self) {

@@ -14,6 +14,10 @@ enum Step {
     Exit(usize),
     Release(usize),
     Resigned(usize),
+    /// From now on the gateway answers late, if at all; or it goes on answering.
+    Mute(bool),
+    Attached(usize, bool),
+    Prepared(bool),
     Stopping(usize),
     Reload {
         tasks_only: bool,
@@ -39,6 +43,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Exit),
         3 => any::<usize>().prop_map(Step::Release),
         3 => any::<usize>().prop_map(Step::Resigned),
+        1 => any::<bool>().prop_map(Step::Mute),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, fails)| Step::Attached(which, fails)),
+        2 => any::<bool>().prop_map(Step::Prepared),
         1 => any::<usize>().prop_map(Step::Stopping),
         2 => any::<bool>().prop_map(|tasks_only| Step::Reload { tasks_only }),
         3 => (any::<bool>(), 1..4u16, 0..3u16)
@@ -180,6 +187,16 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Resigned(process));
             }
+        }
+        Step::Mute(is_mute) => world.is_mute = is_mute,
+        Step::Attached(place, fails) => {
+            if let Some(process) = process(world, place) {
+                world.attached(process, fails.then_some("no room"));
+            }
+        }
+        Step::Prepared(fails) => {
+            let generation = world.plan.generations().into_iter().max().unwrap_or(1) + 1;
+            world.prepared(generation, fails.then_some("no room"));
         }
         Step::Stopping(place) => {
             if let Some(process) = process(world, place) {

@@ -58,7 +58,8 @@ fn a_reload_switches_all_at_once_and_the_old_are_stopped_when_released() {
     assert!(actions.contains(&Action::Activate {
         workers: 2,
         serving: new.clone(),
-        reload: true
+        reload: true,
+        prepared: Some(2)
     }));
     assert!(actions.contains(&Action::Commit {
         generation: 2,
@@ -205,7 +206,8 @@ fn a_reload_can_change_the_number_of_workers() {
     assert!(world.take().contains(&Action::Activate {
         workers: 1,
         serving: new,
-        reload: true
+        reload: true,
+        prepared: Some(2)
     }));
     assert_eq!(world.in_state(State::Draining), [1, 2, 3]);
 }
@@ -230,22 +232,80 @@ fn the_gateways_death_during_a_reload_does_not_end_the_reload() {
     world.exit(Child::Gateway(1), KILLED);
     world.take();
     world.ready_gateway();
-    let joined = |process| [Action::NewGateway { process }, Action::Attach { process }];
+    let serving = |serving: &[ProcessId]| Action::Activate {
+        workers: 1,
+        serving: serving.to_vec(),
+        reload: false,
+        prepared: None,
+    };
     assert_eq!(
         world.take()[1..],
         [
-            &joined(1)[..],
-            &joined(new[0])[..],
-            &[Action::Activate {
-                workers: 1,
-                serving: vec![1],
-                reload: false
-            }]
+            serving(&[]),
+            Action::Prepare {
+                generation: 2,
+                scope: Scope::All
+            },
+            Action::NewGateway { process: 1 },
+            Action::NewGateway { process: new[0] },
+            serving(&[1]),
         ]
-        .concat()
     );
     world.tell(Event::Ready(Child::Process(new[0])));
     assert_eq!(world.serving, new);
+}
+
+#[test]
+fn nothing_switches_before_the_gateway_has_answered_for_each() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    let new = world.reload(1, shape(1, 0));
+    world.ready(new[0]);
+    assert_eq!(world.serving, [1]);
+    world.attached(new[0], None);
+    assert_eq!(world.serving, [1]);
+    world.prepared(2, None);
+    assert_eq!(world.serving, new);
+}
+
+#[test]
+fn what_the_gateway_cannot_serve_fails_the_reload_and_nothing_else() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    let new = world.reload(1, shape(1, 0));
+    world.tell(Event::Hello(Child::Process(new[0])));
+    world.prepared(2, None);
+    world.attached(new[0], Some("too many open files"));
+    let reason = "worker 0: it cannot be joined with the gateway: too many open files";
+    assert_eq!(world.replies(1), [Reply::Refused(reason.to_owned())]);
+    assert_eq!(world.serving, [1]);
+    let left = BTreeSet::from([Child::Gateway(1), Child::Process(1)]);
+    assert_eq!(world.children, left);
+}
+
+#[test]
+fn a_gateway_that_cannot_go_on_with_the_configuration_fails_the_reload_and_nothing_else() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    let new = world.reload(1, shape(1, 0));
+    world.tell(Event::Hello(Child::Process(new[0])));
+    world.attached(new[0], None);
+    world.tell(Event::Ready(Child::Process(new[0])));
+    world.prepared(2, Some("too many open files"));
+    let reason = "the gateway cannot go on with it: too many open files";
+    assert_eq!(world.replies(1), [Reply::Refused(reason.to_owned())]);
+    let left = BTreeSet::from([Child::Gateway(1), Child::Process(1)]);
+    assert_eq!((&world.serving[..], world.children), (&[1][..], left));
+}
+
+#[test]
+fn a_gateway_that_never_answers_fails_the_reload_in_time() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_mute = true;
+    world.reload(1, shape(1, 0));
+    world.pass(START_TIMEOUT);
+    assert!(matches!(world.replies(1)[..], [Reply::Refused(_)]));
+    assert!(world.children.contains(&Child::Gateway(1)));
 }
 
 #[test]

@@ -29,24 +29,19 @@ fn everything_is_started_in_order_and_announced_once_all_are_ready() {
         ]
     );
     world.tell(Event::Hello(Child::Process(1)));
-    assert_eq!(
-        world.take(),
-        [
-            Action::StartProcess { process: 1 },
-            Action::Attach { process: 1 }
-        ]
-    );
+    assert_eq!(world.take(), [Action::StartProcess { process: 1 }]);
     world.tell(Event::Ready(Child::Process(1)));
     world.ready(2);
     world.take();
     world.ready(3);
     assert_eq!(
-        world.take()[2..],
+        world.take()[1..],
         [
             Action::Activate {
                 workers: 2,
                 serving: vec![1, 2, 3],
-                reload: false
+                reload: false,
+                prepared: None
             },
             Action::Serve { process: 1 },
             Action::Serve { process: 2 },
@@ -55,6 +50,51 @@ fn everything_is_started_in_order_and_announced_once_all_are_ready() {
             Action::Lead { process: 1 },
         ]
     );
+}
+
+#[test]
+fn processes_are_started_and_joined_with_a_new_gateway_a_few_at_a_time() {
+    const AT_ONCE: usize = 8;
+    let mut world = World::new(shape(64, 0));
+    world.ready_gateway();
+    let mut started = BTreeSet::new();
+    while started.len() < 64 {
+        assert!(world.children.len() <= 1 + started.len() + AT_ONCE);
+        let next = world
+            .starting()
+            .into_iter()
+            .find(|id| !started.contains(id));
+        let next = next.expect("one is started");
+        started.insert(next);
+        // Once it has its start message, the next one has its turn: apps may take long to start.
+        world.tell(Event::Hello(Child::Process(next)));
+    }
+    for process in started {
+        world.tell(Event::Ready(Child::Process(process)));
+    }
+    assert!(world.take().contains(&Action::Announce));
+
+    world.is_mute = true;
+    world.exit(Child::Gateway(1), KILLED);
+    world.ready_gateway();
+    let asked = |world: &mut World| -> Vec<ProcessId> {
+        let actions = world.take().into_iter();
+        actions
+            .filter_map(|action| match action {
+                Action::NewGateway { process } => Some(process),
+                _ => None,
+            })
+            .collect()
+    };
+    let mut waiting = asked(&mut world);
+    assert_eq!(waiting.len(), AT_ONCE);
+    while let Some(process) = waiting.pop() {
+        world.attached(process, None);
+        assert!(world.serving.contains(&process), "each serves at once");
+        waiting.extend(asked(&mut world));
+        assert!(waiting.len() <= AT_ONCE);
+    }
+    assert_eq!(world.serving.len(), 64);
 }
 
 #[test]
@@ -97,12 +137,12 @@ fn a_dead_worker_is_replaced_at_once_and_its_replacement_serves_when_ready() {
                 fault: false,
                 forced: false
             },
+            Action::Lead { process: 2 },
             Action::SpawnProcess {
                 process: 3,
                 role: Role::Worker(0),
                 generation: 1
             },
-            Action::Lead { process: 2 },
         ]
     );
     world.ready(3);
