@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually, kill};
+use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually, kill};
 
 /// Sets the soft limit of open files of a process. The gateway raises its own when it starts and when a reload commits.
 fn limit(pid: i32, files: usize) {
@@ -14,6 +17,103 @@ fn limit(pid: i32, files: usize) {
         .arg(format!("--nofile={files}:"))
         .status();
     assert!(changed.expect("prlimit is part of every Debian").success());
+}
+
+#[test]
+fn sixty_four_loops_and_workers_start_and_reload_under_a_soft_limit_of_1024() {
+    let config = format!(
+        "[engine]\ngateway_loops = 64\nring_memory = \"8MiB\"\n[workers]\ncount = 64\nstart_timeout = \"60s\"\n\
+         [[helpers]]\nname = \"limits\"\ncommand = [\"sh\", \"-c\", \"ulimit -Sn > limit.draft; mv limit.draft limit; exec sleep 1000\"]\n\
+         {LENGTH_LISTENER}"
+    );
+    let site = Site::new("probe", &config);
+    let engine = site
+        .try_start_by("ulimit -Sn 1024 && exec \"$0\" \"$@\"", |_| {})
+        .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+    assert_eq!(engine.status().worker_pids().len(), 64);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(client.ask("generation"), "1");
+    engine.reload().expect_success();
+    eventually("it moves", || client.ask("generation") == "2");
+    // Commands of others have the limit that the engine was started with.
+    let limit = std::fs::read_to_string(site.path("limit")).expect("the helper has written it");
+    assert_eq!(limit.trim(), "1024");
+}
+
+#[test]
+fn check_and_serve_say_how_many_open_files_are_needed_and_allowed() {
+    let config = format!("[engine]\ngateway_loops = 64\n[workers]\ncount = 64\n{LENGTH_LISTENER}");
+    let site = Site::new("probe", &config);
+    let with = |limit: u32, command: &str| {
+        let script = format!("ulimit -n {limit} && exec \"$0\" {command} \"$1\"");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .arg(site.path("app"))
+            .arg(site.path("moorline.toml"))
+            .output()
+            .expect("sh is part of every Debian");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    let (is_ok, text) = with(10_000, "check");
+    assert!(is_ok, "{text}");
+    assert!(
+        text.contains("of 10000 open files (ulimit -Hn) the gateway keeps 8708"),
+        "{text}"
+    );
+    assert!(text.contains("1292 are left for connections"), "{text}");
+    for command in ["check", "serve"] {
+        let (is_ok, text) = with(1024, command);
+        assert!(!is_ok, "{text}");
+        assert!(
+            text.contains("needs 4484 open files, and 1024 are allowed"),
+            "{text}"
+        );
+        assert!(text.contains("hint: raise the hard limit"), "{text}");
+    }
+}
+
+/// Asks for a file over a connection of its own, which stays open. `None`: it is not accepted.
+fn get(engine: &Engine) -> Option<(String, TcpStream)> {
+    let mut stream = TcpStream::connect(engine.socket_address(0)).expect("it waits at least");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    stream
+        .write_all(b"GET /moorline.toml HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it is open");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).ok()?;
+    Some((String::from_utf8_lossy(&answer).into_owned(), stream))
+}
+
+#[test]
+fn http_files_are_refused_with_503_before_they_take_the_descriptors_of_processes() {
+    let config = "[engine]\ngateway_loops = 1\n[workers]\ncount = 1\n\
+                  [[listen]]\naddress = \"http://127.0.0.1:0\"\nstatic = \"{folder}\"\n";
+    let site = Site::new("probe", config);
+    let engine = site
+        .try_start_by("ulimit -n 130 && exec \"$0\" \"$@\"", |_| {})
+        .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+    let mut streams = Vec::new();
+    while streams.len() < 130 {
+        let (answer, stream) = get(&engine).expect("it is accepted, and answered");
+        streams.push(stream);
+        if answer != "HTTP/1.1 200" {
+            assert_eq!(answer, "HTTP/1.1 503");
+            break;
+        }
+    }
+    assert!((5..60).contains(&streams.len()), "{}", streams.len());
+    engine.reload().expect_success();
+    // Who leaves makes room.
+    streams.clear();
+    eventually("there is room", || {
+        get(&engine).is_some_and(|(answer, _)| answer == "HTTP/1.1 200")
+    });
 }
 
 /// An engine, and a session that was there before its files ran out.

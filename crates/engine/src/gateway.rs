@@ -60,7 +60,6 @@ use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Side};
 use moorline_net::tls::server::ServerTls;
 use moorline_net::{Address, reserve_descriptors};
 use rustc_hash::FxHashMap;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -68,6 +67,7 @@ use crate::config::Config;
 use crate::control::{FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole};
 use crate::control_channel::{ControlChannel, Descriptors};
 use crate::credentials::Credentials;
+use crate::descriptors;
 use crate::role::{GatewayStart, leave_term_to_supervisor, leave_to_supervisor};
 use crate::wire::Peer;
 use accept::Upgrade;
@@ -214,6 +214,8 @@ pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
 /// The main thread's part.
 struct Gateway {
     control: ControlChannel,
+    /// What it runs with.
+    config: Arc<Config>,
     max_wait: Duration,
     loops: Arc<[Inbox]>,
     /// What HTTP listeners serve.
@@ -261,7 +263,7 @@ impl Gateway {
         let control = ControlChannel::new(start.control)?;
         let config = Arc::new(start.config);
         let count = usize::from(config.engine.gateway_loops);
-        let descriptors = connection_descriptors(&config, count);
+        let descriptors = connection_descriptors(&config, &config);
         let shared = Arc::new(Shared::new(&config, count, descriptors));
         // Below any serial of a successor started in a later second, above any of a predecessor.
         let now = SystemTime::now()
@@ -322,6 +324,7 @@ impl Gateway {
         );
         let mut gateway = Self {
             control,
+            config: config.clone(),
             max_wait: config.workers.max_wait,
             loops,
             sites: Vec::new(),
@@ -406,6 +409,7 @@ impl Gateway {
             } => {
                 // What was prepared before is closed first.
                 self.change = None;
+                self.keep_descriptors_for(&config);
                 let change = Change::new(generation, *config, sockets, folders, descriptors);
                 let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
                 let failure = match change {
@@ -421,7 +425,10 @@ impl Gateway {
                 };
                 self.say(&answer).await;
             }
-            ToRole::Forget => self.change = None,
+            ToRole::Forget => {
+                self.change = None;
+                self.keep_descriptors_for(&self.config);
+            }
             ToRole::Dead {
                 process,
                 fault,
@@ -486,6 +493,13 @@ impl Gateway {
                 tracing::warn!("the supervisor sent a gateway something that is not for one");
             }
         }
+    }
+
+    /// Leaves so many descriptors to connections and files that the processes of this configuration have theirs, beside
+    /// those that are there.
+    fn keep_descriptors_for(&self, config: &Config) {
+        let descriptors = connection_descriptors(&self.config, config);
+        self.shared.leave_descriptors(descriptors);
     }
 
     /// Makes a process known to all loops, or to none. Each of them reports that it hears it.
@@ -650,25 +664,15 @@ impl Gateway {
 /// So many descriptors have room from the start, for half a megabyte of the kernel's memory.
 const EARLY_DESCRIPTORS: u32 = 65_536;
 
-/// Raises the limit of open files as far as it goes, and says how many of them may be connections: each process
-/// needs two for each loop and two more, and a reload has twice as many processes for a while.
-fn connection_descriptors(config: &Config, loops: usize) -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it cannot be raised it stays, and counts as it is.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+/// Raises the limit of open files as far as it goes, and says how many of them may be connections and files while the
+/// gateway goes from one configuration to another.
+fn connection_descriptors(before: &Config, after: &Config) -> u64 {
+    let most = descriptors::raise();
     if let Err(error) = reserve_descriptors(EARLY_DESCRIPTORS) {
         // It grows with the sessions then, and each doubling is felt.
         tracing::warn!(%error, "no room is made for descriptors");
     }
-    let slots = u64::from(config.workers.count) + u64::from(config.tasks.count);
-    most.saturating_sub(64 + 2 * slots * (2 * loops as u64 + 2))
+    most.saturating_sub(descriptors::reserve(before, after))
 }
 
 /// Whether an address is one of datagrams.

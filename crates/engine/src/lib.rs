@@ -12,7 +12,7 @@
 //! - [`supervisor`]: start, reload, crash, stop, decided in `supervisor/plan` and carried out around it
 //! - [`role`]: how a started process becomes gateway, worker or task worker
 //! - `gateway`: sockets, framings, sessions; `worker`: rings, handlers, the app
-//! - [`command`]: the control socket
+//! - [`command`]: the control socket; [`Descriptors`]: how many open files all of it needs
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod config;
 pub mod control;
 mod control_channel;
 mod credentials;
+mod descriptors;
 mod gateway;
 mod log;
 #[cfg(any(test, fuzzing))]
@@ -31,3 +32,5 @@ pub mod role;
 pub mod supervisor;
 pub mod wire;
 mod worker;
+
+pub use descriptors::{Descriptors, TooFew};

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::control::{FromRole, Role, ToRole};
 use crate::control_channel::encode;
 use crate::credentials::Credentials;
+use crate::descriptors;
 use crate::worker::{self, ProcessStart};
 use crate::{gateway, log};
 
@@ -77,6 +78,8 @@ pub(crate) struct HelperStart {
     pub command: Vec<String>,
     pub user: Option<String>,
     pub group: Option<String>,
+    /// The soft limit of open files that the supervisor was started with.
+    pub open_files: Option<u64>,
 }
 
 /// Runs the role that this process was started for, if it was started by a supervisor.
@@ -258,6 +261,9 @@ fn run_helper(start: &str) -> ExitCode {
 fn become_helper(start: &str) -> io::Result<std::convert::Infallible> {
     drop(inherited(EXECUTABLE_FD)?);
     let start: HelperStart = serde_json::from_str(start)?;
+    if let Some(soft) = start.open_files {
+        descriptors::lower_to(soft);
+    }
     // Its command lies outside of the `chroot`.
     rights::drop_to(start.user.as_deref(), start.group.as_deref(), None)?;
     // It has no control channel that would tell it that the supervisor is gone. Asked for after the

@@ -29,6 +29,7 @@ use moorline_net::tls::TlsError;
 
 use crate::config::Loaded;
 use crate::credentials::Credentials;
+use crate::descriptors::{self, Descriptors, TooFew};
 use crate::log;
 use crate::role::hide_memory;
 
@@ -50,6 +51,10 @@ pub(crate) use shell::Input;
 /// # Errors
 /// The engine could not be started; nothing of it is left then.
 pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
+    descriptors::raise();
+    Descriptors::of(&loaded.config)
+        .check()
+        .map_err(ServeError::Descriptors)?;
     let notifier = Notifier::from_environment().map_err(ServeError::Environment)?;
     let mut given = Given::from_environment().map_err(ServeError::Environment)?;
     let path = ExecutablePath::find().map_err(ServeError::Executable)?;
@@ -123,6 +128,8 @@ pub enum ServeError {
     Tls(TlsError),
     /// The executable could not be found or opened.
     Executable(io::Error),
+    /// Fewer files may be open than the configuration needs.
+    Descriptors(TooFew),
     /// Logging could not be set up.
     Log(io::Error),
     /// The system refused something that the supervisor needs for itself.
@@ -173,6 +180,7 @@ impl fmt::Display for ServeError {
             ),
             Self::Tls(source) => source.fmt(f),
             Self::Executable(source) => write!(f, "cannot open the executable: {source}"),
+            Self::Descriptors(source) => source.fmt(f),
             Self::Log(source) => write!(f, "cannot log: {source}"),
             Self::Runtime(source) => write!(f, "cannot start the supervisor: {source}"),
             Self::Failed(reason) => write!(f, "the engine could not be started: {reason}"),
@@ -185,6 +193,7 @@ impl std::error::Error for ServeError {
         match self {
             Self::Listen(source) => Some(source),
             Self::Tls(source) => Some(source),
+            Self::Descriptors(source) => Some(source),
             Self::Static { source, .. }
             | Self::Environment(source)
             | Self::Executable(source)

@@ -11,7 +11,7 @@ mod watched;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -298,8 +298,9 @@ impl Site {
             return answer;
         }
         let path = request.uri().path().to_owned();
+        let limit = self.shared.descriptors();
         let opening = tokio::task::spawn_blocking(move || match &settings.folder {
-            Some(folder) => open_file(folder, &path),
+            Some(folder) => open_file(folder, &path, limit),
             None => Err(io::ErrorKind::NotFound.into()),
         });
         match opening.await {
@@ -425,7 +426,8 @@ struct OpenFile {
 }
 
 /// Opens a file beneath the folder, never outside it: `openat2` with RESOLVE_BENEATH refuses `..` and links that lead out.
-fn open_file(folder: &OwnedFd, path: &str) -> io::Result<OpenFile> {
+/// The descriptors from `limit` on are kept for new processes: a file that would take one is not opened.
+fn open_file(folder: &OwnedFd, path: &str, limit: u64) -> io::Result<OpenFile> {
     let decoded = percent_decode(path).ok_or(io::ErrorKind::NotFound)?;
     let mut name = decoded.trim_start_matches('/').to_owned();
     if name.is_empty() || name.ends_with('/') {
@@ -439,6 +441,9 @@ fn open_file(folder: &OwnedFd, path: &str) -> io::Result<OpenFile> {
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
     )?;
+    if opened.as_raw_fd() as u64 >= limit {
+        return Err(Errno::MFILE.into());
+    }
     let file = std::fs::File::from(opened);
     let metadata = file.metadata()?;
     if !metadata.is_file() {

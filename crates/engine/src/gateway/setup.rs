@@ -136,7 +136,8 @@ impl Gateway {
         crate::role::outlive(config.workers.max_wait);
         self.max_wait = config.workers.max_wait;
         let config = Arc::new(config);
-        let descriptors = connection_descriptors(&config, self.loops.len());
+        self.config = config.clone();
+        let descriptors = connection_descriptors(&config, &config);
         let counted: Arc<[u16]> = self.shared.prepare(&config, descriptors).into();
         self.change_sites(&config, folders);
         self.watch_retired(&config);

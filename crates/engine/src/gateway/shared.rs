@@ -68,7 +68,7 @@ impl Shared {
     /// Makes ready for this configuration. Returns the places whose connections are to be counted by their addresses,
     /// and have not been.
     pub(super) fn prepare(&self, config: &Config, descriptors: u64) -> Vec<u16> {
-        self.descriptors.store(descriptors, Ordering::Relaxed);
+        self.leave_descriptors(descriptors);
         self.admissions.grow(config.listeners.len());
         let places = (0..).zip(&config.listeners);
         places
@@ -88,6 +88,11 @@ impl Shared {
     /// Bytes that the loops hold, as of their last turns.
     pub(super) fn held_by_loops(&self) -> u64 {
         self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Descriptors up to this number may be connections and files from now on.
+    pub(super) fn leave_descriptors(&self, descriptors: u64) {
+        self.descriptors.store(descriptors, Ordering::Relaxed);
     }
 
     /// Descriptors up to this number may be connections and files.

@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::control::ToRole;
 use crate::control_channel::encode;
 use crate::credentials::{Credentials, SealedCredentials};
+use crate::descriptors::Descriptors;
 use crate::log;
 
 use super::listeners::{Listeners, Opened};
@@ -95,6 +96,9 @@ impl Deployment {
             .seal()
             .map_err(|error| format!("cannot keep the certificates: {error}"))?;
         check_messages(&config, &listeners)?;
+        Descriptors::of(&config)
+            .check()
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             executable,
             config,

@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::descriptors;
 use crate::role::HelperStart;
 
 use super::child::{kill_group, log_lines};
@@ -55,6 +56,7 @@ impl Hook {
             command: command.clone()?,
             user: engine.user.clone(),
             group: engine.group.clone(),
+            open_files: descriptors::soft_before(),
         };
         let hook = moment.as_str();
         let title = format!("moorline: hook {hook} ({})", deployment.config.name);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use moorline_engine::Descriptors;
 use moorline_engine::config::{self, Config, Loaded};
 use moorline_engine::supervisor;
 
@@ -24,11 +25,18 @@ pub(super) fn serve(paths: &Paths, config: Option<PathBuf>, served: Served) -> E
 }
 
 pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
-    finish(load(paths, config).map(|loaded| {
+    finish(load(paths, config).and_then(|loaded| {
         for warning in &loaded.warnings {
             println!("warning: {warning}");
         }
+        let descriptors = Descriptors::of(&loaded.config);
+        let descriptors = descriptors.check().map_err(Failure::failed)?;
+        println!("{descriptors}");
+        if descriptors.left() == 0 {
+            println!("warning: no connection is accepted with so few: raise the hard limit");
+        }
         println!("{}: ok", loaded.path.display());
+        Ok(())
     }))
 }
 

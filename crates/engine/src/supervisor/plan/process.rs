@@ -5,14 +5,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::control::{ProcessId, Role};
+use crate::descriptors::STARTING_AT_ONCE;
 
 use super::backoff::Backoff;
 use super::vitals::Vital;
 use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
-
-/// Processes that are on their way between their spawn and the gateway's answer to them, at the same time. Each takes
-/// descriptors of the supervisor, and the kernel bounds those that are under way.
-const STARTING_AT_ONCE: usize = 8;
 
 /// A place that one process serves at a time.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use tracing::info;
 
 use crate::config;
 use crate::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
+use crate::descriptors;
 use crate::log::Destination;
 use crate::role::HelperStart;
 
@@ -102,6 +103,7 @@ impl Shell {
             command: helper.command.clone(),
             user: engine.user.clone(),
             group: engine.group.clone(),
+            open_files: descriptors::soft_before(),
         };
         let title = format!(
             "moorline: helper {} ({})",
