@@ -25,7 +25,9 @@ use moorline::{App, Context, Datagram, Message, Result, SendError, Session};
 use serde::Deserialize;
 
 fn main() -> ExitCode {
-    moorline::run(Echo::default)
+    moorline::builder(Echo::default)
+        .settings::<Settings>()
+        .run()
 }
 
 #[derive(Default)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Stream, Wire, eventually};
+use support::{Client, Engine, Finish, Issuer, LENGTH_LISTENER, Site, Stream, Wire, eventually};
 
 #[test]
 fn check_accepts_a_good_configuration() {
@@ -49,6 +49,74 @@ on_crash = "redeliver"
         said.matches("hint: ").count() >= 3,
         "each mistake has a remedy:\n{said}"
     );
+}
+
+/// An app whose `main` names the type of its settings: `check` and `serve` agree on what it takes.
+#[test]
+fn what_the_app_would_refuse_is_refused_beforehand_with_its_place() {
+    let wrong = format!("{LENGTH_LISTENER}[app]\ndellay = \"10ms\"\n");
+    let site = Site::new("echo", &wrong);
+    let line = wrong.lines().count();
+    let place = format!("moorline.toml:{line}:1: [app]: unknown field `dellay`");
+    for verb in ["check", "serve"] {
+        let finished = site.run(&[verb]);
+        assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
+        finished.expect_refusal(&[&place, "did you mean `delay`?"]);
+    }
+    // Together with what else is wrong.
+    site.configure(&format!("[workers]\ncuont = 1\n{wrong}"));
+    site.run(&["check"])
+        .expect_refusal(&["moorline.toml:2:1:", "cuont", "`dellay`"]);
+    site.configure(&wrong.replace("dellay", "delay"));
+    site.run(&["check"]).expect_success();
+    // A type is the build's own, so that a reload is judged by the new one's start.
+    let engine = site.start();
+    site.configure(&wrong);
+    let refused = engine.reload().expect_refusal(&["[app]", "`dellay`"]);
+    assert!(!refused.said().contains("line 1, column 1"), "{refused:#?}");
+}
+
+/// A hint is about the mistake that was made.
+#[test]
+fn hints_about_certificates_fit_the_mistake() {
+    let issuer = Issuer::new();
+    let site = Site::new("probe", LENGTH_LISTENER);
+    issuer.issue(&["one.test"]).write(&site, "one");
+    issuer.issue(&["two.test"]).write(&site, "two");
+    issuer.issue_until(&["old.test"], 2001).write(&site, "old");
+    for (certificate, key, words) in [
+        (
+            "one.pem",
+            "two.key",
+            ["does not belong to", "the two are a pair"],
+        ),
+        (
+            "old.pem",
+            "old.key",
+            ["has expired: it was valid until 2001-", "renewed"],
+        ),
+        (
+            "one.key",
+            "one.key",
+            ["there is no certificate in it", "BEGIN CERTIFICATE"],
+        ),
+        (
+            "one.pem",
+            "one.pem",
+            ["there is no private key in it", "BEGIN PRIVATE KEY"],
+        ),
+        (
+            "none.pem",
+            "one.key",
+            ["No such file", "a relative path begins"],
+        ),
+    ] {
+        site.configure(&format!(
+            "[[listen]]\naddress = \"tls://127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n"
+        ));
+        let refused = site.run(&["check"]).expect_refusal(&words);
+        assert_eq!(refused.said().matches("hint: ").count(), 1, "{refused:#?}");
+    }
 }
 
 /// A folder stands for the configuration in it, as everywhere.
@@ -94,7 +162,9 @@ fn a_port_that_is_taken_is_named_and_nothing_is_left_behind() {
         &LENGTH_LISTENER.replace(":0\"", &format!(":{port}\"")),
     );
     let finished = site.try_start().err().expect("it must not start");
-    finished.expect_refusal(&[&port, "in use"]);
+    let refused = finished.expect_refusal(&[&port, "in use", "hint: "]);
+    let remedy = "stop the process that has it";
+    assert_eq!(refused.said().matches(remedy).count(), 1, "{refused:#?}");
     assert_eq!(sockets(&site), Vec::<PathBuf>::new());
 }
 
@@ -120,6 +190,39 @@ fn a_second_engine_of_the_same_configuration_is_refused_and_the_first_unharmed()
     finished.expect_refusal(&["running already", &engine.supervisor().to_string()]);
     assert_eq!(client.ask("id"), id);
     assert_eq!(engine.status().supervisor.pid, engine.supervisor());
+}
+
+/// Where XDG_RUNTIME_DIR is set for one of them and not for the other, or to something else.
+#[test]
+fn an_engine_is_found_whatever_the_environment_of_the_command() {
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let site = Site::new("probe", LENGTH_LISTENER);
+    for starts_with_it in [true, false] {
+        let engine = site
+            .try_start_by("exec \"$0\" \"$@\"", |command| {
+                if !starts_with_it {
+                    command.env_remove("XDG_RUNTIME_DIR");
+                }
+            })
+            .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+        let pid = engine.supervisor().to_string();
+        let run = |verb: &str, runtime_dir: Option<&std::path::Path>| {
+            let mut command = site.command(&[verb]);
+            command.arg(site.path("moorline.toml"));
+            match runtime_dir {
+                Some(folder) => command.env("XDG_RUNTIME_DIR", folder),
+                None => command.env_remove("XDG_RUNTIME_DIR"),
+            };
+            command.finish()
+        };
+        for runtime_dir in [None, Some(elsewhere.path()), Some(&*site.path(""))] {
+            let status = run("status", runtime_dir).expect_success();
+            assert!(status.stdout.contains(&pid), "{status:#?}");
+            run("serve", runtime_dir).expect_refusal(&["running already", &pid]);
+        }
+        run("reload", None).expect_success();
+        run("stop", Some(elsewhere.path())).expect_success();
+    }
 }
 
 #[test]
@@ -315,17 +418,14 @@ fn sessions_are_listed_with_their_peer_and_worker() {
     let mut clients: Vec<Client> = (0..300)
         .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
         .collect();
-    let ids: Vec<u64> = clients
-        .iter_mut()
-        .map(|client| client.ask_number("id"))
-        .collect();
+    let ids: Vec<String> = clients.iter_mut().map(|client| client.ask("id")).collect();
     let said = engine.run(&["sessions"]).expect_success().stdout;
     for (client, id) in clients.iter().zip(ids) {
         let peer = format!("127.0.0.1:{}", client.port());
         assert!(
             said.lines()
-                .any(|line| line.contains(&format!("{id:x}")) && line.contains(&peer)),
-            "session {id:x} from {peer} is not listed"
+                .any(|line| line.starts_with(&id) && line.contains(&peer)),
+            "session {id} from {peer} is not listed"
         );
     }
 }

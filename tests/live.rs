@@ -380,12 +380,11 @@ fn what_a_broken_connection_had_sent_is_delivered_if_the_reload_says_so() {
         bytes.extend(Wire::LENGTH.encode(b"an answer"));
     }
     client.send_bytes(&bytes).expect("the session takes it");
-    let id_number: u64 = id.parse().expect("a number");
     let has_come = || {
         let sessions = live.engine.run(&["sessions", "--json"]).expect_success();
         let rows = sessions.stdout.lines().map(serde_json::from_str);
         let mut rows = rows.map(|row: serde_json::Result<serde_json::Value>| row.expect("JSON"));
-        rows.any(|row| row["id"] == id_number && row["messages"].as_u64() > Some(10))
+        rows.any(|row| row["id"] == id && row["messages"].as_u64() > Some(10))
     };
     eventually("it has come", has_come);
     client.reset();

@@ -41,7 +41,7 @@ fn what_was_kept_before_an_answer_is_there_after_a_crash() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("state-and-crash paid");
     assert_eq!(client.receive(), b"kept");
-    engine.logged(&["was ended by SIGABRT"]);
+    engine.logged(&["was killed by SIGABRT"]);
     assert_eq!(client.ask("state"), "paid");
 }
 
@@ -63,7 +63,7 @@ fn a_locker_has_a_limit_and_counts_as_buffered() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(
         client.ask("keep-much 8193"),
-        "TooLarge { size: 8193, max: 8192 }"
+        "TooLarge { limit: State, size: 8193, max: 8192 }"
     );
     assert_eq!(client.ask("keep-much 8192"), "ok");
     assert_eq!(client.ask("state"), "8192 bytes");

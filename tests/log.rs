@@ -83,7 +83,7 @@ fn every_session_has_one_access_line() {
         ),
     );
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let id = client.ask_number("id");
+    let id = client.ask("id");
     assert_eq!(client.ask("sleep 200"), "slept");
     let peer = format!("127.0.0.1:{}", client.port());
     drop(client);
@@ -96,7 +96,7 @@ fn every_session_has_one_access_line() {
     assert_eq!(field("messages"), 2);
     // Each message has a head of four bytes.
     assert_eq!(field("received"), 4 + 2 + 4 + 9);
-    assert_eq!(field("sent"), 4 + id.to_string().len() as u64 + 4 + 5);
+    assert_eq!(field("sent"), 4 + id.len() as u64 + 4 + 5);
     let duration = field("duration_ms").as_u64().unwrap_or(0);
     assert!((200..10_000).contains(&duration), "{line}");
 
@@ -105,6 +105,37 @@ fn every_session_has_one_access_line() {
     assert_eq!(closed.receive_to_end(), Vec::<Vec<u8>>::new());
     engine.logged(&["session closed", "\"reason\":\"server\""]);
     assert_eq!(engine.log().matches("session closed").count(), 2);
+}
+
+#[test]
+fn lines_of_the_app_say_which_worker_session_and_generation_they_are_from() {
+    for format in ["pretty", "json"] {
+        let engine = Engine::start(
+            "probe",
+            &format!(
+                "[workers]\ncount = 1\n[engine.log]\nformat = \"{format}\"\n{LENGTH_LISTENER}"
+            ),
+        );
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = client.ask("id");
+        assert_eq!(client.ask("log ahoy"), "logged");
+        let said = engine.logged(&["the app says ahoy"]);
+        // What a handler has spawned is no longer of its session.
+        assert_eq!(client.ask("log-later bye"), "logged");
+        let later = engine.logged(&["the app says bye"]);
+        if format == "pretty" {
+            let origin = " worker=\"worker 0\" generation=1";
+            assert!(said.ends_with(&format!("{origin} session={id}")), "{said}");
+            assert!(later.ends_with(origin), "{later}");
+            continue;
+        }
+        for (line, session) in [(said, Some(&*id)), (later, None)] {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+            assert_eq!(line["worker"], "worker 0", "{line}");
+            assert_eq!(line["generation"], 1, "{line}");
+            assert_eq!(line["session"].as_str(), session, "{line}");
+        }
+    }
 }
 
 #[test]

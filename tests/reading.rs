@@ -189,7 +189,7 @@ fn a_key_has_a_limit() {
     let long = "k".repeat(256);
     assert_eq!(
         client.ask(format!("bind {long}")),
-        "TooLarge { size: 256, max: 255 }"
+        "TooLarge { limit: Key, size: 256, max: 255 }"
     );
     assert_eq!(client.ask(format!("bind {}", &long[1..])), "ok");
     assert_eq!(client.ask("bind"), "ok");
@@ -316,7 +316,7 @@ fn s24_the_list_describes_each_session_to_every_process() {
         .collect();
     let mut expected = Vec::new();
     for (number, client) in clients.iter_mut().enumerate() {
-        let (id, slot) = (client.ask_number("id"), client.ask("slot"));
+        let (id, slot) = (client.ask("id"), client.ask("slot"));
         let key = format!("key {number}");
         assert_eq!(client.ask(format!("bind {key}")), "ok");
         let bytes: usize = ["id", "slot", "bind key 0"]
@@ -324,7 +324,7 @@ fn s24_the_list_describes_each_session_to_every_process() {
             .iter()
             .sum();
         expected.push((
-            id,
+            id.clone(),
             format!(
                 "{id} game 127.0.0.1:{} worker {slot} key {key:?} messages 3 received {bytes} paused false kept false tls none",
                 client.port()

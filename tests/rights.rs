@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually};
+use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually, require_root};
 
 /// S9: with root, workers and gateway give up their rights for good.
 #[test]
@@ -81,9 +81,7 @@ fn an_unknown_user_refuses_the_start() {
 /// and cannot have them back. Its own app it still serves.
 #[test]
 fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let site = Site::new(
         "probe",
         &format!(
@@ -118,9 +116,7 @@ fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
 /// S9: processes of one user are as closed to each other as to anyone.
 #[test]
 fn s9_no_worker_looks_into_another_process() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let engine = Engine::start(
         "probe",
         &format!(
@@ -148,9 +144,7 @@ fn s9_no_worker_looks_into_another_process() {
 /// S9: whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
 #[test]
 fn s9_chroot_is_where_workers_and_gateway_live() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let site = Site::new(
         "probe",
         &format!(
@@ -188,9 +182,7 @@ fn s9_chroot_is_where_workers_and_gateway_live() {
 /// S9: the commands of helpers and hooks are not in it, so that it does not hold them.
 #[test]
 fn s9_a_chroot_does_not_hold_helpers() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let site = Site::new(
         "probe",
         &format!(
@@ -225,9 +217,7 @@ fn a_chroot_without_a_user_is_refused() {
 /// S9: helpers give their rights up too.
 #[test]
 fn s9_helpers_run_as_the_workers_do() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let nobody = nix::unistd::User::from_name("nobody")
         .expect("users can be looked up")
         .expect("every Debian has it");

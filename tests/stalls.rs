@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Stall, Wire, eventually};
+use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Stall, Wire, eventually, require_root};
 
 /// What a report may take beyond `stall_after`.
 const LATE: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ fn the_stall(engine: &Engine, since: Instant, stall_after: Duration) -> Stall {
 }
 
 /// The session that this client's connection is.
-fn session(engine: &Engine, client: &Client) -> u64 {
+fn session(engine: &Engine, client: &Client) -> String {
     let peer = format!("127.0.0.1:{}", client.port());
     let mut id = None;
     // The kernel has connected it before the gateway accepts it.
@@ -53,7 +53,7 @@ fn session(engine: &Engine, client: &Client) -> u64 {
         let said = engine.run(&["sessions"]).expect_success().stdout;
         let line = said.lines().find(|line| line.contains(&peer));
         let word = line.and_then(|line| line.split_whitespace().next());
-        id = word.and_then(|word| u64::from_str_radix(word, 16).ok());
+        id = word.map(str::to_owned);
         id.is_some()
     });
     id.expect("it is listed by then")
@@ -73,7 +73,10 @@ fn s8_a_handler_that_burns_cpu_is_reported_with_its_stack() {
         (stall.worker.as_str(), stall.pid, stall.hook.as_str()),
         ("worker 0", pid, "message")
     );
-    assert_eq!((stall.kind.as_str(), stall.session), ("running", Some(id)));
+    assert_eq!(
+        (stall.kind.as_str(), stall.session.as_ref()),
+        ("running", Some(&id))
+    );
     let stack = stall.stack.join("\n");
     assert!(stack.contains("echo::spin"), "{stack}");
     assert!(stack.contains("examples/echo.rs:"), "{stack}");
@@ -97,7 +100,10 @@ fn s8_a_handler_blocked_in_a_system_call_is_reported_with_its_stack() {
     let since = Instant::now();
     client.send("!block 3s");
     let stall = the_stall(&engine, since, Duration::from_secs(1));
-    assert_eq!((stall.kind.as_str(), stall.session), ("blocked", Some(id)));
+    assert_eq!(
+        (stall.kind.as_str(), stall.session.as_ref()),
+        ("blocked", Some(&id))
+    );
     let stack = stall.stack.join("\n");
     assert!(stack.contains("nanosleep"), "{stack}");
     assert!(stack.contains("echo::obey"), "{stack}");
@@ -120,7 +126,10 @@ fn s8_a_handler_that_awaits_for_ever_is_reported_with_where_it_waits() {
     client.send("!wait");
     assert_eq!(other.ask("meanwhile"), "meanwhile");
     let stall = the_stall(&engine, since, Duration::from_millis(500));
-    assert_eq!((stall.kind.as_str(), stall.session), ("waiting", Some(id)));
+    assert_eq!(
+        (stall.kind.as_str(), stall.session.as_ref()),
+        ("waiting", Some(&id))
+    );
     let stack = stall.stack.join("\n");
     assert!(stack.contains("oneshot"), "{stack}");
     assert!(stack.contains("echo::obey"), "{stack}");
@@ -139,8 +148,8 @@ fn s8_task_workers_are_watched_if_asked_to() {
     client.send("!task 2s");
     let stall = the_stall(&engine, since, Duration::from_millis(500));
     assert_eq!(
-        (stall.worker.as_str(), stall.hook.as_str(), stall.session),
-        ("task worker 0", "task", None)
+        (stall.worker.as_str(), stall.hook.as_str(), &stall.session),
+        ("task worker 0", "task", &None)
     );
     assert!(stall.stack.join("\n").contains("echo"), "{stall:#?}");
     assert_eq!(client.receive(), b"done");
@@ -160,7 +169,13 @@ fn s8_timers_and_starts_that_wait_for_ever_are_reported() {
     let since = Instant::now();
     client.send("timer-hang 1");
     let stall = the_stall(&engine, since, Duration::from_millis(300));
-    let told = |stall: &Stall| (stall.hook.clone(), stall.kind.clone(), stall.session);
+    let told = |stall: &Stall| {
+        (
+            stall.hook.clone(),
+            stall.kind.clone(),
+            stall.session.clone(),
+        )
+    };
     assert_eq!(
         told(&stall),
         ("timer".to_owned(), "waiting".to_owned(), None)
@@ -183,9 +198,7 @@ fn s8_timers_and_starts_that_wait_for_ever_are_reported() {
 /// S8: the stack has names although the worker can no longer reach its executable, and another build lies there.
 #[test]
 fn s8_stacks_have_names_after_the_rights_are_gone() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    require_root("only root can give rights up");
     let config = format!(
         "[engine]\nuser = \"nobody\"\n[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
     );
@@ -279,7 +292,7 @@ fn s8_hooks_without_a_message_are_watched_too() {
     );
     let engine = Engine::start("probe", &config);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let id = client.ask_number("id");
+    let id = client.ask("id");
     assert_eq!(client.ask("post 0 hello"), "hello from 0 in 0");
     drop(client);
     eventually("all are reported", || engine.status().stalls.len() == 3);
@@ -293,7 +306,7 @@ fn s8_hooks_without_a_message_are_watched_too() {
     assert_eq!(
         stalls,
         [
-            blocked("open", Some(id)),
+            blocked("open", Some(id.clone())),
             blocked("post", None),
             blocked("close", Some(id))
         ]

@@ -24,6 +24,7 @@ const MAX_LINE_CHARACTERS: usize = 2000;
 fn main() -> ExitCode {
     moorline::builder(Chat::default)
         .default_config(default_config())
+        .settings::<Settings>()
         .run()
 }
 

@@ -435,7 +435,7 @@ pub struct Stall {
     pub worker: String,
     pub pid: i32,
     pub hook: String,
-    pub session: Option<u64>,
+    pub session: Option<String>,
     pub kind: String,
     pub elapsed_ms: u64,
     pub stack: Vec<String>,

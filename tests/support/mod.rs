@@ -40,6 +40,16 @@ address = "tcp://127.0.0.1:0"
 framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 "#;
 
+/// Fails without root: a test that sees nothing must not pass. `cargo xtask test` leaves such tests out for others,
+/// and names them.
+#[track_caller]
+pub fn require_root(why: &str) {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "{why}: run this test as root"
+    );
+}
+
 /// Waits until `condition` holds; fails with `what` if it never does.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {

@@ -9,28 +9,47 @@ use crate::steps::{Failure, root};
 
 /// Fails with every place in the sources that keeps a test or an example in the docs from running.
 pub(crate) fn none_is_ignored() -> Result<(), Failure> {
-    let mut files = Vec::new();
-    collect(root(), &mut files)
-        .map_err(|error| Failure(format!("cannot list the sources: {error}")))?;
+    let files = sources()?;
     let (mut places, mut for_root) = (Vec::new(), Vec::new());
-    for file in &files {
-        let text = fs::read_to_string(file)
-            .map_err(|error| Failure(format!("cannot read {}: {error}", file.display())))?;
+    for (file, text) in &files {
         let name = file.strip_prefix(root()).unwrap_or(file).display();
-        places.extend(ignored_lines(&text).map(|(line, text)| format!("{name}:{line}: {text}")));
-        if file.starts_with(root().join("tests")) {
-            for_root.extend(tests_for_root(&text).map(|test| format!("{name}: {test}")));
-        }
+        places.extend(ignored_lines(text).map(|(line, text)| format!("{name}:{line}: {text}")));
+        for_root.extend(tests_for_root(text).map(|test| format!("{name}: {test}")));
     }
     if places.is_empty() {
         println!("{} files, no ignored test", files.len());
         if !is_root() {
-            let tests = for_root.join("\n");
-            println!("nobody is root: these see less, or nothing\n{tests}");
+            println!(
+                "not root: these tests are left out\n{}",
+                for_root.join("\n")
+            );
         }
         return Ok(());
     }
     Err(Failure(format!("ignored tests:\n{}", places.join("\n"))))
+}
+
+/// A filter of nextest's that leaves out what fails without root; `None` as root.
+pub(crate) fn filter() -> Result<Option<String>, Failure> {
+    if is_root() {
+        return Ok(None);
+    }
+    let files = sources()?;
+    let tests = files.iter().flat_map(|(_, text)| tests_for_root(text));
+    let names: Vec<_> = tests.map(|test| format!("test(={test})")).collect();
+    Ok((!names.is_empty()).then(|| format!("not ({})", names.join(" | "))))
+}
+
+/// Every Rust file of the project, and what is in it.
+fn sources() -> Result<Vec<(PathBuf, String)>, Failure> {
+    let mut files = Vec::new();
+    collect(root(), &mut files)
+        .map_err(|error| Failure(format!("cannot list the sources: {error}")))?;
+    let read = |file: PathBuf| match fs::read_to_string(&file) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => Err(Failure(format!("cannot read {}: {error}", file.display()))),
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// Every Rust file of the project.
@@ -49,14 +68,26 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// The tests that ask whether they are root's.
+/// The tests that need root: they say so, or use networks of their own or a machine.
 fn tests_for_root(text: &str) -> impl Iterator<Item = &str> {
-    let mut test = "";
+    const SIGNS: [&str; 3] = [
+        "    require_root(",
+        "    let networks = Networks::new()",
+        "    let machine = Machine::boot()",
+    ];
+    let (mut test, mut is_test) = ("", false);
     text.lines().filter_map(move |line| {
-        if let Some(rest) = line.strip_prefix("fn ") {
-            test = rest.split('(').next().unwrap_or(rest);
+        if line.contains("#[test]") || line.contains("#[tokio::test]") {
+            is_test = true;
+        } else if let Some(rest) = line.strip_prefix("fn ").or(line.strip_prefix("async fn ")) {
+            test = if std::mem::take(&mut is_test) {
+                rest.split('(').next().unwrap_or(rest)
+            } else {
+                ""
+            };
         }
-        line.contains("geteuid().is_root()").then_some(test)
+        let needs_root = !test.is_empty() && SIGNS.iter().any(|sign| line.starts_with(sign));
+        needs_root.then_some(test)
     })
 }
 
@@ -99,7 +130,7 @@ mod tests {
 
     #[test]
     fn tests_that_ask_for_root_are_named() {
-        let text = "fn one() {\n}\nfn two() {\n    if !nix::unistd::geteuid().is_root() {\n";
+        let text = "#[test]\nfn one() {\n}\n#[test]\nfn two() {\n    require_root(\"so\");\n}\nfn three() {\n    require_root(\"so\");\n";
         assert_eq!(tests_for_root(text).collect::<Vec<_>>(), ["two"]);
     }
 }

@@ -7,8 +7,9 @@ use std::process::Command;
 use crate::steps::{Failure, cargo, program};
 
 /// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/chat.rs`), networks of its own
-/// (`tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/dial.rs`, `tests/tls.rs`).
-const DEBIAN: &[&str] = &["chromium", "iproute2", "openssl"];
+/// and a wire that loses packets (`tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/dial.rs`,
+/// `tests/tls.rs`), and what runs the unit (`tests/service.rs`).
+const DEBIAN: &[&str] = &["chromium", "iproute2", "openssl", "socat", "systemd"];
 
 /// Cargo's own tools, as package and subcommand.
 const CARGO: &[(&str, &str)] = &[("cargo-nextest", "nextest")];

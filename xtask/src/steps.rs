@@ -84,6 +84,12 @@ pub(crate) fn program<'a>(name: &str, arguments: impl IntoIterator<Item = &'a st
 }
 
 impl Shown {
+    /// Adds an argument, which may contain spaces.
+    pub(crate) fn arg(mut self, argument: &str) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);

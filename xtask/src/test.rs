@@ -81,7 +81,11 @@ fn build() -> Result<(), Failure> {
 }
 
 fn tests() -> Result<(), Failure> {
-    cargo("nextest run --workspace --locked").run()
+    let mut nextest = cargo("nextest run --workspace --locked");
+    if let Some(filter) = ignored::filter()? {
+        nextest = nextest.arg("--filterset").arg(&filter);
+    }
+    nextest.run()
 }
 
 fn doc_tests() -> Result<(), Failure> {

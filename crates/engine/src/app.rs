@@ -17,7 +17,7 @@ use std::future::{Future, ready};
 use std::rc::Rc;
 
 pub use context::{Context, Timer};
-pub use error::{AskError, PostError, SendError, TaskError};
+pub use error::{AskError, PostError, SendError, SizeLimit, TaskError};
 pub use file::FileError;
 pub use group::Group;
 pub use info::{SessionInfo, Sessions};
@@ -25,6 +25,7 @@ pub use message::{Datagram, Message};
 pub use session::Session;
 pub use task::Task;
 
+pub use crate::session_id::{SessionId, SessionIdError};
 pub use crate::wire::{CloseReason, Peer, SessionTls};
 
 /// What a hook may fail with.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::control::SessionRow;
 
 pub use crate::supervisor::Scope;
-pub use client::{CommandError, ask, stop};
+pub use client::{CommandError, ask, find, stop};
 pub(crate) use server::Answers;
 
 /// What an engine can be asked for.

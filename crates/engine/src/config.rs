@@ -6,8 +6,9 @@
 //! In reading order: `load` finds and parses the file; `process`, `listen` and `framing` say which keys there
 //! are and what holds between them; `walk` reads single keys, `unit` durations and sizes; `error` says what is
 //! wrong and where, with the help of `near` (slips) and `later` (what is not there yet); `host` is the machine
-//! that defaults come from; `live` tells what a reload can change.
+//! that defaults come from; `app` is for what only the app understands; `live` tells what a reload can change.
 
+mod app;
 mod error;
 mod framing;
 mod host;
@@ -31,9 +32,10 @@ use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
+pub use app::{check_app, check_app_text};
 pub use error::{ConfigError, ConfigErrors};
 pub use live::{live_change, tasks_change};
-pub use load::{Loaded, load, load_text, resolved, run_dir};
+pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
 
 /// A whole engine's configuration.

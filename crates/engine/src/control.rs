@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::session_id::SessionId;
 
 /// Names one process for ever: a counter of the supervisor's that is never reused.
 pub type ProcessId = u32;
@@ -227,7 +228,7 @@ pub struct StallReport {
     /// The app's hook.
     pub hook: String,
     /// The session it is for, if it is for one.
-    pub session: Option<u64>,
+    pub session: Option<SessionId>,
     /// What it is doing.
     pub kind: StallKind,
     /// How long it has been doing that.
@@ -275,7 +276,7 @@ pub struct ListPlace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
     /// The session's id.
-    pub id: u64,
+    pub id: SessionId,
     /// The listener's name.
     pub listener: String,
     /// The other end.

@@ -490,7 +490,7 @@ impl Gateway {
             | ToRole::Serving
             | ToRole::Lead
             | ToRole::Resign => {
-                tracing::warn!("the supervisor sent a gateway something that is not for one");
+                tracing::warn!("the supervisor sent a gateway a message that is not for one");
             }
         }
     }

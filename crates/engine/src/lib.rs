@@ -7,6 +7,7 @@
 //! In reading order:
 //!
 //! - [`app`]: what an app is and what it can do
+//! - [`SessionId`](app::SessionId): how a session is named everywhere
 //! - [`wire`]: what the records in the rings mean; [`control`]: what supervisor and roles say to each other
 //! - [`config`]: what a configuration says, and how it is checked
 //! - [`supervisor`]: start, reload, crash, stop, decided in `supervisor/plan` and carried out around it
@@ -29,6 +30,7 @@ mod log;
 #[doc(hidden)]
 pub mod properties;
 pub mod role;
+mod session_id;
 pub mod supervisor;
 pub mod wire;
 mod worker;

@@ -4,6 +4,8 @@
 //!
 //! Where they go, what they look like and which there are can change at any time.
 
+pub(crate) mod origin;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -197,13 +199,19 @@ where
     fn format_event(
         &self,
         context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
+        mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
         if FORMAT.load(Ordering::Relaxed) != self.format as u8 {
             return Ok(());
         }
-        self.lines.format_event(context, writer, event)
+        if !origin::is_known() {
+            return self.lines.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.lines
+            .format_event(context, Writer::new(&mut line), event)?;
+        origin::write(&line, self.format, event, &mut writer)
     }
 }
 

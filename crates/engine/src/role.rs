@@ -201,6 +201,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 stay(&config.workers.cpu_affinity, slot);
             }
             name_thread(&name);
+            log::origin::set(crate::control::role_name(role), generation);
             let start = ProcessStart {
                 control,
                 process,

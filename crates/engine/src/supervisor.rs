@@ -40,7 +40,7 @@ use shell::Shell;
 use systemd::{Given, Notifier};
 
 pub use plan::Scope;
-pub(crate) use run_dir::socket_path;
+pub(crate) use run_dir::{is_ours, socket_path};
 pub(crate) use shell::Input;
 
 /// Runs the engine in the foreground until it is told to stop.
@@ -61,13 +61,14 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let executable = path.open_running().map_err(ServeError::Executable)?;
     spawn::reserve_low_descriptors().map_err(ServeError::Runtime)?;
     let config = &loaded.config;
-    let run_dir = RunDir::claim(&config.engine.run_dir)?;
+    let common = loaded.common_run_dir();
+    let run_dir = RunDir::claim(&config.engine.run_dir, common.as_deref())?;
     let log_file = log::open(&config.engine.log).map_err(ServeError::Log)?;
     let own = log_file.as_ref().map(OwnedFd::try_clone).transpose();
     let own = own.map_err(ServeError::Log)?;
     let _flush = log::init(&config.engine.log, "supervisor", own).map_err(ServeError::Log)?;
     hide_memory().map_err(ServeError::Runtime)?;
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(run_dir.warning()) {
         tracing::warn!("{warning}");
     }
     let listeners = Listeners::open(config, None, &mut given)?;
@@ -161,7 +162,7 @@ impl fmt::Display for ServeError {
             Self::RunDir { run_dir, reason } => {
                 write!(f, "run_dir {}: {reason}", run_dir.display())
             }
-            Self::Listen(error) => write!(f, "{error}\n  hint: {}", error.remedy()),
+            Self::Listen(error) => write!(f, "{}\n  hint: {}", error.problem(), error.remedy()),
             Self::Environment(source) => {
                 write!(
                     f,

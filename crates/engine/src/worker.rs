@@ -243,7 +243,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
         .await;
     };
     if timeout_at(deadline, ending).await.is_err() {
-        tracing::warn!("the time for stopping is over; what was still in hand is given up");
+        tracing::warn!("stop deadline passed: what is still in hand is abandoned");
     }
 }
 
@@ -325,7 +325,7 @@ impl Orders {
                     }
                     Ok(Some((ToRole::ReopenLog, Ok(fds)))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((ToRole::ReopenLog, Err(error)))) => tracing::warn!(%error, "the log is not reopened"),
-                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "not for a worker"),
+                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "the supervisor sent a worker a message that is not for one"),
                     Ok(None) => return Order::Orphaned,
                     Err(error) => {
                         tracing::error!(%error, "the control channel is broken");

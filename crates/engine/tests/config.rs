@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moorline_engine::config::{
     Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash, Tasks,
-    Workers, live_change, load, load_text, run_dir,
+    Workers, check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -320,3 +320,52 @@ const KEYS: &[&str] = &[
     "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"length\"\nframing.offset",
     "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"delimiter\"\nframing.delimiter",
 ];
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct Settings {
+    greeting: String,
+    limits: Option<Limits>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct Limits {
+    lines: u8,
+}
+
+#[test]
+fn what_does_not_fit_the_apps_own_type_is_told_with_its_place() {
+    let check = |text: &str| {
+        let checked = check_app_text::<Settings>(text, Path::new("/c/a.toml"));
+        checked.map_err(|errors| errors.to_string())
+    };
+    let fine = "[workers]\ncount = 1\n[app]\ngreeting = \"hi\"\n[app.limits]\nlines = 3\n";
+    assert_eq!(check(fine), Ok(()));
+    // What is wrong elsewhere is told by others.
+    assert_eq!(check("[app]\ngreeting = hi\n"), Ok(()));
+    assert_eq!(check("app = 1\n"), Ok(()));
+    let cases = [
+        (
+            "[app]\ngreeting = \"hi\"\ngreting = \"ho\"\n",
+            "/c/a.toml:3:1: [app]: unknown field `greting`, expected `greeting` or `limits`\n  3 | greting = \"ho\"\n    | ^^^^^^^\n  hint: did you mean `greeting`?",
+        ),
+        (
+            "[app]\ngreeting = \"hi\"\n\n[app.limits]\nlines = 300\n",
+            "/c/a.toml:5:9: [app]: invalid value: integer `300`, expected u8\n  5 | lines = 300\n    |         ^^^",
+        ),
+        (
+            "[app]\nlimits = { lines = 3 }\n",
+            "/c/a.toml:1:1: [app]: missing field `greeting`\n  1 | [app]\n    | ^^^^^",
+        ),
+        (
+            "[workers]\n",
+            "/c/a.toml: [app]: missing field `greeting`\n  hint: write [app] and this key below it",
+        ),
+    ];
+    for (text, told) in cases {
+        assert_eq!(check(text), Err(told.to_owned()), "{text}");
+    }
+}

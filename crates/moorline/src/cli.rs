@@ -5,11 +5,12 @@ mod serve;
 mod table;
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use moorline_engine::config::ConfigErrors;
 use moorline_net::unit;
 
 /// What this program can serve.
@@ -20,6 +21,9 @@ pub(crate) enum Served {
     /// There is no app.
     StaticOnly,
 }
+
+/// Checks `[app]` of the configuration at a path as its app reads it.
+pub(crate) type CheckApp = fn(&Path) -> Result<(), ConfigErrors>;
 
 /// A network engine whose connections outlive the code that serves them.
 #[derive(Debug, Parser)]
@@ -102,7 +106,11 @@ pub(crate) struct Engine {
 }
 
 /// Parses the arguments and does what they say.
-pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
+pub(crate) fn run(
+    default_config: Option<PathBuf>,
+    check_app: Option<CheckApp>,
+    served: Served,
+) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -113,6 +121,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     };
     let paths = Paths {
         default: default_config,
+        check_app,
     };
     match cli.command {
         None if paths.default.is_some() => serve::serve(&paths, None, served),
@@ -141,9 +150,10 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
 /// The exit code for what makes no sense.
 const USAGE: u8 = 2;
 
-/// Where configurations are found.
+/// Where configurations are found, and what an app makes of its part.
 struct Paths {
     default: Option<PathBuf>,
+    check_app: Option<CheckApp>,
 }
 
 impl Paths {

@@ -66,6 +66,7 @@ pub fn builder<A: App, F: FnOnce() -> A>(factory: F) -> Builder<F> {
     Builder {
         factory,
         default_config: None,
+        check_app: None,
         only_static: false,
     }
 }
@@ -75,6 +76,7 @@ pub fn builder<A: App, F: FnOnce() -> A>(factory: F) -> Builder<F> {
 pub struct Builder<F> {
     factory: F,
     default_config: Option<PathBuf>,
+    check_app: Option<cli::CheckApp>,
     only_static: bool,
 }
 
@@ -83,6 +85,15 @@ impl<F> Builder<F> {
     #[must_use]
     pub fn default_config(mut self, path: impl Into<PathBuf>) -> Self {
         self.default_config = Some(path.into());
+        self
+    }
+
+    /// The type that the app reads `[app]` as, with [`Context::settings`]. `check` and `serve` then refuse a
+    /// configuration whose `[app]` does not fit it, with file, line and column. A reload is judged by the new build,
+    /// in its [`start`](App::start).
+    #[must_use]
+    pub fn settings<S: serde::de::DeserializeOwned>(mut self) -> Self {
+        self.check_app = Some(config::check_app::<S>);
         self
     }
 
@@ -107,6 +118,6 @@ impl<F> Builder<F> {
         } else {
             cli::Served::App
         };
-        cli::run(self.default_config, served)
+        cli::run(self.default_config, self.check_app, served)
     }
 }

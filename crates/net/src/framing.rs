@@ -58,6 +58,14 @@ impl Framing {
         }
     }
 
+    /// The key of a listener that sets the largest message.
+    pub fn limit_key(&self) -> &'static str {
+        match self {
+            Self::WebSocket { .. } => "max_message",
+            _ => "max",
+        }
+    }
+
     /// Checks that the parts fit each other. What configures a framing calls this once.
     ///
     /// A framing that fails here never panics in use, but cuts in no useful way.
@@ -401,7 +409,10 @@ impl fmt::Display for FramingError {
                 "the length field makes a packet of {size} bytes, its header alone has {header}"
             ),
             Self::TooLarge { size, max } => {
-                write!(f, "a message of {size} bytes, at most {max} are allowed")
+                write!(
+                    f,
+                    "a message of {size} bytes is announced, and the largest may have {max}"
+                )
             }
             Self::Unended { max } => write!(
                 f,
@@ -442,7 +453,10 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { size, max } => {
-                write!(f, "a message of {size} bytes, the framing allows {max}")
+                write!(
+                    f,
+                    "a message of {size} bytes is too large: the framing allows {max}"
+                )
             }
             Self::NoHeader { size, header } => write!(
                 f,

@@ -237,6 +237,22 @@ impl ListenError {
         &self.address
     }
 
+    /// What is wrong, without the [`remedy`](Self::remedy).
+    pub fn problem(&self) -> String {
+        let Self { address, cause } = self;
+        match cause {
+            Cause::Resolve(source) => format!("cannot resolve the host of {address}: {source}"),
+            Cause::Bind(source) => format!("cannot listen on {address}: {source}"),
+            Cause::PathTooLong => format!("cannot listen on {address}: the path is too long"),
+            Cause::NotASocket => {
+                format!("cannot listen on {address}: a file that is no socket is there")
+            }
+            Cause::Answered => {
+                format!("cannot listen on {address}: another process answers there")
+            }
+        }
+    }
+
     /// What the operator can do about it.
     pub fn remedy(&self) -> String {
         let port = self.address.host_port().map(|host_port| host_port.port);
@@ -269,25 +285,7 @@ impl ListenError {
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, cause } = self;
-        match cause {
-            Cause::Resolve(source) => write!(f, "cannot resolve the host of {address}: {source}"),
-            Cause::Bind(source) => write!(f, "cannot listen on {address}: {source}"),
-            Cause::PathTooLong => write!(f, "cannot listen on {address}: the path is too long"),
-            Cause::NotASocket => {
-                write!(
-                    f,
-                    "cannot listen on {address}: a file that is no socket is there"
-                )
-            }
-            Cause::Answered => {
-                write!(
-                    f,
-                    "cannot listen on {address}: another process answers there"
-                )
-            }
-        }?;
-        write!(f, "; {}", self.remedy())
+        write!(f, "{}; {}", self.problem(), self.remedy())
     }
 }
 

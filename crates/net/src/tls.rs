@@ -24,6 +24,7 @@ pub use certificate::Fingerprint;
 pub use connector::TlsConnector;
 pub use error::TlsError;
 pub use options::{ClientCertificate, Roots, TlsOptions, Verification};
+pub use pem::{FileError, FileErrorKind};
 pub(crate) use refusal::HandshakeError;
 pub use refusal::typed;
 pub use session::{TlsSession, TlsVersion};

@@ -129,7 +129,7 @@ fn messages_come_whole_and_one_by_one() {
     match client.send(&[0; 2000]).unwrap_err() {
         SendError::Unfit(error) => assert_eq!(
             error.to_string(),
-            "a message of 2000 bytes, the framing allows 1020"
+            "a message of 2000 bytes is too large: the framing allows 1020"
         ),
         error => panic!("{error}"),
     }
@@ -137,7 +137,7 @@ fn messages_come_whole_and_one_by_one() {
     match client.receive_message().unwrap_err() {
         ReceiveError::Framing(error) => assert_eq!(
             error.to_string(),
-            "a message of 4100 bytes, at most 1024 are allowed"
+            "a message of 4100 bytes is announced, and the largest may have 1024"
         ),
         error => panic!("{error}"),
     }

@@ -18,6 +18,11 @@ use moorline_net::{
 use nix::sched::{CloneFlags, setns};
 use rustix::net::sockopt::set_socket_linger;
 
+#[path = "namespaces/lossy.rs"]
+mod lossy;
+
+use lossy::LossyWire;
+
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -75,7 +80,12 @@ impl Networks {
 
     /// A server on the other side.
     fn listen(&self) -> (TcpListener, SocketAddr) {
-        let bind = || TcpListener::bind((PEER, 0)).expect("the address is there");
+        self.listen_at(PEER)
+    }
+
+    /// The same at another of its addresses.
+    fn listen_at(&self, address: &str) -> (TcpListener, SocketAddr) {
+        let bind = || TcpListener::bind((address, 0)).expect("the address is there");
         let listener = within(&self.there, bind);
         let address = listener.local_addr().expect("it is bound");
         (listener, address)
@@ -326,22 +336,12 @@ fn a_peer_that_has_rebooted_resets_and_is_reconnected_to() {
 #[test]
 fn a_tenth_of_all_packets_may_be_lost() {
     let networks = Networks::new();
-    for network in [&networks.here, &networks.there] {
-        let lossy = Command::new("ip")
-            .args([
-                "netns", "exec", network, "tc", "qdisc", "add", "dev", "wire",
-            ])
-            .args(["root", "netem", "loss", "10%"])
-            .output()
-            .expect("iproute2 is installed");
-        let said = String::from_utf8_lossy(&lossy.stderr);
-        if said.contains("qdisc kind is unknown") {
-            eprintln!("not tested: this kernel has no netem, the discipline that loses packets");
-            return;
-        }
-        assert!(lossy.status.success(), "{said}");
-    }
-    let (listener, server) = networks.listen();
+    let ends = [
+        (&*networks.here, "10.78.0.1/24"),
+        (&*networks.there, "10.78.0.2/24"),
+    ];
+    let wire = LossyWire::between(ends, 10);
+    let (listener, server) = networks.listen_at("10.78.0.2");
     let echo = thread::spawn(move || echo(listener.accept().expect("the client connects").0));
     networks.run(async || {
         let address = format!("tcp://{server}").parse().expect("an address");
@@ -360,6 +360,7 @@ fn a_tenth_of_all_packets_may_be_lost() {
         client.close().await.expect("it listens");
     });
     echo.join().expect("it ends");
+    assert!(wire.lost() > 0);
 }
 
 /// Gives back what comes, until the peer ends.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session};
+use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, SessionId};
 use serde::Deserialize;
 
 use answers::{every, list, milliseconds, outcome, times, told, told_by, told_of};
@@ -120,6 +120,15 @@ impl Probe {
                 Ok(()) => "root".to_owned(),
                 Err(error) => error.to_string(),
             },
+            "log" => {
+                tracing::warn!("the app says {}", word());
+                "logged".to_owned()
+            }
+            "log-later" => {
+                let text = word().to_owned();
+                tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
+                "logged".to_owned()
+            }
             "slot" => context.slot().to_string(),
             "leader" => context.leader().to_string(),
             "generation" => context.generation().to_string(),
@@ -234,7 +243,7 @@ impl Probe {
                 outcome(context.group(word()).leave(&other))
             }
             "members" => {
-                let mut ids: Vec<u64> = context
+                let mut ids: Vec<SessionId> = context
                     .group(rest)
                     .members()
                     .await?

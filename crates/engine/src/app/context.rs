@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{PostError, Result, SendError, Session, Task, TaskError};
+use crate::app::{PostError, Result, SendError, Session, SessionId, Task, TaskError};
 use crate::control::Role;
 use crate::wire::Peer;
 use crate::worker::{Core, run_timer};
@@ -78,15 +78,18 @@ impl Context {
     /// The configuration's `[app]` table.
     ///
     /// # Errors
-    /// It does not fit `T`. The error says where.
+    /// It does not fit `T`. An app whose `main` names the type, `moorline::builder(..).settings::<T>()`, learns that
+    /// before it starts, with the place in the file.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
-        toml::from_str(&self.0.config.app).map_err(|error| format!("[app]: {error}").into())
+        // Its places are those of a text that nobody has written.
+        toml::from_str(&self.0.config.app)
+            .map_err(|error| format!("[app]: {}", error.message()).into())
     }
 
     /// A handle to any session, whichever process serves it. Whether it exists shows when something is sent
     /// to it: from the second time on the answer is [`SendError::NoSuchSession`].
-    pub fn session(&self, id: u64) -> Session {
-        self.0.sessions.any(&self.0, id)
+    pub fn session(&self, id: SessionId) -> Session {
+        self.0.sessions.any(&self.0, id.into())
     }
 
     /// Sends a datagram from the `udp://` listener of this name.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use moorline_net::Framing;
+
 /// Why nothing was sent to a session, or why something else was not done for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
@@ -13,8 +15,10 @@ pub enum SendError {
     /// There is no room: the session's outbound queue is over its high watermark, or the way to the
     /// gateway is full. `send` waits instead.
     Full,
-    /// The message is larger than the listener's framing allows.
+    /// What is to be sent or kept is too large.
     TooLarge {
+        /// What sets the limit.
+        limit: SizeLimit,
         /// Its size in bytes.
         size: u64,
         /// The largest there may be.
@@ -38,9 +42,12 @@ impl fmt::Display for SendError {
             Self::Closed => f.write_str("the session is closed"),
             Self::Closing => f.write_str("the session is being closed"),
             Self::Full => f.write_str("the outbound queue is full"),
-            Self::TooLarge { size, max } => {
-                write!(f, "a message of {size} bytes is over the limit of {max}")
-            }
+            Self::TooLarge { limit, size, max } => write!(
+                f,
+                "{} of {size} bytes is over the limit of {max}{}",
+                limit.subject(),
+                limit.setter()
+            ),
             Self::NoSuchSession => f.write_str("there is no such session"),
             Self::Elsewhere => f.write_str("the session is with another process"),
             Self::NotServing => f.write_str(
@@ -51,6 +58,67 @@ impl fmt::Display for SendError {
 }
 
 impl Error for SendError {}
+
+/// What sets the limit that something was too large for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SizeLimit {
+    /// `max` in the listener's `framing`, or what its length field can count. A header counts too.
+    FramingMax,
+    /// `max_message` of the listener, for WebSocket.
+    MaxMessage,
+    /// `hard_limit` of the listener: a larger message would close its session.
+    HardLimit,
+    /// What a datagram can hold.
+    Datagram,
+    /// What a session keeps: 8 KiB.
+    State,
+    /// A key has up to 255 bytes.
+    Key,
+    /// A group's name has up to 255 bytes.
+    GroupName,
+    /// A broadcast has up to 4 MiB.
+    Broadcast,
+    /// How many sessions a broadcast can leave out. Here size and limit are their number.
+    LeftOut,
+}
+
+impl SizeLimit {
+    /// Whichever key sets the largest message of a framing.
+    pub(crate) fn of_framing(framing: &Framing) -> Self {
+        match framing {
+            Framing::WebSocket { .. } => Self::MaxMessage,
+            _ => Self::FramingMax,
+        }
+    }
+
+    fn subject(self) -> &'static str {
+        match self {
+            Self::FramingMax | Self::MaxMessage | Self::HardLimit => "a message",
+            Self::Datagram => "a datagram",
+            Self::State => "a session's state",
+            Self::Key => "a key",
+            Self::GroupName => "a group's name",
+            Self::Broadcast => "a broadcast",
+            Self::LeftOut => "a list of sessions to leave out",
+        }
+    }
+
+    /// Which key sets it, unless it is fixed.
+    fn setter(self) -> &'static str {
+        match self {
+            Self::FramingMax => ", which `max` in the listener's framing sets",
+            Self::MaxMessage => ", which `max_message` of the listener sets",
+            Self::HardLimit => ", which `hard_limit` of the listener sets",
+            Self::Datagram
+            | Self::State
+            | Self::Key
+            | Self::GroupName
+            | Self::Broadcast
+            | Self::LeftOut => "",
+        }
+    }
+}
 
 /// Why nothing was posted to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

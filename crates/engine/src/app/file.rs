@@ -69,7 +69,7 @@ impl Session {
         };
         self.until_drained().await.map_err(FileError::Session)?;
         let core = self.shared().core();
-        core.send_file(self.id(), file, &span)
+        core.send_file(self.shared().id(), file, &span)
             .await
             .map_err(FileError::Session)
     }

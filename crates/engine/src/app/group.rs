@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::app::{AskError, Context, SendError, Session};
+use crate::app::{AskError, Context, SendError, Session, SizeLimit};
 use crate::wire::{
     Answer, FromProcess, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, Question, TEXT,
 };
@@ -118,29 +118,28 @@ impl Group {
     ) -> Result<(), SendError> {
         self.check_name()?;
         let count = left_out.len();
-        for (size, max) in [(bytes.len(), LARGEST_BROADCAST), (count, MOST_LEFT_OUT)] {
-            check(size, max)?;
-        }
+        check(SizeLimit::Broadcast, bytes.len(), LARGEST_BROADCAST)?;
+        check(SizeLimit::LeftOut, count, MOST_LEFT_OUT)?;
         // Both lengths are checked and fit.
         let mut payload = vec![self.name.len() as u8];
         payload.extend_from_slice(&self.name);
         payload.extend_from_slice(&(count as u16).to_le_bytes());
         for session in left_out {
-            payload.extend_from_slice(&session.id().to_le_bytes());
+            payload.extend_from_slice(&session.shared().id().to_le_bytes());
         }
         payload.extend_from_slice(bytes);
         self.core.broadcast(flags, &payload).await
     }
 
     fn check_name(&self) -> Result<(), SendError> {
-        check(self.name.len(), LONGEST_NAME)
+        check(SizeLimit::GroupName, self.name.len(), LONGEST_NAME)
     }
 }
 
-fn check(size: usize, max: usize) -> Result<(), SendError> {
+fn check(limit: SizeLimit, size: usize, max: usize) -> Result<(), SendError> {
     let (size, max) = (size as u64, max as u64);
     if size > max {
-        return Err(SendError::TooLarge { size, max });
+        return Err(SendError::TooLarge { limit, size, max });
     }
     Ok(())
 }

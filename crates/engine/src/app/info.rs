@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_core::Stream;
 
-use crate::app::{AskError, Context, Session};
+use crate::app::{AskError, Context, Session, SessionId};
 use crate::wire::{Answer, Peer, Question, SessionFacts, SessionTls};
 use crate::worker::{Asked, Core};
 
@@ -18,7 +18,7 @@ use crate::worker::{Asked, Core};
 #[non_exhaustive]
 pub struct SessionInfo {
     /// Its id.
-    pub id: u64,
+    pub id: SessionId,
     /// The name of the listener that accepted it.
     pub listener: String,
     /// The other end.
@@ -54,7 +54,7 @@ impl SessionInfo {
     fn new(core: &Core, facts: SessionFacts) -> Self {
         let time = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
         Self {
-            id: facts.id,
+            id: facts.id.into(),
             listener: core.listener_name(facts.listener).to_owned(),
             peer: facts.peer,
             connected_at: time(facts.connected_at),
@@ -85,7 +85,7 @@ impl Session {
         if let Some(facts) = self.shared().last_facts() {
             return Ok(SessionInfo::new(core, facts));
         }
-        let asked = core.ask(self.shared().link(), &Question::Session(self.id()))?;
+        let asked = core.ask(self.shared().link(), &Question::Session(self.shared().id()))?;
         match asked.await? {
             Answer::Session(Some(facts)) => Ok(SessionInfo::new(core, facts)),
             _ => Err(AskError::NoSuchSession),

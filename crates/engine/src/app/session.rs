@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use crate::app::{Context, SendError};
+use crate::app::{Context, SendError, SessionId};
 use crate::wire::{FORCE, Peer, SessionTls, TEXT};
 use crate::worker::{Refusal, Room, SessionState};
 
@@ -31,8 +31,8 @@ impl Session {
 
     /// Its id, which no other session ever has.
     #[inline]
-    pub fn id(&self) -> u64 {
-        self.0.id()
+    pub fn id(&self) -> SessionId {
+        self.0.id().into()
     }
 
     /// The name of the listener that accepted it; empty if it has never been with this process.
@@ -140,7 +140,7 @@ impl Session {
     #[inline]
     async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
         let core = self.0.core();
-        if core.commitment.is_committed() && !core.outbox.is_ahead(self.id()) {
+        if core.commitment.is_committed() && !core.outbox.is_ahead(self.0.id()) {
             match self.0.offer(bytes, flags, Room::Needed) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Never(error)) => return Err(error),
@@ -157,7 +157,7 @@ impl Session {
         let mut place = Place::new(&self.0);
         poll_fn(|cx| {
             let outbox = &self.0.core().outbox;
-            if outbox.is_ahead(self.id()) {
+            if outbox.is_ahead(self.0.id()) {
                 // A handler that only sends would never hear that its session is full.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

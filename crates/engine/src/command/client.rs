@@ -6,13 +6,25 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::supervisor::socket_path;
+use crate::supervisor::{is_ours, socket_path};
 
 use super::{Answer, Request};
 
 /// What the engine knows it tells at once; one that has not answered after so long hangs, or is stopped. What it must
 /// first do has deadlines of its own.
 const KNOWN: Duration = Duration::from_secs(10);
+
+/// The first of these run folders in which an engine answers; the first at all if none does.
+pub fn find(run_dirs: Vec<PathBuf>) -> Option<PathBuf> {
+    let runs =
+        |run_dir: &&PathBuf| is_ours(run_dir) && UnixStream::connect(socket_path(run_dir)).is_ok();
+    if run_dirs.len() > 1
+        && let Some(found) = run_dirs.iter().find(runs)
+    {
+        return Some(found.clone());
+    }
+    run_dirs.into_iter().next()
+}
 
 /// Asks the engine that runs with this run folder, and hands each answer on until the last.
 ///

@@ -80,7 +80,7 @@ pub(crate) fn listen(socket: StdListener, inputs: &mpsc::Sender<Input>) -> io::R
 async fn converse(stream: UnixStream, inputs: &mpsc::Sender<Input>) -> io::Result<()> {
     let caller = stream.peer_cred()?.uid();
     if caller != 0 && caller != geteuid().as_raw() {
-        tracing::warn!(user = caller, "control socket: a stranger was turned away");
+        tracing::warn!("control socket: refused a connection from uid {caller}");
         return Ok(());
     }
     let (reading, mut writing) = stream.into_split();

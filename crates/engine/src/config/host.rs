@@ -43,15 +43,21 @@ impl Host {
     /// The folder that the configuration at `file` has its engine in, unless it names one: the same for every
     /// command that is given this file.
     pub(super) fn default_run_dir(&self, file: &Path) -> PathBuf {
-        let base = match &self.runtime_dir {
-            Some(folder) => folder.join("moorline"),
-            None => PathBuf::from(format!("/tmp/moorline-{}", self.uid)),
-        };
-        base.join(format!(
-            "{:016x}",
-            fnv1a(file.as_os_str().as_encoded_bytes())
-        ))
+        match &self.runtime_dir {
+            Some(folder) => folder.join("moorline").join(folder_name(file)),
+            None => self.common_run_dir(file),
+        }
     }
+
+    /// Where that engine is found too, whatever the environment says: the same for every command of this user.
+    pub(super) fn common_run_dir(&self, file: &Path) -> PathBuf {
+        PathBuf::from(format!("/tmp/moorline-{}", self.uid)).join(folder_name(file))
+    }
+}
+
+/// What the folder of the configuration at `file` is called.
+fn folder_name(file: &Path) -> String {
+    format!("{:016x}", fnv1a(file.as_os_str().as_encoded_bytes()))
 }
 
 /// The 64-bit FNV-1a hash (RFC 9923): the same in every build, unlike the standard library's.

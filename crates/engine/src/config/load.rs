@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,6 +53,31 @@ pub fn run_dir(path: &Path) -> Result<PathBuf, ConfigErrors> {
     run_dir_in(&text, &file, &Host::current())
 }
 
+/// The folders in which the engine of the configuration at `path` may have its control socket, [`run_dir`] first.
+/// Without a written `run_dir` the folder depends on `$XDG_RUNTIME_DIR`, which the engine may not have had.
+///
+/// # Errors
+/// As [`run_dir`].
+pub fn run_dirs(path: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
+    let (file, text) = read(path)?;
+    let host = Host::current();
+    let run_dir = run_dir_in(&text, &file, &host)?;
+    let common = common_run_dir_on(&canonical(&file), &run_dir, &host);
+    Ok([run_dir].into_iter().chain(common).collect())
+}
+
+impl Loaded {
+    /// Where commands look for the engine that have another `$XDG_RUNTIME_DIR` than it has. `None`: in its `run_dir`.
+    pub(crate) fn common_run_dir(&self) -> Option<PathBuf> {
+        common_run_dir_on(&self.path, &self.config.engine.run_dir, &Host::current())
+    }
+}
+
+fn common_run_dir_on(file: &Path, run_dir: &Path, host: &Host) -> Option<PathBuf> {
+    let common = host.common_run_dir(file);
+    (run_dir == host.default_run_dir(file) && run_dir != common).then_some(common)
+}
+
 /// The file that `path` means, as an engine that was started with it knows it.
 pub fn resolved(path: &Path) -> PathBuf {
     canonical(&file(path))
@@ -91,7 +117,7 @@ fn file(path: &Path) -> PathBuf {
 }
 
 /// Finds the file that `path` means and reads it.
-fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
+pub(super) fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
     let file = file(path);
     if file.extension().is_some_and(|extension| extension == "lua") {
         return Err(ConfigErrors::about_file(
@@ -183,7 +209,8 @@ fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) ->
         let span = error.span().unwrap_or(0..0);
         let line = report.line(span.start);
         if told.insert(line) {
-            match syntax_hint(text, span.start) {
+            let hint = syntax_hint(text, span.start).or_else(|| bare_word_hint(text, &span, error));
+            match hint {
                 Some(hint) => report.error(span, "the value is text without quotes", hint),
                 None => report.plain_error(span, error.message()),
             };
@@ -208,6 +235,31 @@ fn syntax_hint(text: &str, at: usize) -> Option<String> {
             value.escape_debug()
         )
     })
+}
+
+/// The same within a table or an array: `{ kind = length }`, `[mqtt]`.
+fn bare_word_hint(text: &str, span: &Range<usize>, error: &toml::de::Error) -> Option<String> {
+    if !error.message().starts_with("string values must be quoted") {
+        return None;
+    }
+    let word = text.get(span.clone())?.trim();
+    let is_plain = |word: &str| !word.is_empty() && !word.contains(['"', '\'', '\n']);
+    let before = text[..span.start].trim_end().strip_suffix('=');
+    let key = before.map(|before| {
+        let start = before.rfind(['{', ',', '\n']).map_or(0, |at| at + 1);
+        before[start..].trim()
+    });
+    match key.filter(|key| is_plain(key)) {
+        _ if !is_plain(word) => None,
+        Some(key) => Some(format!(
+            "put the value in quotes: {key} = \"{}\"",
+            word.escape_debug()
+        )),
+        None => Some(format!(
+            "put the value in quotes: \"{}\"",
+            word.escape_debug()
+        )),
+    }
 }
 
 /// `[app]`, which only the app understands, as text again.

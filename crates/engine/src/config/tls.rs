@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use moorline_net::tls::FileErrorKind;
 use moorline_net::tls::server::{
     CertificateFiles, ClientCertificates, Oldest, ServerCredentials, ServerOptions,
 };
@@ -45,12 +46,36 @@ pub(super) fn tls(
         alpn: alpn?.unwrap_or_else(|| protocols.iter().map(|&name| name.to_owned()).collect()),
         oldest: oldest?.unwrap_or(Oldest::Tls12),
     };
-    match ServerCredentials::load(&options) {
+    match ServerCredentials::load_files(&options) {
         Ok(_) => Ok(options),
-        Err(error) => Err(field.refuse(
-            format!("`tls`: {error}"),
-            "name PEM files that this user may read; a relative path begins at this file's folder",
-        )),
+        Err(error) => {
+            let message = format!("`tls`: {error}");
+            Err(match remedy(error.kind()) {
+                Some(hint) => field.refuse(message, hint),
+                None => field.report.plain_error(field.value.span(), message),
+            })
+        }
+    }
+}
+
+/// What to do about a file that cannot be used, where the error leaves that open.
+fn remedy(kind: FileErrorKind) -> Option<&'static str> {
+    match kind {
+        FileErrorKind::Missing => {
+            Some("name PEM files that are there; a relative path begins at this file's folder")
+        }
+        FileErrorKind::Forbidden => {
+            Some("let the user that starts the engine read it, or name another file")
+        }
+        FileErrorKind::NoCertificate => {
+            Some("name a PEM file with `-----BEGIN CERTIFICATE-----` in it")
+        }
+        FileErrorKind::NoKey => Some("name a PEM file with `-----BEGIN PRIVATE KEY-----` in it"),
+        FileErrorKind::Dates => Some("have it renewed, and name the new file; check the clock too"),
+        FileErrorKind::OtherKey => {
+            Some("name the key that the certificate was issued for: the two are a pair")
+        }
+        _ => None,
     }
 }
 

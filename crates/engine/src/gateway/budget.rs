@@ -19,6 +19,7 @@ use super::session::Phase;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::LoopCounter;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, FromProcess, ToProcess};
 
 /// From this part of the limit on it is near, in eighths.
@@ -357,7 +358,7 @@ impl Loop {
             let session = &self.table[key];
             let listener = &self.config.listeners[usize::from(session.listener)];
             tracing::warn!(
-                session = session.id, listener = %listener.name, peer = %session.peer, held,
+                session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, held,
                 reason = %CloseReason::Memory, "session closed: memory_limit is reached, and it holds most"
             );
             self.finish(key, CloseReason::Memory);

@@ -22,6 +22,7 @@ use super::session::{Phase, Session};
 use super::table::{Key, Table};
 use crate::config::Config;
 use crate::control::LoopCounter;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, FromProcess, ToProcess};
 
 /// How long a closed socket waits for its peer to close too, as nginx's lingering_close does.
@@ -285,7 +286,7 @@ impl Loop {
 
     /// The connection broke.
     pub(super) fn break_off(&mut self, key: Key, error: Errno) {
-        tracing::debug!(session = self.table[key].id, %error, "connection broke");
+        tracing::debug!(session = %SessionId::from(self.table[key].id), %error, "connection broke");
         let session = &mut self.table[key];
         let delivers = self.config.listeners[usize::from(session.listener)].deliver_after_close;
         if !delivers || session.phase != Phase::Open {
@@ -568,7 +569,7 @@ fn log_access(session: &Session, config: &Config, reason: CloseReason) {
     let version = session.tls.as_ref().and_then(|tls| tls.version());
     tracing::info!(
         target: "access",
-        session = session.id,
+        session = %SessionId::from(session.id),
         listener = listener.map_or("", |listener| &listener.name),
         peer = %session.peer,
         tls = version.map(tracing::field::display),

@@ -24,7 +24,8 @@ use super::session::Phase;
 use super::table::Key;
 use super::{Command, Inbox, Report, Shared};
 use crate::control::{LoopCounter, ProcessId};
-use crate::control_channel::{ControlChannel, Descriptors};
+use crate::control_channel::ControlChannel;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, FileSpan, ToProcess};
 
 /// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
@@ -297,7 +298,10 @@ impl Loop {
         let envelope = match framing.envelope(&span.head, length, false) {
             Ok(envelope) => envelope,
             Err(error) => {
-                tracing::warn!(session = session.id, %error, "a file from the app cannot be sent");
+                tracing::warn!(
+                    session = %SessionId::from(session.id), %error, limit = framing.limit_key(),
+                    "a file from the app cannot be sent"
+                );
                 self.count(LoopCounter::Discarded, 1);
                 return None;
             }
@@ -343,7 +347,7 @@ impl Loop {
                 if self.table.at(key).is_some_and(|session| session.id == id) =>
             {
                 tracing::warn!(
-                    session = id,
+                    session = %SessionId::from(id),
                     "session closed: the descriptors have run out, a file for it cannot be kept; raise the limit (ulimit -n)"
                 );
                 self.finish(key, CloseReason::Limit);
@@ -375,7 +379,7 @@ impl Loop {
         for (key, id) in waiting {
             if self.table.at(key).is_some_and(|session| session.id == id) {
                 tracing::warn!(
-                    session = id,
+                    session = %SessionId::from(id),
                     "session closed: its worker ended before it had passed a file"
                 );
                 self.finish(key, CloseReason::Crash);
@@ -386,7 +390,7 @@ impl Loop {
     /// A file could not be sent to its end: what the peer has of it is of no use.
     pub(super) fn give_up_file(&mut self, key: Key, problem: &str) {
         tracing::warn!(
-            session = self.table[key].id,
+            session = %SessionId::from(self.table[key].id),
             problem,
             "session closed: a file could not be sent whole"
         );

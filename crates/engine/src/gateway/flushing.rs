@@ -13,6 +13,7 @@ use super::files::Copied;
 use super::memory::Class;
 use super::outqueue::{Outbound, Piece};
 use super::table::Key;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, ToProcess};
 
 /// Pieces handed to the kernel in one call.
@@ -32,7 +33,7 @@ impl Loop {
         let queued = session.queued();
         if queued > listener.hard_limit {
             tracing::warn!(
-                session = session.id, listener = %listener.name, peer = %session.peer, queued,
+                session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, queued,
                 reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
             );
             self.finish(key, CloseReason::Slow);

@@ -22,6 +22,7 @@ use super::memory::{Class, GROUP_BYTES};
 use super::session::Phase;
 use super::table::Key;
 use crate::control::{LoopCounter, ProcessId};
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
 
 /// Members looked at in one turn. A send over TCP costs 5 to 15 µs, so this stays under a millisecond, and the turn's own
@@ -236,7 +237,7 @@ impl Loop {
         if is_in || joined.len() >= MOST_GROUPS {
             if !is_in {
                 tracing::warn!(
-                    session = id,
+                    session = %SessionId::from(id),
                     "not joined: a session is in {MOST_GROUPS} groups at the most"
                 );
                 self.count(LoopCounter::Discarded, 1);

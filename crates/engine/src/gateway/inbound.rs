@@ -15,6 +15,7 @@ use super::session::{Kept, Phase, WINDOW_BYTES};
 use super::table::Key;
 use crate::config::{Dispatch, OnCrash};
 use crate::control::LoopCounter;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, FIRST, LAST, TEXT, ToProcess, WHOLE};
 
 /// Reads from one session in one turn.
@@ -271,14 +272,20 @@ impl Loop {
     fn violate(&mut self, key: Key, error: FramingError, input: &[u8], at: usize) {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
+        let limit = match error {
+            FramingError::TooLarge { .. } | FramingError::Unended { .. } => {
+                Some(listener.framing.limit_key())
+            }
+            FramingError::TooSmall { .. } | FramingError::WebSocket(_) => None,
+        };
         // After a handshake it does speak WebSocket.
         let guess = match listener.framing {
             Framing::WebSocket { .. } => None,
             _ => guess(&listener.framing, input, at),
         };
         tracing::warn!(
-            session = session.id, listener = %listener.name, peer = %session.peer,
-            reason = %CloseReason::Framing, %error, first_bytes = %first_bytes(&input[at..]),
+            session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+            reason = %CloseReason::Framing, %error, limit, first_bytes = %first_bytes(&input[at..]),
             guess = guess.map(tracing::field::display), "session closed: its input breaks the framing"
         );
         if matches!(listener.framing, Framing::WebSocket { .. }) {
@@ -299,7 +306,7 @@ impl Loop {
         }
         if let Some(guess @ Guess::OtherLength { .. }) = guess(&listener.framing, tail, 0) {
             tracing::warn!(
-                session = session.id, listener = %listener.name, peer = %session.peer,
+                session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
                 first_bytes = %first_bytes(tail), %guess,
                 "the peer left before its first message was whole"
             );

@@ -16,6 +16,7 @@ use super::processes::Standing;
 use super::session::Phase;
 use super::table::Key;
 use crate::control::LoopCounter;
+use crate::session_id::SessionId;
 use crate::wire::{
     CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LARGEST_PARCEL, LAST, TEXT, ToProcess,
     WHOLE,
@@ -266,7 +267,10 @@ impl Loop {
         let envelope = match framing.envelope(&head[..known], payload.len(), text) {
             Ok(envelope) => envelope,
             Err(error) => {
-                tracing::warn!(session = session.id, %error, "a message from the app cannot be sent");
+                tracing::warn!(
+                    session = %SessionId::from(session.id), %error, limit = framing.limit_key(),
+                    "a message from the app cannot be sent"
+                );
                 self.counters.add(LoopCounter::Discarded as usize, 1);
                 return;
             }

@@ -69,7 +69,7 @@ impl Loop {
         let now = unix_ms();
         let (sessions, next) = self.table.page(place, PLACES, ROWS, |_| true);
         let row = |session: &Session| SessionRow {
-            id: session.id,
+            id: session.id.into(),
             listener: self.config.listeners[usize::from(session.listener)]
                 .name
                 .clone(),

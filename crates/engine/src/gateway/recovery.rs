@@ -20,6 +20,7 @@ use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
 use crate::config::{Config, OnCrash};
 use crate::control::{LoopCounter, ProcessId, Role};
+use crate::session_id::SessionId;
 use crate::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE};
 
 /// How a process died.
@@ -247,7 +248,7 @@ impl Loop {
                 }
                 OnCrash::Drop => {
                     self.count(LoopCounter::Dropped, u64::from(taken));
-                    tracing::warn!(session = id, listener = %name, messages = taken, "messages lost: their worker died with them in hand");
+                    tracing::warn!(session = %SessionId::from(id), listener = %name, messages = taken, "messages lost: their worker died with them in hand");
                 }
                 OnCrash::Close | OnCrash::Redeliver => {
                     self.close_by_crash(key);
@@ -262,7 +263,7 @@ impl Loop {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
         tracing::warn!(
-            session = session.id, listener = %listener.name, peer = %session.peer,
+            session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
             reason = %CloseReason::Crash, "session closed: its message was in hand when it failed"
         );
         self.count(LoopCounter::ClosedByCrash, 1);

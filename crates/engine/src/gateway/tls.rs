@@ -16,6 +16,7 @@ use super::outqueue::Piece;
 use super::session::{Phase, Session};
 use super::table::Key;
 use crate::control::Limit;
+use crate::session_id::SessionId;
 use crate::wire::{CloseReason, SessionTls};
 
 /// Handshakes that are served in one turn: a signature takes some 100 µs with an elliptic curve, 1 ms with RSA.
@@ -154,7 +155,7 @@ impl Loop {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
         tracing::info!(
-            session = session.id, listener = %listener.name, peer = %session.peer, error = reason,
+            session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, error = reason,
             reason = %CloseReason::Handshake, "tls handshake failed"
         );
         self.finish(key, CloseReason::Handshake);
@@ -224,7 +225,7 @@ impl Loop {
                 Ok(_) if has_more => {}
                 Ok(_) => return Read::Nothing,
                 Err(error) => {
-                    tracing::debug!(session = id, %error, "tls failed");
+                    tracing::debug!(session = %SessionId::from(id), %error, "tls failed");
                     return Read::Broken(Errno::PROTO);
                 }
             }
@@ -297,7 +298,7 @@ impl Loop {
     }
 
     fn fail(&mut self, key: Key, error: &RecordsError) {
-        tracing::debug!(session = self.table[key].id, %error, "tls failed");
+        tracing::debug!(session = %SessionId::from(self.table[key].id), %error, "tls failed");
         self.break_off(key, Errno::PROTO);
     }
 

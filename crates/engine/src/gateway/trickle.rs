@@ -7,6 +7,7 @@ use super::event_loop::Loop;
 use super::session::Session;
 use super::table::Key;
 use crate::control::Limit;
+use crate::session_id::SessionId;
 use crate::wire::CloseReason;
 
 /// How long one measurement takes, in milliseconds: longer than a lost packet's first retransmissions.
@@ -93,7 +94,7 @@ impl Loop {
             self.push_trickle_timer(now + WINDOW_MS, key, id);
         } else {
             tracing::warn!(
-                session = id, listener = %listener.name, peer = %session.peer, rate,
+                session = %SessionId::from(id), listener = %listener.name, peer = %session.peer, rate,
                 reason = %CloseReason::Slow, "session closed: its message comes slower than min_receive_rate"
             );
             self.count_limit(Limit::MinReceiveRate);

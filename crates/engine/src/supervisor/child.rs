@@ -341,10 +341,10 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
             return Ok(Input::Activated(incarnation));
         }
         (Child::Gateway(incarnation), FromRole::DrainEnded { number }) => {
-            return Some(Input::DrainEnded(incarnation, number));
+            return Ok(Input::DrainEnded(incarnation, number));
         }
         (Child::Gateway(incarnation), FromRole::Waiting(counts)) => {
-            return Some(Input::Waiting(incarnation, counts));
+            return Ok(Input::Waiting(incarnation, counts));
         }
         (Child::Process(process), FromRole::Stalled(report)) => {
             return Ok(Input::Stalled(process, report));
@@ -386,7 +386,7 @@ async fn await_end(
             signal: status.signal(),
         },
         Err(error) => {
-            tracing::error!(?child, %error, "cannot be waited for");
+            tracing::error!(%error, "{child} cannot be waited for");
             Ended {
                 code: None,
                 signal: None,

@@ -53,6 +53,16 @@ pub(crate) enum Child {
     Helper(u32),
 }
 
+impl std::fmt::Display for Child {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gateway(_) => f.write_str("the gateway"),
+            Self::Process(id) => write!(f, "process {id}"),
+            Self::Helper(run) => write!(f, "helper run {run}"),
+        }
+    }
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -83,8 +93,8 @@ impl std::fmt::Display for Ended {
         match (self.code, self.signal) {
             (Some(code), _) => write!(f, "exited with code {code}"),
             (None, Some(signal)) => match nix::sys::signal::Signal::try_from(signal) {
-                Ok(name) => write!(f, "was ended by {name}"),
-                Err(_) => write!(f, "was ended by signal {signal}"),
+                Ok(name) => write!(f, "was killed by {name}"),
+                Err(_) => write!(f, "was killed by signal {signal}"),
             },
             (None, None) => f.write_str("ended"),
         }
@@ -275,6 +285,8 @@ pub(crate) struct Plan {
     /// The committed generation of gateway and workers, and of task workers.
     workers_generation: u32,
     tasks_generation: u32,
+    /// The last generation that a reload began with, whether it was committed or not.
+    last_generation: u32,
     gateway: Gateway,
     workers: Vec<Slot>,
     tasks: Vec<Slot>,
@@ -299,6 +311,7 @@ impl Plan {
             mode: Mode::Booting,
             workers_generation: 1,
             tasks_generation: 1,
+            last_generation: 1,
             gateway: Gateway::new(),
             workers: Slot::row(shape.workers),
             tasks: Slot::row(shape.tasks),
@@ -382,6 +395,23 @@ impl Plan {
     /// The state of a process, in the words of `status`.
     pub(crate) fn state(&self, process: ProcessId) -> Option<State> {
         self.processes.get(&process).map(Process::state)
+    }
+
+    /// A child as logs name it: `worker 1`, `the gateway`, `helper feeder`.
+    pub(crate) fn name(&self, child: Child) -> String {
+        match child {
+            Child::Gateway(_) => "the gateway".to_owned(),
+            Child::Process(id) => match self.processes.get(&id) {
+                Some(process) => role_name(process.role),
+                None => child.to_string(),
+            },
+            Child::Helper(run) => {
+                match self.helpers.iter().find(|helper| helper.run() == Some(run)) {
+                    Some(helper) => format!("helper {}", helper.name()),
+                    None => child.to_string(),
+                }
+            }
+        }
     }
 
     /// How often each helper of this name was started again.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,58 @@ pub(crate) fn socket_path(run_dir: &Path) -> PathBuf {
     run_dir.join(CONTROL_SOCKET)
 }
 
-/// A run folder that is ours for as long as this lives. Dropping it removes what was put there.
+/// The run folder, which is ours for as long as this lives. Dropping it removes what was put there.
 pub(super) struct RunDir {
+    /// Where commands look that have another `$XDG_RUNTIME_DIR`: there a link leads to the control socket.
+    /// Dropped first.
+    common: Option<Folder>,
+    folder: Folder,
+    warning: Option<String>,
+}
+
+impl RunDir {
+    /// Makes the folder if need be and takes its lock, and those of the common one if there is one. What a dead
+    /// engine left there is replaced. Without the common folder the engine is still found by its own.
+    pub(super) fn claim(path: &Path, common: Option<&Path>) -> Result<Self, ServeError> {
+        let folder = Folder::claim(path)?;
+        let (common, warning) = match common.map(Folder::claim).transpose() {
+            Ok(common) => (common, None),
+            Err(error @ ServeError::AlreadyRunning { .. }) => return Err(error),
+            Err(error) => {
+                let warning = format!(
+                    "commands find this engine only with the same XDG_RUNTIME_DIR: {error}"
+                );
+                (None, Some(warning))
+            }
+        };
+        Ok(Self {
+            common,
+            folder,
+            warning,
+        })
+    }
+
+    /// What is to be logged once there is a log.
+    pub(super) fn warning(&self) -> Option<&String> {
+        self.warning.as_ref()
+    }
+
+    /// Binds the control socket, in place of one that a dead engine left.
+    pub(super) fn bind(&self) -> io::Result<UnixListener> {
+        let path = self.folder.free_socket_path()?;
+        let socket = UnixListener::bind(&path)?;
+        // Until here the folder's own permissions keep others out.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        socket.set_nonblocking(true)?;
+        if let Some(common) = &self.common {
+            symlink(&path, common.free_socket_path()?)?;
+        }
+        Ok(socket)
+    }
+}
+
+/// A folder that no other engine has.
+struct Folder {
     path: PathBuf,
     /// Whether it was made by us, and so is ours to remove.
     is_made: bool,
@@ -27,9 +77,8 @@ pub(super) struct RunDir {
     _lock: File,
 }
 
-impl RunDir {
-    /// Makes the folder if need be and takes its lock. What a dead engine left there is replaced.
-    pub(super) fn claim(path: &Path) -> Result<Self, ServeError> {
+impl Folder {
+    fn claim(path: &Path) -> Result<Self, ServeError> {
         let wrong = |reason: String| ServeError::RunDir {
             run_dir: path.to_owned(),
             reason,
@@ -60,22 +109,17 @@ impl RunDir {
         }
     }
 
-    /// Binds the control socket, in place of one that a dead engine left.
-    pub(super) fn bind(&self) -> io::Result<UnixListener> {
+    /// The path of the control socket, where nothing is now.
+    fn free_socket_path(&self) -> io::Result<PathBuf> {
         let path = socket_path(&self.path);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(path),
         }
-        let socket = UnixListener::bind(&path)?;
-        // Until here the folder's own permissions keep others out.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
     }
 }
 
-impl Drop for RunDir {
+impl Drop for Folder {
     fn drop(&mut self) {
         // The lock last: while it is there, nobody else puts anything here. Nothing can be done
         // about what cannot be removed, and the next start replaces it.
@@ -85,6 +129,12 @@ impl Drop for RunDir {
             let _ = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// Whether this is a folder of the user that this process runs as.
+pub(crate) fn is_ours(folder: &Path) -> bool {
+    fs::symlink_metadata(folder)
+        .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
 }
 
 /// True if it was not there.
@@ -161,8 +211,8 @@ mod tests {
     fn a_second_engine_is_told_who_has_the_folder() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        let first = RunDir::claim(&path).unwrap();
-        match RunDir::claim(&path) {
+        let first = RunDir::claim(&path, None).unwrap();
+        match RunDir::claim(&path, None) {
             Err(ServeError::AlreadyRunning { pid, .. }) => {
                 assert_eq!(pid, Some(std::process::id()))
             }
@@ -173,13 +223,46 @@ mod tests {
     }
 
     #[test]
+    fn a_second_engine_is_found_by_the_common_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let (one, other) = (parent.path().join("one"), parent.path().join("other"));
+        let common = parent.path().join("common");
+        let first = RunDir::claim(&one, Some(&common)).unwrap();
+        first.bind().unwrap();
+        assert_eq!(
+            fs::canonicalize(socket_path(&common)).unwrap(),
+            socket_path(&one)
+        );
+        for (path, common) in [(&other, Some(&*common)), (&common, None)] {
+            match RunDir::claim(path, common) {
+                Err(ServeError::AlreadyRunning { pid, .. }) => {
+                    assert_eq!(pid, Some(std::process::id()))
+                }
+                _ => panic!("the engine runs twice"),
+            }
+        }
+        drop(first);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn without_a_common_folder_the_engine_runs_with_a_warning() {
+        let parent = tempfile::tempdir().unwrap();
+        let (path, common) = (parent.path().join("run"), parent.path().join("common"));
+        fs::write(&common, "a file").unwrap();
+        let run_dir = RunDir::claim(&path, Some(&common)).unwrap();
+        assert!(run_dir.warning().unwrap().contains("XDG_RUNTIME_DIR"));
+        run_dir.bind().unwrap();
+    }
+
+    #[test]
     fn what_a_dead_engine_left_is_replaced() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
         make(&path).unwrap();
         fs::write(path.join("lock"), "1\n").unwrap();
         drop(UnixListener::bind(socket_path(&path)).unwrap());
-        let run_dir = RunDir::claim(&path).unwrap();
+        let run_dir = RunDir::claim(&path, None).unwrap();
         run_dir.bind().unwrap();
         assert_eq!(
             fs::metadata(socket_path(&path)).unwrap().mode() & 0o777,
@@ -196,7 +279,7 @@ mod tests {
         let path = parent.path().join("run");
         make(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        match RunDir::claim(&path) {
+        match RunDir::claim(&path, None) {
             Err(ServeError::RunDir { reason, .. }) => {
                 assert!(reason.contains("chmod 700"), "{reason}")
             }

@@ -31,7 +31,7 @@ use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
 use super::output::Outputs;
-use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, role_name};
+use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, State, role_name};
 use super::run_dir::RunDir;
 use super::signals;
 use super::stalls::Stall;
@@ -457,7 +457,7 @@ impl Shell {
         if let Err(error) = result {
             // A path that has been renamed since is still the one that the operator knows.
             let reason = format!("{}: {error}", self.executable.as_path().display());
-            error!(?child, reason, "cannot be started");
+            error!(reason, "{} cannot be started", self.plan.name(child));
             self.tell(Event::SpawnFailed { child, reason });
         }
     }
@@ -522,8 +522,9 @@ impl Shell {
         }
     }
 
-    /// Logs the end of a child and keeps what it has counted.
+    /// Logs the end of a child and keeps what it has counted. The plan does not know of it yet.
     fn bury(&mut self, child: Child, end: Ended) {
+        let name = self.plan.name(child);
         match child {
             Child::Gateway(incarnation) => {
                 let Some(gateway) = self
@@ -532,7 +533,7 @@ impl Shell {
                 else {
                     return;
                 };
-                self.tally.add_gateway(&gateway.board, gateway.loops);
+                let lost = self.tally.add_gateway(&gateway.board, gateway.loops);
                 for (_, listing) in self.listing.drain() {
                     listing
                         .answers
@@ -540,38 +541,52 @@ impl Shell {
                 }
                 self.drain_is_lost();
                 self.tell_what_is_true();
-                if end.is_success() || gateway.is_killed {
-                    info!(pid = gateway.pid, "gateway ended");
+                let pid = gateway.pid;
+                let sessions = match lost {
+                    0 => String::new(),
+                    1 => ": 1 session was lost".to_owned(),
+                    lost => format!(": {lost} sessions were lost"),
+                };
+                let was_told = gateway.is_killed || gateway.outbox.is_none() && end.is_success();
+                if was_told && lost == 0 {
+                    info!(pid, "{name} (pid {pid}) ended");
+                } else if was_told {
+                    warn!(pid, sessions = lost, "{name} (pid {pid}) ended{sessions}");
                 } else {
                     error!(
-                        pid = gateway.pid,
+                        pid,
                         code = end.code,
                         signal = end.signal,
-                        "gateway {end}"
+                        sessions = lost,
+                        "{name} (pid {pid}) {end}{sessions}"
                     );
                 }
             }
-            Child::Process(process) => {
-                let Some(process) = self.processes.remove(&process) else {
+            Child::Process(id) => {
+                let Some(process) = self.processes.remove(&id) else {
                     return;
                 };
                 self.tally.add_process(&process.board);
-                let worker = role_name(process.role);
-                if end.is_success() || process.is_killed {
-                    info!(
-                        worker,
-                        pid = process.pid,
-                        generation = process.generation,
-                        "ended"
-                    );
+                let Process {
+                    pid, generation, ..
+                } = process;
+                let was_told = self.plan.state(id) == Some(State::Draining);
+                if process.is_killed || was_told && end.is_success() {
+                    info!(worker = name, pid, generation, "{name} (pid {pid}) ended");
                 } else {
                     self.tally.worker_exits += 1;
+                    // An app that calls exit(0) takes what is in hand with it, as a crash does.
+                    let untold = match end.is_success() {
+                        true => " without being told to stop",
+                        false => "",
+                    };
                     error!(
-                        worker,
-                        pid = process.pid,
+                        worker = name,
+                        pid,
+                        generation,
                         code = end.code,
                         signal = end.signal,
-                        "{end}"
+                        "{name} (pid {pid}) {end}{untold}"
                     );
                 }
             }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::control::{Role, StallKind, StallReport, role_name};
+use crate::session_id::SessionId;
 
 /// Reports that are kept; the log has them all.
 const KEPT: usize = 100;
@@ -19,7 +20,7 @@ pub(super) struct Stall {
     worker: String,
     pid: u32,
     hook: String,
-    session: Option<u64>,
+    session: Option<SessionId>,
     kind: StallKind,
     elapsed_ms: u64,
     stack: Vec<String>,
@@ -63,7 +64,7 @@ mod tests {
     fn the_latest_are_kept_and_cut_to_size() {
         let report = |number: u64| StallReport {
             hook: "message".to_owned(),
-            session: Some(number),
+            session: Some(number.into()),
             kind: StallKind::Running,
             elapsed_ms: 1,
             stack: vec!["\u{1b}x".repeat(1000); 1000],
@@ -77,7 +78,7 @@ mod tests {
         let first = &stalls[0];
         assert_eq!(
             (first.session, first.worker.as_str()),
-            (Some(1), "worker 3")
+            (Some(1.into()), "worker 3")
         );
         assert_eq!(first.stack, vec!["x".repeat(LINE_CHARACTERS); FRAMES]);
     }

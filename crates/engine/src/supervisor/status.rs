@@ -49,8 +49,8 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// A gateway has ended; it closed all that it had.
-    pub(super) fn add_gateway(&mut self, board: &Scoreboard, loops: u16) {
+    /// A gateway has ended, and all sessions that it had with it. Returns how many they were.
+    pub(super) fn add_gateway(&mut self, board: &Scoreboard, loops: u16) -> u64 {
         let lost = sum(board, loops, LoopCounter::Sessions as usize);
         self.last_serial = self.last_serial.max(last_serial(board, loops));
         for (counter, total) in self.gateways.iter_mut().enumerate() {
@@ -63,6 +63,7 @@ impl Tally {
         if let Some(total) = self.gateways.get_mut(closed(CloseReason::GatewayLost)) {
             *total += lost;
         }
+        lost
     }
 
     /// A worker or task worker has ended.
@@ -236,7 +237,7 @@ mod tests {
             board.set(row + limit, 2);
         }
         let mut tally = Tally::default();
-        tally.add_gateway(&board, loops);
+        assert_eq!(tally.add_gateway(&board, loops), 6);
         let counts = Counts {
             tally: &tally,
             gateway: Some((&board, loops)),

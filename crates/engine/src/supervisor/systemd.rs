@@ -88,7 +88,7 @@ impl Notifier {
         if let Some((socket, to)) = &self.to
             && let Err(error) = socket.send_to_addr(text.as_bytes(), to)
         {
-            tracing::warn!(%error, "the service manager could not be told: {text:?}");
+            tracing::warn!(%error, "systemd could not be notified: {text:?}");
         }
     }
 }

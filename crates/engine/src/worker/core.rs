@@ -17,9 +17,10 @@ use super::questions::Questions;
 use super::quota::Quota;
 use super::sessions::Sessions;
 use super::stalls::Waits;
-use crate::app::SendError;
+use crate::app::{SendError, SizeLimit};
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
+use crate::log;
 use crate::wire::{FromProcess, Peer};
 
 /// The most bytes that a UDP datagram carries over IPv4.
@@ -92,6 +93,7 @@ impl Core {
     pub(super) fn connect(&self, links: Vec<Link>) {
         let marks = || links.iter().map(Link::marks).collect();
         self.waits.follow(marks);
+        log::origin::follow(marks);
         self.outbox.connect(links);
     }
 
@@ -133,6 +135,22 @@ impl Core {
         }
     }
 
+    /// What sets the limit that [`max_message`](Self::max_message) is.
+    #[cold]
+    pub(crate) fn size_limit(&self, listener: Option<u16>) -> SizeLimit {
+        let max = self.max_message(listener);
+        let known = listener.and_then(|listener| self.config.listeners.get(usize::from(listener)));
+        let widest = || {
+            let mut listeners = self.config.listeners.iter();
+            listeners.find(|listener| listener.max_message() == max)
+        };
+        match known.or_else(widest) {
+            Some(listener) if listener.framing.max_message() > max => SizeLimit::HardLimit,
+            Some(listener) => SizeLimit::of_framing(&listener.framing),
+            None => SizeLimit::FramingMax,
+        }
+    }
+
     /// The loop that a UDP listener belongs to.
     pub(crate) fn datagram_link(&self, listener: u16) -> usize {
         usize::from(listener) % self.outbox.links().max(1)
@@ -155,6 +173,7 @@ impl Core {
             .min(LARGEST_DATAGRAM);
         if bytes.len() > max {
             return Err(SendError::TooLarge {
+                limit: SizeLimit::Datagram,
                 size: bytes.len() as u64,
                 max: max as u64,
             });

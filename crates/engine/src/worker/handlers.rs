@@ -130,7 +130,7 @@ where
             let ended = match polled {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
-                    let wait = waits.begin(running.hook(), Some(session.id()));
+                    let wait = waits.begin(running.hook(), Some(session.shared().id()));
                     poll_fn(|cx| {
                         waits.poll::<M::Future, _>(wait.as_ref(), cx, |cx| {
                             self.poll(&session, &mut running, cx)
@@ -214,7 +214,7 @@ where
     ) -> Poll<Ended> {
         let (outbox, state) = (&self.core.outbox, session.shared());
         self.core.counters.begin();
-        outbox.mark_polling(state.link(), session.id());
+        outbox.mark_polling(state.link(), state.id());
         let polled = begin_slot(slot, || make(self.app.clone(), session.clone()));
         outbox.mark_polling(state.link(), 0);
         polled
@@ -227,7 +227,7 @@ where
         cx: &mut Task<'_>,
     ) -> Poll<Ended> {
         let outbox = &self.core.outbox;
-        outbox.mark_polling(session.shared().link(), session.id());
+        outbox.mark_polling(session.shared().link(), session.shared().id());
         let polled = match running {
             Running::Message { slot, .. } => poll_slot(slot.as_mut(), cx),
             Running::Open(hook) | Running::Close(hook) => poll_slot(Pin::new(hook), cx),
@@ -254,7 +254,7 @@ where
                     && session.close_now().is_ok()
                 {
                     tracing::warn!(
-                        session = session.id(),
+                        session = %session.id(),
                         listener = session.listener(),
                         "session closed: its open hook failed"
                     );
@@ -276,7 +276,7 @@ where
         }
         let header = Header {
             kind: FromProcess::Opened as u8,
-            session: session.id(),
+            session: session.shared().id(),
             ..Header::default()
         };
         // Always: once for each session that the gateway opens.
@@ -303,7 +303,7 @@ where
             let (link, failed) = (state.link(), ended.is_err());
             self.core
                 .outbox
-                .done(link, session.id(), sequence, size, failed);
+                .done(link, state.id(), sequence, size, failed);
         }
         if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
             state.await_again(sequence);
@@ -469,7 +469,7 @@ where
         self.core.counters.add(counter);
         match session {
             Some(session) => {
-                tracing::error!(hook, session = session.id(), listener = session.listener(), %error, "a hook failed");
+                tracing::error!(hook, session = %session.id(), listener = session.listener(), %error, "a hook failed");
             }
             None => tracing::error!(hook, %error, "a hook failed"),
         }

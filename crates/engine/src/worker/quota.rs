@@ -33,7 +33,10 @@ impl Quota {
         if requests >= self.limit.get() {
             // Told once: from now on it is for the supervisor to act.
             self.limit.set(u64::MAX);
-            tracing::info!(requests, "max_requests is reached");
+            tracing::info!(
+                requests,
+                "max_requests is reached: this process is to be replaced"
+            );
             self.is_spent.notify_one();
         }
     }

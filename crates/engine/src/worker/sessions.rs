@@ -169,7 +169,8 @@ impl SessionState {
         }
         let (size, max) = (bytes.len() as u64, self.max_message.get());
         if size > max {
-            return Err(Refusal::Never(SendError::TooLarge { size, max }));
+            let limit = self.core.size_limit(self.listener());
+            return Err(Refusal::Never(SendError::TooLarge { limit, size, max }));
         }
         if self.is_full.get() && room == Room::Needed {
             return Err(Refusal::Watermark);

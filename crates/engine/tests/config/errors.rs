@@ -49,7 +49,7 @@ tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_ve
 /c/a.toml:5:7: `tls`: cannot use /nowhere/a.pem: No such file or directory (os error 2)
   5 | tls = { certificate = "/nowhere/a.pem", key = "/nowhere/a.key" }
     |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  hint: name PEM files that this user may read; a relative path begins at this file's folder
+  hint: name PEM files that are there; a relative path begins at this file's folder
 /c/a.toml:8:7: `tls` has no `key`
   8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
     |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -322,6 +322,21 @@ address = tcp://127.0.0.1:1
   4 | address = tcp://127.0.0.1:1
     |           ^^^^^^^^^^^^^^^^^
   hint: put the value in quotes: address = "tcp://127.0.0.1:1""#,
+    ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+framing = { kind = length, max = "1MiB" }
+tls = { alpn = [mqtt] }
+"#,
+        r#"/c/a.toml:3:20: the value is text without quotes
+  3 | framing = { kind = length, max = "1MiB" }
+    |                    ^^^^^^
+  hint: put the value in quotes: kind = "length"
+/c/a.toml:4:17: the value is text without quotes
+  4 | tls = { alpn = [mqtt] }
+    |                 ^^^^
+  hint: put the value in quotes: "mqtt""#,
     ),
     (
         r#"[listen]

@@ -137,7 +137,12 @@ fn run_dir(paths: &Paths, engine: Engine) -> Result<PathBuf, Failure> {
     match engine.run_dir {
         Some(run_dir) => Ok(run_dir),
         // Not all of the configuration: it may have been broken since the engine was started.
-        None => config::run_dir(&paths.config(engine.config)?).map_err(Failure::usage),
+        None => {
+            let run_dirs =
+                config::run_dirs(&paths.config(engine.config)?).map_err(Failure::usage)?;
+            command::find(run_dirs)
+                .ok_or_else(|| Failure::usage("no folder is known for the engine"))
+        }
     }
 }
 

@@ -41,7 +41,21 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
 }
 
 fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
-    config::load(&paths.config(config)?).map_err(Failure::usage)
+    let path = paths.config(config)?;
+    let loaded = config::load(&path);
+    let app = paths.check_app.map_or(Ok(()), |check| check(&path));
+    match (loaded, app) {
+        (Ok(loaded), Ok(())) => Ok(loaded),
+        (Err(mut errors), Err(more)) if errors != more => {
+            errors.0.extend(more.0);
+            errors
+                .0
+                .sort_by_key(|error| (error.line == 0, error.line, error.column));
+            Err(errors)
+        }
+        (Err(errors), _) | (_, Err(errors)) => Err(errors),
+    }
+    .map_err(Failure::usage)
 }
 
 /// The name of a listener whose connections an app has to handle.

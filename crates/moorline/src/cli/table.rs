@@ -139,9 +139,7 @@ pub(super) fn status(status: &Value) -> String {
             "stall: {}, {} hook, session {}, {} for {} ms, in {}",
             field("worker"),
             field("hook"),
-            row.get("session")
-                .and_then(Value::as_u64)
-                .map_or("-".to_owned(), |id| format!("{id:x}")),
+            row.get("session").and_then(Value::as_str).unwrap_or("-"),
             field("kind"),
             field("elapsed_ms"),
             shown(row.pointer("/stack/0"))
@@ -179,7 +177,7 @@ pub(super) fn sessions_head() -> String {
 
 pub(super) fn session(row: &SessionRow) -> String {
     format!(
-        "{:<18x} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
         row.id,
         row.listener,
         row.peer,

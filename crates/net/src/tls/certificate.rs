@@ -102,6 +102,12 @@ impl<'a> Certificate<'a> {
             && self.0.verify_signature(None).is_ok()
     }
 
+    /// The first and the last day on which it holds, as in 2026-11-28.
+    pub(super) fn dates(&self) -> [String; 2] {
+        let validity = self.0.validity();
+        [validity.not_before, validity.not_after].map(|at| at.to_datetime().date().to_string())
+    }
+
     /// Whether it holds at `now`.
     pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), TlsError> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);

@@ -40,7 +40,7 @@ impl Shown {
                 }
                 error => error.to_string(),
             };
-            pem::unusable(&files.key, problem)
+            TlsError::from(pem::unusable(&files.key, problem))
         })?;
         Ok(Self(Some(Arc::new(certified))))
     }

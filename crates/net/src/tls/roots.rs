@@ -75,12 +75,12 @@ fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
             continue;
         }
         if seen.len() > MAX_FOLDER_FILES {
-            return Err(pem::unusable(path, "there are more than 4096 files in it"));
+            return Err(pem::unusable(path, "there are more than 4096 files in it").into());
         }
         certificates.extend(pem::all_certificates(&file)?);
     }
     match certificates.is_empty() {
-        true => Err(pem::unusable(path, "there is no certificate in its files")),
+        true => Err(pem::unusable(path, "there is no certificate in its files").into()),
         false => Ok(certificates),
     }
 }

@@ -239,12 +239,15 @@ async fn a_silent_ipv6_look_up_costs_no_more_than_the_resolution_delay() {
 #[tokio::test]
 async fn families_are_preferred_and_excluded() {
     let both = Told::Together(Ok(vec!["::1", "127.0.0.1"]));
-    let v6 = StdListener::bind("[::1]:0").unwrap();
-    let port = v6.local_addr().unwrap().port();
-    let Ok(_v4) = StdListener::bind(("127.0.0.1", port)) else {
-        // The port is another's on IPv4, who may answer: then there is nothing to tell apart.
-        return;
-    };
+    // The same port in both families: another process may have it in one, then the next one is tried.
+    let (port, _listeners) = (0..100)
+        .find_map(|_| {
+            let v6 = StdListener::bind("[::1]:0").unwrap();
+            let port = v6.local_addr().unwrap().port();
+            let v4 = StdListener::bind(("127.0.0.1", port)).ok()?;
+            Some((port, [v6, v4]))
+        })
+        .expect("a port is free in both families");
     for (family, is_ipv6) in [
         (Family::PreferIpv6, true),
         (Family::PreferIpv4, false),

@@ -112,7 +112,7 @@ impl Plan {
         if self.mode == Mode::Booting {
             self.fail_boot(format!("gateway: {reason}"));
         } else {
-            warn!(reason, "the gateway failed");
+            warn!("the gateway failed, and is killed: {reason}");
             self.kill_gateway();
         }
     }

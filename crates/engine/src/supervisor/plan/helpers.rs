@@ -67,7 +67,7 @@ impl Helper {
         }
     }
 
-    fn run(&self) -> Option<u32> {
+    pub(super) fn run(&self) -> Option<u32> {
         match self.phase {
             Phase::RetryAt(_) => None,
             Phase::Running { run, .. } | Phase::Ending { run, .. } => Some(run),
@@ -145,7 +145,10 @@ impl Plan {
                 Phase::Ending { run, deadline, .. }
                     if deadline.is_some_and(|deadline| deadline <= now) =>
                 {
-                    warn!(helper = %helper.spec.name, "did not end when asked to and is killed");
+                    warn!(
+                        "helper {} did not end when asked to, and is killed",
+                        helper.spec.name
+                    );
                     *deadline = None;
                     self.actions.push_back(Action::Kill(Child::Helper(*run)));
                 }
@@ -167,7 +170,7 @@ impl Plan {
         match &mut helper.phase {
             Phase::Running { since, .. } if is_running => {
                 let wait = helper.backoff.after_death(Some(now.saturating_sub(*since)));
-                info!(helper = %helper.spec.name, ?wait, "is started again");
+                info!(helper = %helper.spec.name, ?wait, "helper {} is started again", helper.spec.name);
                 helper.restarts += 1;
                 helper.phase = Phase::RetryAt(now + wait);
             }

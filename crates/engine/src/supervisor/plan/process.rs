@@ -430,14 +430,20 @@ impl Plan {
         }
         let Some(slot) = self.slot(role) else { return };
         if slot.serving == Some(id) && slot.next == Next::Nobody {
-            info!(worker = %role_name(role), "wants to stop; its replacement is started");
+            info!(
+                "{} wants to stop: its replacement is started",
+                role_name(role)
+            );
             self.spawn_next(role);
         }
     }
 
     pub(super) fn process_garbage(&mut self, id: ProcessId, reason: &str) {
         if let Some(process) = self.processes.get(&id) {
-            warn!(worker = %role_name(process.role), reason, "wrote garbage into a ring and is ended");
+            warn!(
+                "{} wrote garbage into a ring, and is killed: {reason}",
+                role_name(process.role)
+            );
             self.kill_process(id, Forced::No);
         }
     }
@@ -455,14 +461,13 @@ impl Plan {
             return;
         };
         process.failure = Some(reason.to_owned());
-        let name = role_name(process.role);
-        let text = format!("{name}: {reason}");
+        let text = format!("{}: {reason}", role_name(process.role));
         if self.is_candidate(id) {
             self.fail_reload(text);
         } else if self.mode == Mode::Booting {
             self.fail_boot(text);
         } else {
-            warn!(worker = %name, reason, "failed");
+            warn!("{text}");
         }
     }
 
@@ -529,7 +534,7 @@ impl Plan {
         } else {
             slot.next = Next::RetryAt(now + wait);
             slot.reason = reason;
-            info!(worker = %role_name(role), ?wait, "is started again after a wait");
+            info!(?wait, "{} is started again after a wait", role_name(role));
         }
     }
 

@@ -122,8 +122,10 @@ impl Plan {
         }
         if let Some(Queued { scope, callers }) = self.queued.take() {
             self.reload = Reload::Opening { scope, callers };
+            // Whatever becomes of it: two generations of one number could not be told apart in a log.
+            self.last_generation += 1;
             self.act(Action::Open {
-                generation: self.next_generation(),
+                generation: self.last_generation,
                 scope,
             });
         }
@@ -133,10 +135,6 @@ impl Plan {
         self.mode == Mode::Serving
             && matches!(self.reload, Reload::Idle)
             && !self.processes.values().any(Process::is_leaving)
-    }
-
-    fn next_generation(&self) -> u32 {
-        self.workers_generation.max(self.tasks_generation) + 1
     }
 
     pub(super) fn opened(&mut self, result: Result<Shape, String>, now: Now) {
@@ -171,7 +169,7 @@ impl Plan {
         let roles = (0..workers)
             .map(Role::Worker)
             .chain((0..shape.tasks).map(Role::Task));
-        let generation = self.next_generation();
+        let generation = self.last_generation;
         let timeout = shape.start_timeout;
         let candidates = roles
             .map(|role| (role, self.spawn_process(role, generation, timeout)))
@@ -191,7 +189,7 @@ impl Plan {
 
     /// Asks the gateway whether it can go on with what the reload changes, if there is one of both.
     pub(super) fn prepare_gateway(&mut self) {
-        let generation = self.next_generation();
+        let generation = self.last_generation;
         if let Reload::Preparing { scope, .. } = self.reload
             && self.gateway.is_ready()
         {
@@ -205,7 +203,7 @@ impl Plan {
         generation: u32,
         failure: Option<String>,
     ) {
-        if !self.is_present(incarnation) || generation != self.next_generation() {
+        if !self.is_present(incarnation) || generation != self.last_generation {
             return;
         }
         match (&mut self.reload, failure) {
@@ -298,7 +296,7 @@ impl Plan {
         if !candidates.iter().all(|(_, id)| self.is_process_ready(*id)) {
             return;
         }
-        let generation = self.next_generation();
+        let generation = self.last_generation;
         let Reload::Preparing {
             scope,
             callers,
@@ -352,7 +350,7 @@ impl Plan {
 
     /// Ends the new processes. The old ones have served throughout.
     pub(super) fn fail_reload(&mut self, reason: String) {
-        let generation = self.next_generation();
+        let generation = self.last_generation;
         let (callers, candidates) = match std::mem::replace(&mut self.reload, Reload::Idle) {
             Reload::Idle => return,
             Reload::Opening { callers, .. } => (callers, Vec::new()),

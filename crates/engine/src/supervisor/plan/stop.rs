@@ -138,7 +138,7 @@ impl Plan {
         }
         match step.stage {
             Stage::Draining => {
-                tracing::warn!("the gateway had not drained at max_wait");
+                tracing::warn!("the gateway has sessions left at max_wait");
                 self.enter(Stage::Workers, now);
             }
             Stage::Workers => {

@@ -73,7 +73,7 @@ impl Shell {
         let (child, channel) = spawn::role(executable, &title, Some(output))?;
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
-        info!(worker, pid, generation, "started");
+        info!(worker, pid, generation, "{worker} (pid {pid}) started");
         self.processes.insert(
             process,
             Process {

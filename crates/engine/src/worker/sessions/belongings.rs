@@ -3,7 +3,7 @@
 use moorline_ipc::Header;
 
 use super::{Phase, SessionState};
-use crate::app::SendError;
+use crate::app::{SendError, SizeLimit};
 use crate::wire::{Belongings, FromProcess, LARGEST_STATE, LONGEST_NAME};
 use crate::worker::Room;
 
@@ -33,9 +33,16 @@ impl SessionState {
         }
         let listener = self.listener().map(usize::from);
         let listener = listener.and_then(|listener| self.core.config.listeners.get(listener));
-        let max = listener.map_or(u64::MAX, |listener| listener.framing.max_message());
+        let Some(framing) = listener.map(|listener| &listener.framing) else {
+            return Ok(());
+        };
+        let max = framing.max_message();
         if length > max {
-            return Err(SendError::TooLarge { size: length, max });
+            return Err(SendError::TooLarge {
+                limit: SizeLimit::of_framing(framing),
+                size: length,
+                max,
+            });
         }
         Ok(())
     }
@@ -44,7 +51,7 @@ impl SessionState {
         if self.phase.get() == Phase::Elsewhere {
             return Err(SendError::Elsewhere);
         }
-        check_size(bytes, LARGEST_STATE)?;
+        check_size(SizeLimit::State, bytes, LARGEST_STATE)?;
         self.wish(FromProcess::KeepState, bytes)?;
         self.change_belongings(|belongings| belongings.state = bytes.to_vec());
         Ok(())
@@ -56,7 +63,7 @@ impl SessionState {
     }
 
     pub(crate) fn bind(&self, key: &[u8]) -> Result<(), SendError> {
-        check_size(key, LONGEST_NAME)?;
+        check_size(SizeLimit::Key, key, LONGEST_NAME)?;
         self.wish(FromProcess::Bind, key)?;
         self.change_belongings(|belongings| belongings.key = key.to_vec());
         Ok(())
@@ -84,10 +91,10 @@ impl SessionState {
     }
 }
 
-fn check_size(bytes: &[u8], max: usize) -> Result<(), SendError> {
+fn check_size(limit: SizeLimit, bytes: &[u8], max: usize) -> Result<(), SendError> {
     let (size, max) = (bytes.len() as u64, max as u64);
     if size > max {
-        return Err(SendError::TooLarge { size, max });
+        return Err(SendError::TooLarge { limit, size, max });
     }
     Ok(())
 }

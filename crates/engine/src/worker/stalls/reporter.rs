@@ -111,7 +111,7 @@ impl Writer {
         }
         let report = StallReport {
             hook: found.hook.to_owned(),
-            session: found.session,
+            session: found.session.map(Into::into),
             kind: found.kind,
             elapsed_ms: u64::try_from(found.elapsed.as_millis()).unwrap_or(u64::MAX),
             stack,
@@ -120,7 +120,7 @@ impl Writer {
         tracing::warn!(
             worker = self.name,
             hook = report.hook,
-            session = report.session,
+            session = report.session.map(tracing::field::display),
             elapsed_ms = report.elapsed_ms,
             omitted = report.omitted,
             stack = %report.stack.join(" < "),

@@ -164,7 +164,7 @@ fn what_is_too_large_or_closing_is_refused() {
     harness.message(1, 1, "try 2000000");
     assert_eq!(
         harness.event(),
-        "try Err(TooLarge { size: 2000000, max: 1048576 })"
+        "try Err(TooLarge { limit: FramingMax, size: 2000000, max: 1048576 })"
     );
     assert_eq!(harness.take().kind, FromProcess::Done as u8);
     harness.message(1, 2, "close");
@@ -177,7 +177,7 @@ fn what_is_too_large_or_closing_is_refused() {
 fn a_session_of_a_loop_that_does_not_exist_is_refused() {
     let mut harness = Harness::start();
     harness.open(1);
-    harness.message(1, 1, &format!("to {} x", 200u64 << 56));
+    harness.message(1, 1, &format!("to {:x} x", 200u64 << 56));
     assert_eq!(harness.event(), "to Err(NoSuchSession)");
     harness.stop();
 }

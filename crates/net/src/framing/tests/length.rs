@@ -216,7 +216,7 @@ fn a_refused_length_names_both_sizes() {
             max: 1024
         }
         .to_string(),
-        "a message of 1025 bytes, at most 1024 are allowed"
+        "a message of 1025 bytes is announced, and the largest may have 1024"
     );
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
-use super::super::pem;
+use super::super::pem::{self, FileError, FileErrorKind};
 use super::{CertificateFiles, ServerOptions};
 
 /// What the files of [`ServerOptions`] held when they were loaded. Private keys are among it: it is to be passed
@@ -37,6 +37,14 @@ impl ServerCredentials {
     /// [`TlsError::Options`], naming the file: it cannot be read or understood, its certificate has expired or
     /// is not valid yet, or the key belongs to another certificate.
     pub fn load(options: &ServerOptions) -> Result<Self, TlsError> {
+        Ok(Self::load_files(options)?)
+    }
+
+    /// [`load`](Self::load), with an error that tells what is wrong with the file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_files(options: &ServerOptions) -> Result<Self, FileError> {
         let provider = aws_lc_rs::default_provider();
         let pairs = options
             .certificates
@@ -64,7 +72,7 @@ impl fmt::Debug for ServerCredentials {
 }
 
 impl Pair {
-    fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
+    fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, FileError> {
         let chain = pem::certificates(&files.certificate)?;
         check_dates(&files.certificate, &chain)?;
         let key = pem::private_key(&files.key)?;
@@ -84,26 +92,25 @@ impl Pair {
         &self,
         files: &CertificateFiles,
         provider: &CryptoProvider,
-    ) -> Result<CertifiedKey, TlsError> {
+    ) -> Result<CertifiedKey, FileError> {
         let chain = self
             .chain
             .iter()
             .map(|certificate| CertificateDer::from(certificate.clone()));
         let key = PrivateKeyDer::try_from(self.key.clone())
             .map_err(|problem| pem::unusable(&files.key, problem))?;
-        CertifiedKey::from_der(chain.collect(), key, provider).map_err(|error| {
-            let problem = match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!("it does not belong to {}", files.certificate.display())
-                }
-                error => error.to_string(),
-            };
-            pem::unusable(&files.key, problem)
+        CertifiedKey::from_der(chain.collect(), key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => FileError::new(
+                FileErrorKind::OtherKey,
+                &files.key,
+                format_args!("it does not belong to {}", files.certificate.display()),
+            ),
+            error => pem::unusable(&files.key, error),
         })
     }
 }
 
-fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), TlsError> {
+fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), FileError> {
     let now = UnixTime::now();
     for (at, der) in chain.iter().enumerate() {
         let whose = match at {
@@ -112,13 +119,13 @@ fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), TlsError
         };
         let certificate = Certificate::parse(der)
             .map_err(|_| pem::unusable(path, format!("{whose} cannot be read")))?;
-        match certificate.check_dates(now) {
-            Err(TlsError::Expired) => {
-                return Err(pem::unusable(path, format!("{whose} has expired")));
-            }
-            Err(_) => return Err(pem::unusable(path, format!("{whose} is not valid yet"))),
-            Ok(()) => {}
-        }
+        let [from, until] = certificate.dates();
+        let problem = match certificate.check_dates(now) {
+            Err(TlsError::Expired) => format!("{whose} has expired: it was valid until {until}"),
+            Err(_) => format!("{whose} is not valid yet: it is from {from} on"),
+            Ok(()) => continue,
+        };
+        return Err(FileError::new(FileErrorKind::Dates, path, problem));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ fn a_crash_after_a_failed_reload_is_mended_from_the_committed_generation() {
     let mut world = World::serving(shape(1, 0));
     let new = world.reload(1, shape(1, 0));
     world.die(new[0]);
-    let refused = Reply::Refused("worker 0 was ended by SIGKILL before it was ready".to_owned());
+    let refused = Reply::Refused("worker 0 was killed by SIGKILL before it was ready".to_owned());
     assert_eq!(world.replies(1), [refused]);
     world.take();
     world.die(1);
@@ -16,6 +16,18 @@ fn a_crash_after_a_failed_reload_is_mended_from_the_committed_generation() {
         role: Role::Worker(0),
         generation: 1
     }));
+}
+
+#[test]
+fn the_number_of_a_generation_that_failed_is_not_used_again() {
+    let mut world = World::serving(shape(1, 0));
+    let new = world.reload(1, shape(1, 0));
+    world.die(new[0]);
+    let new = world.reload(2, shape(1, 0));
+    world.ready(new[0]);
+    let done = [Reply::Done("generation 3 serves".to_owned())];
+    assert_eq!(world.replies(2), done);
+    assert_eq!(world.generations_serving(), [3]);
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! A session's id, and its one spelling.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A session's id. No other session of the engine ever has it.
+///
+/// It is written as 16 hexadecimal digits everywhere: by `Display` and `Debug`, in logs, in JSON, by the
+/// commands. [`FromStr`] reads that back. As a number it would not survive JavaScript, which rounds above 2⁵³.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The id as a number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for SessionId {
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
+
+impl From<SessionId> for u64 {
+    fn from(id: SessionId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a text is no session id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionIdError(ParseIntError);
+
+impl fmt::Display for SessionIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a session id has up to 16 hexadecimal digits: {}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for SessionIdError {}
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, SessionIdError> {
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(SessionIdError)
+    }
+}
+
+/// A text for people and programs; a number where the engine talks to itself.
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            to.collect_str(self)
+        } else {
+            to.serialize_u64(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            String::deserialize(from)?
+                .parse()
+                .map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(from).map(Self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling_and_is_read_back() {
+        let id = SessionId::from((3 << 56) | 4711);
+        let text = "0300000000001267";
+        assert_eq!(
+            (id.to_string(), format!("{id:?}")),
+            (text.into(), text.into())
+        );
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{text}\""));
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(
+            serde_json::from_str::<SessionId>(&format!("\"{text}\"")).unwrap(),
+            id
+        );
+        let bytes = postcard::to_stdvec(&id).unwrap();
+        assert_eq!(postcard::from_bytes::<SessionId>(&bytes).unwrap(), id);
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "x", "00000000000000001", "-1", "12 "] {
+            let parsed = text.parse::<SessionId>();
+            assert_eq!(parsed.is_ok(), text == "00000000000000001", "{text:?}");
+        }
+    }
+}
