@@ -285,7 +285,7 @@ fn crashes_are_treated_by_what_the_reload_says() {
     engine.configure(&config("", "on_crash = \"drop\""));
     engine.reload().expect_success();
     let mut client = Client::connect(engine, 1, Wire::LENGTH);
-    client.send("fail");
+    client.send("panic");
     assert_eq!(client.ask("build"), "first");
     assert_eq!(engine.status().lost.dropped, 1);
 }

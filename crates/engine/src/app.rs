@@ -51,7 +51,9 @@ pub enum Opened {
 ///
 /// A hook's future is dropped before its end in one case only: the process ends, because the time for
 /// stopping is over. A hook that returns an error or panics is logged with its session and
-/// listener and counted. It ends neither the process nor any other hook.
+/// listener and counted. It ends neither the process nor any other hook. What becomes of the session, `on_error` says of an
+/// error, and `on_crash` of a panic. [`SendError::Closed`] is no such error: a session that ends is nobody's mistake, so
+/// that `session.send(..).await?` is all that a handler needs.
 pub trait App: Sized + 'static {
     /// Runs once, before anything else: the place to load and to connect. Nothing is delivered until it
     /// has returned; if it fails the process ends, and the reload that started it with the reason given here.
@@ -74,15 +76,16 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// Runs before a session's first message in this process. If it fails under `on_crash = "close"`, the
-    /// session is closed.
+    /// Runs before a session's first message in this process. If it fails, the session is closed, unless `on_error`
+    /// (or, for a panic, `on_crash`) says otherwise.
     fn open(self: Rc<Self>, session: Session, opened: Opened) -> impl Future<Output = Result> {
         let _ = (session, opened);
         ready(Ok(()))
     }
 
     /// Runs for each message of a session, in order. Until it ends the message is in hand: should the
-    /// process die or this hook fail, the listener's `on_crash` says what becomes of message and session.
+    /// process die or this hook panic, the listener's `on_crash` says what becomes of message and session, and `on_error`
+    /// should it return an error.
     fn message(self: Rc<Self>, session: Session, message: Message) -> impl Future<Output = Result>;
 
     /// Runs for each datagram of a `udp://` listener, concurrently. Datagrams have no order and no

@@ -253,6 +253,8 @@ pub struct Listener {
     pub hard_limit: u64,
     /// What becomes of a session whose worker dies with its message in hand.
     pub on_crash: OnCrash,
+    /// What becomes of a session whose handler returns an error. Default `close`, and `keep` with `on_crash = "drop"`.
+    pub on_error: OnError,
     /// How many times a message is delivered at most under `redeliver`. Default 3.
     pub attempts: u32,
     /// Connections at the same time; more are closed at once. Default 100,000.
@@ -294,6 +296,16 @@ impl Listener {
             (_, Framing::WebSocket { .. }) => "websocket",
         }
     }
+}
+
+/// What becomes of a session whose handler returns an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It is closed, once what was sent to it before is flushed.
+    Close,
+    /// It goes on; the message counts as handled.
+    Keep,
 }
 
 /// What becomes of a session whose worker dies with its message in hand.

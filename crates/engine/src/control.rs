@@ -467,6 +467,8 @@ pub enum ProcessCounter {
     LogLinesDropped,
     /// Signs of life: there is one each [`BEAT`].
     Beats,
+    /// Panics, of hooks and of whatever else the app runs.
+    Panics,
 }
 
 /// Counters in a process's scoreboard.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::config::Config;
-use crate::control::{FromRole, Role, ToRole};
+use crate::control::{FromRole, Role, ToRole, role_name};
 use crate::control_channel::encode;
 use crate::credentials::Credentials;
 use crate::descriptors;
@@ -201,7 +201,9 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
                 stay(&config.workers.cpu_affinity, slot);
             }
             name_thread(&name);
-            log::origin::set(crate::control::role_name(role), generation);
+            log::origin::set(role_name(role), generation);
+            let names = executable.as_ref().and_then(|file| file.try_clone().ok());
+            worker::report_panics(role_name(role), scoreboard.clone(), names);
             let start = ProcessStart {
                 control,
                 process,

@@ -22,10 +22,12 @@ pub const WHOLE: u8 = FIRST | LAST;
 pub const TEXT: u8 = 4;
 /// On `FromProcess::Send`: the handler that sent this has also ended. `sequence` and `time` are then as on `Done`.
 pub const DONE: u8 = 8;
-/// On `Done`: the handler panicked or returned an error. On `TaskDone`: the task failed, the payload says why.
+/// On `Done`: the handler panicked. On `Close`: so did the session's open hook. On `TaskDone`: the task failed, the payload says why.
 pub const FAILED: u8 = 16;
 /// On `Close`: what is queued for the peer is thrown away, not flushed.
 pub const FORCE: u8 = 32;
+/// On `Done`: the handler returned an error. On `Close`: so did the session's open hook.
+pub const ERRED: u8 = 64;
 
 /// In `aux` of `ToProcess::Open`: the session was with another process before.
 pub const ADOPTED: u16 = 1;
@@ -87,9 +89,9 @@ pub enum ToProcess {
 pub enum FromProcess {
     /// A message for `session`, or a part of one. Flags: FIRST, LAST, TEXT, DONE (on the last part only).
     Send = 1,
-    /// The handler of message `sequence` of `session` has ended. `time`: that message's size in bytes. Flags: FAILED.
+    /// The handler of message `sequence` of `session` has ended. `time`: that message's size in bytes. Flags: FAILED, ERRED.
     Done = 2,
-    /// The app closes `session`. Flags: FORCE. `aux`: the WebSocket close code, 0 for 1000.
+    /// The app closes `session`, or its open hook has failed. Flags: FORCE, FAILED, ERRED. `aux`: the WebSocket close code, 0 for 1000.
     Close = 3,
     /// A datagram to send from listener `aux`. Payload as on `ToProcess::Datagram`.
     SendTo = 4,
@@ -288,7 +290,7 @@ pub enum CloseReason {
     Memory = 5,
     /// The engine stops.
     Stopped = 6,
-    /// The worker died, or its handler failed, with a message of this session in hand.
+    /// The worker died, or its handler panicked, with a message of this session in hand.
     Crash = 7,
     /// What it sent breaks the listener's framing.
     Framing = 8,
@@ -298,6 +300,8 @@ pub enum CloseReason {
     Limit = 10,
     /// Its TLS handshake failed, or took longer than the listener's `handshake_timeout`.
     Handshake = 11,
+    /// A handler of its returned an error.
+    Error = 12,
 }
 
 impl CloseReason {
@@ -316,6 +320,7 @@ impl CloseReason {
             GatewayLost,
             Limit,
             Handshake,
+            Error,
         ]
         .get(usize::from(reason).wrapping_sub(1))
         .copied()
@@ -335,6 +340,7 @@ impl CloseReason {
             CloseReason::GatewayLost => "gateway_lost",
             CloseReason::Limit => "limit",
             CloseReason::Handshake => "handshake",
+            CloseReason::Error => "error",
         }
     }
 }

@@ -14,6 +14,7 @@ mod files;
 mod handlers;
 mod hook;
 mod outbox;
+mod panics;
 pub(crate) mod pool;
 mod questions;
 mod quota;
@@ -45,18 +46,19 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::core::Core;
 pub(crate) use self::outbox::Room;
+pub(crate) use self::panics::report_panics;
 pub(crate) use self::questions::Asked;
 pub(crate) use self::sessions::{Refusal, SessionState};
 pub(crate) use self::start::ProcessStart;
 
 use self::core::Rings;
-use self::handlers::Handlers;
+use self::handlers::{Handlers, report_failure};
 use self::hook::{Hot, begin_slot, poll_slot};
 use self::outbox::Link;
 use self::ring_task::{Garbage, RingTask};
 use self::stalls::{Hook, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
-use crate::control::{FromRole, ProcessCounter, ToRole, role_name};
+use crate::control::{FromRole, ToRole, role_name};
 use crate::control_channel::{ControlChannel, Descriptors};
 use crate::log;
 use crate::role::leave_to_supervisor;
@@ -112,6 +114,7 @@ async fn serve<A: App>(
     } = start;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard, waits);
+    panics::belong_to(&core);
     core.files.connect(ControlChannel::new(files)?);
     let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
 
@@ -140,7 +143,7 @@ async fn serve<A: App>(
         },
     };
     if let Err(reason) = started {
-        return orders.fail(reason).await;
+        return orders.fail(reason.to_string()).await;
     }
     orders.control.send(&FromRole::Ready, &[]).await?;
     spawn_local(serve_app(core.clone(), app.clone()));
@@ -186,8 +189,7 @@ async fn serve_app<A: App>(core: Rc<Core>, app: Rc<A>) {
     core.counters.begin();
     let context = Context::new(core.clone());
     if let Err(error) = named(&core, Hook::Serving, app.serving(context)).await {
-        core.counters.add(ProcessCounter::Failures);
-        tracing::error!(hook = "serving", %error, "a hook failed");
+        report_failure(&core, Hook::Serving, None, &error);
     }
     core.counters.end();
 }
@@ -234,8 +236,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     let ending = async {
         reached(core, || core.counters.is_emptied()).await;
         if let Err(error) = named(core, Hook::Stop, app.stop()).await {
-            core.counters.add(ProcessCounter::Failures);
-            tracing::error!(hook = "stop", %error, "a hook failed");
+            report_failure(core, Hook::Stop, None, &error);
         }
         reached(core, || {
             core.counters.is_idle() && core.counters.is_emptied() && core.outbox.is_flushed()
@@ -400,8 +401,7 @@ pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
         Ok(())
     });
     if let Err(error) = ended.await {
-        core.counters.add(ProcessCounter::Failures);
-        tracing::error!(hook = "timer", %error, "a hook failed");
+        report_failure(core, Hook::Timer, None, &error);
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_engine::config::{
-    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash, Tasks,
-    Workers, check_app_text, live_change, load, load_text, run_dir,
+    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash,
+    OnError, Tasks, Workers, check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -84,6 +84,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         low_watermark: 256 << 10,
         hard_limit: 8 << 20,
         on_crash: OnCrash::Close,
+        on_error: OnError::Close,
         attempts: 3,
         max_sessions: 100_000,
         deliver_after_close: false,

@@ -39,4 +39,4 @@ pub use hello::{Hello, HelloError};
 pub use region::{MAX_RING, MIN_RING, Marks, Region, Side, create_region};
 pub use ring::{Consumer, Corrupt, Header, LastRecord, NoRoom, Producer, Record};
 pub use scoreboard::{Scoreboard, create_scoreboard};
-pub use sys::{StackSampler, inherited, poll_traced, take_variable};
+pub use sys::{StackSampler, capture_stack, inherited, poll_traced, take_variable};

@@ -12,4 +12,4 @@ pub use inherited::inherited;
 pub(crate) use mapping::Mapping;
 pub(crate) use sealed::{check_sealed, create_sealed};
 pub(crate) use send::{Piece, send_pieces};
-pub use stack::{StackSampler, poll_traced};
+pub use stack::{StackSampler, capture_stack, poll_traced};

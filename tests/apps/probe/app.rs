@@ -157,6 +157,14 @@ impl Probe {
                 "survived".to_owned()
             }
             "panic" => panic!("asked to panic"),
+            "panic-in-task" => {
+                tokio::task::spawn_local(async { panic!("asked to panic in a task") });
+                "started".to_owned()
+            }
+            "panic-in-thread" => {
+                std::thread::spawn(|| panic!("asked to panic in a thread"));
+                "started".to_owned()
+            }
             "fail" => return Err("asked to fail".into()),
             "exit" => std::process::exit(word().parse()?),
             "hang" => pending().await,

@@ -9,7 +9,7 @@ use moorline_net::{Address, AddressError, Framing, HostPort};
 use super::error::Reported;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
-use super::{Dispatch, Listener, OnCrash, framing, tls};
+use super::{Dispatch, Listener, OnCrash, OnError, framing, tls};
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
 const DEFAULT_HARD_LIMIT: u64 = 8 << 20;
@@ -91,6 +91,9 @@ fn listener(
             ("drop", OnCrash::Drop),
         ])
     });
+    let on_error = section.read("on_error", |field| {
+        field.choice(&[("close", OnError::Close), ("keep", OnError::Keep)])
+    });
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
     let max_sessions_per_address = section.read("max_sessions_per_address", |field| {
@@ -123,6 +126,7 @@ fn listener(
     keyless?;
 
     let (content, sizes, tls) = (content?, sizes?, tls?);
+    let on_crash = on_crash?.unwrap_or(OnCrash::Close);
     let address = match (address?, &tls) {
         // However it is written, this is what is spoken.
         (Address::Tcp(host_port), Some(_)) => Address::Tls(host_port),
@@ -147,7 +151,11 @@ fn listener(
         high_watermark: sizes.high,
         low_watermark: sizes.low,
         hard_limit: sizes.hard,
-        on_crash: on_crash?.unwrap_or(OnCrash::Close),
+        on_crash,
+        on_error: on_error?.unwrap_or(match on_crash {
+            OnCrash::Drop => OnError::Keep,
+            OnCrash::Close | OnCrash::Redeliver => OnError::Close,
+        }),
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
         max_sessions: max_sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
         deliver_after_close: deliver_after_close?.unwrap_or(false),
@@ -292,6 +300,7 @@ struct Content {
 
 const HTTP_KEYS: &[&str] = &["websocket", "static", "max_message"];
 const SESSION_KEYS: &[&str] = &[
+    "on_error",
     "idle_timeout",
     "receive_timeout",
     "send_timeout",

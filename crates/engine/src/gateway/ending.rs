@@ -276,7 +276,7 @@ impl Loop {
     }
 
     /// A WebSocket is told why; other framings have no such word.
-    fn farewell(&mut self, key: Key, code: u16) {
+    pub(super) fn farewell(&mut self, key: Key, code: u16) {
         let listener = &self.config.listeners[usize::from(self.table[key].listener)];
         if matches!(listener.framing, Framing::WebSocket { .. }) {
             let frame = moorline_net::framing::websocket::close_frame(code, "");
@@ -379,6 +379,7 @@ impl Loop {
                     | CloseReason::Framing
                     | CloseReason::Idle
                     | CloseReason::Handshake
+                    | CloseReason::Error
                     | CloseReason::Peer
             )
             && !(reason == CloseReason::Peer && session.hangup);

@@ -18,8 +18,8 @@ use super::table::Key;
 use crate::control::LoopCounter;
 use crate::session_id::SessionId;
 use crate::wire::{
-    CloseReason, DONE, FAILED, FIRST, FORCE, FromProcess, LARGEST_PARCEL, LAST, TEXT, ToProcess,
-    WHOLE,
+    CloseReason, DONE, ERRED, FAILED, FIRST, FORCE, FromProcess, LARGEST_PARCEL, LAST, TEXT,
+    ToProcess, WHOLE,
 };
 
 /// Records taken from one process in one turn.
@@ -377,7 +377,7 @@ impl Loop {
             ));
         }
         self.processes[usize::from(at)].in_hand -= 1;
-        if header.flags & FAILED != 0 && self.forgive(key) {
+        if header.flags & (FAILED | ERRED) != 0 && self.forgive(key, header.flags) {
             return Ok(());
         }
         let now = self.clock.ms;
@@ -441,11 +441,19 @@ impl Loop {
             self.discard(at, header.session);
             return;
         };
+        if header.flags & FAILED != 0 {
+            self.close_by_crash(key);
+            return;
+        }
         if header.flags & FORCE != 0 {
             self.finish(key, CloseReason::Server);
             return;
         }
         self.catch_up(key);
+        if header.flags & ERRED != 0 {
+            self.close_by_error(key);
+            return;
+        }
         if self.table[key].phase != Phase::Open {
             return;
         }

@@ -18,10 +18,13 @@ use super::parcels;
 use super::processes::Parcel;
 use super::session::{Inbound, Kept, Phase};
 use super::table::Key;
-use crate::config::{Config, OnCrash};
+use crate::config::{Config, OnCrash, OnError};
 use crate::control::{LoopCounter, ProcessId, Role};
 use crate::session_id::SessionId;
-use crate::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE};
+use crate::wire::{ADOPTED, CloseReason, FAILED, LAST, TEXT, ToProcess, WHOLE};
+
+/// The WebSocket close code for what is wrong on this side (RFC 6455 §7.4.1).
+const INTERNAL_ERROR: u16 = 1011;
 
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
@@ -259,7 +262,7 @@ impl Loop {
         self.schedule(key);
     }
 
-    fn close_by_crash(&mut self, key: Key) {
+    pub(super) fn close_by_crash(&mut self, key: Key) {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
         tracing::warn!(
@@ -270,8 +273,23 @@ impl Loop {
         self.finish(key, CloseReason::Crash);
     }
 
-    /// A handler failed or panicked, and the worker lives. True: its message is not done.
-    pub(super) fn forgive(&mut self, key: Key) -> bool {
+    /// A handler or the open hook returned an error: the session ends when what was sent to it before is flushed.
+    pub(super) fn close_by_error(&mut self, key: Key) {
+        let session = &self.table[key];
+        if session.phase != Phase::Open {
+            return;
+        }
+        let listener = &self.config.listeners[usize::from(session.listener)];
+        tracing::warn!(
+            session = session.id, listener = %listener.name, peer = %session.peer,
+            reason = %CloseReason::Error, "session closed: its handler returned an error"
+        );
+        self.farewell(key, INTERNAL_ERROR);
+        self.end(key, CloseReason::Error);
+    }
+
+    /// A handler has ended badly, and the worker lives. True: its message is not done.
+    pub(super) fn forgive(&mut self, key: Key, flags: u8) -> bool {
         let session = &mut self.table[key];
         let rules = match session.process {
             Some(at) => self.processes[usize::from(at)].rules.clone(),
@@ -282,6 +300,12 @@ impl Loop {
             session.phase,
             Phase::Open | Phase::Ending(CloseReason::Stopped)
         ) {
+            return false;
+        }
+        if flags & FAILED == 0 {
+            if listener.on_error == OnError::Close {
+                self.close_by_error(key);
+            }
             return false;
         }
         match listener.on_crash {

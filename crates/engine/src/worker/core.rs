@@ -16,7 +16,7 @@ use super::outbox::{Link, Outbox, Room};
 use super::questions::Questions;
 use super::quota::Quota;
 use super::sessions::Sessions;
-use super::stalls::Waits;
+use super::stalls::{Hook, Waits};
 use crate::app::{SendError, SizeLimit};
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
@@ -109,6 +109,19 @@ impl Core {
             Role::Worker(slot) | Role::Task(slot) => slot,
             Role::Gateway => 0,
         }
+    }
+
+    /// The hook that is being polled, and its session. To be asked from anywhere, also from amid the hook.
+    pub(super) fn polled(&self) -> Option<(Hook, Option<u64>)> {
+        let session = self.outbox.polled();
+        let hook = self.waits.polled();
+        let hook = hook.or_else(|| session.map(|_| Hook::Message))?;
+        Some((hook, session))
+    }
+
+    /// The listener of a session that is here, likewise.
+    pub(super) fn listener_of(&self, session: u64) -> Option<&str> {
+        Some(self.listener_name(self.sessions.listener_of(session)?))
     }
 
     pub(crate) fn listener_name(&self, listener: u16) -> &str {

@@ -11,14 +11,14 @@ use tokio::task::spawn_local;
 
 use super::clock;
 use super::core::Core;
-use super::hook::{Ended, HotHook, Slot, begin_slot, poll_slot};
+use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
 use super::stalls::Hook;
 use crate::app::{self, App, Datagram, Message, Session};
-use crate::config::OnCrash;
+use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
-use crate::wire::{FAILED, FromProcess, LARGEST_PARCEL};
+use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_PARCEL};
 
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
@@ -247,12 +247,15 @@ where
                 self.core.counters.end();
                 self.say_opened(session);
                 self.report(Hook::Open, Some(session), &ended);
+                let (on_crash, on_error) = self.rules(session);
+                let flags = match ended {
+                    Err(Failure::Panicked(_)) if on_crash == OnCrash::Close => FORCE | FAILED,
+                    Err(Failure::Erred(_)) if on_error == OnError::Close => ERRED,
+                    _ => return,
+                };
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
-                if ended.is_err()
-                    && self.on_crash(session) == OnCrash::Close
-                    && session.close_now().is_ok()
-                {
+                if session.shared().close(flags, 0).is_ok() {
                     tracing::warn!(
                         session = %session.id(),
                         listener = session.listener(),
@@ -300,21 +303,26 @@ where
         self.on_message.slots().give_back(slot);
         // The successor of a gateway that died knows nothing of its messages.
         if !state.is_orphaned() {
-            let (link, failed) = (state.link(), ended.is_err());
+            let (link, flags) = (state.link(), failed(ended));
             self.core
                 .outbox
-                .done(link, state.id(), sequence, size, failed);
+                .done(link, state.id(), sequence, size, flags);
         }
-        if ended.is_err() && self.on_crash(session) == OnCrash::Redeliver {
+        if let Err(Failure::Panicked(_)) = ended
+            && self.rules(session).0 == OnCrash::Redeliver
+        {
             state.await_again(sequence);
         }
         self.report(Hook::Message, Some(session), ended);
     }
 
-    fn on_crash(&self, session: &Session) -> OnCrash {
+    /// What becomes of a session whose handler ends badly.
+    fn rules(&self, session: &Session) -> (OnCrash, OnError) {
         let listener = session.shared().listener().map(usize::from);
         let listener = listener.and_then(|listener| self.core.config.listeners.get(listener));
-        listener.map_or(OnCrash::Close, |listener| listener.on_crash)
+        listener.map_or((OnCrash::Close, OnError::Close), |listener| {
+            (listener.on_crash, listener.on_error)
+        })
     }
 
     /// A session's outbound queue has passed its high watermark, or is under the low one again.
@@ -372,7 +380,7 @@ where
                     let kind = FromProcess::PostDone as u8;
                     let header = Header {
                         kind,
-                        flags: failed(&ended),
+                        flags: if ended.is_err() { FAILED } else { 0 },
                         aux: slot,
                         session: number,
                         ..Header::default()
@@ -396,12 +404,12 @@ where
             }
             let ended = ended.and_then(|result| match result.len() as u64 {
                 0..=LARGEST_PARCEL => Ok(result),
-                size => Err(format!(
+                size => Err(Failure::Erred(format!(
                     "its result of {size} bytes is over the limit of {LARGEST_PARCEL}"
-                )),
+                ))),
             });
             let kind = FromProcess::TaskDone as u8;
-            let flags = failed(&ended);
+            let flags = if ended.is_err() { FAILED } else { 0 };
             let header = Header {
                 kind,
                 flags,
@@ -409,7 +417,7 @@ where
                 sequence: attempt,
                 ..Header::default()
             };
-            let result = ended.unwrap_or_else(String::into_bytes);
+            let result = ended.unwrap_or_else(|failure| failure.to_string().into_bytes());
             // Always: one for each task that the gateway has given out.
             let _ = this
                 .core
@@ -460,22 +468,46 @@ where
     }
 
     #[cold]
-    fn report_failure(&self, hook: Hook, session: Option<&Session>, error: &str) {
-        let counter = match hook {
-            Hook::Close => ProcessCounter::CloseFailures,
-            _ => ProcessCounter::Failures,
-        };
-        let hook = hook.as_str();
-        self.core.counters.add(counter);
-        match session {
-            Some(session) => {
-                tracing::error!(hook, session = %session.id(), listener = session.listener(), %error, "a hook failed");
-            }
-            None => tracing::error!(hook, %error, "a hook failed"),
+    fn report_failure(&self, hook: Hook, session: Option<&Session>, failure: &Failure) {
+        report_failure(&self.core, hook, session, failure);
+    }
+}
+
+/// Counts and logs that a hook has ended badly. A panic was logged where it happened.
+#[cold]
+pub(super) fn report_failure(
+    core: &Core,
+    hook: Hook,
+    session: Option<&Session>,
+    failure: &Failure,
+) {
+    let counter = match hook {
+        Hook::Close => ProcessCounter::CloseFailures,
+        _ => ProcessCounter::Failures,
+    };
+    let (hook, id) = (hook.as_str(), session.map(|session| display(session.id())));
+    let listener = session.map(Session::listener);
+    match failure {
+        Failure::Panicked(_) => core.counters.add(counter),
+        Failure::Erred(error) => {
+            core.counters.add(counter);
+            tracing::error!(hook, session = id, listener, %error, "a hook failed");
+        }
+        // Its own session's end is told anyway. That it left off because of another one may be news.
+        Failure::Closed(error) if session.is_some_and(|session| !session.is_closed()) => {
+            tracing::info!(hook, session = id, listener, %error, "a hook left off: it sent to a session that is closed");
+        }
+        Failure::Closed(error) => {
+            tracing::debug!(hook, session = id, listener, %error, "a hook left off");
         }
     }
 }
 
+/// The flags that say how a hook has ended.
 fn failed<T>(ended: &Ended<T>) -> u8 {
-    if ended.is_err() { FAILED } else { 0 }
+    match ended {
+        Err(Failure::Panicked(_)) => FAILED,
+        Err(Failure::Erred(_)) => ERRED,
+        Err(Failure::Closed(_)) | Ok(_) => 0,
+    }
 }

@@ -3,15 +3,34 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::app::{self, Message};
+use crate::app::{self, Message, SendError};
 
-/// How a hook ended: its result, or what to log.
-pub(super) type Ended<T = ()> = Result<T, String>;
+/// How a hook ended: its result, or why it has none.
+pub(super) type Ended<T = ()> = Result<T, Failure>;
+
+/// Why a hook has no result.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It panicked: where is logged already.
+    Panicked(String),
+    /// It returned an error.
+    Erred(String),
+    /// It returned that a session is closed, which is nobody's mistake.
+    Closed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Panicked(text) | Self::Erred(text) | Self::Closed(text)) = self;
+        f.write_str(text)
+    }
+}
 
 /// A place for a hook's future, empty between two of them.
 pub(super) type Slot<F> = Pin<Box<Option<F>>>;
@@ -136,11 +155,11 @@ fn ended<F, T>(
     match polled {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
-        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(describe(&*error))),
+        Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(failure(&*error))),
         Err(panic) => {
             // What is left of it may panic again.
             let _ = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
-            Poll::Ready(Err(panic_text(&*panic)))
+            Poll::Ready(Err(Failure::Panicked(panic_text(&*panic))))
         }
     }
 }
@@ -157,12 +176,17 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// An error with its causes.
 #[cold]
-fn describe(error: &dyn Error) -> String {
+fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut text = error.to_string();
+    let mut is_closed = error.downcast_ref() == Some(&SendError::Closed);
     let mut source = error.source();
     while let Some(cause) = source {
+        is_closed |= cause.downcast_ref() == Some(&SendError::Closed);
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    match is_closed {
+        true => Failure::Closed(text),
+        false => Failure::Erred(text),
+    }
 }

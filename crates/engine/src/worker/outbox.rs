@@ -11,7 +11,7 @@ use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 
 use super::backlog::Backlog;
 use super::waiters::Waiters;
-use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, WHOLE};
+use crate::wire::{DONE, FIRST, FromProcess, LAST, WHOLE};
 
 /// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
 /// gateway empties rings whatever happens, so that more than this waits only if it is badly behind.
@@ -139,11 +139,11 @@ impl Outbox {
         result
     }
 
-    /// Says that the handler of message `sequence` of `session`, which had `size` bytes, has ended.
+    /// Says that the handler of message `sequence` of `session`, which had `size` bytes, has ended, and with these flags how.
     #[inline]
-    pub(crate) fn done(&self, link: usize, session: u64, sequence: u64, size: u64, failed: bool) {
+    pub(crate) fn done(&self, link: usize, session: u64, sequence: u64, size: u64, flags: u8) {
         if let Some(link) = self.links.borrow_mut().get_mut(link) {
-            link.done(session, sequence, size, failed);
+            link.done(session, sequence, size, flags);
         }
         self.schedule();
     }
@@ -154,6 +154,13 @@ impl Outbox {
         if let Some(link) = self.links.borrow().get(link) {
             link.marks.set_polling(session);
         }
+    }
+
+    /// The session whose handler is being polled, as far as can be seen now.
+    pub(super) fn polled(&self) -> Option<u64> {
+        let links = self.links.try_borrow().ok()?;
+        let mut polled = links.iter().map(|link| link.marks.polling());
+        polled.find(|&session| session != 0)
     }
 
     /// Whether so much was sent, to this session above all, that a sender who can wait is to let others, and the ring
@@ -333,13 +340,13 @@ impl Link {
     }
 
     #[inline]
-    fn done(&mut self, session: u64, sequence: u64, size: u64, failed: bool) {
-        if !failed && self.amend_last(session, sequence, size) {
+    fn done(&mut self, session: u64, sequence: u64, size: u64, flags: u8) {
+        if flags == 0 && self.amend_last(session, sequence, size) {
             return;
         }
         let header = Header {
             kind: FromProcess::Done as u8,
-            flags: if failed { FAILED } else { 0 },
+            flags,
             session,
             sequence,
             time: size,

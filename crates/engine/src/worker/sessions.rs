@@ -347,6 +347,11 @@ impl Sessions {
         self.here.borrow().get(&id).cloned()
     }
 
+    /// The listener of a session that is here, as far as can be seen now.
+    pub(super) fn listener_of(&self, id: u64) -> Option<u16> {
+        self.here.try_borrow().ok()?.get(&id)?.shared().listener()
+    }
+
     /// Notes the watermark of a session of another process, for those who wait to send to it. False: nobody here does.
     pub(super) fn set_full_elsewhere(&self, id: u64, is_full: bool) -> bool {
         let state = self.elsewhere.borrow().get(&id).and_then(Weak::upgrade);

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use moorline_ipc::Marks;
 
+pub(super) use symbols::Symbols;
 pub(super) use waits::Waits;
 pub(super) use watcher::{Watched, watch};
 
@@ -143,8 +144,14 @@ impl Pulse {
         }
     }
 
+    /// The hook that is being polled, if it is not a session's message.
+    pub(super) fn polled_beside_messages(&self) -> Option<Hook> {
+        let number = self.hook.load(Ordering::Relaxed);
+        Hook::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
     /// The hook that is being polled, and its session.
-    fn polled(&self) -> (Option<Hook>, Option<u64>) {
+    pub(super) fn polled(&self) -> (Option<Hook>, Option<u64>) {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         let session = marks.iter().map(Marks::polling).find(|&id| id != 0);
         let hook = match self.hook.load(Ordering::Relaxed) {

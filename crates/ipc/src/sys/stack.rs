@@ -180,6 +180,14 @@ impl Tracer<'_> {
     }
 }
 
+/// The addresses on this thread's stack, the innermost first.
+pub fn capture_stack() -> Vec<usize> {
+    let mut addresses = vec![0; FRAMES];
+    let length = capture(&mut addresses);
+    addresses.truncate(length);
+    addresses
+}
+
 /// Fills in the addresses on this thread's stack, the innermost first, and says how many. In a signal handler it
 /// begins with the frame that was interrupted.
 fn capture(addresses: &mut [usize]) -> usize {

@@ -25,7 +25,7 @@ const CALLING: [(&str, &str); 2] = [
 ];
 
 /// What is mapped into this process, and the symbols of it that were needed so far.
-pub(super) struct Symbols {
+pub(in crate::worker) struct Symbols {
     mapped: Vec<Mapped>,
     loaders: RefCell<HashMap<String, Option<Loader>>>,
 }
@@ -42,7 +42,7 @@ struct Mapped {
 
 impl Symbols {
     /// Looks at what is mapped. Where `/proc` is not to be seen addresses remain what they are.
-    pub(super) fn load(executable: Option<BorrowedFd<'_>>) -> Self {
+    pub(in crate::worker) fn load(executable: Option<BorrowedFd<'_>>) -> Self {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let own = fs::read_link("/proc/self/exe").unwrap_or_default();
         let own = own.to_string_lossy();
@@ -84,7 +84,7 @@ impl Symbols {
     }
 
     /// One line for each frame of the app's, the innermost first.
-    pub(super) fn stack(&self, addresses: &[usize]) -> Vec<String> {
+    pub(in crate::worker) fn stack(&self, addresses: &[usize]) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         'stack: for &address in addresses {
             for frame in self.frames(address) {

@@ -19,7 +19,8 @@ const SPARE: usize = 256;
 
 /// The handlers that wait, in the order in which they began to. Without `stall_after` there are none.
 pub(in crate::worker) struct Waits {
-    watch: Option<(Duration, Arc<Pulse>, Reports)>,
+    pulse: Arc<Pulse>,
+    watch: Option<(Duration, Reports)>,
     queue: RefCell<VecDeque<Rc<Wait>>>,
     /// Those in the queue that have not ended.
     live: Cell<usize>,
@@ -46,11 +47,12 @@ enum State {
 impl Waits {
     /// Nothing is watched.
     pub(in crate::worker) fn unwatched() -> Self {
-        Self::new(None)
+        Self::new(Arc::default(), None)
     }
 
-    pub(super) fn new(watch: Option<(Duration, Arc<Pulse>, Reports)>) -> Self {
+    pub(super) fn new(pulse: Arc<Pulse>, watch: Option<(Duration, Reports)>) -> Self {
         Self {
+            pulse,
             watch,
             queue: RefCell::default(),
             live: Cell::new(0),
@@ -60,31 +62,29 @@ impl Waits {
 
     /// A sign of life of the loop.
     pub(in crate::worker) fn beat(&self) {
-        if let Some((_, pulse, _)) = &self.watch {
-            pulse.beat();
-        }
+        self.pulse.beat();
     }
 
     /// Lets the watcher have the ring task take a turn, which is a sign of life.
     pub(in crate::worker) fn follow_ring_task(&self, waker: &Waker) {
-        if let Some((_, pulse, _)) = &self.watch {
-            pulse.asks(waker);
+        if self.watch.is_some() {
+            self.pulse.asks(waker);
         }
     }
 
     /// Notes which hook it is that `poll` polls, if it is not a session's message.
     pub(in crate::worker) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
-        match &self.watch {
-            Some((_, pulse, _)) => pulse.during(hook, poll),
-            None => poll(),
-        }
+        self.pulse.during(hook, poll)
+    }
+
+    /// The hook that is being polled, if it is not a session's message.
+    pub(in crate::worker) fn polled(&self) -> Option<Hook> {
+        self.pulse.polled_beside_messages()
     }
 
     /// The rings have changed, and with them the place where the polled session is noted.
     pub(in crate::worker) fn follow(&self, marks: impl FnOnce() -> Vec<moorline_ipc::Marks>) {
-        if let Some((_, pulse, _)) = &self.watch {
-            pulse.follow(marks());
-        }
+        self.pulse.follow(marks());
     }
 
     /// A handler has begun that did not end at once.
@@ -122,7 +122,8 @@ impl Waits {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let (Some(wait), Some((_, pulse, reports))) = (wait, &self.watch) else {
+        let pulse = &self.pulse;
+        let (Some(wait), Some((_, reports))) = (wait, &self.watch) else {
             return poll(cx);
         };
         pulse.beat();
@@ -153,7 +154,7 @@ impl Waits {
 
     /// Finds those that wait for too long. Never ends.
     pub(in crate::worker) async fn look_after(&self) {
-        let Some((after, ..)) = self.watch else {
+        let Some((after, _)) = self.watch else {
             return std::future::pending().await;
         };
         let period = period(after);
@@ -255,7 +256,7 @@ mod tests {
     #[test]
     fn a_hook_that_is_dropped_waits_no_more() {
         let (reports, _received) = std::sync::mpsc::sync_channel(1);
-        let waits = Waits::new(Some((Duration::from_secs(1), Arc::default(), reports)));
+        let waits = Waits::new(Arc::default(), Some((Duration::from_secs(1), reports)));
         let watch = waits.watch(Hook::Timer);
         assert_eq!(waits.live.get(), 1);
         drop(watch);

@@ -46,7 +46,7 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
     } = watched;
     let sampler = StackSampler::for_this_thread()?;
     let (reports, received) = sync_channel(WAITING_REPORTS);
-    let waits = Waits::new(Some((after, pulse.clone(), reports)));
+    let waits = Waits::new(pulse.clone(), Some((after, reports)));
     let watcher = Watcher {
         after,
         reporter: Reporter::new(name, control, executable, pulse.clone()),

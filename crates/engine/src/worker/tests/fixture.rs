@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 
 use crate::app::CloseReason;
 use crate::config::{
-    Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, Tasks, Workers,
+    Config, CpuAffinity, Dispatch, Engine, Hooks, Listener, Log, LogFormat, OnCrash, OnError,
+    Tasks, Workers,
 };
 use crate::control::{FromRole, PROCESS_ROW, ProcessCounter, Role, ToRole};
 use crate::wire::{Closing, FromProcess, Opening, Peer, ToProcess, WHOLE};
@@ -426,6 +427,7 @@ pub(super) fn config(name: &str) -> Config {
         low_watermark: 256 * 1024,
         hard_limit: 8 * 1024 * 1024,
         on_crash: OnCrash::Close,
+        on_error: OnError::Close,
         attempts: 3,
         max_sessions: 10,
         deliver_after_close: false,

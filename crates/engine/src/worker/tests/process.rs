@@ -9,7 +9,7 @@ use super::fixture::{Harness, Seen, config};
 use super::scripted::ILL_FATED;
 use crate::control::{FromRole, ProcessCounter, Role, ToRole};
 use crate::log;
-use crate::wire::{CloseReason, FORCE, FromProcess};
+use crate::wire::{CloseReason, ERRED, FromProcess};
 
 #[test]
 fn an_app_that_does_not_start_says_why() {
@@ -120,7 +120,7 @@ fn a_hook_that_fails_at_either_end_of_a_session_harms_nothing_else() {
     let kind = FromProcess::Close as u8;
     assert_eq!(
         (close.kind, close.flags, close.session),
-        (kind, FORCE, ILL_FATED)
+        (kind, ERRED, ILL_FATED)
     );
     // It was on its way when the session was closed.
     harness.message(ILL_FATED, 1, "release");

@@ -21,12 +21,12 @@ fn what_followed_a_failed_message_is_skipped_until_that_one_comes_again() {
     harness.open(1);
     harness.open(2);
     harness.queue_message(1, 1, "echo a");
-    harness.queue_message(1, 2, "fail");
+    harness.queue_message(1, 2, "panic");
     harness.queue_message(1, 3, "echo too early");
     harness.queue_message(2, 1, "echo other");
     harness.publish();
     assert_eq!(harness.take(), answer(1, 6, "a"));
-    assert_eq!(harness.take(), Seen::done(1, 2, 4, FAILED));
+    assert_eq!(harness.take(), Seen::done(1, 2, 5, FAILED));
     assert_eq!(harness.take().payload, b"other");
     harness.queue_message(1, 4, "echo too early");
     for (sequence, text) in [(2, "b"), (3, "c"), (4, "d")] {
@@ -100,8 +100,8 @@ fn what_waited_behind_a_failed_message_is_dropped() {
 fn a_failed_message_may_come_again_in_parts_and_fail_again() {
     let mut harness = Harness::start_with(OnCrash::Redeliver);
     harness.open(1);
-    harness.message(1, 1, "fail");
-    assert_eq!(harness.take(), Seen::done(1, 1, 4, FAILED));
+    harness.message(1, 1, "panic");
+    assert_eq!(harness.take(), Seen::done(1, 1, 5, FAILED));
     let part = Header {
         kind: ToProcess::Message as u8,
         session: 1,
@@ -113,18 +113,18 @@ fn a_failed_message_may_come_again_in_parts_and_fail_again() {
             flags: FIRST,
             ..part
         },
-        b"fa",
+        b"pa",
     );
     harness.queue(
         Header {
             flags: LAST,
             ..part
         },
-        b"il",
+        b"nic",
     );
     harness.queue_message(1, 2, "echo too early");
     harness.publish();
-    assert_eq!(harness.take(), Seen::done(1, 1, 4, FAILED));
+    assert_eq!(harness.take(), Seen::done(1, 1, 5, FAILED));
     harness.message(1, 1, "echo a");
     assert_eq!(harness.take(), answer(1, 6, "a"));
     harness.stop();
@@ -135,18 +135,18 @@ fn a_session_that_is_closed_or_moves_waits_for_no_message() {
     let mut harness = Harness::start_with(OnCrash::Redeliver);
     harness.open(1);
     harness.queue_message(1, 1, "hold 1");
-    harness.queue_message(1, 2, "fail");
+    harness.queue_message(1, 2, "panic");
     harness.queue_message(1, 3, "echo too early");
     harness.publish();
     assert_eq!(harness.take(), Seen::done(1, 1, 6, 0));
-    assert_eq!(harness.take(), Seen::done(1, 2, 4, FAILED));
+    assert_eq!(harness.take(), Seen::done(1, 2, 5, FAILED));
     // To another process and back; the app has a handle to it all the time.
     harness.give_kind(ToProcess::Moved, 1);
     harness.open(1);
     harness.message(1, 9, "echo i");
     assert_eq!(harness.take(), answer(9, 6, "i"));
-    harness.message(1, 10, "fail");
-    assert_eq!(harness.take(), Seen::done(1, 10, 4, FAILED));
+    harness.message(1, 10, "panic");
+    assert_eq!(harness.take(), Seen::done(1, 10, 5, FAILED));
     harness.close(1, CloseReason::Crash);
     assert_eq!(harness.event(), "close 1 crash Err(Closed)");
     harness.stop();

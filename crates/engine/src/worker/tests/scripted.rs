@@ -66,7 +66,7 @@ impl App for Scripted {
             "doom" => {
                 self.says("doomed".into());
                 self.release.notified().await;
-                return Err("as told".into());
+                panic!("as told");
             }
             "release" => self.release.notify_waiters(),
             "block" => {
