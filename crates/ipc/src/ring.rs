@@ -27,7 +27,7 @@ mod tests;
 
 use std::fmt;
 
-pub use consumer::{Consumer, Record};
+pub use consumer::{Consumer, Record, SleepFence};
 #[cfg(not(loom))]
 pub(crate) use memory::Control;
 pub(crate) use memory::Memory;

@@ -410,7 +410,11 @@ impl Loop {
             let others = parcels.iter().filter(|parcel| parcel.header.kind != tasks);
             others.map(|parcel| parcel.bytes.len()).sum()
         };
-        let running = self.processes.iter().map(|(_, it)| bytes(&it.parcels));
+        let blocked = self
+            .blocked
+            .iter()
+            .map(|at| &self.processes[usize::from(*at)]);
+        let running = blocked.map(|it| bytes(&it.parcels));
         let waiting = self.slots.iter().map(|slot| bytes(&slot.parcels));
         running.chain(waiting).sum::<usize>() as u64
     }

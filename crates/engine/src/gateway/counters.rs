@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::event_loop::Loop;
 use super::memory::Class;
-use crate::control::{Limit, LoopCounter};
+use crate::control::{Limit, LoopCounter, Role};
 
 impl Loop {
     /// Says how it is with this loop; once a turn.
@@ -24,15 +24,36 @@ impl Loop {
             self.counters
                 .set(LoopCounter::LogLinesDropped as usize, crate::log::dropped());
         }
-        if self.peers.len() > 1 {
-            for (slot, load) in self.slots.iter_mut().zip(&self.shared.slots) {
-                let in_hand = slot
-                    .process
-                    .map_or(0, |at| self.processes[usize::from(at)].in_hand);
-                slot.tell_in_hand(in_hand, load);
+        // What is in hand changes where the loop has said something, or looks what is said.
+        for at in 0..self.polled.len() {
+            let at = self.polled[at];
+            let Role::Worker(slot) = self.processes[usize::from(at)].role else {
+                continue;
+            };
+            let slot = usize::from(slot);
+            if self
+                .slots
+                .get(slot)
+                .is_some_and(|slot| slot.process == Some(at))
+            {
+                self.tell_in_hand(slot);
             }
         }
         self.shared.loads[usize::from(self.index)].store(self.table.len(), Ordering::Relaxed);
+    }
+
+    /// Tells the other loops what is in hand in each slot: another process may serve it.
+    pub(super) fn tell_all_in_hand(&mut self) {
+        for at in 0..self.slots.len() {
+            self.tell_in_hand(at);
+        }
+    }
+
+    fn tell_in_hand(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        let process = slot.process.map(|at| &self.processes[usize::from(at)]);
+        let in_hand = process.map_or(0, |process| process.in_hand);
+        slot.tell_in_hand(in_hand, &self.shared.slots[at]);
     }
 
     /// Counts one more of something.

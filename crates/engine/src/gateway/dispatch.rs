@@ -64,6 +64,8 @@ impl Loop {
         match (dispatch, now) {
             (Dispatch::Sticky | Dispatch::IpHash | Dispatch::Key, Some(now)) => now,
             (Dispatch::RoundRobin, _) => self.next_slot(now),
+            // No other can have less.
+            (Dispatch::LeastBusy, Some(now)) if self.is_free(now) => now,
             (_, _) => {
                 let count = self.slots.len();
                 let first = self.round % count;
@@ -91,15 +93,26 @@ impl Loop {
         self.round as u16
     }
 
+    /// Whether a slot has a process, and nothing in hand.
+    fn is_free(&self, slot: u16) -> bool {
+        let at = usize::from(slot);
+        self.slots[at].process.is_some() && self.in_hand(at) == 0
+    }
+
+    /// Messages in hand in a slot; in other loops as of their last turns.
+    fn in_hand(&self, at: usize) -> usize {
+        let slot = &self.slots[at];
+        let process = slot.process.map(|at| &self.processes[usize::from(at)]);
+        let here = process.map_or(0, |process| process.in_hand);
+        here + slot.in_hand_elsewhere(&self.shared.slots[at])
+    }
+
     /// What decides between slots, the least first. A slot without a process comes last, and before it one
     /// whose process does not answer; among equals a session that is in `now` stays there.
     fn load(&self, at: usize, dispatch: Dispatch, now: Option<u16>) -> impl Ord + use<> {
         let (slot, load) = (&self.slots[at], &self.shared.slots[at]);
         let in_hand = match dispatch {
-            Dispatch::LeastBusy => {
-                let process = slot.process.map(|at| &self.processes[usize::from(at)]);
-                process.map_or(0, |process| process.in_hand) + slot.in_hand_elsewhere(load)
-            }
+            Dispatch::LeastBusy => self.in_hand(at),
             _ => 0,
         };
         (

@@ -4,8 +4,8 @@
 //! the process told (`Ended`), and, where the peer may still be sending, the socket stays a moment without a
 //! session so that a reset does not destroy what the peer has not read yet (`Lingering`).
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use moorline_net::Framing;
@@ -30,13 +30,22 @@ const LINGER_MS: u64 = 2_000;
 
 /// How long the peer of a session that is ending may read nothing of what is still queued for it.
 const FLUSH_MS: u64 = 30_000;
-/// Timers that may be left over from sessions that are gone, beside four for each that lives.
-const SPARE_TIMERS: usize = 1024;
+/// Timers that are looked at for each new one, whether their session is gone: two, so that those that are left over stay
+/// fewer than the others without a stall to find them.
+const LOOKED_AT: usize = 2;
+/// Timers that run in one turn: many sessions may have been accepted in one moment.
+const TIMERS_PER_TURN: usize = 256;
+/// How long after the end of its handler a session that was idle meanwhile may wait for its next message, in milliseconds.
+const GRACE_MS: u64 = 100;
 
 /// What is to happen at some time. Entries are not taken back: what is due is looked at again.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(u64, Timer)>>,
+    queue: BTreeSet<(u64, Timer)>,
+    /// How far the look for those of sessions that are gone has got.
+    looked_at: Option<(u64, Timer)>,
+    /// Those that run now; empty between turns.
+    running: Vec<Timer>,
     /// Listeners that will be looked at again.
     accepting: FxHashSet<u16>,
 }
@@ -70,7 +79,7 @@ enum Timer {
 impl Timers {
     /// When the next is due, in the loop's milliseconds.
     pub(super) fn next(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.queue.first().map(|(at, _)| *at)
     }
     /// A task that is for one slot alone may be for any from then on.
     pub(super) fn give_tasks_again(&mut self, at: u64) {
@@ -93,39 +102,56 @@ impl Timers {
     }
 
     fn push(&mut self, at: u64, timer: Timer) {
-        self.heap.push(Reverse((at, timer)));
+        self.queue.insert((at, timer));
     }
 
-    /// Forgets the timers of sessions that are gone, when they have become many.
+    /// Looks at some timers, and forgets those of sessions that are gone.
     fn prune(&mut self, table: &Table) {
-        if self.heap.len() > SPARE_TIMERS + 4 * table.len() {
-            self.heap.retain(|Reverse((_, timer))| match timer {
-                Timer::Idle(key, id)
-                | Timer::Flush(key, id)
-                | Timer::Handshake(key, id)
-                | Timer::Trickle(key, id)
-                | Timer::Output(key, id)
-                | Timer::HalfClose(key, id)
-                | Timer::Linger(key, id) => table.at(*key).is_some_and(|session| session.id == *id),
-                Timer::Accept(_) | Timer::Tasks | Timer::Drain(_) | Timer::Stop => true,
-            });
+        for _ in 0..LOOKED_AT {
+            let from = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+            self.looked_at = self.queue.range((from, Bound::Unbounded)).next().copied();
+            let Some(entry) = self.looked_at else { return };
+            let is_gone = |(key, id)| table.at(key).is_none_or(|session| session.id != id);
+            if entry.1.session().is_some_and(is_gone) {
+                self.queue.remove(&entry);
+            }
         }
     }
 
     fn due(&mut self, now: u64) -> Option<Timer> {
-        self.heap.peek().filter(|Reverse((at, _))| *at <= now)?;
-        self.heap.pop().map(|Reverse((_, timer))| timer)
+        self.queue.first().filter(|(at, _)| *at <= now)?;
+        self.queue.pop_first().map(|(_, timer)| timer)
+    }
+}
+
+impl Timer {
+    /// The session that it is for.
+    fn session(self) -> Option<(Key, u64)> {
+        match self {
+            Timer::Idle(key, id)
+            | Timer::Flush(key, id)
+            | Timer::Handshake(key, id)
+            | Timer::Trickle(key, id)
+            | Timer::Output(key, id)
+            | Timer::HalfClose(key, id)
+            | Timer::Linger(key, id) => Some((key, id)),
+            Timer::Accept(_) | Timer::Tasks | Timer::Drain(_) | Timer::Stop => None,
+        }
     }
 }
 
 impl Loop {
-    /// Does what is due.
-    pub(super) fn run_timers(&mut self) {
-        // One pass: what is due again at once waits for the next turn.
-        for _ in 0..self.timers.heap.len() {
-            let Some(timer) = self.timers.due(self.clock.ms) else {
-                return;
-            };
+    /// Does what is due, a turn's share of it. True: there may be more.
+    pub(super) fn run_timers(&mut self) -> bool {
+        // What is due again at once waits for the next turn.
+        let mut running = std::mem::take(&mut self.timers.running);
+        while running.len() < TIMERS_PER_TURN
+            && let Some(timer) = self.timers.due(self.clock.ms)
+        {
+            running.push(timer);
+        }
+        let may_be_more = running.len() == TIMERS_PER_TURN;
+        for timer in running.drain(..) {
             match timer {
                 Timer::Idle(key, id) => self.check_idle(key, id),
                 Timer::Flush(key, id) => self.check_flush(key, id),
@@ -150,6 +176,8 @@ impl Loop {
                 Timer::Stop => self.end_all(),
             }
         }
+        self.timers.running = running;
+        may_be_more
     }
 
     /// Watches a new session for idleness, if its listener asks for it.
@@ -167,7 +195,7 @@ impl Loop {
         let is_affected =
             |session: &Session| session.phase == Phase::Open && has_changed(session.listener);
         // Each session has one timer of each kind: those that were set by the old timeouts go.
-        self.timers.heap.retain(|Reverse((_, timer))| match timer {
+        self.timers.queue.retain(|(_, timer)| match timer {
             Timer::Idle(key, id) | Timer::Output(key, id) | Timer::HalfClose(key, id) => !table
                 .at(*key)
                 .is_some_and(|session| session.id == *id && is_affected(session)),
@@ -191,6 +219,19 @@ impl Loop {
         session.sent_at = now;
         if std::mem::take(&mut session.unwatched) {
             self.start_timer(key);
+        }
+    }
+
+    /// Nothing of the session may be in hand any more: then its idleness counts again.
+    pub(super) fn watch_when_done(&mut self, key: Key) {
+        let session = &mut self.table[key];
+        if session.unwatched && !session.is_worked_for() && !session.paused && !session.kept {
+            session.unwatched = false;
+            let id = session.id;
+            if let Some(at) = self.idle_at(key) {
+                let at = at.max(self.clock.ms + GRACE_MS);
+                self.timers.push(at, Timer::Idle(key, id));
+            }
         }
     }
 
@@ -249,10 +290,13 @@ impl Loop {
             return;
         }
         let Some(at) = self.idle_at(key) else { return };
+        if at > self.clock.ms {
+            self.timers.push(at, Timer::Idle(key, id));
+            return;
+        }
         // A session whose message is being worked on is not idle, only slow.
-        if at > self.clock.ms || session.in_hand() > 0 || session.waits() {
-            let again = at.max(self.clock.ms + 100);
-            self.timers.push(again, Timer::Idle(key, id));
+        if session.is_worked_for() {
+            self.table[key].unwatched = true;
             return;
         }
         self.farewell(key, 1001);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Chime, Doorbell, Scoreboard};
+use moorline_ipc::{Chime, Doorbell, Scoreboard, SleepFence};
 use moorline_net::tls::server::ServerTls;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -57,8 +57,10 @@ pub(super) const SCRATCH: usize = 80 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The mark of a listener among the tokens of events; its place in the configuration is beside it.
 const LISTENER: u64 = u64::MAX << 32;
-/// The token of the loop's doorbell and of all chimes: no session has that place.
+/// The token of the loop's doorbell: no session has that place.
 const DOORBELL: u64 = (u64::MAX - 1) << 32;
+/// The mark of a process's chime; its place in the loop's list is beside it.
+const CHIME: u64 = (u64::MAX - 2) << 32;
 
 /// What a loop is made of.
 pub(super) struct Parts {
@@ -100,6 +102,12 @@ pub(super) struct Loop {
     pub(super) drain: Option<Drain>,
     /// Processes with unpublished records.
     pub(super) dirty: Vec<u16>,
+    /// Processes whose rings are looked into in each turn. The others know that the loop sleeps, and ring.
+    pub(super) polled: Vec<u16>,
+    /// Processes in whose rings something waits for room.
+    pub(super) blocked: VecDeque<u16>,
+    /// There is something to look after that nothing wakes the loop for.
+    pub(super) is_restless: bool,
     /// Sessions to be serviced in the next turn.
     pub(super) work: VecDeque<(Key, u64)>,
     /// Sessions to be looked at because their process retires or all end, a few each turn.
@@ -231,6 +239,9 @@ impl Loop {
             census: None,
             drain: None,
             dirty: Vec::new(),
+            polled: Vec::new(),
+            blocked: VecDeque::new(),
+            is_restless: false,
             work: VecDeque::new(),
             sweep: VecDeque::new(),
             scratch: vec![0; SCRATCH],
@@ -266,11 +277,7 @@ impl Loop {
                 until.saturating_duration_since(self.clock.now()).min(BEAT)
             }),
         };
-        self.fetch(timeout)?;
-        if matches!(next, Next::Sleep(_)) {
-            self.awake();
-        }
-        Ok(())
+        self.fetch(timeout)
     }
 
     /// Fetches the events that come until this time has passed.
@@ -299,13 +306,11 @@ impl Loop {
     /// One turn.
     pub(super) fn turn(&mut self) -> Next {
         self.look_at_memory();
+        let is_busy = self.hear_rings();
         let mut more = false;
-        for at in 0..self.processes.capacity() {
-            if self.processes.contains(at) {
-                more |= self.take_records(at as u16);
-            }
+        for at in 0..self.polled.len() {
+            more |= self.take_records(self.polled[at]);
         }
-        let is_busy = self.is_busy();
         self.take_events();
         self.rouse_waiters();
         for _ in 0..self.work.len() {
@@ -325,11 +330,12 @@ impl Loop {
         }
         let handshakes_wait = self.run_handshakes();
         self.fan_out();
-        self.run_timers();
+        let timers_wait = self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
         let has_work = more
             || self.go_on_counting()
             || handshakes_wait
+            || timers_wait
             || !self.work.is_empty()
             || !self.sweep.is_empty()
             || !self.groups.is_quiet();
@@ -339,12 +345,13 @@ impl Loop {
             return Next::Go;
         }
         self.gathering = 0;
-        for at in 0..self.dirty.len() {
-            let process = &mut self.processes[usize::from(self.dirty[at])];
+        while let Some(at) = self.dirty.pop() {
+            let process = &mut self.processes[usize::from(at)];
             process.dirty = false;
             process.publish();
+            // It answers soon, and need not ring then.
+            self.poll(at);
         }
-        self.dirty.clear();
         self.report_counters();
         if has_work || self.waiters_have_room() || !self.fall_asleep() {
             return Next::Go;
@@ -354,13 +361,20 @@ impl Loop {
         Next::Sleep([timer, again].into_iter().flatten().min())
     }
 
-    /// Whether the events that were fetched are many; however many processes have rung, that counts as one.
-    fn is_busy(&self) -> bool {
-        let rings = self.events.iter().filter(|event| {
-            let token = event.data;
-            token.u64() == DOORBELL
-        });
-        self.events.len() - rings.count().saturating_sub(1) >= BUSY
+    /// Looks into the rings of those that have rung. True: the events that were fetched are many; however many have rung,
+    /// that counts as one.
+    fn hear_rings(&mut self) -> bool {
+        let mut rings = 0;
+        for at in 0..self.events.len() {
+            let token = self.events[at].data;
+            match token.u64() & LISTENER {
+                CHIME => self.poll(token.u64() as u16),
+                DOORBELL => {}
+                _ => continue,
+            }
+            rings += 1;
+        }
+        self.events.len() + 1 - rings.max(1) >= BUSY
     }
 
     /// Acts on the events that were fetched. Those left in the set come with the next wait, at once.
@@ -368,10 +382,11 @@ impl Loop {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             let token = event.data.u64();
-            if token & LISTENER == LISTENER {
-                self.listener_is_ready(token as u16);
-            } else if token != DOORBELL {
-                self.socket_is_ready(token, event.flags);
+            match token & LISTENER {
+                LISTENER => self.listener_is_ready(token as u16),
+                // They were heard at once.
+                CHIME | DOORBELL => {}
+                _ => self.socket_is_ready(token, event.flags),
             }
         }
         self.events = events;
@@ -435,8 +450,8 @@ impl Loop {
     }
 
     /// Hears a process from now on.
-    fn register_chime(&self, chime: &Chime) -> io::Result<()> {
-        let token = epoll::EventData::new_u64(DOORBELL);
+    fn register_chime(&self, chime: &Chime, at: usize) -> io::Result<()> {
+        let token = epoll::EventData::new_u64(CHIME | at as u64);
         epoll::add(&self.epoll, chime, token, Chime::EDGE)?;
         Ok(())
     }
@@ -469,26 +484,37 @@ impl Loop {
         self.sockets.take(listener);
     }
 
-    /// Says to every producer that this loop sleeps. False: one has something.
-    fn fall_asleep(&mut self) -> bool {
-        let mut sleeps = true;
-        for (_, process) in &mut self.processes {
-            if process.is_heard() {
-                sleeps &= process
-                    .consumer
-                    .as_mut()
-                    .is_none_or(moorline_ipc::Consumer::begin_sleep);
-            }
-        }
-        sleeps
-    }
-
-    pub(super) fn awake(&mut self) {
-        for (_, process) in &mut self.processes {
+    /// Looks into a process's ring from now on, until the loop sleeps.
+    pub(super) fn poll(&mut self, at: u16) {
+        // It may have died since it rang.
+        let Some(process) = self.processes.get_mut(usize::from(at)) else {
+            return;
+        };
+        if process.is_heard() && !std::mem::replace(&mut process.is_polled, true) {
+            self.polled.push(at);
             if let Some(consumer) = &mut process.consumer {
                 consumer.awake();
             }
         }
+    }
+
+    /// Tells the processes whose rings were looked into that this loop sleeps. False: one has something.
+    fn fall_asleep(&mut self) -> bool {
+        for at in &self.polled {
+            if let Some(consumer) = &mut self.processes[usize::from(*at)].consumer {
+                consumer.announce_sleep();
+            }
+        }
+        let fence = SleepFence::new();
+        let processes = &mut self.processes;
+        self.polled.retain(|at| {
+            let process = &mut processes[usize::from(*at)];
+            let consumer = process.consumer.as_mut();
+            process.is_polled = process.is_heard()
+                && consumer.is_some_and(|consumer| !consumer.stays_asleep(&fence));
+            process.is_polled
+        });
+        self.polled.is_empty()
     }
 
     /// Puts a session on the list for the next turn.
@@ -532,33 +558,48 @@ impl Loop {
         self.finish_if_over(key);
     }
 
+    /// Something waits for room in a process's ring.
+    pub(super) fn block(&mut self, at: u16) {
+        let process = &mut self.processes[usize::from(at)];
+        if !std::mem::replace(&mut process.is_blocked, true) {
+            self.blocked.push_back(at);
+        }
+    }
+
     /// Wakes sessions and parcels that waited for room in a ring.
     fn rouse_waiters(&mut self) {
-        for at in 0..self.processes.capacity() {
-            let Some(process) = self.processes.get(at) else {
-                continue;
+        for _ in 0..self.blocked.len() {
+            let Some(at) = self.blocked.pop_front() else {
+                return;
             };
-            if process.parcels.is_empty() && process.waiters.is_empty() {
-                continue;
+            self.processes[usize::from(at)].is_blocked = false;
+            self.rouse_waiters_of(at);
+            let process = &self.processes[usize::from(at)];
+            if !process.parcels.is_empty() || !process.waiters.is_empty() {
+                self.block(at);
             }
-            if !self.forward_parcels(at as u16) {
-                continue;
+        }
+    }
+
+    fn rouse_waiters_of(&mut self, at: u16) {
+        if !self.forward_parcels(at) {
+            return;
+        }
+        let at = usize::from(at);
+        // A quarter of the ring: else a full ring would have all of them try after each record.
+        for _ in 0..self.processes[at].waiters.len() {
+            let process = &mut self.processes[at];
+            if !process
+                .producer
+                .wait_for_room(process.producer.max_payload())
+            {
+                break;
             }
-            // A quarter of the ring: else a full ring would have all of them try after each record.
-            for _ in 0..self.processes[at].waiters.len() {
-                let process = &mut self.processes[at];
-                if !process
-                    .producer
-                    .wait_for_room(process.producer.max_payload())
-                {
-                    break;
-                }
-                let Some((key, id)) = process.waiters.pop_front() else {
-                    break;
-                };
-                if self.unpark(key, id) {
-                    self.service(key);
-                }
+            let Some((key, id)) = process.waiters.pop_front() else {
+                break;
+            };
+            if self.unpark(key, id) {
+                self.service(key);
             }
         }
     }
@@ -568,7 +609,8 @@ impl Loop {
     /// After the last push of a turn, for whoever has begun to wait since `rouse_waiters`.
     fn waiters_have_room(&mut self) -> bool {
         let mut have_room = false;
-        for (_, process) in &mut self.processes {
+        for at in &self.blocked {
+            let process = &mut self.processes[usize::from(*at)];
             if !process.waiters.is_empty() {
                 have_room |= process
                     .producer
@@ -581,11 +623,11 @@ impl Loop {
     /// Notes that a process has unpublished records; many are published at once.
     pub(super) fn mark_dirty(&mut self, at: u16) {
         let process = &mut self.processes[usize::from(at)];
+        if !std::mem::replace(&mut process.dirty, true) {
+            self.dirty.push(at);
+        }
         if process.is_ripe() {
             process.publish();
-        } else if !process.dirty {
-            process.dirty = true;
-            self.dirty.push(at);
         }
     }
 
@@ -617,7 +659,8 @@ impl Loop {
                 doorbell,
                 chime,
             } => {
-                let heard = self.register_chime(&chime);
+                let at = self.processes.vacant_key();
+                let heard = self.register_chime(&chime, at);
                 if heard.is_ok() {
                     let rules = self.config.clone();
                     let process = Process::new(process, role, *region, doorbell, chime, rules);

@@ -134,6 +134,24 @@ impl Loop {
                     process.id
                 );
             }
+            let needs_room = !process.parcels.is_empty() || !process.waiters.is_empty();
+            assert!(
+                process.is_blocked || !needs_room,
+                "nothing looks for room in the ring of process {}",
+                process.id
+            );
+            let is_it = |listed: &&u16| usize::from(**listed) == at;
+            let polled = self.polled.iter().filter(is_it).count();
+            let blocked = self.blocked.iter().filter(is_it).count();
+            assert_eq!(
+                (polled, blocked),
+                (
+                    usize::from(process.is_polled),
+                    usize::from(process.is_blocked)
+                ),
+                "how often process {} is on the lists, and should be",
+                process.id
+            );
             assert_eq!(
                 process.dirty,
                 self.dirty.contains(&(at as u16)),

@@ -407,6 +407,7 @@ impl Loop {
                 .change(Class::Received, kept.map_or(0, |kept| kept.bytes.len()), 0);
         }
         self.clear_suspect(key);
+        self.watch_when_done(key);
         let session = &self.table[key];
         let idle = session.phase == Phase::Open
             && !session.moving

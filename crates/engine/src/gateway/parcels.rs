@@ -71,7 +71,11 @@ impl Loop {
                 if pushed {
                     process.publish();
                 }
-                return process.producer.wait_for_room(length) && self.forward_parcels(at);
+                if process.producer.wait_for_room(length) {
+                    return self.forward_parcels(at);
+                }
+                self.block(at);
+                return false;
             }
             pushed = true;
             parcel.offset += length;
@@ -251,10 +255,6 @@ impl Loop {
 
     /// The task worker that serves this slot, or the one with the fewest tasks, of those that answer if any does.
     fn task_worker(&self, slot: Option<u16>) -> Option<u16> {
-        let load = |at: usize| {
-            let its = |job: &&Job| job.worker == Some(at as u16);
-            self.tasks.jobs.values().filter(its).count()
-        };
         self.processes
             .iter()
             .filter(|(_, process)| process.standing == Standing::Serving)
@@ -262,10 +262,8 @@ impl Loop {
                 Role::Task(own) => slot.is_none_or(|slot| slot == own),
                 Role::Worker(_) | Role::Gateway => false,
             })
-            .map(|(at, process)| (process.is_silent, load(at), at))
-            .min()
-            .map(|(.., at)| at)
-            .map(|at| at as u16)
+            .min_by_key(|(_, process)| (process.is_silent, process.tasks))
+            .map(|(at, _)| at as u16)
     }
 
     fn give_task(&mut self, number: u64, worker: u16) {
@@ -273,6 +271,7 @@ impl Loop {
             return;
         };
         job.worker = Some(worker);
+        self.processes[usize::from(worker)].tasks += 1;
         let header = Header {
             kind: ToProcess::Task as u8,
             session: number,
@@ -294,6 +293,7 @@ impl Loop {
             return;
         }
         if let Some(job) = self.tasks.jobs.remove(&header.session) {
+            self.processes[usize::from(at)].tasks -= 1;
             self.memory.change(Class::Tasks, job.payload.len(), 0);
             self.answer_task(job.origin, header.flags & FAILED, bytes.into());
         }

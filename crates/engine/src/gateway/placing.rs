@@ -71,6 +71,7 @@ impl Loop {
         let session = &mut self.table[key];
         if !session.parked {
             session.parked = true;
+            self.is_restless = true;
             let slot = &mut self.slots[usize::from(session.slot)];
             slot.waiters.push_back((key, session.id));
         }
@@ -134,6 +135,7 @@ impl Loop {
             session.parked = true;
             let waiter = (key, session.id);
             self.processes[usize::from(at)].waiters.push_back(waiter);
+            self.block(at);
         }
         self.mark_dirty(at);
     }
@@ -187,6 +189,7 @@ impl Loop {
         for slot in &mut self.slots {
             slot.process = None;
         }
+        let mut new = Vec::new();
         for (at, process) in &mut self.processes {
             if process.standing == Standing::Broken {
                 continue;
@@ -194,6 +197,7 @@ impl Loop {
             if serving.contains(&process.id) {
                 if process.standing != Standing::Serving {
                     process.serve_by(self.config.clone());
+                    new.push(at as u16);
                 }
                 if let Role::Worker(slot) = process.role
                     && let Some(slot) = self.slots.get_mut(usize::from(slot))
@@ -203,6 +207,10 @@ impl Loop {
             } else if process.standing == Standing::Serving {
                 process.standing = Standing::Retiring;
             }
+        }
+        // What they have written before rang no bell.
+        for at in new {
+            self.poll(at);
         }
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];
@@ -221,6 +229,9 @@ impl Loop {
         }
         self.sweep_moved(workers);
         self.give_tasks();
+        // Those that retire, and slots that are empty.
+        self.is_restless = true;
+        self.tell_all_in_hand();
         // The main thread lives as long as the process.
         let _ = self.reports.send(Report::Activated(self.index));
     }
@@ -311,6 +322,9 @@ impl Loop {
             }
         }
         self.sweep.extend(suspects);
+        if !self.processes[usize::from(process)].parcels.is_empty() {
+            self.block(process);
+        }
         self.tell_untold(at);
     }
 
@@ -337,6 +351,14 @@ impl Loop {
 
     /// What no record and no event wakes a loop for. True: look again soon.
     pub(super) fn look_after_processes(&mut self) -> bool {
+        if self.is_restless {
+            self.is_restless = self.look_after_all();
+        }
+        self.is_restless || self.look_whether_empty()
+    }
+
+    /// False: there is nothing to look after any more.
+    fn look_after_all(&mut self) -> bool {
         let mut again = false;
         let mut released = Vec::new();
         for (at, process) in &mut self.processes {
@@ -356,7 +378,7 @@ impl Loop {
         for at in 0..self.slots.len() {
             again |= self.look_after_slot(at);
         }
-        again || self.look_whether_empty()
+        again
     }
 
     fn look_after_slot(&mut self, at: usize) -> bool {

@@ -62,6 +62,8 @@ pub(super) struct Process {
     pub(super) posts: FxHashMap<(u16, u64), Post>,
     /// What it has asked for and was not answered.
     pub(super) ledger: Ledger,
+    /// Tasks that it was given and has not ended.
+    pub(super) tasks: usize,
     /// Sessions of whose end it was told, up to where in its ring that was said, and that it may not have taken yet.
     closings: VecDeque<(u64, Untold)>,
     /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
@@ -69,8 +71,12 @@ pub(super) struct Process {
     pub(super) rules: Arc<Config>,
     /// The largest message that it may send by them.
     max_message: u64,
-    /// Has unpublished records and is on the loop's list of those.
+    /// Was pushed to and is on the loop's list of those that are to be shown it.
     pub(super) dirty: bool,
+    /// The loop looks into its ring in each turn; else it rings.
+    pub(super) is_polled: bool,
+    /// Something waits for room in its ring, and it is on the loop's list of those.
+    pub(super) is_blocked: bool,
 }
 
 /// A post, a task or a result on its way to a process.
@@ -119,9 +125,12 @@ impl Process {
             posts: FxHashMap::default(),
             ledger: Ledger::default(),
             closings: VecDeque::new(),
+            tasks: 0,
             max_message: rules.max_message(),
             rules,
             dirty: false,
+            is_polled: false,
+            is_blocked: false,
         }
     }
 

@@ -60,7 +60,10 @@ impl Loop {
         self.take_last_records(at);
         let mut process = self.processes.remove(usize::from(at));
         self.remove_chime(&process.chime);
-        self.dirty.retain(|dirty| *dirty != at);
+        self.dirty.retain(|listed| *listed != at);
+        self.polled.retain(|listed| *listed != at);
+        self.blocked.retain(|listed| *listed != at);
+        self.is_restless = true;
         for (_, message) in process.partials.drain() {
             self.memory.release(Class::Parts, message.len());
         }
@@ -70,6 +73,7 @@ impl Loop {
                 slot.empty_since = Some(self.clock.ms);
             }
         }
+        self.tell_all_in_hand();
         let mut untaken = self.collect_untaken(&mut process);
         let keys: Vec<_> = self
             .table
@@ -259,6 +263,7 @@ impl Loop {
                 }
             }
         }
+        self.watch_when_done(key);
         self.schedule(key);
     }
 
@@ -370,6 +375,7 @@ impl Loop {
             slot.suspect = Some(id);
         } else if !slot.suspects.contains(&(key, id)) {
             slot.suspects.push_back((key, id));
+            self.is_restless = true;
         }
         free
     }

@@ -127,6 +127,11 @@ impl Session {
                 && self.window_bytes.saturating_add(bytes) <= WINDOW_BYTES)
     }
 
+    /// Whether a message of it is in hand or waits.
+    pub(super) fn is_worked_for(&self) -> bool {
+        self.in_hand() > 0 || self.waits()
+    }
+
     /// Whether messages wait here for their process.
     pub(super) fn waits(&self) -> bool {
         self.inbound

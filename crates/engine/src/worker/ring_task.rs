@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use moorline_ipc::{Chime, Consumer, Header};
+use moorline_ipc::{Chime, Consumer, Header, SleepFence};
 use rustc_hash::FxHashMap;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -134,7 +134,10 @@ where
                 Err(_) => return true,
             }
         }
-        let is_quiet = self.inlets.iter_mut().all(Consumer::begin_sleep);
+        self.inlets.iter_mut().for_each(Consumer::announce_sleep);
+        let fence = SleepFence::new();
+        let mut inlets = self.inlets.iter_mut();
+        let is_quiet = inlets.all(|inlet| inlet.stays_asleep(&fence));
         self.is_asleep = true;
         if is_quiet {
             self.core.outbox.sleeps();

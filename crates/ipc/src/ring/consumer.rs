@@ -7,6 +7,21 @@ use super::{Corrupt, Fault, Found, Header, Memory, WORD, find};
 use crate::sync::{Ordering, fence};
 use crate::sys::{Piece, send_pieces};
 
+/// Stands between the announcements of a sleep and the looks whether it may begin: a producer that has missed the
+/// announcement has published what the look finds. One fence does for any number of rings.
+#[derive(Debug)]
+pub struct SleepFence(());
+
+impl SleepFence {
+    /// To be made after all announcements.
+    #[inline]
+    #[allow(clippy::new_without_default)] // It does something.
+    pub fn new() -> Self {
+        fence(Ordering::SeqCst);
+        Self(())
+    }
+}
+
 /// Takes records out of a ring, oldest first.
 ///
 /// A turn of a consumer takes what it likes with [`Consumer::next`], then calls [`Consumer::end_turn`], and
@@ -88,8 +103,21 @@ impl Consumer {
     #[inline]
     #[must_use = "who sleeps although there is something may sleep for ever"]
     pub fn begin_sleep(&mut self) -> bool {
+        self.announce_sleep();
+        self.stays_asleep(&SleepFence::new())
+    }
+
+    /// The first half of [`Consumer::begin_sleep`], for who sleeps on many rings: announce it to all of them, make one
+    /// [`SleepFence`], then ask each whether it [stays asleep](Consumer::stays_asleep).
+    #[inline]
+    pub fn announce_sleep(&mut self) {
         self.memory.control().sleeping.0.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+    }
+
+    /// The second half: false if there is something already.
+    #[inline]
+    #[must_use = "who sleeps although there is something may sleep for ever"]
+    pub fn stays_asleep(&mut self, _after: &SleepFence) -> bool {
         let is_empty = self.is_empty();
         if !is_empty {
             self.awake();

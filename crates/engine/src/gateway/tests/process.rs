@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use moorline_ipc::{Header, Region};
+use moorline_ipc::{Doorbell, Header, Region};
 
 use crate::config::{Config, OnCrash};
 use crate::control::{ProcessId, Role};
@@ -13,6 +13,8 @@ pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) role: Role,
     region: Region,
+    /// What wakes the loop.
+    bell: Doorbell,
     pub(super) sessions: BTreeMap<u64, Served>,
     /// What does not fit into the ring yet, oldest first.
     outbox: VecDeque<(Header, Vec<u8>)>,
@@ -39,11 +41,12 @@ pub(super) struct Served {
 }
 
 impl Process {
-    pub(super) fn new(id: ProcessId, role: Role, region: Region) -> Self {
+    pub(super) fn new(id: ProcessId, role: Role, region: Region, bell: Doorbell) -> Self {
         Self {
             id,
             role,
             region,
+            bell,
             sessions: BTreeMap::new(),
             outbox: VecDeque::new(),
             parts: Vec::new(),
@@ -77,8 +80,9 @@ impl Process {
             record.copy_to(&mut payload);
             records.push((*record.header(), payload));
         }
-        // The loop looks for room in every turn; a script rings no doorbell.
-        let _ = self.region.consumer.end_turn();
+        if self.region.consumer.end_turn() {
+            self.bell.ring();
+        }
         let some = !records.is_empty();
         for (header, payload) in records {
             self.take_record(header, payload);
@@ -303,8 +307,9 @@ impl Process {
             self.outbox.pop_front();
             some = true;
         }
-        // The loop looks into every ring in every turn.
-        let _ = self.region.producer.publish();
+        if self.region.producer.publish() {
+            self.bell.ring();
+        }
         some
     }
 }

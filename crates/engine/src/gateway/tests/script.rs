@@ -126,15 +126,18 @@ impl Script {
         let region = create_region(RING).expect("a region");
         let theirs = region.try_clone().expect("a descriptor");
         let map = |region, side| Region::map(region, side).expect("it is a region");
+        let bell = Doorbell::new().expect("a doorbell");
+        let chime = bell.try_clone().expect("a descriptor");
         self.command(Command::Attach {
             process,
             role,
             region: Box::new(map(region, Side::Gateway)),
             doorbell: Arc::new(Doorbell::new().expect("a doorbell")),
-            chime: Chime::from_fd(Doorbell::new().expect("a doorbell").into()),
+            chime: Chime::from_fd(chime.into()),
         });
         let theirs = map(theirs, Side::Process);
-        self.processes.push(Process::new(process, role, theirs));
+        self.processes
+            .push(Process::new(process, role, theirs, bell));
         self.processes.len() - 1
     }
 
@@ -177,10 +180,7 @@ impl Script {
         self.gateway.fetch(Duration::ZERO).expect("epoll");
         match next {
             Next::Go => true,
-            Next::Sleep(_) => {
-                self.gateway.awake();
-                false
-            }
+            Next::Sleep(_) => false,
         }
     }
 
