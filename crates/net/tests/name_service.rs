@@ -119,7 +119,7 @@ fn names_whose_ipv6_questions_are_dropped_never_exhaust_the_resolver() {
                         .unwrap_or_else(|error| panic!("{error}: {}", error.timeline()));
                 }
             }
-            assert!(machine.server.count_of(AAAA) >= MAX_THREADS);
+            assert!(machine.server.count_of(AAAA) > MAX_THREADS / 2);
         },
     );
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod hosts;
+mod lately;
 mod routes;
 mod threads;
 
@@ -30,6 +31,7 @@ use threads::Threads;
 /// also with one that nobody awaits any more: a name whose server is silent holds one thread for each family,
 /// however often it is asked for, and delays no other name. When all threads of a family are taken, up to
 /// [`MAX_QUEUED`] names wait; while no thread makes progress, further ones fail at once with [`ResolveError::Busy`].
+/// A few of the threads are kept for names that were answered lately: those still are while others hang.
 ///
 /// Cloning is cheap; clones share the threads. Those end with the last clone and the last look-up.
 #[derive(Clone)]

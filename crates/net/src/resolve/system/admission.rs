@@ -4,16 +4,23 @@ use std::time::{Duration, Instant};
 
 /// The most threads of a family. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
 pub const MAX_THREADS: usize = 256;
+/// So many of them are kept for names that were answered lately: names that were never answered, however many hang, do
+/// not stop a program from reaching the servers that it works with.
+pub(super) const RESERVED_THREADS: usize = 32;
+/// So many serve every name.
+pub(super) const COMMON_THREADS: usize = MAX_THREADS - RESERVED_THREADS;
 /// The most names that wait for a thread, some hundred bytes each: a burst of a healthy program, which a server
 /// nearby answers in a millisecond each.
 pub const MAX_QUEUED: usize = 16 * 1024;
 /// All threads are stuck when none has begun or ended a look-up for so long. A name that no cache has yet takes some
 /// tenths of a second.
-const STUCK_AFTER: Duration = Duration::from_millis(500);
+pub(super) const STUCK_AFTER: Duration = Duration::from_millis(500);
 
 /// Counts threads and queued names, and decides.
 #[derive(Debug)]
 pub(super) struct Admission {
+    /// The most threads.
+    most: usize,
     threads: usize,
     idle: usize,
     queued: usize,
@@ -35,8 +42,9 @@ pub(super) enum Admitted {
 }
 
 impl Admission {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(most: usize, now: Instant) -> Self {
         Self {
+            most,
             threads: 0,
             idle: 0,
             queued: 0,
@@ -49,7 +57,7 @@ impl Admission {
         // Idle threads that were woken for a name still count as idle until they have taken it.
         let admitted = if self.idle > self.queued {
             Admitted::Wake
-        } else if self.threads < MAX_THREADS {
+        } else if self.threads < self.most {
             self.threads += 1;
             Admitted::Start
         } else if self.queued < MAX_QUEUED
@@ -61,6 +69,16 @@ impl Admission {
         };
         self.queued += 1;
         admitted
+    }
+
+    /// Whether a thread would come to another name at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.idle > self.queued || self.threads < self.most
+    }
+
+    /// The most threads.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     /// A thread takes a name from the queue.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::admission::{Admission, Admitted};
+use super::admission::{Admission, Admitted, COMMON_THREADS};
 use super::*;
 
 /// Far more than any of it takes, even on a machine that does much else.
@@ -146,11 +146,11 @@ async fn when_every_thread_is_stuck_the_next_name_is_refused_at_once() {
     let _open = OpenAtLast(Arc::clone(&door));
     let resolver = door.resolver();
     let mut stuck = JoinSet::new();
-    for index in 0..MAX_THREADS {
+    for index in 0..COMMON_THREADS {
         let resolver = resolver.clone();
         stuck.spawn(async move { ask(&resolver, &format!("hole-{index}.test")).await });
     }
-    while door.calls.load(Ordering::SeqCst) < MAX_THREADS {
+    while door.calls.load(Ordering::SeqCst) < COMMON_THREADS {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // Names that come while a thread may yet get on wait for one; their callers' deadlines bound that. Each is
@@ -166,10 +166,10 @@ async fn when_every_thread_is_stuck_the_next_name_is_refused_at_once() {
         }
     };
     let busy = Err(ResolveError::Busy {
-        threads: MAX_THREADS,
+        threads: COMMON_THREADS,
     });
     assert_eq!(timeout(PATIENCE, refused).await, Ok(busy));
-    assert_eq!(resolver.threads(), MAX_THREADS);
+    assert_eq!(resolver.threads(), COMMON_THREADS);
     door.open();
     // Before the first has got on, another name would be refused still.
     while let Some(answer) = stuck.join_next().await {
@@ -177,6 +177,29 @@ async fn when_every_thread_is_stuck_the_next_name_is_refused_at_once() {
     }
     let after = timeout(PATIENCE, ask(&resolver, "after.test")).await;
     assert_eq!(after, Ok(here()));
+}
+
+#[tokio::test]
+async fn names_that_were_answered_lately_still_are_while_every_common_thread_is_stuck() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    assert_eq!(ask(&resolver, "known.test").await, here());
+    let mut stuck = JoinSet::new();
+    for index in 0..COMMON_THREADS {
+        let resolver = resolver.clone();
+        stuck.spawn(async move { ask(&resolver, &format!("hole-{index}.test")).await });
+    }
+    while door.calls.load(Ordering::SeqCst) <= COMMON_THREADS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..100 {
+        let known = timeout(PATIENCE, ask(&resolver, "known.test")).await;
+        assert_eq!(known, Ok(here()));
+    }
+    // One thread was enough.
+    assert_eq!(resolver.threads(), COMMON_THREADS + 1);
+    assert!(stuck.try_join_next().is_none());
 }
 
 #[tokio::test]
@@ -306,7 +329,7 @@ proptest! {
     fn admission_keeps_its_bounds(events in prop::collection::vec(0u8..6, 1..4000)) {
         let start = Instant::now();
         let mut now = start;
-        let mut admission = Admission::new(now);
+        let mut admission = Admission::new(MAX_THREADS, now);
         let (mut busy, mut idle, mut queued) = (0usize, 0usize, 0usize);
         for event in events {
             now += Duration::from_millis(1);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::ops::{Index, IndexMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::admission::{Admission, Admitted, MAX_THREADS};
+use super::admission::{Admission, Admitted, COMMON_THREADS, RESERVED_THREADS, STUCK_AFTER};
+use super::lately::Lately;
 use crate::resolve::{Families, Name, ResolveError};
 
 /// How long an idle thread waits for work. Bursts reuse threads, a quiet process has none.
@@ -26,15 +28,56 @@ struct Shared {
     families: Families,
     function: Arc<Function>,
     state: Mutex<State>,
-    work: Condvar,
+    /// For idle threads, those of each kind.
+    work: PerKind<Condvar>,
 }
 
 struct State {
-    admission: Admission,
-    /// Asked and unanswered, whether a thread has it or not. Bounded by the threads and the queue.
+    lanes: PerKind<Lane>,
+    /// Asked and unanswered, whether a thread has it or not. Bounded by the threads and the queues.
     asked: HashMap<Name, watch::Sender<Option<Outcome>>>,
-    queue: VecDeque<Name>,
+    lately: Lately,
     ending: bool,
+}
+
+/// Threads of one kind, and the names that wait for them.
+struct Lane {
+    admission: Admission,
+    queue: VecDeque<Name>,
+}
+
+/// What threads are for.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Every name.
+    Common,
+    /// Names that were answered lately, while all common ones are busy.
+    Reserved,
+}
+
+struct PerKind<T> {
+    common: T,
+    reserved: T,
+}
+
+impl<T> Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Common => &self.common,
+            Kind::Reserved => &self.reserved,
+        }
+    }
+}
+
+impl<T> IndexMut<Kind> for PerKind<T> {
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        match kind {
+            Kind::Common => &mut self.common,
+            Kind::Reserved => &mut self.reserved,
+        }
+    }
 }
 
 impl Threads {
@@ -43,17 +86,25 @@ impl Threads {
             families,
             function,
             state: Mutex::new(State {
-                admission: Admission::new(Instant::now()),
+                lanes: PerKind {
+                    common: Lane::new(COMMON_THREADS),
+                    reserved: Lane::new(RESERVED_THREADS),
+                },
                 asked: HashMap::new(),
-                queue: VecDeque::new(),
+                lately: Lately::default(),
                 ending: false,
             }),
-            work: Condvar::new(),
+            work: PerKind {
+                common: Condvar::new(),
+                reserved: Condvar::new(),
+            },
         }))
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.lock().admission.threads()
+        let state = self.0.lock();
+        let threads = |kind| state.lanes[kind].admission.threads();
+        threads(Kind::Common) + threads(Kind::Reserved)
     }
 
     /// Asks, or joins those who have asked. Cancel-safe: what a thread has begun it ends, for whoever asks next.
@@ -70,81 +121,105 @@ impl Threads {
         if let Some(sender) = state.asked.get(name) {
             return Ok(sender.subscribe());
         }
-        let admitted = state.admission.admit(Instant::now());
+        let has_room = state.lanes.common.admission.has_room();
+        let kind = match !has_room && state.lately.contains(name) {
+            true => Kind::Reserved,
+            false => Kind::Common,
+        };
+        let lane = &mut state.lanes[kind];
+        let admitted = lane.admission.admit(Instant::now());
         if admitted == Admitted::Refused {
             return Err(ResolveError::Busy {
-                threads: MAX_THREADS,
+                threads: lane.admission.most(),
             });
         }
         let (sender, receiver) = watch::channel(None);
+        lane.queue.push_back(name.clone());
         state.asked.insert(name.clone(), sender);
-        state.queue.push_back(name.clone());
         match admitted {
-            Admitted::Wake => self.0.work.notify_one(),
-            Admitted::Start => self.start(&mut state, name)?,
+            Admitted::Wake => self.0.work[kind].notify_one(),
+            Admitted::Start => self.start(&mut state, kind, name)?,
             Admitted::Wait | Admitted::Refused => {}
         }
         Ok(receiver)
     }
 
-    fn start(&self, state: &mut State, name: &Name) -> Result<(), ResolveError> {
+    fn start(&self, state: &mut State, kind: Kind, name: &Name) -> Result<(), ResolveError> {
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new()
             .name("resolver".into())
-            .spawn(move || shared.run());
+            .spawn(move || shared.run(kind));
         let Err(error) = started else { return Ok(()) };
-        state.admission.gone();
+        let lane = &mut state.lanes[kind];
+        lane.admission.gone();
         // Any other thread will come to it; without one it would wait for ever.
-        if state.admission.threads() > 0 {
+        if lane.admission.threads() > 0 {
             return Ok(());
         }
-        state.queue.pop_back();
-        state.admission.taken(Instant::now());
+        lane.queue.pop_back();
+        lane.admission.taken(Instant::now());
         state.asked.remove(name);
         Err(failed(name, format!("cannot start a thread: {error}")))
+    }
+}
+
+impl Lane {
+    fn new(threads: usize) -> Self {
+        Self {
+            admission: Admission::new(threads, Instant::now()),
+            queue: VecDeque::new(),
+        }
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
         self.0.lock().ending = true;
-        self.0.work.notify_all();
+        self.0.work.common.notify_all();
+        self.0.work.reserved.notify_all();
     }
 }
 
 impl Shared {
     /// A thread's life.
-    fn run(&self) {
+    fn run(&self, kind: Kind) {
         let mut state = self.lock();
         loop {
-            if let Some(name) = state.queue.pop_front() {
-                state.admission.taken(Instant::now());
-                state = self.answer(state, name);
+            let lane = &mut state.lanes[kind];
+            if let Some(name) = lane.queue.pop_front() {
+                lane.admission.taken(Instant::now());
+                state = self.answer(state, kind, name);
             } else if state.ending {
                 break;
             } else {
-                state.admission.idle();
-                let (woken, waited) = self
-                    .work
+                lane.admission.idle();
+                let (woken, waited) = self.work[kind]
                     .wait_timeout(state, IDLE)
                     .unwrap_or_else(PoisonError::into_inner);
                 state = woken;
-                state.admission.woken();
-                if waited.timed_out() && state.queue.is_empty() {
+                let lane = &mut state.lanes[kind];
+                lane.admission.woken();
+                if waited.timed_out() && lane.queue.is_empty() {
                     break;
                 }
             }
         }
-        state.admission.gone();
+        state.lanes[kind].admission.gone();
     }
 
-    fn answer<'a>(&'a self, mut state: MutexGuard<'a, State>, name: Name) -> MutexGuard<'a, State> {
+    fn answer<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        kind: Kind,
+        name: Name,
+    ) -> MutexGuard<'a, State> {
         // Whoever asked may have left while it was queued.
         if state.asked[&name].is_closed() {
             state.asked.remove(&name);
             return state;
         }
         drop(state);
+        let began = Instant::now();
         let call = || (self.function)(name.as_str(), self.families);
         let outcome = catch_unwind(AssertUnwindSafe(call))
             .unwrap_or_else(|_| Err(failed(&name, "the look-up panicked".into())))
@@ -156,7 +231,13 @@ impl Shared {
                 false => Ok(addresses),
             });
         let mut state = self.lock();
-        state.admission.ended(Instant::now());
+        let now = Instant::now();
+        state.lanes[kind].admission.ended(now);
+        let is_answer = matches!(outcome, Ok(_) | Err(ResolveError::NotFound { .. }));
+        match is_answer && now - began < STUCK_AFTER {
+            true => state.lately.note(&name),
+            false => state.lately.forget(&name),
+        }
         if let Some(sender) = state.asked.remove(&name) {
             sender.send_replace(Some(outcome));
         }
