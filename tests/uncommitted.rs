@@ -36,12 +36,14 @@ fn until(client: &mut Client, last: &str) -> Vec<String> {
 fn clients_and_workers_hear_nothing_of_a_generation_whose_reload_fails() {
     let engine = Engine::start("probe", &config(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let id = client.ask_number("id");
+    let id = client.ask("id");
     assert_eq!(client.ask("join all"), "ok");
     let handled = handled_by_workers(&engine);
 
     let site = engine.site();
-    site.configure(&config(&format!("heralds_to = {id}\nhangs_in_slot = 1")));
+    site.configure(&config(&format!(
+        "heralds_to = \"{id}\"\nhangs_in_slot = 1"
+    )));
     engine.reload().expect_refusal(&["worker 1"]);
     assert_eq!(
         site.journal_of("start worker").len(),
@@ -67,11 +69,11 @@ fn clients_and_workers_hear_nothing_of_a_generation_whose_reload_fails() {
 fn what_was_sent_before_the_commit_arrives_with_it() {
     let engine = Engine::start("probe", &config(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let id = client.ask_number("id");
+    let id = client.ask("id");
     assert_eq!(client.ask("join all"), "ok");
 
     let site = engine.site();
-    site.configure(&config(&format!("heralds_to = {id}")));
+    site.configure(&config(&format!("heralds_to = \"{id}\"")));
     engine.reload().expect_success();
 
     let mut awaited: Vec<&str> =
@@ -100,12 +102,12 @@ fn what_was_sent_before_the_commit_arrives_with_it() {
 fn timers_of_a_start_do_not_fire_before_the_commit_nor_all_at_once_after_it() {
     let engine = Engine::start("probe", &config(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    let id = client.ask_number("id");
+    let id = client.ask("id");
     assert_eq!(client.ask("join all"), "ok");
     let site = engine.site();
     // One new worker is ready long before the other: 75 beats are left out.
     site.configure(&config(&format!(
-        "heralds_to = {id}\nstarts_late_in_slot = 1"
+        "heralds_to = \"{id}\"\nstarts_late_in_slot = 1"
     )));
     engine.reload().expect_success();
     let heard = until(&mut client, "serving");

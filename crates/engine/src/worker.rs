@@ -341,7 +341,7 @@ impl Orders {
 
     /// Follows what may still come after an order to end.
     async fn follow(&mut self) -> Infallible {
-        while let Order::Stop(_) | Order::Unjoined = self.next().await {}
+        while let Order::Stop(_) | Order::Unjoined(_) = self.next().await {}
         pending().await
     }
 

@@ -101,7 +101,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         "control-flood" => {
             let report = FromRole::Stalled(StallReport {
                 hook: "x".repeat(20_000),
-                session: Some(1),
+                session: Some(1.into()),
                 kind: StallKind::Waiting,
                 elapsed_ms: 1,
                 stack: vec!["y".repeat(1000); 50],
@@ -115,7 +115,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         }
         "control-foreign" => {
             let row = SessionRow {
-                id: 1,
+                id: 1.into(),
                 listener: "z".repeat(100_000),
                 peer: String::new(),
                 worker: None,

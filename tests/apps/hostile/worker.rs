@@ -8,7 +8,7 @@ use moorline_engine::config::Config;
 use moorline_engine::control::{FromRole, Role, ToRole};
 use moorline_engine::wire::{DONE, FromProcess, ToProcess, WHOLE};
 use moorline_ipc::{
-    Channel, Chime, Consumer, Doorbell, Header, Hello, Producer, Region, Side, inherited,
+    Channel, Chime, Consumer, Doorbell, Header, Hello, Packet, Producer, Region, Side, inherited,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
@@ -78,7 +78,7 @@ impl Worker {
             &mut [PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)],
             None,
         )?;
-        let (bytes, descriptors) = control.recv()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let Packet { bytes, fds } = control.recv()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let ToRole::StartProcess {
             role: Role::Worker(_),
             config,
@@ -87,7 +87,7 @@ impl Worker {
         else {
             return Err(io::Error::other("something else than a start"));
         };
-        let mut descriptors = descriptors.into_iter();
+        let mut descriptors = fds?.into_iter();
         let mut next = || descriptors.next().ok_or(io::ErrorKind::UnexpectedEof);
         let (board, chime) = (next()?, Chime::from_fd(next()?));
         let mut links = Vec::new();
@@ -223,7 +223,7 @@ impl Worker {
             link.consumer.awake();
         }
         match self.control.recv() {
-            Ok(Some((bytes, _))) => {
+            Ok(Some(Packet { bytes, .. })) => {
                 let order = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
                 Ok(matches!(order, ToRole::Stop { .. }))
             }

@@ -44,7 +44,7 @@ struct Settings {
     /// A worker that starts waits until this file is there.
     starts_with_file: Option<PathBuf>,
     /// A session to which a worker that starts says all it can, and whose group `all` it speaks to.
-    heralds_to: Option<u64>,
+    heralds_to: Option<SessionId>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
     starts_with: Option<(String, SocketAddr)>,
 }

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use moorline::{Context, Result};
+use moorline::{Context, Result, SessionId};
 
 use super::Probe;
 
 const BEAT: Duration = Duration::from_millis(20);
 
 /// Says all that can be said in `start`, to this session and to the group `all`.
-pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: u64) -> Result {
+pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: SessionId) -> Result {
     let (session, group) = (context.session(id), context.group("all"));
     session.push("start pushes")?;
     session.send("start sends").await?;

@@ -509,9 +509,10 @@ impl Loop {
         let processes = &mut self.processes;
         self.polled.retain(|at| {
             let process = &mut processes[usize::from(*at)];
+            let is_heard = process.is_heard();
             let consumer = process.consumer.as_mut();
-            process.is_polled = process.is_heard()
-                && consumer.is_some_and(|consumer| !consumer.stays_asleep(&fence));
+            process.is_polled =
+                is_heard && consumer.is_some_and(|consumer| !consumer.stays_asleep(&fence));
             process.is_polled
         });
         self.polled.is_empty()

@@ -239,7 +239,10 @@ async fn hear(
     let mut pace = Pace::default();
     loop {
         let bytes = match channel.recv_packet().await {
-            Ok(Some(Packet { bytes, fds: Ok(fds) })) if fds.is_empty() => bytes,
+            Ok(Some(Packet {
+                bytes,
+                fds: Ok(fds),
+            })) if fds.is_empty() => bytes,
             Ok(Some(packet)) => {
                 close_elsewhere(packet);
                 return Some("passed descriptors to the supervisor".to_owned());

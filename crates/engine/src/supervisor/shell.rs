@@ -31,7 +31,7 @@ use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
 use super::output::Outputs;
-use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, State, role_name};
+use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, State};
 use super::run_dir::RunDir;
 use super::signals;
 use super::stalls::Stall;

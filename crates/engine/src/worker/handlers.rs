@@ -485,7 +485,10 @@ pub(super) fn report_failure(
         Hook::Close => ProcessCounter::CloseFailures,
         _ => ProcessCounter::Failures,
     };
-    let (hook, id) = (hook.as_str(), session.map(|session| display(session.id())));
+    let (hook, id) = (
+        hook.as_str(),
+        session.map(|session| tracing::field::display(session.id())),
+    );
     let listener = session.map(Session::listener);
     match failure {
         Failure::Panicked(_) => core.counters.add(counter),

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::task::Waker;
 
 use http_body_util::Empty;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use super::handshake::is_sixteen_bytes;
 use super::*;
@@ -69,7 +69,7 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
         }
         return answer;
     }
-    match open_file(folder, request.uri().path()) {
+    match open_file(folder, request.uri().path(), u64::MAX) {
         Ok(found) => {
             let link = format!("/proc/self/fd/{}", found.file.as_raw_fd());
             let path = fs::read_link(link).expect("it is open");

@@ -185,11 +185,12 @@ impl Shared {
     fn run(&self, kind: Kind) {
         let mut state = self.lock();
         loop {
+            let is_ending = state.ending;
             let lane = &mut state.lanes[kind];
             if let Some(name) = lane.queue.pop_front() {
                 lane.admission.taken(Instant::now());
                 state = self.answer(state, kind, name);
-            } else if state.ending {
+            } else if is_ending {
                 break;
             } else {
                 lane.admission.idle();
