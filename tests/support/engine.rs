@@ -455,6 +455,8 @@ pub struct GatewayStatus {
     pub accepted: u64,
     pub messages: u64,
     pub buffered_bytes: u64,
+    /// Bytes of each class.
+    pub held: BTreeMap<String, u64>,
     pub memory_limit: Option<u64>,
     pub held_back: u64,
     /// How many sessions closed, by reason.

@@ -160,6 +160,10 @@ impl Loop {
             );
         }
         assert!(
+            self.knows_task_workers(),
+            "the list of those that serve tasks"
+        );
+        assert!(
             by_process.is_empty(),
             "sessions are with processes that are gone: {by_process:?}"
         );

@@ -93,6 +93,7 @@ impl Loop {
         process.standing = Standing::Broken;
         // The main thread lives as long as the process.
         let _ = self.reports.send(Report::Garbage(process.id, reason));
+        self.note_task_workers();
     }
 
     fn take_record(&mut self, at: u16, record: &Record<'_>) -> Result<(), String> {

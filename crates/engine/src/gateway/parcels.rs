@@ -22,6 +22,8 @@ use crate::wire::{FAILED, FIRST, LAST, ToProcess};
 pub(super) struct Tasks {
     jobs: FxHashMap<u64, Job>,
     waiting: VecDeque<u64>,
+    /// The processes that serve tasks.
+    workers: Vec<u16>,
     /// A timer will look at those that wait for one slot.
     pub(super) is_timed: bool,
     last: u64,
@@ -217,8 +219,10 @@ impl Loop {
                 worker: None,
             },
         );
-        self.tasks.waiting.push_back(number);
-        self.give_tasks();
+        self.give_or_keep(number);
+        if slot.is_some() {
+            self.time_tasks();
+        }
         Ok(())
     }
 
@@ -232,38 +236,64 @@ impl Loop {
     /// slot waits for its process as long as that may take to start, and then goes to any.
     pub(super) fn give_tasks(&mut self) {
         for _ in 0..self.tasks.waiting.len() {
-            let Some(number) = self.tasks.waiting.pop_front() else {
-                return;
-            };
-            let Some(job) = self.tasks.jobs.get(&number) else {
-                continue;
-            };
-            let slot = job.slot.filter(|(_, until)| *until > self.clock.ms);
-            match self.task_worker(slot.map(|(slot, _)| slot)) {
-                Some(worker) => self.give_task(number, worker),
-                None => self.tasks.waiting.push_back(number),
+            if let Some(number) = self.tasks.waiting.pop_front() {
+                self.give_or_keep(number);
             }
+        }
+        self.time_tasks();
+    }
+
+    fn give_or_keep(&mut self, number: u64) {
+        let Some(job) = self.tasks.jobs.get(&number) else {
+            return;
+        };
+        let slot = job.slot.filter(|(_, until)| *until > self.clock.ms);
+        match self.task_worker(slot.map(|(slot, _)| slot)) {
+            Some(worker) => self.give_task(number, worker),
+            None => self.tasks.waiting.push_back(number),
+        }
+    }
+
+    /// Has those that wait for one slot looked at again when the first of them has waited for long enough.
+    fn time_tasks(&mut self) {
+        if self.tasks.is_timed {
+            return;
         }
         let waiting = self.tasks.waiting.iter();
         let until = waiting.filter_map(|number| Some(self.tasks.jobs.get(number)?.slot?.1));
-        if let Some(until) = until.filter(|until| *until > self.clock.ms).min()
-            && !std::mem::replace(&mut self.tasks.is_timed, true)
-        {
+        if let Some(until) = until.filter(|until| *until > self.clock.ms).min() {
+            self.tasks.is_timed = true;
             self.timers.give_tasks_again(until);
         }
     }
 
+    /// Other processes serve than before.
+    pub(super) fn note_task_workers(&mut self) {
+        self.tasks.workers = self.serving_tasks().collect();
+    }
+
+    fn serving_tasks(&self) -> impl Iterator<Item = u16> {
+        let processes = self.processes.iter();
+        let serving = processes.filter(|(_, process)| {
+            process.standing == Standing::Serving && matches!(process.role, Role::Task(_))
+        });
+        serving.map(|(at, _)| at as u16)
+    }
+
+    /// Whether the list of those that serve tasks is right.
+    pub(super) fn knows_task_workers(&self) -> bool {
+        self.serving_tasks().eq(self.tasks.workers.iter().copied())
+    }
+
     /// The task worker that serves this slot, or the one with the fewest tasks, of those that answer if any does.
     fn task_worker(&self, slot: Option<u16>) -> Option<u16> {
-        self.processes
-            .iter()
-            .filter(|(_, process)| process.standing == Standing::Serving)
-            .filter(|(_, process)| match process.role {
-                Role::Task(own) => slot.is_none_or(|slot| slot == own),
-                Role::Worker(_) | Role::Gateway => false,
+        let workers = self.tasks.workers.iter().copied();
+        workers
+            .filter(|at| slot.is_none_or(|slot| self.slot_of(*at) == slot))
+            .min_by_key(|at| {
+                let process = &self.processes[usize::from(*at)];
+                (process.is_silent, process.tasks)
             })
-            .min_by_key(|(_, process)| (process.is_silent, process.tasks))
-            .map(|(at, _)| at as u16)
     }
 
     fn give_task(&mut self, number: u64, worker: u16) {

@@ -175,7 +175,7 @@ impl Loop {
             session.parked = false;
         }
         // … and its suspect message waits for its turn there.
-        before.suspects.retain(|(suspect, _)| *suspect != key);
+        before.suspects.remove(&(key, session.id));
         session.slot = slot;
         self.slots[usize::from(slot)].enter(&self.shared.slots[usize::from(slot)]);
     }
@@ -228,6 +228,7 @@ impl Loop {
             }
         }
         self.sweep_moved(workers);
+        self.note_task_workers();
         self.give_tasks();
         // Those that retire, and slots that are empty.
         self.is_restless = true;
@@ -387,7 +388,7 @@ impl Loop {
         }
         let mut again = !self.slots[at].untold.is_empty();
         if self.slots[at].suspect.is_none()
-            && let Some((key, id)) = self.slots[at].suspects.pop_front()
+            && let Some((key, id)) = self.slots[at].suspects.pop_first()
         {
             self.sweep.push_back((key, id));
             again = true;

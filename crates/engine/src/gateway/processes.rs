@@ -1,6 +1,6 @@
 //! The processes that a loop serves, and which of them serves which slot.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -217,7 +217,7 @@ pub(super) struct Slot {
     /// Sessions that wait for a process to serve it, with their ids.
     pub(super) waiters: VecDeque<(Key, u64)>,
     /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
-    pub(super) suspects: VecDeque<(Key, u64)>,
+    pub(super) suspects: BTreeSet<(Key, u64)>,
     /// The session whose suspect message is out now.
     pub(super) suspect: Option<u64>,
     /// Posts that wait for a process to serve it.

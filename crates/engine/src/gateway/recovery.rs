@@ -94,6 +94,7 @@ impl Loop {
             }
         }
         self.return_posts(&mut process);
+        self.note_task_workers();
         self.reassign_tasks(at, &process, &untaken.tasks, death);
         // Its slot may have another process already, which takes over what it was not told.
         for at in 0..self.slots.len() {
@@ -373,8 +374,7 @@ impl Loop {
             });
         if free {
             slot.suspect = Some(id);
-        } else if !slot.suspects.contains(&(key, id)) {
-            slot.suspects.push_back((key, id));
+        } else if slot.suspects.insert((key, id)) {
             self.is_restless = true;
         }
         free
@@ -395,7 +395,7 @@ impl Loop {
         if let Some(holder) = self.shared.suspects.get(place) {
             holder.store(0, Ordering::Release);
         }
-        if let Some(next) = slot.suspects.pop_front() {
+        if let Some(next) = slot.suspects.pop_first() {
             self.sweep.push_back(next);
         }
     }

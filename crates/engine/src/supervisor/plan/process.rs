@@ -275,9 +275,15 @@ impl Plan {
         match phase {
             Phase::Joining { .. } => self.takes_its_place(id, now),
             // A new gateway has the sessions wait for it.
-            Phase::Ready if serves => self.activate(Change::Replacement, None),
+            Phase::Ready if serves => self.joining = true,
             _ => {}
         }
+    }
+
+    /// A process that serves is not known to the present gateway, or was not answered for.
+    pub(super) fn awaits_gateway(&self) -> bool {
+        let mut serving = self.slots().filter_map(|slot| slot.serving);
+        serving.any(|id| !self.is_joined(id))
     }
 
     /// The present gateway can serve it.

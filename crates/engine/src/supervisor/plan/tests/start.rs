@@ -89,12 +89,25 @@ fn processes_are_started_and_joined_with_a_new_gateway_a_few_at_a_time() {
     let mut waiting = asked(&mut world);
     assert_eq!(waiting.len(), AT_ONCE);
     while let Some(process) = waiting.pop() {
+        assert!(world.serving.is_empty(), "the sessions would all go there");
         world.attached(process, None);
-        assert!(world.serving.contains(&process), "each serves at once");
         waiting.extend(asked(&mut world));
         assert!(waiting.len() <= AT_ONCE);
     }
     assert_eq!(world.serving.len(), 64);
+}
+
+#[test]
+fn a_process_that_a_new_gateway_cannot_serve_keeps_no_other_from_serving() {
+    let mut world = World::serving(shape(3, 0));
+    world.is_mute = true;
+    world.exit(Child::Gateway(1), KILLED);
+    world.ready_gateway();
+    world.attached(1, None);
+    world.attached(2, Some("no room"));
+    assert!(world.serving.is_empty());
+    world.attached(3, None);
+    assert_eq!(world.serving, [1, 3]);
 }
 
 #[test]
