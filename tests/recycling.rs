@@ -105,7 +105,10 @@ fn s7_workers_do_not_leave_together() {
         let reached = log
             .lines()
             .filter(|line| line.contains("max_requests is reached"));
-        let counts = reached.filter_map(|line| line.split("requests=").nth(1)?.parse().ok());
+        let counts = reached.filter_map(|line| {
+            let count = line.split("requests=").nth(1)?;
+            count.split(' ').next()?.parse().ok()
+        });
         counts.collect()
     };
     eventually("six have left", || limits().len() >= 6);

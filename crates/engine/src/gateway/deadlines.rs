@@ -9,6 +9,7 @@ use super::event_loop::Loop;
 use super::session::{Phase, Session};
 use super::table::Key;
 use crate::config::Listener;
+use crate::session_id::SessionId;
 use crate::wire::CloseReason;
 
 /// Why a session is closed that has taken no output.
@@ -86,7 +87,7 @@ impl Loop {
             Untaken::Idle => CloseReason::Idle,
         };
         tracing::warn!(
-            session = id, listener = %listener.name, peer = %session.peer,
+            session = %SessionId::from(id), listener = %listener.name, peer = %session.peer,
             queued = outbound.bytes, in_hand = session.in_hand(), %reason,
             "session closed: its peer takes no output, {} is reached",
             match why {
@@ -130,7 +131,7 @@ impl Loop {
             return;
         }
         tracing::warn!(
-            session = id, listener = %listener.name, peer = %session.peer,
+            session = %SessionId::from(id), listener = %listener.name, peer = %session.peer,
             in_hand = session.in_hand(), reason = %CloseReason::Peer,
             "session closed: its peer has half-closed, and for half_close_timeout nothing was done for it"
         );

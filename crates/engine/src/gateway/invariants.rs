@@ -201,6 +201,13 @@ impl Loop {
                 slot.process.is_none() || slot.waiters.is_empty(),
                 "sessions wait for a process of slot {at}, which has one"
             );
+            let is_in_want = slot.empty_since.is_some() && !slot.waiters.is_empty()
+                || slot.suspect.is_none() && !slot.suspects.is_empty()
+                || slot.process.is_some() && !slot.untold.is_empty();
+            assert!(
+                self.is_restless || !is_in_want,
+                "nothing looks after what waits for slot {at}"
+            );
             for (key, id) in &slot.suspects {
                 if self.is_here(*key, *id) {
                     assert!(

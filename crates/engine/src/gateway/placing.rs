@@ -352,8 +352,8 @@ impl Loop {
 
     /// What no record and no event wakes a loop for. True: look again soon.
     pub(super) fn look_after_processes(&mut self) -> bool {
-        if self.is_restless {
-            self.is_restless = self.look_after_all();
+        if std::mem::take(&mut self.is_restless) {
+            self.is_restless |= self.look_after_all();
         }
         self.is_restless || self.look_whether_empty()
     }

@@ -397,6 +397,8 @@ impl Loop {
         }
         if let Some(next) = slot.suspects.pop_first() {
             self.sweep.push_back(next);
+            // That one may have no need any more.
+            self.is_restless = true;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whatever clients, workers and operators do, in any order: the invariants hold, and what is promised of messages does.
 
+use std::sync::atomic::Ordering;
+
 use fastrand::Rng;
 use moorline_ipc::Header;
 
@@ -109,6 +111,7 @@ impl Crowd {
             83..88 => self.ask_beside_sessions(),
             88..90 => self.kill(),
             90..92 => self.deploy(),
+            92..95 => self.hold_suspects_back(),
             _ => {
                 let ms = self.rng.u64(0..1000);
                 self.script.now += ms * ms / 1000;
@@ -342,6 +345,25 @@ impl Crowd {
         }
     }
 
+    /// Another loop has a suspect message out in some slot, or has heard of it.
+    fn hold_suspects_back(&mut self) {
+        let slot = self.rng.usize(0..5);
+        let holds = self.rng.bool();
+        self.exchange_suspect(slot, holds);
+    }
+
+    fn exchange_suspect(&self, slot: usize, holds: bool) {
+        const OTHER_LOOP: u32 = 2;
+        let holder = &self.script.gateway.shared.suspects[slot];
+        let (from, to) = if holds {
+            (0, OTHER_LOOP)
+        } else {
+            (OTHER_LOOP, 0)
+        };
+        // The loop under test may have one out there.
+        let _ = holder.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
     fn turn(&mut self) {
         self.script.turn();
         for report in self.script.end_released() {
@@ -373,6 +395,7 @@ impl Crowd {
         // Text, so that clients can read what reaches them.
         let payload: Vec<u8> = (0..rng.usize(0..600)).map(|_| rng.u8(33..48)).collect();
         let process = &mut self.script.processes[at];
+        process.lies = true;
         process.push(header, &payload);
         process.flush();
     }
@@ -383,6 +406,9 @@ impl Crowd {
             self.script.attach(role);
         }
         self.script.activate(self.workers);
+        for slot in 0..5 {
+            self.exchange_suspect(slot, false);
+        }
         for session in self.known.clone() {
             let header = Header {
                 kind: FromProcess::Resume as u8,
