@@ -22,7 +22,7 @@ fn limit(pid: i32, files: usize) {
 #[test]
 fn sixty_four_loops_and_workers_start_and_reload_under_a_soft_limit_of_1024() {
     let config = format!(
-        "[engine]\ngateway_loops = 64\nring_memory = \"8MiB\"\n[workers]\ncount = 64\nstart_timeout = \"60s\"\n\
+        "[engine]\ngateway_loops = 64\n[workers]\ncount = 64\nstart_timeout = \"60s\"\n\
          [[helpers]]\nname = \"limits\"\ncommand = [\"sh\", \"-c\", \"ulimit -Sn > limit.draft; mv limit.draft limit; exec sleep 1000\"]\n\
          {LENGTH_LISTENER}"
     );

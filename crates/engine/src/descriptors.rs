@@ -35,6 +35,11 @@ pub(crate) fn raise() -> u64 {
             maximum: limit.maximum,
         },
     );
+    allowed()
+}
+
+/// How many files this process may have open now.
+pub(crate) fn allowed() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 

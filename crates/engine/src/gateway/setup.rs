@@ -137,7 +137,7 @@ impl Gateway {
         self.max_wait = config.workers.max_wait;
         let config = Arc::new(config);
         self.config = config.clone();
-        let descriptors = connection_descriptors(&config, &config);
+        let descriptors = connection_descriptors(&config);
         let counted: Arc<[u16]> = self.shared.prepare(&config, descriptors).into();
         self.change_sites(&config, folders);
         self.watch_retired(&config);

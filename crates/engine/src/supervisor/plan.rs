@@ -298,9 +298,6 @@ pub(crate) struct Plan {
     last_run: u32,
     reload: Reload,
     queued: Option<Queued>,
-    /// Some that serve have joined a new gateway, which is told once all have that it was asked to join: else the sessions
-    /// that wait there would all go to the first.
-    joining: bool,
     /// Processes that the gateway knows not to answer, and when it is told again.
     silent: Vec<ProcessId>,
     say_silent_at: Now,
@@ -325,7 +322,6 @@ impl Plan {
             last_run: 0,
             reload: Reload::Idle,
             queued: None,
-            joining: false,
             silent: Vec::new(),
             say_silent_at: now,
             actions: VecDeque::new(),
@@ -504,10 +500,8 @@ impl Plan {
         match &self.mode {
             Mode::Booting => self.finish_boot(now),
             Mode::Serving => {
-                if self.joining && !self.awaits_gateway() {
-                    self.activate(Change::Replacement, None);
-                }
                 self.commit_if_ready(now);
+                self.activate_joined();
                 self.begin_queued();
                 self.appoint_leader();
             }
@@ -564,10 +558,8 @@ impl Plan {
             // It is told when it is.
             return;
         }
-        self.joining = false;
         // The others follow when it has them.
-        let serving = self.slots().filter_map(|slot| slot.serving);
-        let serving = serving.filter(|id| self.is_joined(*id)).collect();
+        let serving = self.activate_serving();
         self.act(Action::Activate {
             // Made from a `u16`.
             workers: self.workers.len() as u16,

@@ -80,6 +80,8 @@ enum Tie {
     Asked,
     /// The gateway can serve it.
     Joined,
+    /// The gateway was told that it serves.
+    Active,
 }
 
 /// How far a process has come.
@@ -114,6 +116,13 @@ pub(crate) enum State {
     Ready,
     /// On its way out.
     Draining,
+}
+
+impl Tie {
+    /// The gateway cannot serve it yet.
+    fn is_coming(self) -> bool {
+        matches!(self, Self::Apart | Self::Asked)
+    }
 }
 
 impl Process {
@@ -269,27 +278,37 @@ impl Plan {
             return;
         }
         process.tie = Tie::Joined;
-        let phase = process.phase;
-        let serves =
-            self.mode == Mode::Serving && self.slots().any(|slot| slot.serving == Some(id));
-        match phase {
-            Phase::Joining { .. } => self.takes_its_place(id, now),
-            // A new gateway has the sessions wait for it.
-            Phase::Ready if serves => self.joining = true,
-            _ => {}
+        if let Phase::Joining { .. } = process.phase {
+            self.takes_its_place(id, now);
         }
     }
 
-    /// A process that serves is not known to the present gateway, or was not answered for.
-    pub(super) fn awaits_gateway(&self) -> bool {
-        let mut serving = self.slots().filter_map(|slot| slot.serving);
-        serving.any(|id| !self.is_joined(id))
+    /// Tells a new gateway who serves, once it is joined with all of them: the first ones would get all early sessions.
+    pub(super) fn activate_joined(&mut self) {
+        let serving = self.slots().filter_map(|slot| slot.serving);
+        let serving = serving.filter_map(|id| self.processes.get(&id));
+        let ready = serving.filter(|process| process.phase == Phase::Ready);
+        let ties: Vec<Tie> = ready.map(|process| process.tie).collect();
+        if ties.contains(&Tie::Joined) && !ties.iter().any(|tie| tie.is_coming()) {
+            self.activate(Change::Replacement, None);
+        }
     }
 
-    /// The present gateway can serve it.
-    pub(super) fn is_joined(&self, id: ProcessId) -> bool {
+    /// The processes that serve, as far as the present gateway can serve them, which is told so.
+    pub(super) fn activate_serving(&mut self) -> Vec<ProcessId> {
+        let mut serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
+        serving.retain(|id| {
+            let process = self.processes.get_mut(id);
+            let joined = process.filter(|process| !process.tie.is_coming());
+            joined.map(|process| process.tie = Tie::Active).is_some()
+        });
+        serving
+    }
+
+    /// It is ready, and the present gateway can serve it.
+    pub(super) fn is_able_to_serve(&self, id: ProcessId) -> bool {
         let process = self.processes.get(&id);
-        process.is_some_and(|process| process.tie == Tie::Joined)
+        process.is_some_and(|it| it.phase == Phase::Ready && !it.tie.is_coming())
     }
 
     /// The gateway has died, and with it every session: what was draining has nothing left to drain.
@@ -313,7 +332,7 @@ impl Plan {
             return;
         };
         process.phase = Phase::Joining { deadline };
-        if process.tie == Tie::Joined {
+        if !process.tie.is_coming() {
             self.takes_its_place(id, now);
         }
     }
@@ -357,8 +376,8 @@ impl Plan {
             deadline: now + max_wait,
             change,
         };
-        // A gateway that has not answered yet has given it no session.
-        if process.tie != Tie::Joined {
+        // A gateway that does not know that it serves has given it no session.
+        if process.tie != Tie::Active {
             self.stop_process(id, now);
         }
     }

@@ -293,7 +293,7 @@ impl Plan {
         else {
             return;
         };
-        if !candidates.iter().all(|(_, id)| self.is_process_ready(*id)) {
+        if !candidates.iter().all(|(_, id)| self.is_able_to_serve(*id)) {
             return;
         }
         let generation = self.last_generation;

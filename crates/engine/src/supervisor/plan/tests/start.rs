@@ -243,3 +243,27 @@ fn garbage_ends_a_worker_and_it_is_replaced() {
     assert_eq!(world.take()[0], Action::Kill(Child::Process(1)));
     assert_eq!(world.starting(), [2]);
 }
+
+#[test]
+fn a_new_gateway_is_told_who_serves_once_it_is_joined_with_all_of_them() {
+    let mut world = World::serving(shape(2, 1));
+    world.exit(Child::Gateway(1), KILLED);
+    world.is_mute = true;
+    world.ready_gateway();
+    world.attached(1, None);
+    world.attached(3, None);
+    assert_eq!(world.serving, [] as [ProcessId; 0]);
+    world.attached(2, None);
+    assert_eq!(world.serving, [1, 2, 3]);
+}
+
+#[test]
+fn a_death_among_those_that_a_new_gateway_is_joined_with_keeps_the_others_from_nothing() {
+    let mut world = World::serving(shape(2, 0));
+    world.exit(Child::Gateway(1), KILLED);
+    world.is_mute = true;
+    world.ready_gateway();
+    world.attached(1, None);
+    world.die(2);
+    assert_eq!(world.serving, [1]);
+}
