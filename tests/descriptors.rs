@@ -116,6 +116,57 @@ fn http_files_are_refused_with_503_before_they_take_the_descriptors_of_processes
     });
 }
 
+#[test]
+fn connections_that_come_during_a_reload_leave_its_processes_their_descriptors() {
+    let config = |workers: u16, app: &str| {
+        format!(
+            "[engine]\ngateway_loops = 4\n[workers]\ncount = {workers}\n\
+             [[listen]]\naddress = \"tcp://127.0.0.1:0\"\nframing = {{ kind = \"line\" }}\n{app}"
+        )
+    };
+    let site = Site::new("probe", &config(1, ""));
+    // More is left of them than the old configuration and the new one need, and less than the crowd would take.
+    let engine = site
+        .try_start_by("ulimit -n 400 && exec \"$0\" \"$@\"", |_| {})
+        .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+    site.configure(&config(16, "[app]\nstarts_with_file = \"{folder}/go\"\n"));
+    let reloading = {
+        let site = site.clone();
+        std::thread::spawn(move || site.run(&["reload"]))
+    };
+    eventually("the new workers start", || {
+        let workers = engine.status().workers;
+        workers.iter().filter(|it| it.state == "starting").count() == 16
+    });
+    let crowd: Vec<_> = (0..400)
+        .map(|_| TcpStream::connect(engine.socket_address(0)).expect("it waits at least"))
+        .collect();
+    eventually("accepting pauses", || {
+        engine.status().limit("descriptors") > 0
+    });
+    site.write("go", "");
+    reloading.join().expect("it ends").expect_success();
+    assert_eq!(engine.status().worker_pids().len(), 16);
+    drop(crowd);
+    let mut client = Client::connect(&engine, 0, Wire::Line);
+    assert_eq!(client.ask("generation"), "2");
+}
+
+#[test]
+fn accepting_goes_on_once_the_gateway_may_open_more_though_nobody_leaves() {
+    let (engine, mut client) = engine();
+    let gateway = engine.status().gateway.pid;
+    limit(gateway, Process::descriptors(gateway));
+    let mut waiting = Client::connect(&engine, 0, Wire::LENGTH);
+    waiting.send("build");
+    eventually("accepting pauses", || {
+        engine.status().limit("descriptors") == 1
+    });
+    limit(gateway, 4096);
+    assert_eq!(waiting.receive(), b"first");
+    assert_eq!(client.ask("build"), "first");
+}
+
 /// An engine, and a session that was there before its files ran out.
 fn engine() -> (Engine, Client) {
     let config = format!("[engine]\ngateway_loops = 4\n[workers]\ncount = 2\n{LENGTH_LISTENER}");

@@ -231,6 +231,7 @@ impl Stage {
         let mut wrong = crowd.wrong();
         if !behind.is_empty() {
             wrong.push(format!("{name}: sessions {behind:?} get no answers"));
+            eprintln!("{}", subject.listing());
         }
         let most = crowd.sessions();
         if !happens_within(PROGRESS, || {

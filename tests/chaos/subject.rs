@@ -453,6 +453,12 @@ impl Subject {
             .map(|status| status.gateway.sessions)
     }
 
+    /// How it stands, for whoever looks for a reason.
+    pub(crate) fn listing(&self) -> String {
+        let said = [&["status"][..], &["sessions"]].map(|command| self.site.run(command).stdout);
+        said.concat()
+    }
+
     /// What the engine counts now.
     pub(crate) fn counted(&self) -> Option<Counted> {
         status(&self.site).ok().as_ref().map(Counted::from)

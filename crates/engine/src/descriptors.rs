@@ -5,6 +5,7 @@
 //! free one, so one whose number is below a limit leaves all above it free.
 
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,8 +24,8 @@ pub(crate) const STARTING_AT_ONCE: usize = 8;
 /// The soft limit that this process was started with.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// Raises the limit of open files as far as it goes, and returns it.
-pub(crate) fn raise() -> u64 {
+/// Raises the limit of open files as far as it goes.
+pub(crate) fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let _ = BEFORE.set(limit.current);
     // Where it cannot be raised it stays, and counts as it is.
@@ -35,7 +36,12 @@ pub(crate) fn raise() -> u64 {
             maximum: limit.maximum,
         },
     );
-    allowed()
+}
+
+/// The lowest number that a descriptor could have now; any other can be copied to find out. `u64::MAX`: there is none.
+pub(crate) fn lowest_free(any: impl AsFd) -> u64 {
+    let copy = rustix::io::fcntl_dupfd_cloexec(any, 0);
+    copy.map_or(u64::MAX, |copy| copy.as_raw_fd() as u64)
 }
 
 /// How many files this process may have open now.

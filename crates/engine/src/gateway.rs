@@ -263,8 +263,9 @@ impl Gateway {
         let control = ControlChannel::new(start.control)?;
         let config = Arc::new(start.config);
         let count = usize::from(config.engine.gateway_loops);
-        let descriptors = connection_descriptors(&config);
-        let shared = Arc::new(Shared::new(&config, count, descriptors));
+        raise_descriptors();
+        let reserve = descriptors::reserve(&config, &config);
+        let shared = Arc::new(Shared::new(&config, count, reserve));
         // Below any serial of a successor started in a later second, above any of a predecessor.
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -495,12 +496,11 @@ impl Gateway {
         }
     }
 
-    /// Leaves so many descriptors to connections and files that the processes of this configuration have theirs, beside
-    /// those that are there.
+    /// Keeps so many descriptors free of connections and files that the processes of this configuration have theirs,
+    /// beside those that are there.
     fn keep_descriptors_for(&self, config: &Config) {
         let reserve = descriptors::reserve(&self.config, config);
-        let left = descriptors::allowed().saturating_sub(reserve);
-        self.shared.leave_descriptors(left);
+        self.shared.keep_free(reserve);
     }
 
     /// Makes a process known to all loops, or to none. Each of them reports that it hears it.
@@ -665,15 +665,13 @@ impl Gateway {
 /// So many descriptors have room from the start, for half a megabyte of the kernel's memory.
 const EARLY_DESCRIPTORS: u32 = 65_536;
 
-/// Raises the limit of open files as far as it goes, and says how many of them may be connections and files with this
-/// configuration.
-fn connection_descriptors(config: &Config) -> u64 {
-    let most = descriptors::raise();
+/// Raises the limit of open files as far as it goes, and makes room for the first of them.
+fn raise_descriptors() {
+    descriptors::raise();
     if let Err(error) = reserve_descriptors(EARLY_DESCRIPTORS) {
         // It grows with the sessions then, and each doubling is felt.
         tracing::warn!(%error, "no room is made for descriptors");
     }
-    most.saturating_sub(descriptors::reserve(config, config))
 }
 
 /// Whether an address is one of datagrams.

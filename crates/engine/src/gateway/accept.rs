@@ -18,6 +18,7 @@ use super::session::{Phase, Session};
 use super::{Command, Report, is_datagram};
 use crate::config::Config;
 use crate::control::{Limit, LoopCounter};
+use crate::descriptors;
 use crate::wire::{CloseReason, Peer};
 
 /// Connections accepted from one listener in one turn.
@@ -181,7 +182,8 @@ impl Loop {
                 self.timers.accept_again(again, listener);
                 return;
             }
-            if self.accept_gate.is_shut(|| self.shared.connections()) {
+            let has_free = || descriptors::lowest_free(socket) < self.shared.descriptors();
+            if self.accept_gate.is_shut(has_free) {
                 self.pause_accepting(listener, &"none is left for connections");
                 return;
             }
@@ -196,7 +198,7 @@ impl Loop {
                     self.accept_gate.spend(listener);
                     self.assign(connection, listener, peer);
                     if is_last {
-                        self.accept_gate.shut(self.shared.connections());
+                        self.accept_gate.shut();
                     }
                 }
                 Err(Errno::AGAIN) => {

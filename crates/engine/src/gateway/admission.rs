@@ -131,8 +131,8 @@ fn host(peer: &Peer) -> Option<IpAddr> {
 pub(super) struct AcceptGate {
     /// How fast each listener accepts, where that is limited.
     rates: Vec<Option<AcceptRate>>,
-    /// Connections when descriptors ran out: until there are fewer none is accepted.
-    shut_at: Option<u64>,
+    /// The last descriptor for a connection is taken: until one is free none is accepted.
+    is_shut: bool,
     /// Since when accepting has failed or stood still, in the loop's milliseconds.
     paused_since: Option<u64>,
 }
@@ -144,7 +144,7 @@ impl AcceptGate {
             .map(|listener| listener.accept_rate.map(AcceptRate::new));
         Self {
             rates: rates.collect(),
-            shut_at: None,
+            is_shut: false,
             paused_since: None,
         }
     }
@@ -178,14 +178,14 @@ impl AcceptGate {
     }
 
     /// The last descriptor for a connection is taken.
-    pub(super) fn shut(&mut self, connections: u64) {
-        self.shut_at = Some(connections);
+    pub(super) fn shut(&mut self) {
+        self.is_shut = true;
     }
 
-    /// Whether there is no descriptor for one more connection. They are only counted where there was none.
-    pub(super) fn is_shut(&mut self, connections: impl Fn() -> u64) -> bool {
-        self.shut_at = self.shut_at.filter(|shut_at| connections() >= *shut_at);
-        self.shut_at.is_some()
+    /// Whether there is no descriptor for one more connection. It is only asked for one where there was none.
+    pub(super) fn is_shut(&mut self, has_free: impl Fn() -> bool) -> bool {
+        self.is_shut = self.is_shut && !has_free();
+        self.is_shut
     }
 
     /// Accepting cannot go on. True: it could until now.
@@ -355,15 +355,15 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_shut_opens_when_a_connection_has_gone() {
+    fn a_gate_that_is_shut_opens_when_a_descriptor_is_free() {
         let mut gate = AcceptGate::new(&[]);
-        assert!(!gate.is_shut(|| unreachable!("nobody counts while it is open")));
-        gate.shut(8);
-        assert!(gate.is_shut(|| 8));
+        assert!(!gate.is_shut(|| unreachable!("nobody looks while it is open")));
+        gate.shut();
+        assert!(gate.is_shut(|| false));
         assert!(gate.pause(100), "it is new");
         assert!(!gate.pause(200), "it is known");
-        assert!(!gate.is_shut(|| 7));
-        assert!(!gate.is_shut(|| 8), "once open it stays open");
+        assert!(!gate.is_shut(|| true));
+        assert!(!gate.is_shut(|| false), "once open it stays open");
         assert_eq!(gate.resume(350), Some(250));
         assert_eq!(gate.resume(350), None);
     }

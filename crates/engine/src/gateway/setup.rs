@@ -12,11 +12,12 @@ use moorline_net::tls::server::ServerTls;
 
 use super::accept::{self, Socket};
 use super::http::{Settings, Site};
-use super::{Command, Gateway, connection_descriptors};
+use super::{Command, Gateway, raise_descriptors};
 use crate::config::Config;
 use crate::control::{FromRole, ProcessId};
 use crate::control_channel::Descriptors;
 use crate::credentials::Credentials;
+use crate::descriptors;
 
 /// What changes if a reload is committed.
 pub(super) struct Change {
@@ -137,8 +138,9 @@ impl Gateway {
         self.max_wait = config.workers.max_wait;
         let config = Arc::new(config);
         self.config = config.clone();
-        let descriptors = connection_descriptors(&config);
-        let counted: Arc<[u16]> = self.shared.prepare(&config, descriptors).into();
+        raise_descriptors();
+        let reserve = descriptors::reserve(&config, &config);
+        let counted: Arc<[u16]> = self.shared.prepare(&config, reserve).into();
         self.change_sites(&config, folders);
         self.watch_retired(&config);
         let shares = accept::share_out(&config, sockets, self.loops.len());

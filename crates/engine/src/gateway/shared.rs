@@ -8,6 +8,7 @@ use super::admission::Admission;
 use super::http::{HttpMemory, Stopping};
 use super::places::Places;
 use crate::config::Config;
+use crate::descriptors;
 use crate::wire::Peer;
 
 /// What the threads share. Counters only; everything else goes by message.
@@ -25,8 +26,8 @@ pub(super) struct Shared {
     pub(super) right_of_way: AtomicU64,
     /// What the main thread holds for HTTP.
     pub(super) http_memory: Arc<HttpMemory>,
-    /// Descriptors up to this number may be connections and files.
-    descriptors: AtomicU64,
+    /// Descriptors that are kept free of connections and files.
+    reserve: AtomicU64,
     /// What all loops together have with each worker slot.
     pub(super) slots: Vec<SlotLoad>,
     /// The HTTP connections, which the main thread has.
@@ -46,7 +47,7 @@ pub(super) struct SlotLoad {
 
 impl Shared {
     /// For so many loops.
-    pub(super) fn new(config: &Config, loops: usize, descriptors: u64) -> Self {
+    pub(super) fn new(config: &Config, loops: usize, reserve: u64) -> Self {
         let numbers = || (0..loops).map(|_| AtomicU64::new(0)).collect();
         let shared = Self {
             loads: (0..loops).map(|_| AtomicUsize::new(0)).collect(),
@@ -55,20 +56,20 @@ impl Shared {
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
             http_memory: Arc::default(),
-            descriptors: AtomicU64::new(descriptors),
+            reserve: AtomicU64::new(reserve),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
-        shared.prepare(config, descriptors);
+        shared.prepare(config, reserve);
         shared.change(config);
         shared
     }
 
     /// Makes ready for this configuration. Returns the places whose connections are to be counted by their addresses,
     /// and have not been.
-    pub(super) fn prepare(&self, config: &Config, descriptors: u64) -> Vec<u16> {
-        self.leave_descriptors(descriptors);
+    pub(super) fn prepare(&self, config: &Config, reserve: u64) -> Vec<u16> {
+        self.keep_free(reserve);
         self.admissions.grow(config.listeners.len());
         let places = (0..).zip(&config.listeners);
         places
@@ -90,14 +91,14 @@ impl Shared {
         self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
     }
 
-    /// Descriptors up to this number may be connections and files from now on.
-    pub(super) fn leave_descriptors(&self, descriptors: u64) {
-        self.descriptors.store(descriptors, Ordering::Relaxed);
+    /// Keeps so many descriptors free of connections and files from now on.
+    pub(super) fn keep_free(&self, reserve: u64) {
+        self.reserve.store(reserve, Ordering::Relaxed);
     }
 
-    /// Descriptors up to this number may be connections and files.
+    /// Descriptors up to this number may be connections and files now: the limit may be changed from outside.
     pub(super) fn descriptors(&self) -> u64 {
-        self.descriptors.load(Ordering::Relaxed)
+        descriptors::allowed().saturating_sub(self.reserve.load(Ordering::Relaxed))
     }
 
     /// Connections of all listeners.

@@ -61,7 +61,7 @@ impl Script {
         let gateway = Loop::new(Parts {
             index: 0,
             config: config.clone(),
-            shared: Arc::new(Shared::new(&config, 1, u64::MAX)),
+            shared: Arc::new(Shared::new(&config, 1, 0)),
             doorbell: Arc::new(doorbell),
             counters: counters.clone(),
             last_serial: 0,
