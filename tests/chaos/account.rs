@@ -7,9 +7,10 @@
 //! | broken deployment, full disk, flood, garbage | nothing |
 //! | worker's death | what it had in hand, by `on_crash`: sessions closed, messages lost, or nothing; all counted |
 //! | task worker's or helper's death | nothing |
+//! | `TERM` to the gateway or a helper | nothing |
 //! | stopped process | nothing; killed at `max_wait` of a reload it is a dead one, counted as forced |
 //! | hostile worker | what it had in hand, as with a death |
-//! | no descriptors, no memory for rings | nothing; what is started meanwhile may fail and is started again |
+//! | no descriptors, no memory for rings, a full `/dev/shm` | nothing; what is started meanwhile may fail and is started again |
 //! | gateway's death | its sessions closed |
 //! | supervisor's death, stop | sessions drained and closed |
 
@@ -26,6 +27,8 @@ pub(crate) struct Done {
     /// Workers and task workers killed.
     pub(crate) killed: u64,
     pub(crate) gateways_killed: u64,
+    /// TERM to a gateway. One that has a session ignores it.
+    pub(crate) gateways_termed: u64,
     pub(crate) supervisors_killed: u64,
     /// Stops with a start behind them.
     pub(crate) restarted: u64,
@@ -147,7 +150,7 @@ impl Account {
             ),
         );
         unless(
-            new.gateways <= done.gateways_killed,
+            new.gateways <= done.gateways_killed + done.gateways_termed,
             format!(
                 "{} new gateways, {} killed",
                 new.gateways, done.gateways_killed
@@ -170,6 +173,13 @@ impl Account {
             format!(
                 "{} log lines dropped with room for them",
                 new.log_lines_dropped
+            ),
+        );
+        unless(
+            new.gateway_lost == 0 || done.gateways_killed > 0,
+            format!(
+                "{} sessions went with a gateway that nobody killed",
+                new.gateway_lost
             ),
         );
         let deaths = new.closed_by_crash + new.gateway_lost;
@@ -221,7 +231,8 @@ impl Account {
     /// A reload may fail: something that it needs was killed or stopped.
     fn is_disturbed(&self) -> bool {
         let done = &self.done;
-        let ended = done.gateways_killed + done.supervisors_killed + done.restarted;
+        let ended =
+            done.gateways_killed + done.gateways_termed + done.supervisors_killed + done.restarted;
         done.killed + ended + done.stopped + done.starved > 0
     }
 }
@@ -232,9 +243,10 @@ impl fmt::Display for Account {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         write!(
             f,
-            "killed {} workers, {} gateways, {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
+            "killed {} workers, {} gateways ({} told to end), {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
             done.killed,
             done.gateways_killed,
+            done.gateways_termed,
             done.supervisors_killed,
             done.restarted,
             done.stopped,
@@ -367,6 +379,17 @@ mod tests {
         let mut account = two_kills();
         account.after.gateways = 1;
         assert_eq!(account.unexplained(), ["1 new gateways, 0 killed"]);
+    }
+
+    #[test]
+    fn a_gateway_that_is_told_to_end_loses_nothing() {
+        let mut account = two_kills();
+        account.done.gateways_termed = 1;
+        account.after.gateways = 1;
+        account.after.gateway_lost = 50;
+        account.lost.closed = 53;
+        let found = "50 sessions went with a gateway that nobody killed";
+        assert_eq!(account.unexplained(), [found]);
     }
 
     #[test]

@@ -55,18 +55,23 @@ fn main() -> ExitCode {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(1, |now| now.as_secs())
     });
-    let powers = match nix::unistd::geteuid().is_root() {
+    let powers = match sites::may_mount() {
         true => Powers::Root,
         false => Powers::User,
     };
     let plan = Plan::new(seed, Duration::from_secs(arguments.seconds), powers);
     println!("chaos: --seconds {} --seed {seed}", arguments.seconds);
     if powers == Powers::User {
-        println!("no log's disk is filled, since only root can mount a small one");
+        println!(
+            "no disk is filled: a small one is mounted only by root, in a mount namespace of its own"
+        );
     }
     print!("{plan}");
     if arguments.plan {
         return ExitCode::SUCCESS;
+    }
+    if powers == Powers::Root {
+        sites::mount_shared_memory();
     }
     let wrong = Stage::set(seed, powers).play(&plan);
     if wrong.is_empty() {

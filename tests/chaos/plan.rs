@@ -92,7 +92,7 @@ pub(crate) enum Deed {
     Misuse(&'static str),
     /// No descriptor more for this process, for this time.
     Starve(Role, Duration),
-    /// No memory for new rings, for this time.
+    /// No memory for new rings and a full `/dev/shm`, for this time.
     FillMemory(Duration),
     Reload,
     ReloadTasks,
@@ -125,7 +125,7 @@ pub(crate) enum Role {
 /// What may be done as this user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Powers {
-    /// Nobody but root can mount the small file system whose log is filled.
+    /// Who is not root, or not apart, cannot mount the small file system whose log is filled.
     User,
     Root,
 }
@@ -167,6 +167,10 @@ const DECK: &[(Draw, usize)] = &[
     (
         |random| Deed::Starve(Role::Supervisor, time(random, STARVE)),
         2,
+    ),
+    (
+        |random| Deed::Starve(Role::Worker(place(random)), time(random, STARVE)),
+        1,
     ),
     (|random| Deed::FillMemory(time(random, STARVE)), 2),
     (|_| Deed::Reload, 6),

@@ -1,15 +1,40 @@
-//! The engines that are harmed: what they consist of, and where they listen.
+//! The engines that are harmed: what they consist of, where they listen, and the small disks that are filled.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::plan::Powers;
 use crate::support::{Issuer, Site};
 
-/// The disk that a log lies on.
+/// A disk that is soon full.
 const DISK: &str = "size=2m";
+
+/// The `/dev/shm` that everything here sees.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Whether [`mount_shared_memory`] was called.
+static HAS_SHARED_MEMORY: OnceLock<()> = OnceLock::new();
+
+/// Whether what is mounted here is seen by nobody else: for root, apart from whoever has started this.
+pub(crate) fn may_mount() -> bool {
+    let seen_by = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let parent = nix::unistd::getppid().to_string();
+    nix::unistd::geteuid().is_root() && seen_by("self") != seen_by(&parent)
+}
+
+/// Puts a small `/dev/shm` in place of the machine's, in a mount namespace of our own.
+pub(crate) fn mount_shared_memory() {
+    mount(Path::new(SHARED_MEMORY));
+    let _ = HAS_SHARED_MEMORY.set(());
+}
+
+/// Whether filling it fills nobody else's.
+pub(crate) fn has_shared_memory_of_its_own() -> bool {
+    HAS_SHARED_MEMORY.get().is_some()
+}
 
 /// Listeners of the echo, for each fate that messages may have.
 pub(crate) struct EchoDoors {
@@ -113,15 +138,19 @@ delay = "2ms"
     let log = site.path("log");
     fs::create_dir(&log).expect("the folder can be written");
     if powers == Powers::Root {
-        // In a mount namespace of our own, so that it goes with us.
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", DISK, "chaos"])
-            .arg(&log)
-            .status()
-            .expect("mount is part of every Debian");
-        assert!(mounted.success(), "a disk for the log");
+        mount(&log);
     }
     site
+}
+
+/// Puts a small file system there. In a mount namespace of our own, so that it goes with us.
+fn mount(folder: &Path) {
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", DISK, "chaos"])
+        .arg(folder)
+        .status();
+    let mounted = mounted.expect("mount is part of every Debian");
+    assert!(mounted.success(), "a small disk on {}", folder.display());
 }
 
 pub(crate) fn chat(doors: &ChatDoors) -> Arc<Site> {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::account::{Counted, Done};
 use crate::plan::{Deed, Role};
+use crate::sites;
 use crate::strangers;
 use crate::support::{Engine, Finished, Process, Site, Status, happens_within, kill};
 
@@ -98,7 +100,8 @@ impl Subject {
                 }
             }
             Deed::FillMemory(time) => {
-                // A memory file that cannot get its size is what a full one is, and so is each that is asked for.
+                self.fill_shared_memory(time);
+                // Rings are in memory files, which no mount holds: one that cannot get its size is what a full one is.
                 if let Some(process) = self.find(Role::Supervisor) {
                     self.done(|done| done.disks_filled += 1);
                     self.limit(process.pid, Resource::Fsize, 0, time);
@@ -150,7 +153,7 @@ impl Subject {
             return;
         };
         if role == Role::Gateway {
-            self.done(|done| done.gateways_killed += 1);
+            self.done(|done| done.gateways_termed += 1);
         }
         kill(process.pid, Signal::SIGTERM);
     }
@@ -328,15 +331,16 @@ impl Subject {
     fn fill_log(&mut self, time: Duration) {
         let filler = self.site.path("log/filler");
         self.done(|done| done.disks_filled += 1);
+        self.busy.push(thread::spawn(move || fill(&filler, time)));
+    }
+
+    /// As a program does it that shares the machine.
+    fn fill_shared_memory(&mut self, time: Duration) {
+        if !sites::has_shared_memory_of_its_own() {
+            return;
+        }
         self.busy.push(thread::spawn(move || {
-            if let Ok(mut file) = File::create(&filler) {
-                // Down to the last byte.
-                for piece in [4096, 1] {
-                    while file.write_all(&vec![b'.'; piece]).is_ok() {}
-                }
-            }
-            thread::sleep(time);
-            let _ = fs::remove_file(&filler);
+            fill(Path::new("/dev/shm/filler"), time)
         }));
     }
 
@@ -512,6 +516,17 @@ impl Notes {
 fn status(site: &Site) -> Result<Status, String> {
     let finished = site.run(&["status", "--json"]);
     serde_json::from_str(&finished.stdout).map_err(|error| format!("{error}: {finished:?}"))
+}
+
+/// Leaves no byte of the file system that this file is to be in, for a while.
+fn fill(filler: &Path, time: Duration) {
+    if let Ok(mut file) = File::create(filler) {
+        for piece in [4096, 1] {
+            while file.write_all(&vec![b'.'; piece]).is_ok() {}
+        }
+    }
+    thread::sleep(time);
+    let _ = fs::remove_file(filler);
 }
 
 /// The hard limit of a process, which stays; none for a process that is gone. Inside: none for what has no limit.

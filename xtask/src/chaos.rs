@@ -19,27 +19,64 @@ pub(crate) struct Args {
     /// Print the plan and do nothing
     #[arg(long)]
     plan: bool,
+    /// Run every seed that has failed once, each for as long as it took
+    #[arg(long, conflicts_with_all = ["seconds", "seed"])]
+    kept: bool,
 }
 
 impl Args {
     /// What every change must pass: a minute, always of the same plan, so that what fails is the change.
-    pub(crate) const EVERY_CHANGE: Args = Args {
+    const A_MINUTE: Args = Args {
         seconds: 60,
         seed: Some(1),
         plan: false,
+        kept: false,
     };
+}
+
+/// What every change must pass: a minute, and the plans that have found something once.
+pub(crate) fn every_change() -> Result<(), Failure> {
+    run(&Args::A_MINUTE)?;
+    run_kept(&Args::A_MINUTE)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     cargo("build --package moorline --examples --locked").run()?;
+    match args.kept {
+        true => run_kept(args),
+        false => start(args.seconds, args.seed, args.plan),
+    }
+}
+
+fn run_kept(args: &Args) -> Result<(), Failure> {
+    kept(include_str!("../../tests/chaos/seeds"))?
+        .into_iter()
+        .try_for_each(|(seed, seconds)| start(seconds, Some(seed), args.plan))
+}
+
+/// The seeds of a list, and how many seconds of each. What follows a `#` says what it has found.
+fn kept(list: &str) -> Result<Vec<(u64, u32)>, Failure> {
+    let lines = list
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(line));
+    let lines = lines.filter(|line| !line.trim().is_empty());
+    let parsed = lines.map(|line| {
+        let (seed, seconds) = line.trim().split_once(' ')?;
+        Some((seed.parse().ok()?, seconds.trim().parse().ok()?))
+    });
+    let all: Option<_> = parsed.collect();
+    all.ok_or_else(|| Failure("tests/chaos/seeds: a line is `SEED SECONDS # why`".to_owned()))
+}
+
+fn start(seconds: u32, seed: Option<u64>, is_plan: bool) -> Result<(), Failure> {
     let chaos = built().display().to_string();
-    let seconds = args.seconds.to_string();
-    let seed = args.seed.map(|seed| seed.to_string());
+    let seconds = seconds.to_string();
+    let seed = seed.map(|seed| seed.to_string());
     let mut arguments = vec!["--seconds", &seconds];
     if let Some(seed) = &seed {
         arguments.extend(["--seed", seed]);
     }
-    if args.plan {
+    if is_plan {
         arguments.push("--plan");
     }
     if needs::is_root() {
@@ -55,4 +92,22 @@ fn built() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| root().join("target"), PathBuf::from);
     root().join(target).join("debug/examples/chaos")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_seed_has_its_time_and_perhaps_its_reason() {
+        let list = "# why\n\n7 16  # a hang\n18446744073709551615 8\n";
+        assert_eq!(kept(list).ok(), Some(vec![(7, 16), (u64::MAX, 8)]));
+        assert!(kept("7\n").is_err());
+        assert!(kept("7 soon\n").is_err());
+    }
+
+    #[test]
+    fn the_list_of_kept_seeds_can_be_read() {
+        assert!(kept(include_str!("../../tests/chaos/seeds")).is_ok());
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `test`: everything that a change must pass, in [`mod@test`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
+//! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
 //! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
@@ -11,6 +12,7 @@ mod chaos;
 mod ignored;
 mod needs;
 mod nightly;
+mod random;
 mod steps;
 mod test;
 
@@ -34,6 +36,8 @@ enum Chore {
     Test,
     /// Harm an echo and a chat under load in every way, and explain every loss
     Chaos(chaos::Args),
+    /// Play through random orders of events in a gateway loop, and check its invariants after each turn
+    Random(random::Args),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
     Bench(bench::Args),
     /// Look for inputs that break what must hold for all of them (nightly, cargo-fuzz)
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
         Chore::Chaos(args) => chaos::run(&args),
+        Chore::Random(args) => random::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
         Chore::Fuzz(args) => nightly::fuzz(&args),
         Chore::Miri => nightly::miri(),

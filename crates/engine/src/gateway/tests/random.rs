@@ -450,8 +450,28 @@ impl Crowd {
     }
 }
 
+/// Says how to come back to this seed, if the test fails while it is here.
+struct Named(u64);
+
+impl Named {
+    fn new(seed: u64) -> Self {
+        // Of one that hangs nothing else is heard.
+        println!("seed {seed}");
+        Self(seed)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(seed) = self;
+            println!("seed {seed} has failed; again with: cargo xtask random --seed {seed}");
+        }
+    }
+}
+
 fn run(seed: u64, change: impl Fn(&mut Config)) {
-    println!("seed {seed}");
+    let _named = Named::new(seed);
     let mut crowd = Crowd::new(seed, change);
     for _ in 0..TURNS {
         for _ in 0..crowd.rng.u32(1..6) {
@@ -462,31 +482,40 @@ fn run(seed: u64, change: impl Fn(&mut Config)) {
     crowd.end_well();
 }
 
-/// The seeds of one test: those that are known, and new ones.
-fn seeds() -> impl Iterator<Item = u64> {
-    let more = std::env::var("MOORLINE_SEEDS").ok();
-    let more = more.map_or(1, |more| more.parse().expect("MOORLINE_SEEDS is a number"));
+/// The seeds of one test: those that are known, and as many new ones as `MOORLINE_SEEDS` says; or just `MOORLINE_SEED`.
+fn seeds() -> Vec<u64> {
+    let number = |name| {
+        let said = std::env::var(name).ok();
+        said.map(|said| {
+            said.parse::<u64>()
+                .expect("a seed, or how many, is a number")
+        })
+    };
+    if let Some(seed) = number("MOORLINE_SEED") {
+        return vec![seed];
+    }
     let mut rng = Rng::new();
-    let anew = std::iter::repeat_with(move || rng.u64(..)).take(more);
-    KNOWN.iter().copied().chain(anew)
+    let anew = std::iter::repeat_with(|| rng.u64(..));
+    let anew = anew.take(number("MOORLINE_SEEDS").unwrap_or(1) as usize);
+    KNOWN.iter().copied().chain(anew).collect()
 }
 
 #[test]
 fn invariants_hold_over_ten_thousand_turns_of_mixed_work() {
-    seeds().for_each(|seed| run(seed, |_| ()));
+    seeds().into_iter().for_each(|seed| run(seed, |_| ()));
 }
 
 #[test]
 fn invariants_hold_near_the_memory_limit() {
     // Lower than a configuration may set it, so that it is often reached.
     let limited = |config: &mut Config| config.engine.memory_limit = Some(1024 * 1024);
-    seeds().for_each(|seed| run(seed, limited));
+    seeds().into_iter().for_each(|seed| run(seed, limited));
 }
 
 #[test]
 fn a_worker_that_writes_anything_breaks_no_invariant() {
     for seed in seeds() {
-        println!("seed {seed}");
+        let _named = Named::new(seed);
         let mut crowd = Crowd::new(seed, |_| ());
         crowd.is_hostile = true;
         for _ in 0..TURNS {
