@@ -1,4 +1,4 @@
-//! C6, C8, Z6: the pool of threads that resolve.
+//! The threads that resolve.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::admission::{Admission, Admitted, COMMON_THREADS};
+use super::admission::{Admission, Admitted, COMMON_THREADS, STUCK_AFTER};
 use super::*;
 
 /// Far more than any of it takes, even on a machine that does much else.
@@ -35,6 +35,10 @@ impl Door {
             }
             Ok(vec![HERE])
         })
+    }
+
+    fn close(&self) {
+        *self.open.lock().unwrap() = false;
     }
 
     fn open(&self) {
@@ -200,6 +204,38 @@ async fn names_that_were_answered_lately_still_are_while_every_common_thread_is_
     // One thread was enough.
     assert_eq!(resolver.threads(), COMMON_THREADS + 1);
     assert!(stuck.try_join_next().is_none());
+}
+
+#[tokio::test]
+async fn the_threads_stay_bounded_when_names_that_were_answered_lately_hang_too() {
+    let door = Arc::new(Door::default());
+    let _open = OpenAtLast(Arc::clone(&door));
+    let resolver = door.resolver();
+    door.open();
+    let names: Vec<_> = (0..MAX_THREADS + 1)
+        .map(|index| format!("hole-{index}.test"))
+        .collect();
+    for name in &names {
+        assert_eq!(ask(&resolver, name).await, here());
+    }
+    door.close();
+    let (last, stuck_names) = names.split_last().unwrap();
+    let mut stuck = JoinSet::new();
+    for name in stuck_names {
+        let (resolver, name) = (resolver.clone(), name.clone());
+        stuck.spawn(async move { ask(&resolver, &name).await });
+    }
+    while door.calls.load(Ordering::SeqCst) < names.len() + MAX_THREADS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(resolver.threads(), MAX_THREADS);
+    tokio::time::sleep(STUCK_AFTER).await;
+    let refused = timeout(PATIENCE, ask(&resolver, last)).await;
+    assert!(matches!(refused, Ok(Err(ResolveError::Busy { .. }))), "{refused:?}");
+    door.open();
+    while let Some(answer) = timeout(PATIENCE, stuck.join_next()).await.unwrap() {
+        assert_eq!(answer.unwrap(), here());
+    }
 }
 
 #[tokio::test]

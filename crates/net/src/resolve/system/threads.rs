@@ -121,20 +121,9 @@ impl Threads {
         if let Some(sender) = state.asked.get(name) {
             return Ok(sender.subscribe());
         }
-        let has_room = state.lanes.common.admission.has_room();
-        let kind = match !has_room && state.lately.contains(name) {
-            true => Kind::Reserved,
-            false => Kind::Common,
-        };
-        let lane = &mut state.lanes[kind];
-        let admitted = lane.admission.admit(Instant::now());
-        if admitted == Admitted::Refused {
-            return Err(ResolveError::Busy {
-                threads: lane.admission.most(),
-            });
-        }
+        let (kind, admitted) = state.admit(name)?;
         let (sender, receiver) = watch::channel(None);
-        lane.queue.push_back(name.clone());
+        state.lanes[kind].queue.push_back(name.clone());
         state.asked.insert(name.clone(), sender);
         match admitted {
             Admitted::Wake => self.0.work[kind].notify_one(),
@@ -160,6 +149,26 @@ impl Threads {
         lane.admission.taken(Instant::now());
         state.asked.remove(name);
         Err(failed(name, format!("cannot start a thread: {error}")))
+    }
+}
+
+impl State {
+    /// Which threads look a name up. The reserved ones alone do not make a name wait that the common ones would come to.
+    fn admit(&mut self, name: &Name) -> Result<(Kind, Admitted), ResolveError> {
+        let now = Instant::now();
+        if !self.lanes.common.admission.has_room() && self.lately.contains(name) {
+            let admitted = self.lanes.reserved.admission.admit(now);
+            if admitted != Admitted::Refused {
+                return Ok((Kind::Reserved, admitted));
+            }
+        }
+        let common = &mut self.lanes.common.admission;
+        match common.admit(now) {
+            Admitted::Refused => Err(ResolveError::Busy {
+                threads: common.most(),
+            }),
+            admitted => Ok((Kind::Common, admitted)),
+        }
     }
 }
 
