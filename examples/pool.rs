@@ -9,8 +9,7 @@
 use std::env;
 use std::error::Error;
 
-use moorline::net::{DialOptions, Pool, PoolKey, PoolOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use moorline::net::{Client, ClientOptions, DialOptions, Framing, Pool, PoolKey, PoolOptions};
 use tokio::task::JoinSet;
 
 const REQUESTS: usize = 100;
@@ -45,18 +44,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn request(pool: &Pool, key: &PoolKey, number: usize) -> Result<(), Box<dyn Error>> {
-    let mut connection = pool.borrow(key).await?;
-    // Until the answer is here, an error means that nobody else should get this connection.
-    let answered = async {
-        let line = format!("request {number}\n");
-        connection.write_all(line.as_bytes()).await?;
-        let mut answer = vec![0; line.len()];
-        connection.read_exact(&mut answer).await
-    };
-    if let Err(error) = answered.await {
-        connection.poison();
-        return Err(error.into());
-    }
-    // Dropping it gives it back.
+    let lines = ClientOptions::framed(Framing::Line { max: 1024 });
+    let mut client = Client::on(pool.borrow(key).await?, lines);
+    let line = format!("request {number}");
+    client.send(line.as_bytes()).await?;
+    client
+        .receive_message()
+        .await?
+        .ok_or("the server has closed")?;
+    // Dropping it gives its connection back. Dropped sooner, without the answer, it would close it.
     Ok(())
 }

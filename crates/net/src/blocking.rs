@@ -2,9 +2,11 @@
 //!
 //! - [`Client`]: a connection, to be sent to and received from
 //! - [`Connecting`]: one that is still to come, for programs that go on meanwhile
+//! - [`Pool`]: connections that are kept and lent again
+//! - [`DatagramClient`]: datagrams, to one peer or to anyone
 //! - [`select`]: waits for several of them at once
 //!
-//! Sending and receiving are plain system calls on the caller's thread. Dialing is the same as everywhere
+//! A call takes at most the [`Timeout`] of its client. Sending and receiving are plain system calls on the caller's thread. Dialing is the same as everywhere
 //! ([`Dialer`](crate::Dialer)), with the same options, errors and timelines; it runs on one thread for all blocking
 //! clients of the process, which starts with the first dial and stays.
 //!
@@ -12,13 +14,20 @@
 
 mod client;
 mod connecting;
+mod datagram;
 mod error;
+mod link;
 mod options;
+mod park;
+mod pool;
 mod select;
 mod stream;
 
 pub use client::Client;
 pub use connecting::Connecting;
+pub use datagram::DatagramClient;
 pub use error::{ReceiveError, SendError};
-pub use options::{ClientOptions, Timeout};
+pub use options::{ClientOptions, DatagramOptions, Timeout};
+pub(crate) use park::wait_for;
+pub use pool::Pool;
 pub use select::{Watch, select};

@@ -13,6 +13,7 @@ mod error;
 mod file;
 mod handler;
 mod input;
+mod link;
 mod options;
 mod output;
 mod pipe;
@@ -41,11 +42,13 @@ use crate::address::Address;
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 use crate::framing::Framing;
+use crate::pool::Pooled;
 use crate::resolve::Resolver;
 use attempts::{Attempts, Phase};
 use closing::Closing;
 use drive::Over;
 use input::Input;
+use link::Link;
 use output::Output;
 use sender::{Shared, Wanted};
 
@@ -56,7 +59,8 @@ const RAW_PIECE_BYTES: usize = 64 * 1024;
 /// A dialed connection that is looked after.
 ///
 /// Awaited, it does nothing by itself: what the socket did not take at once is sent while `receive_message`, `send`,
-/// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost.
+/// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost; one that a pool lends
+/// [goes back](Self::on) if it is clean.
 #[derive(Debug)]
 pub struct Client {
     /// `None`: the connection was given, and cannot be made again.
@@ -64,7 +68,7 @@ pub struct Client {
     options: Arc<ClientOptions>,
     dialer: Dialer,
     attempts: Attempts,
-    connection: Option<Connection>,
+    connection: Option<Link>,
     input: Input,
     output: Output,
     /// Once there are senders.
@@ -91,14 +95,38 @@ impl Client {
 
     /// A client of a connection that was made elsewhere. It cannot be made again once it is lost.
     pub fn from_connection(connection: Connection, options: ClientOptions) -> Self {
-        Self::build(None, Some(connection), options)
+        Self::build(None, Some(Link::Own(connection)), options)
     }
 
-    fn build(
-        address: Option<Address>,
-        connection: Option<Connection>,
-        options: ClientOptions,
-    ) -> Self {
+    /// A client of a connection that a pool lends. It cannot be made again once it is lost: borrow another one.
+    ///
+    /// Dropping the client gives the connection back if it is clean, and closes it otherwise. It is clean if nothing is
+    /// half-read or received and not taken, nothing waits to be sent, no end of sending was wanted, no order of a
+    /// [`Sender`] is pending, and as many messages were received as were sent, or more. That last point, and a receive
+    /// that was given up, do not count with [`Unanswered::Keep`](crate::Unanswered::Keep); where one answer is due to
+    /// several messages, [`mark_answered`](Self::mark_answered) says that it was the last. With raw framing it is enough
+    /// that something was received since the last send. [`close`](Self::close) and [`close_now`](Self::close_now) close
+    /// it as ever.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use moorline_net::{Client, ClientOptions, DialOptions, Framing, Pool, PoolKey, PoolOptions};
+    ///
+    /// let pool = Pool::new(PoolOptions::default());
+    /// let key = PoolKey::new("tcp://127.0.0.1:7000".parse()?, DialOptions::default());
+    /// let lines = ClientOptions::framed(Framing::Line { max: 4096 });
+    /// let mut client = Client::on(pool.borrow(&key).await?, lines);
+    /// client.send(b"question").await?;
+    /// let answer = client.receive_message().await?;
+    /// drop(client); // the next one to borrow gets the connection
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on(pooled: Pooled, options: ClientOptions) -> Self {
+        Self::build(None, Some(Link::Lent(Box::new(pooled))), options)
+    }
+
+    fn build(address: Option<Address>, connection: Option<Link>, options: ClientOptions) -> Self {
         let now = Instant::now();
         let reconnect = options.reconnect.clone().filter(|_| address.is_some());
         let mut attempts = Attempts::new(reconnect, fastrand::u64(..), now);
@@ -184,7 +212,7 @@ impl Client {
         if dialed.as_ref().is_err_and(ConnectError::is_permanent) {
             client.attempts.give_up();
         }
-        let connected = dialed.map(|connection| client.connection = Some(connection));
+        let connected = dialed.map(|connection| client.connection = Some(Link::Own(connection)));
         client.tell_senders();
         connected
     }
@@ -299,7 +327,9 @@ impl Client {
             self.intake().check()?;
         }
         self.output
-            .try_send(self.connection.as_mut(), &self.options.framing, payload)
+            .try_send(self.connection.as_mut(), &self.options.framing, payload)?;
+        self.note_sent(1);
+        Ok(())
     }
 
     /// Sends `length` bytes of a file from `offset` on as one message; all that follows without a length. On a
@@ -319,6 +349,7 @@ impl Client {
         let preparing = sender::prepare(file.into(), offset, length);
         let prepared = self.unless_over(preparing).await??;
         self.output.send_file(&self.options.framing, prepared)?;
+        self.note_sent(1);
         if self.connection.is_none() {
             // It is kept for the next connection.
             return Ok(());
@@ -361,11 +392,15 @@ impl Client {
     #[inline]
     pub async fn receive_message(&mut self) -> Result<Option<Bytes>, StreamError> {
         // Most have come with an earlier one.
-        match self.input.take_message(&self.options.framing) {
-            Ok(None) => poll_fn(|cx| self.poll_message(cx)).await,
-            Ok(message) => Ok(message),
-            Err(error) => Err(self.broke(error.into())),
+        let message = match self.input.take_message(&self.options.framing) {
+            Ok(None) => poll_fn(|cx| self.poll_message(cx)).await?,
+            Ok(message) => message,
+            Err(error) => return Err(self.broke(error.into())),
+        };
+        if message.is_some() {
+            self.note_received();
         }
+        Ok(message)
     }
 
     /// The next whole message, none of which is here yet.
@@ -390,6 +425,7 @@ impl Client {
         poll_fn(|cx| {
             loop {
                 if let Some(taken) = self.input.take_exact(bytes) {
+                    self.note_received();
                     return Poll::Ready(Ok(taken));
                 }
                 if ready!(self.poll_fill(cx))? == 0 {
@@ -505,15 +541,23 @@ impl Client {
         &self.options
     }
 
-    /// The connection, with its timeline, its addresses and its descriptor.
-    pub fn connection(&self) -> Option<&Connection> {
-        self.connection.as_ref()
+    /// Of a connection that a pool lends: all that was asked for has come, however many messages that were. See
+    /// [`on`](Self::on).
+    pub fn mark_answered(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.mark_answered();
+        }
     }
 
-    /// Takes the connection out, with the bytes that were received and not taken. What waits to be sent is lost:
+    /// The connection, with its timeline, its addresses and its descriptor.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_deref()
+    }
+
+    /// Takes the connection out, also out of its pool, with the bytes that were received and not taken. What waits to be sent is lost:
     /// [`flush`](Self::flush) first.
     pub fn into_connection(mut self) -> Option<(Connection, Bytes)> {
-        let connection = self.connection.take()?;
+        let connection = self.connection.take()?.into_connection();
         Some((connection, std::mem::take(&mut self.input.unread).freeze()))
     }
 }
@@ -534,6 +578,7 @@ impl Drop for Dialing<'_> {
 impl Drop for Client {
     fn drop(&mut self) {
         self.started = false;
+        self.give_back();
         self.end();
     }
 }

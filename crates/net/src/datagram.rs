@@ -2,31 +2,27 @@
 
 mod batch;
 mod error;
+mod open;
 mod own;
 mod peer;
 mod socket;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 pub use batch::Batch;
 pub use error::DatagramError;
+pub(crate) use open::{Opened, disconnect, is_unix, reconnect};
 pub use peer::Peer;
 
 use self::socket::Socket;
+pub(crate) use self::socket::most_bytes;
 use crate::address::Address;
-use crate::dial::{ConnectCause, ConnectError, DialOptions, Dialer, StepKind, Timeline};
+use crate::dial::{ConnectError, DialOptions, Dialer, Timeline};
 use crate::socket::SocketFile;
-
-/// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
-/// never stops does not hold it up for ever.
-const MOST_DROPPED: usize = 65_536;
 
 /// Sends and receives datagrams: to and from one peer if it is connected, else anyone.
 ///
@@ -77,17 +73,8 @@ impl DatagramClient {
     ///
     /// Of the options `socket` and `interface` are used; for UDP `via` is refused.
     pub fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
-        let bound = match own {
-            Address::Udp(host_port) => match host_port.ip() {
-                Some(ip) => Self::bind_udp(SocketAddr::new(ip, host_port.port), options),
-                None => Err(ConnectCause::Invalid(
-                    "a name is no address of one's own: write an IP address".into(),
-                )),
-            },
-            Address::Unixgram(path) => Self::bind_unix(path, options),
-            _ => Err(no_datagrams(own)),
-        };
-        bound.map_err(|cause| failed(own, None, cause))
+        let opened = Opened::bind(own, options)?;
+        Self::on_runtime(opened, own)
     }
 
     /// A client that talks to one peer: `udp://host:port`, or `unixgram:///path` and `unixgram://@name`, from an
@@ -98,21 +85,30 @@ impl DatagramClient {
     /// answers. The options `bind`, `interface`, `family` and `socket` are used; `via` is refused, since no proxy
     /// carries datagrams. Cancel-safe.
     pub async fn connect(dialer: &Dialer, peer: &Address) -> Result<Self, ConnectError> {
-        match peer {
-            Address::Udp(host_port) => {
-                let options = dialer.options();
-                let connect = |address| Self::connect_udp(address, options);
-                let (mut client, timeline) = dialer.connect_udp(peer, host_port, connect).await?;
-                client.timeline = timeline;
-                Ok(client)
-            }
-            Address::Unixgram(_) => {
-                let mut client =
-                    Self::unix(dialer.options()).map_err(|cause| failed(peer, None, cause))?;
-                client.connect_to(dialer, peer).await?;
-                Ok(client)
-            }
-            _ => Err(failed(peer, None, no_datagrams(peer))),
+        let opened = Opened::connect(dialer, peer).await?;
+        Self::on_runtime(opened, peer)
+    }
+
+    fn on_runtime(opened: Opened, address: &Address) -> Result<Self, ConnectError> {
+        let Opened {
+            socket,
+            file,
+            is_connected,
+            timeline,
+        } = opened;
+        match Socket::new(socket) {
+            Ok(socket) => Ok(Self {
+                _file: file,
+                socket,
+                is_connected,
+                timeline,
+            }),
+            Err(error) => Err(ConnectError::new(
+                address.to_string(),
+                None,
+                error.into(),
+                timeline,
+            )),
         }
     }
 
@@ -123,31 +119,14 @@ impl DatagramClient {
         dialer: &Dialer,
         peer: &Address,
     ) -> Result<(), ConnectError> {
-        let connect = |peer: &Peer| Ok(self.socket.connect(peer)?);
-        let ((), timeline) = match (peer, &self.socket) {
-            (Address::Udp(host_port), Socket::Udp(_)) => {
-                let connect = |address| connect(&Peer::Ip(address));
-                dialer.connect_udp(peer, host_port, connect).await?
-            }
-            (Address::Unixgram(path), Socket::Unix(_)) => {
-                let connect = |path: &Path| connect(&Peer::unix(path)?);
-                dialer.connect_unixgram(peer, path, connect)?
-            }
-            (Address::Udp(_) | Address::Unixgram(_), _) => {
-                let reason = format!("this client's own socket is not for {}://", peer.scheme());
-                return Err(failed(peer, None, ConnectCause::Invalid(reason)));
-            }
-            _ => return Err(failed(peer, None, no_datagrams(peer))),
-        };
-        self.timeline = timeline;
+        self.timeline = reconnect(&self.socket, dialer, peer).await?;
         self.is_connected = true;
-        self.drop_queued();
         Ok(())
     }
 
-    /// From now on it talks to anyone again.
+    /// From now on it talks to anyone again, from the port that it had.
     pub fn disconnect(&mut self) -> io::Result<()> {
-        rustix::net::connect_unspec(&self.socket)?;
+        disconnect(&self.socket)?;
         self.is_connected = false;
         Ok(())
     }
@@ -243,61 +222,8 @@ impl DatagramClient {
         )?)))
     }
 
-    fn bind_udp(own: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
-        options.check_udp()?;
-        let socket = options.udp_socket(own)?;
-        socket.bind(&own.into())?;
-        Ok(Self::new(Socket::udp(socket)?, None))
-    }
-
-    fn connect_udp(peer: SocketAddr, options: &DialOptions) -> Result<Self, ConnectCause> {
-        let socket = options.udp_socket(peer)?;
-        options.bind_udp(&socket)?;
-        socket.connect(&peer.into())?;
-        let mut client = Self::new(Socket::udp(socket)?, None);
-        client.is_connected = true;
-        client.drop_queued();
-        Ok(client)
-    }
-
-    fn bind_unix(own: &Path, options: &DialOptions) -> Result<Self, ConnectCause> {
-        let (socket, file) = own::at(own, options)?;
-        Ok(Self::new(Socket::unix(socket)?, file))
-    }
-
-    fn unix(options: &DialOptions) -> Result<Self, ConnectCause> {
-        Ok(Self::new(Socket::unix(own::anywhere(options)?)?, None))
-    }
-
-    fn new(socket: Socket, file: Option<SocketFile>) -> Self {
-        Self {
-            _file: file,
-            socket,
-            is_connected: false,
-            timeline: Timeline::new(Instant::now()),
-        }
-    }
-
-    /// What came before it was connected may be from anyone.
-    fn drop_queued(&self) {
-        for _ in 0..MOST_DROPPED {
-            // Anything but emptiness is something thrown away: a datagram, or news of one sent earlier.
-            let thrown = rustix::net::recv(&self.socket, &mut [0u8; 1][..], RecvFlags::DONTWAIT);
-            if let Err(Errno::AGAIN) = thrown {
-                return;
-            }
-        }
-    }
-
     fn check(&self, bytes: &[u8], has_peer: bool) -> Result<(), DatagramError> {
-        match self.socket.most_bytes() {
-            _ if !has_peer => Err(DatagramError::NoPeer),
-            Some(max) if bytes.len() > max => Err(DatagramError::TooLarge {
-                size: bytes.len(),
-                max: Some(max),
-            }),
-            _ => Ok(()),
-        }
+        check(bytes, has_peer, self.socket.most_bytes())
     }
 }
 
@@ -307,7 +233,23 @@ impl AsFd for DatagramClient {
     }
 }
 
-fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
+/// Refuses what cannot be sent.
+pub(crate) fn check(
+    bytes: &[u8],
+    has_peer: bool,
+    most_bytes: Option<usize>,
+) -> Result<(), DatagramError> {
+    match most_bytes {
+        _ if !has_peer => Err(DatagramError::NoPeer),
+        Some(max) if bytes.len() > max => Err(DatagramError::TooLarge {
+            size: bytes.len(),
+            max: Some(max),
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
     let room = buffer.len();
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
     let (_, bytes, peer) = rustix::net::recvfrom(socket, buffer, flags)?;
@@ -318,7 +260,7 @@ fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Er
     })
 }
 
-fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
+pub(crate) fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
     // A Unix socket's buffer sets its limit, and the path's MTU can set UDP's.
     if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) {
         return DatagramError::TooLarge {
@@ -327,23 +269,4 @@ fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {
         };
     }
     error.into()
-}
-
-fn no_datagrams(address: &Address) -> ConnectCause {
-    if let Address::Kcp(_) = address {
-        return ConnectCause::no_kcp();
-    }
-    ConnectCause::Invalid(format!(
-        "{}:// carries no datagrams: write udp://host:port or unixgram:///path",
-        address.scheme()
-    ))
-}
-
-fn failed(address: &Address, step: Option<StepKind>, cause: ConnectCause) -> ConnectError {
-    ConnectError::new(
-        address.to_string(),
-        step,
-        cause,
-        Timeline::new(Instant::now()),
-    )
 }

@@ -1,4 +1,4 @@
-//! The blocking client: exact amounts, peeks, delimiters, messages, deadlines and signals (C1, C7, C12, C14, C16).
+//! The blocking client: exact amounts, peeks, delimiters, messages, deadlines and signals.
 
 mod tls_peer;
 

@@ -1,4 +1,4 @@
-//! Datagrams over UDP and Unix sockets, to one peer and to anyone (C1, C10, C11).
+//! Datagrams over UDP and Unix sockets, to one peer and to anyone.
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
@@ -88,7 +88,19 @@ async fn connecting_drops_what_was_queued_before() {
     peer.send_to(b"ahoy", own).unwrap();
     let expected = (b"ahoy".to_vec(), Peer::Ip(peer.local_addr().unwrap()));
     assert_eq!(receive(&client).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn one_that_is_disconnected_hears_anyone_at_the_port_that_it_had() {
+    let (peer, stranger) = (any_peer(), any_peer());
+    let mut client = connected(&peer).await;
+    let Peer::Ip(own) = client.own().unwrap() else {
+        panic!("it is bound to an IP address");
+    };
     client.disconnect().unwrap();
+    stranger.send_to(b"psst", own).unwrap();
+    let expected = (b"psst".to_vec(), Peer::Ip(stranger.local_addr().unwrap()));
+    assert_eq!(receive(&client).await.unwrap(), expected);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 )]
 mod recorder;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -56,6 +56,38 @@ async fn it_ticks_while_its_peer_never_stops_sending() {
     let running = Client::new(address, quick_ticks(ClientOptions::default())).start(handler);
     within(running.ended()).await.unwrap();
     floods.join().unwrap();
+}
+
+#[tokio::test]
+async fn it_ticks_while_its_writes_take_all_that_the_runtime_lets_a_task_do() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = recorder::address(listener.local_addr().unwrap());
+    let peers = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut reads = peer.try_clone().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while reads.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {}
+        });
+        while peer.write_all(&[1; 256 * 1024]).is_ok() {}
+        reader.join().unwrap();
+    });
+    let mut ticks = 0;
+    let (handler, _told) = recorder(move |client, event| {
+        ticks += u32::from(*event == Event::Tick);
+        if ticks == 5 {
+            client.close_now();
+        }
+        if let Event::Message(_) = event {
+            // Each is a system call of its own.
+            for _ in 0..8 {
+                let _ = client.try_send(&[2; 70 * 1024]);
+            }
+        }
+    });
+    let running = Client::new(address, quick_ticks(ClientOptions::default())).start(handler);
+    within(running.ended()).await.unwrap();
+    peers.join().unwrap();
 }
 
 /// A client that has paused itself, its peer, and what it is told from then on.

@@ -1,5 +1,7 @@
-//! The pool, against peers that answer, close, and speak out of turn (C5).
+//! The pool, against peers that answer, close, and speak out of turn.
 
+#[path = "pool/framed.rs"]
+mod framed;
 #[path = "pool/peer.rs"]
 mod peer;
 mod tls_peer;

@@ -9,8 +9,9 @@ use memchr::memmem;
 
 use super::connecting::Connecting;
 use super::error::{ReceiveError, SendError, is_deadline};
+use super::link::Link;
 use super::options::{ClientOptions, Deadline, Timeout};
-use super::stream::{FileFailure, Stream};
+use super::stream::FileFailure;
 use crate::address::Address;
 use crate::dial::{ConnectError, Dialer, Timeline};
 use crate::framing::{Decoded, Decoder, Framing};
@@ -22,7 +23,8 @@ const CHUNK_BYTES: usize = 16 << 10;
 
 /// A connection, to be sent to and received from by calls that block.
 ///
-/// Each call takes at most the client's [`Timeout`], all its parts together. Dropping the client closes the connection.
+/// Each call takes at most the client's [`Timeout`], all its parts together. Dropping the client closes the connection; one
+/// that a [`Pool`](super::Pool) lends goes back to it.
 ///
 /// ```no_run
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,8 +39,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// ```
 #[derive(Debug)]
 pub struct Client {
-    stream: Stream,
-    timeline: Timeline,
+    link: Link,
     timeout: Timeout,
     framing: Framing,
     decoder: Decoder,
@@ -79,10 +80,9 @@ impl Client {
         Connecting::begin(address, options, dialer.clone())
     }
 
-    pub(super) fn new(stream: Stream, timeline: Timeline, options: ClientOptions) -> Self {
+    pub(super) fn new(link: Link, options: ClientOptions) -> Self {
         Self {
-            stream,
-            timeline,
+            link,
             timeout: options.timeout,
             framing: options.framing,
             decoder: Decoder::new(),
@@ -99,12 +99,28 @@ impl Client {
 
     /// What the dial did.
     pub fn timeline(&self) -> &Timeline {
-        &self.timeline
+        &self.link.timeline
+    }
+
+    /// Whether its connection was taken from a pool, where an earlier user had left it.
+    pub fn reused(&self) -> bool {
+        self.link.reused
+    }
+
+    /// Of a connection that a [`Pool`](super::Pool) lends: all that was asked for has come, however many messages that
+    /// were. It can be given back then.
+    pub fn mark_answered(&mut self) {
+        self.link.mark_answered();
+    }
+
+    /// Of a connection that a [`Pool`](super::Pool) lends: it is not to be lent again. Dropping the client closes it.
+    pub fn poison(&mut self) {
+        self.link.poison();
     }
 
     /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
     pub fn tls(&self) -> Option<TlsSession> {
-        self.stream.session().and_then(TlsSession::of)
+        self.link.stream.session().and_then(TlsSession::of)
     }
 
     /// Sends one message, wrapped as the framing wants; without a framing the bytes as they are. Blocks until the
@@ -121,15 +137,18 @@ impl Client {
         let (prefix, suffix) = (envelope.prefix(), envelope.suffix());
         let body = &payload[envelope.skip..];
         let sent = if prefix.is_empty() && suffix.is_empty() {
-            write_all(&mut self.stream, body, deadline)
+            write_all(&mut self.link, body, deadline)
         } else {
             // In one piece: the header alone would travel in a segment of its own.
             let packet = [prefix, body, suffix].concat();
-            write_all(&mut self.stream, &packet, deadline)
+            write_all(&mut self.link, &packet, deadline)
         };
         // Without a framing the caller knows what is left; with one the peer waits for it.
-        if sent.is_err() && self.framing != Framing::Raw {
-            self.sending = Sending::Over;
+        if self.framing != Framing::Raw {
+            match &sent {
+                Ok(()) => self.link.asked(),
+                Err(_) => self.sending = Sending::Over,
+            }
         }
         sent
     }
@@ -154,7 +173,7 @@ impl Client {
         while sent < length {
             let part = usize::try_from(length - sent).unwrap_or(usize::MAX);
             let done = usize::try_from(sent).unwrap_or(usize::MAX);
-            match self.stream.send_file(file, offset + sent, part, deadline) {
+            match self.link.send_file(file, offset + sent, part, deadline) {
                 Ok(0) => {
                     return Err(SendError::File(io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -163,7 +182,7 @@ impl Client {
                 Err(FileFailure::Stream(error)) => return Err(SendError::new(error, done)),
             }
         }
-        self.stream
+        self.link
             .flush(deadline)
             .map_err(|error| SendError::new(error, usize::try_from(sent).unwrap_or(usize::MAX)))
     }
@@ -183,6 +202,7 @@ impl Client {
                     consumed,
                     ..
                 } => {
+                    self.link.answered();
                     let packet = self.buffer.split_to(consumed).freeze();
                     return Ok(Some(packet.slice(start..end)));
                 }
@@ -234,6 +254,7 @@ impl Client {
             return Err(error);
         }
         let _ = self.take(kept);
+        self.link.answered();
         Ok(())
     }
 
@@ -250,6 +271,7 @@ impl Client {
                 _ => memmem::find(&window[from..], delimiter),
             };
             if let Some(at) = found {
+                self.link.answered();
                 return Ok(self.take(from + at + delimiter.len()));
             }
             searched = window.len();
@@ -279,13 +301,13 @@ impl Client {
 
     /// Whether the peer has the connection still open, as far as this side knows now. Does not wait.
     pub fn is_connected(&mut self) -> bool {
-        self.stream.liveness() != Liveness::Dead
+        self.link.stream.liveness() != Liveness::Dead
     }
 
     /// Ends the sending: the peer reads to the end. Receiving goes on.
     pub fn half_close(&mut self) -> Result<(), SendError> {
         self.sending = Sending::Over;
-        let finished = self.stream.finish(self.timeout.deadline());
+        let finished = self.link.stream.finish(self.timeout.deadline());
         finished.map_err(|error| SendError::new(error, 0))
     }
 
@@ -308,7 +330,7 @@ impl Client {
     fn read(&mut self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         match self.failed.take() {
             Some(error) => Err(error),
-            None => self.stream.read(buffer, deadline),
+            None => self.link.read(buffer, deadline),
         }
     }
 
@@ -319,7 +341,7 @@ impl Client {
         }
         let before = self.buffer.len();
         self.buffer.resize(before + CHUNK_BYTES, 0);
-        let read = self.stream.read(&mut self.buffer[before..], deadline);
+        let read = self.link.read(&mut self.buffer[before..], deadline);
         let bytes = *read.as_ref().unwrap_or(&0);
         self.buffer.truncate(before + bytes);
         read
@@ -338,13 +360,23 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+impl Drop for Client {
+    fn drop(&mut self) {
+        let is_clean =
+            self.buffer.is_empty() && self.failed.is_none() && self.sending == Sending::Open;
+        if !is_clean {
+            self.link.poison();
+        }
     }
 }
 
-fn write_all(stream: &mut Stream, bytes: &[u8], deadline: Deadline) -> Result<(), SendError> {
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.stream.as_fd()
+    }
+}
+
+fn write_all(stream: &mut Link, bytes: &[u8], deadline: Deadline) -> Result<(), SendError> {
     let mut sent = 0;
     while sent < bytes.len() {
         match stream.write(&bytes[sent..], deadline) {

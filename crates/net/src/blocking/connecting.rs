@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::AbortHandle;
 
 use super::client::Client;
+use super::link::{Dialed, Link};
 use super::options::ClientOptions;
 use super::stream::Stream;
 use crate::address::Address;
@@ -22,13 +23,11 @@ use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 pub struct Connecting {
     address: Address,
     options: ClientOptions,
-    dialed: mpsc::Receiver<Dialed>,
+    dialed: mpsc::Receiver<Result<Dialed, ConnectError>>,
     /// Readable once the dial has ended.
     ended: Arc<OwnedFd>,
     dial: AbortHandle,
 }
-
-type Dialed = Result<(Stream, Timeline), ConnectError>;
 
 /// What all dials of blocking clients run on; its thread never ends.
 static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
@@ -40,17 +39,9 @@ impl Connecting {
         options: ClientOptions,
         dialer: Dialer,
     ) -> Result<Self, ConnectError> {
-        let failed = |cause| {
-            ConnectError::new(
-                address.to_string(),
-                None,
-                cause,
-                Timeline::new(Instant::now()),
-            )
-        };
         options
             .check()
-            .map_err(|reason| failed(ConnectCause::Invalid(reason)))?;
+            .map_err(|reason| refuse(address, ConnectCause::Invalid(reason)))?;
         let start = || -> io::Result<Self> {
             let (sender, dialed) = mpsc::sync_channel(1);
             let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -61,7 +52,11 @@ impl Connecting {
                     Ok(connection) => {
                         let (stream, timeline) = connection.into_stream();
                         match Stream::new(stream) {
-                            Ok(stream) => Ok((stream, timeline)),
+                            Ok(stream) => Ok(Dialed {
+                                stream,
+                                timeline,
+                                reused: false,
+                            }),
                             Err(error) => Err(ConnectError::new(
                                 target.to_string(),
                                 None,
@@ -84,22 +79,21 @@ impl Connecting {
                 dial: dial.abort_handle(),
             })
         };
-        start().map_err(|error| failed(ConnectCause::Io(error)))
+        start().map_err(|error| refuse(address, ConnectCause::Io(error)))
     }
 
     /// Waits for the connection: at most until the deadline of its dial, which began long ago.
     pub fn wait(self) -> Result<Client, ConnectError> {
-        match self.dialed.recv() {
-            Ok(Ok((stream, timeline))) => Ok(Client::new(stream, timeline, self.options.clone())),
-            Ok(Err(error)) => Err(error),
+        let options = self.options.clone();
+        Ok(Client::new(Link::Own(self.finish()?), options))
+    }
+
+    pub(super) fn finish(self) -> Result<Dialed, ConnectError> {
+        self.dialed.recv().unwrap_or_else(|_| {
             // The task has ended without a result, which only a panic in it can bring about.
-            Err(_) => Err(ConnectError::new(
-                self.address.to_string(),
-                None,
-                ConnectCause::Io(io::Error::other("the dial broke off")),
-                Timeline::new(Instant::now()),
-            )),
-        }
+            let cause = ConnectCause::Io(io::Error::other("the dial broke off"));
+            Err(refuse(&self.address, cause))
+        })
     }
 }
 
@@ -126,7 +120,18 @@ impl Drop for Bell {
     }
 }
 
-fn runtime() -> io::Result<Handle> {
+/// An error before any step.
+pub(super) fn refuse(address: &Address, cause: ConnectCause) -> ConnectError {
+    ConnectError::new(
+        address.to_string(),
+        None,
+        cause,
+        Timeline::new(Instant::now()),
+    )
+}
+
+/// What all dials of blocking clients run on, and what looks after their connections at rest.
+pub(super) fn runtime() -> io::Result<Handle> {
     let mut known = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*known {
         return Ok(handle.clone());

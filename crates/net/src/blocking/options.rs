@@ -10,6 +10,9 @@ use crate::dial::DialOptions;
 use crate::framing::Framing;
 use crate::unit::{self, UnitError};
 
+/// How long a call may take unless it is said: as long as a dial.
+const USUAL: Timeout = Timeout::After(Duration::from_secs(5));
+
 /// What a blocking client may be told beside the address. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,11 +27,31 @@ pub struct ClientOptions {
     pub framing: Framing,
 }
 
+/// What a blocking client of datagrams may be told beside the address. As TOML or JSON the same names, unknown ones
+/// refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatagramOptions {
+    /// How the socket is opened, with a deadline of its own for a name to resolve.
+    pub dial: DialOptions,
+    /// How long each later call may take. 5 s.
+    pub timeout: Timeout,
+}
+
+impl Default for DatagramOptions {
+    fn default() -> Self {
+        Self {
+            dial: DialOptions::default(),
+            timeout: USUAL,
+        }
+    }
+}
+
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             dial: DialOptions::default(),
-            timeout: Timeout::After(Duration::from_secs(5)),
+            timeout: USUAL,
             framing: Framing::Raw,
         }
     }

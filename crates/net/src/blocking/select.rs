@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::client::Client;
 use super::connecting::Connecting;
+use super::datagram::DatagramClient;
 use super::options::{Deadline, Timeout};
 use super::stream::poll_until;
 
@@ -17,6 +18,8 @@ pub enum Watch<'a> {
     Receive(&'a mut Client),
     /// That sending does not wait: the kernel has room, or an error.
     Send(&'a mut Client),
+    /// That a datagram is there, or an error.
+    ReceiveDatagram(&'a DatagramClient),
     /// That the connection is open, or has failed.
     Connect(&'a mut Connecting),
 }
@@ -60,20 +63,20 @@ impl Watch<'_> {
     fn is_ready_inside(&mut self) -> bool {
         match self {
             Self::Receive(client) => client.pull(),
-            Self::Send(_) | Self::Connect(_) => false,
+            Self::ReceiveDatagram(_) | Self::Send(_) | Self::Connect(_) => false,
         }
     }
 
     fn is_ready(&mut self) -> bool {
         match self {
             Self::Receive(client) => client.pull(),
-            Self::Send(_) | Self::Connect(_) => true,
+            Self::ReceiveDatagram(_) | Self::Send(_) | Self::Connect(_) => true,
         }
     }
 
     fn interest(&self) -> PollFlags {
         match self {
-            Self::Receive(_) | Self::Connect(_) => PollFlags::IN,
+            Self::Receive(_) | Self::ReceiveDatagram(_) | Self::Connect(_) => PollFlags::IN,
             Self::Send(_) => PollFlags::OUT,
         }
     }
@@ -83,6 +86,7 @@ impl AsFd for Watch<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Receive(client) | Self::Send(client) => client.as_fd(),
+            Self::ReceiveDatagram(client) => client.as_fd(),
             Self::Connect(connecting) => connecting.as_fd(),
         }
     }

@@ -200,7 +200,7 @@ impl Write for Waiting<'_> {
 }
 
 /// Waits for a socket. A signal does not end the wait.
-fn wait(socket: BorrowedFd<'_>, what: PollFlags, deadline: Deadline) -> io::Result<()> {
+pub(super) fn wait(socket: BorrowedFd<'_>, what: PollFlags, deadline: Deadline) -> io::Result<()> {
     let mut watched = [PollFd::from_borrowed_fd(socket, what)];
     match poll_until(&mut watched, deadline)? {
         0 => Err(io::ErrorKind::TimedOut.into()),

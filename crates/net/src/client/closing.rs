@@ -10,8 +10,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Client;
 use super::error::{CloseReason, StreamError};
+use super::link::Link;
 use crate::clock::later;
-use crate::connection::Connection;
 use crate::scratch;
 use crate::sys;
 
@@ -122,7 +122,7 @@ impl Client {
 }
 
 fn poll_discard(
-    connection: &mut Connection,
+    connection: &mut Link,
     scratch: &mut [u8],
     reads: &mut usize,
     cx: &mut Context<'_>,

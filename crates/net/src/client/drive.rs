@@ -8,7 +8,9 @@ use std::time::Instant;
 use super::Client;
 use super::attempts::{Owed, Phase};
 use super::error::{CloseReason, SendError, StreamError};
+use super::link::Link;
 use super::sender::{Intake, Orders, Standing, Wanted};
+use crate::framing::Framing;
 
 /// How the connection of an awaited client is over.
 pub(super) enum Over {
@@ -156,6 +158,7 @@ impl Client {
             half_close,
             pause,
         } = shared.take(self.output.watermarks.is_full());
+        self.note_sent(messages.messages());
         self.output.queue.append(&mut messages);
         let queued = self.output.queue.unwritten();
         self.output.watermarks.update(queued);
@@ -204,9 +207,11 @@ impl Client {
 
     /// The connection, if there is one, is closed and counts as lost.
     pub(super) fn lose(&mut self) {
-        if self.connection.take().is_none() {
+        let Some(mut connection) = self.connection.take() else {
             return;
-        }
+        };
+        connection.poison();
+        drop(connection);
         self.attempts.lost(self.attempts.attempt(), Instant::now());
         self.paused = false;
         if self.wanted == Wanted::Reconnect {
@@ -215,9 +220,39 @@ impl Client {
         self.clear();
     }
 
+    /// A connection that a pool lends goes back, if it is clean.
+    pub(super) fn give_back(&mut self) {
+        let has_orders = self.has_orders() || self.wanted != Wanted::Nothing;
+        let is_clean = self.input.unread.is_empty() && self.output.is_clean() && !has_orders;
+        if let Some(Link::Lent(_)) = &self.connection
+            && is_clean
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Messages were sent, or wait to be. The bytes of raw ones are judged by themselves.
+    pub(super) fn note_sent(&mut self, messages: usize) {
+        if let Some(connection) = &mut self.connection
+            && self.options.framing != Framing::Raw
+        {
+            connection.asked(messages as u64);
+        }
+    }
+
+    /// A message was received.
+    #[inline]
+    pub(super) fn note_received(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.answered();
+        }
+    }
+
     /// Everything ends. Says what the latest attempt is owed.
     pub(super) fn end(&mut self) -> Option<Owed> {
-        self.connection = None;
+        if let Some(mut connection) = self.connection.take() {
+            connection.poison();
+        }
         let owed = self.attempts.end();
         self.paused = false;
         self.wanted = Wanted::Nothing;

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::connection::Connection;
+use super::link::Link;
 use crate::framing::{Envelope, MAX_HEADER_BYTES};
 
 /// How much of a file is looked at and sent at a time, in bytes: as much as a socket takes at once, and
@@ -80,7 +80,7 @@ impl FileParcel {
     /// Writes until all is written.
     pub(super) fn poll_write(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Link,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), FileFailure>> {
         let body = self.prefix.len() as u64;
@@ -105,7 +105,7 @@ impl FileParcel {
     fn poll_write_body(
         &mut self,
         at: u64,
-        connection: &mut Connection,
+        connection: &mut Link,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), FileFailure>> {
         if let Some(loading) = &mut self.loading {
@@ -194,7 +194,7 @@ impl FileParcel {
 }
 
 fn write(
-    connection: &mut Connection,
+    connection: &mut Link,
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<Result<u64, FileFailure>> {

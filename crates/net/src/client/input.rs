@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::connection::Connection;
+use super::link::Link;
 use crate::framing::{Decoded, Decoder, Framing, FramingError};
 use crate::scratch;
 
@@ -112,7 +112,7 @@ impl Input {
     /// Reads more. Zero: the peer has ended.
     pub(super) fn poll_fill(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Link,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.unread.is_empty() && self.unread.capacity() > KEPT_BYTES {
@@ -193,7 +193,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
-        let mut connection = Dialer::from_socket(stream).unwrap();
+        let mut connection = Link::Own(Dialer::from_socket(stream).unwrap());
         let framing = Framing::Line { max: 1 << 20 };
         let mut input = Input::default();
         for size in [10, 1000, 300_000, 10] {

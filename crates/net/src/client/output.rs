@@ -8,10 +8,10 @@ use tokio::io::AsyncWrite;
 
 use super::error::{SendError, StreamError};
 use super::file::{FileFailure, FileParcel, Prepared};
+use super::link::Link;
 use super::options::ClientOptions;
 use super::queue::{Front, Lost, Queue};
 use super::watermarks::Watermarks;
-use crate::connection::Connection;
 use crate::framing::{Envelope, Framing};
 
 /// Payloads from this size on are handed to the system where they lie; copying a smaller one behind its header
@@ -74,7 +74,7 @@ impl Output {
     #[inline]
     pub(super) fn try_send(
         &mut self,
-        connection: Option<&mut Connection>,
+        connection: Option<&mut Link>,
         framing: &Framing,
         payload: &[u8],
     ) -> Result<(), SendError> {
@@ -114,7 +114,7 @@ impl Output {
     #[inline]
     fn write_message(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Link,
         envelope: &Envelope<'_>,
         payload: &[u8],
     ) -> io::Result<Written> {
@@ -168,18 +168,14 @@ impl Output {
     /// Writes what the system takes at once. Nobody is woken when it takes more: whoever polls the client next
     /// registers for that.
     #[inline]
-    pub(super) fn write_now(&mut self, connection: &mut Connection) {
+    pub(super) fn write_now(&mut self, connection: &mut Link) {
         let _ = self.poll_write(connection, &mut Context::from_waker(Waker::noop()));
     }
 
     /// Writes until nothing waits and, if the end of sending is wanted, the peer has been told. Ready too
     /// when the connection is broken.
     #[inline]
-    pub(super) fn poll_write(
-        &mut self,
-        connection: &mut Connection,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
+    pub(super) fn poll_write(&mut self, connection: &mut Link, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_idle() {
             return Poll::Ready(());
         }
@@ -193,7 +189,7 @@ impl Output {
 
     fn poll_write_all(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Link,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), StreamError>> {
         while let Some(front) = self.queue.front() {
@@ -249,6 +245,11 @@ impl Output {
         self.end == End::Open
     }
 
+    /// Whether all that was sent is written whole, and more could be.
+    pub(super) fn is_clean(&self) -> bool {
+        self.queue.is_empty() && !self.dirty && self.is_open() && self.broken.is_none()
+    }
+
     /// Whether there is nothing to write.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
@@ -292,7 +293,7 @@ enum Written {
 
 /// Hands a message to the system without copying it.
 fn write_where_it_lies(
-    connection: &mut Connection,
+    connection: &mut Link,
     envelope: &Envelope<'_>,
     payload: &[u8],
 ) -> io::Result<Written> {
@@ -304,10 +305,7 @@ fn write_where_it_lies(
 }
 
 /// Hands parts to the system where they lie, as far as that takes them at once.
-fn write_parts<const N: usize>(
-    connection: &mut Connection,
-    parts: [&[u8]; N],
-) -> io::Result<Written> {
+fn write_parts<const N: usize>(connection: &mut Link, parts: [&[u8]; N]) -> io::Result<Written> {
     let mut cx = Context::from_waker(Waker::noop());
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut written = 0;

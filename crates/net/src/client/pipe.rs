@@ -30,9 +30,11 @@ impl Client {
         idle_timeout: Option<Duration>,
     ) -> Result<Relayed, StreamError> {
         self.flush().await?;
-        let Some(connection) = self.connection.take() else {
+        let Some(mut connection) = self.connection.take() else {
             return Err(StreamError::NotConnected);
         };
+        // However it ends, nothing is known of what the next user would read.
+        connection.poison();
         let unread = std::mem::take(&mut self.input.unread).freeze();
         // From here on they can close it, and no more.
         self.tell_senders();

@@ -66,6 +66,18 @@ impl Queue {
         self.unwritten
     }
 
+    /// How many messages wait, one of which a part is written among them.
+    pub(super) fn messages(&self) -> usize {
+        let messages = self.parcels.iter().map(|parcel| match parcel {
+            Parcel::Messages(parcel) => {
+                let whole = parcel.ends.partition_point(|&end| end <= parcel.written);
+                parcel.ends.len() - whole
+            }
+            Parcel::File(_) => 1,
+        });
+        messages.sum()
+    }
+
     /// How many files wait.
     pub(super) fn files(&self) -> usize {
         self.files
@@ -166,15 +178,8 @@ impl Queue {
 
     /// Gives everything up.
     pub(super) fn clear(&mut self) -> Lost {
-        let messages = self.parcels.iter().map(|parcel| match parcel {
-            Parcel::Messages(parcel) => {
-                let whole = parcel.ends.partition_point(|&end| end <= parcel.written);
-                parcel.ends.len() - whole
-            }
-            Parcel::File(_) => 1,
-        });
         let lost = Lost {
-            messages: messages.sum(),
+            messages: self.messages(),
             bytes: self.unwritten,
         };
         self.parcels.clear();

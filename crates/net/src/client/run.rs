@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::attempts::{Owed, Phase, Verdict};
 use super::error::{CloseReason, StreamError};
 use super::input::Cut;
+use super::link::Link;
 use super::sender::Wanted;
 use super::{Client, Handler};
 use crate::connection::Connection;
@@ -41,7 +43,7 @@ impl Client {
         let mut run = Run {
             client: self,
             handler,
-            tick: Box::pin(sleep(period)),
+            tick: Box::pin(unconstrained(sleep(period))),
             timer: None,
             dial: None,
             half_closed: None,
@@ -56,7 +58,8 @@ impl Client {
 struct Run<'a, H> {
     client: &'a mut Client,
     handler: &'a mut H,
-    tick: Pin<Box<Sleep>>,
+    /// However much the task has read and written before it is looked at.
+    tick: Pin<Box<Unconstrained<Sleep>>>,
     /// The next attempt's time.
     timer: Option<Pin<Box<Sleep>>>,
     dial: Option<Dial>,
@@ -116,7 +119,7 @@ impl<H: Handler> Run<'_, H> {
             return false;
         }
         let period = self.client.options.tick.max(SHORTEST_TICK);
-        self.tick.set(sleep(period));
+        self.tick.set(unconstrained(sleep(period)));
         if let Err(error) = self.look_for_errors() {
             self.lose(CloseReason::Broken(error.into()));
         }
@@ -194,7 +197,7 @@ impl<H: Handler> Run<'_, H> {
             .dialed(attempt, dialed.is_ok(), Instant::now());
         match (verdict, dialed) {
             (Verdict::Connected, Ok(connection)) => {
-                client.connection = Some(connection);
+                client.connection = Some(Link::Own(connection));
                 client.tell_senders();
                 self.call(|handler, client| handler.connected(client));
             }
@@ -377,6 +380,7 @@ impl<H: Handler> Run<'_, H> {
             {
                 Ok(Cut::Message(range, bytes)) => {
                     let message = &input[consumed + range.start..consumed + range.end];
+                    client.note_received();
                     self.handler.message(client, message);
                     consumed += bytes;
                 }

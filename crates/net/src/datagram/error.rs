@@ -25,6 +25,8 @@ pub enum DatagramError {
     Unreachable(io::Error),
     /// The peer's queue is full.
     Full,
+    /// Nothing came, or there was no room, in the time that a [blocking client](crate::blocking::DatagramClient) has.
+    TimedOut,
     /// Another failure of a system call.
     Io(io::Error),
 }
@@ -67,6 +69,7 @@ impl fmt::Display for DatagramError {
             }
             Self::NoPeer => f.write_str("nobody to send to: connect, or name a peer"),
             Self::Full => f.write_str("the peer's queue is full"),
+            Self::TimedOut => f.write_str("nothing came, or there was no room, in time"),
             Self::Refused(error) | Self::Unreachable(error) | Self::Io(error) => error.fmt(f),
         }
     }

@@ -31,7 +31,7 @@ impl Peer {
             .map_err(|_| ConnectCause::Invalid("the path of the Unix socket is too long".into()))
     }
 
-    pub(super) fn from_any(address: Option<SocketAddrAny>) -> Self {
+    pub(crate) fn from_any(address: Option<SocketAddrAny>) -> Self {
         let Some(address) = address else {
             return Self::Unnamed;
         };
@@ -49,7 +49,7 @@ impl Peer {
         Self::Unix(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         socket: impl AsFd,
         bytes: &[u8],

@@ -4,15 +4,26 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use tokio::io::Interest;
 use tokio::net::{UdpSocket, UnixDatagram};
 
-use super::peer::{Peer, unix_address};
+use super::open::is_unix;
 
 /// The largest payload over IPv4: 65,535 bytes less the headers of IP and UDP (RFC 768, RFC 791).
 const MOST_BYTES_IPV4: usize = 65_507;
 /// Over IPv6 the header of IP does not count (RFC 8200 §3).
 const MOST_BYTES_IPV6: usize = 65_527;
+
+/// The largest payload, if the kind of socket sets it.
+pub(crate) fn most_bytes(socket: impl AsFd) -> Option<usize> {
+    match socket_domain(socket) {
+        Ok(AddressFamily::INET) => Some(MOST_BYTES_IPV4),
+        Ok(AddressFamily::INET6) => Some(MOST_BYTES_IPV6),
+        _ => None,
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -21,32 +32,16 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    pub(super) fn udp(socket: socket2::Socket) -> io::Result<Self> {
-        UdpSocket::from_std(socket.into()).map(Self::Udp)
-    }
-
-    pub(super) fn unix(socket: socket2::Socket) -> io::Result<Self> {
-        UnixDatagram::from_std(socket.into()).map(Self::Unix)
-    }
-
-    pub(super) fn connect(&self, peer: &Peer) -> io::Result<()> {
-        match peer {
-            Peer::Ip(address) => rustix::net::connect(self, address)?,
-            Peer::Unix(path) => rustix::net::connect(self, &unix_address(path)?)?,
-            Peer::Unnamed => return Err(Errno::DESTADDRREQ.into()),
+    pub(super) fn new(socket: socket2::Socket) -> io::Result<Self> {
+        match is_unix(&socket) {
+            true => UnixDatagram::from_std(socket.into()).map(Self::Unix),
+            false => UdpSocket::from_std(socket.into()).map(Self::Udp),
         }
-        Ok(())
     }
 
     /// The largest payload, if the kind of socket sets it.
     pub(super) fn most_bytes(&self) -> Option<usize> {
-        match self {
-            Self::Udp(socket) => match socket.local_addr() {
-                Ok(address) if address.is_ipv6() => Some(MOST_BYTES_IPV6),
-                _ => Some(MOST_BYTES_IPV4),
-            },
-            Self::Unix(_) => None,
-        }
+        most_bytes(self)
     }
 
     /// Does what needs something to read, as often as it says that there is nothing.

@@ -240,19 +240,41 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
     /// Takes out what is too old, and says when to look again.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
+        let gone = self.take_out(|resting| {
+            let is_old = now >= resting.until;
+            if !is_old {
+                next = Some(next.map_or(resting.until, |next| next.min(resting.until)));
+            }
+            is_old
+        });
+        self.expired += gone as u64;
+        next
+    }
+
+    /// Takes out those at rest that turn out to be useless.
+    pub(super) fn discard(&mut self, mut is_useless: impl FnMut(&mut C) -> bool) {
+        self.take_out(|resting| is_useless(&mut resting.connection));
+    }
+
+    /// Takes out all that are at rest.
+    pub(super) fn clear(&mut self) {
+        self.take_out(|_| true);
+    }
+
+    /// Takes some of those at rest out, and says how many. Nobody waits for what becomes free: some were at rest.
+    fn take_out(&mut self, mut is_to_go: impl FnMut(&mut Resting<C>) -> bool) -> usize {
         let Self { keys, closing, .. } = self;
         let before = closing.len();
         keys.retain(|_, shelf| {
             for _ in 0..shelf.resting.len() {
-                let Some(resting) = shelf.resting.pop_front() else {
+                let Some(mut resting) = shelf.resting.pop_front() else {
                     break;
                 };
-                if now < resting.until {
-                    next = Some(next.map_or(resting.until, |next| next.min(resting.until)));
-                    shelf.resting.push_back(resting);
-                } else {
+                if is_to_go(&mut resting) {
                     shelf.open -= 1;
                     closing.push(resting.connection);
+                } else {
+                    shelf.resting.push_back(resting);
                 }
             }
             !shelf.is_empty()
@@ -260,22 +282,14 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         let gone = closing.len() - before;
         self.resting -= gone;
         self.open -= gone;
-        self.expired += gone as u64;
-        next
+        gone
     }
 
-    /// Takes out all that are at rest.
-    pub(super) fn clear(&mut self) {
-        let Self { keys, closing, .. } = self;
-        let before = closing.len();
-        keys.retain(|_, shelf| {
-            shelf.open -= shelf.resting.len();
-            closing.extend(shelf.resting.drain(..).map(|resting| resting.connection));
-            !shelf.is_empty()
-        });
-        let gone = closing.len() - before;
-        self.resting -= gone;
-        self.open -= gone;
+    /// Of those of `key` that are at rest, the one that came last.
+    pub(super) fn newest_resting(&mut self, key: &K) -> Option<&mut C> {
+        let shelf = self.keys.get_mut(key)?;
+        let newest = shelf.resting.back_mut()?;
+        Some(&mut newest.connection)
     }
 
     /// The connections that are to be dropped.

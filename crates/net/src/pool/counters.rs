@@ -11,9 +11,9 @@ pub struct PoolCounters {
     pub failed: u64,
     /// Times that one was lent again.
     pub reused: u64,
-    /// Found closed by the peer when they were to be lent again.
+    /// Found closed by the peer, at rest or when they were to be lent again.
     pub dead: u64,
-    /// Found with bytes that nobody had asked for.
+    /// Found with bytes that nobody had asked for, at rest or when they were to be lent again.
     pub stray: u64,
     /// Closed for their age.
     pub expired: u64,

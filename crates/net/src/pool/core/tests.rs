@@ -147,6 +147,7 @@ enum Event {
     Leave(usize),
     Pass(Duration),
     Expire,
+    Discard(u32),
     Clear,
 }
 
@@ -160,6 +161,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::Leave),
         2 => (0u64..4000).prop_map(|ms| Event::Pass(Duration::from_millis(ms))),
         1 => Just(Event::Expire),
+        1 => (1u32..4).prop_map(Event::Discard),
         1 => Just(Event::Clear),
     ]
 }
@@ -230,6 +232,7 @@ proptest! {
                     prop_assert_eq!(next.is_none(), pool.resting() == 0);
                     prop_assert!(next.is_none_or(|next| next > now));
                 }
+                Event::Discard(nth) => pool.discard(|connection| *connection % nth == 0),
                 Event::Clear => pool.clear(),
                 _ => {}
             }

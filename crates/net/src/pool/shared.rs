@@ -1,0 +1,482 @@
+//! What the handles and the lent connections of a pool share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::core::{Age, Ask, Core, Grant, Ticket};
+use super::counters::Counts;
+use super::key::PoolKey;
+use super::lent::{Kept, Lent, Permit};
+use super::waiting::{Handed, Waiter, Waiting};
+use super::watch::Watch;
+use super::{Keep, PoolCounters, PoolError, PoolOptions, Stray, now};
+use crate::dial::{ConnectError, Dialer};
+use crate::liveness::Liveness;
+use crate::resolve::Resolver;
+
+pub(crate) use super::waiting::Turn;
+
+/// The shortest pause between two looks for connections that are too old.
+const REAP_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the handles and the lent connections of a pool share.
+pub(crate) struct Shared<C: Keep> {
+    options: PoolOptions,
+    resolver: Option<Arc<dyn Resolver>>,
+    state: Mutex<Held<C>>,
+    counts: Counts,
+    /// Unset while the system has no descriptor for it: then a connection is looked at when it is lent, no sooner.
+    watch: OnceLock<Watch>,
+    /// This, for what outlives the caller.
+    this: Weak<Shared<C>>,
+}
+
+struct Held<C: Keep> {
+    core: Core<PoolKey, Kept<C>, Waiter<C>>,
+    /// To whom an id belongs; entries of keys that the core has forgotten mean nothing.
+    ids: HashMap<String, PoolKey>,
+    /// The number of the next connection that is watched.
+    next_watched: u64,
+    /// A task closes connections when they are too old, or their peer has ended.
+    reaping: bool,
+}
+
+impl<C: Keep> Shared<C> {
+    pub(crate) fn new(options: PoolOptions, resolver: Option<Arc<dyn Resolver>>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            state: Mutex::new(Held {
+                core: Core::new(options.clone()),
+                ids: HashMap::new(),
+                next_watched: 0,
+                reaping: false,
+            }),
+            options,
+            resolver,
+            counts: Counts::default(),
+            watch: OnceLock::new(),
+            this: this.clone(),
+        })
+    }
+
+    pub(super) fn options(&self) -> &PoolOptions {
+        &self.options
+    }
+
+    /// What opens the connections of a key.
+    pub(crate) fn dialer(&self, key: &PoolKey) -> Dialer {
+        let dialer = key.dialer().clone();
+        match &self.resolver {
+            Some(resolver) => dialer.with_resolver(resolver.clone()),
+            None => dialer,
+        }
+    }
+
+    /// Somebody wants a connection.
+    pub(crate) fn ask(self: &Arc<Self>, key: &PoolKey) -> Result<Turn<C>, PoolError> {
+        let mut held = self.lock();
+        held.claim_id(key, &self.options)?;
+        let permit = || Permit::new(self, key.clone());
+        let turn = match held.core.ask(key, now()) {
+            Ask::Reuse(kept) => Turn::Now(Handed {
+                permit: permit(),
+                kept: Some(kept),
+            }),
+            Ask::Dial => Turn::Now(Handed {
+                permit: permit(),
+                kept: None,
+            }),
+            Ask::Wait => Turn::Later(self.queue(&mut held, key)?),
+        };
+        let closing = held.core.take_closing();
+        drop(held);
+        drop(closing);
+        Ok(turn)
+    }
+
+    /// Lends what was handed over, or another one at rest if it is of no use. Else there is the permit to dial one.
+    pub(crate) fn lend(&self, handed: Handed<C>) -> Result<Lent<C>, Permit<C>> {
+        let Handed { permit, mut kept } = handed;
+        while let Some(found) = kept {
+            match self.look(found) {
+                Ok(Kept {
+                    connection, age, ..
+                }) => return Ok(Lent::new(permit, connection, age)),
+                Err(()) => kept = self.replace(&permit),
+            }
+        }
+        Err(permit)
+    }
+
+    /// Lends what was dialed, and when that began.
+    pub(crate) fn dialed(
+        &self,
+        permit: Permit<C>,
+        dialed: Result<(Instant, C), ConnectError>,
+    ) -> Result<Lent<C>, PoolError> {
+        match dialed {
+            Ok((born, connection)) => {
+                self.counts.fresh.add();
+                Ok(Lent::new(permit, connection, Age { born, used: born }))
+            }
+            Err(error) => {
+                self.counts.failed.add();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Permits to dial what is missing to `count` at rest, as far as the caps allow.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        key: &PoolKey,
+        count: usize,
+    ) -> Result<Vec<Permit<C>>, PoolError> {
+        let mut held = self.lock();
+        held.claim_id(key, &self.options)?;
+        let count = count.min(self.options.max_idle_per_key);
+        let missing = count.saturating_sub(held.core.resting_of(key));
+        let permits = (0..missing)
+            .map_while(|_| {
+                held.core
+                    .reserve(key)
+                    .then(|| Permit::new(self, key.clone()))
+            })
+            .collect();
+        let closing = held.core.take_closing();
+        drop(held);
+        drop(closing);
+        Ok(permits)
+    }
+
+    /// A permit becomes free, with the connection in it if that may be lent again.
+    pub(super) fn give_back(&self, key: PoolKey, kept: Option<Kept<C>>) {
+        let mut given = Some((key, kept));
+        while let Some((key, kept)) = given.take() {
+            let mut held = self.lock();
+            let grant = match kept {
+                Some(kept) => {
+                    let age = kept.age;
+                    let grant = held.core.give_back(&key, kept, age, now());
+                    self.watch_newest(&mut held, &key);
+                    grant
+                }
+                None => held.core.free(&key),
+            };
+            let closing = held.core.take_closing();
+            let starts_to_reap = !held.reaping && held.core.resting() > 0;
+            held.reaping |= starts_to_reap;
+            drop(held);
+            drop(closing);
+            if starts_to_reap {
+                self.start_to_reap();
+            }
+            let Some((waiter, grant)) = grant else {
+                return;
+            };
+            let handed = Handed {
+                permit: Permit::of(self.this.clone(), waiter.key),
+                kept: match grant {
+                    Grant::Reuse(kept) => Some(kept),
+                    Grant::Dial => None,
+                },
+            };
+            // Whoever stopped waiting at this very moment takes nothing along.
+            given = waiter.handed.send(handed).err().map(Handed::into_parts);
+        }
+    }
+
+    /// Closes the connections at rest.
+    pub(crate) fn clear(&self) {
+        let closing = {
+            let mut held = self.lock();
+            held.core.clear();
+            held.core.take_closing()
+        };
+        drop(closing);
+    }
+
+    pub(crate) fn counters(&self) -> PoolCounters {
+        let counts = &self.counts;
+        let held = self.lock();
+        PoolCounters {
+            fresh: counts.fresh.now(),
+            failed: counts.failed.now(),
+            reused: counts.reused.now(),
+            dead: counts.dead.now(),
+            stray: counts.stray.now(),
+            expired: held.core.expired(),
+            dropped: counts.dropped.now(),
+            waited: counts.waited.now(),
+            refused: counts.refused.now(),
+            open: held.core.open(),
+            idle: held.core.resting(),
+            waiting: held.core.waiting(),
+        }
+    }
+
+    pub(crate) fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("options", &self.options)
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+
+    /// A connection was not kept.
+    pub(super) fn count_dropped(&self) {
+        self.counts.dropped.add();
+    }
+
+    /// Takes a place in the queue.
+    fn queue(self: &Arc<Self>, held: &mut Held<C>, key: &PoolKey) -> Result<Waiting<C>, PoolError> {
+        let (sender, receiver) = oneshot::channel();
+        self.counts.waited.add();
+        let waiter = Waiter {
+            key: key.clone(),
+            handed: sender,
+        };
+        let Some(ticket) = held.core.wait(key, waiter) else {
+            self.counts.refused.add();
+            return Err(PoolError::Full {
+                address: key.address().to_string(),
+                waiting: held.core.waiting(),
+            });
+        };
+        Ok(Waiting {
+            shared: self.clone(),
+            key: key.clone(),
+            ticket,
+            receiver,
+        })
+    }
+
+    /// A waiter goes away.
+    pub(super) fn leave(&self, key: &PoolKey, ticket: Ticket) {
+        self.lock().core.leave(key, ticket);
+    }
+
+    /// A waiter was handed nothing.
+    pub(super) fn waited_in_vain(&self, key: &PoolKey) -> PoolError {
+        self.counts.refused.add();
+        PoolError::Timeout {
+            address: key.address().to_string(),
+            waited: self.options.max_wait,
+        }
+    }
+
+    /// Gives back a connection that may be lent, closes one that may not.
+    fn look(&self, mut kept: Kept<C>) -> Result<Kept<C>, ()> {
+        if kept.watched.take().is_some()
+            && let Some(watch) = self.watch()
+        {
+            watch.remove(&kept.connection);
+        }
+        if self.is_useless(&mut kept.connection) {
+            return Err(());
+        }
+        self.counts.reused.add();
+        kept.connection.mark_reused();
+        Ok(kept)
+    }
+
+    /// Whether a connection may not be lent any more; counts and logs why.
+    fn is_useless(&self, connection: &mut C) -> bool {
+        match connection.liveness() {
+            Liveness::Quiet => false,
+            Liveness::Dead => {
+                self.counts.dead.add();
+                true
+            }
+            Liveness::Stray if self.options.stray == Stray::Close => {
+                self.counts.stray.add();
+                let peer = connection.peer();
+                tracing::warn!(?peer, "bytes came on a connection at rest: closed");
+                true
+            }
+            Liveness::Stray => {
+                self.counts.stray.add();
+                let peer = connection.peer();
+                tracing::debug!(?peer, "bytes came on a connection at rest: kept");
+                false
+            }
+        }
+    }
+
+    /// A connection of the permit was useless: another one at rest, if there is one.
+    fn replace(&self, permit: &Permit<C>) -> Option<Kept<C>> {
+        let mut held = self.lock();
+        let asked = held.core.replace(permit.key(), now());
+        let closing = held.core.take_closing();
+        drop(held);
+        drop(closing);
+        match asked {
+            Ask::Reuse(kept) => Some(kept),
+            Ask::Dial | Ask::Wait => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held<C>> {
+        // Nothing in there panics halfway; a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        if let Some(watch) = self.watch.get() {
+            return Some(watch);
+        }
+        match Watch::new() {
+            Ok(watch) => Some(self.watch.get_or_init(|| watch)),
+            Err(error) => {
+                tracing::debug!(%error, "a connection at rest is not watched");
+                None
+            }
+        }
+    }
+
+    /// Watches the connection of `key` that has come to rest last, if one has and nobody does.
+    fn watch_newest(&self, held: &mut Held<C>, key: &PoolKey) {
+        let Some(watch) = self.watch() else { return };
+        let Some(newest) = held.core.newest_resting(key) else {
+            return;
+        };
+        if newest.watched.is_none() && watch.add(&newest.connection, held.next_watched).is_ok() {
+            newest.watched = Some(held.next_watched);
+            held.next_watched += 1;
+        }
+    }
+
+    /// Closes connections when they are too old or their peer has ended, on a runtime. Without one the next to borrow
+    /// or give back does it.
+    ///
+    /// Not under the lock: a runtime that ends drops what it is given at once, and [`Reaper`] takes the lock then.
+    fn start_to_reap(&self) {
+        let reaper = Reaper(self.this.clone());
+        if let Some(runtime) = C::runtime() {
+            runtime.spawn(reap(reaper));
+        }
+    }
+
+    /// Closes those at rest on which something has come, and is of no use any more.
+    fn discard(&self, came: &[u64]) {
+        let closing = {
+            let mut held = self.lock();
+            held.core.discard(|kept| {
+                let has_come = kept.watched.is_some_and(|number| came.contains(&number));
+                has_come && self.is_useless_at_rest(&mut kept.connection)
+            });
+            held.core.take_closing()
+        };
+        drop(closing);
+    }
+
+    /// Like [`is_useless`](Self::is_useless); stray bytes that are kept are told of when they are lent.
+    fn is_useless_at_rest(&self, connection: &mut C) -> bool {
+        match (connection.liveness(), self.options.stray) {
+            (Liveness::Quiet, _) | (Liveness::Stray, Stray::Keep) => false,
+            (Liveness::Dead, _) | (Liveness::Stray, Stray::Close) => self.is_useless(connection),
+        }
+    }
+}
+
+impl<C: Keep> Held<C> {
+    /// Checks that the key's id, if it has one, belongs to it, and takes it if it belongs to nobody.
+    fn claim_id(&mut self, key: &PoolKey, options: &PoolOptions) -> Result<(), PoolError> {
+        let Some(id) = key.id() else {
+            return Ok(());
+        };
+        match self.ids.get(id) {
+            Some(owner) if owner == key => return Ok(()),
+            Some(owner) if self.core.knows(owner) => {
+                return Err(PoolError::IdTaken {
+                    id: id.to_owned(),
+                    address: owner.address().to_string(),
+                });
+            }
+            _ => {}
+        }
+        if self.ids.len() > 2 * options.max_total.saturating_add(options.max_waiting) {
+            let Self { core, ids, .. } = self;
+            ids.retain(|_, owner| core.knows(owner));
+        }
+        self.ids.insert(id.to_owned(), key.clone());
+        Ok(())
+    }
+}
+
+async fn reap<C: Keep>(mut reaper: Reaper<C>) {
+    let events = reaper.events();
+    loop {
+        let looked = now();
+        let next = {
+            let Some(shared) = reaper.0.upgrade() else {
+                return;
+            };
+            let mut held = shared.lock();
+            let next = held.core.expire(looked);
+            let closing = held.core.take_closing();
+            if next.is_none() {
+                // Under the lock: what comes to rest from here on starts another one.
+                held.reaping = false;
+            }
+            drop(held);
+            drop(closing);
+            next
+        };
+        let Some(next) = next else {
+            reaper.0 = Weak::new();
+            return;
+        };
+        let old = tokio::time::sleep_until(next.max(looked + REAP_PAUSE).into());
+        tokio::select! {
+            () = old => {}
+            came = came(events.as_ref()) => {
+                if let Some(shared) = reaper.0.upgrade() {
+                    shared.discard(&came);
+                }
+            }
+        }
+    }
+}
+
+/// Waits for something to come on connections at rest, and says on which.
+async fn came(events: Option<&AsyncFd<Watch>>) -> Vec<u64> {
+    let Some(events) = events else {
+        return future::pending().await;
+    };
+    loop {
+        let Ok(mut readable) = events.readable().await else {
+            // The runtime ends.
+            return future::pending().await;
+        };
+        let came = events.get_ref().take();
+        if !came.is_empty() {
+            // There may be more: it is still readable.
+            return came;
+        }
+        readable.clear_ready();
+    }
+}
+
+/// Says so when the task ends before its work does, be it that its runtime ends or that there is none. Points nowhere
+/// once the work is done.
+struct Reaper<C: Keep>(Weak<Shared<C>>);
+
+impl<C: Keep> Reaper<C> {
+    fn events(&self) -> Option<AsyncFd<Watch>> {
+        let shared = self.0.upgrade()?;
+        shared.watch()?.on_runtime().ok()
+    }
+}
+
+impl<C: Keep> Drop for Reaper<C> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lock().reaping = false;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A place in a pool's queue.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::core::Ticket;
+use super::key::PoolKey;
+use super::lent::{Kept, Permit};
+use super::{Keep, PoolError, Shared};
+use crate::blocking;
+
+/// When somebody is served.
+pub(crate) enum Turn<C: Keep> {
+    Now(Handed<C>),
+    Later(Waiting<C>),
+}
+
+/// A permit, and the connection in it if there is one.
+pub(crate) struct Handed<C: Keep> {
+    pub(super) permit: Permit<C>,
+    pub(super) kept: Option<Kept<C>>,
+}
+
+/// Somebody who waits.
+pub(super) struct Waiter<C: Keep> {
+    pub(super) key: PoolKey,
+    pub(super) handed: oneshot::Sender<Handed<C>>,
+}
+
+/// A place in the queue. Dropping it leaves the queue.
+pub(crate) struct Waiting<C: Keep> {
+    pub(super) shared: Arc<Shared<C>>,
+    pub(super) key: PoolKey,
+    pub(super) ticket: Ticket,
+    pub(super) receiver: oneshot::Receiver<Handed<C>>,
+}
+
+impl<C: Keep> Handed<C> {
+    pub(super) fn into_parts(self) -> (PoolKey, Option<Kept<C>>) {
+        (self.permit.into_key(), self.kept)
+    }
+}
+
+impl<C: Keep> Waiting<C> {
+    /// What is handed over, within the time that the pool lets wait.
+    pub(crate) async fn handed(mut self) -> Result<Handed<C>, PoolError> {
+        let waited = self.shared.options().max_wait;
+        let handed = tokio::time::timeout(waited, &mut self.receiver).await;
+        self.outcome(handed.ok())
+    }
+
+    /// The same; blocks.
+    pub(crate) fn handed_blocking(mut self) -> Result<Handed<C>, PoolError> {
+        let waited = self.shared.options().max_wait;
+        let handed = blocking::wait_for(&mut self.receiver, waited);
+        self.outcome(handed)
+    }
+
+    fn outcome(
+        &self,
+        handed: Option<Result<Handed<C>, oneshot::error::RecvError>>,
+    ) -> Result<Handed<C>, PoolError> {
+        match handed {
+            Some(Ok(handed)) => Ok(handed),
+            // The queue holds the sender until it is used; an end without is a wait in vain, too.
+            Some(Err(_)) | None => Err(self.shared.waited_in_vain(&self.key)),
+        }
+    }
+}
+
+impl<C: Keep> Drop for Waiting<C> {
+    fn drop(&mut self) {
+        self.shared.leave(&self.key, self.ticket);
+        // What was handed over at this very moment is not lost.
+        self.receiver.close();
+        if let Ok(handed) = self.receiver.try_recv() {
+            let (key, kept) = handed.into_parts();
+            self.shared.give_back(key, kept);
+        }
+    }
+}
