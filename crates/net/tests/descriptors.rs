@@ -1,4 +1,4 @@
-//! C6: a dial that is dropped, wherever it is, leaves no descriptor behind. Alone in this file, and so in its
+//! A dial that is dropped, wherever it is, leaves no descriptor behind. Alone in this file, and so in its
 //! process, since it counts the descriptors of the whole process.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Event loops, pools of them, and timers. Behaviours: Z1, Z2, Z3, Z13.
+//! Event loops, pools of them, and timers.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Listeners for library use: a session object for each connection, on one loop of a pool. Behaviours: Z10.
+//! Listeners for library use: a session object for each connection, on one loop of a pool.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};

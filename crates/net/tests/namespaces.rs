@@ -1,4 +1,4 @@
-//! Networks that fail: two network namespaces joined by a wire, made by root with iproute2. Behaviours: B6, C6, Z8.
+//! Networks that fail: two network namespaces joined by a wire, made by root with iproute2.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! C6, C8: resolvers against a DNS server, and the system's own in a namespace where all files are ours.
+//! Resolvers against a DNS server, and the system's own in a namespace where all files are ours.
 
 #[path = "resolve/name_server.rs"]
 mod name_server;

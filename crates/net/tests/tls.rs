@@ -1,4 +1,4 @@
-//! C9, Z5: TLS, with `openssl s_server` as the other side. One test for each check that refuses.
+//! TLS, with `openssl s_server` as the other side. One test for each check that refuses.
 
 #[path = "tls/agreement.rs"]
 mod agreement;

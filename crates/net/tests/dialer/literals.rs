@@ -113,7 +113,7 @@ async fn what_is_no_stream_is_refused_with_the_way_out() {
         assert!(error.to_string().contains("datagram client"), "{error}");
         assert_eq!(error.step(), None);
     }
-    // Z12: there is no KCP here, neither as a stream nor as datagrams.
+    // There is no KCP here, neither as a stream nor as datagrams.
     let kcp = address("kcp://127.0.0.1:1");
     let (stream, _) = refusal(&dialer(), &kcp).await;
     let datagrams = DatagramClient::connect(&dialer(), &kcp).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! B5: what is logged of a dial.
+//! What is logged of a dial.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Z7: what the options say is what the socket has.
+//! What the options say is what the socket has.
 
 use std::time::Duration;
 

@@ -60,7 +60,12 @@ mod tests {
         lately.note(&name(0));
         lately.note(&name(MAX_NAMES));
         assert!(!lately.contains(&name(1)));
-        assert!([0, 2, MAX_NAMES].map(name).iter().all(|name| lately.contains(name)));
+        assert!(
+            [0, 2, MAX_NAMES]
+                .map(name)
+                .iter()
+                .all(|name| lately.contains(name))
+        );
     }
 
     #[test]
@@ -75,6 +80,9 @@ mod tests {
             lately.note(&name(7));
         }
         assert!((0..MAX_NAMES).all(|number| lately.contains(&name(number))));
-        assert_eq!((lately.notes.len(), lately.names.len()), (MAX_NAMES, MAX_NAMES));
+        assert_eq!(
+            (lately.notes.len(), lately.names.len()),
+            (MAX_NAMES, MAX_NAMES)
+        );
     }
 }
