@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use nix::unistd::User;
 use rustls::version;
-use support::{Client, Engine, Issuer, Process, Site, Stream, Trust, Wire, eventually};
+use support::{
+    Client, Engine, Issuer, Process, Site, Stream, Trust, Wire, eventually, require_root,
+};
 
 /// A listener for length-framed sessions whose `tls` says this.
 fn config(tls: &str) -> String {
@@ -356,6 +358,7 @@ fn sessions_exchange_messages_while_certificates_are_renewed_again_and_again() {
 
 #[test]
 fn the_supervisor_reads_keys_that_the_gateways_user_may_not() {
+    require_root("without root the gateway runs as the supervisor's user");
     let issuer = Issuer::new();
     let users = "user = \"nobody\"\ngateway_user = \"daemon\"\ngateway_loops";
     let site = site(&issuer, &config(ONE).replace("gateway_loops", users));
@@ -365,13 +368,10 @@ fn the_supervisor_reads_keys_that_the_gateways_user_may_not() {
     };
     secure(&site.path("one.key"));
     let engine = site.start();
-    if nix::unistd::geteuid().is_root() {
-        // Without root the keys are accepted and have no effect.
-        let daemon = User::from_name("daemon").expect("users can be looked up");
-        let daemon = daemon.expect("every Debian has it");
-        let gateway = engine.status().gateway.pid;
-        assert_eq!(Process::user(gateway), u64::from(daemon.uid.as_raw()));
-    }
+    let daemon = User::from_name("daemon").expect("users can be looked up");
+    let daemon = daemon.expect("every Debian has it");
+    let gateway = engine.status().gateway.pid;
+    assert_eq!(Process::user(gateway), u64::from(daemon.uid.as_raw()));
     let trust = issuer.trust();
     told(&engine, &trust, "one.test").expect("it is let in");
     let renewed = issuer.issue(&["one.test"]);

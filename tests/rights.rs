@@ -1,4 +1,4 @@
-//! What processes may do, and where they run (S9).
+//! What processes may do, and where they run.
 
 mod support;
 
@@ -9,21 +9,38 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use support::{Client, Engine, LENGTH_LISTENER, Process, Site, Wire, eventually, require_root};
 
-/// S9: with root, workers and gateway give up their rights for good.
+/// Without root the keys are accepted and have no effect.
 #[test]
-fn s9_users_are_changed_to_when_root() {
-    if !nix::unistd::geteuid().is_root() {
-        // Without root the keys are accepted and have no effect; that is what can be seen here.
-        let engine = Engine::start(
-            "probe",
-            &format!("[engine]\nuser = \"nobody\"\n{LENGTH_LISTENER}"),
-        );
-        assert_eq!(
-            Process::user(engine.status().workers[0].pid),
-            u64::from(nix::unistd::geteuid().as_raw())
-        );
-        return;
+fn who_is_not_root_starts_an_engine_whose_processes_all_run_as_that_user() {
+    let site = Site::new(
+        "probe",
+        &format!("[engine]\nuser = \"bin\"\ngateway_user = \"daemon\"\n{LENGTH_LISTENER}"),
+    );
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users can be looked up")
+        .expect("every Debian has it");
+    let (script, user) = match nix::unistd::geteuid().is_root() {
+        true => {
+            std::os::unix::fs::chown(site.path(""), Some(nobody.uid.as_raw()), None)
+                .expect("root may give it away");
+            let script = "exec setpriv --reuid nobody --regid nogroup --clear-groups \"$0\" \"$@\"";
+            (script, nobody.uid)
+        }
+        false => ("exec \"$0\" \"$@\"", nix::unistd::geteuid()),
+    };
+    let engine = site
+        .try_start_by(script, |_| {})
+        .unwrap_or_else(|finished| panic!("the engine does not start: {finished:#?}"));
+    assert_eq!(engine.ask_once("build"), "first");
+    for process in engine.processes() {
+        assert_eq!(Process::user(process.pid), u64::from(user.as_raw()));
     }
+}
+
+/// With root, workers and gateway give up their rights for good.
+#[test]
+fn users_are_changed_to_when_root() {
+    require_root("only root can give rights up");
     let nobody = nix::unistd::User::from_name("nobody")
         .expect("users can be looked up")
         .expect("every Debian has it");
@@ -65,22 +82,21 @@ fn s9_users_are_changed_to_when_root() {
 
 #[test]
 fn an_unknown_user_refuses_the_start() {
-    if nix::unistd::geteuid().is_root() {
-        let site = Site::new(
-            "probe",
-            &format!("[engine]\nuser = \"nobody-at-all\"\n{LENGTH_LISTENER}"),
-        );
-        site.try_start()
-            .err()
-            .expect("it must not start")
-            .expect_refusal(&["nobody-at-all"]);
-    }
+    require_root("without root the key has no effect");
+    let site = Site::new(
+        "probe",
+        &format!("[engine]\nuser = \"nobody-at-all\"\n{LENGTH_LISTENER}"),
+    );
+    site.try_start()
+        .err()
+        .expect("it must not start")
+        .expect_refusal(&["nobody-at-all"]);
 }
 
-/// S9: a worker that has given its rights up reaches neither the engine's control socket nor what is root's alone,
+/// A worker that has given its rights up reaches neither the engine's control socket nor what is root's alone,
 /// and cannot have them back. Its own app it still serves.
 #[test]
-fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
+fn after_the_drop_a_worker_reaches_nothing_of_roots() {
     require_root("only root can give rights up");
     let site = Site::new(
         "probe",
@@ -113,9 +129,9 @@ fn s9_after_the_drop_a_worker_reaches_nothing_of_roots() {
     assert!(Process::has_no_new_privileges(status.gateway.pid));
 }
 
-/// S9: processes of one user are as closed to each other as to anyone.
+/// Processes of one user are as closed to each other as to anyone.
 #[test]
-fn s9_no_worker_looks_into_another_process() {
+fn no_worker_looks_into_another_process() {
     require_root("only root can give rights up");
     let engine = Engine::start(
         "probe",
@@ -141,9 +157,9 @@ fn s9_no_worker_looks_into_another_process() {
     }
 }
 
-/// S9: whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
+/// Whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
 #[test]
-fn s9_chroot_is_where_workers_and_gateway_live() {
+fn chroot_is_where_workers_and_gateway_live() {
     require_root("only root can give rights up");
     let site = Site::new(
         "probe",
@@ -179,9 +195,9 @@ fn s9_chroot_is_where_workers_and_gateway_live() {
     check();
 }
 
-/// S9: the commands of helpers and hooks are not in it, so that it does not hold them.
+/// The commands of helpers and hooks are not in it, so that it does not hold them.
 #[test]
-fn s9_a_chroot_does_not_hold_helpers() {
+fn a_chroot_does_not_hold_helpers() {
     require_root("only root can give rights up");
     let site = Site::new(
         "probe",
@@ -214,9 +230,9 @@ fn a_chroot_without_a_user_is_refused() {
         .expect_refusal(&["moorline.toml:2:1:", "user"]);
 }
 
-/// S9: helpers give their rights up too.
+/// Helpers give their rights up too.
 #[test]
-fn s9_helpers_run_as_the_workers_do() {
+fn helpers_run_as_the_workers_do() {
     require_root("only root can give rights up");
     let nobody = nix::unistd::User::from_name("nobody")
         .expect("users can be looked up")
@@ -237,9 +253,9 @@ fn s9_helpers_run_as_the_workers_do() {
     assert!(Process::has_no_new_privileges(pid));
 }
 
-/// S9: worker k and gateway loop k share a CPU; task workers go where they like.
+/// Worker k and gateway loop k share a CPU; task workers go where they like.
 #[test]
-fn s9_workers_and_loops_stay_on_their_cpu() {
+fn workers_and_loops_stay_on_their_cpu() {
     let allowed = Process::cpus(std::process::id() as i32);
     let engine = Engine::start(
         "probe",
@@ -267,9 +283,9 @@ fn s9_workers_and_loops_stay_on_their_cpu() {
     check();
 }
 
-/// S9: what becomes of it is logged, by workers as by the gateway.
+/// What becomes of it is logged, by workers as by the gateway.
 #[test]
-fn s9_workers_log_where_they_stay() {
+fn workers_log_where_they_stay() {
     let engine = Engine::start(
         "probe",
         &format!(
@@ -281,9 +297,9 @@ fn s9_workers_log_where_they_stay() {
     });
 }
 
-/// S9: from a list, worker k and loop k stay on its CPU number k, counted round.
+/// From a list, worker k and loop k stay on its CPU number k, counted round.
 #[test]
-fn s9_workers_and_loops_stay_on_the_cpus_of_a_list() {
+fn workers_and_loops_stay_on_the_cpus_of_a_list() {
     let allowed = Process::cpus(std::process::id() as i32);
     let last: u16 = allowed
         .rsplit([',', '-'])
@@ -314,9 +330,9 @@ fn s9_workers_and_loops_stay_on_the_cpus_of_a_list() {
     check();
 }
 
-/// S9: `group` is another one than the user's own, for workers and task workers.
+/// Their `group` is another one than the user's own, for workers and task workers.
 #[test]
-fn s9_a_group_of_their_own_is_changed_to_when_root() {
+fn a_group_of_their_own_is_changed_to_when_root() {
     let daemon = nix::unistd::Group::from_name("daemon")
         .expect("groups can be looked up")
         .expect("every Debian has it");
@@ -338,9 +354,9 @@ fn s9_a_group_of_their_own_is_changed_to_when_root() {
     }
 }
 
-/// S9: what a terminal or a careless `kill` sends to the other processes is for the supervisor alone to act on.
+/// What a terminal or a careless `kill` sends to the other processes is for the supervisor alone to act on.
 #[test]
-fn s9_signals_of_the_supervisors_are_ignored_by_the_others() {
+fn signals_of_the_supervisors_are_ignored_by_the_others() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 1\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"),
@@ -366,9 +382,9 @@ fn s9_signals_of_the_supervisors_are_ignored_by_the_others() {
     assert_eq!((after.errors.worker_exits, after.reloads.done), (0, 0));
 }
 
-/// S9: a CPU that is not there is named before anything starts.
+/// A CPU that is not there is named before anything starts.
 #[test]
-fn s9_a_cpu_that_is_not_there_is_refused() {
+fn a_cpu_that_is_not_there_is_refused() {
     let config = format!("[workers]\ncpu_affinity = [0, 60000]\n{LENGTH_LISTENER}");
     Site::new("probe", &config)
         .run(&["check"])
