@@ -290,6 +290,24 @@ fn crashes_are_treated_by_what_the_reload_says() {
     assert_eq!(engine.status().lost.dropped, 1);
 }
 
+#[test]
+fn errors_are_treated_by_what_the_reload_says() {
+    let engine = Engine::start("probe", &config("", ""));
+    let mut client = Client::connect(&engine, 1, Wire::LENGTH);
+    client.ask("id");
+    engine.configure(&config("", "on_error = \"keep\""));
+    engine.reload().expect_success();
+    client.send("fail");
+    assert_eq!(client.ask("build"), "first");
+    engine.configure(&config("", "on_error = \"close\""));
+    engine.reload().expect_success();
+    client.send("fail");
+    assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
+    let status = engine.settled();
+    assert_eq!((status.errors.handlers, status.closed("error")), (2, 1));
+    assert_eq!(status.reloads.done, 2);
+}
+
 /// A message in hand follows the rules it was delivered by: only those say whether the gateway has kept it.
 #[test]
 fn what_is_in_hand_during_a_reload_crashes_by_the_old_rules() {

@@ -438,6 +438,7 @@ pub struct Stall {
     pub session: Option<String>,
     pub kind: String,
     pub elapsed_ms: u64,
+    pub place: Option<String>,
     pub stack: Vec<String>,
 }
 

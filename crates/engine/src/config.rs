@@ -158,8 +158,10 @@ pub struct Workers {
     pub dispatch: Dispatch,
     /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
     pub max_requests: Option<u64>,
-    /// A handler that takes longer is reported with its stack. Default 1 s; written as zero: none is.
+    /// A handler that keeps the thread for longer is reported with its stack. Default 1 s; written as zero: none is.
     pub stall_after: Option<Duration>,
+    /// A handler that awaits something for longer is reported with where it does. Default: none is.
+    pub wait_after: Option<Duration>,
     /// A worker that has given no sign of life for so long is replaced. Default: it never is.
     pub kill_after: Option<Duration>,
     /// Which CPUs workers and gateway loops stay on.
@@ -205,6 +207,8 @@ pub struct Tasks {
     pub max_requests: Option<u64>,
     /// As for workers. Default: none, since tasks are there to take long.
     pub stall_after: Option<Duration>,
+    /// As for workers.
+    pub wait_after: Option<Duration>,
     /// As for workers.
     pub kill_after: Option<Duration>,
 }

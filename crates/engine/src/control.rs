@@ -233,14 +233,17 @@ pub struct StallReport {
     pub kind: StallKind,
     /// How long it has been doing that.
     pub elapsed_ms: u64,
-    /// One line for each frame, the innermost first.
+    /// The innermost frame of the app's own, if there is one.
+    pub place: Option<String>,
+    /// One line for each frame of the app's own and the few that it has called, the innermost first.
     pub stack: Vec<String>,
-    /// How many more were found since the last report, too many at once to be written.
-    pub omitted: u64,
 }
 
+/// The hook that a process has to end before it is ready, as reports name it.
+pub const START_HOOK: &str = "start";
+
 /// What a stuck handler is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StallKind {
     /// It computes.
@@ -249,6 +252,17 @@ pub enum StallKind {
     Blocked,
     /// It awaits something, and the others go on meanwhile.
     Waiting,
+}
+
+impl StallKind {
+    /// What it does there, as in "it awaits something in connect".
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            StallKind::Running => "computes",
+            StallKind::Blocked => "is blocked in a system call",
+            StallKind::Waiting => "awaits something",
+        }
+    }
 }
 
 impl std::fmt::Display for StallKind {
@@ -469,6 +483,8 @@ pub enum ProcessCounter {
     Beats,
     /// Panics, of hooks and of whatever else the app runs.
     Panics,
+    /// Handlers that were found stuck.
+    Stalls,
 }
 
 /// Counters in a process's scoreboard.

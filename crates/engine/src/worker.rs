@@ -56,7 +56,7 @@ use self::handlers::{Handlers, report_failure};
 use self::hook::{Hot, begin_slot, poll_slot};
 use self::outbox::Link;
 use self::ring_task::{Garbage, RingTask};
-use self::stalls::{Hook, Pulse, Waits, Watched, watch};
+use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
 use crate::control::{FromRole, ToRole, role_name};
 use crate::control_channel::{ControlChannel, Descriptors};
@@ -71,23 +71,27 @@ use crate::role::leave_to_supervisor;
 pub(crate) fn run<A: App>(mut start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
-    let waits = match start.stall_after() {
-        Some(after) => watched(&mut start, after, &mut builder)?,
-        None => Waits::unwatched(),
-    };
+    let waits = watched(&mut start, &mut builder)?;
     let runtime = builder.build_local(LocalOptions::default())?;
     runtime.block_on(serve(start, waits, factory))
 }
 
 /// Has this thread watched for stalls.
-fn watched(start: &mut ProcessStart, after: Duration, builder: &mut Builder) -> io::Result<Waits> {
+fn watched(start: &mut ProcessStart, builder: &mut Builder) -> io::Result<Waits> {
     let pulse = Arc::new(Pulse::default());
+    pulse.set_starting(true);
     let (asleep, awake) = (pulse.clone(), pulse.clone());
     builder.on_thread_park(move || asleep.falls_asleep());
     builder.on_thread_unpark(move || awake.awakes());
     watch(Watched {
         name: role_name(start.role),
-        after,
+        after: start.stall_after(),
+        limits: Limits {
+            handlers: start.wait_after(),
+            // Names take a moment, and the supervisor is to have them before it ends the process.
+            start: Some(start.config.workers.start_timeout / 2),
+        },
+        start_timeout: start.config.workers.start_timeout,
         pulse,
         scoreboard: start.scoreboard.clone(),
         control: Channel::from_fd(start.control.as_fd().try_clone_to_owned()?),
@@ -142,6 +146,7 @@ async fn serve<A: App>(
             Order::Stop(_) | Order::Orphaned => return Ok(()),
         },
     };
+    core.waits.has_started();
     if let Err(reason) = started {
         return orders.fail(reason.to_string()).await;
     }
@@ -177,9 +182,8 @@ async fn serve<A: App>(
 /// Runs the start hook, of which the commit waits for the end.
 async fn start_app<A: App>(core: &Rc<Core>, app: &Rc<A>) -> hook::Ended<()> {
     let context = Context::new(core.clone());
-    let mut start = pin!(named(core, Hook::Start, async move {
-        app.clone().start(context).await
-    }));
+    let begin = || app.clone().start(context);
+    let mut start = pin!(named(core, Hook::Start, begin));
     poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await
 }
 
@@ -188,7 +192,7 @@ async fn serve_app<A: App>(core: Rc<Core>, app: Rc<A>) {
     core.commitment.committed().await;
     core.counters.begin();
     let context = Context::new(core.clone());
-    if let Err(error) = named(&core, Hook::Serving, app.serving(context)).await {
+    if let Err(error) = named(&core, Hook::Serving, || app.serving(context)).await {
         report_failure(&core, Hook::Serving, None, &error);
     }
     core.counters.end();
@@ -235,7 +239,7 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.outbox.schedule();
     let ending = async {
         reached(core, || core.counters.is_emptied()).await;
-        if let Err(error) = named(core, Hook::Stop, app.stop()).await {
+        if let Err(error) = named(core, Hook::Stop, || app.stop()).await {
             report_failure(core, Hook::Stop, None, &error);
         }
         reached(core, || {
@@ -396,7 +400,7 @@ impl Orders {
 
 /// Runs what a timer is for. It belongs to no session, so that its end concerns nobody else.
 pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
-    let ended = named(core, Hook::Timer, async {
+    let ended = named(core, Hook::Timer, || async {
         work.await;
         Ok(())
     });
@@ -406,13 +410,13 @@ pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
 }
 
 /// Runs a hook that is for no session to its end.
-async fn named<T, F>(core: &Core, hook: Hook, future: F) -> hook::Ended<T>
+async fn named<T, F>(core: &Core, hook: Hook, begin: impl FnOnce() -> F) -> hook::Ended<T>
 where
     F: Future<Output = crate::app::Result<T>>,
 {
     let waits = &core.waits;
     let mut slot = pin!(None);
-    if let Poll::Ready(ended) = waits.during(hook, || begin_slot(slot.as_mut(), || future)) {
+    if let Poll::Ready(ended) = waits.during(hook, || begin_slot(slot.as_mut(), begin)) {
         return ended;
     }
     let watch = waits.watch(hook);

@@ -157,6 +157,7 @@ fn the_sketch_loads() {
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: Some(Duration::from_secs(1)),
+            wait_after: None,
             kill_after: None,
             cpu_affinity: CpuAffinity::Off,
         },
@@ -165,6 +166,7 @@ fn the_sketch_loads() {
             attempts: 3,
             max_requests: None,
             stall_after: None,
+            wait_after: None,
             kill_after: None,
         },
         helpers: vec![Helper {

@@ -105,7 +105,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
                 kind: StallKind::Waiting,
                 elapsed_ms: 1,
                 stack: vec!["y".repeat(1000); 50],
-                omitted: 0,
+                place: None,
             });
             forever(|| {
                 if worker.say(&report).is_err() {

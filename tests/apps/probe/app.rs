@@ -33,6 +33,7 @@ struct Settings {
     fails_in_slot: Option<u16>,
     /// The worker slot whose process never becomes ready.
     hangs_in_slot: Option<u16>,
+    blocks_in_slot: Option<u16>,
     /// The worker slot whose process takes a while to become ready.
     starts_late_in_slot: Option<u16>,
     /// The hooks that block for a while: `open`, `close`, `post`.
@@ -403,6 +404,9 @@ impl App for Probe {
         }
         if is_worker && settings.hangs_in_slot == Some(context.slot()) {
             return pending().await;
+        }
+        if is_worker && settings.blocks_in_slot == Some(context.slot()) {
+            std::thread::sleep(Duration::from_secs(60));
         }
         while is_worker
             && settings

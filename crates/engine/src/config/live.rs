@@ -84,6 +84,7 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         dispatch: _,
         max_requests: _,
         stall_after: _,
+        wait_after: _,
         kill_after: _,
         // The gateway's loops stay where they are.
         cpu_affinity,

@@ -392,6 +392,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
             dispatch: Dispatch::Sticky,
             max_requests: None,
             stall_after: Some(DEFAULT_STALL_AFTER),
+            wait_after: None,
             kill_after: None,
             cpu_affinity: CpuAffinity::Off,
         });
@@ -402,6 +403,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
     let dispatch = section.read("dispatch", |field| dispatch(&field));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     let stall_after = section.read("stall_after", |field| field.duration());
+    let wait_after = section.read("wait_after", |field| field.duration());
     let kill_after = section.read("kill_after", |field| kill_after(&field));
     let cpu_affinity = section.read("cpu_affinity", |field| cpu_affinity(&field, host));
     section.finish()?;
@@ -414,6 +416,7 @@ pub(super) fn workers(root: &Section<'_>, host: &Host) -> Result<Workers, Report
         stall_after: stall_after?
             .or(Some(DEFAULT_STALL_AFTER))
             .filter(|after| !after.is_zero()),
+        wait_after: wait_after?.filter(|after| !after.is_zero()),
         kill_after: kill_after?.filter(|after| !after.is_zero()),
         cpu_affinity: cpu_affinity?.unwrap_or(CpuAffinity::Off),
     })
@@ -464,6 +467,7 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
             attempts: DEFAULT_ATTEMPTS,
             max_requests: None,
             stall_after: None,
+            wait_after: None,
             kill_after: None,
         });
     };
@@ -471,6 +475,7 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let max_requests = section.read("max_requests", |field| field.number(1..=MAX_REQUESTS));
     let stall_after = section.read("stall_after", |field| field.duration());
+    let wait_after = section.read("wait_after", |field| field.duration());
     let kill_after = section.read("kill_after", |field| kill_after(&field));
     section.finish()?;
     Ok(Tasks {
@@ -478,6 +483,7 @@ pub(super) fn tasks(root: &Section<'_>) -> Result<Tasks, Reported> {
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
         max_requests: max_requests?,
         stall_after: stall_after?.filter(|after| !after.is_zero()),
+        wait_after: wait_after?.filter(|after| !after.is_zero()),
         kill_after: kill_after?.filter(|after| !after.is_zero()),
     })
 }

@@ -287,7 +287,7 @@ impl Loop {
         }
         let listener = &self.config.listeners[usize::from(session.listener)];
         tracing::warn!(
-            session = session.id, listener = %listener.name, peer = %session.peer,
+            session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
             reason = %CloseReason::Error, "session closed: its handler returned an error"
         );
         self.farewell(key, INTERNAL_ERROR);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::control::{Role, StallKind, StallReport, role_name};
+use crate::control::{Role, START_HOOK, StallKind, StallReport, role_name};
 use crate::session_id::SessionId;
 
 /// Reports that are kept; the log has them all.
@@ -23,14 +23,24 @@ pub(super) struct Stall {
     session: Option<SessionId>,
     kind: StallKind,
     elapsed_ms: u64,
+    /// The innermost frame of the app's own.
+    place: Option<String>,
     stack: Vec<String>,
     /// When it was reported, in seconds since the Unix epoch.
     at: u64,
 }
 
+impl Stall {
+    /// What keeps a process from being ready, if that is what it is about.
+    pub(super) fn of_start(&self) -> Option<(StallKind, &str)> {
+        let place = self.place.as_ref().or(self.stack.first())?;
+        (self.hook == START_HOOK).then_some((self.kind, place))
+    }
+}
+
 /// Keeps a report, and as many before it as there is room for.
 pub(super) fn keep(stalls: &mut VecDeque<Stall>, role: Role, pid: u32, report: StallReport) {
-    let at = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     if stalls.len() == KEPT {
         stalls.pop_front();
     }
@@ -41,13 +51,14 @@ pub(super) fn keep(stalls: &mut VecDeque<Stall>, role: Role, pid: u32, report: S
         session: report.session,
         kind: report.kind,
         elapsed_ms: report.elapsed_ms,
+        place: report.place.as_deref().map(printable),
         stack: report
             .stack
             .iter()
             .take(FRAMES)
             .map(|line| printable(line))
             .collect(),
-        at: at.map_or(0, |since| since.as_secs()),
+        at: now.map_or(0, |since| since.as_secs()),
     });
 }
 
@@ -67,8 +78,8 @@ mod tests {
             session: Some(number.into()),
             kind: StallKind::Running,
             elapsed_ms: 1,
+            place: Some("\u{1b}x".repeat(1000)),
             stack: vec!["\u{1b}x".repeat(1000); 1000],
-            omitted: 0,
         };
         let mut stalls = VecDeque::new();
         for number in 0..=KEPT as u64 {

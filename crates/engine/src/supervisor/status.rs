@@ -29,7 +29,6 @@ pub(super) struct Tally {
     processes: [u64; PROCESS_ROW],
     last_serial: u64,
     pub(super) worker_exits: u64,
-    pub(super) stalls: u64,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
 }
@@ -41,7 +40,6 @@ impl Default for Tally {
             processes: [0; PROCESS_ROW],
             last_serial: 0,
             worker_exits: 0,
-            stalls: 0,
             reloads_done: 0,
             reloads_failed: 0,
         }
@@ -160,7 +158,7 @@ impl Counts<'_> {
             "panics": self.all_processes(ProcessCounter::Panics),
             "close_hooks": self.all_processes(ProcessCounter::CloseFailures),
             "worker_exits": self.tally.worker_exits,
-            "stalls": self.tally.stalls,
+            "stalls": self.all_processes(ProcessCounter::Stalls),
         })
     }
 

@@ -130,9 +130,10 @@ where
             let ended = match polled {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
-                    let wait = waits.begin(running.hook(), Some(session.shared().id()));
+                    let hook = running.hook();
+                    let wait = waits.begin(hook, Some(session.shared().id()));
                     poll_fn(|cx| {
-                        waits.poll::<M::Future, _>(wait.as_ref(), cx, |cx| {
+                        waits.poll::<M::Future, _>(hook, wait.as_ref(), cx, |cx| {
                             self.poll(&session, &mut running, cx)
                         })
                     })
@@ -450,7 +451,9 @@ where
                 spawn_local(async move {
                     let waits = &this.core.waits;
                     let poll = |cx: &mut Task<'_>| {
-                        waits.poll::<F, _>(wait.as_ref(), cx, |cx| poll_slot(slot.as_mut(), cx))
+                        waits.poll::<F, _>(name, wait.as_ref(), cx, |cx| {
+                            poll_slot(slot.as_mut(), cx)
+                        })
                     };
                     let ended = poll_fn(poll).await;
                     this.core.counters.end();

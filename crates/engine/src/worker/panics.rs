@@ -16,6 +16,7 @@ use super::core::Core;
 use super::hook::panic_text;
 use super::stalls::{Hook, Symbols};
 use crate::control::ProcessCounter;
+use crate::session_id::SessionId;
 
 thread_local! {
     /// What this thread serves with.
@@ -57,14 +58,14 @@ fn report(name: &str, executable: Option<&File>, panic: &PanicHookInfo<'_>) {
     };
     let named = |symbols: &OnceCell<Symbols>| {
         let symbols = symbols.get_or_init(|| Symbols::load(executable.map(AsFd::as_fd)));
-        symbols.stack(&capture_stack()).join(" < ")
+        symbols.stack(&[capture_stack()]).lines.join(" < ")
     };
     let backtrace = SYMBOLS.try_with(named).unwrap_or_default();
     let thread = thread::current();
     tracing::error!(
         worker = name,
         hook = hook.map(|(hook, _)| Hook::as_str(hook)),
-        session,
+        session = session.map(|id| tracing::field::display(SessionId::from(id))),
         listener,
         thread = thread.name(),
         file,

@@ -1,14 +1,17 @@
 //! Stall reports: which handler is stuck, since when and where.
 //!
 //! A handler that keeps the process's one thread (it computes, or is blocked in a system call) is found from
-//! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something that does
-//! not come is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; a
-//! thread that is there for it (`reporter`) turns them into names (`symbols`), logs the report and sends it to the
-//! supervisor. Nothing is ended or stopped.
+//! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something for longer
+//! than `wait_after` is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; a
+//! thread that is there for it (`reporter`) turns them into names (`symbols`, `frames`), logs the report and sends it to
+//! the supervisor, once for each place in a while. Nothing is ended or stopped.
+//!
+//! A start hook is reported when half of `start_timeout` is over, so that what ends the process can say why.
 //!
 //! While nothing stalls a message costs nothing of its own: a sign of life is a store once a turn. The thread takes
 //! 0.3 ms of CPU a second, busy or idle, at a `stall_after` of a second.
 
+mod frames;
 mod reporter;
 mod symbols;
 mod waits;
@@ -22,12 +25,15 @@ use std::time::Duration;
 
 use moorline_ipc::Marks;
 
+use crate::control::START_HOOK;
+
 pub(super) use symbols::Symbols;
-pub(super) use waits::Waits;
+pub(super) use waits::{Limits, Waits};
 pub(super) use watcher::{Watched, watch};
 
-/// Reports that may wait until they are written. More that come at once are counted and no more.
-const WAITING_REPORTS: usize = 8;
+/// Reports that may wait until they are written: as many as a worker has sessions that wait for one thing, mostly. More
+/// that come at once are counted and no more.
+const WAITING_REPORTS: usize = 256;
 
 /// The hooks of an app, as reports name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +72,7 @@ impl Hook {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
-            Self::Start => "start",
+            Self::Start => START_HOOK,
             Self::Open => "open",
             Self::Close => "close",
             Self::Full => "full",
@@ -92,8 +98,10 @@ pub(super) struct Pulse {
     hook: AtomicU8,
     /// The session whose handler the watcher has reported and that may still be waiting; 0: none.
     reported: AtomicU64,
-    /// Reports that found no room.
-    omitted: AtomicU64,
+    /// Those that were found and that the watcher did not hear of.
+    unwritten: AtomicU64,
+    /// The start hook has not ended.
+    is_starting: AtomicBool,
     /// What is noted of the sessions that are being polled, one for each loop of the gateway.
     marks: Mutex<Vec<Marks>>,
     /// The ring task, whose turn is a sign of life.
@@ -105,6 +113,11 @@ impl Pulse {
         // The loop is the only writer.
         let beats = self.beats.load(Ordering::Relaxed);
         self.beats.store(beats.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The start hook begins or ends.
+    pub(super) fn set_starting(&self, is_starting: bool) {
+        self.is_starting.store(is_starting, Ordering::Relaxed);
     }
 
     pub(super) fn falls_asleep(&self) {

@@ -41,4 +41,12 @@ impl ProcessStart {
             Role::Worker(_) | Role::Gateway => self.config.workers.stall_after,
         }
     }
+
+    /// From when on one that awaits something is.
+    pub(super) fn wait_after(&self) -> Option<Duration> {
+        match self.role {
+            Role::Task(_) => self.config.tasks.wait_after,
+            Role::Worker(_) | Role::Gateway => self.config.workers.wait_after,
+        }
+    }
 }

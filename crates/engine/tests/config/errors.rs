@@ -26,7 +26,7 @@ memory_limit = "1MiB"
 /c/a.toml:5:1: unknown key `colour` in [engine]
   5 | colour = 1
     | ^^^^^^
-  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `memory_limit`, `user`, `group`, `gateway_user`, `chroot`, `log`, `hooks`
+  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `memory_limit`, `user`, `group`, `gateway_user`, `stop_over`, `stop_code`, `kill_after`, `chroot`, `log`, `hooks`
 /c/a.toml:6:16: `memory_limit` is too small: a few sessions with one large message each would pass it
   6 | memory_limit = "1MiB"
     |                ^^^^^^

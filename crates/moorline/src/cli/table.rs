@@ -142,7 +142,11 @@ pub(super) fn status(status: &Value) -> String {
             row.get("session").and_then(Value::as_str).unwrap_or("-"),
             field("kind"),
             field("elapsed_ms"),
-            shown(row.pointer("/stack/0"))
+            shown(
+                row.get("place")
+                    .filter(|place| !place.is_null())
+                    .or(row.pointer("/stack/0"))
+            )
         );
     }
     out

@@ -65,6 +65,8 @@ pub(super) struct Process {
     ready_at: Option<Now>,
     /// Why it could not start.
     failure: Option<String>,
+    /// What its start hook does all the time, and where.
+    late: Option<String>,
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
     pub(super) vital: Vital,
@@ -195,6 +197,7 @@ impl Plan {
                 phase: Phase::Queued { timeout },
                 ready_at: None,
                 failure: None,
+                late: None,
                 knows_it_serves: false,
                 vital: Vital::default(),
                 tie: Tie::Apart,
@@ -252,6 +255,15 @@ impl Plan {
             && let Phase::Spawned { deadline } = process.phase
         {
             process.phase = Phase::Greeted { deadline };
+        }
+    }
+
+    /// Its start hook takes long: this is what it does, and where.
+    pub(crate) fn process_is_late(&mut self, id: ProcessId, verb: &str, at: &str) {
+        if let Some(process) = self.processes.get_mut(&id)
+            && process.state() == State::Starting
+        {
+            process.late = Some(format!("its start hook {verb} in {at}"));
         }
     }
 
@@ -584,13 +596,24 @@ impl Plan {
             let name = role_name(process.role);
             match process.phase {
                 Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
-                    let reason =
-                        format!("was not ready within {:?}", self.shape_of(id).start_timeout);
+                    let waits_for = match (&process.phase, &process.late) {
+                        (Phase::Spawned { .. }, _) => "it has not come to its first words",
+                        (Phase::Greeted { .. }, _) => "it waits for a gateway",
+                        (_, Some(late)) => late,
+                        (_, None) => "its start hook has not ended",
+                    };
+                    let timeout = self.shape_of(id).start_timeout;
+                    let reason = format!(
+                        "was not ready within {timeout:?} (`start_timeout` in [workers]): {waits_for}"
+                    );
                     self.process_failed(id, &reason);
                 }
                 Phase::Joining { .. } => {
-                    let reason = "the gateway did not answer whether it can serve it";
-                    self.process_failed(id, reason);
+                    let reason = format!(
+                        "the gateway did not answer whether it can serve it: {}",
+                        self.what_hangs()
+                    );
+                    self.process_failed(id, &reason);
                 }
                 Phase::Draining {
                     change: Change::Reload,

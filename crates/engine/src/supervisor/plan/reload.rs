@@ -226,8 +226,10 @@ impl Plan {
     pub(super) fn tick_reload(&mut self, now: Now) {
         let deadline = self.reload.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
-            let text = "the gateway did not answer whether it can go on with it";
-            self.fail_reload(text.to_owned());
+            let hangs = self.what_hangs();
+            self.fail_reload(format!(
+                "the gateway did not answer whether it can go on with it: {hangs}"
+            ));
         }
     }
 

@@ -226,6 +226,19 @@ impl Plan {
         loops.filter_map(|(index, vital)| Some((index, vital.silent()?)))
     }
 
+    /// Which of the gateway's loops stands still, as far as is known.
+    pub(crate) fn what_hangs(&self) -> String {
+        let still = self.still_loops().map(|(index, still)| {
+            let still = seconds(still);
+            format!("gateway loop {index} has stood still for {still}")
+        });
+        let still: Vec<_> = still.collect();
+        match still.is_empty() {
+            true => "the gateway is late, though its loops take turns".to_owned(),
+            false => still.join(", "),
+        }
+    }
+
     /// Whether a process has missed a sign of life.
     pub(crate) fn is_doubtful(&self, process: ProcessId) -> bool {
         let process = self.processes.get(&process);

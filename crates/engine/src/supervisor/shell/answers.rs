@@ -10,8 +10,8 @@ use crate::command::{Answer, Answers, Request};
 use crate::control::{ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole};
 use crate::log;
 
-use super::super::plan::{Action, Event, State, seconds};
-use super::super::stalls;
+use super::super::plan::{Action, Event, State};
+use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
 use super::{Input, Shell};
 
@@ -121,7 +121,7 @@ impl Shell {
             .extract_if(|_, listing| listing.asked_at.elapsed() > LIST_TIME);
         let late: Vec<_> = late.collect();
         for (_, listing) in late {
-            let reason = format!("the gateway does not answer: {}", self.what_hangs());
+            let reason = format!("the gateway does not answer: {}", self.plan.what_hangs());
             listing.answers.give(Answer::Refused(reason));
         }
         if self.premature_since.elapsed() <= OBEY_TIME {
@@ -134,32 +134,18 @@ impl Shell {
                 continue;
             };
             if let Some(answers) = self.callers.remove(&caller) {
-                answers.give(Answer::Unconfirmed(self.what_hangs()));
+                answers.give(Answer::Unconfirmed(self.plan.what_hangs()));
             }
-        }
-    }
-
-    /// Which of the gateway's loops stands still, as far as is known.
-    fn what_hangs(&self) -> String {
-        let loops = self.plan.still_loops();
-        let loops: Vec<_> = loops
-            .map(|(index, still)| {
-                format!(
-                    "gateway loop {index} has stood still for {}",
-                    seconds(still)
-                )
-            })
-            .collect();
-        match loops.is_empty() {
-            true => "the gateway is late, though its loops take turns".to_owned(),
-            false => loops.join(", "),
         }
     }
 
     pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
         if let Some(found) = self.processes.get(&process) {
-            self.tally.stalls += 1 + report.omitted;
             stalls::keep(&mut self.stalls, found.role, found.pid, report);
+            let kept = self.stalls.back();
+            if let Some((kind, place)) = kept.and_then(Stall::of_start) {
+                self.plan.process_is_late(process, kind.verb(), place);
+            }
         }
     }
 

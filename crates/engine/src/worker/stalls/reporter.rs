@@ -3,24 +3,31 @@
 //! On a thread of its own, which is there while something stalls: to read the symbols of a large executable takes longer
 //! than many a stall does, and meanwhile the next one is looked for.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline_ipc::Channel;
 
 use super::symbols::Symbols;
-use super::{Pulse, WAITING_REPORTS};
+use super::{Hook, WAITING_REPORTS};
 use crate::control::{FromRole, StallKind, StallReport};
 use crate::control_channel::encode;
 
+/// What stalls at a place that was reported so lately is counted, and told in one line when this time is over. Long
+/// enough that what stalls for one reason is one report, short enough that the line is part of the same story.
+const ONE_STORY: Duration = Duration::from_secs(10);
+/// Places that are remembered. An app has no more at which it stalls in so short a time.
+const PLACES: usize = 64;
+
 /// A stall, its stacks being addresses yet.
 pub(super) struct Found {
-    pub(super) hook: &'static str,
+    /// None: what keeps the thread is none of the app's hooks.
+    pub(super) hook: Option<Hook>,
     pub(super) session: Option<u64>,
     pub(super) kind: StallKind,
     pub(super) elapsed: Duration,
@@ -40,7 +47,23 @@ struct Writer {
     name: String,
     control: Channel,
     executable: Option<File>,
-    pulse: Arc<Pulse>,
+    start_timeout: Duration,
+    told: Mutex<Told>,
+}
+
+/// What was reported lately.
+#[derive(Default)]
+struct Told {
+    places: HashMap<(&'static str, StallKind, String), Story>,
+    /// Found while too many reports waited to have their places looked up.
+    unplaced: u64,
+}
+
+/// One place that was reported.
+struct Story {
+    since: Instant,
+    /// Those that were found there after the first one.
+    more: u64,
 }
 
 impl Reporter {
@@ -48,13 +71,14 @@ impl Reporter {
         name: String,
         control: Channel,
         executable: Option<File>,
-        pulse: Arc<Pulse>,
+        start_timeout: Duration,
     ) -> Self {
         let writer = Arc::new(Writer {
             name,
             control,
             executable,
-            pulse,
+            start_timeout,
+            told: Mutex::default(),
         });
         let found = None;
         Self { writer, found }
@@ -81,13 +105,23 @@ impl Reporter {
         self.prepare();
         let is_queued = self.found.as_ref().map(|queue| queue.try_send(found));
         if !matches!(is_queued, Some(Ok(()))) {
-            self.writer.pulse.omitted.fetch_add(1, Ordering::Relaxed);
+            self.omit(1);
         }
+    }
+
+    /// So many were found of which no more is known.
+    pub(super) fn omit(&self, count: u64) {
+        self.writer.told().unplaced += count;
     }
 
     /// Nothing stalls any more. What is queued is written yet.
     pub(super) fn rest(&mut self) {
         self.found = None;
+    }
+
+    /// Tells how many more there were at places that were reported, once that time is over. True while it is not.
+    pub(super) fn sum_up(&self) -> bool {
+        self.writer.sum_up()
     }
 }
 
@@ -100,37 +134,116 @@ impl Writer {
         }
     }
 
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, found: Found, symbols: &Symbols) {
-        let mut stack: Vec<_> = found
-            .stacks
-            .iter()
-            .flat_map(|addresses| symbols.stack(addresses))
-            .collect();
-        if stack.is_empty() {
-            stack.push(found.without_stack);
+        let mut stack = symbols.stack(&found.stacks);
+        if stack.lines.is_empty() {
+            stack.lines.push(found.without_stack);
+        }
+        let hook = found.hook.map_or("a task of the app's own", Hook::as_str);
+        let place = stack.place.as_ref().unwrap_or(&stack.lines[0]).clone();
+        if self.told().is_known(hook, found.kind, &place) {
+            return;
         }
         let report = StallReport {
-            hook: found.hook.to_owned(),
+            hook: hook.to_owned(),
             session: found.session.map(Into::into),
             kind: found.kind,
             elapsed_ms: u64::try_from(found.elapsed.as_millis()).unwrap_or(u64::MAX),
-            stack,
-            omitted: self.pulse.omitted.swap(0, Ordering::Relaxed),
+            place: stack.place,
+            stack: stack.lines,
         };
-        tracing::warn!(
-            worker = self.name,
-            hook = report.hook,
-            session = report.session.map(tracing::field::display),
-            elapsed_ms = report.elapsed_ms,
-            omitted = report.omitted,
-            stack = %report.stack.join(" < "),
-            "stall: {}",
-            report.kind
-        );
+        let lines = report.stack.join(" < ");
+        if found.hook == Some(Hook::Start) {
+            tracing::warn!(
+                worker = self.name,
+                hook,
+                elapsed_ms = report.elapsed_ms,
+                stack = %lines,
+                "stall in {place}: the start hook {} and has not ended; `start_timeout` ends this process after {:?}",
+                report.kind.verb(), self.start_timeout
+            );
+        } else {
+            tracing::warn!(
+                worker = self.name,
+                hook,
+                session = report.session.map(tracing::field::display),
+                elapsed_ms = report.elapsed_ms,
+                stack = %lines,
+                "stall in {place}: {}",
+                report.kind
+            );
+        }
         let sent =
             encode(&FromRole::Stalled(report)).and_then(|bytes| self.control.send(&bytes, &[]));
         if let Err(error) = sent {
             tracing::warn!(%error, "the supervisor could not be told of a stall");
         }
+    }
+
+    fn sum_up(&self) -> bool {
+        let mut told = self.told();
+        let over = told
+            .places
+            .extract_if(|_, story| story.since.elapsed() >= ONE_STORY);
+        let over: Vec<_> = over.collect();
+        for ((hook, _, place), Story { more, .. }) in over {
+            if more > 0 {
+                tracing::warn!(
+                    worker = self.name,
+                    hook,
+                    "stall in {place}: {more} more in the {ONE_STORY:?} after the first"
+                );
+            }
+        }
+        if told.places.is_empty() {
+            let unplaced = std::mem::take(&mut told.unplaced);
+            if unplaced > 0 {
+                tracing::warn!(
+                    worker = self.name,
+                    "stall: {unplaced} more, too many at once to say where"
+                );
+            }
+        }
+        !told.places.is_empty()
+    }
+}
+
+impl Told {
+    /// Whether this was told lately. Then it is counted, else it is to be told now.
+    fn is_known(&mut self, hook: &'static str, kind: StallKind, place: &str) -> bool {
+        let key = (hook, kind, place.to_owned());
+        if let Some(story) = self.places.get_mut(&key) {
+            story.more += 1;
+            return true;
+        }
+        if self.places.len() >= PLACES {
+            self.unplaced += 1;
+            return true;
+        }
+        let (since, more) = (Instant::now(), 0);
+        self.places.insert(key, Story { since, more });
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_once_and_places_are_bounded() {
+        let mut told = Told::default();
+        assert!(!told.is_known("message", StallKind::Waiting, "here"));
+        assert!(told.is_known("message", StallKind::Waiting, "here"));
+        assert!(!told.is_known("message", StallKind::Running, "here"));
+        for number in 0..2 * PLACES {
+            told.is_known("message", StallKind::Running, &number.to_string());
+        }
+        assert_eq!(told.places.len(), PLACES);
+        assert_eq!(told.unplaced, 2 + PLACES as u64);
     }
 }

@@ -5,24 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use addr2line::Loader;
 
-/// Frames of one stack that are reported, and how long the line of one may be.
-const FRAMES: usize = 40;
-const LINE_BYTES: usize = 300;
-
-/// The engine's own files: frames inside of the first are how a stack was taken, those outside of the others how a
-/// handler is called. Files and not functions, because what was inlined has no path to its name.
-const TAKING: (&str, &str) = ("ipc", "/src/sys/stack.rs");
-const CALLING: [(&str, &str); 2] = [
-    ("engine", "/src/worker/hook.rs"),
-    ("engine", "/src/worker/handlers.rs"),
-];
+use super::frames::{Frame, Stack};
 
 /// What is mapped into this process, and the symbols of it that were needed so far.
 pub(in crate::worker) struct Symbols {
@@ -83,21 +72,13 @@ impl Symbols {
         }
     }
 
-    /// One line for each frame of the app's, the innermost first.
-    pub(in crate::worker) fn stack(&self, addresses: &[usize]) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        'stack: for &address in addresses {
-            for frame in self.frames(address) {
-                if frame.is_in(TAKING) {
-                    lines.clear();
-                } else if CALLING.iter().any(|&calling| frame.is_in(calling)) {
-                    break 'stack;
-                } else if lines.len() < FRAMES {
-                    lines.push(shortened(frame.to_string()));
-                }
-            }
-        }
-        lines
+    /// What there is to be told of these stacks, of which each is given with the innermost address first.
+    pub(in crate::worker) fn stack(&self, stacks: &[Vec<usize>]) -> Stack {
+        let frames = |addresses: &Vec<usize>| {
+            let frames = addresses.iter().flat_map(|&address| self.frames(address));
+            Stack::of(frames)
+        };
+        Stack::joined(stacks.iter().map(frames))
     }
 
     /// The frames at an address: several where functions were inlined.
@@ -143,37 +124,6 @@ impl Symbols {
     }
 }
 
-/// One function on a stack.
-struct Frame {
-    function: String,
-    file: Option<String>,
-    line: Option<u32>,
-}
-
-impl Frame {
-    fn nameless(function: String) -> Self {
-        Self {
-            function,
-            file: None,
-            line: None,
-        }
-    }
-
-    fn is_in(&self, (part, end): (&str, &str)) -> bool {
-        let file = self.file.as_deref();
-        file.is_some_and(|file| file.ends_with(end) && file.contains(part))
-    }
-}
-
-impl fmt::Display for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, "{} ({file}:{line})", self.function),
-            _ => f.write_str(&self.function),
-        }
-    }
-}
-
 /// `start-end rights offset device inode name`.
 fn parse(line: &str) -> Option<(Range<usize>, &str, usize, &str)> {
     let mut words = line.splitn(6, ' ');
@@ -185,15 +135,6 @@ fn parse(line: &str) -> Option<(Range<usize>, &str, usize, &str)> {
     Some((addresses, rights, offset, name))
 }
 
-fn shortened(mut line: String) -> String {
-    if line.len() > LINE_BYTES {
-        let end = (0..=LINE_BYTES).rev().find(|&at| line.is_char_boundary(at));
-        line.truncate(end.unwrap_or(0));
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,7 +142,7 @@ mod tests {
     #[test]
     fn a_function_of_ours_is_named_with_its_line() {
         let address = parse as fn(&str) -> Option<(Range<usize>, &str, usize, &str)> as usize;
-        let lines = Symbols::load(None).stack(&[address]);
+        let lines = Symbols::load(None).stack(&[vec![address]]).lines;
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("symbols::parse"), "{lines:?}");
         assert!(lines[0].contains("symbols.rs:"), "{lines:?}");
@@ -209,6 +150,6 @@ mod tests {
 
     #[test]
     fn what_is_mapped_nowhere_stays_an_address() {
-        assert_eq!(Symbols::load(None).stack(&[16]), ["0x10"]);
+        assert_eq!(Symbols::load(None).stack(&[vec![16]]).lines, ["0x10"]);
     }
 }

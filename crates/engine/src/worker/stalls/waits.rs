@@ -17,10 +17,30 @@ use super::{Hook, Pulse, Reports, Waited};
 /// Ended handlers that the queue may hold beside those that run, until it is tidied.
 const SPARE: usize = 256;
 
-/// The handlers that wait, in the order in which they began to. Without `stall_after` there are none.
+/// How long what awaits something may do so before it is reported.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::worker) struct Limits {
+    /// `wait_after`; none: for as long as it likes.
+    pub(in crate::worker) handlers: Option<Duration>,
+    /// The start hook: before the process is given up, early enough to say why.
+    pub(in crate::worker) start: Option<Duration>,
+}
+
+impl Limits {
+    fn of(self, hook: Hook) -> Option<Duration> {
+        match hook {
+            Hook::Start => self.start,
+            _ => self.handlers,
+        }
+    }
+}
+
+/// The handlers that wait and for which that is limited, in the order in which they began to. The start hook is alone
+/// among them: it has ended before any other begins.
 pub(in crate::worker) struct Waits {
     pulse: Arc<Pulse>,
-    watch: Option<(Duration, Reports)>,
+    limits: Limits,
+    reports: Reports,
     queue: RefCell<VecDeque<Rc<Wait>>>,
     /// Those in the queue that have not ended.
     live: Cell<usize>,
@@ -31,6 +51,7 @@ pub(in crate::worker) struct Waits {
 pub(in crate::worker) struct Wait {
     hook: Hook,
     session: Option<u64>,
+    after: Duration,
     since: Instant,
     state: Cell<State>,
     waker: RefCell<Waker>,
@@ -45,15 +66,11 @@ enum State {
 }
 
 impl Waits {
-    /// Nothing is watched.
-    pub(in crate::worker) fn unwatched() -> Self {
-        Self::new(Arc::default(), None)
-    }
-
-    pub(super) fn new(pulse: Arc<Pulse>, watch: Option<(Duration, Reports)>) -> Self {
+    pub(super) fn new(pulse: Arc<Pulse>, limits: Limits, reports: Reports) -> Self {
         Self {
             pulse,
-            watch,
+            limits,
+            reports,
             queue: RefCell::default(),
             live: Cell::new(0),
             is_filled: Notify::new(),
@@ -65,11 +82,14 @@ impl Waits {
         self.pulse.beat();
     }
 
+    /// The start hook has ended.
+    pub(in crate::worker) fn has_started(&self) {
+        self.pulse.set_starting(false);
+    }
+
     /// Lets the watcher have the ring task take a turn, which is a sign of life.
     pub(in crate::worker) fn follow_ring_task(&self, waker: &Waker) {
-        if self.watch.is_some() {
-            self.pulse.asks(waker);
-        }
+        self.pulse.asks(waker);
     }
 
     /// Notes which hook it is that `poll` polls, if it is not a session's message.
@@ -87,12 +107,12 @@ impl Waits {
         self.pulse.follow(marks());
     }
 
-    /// A handler has begun that did not end at once.
+    /// A handler has begun that did not end at once. None if it may wait for as long as it likes.
     pub(in crate::worker) fn begin(&self, hook: Hook, session: Option<u64>) -> Option<Rc<Wait>> {
-        self.watch.as_ref()?;
         let wait = Rc::new(Wait {
             hook,
             session,
+            after: self.limits.of(hook)?,
             since: Instant::now(),
             state: Cell::new(State::Waits),
             waker: RefCell::new(Waker::noop().clone()),
@@ -112,28 +132,33 @@ impl Waits {
     /// The same, for a hook that may be dropped before its end.
     pub(in crate::worker) fn watch(&self, hook: Hook) -> Watch<'_> {
         let wait = self.begin(hook, None);
-        Watch { waits: self, wait }
+        Watch {
+            waits: self,
+            hook,
+            wait,
+        }
     }
 
     /// Polls a handler; if it has waited for too long, so that the place where it waits is noted.
     pub(in crate::worker) fn poll<F, T>(
         &self,
+        hook: Hook,
         wait: Option<&Rc<Wait>>,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         let pulse = &self.pulse;
-        let (Some(wait), Some((_, reports))) = (wait, &self.watch) else {
-            return poll(cx);
-        };
         pulse.beat();
-        let polled = pulse.during(wait.hook, || {
+        let Some(wait) = wait else {
+            return pulse.during(hook, || poll(cx));
+        };
+        let polled = pulse.during(hook, || {
             if wait.state.get() == State::Waits {
                 return poll(cx);
             }
             let (polled, stacks) = poll_traced(cx.waker(), poll);
             if polled.is_pending() {
-                wait.report(pulse, reports, stacks, std::any::type_name::<F>());
+                wait.report(pulse, &self.reports, stacks, std::any::type_name::<F>());
             }
             polled
         });
@@ -154,31 +179,30 @@ impl Waits {
 
     /// Finds those that wait for too long. Never ends.
     pub(in crate::worker) async fn look_after(&self) {
-        let Some((after, _)) = self.watch else {
-            return std::future::pending().await;
-        };
-        let period = period(after);
         let mut was_held_up = false;
         loop {
-            if self.queue.borrow().is_empty() {
+            let first = self.queue.borrow().front().map(|wait| wait.after);
+            let Some(after) = first else {
                 self.is_filled.notified().await;
-            }
+                continue;
+            };
+            let period = period(after);
             let due = Instant::now() + period;
             sleep_until(due).await;
             // The loop itself was held up: whoever waits may have what it waited for and gets a turn first.
             was_held_up = !was_held_up && due.elapsed() > period;
             if !was_held_up {
-                self.ask_overdue(after);
+                self.ask_overdue();
             }
         }
     }
 
-    fn ask_overdue(&self, after: Duration) {
+    fn ask_overdue(&self) {
         let mut queue = self.queue.borrow_mut();
         while let Some(first) = queue.front() {
             match first.state.get() {
                 State::Ended => {}
-                _ if first.since.elapsed() < after => return,
+                _ if first.since.elapsed() < first.after => return,
                 _ => {
                     first.state.set(State::IsOverdue);
                     first.waker.borrow().wake_by_ref();
@@ -192,6 +216,7 @@ impl Waits {
 /// Keeps one handler among those that wait. Dropping it takes the handler out.
 pub(in crate::worker) struct Watch<'a> {
     waits: &'a Waits,
+    hook: Hook,
     wait: Option<Rc<Wait>>,
 }
 
@@ -202,7 +227,8 @@ impl Watch<'_> {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.waits.poll::<F, T>(self.wait.as_ref(), cx, poll)
+        let Self { waits, hook, wait } = self;
+        waits.poll::<F, T>(*hook, wait.as_ref(), cx, poll)
     }
 }
 
@@ -239,7 +265,7 @@ impl Wait {
             future,
         };
         if reports.try_send(waited).is_err() {
-            pulse.omitted.fetch_add(1, Ordering::Relaxed);
+            pulse.unwritten.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -256,7 +282,11 @@ mod tests {
     #[test]
     fn a_hook_that_is_dropped_waits_no_more() {
         let (reports, _received) = std::sync::mpsc::sync_channel(1);
-        let waits = Waits::new(Arc::default(), Some((Duration::from_secs(1), reports)));
+        let limits = Limits {
+            handlers: Some(Duration::from_secs(1)),
+            start: None,
+        };
+        let waits = Waits::new(Arc::default(), limits, reports);
         let watch = waits.watch(Hook::Timer);
         assert_eq!(waits.live.get(), 1);
         drop(watch);

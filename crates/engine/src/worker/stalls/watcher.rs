@@ -11,18 +11,24 @@ use std::time::{Duration, Instant};
 use moorline_ipc::{Channel, Scoreboard, StackSampler};
 
 use super::reporter::{Found, Reporter};
-use super::waits::{Waits, period};
+use super::waits::{Limits, Waits, period};
 use super::{Pulse, WAITING_REPORTS, Waited};
 use crate::control::{ProcessCounter, StallKind};
 
 /// How long the stuck thread may take to answer the signal. One that the kernel lets nobody interrupt never does.
 const ANSWER: Duration = Duration::from_millis(200);
 
+/// How often is looked whether there is more to say of what was reported, while nothing else is to be looked at.
+const SUM_UP: Duration = Duration::from_secs(1);
+
 /// What is watched, and where reports go.
 pub(in crate::worker) struct Watched {
     /// As in "worker 3".
     pub(in crate::worker) name: String,
-    pub(in crate::worker) after: Duration,
+    /// How long the thread may be kept; none: for as long as it likes.
+    pub(in crate::worker) after: Option<Duration>,
+    pub(in crate::worker) limits: Limits,
+    pub(in crate::worker) start_timeout: Duration,
     pub(in crate::worker) pulse: Arc<Pulse>,
     pub(in crate::worker) scoreboard: Scoreboard,
     /// A handle of its own to the supervisor's channel.
@@ -39,6 +45,8 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
     let Watched {
         name,
         after,
+        limits,
+        start_timeout,
         pulse,
         scoreboard,
         control,
@@ -46,10 +54,11 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
     } = watched;
     let sampler = StackSampler::for_this_thread()?;
     let (reports, received) = sync_channel(WAITING_REPORTS);
-    let waits = Waits::new(pulse.clone(), Some((after, reports)));
+    let waits = Waits::new(pulse.clone(), limits, reports);
     let watcher = Watcher {
         after,
-        reporter: Reporter::new(name, control, executable, pulse.clone()),
+        start: limits.start,
+        reporter: Reporter::new(name, control, executable, start_timeout),
         pulse,
         scoreboard,
         sampler,
@@ -62,7 +71,8 @@ pub(in crate::worker) fn watch(watched: Watched) -> io::Result<Waits> {
 }
 
 struct Watcher {
-    after: Duration,
+    after: Option<Duration>,
+    start: Option<Duration>,
     pulse: Arc<Pulse>,
     scoreboard: Scoreboard,
     sampler: StackSampler,
@@ -79,22 +89,34 @@ struct Seen {
 
 impl Watcher {
     fn run(mut self) {
-        let period = period(self.after);
         let mut seen = self.look();
+        let mut has_more_to_say = false;
         loop {
             let begun = Instant::now();
-            match self.received.recv_timeout(period) {
+            let after = self.after();
+            let period = after.map(period).or(has_more_to_say.then_some(SUM_UP));
+            let received = match period {
+                Some(period) => self.received.recv_timeout(period),
+                None => self.received.recv().map_err(RecvTimeoutError::from),
+            };
+            has_more_to_say = self.sum_up();
+            match received {
                 Ok(waited) => {
                     self.report_waiting(waited);
+                    has_more_to_say = true;
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 // The loop has ended.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            let (Some(after), Some(period)) = (after, period) else {
+                self.reporter.rest();
+                continue;
+            };
             let now = self.look();
             // The whole process was stopped, by a debugger say: that time is nobody's fault.
-            let was_stopped = begun.elapsed() > self.after + period;
+            let was_stopped = begun.elapsed() > after + period;
             let goes_on = now.sign == seen.sign;
             if was_stopped || !goes_on || self.pulse.is_asleep.load(Ordering::Relaxed) {
                 // What was reported before such a stop and goes on after it is not reported again.
@@ -103,10 +125,10 @@ impl Watcher {
                 self.reporter.rest();
             } else if seen.is_reported {
                 // Once is enough.
-            } else if seen.at.elapsed() < self.after {
+            } else if seen.at.elapsed() < after {
                 // A loop that lives and has nothing to do with the rings answers with a turn.
                 self.pulse.ask();
-                if seen.at.elapsed() > self.after / 2 {
+                if seen.at.elapsed() > after / 2 {
                     // Symbols take a moment, which is better spent now.
                     self.reporter.prepare();
                 }
@@ -115,6 +137,26 @@ impl Watcher {
                 self.report_stuck(seen.at);
             }
         }
+    }
+
+    /// How long the thread may be kept now.
+    fn after(&self) -> Option<Duration> {
+        let is_starting = self.pulse.is_starting.load(Ordering::Relaxed);
+        self.after.or(self.start.filter(|_| is_starting))
+    }
+
+    /// Tells what was not worth a report of its own. True while there may be more.
+    fn sum_up(&mut self) -> bool {
+        let unwritten = self.pulse.unwritten.swap(0, Ordering::Relaxed);
+        if unwritten > 0 {
+            self.count(unwritten);
+            self.reporter.omit(unwritten);
+        }
+        self.reporter.sum_up()
+    }
+
+    fn count(&self, stalls: u64) {
+        self.scoreboard.add(ProcessCounter::Stalls as usize, stalls);
     }
 
     fn look(&self) -> Seen {
@@ -137,8 +179,9 @@ impl Watcher {
         let elapsed = since.elapsed();
         let reported = session.unwrap_or(0);
         self.pulse.reported.store(reported, Ordering::Relaxed);
+        self.count(1);
         self.reporter.report(Found {
-            hook: hook.map_or("a task of the app's own", |hook| hook.as_str()),
+            hook,
             session,
             kind,
             elapsed,
@@ -157,8 +200,9 @@ impl Watcher {
 
     /// A handler awaits something.
     fn report_waiting(&mut self, waited: Waited) {
+        self.count(1);
         self.reporter.report(Found {
-            hook: waited.hook.as_str(),
+            hook: Some(waited.hook),
             session: waited.session,
             kind: StallKind::Waiting,
             elapsed: waited.since,
