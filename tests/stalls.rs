@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Client, Engine, LENGTH_LISTENER, PATIENCE, Stall, Wire, eventually, require_root};
+use support::{Client, Engine, LENGTH_LISTENER, Stall, Wire, eventually, require_root};
 
 /// What a report may take beyond `stall_after`.
 const LATE: Duration = Duration::from_secs(1);
@@ -281,7 +281,10 @@ fn s8_each_request_that_is_stuck_is_counted_once() {
     eventually("the first is reported", || {
         engine.status().stalls.len() == 1
     });
-    engine.logged(&["stall in echo::obey (", ": 1 more in the 10s after the first"]);
+    engine.logged(&[
+        "stall in echo::obey (",
+        ": 1 more in the 10s after the first",
+    ]);
     assert_eq!(engine.status().errors.stalls, 2);
 }
 

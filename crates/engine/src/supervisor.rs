@@ -84,6 +84,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     let deployment = Deployment {
         executable,
         config: loaded.config,
+        warnings: loaded.warnings,
         credentials,
         listeners,
         log: log_file,

@@ -212,11 +212,25 @@ fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) ->
             let hint = syntax_hint(text, span.start).or_else(|| bare_word_hint(text, &span, error));
             match hint {
                 Some(hint) => report.error(span, "the value is text without quotes", hint),
+                None if has_no_value(text, span.start) => report.error(
+                    span,
+                    "the key has no value",
+                    "write a value behind the =, or remove the line",
+                ),
                 None => report.plain_error(span, error.message()),
             };
         }
     }
     Reported
+}
+
+/// `max_wait =` and nothing more.
+fn has_no_value(text: &str, at: usize) -> bool {
+    let start = text
+        .get(..at)
+        .map(|before| before.rfind('\n').map_or(0, |newline| newline + 1));
+    let line = start.and_then(|start| text[start..].lines().next());
+    line.is_some_and(|line| line.trim_end().ends_with('=') && line.matches('=').count() == 1)
 }
 
 /// The commonest slip: `max_wait = 10s`, `address = tcp://…`.

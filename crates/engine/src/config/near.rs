@@ -12,23 +12,31 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: letters to insert, remove or replace.
+/// Letters to insert, remove or replace, and neighbours to swap (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
     // What is so long is no slip, and the work grows with the product of the lengths.
     if from.len() > 64 {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.chars().enumerate() {
-            let replaced = diagonal + usize::from(!a.eq_ignore_ascii_case(&b));
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let letters = |word: &str| word.to_ascii_lowercase().chars().collect::<Vec<_>>();
+    let (from, to) = (letters(from), letters(to));
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for i in 1..=from.len() {
+        let mut row = vec![i];
+        for j in 1..=to.len() {
+            let above = &rows[i - 1];
+            let replaced = above[j - 1] + usize::from(from[i - 1] != to[j - 1]);
+            let mut least = replaced.min(row[j - 1] + 1).min(above[j] + 1);
+            let are_swapped =
+                i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+            if are_swapped {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row.last().copied().unwrap_or_default()
+    rows[from.len()][to.len()]
 }
 
 #[cfg(test)]
@@ -38,7 +46,8 @@ mod tests {
     #[test]
     fn a_slip_is_recognised_and_another_word_is_not() {
         let known = ["count", "max_wait", "dispatch"];
-        assert_eq!(nearest("cuont", known), None); // two of five letters
+        assert_eq!(nearest("cuont", known), Some("count"));
+        assert_eq!(nearest("cuonr", known), None); // three of five letters
         assert_eq!(nearest("coun", known), Some("count"));
         assert_eq!(nearest("max-wait", known), Some("max_wait"));
         assert_eq!(nearest("Dispatch", known), Some("dispatch"));

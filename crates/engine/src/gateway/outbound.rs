@@ -444,7 +444,7 @@ impl Loop {
             return;
         };
         if header.flags & FAILED != 0 {
-            self.close_by_crash(key);
+            self.close_by_crash(key, "its open hook panicked");
             return;
         }
         if header.flags & FORCE != 0 {

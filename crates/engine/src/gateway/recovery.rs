@@ -259,7 +259,7 @@ impl Loop {
                     tracing::warn!(session = %SessionId::from(id), listener = %name, messages = taken, "messages lost: their worker died with them in hand");
                 }
                 OnCrash::Close | OnCrash::Redeliver => {
-                    self.close_by_crash(key);
+                    self.close_by_crash(key, "its worker died with its message in hand");
                     return;
                 }
             }
@@ -268,12 +268,12 @@ impl Loop {
         self.schedule(key);
     }
 
-    pub(super) fn close_by_crash(&mut self, key: Key) {
+    pub(super) fn close_by_crash(&mut self, key: Key, why: &str) {
         let session = &self.table[key];
         let listener = &self.config.listeners[usize::from(session.listener)];
         tracing::warn!(
             session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
-            reason = %CloseReason::Crash, "session closed: its message was in hand when it failed"
+            reason = %CloseReason::Crash, "session closed: {why}"
         );
         self.count(LoopCounter::ClosedByCrash, 1);
         self.finish(key, CloseReason::Crash);
@@ -320,7 +320,7 @@ impl Loop {
                 false
             }
             OnCrash::Close => {
-                self.close_by_crash(key);
+                self.close_by_crash(key, "its handler panicked");
                 false
             }
             OnCrash::Redeliver => {
@@ -334,7 +334,7 @@ impl Loop {
                 };
                 kept.deaths += 1;
                 if kept.deaths >= attempts {
-                    self.close_by_crash(key);
+                    self.close_by_crash(key, "its handler panicked");
                     return false;
                 }
                 if let Some(at) = session.process {

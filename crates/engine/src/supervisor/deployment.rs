@@ -26,6 +26,8 @@ use super::systemd::Given;
 pub(super) struct Deployment {
     pub(super) executable: OwnedFd,
     pub(super) config: Config,
+    /// What the configuration allows and its writer likely did not mean.
+    pub(super) warnings: Vec<String>,
     /// What the listeners showed when it was opened.
     pub(super) credentials: SealedCredentials,
     /// What the gateway is to have of this deployment.
@@ -38,6 +40,8 @@ pub(super) struct Deployment {
 pub(super) struct Present<'a> {
     /// As the file of the last reload had it, with the task workers' part of the last reload of those.
     pub(super) config: &'a Config,
+    /// What was warned of already.
+    pub(super) warnings: &'a [String],
     pub(super) listeners: &'a Listeners,
     /// Retired places without sessions.
     pub(super) vacant: &'a BTreeSet<u16>,
@@ -66,7 +70,8 @@ impl Deployment {
             Scope::Tasks => config::tasks_change(present.config, loaded.config),
         };
         let config = changed.map_err(|changes| changes.join("\n"))?;
-        for warning in &loaded.warnings {
+        let warnings = loaded.warnings;
+        for warning in warnings.iter().filter(|it| !present.warnings.contains(it)) {
             tracing::warn!("{warning}");
         }
         let executable = executable.open().map_err(|error| {
@@ -102,6 +107,7 @@ impl Deployment {
         Ok(Self {
             executable,
             config,
+            warnings,
             credentials,
             listeners,
             log,

@@ -256,13 +256,7 @@ where
                 };
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
-                if session.shared().close(flags, 0).is_ok() {
-                    tracing::warn!(
-                        session = %session.id(),
-                        listener = session.listener(),
-                        "session closed: its open hook failed"
-                    );
-                }
+                let _ = session.shared().close(flags, 0);
             }
             Running::Close(_) => {
                 self.core.counters.end();

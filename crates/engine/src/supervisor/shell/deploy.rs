@@ -39,6 +39,7 @@ impl Shell {
             .ok_or("the present configuration is lost")?;
         let present = Present {
             config: &config,
+            warnings: &present.warnings,
             listeners: &present.listeners,
             vacant: &self.vacant,
         };
@@ -75,7 +76,13 @@ impl Shell {
             let old: Vec<Deployment> = old.into_values().collect();
             self.committed(generation, &old);
         }
-        info!(generation, ?scope, "reload done: the new processes serve");
+        match scope {
+            Scope::All => info!(generation, "reload done: generation {generation} serves"),
+            Scope::Tasks => info!(
+                generation,
+                "reload done: the task workers of generation {generation} serve"
+            ),
+        }
         self.say_ready();
     }
 

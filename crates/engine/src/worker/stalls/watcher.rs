@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use moorline_ipc::{Channel, Scoreboard, StackSampler};
 
+use super::frames::Frame;
 use super::reporter::{Found, Reporter};
 use super::waits::{Limits, Waits, period};
 use super::{Pulse, WAITING_REPORTS, Waited};
@@ -207,7 +208,10 @@ impl Watcher {
             kind: StallKind::Waiting,
             elapsed: waited.since,
             stacks: waited.stacks,
-            without_stack: format!("{} (what it awaits will not wake it)", waited.future),
+            without_stack: format!(
+                "{} (what it awaits will not wake it)",
+                Frame::nameless(waited.future.to_owned())
+            ),
         });
     }
 }
