@@ -413,7 +413,7 @@ pub enum MemoryClass {
     Broadcasts,
     /// Payloads of tasks that have not ended.
     Tasks,
-    /// Posts, results and credits that wait for room in a ring or for a process.
+    /// Posts, results and credits that wait for room in a ring or for a process, and the ends of sessions until they are taken.
     Transfers,
     /// What encrypts sessions.
     Tls,

@@ -148,10 +148,6 @@ enum Command {
         number: u64,
         file: Option<files::PassedFile>,
     },
-    /// No more descriptors come from this process.
-    FilesOver {
-        process: ProcessId,
-    },
     /// These processes do not answer, and no others. To be answered with `Report::Waiting`.
     Silent(Arc<[ProcessId]>),
     Stop(Box<drain::Order>),

@@ -77,10 +77,13 @@ pub enum ToProcess {
     Unknown = 12,
     /// The answer to question number `session` of this process. Flags: FIRST, LAST. Payload: [`Answer`] (postcard).
     Answer = 13,
-    /// File number `session` of this process is sent, or given up: its credit returns.
+    /// File number `session` of this process is sent, or given up: its credit returns. With FAILED there was no descriptor
+    /// left for it, and it was never [`FileHere`](Self::FileHere).
     FileDone = 14,
     /// Every member here has been sent broadcast number `session` of this process: its credit returns.
     BroadcastDone = 15,
+    /// The descriptor of file number `session` of this process is here: now its record may come.
+    FileHere = 16,
 }
 
 /// Process → gateway loop.
@@ -117,8 +120,8 @@ pub enum FromProcess {
     Bind = 14,
     /// Question number `session` of this process. Payload: [`Question`] (postcard). Always in one record.
     Ask = 15,
-    /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`.
-    /// Payload: [`FileSpan`] (postcard).
+    /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`, and is
+    /// [there](ToProcess::FileHere). Payload: [`FileSpan`] (postcard).
     File = 16,
     /// `session` joins the group that the payload names.
     Join = 17,
@@ -151,6 +154,7 @@ impl ToProcess {
             Answer,
             FileDone,
             BroadcastDone,
+            FileHere,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()

@@ -19,8 +19,9 @@ impl Session {
     /// takes it, and neither this process nor the gateway holds its bytes; where there is TLS the gateway reads and
     /// encrypts a little at a time. The file must not change meanwhile; should it become shorter, the session is closed.
     ///
-    /// Waits as [`send`](Self::send) does, and while 256 files of this process are on their way to their peers. Returning means
-    /// that it is on its way. It keeps its order among what else is sent. Cancel-safe.
+    /// Waits as [`send`](Self::send) does, while 256 files of this process are on their way to their peers, and until the gateway
+    /// has opened its share of it. Returning means that it is on its way. It keeps its order among what else is sent once it
+    /// has returned. Cancel-safe: dropped early, it goes whole or not at all.
     ///
     /// # Errors
     /// [`FileError`] says what.
@@ -69,9 +70,7 @@ impl Session {
         };
         self.until_drained().await.map_err(FileError::Session)?;
         let core = self.shared().core();
-        core.send_file(self.shared().id(), file, &span)
-            .await
-            .map_err(FileError::Session)
+        core.send_file(self.shared().id(), file, span).await
     }
 
     /// Waits until the session is under its watermark.
@@ -101,6 +100,8 @@ pub enum FileError {
         /// The file's size in bytes.
         size: u64,
     },
+    /// The gateway has no descriptor left for it. The session goes on; raise the limit (`ulimit -n`), or send it later.
+    Refused,
     /// The session does not take it.
     Session(SendError),
 }
@@ -111,6 +112,9 @@ impl fmt::Display for FileError {
             Self::Open(error) => write!(f, "the file cannot be read: {error}"),
             Self::NotAFile => f.write_str("this is not a file"),
             Self::OutOfRange { size } => write!(f, "the file has only {size} bytes"),
+            Self::Refused => f.write_str(
+                "the gateway has no descriptor left for the file: raise the limit of open files (ulimit -n)",
+            ),
             Self::Session(error) => error.fmt(f),
         }
     }
@@ -121,7 +125,7 @@ impl std::error::Error for FileError {
         match self {
             Self::Open(error) => Some(error),
             Self::Session(error) => Some(error),
-            Self::NotAFile | Self::OutOfRange { .. } => None,
+            Self::NotAFile | Self::OutOfRange { .. } | Self::Refused => None,
         }
     }
 }

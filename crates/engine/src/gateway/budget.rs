@@ -3,7 +3,8 @@
 //! Near the limit those that hold more than a fair share are not read, and sends to them answer `Full`; whoever holds
 //! little goes on as if nothing were. A fair share is less than what is left for it, so some room remains: one of
 //! those that wait, and then the next, may use it to come to the end of its message. Over the limit the one that holds
-//! most is closed, unless none holds more than its share: then it is not the sessions' fault.
+//! most is closed, unless none holds more than its share: then it is not the sessions' fault. What apps send beside their
+//! sessions (posts, tasks, broadcasts, in parts or whole) is refused where it would pass the limit.
 //!
 //! All loops share one budget: each tells the others what it holds, and how much the largest of its sessions does.
 
@@ -14,13 +15,12 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use super::event_loop::Loop;
-use super::processes::Parcel;
 use super::session::Phase;
 use super::table::Key;
 use crate::config::Config;
 use crate::control::LoopCounter;
 use crate::session_id::SessionId;
-use crate::wire::{CloseReason, FromProcess, ToProcess};
+use crate::wire::{CloseReason, FromProcess};
 
 /// From this part of the limit on it is near, in eighths.
 const NEAR: u64 = 5;
@@ -57,8 +57,6 @@ pub(super) struct Budget {
     measure_at: u64,
     /// A session's fair share.
     share: u64,
-    /// Bytes of posts and results that wait for room in a ring, as of the last look.
-    parcels: u64,
     /// Those that are not read, in the order they are to go on in.
     held_back: VecDeque<(Key, u64)>,
     right_of_way: Option<RightOfWay>,
@@ -86,6 +84,14 @@ struct RightOfWay {
     since: u64,
 }
 
+/// Who holds bytes, and can be made to let go of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Session(Key),
+    /// A message of a process of which some parts have arrived: it is for no session, so none is closed for it.
+    Parts(u16, (u8, u64)),
+}
+
 impl Budget {
     pub(super) fn new(config: &Config) -> Self {
         let limit = config.engine.memory_limit;
@@ -102,7 +108,6 @@ impl Budget {
             over: u64::MAX,
             measure_at: u64::MAX,
             share: u64::MAX,
-            parcels: 0,
             held_back: VecDeque::new(),
             right_of_way: None,
             yielded_at: 0,
@@ -115,11 +120,6 @@ impl Budget {
     /// A session's fair share, in bytes.
     pub(super) fn share(&self) -> u64 {
         self.share
-    }
-
-    /// Bytes of posts and results that wait for room in a ring.
-    pub(super) fn parcels(&self) -> u64 {
-        self.parcels
     }
 
     /// Those that are not read because the limit is near.
@@ -147,7 +147,6 @@ impl Loop {
         self.shared.largest[index].store(0, Ordering::Relaxed);
         self.counters.set(LoopCounter::HeldBack as usize, 0);
         self.budget = Budget {
-            parcels: self.budget.parcels,
             yielded_at: self.budget.yielded_at,
             ..anew
         };
@@ -166,7 +165,6 @@ impl Loop {
 
     /// Looks how much all hold, once a turn.
     pub(super) fn look_at_memory(&mut self) {
-        self.budget.parcels = self.parcel_bytes();
         if self.budget.limit.is_none() {
             return;
         }
@@ -340,6 +338,19 @@ impl Loop {
         self.is_tight() && self.measure() > self.budget.over
     }
 
+    /// Whether there is memory for so many bytes more of what an app asks for beside its sessions. Those that hold too much
+    /// make room first.
+    pub(super) fn has_memory_for(&mut self, bytes: usize) -> bool {
+        if !self.would_pass_limit(bytes) {
+            return true;
+        }
+        self.measure();
+        if self.held() > self.budget.over {
+            self.relieve();
+        }
+        !self.would_pass_limit(bytes)
+    }
+
     /// Closes those that hold most, until there is room or another loop has a larger one.
     pub(super) fn relieve(&mut self) {
         let (mut holders, mut leaving) = self.publish_largest();
@@ -350,11 +361,20 @@ impl Loop {
             .map(|(_, largest)| largest.load(Ordering::Relaxed))
             .max()
             .unwrap_or(0);
-        while let Some((held, key)) = holders.pop() {
+        while let Some((held, holder)) = holders.pop() {
             let before = self.held();
             if held < theirs || before.saturating_sub(leaving) <= self.budget.over {
                 return;
             }
+            let next = holders.last().map_or(0, |(held, _)| *held);
+            let key = match holder {
+                Holder::Session(key) => key,
+                Holder::Parts(at, name) => {
+                    self.refuse_parts(at, name);
+                    self.shared.largest[index].store(next, Ordering::Relaxed);
+                    continue;
+                }
+            };
             let session = &self.table[key];
             let listener = &self.config.listeners[usize::from(session.listener)];
             tracing::warn!(
@@ -363,7 +383,6 @@ impl Loop {
             );
             self.finish(key, CloseReason::Memory);
             leaving += held.saturating_sub(before.saturating_sub(self.held()));
-            let next = holders.last().map_or(0, |(held, _)| *held);
             self.shared.largest[index].store(next, Ordering::Relaxed);
         }
     }
@@ -371,28 +390,31 @@ impl Loop {
     /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
     /// With it what those that have ended hold until their process is told: that goes without closing another.
     /// Nothing if it has only just looked.
-    fn publish_largest(&mut self) -> (Vec<(u64, Key)>, u64) {
+    fn publish_largest(&mut self) -> (Vec<(u64, Holder)>, u64) {
         let now = self.clock.now();
         if now < self.budget.search_at {
             return (Vec::new(), 0);
         }
         self.budget.search_at = now + SEARCH_EVERY + SEARCH_EVERY_OF_EACH * self.table.len() as u32;
         let mut arriving: FxHashMap<u64, u64> = FxHashMap::default();
-        for (_, process) in &self.processes {
-            for ((kind, id), bytes) in &process.partials {
+        let (mut holders, mut leaving) = (Vec::new(), 0);
+        for (at, process) in &self.processes {
+            for ((kind, id), message) in &process.partials {
+                let held = message.bytes.len() as u64;
                 if *kind == FromProcess::Send as u8 {
-                    *arriving.entry(*id).or_default() += bytes.len() as u64;
+                    *arriving.entry(*id).or_default() += held;
+                } else if held > self.budget.share {
+                    holders.push((held, Holder::Parts(at as u16, (*kind, *id))));
                 }
             }
         }
-        let (mut holders, mut leaving) = (Vec::new(), 0);
         for (key, session) in self.table.iter() {
             let arriving = arriving.get(&session.id).copied().unwrap_or(0);
             let held = session.held() + arriving;
             match session.phase {
                 Phase::Ended(_) => leaving += held,
                 Phase::Open | Phase::Ending(_) if held > self.budget.share => {
-                    holders.push((held, key));
+                    holders.push((held, Holder::Session(key)));
                 }
                 _ => {}
             }
@@ -401,21 +423,5 @@ impl Loop {
         let largest = holders.last().map_or(0, |(held, _)| *held);
         self.shared.largest[usize::from(self.index)].store(largest, Ordering::Relaxed);
         (holders, leaving)
-    }
-
-    /// Bytes of posts and results that wait for room in a ring. A task's are counted with the task.
-    fn parcel_bytes(&self) -> u64 {
-        let bytes = |parcels: &VecDeque<Parcel>| -> usize {
-            let tasks = ToProcess::Task as u8;
-            let others = parcels.iter().filter(|parcel| parcel.header.kind != tasks);
-            others.map(|parcel| parcel.bytes.len()).sum()
-        };
-        let blocked = self
-            .blocked
-            .iter()
-            .map(|at| &self.processes[usize::from(*at)]);
-        let running = blocked.map(|it| bytes(&it.parcels));
-        let waiting = self.slots.iter().map(|slot| bytes(&slot.parcels));
-        running.chain(waiting).sum::<usize>() as u64
     }
 }

@@ -63,22 +63,25 @@ impl Loop {
 
     /// Bytes that this loop holds for sessions and for processes; what several share once.
     pub(super) fn held(&self) -> u64 {
-        self.memory.total()
-            + self.groups.shared_bytes()
-            + self.budget.parcels()
-            + self.held_of(Class::Http)
+        self.memory.total() + self.groups.shared_bytes() + self.held_by_http()
     }
 
     /// Those of them that are held for this.
     fn held_of(&self, class: Class) -> u64 {
         let besides = match class {
             Class::Broadcasts => self.groups.shared_bytes(),
-            Class::Transfers => self.budget.parcels(),
-            // The main thread holds them, and one loop counts them for it.
-            Class::Http if self.index == 0 => self.shared.http_memory.bytes(),
+            Class::Http => self.held_by_http(),
             _ => 0,
         };
         self.memory.of(class) + besides
+    }
+
+    /// The main thread holds them, and one loop counts them for it.
+    fn held_by_http(&self) -> u64 {
+        match self.index {
+            0 => self.shared.http_memory.bytes(),
+            _ => 0,
+        }
     }
 
     /// Counts that a limit was reached once more.

@@ -486,17 +486,20 @@ impl Loop {
             closing: self.closing(session),
             opening: self.opening(key, true),
         };
+        let held = untold.held();
         let process = &mut self.processes[usize::from(at)];
         if !process.push_close(untold) {
             self.park(key, at);
             return false;
         }
+        self.memory.hold(Class::Transfers, held);
         process.sessions -= 1;
         process.in_hand -= in_hand as usize;
         let place = (FromProcess::Send as u8, id);
         if let Some(dropped) = process.partials.remove(&place) {
-            self.memory.change(Class::Parts, dropped.len(), 0);
+            self.memory.release(Class::Parts, dropped.bytes.len());
         }
+        self.note_told(at);
         self.mark_dirty(at);
         true
     }

@@ -106,6 +106,8 @@ pub(super) struct Loop {
     pub(super) polled: Vec<u16>,
     /// Processes in whose rings something waits for room.
     pub(super) blocked: VecDeque<u16>,
+    /// Processes that were told of the ends of sessions, and may not have taken that.
+    pub(super) told: Vec<u16>,
     /// There is something to look after that nothing wakes the loop for.
     pub(super) is_restless: bool,
     /// Sessions to be serviced in the next turn.
@@ -241,6 +243,7 @@ impl Loop {
             dirty: Vec::new(),
             polled: Vec::new(),
             blocked: VecDeque::new(),
+            told: Vec::new(),
             is_restless: false,
             work: VecDeque::new(),
             sweep: VecDeque::new(),
@@ -305,6 +308,7 @@ impl Loop {
 
     /// One turn.
     pub(super) fn turn(&mut self) -> Next {
+        self.forget_taken_closings();
         self.look_at_memory();
         let is_busy = self.hear_rings();
         let mut more = false;
@@ -689,7 +693,6 @@ impl Loop {
                 number,
                 file,
             } => self.take_file(process, number, file),
-            Command::FilesOver { process } => self.end_files(process),
             Command::Silent(processes) => self.are_silent(&processes),
             Command::Stop(order) => self.stop(&order),
             Command::Drain(order) => self.drain(&order),

@@ -1,14 +1,16 @@
 //! Files that apps send: the kernel copies them from the file to the socket. For a session with TLS they are read and
 //! encrypted in small parts, as fast as the socket takes them.
 //!
-//! The worker opens the file, with its own rights, and passes the descriptor over a channel of its own beside the rings; the
-//! record in the ring says where in the session's output it goes. Either may be here first. How many files a
-//! process has under way is bounded by credits, of descriptors and of records.
+//! The worker opens the file, with its own rights, and passes the descriptor over a channel of its own beside the rings. The
+//! loop answers that it has it, or that the gateway can keep none; only then does the record in the ring say where in the
+//! session's output it goes. So no session ever waits for a descriptor. How many files a process has under way is
+//! bounded by credits, of descriptors and of records.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use moorline_ipc::{CutOff, Header, Packet, Record, close_elsewhere};
 use moorline_net::framing::MAX_HEADER_BYTES;
 use rustc_hash::FxHashMap;
@@ -20,13 +22,14 @@ use super::event_loop::Loop;
 use super::ledger::{FILES, Request};
 use super::memory::Class;
 use super::outqueue::{FilePiece, Piece};
+use super::processes::Standing;
 use super::session::Phase;
 use super::table::Key;
 use super::{Command, Inbox, Report, Shared};
 use crate::control::{LoopCounter, ProcessId};
 use crate::control_channel::ControlChannel;
 use crate::session_id::SessionId;
-use crate::wire::{CloseReason, FileSpan, ToProcess};
+use crate::wire::{CloseReason, FAILED, FileSpan, ToProcess};
 
 /// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
 const COPY: u64 = 256 * 1024;
@@ -38,6 +41,18 @@ pub(crate) const NAME_BYTES: usize = 16;
 pub(super) struct PassedFile {
     file: OwnedFd,
     under_way: Arc<AtomicUsize>,
+}
+
+#[cfg(test)]
+impl PassedFile {
+    /// One that counts as under way there.
+    pub(super) fn new(file: OwnedFd, under_way: &Arc<AtomicUsize>) -> Self {
+        under_way.fetch_add(1, Ordering::Relaxed);
+        Self {
+            file,
+            under_way: under_way.clone(),
+        }
+    }
 }
 
 impl Drop for PassedFile {
@@ -53,11 +68,9 @@ pub(super) enum Copied {
 }
 
 impl FilePiece {
-    /// Has the kernel copy as much as one call does; at least one byte. Without the descriptor it would wait.
+    /// Has the kernel copy as much as one call does; at least one byte.
     pub(super) fn copy_to(&mut self, socket: impl AsFd) -> Result<usize, Copied> {
-        let Some(PassedFile { file, .. }) = &self.file else {
-            return Err(Copied::Socket(Errno::AGAIN));
-        };
+        let PassedFile { file, .. } = &self.file;
         let length = self.left.min(COPY) as usize;
         match rustix::fs::sendfile(socket, file, Some(&mut self.offset), length) {
             Ok(0) => Err(self.is_short()),
@@ -74,9 +87,7 @@ impl FilePiece {
 
     /// Reads at most `most` bytes, and at least one, to be encrypted.
     pub(super) fn read(&mut self, out: &mut Vec<u8>, most: usize) -> Result<(), Copied> {
-        let Some(PassedFile { file, .. }) = &self.file else {
-            return Err(Copied::Socket(Errno::AGAIN));
-        };
+        let PassedFile { file, .. } = &self.file;
         out.resize(self.left.min(most as u64) as usize, 0);
         match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut out[..], self.offset)) {
             Ok(0) => Err(self.is_short()),
@@ -98,31 +109,20 @@ impl FilePiece {
     }
 }
 
-/// Descriptors and records of files that have not found each other yet.
+/// Descriptors whose records have not come.
 #[derive(Debug, Default)]
-pub(super) struct Files(FxHashMap<(ProcessId, u64), Arrival>);
-
-#[derive(Debug)]
-enum Arrival {
-    /// The descriptor is here, the record is not.
-    Early(PassedFile),
-    /// The record is here, and with it the session that waits for the descriptor.
-    Awaited(Key, u64),
-    /// The session has ended: the descriptor is of no use. The file is done with when it comes, and counts until then.
-    Unwanted(u16),
-}
+pub(super) struct Files(FxHashMap<(ProcessId, u64), PassedFile>);
 
 impl Files {
-    /// Files of this process whose descriptors have not come and are of no use.
-    pub(super) fn unwanted_of(&self, process: ProcessId) -> usize {
-        let of_process = self.0.iter().filter(|((owner, _), _)| *owner == process);
-        of_process
-            .filter(|(_, arrival)| matches!(arrival, Arrival::Unwanted(_)))
-            .count()
+    /// How many of them this process has passed.
+    pub(super) fn early_of(&self, process: ProcessId) -> usize {
+        let owners = self.0.keys().map(|(owner, _)| *owner);
+        owners.filter(|owner| *owner == process).count()
     }
 
-    pub(super) fn is_unwanted(&mut self, (at, process, number): (u16, ProcessId, u64)) {
-        self.0.insert((process, number), Arrival::Unwanted(at));
+    /// This process is dead, and its last records are taken: no others come.
+    pub(super) fn drop_of(&mut self, process: ProcessId) {
+        self.0.retain(|(owner, _), _| *owner != process);
     }
 }
 
@@ -145,9 +145,6 @@ pub(super) async fn receive(
     if let Err(reason) = passage.run(channel, dead).await {
         // Whoever would hear it lives as long as the process.
         let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
-    }
-    for inbox in loops.iter() {
-        inbox.send(Command::FilesOver { process });
     }
 }
 
@@ -249,26 +246,14 @@ impl Loop {
         record.copy_to(&mut bytes);
         let span: FileSpan =
             postcard::from_bytes(&bytes).map_err(|error| format!("a file's record: {error}"))?;
-        let process = &mut self.processes[usize::from(at)];
-        let from = (at, process.id, header.sequence);
-        process.ledger.open(Request::File)?;
-        let arrived = match self.files.0.remove(&(from.1, from.2)) {
-            None => None,
-            Some(Arrival::Early(file)) => Some(file),
-            Some(_) => return Err("two files of one number".to_owned()),
+        let process = self.processes[usize::from(at)].id;
+        let from = (at, process, header.sequence);
+        let Some(file) = self.files.0.remove(&(process, header.sequence)) else {
+            return Err("a file's record without its descriptor".to_owned());
         };
-        let is_here = arrived.is_some();
-        let queued = self.queue_file(&header, &span, from, arrived);
-        match queued {
-            Some(key) if is_here => self.flush(key),
-            Some(key) => {
-                let id = header.session;
-                self.files
-                    .0
-                    .insert((from.1, from.2), Arrival::Awaited(key, id));
-            }
-            None if is_here => self.file_done(from),
-            None => self.files.is_unwanted(from),
+        match self.queue_file(&header, &span, from, file) {
+            Some(key) => self.flush(key),
+            None => self.file_done(from, 0),
         }
         Ok(())
     }
@@ -279,7 +264,7 @@ impl Loop {
         header: &Header,
         span: &FileSpan,
         from: (u16, ProcessId, u64),
-        file: Option<PassedFile>,
+        file: PassedFile,
     ) -> Option<Key> {
         let key = self.living(from.0, header)?;
         self.catch_up(key);
@@ -327,64 +312,39 @@ impl Loop {
         Some(key)
     }
 
-    /// A descriptor is here; or it has come and could not be kept.
+    /// A descriptor is here; or it has come and could not be kept. Its process is told which.
     pub(super) fn take_file(&mut self, process: ProcessId, number: u64, file: Option<PassedFile>) {
-        match (self.files.0.remove(&(process, number)), file) {
-            (Some(Arrival::Awaited(key, id)), Some(file)) => {
-                let outbound = self
-                    .table
-                    .at(key)
-                    .filter(|session| session.id == id)
-                    .is_some()
-                    .then(|| self.table[key].outbound.as_mut())
-                    .flatten();
-                if let Some(piece) = outbound.and_then(|outbound| outbound.file(process, number)) {
-                    piece.file = Some(file);
-                    self.flush(key);
-                }
-            }
-            (Some(Arrival::Awaited(key, id)), None)
-                if self.table.at(key).is_some_and(|session| session.id == id) =>
-            {
-                tracing::warn!(
-                    session = %SessionId::from(id),
-                    "session closed: the descriptors have run out, a file for it cannot be kept; raise the limit (ulimit -n)"
-                );
-                self.finish(key, CloseReason::Limit);
-            }
-            (Some(Arrival::Unwanted(at)), _) => self.file_done((at, process, number)),
-            // The records of one that has died have all been taken.
-            (None, Some(file)) if self.processes.iter().any(|(_, known)| known.id == process) => {
-                self.files.0.insert((process, number), Arrival::Early(file));
-            }
-            _ => {}
+        let known = self.processes.iter().find(|(_, known)| known.id == process);
+        // One that has died meanwhile sends no record for it any more.
+        let Some(at) = known.map(|(at, _)| at as u16) else {
+            return;
+        };
+        let sender = &mut self.processes[usize::from(at)];
+        if sender.standing == Standing::Broken {
+            return;
         }
-    }
-
-    /// No more descriptors come from this process.
-    pub(super) fn end_files(&mut self, process: ProcessId) {
-        let (mut waiting, mut unwanted) = (Vec::new(), Vec::new());
-        self.files.0.retain(|(owner, number), arrival| {
-            match arrival {
-                _ if *owner != process => return true,
-                Arrival::Awaited(key, id) => waiting.push((*key, *id)),
-                Arrival::Unwanted(at) => unwanted.push((*at, process, *number)),
-                Arrival::Early(_) => {}
-            }
-            false
-        });
-        for from in unwanted {
-            self.file_done(from);
+        if let Err(reason) = sender.ledger.open(Request::File) {
+            self.break_with(at, reason);
+            return;
         }
-        for (key, id) in waiting {
-            if self.table.at(key).is_some_and(|session| session.id == id) {
-                tracing::warn!(
-                    session = %SessionId::from(id),
-                    "session closed: its worker ended before it had passed a file"
-                );
-                self.finish(key, CloseReason::Crash);
-            }
+        let Some(file) = file else {
+            tracing::warn!(
+                process,
+                "a file was refused: the descriptors have run out; raise the limit (ulimit -n)"
+            );
+            self.file_done((at, process, number), FAILED);
+            return;
+        };
+        if self.files.0.insert((process, number), file).is_some() {
+            self.break_with(at, format!("two files of the number {number}"));
+            return;
         }
+        let header = Header {
+            kind: ToProcess::FileHere as u8,
+            session: number,
+            ..Header::default()
+        };
+        self.parcel_to(at, header, Bytes::new());
     }
 
     /// A file could not be sent to its end: what the peer has of it is of no use.
@@ -397,17 +357,18 @@ impl Loop {
         self.finish(key, CloseReason::Server);
     }
 
-    /// A file is sent, or given up: its sender may send another.
-    pub(super) fn file_done(&mut self, (at, process, number): (u16, ProcessId, u64)) {
+    /// A file is sent, or given up, or refused: its sender may send another.
+    pub(super) fn file_done(&mut self, (at, process, number): (u16, ProcessId, u64), flags: u8) {
         let sender = self.processes.get(usize::from(at));
         if sender.is_none_or(|sender| sender.id != process) {
             return;
         }
         let header = Header {
             kind: ToProcess::FileDone as u8,
+            flags,
             session: number,
             ..Header::default()
         };
-        self.parcel_to(at, header, bytes::Bytes::new());
+        self.parcel_to(at, header, Bytes::new());
     }
 }

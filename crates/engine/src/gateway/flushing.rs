@@ -136,12 +136,8 @@ impl Loop {
                     if piece.left == 0 {
                         let from = piece.from;
                         outbound.queue.pop_front();
-                        self.file_done(from);
+                        self.file_done(from, 0);
                         continue;
-                    }
-                    // Its descriptor is on its way, and will bring us back.
-                    if piece.file.is_none() {
-                        break;
                     }
                     if file_calls == 0 {
                         outbound.again = true;
@@ -216,10 +212,7 @@ impl Loop {
         self.memory.change(Class::Queued, outbound.own as usize, 0);
         for piece in outbound.queue {
             if let Piece::File(piece) = piece {
-                match piece.file {
-                    Some(_) => self.file_done(piece.from),
-                    None => self.files.is_unwanted(piece.from),
-                }
+                self.file_done(piece.from, 0);
             }
         }
     }

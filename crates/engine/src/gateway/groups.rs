@@ -318,6 +318,15 @@ impl Loop {
         Ok(())
     }
 
+    /// There was no memory for a broadcast.
+    pub(super) fn refuse_broadcast(&mut self, at: u16, header: &Header) -> Result<(), String> {
+        let process = &mut self.processes[usize::from(at)];
+        let from = (at, process.id, header.session);
+        process.ledger.open(Request::Broadcast(0))?;
+        self.broadcast_done(from, 0);
+        Ok(())
+    }
+
     /// Takes the broadcasts further: one turn's share.
     pub(super) fn fan_out(&mut self) {
         for _ in 0..MEMBERS_PER_TURN {

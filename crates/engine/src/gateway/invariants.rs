@@ -1,11 +1,13 @@
 //! What must hold between two turns of a loop, whatever has happened. Debug builds check it; the tests with a scripted
 //! loop do so after every turn.
 
+use std::collections::VecDeque;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::event_loop::Loop;
 use super::memory::{Class, TLS_BYTES};
-use super::processes::Standing;
+use super::processes::{Parcel, Standing, Untold};
 use super::session::{Phase, Session};
 use super::table::Key;
 use crate::wire::{CloseReason, FromProcess, ToProcess};
@@ -61,7 +63,7 @@ impl Loop {
         let sealed = sessions().filter(|session| session.tls.is_some()).count();
         let parts = self.processes.iter().map(|(_, process)| {
             let parts = process.partials.values();
-            parts.map(Vec::len).sum::<usize>()
+            parts.map(|message| message.bytes.len()).sum::<usize>()
         });
         let expected = [
             (Class::Received, sessions().map(received).sum::<usize>()),
@@ -74,6 +76,7 @@ impl Loop {
             (Class::Parts, parts.sum()),
             (Class::Broadcasts, self.groups.waiting_bytes()),
             (Class::Tasks, self.tasks.bytes()),
+            (Class::Transfers, self.transfers()),
         ];
         for (class, bytes) in expected {
             assert_eq!(
@@ -84,6 +87,20 @@ impl Loop {
         }
         let all = Class::ALL.iter().map(|class| self.memory.of(*class));
         assert_eq!(self.memory.total(), all.sum::<u64>());
+    }
+
+    /// Bytes that are on their way to processes.
+    fn transfers(&self) -> usize {
+        let parcels = |parcels: &VecDeque<Parcel>| parcels.iter().map(Parcel::held).sum::<usize>();
+        let to_processes = self
+            .processes
+            .iter()
+            .map(|(_, process)| parcels(&process.parcels) + process.closings_held());
+        let to_slots = self.slots.iter().map(|slot| {
+            let untold = slot.untold.iter().map(Untold::held);
+            parcels(&slot.parcels) + untold.sum::<usize>()
+        });
+        to_processes.chain(to_slots).sum()
     }
 
     /// What slots and processes count is what the table says.
@@ -114,7 +131,7 @@ impl Loop {
         for (at, process) in &self.processes {
             let found = by_process.remove(&(at as u16)).unwrap_or_default();
             let mut found = found;
-            found.2 += self.files.unwanted_of(process.id);
+            found.2 += self.files.early_of(process.id);
             let unheard = |kind: ToProcess| {
                 let parcels = process.parcels.iter();
                 parcels.filter(|it| it.header.kind == kind as u8).count()
@@ -150,6 +167,12 @@ impl Loop {
                     usize::from(process.is_blocked)
                 ),
                 "how often process {} is on the lists, and should be",
+                process.id
+            );
+            assert_eq!(
+                process.has_closings(),
+                self.told.contains(&(at as u16)),
+                "process {} was told of the ends of sessions",
                 process.id
             );
             assert_eq!(

@@ -12,7 +12,7 @@ use super::Report;
 use super::event_loop::Loop;
 use super::memory::Class;
 use super::payload::Payload;
-use super::processes::Standing;
+use super::processes::{Partial, Standing};
 use super::session::Phase;
 use super::table::Key;
 use crate::control::LoopCounter;
@@ -28,6 +28,8 @@ const RECORDS_PER_TURN: usize = 256;
 const BYTES_PER_TURN: usize = 1024 * 1024;
 /// Scratch space that is kept, in bytes.
 const LARGE: usize = 256 * 1024;
+/// What is said of what was refused.
+pub(super) const NO_MEMORY: &[u8] = b"no memory for it: the engine's memory_limit is reached";
 /// Messages of one process that have begun to arrive: it sends the parts of each in one go, with nothing between them.
 const MOST_PARTIALS: usize = 1;
 
@@ -106,7 +108,7 @@ impl Loop {
                 if header.flags & WHOLE == WHOLE {
                     self.send(at, &header, Payload::Ring(record));
                 } else if let Some(message) = self.assemble(at, record)? {
-                    self.send(at, &header, Payload::Bytes(&message));
+                    self.send(at, &header, Payload::Bytes(&message.bytes));
                     // To move or to end, the session may have waited for this.
                     if let Some(key) = self.table.find(header.session) {
                         self.schedule(key);
@@ -131,15 +133,20 @@ impl Loop {
             | FromProcess::Task
             | FromProcess::TaskDone
             | FromProcess::Broadcast => {
-                let bytes = if header.flags & WHOLE == WHOLE {
+                let bytes = if header.flags & WHOLE != WHOLE {
+                    match self.assemble(at, record)? {
+                        Some(message) if message.is_refused => {
+                            return self.refuse_request(at, kind, &header);
+                        }
+                        Some(message) => message.bytes,
+                        None => return Ok(()),
+                    }
+                } else if kind != FromProcess::TaskDone && !self.has_memory_for(record.len()) {
+                    return self.refuse_request(at, kind, &header);
+                } else {
                     let mut bytes = Vec::with_capacity(record.len());
                     record.copy_to(&mut bytes);
                     bytes
-                } else {
-                    match self.assemble(at, record)? {
-                        Some(bytes) => bytes,
-                        None => return Ok(()),
-                    }
                 };
                 match kind {
                     FromProcess::Post => return self.post(at, &header, bytes),
@@ -167,19 +174,19 @@ impl Loop {
     }
 
     /// Puts the parts of a message together. `Some` with the last one.
-    fn assemble(&mut self, at: u16, record: &Record<'_>) -> Result<Option<Vec<u8>>, String> {
+    fn assemble(&mut self, at: u16, record: &Record<'_>) -> Result<Option<Partial>, String> {
         let header = record.header();
         let is_first = header.flags & FIRST != 0;
-        if is_first
-            && header.kind == FromProcess::Send as u8
-            && self.table.find(header.session).is_none()
-        {
+        let is_for_session = header.kind == FromProcess::Send as u8;
+        if is_first && is_for_session && self.table.find(header.session).is_none() {
             // The other parts find no place, and are dropped like this one.
             self.discard(at, header.session);
             return Ok(None);
         }
+        // A session's own counts as its, and it may be closed for it.
+        let is_refused = !is_for_session && !self.has_memory_for(record.len());
         let process = &mut self.processes[usize::from(at)];
-        let limit = match header.kind == FromProcess::Send as u8 {
+        let limit = match is_for_session {
             // Not its session's own: what is too large for that one is no reason to give up all others.
             true => process.max_message(),
             false => LARGEST_PARCEL,
@@ -189,30 +196,65 @@ impl Loop {
             if process.partials.len() >= MOST_PARTIALS {
                 return Err("a message begun before the one before it was ended".to_owned());
             }
-            // An older one with the same name was abandoned; its bytes are given back.
-            if let Some(old) = process.partials.insert(place, Vec::new()) {
-                self.memory.release(Class::Parts, old.len());
-            }
+            process.partials.insert(place, Partial::default());
         }
         let Some(message) = process.partials.get_mut(&place) else {
             // The session closed midway and the first parts were dropped: so are the others.
             return Ok(None);
         };
-        if (message.len() + record.len()) as u64 > limit {
+        if (message.bytes.len() + record.len()) as u64 > limit {
             return Err(format!(
                 "a message of over {limit} bytes for {}",
                 header.session
             ));
         }
-        self.memory.hold(Class::Parts, record.len());
-        record.copy_to(message);
+        if is_refused {
+            self.refuse_parts(at, place);
+        } else if !message.is_refused {
+            self.memory.hold(Class::Parts, record.len());
+            record.copy_to(&mut message.bytes);
+        }
         if header.flags & LAST == 0 {
             return Ok(None);
         }
-        let message = process.partials.remove(&place);
-        self.memory
-            .release(Class::Parts, message.as_ref().map_or(0, Vec::len));
+        let message = self.processes[usize::from(at)].partials.remove(&place);
+        let held = message.as_ref().map_or(0, |message| message.bytes.len());
+        self.memory.release(Class::Parts, held);
         Ok(message)
+    }
+
+    /// There is no memory for a message of which some parts have come: they are dropped, and so are the others.
+    pub(super) fn refuse_parts(&mut self, at: u16, name: (u8, u64)) {
+        let process = &mut self.processes[usize::from(at)];
+        if let Some(message) = process.partials.get_mut(&name) {
+            message.is_refused = true;
+            let bytes = std::mem::take(&mut message.bytes);
+            self.memory.release(Class::Parts, bytes.len());
+        }
+    }
+
+    /// There was no memory for what a process has asked for: it is told, where it would hear it.
+    fn refuse_request(&mut self, at: u16, kind: FromProcess, header: &Header) -> Result<(), String> {
+        self.count(LoopCounter::Discarded, 1);
+        tracing::warn!(
+            process = self.processes[usize::from(at)].id,
+            what = ?kind,
+            "not taken: memory_limit is reached"
+        );
+        match kind {
+            FromProcess::Post => self.refuse_post(at, header),
+            FromProcess::Task => self.refuse_task(at, header),
+            FromProcess::TaskDone => {
+                let failed = Header {
+                    flags: header.flags | FAILED,
+                    ..*header
+                };
+                self.end_task(at, &failed, NO_MEMORY.into());
+                Ok(())
+            }
+            FromProcess::Broadcast => self.refuse_broadcast(at, header),
+            _ => Ok(()),
+        }
     }
 
     /// A message for a session.

@@ -54,8 +54,7 @@ impl Piece {
 pub(super) struct FilePiece {
     /// Who sends it: its place, its name, and its number for the file.
     pub(super) from: (u16, ProcessId, u64),
-    /// None yet: its descriptor goes another way than its record.
-    pub(super) file: Option<PassedFile>,
+    pub(super) file: PassedFile,
     pub(super) offset: u64,
     pub(super) left: u64,
 }
@@ -176,16 +175,6 @@ impl Outbound {
         self.queue.iter().filter_map(|piece| match piece {
             Piece::File(file) => Some(file.from),
             Piece::Bytes(_) | Piece::Shared(_) => None,
-        })
-    }
-
-    /// The file of this number, if it is queued.
-    pub(super) fn file(&mut self, process: ProcessId, number: u64) -> Option<&mut FilePiece> {
-        self.queue.iter_mut().find_map(|piece| match piece {
-            Piece::File(file) if (file.from.1, file.from.2) == (process, number) => {
-                Some(&mut **file)
-            }
-            _ => None,
         })
     }
 }

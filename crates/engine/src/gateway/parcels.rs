@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::event_loop::Loop;
 use super::ledger::Request;
 use super::memory::Class;
+use super::outbound::NO_MEMORY;
 use super::processes::{Parcel, Post, Process, Standing};
 use super::recovery::Death;
 use crate::control::{ProcessId, Role};
@@ -82,9 +83,10 @@ impl Loop {
             pushed = true;
             parcel.offset += length;
             if length == left {
-                let header = parcel.header;
+                let (header, held) = (parcel.header, parcel.held());
                 process.parcels.pop_front();
                 process.ledger.answered(&header);
+                self.memory.release(Class::Transfers, held);
             }
         }
         if pushed {
@@ -100,6 +102,7 @@ impl Loop {
             offset: 0,
             post: None,
         };
+        self.memory.hold(Class::Transfers, parcel.held());
         self.processes[usize::from(at)].parcels.push_back(parcel);
         self.forward_parcels(at);
     }
@@ -125,18 +128,30 @@ impl Loop {
             offset: 0,
             post: Some(post),
         };
-        match self.slots.get_mut(usize::from(to)) {
-            Some(slot) => match slot.process {
-                Some(place) => {
-                    let process = &mut self.processes[usize::from(place)];
-                    process.posts.insert((from, header.session), post);
-                    process.parcels.push_back(parcel);
-                    self.forward_parcels(place);
-                }
-                None => slot.parcels.push_back(parcel),
-            },
-            None => self.return_credit(post, header.session, FAILED),
+        let Some(slot) = self.slots.get_mut(usize::from(to)) else {
+            self.return_credit(post, header.session, FAILED);
+            return Ok(());
+        };
+        self.memory.hold(Class::Transfers, parcel.held());
+        match slot.process {
+            Some(place) => {
+                let process = &mut self.processes[usize::from(place)];
+                process.posts.insert((from, header.session), post);
+                process.parcels.push_back(parcel);
+                self.forward_parcels(place);
+            }
+            None => slot.parcels.push_back(parcel),
         }
+        Ok(())
+    }
+
+    /// There was no memory for a post.
+    pub(super) fn refuse_post(&mut self, at: u16, header: &Header) -> Result<(), String> {
+        let (to, bytes) = (header.aux, 0);
+        let sender = &mut self.processes[usize::from(at)];
+        sender.ledger.open(Request::Post(to, bytes))?;
+        let sender = (at, sender.id);
+        self.return_credit(Post { sender, to, bytes }, header.session, FAILED);
         Ok(())
     }
 
@@ -198,9 +213,8 @@ impl Loop {
             );
             return Ok(());
         }
-        if self.would_pass_limit(bytes.len()) {
-            let why = b"no memory for it: the engine's memory_limit is reached";
-            self.answer_task(origin, FAILED, Bytes::from_static(why));
+        if !self.has_memory_for(bytes.len()) {
+            self.answer_task(origin, FAILED, Bytes::from_static(NO_MEMORY));
             return Ok(());
         }
         self.tasks.last += 1;
@@ -223,6 +237,15 @@ impl Loop {
         if slot.is_some() {
             self.time_tasks();
         }
+        Ok(())
+    }
+
+    /// There was no memory for a task.
+    pub(super) fn refuse_task(&mut self, at: u16, header: &Header) -> Result<(), String> {
+        let process = &mut self.processes[usize::from(at)];
+        let origin = (at, process.id, header.session);
+        process.ledger.open(Request::Task)?;
+        self.answer_task(origin, FAILED, Bytes::from_static(NO_MEMORY));
         Ok(())
     }
 

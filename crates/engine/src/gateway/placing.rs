@@ -10,6 +10,7 @@ use moorline_ipc::Header;
 
 use super::Report;
 use super::event_loop::Loop;
+use super::memory::Class;
 use super::processes::{Slot, Standing};
 use super::session::{Phase, Session};
 use super::table::Key;
@@ -343,11 +344,29 @@ impl Loop {
                 return;
             }
             if let Some(untold) = self.slots[at].untold.pop_front() {
-                // There was room for both.
+                // There was room for both. It stays counted until it is taken.
                 to.push_close(untold);
+                self.note_told(process);
             }
             self.mark_dirty(process);
         }
+    }
+
+    /// A process was told of a session's end, which is kept until it has taken that.
+    pub(super) fn note_told(&mut self, at: u16) {
+        if !self.told.contains(&at) {
+            self.told.push(at);
+        }
+    }
+
+    /// Forgets the ends of sessions that processes have taken.
+    pub(super) fn forget_taken_closings(&mut self) {
+        let (processes, memory) = (&mut self.processes, &mut self.memory);
+        self.told.retain(|at| {
+            let process = &mut processes[usize::from(*at)];
+            memory.release(Class::Transfers, process.forget_taken_closings());
+            process.has_closings()
+        });
     }
 
     /// What no record and no event wakes a loop for. True: look again soon.

@@ -57,7 +57,7 @@ pub(super) struct Process {
     /// Posts and tasks that wait for room in its ring.
     pub(super) parcels: VecDeque<Parcel>,
     /// Messages from it of which some parts have arrived, by kind and session.
-    pub(super) partials: FxHashMap<(u8, u64), Vec<u8>>,
+    pub(super) partials: FxHashMap<(u8, u64), Partial>,
     /// Posts it has and has not done, by the slot that each came from and its number there.
     pub(super) posts: FxHashMap<(u16, u64), Post>,
     /// What it has asked for and was not answered.
@@ -79,6 +79,14 @@ pub(super) struct Process {
     pub(super) is_blocked: bool,
 }
 
+/// A message of which some parts have arrived.
+#[derive(Debug, Default)]
+pub(super) struct Partial {
+    pub(super) bytes: Vec<u8>,
+    /// There was no memory for all of it: what comes of it is dropped, and its end answered so.
+    pub(super) is_refused: bool,
+}
+
 /// A post, a task or a result on its way to a process.
 #[derive(Debug)]
 pub(super) struct Parcel {
@@ -87,6 +95,14 @@ pub(super) struct Parcel {
     pub(super) offset: usize,
     /// Of a post, who gets the credit for it.
     pub(super) post: Option<Post>,
+}
+
+impl Parcel {
+    /// Bytes that it holds. A task's payload is counted with the task.
+    pub(super) fn held(&self) -> usize {
+        let is_task = self.header.kind == ToProcess::Task as u8;
+        size_of::<Self>() + if is_task { 0 } else { self.bytes.len() }
+    }
 }
 
 /// A post that is not done.
@@ -157,13 +173,36 @@ impl Process {
         if self.producer.push(&header, &[&untold.closing]).is_err() {
             return false;
         }
-        if self.closings.len() == self.closings.capacity() {
-            let taken = self.producer.taken();
-            let many = self.closings.partition_point(|(end, _)| *end <= taken);
-            self.closings.drain(..many);
-        }
         self.closings.push_back((self.producer.position(), untold));
         true
+    }
+
+    /// Forgets the ends of sessions that it has taken. Returns the bytes that they held.
+    pub(super) fn forget_taken_closings(&mut self) -> usize {
+        let Some((first, _)) = self.closings.front() else {
+            return 0;
+        };
+        let taken = self.producer.taken();
+        if *first > taken {
+            return 0;
+        }
+        let many = self.closings.partition_point(|(end, _)| *end <= taken);
+        let forgotten = self.closings.drain(..many);
+        let bytes = forgotten.map(|(_, untold)| untold.held()).sum();
+        if self.closings.is_empty() {
+            self.closings = VecDeque::new();
+        }
+        bytes
+    }
+
+    /// Bytes that the ends of sessions hold which it may not have taken.
+    pub(super) fn closings_held(&self) -> usize {
+        self.closings.iter().map(|(_, untold)| untold.held()).sum()
+    }
+
+    /// Whether there are ends of sessions that it may not have taken.
+    pub(super) fn has_closings(&self) -> bool {
+        !self.closings.is_empty()
     }
 
     /// After its death: the ends of sessions that it was not told of.
@@ -268,6 +307,11 @@ pub(super) struct Untold {
 }
 
 impl Untold {
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        size_of::<Self>() + self.closing.len() + self.opening.len()
+    }
+
     /// The record that begins it in another process.
     pub(super) fn open(&self) -> Header {
         Header {

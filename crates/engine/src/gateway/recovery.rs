@@ -26,6 +26,10 @@ use crate::wire::{ADOPTED, CloseReason, FAILED, LAST, TEXT, ToProcess, WHOLE};
 /// The WebSocket close code for what is wrong on this side (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
+/// Ends of sessions that wait for a worker in one slot to take them, while one after the other dies before it does. Beyond it
+/// the oldest are forgotten.
+const MOST_UNTOLD: usize = 65_536;
+
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Death {
@@ -58,14 +62,16 @@ impl Loop {
             return;
         };
         self.take_last_records(at);
+        self.files.drop_of(id);
         let mut process = self.processes.remove(usize::from(at));
         self.remove_chime(&process.chime);
         self.dirty.retain(|listed| *listed != at);
         self.polled.retain(|listed| *listed != at);
         self.blocked.retain(|listed| *listed != at);
+        self.told.retain(|listed| *listed != at);
         self.is_restless = true;
         for (_, message) in process.partials.drain() {
-            self.memory.release(Class::Parts, message.len());
+            self.memory.release(Class::Parts, message.bytes.len());
         }
         for slot in &mut self.slots {
             if slot.process == Some(at) {
@@ -96,6 +102,8 @@ impl Loop {
         self.return_posts(&mut process);
         self.note_task_workers();
         self.reassign_tasks(at, &process, &untaken.tasks, death);
+        let unsent = process.parcels.iter().map(Parcel::held).sum();
+        self.memory.release(Class::Transfers, unsent);
         // Its slot may have another process already, which takes over what it was not told.
         for at in 0..self.slots.len() {
             if !self.slots[at].parcels.is_empty() || !self.slots[at].untold.is_empty() {
@@ -158,8 +166,23 @@ impl Loop {
         if let Some(slot) = self.slots.get_mut(place) {
             // Of those that nobody ever knew of nobody needs to be told.
             let was_known = |id: u64| found.get(&id).is_none_or(|it| it.opening != Some(false));
-            slot.untold
-                .extend(process.untold().filter(|untold| was_known(untold.id)));
+            self.memory
+                .release(Class::Transfers, process.closings_held());
+            for untold in process.untold().filter(|it| was_known(it.id)) {
+                self.memory.hold(Class::Transfers, untold.held());
+                slot.untold.push_back(untold);
+            }
+            let beyond = slot.untold.len().saturating_sub(MOST_UNTOLD);
+            if beyond > 0 {
+                tracing::warn!(
+                    slot = place,
+                    sessions = beyond,
+                    "no worker took the ends of these sessions: their close hooks do not run"
+                );
+                let forgotten = slot.untold.drain(..beyond);
+                let bytes = forgotten.map(|untold| untold.held()).sum();
+                self.memory.release(Class::Transfers, bytes);
+            }
             // What was pushed in part only is still among the parcels, whole.
             parcels_left
                 .retain(|parcel| !partly.contains(&(parcel.header.aux, parcel.header.session)));
@@ -168,6 +191,7 @@ impl Loop {
                 parcel.post = process.posts.remove(&name);
                 // Of one that it says is done nobody waits for the end.
                 if parcel.post.is_some() {
+                    self.memory.hold(Class::Transfers, parcel.held());
                     slot.parcels.push_back(parcel);
                 }
             }

@@ -1,6 +1,9 @@
 //! A real loop, driven by a script: its sockets, its processes and its clock belong to the test.
 
 mod client;
+mod files;
+mod memory;
+mod placing;
 mod process;
 mod random;
 mod script;

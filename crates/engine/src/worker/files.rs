@@ -1,4 +1,4 @@
-//! Files on their way to the gateway: descriptors, and the credit that each takes.
+//! Files on their way to the gateway: first the descriptor, then, once the gateway has that, the record. Each takes a credit.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use moorline_ipc::Header;
-use rustc_hash::FxHashSet;
-use tokio::sync::Semaphore;
+use rustc_hash::FxHashMap;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::core::Core;
 use super::outbox::Room;
-use crate::app::SendError;
+use crate::app::{FileError, SendError};
 use crate::control_channel::ControlChannel;
 use crate::wire::{FileSpan, FromProcess};
 
@@ -22,8 +22,21 @@ const FILES: usize = 256;
 pub(crate) struct Files {
     channel: RefCell<Option<Rc<ControlChannel>>>,
     credit: Semaphore,
-    under_way: RefCell<FxHashSet<u64>>,
+    under_way: RefCell<FxHashMap<u64, File>>,
     last: Cell<u64>,
+}
+
+/// A file on its way.
+enum File {
+    /// The gateway has not said whether it has the descriptor.
+    Passed {
+        session: u64,
+        span: FileSpan,
+        /// Hears what it says; dropped if the gateway dies first.
+        outcome: oneshot::Sender<Result<(), FileError>>,
+    },
+    /// The gateway has all of it.
+    Queued,
 }
 
 impl Default for Files {
@@ -45,30 +58,37 @@ impl Files {
         self.credit.add_permits(lost.len());
     }
 
-    /// A file is sent or given up. False if there was none of this number.
-    pub(super) fn done(&self, number: u64) -> bool {
-        let was_under_way = self.under_way.borrow_mut().remove(&number);
-        if was_under_way {
-            self.credit.add_permits(1);
+    /// A file is sent or given up, or was refused. False if there was none of this number.
+    pub(super) fn done(&self, number: u64, is_refused: bool) -> bool {
+        let Some(file) = self.under_way.borrow_mut().remove(&number) else {
+            return false;
+        };
+        self.credit.add_permits(1);
+        if let (File::Passed { outcome, .. }, true) = (file, is_refused) {
+            // Nobody may be waiting any more.
+            let _ = outcome.send(Err(FileError::Refused));
         }
-        was_under_way
+        true
     }
 }
 
 impl Core {
-    /// Passes a file on, waiting for credit. Cancel-safe: it goes whole or not at all.
+    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: it goes whole or not at all.
     pub(crate) async fn send_file(
         &self,
         session: u64,
         file: impl AsFd,
-        span: &FileSpan,
-    ) -> Result<(), SendError> {
+        span: FileSpan,
+    ) -> Result<(), FileError> {
         let files = &self.files;
+        let failed = |error| Err(FileError::Session(error));
         if files.credit.available_permits() == 0 && self.commitment.is_deadlocked() {
-            return Err(SendError::NotServing);
+            return failed(SendError::NotServing);
         }
-        // Never closed.
-        let credit = files.credit.acquire().await.map_err(|_| SendError::Full)?;
+        let Ok(credit) = files.credit.acquire().await else {
+            // Never closed.
+            return failed(SendError::Full);
+        };
         let number = files.last.get() + 1;
         files.last.set(number);
         let epoch = self.outbox.epoch();
@@ -80,10 +100,34 @@ impl Core {
         };
         // Its gateway has died, and the session with it.
         if sent.is_err() || epoch != self.outbox.epoch() {
-            return Err(SendError::Closed);
+            return failed(SendError::Closed);
         }
         credit.forget();
-        files.under_way.borrow_mut().insert(number);
+        let (outcome, said) = oneshot::channel();
+        let passed = File::Passed {
+            session,
+            span,
+            outcome,
+        };
+        files.under_way.borrow_mut().insert(number, passed);
+        said.await.unwrap_or(failed(SendError::Closed))
+    }
+
+    /// The gateway has the descriptor of a file, which goes on its way. False if there is none of this number.
+    pub(super) fn file_is_there(&self, number: u64) -> bool {
+        let mut under_way = self.files.under_way.borrow_mut();
+        let Some(file) = under_way.get_mut(&number) else {
+            return false;
+        };
+        let File::Passed {
+            session,
+            span,
+            outcome,
+        } = std::mem::replace(file, File::Queued)
+        else {
+            return false;
+        };
+        drop(under_way);
         let header = Header {
             kind: FromProcess::File as u8,
             session,
@@ -91,10 +135,12 @@ impl Core {
             ..Header::default()
         };
         // Plain values only: there is nothing in it that could fail to be written.
-        let payload = postcard::to_stdvec(span).unwrap_or_default();
+        let payload = postcard::to_stdvec(&span).unwrap_or_default();
         let link = (session >> 56) as usize;
         // Always: its credit bounds it.
         let _ = self.outbox.record(link, header, &[&payload], Room::Always);
-        Ok(())
+        // Nobody may be waiting any more: it goes even so.
+        let _ = outcome.send(Ok(()));
+        true
     }
 }

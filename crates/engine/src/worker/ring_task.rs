@@ -316,7 +316,8 @@ where
                 }
                 true
             }
-            ToProcess::FileDone => core.files.done(id),
+            ToProcess::FileHere => core.file_is_there(id),
+            ToProcess::FileDone => core.files.done(id, header.flags & FAILED != 0),
             ToProcess::BroadcastDone => core.broadcasts.done(id),
             ToProcess::PostDone => core.credits.post_done(id),
             ToProcess::Task => {

@@ -68,6 +68,10 @@ pub(super) fn status(status: &Value) -> String {
             let _ = writeln!(out, "{title:<11} {counts}");
         }
     }
+    let held = held(status);
+    if !held.is_empty() {
+        let _ = writeln!(out, "held        {held}");
+    }
     let dropped = status.pointer("/log_lines_dropped").and_then(Value::as_u64);
     if let Some(lines) = dropped.filter(|&lines| lines > 0) {
         let _ = writeln!(out, "log         {lines} lines dropped");
@@ -170,6 +174,18 @@ fn memory(status: &Value) -> String {
             format!(", {sessions} sessions held back")
         });
     format!("{held}{limit} buffered{waiting}")
+}
+
+/// What for, by class.
+fn held(status: &Value) -> String {
+    let classes = status.pointer("/gateway/held").and_then(Value::as_object);
+    let shown: Vec<_> = classes
+        .into_iter()
+        .flatten()
+        .filter_map(|(class, bytes)| Some((class, bytes.as_u64().filter(|bytes| *bytes > 0)?)))
+        .map(|(class, bytes)| format!("{} {class}", size(bytes)))
+        .collect();
+    shown.join(", ")
 }
 
 pub(super) fn sessions_head() -> String {
@@ -285,11 +301,22 @@ mod tests {
     #[test]
     fn status_shows_how_near_the_memory_limit_is() {
         let text = status(&json!({
-            "gateway": { "buffered_bytes": 7 << 20, "memory_limit": 8 << 20, "held_back": 3 },
+            "gateway": { "buffered_bytes": 7 << 20, "memory_limit": 8 << 20, "held_back": 3,
+                "held": { "received": 6 << 20, "tls": 1 << 20, "http": 0 } },
         }));
         assert!(
             text.contains("7.0 MiB of 8.0 MiB buffered, 3 sessions held back\n"),
             "{text}"
         );
+        assert!(
+            text.contains("held        6.0 MiB received, 1.0 MiB tls\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn status_of_a_gateway_that_holds_nothing_names_no_class() {
+        let text = status(&json!({ "gateway": { "held": { "received": 0, "tls": 0 } } }));
+        assert!(!text.contains("held"), "{text}");
     }
 }

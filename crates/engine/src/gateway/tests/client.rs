@@ -77,6 +77,23 @@ impl Client {
         self.to_send.push_back(b'\n');
     }
 
+    /// Queues the beginning of one more line, of so many bytes.
+    pub(super) fn begin(&mut self, bytes: usize) {
+        self.say(bytes - 1);
+        self.to_send.pop_back();
+        self.more(1);
+    }
+
+    /// Queues so many more bytes of it.
+    pub(super) fn more(&mut self, bytes: usize) {
+        self.to_send.extend(std::iter::repeat_n(b'.', bytes));
+    }
+
+    /// … and its end.
+    pub(super) fn end_line(&mut self) {
+        self.to_send.push_back(b'\n');
+    }
+
     /// Lines queued so far.
     pub(super) fn lines(&self) -> u64 {
         self.lines

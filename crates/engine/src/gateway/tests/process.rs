@@ -6,7 +6,10 @@ use moorline_ipc::{Doorbell, Header, Region};
 
 use crate::config::{Config, OnCrash};
 use crate::control::{ProcessId, Role};
-use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, Opening, ToProcess};
+use crate::wire::{DONE, FAILED, FIRST, FileSpan, FromProcess, LAST, Opening, ToProcess};
+
+/// What is in the files that it sends.
+pub(super) const FILE: &[u8] = b"!a file";
 
 /// A process as a test runs it.
 pub(super) struct Process {
@@ -20,6 +23,10 @@ pub(super) struct Process {
     outbox: VecDeque<(Header, Vec<u8>)>,
     /// Posts and tasks whose parts are coming.
     parts: Vec<u8>,
+    /// Files that it has passed, and the session that each is for.
+    files: BTreeMap<u64, u64>,
+    /// Files that were refused.
+    pub(super) refused: Vec<u64>,
     /// Posts and tasks that are to be answered.
     jobs: VecDeque<Header>,
     last_number: u64,
@@ -52,6 +59,8 @@ impl Process {
             sessions: BTreeMap::new(),
             outbox: VecDeque::new(),
             parts: Vec::new(),
+            files: BTreeMap::new(),
+            refused: Vec::new(),
             jobs: VecDeque::new(),
             // As workers do: no two processes use the same.
             last_number: u64::from(id) << 32,
@@ -175,6 +184,28 @@ impl Process {
                     self.jobs.push_back(header);
                 }
             }
+            ToProcess::FileHere => {
+                let session = *self.files.get(&id).expect("a file that was passed");
+                let header = Header {
+                    kind: FromProcess::File as u8,
+                    session,
+                    sequence: id,
+                    ..Header::default()
+                };
+                let span = FileSpan {
+                    offset: 0,
+                    length: FILE.len() as u64,
+                    head: FILE.to_vec(),
+                };
+                let payload = postcard::to_stdvec(&span).expect("plain values");
+                self.outbox.push_back((header, payload));
+            }
+            ToProcess::FileDone => {
+                self.files.remove(&id).expect("a file that was passed");
+                if header.flags & FAILED != 0 {
+                    self.refused.push(id);
+                }
+            }
             ToProcess::Full
             | ToProcess::Drained
             | ToProcess::Datagram
@@ -182,7 +213,6 @@ impl Process {
             | ToProcess::TaskDone
             | ToProcess::Unknown
             | ToProcess::Answer
-            | ToProcess::FileDone
             | ToProcess::BroadcastDone => {}
         }
     }
@@ -287,6 +317,18 @@ impl Process {
             self.outbox
                 .push_back((Header { flags, ..header }, part.to_vec()));
         }
+    }
+
+    /// The number of a file for this session. Its record follows once the loop has the descriptor.
+    pub(super) fn pass_file(&mut self, session: u64) -> u64 {
+        let number = self.number();
+        self.files.insert(number, session);
+        number
+    }
+
+    /// Files that are under way.
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
     }
 
     /// Queues one record as it is.

@@ -218,6 +218,12 @@ impl Crowd {
             ..Header::default()
         };
         let kind = self.rng.u32(0..8);
+        // One that does not serve yet sends none.
+        if kind == 1 && !self.script.processes[at].sessions.is_empty() {
+            let is_kept = self.rng.u32(0..4) > 0;
+            self.script.pass_file(at, session, is_kept);
+            return;
+        }
         let process = &mut self.script.processes[at];
         match kind {
             0 => process.push(
@@ -434,6 +440,12 @@ impl Crowd {
                 );
             }
         }
+        let files: usize = self.script.processes.iter().map(|it| it.files()).sum();
+        assert!(
+            self.is_hostile || (files, self.script.open_files()) == (0, 0),
+            "{files} files are left, {} of them open",
+            self.script.open_files()
+        );
         let answered: usize = self.clients.iter().map(|it| it.echoes.len()).sum();
         let counted = [
             LoopCounter::Messages,

@@ -3,17 +3,20 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use moorline_ipc::{Chime, Doorbell, Region, Scoreboard, Side, create_region, create_scoreboard};
+use rustix::fs::MemfdFlags;
 use tokio::sync::mpsc;
 
 use super::client::Client;
-use super::process::Process;
+use super::process::{FILE, Process};
 use crate::config::{Config, load_text};
 use crate::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
 use crate::gateway::event_loop::{Loop, Next, Parts};
+use crate::gateway::files::PassedFile;
 use crate::gateway::recovery::Death;
 use crate::gateway::shared::Shared;
 use crate::gateway::{Command, Inbox, Report};
@@ -32,6 +35,8 @@ pub(super) struct Script {
     pub(super) now: u64,
     pub(super) processes: Vec<Process>,
     pub(super) config: Arc<Config>,
+    /// Descriptors of files that the loop has.
+    files: Arc<AtomicUsize>,
     counters: Scoreboard,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Nobody sends there: the test gives its commands itself.
@@ -76,6 +81,7 @@ impl Script {
             now: 1000,
             processes: Vec::new(),
             config,
+            files: Arc::default(),
             counters,
             reports,
             _inbox: inbox,
@@ -158,6 +164,27 @@ impl Script {
             serving,
             setup: None,
         });
+    }
+
+    /// A process passes the descriptor of a file for this session, or one that cannot be kept.
+    pub(super) fn pass_file(&mut self, at: usize, session: u64, is_kept: bool) {
+        let number = self.processes[at].pass_file(session);
+        let process = self.processes[at].id;
+        let file = is_kept.then(|| {
+            let file = rustix::fs::memfd_create("file", MemfdFlags::CLOEXEC).expect("a file");
+            rustix::io::write(&file, FILE).expect("it takes bytes");
+            PassedFile::new(file, &self.files)
+        });
+        self.command(Command::File {
+            process,
+            number,
+            file,
+        });
+    }
+
+    /// Descriptors of files that the loop has.
+    pub(super) fn open_files(&self) -> usize {
+        self.files.load(Ordering::Relaxed)
     }
 
     /// A process dies.
