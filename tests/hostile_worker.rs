@@ -147,6 +147,8 @@ impl Scene {
             status.gateway.incarnation, 1,
             "{plan}: the gateway has died"
         );
+        let held = status.gateway.buffered_bytes;
+        assert!(held < GROWTH, "{plan}: the gateway holds {held} bytes");
         for (name, pid, before) in [
             ("supervisor", status.supervisor.pid, self.supervisor_memory),
             ("gateway", status.gateway.pid, self.gateway_memory),
@@ -300,6 +302,74 @@ fn records_of_every_kind_and_shape_harm_nobody() {
 }
 
 #[test]
+fn positions_and_records_that_lie_harm_nobody() {
+    let mut scene = Scene::set(CONFIG);
+    for lie in [
+        "written-falling",
+        "written-askew",
+        "written-unwritten",
+        "taken-falling",
+        "taken-unpublished",
+        "sizes",
+        "beyond-the-end",
+        "unknown-kind",
+    ] {
+        scene.suffer(&format!("lie {lie}"), Others::Stay);
+    }
+    scene.end();
+}
+
+#[test]
+fn records_about_what_is_not_its_own_harm_nobody() {
+    let mut scene = Scene::set(CONFIG);
+    for lie in [
+        "foreign-done",
+        "foreign-opened",
+        "foreign-state",
+        "foreign-credits",
+        "done-undelivered",
+        "answers-twice",
+    ] {
+        scene.suffer(&format!("lie {lie}"), Others::Stay);
+    }
+    for lie in ["undefined-flags", "unended-part"] {
+        scene.suffer(&format!("lie {lie}"), Others::MayClose);
+    }
+    scene.end();
+}
+
+/// Only the session that it was for may be closed.
+#[test]
+fn descriptors_that_are_no_files_harm_nobody() {
+    let mut scene = Scene::set(CONFIG);
+    for kind in [
+        "directory",
+        "socket",
+        "fifo",
+        "proc",
+        "kernel-log",
+        "write-only",
+        "none",
+        "two",
+        "sealed",
+        "shrinking",
+    ] {
+        scene.suffer(&format!("pass {kind}"), Others::Stay);
+    }
+    scene.suffer("pass-flood", Others::Stay);
+    scene.end();
+}
+
+#[test]
+fn a_worker_that_closes_its_channels_or_stops_itself_harms_nobody() {
+    suffer_all(&[
+        ("close-control", Others::Stay),
+        ("close-files", Others::Stay),
+        ("stop", Others::Stay),
+    ]);
+}
+
+#[test]
 fn floods_whose_answers_are_never_taken_harm_nobody() {
     suffer_all(&[
         ("broadcasts", Others::Stay),
@@ -375,13 +445,13 @@ fn the_ends_of_sessions_that_a_worker_has_not_taken_reach_its_successor() {
     let mut scene = Scene::set(CONFIG);
     let mut gone = Vec::new();
     for mut client in scene.others.drain(..) {
-        gone.push((client.ask_number("id"), client));
+        gone.push((client.ask("id"), client));
     }
     let hostile = scene.engine.worker(1).pid;
     let mut orders = session_in(&scene.engine, DROP, "1");
     assert_eq!(orders.ask("misuse spoil-incoming"), "begins");
     let before = scene.engine.status().closed("peer");
-    let ids: Vec<u64> = gone.into_iter().map(|(id, _)| id).collect();
+    let ids: Vec<String> = gone.into_iter().map(|(id, _)| id).collect();
     eventually("the sessions have ended", || {
         scene.engine.status().closed("peer") >= before + ids.len() as u64
     });

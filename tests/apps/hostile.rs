@@ -4,8 +4,12 @@
 
 #[path = "hostile/child.rs"]
 mod child;
+#[path = "hostile/lies.rs"]
+mod lies;
 #[path = "hostile/misuse.rs"]
 mod misuse;
+#[path = "hostile/passing.rs"]
+mod passing;
 #[path = "probe/app.rs"]
 mod probe;
 #[path = "../support/random.rs"]

@@ -59,11 +59,6 @@ impl ControlChannel {
             .async_io(Interest::READABLE, |it| it.channel()?.recv())
             .await
     }
-
-    /// The next packet if it is here.
-    pub(crate) fn recv_now(&self) -> io::Result<Option<Packet>> {
-        self.io.get_ref().channel()?.recv()
-    }
 }
 
 /// What came beside a message.

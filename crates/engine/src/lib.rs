@@ -24,6 +24,7 @@ pub mod control;
 mod control_channel;
 mod credentials;
 mod descriptors;
+mod disk_file;
 mod gateway;
 mod log;
 #[cfg(any(test, fuzzing))]

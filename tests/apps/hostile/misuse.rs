@@ -8,10 +8,12 @@ use moorline_engine::control::{FromRole, SessionRow, StallKind, StallReport};
 use moorline_engine::wire::{
     FIRST, FileSpan, FromProcess, LARGEST_BROADCAST, LAST, Question, WHOLE,
 };
-use moorline_ipc::Header;
+use moorline_ipc::{Channel, Header};
 use rustix::fs::OFlags;
 
 use crate::child;
+use crate::lies;
+use crate::passing;
 use crate::random::Random;
 use crate::raw_ring::RawRegion;
 use crate::worker::Worker;
@@ -19,7 +21,7 @@ use crate::worker::Worker;
 /// A session that there is none of.
 const NOBODY: u64 = 77;
 /// One step of something that goes on.
-const STEP: Duration = Duration::from_micros(100);
+pub(crate) const STEP: Duration = Duration::from_micros(100);
 
 pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
     let (what, rest) = plan.split_once(' ').unwrap_or((plan, ""));
@@ -84,6 +86,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         "closes" => flood(worker, FromProcess::Close, WHOLE, &[]),
         "parts" => parts(worker, 64),
         "endless-part" => parts(worker, 1),
+        "half-part" => half_part(worker, rest.parse().unwrap_or(0)),
         "files" => {
             let span = FileSpan {
                 offset: 0,
@@ -173,11 +176,37 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         }
 
         "child" => child::leave(worker),
+        "close-control" => {
+            worker.control = Channel::pair()?.0;
+            forever(|| std::thread::sleep(Duration::from_secs(1)))
+        }
+        "close-files" => {
+            worker.files = Channel::pair()?.0;
+            forever(|| std::thread::sleep(Duration::from_secs(1)))
+        }
+        "stop" => {
+            // Its rings are full both ways by then.
+            for link in &worker.links {
+                let region = RawRegion::new(&link.region)?;
+                let header = Header {
+                    kind: FromProcess::Send as u8,
+                    flags: WHOLE,
+                    session: NOBODY,
+                    ..Header::default()
+                };
+                while region.push(&header, &[b'x'; 16_000]) {}
+                link.doorbell.ring();
+            }
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).map_err(io::Error::other)
+        }
+        "pass" => passing::carry_out(worker, rest),
+        "pass-flood" => passing::flood(worker),
+        "lie" => lies::carry_out(worker, rest),
         _ => Err(io::Error::other(format!("no such misuse: {plan}"))),
     }
 }
 
-fn forever(mut step: impl FnMut()) -> io::Result<()> {
+pub(crate) fn forever(mut step: impl FnMut()) -> io::Result<()> {
     loop {
         step();
     }
@@ -252,7 +281,7 @@ fn noise(worker: &Worker) -> io::Result<()> {
 }
 
 /// Sets positions on and on, whatever the loops do.
-fn positions(worker: &Worker, set: impl Fn(&RawRegion<'_>)) -> io::Result<()> {
+pub(crate) fn positions(worker: &Worker, mut set: impl FnMut(&RawRegion<'_>)) -> io::Result<()> {
     forever(|| {
         for link in &worker.links {
             if let Ok(region) = RawRegion::new(&link.region) {
@@ -308,7 +337,7 @@ fn records(worker: &Worker, seed: u64) -> io::Result<()> {
                 // Kinds that do not exist end it at once: they come seldom.
                 kind: match random.within(0..2000) {
                     0 => random.next() as u8,
-                    _ => random.within(1..20) as u8,
+                    _ => random.within(1..21) as u8,
                 },
                 flags: random.next() as u8,
                 aux: match random.within(0..4) {
@@ -375,6 +404,26 @@ fn parts(worker: &Worker, posts: u64) -> io::Result<()> {
         header.session = number % posts;
     };
     flood_with(worker, each, &[b'x'; 16_000])
+}
+
+/// Begins one post, sends so many bytes of it, and then nothing.
+fn half_part(worker: &Worker, bytes: usize) -> io::Result<()> {
+    let link = &worker.links[0];
+    let region = RawRegion::new(&link.region)?;
+    let payload = [b'x'; 16_000];
+    for part in 0..bytes / payload.len() {
+        let header = Header {
+            kind: FromProcess::Post as u8,
+            flags: if part == 0 { FIRST } else { 0 },
+            ..Header::default()
+        };
+        while !region.push(&header, &payload) {
+            link.doorbell.ring();
+            std::thread::sleep(STEP);
+        }
+    }
+    link.doorbell.ring();
+    forever(|| std::thread::sleep(Duration::from_secs(1)))
 }
 
 fn flood(worker: &Worker, kind: FromProcess, flags: u8, payload: &[u8]) -> io::Result<()> {

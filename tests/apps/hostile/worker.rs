@@ -161,7 +161,7 @@ impl Worker {
         let answer = match text.as_str() {
             "pid" => std::process::id().to_string().into_bytes(),
             "slot" => b"1".to_vec(),
-            "id" => asked.session.to_string().into_bytes(),
+            "id" => format!("{:016x}", asked.session).into_bytes(),
             _ if plan.is_some() => b"begins".to_vec(),
             _ => payload.to_vec(),
         };

@@ -12,6 +12,7 @@ use moorline_net::framing::MAX_HEADER_BYTES;
 use rustix::fs::OFlags;
 
 use crate::app::{SendError, Session};
+use crate::disk_file::is_unfit;
 use crate::wire::FileSpan;
 
 impl Session {
@@ -39,7 +40,8 @@ impl Session {
         let file = opening.await.map_err(FileError::Open)?;
         let file = file.into_std().await;
         let metadata = file.metadata().map_err(FileError::Open)?;
-        if !metadata.is_file() {
+        let unfit = is_unfit(&file).map_err(|error| FileError::Open(error.into()))?;
+        if unfit.is_some() {
             return Err(FileError::NotAFile);
         }
         let size = metadata.len();
@@ -93,7 +95,8 @@ impl Session {
 pub enum FileError {
     /// It cannot be opened or read.
     Open(io::Error),
-    /// It is a folder, a device or the like.
+    /// It is a folder, a device or the like, or of a file system that makes its files up (`/proc`, FUSE): a read of it might never
+    /// end.
     NotAFile,
     /// The part begins or ends behind the end of the file.
     OutOfRange {

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use moorline_ipc::{CutOff, Header, Packet, Record, close_elsewhere};
 use moorline_net::framing::MAX_HEADER_BYTES;
 use rustc_hash::FxHashMap;
-use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +27,7 @@ use super::table::Key;
 use super::{Command, Inbox, Report, Shared};
 use crate::control::{LoopCounter, ProcessId};
 use crate::control_channel::ControlChannel;
+use crate::disk_file::is_unfit;
 use crate::session_id::SessionId;
 use crate::wire::{CloseReason, FAILED, FileSpan, ToProcess};
 
@@ -127,7 +127,8 @@ impl Files {
 }
 
 /// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
-/// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open.
+/// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open. A process that passes what is no
+/// file is broken.
 pub(super) async fn receive(
     channel: ControlChannel,
     process: ProcessId,
@@ -163,26 +164,25 @@ impl Passage<'_> {
         mut dead: oneshot::Receiver<()>,
     ) -> Result<(), String> {
         loop {
+            let passed = async {
+                match channel.recv_packet().await {
+                    Ok(Some(packet)) => self.pass_on(packet).await.map(Some),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.to_string()),
+                }
+            };
             tokio::select! {
-                packet = channel.recv_packet() => match packet.map_err(|error| error.to_string())? {
-                    Some(packet) => self.pass_on(packet)?,
+                passed = passed => match passed? {
+                    Some(()) => {}
                     None => return Ok(()),
                 },
-                // Said by the sender's end.
-                _ = &mut dead => break,
+                // Said by the sender's end. What it has passed and no record names is of no use to anybody.
+                _ = &mut dead => return Ok(()),
             }
         }
-        // What it had passed by then is here. Somebody may go on, so this has an end.
-        for _ in 0..FILES {
-            match channel.recv_now() {
-                Ok(Some(packet)) => self.pass_on(packet)?,
-                Ok(None) | Err(_) => break,
-            }
-        }
-        Ok(())
     }
 
-    fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
+    async fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
         // If they were cut off, this process has no descriptor left for it.
         let (files, is_cut_off) = match fds {
             Ok(files) => (files, false),
@@ -208,24 +208,35 @@ impl Passage<'_> {
             });
             return Ok(());
         }
-        let kinds = files.iter().map(|file| {
-            let found = rustix::fs::fstat(file)?;
-            Ok(FileType::from_raw_mode(found.st_mode))
-        });
-        let kinds: rustix::io::Result<Vec<_>> = kinds.collect();
-        if kinds.as_deref() != Ok(&[FileType::RegularFile]) {
-            return refuse(files, format!("{kinds:?} in place of a file"));
+        let [file] = match <[OwnedFd; 1]>::try_from(files) {
+            Ok(file) => file,
+            Err(files) => {
+                let count = files.len();
+                return refuse(files, format!("{count} descriptors in place of a file"));
+            }
+        };
+        // Whoever is behind the file may keep the system waiting for the answer, and this thread has other things to do.
+        let look = move || (is_unfit(&file), file);
+        let (verdict, file) = tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|error| error.to_string())?;
+        match verdict {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                return refuse(vec![file], format!("a file that cannot be sent: {reason}"));
+            }
+            Err(error) => return refuse(vec![file], format!("a file that cannot be sent: {error}")),
         }
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= FILES {
-            return refuse(files, format!("over {FILES} files under way"));
+            return refuse(vec![file], format!("over {FILES} files under way"));
         }
-        let file = files.into_iter().next().map(|file| PassedFile {
+        let file = PassedFile {
             file,
             under_way: self.under_way.clone(),
-        });
+        };
         // The rest is kept for new processes, as it is when connections are accepted.
         let limit = self.shared.descriptors();
-        let file = file.filter(|file| (file.file.as_raw_fd() as u64) < limit);
+        let file = Some(file).filter(|file| (file.file.as_raw_fd() as u64) < limit);
         inbox.send(Command::File {
             process: self.process,
             number,
