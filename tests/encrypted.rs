@@ -193,6 +193,7 @@ fn a_file_that_becomes_shorter_ends_its_session_without_a_farewell() {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
     engine.logged(&["a file could not be sent whole"]);
     assert_eq!(other.ask("hello"), "hello");
+    drop(other);
     nothing_is_held(&engine);
 }
 
@@ -291,6 +292,7 @@ fn members_that_do_not_read_share_the_memory() {
             assert!(member.receive() == vec![b'm'; 4_000_000]);
         }
     }
+    drop(members);
     nothing_is_held(&engine);
 }
 

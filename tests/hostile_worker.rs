@@ -53,8 +53,8 @@ const EXPOSURE: Duration = Duration::from_millis(700);
 /// No answer of the other worker may take longer. Far more than an ordinary one takes, since tests run beside this one, and
 /// far less than anything takes that has to wait for the hostile worker's end.
 const ORDINARY: Duration = Duration::from_millis(400);
-/// No session may wait longer for its answer once the next worker is ready. A loaded machine needs some of it.
-const SERVES_AGAIN: Duration = Duration::from_millis(250);
+/// No session may wait longer for its answer once the next worker is ready. All of them together take a few milliseconds.
+const SERVES_AGAIN: Duration = Duration::from_millis(100);
 /// How much the gateway may grow, in bytes.
 const GROWTH: u64 = 96 << 20;
 

@@ -44,7 +44,10 @@ mod tests {
     fn files_of_a_disk_are_fit_and_all_else_is_not() {
         assert_eq!(verdict(tempfile::tempfile().unwrap()), None);
         let open = |path| verdict(File::open(path).unwrap());
-        assert_eq!(open("/proc/self/status"), Some("its file system makes it up"));
+        assert_eq!(
+            open("/proc/self/status"),
+            Some("its file system makes it up")
+        );
         for path in ["/", "/dev/zero"] {
             assert_eq!(open(path), Some("it is not a regular file"), "{path}");
         }

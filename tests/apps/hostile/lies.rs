@@ -33,7 +33,9 @@ pub(crate) fn carry_out(worker: &Worker, what: &str) -> io::Result<()> {
         "taken-falling" => positions(worker, |region| {
             region.set_taken(region.taken().wrapping_sub(64));
         }),
-        "taken-unpublished" => positions(worker, |region| region.set_taken(region.published() + 64)),
+        "taken-unpublished" => {
+            positions(worker, |region| region.set_taken(region.published() + 64))
+        }
         "sizes" => {
             let mut next = 0;
             positions(worker, |region| {
@@ -114,7 +116,9 @@ fn own(worker: &Worker, number: u64) -> u64 {
 
 /// Ids of one loop follow each other: next to its own lie those of others, few of which are its own as well.
 fn neighbour(worker: &Worker, number: u64) -> u64 {
-    let mut session = own(worker, number).wrapping_add(number % 16).wrapping_sub(8);
+    let mut session = own(worker, number)
+        .wrapping_add(number % 16)
+        .wrapping_sub(8);
     while worker.sessions.contains(&session) {
         session = session.wrapping_add(1);
     }

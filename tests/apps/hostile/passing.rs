@@ -30,14 +30,25 @@ pub(crate) fn carry_out(worker: &Worker, kind: &str) -> io::Result<()> {
                 Mode::RWXU,
                 0,
             )?;
-            vec![rustix::fs::open(&path, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty())?]
+            vec![rustix::fs::open(
+                &path,
+                OFlags::RDWR | OFlags::NONBLOCK,
+                Mode::empty(),
+            )?]
         }
         "proc" => vec![File::open("/proc/self/mem")?.into()],
         // Its read waits for the kernel's next message, where root may open it at all.
-        "kernel-log" => vec![File::open("/proc/kmsg").or_else(|_| File::open("/proc/uptime"))?.into()],
+        "kernel-log" => vec![
+            File::open("/proc/kmsg")
+                .or_else(|_| File::open("/proc/uptime"))?
+                .into(),
+        ],
         "write-only" => vec![File::create("write-only")?.into()],
         "none" => Vec::new(),
-        "two" => vec![File::open("moorline.toml")?.into(), File::open("moorline.toml")?.into()],
+        "two" => vec![
+            File::open("moorline.toml")?.into(),
+            File::open("moorline.toml")?.into(),
+        ],
         "sealed" | "shrinking" => {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             let memory = rustix::fs::memfd_create("hostile", flags)?;

@@ -225,7 +225,9 @@ impl Passage<'_> {
             Ok(Some(reason)) => {
                 return refuse(vec![file], format!("a file that cannot be sent: {reason}"));
             }
-            Err(error) => return refuse(vec![file], format!("a file that cannot be sent: {error}")),
+            Err(error) => {
+                return refuse(vec![file], format!("a file that cannot be sent: {error}"));
+            }
         }
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= FILES {
             return refuse(vec![file], format!("over {FILES} files under way"));

@@ -40,6 +40,7 @@ pub(super) use self::memory::HttpMemory;
 pub(super) use self::stopping::Stopping;
 use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
+use super::memory::TLS_BYTES;
 use super::{Command, Inbox, Shared};
 use crate::config::Listener;
 use crate::control::Limit;
@@ -185,6 +186,9 @@ impl Site {
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket))
             .map_err(|error| Ended::Other(error.into()))?;
         let settings = self.settings();
+        let encrypted = settings.tls.as_ref().map_or(0, |_| TLS_BYTES);
+        let bytes = CONNECTION_BYTES + encrypted;
+        let _held = self.shared.http_memory.hold(bytes);
         match &settings.tls {
             None => self.serve_stream(stream, peer, progress).await,
             Some(tls) => {
@@ -208,7 +212,6 @@ impl Site {
         peer: Peer,
         progress: Arc<Progress>,
     ) -> Result<(), Ended> {
-        let _held = self.shared.http_memory.hold(CONNECTION_BYTES);
         let watched = Watched::new(stream, progress.clone());
         let service = service_fn(|request| {
             let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());

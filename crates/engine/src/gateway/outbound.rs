@@ -234,7 +234,12 @@ impl Loop {
     }
 
     /// There was no memory for what a process has asked for: it is told, where it would hear it.
-    fn refuse_request(&mut self, at: u16, kind: FromProcess, header: &Header) -> Result<(), String> {
+    fn refuse_request(
+        &mut self,
+        at: u16,
+        kind: FromProcess,
+        header: &Header,
+    ) -> Result<(), String> {
         self.count(LoopCounter::Discarded, 1);
         tracing::warn!(
             process = self.processes[usize::from(at)].id,

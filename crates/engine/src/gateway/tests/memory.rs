@@ -63,11 +63,7 @@ fn send_unfinished(script: &mut Script, at: usize, kind: FromProcess, bytes: usi
 
 #[test]
 fn unfinished_messages_of_a_worker_are_refused_at_the_limit_and_close_no_session() {
-    for kind in [
-        FromProcess::Post,
-        FromProcess::Task,
-        FromProcess::Broadcast,
-    ] {
+    for kind in [FromProcess::Post, FromProcess::Task, FromProcess::Broadcast] {
         // More than a fair share of the limit.
         let (mut script, mut clients) = scene(200_000);
         send_unfinished(&mut script, 1, kind, 4 * LIMIT);
