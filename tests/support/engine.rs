@@ -460,8 +460,6 @@ pub struct GatewayStatus {
     pub held: BTreeMap<String, u64>,
     pub memory_limit: Option<u64>,
     pub held_back: u64,
-    /// Bytes held, by class.
-    pub held: BTreeMap<String, u64>,
     /// How many sessions closed, by reason.
     pub closed: BTreeMap<String, u64>,
     /// How often each limit was reached, by its key.
