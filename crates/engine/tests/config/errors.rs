@@ -370,6 +370,45 @@ address = "tcp://127.0.0.1:1"
     |           ^^^
   hint: write the program and its arguments: command = ["./feeder", "--fast"]"#,
     ),
+    (
+        r#"[workers]
+cuont =
+[[listen]]
+address = "tcp://127.0.0.1:1"
+"#,
+        r#"/c/a.toml:2:8: the key has no value
+  2 | cuont =
+    |        ^
+  hint: write a value behind the =, or remove the line"#,
+    ),
+    (
+        r#"[workers]
+cuont = 1
+wait_after = 5
+[[listen]]
+address = "tcp://127.0.0.1:1"
+on_error = "ignore"
+[[listen]]
+address = "udp://127.0.0.1:1"
+on_error = "keep"
+"#,
+        r#"/c/a.toml:2:1: unknown key `cuont` in [workers]
+  2 | cuont = 1
+    | ^^^^^
+  hint: did you mean `count`?
+/c/a.toml:3:14: `wait_after` is a bare number
+  3 | wait_after = 5
+    |              ^
+  hint: write a unit, such as "10ms", "5s", "2m" or "1h"
+/c/a.toml:6:12: `on_error` is "ignore", which is none of its words
+  6 | on_error = "ignore"
+    |            ^^^^^^^^
+  hint: write one of `close`, `keep`
+/c/a.toml:9:1: `on_error` has no effect on a udp:// listener: datagrams have no sessions
+  9 | on_error = "keep"
+    | ^^^^^^^^
+  hint: remove it"#,
+    ),
     // A value may spell what a terminal would obey; a message does not.
     (
         r#"[[listen]]

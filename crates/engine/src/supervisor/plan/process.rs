@@ -597,7 +597,7 @@ impl Plan {
             match process.phase {
                 Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
                     let waits_for = match (&process.phase, &process.late) {
-                        (Phase::Spawned { .. }, _) => "it has not come to its first words",
+                        (Phase::Spawned { .. }, _) => "its `main` has not called `run`",
                         (Phase::Greeted { .. }, _) => "it waits for a gateway",
                         (_, Some(late)) => late,
                         (_, None) => "its start hook has not ended",

@@ -41,7 +41,7 @@ fn nothing_switches_while_one_of_two_is_not_ready() {
     assert_eq!(
         world.replies(1),
         [Reply::Refused(
-            "worker 1: was not ready within 10s (`start_timeout` in [workers]): its start hook has not ended".to_owned()
+            "worker 1: was not ready within 10s (`start_timeout` in [workers]): its `main` has not called `run`".to_owned()
         )]
     );
     assert_eq!(world.children.len(), 3, "both new ones were ended");

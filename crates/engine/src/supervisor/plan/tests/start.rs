@@ -133,7 +133,7 @@ fn a_worker_that_never_gets_ready_ends_the_start() {
     let mut world = World::new(shape(1, 0));
     world.ready_gateway();
     world.pass(START_TIMEOUT);
-    let failure = Some("worker 0: was not ready within 10s (`start_timeout` in [workers]): its start hook has not ended".to_owned());
+    let failure = Some("worker 0: was not ready within 10s (`start_timeout` in [workers]): its `main` has not called `run`".to_owned());
     assert_eq!(world.take().last(), Some(&Action::Exit { failure }));
 }
 
