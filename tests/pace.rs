@@ -96,6 +96,35 @@ fn a_stop_spreads_closings_over_stop_over_and_serves_the_others_meanwhile() {
 }
 
 #[test]
+fn a_worker_that_dies_in_a_paced_stop_is_replaced_and_the_stop_takes_no_longer() {
+    let mut engine = engine("stop_over = \"4s\"");
+    let mut clients = connect(&engine);
+    let worker = engine.status().worker_pids()[0];
+    let begun = Instant::now();
+    kill(engine.supervisor(), Signal::SIGTERM);
+    kill(worker, Signal::SIGKILL);
+    eventually("a new worker serves", || {
+        engine.status().worker_pids()[0] != worker
+    });
+    let mut answers = 0;
+    for client in &mut clients {
+        client.send("id");
+        answers += usize::from(matches!(client.try_receive(), Ok(Some(_))));
+    }
+    assert!(
+        answers > SESSIONS / 3,
+        "{answers} of {SESSIONS} had an answer"
+    );
+    drop(clients);
+    assert!(engine.ended().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
 fn a_second_signal_ends_a_paced_stop_at_once() {
     let mut engine = engine("stop_over = \"1h\"");
     let clients = connect(&engine);

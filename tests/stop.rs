@@ -78,6 +78,13 @@ fn signals_to_the_gateway_are_left_to_the_supervisor() {
         kill(gateway, signal);
         assert_eq!(client.ask("build"), "first", "{signal}");
     }
+    let to_all = std::process::Command::new("kill")
+        .args(["-s", "RTMIN"])
+        .args(engine.processes().iter().map(|it| it.pid.to_string()))
+        .status();
+    assert!(to_all.expect("kill is part of every Debian").success());
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(client.ask("build"), "first", "RTMIN to all");
     assert_eq!(engine.status().gateway.pid, gateway);
 }
 
@@ -179,6 +186,17 @@ fn stuck_handlers_are_given_up_after_max_wait() {
             since.elapsed()
         );
     }
+}
+
+#[test]
+fn a_worker_that_has_left_its_process_group_is_killed_too() {
+    let mut engine = Engine::start("probe", &probe("500ms"));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.ask("misuse group");
+    client.send("hang");
+    eventually("the message is in hand", || has_message_in_hand(&engine));
+    kill(engine.supervisor(), Signal::SIGTERM);
+    assert!(engine.ended().success());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::control::SessionRow;
 
 pub use crate::supervisor::Scope;
 pub use client::{CommandError, ask, find, stop};
-pub(crate) use server::Answers;
+pub(crate) use server::{ASKERS, Answers};
 
 /// What an engine can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

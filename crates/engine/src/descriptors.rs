@@ -10,13 +10,15 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::command::ASKERS;
 use crate::config::Config;
 
 /// What gateway and supervisor have open whatever the configuration says: streams, control channel, runtime, log. Far more
 /// than they do.
 const FIXED: u64 = 64;
-/// What the supervisor keeps open for each process: its control channel, its scoreboard, its doorbell, its pidfd.
-const KEPT_BY_SUPERVISOR: u64 = 4;
+/// What the supervisor keeps open for each process: its control channel, its scoreboard, its doorbell, its pidfd, the pipes
+/// of its log and of its standard streams.
+const KEPT_BY_SUPERVISOR: u64 = 6;
 /// Processes that are on their way between their spawn and the gateway's answer to them at the same time, each with
 /// descriptors for both sides. The kernel bounds those that are under way.
 pub(crate) const STARTING_AT_ONCE: usize = 8;
@@ -96,6 +98,7 @@ impl Descriptors {
             gateway_starts: gateway_itself(config) + slots * per_process(config),
             gateway_keeps: reserve(config, config),
             supervisor: FIXED
+                + ASKERS as u64
                 + sockets(config)
                 + KEPT_BY_SUPERVISOR * 2 * slots
                 + 3 * config.helpers.len() as u64

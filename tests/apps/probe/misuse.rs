@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use moorline::Result;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::Shutdown;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open, setpgid};
 
-/// Misuses what the engine gave this process: `fill`, `steal` or `shut`. Returns how many descriptors it found.
+/// Misuses what the engine gave this process: `fill`, `steal`, `shut`, or its process `group`. Returns how many descriptors it found.
 pub(super) fn misuse(how: &str) -> Result<String> {
+    if how == "group" {
+        return leave_group();
+    }
     let (bells, sockets) = (given("anon_inode:[event")?, given("socket:[")?);
     let count = bells.len() + sockets.len();
     match how {
@@ -34,6 +39,13 @@ pub(super) fn misuse(how: &str) -> Result<String> {
         other => return Err(format!("no way to misuse: {other}").into()),
     }
     Ok(count.to_string())
+}
+
+/// Goes into the process group of a child, so that no signal to its own reaches it.
+fn leave_group() -> Result<String> {
+    let child = Command::new("sleep").arg("5").process_group(0).spawn()?;
+    setpgid(None, Pid::from_raw(child.id() as i32))?;
+    Ok("left".to_owned())
 }
 
 /// Writes until nothing more fits, and has whoever writes next wait.

@@ -17,7 +17,7 @@ use crate::supervisor::Input;
 use super::{Answer, Request};
 
 /// Askers at the same time; more wait in the socket's backlog.
-const ASKERS: usize = 64;
+pub(crate) const ASKERS: usize = 64;
 /// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
 const UNREAD: usize = 64;
 /// A request is a short line.

@@ -18,6 +18,9 @@ use super::recovery::Death;
 use crate::control::{ProcessId, Role};
 use crate::wire::{FAILED, FIRST, LAST, ToProcess};
 
+/// Why a task fails where nobody can work on it.
+const NO_TASK_WORKERS: &[u8] = b"there are no task workers: set [tasks] count";
+
 /// The tasks that passed through this loop and have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -49,11 +52,11 @@ impl Tasks {
     }
 
     /// Whether a process neither works on a task of this loop nor waits for one.
-    pub(super) fn is_clear_of(&self, at: u16) -> bool {
+    pub(super) fn is_clear_of(&self, at: u16, process: ProcessId) -> bool {
         !self
             .jobs
             .values()
-            .any(|job| job.worker == Some(at) || job.origin.0 == at)
+            .any(|job| job.worker == Some(at) || job.origin.1 == process)
     }
 }
 
@@ -205,12 +208,8 @@ impl Loop {
         let process = &mut self.processes[usize::from(at)];
         let origin = (at, process.id, header.session);
         process.ledger.open(Request::Task)?;
-        if self.config.tasks.count == 0 && !self.has_task_workers() {
-            self.answer_task(
-                origin,
-                FAILED,
-                Bytes::from_static(b"there are no task workers: set [tasks] count"),
-            );
+        if self.lacks_task_workers() {
+            self.answer_task(origin, FAILED, Bytes::from_static(NO_TASK_WORKERS));
             return Ok(());
         }
         if !self.has_memory_for(bytes.len()) {
@@ -249,10 +248,9 @@ impl Loop {
         Ok(())
     }
 
-    fn has_task_workers(&self) -> bool {
-        self.processes
-            .iter()
-            .any(|(_, process)| matches!(process.role, Role::Task(_)))
+    /// There are none that serve, and none will come.
+    fn lacks_task_workers(&self) -> bool {
+        self.config.tasks.count == 0 && self.tasks.workers.is_empty()
     }
 
     /// Gives the tasks that wait to the task workers with the fewest, or to those they are for. One that is for a
@@ -267,6 +265,13 @@ impl Loop {
     }
 
     fn give_or_keep(&mut self, number: u64) {
+        if self.lacks_task_workers() {
+            if let Some(job) = self.tasks.jobs.remove(&number) {
+                self.memory.change(Class::Tasks, job.payload.len(), 0);
+                self.answer_task(job.origin, FAILED, Bytes::from_static(NO_TASK_WORKERS));
+            }
+            return;
+        }
         let Some(job) = self.tasks.jobs.get(&number) else {
             return;
         };

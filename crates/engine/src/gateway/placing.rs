@@ -374,7 +374,8 @@ impl Loop {
         if std::mem::take(&mut self.is_restless) {
             self.is_restless |= self.look_after_all();
         }
-        self.is_restless || self.look_whether_empty()
+        let is_emptying = self.look_whether_empty();
+        self.is_restless || is_emptying
     }
 
     /// False: there is nothing to look after any more.
@@ -383,7 +384,7 @@ impl Loop {
         let mut released = Vec::new();
         for (at, process) in &mut self.processes {
             if process.standing == Standing::Retiring {
-                if process.is_clear() && self.tasks.is_clear_of(at as u16) {
+                if process.is_clear() && self.tasks.is_clear_of(at as u16, process.id) {
                     process.standing = Standing::Released;
                     released.push(process.id);
                 } else {

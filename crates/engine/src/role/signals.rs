@@ -14,6 +14,8 @@ pub(crate) fn leave_to_supervisor() -> io::Result<()> {
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
         SignalKind::from_raw(nix::libc::SIGXFSZ),
+        // The supervisor opens the log anew.
+        SignalKind::from_raw(nix::libc::SIGRTMIN()),
     ] {
         let _ = signal(kind)?;
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use moorline_ipc::{Channel, Hello, Packet, close_elsewhere};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rustix::io::Errno;
 use std::os::unix::process::ExitStatusExt;
@@ -123,7 +123,8 @@ pub(super) fn attend_helper(
 /// Ends a child and all that it has started.
 pub(super) fn kill_group(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
-        // ESRCH: nobody is left, which is what is wanted.
+        // ESRCH: nobody is left, which is what is wanted. The child by itself, too: it may have left its group.
+        let _ = kill(Pid::from_raw(pid), signal);
         let _ = killpg(Pid::from_raw(pid), signal);
     }
 }

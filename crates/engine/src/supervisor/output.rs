@@ -1,8 +1,9 @@
 //! What workers and task workers write: to the log, and to their standard streams.
 //!
 //! Each has pipes of its own, so that it can neither cut the log, nor change how others write to it, nor mix its words into
-//! theirs. One thread reads them all and writes line by line. Where it is held up (a full disk, a terminal that stands
-//! still) the pipes fill, and the processes drop and count what their logs cannot write, as with any slow log.
+//! theirs. A thread for each destination reads its pipes and writes line by line. Where it is held up (a full disk, a
+//! terminal that stands still) its pipes fill, and the processes drop and count what their logs cannot write, as with any
+//! slow log.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,7 +14,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Builder;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::log::{self, Destination};
@@ -28,52 +29,94 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The ends that are read.
 pub(super) struct Outputs {
-    pipes: mpsc::UnboundedSender<(OwnedFd, Destination)>,
+    log: Reader,
+    errors: Reader,
+}
+
+/// What reads the pipes of one destination.
+struct Reader {
+    pipes: mpsc::UnboundedSender<Pipe>,
     thread: JoinHandle<()>,
+}
+
+/// An end that is read, for as long as its process lives.
+struct Pipe {
+    end: OwnedFd,
+    process: oneshot::Receiver<()>,
+}
+
+/// To be dropped when the process that writes to a pipe has ended. It is read on for [`LAST_WORDS`]: what the process has
+/// left behind may hold the other end for ever.
+pub(super) struct Writer {
+    _lives: oneshot::Sender<()>,
 }
 
 impl Outputs {
     pub(super) fn new() -> io::Result<Self> {
-        let (pipes, opened) = mpsc::unbounded_channel();
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let thread = std::thread::Builder::new()
-            .name("outputs".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, read_all(opened)))?;
-        Ok(Self { pipes, thread })
+        Ok(Self {
+            log: Reader::new(Destination::Log)?,
+            errors: Reader::new(Destination::Errors)?,
+        })
     }
 
     /// The end of a new pipe that a process writes to.
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(super) fn pipe(&self, destination: Destination) -> io::Result<OwnedFd> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    pub(super) fn pipe(&self, destination: Destination) -> io::Result<(OwnedFd, Writer)> {
+        let (end, write) = pipe_with(PipeFlags::CLOEXEC)?;
         // One user may not have more than so much in pipes; a small one serves, too.
         let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
+        let reader = match destination {
+            Destination::Log => &self.log,
+            Destination::Errors => &self.errors,
+        };
+        let (lives, process) = oneshot::channel();
         // The thread ends with the supervisor alone.
-        let _ = self.pipes.send((read, destination));
-        Ok(write)
+        let _ = reader.pipes.send(Pipe { end, process });
+        Ok((write, Writer { _lives: lives }))
     }
 
     /// Writes what is left.
     pub(super) fn finish(self) {
-        drop(self.pipes);
+        let threads = [self.log, self.errors].map(|reader| reader.thread);
         let begun = Instant::now();
-        while !self.thread.is_finished() && begun.elapsed() < LAST_WORDS {
+        while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < LAST_WORDS {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
+impl Reader {
+    fn new(destination: Destination) -> io::Result<Self> {
+        let (pipes, opened) = mpsc::unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new()
+            .name("outputs".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, read_all(opened, destination)))?;
+        Ok(Self { pipes, thread })
+    }
+}
+
 /// Until no more pipes come and those that there are have ended.
-async fn read_all(mut opened: mpsc::UnboundedReceiver<(OwnedFd, Destination)>) {
+async fn read_all(mut opened: mpsc::UnboundedReceiver<Pipe>, destination: Destination) {
     let mut reading = JoinSet::new();
-    while let Some((pipe, destination)) = opened.recv().await {
+    while let Some(Pipe { end, process }) = opened.recv().await {
         while reading.try_join_next().is_some() {}
-        match Receiver::from_owned_fd(pipe) {
+        match Receiver::from_owned_fd(end) {
             Ok(pipe) => {
                 let write = move |line: &[u8]| log::write_line(destination, line);
-                reading.spawn_local(copy_lines(pipe, write));
+                reading.spawn_local(async move {
+                    let is_over = async {
+                        // It is said by the sender's end.
+                        let _ = process.await;
+                        tokio::time::sleep(LAST_WORDS).await;
+                    };
+                    tokio::select! {
+                        () = copy_lines(pipe, write) => {}
+                        () = is_over => {}
+                    }
+                });
             }
             Err(error) => tracing::error!(%error, "the output of a process cannot be read"),
         }

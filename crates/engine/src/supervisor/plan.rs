@@ -501,14 +501,16 @@ impl Plan {
             Mode::Booting => self.finish_boot(now),
             Mode::Serving => {
                 self.commit_if_ready(now);
-                self.activate_joined();
                 self.begin_queued();
                 self.appoint_leader();
             }
             Mode::Stopping(_) => self.advance_stop(now),
             Mode::Ending { .. } | Mode::Over => {}
         }
-        if matches!(self.mode, Mode::Booting | Mode::Serving) {
+        if self.serves_sessions() {
+            self.activate_joined();
+        }
+        if self.serves_sessions() || self.mode == Mode::Booting {
             self.begin_more(now);
         }
         if let Mode::Ending { failure } = &self.mode

@@ -30,7 +30,7 @@ use super::child::{Outbox, kill_group};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
-use super::output::Outputs;
+use super::output::{Outputs, Writer};
 use super::plan::{Action, Caller, Child, Ended, Event, LOOK, Plan, Reply, State};
 use super::run_dir::RunDir;
 use super::signals;
@@ -148,6 +148,8 @@ struct Process {
     outbox: Outbox,
     /// While it does not answer: how many sessions wait for it, as the gateway counted last.
     waiting: Option<u64>,
+    /// Its pipes to the log and to standard error are read for as long as it lives.
+    writers: Vec<Writer>,
     is_killed: bool,
 }
 

@@ -11,6 +11,9 @@ use super::backoff::Backoff;
 use super::vitals::Vital;
 use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
 
+/// So many of the places for those that are on their way are not for the processes of a reload.
+const KEPT_FOR_REPLACEMENTS: usize = 2;
+
 /// A place that one process serves at a time.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -215,7 +218,14 @@ impl Plan {
         let under_way = self.processes.values().filter(|it| is_under_way(it));
         let mut free = STARTING_AT_ONCE.saturating_sub(under_way.count());
         let has_gateway = self.gateway.is_ready();
-        for id in self.processes.keys().copied().collect::<Vec<_>>() {
+        let (candidates, others): (Vec<_>, Vec<_>) = self
+            .processes
+            .keys()
+            .partition(|id| self.is_candidate(**id));
+        // Those of a reload may hang, and leave places to those that replace what has crashed.
+        let others = others.into_iter().map(|id| (id, 0));
+        let candidates = candidates.into_iter().map(|id| (id, KEPT_FOR_REPLACEMENTS));
+        for (id, kept) in others.chain(candidates).collect::<Vec<_>>() {
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
             };
@@ -227,13 +237,13 @@ impl Plan {
                     self.act(Action::StartProcess { process: id });
                 }
                 Phase::Starting { .. } | Phase::Joining { .. } | Phase::Ready
-                    if has_gateway && process.tie == Tie::Apart && free > 0 =>
+                    if has_gateway && process.tie == Tie::Apart && free > kept =>
                 {
                     free -= 1;
                     process.tie = Tie::Asked;
                     self.act(Action::NewGateway { process: id });
                 }
-                Phase::Queued { timeout } if free > 0 => {
+                Phase::Queued { timeout } if free > kept => {
                     free -= 1;
                     process.phase = Phase::Spawned {
                         deadline: now + timeout,
@@ -366,7 +376,7 @@ impl Plan {
         }
         slot.next = Next::Nobody;
         let old = slot.serving.replace(id);
-        if self.mode == Mode::Serving {
+        if self.serves_sessions() {
             self.activate(Change::Replacement, None);
         }
         if let Some(old) = old {
@@ -556,7 +566,7 @@ impl Plan {
         } else {
             return;
         }
-        if slot.next == Next::Nobody && self.mode == Mode::Serving {
+        if slot.next == Next::Nobody && self.serves_sessions() {
             let ready_for = process.ready_at.map(|at| now.saturating_sub(at));
             let reason = process.failure.unwrap_or_else(|| how.to_owned());
             self.restart(process.role, ready_for, reason, now);
@@ -637,7 +647,7 @@ impl Plan {
     }
 
     fn tick_slots(&mut self, now: Now) {
-        if self.mode != Mode::Serving {
+        if !self.serves_sessions() {
             return;
         }
         let workers = (0..self.workers.len() as u16).map(Role::Worker);

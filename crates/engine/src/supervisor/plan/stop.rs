@@ -64,6 +64,17 @@ impl Plan {
         }
     }
 
+    /// Sessions are served: all of them, or in a stop that is spread over a time those whose turn has not come.
+    pub(super) fn serves_sessions(&self) -> bool {
+        match self.mode {
+            Mode::Serving => true,
+            Mode::Stopping(step) => {
+                step.stage == Stage::Draining && !self.shape.stop_over.is_zero()
+            }
+            Mode::Booting | Mode::Ending { .. } | Mode::Over => false,
+        }
+    }
+
     pub(super) fn gateway_drained(&mut self, incarnation: u32, now: Now) {
         if self.is_present(incarnation)
             && matches!(

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::control::{BEAT, ProcessId, Role};
 
 use super::process::{Phase, Process};
-use super::{Action, Forced, Mode, Now, Plan, role_name};
+use super::{Action, Forced, Now, Plan, role_name};
 
 /// How often signs of life are looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(BEAT.as_millis() as u64 / 2);
@@ -109,7 +109,7 @@ impl Vital {
 impl Plan {
     /// Takes in what has been seen.
     pub(super) fn look(&mut self, signs: Signs, now: Now) {
-        if self.mode != Mode::Serving {
+        if !self.serves_sessions() {
             return;
         }
         if let Some((incarnation, loops)) = signs.gateway

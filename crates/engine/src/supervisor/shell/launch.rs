@@ -68,7 +68,7 @@ impl Shell {
             _ => format!("moorline: {worker} ({})", deployment.config.name),
         };
         // Where app code runs nothing is shared with others.
-        let output = self.outputs.pipe(Destination::Errors)?;
+        let (output, writer) = self.outputs.pipe(Destination::Errors)?;
         let executable = deployment.executable.as_fd();
         let (child, channel) = spawn::role(executable, &title, Some(output))?;
         let pid = pid(&child)?;
@@ -85,6 +85,7 @@ impl Shell {
                 doorbell,
                 outbox,
                 waiting: None,
+                writers: vec![writer],
                 is_killed: false,
             },
         );
@@ -136,6 +137,7 @@ impl Shell {
             Some(_) => Some(self.outputs.pipe(Destination::Log)?),
             None => None,
         };
+        let (log, writer) = log.unzip();
         let mut fds = vec![
             process.board_fd.try_clone()?,
             process.doorbell.chime()?.into(),
@@ -147,9 +149,10 @@ impl Shell {
             config: Box::new(deployment.config.clone()),
         };
         fds.append(&mut self.attach(id)?);
-        let Some(process) = self.processes.get(&id) else {
+        let Some(process) = self.processes.get_mut(&id) else {
             return Ok(());
         };
+        process.writers.extend(writer);
         process.outbox.send(&start, fds)?;
         match log {
             Some(file) => process.outbox.send(&ToRole::ReopenLog, vec![file]),

@@ -281,6 +281,43 @@ fn nothing_switches_before_the_gateway_has_answered_for_each() {
 }
 
 #[test]
+fn a_new_gateway_must_be_joined_with_all_before_anything_switches() {
+    let mut world = World::serving(shape(2, 0));
+    world.is_mute = true;
+    let new = world.reload(1, shape(2, 0));
+    world.prepared(2, None);
+    for process in &new {
+        world.attached(*process, None);
+    }
+    world.ready(new[0]);
+    world.exit(Child::Gateway(1), KILLED);
+    world.ready_gateway();
+    world.ready(new[1]);
+    world.prepared(2, None);
+    world.attached(new[0], None);
+    world.attached(1, None);
+    world.take();
+    assert!(world.serving.is_empty());
+    world.attached(new[1], None);
+    assert_eq!(world.serving, new);
+    // The new gateway was never told that one of the old serves: there is nothing to wait for.
+    let stopped = |process| move |action: &Action| matches!(action, Action::StopProcess { process: it, .. } if *it == process);
+    let actions = world.take();
+    assert!(actions.iter().any(stopped(1)) && actions.iter().any(stopped(2)));
+}
+
+#[test]
+fn new_processes_that_hang_keep_no_place_from_what_replaces_a_crashed_one() {
+    let mut world = World::serving(shape(8, 0));
+    world.reload(1, shape(8, 0));
+    assert!(world.children.len() < 1 + 8 + 8, "a few at a time");
+    world.die(3);
+    let replacement = *world.processes.keys().last().expect("there are some");
+    assert!(world.children.contains(&Child::Process(replacement)));
+    assert_eq!(world.processes[&replacement], (Role::Worker(2), 1));
+}
+
+#[test]
 fn what_the_gateway_cannot_serve_fails_the_reload_and_nothing_else() {
     let mut world = World::serving(shape(1, 0));
     world.is_mute = true;

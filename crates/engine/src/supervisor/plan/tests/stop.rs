@@ -90,6 +90,26 @@ fn a_stop_during_a_reload_refuses_it_and_ends_the_new_processes() {
 }
 
 #[test]
+fn while_a_stop_is_spread_over_a_time_a_worker_that_dies_is_replaced() {
+    let mut world = World::serving(Shape {
+        stop_over: Duration::from_secs(60),
+        ..shape(2, 0)
+    });
+    world.tell(Event::StopAsked);
+    world.die(1);
+    let [replacement] = world.starting()[..] else {
+        panic!("{:?}", world.starting());
+    };
+    world.ready(replacement);
+    assert_eq!(world.serving, [replacement, 2]);
+    world.tell(Event::Drained(1));
+    world.exit(Child::Process(2), DONE);
+    world.exit(Child::Process(replacement), DONE);
+    world.exit(Child::Gateway(1), DONE);
+    assert_eq!(world.take().last(), Some(&Action::Exit { failure: None }));
+}
+
+#[test]
 fn nothing_is_started_again_while_stopping() {
     let mut world = World::serving(shape(2, 0));
     world.tell(Event::StopAsked);
