@@ -4,6 +4,7 @@ mod support;
 
 use std::fs::File;
 use std::io::Read;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -133,6 +134,34 @@ fn a_file_that_cannot_be_sent_is_refused_with_the_reason() {
             .ask(format!("file {}", engine.path("sparse").display()))
             .contains("over the limit")
     );
+}
+
+/// The gateway may open no more: the descriptor is cut off on its way, and the app hears of it.
+#[test]
+fn a_file_that_the_gateway_has_no_descriptor_for_is_refused_and_the_session_goes_on() {
+    let engine = Engine::start("probe", &probe(""));
+    let path = file_of(&engine, "file", b"12345");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let gateway = engine.status().gateway.pid;
+    let limit = |soft: &str| {
+        let changed = Command::new("prlimit")
+            .args([&format!("--pid={gateway}"), &format!("--nofile={soft}:")])
+            .status();
+        assert!(changed.expect("prlimit is part of every Debian").success());
+    };
+    limit("8");
+    for _ in 0..300 {
+        let refusal = client.ask(format!("file {path}"));
+        assert!(
+            refusal.contains("no descriptor left for the file"),
+            "{refusal}"
+        );
+    }
+    assert_eq!(client.ask("hello"), "hello");
+    limit("1024");
+    client.send(format!("file {path}"));
+    assert_eq!(client.receive(), b"12345");
+    assert_eq!(engine.status().gateway.incarnation, 1);
 }
 
 #[test]
