@@ -13,7 +13,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use moorline_net::client::{Running, Unsent};
-use moorline_net::{Client, ClientOptions, DialOptions, Dialer, SocketOptions};
+use moorline_net::{Client, ClientOptions, DialOptions, Dialer, Framing, SocketOptions};
 use recorder::{Event, framed, listener, packet, reconnecting, recorder, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -203,6 +203,28 @@ async fn a_half_closed_client_that_sends_nothing_is_closed_after_its_timeout() {
     let closed = Event::Closed(1, "closed by the peer".into());
     assert_eq!(next(&mut told).await, closed);
     assert!(began.elapsed() >= Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn a_file_that_a_half_closed_peer_does_not_read_does_not_put_its_end_off() {
+    let (listener, address) = listener().await;
+    let (handler, mut told) = recorder(|_, _| {});
+    let options = ClientOptions {
+        framing: Framing::Raw,
+        close_deadline: Duration::from_millis(50),
+        ..quick_ticks(half_closing(Duration::from_millis(50)))
+    };
+    let running = Client::new(address, options).start(handler);
+    let (mut peer, _) = listener.accept().await.unwrap();
+    peer.shutdown().await.unwrap();
+    assert_eq!(next(&mut told).await, Event::Connected(1));
+    assert_eq!(next(&mut told).await, Event::HalfClosed);
+    let file = tempfile::tempfile().unwrap();
+    // More than the system takes for a peer that reads nothing.
+    file.set_len(64 << 20).unwrap();
+    running.send_file(file, 0, None).await.unwrap();
+    let closed = next(&mut told).await;
+    assert!(matches!(closed, Event::Closed(1, _)), "{closed:?}");
 }
 
 #[tokio::test]

@@ -70,6 +70,11 @@ impl FileParcel {
         }
     }
 
+    /// How many bytes are written, of its envelope and its contents together.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// It is to be written from its beginning.
     pub(super) fn rewind(&mut self) {
         self.written = 0;

@@ -95,8 +95,14 @@ impl Output {
         let mut written = 0;
         if self.queue.is_empty() && !self.corked && self.broken.is_none() {
             match self.write_message(connection, &envelope, payload) {
-                Ok(Written::All) => return Ok(()),
-                Ok(Written::Part(bytes)) => written = bytes,
+                Ok(Written::All) => {
+                    self.writes += 1;
+                    return Ok(());
+                }
+                Ok(Written::Part(bytes)) => {
+                    self.writes += u64::from(bytes > 0);
+                    written = bytes;
+                }
                 Err(error) => self.broken = Some(error.into()),
             }
             self.check_broken()?;
@@ -120,7 +126,6 @@ impl Output {
     ) -> io::Result<Written> {
         // A plain stream holds nothing back.
         self.dirty = !connection.is_plain();
-        self.writes += 1;
         if payload.len() >= COPIED_BYTES || envelope.wire_len(payload.len()) == payload.len() {
             return write_where_it_lies(connection, envelope, payload);
         }
@@ -204,9 +209,10 @@ impl Output {
                     self.writes += 1;
                 }
                 Front::File(file) => {
-                    // It goes on whenever this is called: the system has room for it.
-                    self.writes += 1;
-                    ready!(file.poll_write(connection, cx)).map_err(|failure| match failure {
+                    let before = file.written();
+                    let polled = file.poll_write(connection, cx);
+                    self.writes += u64::from(file.written() > before);
+                    ready!(polled).map_err(|failure| match failure {
                         FileFailure::Write(error) => error.into(),
                         FileFailure::Read(error) => StreamError::Io(error),
                         FileFailure::Shrank => StreamError::FileShrank,
