@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ struct Held<C: Keep> {
     next_watched: u64,
     /// A task closes connections when they are too old, or their peer has ended.
     reaping: bool,
+    /// Its drop ends that task.
+    alive: Option<oneshot::Sender<()>>,
 }
 
 impl<C: Keep> Shared<C> {
@@ -55,6 +58,7 @@ impl<C: Keep> Shared<C> {
                 ids: HashMap::new(),
                 next_watched: 0,
                 reaping: false,
+                alive: None,
             }),
             options,
             resolver,
@@ -170,11 +174,16 @@ impl<C: Keep> Shared<C> {
             };
             let closing = held.core.take_closing();
             let starts_to_reap = !held.reaping && held.core.resting() > 0;
-            held.reaping |= starts_to_reap;
+            let gone = starts_to_reap.then(|| {
+                let (alive, gone) = oneshot::channel();
+                held.reaping = true;
+                held.alive = Some(alive);
+                gone
+            });
             drop(held);
             drop(closing);
-            if starts_to_reap {
-                self.start_to_reap();
+            if let Some(gone) = gone {
+                self.start_to_reap(gone);
             }
             let Some((waiter, grant)) = grant else {
                 return;
@@ -354,10 +363,13 @@ impl<C: Keep> Shared<C> {
     /// or give back does it.
     ///
     /// Not under the lock: a runtime that ends drops what it is given at once, and [`Reaper`] takes the lock then.
-    fn start_to_reap(&self) {
-        let reaper = Reaper(self.this.clone());
+    fn start_to_reap(&self, gone: oneshot::Receiver<()>) {
+        let reaper = Reaper {
+            shared: self.this.clone(),
+            events: None,
+        };
         if let Some(runtime) = C::runtime() {
-            runtime.spawn(reap(reaper));
+            runtime.spawn(reap(reaper, gone));
         }
     }
 
@@ -408,19 +420,27 @@ impl<C: Keep> Held<C> {
     }
 }
 
-async fn reap<C: Keep>(mut reaper: Reaper<C>) {
-    let events = reaper.events();
+/// Ends when nothing is at rest any more, and when the pool has gone.
+async fn reap<C: Keep>(mut reaper: Reaper<C>, mut gone: oneshot::Receiver<()>) {
+    let mut is_logged = false;
     loop {
         let looked = now();
         let next = {
-            let Some(shared) = reaper.0.upgrade() else {
+            let Some(shared) = reaper.shared.upgrade() else {
                 return;
             };
+            if let Err(error) = reaper.register(&shared)
+                && !std::mem::replace(&mut is_logged, true)
+            {
+                tracing::debug!(%error, "connections at rest are not watched for now");
+            }
             let mut held = shared.lock();
             let next = held.core.expire(looked);
             let closing = held.core.take_closing();
             if next.is_none() {
-                // Under the lock: what comes to rest from here on starts another one.
+                // Under the lock: what comes to rest from here on starts another one, and a runtime takes the same
+                // descriptor only once.
+                reaper.events = None;
                 held.reaping = false;
             }
             drop(held);
@@ -428,14 +448,15 @@ async fn reap<C: Keep>(mut reaper: Reaper<C>) {
             next
         };
         let Some(next) = next else {
-            reaper.0 = Weak::new();
+            reaper.shared = Weak::new();
             return;
         };
         let old = tokio::time::sleep_until(next.max(looked + REAP_PAUSE).into());
         tokio::select! {
             () = old => {}
-            came = came(events.as_ref()) => {
-                if let Some(shared) = reaper.0.upgrade() {
+            _ = &mut gone => return,
+            came = came(reaper.events.as_ref()) => {
+                if let Some(shared) = reaper.shared.upgrade() {
                     shared.discard(&came);
                 }
             }
@@ -464,19 +485,32 @@ async fn came(events: Option<&AsyncFd<Watch>>) -> Vec<u64> {
 
 /// Says so when the task ends before its work does, be it that its runtime ends or that there is none. Points nowhere
 /// once the work is done.
-struct Reaper<C: Keep>(Weak<Shared<C>>);
+struct Reaper<C: Keep> {
+    shared: Weak<Shared<C>>,
+    /// Where its runtime tells that something has come. None until that has worked.
+    events: Option<AsyncFd<Watch>>,
+}
 
 impl<C: Keep> Reaper<C> {
-    fn events(&self) -> Option<AsyncFd<Watch>> {
-        let shared = self.0.upgrade()?;
-        shared.watch()?.on_runtime().ok()
+    /// Has its runtime tell when something comes, unless it does.
+    fn register(&mut self, shared: &Shared<C>) -> io::Result<()> {
+        if self.events.is_none()
+            && let Some(watch) = shared.watch()
+        {
+            self.events = Some(watch.on_runtime()?);
+        }
+        Ok(())
     }
 }
 
 impl<C: Keep> Drop for Reaper<C> {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
+        self.events = None;
+        if let Some(shared) = self.shared.upgrade() {
             shared.lock().reaping = false;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
