@@ -328,12 +328,14 @@ impl Client {
         }
         self.output
             .try_send(self.connection.as_mut(), &self.options.framing, payload)?;
-        self.note_sent(1);
+        self.note_sent(self.options.framing.messages_in(payload));
         Ok(())
     }
 
     /// Sends `length` bytes of a file from `offset` on as one message; all that follows without a length. On a
     /// plain stream the kernel copies them.
+    ///
+    /// Messages that end with a delimiter or a line feed can be no files: those may contain it.
     ///
     /// It is ready once all is handed to the system. Cancel-safe: dropped before, the file is either not sent, or
     /// waits in the queue and is sent as one. Another thread waits for the disk, the loop never does.
@@ -418,14 +420,14 @@ impl Client {
         })
     }
 
-    /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost.
+    /// The next `bytes` bytes, whatever the framing. Cancel-safe: nothing is lost. They are no message: of a framed
+    /// client on a lent connection, say when all has come with [`mark_answered`](Self::mark_answered).
     ///
     /// If the peer ends before, that is [`StreamError::EndOfFile`].
     pub async fn receive_exact(&mut self, bytes: usize) -> Result<Bytes, StreamError> {
         poll_fn(|cx| {
             loop {
                 if let Some(taken) = self.input.take_exact(bytes) {
-                    self.note_received();
                     return Poll::Ready(Ok(taken));
                 }
                 if ready!(self.poll_fill(cx))? == 0 {

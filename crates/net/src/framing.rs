@@ -133,6 +133,18 @@ impl Framing {
     }
 }
 
+impl Framing {
+    /// How many messages the peer takes a payload for that [`wrap`](Self::wrap) has admitted, one that it leaves
+    /// unfinished among them.
+    #[inline]
+    pub(crate) fn messages_in(&self, payload: &[u8]) -> u64 {
+        match self {
+            Self::Delimiter(delimiter) if delimiter.keep => delimiter.messages_in(payload),
+            _ => 1,
+        }
+    }
+}
+
 fn check_size(len: usize, max: u64) -> Result<(), EncodeError> {
     let size = len as u64;
     if size > max {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use moorline_net::blocking::{Client, ClientOptions, Pool, ReceiveError, SendError, Timeout};
 use moorline_net::{
-    ConnectCause, DialOptions, Framing, PoolCounters, PoolError, PoolKey, PoolOptions, Stray,
-    Unanswered,
+    ConnectCause, Delimiter, DialOptions, Framing, PoolCounters, PoolError, PoolKey, PoolOptions,
+    Stray, Unanswered,
 };
 
 /// Long enough for a busy machine; only a failing test waits it out.
@@ -168,6 +168,37 @@ fn a_client_that_is_not_clean_is_closed() {
     });
     assert_closed(keeping(), |client| client.half_close().unwrap());
     assert_closed(keeping(), Client::poison);
+}
+
+#[test]
+fn bytes_that_a_framed_client_takes_are_no_answer() {
+    assert_closed(PoolOptions::default(), |client| {
+        client.send(b"ahoy").unwrap();
+        client.receive_exact(&mut [0; 5]).unwrap();
+    });
+    assert_closed(PoolOptions::default(), |client| {
+        client.send(b"ahoy").unwrap();
+        assert_eq!(client.receive_until(b"\n", 64).unwrap(), "ahoy\n");
+    });
+}
+
+#[test]
+fn each_message_of_one_send_is_owed_an_answer() {
+    let peer = Peer::echo();
+    let pool = Pool::new(PoolOptions::default());
+    let options = ClientOptions {
+        framing: Framing::Delimiter(Delimiter {
+            delimiter: b"\n".to_vec(),
+            keep: true,
+            max: 64,
+        }),
+        ..lines()
+    };
+    let mut client = pool.borrow(&peer.key, options).unwrap();
+    client.send(b"ahoy\nsilence\n").unwrap();
+    assert_eq!(client.receive_message().unwrap().unwrap(), "ahoy\n");
+    drop(client);
+    assert_eq!((pool.counters().open, pool.counters().dropped), (0, 1));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use moorline_net::client::{Reconnect, SendError, StreamError, Unsent};
-use moorline_net::{Address, Client, ClientOptions, Counts, Framing, Length};
+use moorline_net::{Address, Client, ClientOptions, Counts, Delimiter, Framing, Length};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
@@ -172,6 +172,30 @@ async fn a_file_that_cannot_be_sent_is_refused_and_the_connection_undisturbed() 
     assert!(matches!(beyond, Err(SendError::File(_))), "{beyond:?}");
     client.send(b"fine").await.unwrap();
     assert_eq!(within(read_packet(&mut peer)).await, b"fine");
+}
+
+#[tokio::test]
+async fn a_file_that_may_contain_the_end_of_a_message_is_refused() {
+    let fixture = Fixture::new(1000);
+    let delimiter = Delimiter {
+        delimiter: b"\r\n".to_vec(),
+        keep: true,
+        max: 1 << 20,
+    };
+    for framing in [
+        Framing::Line { max: 1 << 20 },
+        Framing::Delimiter(delimiter),
+    ] {
+        let (mut client, _peer, _listener) = pair(ClientOptions::framed(framing)).await;
+        let sender = client.sender();
+        let by_owner = within(client.send_file(fixture.path(), 0, None)).await;
+        assert!(matches!(by_owner, Err(SendError::File(_))), "{by_owner:?}");
+        let by_sender = within(sender.send_file(fixture.path(), 0, None)).await;
+        assert!(
+            matches!(by_sender, Err(SendError::File(_))),
+            "{by_sender:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ impl Client {
         // Without a framing the caller knows what is left; with one the peer waits for it.
         if self.framing != Framing::Raw {
             match &sent {
-                Ok(()) => self.link.asked(),
+                Ok(()) => self.link.asked(self.framing.messages_in(payload)),
                 Err(_) => self.sending = Sending::Over,
             }
         }
@@ -237,6 +237,9 @@ impl Client {
     }
 
     /// Fills `buffer`. If that fails nothing is lost: what had come is there for the next call.
+    ///
+    /// The bytes are no message: of a framed client on a lent connection, say when all has come with
+    /// [`mark_answered`](Self::mark_answered).
     pub fn receive_exact(&mut self, buffer: &mut [u8]) -> Result<(), ReceiveError> {
         let deadline = self.timeout.deadline();
         let kept = self.copy(buffer);
@@ -254,11 +257,11 @@ impl Client {
             return Err(error);
         }
         let _ = self.take(kept);
-        self.link.answered();
         Ok(())
     }
 
-    /// The bytes up to and with the first `delimiter`, `max` at most. An empty delimiter ends nothing.
+    /// The bytes up to and with the first `delimiter`, `max` at most. An empty delimiter ends nothing. They are no
+    /// message, like those of [`receive_exact`](Self::receive_exact).
     pub fn receive_until(&mut self, delimiter: &[u8], max: usize) -> Result<Bytes, ReceiveError> {
         let deadline = self.timeout.deadline();
         let mut searched = 0usize;
@@ -271,7 +274,6 @@ impl Client {
                 _ => memmem::find(&window[from..], delimiter),
             };
             if let Some(at) = found {
-                self.link.answered();
                 return Ok(self.take(from + at + delimiter.len()));
             }
             searched = window.len();

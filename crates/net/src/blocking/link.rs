@@ -77,10 +77,10 @@ impl Link {
         sent
     }
 
-    /// A message was sent.
-    pub(super) fn asked(&mut self) {
+    /// Messages were sent.
+    pub(super) fn asked(&mut self, messages: u64) {
         if let Self::Lent(lent) = self {
-            lent.asked(1);
+            lent.asked(messages);
         }
     }
 

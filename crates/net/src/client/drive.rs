@@ -154,11 +154,12 @@ impl Client {
         }
         let Orders {
             mut messages,
+            asked,
             wanted,
             half_close,
             pause,
         } = shared.take(self.output.watermarks.is_full());
-        self.note_sent(messages.messages());
+        self.note_sent(asked);
         self.output.queue.append(&mut messages);
         let queued = self.output.queue.unwritten();
         self.output.watermarks.update(queued);
@@ -232,11 +233,11 @@ impl Client {
     }
 
     /// Messages were sent, or wait to be. The bytes of raw ones are judged by themselves.
-    pub(super) fn note_sent(&mut self, messages: usize) {
+    pub(super) fn note_sent(&mut self, messages: u64) {
         if let Some(connection) = &mut self.connection
             && self.options.framing != Framing::Raw
         {
-            connection.asked(messages as u64);
+            connection.asked(messages);
         }
     }
 

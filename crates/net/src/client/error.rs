@@ -20,7 +20,7 @@ pub enum SendError {
     NotConnected,
     /// This side has ended its sending, or is closing.
     Closing,
-    /// The file cannot be sent: it cannot be opened, or ends before the range does.
+    /// The file cannot be sent: it cannot be opened, ends before the range does, or may contain the end of a message.
     File(io::Error),
     /// The connection broke.
     Broken(StreamError),

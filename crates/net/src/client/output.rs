@@ -286,6 +286,13 @@ pub(super) fn wrap_file(framing: &Framing, prepared: Prepared) -> Result<FilePar
         length,
         head,
     } = prepared;
+    if matches!(framing, Framing::Line { .. } | Framing::Delimiter(_)) {
+        // The peer would take one that contains the end for several messages.
+        return Err(SendError::File(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a file may contain the end of a message: send it with length framing or raw",
+        )));
+    }
     let size = usize::try_from(length).unwrap_or(usize::MAX);
     let envelope = framing.envelope(&head, size, false)?;
     Ok(FileParcel::new(file, offset, length, &envelope))

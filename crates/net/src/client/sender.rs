@@ -58,6 +58,8 @@ struct Gate {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     pub(super) messages: Queue,
+    /// How many messages the peer takes those for.
+    pub(super) asked: u64,
     pub(super) wanted: Wanted,
     pub(super) half_close: bool,
     pub(super) pause: Option<bool>,
@@ -102,6 +104,7 @@ impl Sender {
         let mut gate = self.shared.gate();
         gate.admit(payload.len() as u64, patience)?;
         gate.orders.messages.push(&envelope, payload, 0);
+        gate.orders.asked += self.shared.framing.messages_in(payload);
         gate.measure();
         self.shared.wake(&gate);
         Ok(())
@@ -114,8 +117,8 @@ impl Sender {
     /// runtime.
     ///
     /// # Errors
-    /// [`SendError::File`] if it cannot be opened, is no regular file, or is too short; `Full` and `NotConnected` as for
-    /// [`try_send`](Self::try_send).
+    /// [`SendError::File`] if it cannot be opened, is no regular file, or is too short, and with a framing by delimiters
+    /// or lines, which it may contain; `Full` and `NotConnected` as for [`try_send`](Self::try_send).
     pub async fn send_file(
         &self,
         file: impl Into<FileSource>,
@@ -132,6 +135,7 @@ impl Sender {
             });
         }
         gate.orders.messages.push_file(file);
+        gate.orders.asked += 1;
         self.shared.wake(&gate);
         Ok(())
     }
@@ -228,6 +232,7 @@ impl Shared {
         let mut orders = std::mem::take(&mut gate.orders);
         if full {
             gate.orders.messages = std::mem::take(&mut orders.messages);
+            gate.orders.asked = std::mem::take(&mut orders.asked);
         }
         gate.standing.full = full;
         // Messages that stay are taken when the client tells that it has drained.
@@ -241,6 +246,7 @@ impl Shared {
     pub(super) fn take_messages(&self) -> Queue {
         let mut gate = self.gate();
         let messages = std::mem::take(&mut gate.orders.messages);
+        gate.orders.asked = 0;
         gate.measure();
         self.give_room(&mut gate);
         messages

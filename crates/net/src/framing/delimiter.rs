@@ -60,6 +60,17 @@ impl Delimiter {
         (end < seam.len()).then(|| payload.len() - tail.len() + end - bytes)
     }
 
+    /// How many messages a payload holds that brings its delimiters itself, an unfinished one among them.
+    pub(super) fn messages_in(&self, payload: &[u8]) -> u64 {
+        let mut rest = payload;
+        let mut messages = 0;
+        while let Some(end) = find_end(&self.delimiter, rest, 0) {
+            rest = &rest[end..];
+            messages += 1;
+        }
+        messages + u64::from(!rest.is_empty())
+    }
+
     /// Looks for the end of the first message; the first `from` bytes hold none.
     #[inline]
     pub(super) fn scan(&self, input: &[u8], from: usize) -> Result<Option<Decoded>, FramingError> {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use moorline_net::client::StreamError;
-use moorline_net::{Client, ClientOptions, Framing, Pool, PoolKey, PoolOptions, Stray, Unanswered};
+use moorline_net::{
+    Client, ClientOptions, Delimiter, Framing, Pool, PoolKey, PoolOptions, Stray, Unanswered,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -241,6 +243,40 @@ async fn what_senders_sent_is_owed_an_answer_too() {
     assert_closed(PoolOptions::default(), async |client| {
         client.sender().try_send(b"ahoy").unwrap();
         client.flush().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_message_of_one_send_is_owed_an_answer() {
+    let peer = Answerer::new().await;
+    let pool = one_at_a_time();
+    let options = ClientOptions::framed(Framing::Delimiter(Delimiter {
+        delimiter: b"\n".to_vec(),
+        keep: true,
+        max: 64,
+    }));
+    for from_elsewhere in [false, true] {
+        let mut client = Client::on(pool.borrow(&peer.key).await.unwrap(), options.clone());
+        assert!(!is_reused(&client));
+        // The second one is not answered.
+        let both = b"ahoy\n0\n";
+        match from_elsewhere {
+            true => client.sender().try_send(both).unwrap(),
+            false => client.send(both).await.unwrap(),
+        }
+        let answer = timeout(PATIENCE, client.receive_message()).await;
+        assert_eq!(answer.unwrap().unwrap().unwrap(), "ahoy\n");
+        drop(client);
+    }
+    assert_eq!((peer.accepted(), pool.counters().dropped), (2, 2));
+}
+
+#[tokio::test]
+async fn bytes_that_a_framed_client_takes_are_no_answer() {
+    assert_closed(PoolOptions::default(), async |client| {
+        client.send(b"ahoy").await.unwrap();
+        assert_eq!(client.receive_exact(5).await.unwrap(), "ahoy\n");
     })
     .await;
 }
