@@ -99,6 +99,42 @@ async fn a_senders_close_now_ends_whatever_the_owner_waits_in() {
 }
 
 #[tokio::test]
+async fn senders_hold_no_more_files_than_their_bound() {
+    const LARGE: u64 = 32 << 20;
+    let (mut client, mut peer, _) = connected(patient()).await;
+    let sender = client.sender();
+    let large = tempfile::tempfile().unwrap();
+    large.set_len(LARGE).unwrap();
+    sender.send_file(large, 0, None).await.unwrap();
+    let small = tempfile::tempfile().unwrap();
+    small.set_len(1).unwrap();
+    let mut sent = 0;
+    let refused = loop {
+        // The client takes what its senders have.
+        let polled = tokio::time::timeout(Duration::ZERO, client.receive_message()).await;
+        assert!(polled.is_err());
+        let small = small.try_clone().unwrap();
+        match sender.send_file(small, 0, None).await {
+            Ok(()) if sent < 1000 => sent += 1,
+            refused => break refused,
+        }
+    };
+    assert!(
+        matches!(refused, Err(SendError::Full { .. })),
+        "{refused:?}"
+    );
+    assert!(sent < 3 * 64, "{sent}");
+    let mut all = vec![0; (LARGE + sent) as usize];
+    within(async {
+        tokio::select! {
+            read = peer.read_exact(&mut all) => read.unwrap(),
+            _ = client.receive_message() => unreachable!("the peer sends nothing"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_senders_close_ends_a_pipe_once_what_was_read_is_delivered() {
     let (mut client, mut peer, _) = connected(patient()).await;
     let sender = client.sender();

@@ -158,7 +158,7 @@ impl Client {
             wanted,
             half_close,
             pause,
-        } = shared.take(self.output.watermarks.is_full());
+        } = shared.take(self.output.is_full());
         self.note_sent(asked);
         self.output.queue.append(&mut messages);
         let queued = self.output.queue.unwritten();
@@ -193,9 +193,9 @@ impl Client {
         written
     }
 
-    /// Whether the senders, if there are any, know on which side of its watermarks the queue is.
+    /// Whether the senders, if there are any, know whether there is room in the queue.
     pub(super) fn knows_watermark(&self) -> bool {
-        self.shared.is_none() || self.told_full == self.output.watermarks.is_full()
+        self.shared.is_none() || self.told_full == self.output.is_full()
     }
 
     /// The connection is closed because of an error, which is returned.
@@ -301,7 +301,7 @@ impl Client {
     }
 
     pub(super) fn tell_senders(&mut self) {
-        self.told_full = self.output.watermarks.is_full();
+        self.told_full = self.output.is_full();
         if let Some(shared) = &self.shared {
             shared.tell(Standing {
                 alive: self.started || self.attempts.phase() != Phase::Idle,

@@ -21,7 +21,7 @@ const COPIED_BYTES: usize = 16 * 1024;
 /// While corked, so many bytes go out nevertheless: what one system call is given.
 const CORKED_BYTES: u64 = 64 * 1024;
 
-/// The most files that wait at once: each holds a descriptor.
+/// While so many files wait, no more are taken: each holds a descriptor. Senders may have as many of their own.
 pub(super) const MAX_FILES: usize = 64;
 
 /// A client's way out.
@@ -161,7 +161,7 @@ impl Output {
         }
         self.check_broken()?;
         let file = wrap_file(framing, prepared)?;
-        if self.watermarks.is_full() || self.queue.files() >= MAX_FILES {
+        if self.is_full() {
             return Err(SendError::Full {
                 queued: self.queue.unwritten(),
             });
@@ -249,6 +249,11 @@ impl Output {
     /// Whether more may be sent.
     pub(super) fn is_open(&self) -> bool {
         self.end == End::Open
+    }
+
+    /// Whether senders are to keep what they have: too many bytes wait, or too many descriptors.
+    pub(super) fn is_full(&self) -> bool {
+        self.watermarks.is_full() || self.queue.files() >= MAX_FILES
     }
 
     /// Whether all that was sent is written whole, and more could be.
