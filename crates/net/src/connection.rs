@@ -6,9 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
@@ -86,12 +86,35 @@ impl Connection {
         }
     }
 
-    /// Ready when there is something to read, or an end or error, as far as the runtime knows.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.poll_read_ready(cx),
-            Stream::Unix(stream) => stream.poll_read_ready(cx),
-            Stream::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+    /// Ready when something has come, or the end, or an error. Never ready with [`Liveness::Quiet`].
+    pub(crate) fn poll_liveness(&mut self, cx: &mut Context<'_>) -> Poll<Liveness> {
+        loop {
+            let readable = match &self.stream {
+                Stream::Tcp(stream) => stream.poll_read_ready(cx),
+                Stream::Unix(stream) => stream.poll_read_ready(cx),
+                Stream::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+            };
+            if let Err(error) = ready!(readable) {
+                return Poll::Ready(Liveness::Dead(Some(error)));
+            }
+            // What was readable may have been read. The runtime is told so, or it would not wake anybody.
+            let looked = match &mut self.stream {
+                Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || {
+                    or_would_block(liveness::of_socket(stream.as_fd()))
+                }),
+                Stream::Unix(stream) => stream.try_io(Interest::READABLE, || {
+                    or_would_block(liveness::of_socket(stream.as_fd()))
+                }),
+                Stream::Tls(stream) => {
+                    let (socket, session) = stream.get_mut();
+                    socket.try_io(Interest::READABLE, || {
+                        or_would_block(liveness::of_session(socket.as_fd(), session))
+                    })
+                }
+            };
+            if let Ok(liveness) = looked {
+                return Poll::Ready(liveness);
+            }
         }
     }
 
@@ -116,6 +139,14 @@ impl Connection {
             Stream::Tls(stream) => Some(stream.get_ref().0),
             Stream::Unix(_) => None,
         }
+    }
+}
+
+/// As the runtime wants to hear of it that nothing has come.
+fn or_would_block(liveness: Liveness) -> io::Result<Liveness> {
+    match liveness {
+        Liveness::Quiet => Err(io::ErrorKind::WouldBlock.into()),
+        other => Ok(other),
     }
 }
 

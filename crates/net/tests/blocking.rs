@@ -497,6 +497,17 @@ fn it_tells_whether_the_peer_is_there() {
 }
 
 #[test]
+fn a_look_at_the_connection_does_not_take_a_reset_away() {
+    let (mut client, peer) = pair(ClientOptions::default());
+    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    assert!(!client.is_connected());
+    assert!(!client.is_connected());
+    let error = client.receive(&mut [0]).unwrap_err();
+    assert!(matches!(error, ReceiveError::Reset(_)), "{error}");
+}
+
+#[test]
 fn a_framing_that_no_client_has_is_refused() {
     let options = ClientOptions {
         framing: Framing::WebSocket { max: 100 },

@@ -13,7 +13,9 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use moorline_net::client::{Running, Unsent};
-use moorline_net::{Client, ClientOptions, DialOptions, Dialer, Framing, SocketOptions};
+use moorline_net::{
+    Client, ClientOptions, DialOptions, Dialer, Framing, Pool, PoolKey, PoolOptions, SocketOptions,
+};
 use recorder::{Event, framed, listener, packet, reconnecting, recorder, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -133,6 +135,43 @@ async fn a_paused_client_is_told_of_a_reset_even_with_bytes_unread() {
         panic!("something else was told");
     };
     assert!(reason.contains("reset"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_paused_client_is_told_of_a_reset_with_nothing_unread() {
+    let (_running, peer, mut told, _) = paused(framed()).await;
+    peer.set_zero_linger().unwrap();
+    drop(peer);
+    let Event::Closed(1, reason) = next(&mut told).await else {
+        panic!("something else was told");
+    };
+    assert!(reason.contains("reset"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_paused_client_need_not_wait_for_a_tick_to_see_its_peers_end() {
+    let (listener, address) = listener().await;
+    let pool = Pool::new(PoolOptions::default());
+    let key = PoolKey::new(address, DialOptions::default());
+    let mut lent = pool.borrow(&key).await.unwrap();
+    let (mut peer, _) = listener.accept().await.unwrap();
+    peer.write_all(b"taken").await.unwrap();
+    // As much as was wanted: for all that the runtime knows there is more.
+    within(lent.read_exact(&mut [0; 5])).await.unwrap();
+    let options = ClientOptions {
+        tick: recorder::PATIENCE * 2,
+        ..ClientOptions::default()
+    };
+    let (handler, mut told) = recorder(|client, event| {
+        if let Event::Connected(_) = event {
+            client.pause();
+        }
+    });
+    let _running = Client::on(lent, options).start(handler);
+    assert!(matches!(next(&mut told).await, Event::Connected(_)));
+    drop(peer);
+    let closed = next(&mut told).await;
+    assert!(matches!(closed, Event::Closed(..)), "{closed:?}");
 }
 
 #[tokio::test]

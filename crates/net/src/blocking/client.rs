@@ -303,7 +303,13 @@ impl Client {
 
     /// Whether the peer has the connection still open, as far as this side knows now. Does not wait.
     pub fn is_connected(&mut self) -> bool {
-        self.link.stream.liveness() != Liveness::Dead
+        match self.link.stream.liveness() {
+            Liveness::Quiet | Liveness::Stray => true,
+            Liveness::Dead(error) => {
+                self.failed = self.failed.take().or(error);
+                false
+            }
+        }
     }
 
     /// Ends the sending: the peer reads to the end. Receiving goes on.

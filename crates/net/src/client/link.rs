@@ -52,10 +52,11 @@ impl Link {
         }
     }
 
-    pub(super) fn liveness(&mut self) -> Liveness {
+    /// See [`Connection::poll_liveness`].
+    pub(super) fn poll_liveness(&mut self, cx: &mut Context<'_>) -> Poll<Liveness> {
         match self {
-            Self::Own(connection) => connection.liveness(),
-            Self::Lent(pooled) => pooled.lent().liveness(),
+            Self::Own(connection) => connection.poll_liveness(cx),
+            Self::Lent(pooled) => pooled.lent().poll_liveness(cx),
         }
     }
 

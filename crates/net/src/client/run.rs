@@ -224,10 +224,10 @@ impl<H: Handler> Run<'_, H> {
         if self.half_closed.is_some() && self.client.output.broken.is_none() {
             return self.poll_half_closed(cx);
         }
-        let read = if self.client.paused && self.poll_paused(cx).is_pending() {
-            Poll::Pending
-        } else {
-            self.poll_read(cx)
+        let read = match self.poll_paused(cx) {
+            Poll::Ready(Ok(())) => self.poll_read(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
         };
         let unfinished = self.client.input.unread.len() as u64;
         let error = match read {
@@ -282,16 +282,19 @@ impl<H: Handler> Run<'_, H> {
         Step::Wait
     }
 
-    /// Ready: the peer has ended, and no message lies before its end.
-    fn poll_paused(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready: it is to be read, since it is not paused, or the peer has ended and no message lies before its end.
+    fn poll_paused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.client.paused {
+            return Poll::Ready(Ok(()));
+        }
         let Some(connection) = &mut self.client.connection else {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         };
-        if self.client.undelivered || connection.poll_readable(cx).is_pending() {
+        if self.client.undelivered {
             return Poll::Pending;
         }
-        match connection.liveness() {
-            Liveness::Dead => Poll::Ready(()),
+        match ready!(connection.poll_liveness(cx)) {
+            Liveness::Dead(error) => Poll::Ready(error.map_or(Ok(()), Err)),
             // More is not asked for: what comes behind these bytes can wait for them.
             Liveness::Quiet | Liveness::Stray => Poll::Pending,
         }

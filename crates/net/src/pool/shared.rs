@@ -297,7 +297,7 @@ impl<C: Keep> Shared<C> {
     fn is_useless(&self, connection: &mut C) -> bool {
         match connection.liveness() {
             Liveness::Quiet => false,
-            Liveness::Dead => {
+            Liveness::Dead(_) => {
                 self.counts.dead.add();
                 true
             }
@@ -390,7 +390,7 @@ impl<C: Keep> Shared<C> {
     fn is_useless_at_rest(&self, connection: &mut C) -> bool {
         match (connection.liveness(), self.options.stray) {
             (Liveness::Quiet, _) | (Liveness::Stray, Stray::Keep) => false,
-            (Liveness::Dead, _) | (Liveness::Stray, Stray::Close) => self.is_useless(connection),
+            (Liveness::Dead(_), _) | (Liveness::Stray, Stray::Close) => self.is_useless(connection),
         }
     }
 }
