@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -120,6 +121,20 @@ impl Connection {
 
     /// What the system has found wrong with it, be there bytes to read or not. It is told once.
     pub(crate) fn take_error(&self) -> io::Result<()> {
+        let mut look = [PollFd::new(self, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        rustix::event::poll(&mut look, Some(&now))?;
+        // Of a connection that lives on, the system tells what befell single packets too, such as a router's word that
+        // a network was unreachable for a moment (RFC 1122 §4.2.3.9).
+        if !look[0]
+            .revents()
+            .intersects(PollFlags::ERR | PollFlags::HUP)
+        {
+            return Ok(());
+        }
         Ok(rustix::net::sockopt::socket_error(self)??)
     }
 

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_net::client::{Reconnect, StreamError};
+use moorline_net::client::{CloseReason, Reconnect, StreamError};
 use moorline_net::dial::{Outcome, StepKind, Target};
 use moorline_net::resolve::StaticResolver;
 use moorline_net::{
-    Client, ClientOptions, ConnectCause, DialOptions, Dialer, Framing, SocketOptions,
+    Client, ClientOptions, ConnectCause, ConnectError, DialOptions, Dialer, Framing, Handler,
+    SocketOptions,
 };
 use nix::sched::{CloneFlags, setns};
 use rustix::net::sockopt::set_socket_linger;
@@ -288,6 +289,65 @@ fn a_route_that_disappears_ends_the_connection_after_the_user_timeout() {
     assert!(is_told, "{ended:?}");
     assert!(after >= timeout, "{after:?}");
     drop(listener);
+}
+
+/// Reads nothing, and closes once the system has sent again in vain.
+struct Paused {
+    until: Instant,
+    ended: Option<CloseReason>,
+}
+
+impl Handler for Paused {
+    fn connected(&mut self, client: &mut Client) {
+        client.pause();
+    }
+
+    fn message(&mut self, _: &mut Client, _: &[u8]) {}
+
+    fn closed(&mut self, _: &mut Client, reason: &CloseReason) {
+        self.ended = Some(match reason {
+            CloseReason::ByUs => CloseReason::ByUs,
+            other => panic!("{other}"),
+        });
+    }
+
+    fn error(&mut self, _: &mut Client, _: &ConnectError) {}
+
+    fn tick(&mut self, client: &mut Client) {
+        if Instant::now() >= self.until {
+            client.close_now();
+        }
+    }
+}
+
+#[test]
+fn a_route_that_is_missing_for_a_moment_does_not_end_a_paused_connection() {
+    let networks = Networks::new();
+    let (_listener, server) = networks.listen();
+    let ended = networks.run(async || {
+        let address = format!("tcp://{server}").parse().expect("an address");
+        let mut client = Client::new(
+            address,
+            ClientOptions {
+                tick: Duration::from_millis(5),
+                ..raw(None)
+            },
+        );
+        client.connect().await.expect("it listens");
+        ip(&format!("-n {} route delete 10.77.0.0/24", networks.here));
+        client
+            .send(b"into the void")
+            .await
+            .expect("the system takes it");
+        // The first time that it is sent again is after some 200 ms: then the system notes that no route is there.
+        let mut handler = Paused {
+            until: Instant::now() + Duration::from_millis(700),
+            ended: None,
+        };
+        client.run(&mut handler).await;
+        handler.ended
+    });
+    assert!(matches!(ended, Some(CloseReason::ByUs)), "{ended:?}");
 }
 
 #[test]
