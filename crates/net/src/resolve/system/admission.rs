@@ -57,12 +57,13 @@ impl Admission {
         // Idle threads that were woken for a name still count as idle until they have taken it.
         let admitted = if self.idle > self.queued {
             Admitted::Wake
+        } else if self.queued >= MAX_QUEUED {
+            // Where no more threads can be started, that is so below the most, too.
+            return Admitted::Refused;
         } else if self.threads < self.most {
             self.threads += 1;
             Admitted::Start
-        } else if self.queued < MAX_QUEUED
-            && now.saturating_duration_since(self.moved) < STUCK_AFTER
-        {
+        } else if now.saturating_duration_since(self.moved) < STUCK_AFTER {
             Admitted::Wait
         } else {
             return Admitted::Refused;
@@ -73,7 +74,7 @@ impl Admission {
 
     /// Whether a thread would come to another name at once.
     pub(super) fn has_room(&self) -> bool {
-        self.idle > self.queued || self.threads < self.most
+        self.idle > self.queued || self.threads < self.most && self.queued < MAX_QUEUED
     }
 
     /// The most threads.

@@ -330,6 +330,21 @@ async fn names_that_cannot_exist_never_reach_the_system() {
     }
 }
 
+#[test]
+fn names_are_bounded_where_no_more_threads_can_be_started() {
+    let now = Instant::now();
+    let mut admission = Admission::new(MAX_THREADS, now);
+    assert_eq!(admission.admit(now), Admitted::Start);
+    admission.taken(now);
+    for _ in 0..MAX_QUEUED {
+        assert_eq!(admission.admit(now), Admitted::Start);
+        admission.gone();
+    }
+    assert_eq!(admission.admit(now), Admitted::Refused);
+    assert_eq!(admission.threads(), 1);
+    assert!(!admission.has_room());
+}
+
 proptest! {
     /// Whatever happens in whatever order: never more threads or names than the bounds, no name is admitted that no
     /// thread will come to, and none is refused while one could be had.
