@@ -340,11 +340,12 @@ fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, Failure> {
     if let Ok(number) = zone.parse() {
         return Ok(number);
     }
-    nix::net::if_::if_nametoindex(zone).map_err(|_| {
-        Failure::invalid(format!(
+    nix::net::if_::if_nametoindex(zone).map_err(|_| Failure {
+        step: None,
+        cause: ConnectCause::NoInterface(format!(
             "there is no interface `{zone}`: write after the `%` of {} one that `ip link` lists",
             address.ip()
-        ))
+        )),
     })
 }
 

@@ -331,3 +331,29 @@ async fn what_only_other_options_can_mend_is_not_tried_again() {
     assert!(error.is_permanent(), "{error}");
     assert_eq!(client.attempt(), 1);
 }
+
+#[tokio::test]
+async fn an_interface_that_is_absent_is_waited_for() {
+    for (interface, address) in [
+        (Some("nowhere0"), "tcp://127.0.0.1:1"),
+        (None, "tcp://[fe80::1%nowhere0]:1"),
+    ] {
+        let mut options = reconnecting(Unsent::Keep);
+        options.dial.interface = interface.map(Into::into);
+        let (handler, mut told) = recorder(|client, event| {
+            if let Event::Error(3, _) = event {
+                client.close_now();
+            }
+        });
+        let running = Client::new(address.parse().unwrap(), options).start(handler);
+        within(running.ended()).await.unwrap();
+        for attempt in 1..=3 {
+            let event = told.recv().await;
+            let Some(Event::Error(number, reason)) = event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(number, attempt);
+            assert!(reason.contains("no interface `nowhere0`"), "{reason}");
+        }
+    }
+}

@@ -127,7 +127,7 @@ pub(super) fn bind_interface(socket: &Socket, options: &DialOptions) -> Result<(
     if let Some(interface) = &options.interface {
         socket.bind_device(Some(interface.as_bytes())).map_err(
             |error| match Errno::from_io_error(&error) {
-                Some(Errno::NODEV) => ConnectCause::Invalid(format!(
+                Some(Errno::NODEV) => ConnectCause::NoInterface(format!(
                     "there is no interface `{interface}`: write one that `ip link` lists"
                 )),
                 _ => error.into(),

@@ -27,6 +27,8 @@ pub enum ConnectCause {
     AlreadyConnected,
     /// The address or an option makes no sense, such as TLS options that name a missing file.
     Invalid(String),
+    /// This machine has no interface of the name that the options or an IPv6 zone say. It may come.
+    NoInterface(String),
     /// The name has no address, or its resolver failed.
     Resolve(ResolveError),
     /// The deadline passed; the step says where.
@@ -168,16 +170,19 @@ impl ConnectCause {
     }
 
     /// How much it says of the peer, where several addresses failed for several reasons: its system's
-    /// answer most, then silence, then what never left this machine; least that there was no address.
+    /// answer most, then silence, then what never left this machine, then that there was no address; least what is
+    /// permanent.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::Resolve(ResolveError::NoRoute { .. }) => 0,
-            Self::Resolve(ResolveError::NotFound { .. }) => 1,
-            Self::Resolve(_) => 2,
-            Self::Unreachable(_) => 3,
-            Self::Io(_) | Self::Invalid(_) => 4,
-            Self::Timeout | Self::TimedOut(_) => 5,
-            _ => 6,
+            // Another attempt may not meet the others again, so it does not speak for them.
+            permanent if permanent.is_permanent() => 0,
+            Self::Resolve(ResolveError::NoRoute { .. }) => 1,
+            Self::Resolve(ResolveError::NotFound { .. }) => 2,
+            Self::Resolve(_) => 3,
+            Self::Unreachable(_) => 4,
+            Self::Io(_) | Self::Invalid(_) | Self::NoInterface(_) => 5,
+            Self::Timeout | Self::TimedOut(_) => 6,
+            _ => 7,
         }
     }
 }
@@ -212,7 +217,7 @@ impl fmt::Display for ConnectCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyConnected => f.write_str("already connected: close it first"),
-            Self::Invalid(reason) => f.write_str(reason),
+            Self::Invalid(reason) | Self::NoInterface(reason) => f.write_str(reason),
             Self::Resolve(error) => error.fmt(f),
             Self::Timeout => f.write_str("timed out"),
             Self::Refused(error)

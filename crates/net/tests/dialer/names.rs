@@ -69,7 +69,7 @@ async fn ip_addresses_never_reach_the_resolver() {
         .unwrap();
     let (error, _) = refusal(&dialer, &address("tcp://[fe80::1%nowhere]:1")).await;
     assert!(
-        matches!(error.cause(), ConnectCause::Invalid(_)),
+        matches!(error.cause(), ConnectCause::NoInterface(_)),
         "{error:?}"
     );
 }

@@ -131,7 +131,7 @@ async fn an_interface_is_bound() {
     assert_eq!(socket.device().unwrap().as_deref(), Some(b"lo".as_slice()));
     let (error, _) = refusal(&through("nowhere0"), &target).await;
     assert!(
-        matches!(error.cause(), ConnectCause::Invalid(_)),
+        matches!(error.cause(), ConnectCause::NoInterface(_)),
         "{error:?}"
     );
 }

@@ -26,13 +26,15 @@ fn each_error_of_the_system_has_its_kind_and_keeps_its_code() {
 }
 
 #[test]
-fn what_says_most_of_the_peer_weighs_most() {
+fn what_says_most_of_the_peer_weighs_most_and_what_is_permanent_least() {
     let not_found = ResolveError::NotFound {
         name: "a".into(),
         ttl: None,
     };
     let no_route = ResolveError::NoRoute { name: "a".into() };
     let lightest_first = [
+        // A family that this system lacks says nothing of the other one's addresses.
+        io::Error::from(Errno::AFNOSUPPORT).into(),
         ConnectCause::Resolve(no_route),
         ConnectCause::Resolve(not_found),
         ConnectCause::Resolve(ResolveError::Busy { threads: 1 }),
