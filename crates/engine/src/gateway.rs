@@ -200,11 +200,14 @@ pub(crate) fn run(start: GatewayStart) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         leave_to_supervisor()?;
         leave_term_to_supervisor()?;
         Gateway::start(start)?.serve().await
-    })
+    });
+    // A look at a file may hang.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The main thread's part.

@@ -66,6 +66,8 @@ pub(super) struct Budget {
     search_at: Instant,
     level: Level,
     said_at: Option<u64>,
+    /// When the last refusal was told.
+    refusal_said_at: Option<u64>,
 }
 
 /// How things stood at the last look.
@@ -93,6 +95,15 @@ enum Holder {
 }
 
 impl Budget {
+    /// Whether a refusal is to be told: not each of them is.
+    pub(super) fn tells_of_refusals(&mut self, now: u64) -> bool {
+        let is_due = self.refusal_said_at.is_none_or(|at| now - at > SAY_MS);
+        if is_due {
+            self.refusal_said_at = Some(now);
+        }
+        is_due
+    }
+
     pub(super) fn new(config: &Config) -> Self {
         let limit = config.engine.memory_limit;
         let processes = u64::from(config.workers.count) + u64::from(config.tasks.count);
@@ -114,6 +125,7 @@ impl Budget {
             search_at: Instant::now(),
             level: Level::Calm,
             said_at: None,
+            refusal_said_at: None,
         }
     }
 

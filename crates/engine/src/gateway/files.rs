@@ -9,6 +9,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use moorline_ipc::{CutOff, Header, Packet, Record, close_elsewhere};
@@ -16,6 +17,7 @@ use moorline_net::framing::MAX_HEADER_BYTES;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::event_loop::Loop;
 use super::ledger::{FILES, Request};
@@ -149,6 +151,17 @@ pub(super) async fn receive(
     }
 }
 
+/// How long the look at a file may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Why a file is not sent.
+enum Unfit {
+    /// No honest worker passes that.
+    Proven(String),
+    /// It could not be seen.
+    Unknown(String),
+}
+
 /// The way of a process's descriptors to the loops.
 struct Passage<'a> {
     process: ProcessId,
@@ -180,6 +193,35 @@ impl Passage<'_> {
                 _ = &mut dead => return Ok(()),
             }
         }
+    }
+
+    /// Looks whether a file can be sent, on a thread of its own: whoever is behind the file may keep the system waiting for
+    /// the answer.
+    async fn look_at(&self, file: OwnedFd) -> Result<OwnedFd, Unfit> {
+        let unknown = |error: &dyn std::fmt::Display| Unfit::Unknown(error.to_string());
+        let looks = self.shared.file_looks.clone().acquire_owned();
+        let look = timeout(LOOK_TIME, async {
+            let turn = looks.await.map_err(|error| unknown(&error))?;
+            // The turn ends with the look, not with the wait for it.
+            let look = move || (is_unfit(&file), file, turn);
+            let looked = tokio::task::spawn_blocking(look).await;
+            let (verdict, file, _) = looked.map_err(|error| unknown(&error))?;
+            match verdict {
+                Ok(None) => Ok(file),
+                Ok(Some(reason)) => {
+                    close_elsewhere(file);
+                    Err(Unfit::Proven(format!(
+                        "a file that cannot be sent: {reason}"
+                    )))
+                }
+                Err(error) => {
+                    close_elsewhere(file);
+                    Err(unknown(&error))
+                }
+            }
+        });
+        look.await
+            .unwrap_or_else(|_| Err(unknown(&"its file system does not answer")))
     }
 
     async fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
@@ -215,20 +257,24 @@ impl Passage<'_> {
                 return refuse(files, format!("{count} descriptors in place of a file"));
             }
         };
-        // Whoever is behind the file may keep the system waiting for the answer, and this thread has other things to do.
-        let look = move || (is_unfit(&file), file);
-        let (verdict, file) = tokio::task::spawn_blocking(look)
-            .await
-            .map_err(|error| error.to_string())?;
-        match verdict {
-            Ok(None) => {}
-            Ok(Some(reason)) => {
-                return refuse(vec![file], format!("a file that cannot be sent: {reason}"));
+        let file = match self.look_at(file).await {
+            Ok(file) => file,
+            Err(Unfit::Proven(reason)) => return Err(reason),
+            // That may be its file system's fault, or a server's far away.
+            Err(Unfit::Unknown(reason)) => {
+                tracing::warn!(
+                    process = self.process,
+                    reason,
+                    "a file could not be looked at"
+                );
+                inbox.send(Command::File {
+                    process: self.process,
+                    number,
+                    file: None,
+                });
+                return Ok(());
             }
-            Err(error) => {
-                return refuse(vec![file], format!("a file that cannot be sent: {error}"));
-            }
-        }
+        };
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= FILES {
             return refuse(vec![file], format!("over {FILES} files under way"));
         }
@@ -343,7 +389,7 @@ impl Loop {
         let Some(file) = file else {
             tracing::warn!(
                 process,
-                "a file was refused: the descriptors have run out; raise the limit (ulimit -n)"
+                "a file was refused: it could not be looked at, or the descriptors have run out (raise the limit, ulimit -n)"
             );
             self.file_done((at, process, number), FAILED);
             return;

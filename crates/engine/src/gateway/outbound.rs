@@ -241,11 +241,13 @@ impl Loop {
         header: &Header,
     ) -> Result<(), String> {
         self.count(LoopCounter::Discarded, 1);
-        tracing::warn!(
-            process = self.processes[usize::from(at)].id,
-            what = ?kind,
-            "not taken: memory_limit is reached"
-        );
+        if self.budget.tells_of_refusals(self.clock.ms) {
+            tracing::warn!(
+                process = self.processes[usize::from(at)].id,
+                what = ?kind,
+                "not taken: memory_limit is reached; others of the next seconds are counted as discarded"
+            );
+        }
         match kind {
             FromProcess::Post => self.refuse_post(at, header),
             FromProcess::Task => self.refuse_task(at, header),

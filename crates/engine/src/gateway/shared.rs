@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::Semaphore;
+
 use super::MAX_SLOTS;
 use super::admission::Admission;
 use super::http::{HttpMemory, Stopping};
@@ -10,6 +12,9 @@ use super::places::Places;
 use crate::config::Config;
 use crate::descriptors;
 use crate::wire::Peer;
+
+/// Files that are looked at, at the same time.
+const FILE_LOOKS: usize = 64;
 
 /// What the threads share. Counters only; everything else goes by message.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(super) struct Shared {
     pub(super) right_of_way: AtomicU64,
     /// What the main thread holds for HTTP.
     pub(super) http_memory: Arc<HttpMemory>,
+    /// Turns at looking at files that workers pass: a look may hang, and then holds a thread.
+    pub(super) file_looks: Arc<Semaphore>,
     /// Descriptors that are kept free of connections and files.
     reserve: AtomicU64,
     /// What all loops together have with each worker slot.
@@ -56,6 +63,7 @@ impl Shared {
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
             http_memory: Arc::default(),
+            file_looks: Arc::new(Semaphore::new(FILE_LOOKS)),
             reserve: AtomicU64::new(reserve),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             http: Stopping::default(),

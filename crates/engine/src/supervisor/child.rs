@@ -120,11 +120,18 @@ pub(super) fn attend_helper(
     spawn_local(await_end(child, process, outputs, inputs.clone()));
 }
 
-/// Ends a child and all that it has started.
+/// Ends a child that has not been waited for, though it has left its group, and all that it has started.
+pub(super) fn kill_child(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+    kill_group(pid, signal);
+}
+
+/// Ends all that a child has started. Its own number may be another's once it was waited for; its group's is not.
 pub(super) fn kill_group(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
-        // ESRCH: nobody is left, which is what is wanted. The child by itself, too: it may have left its group.
-        let _ = kill(Pid::from_raw(pid), signal);
+        // ESRCH: nobody is left, which is what is wanted.
         let _ = killpg(Pid::from_raw(pid), signal);
     }
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::descriptors;
 use crate::role::HelperStart;
 
-use super::child::{kill_group, log_lines};
+use super::child::{kill_child, kill_group, log_lines};
 use super::deployment::Deployment;
 use super::spawn;
 
@@ -117,7 +117,7 @@ impl Drop for Hook {
     fn drop(&mut self) {
         // Once it was waited for it has no number.
         if let Some(pid) = self.process.id() {
-            kill_group(pid, Signal::SIGKILL);
+            kill_child(pid, Signal::SIGKILL);
         }
     }
 }

@@ -371,9 +371,10 @@ impl Plan {
     /// When `Event::Tick` is due.
     pub(crate) fn next_timeout(&self) -> Option<Now> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        // What waits to be started again never is once the engine is stopping.
+        // What waits to be started again never is once no session is served any more.
         let restarts = !self.is_stopping();
-        let slots = self.slots().filter_map(Slot::retry_at).filter(|_| restarts);
+        let slots = self.slots().filter_map(Slot::retry_at);
+        let slots = slots.filter(|_| restarts || self.serves_sessions());
         let helpers = self
             .helpers
             .iter()
@@ -502,13 +503,13 @@ impl Plan {
             Mode::Serving => {
                 self.commit_if_ready(now);
                 self.begin_queued();
-                self.appoint_leader();
             }
             Mode::Stopping(_) => self.advance_stop(now),
             Mode::Ending { .. } | Mode::Over => {}
         }
         if self.serves_sessions() {
             self.activate_joined();
+            self.appoint_leader();
         }
         if self.serves_sessions() || self.mode == Mode::Booting {
             self.begin_more(now);

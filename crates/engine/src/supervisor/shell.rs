@@ -26,7 +26,7 @@ use crate::control::{ListPlace, ProcessId, Role, SessionRow, StallReport, ToRole
 
 use self::answers::Listing;
 use self::closing::{Closing, stop};
-use super::child::{Outbox, kill_group};
+use super::child::{Outbox, kill_child};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::listeners::Listening;
@@ -430,7 +430,7 @@ impl Shell {
             }
             Action::TerminateHelper { run } => {
                 if let Some(helper) = self.helpers.get(&run) {
-                    kill_group(helper.pid, Signal::SIGTERM);
+                    kill_child(helper.pid, Signal::SIGTERM);
                 }
             }
             Action::Kill(child) => self.kill(child),
@@ -520,7 +520,7 @@ impl Shell {
             Child::Helper(run) => self.helpers.get(&run).map(|helper| helper.pid),
         };
         if let Some(pid) = pid {
-            kill_group(pid, Signal::SIGKILL);
+            kill_child(pid, Signal::SIGKILL);
         }
     }
 

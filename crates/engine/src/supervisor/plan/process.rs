@@ -11,8 +11,9 @@ use super::backoff::Backoff;
 use super::vitals::Vital;
 use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
 
-/// So many of the places for those that are on their way are not for the processes of a reload.
-const KEPT_FOR_REPLACEMENTS: usize = 2;
+/// During a reload so many of the places for those that are on their way are not for its processes, and so many are for
+/// them alone.
+const KEPT_FOR_THE_OTHERS: usize = 2;
 
 /// A place that one process serves at a time.
 #[derive(Debug)]
@@ -215,17 +216,27 @@ impl Plan {
             let starts = matches!(process.phase, Phase::Spawned { .. } | Phase::Greeted { .. });
             starts || process.tie == Tie::Asked
         };
-        let under_way = self.processes.values().filter(|it| is_under_way(it));
-        let mut free = STARTING_AT_ONCE.saturating_sub(under_way.count());
         let has_gateway = self.gateway.is_ready();
         let (candidates, others): (Vec<_>, Vec<_>) = self
             .processes
             .keys()
             .partition(|id| self.is_candidate(**id));
-        // Those of a reload may hang, and leave places to those that replace what has crashed.
+        // Those of a reload, and those that replace what has crashed, may hang, and leave places to each other.
+        let most = match candidates.is_empty() {
+            true => STARTING_AT_ONCE,
+            false => STARTING_AT_ONCE - KEPT_FOR_THE_OTHERS,
+        };
+        let under_way = |ids: &[ProcessId]| {
+            let processes = ids.iter().filter_map(|id| self.processes.get(id));
+            processes.filter(|it| is_under_way(it)).count()
+        };
+        let (of_others, of_candidates) = (under_way(&others), under_way(&candidates));
+        let mut free = STARTING_AT_ONCE.saturating_sub(of_others + of_candidates);
+        let mut left = [of_others, of_candidates].map(|it| most.saturating_sub(it));
         let others = others.into_iter().map(|id| (id, 0));
-        let candidates = candidates.into_iter().map(|id| (id, KEPT_FOR_REPLACEMENTS));
-        for (id, kept) in others.chain(candidates).collect::<Vec<_>>() {
+        let candidates = candidates.into_iter().map(|id| (id, 1));
+        for (id, kind) in others.chain(candidates).collect::<Vec<_>>() {
+            let may_begin = free > 0 && left[kind] > 0;
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
             };
@@ -237,14 +248,14 @@ impl Plan {
                     self.act(Action::StartProcess { process: id });
                 }
                 Phase::Starting { .. } | Phase::Joining { .. } | Phase::Ready
-                    if has_gateway && process.tie == Tie::Apart && free > kept =>
+                    if has_gateway && process.tie == Tie::Apart && may_begin =>
                 {
-                    free -= 1;
+                    (free, left[kind]) = (free - 1, left[kind] - 1);
                     process.tie = Tie::Asked;
                     self.act(Action::NewGateway { process: id });
                 }
-                Phase::Queued { timeout } if free > kept => {
-                    free -= 1;
+                Phase::Queued { timeout } if may_begin => {
+                    (free, left[kind]) = (free - 1, left[kind] - 1);
                     process.phase = Phase::Spawned {
                         deadline: now + timeout,
                     };
@@ -472,7 +483,7 @@ impl Plan {
             ));
             return;
         }
-        if self.mode != Mode::Serving {
+        if !self.serves_sessions() {
             return;
         }
         let Some(slot) = self.slot(role) else { return };
@@ -589,7 +600,8 @@ impl Plan {
     pub(crate) fn waiting(&self, now: Now) -> impl Iterator<Item = (Role, Duration, &str)> {
         let workers = (0..).map(Role::Worker).zip(&self.workers);
         let tasks = (0..).map(Role::Task).zip(&self.tasks);
-        let slots = workers.chain(tasks).filter(|_| !self.is_stopping());
+        let restarts = !self.is_stopping() || self.serves_sessions();
+        let slots = workers.chain(tasks).filter(move |_| restarts);
         slots.filter_map(move |(role, slot)| {
             Some((role, slot.retry_at()?.saturating_sub(now), &*slot.reason))
         })

@@ -318,6 +318,21 @@ fn new_processes_that_hang_keep_no_place_from_what_replaces_a_crashed_one() {
 }
 
 #[test]
+fn replacements_that_hang_keep_no_place_from_the_processes_of_a_reload() {
+    let mut world = World::serving(shape(8, 0));
+    for process in 1..=8 {
+        world.die(process);
+    }
+    world.reload(1, shape(8, 0));
+    world.pass(START_TIMEOUT + Duration::from_secs(1));
+    let are_new = world
+        .processes
+        .values()
+        .any(|(_, generation)| *generation == 2);
+    assert!(are_new, "{:?}", world.processes);
+}
+
+#[test]
 fn what_the_gateway_cannot_serve_fails_the_reload_and_nothing_else() {
     let mut world = World::serving(shape(1, 0));
     world.is_mute = true;

@@ -102,6 +102,15 @@ fn while_a_stop_is_spread_over_a_time_a_worker_that_dies_is_replaced() {
     };
     world.ready(replacement);
     assert_eq!(world.serving, [replacement, 2]);
+    // The next one comes after a wait.
+    world.die(replacement);
+    assert!(world.starting().is_empty());
+    world.pass(Duration::from_secs(1));
+    let [replacement] = world.starting()[..] else {
+        panic!("{:?}", world.starting());
+    };
+    world.ready(replacement);
+    assert_eq!(world.serving, [replacement, 2]);
     world.tell(Event::Drained(1));
     world.exit(Child::Process(2), DONE);
     world.exit(Child::Process(replacement), DONE);
