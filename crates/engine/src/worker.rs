@@ -361,6 +361,8 @@ impl Orders {
     /// Another process leads once it is known that this one does not.
     async fn resign(&self) {
         self.core.commitment.lead(false);
+        // Those who wait for it hear of it before another process leads.
+        tokio::task::yield_now().await;
         if let Err(error) = self.control.send(&FromRole::Resigned, &[]).await {
             tracing::warn!(%error, "could not tell the supervisor that this process does not lead any more");
         }
