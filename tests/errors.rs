@@ -21,7 +21,12 @@ fn an_error_closes_its_session_for_a_reason_of_its_own() {
         // What was sent before is flushed.
         assert_eq!(client.receive_to_end(), [b"before"]);
         engine.journaled(&format!("close {id} error"));
-        engine.logged(&["a hook failed", "asked to fail", &id, "tcp://127.0.0.1:0"]);
+        engine.logged(&[
+            "a handler returned an error",
+            "asked to fail",
+            &id,
+            "tcp://127.0.0.1:0",
+        ]);
         let status = engine.status();
         assert_eq!((status.closed("error"), status.closed("crash")), (1, 0));
         assert_eq!((status.errors.handlers, status.errors.panics), (1, 0));

@@ -428,7 +428,7 @@ fn the_log_follows_a_reload() {
         content("one.log").contains("session closed")
     });
     eventually("a worker writes there", || {
-        content("one.log").contains("a hook failed")
+        content("one.log").contains("a handler returned an error")
     });
     eventually("the supervisor writes there", || {
         content("one.log").contains("reload done")

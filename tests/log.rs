@@ -30,7 +30,7 @@ fn log_files_are_reopened_when_asked() {
     };
     let counts = || {
         let content = content(&log);
-        ["a hook failed", "session closed"].map(|line| content.matches(line).count())
+        ["a handler returned an error", "session closed"].map(|line| content.matches(line).count())
     };
     // Each process reopens it when it gets to it.
     eventually("worker and gateway write to the new log", || {
@@ -214,7 +214,7 @@ fn lines_that_a_full_disk_does_not_take_are_counted() {
     eventually("every process writes again", || {
         client.send("fail");
         let _ = engine.ask_once("alive");
-        log().contains("a hook failed") && log().contains("session closed")
+        log().contains("a handler returned an error") && log().contains("session closed")
     });
     let dropped = engine.status().log_lines_dropped;
     drop(client);

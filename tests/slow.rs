@@ -224,7 +224,7 @@ fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
     drop(slow);
     // Its `send` has failed, which fails the handler, which closes its own session.
     assert_eq!(sender.receive_to_end(), Vec::<Vec<u8>>::new());
-    engine.logged(&["a hook failed", "message"]);
+    engine.logged(&["a handler returned an error", "message"]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Plan {
                 if wait.is_zero() {
                     self.spawn_gateway(now);
                 } else {
-                    info!(?wait, "the gateway is started again after a wait");
+                    info!("the gateway is started again in {wait:?}");
                     self.gateway.phase = Phase::RetryAt(now + wait);
                 }
             }

@@ -170,7 +170,7 @@ impl Plan {
         match &mut helper.phase {
             Phase::Running { since, .. } if is_running => {
                 let wait = helper.backoff.after_death(Some(now.saturating_sub(*since)));
-                info!(helper = %helper.spec.name, ?wait, "helper {} is started again", helper.spec.name);
+                info!(helper = %helper.spec.name, "helper {} is started again in {wait:?}", helper.spec.name);
                 helper.restarts += 1;
                 helper.phase = Phase::RetryAt(now + wait);
             }

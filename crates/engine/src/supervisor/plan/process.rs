@@ -592,7 +592,7 @@ impl Plan {
         } else {
             slot.next = Next::RetryAt(now + wait);
             slot.reason = reason;
-            info!(?wait, "{} is started again after a wait", role_name(role));
+            info!("{} is started again in {wait:?}", role_name(role));
         }
     }
 
