@@ -52,7 +52,7 @@ fn s1_a_helper_that_dies_young_is_started_with_back_off_and_its_lines_are_logged
         runs.lines().filter_map(|line| line.parse().ok()).collect()
     };
     // At once, then after 100, 200, 400 ms: as soon as it has died young so often in a row.
-    engine.logged(&["is started again", "flaky", "wait=400ms"]);
+    engine.logged(&["helper flaky is started again in 400ms"]);
     let before = runs().len();
     eventually("it runs again", || runs().len() > before);
     let runs = runs();

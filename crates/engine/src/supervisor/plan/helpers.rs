@@ -170,7 +170,11 @@ impl Plan {
         match &mut helper.phase {
             Phase::Running { since, .. } if is_running => {
                 let wait = helper.backoff.after_death(Some(now.saturating_sub(*since)));
-                info!(helper = %helper.spec.name, "helper {} is started again in {wait:?}", helper.spec.name);
+                let name = &helper.spec.name;
+                match wait.is_zero() {
+                    true => info!(helper = %name, "helper {name} is started again at once"),
+                    false => info!(helper = %name, "helper {name} is started again in {wait:?}"),
+                }
                 helper.restarts += 1;
                 helper.phase = Phase::RetryAt(now + wait);
             }
