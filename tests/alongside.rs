@@ -1,4 +1,4 @@
-//! What runs beside the engine: helpers (S1) and the hooks of the engine as a whole (S29).
+//! What runs beside the engine: helpers and the hooks of the engine as a whole.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually};
 
-/// The user's own processes are kept alive alongside (S1).
+/// The user's own processes are kept alive alongside.
 #[test]
 fn helpers_are_restarted_and_end_with_the_engine() {
     let engine = Engine::start(
@@ -34,9 +34,9 @@ fn helpers_are_restarted_and_end_with_the_engine() {
     // That it ends with the engine is what dropping every engine checks.
 }
 
-/// S1: a helper that keeps dying is started again with longer and longer waits, its end and its lines logged.
+/// A helper that keeps dying is started again with longer and longer waits, its end and its lines logged.
 #[test]
-fn s1_a_helper_that_dies_young_is_started_with_back_off_and_its_lines_are_logged() {
+fn a_helper_that_dies_young_is_started_with_back_off_and_its_lines_are_logged() {
     let engine = Engine::start(
         "probe",
         &format!(
@@ -62,9 +62,9 @@ fn s1_a_helper_that_dies_young_is_started_with_back_off_and_its_lines_are_logged
     assert_eq!(engine.ask_once("build"), "first");
 }
 
-/// S1, S6: helpers are the last to be stopped: they see the workers go.
+/// Helpers are the last to be stopped: they see the workers go.
 #[test]
-fn s6_helpers_outlive_workers_and_task_workers() {
+fn helpers_outlive_workers_and_task_workers() {
     let site = Site::new(
         "probe",
         &format!(
@@ -96,9 +96,9 @@ fn hooks(hooks: &str) -> String {
     format!("[engine.hooks]\n{hooks}\n[workers]\ncount = 1\n{LENGTH_LISTENER}")
 }
 
-/// S29: each is run once, when its moment comes; while the one before a stop runs, everything is served.
+/// Each is run once, when its moment comes; while the one before a stop runs, everything is served.
 #[test]
-fn s29_hooks_run_when_the_engine_starts_and_stops() {
+fn hooks_run_when_the_engine_starts_and_stops() {
     let site = Site::new(
         "probe",
         &hooks(
@@ -124,9 +124,9 @@ stopped = ["/bin/sh", "-c", "echo stopped >> moments"]"#,
     assert_eq!(moments(), "started\nstopping\nstopped\n");
 }
 
-/// S29: one that hangs is killed when its time is over; one that fails is logged; neither keeps the engine.
+/// One that hangs is killed when its time is over; one that fails is logged; neither keeps the engine.
 #[test]
-fn s29_a_hook_that_hangs_or_fails_keeps_nobody() {
+fn a_hook_that_hangs_or_fails_keeps_nobody() {
     let site = Site::new(
         "probe",
         &hooks(
@@ -146,9 +146,9 @@ stopped = ["./not-there"]"#,
     site.logged(&["a hook failed", "stopped"]);
 }
 
-/// S29: who asks twice does not want to wait for a hook.
+/// Who asks twice does not want to wait for a hook.
 #[test]
-fn s29_a_second_signal_does_not_wait_for_the_hook() {
+fn a_second_signal_does_not_wait_for_the_hook() {
     let site = Site::new("probe", &hooks(r#"stopping = ["/bin/sleep", "8"]"#));
     let mut engine = site.start();
     let begun = Instant::now();
@@ -159,9 +159,9 @@ fn s29_a_second_signal_does_not_wait_for_the_hook() {
     assert!(begun.elapsed() < Duration::from_secs(6));
 }
 
-/// S6: a helper that does not end when it is told to has five seconds, and is killed then.
+/// A helper that does not end when it is told to has five seconds, and is killed then.
 #[test]
-fn s6_a_helper_that_ignores_the_end_is_killed() {
+fn a_helper_that_ignores_the_end_is_killed() {
     let site = Site::new(
         "probe",
         &format!(

@@ -1,4 +1,4 @@
-//! The memory that all sessions together may hold (B7).
+//! The memory that all sessions together may hold.
 
 mod support;
 
@@ -106,7 +106,7 @@ fn floods_to_peers_that_do_not_read_stay_within_the_limit() {
     });
 }
 
-/// Whoever has been silent since before a flood, with next to nothing or with a locker here, is not closed for it (B7).
+/// Whoever has been silent since before a flood, with next to nothing or with a locker here, is not closed for it.
 #[test]
 fn sessions_that_only_wait_outlive_the_floods_of_others() {
     let engine = Engine::start("probe", &probe("hard_limit = \"256MiB\""));
@@ -272,7 +272,7 @@ fn a_task_over_the_limit_is_refused_and_closes_nobody() {
     assert_eq!(engine.status().closed("memory"), 0);
 }
 
-/// B3: lockers count, however small each is. Those of the closed count until their process knows, and nobody else is
+/// Lockers count, however small each is. Those of the closed count until their process knows, and nobody else is
 /// closed for that.
 #[test]
 fn lockers_count_against_the_limit_and_no_more_are_closed_than_must_be() {

@@ -1,4 +1,4 @@
-//! Which certificates pass, on both sides, and what a reload does with others (S27).
+//! Which certificates pass, on both sides, and what a reload does with others.
 
 mod support;
 

@@ -480,9 +480,9 @@ fn a_supervisor_that_does_not_answer_is_named() {
     engine.run(&["status"]).expect_success();
 }
 
-/// S23: since when it runs, by the machine's clock and by its own.
+/// Since when it runs, by the machine's clock and by its own.
 #[test]
-fn s23_status_says_since_when_the_engine_runs() {
+fn status_says_since_when_the_engine_runs() {
     let now = || {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.expect("it is later than 1970").as_secs()
@@ -506,9 +506,9 @@ fn s23_status_says_since_when_the_engine_runs() {
     assert!(uptime <= now() - started_at + 1, "{uptime}");
 }
 
-/// S28: what `ps` shows says which process is which.
+/// What `ps` shows says which process is which.
 #[test]
-fn s28_titles_name_the_role() {
+fn titles_name_the_role() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 2\n[tasks]\ncount = 1\n{LENGTH_LISTENER}"),
@@ -549,7 +549,7 @@ fn sockets(site: &Site) -> Vec<PathBuf> {
     found
 }
 
-/// S3, S30: the signal for task workers is refused in the log where there are none, and harms nothing.
+/// The signal for task workers is refused in the log where there are none, and harms nothing.
 #[test]
 fn the_signal_for_task_workers_is_refused_without_any() {
     let config = format!("[workers]\ncount = 1\n{}", support::LENGTH_LISTENER);

@@ -1,4 +1,4 @@
-//! Processes that die: sessions stay, and what became of the messages in hand is what `on_crash` says (S1, B2, S34).
+//! Processes that die: sessions stay, and what became of the messages in hand is what `on_crash` says.
 
 mod support;
 
@@ -134,7 +134,7 @@ fn a_crash_closes_the_session_in_hand_and_no_other() {
         }
     );
     assert_eq!(status.errors.worker_exits, 1);
-    // S1: worker, process, and how it ended.
+    // Worker, process, and how it ended.
     engine.logged(&[&format!("worker 0 (pid {killed}) was killed by SIGKILL")]);
 }
 
@@ -156,9 +156,9 @@ fn a_worker_that_exits_untold_is_reported_as_lost_although_its_code_is_zero() {
     );
 }
 
-/// S1: who exits while it serves is reported with its code, be it worker or task worker, and replaced.
+/// Who exits while it serves is reported with its code, be it worker or task worker, and replaced.
 #[test]
-fn s1_a_process_that_exits_while_it_serves_is_reported_with_its_code() {
+fn a_process_that_exits_while_it_serves_is_reported_with_its_code() {
     let config = probe(2, "", "");
     let engine = Engine::start(
         "probe",
@@ -185,7 +185,7 @@ fn s1_a_process_that_exits_while_it_serves_is_reported_with_its_code() {
 }
 
 #[test]
-fn s2_a_worker_that_cannot_start_is_tried_again_until_it_can_and_its_session_waits() {
+fn a_worker_that_cannot_start_is_tried_again_until_it_can_and_its_session_waits() {
     let engine = Engine::start("probe", &probe(1, "", "fails_with = \"{folder}/broken\""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -259,7 +259,7 @@ fn a_message_that_kills_once_is_redelivered_and_answered() {
     assert_eq!(status.lost.closed_by_crash, 0);
 }
 
-/// S34: an error or a panic is that session's alone; the worker lives.
+/// An error or a panic is that session's alone; the worker lives.
 #[test]
 fn a_handler_that_panics_is_treated_by_on_crash_of_its_session() {
     {
@@ -463,9 +463,9 @@ fn tasks_survive_their_worker_and_fail_after_their_attempts() {
     assert_eq!(engine.status().errors.worker_exits, 4);
 }
 
-/// S2: what cannot be started is tried again until it can, and until then `status` says what is missing and why.
+/// What cannot be started is tried again until it can, and until then `status` says what is missing and why.
 #[test]
-fn s2_a_slot_that_waits_for_its_process_is_shown() {
+fn a_slot_that_waits_for_its_process_is_shown() {
     let engine = Engine::start("probe", &probe(2, "", ""));
     let (supervisor, killed) = (engine.supervisor(), engine.worker(0).pid);
     let usual = limit_descriptors(supervisor, "3");

@@ -1,4 +1,4 @@
-//! Datagram listeners (S33): a message with its sender's address, an answer by address, no sessions.
+//! Datagram listeners: a message with its sender's address, an answer by address, no sessions.
 
 mod support;
 

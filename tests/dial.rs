@@ -1,4 +1,4 @@
-//! `moorline dial`: the waterfall, its JSON form, exit codes, and the pipe behind it. Behaviours: B5.
+//! `moorline dial`: the waterfall, its JSON form, exit codes, and the pipe behind it.
 
 #[path = "dial/datagrams.rs"]
 mod datagrams;

@@ -1,4 +1,4 @@
-//! Which worker handles what: the dispatch modes of design and operator (S21).
+//! Which worker handles what: the dispatch modes of design and operator.
 
 mod support;
 
@@ -149,7 +149,7 @@ fn ip_hash_keeps_the_sessions_of_an_address_together_and_spreads_addresses() {
     assert_eq!(seen.len(), 3);
 }
 
-/// S21: a key that sessions are bound to brings them together, on the listener that says so and on no other.
+/// A key that sessions are bound to brings them together, on the listener that says so and on no other.
 #[test]
 fn a_listener_may_keep_the_sessions_of_a_key_together() {
     let config = format!(
@@ -182,7 +182,7 @@ fn a_listener_may_keep_the_sessions_of_a_key_together() {
     assert_eq!(clients.each_mut().map(|client| client.ask("slot")), before);
 }
 
-/// S21: what an address belongs to does not change with the code, and sessions from before stay with it, too.
+/// What an address belongs to does not change with the code, and sessions from before stay with it, too.
 #[test]
 fn ip_hash_keeps_its_worker_over_a_reload() {
     let engine = Engine::start("probe", &probe("ip-hash").replace("count = 2", "count = 3"));

@@ -1,4 +1,4 @@
-//! What sessions do over TLS as they do without it: files (S15), groups (B4), lockers (B3), the memory budget (B7) and the
+//! What sessions do over TLS as they do without it: files, groups, lockers, the memory budget and the
 //! rest of what is held, counted and said.
 
 mod support;

@@ -1,4 +1,4 @@
-//! Groups: one message to any number of sessions (B4).
+//! Groups: one message to any number of sessions.
 
 mod support;
 
@@ -244,7 +244,7 @@ fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
     }
 }
 
-/// B4: any process puts any session into a group, and task workers use groups as workers do.
+/// Any process puts any session into a group, and task workers use groups as workers do.
 #[test]
 fn sessions_are_put_into_groups_and_taken_out_by_other_processes() {
     let config = probe("");

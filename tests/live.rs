@@ -540,7 +540,7 @@ fn patience_with_handlers_tasks_and_hooks_follows_a_reload() {
     engine.logged(&["longer than its timeout", "stopping"]);
 }
 
-/// S3: the signal does what the command does.
+/// The signal does what the command does.
 #[test]
 fn a_hangup_applies_the_configuration() {
     let live = Live::start(&config("", ""));

@@ -1,4 +1,4 @@
-//! What an app keeps with a session outlives the process that serves it (B3).
+//! What an app keeps with a session outlives the process that serves it.
 
 mod support;
 

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use nix::sys::signal::Signal;
 use support::{Client, Engine, Finish, LENGTH_LISTENER, Site, Wire, eventually};
 
-/// S3: log files that were moved away are opened anew, by every process.
+/// Log files that were moved away are opened anew, by every process.
 #[test]
 fn log_files_are_reopened_when_asked() {
     let config = format!(

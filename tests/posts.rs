@@ -1,4 +1,4 @@
-//! Posts from worker to worker (S19): how many may be under way, and what becomes of them when processes change.
+//! Posts from worker to worker: how many may be under way, and what becomes of them when processes change.
 
 mod support;
 
@@ -22,9 +22,9 @@ fn client_of(engine: &Engine, slot: u64) -> Client {
         .expect("sessions are spread over the workers")
 }
 
-/// S19: 64 posts to a slot, or 1 MiB of them, may be unhandled; all of those are handled, in order, and make room again.
+/// 64 posts to a slot, or 1 MiB of them, may be unhandled; all of those are handled, in order, and make room again.
 #[test]
-fn s19_posts_beyond_the_bound_are_refused_and_those_before_arrive_in_order() {
+fn posts_beyond_the_bound_are_refused_and_those_before_arrive_in_order() {
     let engine = probe();
     let mut client = client_of(&engine, 0);
     for round in 0..3 {
@@ -62,16 +62,16 @@ fn fill(client: &mut Client, to: u16, size: usize, allowed: usize) -> Vec<String
     panic!("there is never credit for {allowed} posts");
 }
 
-/// S19: only workers post.
+/// Only workers post.
 #[test]
-fn s19_a_task_cannot_post() {
+fn a_task_cannot_post() {
     let engine = probe();
     assert_eq!(engine.ask_once("task post hello"), "Err(NotAWorker)");
 }
 
-/// S19: a reload takes nobody's posts: each arrives once, in order, at the old process or the new one.
+/// A reload takes nobody's posts: each arrives once, in order, at the old process or the new one.
 #[test]
-fn s19_posts_to_a_worker_that_is_replaced_arrive_in_order() {
+fn posts_to_a_worker_that_is_replaced_arrive_in_order() {
     let engine = probe();
     let mut client = client_of(&engine, 0);
     let is_over = AtomicBool::new(false);
@@ -98,9 +98,9 @@ fn s19_posts_to_a_worker_that_is_replaced_arrive_in_order() {
     });
 }
 
-/// S19: what a process has not taken when it dies is for its successor.
+/// What a process has not taken when it dies is for its successor.
 #[test]
-fn s19_posts_to_a_worker_that_dies_wait_for_its_successor() {
+fn posts_to_a_worker_that_dies_wait_for_its_successor() {
     let engine = probe();
     let mut client = client_of(&engine, 0);
     let mut busy = client_of(&engine, 1);
@@ -119,9 +119,9 @@ fn s19_posts_to_a_worker_that_dies_wait_for_its_successor() {
     assert_ne!(engine.worker(1).pid, dead);
 }
 
-/// S19: the one that kills its worker is lost with it, and the room it took is not.
+/// The one that kills its worker is lost with it, and the room it took is not.
 #[test]
-fn s19_a_post_that_kills_its_worker_is_not_handed_out_again() {
+fn a_post_that_kills_its_worker_is_not_handed_out_again() {
     let engine = probe();
     let mut client = client_of(&engine, 0);
     for deaths in 1..=2 {

@@ -1,4 +1,4 @@
-//! Sessions that are paused, kept and bound to a key, and what is known of them (S24, S25).
+//! Sessions that are paused, kept and bound to a key, and what is known of them.
 
 mod support;
 
@@ -220,9 +220,9 @@ fn a_session_is_described_to_whoever_asks() {
     });
 }
 
-/// S16: in its close hook as well, and in that of the process which is told of the end after the first has died.
+/// In its close hook as well, and in that of the process which is told of the end after the first has died.
 #[test]
-fn s16_a_session_is_described_to_its_close_hook() {
+fn a_session_is_described_to_its_close_hook() {
     let engine = Engine::start("probe", &probe(1, "name = \"game\""));
     let describe = |last: &str, end: &dyn Fn(Client)| {
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
@@ -254,9 +254,9 @@ fn s16_a_session_is_described_to_its_close_hook() {
     });
 }
 
-/// S24: when a session was accepted, last received from and last sent to, by the clock of the machine.
+/// When a session was accepted, last received from and last sent to, by the clock of the machine.
 #[test]
-fn s24_a_session_knows_when_it_was_last_heard_and_told() {
+fn a_session_knows_when_it_was_last_heard_and_told() {
     let engine = Engine::start("probe", &probe(2, ""));
     let mut other = Client::connect(&engine, 0, Wire::LENGTH);
     let now = || {
@@ -306,9 +306,9 @@ fn s24_a_session_knows_when_it_was_last_heard_and_told() {
     is_between((heard_from, told[2], now()));
 }
 
-/// S24: what the list says of each session, in a worker and in a task worker, which has none itself.
+/// What the list says of each session, in a worker and in a task worker, which has none itself.
 #[test]
-fn s24_the_list_describes_each_session_to_every_process() {
+fn the_list_describes_each_session_to_every_process() {
     let config = probe(2, "name = \"game\"");
     let engine = Engine::start("probe", &format!("[tasks]\ncount = 1\n{config}"));
     let mut clients: Vec<Client> = (0..5)

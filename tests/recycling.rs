@@ -1,4 +1,4 @@
-//! Workers and task workers that have handled enough are replaced, and nobody notices (S7).
+//! Workers and task workers that have handled enough are replaced, and nobody notices.
 
 mod support;
 
@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use support::{Client, Engine, LENGTH_LISTENER, Load, Plan, Troubles, Wire, eventually};
 
-/// S7: data messages are counted, each process draws its own limit, and sessions stay.
+/// Data messages are counted, each process draws its own limit, and sessions stay.
 #[test]
-fn s7_a_worker_is_replaced_after_max_requests_and_its_sessions_stay() {
+fn a_worker_is_replaced_after_max_requests_and_its_sessions_stay() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 2\nmax_requests = 100\n{LENGTH_LISTENER}"),
@@ -36,9 +36,9 @@ fn s7_a_worker_is_replaced_after_max_requests_and_its_sessions_stay() {
     assert_eq!(status.closed("crash"), 0);
 }
 
-/// S7: what counts is messages, not how many sessions come and go, nor posts.
+/// What counts is messages, not how many sessions come and go, nor posts.
 #[test]
-fn s7_sessions_without_messages_and_posts_are_not_counted() {
+fn sessions_without_messages_and_posts_are_not_counted() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 1\nmax_requests = 10\n{LENGTH_LISTENER}"),
@@ -63,9 +63,9 @@ fn s7_sessions_without_messages_and_posts_are_not_counted() {
     assert_ne!(client.ask("pid"), pid.to_string());
 }
 
-/// S7: task workers have a limit of their own.
+/// Task workers have a limit of their own.
 #[test]
-fn s7_a_task_worker_is_replaced_after_its_tasks() {
+fn a_task_worker_is_replaced_after_its_tasks() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 1\n[tasks]\ncount = 1\nmax_requests = 5\n{LENGTH_LISTENER}"),
@@ -82,9 +82,9 @@ fn s7_a_task_worker_is_replaced_after_its_tasks() {
     assert_eq!(client.ask("pid"), worker);
 }
 
-/// S7: workers that began together and have the same load leave one after the other.
+/// Workers that began together and have the same load leave one after the other.
 #[test]
-fn s7_workers_do_not_leave_together() {
+fn workers_do_not_leave_together() {
     let engine = Engine::start(
         "probe",
         &format!(

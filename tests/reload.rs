@@ -1,4 +1,4 @@
-//! Reload is a transaction (B1, S4): it replaces every worker without a client noticing, or changes nothing.
+//! Reload is a transaction: it replaces every worker without a client noticing, or changes nothing.
 
 mod support;
 
@@ -293,7 +293,7 @@ fn the_number_of_workers_follows_a_reload() {
     assert_eq!(load.finish().troubles, Troubles::default());
 }
 
-/// S4: a reload during a reload is not lost, and several of them become one.
+/// A reload during a reload is not lost, and several of them become one.
 #[test]
 fn reloads_asked_for_during_a_reload_wait_and_join() {
     let engine = Engine::start(
@@ -326,7 +326,7 @@ fn reloads_asked_for_during_a_reload_wait_and_join() {
     });
 }
 
-/// S30: a request that cannot be fulfilled leaves later ones possible.
+/// A request that cannot be fulfilled leaves later ones possible.
 #[test]
 fn a_reload_of_tasks_without_tasks_is_refused_and_harms_nothing() {
     let engine = Engine::start("probe", &probe(""));
@@ -351,7 +351,7 @@ fn task_workers_are_reloaded_alone_if_asked() {
     assert_ne!(client.ask("pid"), worker);
 }
 
-/// S3: the signals do what the commands do.
+/// The signals do what the commands do.
 #[test]
 fn signals_to_the_supervisor_reload() {
     let engine = Engine::start("probe", &probe(""));
@@ -363,7 +363,7 @@ fn signals_to_the_supervisor_reload() {
     }
 }
 
-/// S5: what does not end within `max_wait` is forced, treated as a crash, and counted as lost by the reload.
+/// What does not end within `max_wait` is forced, treated as a crash, and counted as lost by the reload.
 #[test]
 fn handlers_that_outlast_max_wait_are_killed_and_counted() {
     let config = probe("").replace("count = 2", "count = 1\nmax_wait = \"500ms\"");
@@ -383,7 +383,7 @@ fn handlers_that_outlast_max_wait_are_killed_and_counted() {
     assert_eq!((status.lost.reload_forced, status.closed("crash")), (1, 1));
 }
 
-/// A worker that is asked to end by itself is replaced first (S5).
+/// A worker that is asked to end by itself is replaced first.
 #[test]
 fn a_worker_that_gets_term_hands_its_sessions_over() {
     let engine = Engine::start("probe", &probe(""));

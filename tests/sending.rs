@@ -1,4 +1,4 @@
-//! What is sent to sessions beside messages of their own worker: files (S15), and from task workers (S13).
+//! What is sent to sessions beside messages of their own worker: files, and from task workers.
 
 mod support;
 

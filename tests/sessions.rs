@@ -23,7 +23,7 @@ fn one_on_each_worker(engine: &Engine) -> [Client; 2] {
 }
 
 #[test]
-fn s12_ids_are_never_used_again() {
+fn ids_are_never_used_again() {
     let engine = Engine::start("probe", &probe(2, ""));
     let mut ids = BTreeSet::new();
     for _ in 0..500 {
@@ -57,7 +57,7 @@ fn s12_ids_are_never_used_again() {
 }
 
 #[test]
-fn s13_any_worker_sends_to_and_closes_any_session() {
+fn any_worker_sends_to_and_closes_any_session() {
     let engine = Engine::start("probe", &probe(2, ""));
     let [mut one, mut other] = one_on_each_worker(&engine);
     let (one_id, other_id) = (one.ask("id"), other.ask("id"));
@@ -79,9 +79,9 @@ fn s13_any_worker_sends_to_and_closes_any_session() {
     }
 }
 
-/// S13: who may not wait is told, in whichever process it is; and there is room when the peer has read.
+/// Who may not wait is told, in whichever process it is; and there is room when the peer has read.
 #[test]
-fn s13_a_full_session_refuses_what_other_processes_send_to_it() {
+fn a_full_session_refuses_what_other_processes_send_to_it() {
     let engine = Engine::start("probe", &probe(2, ""));
     let [mut one, mut other] = one_on_each_worker(&engine);
     let id = one.ask("id");
@@ -100,9 +100,9 @@ fn s13_a_full_session_refuses_what_other_processes_send_to_it() {
     while one.receive() != b"again" {}
 }
 
-/// S16: whoever does not read holds up a close, but none that is forced, in whichever process it is asked for.
+/// Whoever does not read holds up a close, but none that is forced, in whichever process it is asked for.
 #[test]
-fn s16_a_forced_close_works_on_a_closing_session() {
+fn a_forced_close_works_on_a_closing_session() {
     let engine = Engine::start("probe", &probe(2, ""));
     let [mut one, mut other] = one_on_each_worker(&engine);
     let id = one.ask("id");
@@ -126,7 +126,7 @@ fn s16_a_forced_close_works_on_a_closing_session() {
 }
 
 #[test]
-fn s13_messages_over_the_framings_maximum_are_refused_with_both_sizes() {
+fn messages_over_the_framings_maximum_are_refused_with_both_sizes() {
     let engine = Engine::start("probe", &probe(1, "on_crash = \"drop\""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send(format!("big {}", (2 << 20) + 1));
@@ -137,7 +137,7 @@ fn s13_messages_over_the_framings_maximum_are_refused_with_both_sizes() {
 
 /// A worker knows the limits of its own sessions, and of others only the largest there is.
 #[test]
-fn s13_what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_nothing() {
+fn what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_nothing() {
     let raw = "[[listen]]\nname = \"raw\"\naddress = \"tcp://127.0.0.1:0\"\n";
     let engine = Engine::start("probe", &probe(2, raw));
     let [mut one, mut other] = one_on_each_worker(&engine);
@@ -149,7 +149,7 @@ fn s13_what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_no
 }
 
 #[test]
-fn s16_the_close_hook_runs_once_and_says_who_closed() {
+fn the_close_hook_runs_once_and_says_who_closed() {
     let engine = Engine::start("probe", &probe(2, "idle_timeout = \"400ms\""));
     let mut closed = Vec::new();
 
@@ -216,7 +216,7 @@ fn a_close_behind_a_large_answer_lets_it_through() {
     assert_eq!(client.receive_to_end(), [vec![b'b'; 2_000_000]]);
 }
 
-/// S20, S5: every session begins with one open hook in each process that serves it.
+/// Every session begins with one open hook in each process that serves it.
 #[test]
 fn open_runs_once_in_each_process_that_has_the_session() {
     let engine = Engine::start("probe", &probe(1, ""));
@@ -274,7 +274,7 @@ fn a_session_does_not_change_process_before_its_open_hook_has_ended() {
 }
 
 #[test]
-fn s20_listeners_differ_in_address_and_framing_and_share_their_workers() {
+fn listeners_differ_in_address_and_framing_and_share_their_workers() {
     let engine = Engine::start(
         "probe",
         r#"
@@ -352,7 +352,7 @@ framing = { kind = "length", width = 2, offset = 4, body = 8 }
 }
 
 #[test]
-fn s22_quiet_sessions_are_closed_and_busy_ones_are_not() {
+fn quiet_sessions_are_closed_and_busy_ones_are_not() {
     let engine = Engine::start("probe", &probe(1, "idle_timeout = \"500ms\""));
     let mut quiet = Client::connect(&engine, 0, Wire::LENGTH);
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
@@ -371,7 +371,7 @@ fn s22_quiet_sessions_are_closed_and_busy_ones_are_not() {
 
 /// A handler that takes longer than the timeout does not make its session idle: the engine owes the answer.
 #[test]
-fn s22_each_direction_has_a_timeout_of_its_own() {
+fn each_direction_has_a_timeout_of_its_own() {
     let engine = Engine::start("probe", &probe(1, "receive_timeout = \"600ms\""));
     let mut listener = Client::connect(&engine, 0, Wire::LENGTH);
     let mut teller = Client::connect(&engine, 0, Wire::LENGTH);
@@ -393,9 +393,9 @@ fn s22_each_direction_has_a_timeout_of_its_own() {
     });
 }
 
-/// S32: framing happens in the gateway, so messages of several workers to one session stay whole.
+/// Framing happens in the gateway, so messages of several workers to one session stay whole.
 #[test]
-fn s32_large_messages_of_several_workers_do_not_mix() {
+fn large_messages_of_several_workers_do_not_mix() {
     const COUNT: usize = 40;
     const SIZE: usize = 400_000;
     let engine = Engine::start(
@@ -428,9 +428,9 @@ fn s32_large_messages_of_several_workers_do_not_mix() {
     }
 }
 
-/// S14: a message larger than a quarter of the ring travels in parts, and others pass it.
+/// A message larger than a quarter of the ring travels in parts, and others pass it.
 #[test]
-fn s14_messages_larger_than_the_ring_pass_both_ways() {
+fn messages_larger_than_the_ring_pass_both_ways() {
     let config = format!(
         "[engine]\nring_memory = \"768KiB\"\ngateway_loops = 1\n{}",
         probe(1, "")
@@ -455,9 +455,9 @@ fn s14_messages_larger_than_the_ring_pass_both_ways() {
     }
 }
 
-/// S31: the time a message has waited is measured from its receipt by the gateway.
+/// The time a message has waited is measured from its receipt by the gateway.
 #[test]
-fn s31_a_message_knows_how_long_it_has_waited() {
+fn a_message_knows_how_long_it_has_waited() {
     let engine = Engine::start("probe", &probe(1, ""));
     let mut blocker = Client::connect(&engine, 0, Wire::LENGTH);
     let mut waiter = Client::connect(&engine, 0, Wire::LENGTH);
@@ -474,9 +474,9 @@ fn s31_a_message_knows_how_long_it_has_waited() {
     assert_eq!(blocker.receive(), b"blocked");
 }
 
-/// S19: posts reach the worker they name, and say where they are from.
+/// Posts reach the worker they name, and say where they are from.
 #[test]
-fn s19_workers_post_to_each_other() {
+fn workers_post_to_each_other() {
     let engine = Engine::start("probe", &probe(2, ""));
     for mut client in one_on_each_worker(&engine) {
         let slot = client.ask("slot");

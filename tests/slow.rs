@@ -1,4 +1,4 @@
-//! Readers that are too slow: their session alone pays, in its own limits (S17, S16).
+//! Readers that are too slow: their session alone pays, in its own limits.
 
 mod support;
 
@@ -208,7 +208,7 @@ fn a_sender_faster_than_its_handlers_is_slowed_by_its_window() {
     sent.join().expect("everything was sent");
 }
 
-/// S13, S17: who waits to send to another worker's slow session is told when that session ends.
+/// Who waits to send to another worker's slow session is told when that session ends.
 #[test]
 fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
     let config = probe("high_watermark = \"256KiB\"").replace("count = 1", "count = 2");

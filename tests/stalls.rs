@@ -1,4 +1,4 @@
-//! A stuck handler is reported once, with where it is, and nothing is stopped for it (S8).
+//! A stuck handler is reported once, with where it is, and nothing is stopped for it.
 
 mod support;
 
@@ -59,9 +59,9 @@ fn session(engine: &Engine, client: &Client) -> String {
     id.expect("it is listed by then")
 }
 
-/// S8: a handler that computes is found by its stack while it does, and goes on.
+/// A handler that computes is found by its stack while it does, and goes on.
 #[test]
-fn s8_a_handler_that_burns_cpu_is_reported_with_its_stack() {
+fn a_handler_that_burns_cpu_is_reported_with_its_stack() {
     let engine = echo("");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = session(&engine, &client);
@@ -97,9 +97,9 @@ fn s8_a_handler_that_burns_cpu_is_reported_with_its_stack() {
     assert!(said.contains("stall: worker 0"), "{said}");
 }
 
-/// S8: so is one in a system call, which goes on as if nothing had been.
+/// So is one in a system call, which goes on as if nothing had been.
 #[test]
-fn s8_a_handler_blocked_in_a_system_call_is_reported_with_its_stack() {
+fn a_handler_blocked_in_a_system_call_is_reported_with_its_stack() {
     let engine = echo("");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = session(&engine, &client);
@@ -121,9 +121,9 @@ fn s8_a_handler_blocked_in_a_system_call_is_reported_with_its_stack() {
     assert_eq!(engine.status().stalls.len(), 1);
 }
 
-/// S8: one that awaits what never comes is reported with the place where it waits; others go on meanwhile.
+/// One that awaits what never comes is reported with the place where it waits; others go on meanwhile.
 #[test]
-fn s8_a_handler_that_awaits_for_ever_is_reported_with_where_it_waits() {
+fn a_handler_that_awaits_for_ever_is_reported_with_where_it_waits() {
     let engine = echo("wait_after = \"500ms\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let mut other = Client::connect(&engine, 0, Wire::LENGTH);
@@ -145,9 +145,9 @@ fn s8_a_handler_that_awaits_for_ever_is_reported_with_where_it_waits() {
     assert_eq!(other.ask("still"), "still");
 }
 
-/// S8: task workers have a `stall_after` of their own, and without one take as long as they like.
+/// Task workers have a `stall_after` of their own, and without one take as long as they like.
 #[test]
-fn s8_task_workers_are_watched_if_asked_to() {
+fn task_workers_are_watched_if_asked_to() {
     let engine = echo("stall_after = \"0s\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let since = Instant::now();
@@ -161,9 +161,9 @@ fn s8_task_workers_are_watched_if_asked_to() {
     assert_eq!(client.receive(), b"done");
 }
 
-/// S8: hooks that are for no session are found to wait too; they go on, and so does a reload until its own time is over.
+/// Hooks that are for no session are found to wait too; they go on, and so does a reload until its own time is over.
 #[test]
-fn s8_timers_and_starts_that_wait_for_ever_are_reported() {
+fn timers_and_starts_that_wait_for_ever_are_reported() {
     let config = |app: &str| {
         format!(
             "[workers]\ncount = 1\nwait_after = \"300ms\"\nstart_timeout = \"4s\"\n{LENGTH_LISTENER}[app]\n{app}\n"
@@ -201,9 +201,9 @@ fn s8_timers_and_starts_that_wait_for_ever_are_reported() {
     assert_eq!(engine.worker(0).pid, pid);
 }
 
-/// S8: the stack has names although the worker can no longer reach its executable, and another build lies there.
+/// The stack has names although the worker can no longer reach its executable, and another build lies there.
 #[test]
-fn s8_stacks_have_names_after_the_rights_are_gone() {
+fn stacks_have_names_after_the_rights_are_gone() {
     require_root("only root can give rights up");
     let config = format!(
         "[engine]\nuser = \"nobody\"\n[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
@@ -218,9 +218,9 @@ fn s8_stacks_have_names_after_the_rights_are_gone() {
     assert_eq!(client.receive(), b"spun");
 }
 
-/// S8: what nobody asked to have watched is not.
+/// What nobody asked to have watched is not.
 #[test]
-fn s8_with_stall_after_zero_nothing_is_reported() {
+fn with_stall_after_zero_nothing_is_reported() {
     let config = format!(
         "[workers]\ncount = 1\nstall_after = \"0s\"\n{LENGTH_LISTENER}[app]\ncommands = true\n"
     );
@@ -231,9 +231,9 @@ fn s8_with_stall_after_zero_nothing_is_reported() {
     assert!(engine.status().stalls.is_empty());
 }
 
-/// S8: many that wait at one place are told in one line, and in another how many they were.
+/// Many that wait at one place are told in one line, and in another how many they were.
 #[test]
-fn s8_many_handlers_that_wait_at_once_do_not_flood_the_log() {
+fn many_handlers_that_wait_at_once_do_not_flood_the_log() {
     let engine = echo("wait_after = \"300ms\"");
     let mut clients: Vec<Client> = (0..200)
         .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
@@ -254,9 +254,9 @@ fn s8_many_handlers_that_wait_at_once_do_not_flood_the_log() {
     assert_eq!(third.ask("lives"), "lives");
 }
 
-/// S8: a reload changes after which time a handler is stuck.
+/// A reload changes after which time a handler is stuck.
 #[test]
-fn s8_stall_after_follows_a_reload() {
+fn stall_after_follows_a_reload() {
     let engine = echo("stall_after = \"0s\"");
     assert_eq!(engine.ask_once("!block 700ms"), "blocked");
     assert!(engine.status().stalls.is_empty());
@@ -268,10 +268,10 @@ fn s8_stall_after_follows_a_reload() {
     the_stall(&engine, since, Duration::from_millis(300));
 }
 
-/// S8: each request that is stuck is counted once; that it is stuck where another was before is told, but not all of it
+/// Each request that is stuck is counted once; that it is stuck where another was before is told, but not all of it
 /// again.
 #[test]
-fn s8_each_request_that_is_stuck_is_counted_once() {
+fn each_request_that_is_stuck_is_counted_once() {
     let engine = echo("stall_after = \"300ms\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     for count in 1..=2 {
@@ -288,9 +288,9 @@ fn s8_each_request_that_is_stuck_is_counted_once() {
     assert_eq!(engine.status().errors.stalls, 2);
 }
 
-/// S8: tasks, queries and long polls take their time. Nobody is told of those unless somebody asked to be.
+/// Tasks, queries and long polls take their time. Nobody is told of those unless somebody asked to be.
 #[test]
-fn s8_who_only_awaits_is_not_stuck() {
+fn who_only_awaits_is_not_stuck() {
     let engine = echo("stall_after = \"300ms\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("!wait");
@@ -306,9 +306,9 @@ fn s8_who_only_awaits_is_not_stuck() {
     assert_eq!(stalls[0].kind, "blocked");
 }
 
-/// S8: a start hook that takes too long is found before its time is over, and what ends the process says where it is.
+/// A start hook that takes too long is found before its time is over, and what ends the process says where it is.
 #[test]
-fn s8_a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
+fn a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
     // Of the three, `stall_after` is about what blocks, and the others are off.
     for (app, verb, place) in [
         (
@@ -355,9 +355,9 @@ fn s8_a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
     }
 }
 
-/// S8: every hook is watched, and named in the report.
+/// Every hook is watched, and named in the report.
 #[test]
-fn s8_hooks_without_a_message_are_watched_too() {
+fn hooks_without_a_message_are_watched_too() {
     let config = format!(
         "[workers]\ncount = 1\nstall_after = \"300ms\"\n{LENGTH_LISTENER}[app]\nblocks_in = [\"open\", \"post\", \"close\"]\n"
     );

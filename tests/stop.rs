@@ -1,4 +1,4 @@
-//! Stopping (S5, S6): what is in hand is answered, everything ends in order, nothing is left.
+//! Stopping: what is in hand is answered, everything ends in order, nothing is left.
 
 mod support;
 
@@ -235,7 +235,7 @@ fn a_max_wait_of_zero_ends_at_once() {
     );
 }
 
-/// Nothing is started again once the engine stops (S6).
+/// Nothing is started again once the engine stops.
 #[test]
 fn a_worker_that_dies_while_the_engine_stops_is_not_replaced() {
     let mut engine = Engine::start("probe", &probe("1s"));
@@ -256,9 +256,9 @@ fn a_worker_that_dies_while_the_engine_stops_is_not_replaced() {
     assert_eq!(engine.journal_of("start ").len(), starts);
 }
 
-/// S5: a worker that a reload replaces is forced after `max_wait`, too, with a warning.
+/// A worker that a reload replaces is forced after `max_wait`, too, with a warning.
 #[test]
-fn s5_a_replaced_worker_that_does_not_end_is_killed_with_a_warning() {
+fn a_replaced_worker_that_does_not_end_is_killed_with_a_warning() {
     let engine = Engine::start("probe", &probe("700ms"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let slot = client.ask("slot");

@@ -1,4 +1,4 @@
-//! Task workers: every way to give a task out, and what becomes of it (S18); timers, which every role has (S26).
+//! Task workers: every way to give a task out, and what becomes of it; timers, which every role has.
 
 mod support;
 
@@ -14,9 +14,9 @@ fn probe(tasks: u16) -> Engine {
     Engine::start("probe", &config)
 }
 
-/// S18: whoever needs no answer does not wait for one.
+/// Whoever needs no answer does not wait for one.
 #[test]
-fn s18_a_task_is_given_out_and_forgotten() {
+fn a_task_is_given_out_and_forgotten() {
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     // The second waits behind the first, which blocks; the worker waits for neither.
@@ -32,9 +32,9 @@ fn s18_a_task_is_given_out_and_forgotten() {
     }
 }
 
-/// S18: several tasks run at once, each in another process, and share one deadline.
+/// Several tasks run at once, each in another process, and share one deadline.
 #[test]
-fn s18_several_tasks_run_at_once_until_their_deadline() {
+fn several_tasks_run_at_once_until_their_deadline() {
     let engine = probe(3);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let begun = Instant::now();
@@ -57,9 +57,9 @@ fn s18_several_tasks_run_at_once_until_their_deadline() {
     assert_eq!(client.ask("task-within 5000 pleasant"), "PLEASANT");
 }
 
-/// S18: a task for one slot goes to the process there, and waits for it while it is replaced.
+/// A task for one slot goes to the process there, and waits for it while it is replaced.
 #[test]
-fn s18_a_task_goes_to_the_slot_that_was_chosen() {
+fn a_task_goes_to_the_slot_that_was_chosen() {
     let engine = probe(3);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     for slot in [2, 0, 1, 2, 2] {
@@ -83,9 +83,9 @@ fn s18_a_task_goes_to_the_slot_that_was_chosen() {
     assert_eq!(other.receive(), b"blocked");
 }
 
-/// S18: 64 tasks of a process may be unfinished; the next is refused, and there is room when they have ended.
+/// 64 tasks of a process may be unfinished; the next is refused, and there is room when they have ended.
 #[test]
-fn s18_tasks_beyond_the_bound_are_refused_until_some_have_ended() {
+fn tasks_beyond_the_bound_are_refused_until_some_have_ended() {
     let engine = probe(2);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     for _ in 0..3 {
@@ -102,16 +102,16 @@ fn s18_tasks_beyond_the_bound_are_refused_until_some_have_ended() {
     }
 }
 
-/// S18: what runs in a task worker gives out none.
+/// What runs in a task worker gives out none.
 #[test]
-fn s18_a_task_cannot_give_out_tasks() {
+fn a_task_cannot_give_out_tasks() {
     let engine = probe(1);
     assert_eq!(engine.ask_once("task task more"), "Err(NotAWorker)");
 }
 
-/// S18: a task is tried as often as `attempts` says, whether its result is waited for or not.
+/// A task is tried as often as `attempts` says, whether its result is waited for or not.
 #[test]
-fn s18_a_task_whose_worker_dies_is_tried_as_often_as_configured() {
+fn a_task_whose_worker_dies_is_tried_as_often_as_configured() {
     for attempts in [1, 2] {
         let engine = Engine::start(
             "probe",
@@ -185,9 +185,9 @@ fn tasks_that_a_dead_worker_had_not_taken_are_not_held_to_have_killed_it() {
     }
 }
 
-/// S18: payloads and results of 64 MiB pass; one byte more is refused before it is sent.
+/// Payloads and results of 64 MiB pass; one byte more is refused before it is sent.
 #[test]
-fn s18_tasks_of_64_mib_pass_both_ways() {
+fn tasks_of_64_mib_pass_both_ways() {
     const LARGEST: usize = 64 << 20;
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
@@ -207,9 +207,9 @@ fn s18_tasks_of_64_mib_pass_both_ways() {
     assert!(Process::private_memory(engine.status().gateway.pid) < 32 << 20);
 }
 
-/// S18: what blocks a task worker blocks nothing else.
+/// What blocks a task worker blocks nothing else.
 #[test]
-fn s18_blocking_code_is_fine_in_task_workers() {
+fn blocking_code_is_fine_in_task_workers() {
     let engine = probe(1);
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
@@ -222,7 +222,7 @@ fn s18_blocking_code_is_fine_in_task_workers() {
     assert_eq!(busy.receive(), b"blocked");
 }
 
-/// S3, S18: USR2 replaces task workers and leaves workers alone; what they have in hand is ended first. Once the
+/// USR2 replaces task workers and leaves workers alone; what they have in hand is ended first. Once the
 /// reload counts as done nothing goes to the old ones.
 #[test]
 fn usr2_reloads_task_workers_alone() {
@@ -241,9 +241,9 @@ fn usr2_reloads_task_workers_alone() {
     assert_eq!(busy.receive(), b"blocked");
 }
 
-/// S26: timers fire in workers and task workers alike; a dropped handle clears one.
+/// Timers fire in workers and task workers alike; a dropped handle clears one.
 #[test]
-fn s26_timers_run_in_every_role() {
+fn timers_run_in_every_role() {
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let begun = Instant::now();
@@ -258,9 +258,9 @@ fn s26_timers_run_in_every_role() {
     assert_eq!(client.ask("task every 50"), "3 ticks");
 }
 
-/// S19: posts reach every worker, one's own too, and a slot that does not exist is an error.
+/// Posts reach every worker, one's own too, and a slot that does not exist is an error.
 #[test]
-fn s19_a_post_to_no_slot_is_refused() {
+fn a_post_to_no_slot_is_refused() {
     let engine = probe(1);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(client.ask("post 0 own"), "own from 0 in 0");

@@ -1,4 +1,4 @@
-//! Listeners with TLS (S27): who is shown what, who is let in, and what a reload changes.
+//! Listeners with TLS: who is shown what, who is let in, and what a reload changes.
 
 mod support;
 

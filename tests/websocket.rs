@@ -1,4 +1,4 @@
-//! WebSocket sessions (B10, RFC 6455) as an ordinary client sees them.
+//! WebSocket sessions (RFC 6455) as an ordinary client sees them.
 
 mod support;
 

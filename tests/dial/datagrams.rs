@@ -1,4 +1,4 @@
-//! `moorline dial` to peers that take datagrams. Behaviours: C10, C11.
+//! `moorline dial` to peers that take datagrams.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;

@@ -1,4 +1,4 @@
-//! What is told of each attempt, whatever peers and users do. // C6, C17
+//! What is told of each attempt, whatever peers and users do.
 
 mod recorder;
 
@@ -42,7 +42,6 @@ async fn disturb(random: &mut fastrand::Rng, peer: TcpStream, user: &Sender) {
     }
 }
 
-// C17
 #[tokio::test]
 async fn each_attempt_is_told_as_one_error_or_as_connected_and_closed_once() {
     for round in 0..12 {
@@ -163,7 +162,6 @@ async fn assert_nobody_waits(
     assert!(look_ups.try_recv().is_err(), "somebody asks again");
 }
 
-// C6, Z6
 #[tokio::test]
 async fn a_started_client_closed_while_its_name_resolves_tells_one_error_and_stays_closed() {
     type End<H> = fn(Running<H>);
@@ -200,7 +198,6 @@ async fn a_started_client_closed_while_its_name_resolves_tells_one_error_and_sta
     }
 }
 
-// C6
 #[tokio::test]
 async fn a_run_that_is_dropped_while_the_name_resolves_tells_nothing_and_can_begin_anew() {
     let (listener, _) = listener().await;
@@ -229,7 +226,6 @@ async fn a_run_that_is_dropped_while_the_name_resolves_tells_nothing_and_can_beg
     assert_nobody_waits(answers, look_ups, &listener).await;
 }
 
-// C6
 #[tokio::test]
 async fn a_connect_that_is_dropped_while_the_name_resolves_leaves_the_client_closed() {
     let (listener, _) = listener().await;
@@ -266,7 +262,6 @@ async fn closed_by_a_sender(
     (client, refused.unwrap_err())
 }
 
-// C6
 #[tokio::test]
 async fn an_awaited_client_that_a_sender_closes_while_its_name_resolves_stays_closed() {
     for reconnects in [false, true] {
@@ -284,7 +279,6 @@ async fn an_awaited_client_that_a_sender_closes_while_its_name_resolves_stays_cl
     }
 }
 
-// C6
 #[tokio::test]
 async fn a_sender_closes_a_client_that_waits_for_its_next_attempt() {
     let (listener, address) = listener().await;

@@ -1,4 +1,4 @@
-//! The client as it is awaited, against peers made by hand. // C2, C4, C12, C13, C14, C16, C18, Z8, Z14
+//! The client as it is awaited, against peers made by hand.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -55,7 +55,6 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work).await.expect("it takes too long")
 }
 
-// C12
 #[tokio::test]
 async fn messages_are_delivered_whole_and_one_by_one_however_the_bytes_come() {
     let (mut client, mut peer) = pair(framed()).await;
@@ -76,7 +75,6 @@ async fn messages_are_delivered_whole_and_one_by_one_however_the_bytes_come() {
     assert_eq!(within(read_packet(&mut peer)).await, b"answer");
 }
 
-// C12
 #[tokio::test]
 async fn a_message_over_the_maximum_is_an_error_that_names_both_sizes() {
     let length = Length {
@@ -111,7 +109,6 @@ async fn a_payload_over_the_maximum_is_refused_and_the_connection_undisturbed() 
     assert_eq!(within(read_packet(&mut peer)).await, [1; 96]);
 }
 
-// C4
 #[tokio::test]
 async fn connecting_a_connected_client_is_an_error_and_does_not_disturb_it() {
     let (mut client, mut peer) = pair(framed()).await;
@@ -121,7 +118,6 @@ async fn connecting_a_connected_client_is_an_error_and_does_not_disturb_it() {
     assert_eq!(within(read_packet(&mut peer)).await, b"still there");
 }
 
-// C16
 #[tokio::test]
 async fn a_refused_client_is_not_connected_and_may_try_again() {
     let (listener, address) = listener().await;
@@ -178,7 +174,6 @@ async fn an_end_between_messages_is_none_and_within_one_an_error() {
     assert!(!client.is_connected());
 }
 
-// Z8
 #[tokio::test]
 async fn a_reset_is_told_with_the_systems_code() {
     let (mut client, peer) = pair(framed()).await;
@@ -192,7 +187,6 @@ async fn a_reset_is_told_with_the_systems_code() {
     );
 }
 
-// C13
 #[tokio::test]
 async fn a_slow_peer_makes_it_full_and_send_waits_until_it_has_drained() {
     let options = ClientOptions {
@@ -245,7 +239,6 @@ async fn a_message_larger_than_the_buffer_passes() {
     assert_eq!(sizes, [1 << 20, 1 << 20]);
 }
 
-// C14
 #[tokio::test]
 async fn raw_bytes_are_peeked_at_and_taken_exactly() {
     let (mut client, mut peer) = pair(ClientOptions::default()).await;
@@ -327,7 +320,6 @@ async fn a_close_gives_up_at_its_deadline() {
     assert!(!client.is_connected());
 }
 
-// C18
 #[tokio::test]
 async fn dropping_a_client_closes_it() {
     let (client, mut peer) = pair(framed()).await;
@@ -335,7 +327,6 @@ async fn dropping_a_client_closes_it() {
     assert_eq!(within(peer.read(&mut [0])).await.unwrap(), 0);
 }
 
-// Z14
 #[tokio::test]
 async fn corked_sends_go_out_together() {
     let (mut client, mut peer) = pair(framed()).await;
@@ -510,7 +501,6 @@ async fn a_connection_can_be_taken_out_with_what_was_received() {
     ));
 }
 
-// C2
 #[test]
 fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
     let options: ClientOptions = toml::from_str(
@@ -545,7 +535,6 @@ fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
     assert_eq!(options, expected);
     let again: ClientOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
     assert_eq!(again, expected);
-    // C12
     let defaults: ClientOptions = toml::from_str(r#"framing = { kind = "length" }"#).unwrap();
     assert_eq!(defaults, framed());
     let counted = |text: &str| {

@@ -1,4 +1,4 @@
-//! The client with callbacks, against peers made by hand. // C3, C6, C13, C18, Z4, Z6
+//! The client with callbacks, against peers made by hand.
 
 mod recorder;
 
@@ -106,7 +106,6 @@ async fn a_refused_attempt_is_told_as_error_once_and_that_is_the_end() {
     assert_eq!(told.recv().await, None);
 }
 
-// Z4
 #[tokio::test]
 async fn it_reconnects_and_what_was_sent_meanwhile_goes_out_first() {
     let (listener, address) = listener().await;
@@ -155,7 +154,6 @@ async fn where_unsent_messages_fail_nothing_is_taken_until_connected_again() {
     assert_eq!(within(read_packet(&mut peer)).await, b"anew");
 }
 
-// Z4
 #[tokio::test]
 async fn reconnecting_a_connected_client_replaces_its_socket() {
     let (listener, address) = listener().await;
@@ -189,7 +187,6 @@ async fn deaf_listener() -> (TcpListener, Address, Vec<TcpStream>) {
     (listener, address(local), fillers)
 }
 
-// C6, C17, Z4
 #[tokio::test]
 async fn a_client_closed_while_it_connects_tells_one_error_and_ticks_until_then() {
     let (_listener, address, _fillers) = deaf_listener().await;
@@ -213,7 +210,6 @@ async fn a_client_closed_while_it_connects_tells_one_error_and_ticks_until_then(
     assert_eq!(last, [Event::Error(1, ConnectCause::Closed.to_string())]);
 }
 
-// C6, Z6
 #[tokio::test]
 async fn a_client_closed_while_its_name_resolves_stays_closed() {
     let asked = Arc::new(Notify::new());
@@ -248,7 +244,6 @@ impl Resolver for Unanswered {
     }
 }
 
-// Z4
 #[tokio::test]
 async fn its_calls_run_on_its_loop_and_any_thread_may_send() {
     let (listener, address) = listener().await;
@@ -345,7 +340,6 @@ async fn paused_it_delivers_nothing_until_resumed() {
     assert_eq!(next(&mut told).await, Event::Message(b"last".to_vec()));
 }
 
-// C13
 #[tokio::test]
 async fn a_slow_peer_makes_it_full_and_reading_drains_it() {
     let (listener, address) = listener().await;
@@ -438,7 +432,6 @@ async fn a_peer_that_half_closes_gets_the_whole_answer() {
     );
 }
 
-// C18
 #[tokio::test]
 async fn dropping_a_started_client_closes_it_and_a_detached_one_lives_on() {
     let (listener, address) = listener().await;

@@ -1,4 +1,4 @@
-//! Two streams joined both ways. // C14, N8
+//! Two streams joined both ways.
 
 use std::time::Duration;
 
@@ -172,7 +172,6 @@ async fn dropping_it_closes_both() {
     assert_eq!(within(second.read(&mut [0])).await.unwrap(), 0);
 }
 
-// C14
 #[tokio::test]
 async fn a_client_is_piped_into_another_stream_with_what_it_has_received() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

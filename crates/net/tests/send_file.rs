@@ -1,4 +1,4 @@
-//! Files into streams. // C14
+//! Files into streams.
 
 use std::fs::File;
 use std::io::Write;

@@ -67,7 +67,6 @@ mod tests {
         })
     }
 
-    // C13
     #[test]
     fn it_is_full_over_eighty_per_cent_until_twenty_five_are_left() {
         let mut watermarks = watermarks();

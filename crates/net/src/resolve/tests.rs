@@ -1,4 +1,4 @@
-//! C8: tables, caches, and how answers age.
+//! Tables, caches, and how answers age.
 
 mod cache;
 mod table;

@@ -1,4 +1,4 @@
-//! C9: certificates that a hostile server may send, and options as they are written.
+//! Certificates that a hostile server may send, and options as they are written.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

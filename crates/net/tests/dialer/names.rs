@@ -58,7 +58,6 @@ impl Resolver for Unasked {
     }
 }
 
-// C8
 #[tokio::test]
 async fn ip_addresses_never_reach_the_resolver() {
     let dialer = dialer().with_resolver(Arc::new(Unasked));
@@ -170,7 +169,6 @@ async fn dead_beside_live() -> (Full, StdListener, u16) {
     }
 }
 
-// B6
 #[tokio::test]
 async fn a_dead_ipv6_address_costs_no_more_than_the_attempt_delay() {
     let (_dead, _live, port) = dead_beside_live().await;

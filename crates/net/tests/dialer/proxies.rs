@@ -1,4 +1,4 @@
-//! C15: through SOCKS5 and HTTP CONNECT, with credentials, and through proxies that mean ill.
+//! Through SOCKS5 and HTTP CONNECT, with credentials, and through proxies that mean ill.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Clients, handlers, files and relays over TLS. // C14, C17, Z5
+//! Clients, handlers, files and relays over TLS.
 
 use std::io::Write;
 use std::sync::Arc;

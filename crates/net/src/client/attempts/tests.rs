@@ -1,4 +1,4 @@
-//! Attempts on a clock that the tests own. // C17, Z4
+//! Attempts on a clock that the tests own.
 
 use std::collections::BTreeMap;
 
@@ -141,7 +141,6 @@ enum Told {
 }
 
 proptest! {
-    // C17
     #[test]
     fn each_attempt_ends_in_exactly_one_of_connect_and_error_and_closes_once(
         inputs in prop::collection::vec(input(), 0..200),

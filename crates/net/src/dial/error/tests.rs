@@ -1,4 +1,4 @@
-//! Z8: errors tell kinds of failure apart.
+//! Errors tell kinds of failure apart.
 
 use rustix::io::Errno;
 

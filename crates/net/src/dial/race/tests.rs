@@ -1,4 +1,4 @@
-//! B6: Happy Eyeballs, in virtual time.
+//! Happy Eyeballs, in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
 

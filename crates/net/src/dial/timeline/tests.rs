@@ -1,4 +1,4 @@
-//! B5: what is told of a dial.
+//! What is told of a dial.
 
 use serde_json::json;
 
