@@ -334,11 +334,16 @@ fn a_route_that_is_missing_for_a_moment_does_not_end_a_paused_connection() {
             },
         );
         client.connect().await.expect("it listens");
-        ip(&format!("-n {} route delete 10.77.0.0/24", networks.here));
+        // Nobody has this link address: what is sent now has to be sent again.
+        ip(&format!(
+            "-n {} neighbour replace {PEER} lladdr 02:00:00:00:00:99 dev wire",
+            networks.here
+        ));
         client
             .send(b"into the void")
             .await
             .expect("the system takes it");
+        ip(&format!("-n {} route delete 10.77.0.0/24", networks.here));
         // The first time that it is sent again is after some 200 ms: then the system notes that no route is there.
         let mut handler = Paused {
             until: Instant::now() + Duration::from_millis(700),
