@@ -116,6 +116,7 @@ fn makes_no_sense(cause: &ConnectCause) -> bool {
     matches!(
         cause,
         ConnectCause::Invalid(_)
+            | ConnectCause::NoInterface(_)
             | ConnectCause::Tls(TlsError::Options(_))
             | ConnectCause::Resolve(ResolveError::InvalidName { .. })
     )
