@@ -58,6 +58,22 @@ fn round_robin_gives_each_message_to_the_next_worker_in_order() {
     assert_eq!(load.finish().troubles, Troubles::default());
 }
 
+/// Short connections, as of devices that report and leave.
+#[test]
+fn round_robin_shares_out_the_messages_of_connections_that_bring_one_each() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[engine]\ngateway_loops = 1\n[workers]\ncount = 2\ndispatch = \"round-robin\"\n{LENGTH_LISTENER}"
+        ),
+    );
+    let slots: Vec<String> = (0..20)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH).ask("slot"))
+        .collect();
+    let first = slots.iter().filter(|slot| *slot == "0").count();
+    assert_eq!(first, 10, "{slots:?}");
+}
+
 #[test]
 fn round_robin_passes_over_a_slot_without_a_worker() {
     let broken = "fails_with = \"{folder}/broken\"\n";

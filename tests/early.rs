@@ -49,32 +49,44 @@ fn are_shared_out(
     }
 }
 
+/// Starts an engine, has all clients connect before a worker serves, and lets the workers serve.
+fn connect_early(dispatch: &str, say: Option<&str>) -> (Engine, Vec<Client>) {
+    let site = Site::new("probe", &config(dispatch));
+    let starting = {
+        let site = site.clone();
+        thread::spawn(move || site.start())
+    };
+    let address = format!("unix://{}", site.path("door.sock").display());
+    eventually("the listener is bound", || {
+        Stream::connect(&address).is_ok()
+    });
+    let mut clients: Vec<Client> = (0..SESSIONS)
+        .map(|_| Client::try_connect(&address, Wire::Line).expect("the engine accepts"))
+        .collect();
+    for client in &mut clients {
+        say.into_iter().for_each(|word| client.send(word));
+    }
+    site.write("go", "");
+    (starting.join().expect("the engine starts"), clients)
+}
+
 #[test]
 fn sessions_that_connect_before_the_first_worker_are_shared_out_when_the_workers_serve() {
     for dispatch in ["sticky", "round-robin", "least-busy", "ip-hash", "key"] {
-        let site = Site::new("probe", &config(dispatch));
-        let starting = {
-            let site = site.clone();
-            thread::spawn(move || site.start())
-        };
-        let address = format!("unix://{}", site.path("door.sock").display());
-        eventually("the listener is bound", || {
-            Stream::connect(&address).is_ok()
-        });
-        let mut clients: Vec<Client> = (0..SESSIONS)
-            .map(|_| Client::try_connect(&address, Wire::Line).expect("the engine accepts"))
-            .collect();
-        // What is sent early waits, too.
-        for client in &mut clients {
-            client.send("early");
-        }
-        site.write("go", "");
-        let engine = starting.join().expect("the engine starts");
+        let (engine, mut clients) = connect_early(dispatch, None);
+        are_shared_out(&engine, &mut clients, dispatch, EVEN);
+    }
+}
+
+#[test]
+fn what_is_sent_before_the_first_worker_serves_waits_for_it() {
+    for dispatch in ["sticky", "round-robin", "least-busy", "ip-hash", "key"] {
+        let (engine, mut clients) = connect_early(dispatch, Some("early"));
         for client in &mut clients {
             assert_eq!(client.receive(), b"early", "{dispatch}");
         }
         let even = match dispatch {
-            // Each has gone where its message went.
+            // Each session has gone where its message went.
             "least-busy" => BY_WORK,
             _ => EVEN,
         };

@@ -80,7 +80,13 @@ impl Loop {
     /// The next slot in turn that has a process. While none has one, a session that is in `now` stays there.
     fn next_slot(&mut self, now: Option<u16>) -> u16 {
         let count = self.slots.len();
-        let mut in_turn = (1..=count).map(|at| (self.round.wrapping_add(at)) % count);
+        // Sessions and messages have turns of their own: with one for both, of two workers one would have all messages of
+        // sessions that bring one each.
+        let round = match now {
+            None => self.round,
+            Some(_) => self.message_round,
+        };
+        let mut in_turn = (1..=count).map(|at| round.wrapping_add(at) % count);
         let is_served = |at: &usize| self.slots[*at].process.is_some();
         let served = in_turn
             .clone()
@@ -89,8 +95,12 @@ impl Loop {
         if let (None, Some(now)) = (served, now) {
             return now;
         }
-        self.round = served.unwrap_or((self.round + 1) % count);
-        self.round as u16
+        let slot = served.unwrap_or((round + 1) % count);
+        match now {
+            None => self.round = slot,
+            Some(_) => self.message_round = slot,
+        }
+        slot as u16
     }
 
     /// Whether a slot has a process, and nothing in hand.

@@ -129,6 +129,8 @@ pub(super) struct Loop {
     pub(super) timers: super::ending::Timers,
     /// Where round-robin has got to.
     pub(super) round: usize,
+    /// The same for messages of sessions that there are.
+    pub(super) message_round: usize,
     /// When stopping must be over, in the loop's milliseconds.
     pub(super) stop_at: Option<u64>,
     /// `Report::Empty` was sent.
@@ -256,6 +258,7 @@ impl Loop {
             timers: Default::default(),
             // Each loop begins elsewhere, so that few sessions spread as well as many.
             round: usize::from(parts.index),
+            message_round: usize::from(parts.index),
             stop_at: None,
             is_empty: false,
             memory: Memory::default(),
