@@ -69,7 +69,7 @@ pub trait App: Sized + 'static {
     }
 
     /// Runs once in each process, when it serves: all new processes are ready, and the reload can fail no more. The place to
-    /// greet, to announce, and to start what there is to be one of (see [`Context::leader`]). Messages may arrive while
+    /// greet, to announce, and to start jobs of which only one may run (see [`Context::leader`]). Messages may arrive while
     /// it runs. That it fails is logged and counted, and no more: what has been committed stays.
     fn serving(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
         let _ = context;

@@ -43,8 +43,8 @@ impl Context {
         matches!(self.0.role, Role::Task(_))
     }
 
-    /// This process is the leader: of all workers of the engine the one for what there is to be one of, a timer that feeds
-    /// every client for instance. Asked whenever that has something to do, since leaders change.
+    /// This process is the leader: the one worker of the engine that runs the jobs of which only one may run, such as a timer
+    /// that feeds every client. Ask each time such a job has something to do: leaders change.
     ///
     /// There is one whenever a worker serves, and never two. It stays the leader until it dies or another process serves
     /// its slot, after a reload for instance: then it hears first that it is not any more (`leader` is false from there

@@ -50,6 +50,10 @@ impl Loop {
     }
 
     fn tell_in_hand(&mut self, at: usize) {
+        // A single loop has nobody to tell.
+        if self.peers.len() < 2 {
+            return;
+        }
         let slot = &mut self.slots[at];
         let process = slot.process.map(|at| &self.processes[usize::from(at)]);
         let in_hand = process.map_or(0, |process| process.in_hand);

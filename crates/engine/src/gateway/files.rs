@@ -162,6 +162,23 @@ enum Unfit {
     Unknown(String),
 }
 
+/// A descriptor of which nobody knows what it is. Wherever it is dropped, it is closed elsewhere: that may take long.
+struct Unseen(Option<OwnedFd>);
+
+impl Unseen {
+    fn look(&self) -> rustix::io::Result<Option<&'static str>> {
+        self.0.as_ref().map_or(Ok(None), is_unfit)
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            close_elsewhere(file);
+        }
+    }
+}
+
 /// The way of a process's descriptors to the loops.
 struct Passage<'a> {
     process: ProcessId,
@@ -199,25 +216,20 @@ impl Passage<'_> {
     /// the answer.
     async fn look_at(&self, file: OwnedFd) -> Result<OwnedFd, Unfit> {
         let unknown = |error: &dyn std::fmt::Display| Unfit::Unknown(error.to_string());
+        let unseen = Unseen(Some(file));
         let looks = self.shared.file_looks.clone().acquire_owned();
         let look = timeout(LOOK_TIME, async {
             let turn = looks.await.map_err(|error| unknown(&error))?;
             // The turn ends with the look, not with the wait for it.
-            let look = move || (is_unfit(&file), file, turn);
+            let look = move || (unseen.look(), unseen, turn);
             let looked = tokio::task::spawn_blocking(look).await;
-            let (verdict, file, _) = looked.map_err(|error| unknown(&error))?;
+            let (verdict, mut unseen, _) = looked.map_err(|error| unknown(&error))?;
             match verdict {
-                Ok(None) => Ok(file),
-                Ok(Some(reason)) => {
-                    close_elsewhere(file);
-                    Err(Unfit::Proven(format!(
-                        "a file that cannot be sent: {reason}"
-                    )))
-                }
-                Err(error) => {
-                    close_elsewhere(file);
-                    Err(unknown(&error))
-                }
+                Ok(None) => unseen.0.take().ok_or_else(|| unknown(&"it is gone")),
+                Ok(Some(reason)) => Err(Unfit::Proven(format!(
+                    "a file that cannot be sent: {reason}"
+                ))),
+                Err(error) => Err(unknown(&error)),
             }
         });
         look.await

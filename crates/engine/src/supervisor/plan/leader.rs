@@ -1,4 +1,4 @@
-//! The leader: of all workers the one for what there is to be one of.
+//! The leader: the one worker that runs the jobs of which only one may run.
 //!
 //! Never two at a time: the next one is told only when the one before has said that it does not lead any more, or has
 //! ended. And one whenever a worker serves: so the leader stays for as long as it serves its slot.
