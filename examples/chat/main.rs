@@ -34,10 +34,7 @@ fn default_config() -> &'static str {
     if Path::new(FROM_THE_ROOT).exists() {
         return FROM_THE_ROOT;
     }
-    concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../examples/chat/moorline.toml"
-    )
+    concat!(env!("CARGO_MANIFEST_DIR"), "/chat/moorline.toml")
 }
 
 #[derive(Default)]

@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: what Moorline costs beside a plain echo server.
 //!
 //! Both run in turn on the same machine, so that only their ratio counts and a noisy minute strikes both.
-//! A is `examples/echo` with one gateway loop and one worker, B is `benches/plain_echo.rs`. The servers
+//! A is `examples/echo` with one gateway loop and one worker, B is `benches/src/bin/plain_echo.rs`. The servers
 //! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
-//! a CPU of its own. `benches/tls_echo.rs` does the same for encrypted sessions, `benches/broadcast.rs` for a
+//! a CPU of its own. `tls_echo.rs` does the same for encrypted sessions, `broadcast.rs` for a
 //! large group.
 
 mod broadcast;
@@ -158,7 +158,7 @@ fn plain(release: &Path, args: &Args) -> Result<Vec<Row>> {
 /// CPU of echo over TLS.
 fn tls(release: &Path, rounds: usize) -> Result<Vec<Row>> {
     eprintln!("TLS, {rounds} rounds");
-    let output = Command::new(release.join("examples/tls_echo"))
+    let output = Command::new(release.join("tls_echo"))
         .arg("compare")
         .arg(release.join("examples/echo"))
         .arg(rounds.to_string())
@@ -233,16 +233,9 @@ fn build(root: &Path) -> Result {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "moorline",
-            "--bin",
-            "moorline",
-        ])
-        .args(["--example", "echo", "--example", "plain_echo"])
-        .args(["--example", "tls_echo", "--example", "broadcast"])
+        .args(["build", "--release", "--bins", "--example", "echo"])
+        .args(["--package", "moorline", "--package", "moorline-benches"])
+        .args(["--package", "moorline-examples"])
         .status()?;
     if status.success() {
         Ok(())
@@ -329,7 +322,7 @@ impl Server {
     }
 
     fn plain(release: &Path) -> Result<Self> {
-        let mut command = pinned(&release.join("examples/plain_echo"));
+        let mut command = pinned(&release.join("plain_echo"));
         command.arg("127.0.0.1:0");
         let (child, address) = start(command, "listening on ")?;
         Ok(Self {

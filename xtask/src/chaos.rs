@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: an echo and a chat under load, to which everything happens that may happen to an engine.
 //!
-//! The program itself is `tests/chaos`; here it is built and given a place of its own.
+//! The program itself is `tests/src/bin/chaos`; here it is built and given a place of its own.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub(crate) fn every_change() -> Result<(), Failure> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    cargo("build --package moorline --examples --locked").run()?;
+    cargo("build --workspace --bins --examples --locked").run()?;
     match args.kept {
         true => run_kept(args),
         false => start(args.seconds, args.seed, args.plan),
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn run_kept(args: &Args) -> Result<(), Failure> {
-    kept(include_str!("../../tests/chaos/seeds"))?
+    kept(include_str!("../../tests/src/bin/chaos/seeds"))?
         .into_iter()
         .try_for_each(|(seed, seconds)| start(seconds, Some(seed), args.plan))
 }
@@ -65,7 +65,9 @@ fn kept(list: &str) -> Result<Vec<(u64, u32)>, Failure> {
         Some((seed.parse().ok()?, seconds.trim().parse().ok()?))
     });
     let all: Option<_> = parsed.collect();
-    all.ok_or_else(|| Failure("tests/chaos/seeds: a line is `SEED SECONDS # why`".to_owned()))
+    all.ok_or_else(|| {
+        Failure("tests/src/bin/chaos/seeds: a line is `SEED SECONDS # why`".to_owned())
+    })
 }
 
 fn start(seconds: u32, seed: Option<u64>, is_plan: bool) -> Result<(), Failure> {
@@ -91,7 +93,7 @@ fn start(seconds: u32, seed: Option<u64>, is_plan: bool) -> Result<(), Failure> 
 fn built() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| root().join("target"), PathBuf::from);
-    root().join(target).join("debug/examples/chaos")
+    root().join(target).join("debug/chaos")
 }
 
 #[cfg(test)]
@@ -108,6 +110,6 @@ mod tests {
 
     #[test]
     fn the_list_of_kept_seeds_can_be_read() {
-        assert!(kept(include_str!("../../tests/chaos/seeds")).is_ok());
+        assert!(kept(include_str!("../../tests/src/bin/chaos/seeds")).is_ok());
     }
 }

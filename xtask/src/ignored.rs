@@ -36,7 +36,7 @@ pub(crate) fn filter() -> Result<Option<String>, Failure> {
     }
     let files = sources()?;
     let tests = files.iter().flat_map(|(_, text)| tests_for_root(text));
-    let names: Vec<_> = tests.map(|test| format!("test(={test})")).collect();
+    let names: Vec<_> = tests.map(|test| format!("test(/(^|::){test}$/)")).collect();
     Ok((!names.is_empty()).then(|| format!("not ({})", names.join(" | "))))
 }
 

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use crate::steps::{Failure, cargo, program};
 
-/// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/chat.rs`), networks of its own
-/// and a wire that loses packets (`tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/dial.rs`,
-/// `tests/tls.rs`), and what runs the unit (`tests/service.rs`).
+/// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/tests/examples/chat.rs`), networks of its own
+/// and a wire that loses packets (`crates/net/tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/tests/command/dial.rs`,
+/// `tests/tests/tls`), and what runs the unit (`tests/tests/system/service.rs`).
 const DEBIAN: &[&str] = &["chromium", "iproute2", "openssl", "socat", "systemd"];
 
 /// Cargo's own tools, as package and subcommand.

@@ -1,6 +1,6 @@
 //! Messages to a group of 10,000, beside the same loop written by hand on tokio.
 //!
-//! `benches/broadcast.rs` is all of it: the app, the loop by hand and the load that compares them in turns.
+//! `benches/src/bin/broadcast.rs` is all of it: the app, the loop by hand and the load that compares them in turns.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ const LONGEST_WAIT_MS: f64 = 5.0;
 
 /// How many messages are delivered for a second of CPU time, and how long others wait meanwhile.
 pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
-    let output = Command::new(release.join("examples/broadcast"))
+    let output = Command::new(release.join("broadcast"))
         .args(["compare", &rounds.to_string()])
         .stderr(Stdio::inherit())
         .output()?;

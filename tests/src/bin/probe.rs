@@ -1,0 +1,7 @@
+//! The probe: an app that does what messages tell it to.
+
+use moorline_tests::probe::Probe;
+
+fn main() -> std::process::ExitCode {
+    moorline::run(|| Probe::new("first"))
+}

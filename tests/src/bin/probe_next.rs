@@ -1,0 +1,7 @@
+//! The probe's next build, for tests that deploy one.
+
+use moorline_tests::probe::Probe;
+
+fn main() -> std::process::ExitCode {
+    moorline::run(|| Probe::new("next"))
+}

@@ -1,0 +1,538 @@
+//! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
+
+mod answers;
+mod herald;
+mod misuse;
+mod sending;
+mod tasks;
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::fs::{File, OpenOptions};
+use std::future::pending;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, SessionId};
+use serde::Deserialize;
+
+use answers::{every, list, milliseconds, outcome, times, told, told_by, told_of};
+
+/// `[app]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// What `greeting` answers.
+    greeting: String,
+    /// A file to which every hook adds a line.
+    journal: Option<PathBuf>,
+    /// The worker slot whose process fails to start.
+    fails_in_slot: Option<u16>,
+    /// The worker slot whose process never becomes ready.
+    hangs_in_slot: Option<u16>,
+    blocks_in_slot: Option<u16>,
+    /// The worker slot whose process takes a while to become ready.
+    starts_late_in_slot: Option<u16>,
+    /// The hooks that block for a while: `open`, `close`, `post`.
+    blocks_in: Vec<String>,
+    /// While this file is there no worker starts.
+    fails_with: Option<PathBuf>,
+    /// How long an open hook takes, in milliseconds; then the journal has its end, too.
+    open_takes_ms: u64,
+    /// A worker that starts waits until this file is there.
+    starts_with_file: Option<PathBuf>,
+    /// A session to which a worker that starts says all it can, and whose group `all` it speaks to.
+    heralds_to: Option<SessionId>,
+    /// Where a worker that starts sends a datagram, and the listener it sends it from.
+    starts_with: Option<(String, SocketAddr)>,
+}
+
+/// The app.
+pub struct Probe {
+    build: &'static str,
+    settings: RefCell<Settings>,
+    context: RefCell<Option<Context>>,
+    journal: RefCell<Option<File>>,
+    /// Messages that `pour` has handed over.
+    poured: Cell<u64>,
+    /// Messages that `fill` has handed over before it was refused.
+    filled: Cell<u64>,
+}
+
+impl Probe {
+    /// A probe that answers `build` with this name.
+    pub fn new(build: &'static str) -> Self {
+        Probe {
+            build,
+            settings: RefCell::default(),
+            context: RefCell::default(),
+            journal: RefCell::default(),
+            poured: Cell::new(0),
+            filled: Cell::new(0),
+        }
+    }
+
+    fn context(&self) -> Context {
+        self.context
+            .borrow()
+            .clone()
+            .expect("start runs before every other hook")
+    }
+
+    /// Adds a line to the journal, in one write, so that the lines of several processes stay whole.
+    pub(super) fn note(&self, line: impl Display) {
+        if let Some(journal) = &mut *self.journal.borrow_mut() {
+            let _ = journal.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Blocks for a while if this hook is to.
+    fn block_in(&self, hook: &str) {
+        if self.settings.borrow().blocks_in.iter().any(|it| it == hook) {
+            std::thread::sleep(Duration::from_millis(2_000));
+        }
+    }
+
+    /// Carries out one command; `None` if it has no answer.
+    async fn obey(
+        &self,
+        session: &Session,
+        message: &Message,
+        command: &str,
+        rest: &str,
+    ) -> Result<Option<String>> {
+        let context = self.context();
+        let mut words = rest.split(' ');
+        let mut word = || words.next().unwrap_or_default();
+        let answer = match command {
+            "pid" => std::process::id().to_string(),
+            "try-open" => match File::open(word()) {
+                Ok(_) => "opened".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            },
+            "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
+                Ok(_) => "connected".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            },
+            "try-rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
+                Ok(()) => "root".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            "log" => {
+                tracing::warn!("the app says {}", word());
+                "logged".to_owned()
+            }
+            "log-later" => {
+                let text = word().to_owned();
+                tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
+                "logged".to_owned()
+            }
+            "slot" => context.slot().to_string(),
+            "leader" => context.leader().to_string(),
+            "generation" => context.generation().to_string(),
+            "build" => self.build.to_owned(),
+            "greeting" => self.settings.borrow().greeting.clone(),
+            "id" => session.id().to_string(),
+            "listener" => session.listener().to_owned(),
+            "peer" => session.peer().to_string(),
+            "tls" => session.tls().map_or("none".to_owned(), |tls| {
+                let alpn = tls.alpn.as_deref().unwrap_or("-");
+                let certificate = tls.certificate.as_ref().map_or("-".to_owned(), |der| {
+                    der.iter().map(|byte| format!("{byte:02x}")).collect()
+                });
+                let handshake = if tls.is_resumed { "resumed" } else { "full" };
+                format!("{}, {alpn}, {handshake}, {certificate}", tls.version)
+            }),
+            "queued" => message.queued().as_millis().to_string(),
+
+            "misuse" => misuse::misuse(rest)?,
+            "crash" => std::process::abort(),
+            "crash-once" => {
+                // The file remembers across processes that this message has killed one.
+                if File::create_new(word()).is_ok() {
+                    std::process::abort();
+                }
+                "survived".to_owned()
+            }
+            "panic" => panic!("asked to panic"),
+            "panic-in-task" => {
+                tokio::task::spawn_local(async { panic!("asked to panic in a task") });
+                "started".to_owned()
+            }
+            "panic-in-thread" => {
+                std::thread::spawn(|| panic!("asked to panic in a thread"));
+                "started".to_owned()
+            }
+            "fail" => return Err("asked to fail".into()),
+            "exit" => std::process::exit(word().parse()?),
+            "hang" => pending().await,
+            "sleep" => {
+                tokio::time::sleep(milliseconds(word())?).await;
+                "slept".to_owned()
+            }
+            "block" => {
+                std::thread::sleep(milliseconds(word())?);
+                "blocked".to_owned()
+            }
+
+            "keep-state" => outcome(session.keep_state(rest)),
+            "keep-state-of" => outcome(context.session(word().parse()?).keep_state(word())),
+            "keep-much" => outcome(session.keep_state(vec![b'k'; word().parse()?])),
+            "state" => match session.state() {
+                Some(state) if state.len() < 100 => String::from_utf8(state)?,
+                Some(state) => format!("{} bytes", state.len()),
+                None => "none".to_owned(),
+            },
+            "state-and-crash" => {
+                session.keep_state(rest)?;
+                session.send("kept").await?;
+                // Once what was sent is on its way, and not before.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                std::process::abort()
+            }
+            "pause" => outcome(session.pause()),
+            "pause-for" => {
+                session.pause()?;
+                let (time, session) = (milliseconds(word())?, session.clone());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(time).await;
+                    let _ = session.resume();
+                });
+                "ok".to_owned()
+            }
+            "resume" => outcome(context.session(word().parse()?).resume()),
+            "keep" => outcome(session.keep()),
+            "unkeep" => outcome(session.unkeep()),
+            "bind" => outcome(session.bind(rest)),
+            "key" => String::from_utf8(session.key())?,
+            "info" => told_of(context.session(word().parse()?).info().await),
+            "times" => times(&context.session(word().parse()?).info().await?),
+            "list" => list(&context).await?,
+            "sessions" => {
+                let (mut sessions, mut ids) = (context.sessions(), Vec::new());
+                while let Some(session) = sessions.next().await {
+                    ids.push(session?.id);
+                }
+                ids.sort_unstable();
+                let count = ids.len();
+                ids.dedup();
+                format!("{count} {}", ids.len())
+            }
+            "file" => match session.send_file(rest, ..).await {
+                Ok(()) => return Ok(None),
+                Err(error) => error.to_string(),
+            },
+            "file-part" => {
+                let (from, to): (u64, u64) = (word().parse()?, word().parse()?);
+                match session.send_file(word(), from..to).await {
+                    Ok(()) => return Ok(None),
+                    Err(error) => error.to_string(),
+                }
+            }
+            "files" => {
+                let count: u32 = word().parse()?;
+                let path = word();
+                for number in 0..count {
+                    session.send(format!("before {number}")).await?;
+                    session.send_file(path, ..).await?;
+                }
+                "all".to_owned()
+            }
+            "join" => outcome(context.group(rest).join(session)),
+            "leave" => outcome(context.group(rest).leave(session)),
+            "join-other" => {
+                let other = context.session(word().parse()?);
+                outcome(context.group(word()).join(&other))
+            }
+            "leave-other" => {
+                let other = context.session(word().parse()?);
+                outcome(context.group(word()).leave(&other))
+            }
+            "members" => {
+                let mut ids: Vec<SessionId> = context
+                    .group(rest)
+                    .members()
+                    .await?
+                    .iter()
+                    .map(Session::id)
+                    .collect();
+                ids.sort_unstable();
+                format!("{ids:?}")
+            }
+            "members-count" => context.group(rest).members().await?.len().to_string(),
+            "say" => {
+                let group = context.group(word());
+                return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
+                    Ok(()) => Ok(None),
+                    Err(error) => Ok(Some(format!("{error:?}"))),
+                };
+            }
+            "say-others" => {
+                let group = context.group(word());
+                let text = words.collect::<Vec<_>>().join(" ");
+                outcome(group.send_except(text, std::slice::from_ref(session)).await)
+            }
+            "say-much" => {
+                let (group, count, size): (_, u32, usize) =
+                    (context.group(word()), word().parse()?, word().parse()?);
+                for _ in 0..count {
+                    group.send(vec![b'm'; size]).await?;
+                }
+                "said".to_owned()
+            }
+            "say-and-tell" => {
+                let (group, text) = (context.group(word()), word());
+                group.send(format!("{text} to all")).await?;
+                return Ok(Some(format!("{text} to you")));
+            }
+            "say-and-leave" => {
+                let (name, text) = (word(), word());
+                let group = context.group(name);
+                group.send(text).await?;
+                group.leave(session)?;
+                group.send("not for who has left").await?;
+                return Ok(None);
+            }
+            "journal" => {
+                self.note(format_args!("noted {rest}"));
+                return Ok(None);
+            }
+
+            "close" => return told(session.close()),
+            "close-twice" => {
+                session.close()?;
+                self.note(format_args!("second close {:?}", session.close()));
+                return Ok(None);
+            }
+            "close-code" => return told(session.close_with(word().parse()?)),
+            "close-now" => return told(session.close_now()),
+            "close-then-now" => {
+                session.close()?;
+                self.note(format_args!("forced close {:?}", session.close_now()));
+                return Ok(None);
+            }
+            "end" => outcome(context.session(word().parse()?).close()),
+            "end-twice-then-now" => {
+                let other = context.session(word().parse()?);
+                other.close()?;
+                tokio::time::sleep(milliseconds(word())?).await;
+                let second = other.close();
+                format!("{second:?} {:?}", other.close_now())
+            }
+            "tell" => {
+                let other = context.session(word().parse()?);
+                outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
+            }
+            "tell-until-refused" => {
+                let other = context.session(word().parse()?);
+                loop {
+                    if let Err(error) = other.send("are you there").await {
+                        break format!("{error:?}");
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            "timer" => {
+                let (time, session) = (milliseconds(word())?, session.clone());
+                let fire = async move {
+                    let _ = session.push("after");
+                };
+                context.after(time, fire).detach();
+                return Ok(None);
+            }
+            "timer-hang" => {
+                let hang = async { tokio::sync::Notify::new().notified().await };
+                context.after(milliseconds(word())?, hang).detach();
+                return Ok(None);
+            }
+            "timer-cleared" => {
+                let (time, session) = (milliseconds(word())?, session.clone());
+                let cleared = context.after(time, async move {
+                    let _ = session.push("after");
+                });
+                drop(cleared);
+                return Ok(None);
+            }
+            "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
+            "later" => {
+                let (time, session) = (milliseconds(word())?, session.clone());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(time).await;
+                    let _ = session.push("later");
+                });
+                return Ok(None);
+            }
+
+            _ if tasks::COMMANDS.contains(&command) => {
+                return tasks::obey(&context, session, command, rest).await;
+            }
+            _ if sending::COMMANDS.contains(&command) => {
+                return sending::obey(self, session, command, rest).await;
+            }
+            _ => {
+                match message.is_text() {
+                    true => session.send_text(std::str::from_utf8(message)?).await?,
+                    false => session.send(message).await?,
+                }
+                return Ok(None);
+            }
+        };
+        Ok(Some(answer))
+    }
+}
+
+impl App for Probe {
+    async fn start(self: Rc<Self>, context: Context) -> Result {
+        let settings: Settings = context.settings()?;
+        let is_worker = !context.is_task();
+        if is_worker && settings.fails_in_slot == Some(context.slot()) {
+            return Err("asked not to start".into());
+        }
+        if is_worker
+            && settings
+                .fails_with
+                .as_ref()
+                .is_some_and(|path| path.exists())
+        {
+            return Err("asked not to start yet".into());
+        }
+        if is_worker && settings.starts_late_in_slot == Some(context.slot()) {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        if is_worker && settings.hangs_in_slot == Some(context.slot()) {
+            return pending().await;
+        }
+        if is_worker && settings.blocks_in_slot == Some(context.slot()) {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        while is_worker
+            && settings
+                .starts_with_file
+                .as_ref()
+                .is_some_and(|path| !path.exists())
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if let Some(path) = &settings.journal {
+            *self.journal.borrow_mut() =
+                Some(OpenOptions::new().append(true).create(true).open(path)?);
+        }
+        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| is_worker) {
+            context.send_to(listener, *peer, b"started")?;
+        }
+        let (kind, slot, pid) = (
+            if is_worker { "worker" } else { "task" },
+            context.slot(),
+            std::process::id(),
+        );
+        self.note(format_args!("start {kind} {slot} {pid}"));
+        let herald = settings.heralds_to.filter(|_| is_worker);
+        *self.settings.borrow_mut() = settings;
+        *self.context.borrow_mut() = Some(context.clone());
+        if let Some(id) = herald {
+            herald::speak_in_start(&self, &context, id).await?;
+        }
+        Ok(())
+    }
+
+    async fn serving(self: Rc<Self>, context: Context) -> Result {
+        self.note(format_args!("serving {}", std::process::id()));
+        if self.settings.borrow().heralds_to.is_some() {
+            context.group("all").send("serving").await?;
+        }
+        if self.journal.borrow().is_some() && !context.is_task() {
+            tokio::task::spawn_local(herald::note_leadership(self, context));
+        }
+        Ok(())
+    }
+
+    async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        self.block_in("open");
+        self.note(format_args!("open {} {opened:?}", session.id()));
+        let takes = self.settings.borrow().open_takes_ms;
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+            self.note(format_args!("opened {} {opened:?}", session.id()));
+        }
+        Ok(())
+    }
+
+    async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+        let text = std::str::from_utf8(&message).unwrap_or_default().to_owned();
+        let (command, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        if let Some(answer) = self.obey(&session, &message, command, rest).await? {
+            match message.is_text() {
+                true => session.send_text(answer).await?,
+                false => session.send(answer).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> Result {
+        match &message[..] {
+            b"listener" => from.reply(from.listener())?,
+            b"slot" => from.reply(self.context().slot().to_string())?,
+            b"send-to" => {
+                let moorline::Peer::Ip(peer) = *from.peer() else {
+                    return Err("a datagram without an address".into());
+                };
+                self.context().send_to(from.listener(), peer, b"sent")?;
+            }
+            bytes => from.reply(bytes)?,
+        }
+        Ok(())
+    }
+
+    async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
+        self.block_in("close");
+        self.note(format_args!("close {} {reason}", session.id()));
+        if let Some(state) = session.state() {
+            self.note(format_args!("state {} {} bytes", session.id(), state.len()));
+        }
+        self.note(format_args!(
+            "closed-on {} {}",
+            session.id(),
+            session.listener()
+        ));
+        let info = told_of(session.info().await);
+        self.note(format_args!("info {} {info}", session.id()));
+        Ok(())
+    }
+
+    async fn full(self: Rc<Self>, session: Session) -> Result {
+        self.note(format_args!("full {}", session.id()));
+        Ok(())
+    }
+
+    async fn drained(self: Rc<Self>, session: Session) -> Result {
+        self.note(format_args!("drained {}", session.id()));
+        Ok(())
+    }
+
+    /// Tells the session whose id it begins with which worker the post has reached, and from where.
+    async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+        self.block_in("post");
+        let text = std::str::from_utf8(&message)?;
+        let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
+        if rest == "crash" {
+            std::process::abort();
+        }
+        let context = self.context();
+        let answer = format!("{rest} from {from} in {}", context.slot());
+        context.session(id.parse()?).send(answer).await?;
+        Ok(())
+    }
+
+    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+        tasks::carry_out(&self, std::str::from_utf8(&task)?).await
+    }
+
+    async fn stop(self: Rc<Self>) -> Result {
+        self.note(format_args!("stop {}", std::process::id()));
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The command line: commands, `dial`, `bench`, and what the engine logs.
+
+mod bench;
+mod command;
+mod dial;
+mod log;

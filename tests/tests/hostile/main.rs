@@ -1,0 +1,4 @@
+//! Bad input from clients, and workers that attack the engine.
+
+mod input;
+mod worker;

@@ -1,0 +1,5 @@
+//! WebSocket, HTTP files and datagrams.
+
+mod datagrams;
+mod files;
+mod websocket;

@@ -1,0 +1,7 @@
+//! Reload: every change is applied without closing a session, or nothing changes.
+
+mod listeners;
+mod live;
+mod transaction;
+mod uncommitted;
+mod workers;

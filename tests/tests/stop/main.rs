@@ -1,0 +1,4 @@
+//! Stop and drain.
+
+mod pace;
+mod stop;

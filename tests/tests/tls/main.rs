@@ -1,0 +1,5 @@
+//! Listeners with TLS.
+
+mod certificates;
+mod encrypted;
+mod listeners;

@@ -1,0 +1,5 @@
+//! Workers and task workers: their jobs, their replacement, their wake-ups.
+
+mod doorbells;
+mod recycling;
+mod tasks;
