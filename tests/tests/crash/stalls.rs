@@ -77,7 +77,7 @@ fn a_handler_that_burns_cpu_is_reported_with_its_stack() {
     );
     let stack = stall.stack.join("\n");
     assert!(stack.contains("echo::spin"), "{stack}");
-    assert!(stack.contains("examples/echo.rs:"), "{stack}");
+    assert!(stack.contains("bin/echo.rs:"), "{stack}");
     assert_eq!(client.receive(), b"spun");
     assert_eq!(engine.worker(0).pid, pid, "nothing was killed");
     assert_eq!(client.ask("again"), "again");

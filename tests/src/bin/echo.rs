@@ -1,0 +1,139 @@
+//! An echo that can be slowed down and made to misbehave, on whatever listeners its configuration names.
+//!
+//! With `[app] delay = "10ms"` each message waits for this long before its answer, and others go on meanwhile. With `[app]
+//! commands = true` these messages do more:
+//!
+//! | message | does |
+//! | --- | --- |
+//! | `!spin 3s` | computes for this long, then answers `spun` |
+//! | `!block 3s` | blocks its worker in a system call for this long, then answers `blocked` |
+//! | `!wait` | awaits what never comes |
+//! | `!crash` | ends its worker by a fault |
+//! | `!task 3s` | has a task worker block for this long, then answers with its result |
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use moorline::{App, Context, Datagram, Message, Result, SendError, Session};
+use serde::Deserialize;
+
+fn main() -> ExitCode {
+    moorline::builder(Echo::default)
+        .settings::<Settings>()
+        .run()
+}
+
+#[derive(Default)]
+struct Echo {
+    /// Zero: each message is answered at once.
+    delay: Cell<Duration>,
+    obeys: Cell<bool>,
+}
+
+/// `[app]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    delay: Option<String>,
+    #[serde(default)]
+    commands: bool,
+}
+
+impl App for Echo {
+    async fn start(self: Rc<Self>, context: Context) -> Result {
+        let settings: Settings = context.settings()?;
+        if let Some(delay) = settings.delay {
+            self.delay.set(duration(&delay)?);
+        }
+        self.obeys.set(settings.commands);
+        Ok(())
+    }
+
+    async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+        self.wait().await;
+        if self.obeys.get()
+            && let Some(command) = message.strip_prefix(b"!")
+        {
+            let answer = obey(&session.context(), str::from_utf8(command)?).await?;
+            return Ok(session.send(answer).await?);
+        }
+        let sent = if message.is_text() {
+            session.send_text(str::from_utf8(&message)?).await
+        } else {
+            session.send(&message).await
+        };
+        match sent {
+            // It left before its answer, which is no fault of ours.
+            Err(SendError::Closed) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
+    /// Blocks for as long as it is told, which is what task workers are for.
+    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+        std::thread::sleep(duration(str::from_utf8(&task)?)?);
+        Ok(b"done".to_vec())
+    }
+
+    async fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> Result {
+        self.wait().await;
+        match from.reply(&message) {
+            // Lost on its way, as datagrams are.
+            Err(SendError::Full) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+impl Echo {
+    async fn wait(&self) {
+        if !self.delay.get().is_zero() {
+            tokio::time::sleep(self.delay.get()).await;
+        }
+    }
+}
+
+/// What a message says that begins with an exclamation mark.
+async fn obey(context: &Context, command: &str) -> Result<Vec<u8>> {
+    let (verb, time) = command.split_once(' ').unwrap_or((command, ""));
+    match verb {
+        "spin" => Ok(spin(duration(time)?)),
+        "block" => {
+            std::thread::sleep(duration(time)?);
+            Ok(b"blocked".to_vec())
+        }
+        "wait" => {
+            let (_sender, receiver) = tokio::sync::oneshot::channel();
+            Ok(receiver.await?)
+        }
+        "crash" => std::process::abort(),
+        "task" => Ok(context.task(time).await?),
+        _ => Err(format!("there is no command {verb:?}").into()),
+    }
+}
+
+fn spin(time: Duration) -> Vec<u8> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    b"spun".to_vec()
+}
+
+/// Milliseconds or seconds: `10ms`, `2s`.
+fn duration(text: &str) -> Result<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, Duration::from_millis(1)),
+        None => (
+            text.strip_suffix('s').unwrap_or_default(),
+            Duration::from_secs(1),
+        ),
+    };
+    number
+        .parse()
+        .ok()
+        .and_then(|number: u32| unit.checked_mul(number))
+        .ok_or_else(|| format!("{text:?} is no time; write it like \"10ms\" or \"2s\"").into())
+}
