@@ -1,18 +1,15 @@
 //! No test is ignored: one that may not run is not there.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
 use crate::needs::is_root;
-use crate::steps::{Failure, root};
+use crate::sources::sources;
+use crate::steps::Failure;
 
 /// Fails with every place in the sources that keeps a test or an example in the docs from running.
 pub(crate) fn none_is_ignored() -> Result<(), Failure> {
-    let files = sources()?;
+    let files = sources(&["rs"])?;
     let (mut places, mut for_root) = (Vec::new(), Vec::new());
-    for (file, text) in &files {
-        let name = file.strip_prefix(root()).unwrap_or(file).display();
+    for file in &files {
+        let (name, text) = (file.path.display(), &file.text);
         places.extend(ignored_lines(text).map(|(line, text)| format!("{name}:{line}: {text}")));
         for_root.extend(tests_for_root(text).map(|test| format!("{name}: {test}")));
     }
@@ -34,38 +31,10 @@ pub(crate) fn filter() -> Result<Option<String>, Failure> {
     if is_root() {
         return Ok(None);
     }
-    let files = sources()?;
-    let tests = files.iter().flat_map(|(_, text)| tests_for_root(text));
+    let files = sources(&["rs"])?;
+    let tests = files.iter().flat_map(|file| tests_for_root(&file.text));
     let names: Vec<_> = tests.map(|test| format!("test(/(^|::){test}$/)")).collect();
     Ok((!names.is_empty()).then(|| format!("not ({})", names.join(" | "))))
-}
-
-/// Every Rust file of the project, and what is in it.
-fn sources() -> Result<Vec<(PathBuf, String)>, Failure> {
-    let mut files = Vec::new();
-    collect(root(), &mut files)
-        .map_err(|error| Failure(format!("cannot list the sources: {error}")))?;
-    let read = |file: PathBuf| match fs::read_to_string(&file) {
-        Ok(text) => Ok((file, text)),
-        Err(error) => Err(Failure(format!("cannot read {}: {error}", file.display()))),
-    };
-    files.into_iter().map(read).collect()
-}
-
-/// Every Rust file of the project.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type()?.is_dir() {
-            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
-                collect(&entry.path(), files)?;
-            }
-        } else if name.as_encoded_bytes().ends_with(b".rs") {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
 }
 
 /// The tests that need root: they say so, or use networks of their own or a machine.

@@ -1,6 +1,8 @@
 //! The project's own chores, run as `cargo xtask CHORE`.
 //!
 //! - `test`: everything that a change must pass, in [`mod@test`]
+//! - `check`: a fast look at what has changed, in [`mod@check`]
+//! - `docs`: the pages that are written from the code, in [`pages`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
@@ -9,12 +11,16 @@
 
 mod bench;
 mod chaos;
+mod check;
 mod ignored;
 mod needs;
 mod nightly;
+mod pages;
 mod random;
+mod sources;
 mod steps;
 mod test;
+mod words;
 
 use std::process::ExitCode;
 
@@ -34,6 +40,12 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need (as root), then check formatting, lints, docs and run every test
     Test,
+    /// Check formatting and lints and run the unit tests, of the packages that have changed since `main`
+    Check,
+    /// Write the configuration reference from its table
+    Docs,
+    /// Name the words that house style replaces
+    Words,
     /// Harm an echo and a chat under load in every way, and explain every loss
     Chaos(chaos::Args),
     /// Play through random orders of events in a gateway loop, and check its invariants after each turn
@@ -51,6 +63,9 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
+        Chore::Check => check::run(),
+        Chore::Docs => pages::write(),
+        Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Random(args) => random::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),

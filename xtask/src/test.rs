@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{chaos, ignored, needs};
+use crate::{chaos, ignored, needs, pages};
 
 const STEPS: &[Step] = &[
     Step {
@@ -11,6 +11,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "nothing ignored",
         run: ignored::none_is_ignored,
+    },
+    Step {
+        name: "links",
+        run: pages::links_lead_somewhere,
     },
     Step {
         name: "format",
@@ -75,7 +79,7 @@ fn loom() -> Result<(), Failure> {
         .run()
 }
 
-/// The programs that the process tests start: nextest alone builds the command, but no example.
+/// The programs that the process tests start: nextest alone builds those of its own package only.
 fn build() -> Result<(), Failure> {
     cargo("build --workspace --bins --examples --locked").run()
 }

@@ -121,3 +121,14 @@ impl<F> Builder<F> {
         cli::run(self.default_config, self.check_app, served)
     }
 }
+
+// The samples of the pages compile.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/guide/app.md")]
+    struct App;
+    #[doc = include_str!("../../../docs/guide/dialing.md")]
+    struct Dialing;
+}

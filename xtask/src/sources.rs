@@ -1,0 +1,54 @@
+//! The files of the project.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::steps::{Failure, root};
+
+/// A text file of the project.
+pub(crate) struct Source {
+    /// Its path from the root.
+    pub(crate) path: PathBuf,
+    /// What is in it.
+    pub(crate) text: String,
+}
+
+/// Every file of the project whose name ends with one of these extensions, in order of their paths. Folders that are built
+/// or hidden are left out.
+pub(crate) fn sources(extensions: &[&str]) -> Result<Vec<Source>, Failure> {
+    let mut paths = Vec::new();
+    collect(root(), extensions, &mut paths)
+        .map_err(|error| Failure(format!("cannot list the sources: {error}")))?;
+    paths.sort();
+    let read = |path: PathBuf| match fs::read_to_string(&path) {
+        Ok(text) => Ok(Source {
+            path: path
+                .strip_prefix(root())
+                .map(Path::to_owned)
+                .unwrap_or(path),
+            text,
+        }),
+        Err(error) => Err(Failure(format!("cannot read {}: {error}", path.display()))),
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn collect(folder: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+                collect(&path, extensions, paths)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
+        {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
