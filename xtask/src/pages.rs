@@ -1,14 +1,9 @@
-//! The pages: the configuration reference is written from its table, and links lead somewhere.
+//! The pages: their links lead somewhere.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::sources::{Source, sources};
-use crate::steps::{Failure, cargo};
-
-/// Writes `docs/reference/configuration.md`.
-pub(crate) fn write() -> Result<(), Failure> {
-    cargo("run --quiet --package moorline-config --example reference --locked").run()
-}
+use crate::steps::Failure;
 
 /// Fails with every link of a page that leads to no file, or to no heading of a page.
 pub(crate) fn links_lead_somewhere() -> Result<(), Failure> {

@@ -1,0 +1,143 @@
+//! Plain words: what names, comments, messages and pages do not say.
+
+use crate::sources::{Source, sources};
+use crate::steps::Failure;
+
+/// A word that only its author understands, and what to write instead.
+const WORDS: &[(&[&str], &str)] = &[
+    (&["belonging", "belongings"], "session data"),
+    (&["wish", "wishes"], "request"),
+    (&["parcel", "parcels"], "transfer"),
+    (&["untold"], "pending close"),
+    (&["stranger", "strangers"], "another sender, or unknown"),
+    (&["bereave", "bereaved", "bereaves"], "lost its process"),
+    (&["bury", "buried", "buries"], "remove"),
+    (&["deaf"], "write-closed"),
+    (&["heir", "heirs"], "successor"),
+    (&["premature", "prematurely"], "deferred, or too early"),
+    (&["trickle", "trickles", "trickling"], "slowloris guard"),
+    (&["whom"], "a sentence with a subject"),
+];
+
+/// The same for several words in a row.
+const PHRASES: &[(&str, &str)] = &[
+    ("said of", "the noun itself"),
+    ("gone over to", "a plain verb"),
+    ("at the last", "finally, or a time"),
+];
+
+/// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
+const NAMES: &[&str] = &["V4", "V6", "E12", "L1", "L2", "L3", "H1", "H2"];
+
+/// This file names them all.
+const OWN: &str = "xtask/src/words.rs";
+
+/// Fails with every place that says one of them.
+pub(crate) fn are_plain() -> Result<(), Failure> {
+    let files = sources(&["rs", "md", "toml"])?;
+    let files = files.iter().filter(|file| !file.path.ends_with(OWN));
+    let mut hits = Vec::new();
+    for file in files {
+        hits.extend(found(file));
+    }
+    match hits.is_empty() {
+        true => Ok(()),
+        false => Err(Failure(format!(
+            "words that need a translator:\n{}\n{} in all",
+            hits.join("\n"),
+            hits.len()
+        ))),
+    }
+}
+
+fn found(file: &Source) -> Vec<String> {
+    let lines = file.text.lines().enumerate();
+    let hit = |(index, line): (usize, &str)| {
+        let (said, instead) = hit(line)?;
+        let path = file.path.display();
+        Some(format!("{path}:{}: `{said}`: {instead}", index + 1))
+    };
+    lines.filter_map(hit).collect()
+}
+
+/// The first such word of a line, and what to write instead.
+fn hit(line: &str) -> Option<(String, String)> {
+    let known = |part: &str| {
+        let part = part.to_lowercase();
+        let (_, instead) = WORDS
+            .iter()
+            .find(|(words, _)| words.contains(&part.as_str()))?;
+        Some((part, format!("write {instead}")))
+    };
+    let phrase = || {
+        let lower = line.to_lowercase();
+        let (phrase, instead) = PHRASES.iter().find(|(phrase, _)| lower.contains(phrase))?;
+        Some(((*phrase).to_owned(), format!("write {instead}")))
+    };
+    let id = |word: &str| {
+        let found = is_id(word) && !NAMES.contains(&word);
+        found.then(|| (word.to_owned(), "say what it promises".to_owned()))
+    };
+    parts(line)
+        .find_map(known)
+        .or_else(phrase)
+        .or_else(|| words(line).find_map(id))
+}
+
+/// The words of a line, as code and prose separate them.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+/// The words within names: `OtherStrangers` has two, and so has `other_strangers`.
+fn parts(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphabetic()).flat_map(|word| {
+        let mut starts: Vec<usize> = word
+            .char_indices()
+            .zip(word.chars().skip(1))
+            .filter(|((_, before), after)| before.is_lowercase() && after.is_uppercase())
+            .map(|((at, before), _)| at + before.len_utf8())
+            .collect();
+        starts.insert(0, 0);
+        starts.push(word.len());
+        let pieces: Vec<&str> = starts
+            .windows(2)
+            .map(|range| &word[range[0]..range[1]])
+            .collect();
+        pieces
+    })
+}
+
+/// A capital letter and one to three digits.
+fn is_id(word: &str) -> bool {
+    let digits = word.strip_prefix(|c: char| c.is_ascii_uppercase());
+    digits.is_some_and(|digits| {
+        (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_found_in_prose_and_within_names() {
+        let said = |line: &str| hit(line).map(|(said, _)| said);
+        assert_eq!(said("// a stranger was here").as_deref(), Some("stranger"));
+        assert_eq!(said("struct OtherStrangers;").as_deref(), Some("strangers"));
+        assert_eq!(said("fn is_premature()").as_deref(), Some("premature"));
+        assert_eq!(said("Said of a session").as_deref(), Some("said of"));
+        assert_eq!(
+            said("their default is stranger2"),
+            Some("stranger".to_owned())
+        );
+        assert_eq!(said("their own theirs, deafening heirloom"), None);
+    }
+
+    #[test]
+    fn a_capital_letter_with_a_number_is_an_id_and_names_of_the_field_are_not() {
+        let said = |line: &str| hit(line).map(|(said, _)| said);
+        assert_eq!(said("/// As S12 says.").as_deref(), Some("S12"));
+        assert_eq!(said("IpAddr::V6(ip), E0433, B2B, AES128, v4, X, 12"), None);
+    }
+}
