@@ -468,7 +468,7 @@ fn the_ends_of_sessions_that_a_worker_has_not_taken_reach_its_successor() {
 fn misuse_of_the_log_harms_no_other_line() {
     let log = "[engine.log]\nfile = \"{folder}/engine.log\"\n";
     let mut scene = Scene::set(&format!("{CONFIG}{log}"));
-    for plan in ["truncate-log", "endless-line", "deaf-log"] {
+    for plan in ["truncate-log", "endless-line", "unread-log"] {
         scene.suffer(plan, Others::Stay);
         let log = fs::read_to_string(scene.engine.path("engine.log")).expect("there is a log");
         assert!(

@@ -226,9 +226,8 @@ fn sessions_of_one_address_are_limited_by_what_the_reload_says() {
 #[test]
 fn connections_and_unfinished_messages_keep_to_the_rates_of_the_reload() {
     let live = Live::start(&config("", ""));
-    let mut trickling = live.client();
-    trickling
-        .send_bytes(b"\0\0\x10\0half")
+    let mut slow = live.client();
+    slow.send_bytes(b"\0\0\x10\0half")
         .expect("the session takes it");
     live.load.progress(2);
     live.change(&config("", "accept_rate = 1\nmin_receive_rate = \"100B\""));
@@ -240,13 +239,12 @@ fn connections_and_unfinished_messages_keep_to_the_rates_of_the_reload() {
         begun.elapsed() > Duration::from_millis(1500),
         "it is one a second"
     );
-    assert_eq!(trickling.receive_to_end(), Vec::<Vec<u8>>::new());
+    assert_eq!(slow.receive_to_end(), Vec::<Vec<u8>>::new());
     live.engine
         .logged(&["slower than min_receive_rate", "side"]);
 
-    let mut trickling = live.client();
-    trickling
-        .send_bytes(b"\0\0\x10\0half")
+    let mut slow = live.client();
+    slow.send_bytes(b"\0\0\x10\0half")
         .expect("the session takes it");
     live.change(&config("", ""));
     let begun = Instant::now();
@@ -257,7 +255,7 @@ fn connections_and_unfinished_messages_keep_to_the_rates_of_the_reload() {
         begun.elapsed() < Duration::from_secs(3),
         "there is no rate any more"
     );
-    assert!(trickling.is_quiet_for(Duration::from_secs(7)));
+    assert!(slow.is_quiet_for(Duration::from_secs(7)));
     live.finish();
 }
 

@@ -163,11 +163,11 @@ fn a_helper_that_ignores_the_end_is_killed() {
     let site = Site::new(
         "probe",
         &format!(
-            "{LENGTH_LISTENER}[[helpers]]\nname = \"deaf\"\ncommand = [\"/bin/sh\", \"-c\", \"trap '' TERM INT HUP; echo deaf > deaf; while :; do sleep 0.1; done\"]\n"
+            "{LENGTH_LISTENER}[[helpers]]\nname = \"stubborn\"\ncommand = [\"/bin/sh\", \"-c\", \"trap '' TERM INT HUP; echo stubborn > stubborn; while :; do sleep 0.1; done\"]\n"
         ),
     );
     let mut engine = site.start();
-    eventually("it is deaf", || site.path("deaf").exists());
+    eventually("it is stubborn", || site.path("stubborn").exists());
     let helper = engine.status().helpers[0].pid.expect("it runs");
     let begun = Instant::now();
     moorline_tests::kill(engine.supervisor(), Signal::SIGTERM);

@@ -219,7 +219,7 @@ fn a_socket_that_was_given_serves_again_when_its_listener_comes_back() {
     engine.configure(&other);
     engine.reload().expect_success();
     assert_eq!(stays.ask("build"), "first");
-    // The kernel connects whom nobody accepts.
+    // The kernel completes connections that nobody accepts.
     let mut waits = connect().expect("the port is open");
     waits.send("build");
     assert!(waits.is_quiet_for(Duration::from_millis(300)));

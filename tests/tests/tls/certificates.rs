@@ -110,9 +110,9 @@ fn clients_are_not_asked_for_certificates_where_that_is_off() {
     let issuer = Issuer::new();
     let off = format!(r#"{ONE}, client_certificates = "off""#);
     let engine = site(&issuer, &config(&off)).start();
-    let stranger = Issuer::new().issue(&["client.test"]);
+    let unknown = Issuer::new().issue(&["client.test"]);
     assert_eq!(
-        told(&engine, &issuer.trust_showing(&stranger), "one.test"),
+        told(&engine, &issuer.trust_showing(&unknown), "one.test"),
         Ok("TLS 1.3, -, full, -".to_owned())
     );
 }
@@ -136,7 +136,7 @@ fn clients_that_name_no_host_or_an_unknown_one_are_shown_the_first_certificate()
     assert_eq!(shown(&client), first.der().to_vec());
     assert!(
         told(&engine, &silent, "unnamed.test").is_err(),
-        "the second is not shown to whom asks for none"
+        "the second is not shown to a client that asks for none"
     );
 }
 
@@ -401,8 +401,8 @@ fn a_websocket_session_shows_its_peers_certificate_and_protocol() {
         said,
         format!("TLS 1.3, http/1.1, full, {}", hex(&client.der()))
     );
-    let stranger = issuer.trust().connect(engine.socket_address(0), "one.test");
-    let is_refused = match stranger {
+    let without = issuer.trust().connect(engine.socket_address(0), "one.test");
+    let is_refused = match without {
         Ok(stream) => tungstenite::client("wss://one.test/ws", stream).is_err(),
         Err(_) => true,
     };

@@ -186,8 +186,8 @@ fn clients_without_a_trusted_certificate_are_refused_where_one_is_required() {
 
     assert!(try_connect(&engine, &issuer.trust()).is_err(), "none");
     engine.logged(&["tls handshake failed", "the client has no certificate"]);
-    let stranger = Issuer::new().issue(&["client.test"]);
-    let refused = try_connect(&engine, &issuer.trust_showing(&stranger));
+    let unknown = Issuer::new().issue(&["client.test"]);
+    let refused = try_connect(&engine, &issuer.trust_showing(&unknown));
     assert!(refused.is_err(), "of an unknown issuer");
     engine.logged(&["tls handshake failed", "no trusted issuer"]);
     let expired = issuer.issue_until(&["client.test"], 2001);
@@ -213,8 +213,8 @@ fn where_client_certificates_are_optional_a_wrong_one_is_refused_and_none_is_not
     let known = issuer.issue(&["client.test"]);
     let said = connect(&engine, &issuer.trust_showing(&known)).ask("tls");
     assert!(said.starts_with("TLS 1.3, -, full, 30"), "{said}");
-    let stranger = Issuer::new().issue(&["client.test"]);
-    assert!(try_connect(&engine, &issuer.trust_showing(&stranger)).is_err());
+    let unknown = Issuer::new().issue(&["client.test"]);
+    assert!(try_connect(&engine, &issuer.trust_showing(&unknown)).is_err());
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Done {
     pub(crate) broken_taken: u64,
     pub(crate) broken_processes: u64,
     /// Floods, storms and garbage: clients besides the crowd.
-    pub(crate) strangers: u64,
+    pub(crate) outsiders: u64,
     /// Messages whose handler failed.
     pub(crate) failed: u64,
     /// Times that the log's disk was full.
@@ -184,9 +184,9 @@ impl Account {
         );
         let deaths = new.closed_by_crash + new.gateway_lost;
         let most = deaths + UNCOUNTED * done.gateways_killed;
-        let least = match done.strangers + done.gateways_killed {
+        let least = match done.outsiders + done.gateways_killed {
             0 => deaths,
-            // Strangers' sessions may be among them.
+            // Outsiders' sessions may be among them.
             _ => 0,
         };
         unless(
@@ -243,7 +243,7 @@ impl fmt::Display for Account {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         write!(
             f,
-            "killed {} workers, {} gateways ({} told to end), {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; strangers {}; disks filled {}\n    lost: {} sessions, {} messages",
+            "killed {} workers, {} gateways ({} told to end), {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; outsiders {}; disks filled {}\n    lost: {} sessions, {} messages",
             done.killed,
             done.gateways_killed,
             done.gateways_termed,
@@ -255,7 +255,7 @@ impl fmt::Display for Account {
             done.reloads,
             done.reloads_failed,
             done.broken,
-            done.strangers,
+            done.outsiders,
             done.disks_filled,
             lost.closed,
             lost.missing,

@@ -40,7 +40,7 @@ pub(crate) struct Part {
     /// What the report calls them.
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
-    /// Where it is encrypted, whom they trust.
+    /// The issuers that they trust, if it is encrypted.
     pub(crate) trust: Option<Arc<ClientConfig>>,
     pub(crate) sessions: usize,
     pub(crate) script: Script,

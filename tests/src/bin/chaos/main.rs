@@ -2,17 +2,17 @@
 //! every loss. `cargo xtask chaos` builds and runs it.
 //!
 //! - [`plan`]: what is done and when, from a seed
-//! - [`sites`], [`subject`], [`strangers`]: the engines, and doing it
+//! - [`sites`], [`subject`], [`outsiders`]: the engines, and doing it
 //! - [`crowd`] with its [`exchange`]s, and [`room`]: the clients that notice
 //! - [`account`]: what was promised, held against what they noticed
 
 mod account;
 mod crowd;
 mod exchange;
+mod outsiders;
 mod plan;
 mod room;
 mod sites;
-mod strangers;
 mod subject;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What is done, when, and to whom. All of it follows from the seed: no clock, no process.
+//! What is done, when, and to which process. All of it follows from the seed: no clock, no process.
 //!
 //! Time is cut into rounds. In a round deeds follow each other faster than the engine can recover from them; at its
 //! end everyone is counted. Deeds are dealt like cards, so that every kind comes up within about a minute.

@@ -45,7 +45,7 @@ pub(crate) struct EchoDoors {
     pub(crate) spread: SocketAddr,
     pub(crate) close: SocketAddr,
     pub(crate) drop: SocketAddr,
-    /// For strangers alone.
+    /// For outsiders alone.
     pub(crate) flooded: SocketAddr,
 }
 

@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::account::{Counted, Done};
+use crate::outsiders;
 use crate::plan::{Deed, Role};
 use crate::sites;
-use crate::strangers;
 use moorline_tests::{Engine, Finished, Process, Site, Status, happens_within, kill};
 
 /// How long an engine may take until everything in it serves again, on a machine that does other things too.
@@ -39,7 +39,7 @@ pub(crate) struct Cast {
     pub(crate) workers: usize,
     pub(crate) tasks: usize,
     pub(crate) helpers: usize,
-    /// Where strangers go, if any do.
+    /// Where outsiders go, if any do.
     pub(crate) door: SocketAddr,
     pub(crate) flooded: Option<SocketAddr>,
 }
@@ -112,15 +112,15 @@ impl Subject {
             Deed::BreakDeployment => self.break_deployment(),
             Deed::Flood => {
                 let address = self.cast.flooded.unwrap_or(self.cast.door);
-                self.stranger(move || strangers::flood(address));
+                self.outsider(move || outsiders::flood(address));
             }
             Deed::Storm => {
                 let address = self.cast.door;
-                self.stranger(move || strangers::storm(address));
+                self.outsider(move || outsiders::storm(address));
             }
             Deed::Garbage => {
                 let address = self.cast.door;
-                self.stranger(move || strangers::garbage(address));
+                self.outsider(move || outsiders::garbage(address));
             }
             Deed::Poison => {
                 let address = self.cast.flooded.unwrap_or(self.cast.door);
@@ -128,7 +128,7 @@ impl Subject {
                     done.killed += 1;
                     done.failed += 1;
                 });
-                self.stranger(move || strangers::poison(address));
+                self.outsider(move || outsiders::poison(address));
             }
             Deed::FillLog(time) => self.fill_log(time),
             Deed::RotateLog => self.rotate_log(),
@@ -323,8 +323,8 @@ impl Subject {
         }));
     }
 
-    fn stranger(&mut self, visit: impl FnOnce() + Send + 'static) {
-        self.done(|done| done.strangers += 1);
+    fn outsider(&mut self, visit: impl FnOnce() + Send + 'static) {
+        self.done(|done| done.outsiders += 1);
         self.busy.push(thread::spawn(visit));
     }
 

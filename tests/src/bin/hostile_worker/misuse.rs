@@ -166,7 +166,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
             }
             Ok(())
         }
-        "deaf-log" => {
+        "unread-log" => {
             // Nobody else may suffer from flags that it sets on what it shares.
             let _ = rustix::io::ioctl_fionbio(io::stderr(), true);
             let line = vec![b'd'; 1 << 20];
