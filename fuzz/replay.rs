@@ -1,4 +1,4 @@
-// Part of the crates whose `properties` the targets here look into: replays what is kept in `corpus/`.
+// Part of the crates whose `invariants` the targets here look into: replays what is kept in `corpus/`.
 
 use std::fs;
 use std::path::Path;

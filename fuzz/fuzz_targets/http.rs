@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_engine::properties::http(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_gateway::http_invariants::http(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_ipc::properties::ring(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_ipc::invariants::ring(data));

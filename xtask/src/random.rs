@@ -1,6 +1,6 @@
 //! `cargo xtask random`: a gateway loop under whatever clients, workers and operators do, longer than `test` has time for.
 //!
-//! The tests are `gateway::tests::random` of the engine: sockets, processes and clock are scripted, from a seed.
+//! The tests are `tests::random` of the gateway: sockets, processes and clock are scripted, from a seed.
 
 use crate::steps::{Failure, cargo};
 
@@ -16,8 +16,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let tests = "nextest run --package moorline-engine --lib --locked --profile random";
-    let tests = cargo(&format!("{tests} gateway::tests::random"));
+    let tests = "nextest run --package moorline-gateway --lib --locked --profile random";
+    let tests = cargo(&format!("{tests} tests::random"));
     match args.seed {
         Some(seed) => tests.env("MOORLINE_SEED", &seed.to_string()),
         None => tests.env("MOORLINE_SEEDS", &args.seeds.to_string()),

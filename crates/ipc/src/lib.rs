@@ -24,7 +24,7 @@ mod doorbell;
 mod hello;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 #[doc(hidden)]
-pub mod properties;
+pub mod invariants;
 #[cfg(not(loom))]
 mod region;
 mod ring;

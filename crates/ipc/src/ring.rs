@@ -16,12 +16,12 @@
 //! same with the parts exchanged.
 
 mod consumer;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub(crate) mod invariants;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod memory;
 mod producer;
-#[cfg(all(any(test, fuzzing), not(loom)))]
-pub(crate) mod properties;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -289,7 +289,7 @@ fn workers_log_where_they_stay() {
     let engine = Engine::start(
         "probe",
         &format!(
-            "[engine]\ngateway_loops = 1\n[engine.log]\nlevel = \"info,moorline_engine=debug\"\n[workers]\ncount = 2\ncpu_affinity = [0]\n{LENGTH_LISTENER}"
+            "[engine]\ngateway_loops = 1\n[engine.log]\nlevel = \"info,moorline=debug\"\n[workers]\ncount = 2\ncpu_affinity = [0]\n{LENGTH_LISTENER}"
         ),
     );
     eventually("all three have logged it", || {

@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use moorline_ipc::{Channel, Chime, Doorbell, Packet, Scoreboard};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::config::Config;
-use crate::control::{LOOP_ROW, PROCESS_ROW, ToRole};
-use crate::control_channel::{self, decode};
-use crate::credentials::Credentials;
-
-use super::ListenerStart;
+use moorline_config::Config;
+use moorline_gateway::ListenerStart;
+use moorline_process::credentials::Credentials;
+use moorline_protocol::control::{LOOP_ROW, PROCESS_ROW, ToRole};
+use moorline_protocol::control_channel::{self, decode};
 
 /// Waits for the next message. `None`: the supervisor is gone.
 pub(super) fn receive(

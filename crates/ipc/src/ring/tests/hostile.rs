@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
-use super::super::properties;
+use super::super::invariants;
 use super::*;
 
 const CAPACITY: usize = 512;
@@ -14,7 +14,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(512), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_other_side_can_write_what_it_likes(steps in prop::collection::vec(any::<u8>(), 1..2000)) {
-        properties::ring(&steps);
+        invariants::ring(&steps);
     }
 
     #[test]

@@ -1,0 +1,327 @@
+//! What the configuration says, checked and complete: every default filled in, every reference resolved.
+//!
+//! [`load`] turns a file into this; nobody else reads TOML. The structure travels to the roles over the
+//! control channel, so it holds plain values only.
+//!
+//! In reading order: `load` finds and parses the file; `process`, `listen` and `framing` say which keys there
+//! are and what holds between them; `walk` reads single keys, `unit` durations and sizes; `error` says what is
+//! wrong and where, with the help of `near` (slips) and `later` (what is not there yet); `host` is the machine
+//! that defaults come from; `app` is for what only the app understands; `live` tells what a reload can change.
+
+mod app;
+mod error;
+mod framing;
+mod host;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod invariants;
+mod later;
+mod listen;
+mod live;
+mod load;
+mod near;
+mod process;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod walk;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moorline_net::tls::server::ServerOptions;
+use moorline_net::{Address, Framing};
+use serde::{Deserialize, Serialize};
+
+pub use app::{check_app, check_app_text};
+pub use error::{ConfigError, ConfigErrors};
+pub use host::allowed_cpus;
+pub use live::{live_change, tasks_change};
+pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
+pub use process::CONTROL_SOCKET;
+
+/// A whole engine's configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The app's name in process titles and logs: the file name of the configuration's folder or stem.
+    pub name: String,
+    /// `[engine]`.
+    pub engine: Engine,
+    /// `[workers]`.
+    pub workers: Workers,
+    /// `[tasks]`.
+    pub tasks: Tasks,
+    /// `[[helpers]]`, in order.
+    pub helpers: Vec<Helper>,
+    /// `[[listen]]`, in order; a listener is named elsewhere by its place here, which it keeps over reloads.
+    pub listeners: Vec<Listener>,
+    /// `[app]` as TOML text, handed to the app as it is.
+    pub app: String,
+}
+
+impl Config {
+    /// The largest message that can be sent to a session of any listener.
+    pub fn max_message(&self) -> u64 {
+        let max = self.listeners.iter().map(Listener::max_message).max();
+        max.unwrap_or(u64::MAX)
+    }
+}
+
+/// `[engine]`: what belongs to no single process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// The folder with lock and control socket; absolute.
+    pub run_dir: PathBuf,
+    /// Event loops in the gateway, 1 to 64. Default: the CPUs.
+    pub gateway_loops: u16,
+    /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 4 MiB and 1 MiB a loop.
+    pub ring_memory: u64,
+    /// Buffered bytes of all sessions together, from which on those that hold much are held back, and closed at the last.
+    /// None: each session's own limits are all there is.
+    pub memory_limit: Option<u64>,
+    /// Whom workers and task workers run as, if the supervisor is root.
+    pub user: Option<String>,
+    /// Their group; default: that user's own.
+    pub group: Option<String>,
+    /// Whom the gateway runs as, if the supervisor is root.
+    pub gateway_user: Option<String>,
+    /// Over how much time a stop spreads the closing of sessions. Default 0: all close at once.
+    pub stop_over: Duration,
+    /// The close code that WebSocket sessions get when the engine stops or drains: 1001 (going away, the default) or 1012
+    /// (service restart).
+    pub stop_code: u16,
+    /// A gateway with a loop that has stood still for so long is replaced. Default 30 s; written as zero: it never is.
+    pub kill_after: Option<Duration>,
+    /// What workers, task workers and gateway see as `/` once they have changed their user, if the supervisor is root.
+    /// Absolute. Helpers and hooks are other programs, and stay outside.
+    pub chroot: Option<PathBuf>,
+    /// `[engine.log]`.
+    pub log: Log,
+    /// `[engine.hooks]`.
+    pub hooks: Hooks,
+}
+
+/// `[engine.hooks]`: commands that are run when the engine as a whole gets somewhere, with the helpers' rights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// When it serves.
+    pub started: Option<Vec<String>>,
+    /// When it is told to stop, before anything else is done about that.
+    pub stopping: Option<Vec<String>>,
+    /// When every process has ended.
+    pub stopped: Option<Vec<String>>,
+    /// How long each may take. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            started: None,
+            stopping: None,
+            stopped: None,
+            // As long as everything else that is waited for.
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[engine.log]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Where lines go; standard error if absent. Absolute.
+    pub file: Option<PathBuf>,
+    /// What is logged, in `tracing`'s filter words. Default "info".
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[workers]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workers {
+    /// How many. Default: the CPUs.
+    pub count: u16,
+    /// How long what is stopping may take to end what it has. Default 10 s; zero ends at once.
+    pub max_wait: Duration,
+    /// How long a new process may take to become ready. Default 10 s.
+    pub start_timeout: Duration,
+    /// Which worker a session's messages go to, unless its listener says otherwise.
+    pub dispatch: Dispatch,
+    /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
+    /// A handler that keeps the thread for longer is reported with its stack. Default 1 s; written as zero: none is.
+    pub stall_after: Option<Duration>,
+    /// A handler that awaits something for longer is reported with where it does. Default: none is.
+    pub wait_after: Option<Duration>,
+    /// A worker that has given no sign of life for so long is replaced. Default: it never is.
+    pub kill_after: Option<Duration>,
+    /// Which CPUs workers and gateway loops stay on.
+    pub cpu_affinity: CpuAffinity,
+}
+
+/// Which CPUs workers and gateway loops stay on: worker k and loop k on the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuAffinity {
+    /// The kernel decides.
+    Off,
+    /// One each of those that the supervisor may use.
+    Each,
+    /// One each of these, by number; not empty.
+    Only(Vec<u16>),
+}
+
+/// Which worker handles what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dispatch {
+    /// Chosen when the session is accepted: the worker with the fewest.
+    Sticky,
+    /// Each message to the next worker.
+    RoundRobin,
+    /// Each message to the worker with the least in hand.
+    LeastBusy,
+    /// All sessions of one address to the same worker, by rendezvous hashing.
+    IpHash,
+    /// All sessions bound to one key to the same worker, likewise; before that as `sticky`.
+    Key,
+}
+
+/// `[tasks]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// How many task workers. Default 0.
+    pub count: u16,
+    /// How many times a task is given to a worker before it fails. Default 3.
+    pub attempts: u32,
+    /// A task worker that has handled so many tasks is replaced. Each draws up to half more of its own.
+    pub max_requests: Option<u64>,
+    /// As for workers. Default: none, since tasks are there to take long.
+    pub stall_after: Option<Duration>,
+    /// As for workers.
+    pub wait_after: Option<Duration>,
+    /// As for workers.
+    pub kill_after: Option<Duration>,
+}
+
+/// One `[[helpers]]`: a command of the user's own, kept alive alongside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Helper {
+    /// Its name in logs; unique.
+    pub name: String,
+    /// The program and its arguments; not empty.
+    pub command: Vec<String>,
+}
+
+/// One `[[listen]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its name in every event; default: the address as written. Unique.
+    pub name: String,
+    /// Where it accepts. `tls://` and `https://` where it has `tls`, however it was written.
+    pub address: Address,
+    /// How its connections are encrypted, if they are.
+    pub tls: Option<ServerOptions>,
+    /// How its stream is cut into messages. For `http://` listeners with `websocket`: `Framing::WebSocket`.
+    pub framing: Framing,
+    /// The path whose requests become WebSocket sessions (`http://` listeners only).
+    pub websocket: Option<String>,
+    /// The folder that every other path is a file of (`http://` listeners only). Absolute.
+    pub static_folder: Option<PathBuf>,
+    /// A session that neither received nor sent for so long is closed.
+    pub idle_timeout: Option<Duration>,
+    /// … that did not receive.
+    pub receive_timeout: Option<Duration>,
+    /// … that was not sent to.
+    pub send_timeout: Option<Duration>,
+    /// How long a session whose peer has half-closed it may go without sending anything or ending a handler. Default 5 min.
+    pub half_close_timeout: Duration,
+    /// How long a TLS handshake may take, and the head of a request. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Bytes a second that an unfinished message must bring at least.
+    pub min_receive_rate: Option<u64>,
+    /// Outbound bytes queued from which on the app is told `full`. Default 1 MiB.
+    pub high_watermark: u64,
+    /// … under which it is told `drained`. Default a quarter of the high one.
+    pub low_watermark: u64,
+    /// … over which the session is closed as slow. Default 8 MiB or twice the high watermark, whichever is more.
+    pub hard_limit: u64,
+    /// What becomes of a session whose worker dies with its message in hand.
+    pub on_crash: OnCrash,
+    /// What becomes of a session whose handler returns an error. Default `close`, and `keep` with `on_crash = "drop"`.
+    pub on_error: OnError,
+    /// How many times a message is delivered at most under `redeliver`. Default 3.
+    pub attempts: u32,
+    /// Connections at the same time; more are closed at once. Default 100,000.
+    pub max_sessions: u64,
+    /// … from one address (an IPv6 network of 64 bits counts as one).
+    pub max_sessions_per_address: Option<u32>,
+    /// Connections accepted in a second; more wait in the kernel's backlog.
+    pub accept_rate: Option<u32>,
+    /// What a peer had sent before its connection broke is delivered all the same. Default false.
+    pub deliver_after_close: bool,
+    /// `[workers] dispatch` for this listener's sessions.
+    pub dispatch: Dispatch,
+    /// A reload has removed it: it accepts nothing, and its sessions live on until they end. Another listener may have
+    /// its name by then.
+    pub is_retired: bool,
+}
+
+impl Listener {
+    /// Whether HTTP is spoken there.
+    pub fn is_http(&self) -> bool {
+        matches!(self.address, Address::Http(_) | Address::Https(_))
+    }
+
+    /// The largest message that can be sent to a session of it.
+    pub fn max_message(&self) -> u64 {
+        self.framing.max_message().min(self.hard_limit)
+    }
+
+    /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
+    /// (`http://` with files only) or `datagram`.
+    pub fn kind_word(&self) -> &'static str {
+        match (&self.address, &self.framing) {
+            (Address::Udp(_), _) => "datagram",
+            (Address::Http(_) | Address::Https(_), Framing::Raw) => "static",
+            (_, Framing::Raw) => "raw",
+            (_, Framing::Length(_)) => "length",
+            (_, Framing::Delimiter(_)) => "delimiter",
+            (_, Framing::Line { .. }) => "line",
+            (_, Framing::WebSocket { .. }) => "websocket",
+        }
+    }
+}
+
+/// What becomes of a session whose handler returns an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnError {
+    /// It is closed, once what was sent to it before is flushed.
+    Close,
+    /// It goes on; the message counts as handled.
+    Keep,
+}
+
+/// What becomes of a session whose worker dies with its message in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnCrash {
+    /// It is closed.
+    Close,
+    /// The message is given to the next worker.
+    Redeliver,
+    /// The message is lost, the session goes on.
+    Drop,
+}

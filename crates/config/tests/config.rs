@@ -1,0 +1,374 @@
+//! What a configuration says when it is right, and what is said when it is wrong.
+
+#[path = "config/errors.rs"]
+mod errors;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moorline_config::{
+    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash,
+    OnError, Tasks, Workers, check_app_text, live_change, load, load_text, run_dir,
+};
+use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
+use proptest::prelude::*;
+
+const SKETCH: &str = r#"
+[engine]
+run_dir = "/run/chat"
+gateway_loops = 2
+user = "root"
+[engine.log]
+format = "pretty"
+file = "/var/log/chat.log"
+
+[workers]
+count = 2
+max_wait = "10s"
+start_timeout = "10s"
+dispatch = "sticky"
+
+[tasks]
+count = 1
+
+[[helpers]]
+name = "feeder"
+command = ["./feeder", "--fast"]
+
+[[listen]]
+address = "tcp://0.0.0.0:9501"
+framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
+idle_timeout = "60s"
+high_watermark = "1MiB"
+low_watermark = "256KiB"
+hard_limit = "8MiB"
+on_crash = "close"
+max_sessions = 100000
+
+[[listen]]
+address = "http://127.0.0.1:9500"
+websocket = "/ws"
+static = "public"
+
+[app]
+greeting = "ahoy"
+"#;
+
+/// A folder with `chat/moorline.toml` and `chat/public`.
+fn chat(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = folder.path().canonicalize().unwrap().join("chat");
+    std::fs::create_dir_all(chat.join("public")).unwrap();
+    std::fs::write(chat.join("moorline.toml"), text).unwrap();
+    (folder, chat)
+}
+
+fn listener(name: &str, address: Address, framing: Framing) -> Listener {
+    Listener {
+        name: name.into(),
+        address,
+        tls: None,
+        framing,
+        websocket: None,
+        static_folder: None,
+        idle_timeout: None,
+        receive_timeout: None,
+        send_timeout: None,
+        min_receive_rate: None,
+        max_sessions_per_address: None,
+        accept_rate: None,
+        half_close_timeout: Duration::from_secs(300),
+        handshake_timeout: Duration::from_secs(10),
+        high_watermark: 1 << 20,
+        low_watermark: 256 << 10,
+        hard_limit: 8 << 20,
+        on_crash: OnCrash::Close,
+        on_error: OnError::Close,
+        attempts: 3,
+        max_sessions: 100_000,
+        deliver_after_close: false,
+        dispatch: Dispatch::Sticky,
+        is_retired: false,
+    }
+}
+
+fn host_port(host: &str, port: u16) -> HostPort {
+    HostPort {
+        host: host.into(),
+        port,
+    }
+}
+
+#[test]
+fn the_sketch_loads() {
+    let (_folder, chat) = chat(SKETCH);
+    let loaded = load(&chat).unwrap();
+    let length = Length {
+        width: 4,
+        endian: Endian::Big,
+        offset: 0,
+        counts: Counts::Payload,
+        max: 2 << 20,
+        keep_header: false,
+    };
+    let tcp = Listener {
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..listener(
+            "tcp://0.0.0.0:9501",
+            Address::Tcp(host_port("0.0.0.0", 9501)),
+            Framing::Length(length),
+        )
+    };
+    let http = Listener {
+        websocket: Some("/ws".into()),
+        static_folder: Some(chat.join("public")),
+        ..listener(
+            "http://127.0.0.1:9500",
+            Address::Http(host_port("127.0.0.1", 9500)),
+            Framing::WebSocket { max: 2 << 20 },
+        )
+    };
+    let expected = Config {
+        name: "chat".into(),
+        engine: Engine {
+            run_dir: "/run/chat".into(),
+            gateway_loops: 2,
+            ring_memory: 4 << 20,
+            memory_limit: None,
+            user: Some("root".into()),
+            group: None,
+            gateway_user: None,
+            stop_over: Duration::ZERO,
+            stop_code: 1001,
+            kill_after: Some(Duration::from_secs(30)),
+            chroot: None,
+            log: Log {
+                format: LogFormat::Pretty,
+                file: Some("/var/log/chat.log".into()),
+                level: "info".into(),
+            },
+            hooks: Hooks::default(),
+        },
+        workers: Workers {
+            count: 2,
+            max_wait: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(10),
+            dispatch: Dispatch::Sticky,
+            max_requests: None,
+            stall_after: Some(Duration::from_secs(1)),
+            wait_after: None,
+            kill_after: None,
+            cpu_affinity: CpuAffinity::Off,
+        },
+        tasks: Tasks {
+            count: 1,
+            attempts: 3,
+            max_requests: None,
+            stall_after: None,
+            wait_after: None,
+            kill_after: None,
+        },
+        helpers: vec![Helper {
+            name: "feeder".into(),
+            command: vec![
+                chat.join("./feeder").to_str().unwrap().into(),
+                "--fast".into(),
+            ],
+        }],
+        listeners: vec![tcp, http],
+        app: "greeting = \"ahoy\"\n".into(),
+    };
+    assert_eq!(loaded.config, expected);
+    assert_eq!(loaded.path, chat.join("moorline.toml"));
+    let words: Vec<_> = loaded
+        .config
+        .listeners
+        .iter()
+        .map(Listener::kind_word)
+        .collect();
+    assert_eq!(words, ["length", "websocket"]);
+}
+
+#[test]
+fn a_file_and_its_folder_are_one_configuration() {
+    let (_folder, chat) = chat("[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n");
+    assert_eq!(
+        load(&chat).unwrap(),
+        load(&chat.join("../chat/moorline.toml")).unwrap()
+    );
+    let engine = load(&chat).unwrap().config.engine;
+    assert_eq!(run_dir(&chat).unwrap(), engine.run_dir);
+}
+
+#[test]
+fn the_run_folder_is_found_in_a_broken_file() {
+    let (_folder, chat) = chat("[engine]\nrun_dir = \"run\"\nloops = 5\n[[listen]\n");
+    assert_eq!(run_dir(&chat).unwrap(), chat.join("run"));
+}
+
+#[test]
+fn every_framing_can_be_written() {
+    let framing = |written: &str| {
+        let text = format!("[[listen]]\naddress = \"unix://echo.sock\"\nframing = {written}\n");
+        format!(
+            "{:?}",
+            load_text(&text, Path::new("/a.toml"))
+                .unwrap()
+                .config
+                .listeners[0]
+                .framing
+        )
+    };
+    let expected = [
+        (r#"{ kind = "raw" }"#, "Raw"),
+        (r#"{ kind = "line" }"#, "Line { max: 2097152 }"),
+        (
+            r#"{ kind = "length" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Payload, max: 2097152, keep_header: false })",
+        ),
+        (
+            r#"{ kind = "length", width = 2, endian = "little", offset = 2, body = 8, max = "64KiB" }"#,
+            "Length(Length { width: 2, endian: Little, offset: 2, counts: From(8), max: 65536, keep_header: true })",
+        ),
+        (
+            r#"{ kind = "length", counts = "payload", max = "4KiB" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Payload, max: 4096, keep_header: false })",
+        ),
+        (
+            r#"{ kind = "length", counts = "message", max = "4KiB" }"#,
+            "Length(Length { width: 4, endian: Big, offset: 0, counts: Message, max: 4096, keep_header: false })",
+        ),
+        (
+            r#"{ kind = "delimiter", delimiter = "\r\n" }"#,
+            "Delimiter(Delimiter { delimiter: [13, 10], keep: false, max: 2097152 })",
+        ),
+        (
+            r#"{ kind = "delimiter", delimiter = [0, 0xff], keep = true }"#,
+            "Delimiter(Delimiter { delimiter: [0, 255], keep: true, max: 2097152 })",
+        ),
+    ];
+    for (written, framing_is) in expected {
+        assert_eq!(framing(written), framing_is, "{written}");
+    }
+}
+
+#[test]
+fn settings_of_the_app_are_handed_on() {
+    let text =
+        "[[listen]]\naddress = \"udp://127.0.0.1:0\"\n[app]\nb = 1\n[app.a]\nc = [1.5, \"x\"]\n";
+    let config = load_text(text, Path::new("/a.toml")).unwrap().config;
+    let app: toml::Table = config.app.parse().unwrap();
+    let expected: toml::Table = "b = 1\n[a]\nc = [1.5, \"x\"]\n".parse().unwrap();
+    assert_eq!(app, expected);
+    assert_eq!(config.listeners[0].kind_word(), "datagram");
+}
+
+#[test]
+fn a_reload_is_refused_what_needs_a_restart() {
+    let load = |text: &str| load_text(text, Path::new("/a.toml")).unwrap().config;
+    let old = load(
+        "[engine]\ngateway_loops = 1\n[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n",
+    );
+    let new = load(
+        "[engine]\ngateway_loops = 2\nring_memory = \"16MiB\"\nuser = \"root\"\nrun_dir = \"/a\"\n[workers]\ncount = 7\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n",
+    );
+    assert_eq!(
+        live_change(&old, new, &BTreeSet::new()).unwrap_err(),
+        [
+            "`engine.run_dir` has changed: this needs a restart of the engine",
+            "`engine.gateway_loops` has changed: this needs a restart of the engine",
+            "`engine.ring_memory` has changed: this needs a restart of the engine",
+            "`engine.user` has changed: this needs a restart of the engine",
+        ]
+    );
+}
+
+proptest! {
+    // What fails is printed, and belongs into a test of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = load_text(&text, Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn no_mutilated_configuration_panics(cut in 0..SKETCH.len(), insert in "[\\[\\]{}\"'=.,\\-\na-z0-9\t\u{1}é]{0,12}", skip in 0..40usize) {
+        let rest = SKETCH.get(cut + skip..).unwrap_or("");
+        let text = format!("{}{insert}{rest}", &SKETCH[..cut]);
+        let _ = load_text(&text, Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+
+    #[test]
+    fn no_value_panics(key in prop::sample::select(KEYS), value in "(-?[0-9]{1,25}|\"[0-9]{0,25}(ms|s|h|GiB|KiB|B)?\"|\\[\\]|\\{\\}|true|1e400|[0-9.]{1,6}|0x[0-9a-f]{1,20})") {
+        let _ = load_text(&format!("{key} = {value}\n"), Path::new("/a.toml")).map_err(|errors| errors.to_string());
+    }
+}
+
+/// Headers and keys to put any value behind.
+const KEYS: &[&str] = &[
+    "app",
+    "app.x",
+    "listen",
+    "engine",
+    "engine.ring_memory",
+    "engine.gateway_loops",
+    "workers.max_wait",
+    "workers.count",
+    "helpers",
+    "[[listen]]\nframing",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.width",
+    "[[listen]]\naddress = \"tcp://a:1\"\nhigh_watermark",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"length\"\nframing.offset",
+    "[[listen]]\naddress = \"tcp://a:1\"\nframing.kind = \"delimiter\"\nframing.delimiter",
+];
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct Settings {
+    greeting: String,
+    limits: Option<Limits>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only whether it can be read matters")]
+struct Limits {
+    lines: u8,
+}
+
+#[test]
+fn what_does_not_fit_the_apps_own_type_is_told_with_its_place() {
+    let check = |text: &str| {
+        let checked = check_app_text::<Settings>(text, Path::new("/c/a.toml"));
+        checked.map_err(|errors| errors.to_string())
+    };
+    let fine = "[workers]\ncount = 1\n[app]\ngreeting = \"hi\"\n[app.limits]\nlines = 3\n";
+    assert_eq!(check(fine), Ok(()));
+    // What is wrong elsewhere is told by others.
+    assert_eq!(check("[app]\ngreeting = hi\n"), Ok(()));
+    assert_eq!(check("app = 1\n"), Ok(()));
+    let cases = [
+        (
+            "[app]\ngreeting = \"hi\"\ngreting = \"ho\"\n",
+            "/c/a.toml:3:1: [app]: unknown field `greting`, expected `greeting` or `limits`\n  3 | greting = \"ho\"\n    | ^^^^^^^\n  hint: did you mean `greeting`?",
+        ),
+        (
+            "[app]\ngreeting = \"hi\"\n\n[app.limits]\nlines = 300\n",
+            "/c/a.toml:5:9: [app]: invalid value: integer `300`, expected u8\n  5 | lines = 300\n    |         ^^^",
+        ),
+        (
+            "[app]\nlimits = { lines = 3 }\n",
+            "/c/a.toml:1:1: [app]: missing field `greeting`\n  1 | [app]\n    | ^^^^^",
+        ),
+        (
+            "[workers]\n",
+            "/c/a.toml: [app]: missing field `greeting`\n  hint: write [app] and this key below it",
+        ),
+    ];
+    for (text, told) in cases {
+        assert_eq!(check(text), Err(told.to_owned()), "{text}");
+    }
+}

@@ -1,0 +1,144 @@
+//! What holds for whatever a browser asks.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::task::Waker;
+
+use http_body_util::Empty;
+use tokio::io::{AsyncWrite, ReadBuf};
+
+use super::handshake::is_sixteen_bytes;
+use super::*;
+
+/// A folder with files and folders in it; that it has sources is nothing to the site.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
+/// How often hyper may give others a turn without having taken a byte.
+const TURNS: usize = 100;
+
+/// Any bytes as a connection: it ends, every answer is HTTP, no file outside the folder is read, and only a
+/// handshake that is one is accepted.
+pub fn http(data: &[u8]) {
+    let folder: OwnedFd = fs::File::open(FOLDER).expect("the folder is there").into();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime can be made");
+    let _in_runtime = runtime.enter();
+
+    let mut answers = Vec::new();
+    let browser = Browser {
+        says: data,
+        hears: &mut answers,
+    };
+    let service =
+        service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&folder, &request))));
+    let mut connection = Box::pin(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .half_close(true)
+            .header_read_timeout(Duration::from_secs(10))
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(browser), service),
+    );
+    // A browser that never makes wait is never waited for; hyper gives others a turn now and then.
+    let mut context = Context::from_waker(Waker::noop());
+    let has_ended =
+        (0..data.len() + TURNS).any(|_| connection.as_mut().poll(&mut context).is_ready());
+    assert!(has_ended, "it waits for what never comes");
+    drop(connection);
+    assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
+}
+
+/// What a site answers, without the bodies.
+fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes>> {
+    let mut answer = Response::new(Empty::new());
+    if request.uri().path() == "/ws" {
+        match accept_key(request) {
+            Ok(_) => {
+                let key = &request.headers()[header::SEC_WEBSOCKET_KEY];
+                let key = key.to_str().unwrap_or_default();
+                assert!(key.len() == 24 && key.ends_with("=="), "{key:?}");
+                assert!(!key.contains([' ', ',', '-', '\\']), "{key:?}");
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+            }
+            Err((status, why)) => {
+                assert!(status.is_client_error() && !why.is_empty());
+                *answer.status_mut() = status;
+            }
+        }
+        return answer;
+    }
+    match open_file(folder, request.uri().path(), u64::MAX) {
+        Ok(found) => {
+            let link = format!("/proc/self/fd/{}", found.file.as_raw_fd());
+            let path = fs::read_link(link).expect("it is open");
+            assert!(path.starts_with(FOLDER), "{} is {path:?}", request.uri());
+        }
+        Err(_) => *answer.status_mut() = StatusCode::NOT_FOUND,
+    }
+    answer
+}
+
+/// A browser that has said all it will, and takes any answer.
+struct Browser<'a> {
+    says: &'a [u8],
+    hears: &'a mut Vec<u8>,
+}
+
+impl AsyncRead for Browser<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (now, later) = self.says.split_at(self.says.len().min(out.remaining()));
+        out.put_slice(now);
+        self.says = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Browser<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().hears.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_key_is_sixteen_bytes_in_base64() {
+    assert!(is_sixteen_bytes("dGhlIHNhbXBsZSBub25jZQ=="));
+    for wrong in [
+        "",
+        "==",
+        "dGhlIHNhbXBsZSBub25jZQ",
+        "dGhlIHNhbXBsZSBub25jZ===",
+        "dGhl IHNhbXBsZSBub25jZ==",
+        "dGhl-HNhbXBsZSBub25jZQ==",
+    ] {
+        assert!(!is_sixteen_bytes(wrong), "{wrong}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    include!("../../../../fuzz/replay.rs");
+
+    #[test]
+    fn browsers_may_ask_what_is_kept() {
+        replay("http", super::http);
+    }
+}

@@ -1,0 +1,228 @@
+//! What the gateway runs with, and how a reload changes it: the main thread's part.
+//!
+//! The supervisor says what is to change, and is answered whether it can: all that may fail is done then. With the
+//! `Activate` that commits it, each loop goes over in one command, the one that accepts as the last, so that no loop
+//! hears of a listener that it does not know.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use moorline_net::tls::server::ServerTls;
+
+use super::accept::{self, Socket};
+use super::http::{Settings, Site};
+use super::{Command, Gateway, raise_descriptors};
+use crate::config::Config;
+use crate::control::{FromRole, ProcessId};
+use crate::control_channel::Descriptors;
+use crate::credentials::Credentials;
+use moorline_process::open_files;
+
+/// What changes if a reload is committed.
+pub(super) struct Change {
+    generation: u32,
+    config: Config,
+    sockets: Vec<(u16, OwnedFd)>,
+    folders: Vec<(u16, OwnedFd)>,
+    credentials: Credentials,
+    /// What the listeners show by them.
+    tls: Vec<Option<ServerTls>>,
+    log: Option<OwnedFd>,
+}
+
+/// The same for one loop.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) config: Arc<Config>,
+    /// The listeners that have another socket than before.
+    pub(super) sockets: Vec<(u16, Socket)>,
+    /// What each listener shows who connects.
+    pub(super) tls: Arc<[Option<ServerTls>]>,
+    /// The listeners whose sessions are counted by their addresses, and have not been.
+    pub(super) counted: Arc<[u16]>,
+}
+
+impl Change {
+    pub(super) fn new(
+        generation: u32,
+        config: Config,
+        sockets: Vec<u16>,
+        folders: Vec<u16>,
+        descriptors: Descriptors,
+    ) -> io::Result<Self> {
+        let mut descriptors = descriptors?.into_iter();
+        let mut with_descriptors = |places: Vec<u16>| {
+            let pairs: Vec<_> = places.into_iter().zip(&mut descriptors).collect();
+            pairs
+        };
+        let (many_sockets, many_folders) = (sockets.len(), folders.len());
+        let sockets = with_descriptors(sockets);
+        let folders = with_descriptors(folders);
+        let credentials = descriptors.next();
+        let log = descriptors.next();
+        let is_whole = sockets.len() == many_sockets
+            && folders.len() == many_folders
+            && log.is_some() == config.engine.log.file.is_some();
+        let Some(credentials) = credentials.filter(|_| is_whole) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a configuration came without its descriptors",
+            ));
+        };
+        let credentials = Credentials::open(credentials)?;
+        Ok(Self {
+            generation,
+            config,
+            sockets,
+            folders,
+            credentials,
+            tls: Vec::new(),
+            log,
+        })
+    }
+
+    /// Makes ready what the listeners will show; what stays as it is goes on with what it has.
+    pub(super) fn ready(
+        mut self,
+        before: &Credentials,
+        shown: &[Option<ServerTls>],
+    ) -> io::Result<Self> {
+        let tls = self.credentials.ready(&self.config, before, shown);
+        self.tls = tls.map_err(io::Error::other)?;
+        Ok(self)
+    }
+}
+
+impl Gateway {
+    /// Has every loop go over to these processes, and to what was prepared as this generation.
+    pub(super) fn activate(
+        &mut self,
+        workers: u16,
+        serving: Vec<ProcessId>,
+        prepared: Option<u32>,
+    ) {
+        let is_meant = |change: &mut Change| Some(change.generation) == prepared;
+        let mut setups: Vec<Option<Setup>> = match self.change.take_if(is_meant) {
+            Some(change) => self.change_to(change).into_iter().map(Some).collect(),
+            None => self.loops.iter().map(|_| None).collect(),
+        };
+        let serving: Arc<[ProcessId]> = serving.into();
+        // Loop 0 accepts for all.
+        for inbox in self.loops.iter().rev() {
+            inbox.send(Command::Activate {
+                workers,
+                serving: serving.clone(),
+                setup: setups.pop().flatten().map(Box::new),
+            });
+        }
+    }
+
+    /// What belongs to no loop goes over at once. Returns what the loops go over to.
+    fn change_to(&mut self, change: Change) -> Vec<Setup> {
+        let Change {
+            generation: _,
+            config,
+            sockets,
+            folders,
+            credentials,
+            tls,
+            log,
+        } = change;
+        self.tls = tls.into();
+        self.credentials = credentials;
+        if let Err(error) = crate::log::configure(&config.engine.log, log) {
+            tracing::warn!(%error, "the log of the gateway stays as it is");
+        }
+        moorline_process::orphan::outlive(config.workers.max_wait);
+        self.max_wait = config.workers.max_wait;
+        let config = Arc::new(config);
+        self.config = config.clone();
+        raise_descriptors();
+        let reserve = open_files::reserve(&config, &config);
+        let counted: Arc<[u16]> = self.shared.prepare(&config, reserve).into();
+        self.change_sites(&config, folders);
+        self.watch_retired(&config);
+        let shares = accept::share_out(&config, sockets, self.loops.len());
+        let setup = |sockets| Setup {
+            config: config.clone(),
+            sockets,
+            tls: self.tls.clone(),
+            counted: counted.clone(),
+        };
+        shares.into_iter().map(setup).collect()
+    }
+
+    /// Has the HTTP listeners serve what they are to serve.
+    pub(super) fn change_sites(&mut self, config: &Config, folders: Vec<(u16, OwnedFd)>) {
+        let mut folders = folders.into_iter().peekable();
+        self.sites.resize(config.listeners.len(), None);
+        for ((place, listener), site) in (0..).zip(&config.listeners).zip(&mut self.sites) {
+            let folder = folders.next_if(|(of, _)| *of == place);
+            if listener.is_retired || !listener.is_http() {
+                // Connections that a removed one has go on with what it served.
+                continue;
+            }
+            let tls = self.tls.get(usize::from(place)).cloned().flatten();
+            let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
+            match site {
+                Some(site) if site.is_of(listener) => site.change(settings),
+                // What another one in this place has served nobody asks for any more.
+                _ => {
+                    let name = listener.name.clone();
+                    let (loops, shared) = (self.loops.clone(), self.shared.clone());
+                    *site = Some(Arc::new(Site::new(place, name, settings, loops, shared)));
+                }
+            }
+        }
+    }
+
+    /// Retired listeners are looked at until they have no connection any more.
+    pub(super) fn watch_retired(&mut self, config: &Config) {
+        let places = (0..).zip(&config.listeners);
+        self.retired = places
+            .filter(|(_, listener)| listener.is_retired)
+            .map(|(place, _)| place)
+            .collect();
+    }
+
+    /// Reports those that are vacant by now. Not before every loop has heard that they are retired: until then one could
+    /// still accept a connection.
+    pub(super) async fn look_at_retired(&mut self) {
+        if self
+            .activated
+            .iter()
+            .any(|obeyed| *obeyed < self.activations)
+        {
+            return;
+        }
+        let admissions = &self.shared.admissions;
+        let is_vacant = |place: &u16| {
+            let admission = admissions.get(usize::from(*place));
+            admission.is_none_or(|admission| admission.connections() == 0)
+        };
+        let (vacant, retired) = self.retired.iter().partition(|place| is_vacant(place));
+        self.retired = retired;
+        let vacant: Vec<u16> = vacant;
+        if vacant.is_empty() {
+            return;
+        }
+        self.forget(&vacant);
+        self.say(&FromRole::Vacant(vacant)).await;
+    }
+
+    /// Lets go of what these listeners served and showed.
+    fn forget(&mut self, vacant: &[u16]) {
+        let mut tls = self.tls.to_vec();
+        for at in vacant.iter().copied().map(usize::from) {
+            if let Some(site) = self.sites.get_mut(at) {
+                *site = None;
+            }
+            if let Some(shown) = tls.get_mut(at) {
+                *shown = None;
+            }
+        }
+        self.tls = tls.into();
+        self.tell_loops(|_| Command::Show(self.tls.clone()));
+    }
+}

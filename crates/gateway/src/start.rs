@@ -1,0 +1,36 @@
+//! What a gateway is started with.
+
+use std::os::fd::OwnedFd;
+
+use moorline_ipc::{Channel, Scoreboard};
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+
+/// Everything a gateway starts with.
+pub struct GatewayStart {
+    /// Its control channel to the supervisor.
+    pub control: Channel,
+    /// Which gateway this is, from 1.
+    pub incarnation: u32,
+    /// The whole configuration.
+    pub config: Config,
+    /// No serial of a session may be at or below this one.
+    pub last_serial: u64,
+    /// A row of `LOOP_ROW` counters for each loop.
+    pub scoreboard: Scoreboard,
+    /// Those that accept, in order of their places.
+    pub listeners: Vec<ListenerStart>,
+    /// What each listener shows who connects.
+    pub credentials: Credentials,
+}
+
+/// What a gateway needs for one listener.
+pub struct ListenerStart {
+    /// Its place in the configuration.
+    pub place: u16,
+    /// Bound and listening.
+    pub socket: OwnedFd,
+    /// Its `static` folder.
+    pub folder: Option<OwnedFd>,
+}

@@ -1,0 +1,276 @@
+//! A loop of which a test takes every turn, and looks at the invariants after each.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use moorline_ipc::{Chime, Doorbell, Region, Scoreboard, Side, create_region, create_scoreboard};
+use rustix::fs::MemfdFlags;
+use tokio::sync::mpsc;
+
+use super::client::Client;
+use super::process::{FILE, Process};
+use crate::config::{Config, load_text};
+use crate::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
+use crate::event_loop::{Loop, Next, Parts};
+use crate::files::PassedFile;
+use crate::recovery::Death;
+use crate::shared::Shared;
+use crate::wire::Peer;
+use crate::{Command, Inbox, Report};
+
+/// Turns after which a loop that still has something to do is taken for one that spins.
+const MOST_TURNS: usize = 20_000;
+
+/// The smallest rings there are, so that they are often full.
+const RING: usize = 64 * 1024;
+
+/// A scripted loop, with all that surrounds it.
+pub(super) struct Script {
+    pub(super) gateway: Loop,
+    /// The time, in the loop's milliseconds.
+    pub(super) now: u64,
+    pub(super) processes: Vec<Process>,
+    pub(super) config: Arc<Config>,
+    /// Descriptors of files that the loop has.
+    files: Arc<AtomicUsize>,
+    counters: Scoreboard,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// Nobody sends there: the test gives its commands itself.
+    _inbox: Receiver<Command>,
+    last_process: ProcessId,
+}
+
+/// The configuration that a text means.
+pub(super) fn config(text: &str) -> Config {
+    let loaded = load_text(text, Path::new("/scripted.toml"));
+    loaded.expect("the test's configuration is right").config
+}
+
+impl Script {
+    /// A loop with this configuration, without a process.
+    pub(super) fn new(config: Config) -> Self {
+        let config = Arc::new(config);
+        let counters = create_scoreboard(LOOP_ROW).expect("a scoreboard");
+        let counters = Scoreboard::map(counters, LOOP_ROW).expect("a scoreboard");
+        let doorbell = Doorbell::new().expect("a doorbell");
+        let (commands, inbox) = std::sync::mpsc::channel();
+        let peer = Inbox {
+            commands,
+            doorbell: Arc::new(doorbell.try_clone().expect("a doorbell")),
+        };
+        let (reporter, reports) = mpsc::unbounded_channel();
+        let gateway = Loop::new(Parts {
+            index: 0,
+            config: config.clone(),
+            shared: Arc::new(Shared::new(&config, 1, 0)),
+            doorbell: Arc::new(doorbell),
+            counters: counters.clone(),
+            last_serial: 0,
+            sockets: Vec::new(),
+            peers: vec![peer],
+            reports: reporter,
+            tls: Arc::default(),
+        })
+        .expect("a loop");
+        Self {
+            gateway,
+            now: 1000,
+            processes: Vec::new(),
+            config,
+            files: Arc::default(),
+            counters,
+            reports,
+            _inbox: inbox,
+            last_process: 0,
+        }
+    }
+
+    /// A loop with this configuration and this many workers, all of which serve.
+    pub(super) fn serving(config: Config, workers: u16) -> Self {
+        let mut script = Self::new(config);
+        for slot in 0..workers {
+            script.attach(Role::Worker(slot));
+        }
+        script.activate(workers);
+        script
+    }
+
+    /// A new connection on the listener in this place.
+    pub(super) fn connect(&mut self, listener: u16) -> Client {
+        let (client, socket) = Client::pair(listener);
+        let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
+        self.accept(listener, socket, peer);
+        client
+    }
+
+    pub(super) fn accept(&mut self, listener: u16, socket: OwnedFd, peer: Peer) {
+        let admissions = &self.gateway.shared.admissions;
+        admissions[usize::from(listener)]
+            .admit(&peer)
+            .expect("there is no limit");
+        self.command(Command::Accepted {
+            socket,
+            listener,
+            peer,
+        });
+    }
+
+    /// Gives the loop a command.
+    pub(super) fn command(&mut self, command: Command) {
+        self.gateway.clock.set(self.now);
+        self.gateway.obey(command);
+    }
+
+    /// A new process that does not serve yet; its place in the list of processes.
+    pub(super) fn attach(&mut self, role: Role) -> usize {
+        self.last_process += 1;
+        let process = self.last_process;
+        let region = create_region(RING).expect("a region");
+        let theirs = region.try_clone().expect("a descriptor");
+        let map = |region, side| Region::map(region, side).expect("it is a region");
+        let bell = Doorbell::new().expect("a doorbell");
+        let chime = bell.try_clone().expect("a descriptor");
+        self.command(Command::Attach {
+            process,
+            role,
+            region: Box::new(map(region, Side::Gateway)),
+            doorbell: Arc::new(Doorbell::new().expect("a doorbell")),
+            chime: Chime::from_fd(chime.into()),
+        });
+        let theirs = map(theirs, Side::Process);
+        self.processes
+            .push(Process::new(process, role, theirs, bell));
+        self.processes.len() - 1
+    }
+
+    /// The newest process of each slot serves from now on.
+    pub(super) fn activate(&mut self, workers: u16) {
+        let newest = |role: &Role| {
+            let of_role = self.processes.iter().filter(|it| it.role == *role);
+            of_role.map(|it| it.id).max()
+        };
+        let slots = (0..workers).map(Role::Worker);
+        let tasks = (0..8).map(Role::Task);
+        let serving = slots
+            .chain(tasks)
+            .filter_map(|role| newest(&role))
+            .collect();
+        self.command(Command::Activate {
+            workers,
+            serving,
+            setup: None,
+        });
+    }
+
+    /// A process passes the descriptor of a file for this session, or one that cannot be kept.
+    pub(super) fn pass_file(&mut self, at: usize, session: u64, is_kept: bool) {
+        let number = self.processes[at].pass_file(session);
+        let process = self.processes[at].id;
+        let file = is_kept.then(|| {
+            let file = rustix::fs::memfd_create("file", MemfdFlags::CLOEXEC).expect("a file");
+            rustix::io::write(&file, FILE).expect("it takes bytes");
+            PassedFile::new(file, &self.files)
+        });
+        self.command(Command::File {
+            process,
+            number,
+            file,
+        });
+    }
+
+    /// Descriptors of files that the loop has.
+    pub(super) fn open_files(&self) -> usize {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// A process dies.
+    pub(super) fn kill(&mut self, at: usize) {
+        let process = self.processes.remove(at);
+        self.command(Command::Dead {
+            process: process.id,
+            death: Death {
+                culprit: None,
+                forced: false,
+            },
+        });
+    }
+
+    /// One turn. True: the loop has more to do at once; else it would sleep.
+    pub(super) fn turn(&mut self) -> bool {
+        self.gateway.clock.set(self.now);
+        let next = self.gateway.turn();
+        self.gateway.check_invariants();
+        self.gateway.fetch(Duration::ZERO).expect("epoll");
+        match next {
+            Next::Go => true,
+            Next::Sleep(_) => false,
+        }
+    }
+
+    /// Turns until neither the loop nor a process nor a client has anything to do. Processes answer what they get.
+    ///
+    /// # Panics
+    /// It never comes to rest: something spins.
+    pub(super) fn settle(&mut self, clients: &mut [Client]) {
+        let mut quiet = 0;
+        for _ in 0..MOST_TURNS {
+            let mut is_busy = self.turn() || self.gateway.has_events();
+            for process in &mut self.processes {
+                is_busy |= process.serve(&self.config, usize::MAX);
+            }
+            for client in clients.iter_mut() {
+                is_busy |= client.go_on();
+            }
+            quiet = if is_busy { 0 } else { quiet + 1 };
+            // Nobody stops a time that stands still: what looks again after some milliseconds does so.
+            self.now += 1;
+            if quiet == 20 {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// What the loop has reported since the last call.
+    pub(super) fn reports(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            reports.push(report);
+        }
+        reports
+    }
+
+    /// Ends the processes that the loop has released, as the supervisor does. Returns the others' reports.
+    pub(super) fn end_released(&mut self) -> Vec<Report> {
+        let (released, others): (Vec<_>, Vec<_>) = self
+            .reports()
+            .into_iter()
+            .partition(|report| matches!(report, Report::Released(_)));
+        for report in released {
+            let Report::Released(id) = report else {
+                continue;
+            };
+            if let Some(at) = self.processes.iter().position(|it| it.id == id) {
+                assert!(
+                    self.processes[at].is_idle(),
+                    "process {id} was released with something in hand"
+                );
+                self.kill(at);
+            }
+        }
+        others
+    }
+
+    pub(super) fn count(&self, counter: LoopCounter) -> u64 {
+        self.count_at(counter as usize)
+    }
+
+    /// The counter in this place of the loop's row.
+    pub(super) fn count_at(&self, place: usize) -> u64 {
+        self.counters.get(place)
+    }
+}

@@ -1,0 +1,123 @@
+//! How long the loop waits for peers.
+
+use super::process::Outcome;
+use super::script::{Script, config};
+use crate::control::LoopCounter;
+use crate::memory::Class;
+use crate::wire::CloseReason;
+
+/// Bytes that neither a socket pair nor its peer takes.
+const MUCH: usize = 600_000;
+
+fn one_worker(listener: &str) -> Script {
+    let text = format!(
+        "[[listen]]\naddress = \"tcp://127.0.0.1:1001\"\nframing = {{ kind = \"line\" }}\n{listener}"
+    );
+    Script::serving(config(&text), 1)
+}
+
+fn closed(script: &Script, reason: CloseReason) -> u64 {
+    let counter = LoopCounter::Closed as usize + reason as usize - 1;
+    script.count_at(counter)
+}
+
+/// Turns for so many milliseconds, ten at a time.
+fn pass(script: &mut Script, ms: u64) {
+    for _ in 0..ms / 10 {
+        script.turn();
+        script.now += 10;
+    }
+    script.turn();
+}
+
+#[test]
+fn a_peer_that_takes_no_output_is_closed_while_its_handler_works_on() {
+    for (listener, reason) in [
+        ("send_timeout = \"2s\"", CloseReason::Slow),
+        ("idle_timeout = \"2s\"", CloseReason::Idle),
+    ] {
+        let mut script = one_worker(listener);
+        let mut client = script.connect(0);
+        // Two messages: the first is answered with more than the socket takes, the second stays in hand.
+        client.say(MUCH);
+        client.say(10);
+        client.reads = false;
+        for _ in 0..200 {
+            client.go_on();
+            script.turn();
+            script.processes[0].take(usize::MAX);
+        }
+        let id = *script.processes[0]
+            .sessions
+            .keys()
+            .next()
+            .expect("it is open");
+        let config = script.config.clone();
+        assert!(script.processes[0].handle(&config, id, Outcome::Echoed));
+        for _ in 0..200 {
+            script.processes[0].flush();
+            script.turn();
+            script.processes[0].take(usize::MAX);
+        }
+        assert!(script.gateway.memory.of(Class::Queued) > 0, "output waits");
+        pass(&mut script, 1800);
+        assert_eq!(closed(&script, reason), 0, "{listener}");
+        pass(&mut script, 400);
+        assert_eq!(closed(&script, reason), 1, "{listener}");
+    }
+}
+
+#[test]
+fn a_peer_that_takes_a_little_now_and_then_is_not_closed() {
+    let mut script = one_worker("send_timeout = \"2s\"");
+    let mut client = script.connect(0);
+    client.say(MUCH);
+    client.reads = false;
+    for _ in 0..200 {
+        client.go_on();
+        script.turn();
+        let config = script.config.clone();
+        script.processes[0].serve(&config, usize::MAX);
+    }
+    for _ in 0..10 {
+        pass(&mut script, 1500);
+        client.receive(50_000);
+    }
+    assert_eq!(closed(&script, CloseReason::Slow), 0);
+    client.reads = true;
+    script.settle(std::slice::from_mut(&mut client));
+    assert_eq!(client.echoes, [1]);
+}
+
+#[test]
+fn a_half_closed_session_ends_when_nothing_is_done_for_it() {
+    let mut script = one_worker("half_close_timeout = \"5s\"");
+    let mut client = script.connect(0);
+    for _ in 0..3 {
+        client.say(10);
+    }
+    client.go_on();
+    pass(&mut script, 50);
+    script.processes[0].take(usize::MAX);
+    client.finish();
+    pass(&mut script, 4000);
+    let config = script.config.clone();
+    let id = *script.processes[0]
+        .sessions
+        .keys()
+        .next()
+        .expect("it is open");
+    // A message that is done counts as progress, one that is not ended does not.
+    assert!(script.processes[0].handle(&config, id, Outcome::Echoed));
+    script.processes[0].flush();
+    pass(&mut script, 4000);
+    client.go_on();
+    assert_eq!(
+        (client.echoes.as_slice(), client.is_ended),
+        (&[1][..], false)
+    );
+    pass(&mut script, 1500);
+    assert_eq!(closed(&script, CloseReason::Peer), 1);
+    client.go_on();
+    assert!(client.is_ended);
+}

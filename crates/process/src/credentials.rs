@@ -1,0 +1,111 @@
+//! Certificates and keys on their way from the supervisor, which may read them, to the gateway, which uses them.
+//!
+//! They travel as sealed memory: a gateway that is started anew shows what the last reload has committed, not
+//! what lies on disk by then.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use moorline_net::tls::TlsError;
+use moorline_net::tls::server::{ServerCredentials, ServerOptions, ServerTls};
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde::{Deserialize, Serialize};
+
+use moorline_config::Config;
+
+/// More than a thousand certificates with their chains and keys.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What each listener shows and asks for, by its place in the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Credentials(Vec<Option<(ServerOptions, ServerCredentials)>>);
+
+/// The same, where nobody can change it any more.
+#[derive(Debug)]
+pub struct SealedCredentials(OwnedFd);
+
+impl Credentials {
+    /// Reads the files that a configuration names. Blocks on them.
+    ///
+    /// # Errors
+    /// A file cannot be read or used.
+    pub fn load(config: &Config) -> Result<Self, TlsError> {
+        config
+            .listeners
+            .iter()
+            .map(|listener| match &listener.tls {
+                // Nobody begins there any more, and its files may be gone.
+                _ if listener.is_retired => Ok(None),
+                Some(options) => Ok(Some((options.clone(), ServerCredentials::load(options)?))),
+                None => Ok(None),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Puts them into memory that cannot be changed.
+    ///
+    /// # Errors
+    /// The system gives no memory for it.
+    pub fn seal(&self) -> io::Result<SealedCredentials> {
+        let bytes = postcard::to_stdvec(self).map_err(io::Error::other)?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(rustix::fs::memfd_create("moorline-credentials", flags)?);
+        file.write_all(&bytes)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&file, seals)?;
+        Ok(SealedCredentials(file.into()))
+    }
+
+    /// Reads what was sealed.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is too large or no credentials, or what reading it failed with.
+    pub fn open(sealed: OwnedFd) -> io::Result<Self> {
+        let wrong = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
+        let mut file = File::from(sealed);
+        if file.metadata()?.len() > MAX_BYTES {
+            return Err(wrong("the certificates are too large"));
+        }
+        // The position is shared with every copy of the descriptor.
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        postcard::from_bytes(&bytes).map_err(|_| wrong("the certificates cannot be understood"))
+    }
+
+    /// Makes each ready for use; what has not changed since `before` stays as it is, so that sessions are resumed, and so
+    /// does what a retired listener showed: some of its connections may just be beginning.
+    pub fn ready(
+        &self,
+        config: &Config,
+        before: &Self,
+        present: &[Option<ServerTls>],
+    ) -> Result<Vec<Option<ServerTls>>, TlsError> {
+        let listeners = self.0.iter().zip(&config.listeners).enumerate();
+        listeners
+            .map(|(at, (credentials, listener))| {
+                let present = || present.get(at).cloned().flatten();
+                if listener.is_retired {
+                    return Ok(present());
+                }
+                let Some((options, shown)) = credentials else {
+                    return Ok(None);
+                };
+                let unchanged = present().filter(|_| before.0.get(at) == Some(credentials));
+                match unchanged {
+                    Some(tls) => Ok(Some(tls)),
+                    None => ServerTls::new(options, shown).map(Some),
+                }
+            })
+            .collect()
+    }
+}
+
+impl SealedCredentials {
+    /// To be sent to a gateway.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

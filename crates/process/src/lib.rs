@@ -1,0 +1,22 @@
+//! What every process of an engine does for itself, whichever role it has.
+//!
+//! - [`log`]: where its log lines go
+//! - [`rights`]: how it gives up rights
+//! - [`open_files`]: how many files it may have open, and needs
+//! - [`signals`], [`orphan`]: what ends it and what does not
+//! - [`affinity`]: on which CPU it stays
+//! - [`credentials`]: certificates and keys on their way from supervisor to gateway
+//! - [`disk_file`]: which files may be sent
+//!
+//! It knows nothing of what supervisor, gateway and worker do.
+
+#![forbid(unsafe_code)]
+
+pub mod affinity;
+pub mod credentials;
+pub mod disk_file;
+pub mod log;
+pub mod open_files;
+pub mod orphan;
+pub mod rights;
+pub mod signals;

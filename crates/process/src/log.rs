@@ -1,0 +1,289 @@
+//! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a
+//! slow terminal never holds up a loop. Lines that the thread cannot keep up with, or cannot write, are
+//! dropped and counted.
+//!
+//! Where they go, what they look like and which there are can change at any time.
+
+pub mod origin;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
+
+use moorline_config::{Log, LogFormat};
+
+/// Lines that may wait for the thread: about a megabyte, a second of a very talkative process.
+const WAITING_LINES: usize = 8192;
+
+/// The file that lines go to; standard error while there is none.
+static FILE: Mutex<Option<Arc<File>>> = Mutex::new(None);
+/// The last line may have been written in part.
+static IS_TORN: AtomicBool = AtomicBool::new(false);
+/// How lines look, as a number.
+static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Pretty as u8);
+/// Lines that the thread could not keep up with.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that could not be written, on a full disk say.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// What makes the thread write the lines that wait, and end.
+static GUARD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// Writes what is still waiting when it is dropped.
+#[must_use]
+pub struct Flush(());
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Writes the lines that wait, if that takes no longer than a second. Nothing is logged afterwards.
+pub fn flush() {
+    drop(GUARD.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Sets logging up for this process, which runs the named role. Fails if that has been done before.
+pub fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("moorline-log")
+        .finish(Output);
+    let dropped = writer.error_counter();
+    let (filter, handle) = reload::Layer::new(filter(&log.level)?);
+    // Both are always there, so that each knows the spans that were opened while the other one wrote.
+    let pretty = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .event_format(InUse {
+            lines: format::Format::default()
+                .with_ansi(false)
+                .with_target(false),
+            format: LogFormat::Pretty,
+        })
+        .with_writer(Lines(writer.clone()));
+    let json = tracing_subscriber::fmt::layer()
+        .json()
+        .event_format(InUse {
+            lines: format::Format::default()
+                .json()
+                .flatten_event(true)
+                .with_target(false),
+            format: LogFormat::Json,
+        })
+        .with_writer(Lines(writer));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(pretty)
+        .with(json)
+        .try_init()
+        .map_err(io::Error::other)?;
+    // Both are set once, together with the subscriber, which was not there before.
+    let _ = DROPPED.set(dropped);
+    let _ = FILTER.set(handle);
+    *GUARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    let flush = Flush(());
+    configure(log, file)?;
+    tracing::debug!(role, pid = std::process::id(), "logging");
+    Ok(flush)
+}
+
+/// Logs as this says from now on, to the file if there is one.
+pub fn configure(log: &Log, file: Option<OwnedFd>) -> io::Result<()> {
+    let filter = filter(&log.level)?;
+    let file = file.map(|file| Arc::new(File::from(file)));
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    FORMAT.store(log.format as u8, Ordering::Relaxed);
+    match FILTER.get() {
+        Some(handle) => handle.reload(filter).map_err(io::Error::other),
+        None => Ok(()),
+    }
+}
+
+/// Lines go to this descriptor from now on.
+pub fn reopen(file: OwnedFd) {
+    let file = Arc::new(File::from(file));
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+}
+
+/// The supervisor, which reads what this process writes, is gone: nothing more is written, and to try is no error.
+pub fn fall_silent() {
+    // In a `chroot` there may be none; then what is written fails.
+    if let Ok(nothing) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+        let _ = rustix::stdio::dup2_stderr(&nothing);
+        reopen(nothing.into());
+    }
+}
+
+/// How many lines were dropped since the process started.
+pub fn dropped() -> u64 {
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    dropped as u64 + UNWRITTEN.load(Ordering::Relaxed)
+}
+
+/// Opens a log file for appending; whole lines of several processes do not mix in it.
+pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
+    let Some(path) = &log.file else {
+        return Ok(None);
+    };
+    let file = open_for_appending(path).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot open the log file {}: {error}", path.display()),
+        )
+    })?;
+    Ok(Some(file.into()))
+}
+
+/// Waits for nobody: a pipe that is not read cannot be opened.
+fn open_for_appending(path: &Path) -> io::Result<File> {
+    let opened = File::options()
+        .create(true)
+        .append(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            let reason = "it is a pipe, and nobody reads it";
+            return Err(io::Error::new(error.kind(), reason));
+        }
+        opened => opened?,
+    };
+    // The thread that writes has time.
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+fn filter(level: &str) -> io::Result<EnvFilter> {
+    EnvFilter::try_new(level).map_err(|error| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`[engine.log] level`: {error}"),
+        )
+    })
+}
+
+/// Lines of a format, while that is the one in use.
+struct InUse<L> {
+    lines: L,
+    format: LogFormat,
+}
+
+impl<S, N, L> FormatEvent<S, N> for InUse<L>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    L: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if FORMAT.load(Ordering::Relaxed) != self.format as u8 {
+            return Ok(());
+        }
+        if !origin::is_known() {
+            return self.lines.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.lines
+            .format_event(context, Writer::new(&mut line), event)?;
+        origin::write(&line, self.format, event, &mut writer)
+    }
+}
+
+/// The way to the thread, for lines that have something in them.
+struct Lines(NonBlocking);
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(self.0.clone())
+    }
+}
+
+struct Line(NonBlocking);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match line.is_empty() {
+            true => Ok(0),
+            false => self.0.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// The log.
+    Log,
+    /// Standard error, wherever the log is.
+    Errors,
+}
+
+/// Writes a whole line, with its end. One that cannot be written is counted.
+pub fn write_line(destination: Destination, line: &[u8]) {
+    // Not while it is written: a disk may take its time, and another file be opened meanwhile.
+    let file = FILE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let written = match file.filter(|_| destination == Destination::Log) {
+        Some(file) => {
+            let text: &[u8] = match IS_TORN.swap(false, Ordering::Relaxed) {
+                true => &[b"\n".as_slice(), line].concat(),
+                false => line,
+            };
+            let written = (&*file).write_all(text);
+            if written.is_err() {
+                IS_TORN.store(true, Ordering::Relaxed);
+            }
+            written
+        }
+        None => io::stderr().write_all(line),
+    };
+    if written.is_err() {
+        UNWRITTEN.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The log of the moment.
+struct Output;
+
+impl Write for Output {
+    /// Takes a whole line, whatever becomes of it: the thread that calls this has no use for an error.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        write_line(Destination::Log, line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

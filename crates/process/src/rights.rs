@@ -1,0 +1,80 @@
+//! Giving up what the supervisor's user may do.
+
+use std::io;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group, User, chdir, chroot, geteuid, setgid, setgroups, setuid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+/// Becomes this user and group, if the process runs as root and one is given; and never gets rights back. Whoever
+/// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it. No other process
+/// of that user may look into its memory.
+///
+/// Without root there is nothing to give up, so names are not looked at.
+///
+/// # Errors
+/// An unknown name, or a step that the kernel refused. The process must not go on then.
+pub fn drop_to(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {
+    if geteuid().is_root() && (user.is_some() || group.is_some()) {
+        change(user, group, root.filter(|_| user.is_some()))?;
+        if user.is_some() {
+            // The kernel sees to it as well, unless it is told otherwise (`fs.suid_dumpable`).
+            hide_memory()?;
+        }
+    }
+    rustix::thread::set_no_new_privs(true).map_err(|error| failed("no_new_privs", error.into()))
+}
+
+fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {
+    let user = match user {
+        Some(name) => Some(
+            User::from_name(name)
+                .map_err(|error| failed("looking the user up", error.into()))?
+                .ok_or_else(|| unknown("user", name))?,
+        ),
+        None => None,
+    };
+    let gid = match (group, &user) {
+        (Some(name), _) => Some(
+            Group::from_name(name)
+                .map_err(|error| failed("looking the group up", error.into()))?
+                .ok_or_else(|| unknown("group", name))?
+                .gid,
+        ),
+        (None, Some(user)) => Some(user.gid),
+        (None, None) => None,
+    };
+    // After the names were looked up, whose files may be out of sight then.
+    if let Some(root) = root {
+        chroot(root).map_err(|error| failed("changing the root folder", error.into()))?;
+        // What is outside could still be reached from the folder that the process was started in.
+        chdir("/").map_err(|error| failed("entering the new root folder", error.into()))?;
+    }
+    // The group first: a user who is not root may not change it any more.
+    setgroups(&[] as &[Gid])
+        .map_err(|error| failed("giving up supplementary groups", error.into()))?;
+    if let Some(gid) = gid {
+        setgid(gid).map_err(|error| failed("changing the group", error.into()))?;
+    }
+    if let Some(user) = user {
+        setuid(user.uid).map_err(|error| failed("changing the user", error.into()))?;
+    }
+    Ok(())
+}
+
+/// No other process of the same user may look into this one's memory: it holds every session's bytes.
+pub fn hide_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| failed("making the process not dumpable", error.into()))
+}
+
+fn unknown(what: &str, name: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("there is no {what} {name:?} on this machine"),
+    )
+}
+
+fn failed(step: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{step} failed: {error}"))
+}

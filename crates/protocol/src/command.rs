@@ -1,0 +1,86 @@
+//! The control socket: how a running engine is asked for something.
+//!
+//! One JSON object a line each way, so that an older command can talk to a newer engine: the asker
+//! sends one [`Request`] and reads [`Answer`]s until one is the last. [`ask`] does that; `server` is the
+//! supervisor's side.
+
+mod client;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::control::SessionRow;
+
+pub use client::{CommandError, ask, find, stop};
+
+/// Askers at the same time; more wait in the socket's backlog.
+pub const ASKERS: usize = 64;
+
+/// What an engine can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// Replace the processes by new ones from the paths.
+    Reload {
+        /// Which processes.
+        scope: Scope,
+        /// The configuration that the asker means, if that is known: the engine reads none but its own.
+        #[serde(default)]
+        config: Option<PathBuf>,
+    },
+    /// Drain and end; asked a second time, end now.
+    Stop,
+    /// Close the sessions that are there now, spread over a time, and go on serving.
+    Drain {
+        /// How long, in milliseconds; without, `stop_over`, or half a minute if that is zero.
+        over_ms: Option<u64>,
+        /// Only those of the listener of this name.
+        listener: Option<String>,
+    },
+    /// Tell how things stand.
+    Status,
+    /// List the sessions.
+    Sessions,
+}
+
+/// What is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Workers and task workers.
+    All,
+    /// Task workers only.
+    Tasks,
+}
+
+/// What an engine answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It goes on; more follows.
+    Progress(String),
+    /// It is done. The last answer.
+    Done(String),
+    /// It was not done, for this reason. The last answer.
+    Refused(String),
+    /// It is committed, and what would make it so does not say that it has: this is why. The last answer.
+    Unconfirmed(String),
+    /// How things stand. The last answer.
+    Status(Value),
+    /// Some of the sessions; more follows.
+    Sessions(Vec<SessionRow>),
+}
+
+impl Answer {
+    /// Nothing follows this one.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Answer::Done(_) | Answer::Refused(_) | Answer::Unconfirmed(_) | Answer::Status(_) => {
+                true
+            }
+            Answer::Progress(_) | Answer::Sessions(_) => false,
+        }
+    }
+}

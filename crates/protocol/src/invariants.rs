@@ -1,0 +1,93 @@
+//! Invariants of any message from another process: one function for each target of `fuzz/`. The tests here replay the
+//! inputs in `fuzz/corpus`.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::command;
+use crate::control::{FromRole, ToRole};
+use crate::control_channel::{decode, encode};
+use crate::wire::{
+    Answer, Belongings, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question,
+    ToProcess, split_datagram,
+};
+
+/// Any packet on a control channel and any line on the control socket: what is a message stays the same one
+/// when it is sent on.
+pub fn control(data: &[u8]) {
+    let Some((which, bytes)) = data.split_first() else {
+        return;
+    };
+    match which % 4 {
+        0 => assert_message::<ToRole>(bytes),
+        1 => assert_message::<FromRole>(bytes),
+        2 => assert_line::<command::Request>(bytes),
+        _ => assert_line::<command::Answer>(bytes),
+    }
+}
+
+/// Any record of a ring: what has a meaning has one only.
+pub fn record(data: &[u8]) {
+    let Some(([kind, aux @ ..], payload)) = data.split_first_chunk::<3>() else {
+        return;
+    };
+    assert!(ToProcess::from_u8(*kind).is_none_or(|named| named as u8 == *kind));
+    assert!(FromProcess::from_u8(*kind).is_none_or(|named| named as u8 == *kind));
+    let reason = u16::from_le_bytes(*aux);
+    assert!(CloseReason::from_u16(reason).is_none_or(|named| named as u16 == reason));
+    assert_message::<Opening>(payload);
+    assert_message::<Closing>(payload);
+    assert_message::<Peer>(payload);
+    assert_message::<Belongings>(payload);
+    assert_message::<FileSpan>(payload);
+    assert_message::<Question>(payload);
+    assert_message::<Answer>(payload);
+    if let Some((peer, bytes)) = split_datagram(payload) {
+        assert!(payload.ends_with(bytes));
+        let address = encode(&peer).expect("an address can be sent");
+        let length = u8::try_from(address.len()).expect("an address is short");
+        let again = [&[length], address.as_slice(), bytes].concat();
+        assert_eq!(split_datagram(&again), Some((peer, bytes)));
+    }
+}
+
+/// Encodings are compared, since there may be several of one message (and not every message can be compared).
+fn assert_message<M: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
+    let Ok(message) = decode::<M>(bytes) else {
+        return;
+    };
+    let sent = encode(&message).expect("what was received can be sent");
+    let again = decode::<M>(&sent).expect("what was sent can be received");
+    assert_eq!(encode(&again).ok(), Some(sent), "{message:?}");
+}
+
+fn assert_line<M: Serialize + DeserializeOwned + Debug + PartialEq>(bytes: &[u8]) {
+    let Ok(message) = serde_json::from_slice::<M>(bytes) else {
+        return;
+    };
+    let sent = serde_json::to_string(&message).expect("what was received can be sent");
+    assert!(!sent.contains('\n'));
+    assert_eq!(
+        serde_json::from_str::<M>(&sent).ok().as_ref(),
+        Some(&message)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    include!("../../../fuzz/replay.rs");
+
+    #[test]
+    fn control_messages_may_be_what_is_kept() {
+        replay("control", control);
+    }
+
+    #[test]
+    fn records_may_be_what_is_kept() {
+        replay("record", record);
+    }
+}

@@ -1,0 +1,22 @@
+//! What the processes of an engine say to each other, and what a command says to an engine.
+//!
+//! - [`session_id`]: how a session is named everywhere
+//! - [`wire`]: the records in the rings between gateway and workers
+//! - [`control`]: the messages between supervisor and roles; [`control_channel`]: how they travel
+//! - [`start`]: how the supervisor starts a role
+//! - [`command`]: the requests and answers on the control socket; [`run_dir`]: where that socket is
+//!
+//! It knows nothing of what supervisor, gateway and worker do.
+
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod control;
+pub mod control_channel;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod invariants;
+pub mod run_dir;
+pub mod session_id;
+pub mod start;
+pub mod wire;

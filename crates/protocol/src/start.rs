@@ -1,0 +1,28 @@
+//! How the supervisor starts its children: what they find in the environment and among their descriptors.
+
+use std::os::fd::RawFd;
+
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that makes a process a role.
+pub const ROLE_VARIABLE: &str = "MOORLINE_ROLE";
+/// The environment variable that makes a process a helper. Its value: a [`HelperStart`] in JSON.
+pub const HELPER_VARIABLE: &str = "MOORLINE_HELPER";
+/// Where a role finds its control channel.
+pub const CONTROL_FD: RawFd = 3;
+/// Where a role finds the executable it was started from. It stays open across exec, so that a script
+/// in its place can be read by its interpreter too.
+pub const EXECUTABLE_FD: RawFd = 4;
+
+/// What a helper is started with.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HelperStart {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The user to become.
+    pub user: Option<String>,
+    /// The group to become.
+    pub group: Option<String>,
+    /// The soft limit of open files that the supervisor was started with.
+    pub open_files: Option<u64>,
+}

@@ -1,0 +1,436 @@
+//! Listening to a child: its control channel, its output, its end. Each is a task of its own that turns
+//! what it hears into inputs of the shell.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use moorline_ipc::{Channel, Hello, Packet, close_elsewhere};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use rustix::io::Errno;
+use std::os::unix::process::ExitStatusExt;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::Child as Process;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+use moorline_protocol::control::{FromRole, ProcessId, ToRole};
+use moorline_protocol::control_channel::{ControlChannel, decode, encode};
+
+use super::plan::{Child, Ended, Event};
+use super::shell::Input;
+
+/// Messages that may wait until a role reads them: some for each slot there can be. One that has so many unread does not
+/// read at all.
+const UNREAD: usize = 2048;
+/// How long a packet that the system has no room for is tried again, if only one process or one reload waits for it.
+const DELIVERY: Duration = Duration::from_secs(2);
+/// The pause between two tries.
+const DELIVERY_PAUSE: Duration = Duration::from_millis(20);
+/// What a child has said is heard before its end is, if it comes within this time. It does, unless
+/// something that the child started holds its channel.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A role that closes its channel is about to exit; one that is still there after this time hangs.
+const EXIT: Duration = Duration::from_secs(5);
+/// What is heard of a worker in a second; the rest waits in its channel. An honest one says a few things in its life, and
+/// what is stuck.
+const MOST_HEARD: u32 = 100;
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer lines of a helper are logged in pieces, so that none has to be held in memory.
+const LINE_BYTES: u64 = 8 * 1024;
+
+/// The way to a role. Dropping it closes the channel once what is in it has been sent.
+pub(super) struct Outbox(mpsc::Sender<Letter>);
+
+/// A message on its way to a role.
+struct Letter {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    stake: Stake,
+}
+
+/// What fails if a message cannot be delivered for want of something that the supervisor, or the system, lacks.
+#[derive(Debug, Clone, Copy)]
+enum Stake {
+    /// The role cannot go on without it.
+    Role,
+    /// The gateway can do without, and this process cannot be served.
+    Process(ProcessId),
+    /// The gateway can do without, and the reload to this generation fails.
+    Reload(u32),
+}
+
+impl Outbox {
+    /// Hands a message over without waiting.
+    pub(super) fn send(&self, message: &ToRole, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let stake = match message {
+            ToRole::Attach { process, .. } => Stake::Process(*process),
+            ToRole::Prepare { generation, .. } => Stake::Reload(*generation),
+            _ => Stake::Role,
+        };
+        let bytes = encode(message)?;
+        self.0
+            .try_send(Letter { bytes, fds, stake })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    io::Error::other("does not read its control channel")
+                }
+                mpsc::error::TrySendError::Closed(_) => io::ErrorKind::BrokenPipe.into(),
+            })
+    }
+}
+
+/// Listens to a role.
+pub(super) fn attend_role(
+    child: Child,
+    process: Process,
+    channel: Channel,
+    inputs: &mpsc::Sender<Input>,
+) -> io::Result<Outbox> {
+    let (outbox, waiting) = mpsc::channel(UNREAD);
+    let channel = ControlChannel::new(channel)?;
+    let conversation = spawn_local(converse(child, channel, waiting, inputs.clone()));
+    spawn_local(await_end(
+        child,
+        process,
+        vec![conversation],
+        inputs.clone(),
+    ));
+    Ok(Outbox(outbox))
+}
+
+/// Listens to a helper, whose lines are logged.
+pub(super) fn attend_helper(
+    child: Child,
+    name: &str,
+    mut process: Process,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let stdout = process
+        .stdout
+        .take()
+        .map(|out| spawn_local(log_lines(name.to_owned(), out)));
+    let stderr = process
+        .stderr
+        .take()
+        .map(|out| spawn_local(log_lines(name.to_owned(), out)));
+    let outputs = stdout.into_iter().chain(stderr).collect();
+    spawn_local(await_end(child, process, outputs, inputs.clone()));
+}
+
+/// Ends a child that has not been waited for, though it has left its group, and all that it has started.
+pub(super) fn kill_child(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+    kill_group(pid, signal);
+}
+
+/// Ends all that a child has started. Its own number may be another's once it was waited for; its group's is not.
+pub(super) fn kill_group(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // ESRCH: nobody is left, which is what is wanted.
+        let _ = killpg(Pid::from_raw(pid), signal);
+    }
+}
+
+async fn converse(
+    child: Child,
+    channel: ControlChannel,
+    mut waiting: mpsc::Receiver<Letter>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let writing = async {
+        while let Some(letter) = waiting.recv().await {
+            match deliver(&channel, &letter).await {
+                Ok(()) => {}
+                // The child is gone. Whoever reads, or the end of the process, says why.
+                Err(error) if is_gone(&error) => return std::future::pending().await,
+                Err(error) => match letter.undelivered(child, &error) {
+                    Some(event) => drop(inputs.send(Input::Event(event)).await),
+                    None => return Some(format!("cannot be told what it is to do: {error}")),
+                },
+            }
+        }
+        None
+    };
+    let failure = tokio::select! {
+        failure = writing => match failure {
+            Some(_) => failure,
+            None => return,
+        },
+        failure = hear(child, &channel, &inputs) => failure,
+    };
+    if let Some(reason) = failure {
+        let _ = inputs
+            .send(Input::Event(Event::Failed { child, reason }))
+            .await;
+        return;
+    }
+    // The task that waits for the end must not wait for this.
+    spawn_local(async move {
+        tokio::time::sleep(EXIT).await;
+        let reason = "closed its control channel and did not exit".to_owned();
+        let _ = inputs
+            .send(Input::Event(Event::Failed { child, reason }))
+            .await;
+    });
+}
+
+/// Sends a message; again for a while if the system has no room for it.
+async fn deliver(channel: &ControlChannel, letter: &Letter) -> io::Result<()> {
+    let fds: Vec<_> = letter.fds.iter().map(AsFd::as_fd).collect();
+    let begun = Instant::now();
+    loop {
+        match channel.send_bytes(&letter.bytes, &fds).await {
+            Err(error) if is_shortage(&error) && letter.may_wait(begun.elapsed()) => {
+                tokio::time::sleep(DELIVERY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Letter {
+    /// Without it the role is lost, so nothing is given up for it as long as the role lives.
+    fn may_wait(&self, waited: Duration) -> bool {
+        matches!(self.stake, Stake::Role) || waited < DELIVERY
+    }
+
+    /// What has failed, if not the role that it was for.
+    fn undelivered(&self, child: Child, error: &io::Error) -> Option<Event> {
+        let Child::Gateway(incarnation) = child else {
+            return None;
+        };
+        let failure = Some(format!("the supervisor cannot send descriptors: {error}"));
+        match self.stake {
+            Stake::Role => None,
+            Stake::Process(process) => Some(Event::Attached {
+                incarnation,
+                process,
+                failure,
+            }),
+            Stake::Reload(generation) => Some(Event::Prepared {
+                incarnation,
+                generation,
+                failure,
+            }),
+        }
+    }
+}
+
+/// Too many descriptors are under way, or there is no memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+    )
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Until the channel is closed, or something is wrong with what comes.
+async fn hear(
+    child: Child,
+    channel: &ControlChannel,
+    inputs: &mpsc::Sender<Input>,
+) -> Option<String> {
+    let mut is_greeted = false;
+    let mut pace = Pace::default();
+    loop {
+        let bytes = match channel.recv_packet().await {
+            Ok(Some(Packet {
+                bytes,
+                fds: Ok(fds),
+            })) if fds.is_empty() => bytes,
+            Ok(Some(packet)) => {
+                close_elsewhere(packet);
+                return Some("passed descriptors to the supervisor".to_owned());
+            }
+            Ok(None) => return None,
+            // The child is gone and had not read all that was sent.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            Err(error) => return Some(format!("its control channel failed: {error}")),
+        };
+        if matches!(child, Child::Process(_)) {
+            pace.keep().await;
+        }
+        let input = if is_greeted {
+            match decode(&bytes).map(|message| input(child, message)) {
+                Ok(Ok(input)) => Some(input),
+                // Nothing that is said here is worth a gateway.
+                Ok(Err(reason)) if matches!(child, Child::Gateway(_)) => {
+                    tracing::error!(?child, reason, "the gateway is out of step");
+                    None
+                }
+                Ok(Err(reason)) => return Some(reason),
+                Err(error) => return Some(error.to_string()),
+            }
+        } else {
+            is_greeted = true;
+            match Hello::check(&bytes) {
+                Ok(()) => Some(Input::Event(Event::Hello(child))),
+                Err(error) => return Some(format!("does not fit this engine: {error}")),
+            }
+        };
+        if let Some(input) = input
+            && inputs.send(input).await.is_err()
+        {
+            return None;
+        }
+    }
+}
+
+/// How much was heard of a role in this second.
+struct Pace {
+    since: Instant,
+    heard: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            heard: 0,
+        }
+    }
+}
+
+impl Pace {
+    /// One thing more was heard. Waits until the next may be.
+    async fn keep(&mut self) {
+        self.heard += 1;
+        if self.heard >= MOST_HEARD {
+            tokio::time::sleep(SECOND.saturating_sub(self.since.elapsed())).await;
+        }
+        if self.since.elapsed() >= SECOND {
+            *self = Self::default();
+        }
+    }
+}
+
+/// What a role says.
+///
+/// # Errors
+/// Its role must not say that.
+fn input(child: Child, message: FromRole) -> Result<Input, String> {
+    let event = match (child, message) {
+        (_, FromRole::Ready) => Event::Ready(child),
+        (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
+        (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
+        (Child::Process(process), FromRole::Resigned) => Event::Resigned(process),
+        (Child::Gateway(incarnation), FromRole::Attached { process, failure }) => Event::Attached {
+            incarnation,
+            process,
+            failure,
+        },
+        (
+            Child::Gateway(incarnation),
+            FromRole::Prepared {
+                generation,
+                failure,
+            },
+        ) => Event::Prepared {
+            incarnation,
+            generation,
+            failure,
+        },
+        (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
+        (Child::Gateway(_), FromRole::Garbage { process, reason }) => {
+            Event::Garbage { process, reason }
+        }
+        (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
+        (Child::Gateway(incarnation), FromRole::Activated) => {
+            return Ok(Input::Activated(incarnation));
+        }
+        (Child::Gateway(incarnation), FromRole::DrainEnded { number }) => {
+            return Ok(Input::DrainEnded(incarnation, number));
+        }
+        (Child::Gateway(incarnation), FromRole::Waiting(counts)) => {
+            return Ok(Input::Waiting(incarnation, counts));
+        }
+        (Child::Process(process), FromRole::Stalled(report)) => {
+            return Ok(Input::Stalled(process, report));
+        }
+        (Child::Gateway(incarnation), FromRole::Vacant(places)) => {
+            return Ok(Input::Vacant(incarnation, places));
+        }
+        (
+            Child::Gateway(incarnation),
+            FromRole::Sessions {
+                question,
+                rows,
+                next,
+            },
+        ) => {
+            return Ok(Input::Sessions {
+                incarnation,
+                question,
+                rows,
+                next,
+            });
+        }
+        _ => return Err("sent a control message that its role must not send".to_owned()),
+    };
+    Ok(Input::Event(event))
+}
+
+async fn await_end(
+    child: Child,
+    mut process: Process,
+    outputs: Vec<JoinHandle<()>>,
+    inputs: mpsc::Sender<Input>,
+) {
+    let pid = process.id();
+    // A child that a debugger has stopped does not end this wait.
+    let end = match process.wait().await {
+        Ok(status) => Ended {
+            code: status.code(),
+            signal: status.signal(),
+        },
+        Err(error) => {
+            tracing::error!(%error, "{child} cannot be waited for");
+            Ended {
+                code: None,
+                signal: None,
+            }
+        }
+    };
+    if let Some(pid) = pid {
+        kill_group(pid, Signal::SIGKILL);
+    }
+    for mut output in outputs {
+        // Whatever still holds its channel or its output is not it.
+        if timeout(LAST_WORDS, &mut output).await.is_err() {
+            output.abort();
+        }
+    }
+    let _ = inputs
+        .send(Input::Event(Event::Exited { child, end }))
+        .await;
+}
+
+/// Logs what is said, line by line.
+pub(super) async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut output)
+            .take(LINE_BYTES)
+            .read_until(b'\n', &mut line)
+            .await
+        {
+            Ok(0) | Err(_) => return,
+            Ok(_) => tracing::info!(helper, "{}", String::from_utf8_lossy(&line).trim_end()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The supervisor's side of the control socket.
+
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::geteuid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use moorline_protocol::command::{ASKERS, Answer, Request};
+
+use crate::shell::Input;
+
+/// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
+const UNREAD: usize = 64;
+/// A request is a short line.
+const REQUEST_BYTES: u64 = 4 * 1024;
+/// Whoever connects has so long to say what they want.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// Whoever does not read has so long for each answer.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// The way back to an asker. Dropping it ends the conversation.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers(mpsc::Sender<Answer>);
+
+impl Answers {
+    /// Gives an answer, if anyone is still there to read it.
+    pub(crate) fn give(&self, answer: Answer) {
+        // Full or closed: an asker who does not read, or who has gone.
+        let _ = self.0.try_send(answer);
+    }
+
+    /// Gives one of many answers as soon as the asker has read enough of those before it. False: nobody is there any more.
+    /// An asker who does not read is given up after a while, so this does not wait for ever.
+    pub(crate) async fn give_in_turn(&self, answer: Answer) -> bool {
+        self.0.send(answer).await.is_ok()
+    }
+}
+
+/// Takes requests from the socket for as long as the runtime runs.
+pub(crate) fn listen(socket: StdListener, inputs: &mpsc::Sender<Input>) -> io::Result<()> {
+    let socket = UnixListener::from_std(socket)?;
+    let inputs = inputs.clone();
+    spawn_local(async move {
+        let askers = Arc::new(Semaphore::new(ASKERS));
+        loop {
+            // Nobody closes the semaphore.
+            let Ok(permit) = Arc::clone(&askers).acquire_owned().await else {
+                return;
+            };
+            match socket.accept().await {
+                Ok((stream, _)) => {
+                    let inputs = inputs.clone();
+                    spawn_local(async move {
+                        if let Err(error) = converse(stream, &inputs).await {
+                            tracing::debug!(%error, "control socket");
+                        }
+                        drop(permit);
+                    });
+                }
+                // Out of descriptors, most likely; a moment later there may be some.
+                Err(error) => {
+                    tracing::warn!(%error, "control socket: accepting failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn converse(stream: UnixStream, inputs: &mpsc::Sender<Input>) -> io::Result<()> {
+    let caller = stream.peer_cred()?.uid();
+    if caller != 0 && caller != geteuid().as_raw() {
+        tracing::warn!("control socket: refused a connection from uid {caller}");
+        return Ok(());
+    }
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    let mut reading = BufReader::new(reading.take(REQUEST_BYTES));
+    timeout(REQUEST_TIME, reading.read_line(&mut line)).await??;
+    let (answers, mut waiting) = mpsc::channel(UNREAD);
+    match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            if inputs
+                .send(Input::Asked(request, Answers(answers)))
+                .await
+                .is_err()
+            {
+                return Ok(());
+            }
+        }
+        Err(error) => Answers(answers).give(Answer::Refused(format!(
+            "this engine does not know that request: {error}"
+        ))),
+    }
+    while let Some(answer) = waiting.recv().await {
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        timeout(ANSWER_TIME, writing.write_all(&line)).await??;
+    }
+    Ok(())
+}

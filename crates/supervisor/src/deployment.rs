@@ -1,0 +1,236 @@
+//! What processes are started from: an executable that is held open, and a configuration.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use moorline_ipc::{MAX_FDS, MAX_PACKET};
+use rustix::fs::{Mode, OFlags};
+
+use moorline_config::Config;
+use moorline_process::credentials::{Credentials, SealedCredentials};
+use moorline_process::log;
+use moorline_process::open_files::Descriptors;
+use moorline_protocol::control::ToRole;
+use moorline_protocol::control_channel::encode;
+
+use super::listeners::{Listeners, Opened};
+use super::plan::Shape;
+use super::systemd::Given;
+use moorline_protocol::command::Scope;
+
+/// A generation: what was at the paths when it was opened, whatever is there now.
+pub(super) struct Deployment {
+    pub(super) executable: OwnedFd,
+    pub(super) config: Config,
+    /// What the configuration allows and its writer likely did not mean.
+    pub(super) warnings: Vec<String>,
+    /// What the listeners showed when it was opened.
+    pub(super) credentials: SealedCredentials,
+    /// What the gateway is to have of this deployment.
+    pub(super) listeners: Listeners,
+    /// The log file, whatever has become of its folder since.
+    pub(super) log: Option<OwnedFd>,
+}
+
+/// What an engine runs with when a reload begins.
+pub(super) struct Present<'a> {
+    /// As the file of the last reload had it, with the task workers' part of the last reload of those.
+    pub(super) config: &'a Config,
+    /// What was warned of already.
+    pub(super) warnings: &'a [String],
+    pub(super) listeners: &'a Listeners,
+    /// Retired places without sessions.
+    pub(super) vacant: &'a BTreeSet<u16>,
+}
+
+impl Deployment {
+    /// Opens executable and configuration afresh, and what the configuration names.
+    ///
+    /// # Errors
+    /// Any of it cannot be opened, or the configuration wants something that only a restart can bring. What was opened
+    /// is closed again.
+    pub(super) fn open(
+        executable: &ExecutablePath,
+        config: &Path,
+        scope: Scope,
+        present: &Present<'_>,
+        given: &mut Given,
+    ) -> Result<Self, String> {
+        if fs::metadata(config).is_ok_and(|found| found.file_type().is_fifo()) {
+            let name = config.display();
+            return Err(format!("{name} is a pipe, which can be read only once"));
+        }
+        let loaded = moorline_config::load(config).map_err(|errors| errors.to_string())?;
+        let changed = match scope {
+            Scope::All => {
+                moorline_config::live_change(present.config, loaded.config, present.vacant)
+            }
+            Scope::Tasks => moorline_config::tasks_change(present.config, loaded.config),
+        };
+        let config = changed.map_err(|changes| changes.join("\n"))?;
+        let warnings = loaded.warnings;
+        for warning in warnings.iter().filter(|it| !present.warnings.contains(it)) {
+            tracing::warn!("{warning}");
+        }
+        let executable = executable.open().map_err(|error| {
+            format!(
+                "cannot open the executable {}: {error}",
+                executable.0.display()
+            )
+        })?;
+        let log = log::open(&config.engine.log);
+        let log = log.map_err(|error| format!("`engine.log.file`: {error}"))?;
+        let (credentials, listeners) = match scope {
+            Scope::All => {
+                let credentials = Credentials::load(&config).map_err(|error| error.to_string())?;
+                // As the gateway will: what it could not use is refused here.
+                credentials
+                    .ready(&config, &Credentials::default(), &[])
+                    .map_err(|error| error.to_string())?;
+                let before = Some((present.config, present.listeners));
+                let opened = Listeners::open(&config, before, given);
+                let opened = opened.map_err(|error| format!("`[[listen]]`: {error}"))?;
+                (credentials, opened)
+            }
+            // The gateway goes on with what it has.
+            Scope::Tasks => Default::default(),
+        };
+        let credentials = credentials
+            .seal()
+            .map_err(|error| format!("cannot keep the certificates: {error}"))?;
+        check_messages(&config, &listeners)?;
+        Descriptors::of(&config)
+            .check()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            executable,
+            config,
+            warnings,
+            credentials,
+            listeners,
+            log,
+        })
+    }
+
+    /// The log file for one process more.
+    pub(super) fn log_file(&self) -> io::Result<Option<OwnedFd>> {
+        self.log.as_ref().map(OwnedFd::try_clone).transpose()
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            workers: self.config.workers.count,
+            tasks: self.config.tasks.count,
+            helpers: self.config.helpers.clone(),
+            max_wait: self.config.workers.max_wait,
+            start_timeout: self.config.workers.start_timeout,
+            stop_over: self.config.engine.stop_over,
+            kill_gateway_after: self.config.engine.kill_after,
+            kill_worker_after: self.config.workers.kill_after,
+            kill_task_after: self.config.tasks.kill_after,
+        }
+    }
+}
+
+/// Whoever is to go on with a configuration gets all of it in one message.
+fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> {
+    /// The scoreboard, the credentials.
+    const OTHERS: usize = 2;
+    /// More than a `StartGateway` or `StartProcess` says beside the configuration, and more than the `[tasks]` of another
+    /// reload are longer.
+    const BESIDE: usize = 64;
+    let places = |is_wanted: fn(&Opened) -> bool| {
+        let wanted = listeners
+            .iter()
+            .filter(move |(_, opened)| is_wanted(opened));
+        wanted.map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
+    let descriptors = OTHERS + sockets.len() + folders.len();
+    // At its longest: every listener has another socket than before.
+    let prepare = ToRole::Prepare {
+        generation: u32::MAX,
+        config: Box::new(config.clone()),
+        sockets,
+        folders,
+    };
+    let bytes = encode(&prepare).map_err(|error| error.to_string())?.len() + BESIDE;
+    if bytes > MAX_PACKET || descriptors > MAX_FDS {
+        let retired = config.listeners.iter().filter(|it| it.is_retired).count();
+        return Err(format!(
+            "the configuration is longer than a process can be told at once ({bytes} of {MAX_PACKET} bytes, {descriptors} of \
+             {MAX_FDS} descriptors): `[app]` has {} bytes, and of {} `[[listen]]` {retired} are removed ones, which go with a \
+             restart of the engine",
+            config.app.len(),
+            config.listeners.len(),
+        ));
+    }
+    Ok(())
+}
+
+/// Where a reload finds the executable.
+pub(super) struct ExecutablePath(PathBuf);
+
+impl ExecutablePath {
+    /// The path as the command was called, if that leads to the running binary, so that a symbolic link
+    /// that is switched to another build deploys it; else the running binary's own path.
+    pub(super) fn find() -> io::Result<Self> {
+        let running = fs::metadata("/proc/self/exe")?;
+        let called = env::args_os()
+            .next()
+            .map(PathBuf::from)
+            .and_then(|name| absolute(&name));
+        let is_running = |path: &PathBuf| {
+            fs::metadata(path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (running.dev(), running.ino()))
+        };
+        match called.filter(is_running) {
+            Some(path) => Ok(Self(path)),
+            None => env::current_exe().map(Self),
+        }
+    }
+
+    /// The binary that runs now, whatever is at the path meanwhile.
+    pub(super) fn open_running(&self) -> io::Result<OwnedFd> {
+        open(Path::new("/proc/self/exe"))
+    }
+
+    pub(super) fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    fn open(&self) -> io::Result<OwnedFd> {
+        if !fs::metadata(&self.0)?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            ));
+        }
+        open(&self.0)
+    }
+}
+
+/// To be executed, not read: whoever may run it may also deploy it.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// As a shell finds a command. Not resolved any further: symbolic links are the point.
+fn absolute(name: &Path) -> Option<PathBuf> {
+    if name.components().count() > 1 || name.is_absolute() {
+        return std::path::absolute(name).ok();
+    }
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| File::open(path).is_ok())
+        .and_then(|path| std::path::absolute(path).ok())
+}

@@ -1,0 +1,312 @@
+//! The sockets that the engine listens on, and the folders that it serves. Opened by the supervisor, for each
+//! deployment, and handed to each gateway in turn: while there is none, connections wait.
+//!
+//! What one deployment has of the one before it they share. A socket is closed with the last deployment that has it,
+//! so a reload that fails closes what it has opened, and nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use moorline_net::{Address, Framing, listen, local_address};
+use rustix::fs::{Mode, OFlags};
+
+use moorline_config::{Config, Listener};
+
+use super::ServeError;
+use super::systemd::Given;
+
+/// By the listener's place in the configuration; nothing where it is retired.
+#[derive(Default)]
+pub(super) struct Listeners(BTreeMap<u16, Opened>);
+
+/// What one listener needs.
+pub(super) struct Opened {
+    pub(super) socket: Rc<Listening>,
+    pub(super) folder: Option<OwnedFd>,
+    /// The real address.
+    pub(super) address: Address,
+    /// What is told to the user: the real address, and how it is spoken to.
+    line: String,
+}
+
+/// A socket, and what is to be done when nobody has it any more.
+pub(super) struct Listening {
+    /// One that was given is kept by whom it was given to as well.
+    socket: Rc<OwnedFd>,
+    /// The file of a Unix socket that was made here.
+    file: Option<SocketFile>,
+}
+
+impl Listeners {
+    /// Sockets of the deployment before this one are used if their listener is still there, or another one takes
+    /// its address over; those that were given are; the others are bound. Folders are all opened afresh.
+    pub(super) fn open(
+        config: &Config,
+        before: Option<(&Config, &Self)>,
+        given: &mut Given,
+    ) -> Result<Self, ServeError> {
+        let accepting = config.listeners.iter().zip(0..);
+        let accepting = accepting.filter(|(listener, _)| !listener.is_retired);
+        let heir = |place| before.and_then(|(old, sockets)| sockets.heir(old, config, place));
+        let heirs = accepting.map(|(listener, place)| (listener, place, heir(place)));
+        let heirs: Vec<_> = heirs.collect();
+        // A given one serves one listener only.
+        let mut had: Vec<_> = heirs
+            .iter()
+            .filter_map(|(_, _, heir)| heir.clone())
+            .collect();
+        let mut listeners = Self::default();
+        for (listener, place, heir) in heirs {
+            let socket = match heir {
+                Some(socket) => socket,
+                None => Rc::new(Listening::new(listener, given, &had)?),
+            };
+            had.push(socket.clone());
+            let address = local_address(&socket.socket, &listener.address);
+            let folder = listener.static_folder.as_deref().map(open_folder);
+            let opened = Opened {
+                line: announcement(&address, &listener.framing, listener.websocket.as_deref()),
+                address,
+                folder: folder.transpose()?,
+                socket,
+            };
+            listeners.0.insert(place, opened);
+        }
+        Ok(listeners)
+    }
+
+    /// The socket that the listener at this place of a new configuration has from the one before it.
+    fn heir(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
+        let listener = &new.listeners[usize::from(place)];
+        let from = heir(&old.listeners, &new.listeners, listener, place)?;
+        let socket = &self.0.get(&from)?.socket;
+        socket.is_reachable().then(|| socket.clone())
+    }
+
+    pub(super) fn get(&self, place: u16) -> Option<&Opened> {
+        self.0.get(&place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Opened)> {
+        self.0.iter().map(|(place, opened)| (*place, opened))
+    }
+
+    /// Nobody connects any more, once the gateway has closed its copies too.
+    pub(super) fn close(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(|opened| opened.line.as_str())
+    }
+}
+
+/// The place in the old configuration whose socket is for the listener at `place` in the new one: its own, or that of
+/// one that listens on the same address and does so no more.
+fn heir(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
+    let is_kept = |at: u16| {
+        let (was, is) = (&old[usize::from(at)], &new[usize::from(at)]);
+        !was.is_retired && !is.is_retired && is.continues(was)
+    };
+    let places = 0..u16::try_from(old.len()).unwrap_or(u16::MAX);
+    if places.contains(&place) && is_kept(place) {
+        return Some(place);
+    }
+    places.into_iter().find(|&at| {
+        let was = &old[usize::from(at)];
+        !was.is_retired && !is_kept(at) && takes_over(listener, was)
+    })
+}
+
+/// Whether what the other is bound to is what this one would be bound to. A port that the system has chosen goes to
+/// the same name only: another listener wants one of its own.
+fn takes_over(listener: &Listener, other: &Listener) -> bool {
+    let is_chosen = |address: &Address| address.host_port().is_some_and(|at| at.port == 0);
+    let is_datagram = |address: &Address| matches!(address, Address::Udp(_));
+    let (wanted, bound) = (&listener.address, &other.address);
+    let is_same = match (wanted.host_port(), bound.host_port()) {
+        (Some(wanted_at), Some(bound_at)) => {
+            wanted_at == bound_at && is_datagram(wanted) == is_datagram(bound)
+        }
+        _ => wanted == bound,
+    };
+    is_same && (!is_chosen(wanted) || listener.name == other.name)
+}
+
+impl Listening {
+    fn new(listener: &Listener, given: &mut Given, had: &[Rc<Self>]) -> Result<Self, ServeError> {
+        let is_had = |socket: &Rc<_>| had.iter().any(|had| Rc::ptr_eq(&had.socket, socket));
+        if let Some(socket) = given.take(listener, is_had) {
+            return Ok(Self {
+                socket,
+                // Whoever has made a socket removes its file.
+                file: None,
+            });
+        }
+        let socket = listen(&listener.address).map_err(ServeError::Listen)?;
+        Ok(Self {
+            socket: Rc::new(socket),
+            file: listener.address.socket_file().and_then(SocketFile::at),
+        })
+    }
+
+    /// Whether its address still leads to it.
+    fn is_reachable(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+}
+
+/// The file of a Unix socket, which somebody may have removed or replaced since.
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.as_ref().filter(|file| file.is_there()) {
+            // Someone may just have removed it.
+            let _ = fs::remove_file(&file.path);
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| ServeError::Static {
+        folder: path.to_owned(),
+        source: io::Error::from(error),
+    })
+}
+
+fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
+    let spoken = match address {
+        Address::Udp(_) => "datagrams",
+        Address::Http(_) | Address::Https(_) => {
+            let path = websocket
+                .map(|path| format!(" (WebSocket on {path})"))
+                .unwrap_or_default();
+            return format!("open {address}/ in a browser{path}");
+        }
+        _ => match framing {
+            Framing::Raw => "raw",
+            Framing::Length(_) => "length",
+            Framing::Delimiter(_) => "delimiter",
+            Framing::Line { .. } => "line",
+            Framing::WebSocket { .. } => "websocket",
+        },
+    };
+    format!("listening on {address} ({spoken})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_config::{live_change, load_text};
+
+    fn config(listeners: &[(&str, &str)]) -> Config {
+        let sections = listeners
+            .iter()
+            .map(|(name, rest)| format!("[[listen]]\nname = \"{name}\"\naddress = {rest}\n"));
+        load_text(&sections.collect::<String>(), Path::new("/a.toml"))
+            .unwrap()
+            .config
+    }
+
+    /// For each place that accepts after the change, the place whose socket it has.
+    fn heirs(old: &Config, new: &Config) -> Vec<(u16, Option<u16>)> {
+        let new = live_change(old, new.clone(), &Default::default()).unwrap();
+        let listeners = new.listeners.iter().zip(0..);
+        listeners
+            .filter(|(listener, _)| !listener.is_retired)
+            .map(|(listener, place)| {
+                let from = heir(&old.listeners, &new.listeners, listener, place);
+                (place, from)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn who_takes_an_address_over_takes_its_socket_over() {
+        const LINE: &str = "framing = { kind = \"line\" }";
+        let fixed = "\"tcp://127.0.0.1:9501\"";
+        let any = "\"tcp://127.0.0.1:0\"";
+        let old = config(&[
+            ("a", fixed),
+            ("b", any),
+            ("c", "\"udp://127.0.0.1:9501\""),
+            ("d", "\"unix:///run/d\""),
+        ]);
+        // One that stays has its own; an address that nobody had is bound.
+        let new = config(&[("a", fixed), ("b", any), ("e", any)]);
+        assert_eq!(heirs(&old, &new), [(0, Some(0)), (1, Some(1)), (4, None)]);
+        // Another framing, or another name: a place of its own with the old one's socket.
+        let new = config(&[
+            ("a", &format!("{fixed}\n{LINE}")),
+            ("b", &format!("{any}\n{LINE}")),
+            ("x", "\"unix:///run/d\""),
+        ]);
+        assert_eq!(
+            heirs(&old, &new),
+            [(4, Some(0)), (5, Some(1)), (6, Some(3))]
+        );
+        // A port that the system has chosen is nobody else's; datagrams are no streams.
+        let new = config(&[("x", any), ("y", "\"udp://127.0.0.1:9502\"")]);
+        assert_eq!(heirs(&old, &new), [(4, None), (5, None)]);
+        let new = config(&[("a", "\"http://127.0.0.1:9501\"\nwebsocket = \"/\"")]);
+        assert_eq!(heirs(&old, &new), [(4, Some(0))]);
+    }
+
+    #[test]
+    fn a_socket_is_closed_with_the_last_deployment_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let unix = |name: &str| format!("\"unix://{}\"", at(name).display());
+        let old = config(&[("a", &unix("a")), ("b", &unix("b"))]);
+        let opened = Listeners::open(&old, None, &mut Given::default())
+            .map_err(|error| error.to_string())
+            .unwrap();
+        let wanted = config(&[("a", &unix("a")), ("c", &unix("c"))]);
+        let new = live_change(&old, wanted, &Default::default()).unwrap();
+        let open = |new| Listeners::open(new, Some((&old, &opened)), &mut Given::default());
+        let files = || ["a", "b", "c"].map(|name| at(name).exists());
+        // Given up.
+        drop(open(&new));
+        assert_eq!(files(), [true, true, false]);
+        // Committed.
+        let next = open(&new);
+        assert_eq!(files(), [true, true, true]);
+        drop(opened);
+        assert_eq!(files(), [true, false, true]);
+        drop(next);
+        assert_eq!(files(), [false, false, false]);
+    }
+}

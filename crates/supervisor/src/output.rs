@@ -1,0 +1,159 @@
+//! What workers and task workers write: to the log, and to their standard streams.
+//!
+//! Each has pipes of its own, so that it can neither cut the log, nor change how others write to it, nor mix its words into
+//! theirs. A thread for each destination reads its pipes and writes line by line. Where it is held up (a full disk, a
+//! terminal that stands still) its pipes fill, and the processes drop and count what their logs cannot write, as with any
+//! slow log.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe::Receiver;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+
+use moorline_process::log::{self, Destination};
+
+/// A longer line is written in pieces of this size, in bytes: none has to be held in memory, and what never ends is still
+/// made of lines.
+const LINE_BYTES: u64 = 64 * 1024;
+/// What a pipe holds, in bytes: a moment's lines. The kernel may allow less.
+const PIPE_BYTES: usize = 256 * 1024;
+/// How long the last words of those that have ended may take. They are here, unless somebody else holds a pipe.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The ends that are read.
+pub(super) struct Outputs {
+    log: Reader,
+    errors: Reader,
+}
+
+/// What reads the pipes of one destination.
+struct Reader {
+    pipes: mpsc::UnboundedSender<Pipe>,
+    thread: JoinHandle<()>,
+}
+
+/// An end that is read, for as long as its process lives.
+struct Pipe {
+    end: OwnedFd,
+    process: oneshot::Receiver<()>,
+}
+
+/// To be dropped when the process that writes to a pipe has ended. It is read on for [`LAST_WORDS`]: what the process has
+/// left behind may hold the other end for ever.
+pub(super) struct Writer {
+    _lives: oneshot::Sender<()>,
+}
+
+impl Outputs {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            log: Reader::new(Destination::Log)?,
+            errors: Reader::new(Destination::Errors)?,
+        })
+    }
+
+    /// The end of a new pipe that a process writes to.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(super) fn pipe(&self, destination: Destination) -> io::Result<(OwnedFd, Writer)> {
+        let (end, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        // One user may not have more than so much in pipes; a small one serves, too.
+        let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
+        let reader = match destination {
+            Destination::Log => &self.log,
+            Destination::Errors => &self.errors,
+        };
+        let (lives, process) = oneshot::channel();
+        // The thread ends with the supervisor alone.
+        let _ = reader.pipes.send(Pipe { end, process });
+        Ok((write, Writer { _lives: lives }))
+    }
+
+    /// Writes what is left.
+    pub(super) fn finish(self) {
+        let threads = [self.log, self.errors].map(|reader| reader.thread);
+        let begun = Instant::now();
+        while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Reader {
+    fn new(destination: Destination) -> io::Result<Self> {
+        let (pipes, opened) = mpsc::unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new()
+            .name("outputs".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, read_all(opened, destination)))?;
+        Ok(Self { pipes, thread })
+    }
+}
+
+/// Until no more pipes come and those that there are have ended.
+async fn read_all(mut opened: mpsc::UnboundedReceiver<Pipe>, destination: Destination) {
+    let mut reading = JoinSet::new();
+    while let Some(Pipe { end, process }) = opened.recv().await {
+        while reading.try_join_next().is_some() {}
+        match Receiver::from_owned_fd(end) {
+            Ok(pipe) => {
+                let write = move |line: &[u8]| log::write_line(destination, line);
+                reading.spawn_local(async move {
+                    let is_over = async {
+                        // It is said by the sender's end.
+                        let _ = process.await;
+                        tokio::time::sleep(LAST_WORDS).await;
+                    };
+                    tokio::select! {
+                        () = copy_lines(pipe, write) => {}
+                        () = is_over => {}
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "the output of a process cannot be read"),
+        }
+    }
+    while reading.join_next().await.is_some() {}
+}
+
+/// Copies line by line, each with its end, until the other side has ended.
+async fn copy_lines(pipe: impl AsyncRead + Unpin, mut write: impl FnMut(&[u8])) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut piece = (&mut pipe).take(LINE_BYTES);
+        if matches!(piece.read_until(b'\n', &mut line).await, Ok(0) | Err(_)) {
+            return;
+        }
+        if line.last() != Some(&b'\n') {
+            line.push(b'\n');
+        }
+        write(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_stay_whole_and_what_never_ends_comes_in_pieces() {
+        let endless = vec![b'e'; 3 * LINE_BYTES as usize / 2];
+        let written = [b"one\n\ntwo\n".as_slice(), &endless].concat();
+        let mut lines = Vec::new();
+        copy_lines(&written[..], |line| lines.push(line.to_vec())).await;
+        let sizes: Vec<usize> = lines.iter().map(Vec::len).collect();
+        let half = LINE_BYTES as usize / 2;
+        assert_eq!(sizes, [4, 1, 4, 2 * half + 1, half + 1]);
+        assert!(lines.iter().all(|line| line.ends_with(b"\n")));
+    }
+}

@@ -1,0 +1,249 @@
+//! The plan against children that are made up, with a clock that is a number.
+
+mod leader;
+mod random;
+mod reload;
+mod start;
+mod stop;
+mod vitals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use moorline_protocol::control::{ProcessId, Role};
+
+use super::*;
+
+const MAX_WAIT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KILLED: Ended = Ended {
+    code: None,
+    signal: Some(9),
+};
+const DONE: Ended = Ended {
+    code: Some(0),
+    signal: None,
+};
+
+fn shape(workers: u16, tasks: u16) -> Shape {
+    Shape {
+        workers,
+        tasks,
+        helpers: Vec::new(),
+        max_wait: MAX_WAIT,
+        start_timeout: START_TIMEOUT,
+        stop_over: Duration::ZERO,
+        kill_gateway_after: None,
+        kill_worker_after: None,
+        kill_task_after: None,
+    }
+}
+
+fn helper(name: &str, command: &str) -> moorline_config::Helper {
+    moorline_config::Helper {
+        name: name.to_owned(),
+        command: vec![command.to_owned()],
+    }
+}
+
+/// A plan, and a world in which what it kills dies at once, and nothing else happens by itself.
+struct World {
+    plan: Plan,
+    now: Now,
+    /// What is alive.
+    children: BTreeSet<Child>,
+    /// The generation and role each process was started with.
+    processes: BTreeMap<ProcessId, (Role, u32)>,
+    /// What the gateway was told last.
+    serving: Vec<ProcessId>,
+    /// All actions since it was last asked.
+    seen: Vec<Action>,
+    /// The gateway does not answer by itself.
+    is_mute: bool,
+}
+
+impl World {
+    fn new(shape: Shape) -> Self {
+        let mut world = Self {
+            plan: Plan::new(shape, Duration::ZERO),
+            now: Duration::ZERO,
+            children: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            serving: Vec::new(),
+            seen: Vec::new(),
+            is_mute: false,
+        };
+        world.settle();
+        world
+    }
+
+    /// An engine in which all serve.
+    fn serving(shape: Shape) -> Self {
+        let mut world = Self::new(shape);
+        world.ready_gateway();
+        for process in world.starting() {
+            world.ready(process);
+        }
+        assert!(world.take().contains(&Action::Announce));
+        world
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.plan.handle(event, self.now);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(action) = self.plan.next_action() {
+            match &action {
+                Action::SpawnGateway { incarnation, .. } => {
+                    self.children.insert(Child::Gateway(*incarnation));
+                }
+                Action::SpawnProcess {
+                    process,
+                    role,
+                    generation,
+                } => {
+                    self.children.insert(Child::Process(*process));
+                    self.processes.insert(*process, (*role, *generation));
+                }
+                Action::SpawnHelper { run, .. } => {
+                    self.children.insert(Child::Helper(*run));
+                }
+                Action::Activate { serving, .. } => self.serving = serving.clone(),
+                Action::StartProcess { process } | Action::NewGateway { process } => {
+                    let process = *process;
+                    self.seen.push(action);
+                    if !self.is_mute {
+                        self.attached(process, None);
+                    }
+                    continue;
+                }
+                Action::Prepare { generation, .. } => {
+                    let generation = *generation;
+                    self.seen.push(action);
+                    if !self.is_mute {
+                        self.prepared(generation, None);
+                    }
+                    continue;
+                }
+                Action::Kill(child) => {
+                    let child = *child;
+                    self.seen.push(action);
+                    self.exit(child, KILLED);
+                    continue;
+                }
+                _ => {}
+            }
+            self.seen.push(action);
+        }
+    }
+
+    fn exit(&mut self, child: Child, end: Ended) {
+        if self.children.remove(&child) {
+            self.tell(Event::Exited { child, end });
+        }
+    }
+
+    /// The gateway answers.
+    fn attached(&mut self, process: ProcessId, failure: Option<&str>) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway() {
+            self.tell(Event::Attached {
+                incarnation,
+                process,
+                failure: failure.map(str::to_owned),
+            });
+        }
+    }
+
+    fn prepared(&mut self, generation: u32, failure: Option<&str>) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway() {
+            self.tell(Event::Prepared {
+                incarnation,
+                generation,
+                failure: failure.map(str::to_owned),
+            });
+        }
+    }
+
+    fn die(&mut self, process: ProcessId) {
+        self.exit(Child::Process(process), KILLED);
+    }
+
+    fn ready(&mut self, process: ProcessId) {
+        self.tell(Event::Hello(Child::Process(process)));
+        self.tell(Event::Ready(Child::Process(process)));
+    }
+
+    fn ready_gateway(&mut self) {
+        let gateway = self.gateway().expect("there is a gateway");
+        self.tell(Event::Hello(gateway));
+        self.tell(Event::Ready(gateway));
+    }
+
+    fn gateway(&self) -> Option<Child> {
+        self.children
+            .iter()
+            .copied()
+            .find(|child| matches!(child, Child::Gateway(_)))
+    }
+
+    fn starting(&self) -> Vec<ProcessId> {
+        self.in_state(State::Starting)
+    }
+
+    fn in_state(&self, state: State) -> Vec<ProcessId> {
+        self.processes
+            .keys()
+            .copied()
+            .filter(|&id| self.plan.state(id) == Some(state))
+            .collect()
+    }
+
+    /// Lets so much time pass, with every timeout in it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.plan.next_timeout().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            self.tell(Event::Tick);
+            let next = self.plan.next_timeout();
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a timeout that is over is asked for again"
+            );
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Asks for a reload that finds this, and returns the new processes.
+    fn reload(&mut self, caller: Caller, shape: Shape) -> Vec<ProcessId> {
+        self.tell(Event::ReloadAsked {
+            caller: Some(caller),
+            scope: Scope::All,
+        });
+        self.tell(Event::Opened(Ok(shape)));
+        self.starting()
+    }
+
+    fn replies(&mut self, to: Caller) -> Vec<Reply> {
+        let (mine, others) = self.take().into_iter().partition(
+            |action| matches!(action, Action::Reply { caller, reply } if *caller == to && !matches!(reply, Reply::Progress(_))),
+        );
+        self.seen = others;
+        mine.into_iter()
+            .filter_map(|action| match action {
+                Action::Reply { reply, .. } => Some(reply),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn generations_serving(&self) -> Vec<u32> {
+        self.serving.iter().map(|id| self.processes[id].1).collect()
+    }
+}

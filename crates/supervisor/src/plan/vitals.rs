@@ -1,0 +1,257 @@
+//! Signs of life: who gives none is not sent new sessions, and is replaced after its `kill_after`.
+//!
+//! Each loop of the gateway, and each process, counts up in its scoreboard every [`BEAT`], also when it has nothing to do.
+//! The shell looks at the counts every [`LOOK`] and tells the plan. Time in which nobody looked counts for nothing: the
+//! machine may have slept, or the supervisor been stopped. Nor is anyone killed whom a debugger holds.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use moorline_protocol::control::{BEAT, ProcessId, Role};
+
+use super::process::{Phase, Process};
+use super::{Action, Forced, Now, Plan, role_name};
+
+/// How often signs of life are looked at.
+pub(crate) const LOOK: Duration = Duration::from_millis(BEAT.as_millis() as u64 / 2);
+/// Without a sign of life for so long a process does not answer. Four are missing then.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How often the gateway is told who does not answer, and asked who waits.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the shell has seen of one thread that gives signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sign {
+    /// Its count.
+    pub(crate) beats: u64,
+    /// A debugger holds the process. Looked at for whoever is [`doubtful`](Plan::is_doubtful) alone.
+    pub(crate) is_traced: bool,
+}
+
+/// Signs of life as they are at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signs {
+    /// Of each loop of the gateway of this incarnation.
+    pub(crate) gateway: Option<(u32, Vec<Sign>)>,
+    pub(crate) processes: Vec<(ProcessId, Sign)>,
+}
+
+/// Whether a thread lives, as far as can be seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Vital {
+    beats: u64,
+    looked_at: Option<Now>,
+    /// How long there has been no sign of life.
+    still: Duration,
+    /// As much of that as counts against it.
+    charged: Duration,
+    /// When it is to be reported again; until it has been, it is not silent.
+    report_at: Option<Duration>,
+}
+
+/// What a look has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    /// Nothing new.
+    Nothing,
+    /// It has just fallen silent.
+    FellSilent,
+    /// It has been silent for twice as long as when this was found last.
+    StillSilent,
+    /// It lives after all; it was silent for so long.
+    Answers(Duration),
+}
+
+impl Vital {
+    fn look(&mut self, sign: Sign, now: Now) -> Finding {
+        let before = self.looked_at.replace(now);
+        if std::mem::replace(&mut self.beats, sign.beats) != sign.beats || before.is_none() {
+            self.charged = Duration::ZERO;
+            let still = std::mem::take(&mut self.still);
+            return match self.report_at.take() {
+                Some(_) => Finding::Answers(still),
+                None => Finding::Nothing,
+            };
+        }
+        let passed = now.saturating_sub(before.unwrap_or(now)).min(2 * LOOK);
+        self.still += passed;
+        if !sign.is_traced {
+            self.charged += passed;
+        }
+        match self.report_at {
+            None if self.still >= SILENT_AFTER => {
+                self.report_at = Some(SILENT_AFTER + 2 * LOOK);
+                Finding::FellSilent
+            }
+            Some(at) if self.still >= at => {
+                self.report_at = Some(2 * at);
+                Finding::StillSilent
+            }
+            None | Some(_) => Finding::Nothing,
+        }
+    }
+
+    /// How long it has been silent, if it is.
+    pub(super) fn silent(&self) -> Option<Duration> {
+        self.report_at.map(|_| self.still)
+    }
+
+    fn is_over(&self, kill_after: Option<Duration>) -> bool {
+        kill_after.is_some_and(|after| self.charged >= after)
+    }
+
+    fn is_doubtful(&self) -> bool {
+        self.still >= BEAT
+    }
+}
+
+impl Plan {
+    /// Takes in what has been seen.
+    pub(super) fn look(&mut self, signs: Signs, now: Now) {
+        if !self.serves_sessions() {
+            return;
+        }
+        if let Some((incarnation, loops)) = signs.gateway
+            && self.is_present(incarnation)
+            && self.gateway.is_ready()
+        {
+            self.look_at_gateway(&loops, now);
+        }
+        let mut has_changed = false;
+        for (id, sign) in signs.processes {
+            has_changed |= self.look_at_process(id, sign, now);
+        }
+        let is_due = !self.silent.is_empty() && self.say_silent_at <= now;
+        if has_changed || is_due {
+            self.say_silent(now);
+        }
+    }
+
+    fn look_at_gateway(&mut self, loops: &[Sign], now: Now) {
+        let kill_after = self.shape.kill_gateway_after;
+        self.gateway.loops.resize(loops.len(), Vital::default());
+        let mut is_over = false;
+        for (index, (vital, sign)) in self.gateway.loops.iter_mut().zip(loops).enumerate() {
+            match vital.look(*sign, now) {
+                Finding::Nothing => {}
+                Finding::FellSilent | Finding::StillSilent => {
+                    let still = seconds(vital.still);
+                    warn!("gateway loop {index} has stood still for {still}");
+                }
+                Finding::Answers(still) => {
+                    let still = seconds(still);
+                    info!("gateway loop {index} goes on after {still}");
+                }
+            }
+            if vital.is_over(kill_after) {
+                let still = seconds(vital.still);
+                warn!(
+                    "gateway loop {index} has stood still for {still}, over `kill_after` in [engine]: the gateway is replaced"
+                );
+                is_over = true;
+            }
+        }
+        if is_over {
+            self.kill_gateway();
+        }
+    }
+
+    /// True if it has fallen silent, or answers again.
+    fn look_at_process(&mut self, id: ProcessId, sign: Sign, now: Now) -> bool {
+        let Some(process) = self.processes.get_mut(&id) else {
+            return false;
+        };
+        // Whoever starts or ends has a deadline for that.
+        if process.phase != Phase::Ready {
+            return false;
+        }
+        let finding = process.vital.look(sign, now);
+        let kill_after = match process.role {
+            Role::Task(_) => self.shape.kill_task_after,
+            Role::Worker(_) | Role::Gateway => self.shape.kill_worker_after,
+        };
+        let (still, is_over) = (process.vital.still, process.vital.is_over(kill_after));
+        if is_over {
+            let (name, still) = (role_name(process.role), seconds(still));
+            warn!(worker = %name, "{name} has not answered for {still}, over its `kill_after`: it is replaced");
+            self.kill_process(id, Forced::No);
+            return true;
+        }
+        match finding {
+            Finding::Nothing => false,
+            Finding::FellSilent => true,
+            Finding::StillSilent => {
+                self.act(Action::ReportSilent {
+                    process: id,
+                    silent: still,
+                });
+                false
+            }
+            Finding::Answers(silent) => {
+                self.act(Action::ReportAnswers {
+                    process: id,
+                    silent,
+                });
+                true
+            }
+        }
+    }
+
+    fn say_silent(&mut self, now: Now) {
+        let silent =
+            |process: &Process| process.phase == Phase::Ready && process.vital.silent().is_some();
+        self.silent = self
+            .processes
+            .iter()
+            .filter(|(_, process)| silent(process))
+            .map(|(id, _)| *id)
+            .collect();
+        self.say_silent_at = now + SAY_AGAIN;
+        if self.gateway.is_ready() {
+            self.act(Action::SaySilent {
+                processes: self.silent.clone(),
+            });
+        }
+    }
+
+    /// How long this process has not answered, if it does not.
+    pub(crate) fn silent(&self, process: ProcessId) -> Option<Duration> {
+        self.processes.get(&process)?.vital.silent()
+    }
+
+    /// The gateway's loops that stand still, and how long they have.
+    pub(crate) fn still_loops(&self) -> impl Iterator<Item = (usize, Duration)> {
+        let loops = self.gateway.loops.iter().enumerate();
+        loops.filter_map(|(index, vital)| Some((index, vital.silent()?)))
+    }
+
+    /// Which of the gateway's loops stands still, as far as is known.
+    pub(crate) fn what_hangs(&self) -> String {
+        let still = self.still_loops().map(|(index, still)| {
+            let still = seconds(still);
+            format!("gateway loop {index} has stood still for {still}")
+        });
+        let still: Vec<_> = still.collect();
+        match still.is_empty() {
+            true => "the gateway is late, though its loops take turns".to_owned(),
+            false => still.join(", "),
+        }
+    }
+
+    /// Whether a process has missed a sign of life.
+    pub(crate) fn is_doubtful(&self, process: ProcessId) -> bool {
+        let process = self.processes.get(&process);
+        process.is_some_and(|process| process.vital.is_doubtful())
+    }
+
+    /// Whether a loop of the gateway has.
+    pub(crate) fn is_gateway_doubtful(&self) -> bool {
+        self.gateway.loops.iter().any(Vital::is_doubtful)
+    }
+}
+
+/// As in "4.2 s".
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,287 @@
+//! What is asked over the control socket.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use crate::control_socket::Answers;
+use moorline_process::log;
+use moorline_protocol::command::{Answer, Request};
+use moorline_protocol::control::{
+    ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole,
+};
+
+use super::super::plan::{Action, Event, State};
+use super::super::stalls::{self, Stall};
+use super::super::status::{Counts, claimed};
+use super::{Input, Shell};
+
+/// How long the gateway may take to list some sessions. Under the time that the asker waits.
+const LIST_TIME: Duration = Duration::from_secs(5);
+/// How long the gateway may take to go over to what was committed.
+const OBEY_TIME: Duration = Duration::from_secs(10);
+
+/// Someone who waits for the next sessions of a list.
+pub(super) struct Listing {
+    pub(super) answers: Answers,
+    asked_at: Instant,
+}
+
+impl Shell {
+    pub(super) fn asked(&mut self, request: Request, answers: Answers) {
+        match request {
+            Request::Reload {
+                config: Some(named),
+                ..
+            } if named != self.config_path => {
+                answers.give(Answer::Refused(format!(
+                    "{} is not what the engine runs with, which is {}: write there what is to be applied, or restart the \
+                     engine with the other",
+                    named.display(),
+                    self.config_path.display()
+                )));
+            }
+            Request::Reload { scope, .. } => {
+                self.last_caller += 1;
+                let caller = self.last_caller;
+                self.callers.insert(caller, answers);
+                self.tell(Event::ReloadAsked {
+                    caller: Some(caller),
+                    scope,
+                });
+            }
+            Request::Stop => {
+                answers.give(Answer::Progress("stopping".to_owned()));
+                self.stop_asked();
+            }
+            Request::Drain { over_ms, listener } => {
+                self.drain(
+                    over_ms.map(Duration::from_millis),
+                    listener.as_deref(),
+                    answers,
+                );
+            }
+            Request::Status => answers.give(Answer::Status(self.status())),
+            Request::Sessions => self.list_sessions(ListPlace::default(), answers),
+        }
+    }
+
+    pub(super) fn list_sessions(&mut self, from: ListPlace, answers: Answers) {
+        let outbox = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.outbox.as_ref());
+        self.last_question += 1;
+        let question = self.last_question;
+        let sent =
+            outbox.map(|outbox| outbox.send(&ToRole::ListSessions { question, from }, Vec::new()));
+        match sent {
+            Some(Ok(())) => {
+                let asked_at = Instant::now();
+                self.listing.insert(question, Listing { answers, asked_at });
+            }
+            Some(Err(error)) => answers.give(Answer::Refused(format!(
+                "the gateway cannot be asked: {error}"
+            ))),
+            None => answers.give(Answer::Refused(
+                "there is no gateway at the moment".to_owned(),
+            )),
+        }
+    }
+
+    pub(super) fn sessions(
+        &mut self,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<ListPlace>,
+    ) {
+        let Some(Listing { answers, .. }) = self.listing.remove(&question) else {
+            return;
+        };
+        let inputs = self.inputs.clone();
+        // The list goes on when the asker has taken this: one that reads slowly gets all of it, and nothing piles up.
+        spawn_local(async move {
+            let is_wanted = rows.is_empty() || answers.give_in_turn(Answer::Sessions(rows)).await;
+            match next {
+                Some(next) if is_wanted => {
+                    // The shell may have ended.
+                    let _ = inputs.send(Input::ListSessions(next, answers)).await;
+                }
+                Some(_) => {}
+                None => {
+                    answers.give_in_turn(Answer::Done(String::new())).await;
+                }
+            }
+        });
+    }
+
+    /// Answers those who have waited too long for a gateway that does not.
+    pub(super) fn give_up_waiting(&mut self) {
+        let late = self
+            .listing
+            .extract_if(|_, listing| listing.asked_at.elapsed() > LIST_TIME);
+        let late: Vec<_> = late.collect();
+        for (_, listing) in late {
+            let reason = format!("the gateway does not answer: {}", self.plan.what_hangs());
+            listing.answers.give(Answer::Refused(reason));
+        }
+        if self.premature_since.elapsed() <= OBEY_TIME {
+            return;
+        }
+        for action in std::mem::take(&mut self.premature) {
+            let Action::Reply { caller, .. } = action else {
+                // Said when it has become true, or the gateway is gone.
+                self.premature.push_back(action);
+                continue;
+            };
+            if let Some(answers) = self.callers.remove(&caller) {
+                answers.give(Answer::Unconfirmed(self.plan.what_hangs()));
+            }
+        }
+    }
+
+    pub(super) fn stalled(&mut self, process: ProcessId, report: StallReport) {
+        if let Some(found) = self.processes.get(&process) {
+            stalls::keep(&mut self.stalls, found.role, found.pid, report);
+            let kept = self.stalls.back();
+            if let Some((kind, place)) = kept.and_then(Stall::of_start) {
+                self.plan.process_is_late(process, kind.verb(), place);
+            }
+        }
+    }
+
+    fn status(&self) -> Value {
+        let counts = Counts {
+            tally: &self.tally,
+            gateway: self
+                .gateway
+                .as_ref()
+                .map(|gateway| (&gateway.board, gateway.loops)),
+            processes: self
+                .processes
+                .values()
+                .map(|process| &process.board)
+                .collect(),
+        };
+        let mut gateway = counts.gateway();
+        gateway.insert(
+            "pid".to_owned(),
+            self.gateway.as_ref().map(|gateway| gateway.pid).into(),
+        );
+        gateway.insert(
+            "incarnation".to_owned(),
+            self.gateway
+                .as_ref()
+                .map(|gateway| gateway.incarnation)
+                .into(),
+        );
+        gateway.insert(
+            "loops".to_owned(),
+            self.gateway.as_ref().map(|gateway| gateway.loops).into(),
+        );
+        let still = self.plan.still_loops();
+        let still = still.map(|(index, time)| json!({ "loop": index, "ms": milliseconds(time) }));
+        gateway.insert("still".to_owned(), still.collect());
+        let [workers, _] = self.plan.generations();
+        let limit = self
+            .deployments
+            .get(&workers)
+            .and_then(|present| present.config.engine.memory_limit);
+        gateway.insert("memory_limit".to_owned(), limit.into());
+        let started_at = self
+            .started_at
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let helpers: Vec<_> = self
+            .helpers
+            .values()
+            .map(|helper| {
+                json!({ "name": helper.name, "pid": helper.pid, "restarts": self.plan.restarts(&helper.name) })
+            })
+            .collect();
+        json!({
+            "supervisor": {
+                "pid": std::process::id(),
+                "started_at": started_at,
+                "uptime_s": self.started.elapsed().as_secs(),
+                "stopping": self.plan.is_stopping(),
+            },
+            "gateway": gateway,
+            "workers": self.rows(|role| matches!(role, Role::Worker(_))),
+            "tasks": self.rows(|role| matches!(role, Role::Task(_))),
+            "helpers": helpers,
+            "reloads": {
+                "done": self.tally.reloads_done,
+                "failed": self.tally.reloads_failed,
+                "running": self.plan.is_reloading(),
+            },
+            "closing": self.closing_status(),
+            "listeners": self.listeners(),
+            "stalls": self.stalls,
+            "handled": counts.handled(),
+            "lost": counts.lost(),
+            "discarded": counts.discarded(),
+            "errors": counts.errors(),
+            "log_lines_dropped": log::dropped() + counts.log_lines_dropped(),
+        })
+    }
+
+    /// By slot, the newest generation first, and after all what it waits for.
+    fn rows(&self, which: impl Fn(Role) -> bool) -> Vec<Value> {
+        let mut found: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| which(process.role))
+            .collect();
+        found.sort_by_key(|(id, _)| ProcessId::MAX - **id);
+        let living = found.into_iter().map(|(id, process)| {
+            let silent = self.plan.silent(*id);
+            let state = match self.plan.state(*id) {
+                Some(State::Ready) if silent.is_some() => "not answering",
+                Some(State::Starting) => "starting",
+                Some(State::Ready) => "ready",
+                Some(State::Draining) | None => "draining",
+            };
+            json!({
+                "slot": slot(process.role),
+                "pid": process.pid,
+                "state": state,
+                "generation": process.generation,
+                "handled": claimed(&process.board, ProcessCounter::Handled as usize),
+                "leader": self.plan.leader() == Some(*id),
+                "in_hand": claimed(&process.board, ProcessCounter::InHand as usize),
+                "sessions": claimed(&process.board, ProcessCounter::Sessions as usize),
+                "silent_ms": silent.map(milliseconds),
+                "waiting": process.waiting,
+            })
+        });
+        let waiting = self.plan.waiting(self.started.elapsed());
+        let waiting = waiting
+            .filter(|(role, ..)| which(*role))
+            .map(|(role, wait, reason)| {
+                json!({
+                    "slot": slot(role),
+                    "pid": null,
+                    "state": "waiting",
+                    "retry_in_ms": milliseconds(wait),
+                    "reason": reason,
+                })
+            });
+        let mut rows: Vec<_> = living.chain(waiting).collect();
+        rows.sort_by_key(|row| row["slot"].as_u64());
+        rows
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn slot(role: Role) -> u16 {
+    match role {
+        Role::Worker(slot) | Role::Task(slot) => slot,
+        Role::Gateway => 0,
+    }
+}

@@ -1,0 +1,321 @@
+//! What the engine runs with: opened by a reload, told to the gateway, committed or given up.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use moorline_config::Config;
+use moorline_process::log;
+use moorline_protocol::control::ToRole;
+
+use super::super::deployment::{Deployment, Present};
+use super::super::listeners::Opened;
+use super::super::plan::Event;
+use super::super::systemd::Given;
+use super::{Shell, Sockets};
+use moorline_protocol::command::Scope;
+
+impl Shell {
+    /// Opens what a reload will commit, if all goes well.
+    pub(super) fn open(&mut self, generation: u32, scope: Scope) {
+        self.notifier.reloading();
+        info!(generation, "reload: starting");
+        let opened = self.open_deployment(scope).map(|deployment| {
+            let shape = deployment.shape();
+            self.deployments.insert(generation, deployment);
+            shape
+        });
+        self.tell(Event::Opened(opened));
+    }
+
+    fn open_deployment(&mut self, scope: Scope) -> Result<Deployment, String> {
+        let config = self.effective().map_err(|error| error.to_string())?;
+        let [workers, _] = self.plan.generations();
+        let present = self
+            .deployments
+            .get(&workers)
+            .ok_or("the present configuration is lost")?;
+        let present = Present {
+            config: &config,
+            warnings: &present.warnings,
+            listeners: &present.listeners,
+            vacant: &self.vacant,
+        };
+        Deployment::open(
+            &self.executable,
+            &self.config_path,
+            scope,
+            &present,
+            &mut self.given,
+        )
+    }
+
+    /// What the engine as a whole runs with: the configuration of gateway and workers, and the task workers' part of theirs.
+    fn effective(&self) -> io::Result<Config> {
+        let [workers, tasks] = self.plan.generations();
+        let config = self.deployment(workers)?.config.clone();
+        Ok(Config {
+            tasks: self.deployment(tasks)?.config.tasks.clone(),
+            ..config
+        })
+    }
+
+    pub(super) fn commit(&mut self, generation: u32, scope: Scope) {
+        self.tally.reloads_done += 1;
+        let used = self.plan.generations();
+        // The next reload may have opened its own already, or be committed too and wait to be told after this one. What
+        // only the old ones had open is closed with them.
+        let is_used = |opened: u32| used.contains(&opened) || opened >= generation;
+        let (kept, old) = std::mem::take(&mut self.deployments)
+            .into_iter()
+            .partition(|(opened, _)| is_used(*opened));
+        self.deployments = kept;
+        if scope == Scope::All {
+            let old: Vec<Deployment> = old.into_values().collect();
+            self.committed(generation, &old);
+        }
+        match scope {
+            Scope::All => info!(generation, "reload done: generation {generation} serves"),
+            Scope::Tasks => info!(
+                generation,
+                "reload done: the task workers of generation {generation} serve"
+            ),
+        }
+        self.say_ready();
+    }
+
+    fn committed(&mut self, generation: u32, old: &[Deployment]) {
+        let Some(deployment) = self.deployments.get(&generation) else {
+            return;
+        };
+        let log = &deployment.config.engine.log;
+        if let Err(error) = deployment
+            .log_file()
+            .and_then(|file| log::configure(log, file))
+        {
+            warn!(%error, "the log of the supervisor stays as it is");
+        }
+        let lines_before: Vec<&str> = old.iter().flat_map(|old| old.listeners.lines()).collect();
+        for line in deployment
+            .listeners
+            .lines()
+            .filter(|line| !lines_before.contains(line))
+        {
+            info!("{line}");
+        }
+    }
+
+    /// Starts the gateway with what is committed.
+    pub(super) fn start_gateway(&mut self) -> io::Result<()> {
+        let config = self.effective()?;
+        self.fill(&config);
+        let [generation, _] = self.plan.generations();
+        let last_serial = self.tally.last_serial();
+        let deployment = self.deployment(generation)?;
+        let Deployment {
+            listeners,
+            credentials,
+            ..
+        } = deployment;
+        let log = deployment.log_file()?;
+        let sockets = sockets_of(deployment);
+        let mut fds = Vec::new();
+        for (_, opened) in listeners.iter() {
+            fds.push(opened.socket.as_fd().try_clone_to_owned()?);
+            fds.extend(folder(opened)?);
+        }
+        fds.push(credentials.as_fd().try_clone_to_owned()?);
+        let Some(gateway) = &mut self.gateway else {
+            return Ok(());
+        };
+        gateway.sockets = sockets;
+        let Some(outbox) = &gateway.outbox else {
+            return Ok(());
+        };
+        let mut all = vec![gateway.board_fd.try_clone()?];
+        all.append(&mut fds);
+        let start = ToRole::StartGateway {
+            incarnation: gateway.incarnation,
+            config: Box::new(config),
+            last_serial,
+        };
+        outbox.send(&start, all)?;
+        match log {
+            Some(file) => outbox.send(&ToRole::ReopenLog, vec![file]),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the gateway what this generation changes, if it is committed.
+    ///
+    /// # Errors
+    /// What the supervisor could not make or send; the gateway has no part in that.
+    pub(super) fn prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
+        let opened = self.deployment(generation)?;
+        // A reload of task workers goes on with what the gateway has.
+        let (config, deployment) = match scope {
+            Scope::All => (opened.config.clone(), opened),
+            Scope::Tasks => {
+                let [workers, _] = self.plan.generations();
+                let present = self.deployment(workers)?;
+                let config = Config {
+                    tasks: opened.config.tasks.clone(),
+                    ..present.config.clone()
+                };
+                (config, present)
+            }
+        };
+        let file = deployment.log_file()?;
+        let Some(gateway) = &self.gateway else {
+            return Ok(());
+        };
+        let (mut sockets, mut folders) = (Vec::new(), Vec::new());
+        let (mut fds, mut folder_fds) = (Vec::new(), Vec::new());
+        for (place, opened) in deployment.listeners.iter() {
+            let present = gateway.sockets.get(&place);
+            if present.is_none_or(|present| !Rc::ptr_eq(present, &opened.socket)) {
+                sockets.push(place);
+                fds.push(opened.socket.as_fd().try_clone_to_owned()?);
+            }
+            if let Some(folder) = folder(opened)? {
+                folders.push(place);
+                folder_fds.push(folder);
+            }
+        }
+        fds.append(&mut folder_fds);
+        fds.push(deployment.credentials.as_fd().try_clone_to_owned()?);
+        fds.extend(file);
+        let will_have = sockets_of(deployment);
+        let Some(outbox) = &gateway.outbox else {
+            return Ok(());
+        };
+        let prepare = ToRole::Prepare {
+            generation,
+            config: Box::new(config),
+            sockets,
+            folders,
+        };
+        let sent = outbox.send(&prepare, fds);
+        if let Some(gateway) = &mut self.gateway {
+            gateway.prepared = Some((generation, will_have));
+        }
+        self.unless_sent_to_gateway(sent);
+        Ok(())
+    }
+
+    /// The gateway does not go on with this generation.
+    pub(super) fn not_prepared(&mut self, generation: u32, reason: String) {
+        if let Some(gateway) = &self.gateway {
+            self.tell(Event::Prepared {
+                incarnation: gateway.incarnation,
+                generation,
+                failure: Some(reason),
+            });
+        }
+    }
+
+    /// The gateway goes over to what was prepared as this generation.
+    pub(super) fn goes_over(&mut self, prepared: Option<u32>) {
+        let Some(gateway) = &mut self.gateway else {
+            return;
+        };
+        let is_meant = |(generation, _): &mut (u32, _)| Some(*generation) == prepared;
+        let Some((_, sockets)) = gateway.prepared.take_if(is_meant) else {
+            return;
+        };
+        gateway.sockets = sockets;
+        match self.effective() {
+            Ok(config) => self.fill(&config),
+            Err(error) => warn!(%error, "retired listeners are not counted"),
+        }
+    }
+
+    /// A reload has failed: the gateway closes what was prepared for it.
+    pub(super) fn forget_prepared(&mut self, generation: u32) {
+        let is_meant = |(prepared, _): &mut (u32, _)| *prepared == generation;
+        let gateway = self.gateway.as_mut();
+        if gateway.is_some_and(|gateway| gateway.prepared.take_if(is_meant).is_some()) {
+            self.send_gateway(&ToRole::Forget);
+        }
+    }
+
+    /// Where a listener of this configuration accepts it is vacant no more.
+    fn fill(&mut self, config: &Config) {
+        self.vacant.retain(|place| {
+            let listener = config.listeners.get(usize::from(*place));
+            listener.is_some_and(|listener| listener.is_retired)
+        });
+    }
+
+    pub(super) fn are_vacant(&mut self, incarnation: u32, places: Vec<u16>) {
+        let is_present = self
+            .gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.incarnation == incarnation);
+        let [generation, _] = self.plan.generations();
+        let Some(deployment) = self.deployments.get(&generation).filter(|_| is_present) else {
+            return;
+        };
+        for place in places {
+            // Said of what was retired then; a reload may have brought it back since.
+            let listener = deployment.config.listeners.get(usize::from(place));
+            let Some(listener) = listener.filter(|listener| listener.is_retired) else {
+                continue;
+            };
+            // Said again after each reload.
+            if self.vacant.insert(place) {
+                info!(
+                    listener = listener.name,
+                    "the last session of a removed listener has ended"
+                );
+            }
+        }
+    }
+
+    /// Nobody connects any more, once the gateway has closed its copies too.
+    pub(super) fn close_listeners(&mut self) {
+        for deployment in self.deployments.values_mut() {
+            deployment.listeners.close();
+        }
+        if let Some(gateway) = &mut self.gateway {
+            gateway.sockets.clear();
+        }
+        self.given = Given::default();
+    }
+
+    /// The listeners as `status` shows them: those that accept, and those that only have sessions left.
+    pub(super) fn listeners(&self) -> Vec<Value> {
+        let [generation, _] = self.plan.generations();
+        let Some(deployment) = self.deployments.get(&generation) else {
+            return Vec::new();
+        };
+        let places = deployment.config.listeners.iter().zip(0..);
+        places
+            .filter(|(_, place)| !self.vacant.contains(place))
+            .map(|(listener, place)| {
+                let opened = deployment.listeners.get(place);
+                let address = opened.map_or(&listener.address, |opened| &opened.address);
+                json!({
+                    "name": listener.name,
+                    "address": address.to_string(),
+                    "kind": listener.kind_word(),
+                    "state": if listener.is_retired { "retired" } else { "accepting" },
+                })
+            })
+            .collect()
+    }
+}
+
+fn sockets_of(deployment: &Deployment) -> Sockets {
+    let listeners = deployment.listeners.iter();
+    listeners
+        .map(|(place, opened)| (place, opened.socket.clone()))
+        .collect()
+}
+
+fn folder(opened: &Opened) -> io::Result<Option<OwnedFd>> {
+    opened.folder.as_ref().map(OwnedFd::try_clone).transpose()
+}

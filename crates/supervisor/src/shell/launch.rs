@@ -1,0 +1,220 @@
+//! Starting children, and joining processes with the gateway.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use moorline_ipc::{Channel, Doorbell, Scoreboard, create_region, create_scoreboard};
+use tracing::info;
+
+use moorline_process::log::Destination;
+use moorline_process::open_files;
+use moorline_protocol::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
+use moorline_protocol::start::HelperStart;
+
+use super::super::child::{attend_helper, attend_role};
+use super::super::deployment::Deployment;
+use super::super::plan::{Child, role_name};
+use super::super::spawn;
+use super::{Gateway, Helper, Process, Shell};
+
+impl Shell {
+    pub(super) fn spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let loops = deployment.config.engine.gateway_loops;
+        let counters = usize::from(loops) * LOOP_ROW;
+        let board_fd = create_scoreboard(counters)?;
+        let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
+        let title = format!("moorline: gateway ({})", deployment.config.name);
+        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, None)?;
+        let pid = pid(&process)?;
+        let outbox = Some(attend_role(
+            Child::Gateway(incarnation),
+            process,
+            channel,
+            &self.inputs,
+        )?);
+        info!(pid, incarnation, "gateway started");
+        self.gateway = Some(Gateway {
+            incarnation,
+            pid,
+            loops,
+            board,
+            board_fd,
+            sockets: BTreeMap::new(),
+            prepared: None,
+            activations: 0,
+            outbox,
+            is_killed: false,
+        });
+        Ok(())
+    }
+
+    pub(super) fn spawn_process(
+        &mut self,
+        process: ProcessId,
+        role: Role,
+        generation: u32,
+    ) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let board_fd = create_scoreboard(PROCESS_ROW)?;
+        let board = Scoreboard::map(board_fd.try_clone()?, PROCESS_ROW)?;
+        let doorbell = Doorbell::new()?;
+        let worker = role_name(role);
+        let title = match role {
+            // Short, and not to be taken for a worker by whoever looks for one in a list of titles.
+            Role::Task(slot) => format!("moorline: task {slot} ({})", deployment.config.name),
+            _ => format!("moorline: {worker} ({})", deployment.config.name),
+        };
+        // Where app code runs nothing is shared with others.
+        let (output, writer) = self.outputs.pipe(Destination::Errors)?;
+        let executable = deployment.executable.as_fd();
+        let (child, channel) = spawn::role(executable, &title, Some(output))?;
+        let pid = pid(&child)?;
+        let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
+        info!(worker, pid, generation, "{worker} (pid {pid}) started");
+        self.processes.insert(
+            process,
+            Process {
+                role,
+                generation,
+                pid,
+                board,
+                board_fd,
+                doorbell,
+                outbox,
+                waiting: None,
+                writers: vec![writer],
+                is_killed: false,
+            },
+        );
+        Ok(())
+    }
+
+    pub(super) fn spawn_helper(
+        &mut self,
+        run: u32,
+        generation: u32,
+        helper: &moorline_config::Helper,
+    ) -> io::Result<()> {
+        let deployment = self.deployment(generation)?;
+        let engine = &deployment.config.engine;
+        let start = HelperStart {
+            command: helper.command.clone(),
+            user: engine.user.clone(),
+            group: engine.group.clone(),
+            open_files: open_files::soft_before(),
+        };
+        let title = format!(
+            "moorline: helper {} ({})",
+            helper.name, deployment.config.name
+        );
+        let process = spawn::helper(deployment.executable.as_fd(), &title, &start)?;
+        let pid = pid(&process)?;
+        attend_helper(Child::Helper(run), &helper.name, process, &self.inputs);
+        info!(helper = helper.name, pid, "helper started");
+        self.helpers.insert(
+            run,
+            Helper {
+                name: helper.name.clone(),
+                pid,
+            },
+        );
+        Ok(())
+    }
+
+    /// Joins a process with the present gateway, and has it start.
+    ///
+    /// # Errors
+    /// What the supervisor could not make or send for it; the gateway has no part in that.
+    pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
+        let Some(process) = self.processes.get(&id) else {
+            return Ok(());
+        };
+        let deployment = self.deployment(process.generation)?;
+        let log = match deployment.log {
+            Some(_) => Some(self.outputs.pipe(Destination::Log)?),
+            None => None,
+        };
+        let (log, writer) = log.unzip();
+        let mut fds = vec![
+            process.board_fd.try_clone()?,
+            process.doorbell.chime()?.into(),
+        ];
+        let start = ToRole::StartProcess {
+            process: id,
+            role: process.role,
+            generation: process.generation,
+            config: Box::new(deployment.config.clone()),
+        };
+        fds.append(&mut self.attach(id)?);
+        let Some(process) = self.processes.get_mut(&id) else {
+            return Ok(());
+        };
+        process.writers.extend(writer);
+        process.outbox.send(&start, fds)?;
+        match log {
+            Some(file) => process.outbox.send(&ToRole::ReopenLog, vec![file]),
+            None => Ok(()),
+        }
+    }
+
+    /// Joins a process that has started with a new gateway.
+    ///
+    /// # Errors
+    /// As for [`start_process`](Self::start_process).
+    pub(super) fn new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
+        let fds = self.attach(id)?;
+        match self.processes.get(&id) {
+            Some(process) => process.outbox.send(&ToRole::NewGateway, fds),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the gateway its ends of what joins it with this process, and returns the process's: for each loop the
+    /// doorbell by which the process wakes it, and the region; then its end of the channel for files.
+    fn attach(&mut self, id: ProcessId) -> io::Result<Vec<OwnedFd>> {
+        let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let Some(outbox) = &gateway.outbox else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let config = &self.deployment(process.generation)?.config;
+        let ring_bytes = config.engine.ring_memory / u64::from(gateway.loops.max(1)) / 2;
+        let ring_bytes = usize::try_from(ring_bytes).unwrap_or(usize::MAX);
+        let (mut theirs, mut gateways) = (Vec::new(), vec![process.doorbell.try_clone()?.into()]);
+        // The supervisor keeps none: a region lives exactly as long as the two that use it.
+        for _ in 0..gateway.loops {
+            let (doorbell, region) = (Doorbell::new()?, create_region(ring_bytes)?);
+            theirs.extend([doorbell.try_clone()?.into(), region.try_clone()?]);
+            gateways.extend([doorbell.into(), region]);
+        }
+        // Descriptors of files go from the process to the gateway without the supervisor.
+        let (process_end, gateway_end) = Channel::pair()?;
+        theirs.push(process_end.into());
+        gateways.push(gateway_end.into());
+        let attach = ToRole::Attach {
+            process: id,
+            role: process.role,
+            generation: process.generation,
+        };
+        let sent = outbox.send(&attach, gateways);
+        // If the gateway reads nothing any more, that is not the process's failure.
+        self.unless_sent_to_gateway(sent);
+        Ok(theirs)
+    }
+
+    pub(super) fn deployment(&self, generation: u32) -> io::Result<&Deployment> {
+        self.deployments.get(&generation).ok_or_else(|| {
+            io::Error::other(format!("generation {generation} is not there any more"))
+        })
+    }
+}
+
+fn pid(process: &tokio::process::Child) -> io::Result<u32> {
+    // It has one until it was waited for.
+    process
+        .id()
+        .ok_or_else(|| io::Error::other("it has ended already"))
+}

@@ -1,0 +1,45 @@
+//! Log files that were moved away are opened anew.
+
+use tracing::{error, info};
+
+use moorline_process::log;
+use moorline_protocol::control::ToRole;
+
+use super::Shell;
+
+impl Shell {
+    pub(super) fn reopen_log(&mut self) {
+        let [generation, _] = self.plan.generations();
+        let Some(log) = self
+            .deployments
+            .get(&generation)
+            .map(|deployment| &deployment.config.engine.log)
+        else {
+            return;
+        };
+        let reopened = log::open(log).and_then(|file| {
+            let Some(file) = file else { return Ok(()) };
+            let gateway = self
+                .gateway
+                .as_ref()
+                .and_then(|gateway| gateway.outbox.as_ref());
+            // What the others write comes by way of this process.
+            if let Some(gateway) = gateway {
+                // One that is just ending needs no log any more.
+                let _ = gateway.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
+            }
+            log::reopen(file);
+            Ok(())
+        });
+        for deployment in self.deployments.values_mut() {
+            // What a reload has opened was moved away, too. One that is not committed may log elsewhere.
+            if let Ok(Some(file)) = log::open(&deployment.config.engine.log) {
+                deployment.log = Some(file);
+            }
+        }
+        match reopened {
+            Ok(()) => info!("log files reopened"),
+            Err(error) => error!(%error, "log files cannot be reopened"),
+        }
+    }
+}

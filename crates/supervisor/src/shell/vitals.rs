@@ -1,0 +1,108 @@
+//! Reading signs of life from the scoreboards, and saying what the plan makes of them.
+
+use std::fs;
+
+use tracing::{info, warn};
+
+use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole};
+
+use super::super::plan::{Event, Sign, Signs, role_name, seconds};
+use super::Shell;
+
+impl Shell {
+    /// Looks at everybody's signs of life.
+    pub(super) fn look(&mut self) {
+        let gateway = self.gateway.as_ref().map(|gateway| {
+            let is_traced = self.plan.is_gateway_doubtful() && is_traced(gateway.pid);
+            let sign = |index| Sign {
+                beats: gateway
+                    .board
+                    .get(index * LOOP_ROW + LoopCounter::Beats as usize),
+                is_traced,
+            };
+            let loops = (0..usize::from(gateway.loops)).map(sign).collect();
+            (gateway.incarnation, loops)
+        });
+        let processes = self.processes.iter().map(|(id, process)| {
+            let sign = Sign {
+                beats: process.board.get(ProcessCounter::Beats as usize),
+                is_traced: self.plan.is_doubtful(*id) && is_traced(process.pid),
+            };
+            (*id, sign)
+        });
+        let processes = processes.collect();
+        self.tell(Event::Looked(Signs { gateway, processes }));
+        self.give_up_waiting();
+        self.look_at_closing();
+    }
+
+    /// The gateway has counted who waits for processes that do not answer.
+    pub(super) fn waiting(&mut self, incarnation: u32, counts: Vec<(ProcessId, u64)>) {
+        if self
+            .gateway
+            .as_ref()
+            .is_none_or(|gateway| gateway.incarnation != incarnation)
+        {
+            return;
+        }
+        for (process, sessions) in counts {
+            if let Some(process) = self.processes.get_mut(&process) {
+                process.waiting = Some(sessions);
+            }
+        }
+    }
+
+    /// Tells the gateway who does not answer.
+    pub(super) fn say_silent(&mut self, processes: Vec<ProcessId>) {
+        for (id, process) in &mut self.processes {
+            if !processes.contains(id) {
+                process.waiting = None;
+            }
+        }
+        self.send_gateway(&ToRole::Silent { processes });
+    }
+
+    pub(super) fn report_silent(&self, id: ProcessId, silent: std::time::Duration) {
+        let Some(process) = self.processes.get(&id) else {
+            return;
+        };
+        let waiting = process.waiting.map_or(String::new(), |sessions| {
+            format!(", {}", sessions_wait(sessions))
+        });
+        let (name, pid) = (role_name(process.role), process.pid);
+        let silent = seconds(silent);
+        warn!(
+            worker = name,
+            pid,
+            waiting = process.waiting,
+            "{name} (pid {pid}) is not answering for {silent}{waiting}"
+        );
+    }
+
+    pub(super) fn report_answers(&self, id: ProcessId, silent: std::time::Duration) {
+        if let Some(process) = self.processes.get(&id) {
+            let (name, pid) = (role_name(process.role), process.pid);
+            let silent = seconds(silent);
+            info!(
+                worker = name,
+                pid, "{name} (pid {pid}) answers again after {silent}"
+            );
+        }
+    }
+}
+
+fn sessions_wait(sessions: u64) -> String {
+    match sessions {
+        1 => "1 session waits".to_owned(),
+        sessions => format!("{sessions} sessions wait"),
+    }
+}
+
+/// A debugger is attached to it.
+fn is_traced(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}

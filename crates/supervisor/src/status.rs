@@ -1,0 +1,254 @@
+//! What is counted, also across the deaths of those who count.
+
+use moorline_ipc::Scoreboard;
+use serde_json::{Map, Value, json};
+
+use moorline_protocol::control::{
+    LOOP_ROW, Limit, LoopCounter, MemoryClass, PROCESS_ROW, ProcessCounter,
+};
+use moorline_protocol::wire::CloseReason;
+
+/// Counters that say how much there is now. Of a dead process there is nothing.
+const LOOP_GAUGES: [LoopCounter; 7] = [
+    LoopCounter::Sessions,
+    LoopCounter::BufferedBytes,
+    LoopCounter::HeldBack,
+    LoopCounter::LastSerial,
+    LoopCounter::Beats,
+    LoopCounter::Closing,
+    LoopCounter::ClosingOf,
+];
+const PROCESS_GAUGES: [ProcessCounter; 3] = [
+    ProcessCounter::InHand,
+    ProcessCounter::Sessions,
+    ProcessCounter::Beats,
+];
+
+/// Sums over everything that has ended, and what the supervisor counts itself.
+#[derive(Debug)]
+pub(super) struct Tally {
+    gateways: [u64; LOOP_ROW],
+    processes: [u64; PROCESS_ROW],
+    last_serial: u64,
+    pub(super) worker_exits: u64,
+    pub(super) reloads_done: u64,
+    pub(super) reloads_failed: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            gateways: [0; LOOP_ROW],
+            processes: [0; PROCESS_ROW],
+            last_serial: 0,
+            worker_exits: 0,
+            reloads_done: 0,
+            reloads_failed: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// A gateway has ended, and all sessions that it had with it. Returns how many they were.
+    pub(super) fn add_gateway(&mut self, board: &Scoreboard, loops: u16) -> u64 {
+        let lost = sum(board, loops, LoopCounter::Sessions as usize);
+        self.last_serial = self.last_serial.max(last_serial(board, loops));
+        for (counter, total) in self.gateways.iter_mut().enumerate() {
+            let held = LoopCounter::Held as usize;
+            let is_held = (held..held + MemoryClass::ALL.len()).contains(&counter);
+            if !is_held && LOOP_GAUGES.iter().all(|&gauge| gauge as usize != counter) {
+                *total += sum(board, loops, counter);
+            }
+        }
+        if let Some(total) = self.gateways.get_mut(closed(CloseReason::GatewayLost)) {
+            *total += lost;
+        }
+        lost
+    }
+
+    /// A worker or task worker has ended.
+    pub(super) fn add_process(&mut self, board: &Scoreboard) {
+        for (counter, total) in self.processes.iter_mut().enumerate() {
+            if PROCESS_GAUGES
+                .iter()
+                .all(|&gauge| gauge as usize != counter)
+            {
+                *total += claimed(board, counter);
+            }
+        }
+    }
+
+    /// The highest serial that any gateway has used.
+    pub(super) fn last_serial(&self) -> u64 {
+        self.last_serial
+    }
+}
+
+/// All that there is to count at one moment.
+pub(super) struct Counts<'a> {
+    pub(super) tally: &'a Tally,
+    /// The present gateway's, and its loops.
+    pub(super) gateway: Option<(&'a Scoreboard, u16)>,
+    pub(super) processes: Vec<&'a Scoreboard>,
+}
+
+impl Counts<'_> {
+    /// The part of `status` about the gateway that is counted.
+    pub(super) fn gateway(&self) -> Map<String, Value> {
+        let closed: Map<String, Value> = (1..)
+            .map_while(CloseReason::from_u16)
+            .map(|reason| {
+                (
+                    reason.as_str().to_owned(),
+                    self.loops(closed(reason)).into(),
+                )
+            })
+            .collect();
+        let mut object = Map::new();
+        let counters = [
+            ("sessions", LoopCounter::Sessions),
+            ("accepted", LoopCounter::Accepted),
+            ("messages", LoopCounter::Messages),
+            ("buffered_bytes", LoopCounter::BufferedBytes),
+            ("held_back", LoopCounter::HeldBack),
+        ];
+        for (name, counter) in counters {
+            object.insert(name.to_owned(), self.loops(counter as usize).into());
+        }
+        object.insert("closed".to_owned(), closed.into());
+        let limits = Limit::ALL.map(|limit| {
+            let reached = self.loops(LoopCounter::Limits as usize + limit as usize);
+            (limit.as_str().to_owned(), reached.into())
+        });
+        object.insert("limits".to_owned(), Map::from_iter(limits).into());
+        let held = MemoryClass::ALL.map(|class| {
+            let bytes = self.loops(LoopCounter::Held as usize + class as usize);
+            (class.as_str().to_owned(), bytes.into())
+        });
+        object.insert("held".to_owned(), Map::from_iter(held).into());
+        object
+    }
+
+    pub(super) fn lost(&self) -> Value {
+        json!({
+            "closed_by_crash": self.loops(LoopCounter::ClosedByCrash as usize),
+            "redelivered": self.loops(LoopCounter::Redelivered as usize),
+            "dropped": self.loops(LoopCounter::Dropped as usize),
+            "reload_forced": self.loops(LoopCounter::ReloadForced as usize),
+            "datagrams_dropped": self.loops(LoopCounter::DatagramsDropped as usize),
+        })
+    }
+
+    pub(super) fn discarded(&self) -> u64 {
+        self.loops(LoopCounter::Discarded as usize)
+    }
+
+    /// All that was ever handled.
+    pub(super) fn handled(&self) -> u64 {
+        self.all_processes(ProcessCounter::Handled)
+    }
+
+    /// Lines that the logs of gateway, workers and task workers had no room for.
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.loops(LoopCounter::LogLinesDropped as usize)
+            + self.all_processes(ProcessCounter::LogLinesDropped)
+    }
+
+    pub(super) fn errors(&self) -> Value {
+        json!({
+            "handlers": self.all_processes(ProcessCounter::Failures),
+            "panics": self.all_processes(ProcessCounter::Panics),
+            "close_hooks": self.all_processes(ProcessCounter::CloseFailures),
+            "worker_exits": self.tally.worker_exits,
+            "stalls": self.all_processes(ProcessCounter::Stalls),
+        })
+    }
+
+    fn loops(&self, counter: usize) -> u64 {
+        let ended = self.tally.gateways.get(counter).copied().unwrap_or(0);
+        ended
+            + self
+                .gateway
+                .map_or(0, |(board, loops)| sum(board, loops, counter))
+    }
+
+    fn all_processes(&self, counter: ProcessCounter) -> u64 {
+        let counter = counter as usize;
+        let ended = self.tally.processes.get(counter).copied().unwrap_or(0);
+        ended
+            + self
+                .processes
+                .iter()
+                .map(|board| claimed(board, counter))
+                .sum::<u64>()
+    }
+}
+
+/// More than any process counts in its life. Sums of what is below it do not overflow.
+const MOST_COUNTED: u64 = 1 << 48;
+
+/// What a worker or task worker says it has counted, if that can be.
+pub(super) fn claimed(board: &Scoreboard, counter: usize) -> u64 {
+    let claimed = board.get(counter);
+    if claimed < MOST_COUNTED { claimed } else { 0 }
+}
+
+fn closed(reason: CloseReason) -> usize {
+    LoopCounter::Closed as usize + reason as usize - 1
+}
+
+fn sum(board: &Scoreboard, loops: u16, counter: usize) -> u64 {
+    rows(loops).map(|row| board.get(row + counter)).sum()
+}
+
+/// How many sessions a stop or a drain has not closed yet, and how many they were.
+pub(super) fn closing(board: &Scoreboard, loops: u16) -> (u64, u64) {
+    (
+        sum(board, loops, LoopCounter::Closing as usize),
+        sum(board, loops, LoopCounter::ClosingOf as usize),
+    )
+}
+
+fn last_serial(board: &Scoreboard, loops: u16) -> u64 {
+    rows(loops)
+        .map(|row| board.get(row + LoopCounter::LastSerial as usize))
+        .max()
+        .unwrap_or(0)
+}
+
+fn rows(loops: u16) -> impl Iterator<Item = usize> {
+    (0..usize::from(loops)).map(|place| place * LOOP_ROW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moorline_ipc::create_scoreboard;
+
+    #[test]
+    fn a_dead_gateways_counters_are_carried_over_and_its_sessions_are_lost() {
+        let loops = 2;
+        let counters = usize::from(loops) * LOOP_ROW;
+        let board = Scoreboard::map(create_scoreboard(counters).unwrap(), counters).unwrap();
+        for row in [0, LOOP_ROW] {
+            board.set(row + LoopCounter::Sessions as usize, 3);
+            board.set(row + LoopCounter::Accepted as usize, 10);
+            board.set(row + LoopCounter::LastSerial as usize, 100 + row as u64);
+            let limit = LoopCounter::Limits as usize + Limit::Descriptors as usize;
+            board.set(row + limit, 2);
+        }
+        let mut tally = Tally::default();
+        assert_eq!(tally.add_gateway(&board, loops), 6);
+        let counts = Counts {
+            tally: &tally,
+            gateway: Some((&board, loops)),
+            processes: Vec::new(),
+        };
+        let gateway = counts.gateway();
+        assert_eq!(gateway["accepted"], 40);
+        assert_eq!(gateway["sessions"], 6);
+        assert_eq!(gateway["closed"]["gateway_lost"], 6);
+        assert_eq!(gateway["limits"]["descriptors"], 8);
+        assert_eq!(tally.last_serial(), 100 + LOOP_ROW as u64);
+    }
+}

@@ -1,0 +1,231 @@
+//! What an app can reach from anywhere in its process.
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep_until};
+
+use crate::app::{PostError, Result, SendError, Session, SessionId, Task, TaskError};
+use crate::control::Role;
+use crate::wire::Peer;
+use crate::{Core, run_timer};
+
+/// The app's process and, through it, the engine. Clones are cheap and mean the same.
+#[derive(Clone)]
+pub struct Context(Rc<Core>);
+
+impl Context {
+    pub(crate) fn new(core: Rc<Core>) -> Self {
+        Self(core)
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+
+    /// The slot this process serves, from 0. Workers and task workers are counted apart.
+    pub fn slot(&self) -> u16 {
+        self.0.slot()
+    }
+
+    /// The deployment this process belongs to, from 1; rises with each reload.
+    pub fn generation(&self) -> u32 {
+        self.0.generation
+    }
+
+    /// This is a task worker.
+    pub fn is_task(&self) -> bool {
+        matches!(self.0.role, Role::Task(_))
+    }
+
+    /// This process is the leader: the one worker of the engine that runs the jobs of which only one may run, such as a timer
+    /// that feeds every client. Ask each time such a job has something to do: leaders change.
+    ///
+    /// There is one whenever a worker serves, and never two. It stays the leader until it dies or another process serves
+    /// its slot, after a reload for instance: then it hears first that it is not any more (`leader` is false from there
+    /// on), and only when it has said so, or has ended, the next one becomes the leader. A leader that is
+    /// stopped or blocked keeps the others waiting for that, for `max_wait` at the most. Task workers never lead.
+    pub fn leader(&self) -> bool {
+        self.0.commitment.leads()
+    }
+
+    /// Waits until this process is the leader; not at all if it is. Cancel-safe.
+    pub async fn until_leader(&self) {
+        self.0.commitment.until_leads(true).await;
+        self.0.commitment.committed().await;
+    }
+
+    /// Waits until this process is not the leader; not at all if it is not. Cancel-safe.
+    pub async fn until_not_leader(&self) {
+        self.0.commitment.until_leads(false).await;
+    }
+
+    /// The number of worker slots.
+    pub fn workers(&self) -> u16 {
+        self.0.config.workers.count
+    }
+
+    /// The app's name in logs and process titles.
+    pub fn name(&self) -> &str {
+        &self.0.config.name
+    }
+
+    /// The configuration's `[app]` table.
+    ///
+    /// # Errors
+    /// It does not fit `T`. An app whose `main` names the type, `moorline::builder(..).settings::<T>()`, learns that
+    /// before it starts, with the place in the file.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
+        // Its places are those of a text that nobody has written.
+        toml::from_str(&self.0.config.app)
+            .map_err(|error| format!("[app]: {}", error.message()).into())
+    }
+
+    /// A handle to any session, whichever process serves it. Whether it exists shows when something is sent
+    /// to it: from the second time on the answer is [`SendError::NoSuchSession`].
+    pub fn session(&self, id: SessionId) -> Session {
+        self.0.sessions.any(&self.0, id.into())
+    }
+
+    /// Sends a datagram from the `udp://` listener of this name.
+    ///
+    /// # Errors
+    /// [`SendError::NoSuchSession`] without such a listener; [`SendError::Full`] and [`SendError::TooLarge`].
+    pub fn send_to(
+        &self,
+        listener: &str,
+        peer: SocketAddr,
+        bytes: impl AsRef<[u8]>,
+    ) -> std::result::Result<(), SendError> {
+        let listener = self
+            .0
+            .listener_named(listener)
+            .ok_or(SendError::NoSuchSession)?;
+        let link = self.0.datagram_link(listener);
+        self.0
+            .send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
+    }
+
+    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be one's own. Posts
+    /// to one slot arrive in order, those that its process has not taken when it dies or is replaced in the next one; those
+    /// that a process has taken die with it.
+    ///
+    /// # Errors
+    /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
+    pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> std::result::Result<(), PostError> {
+        self.0.post(worker, bytes.as_ref())
+    }
+
+    /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaited, it is given out and ends with the
+    /// result; [`detach`](Task::detach) gives it out and forgets it; [`on`](Task::on) and [`within`](Task::within)
+    /// say to whom and until when. If the process that has it dies, another one runs it again, `[tasks] attempts`
+    /// times at most.
+    ///
+    /// At most 64 tasks of a process may be unfinished, and each may have 64 MiB.
+    pub fn task<P: AsRef<[u8]>>(&self, payload: P) -> Task<P> {
+        Task::new(self.0.clone(), payload)
+    }
+
+    /// Gives several tasks out at once and waits for all of them, or as long as it may take. The results are in the
+    /// order of the payloads; what has not come in time is [`TaskError::Timeout`].
+    pub async fn tasks<P: AsRef<[u8]>>(
+        &self,
+        payloads: impl IntoIterator<Item = P>,
+        within: Duration,
+    ) -> Vec<std::result::Result<Vec<u8>, TaskError>> {
+        let begin = |payload| self.task(payload).within(within).into_future();
+        // All are given out before the first is waited for, and all have the same deadline.
+        let begun: Vec<_> = payloads.into_iter().map(begin).collect();
+        let mut results = Vec::with_capacity(begun.len());
+        for task in begun {
+            results.push(task.await);
+        }
+        results
+    }
+
+    /// Runs a future once, after a while. A process that stops waits for it as long as it may,
+    /// and gives up what would come later than that. One that is set in [`start`](crate::app::App::start) fires when the
+    /// process serves, and not before.
+    pub fn after(&self, delay: Duration, work: impl Future<Output = ()> + 'static) -> Timer {
+        let core = self.0.clone();
+        let at = Instant::now() + delay;
+        let pending = self.0.counters.pending_timer();
+        Timer::new(spawn_local(async move {
+            let _pending = pending;
+            let mut stopping = core.stopping.subscribe();
+            tokio::select! {
+                () = async {
+                    sleep_until(at).await;
+                    core.commitment.committed().await;
+                } => run_timer(&core, work).await,
+                _ = stopping.wait_for(|deadline| deadline.is_some_and(|deadline| deadline < at)) => {}
+            }
+        }))
+    }
+
+    /// Runs what `work` returns again and again, once a period and one at a time; the first time after one
+    /// period. Times that pass while it still runs, or before the process serves, are left out. Ends when the process stops.
+    pub fn every<F>(&self, period: Duration, mut work: impl FnMut() -> F + 'static) -> Timer
+    where
+        F: Future<Output = ()>,
+    {
+        // A period of nothing would leave no time for anything else.
+        let period = period.max(Duration::from_millis(1));
+        let core = self.0.clone();
+        Timer::new(spawn_local(async move {
+            let mut stopping = core.stopping.subscribe();
+            let mut next = Instant::now() + period;
+            loop {
+                tokio::select! {
+                    () = async {
+                        sleep_until(next).await;
+                        core.commitment.committed().await;
+                    } => {}
+                    _ = stopping.wait_for(Option::is_some) => return,
+                }
+                let pending = core.counters.pending_timer();
+                run_timer(&core, async { work().await }).await;
+                drop(pending);
+                next = (next + period).max(Instant::now());
+            }
+        }))
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("role", &self.0.role)
+            .field("generation", &self.generation())
+            .finish()
+    }
+}
+
+/// A timer. Dropping it clears it; what it runs then is dropped where it awaits.
+#[derive(Debug)]
+#[must_use = "a timer that is dropped never fires; `detach` lets it run on its own"]
+pub struct Timer(Option<AbortHandle>);
+
+impl Timer {
+    fn new(task: tokio::task::JoinHandle<()>) -> Self {
+        Self(Some(task.abort_handle()))
+    }
+
+    /// Lets it run without a handle.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Groups: sets of sessions, of any listener and worker, that are sent something together.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::Core;
+use crate::app::{AskError, Context, SendError, Session, SizeLimit};
+use crate::wire::{
+    Answer, FromProcess, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, Question, TEXT,
+};
+
+/// A named set of sessions, in the gateway. It exists while it has members; a session that ends leaves by itself, and
+/// neither reloads nor crashes of workers change who is in it. Clones mean the same group.
+#[derive(Clone)]
+pub struct Group {
+    core: Rc<Core>,
+    name: Rc<[u8]>,
+}
+
+impl Context {
+    /// The group of this name, up to 255 bytes.
+    pub fn group(&self, name: impl AsRef<[u8]>) -> Group {
+        Group {
+            core: self.core().clone(),
+            name: name.as_ref().into(),
+        }
+    }
+}
+
+impl Group {
+    /// Its name.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Puts a session into the group, whichever process serves it; does nothing if it is in it. A session can be in
+    /// 256 groups.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] for the group's name; else as [`Session::push`].
+    pub fn join(&self, session: &Session) -> Result<(), SendError> {
+        self.check_name()?;
+        session.shared().wish(FromProcess::Join, &self.name)
+    }
+
+    /// Takes a session out of the group. It still gets what was sent to the group before.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn leave(&self, session: &Session) -> Result<(), SendError> {
+        self.check_name()?;
+        session.shared().wish(FromProcess::Leave, &self.name)
+    }
+
+    /// Sends a message to all who are in the group when it reaches the gateway. It travels once for each of the gateway's
+    /// loops and is framed once for each framing, however many they are.
+    ///
+    /// Nobody's watermark is waited for: a member that is too slow is closed at its listener's `hard_limit`. What waits is
+    /// this call, while too much of this process is on its way to groups. Dropped before its end, the message may have
+    /// gone to some of them.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] over 4 MiB. A member whose framing does not take it is left out, with a warning in the log.
+    pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.broadcast(bytes.as_ref(), 0, &[]).await
+    }
+
+    /// [`send`](Self::send) of text, for WebSocket members; for others it is the same.
+    pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.broadcast(text.as_ref().as_bytes(), TEXT, &[]).await
+    }
+
+    /// [`send`](Self::send) to all but these sessions, at most 1024.
+    pub async fn send_except(
+        &self,
+        bytes: impl AsRef<[u8]>,
+        left_out: &[Session],
+    ) -> Result<(), SendError> {
+        self.broadcast(bytes.as_ref(), 0, left_out).await
+    }
+
+    /// [`send_text`](Self::send_text) to all but these sessions, at most 1024.
+    pub async fn send_text_except(
+        &self,
+        text: impl AsRef<str>,
+        left_out: &[Session],
+    ) -> Result<(), SendError> {
+        self.broadcast(text.as_ref().as_bytes(), TEXT, left_out)
+            .await
+    }
+
+    /// All who are in the group. It is asked for in pages; what is returned is as large as the group.
+    ///
+    /// # Errors
+    /// [`AskError::Full`] and [`AskError::GatewayLost`].
+    pub async fn members(&self) -> Result<Vec<Session>, AskError> {
+        let mut members = Vec::new();
+        for link in 0..self.core.outbox.links() {
+            let mut from = Some(0);
+            while let Some(place) = from {
+                let question = Question::Members(self.name.to_vec(), place);
+                let Answer::Members(ids, next) = self.core.ask(link, &question)?.await? else {
+                    return Err(AskError::GatewayLost);
+                };
+                let sessions = &self.core.sessions;
+                members.extend(ids.into_iter().map(|id| sessions.any(&self.core, id)));
+                from = next;
+            }
+        }
+        Ok(members)
+    }
+
+    async fn broadcast(
+        &self,
+        bytes: &[u8],
+        flags: u8,
+        left_out: &[Session],
+    ) -> Result<(), SendError> {
+        self.check_name()?;
+        let count = left_out.len();
+        check(SizeLimit::Broadcast, bytes.len(), LARGEST_BROADCAST)?;
+        check(SizeLimit::LeftOut, count, MOST_LEFT_OUT)?;
+        // Both lengths are checked and fit.
+        let mut payload = vec![self.name.len() as u8];
+        payload.extend_from_slice(&self.name);
+        payload.extend_from_slice(&(count as u16).to_le_bytes());
+        for session in left_out {
+            payload.extend_from_slice(&session.shared().id().to_le_bytes());
+        }
+        payload.extend_from_slice(bytes);
+        self.core.broadcast(flags, &payload).await
+    }
+
+    fn check_name(&self) -> Result<(), SendError> {
+        check(SizeLimit::GroupName, self.name.len(), LONGEST_NAME)
+    }
+}
+
+fn check(limit: SizeLimit, size: usize, max: usize) -> Result<(), SendError> {
+    let (size, max) = (size as u64, max as u64);
+    if size > max {
+        return Err(SendError::TooLarge { limit, size, max });
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = String::from_utf8_lossy(&self.name);
+        f.debug_struct("Group").field("name", &name).finish()
+    }
+}

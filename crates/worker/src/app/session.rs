@@ -1,0 +1,246 @@
+//! A session as the app sees it: a handle to a connection that the gateway holds.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use crate::app::{Context, SendError, SessionId};
+use crate::wire::{FORCE, Peer, SessionTls, TEXT};
+use crate::{Refusal, Room, SessionState};
+
+/// A handle to a session. Clones are cheap and name the same session.
+///
+/// A handle stays useful as long as its session lives, whichever process serves it; dropping it does
+/// nothing to the session. What one process sends to a session arrives in the order it was sent.
+#[derive(Clone)]
+pub struct Session(Rc<SessionState>);
+
+impl Session {
+    #[inline]
+    pub(crate) fn new(state: Rc<SessionState>) -> Self {
+        Self(state)
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> &Rc<SessionState> {
+        &self.0
+    }
+
+    /// Its id, which no other session ever has.
+    #[inline]
+    pub fn id(&self) -> SessionId {
+        self.0.id().into()
+    }
+
+    /// The name of the listener that accepted it; empty if it has never been with this process.
+    pub fn listener(&self) -> &str {
+        self.0
+            .listener()
+            .map_or("", |listener| self.0.core().listener_name(listener))
+    }
+
+    /// The other end; [`Peer::Unknown`] if the session has never been with this process.
+    pub fn peer(&self) -> &Peer {
+        self.0
+            .opening()
+            .map_or(&Peer::Unknown, |opening| &opening.peer)
+    }
+
+    /// When it was accepted; the Unix epoch if it has never been with this process.
+    pub fn connected_at(&self) -> SystemTime {
+        let milliseconds = self.0.opening().map_or(0, |opening| opening.connected_at);
+        SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
+    }
+
+    /// What its TLS handshake has agreed on, with the peer's certificate; `None` if it is not encrypted or has
+    /// never been with this process.
+    pub fn tls(&self) -> Option<&SessionTls> {
+        self.0.opening()?.tls.as_deref()
+    }
+
+    /// Its outbound queue is over the high watermark. Known only of sessions that this process serves.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// It has ended, as far as this process knows.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// The context of the process.
+    pub fn context(&self) -> Context {
+        Context::new(self.0.core().clone())
+    }
+
+    /// Sends a message, waiting for room: until the outbound queue is [drained](crate::app::App::drained) if it is full,
+    /// and until the way to the gateway has room. Returning means that the message is on its way, not
+    /// that the peer has it.
+    ///
+    /// Cancel-safe: a future dropped before its end has sent nothing. Fails at once with
+    /// [`SendError::TooLarge`], and with the others when the session ends.
+    pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.send_as(bytes.as_ref(), 0).await
+    }
+
+    /// [`send`](Self::send) of a WebSocket text message. Elsewhere it is the same.
+    pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.send_as(text.as_ref().as_bytes(), TEXT).await
+    }
+
+    /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`].
+    pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.0
+            .offer(bytes.as_ref(), 0, Room::Needed)
+            .map_err(SendError::from)
+    }
+
+    /// [`try_send`](Self::try_send) of a WebSocket text message.
+    pub fn try_send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.0
+            .offer(text.as_ref().as_bytes(), TEXT, Room::Needed)
+            .map_err(SendError::from)
+    }
+
+    /// Queues a message whatever the watermark says; a peer that is too slow for what is pushed to it is
+    /// closed at the listener's `hard_limit`. Refuses with [`SendError::Full`] only if more waits for the
+    /// gateway than its bound.
+    pub fn push(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.0
+            .offer(bytes.as_ref(), 0, Room::Bounded)
+            .map_err(SendError::from)
+    }
+
+    /// [`push`](Self::push) of a WebSocket text message.
+    pub fn push_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
+        self.0
+            .offer(text.as_ref().as_bytes(), TEXT, Room::Bounded)
+            .map_err(SendError::from)
+    }
+
+    /// Closes the session once all that was sent to it has been written. A second time it answers
+    /// [`SendError::Closing`].
+    pub fn close(&self) -> Result<(), SendError> {
+        self.0.close(0, 0)
+    }
+
+    /// [`close`](Self::close) with this WebSocket close code.
+    pub fn close_with(&self, code: u16) -> Result<(), SendError> {
+        self.0.close(0, code)
+    }
+
+    /// Closes the session at once: what is queued for it is thrown away. Works on one that is closing.
+    pub fn close_now(&self) -> Result<(), SendError> {
+        self.0.close(FORCE, 0)
+    }
+
+    #[inline]
+    async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+        let core = self.0.core();
+        if core.commitment.is_committed() && !core.outbox.is_ahead(self.0.id()) {
+            match self.0.offer(bytes, flags, Room::Needed) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Never(error)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.send_when_possible(bytes, flags).await
+    }
+
+    #[cold]
+    async fn send_when_possible(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+        let commitment = &self.0.core().commitment;
+        commitment.committed_after_start().await;
+        let mut place = Place::new(&self.0);
+        poll_fn(|cx| {
+            let outbox = &self.0.core().outbox;
+            if outbox.is_ahead(self.0.id()) {
+                // A handler that only sends would never hear that its session is full.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.0.offer(bytes, flags, Room::Needed) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(Refusal::Watermark) => {
+                    self.0.await_drained(&mut place.watermark, cx.waker());
+                    Poll::Pending
+                }
+                Err(Refusal::NoRoom(_)) if commitment.is_deadlocked() => {
+                    Poll::Ready(Err(SendError::NotServing))
+                }
+                Err(Refusal::NoRoom(need)) => {
+                    outbox.await_room(self.0.link(), need, &mut place.room, cx.waker());
+                    Poll::Pending
+                }
+                Err(Refusal::Never(error)) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Session {}
+
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("listener", &self.listener())
+            .finish()
+    }
+}
+
+impl From<Refusal> for SendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Watermark | Refusal::NoRoom(_) => SendError::Full,
+            Refusal::Never(error) => error,
+        }
+    }
+}
+
+/// The places of a waiting `send` in the two queues; leaves them when it is dropped.
+pub(super) struct Place<'a> {
+    session: &'a SessionState,
+    pub(super) watermark: Option<u64>,
+    room: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(session: &'a SessionState) -> Self {
+        Self {
+            session,
+            watermark: None,
+            room: None,
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.watermark {
+            self.session.forget_waiter(ticket);
+        }
+        if let Some(ticket) = self.room {
+            self.session
+                .core()
+                .outbox
+                .forget_waiter(self.session.link(), ticket);
+        }
+    }
+}

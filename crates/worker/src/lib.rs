@@ -1,0 +1,432 @@
+//! A worker or task worker: one thread that takes records out of the rings and runs the app's hooks.
+//!
+//! The ring task ([`ring_task`]) takes records, the [`handlers`] run hooks for them, and what those send goes
+//! out through the [`outbox`]. Beside them the process listens to its supervisor, here.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+mod backlog;
+mod broadcasts;
+mod clock;
+mod commitment;
+mod core;
+mod counters;
+mod credits;
+mod files;
+mod handlers;
+mod hook;
+mod outbox;
+mod panics;
+mod pool;
+mod questions;
+mod quota;
+mod ring_task;
+mod sessions;
+mod stalls;
+mod start;
+mod waiters;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use moorline_ipc::{Channel, Chime, Doorbell, Region, Side};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, timeout_at};
+
+use moorline_config as config;
+use moorline_process::{disk_file, log};
+use moorline_protocol::{control, control_channel, session_id, wire};
+
+pub(crate) use self::core::Core;
+pub(crate) use self::outbox::Room;
+pub use self::panics::report_panics;
+pub(crate) use self::questions::Asked;
+pub(crate) use self::sessions::{Refusal, SessionState};
+pub use self::start::ProcessStart;
+
+use self::core::Rings;
+use self::handlers::{Handlers, report_failure};
+use self::hook::{Hot, begin_slot, poll_slot};
+use self::outbox::Link;
+use self::ring_task::{Garbage, RingTask};
+use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
+use crate::app::{App, Context};
+use crate::control::{FromRole, ToRole, role_name};
+use crate::control_channel::{ControlChannel, Descriptors};
+use moorline_process::signals::leave_to_supervisor;
+
+/// Runs a worker or task worker to its end, on this thread.
+///
+/// # Errors
+/// The process could not start (the supervisor has been told why), or a ring held garbage
+/// ([`io::ErrorKind::InvalidData`], exit code 70).
+pub fn run<A: App>(mut start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    let waits = watched(&mut start, &mut builder)?;
+    let runtime = builder.build_local(LocalOptions::default())?;
+    runtime.block_on(serve(start, waits, factory))
+}
+
+/// Has this thread watched for stalls.
+fn watched(start: &mut ProcessStart, builder: &mut Builder) -> io::Result<Waits> {
+    let pulse = Arc::new(Pulse::default());
+    pulse.set_starting(true);
+    let (asleep, awake) = (pulse.clone(), pulse.clone());
+    builder.on_thread_park(move || asleep.falls_asleep());
+    builder.on_thread_unpark(move || awake.awakes());
+    watch(Watched {
+        name: role_name(start.role),
+        after: start.stall_after(),
+        limits: Limits {
+            handlers: start.wait_after(),
+            // Names take a moment, and the supervisor is to have them before it ends the process.
+            start: Some(start.config.workers.start_timeout / 2),
+        },
+        start_timeout: start.config.workers.start_timeout,
+        pulse,
+        scoreboard: start.scoreboard.clone(),
+        control: Channel::from_fd(start.control.as_fd().try_clone_to_owned()?),
+        executable: start.executable.take(),
+    })
+}
+
+async fn serve<A: App>(
+    start: ProcessStart,
+    waits: Waits,
+    factory: impl FnOnce() -> A,
+) -> io::Result<()> {
+    let ProcessStart {
+        control,
+        process,
+        role,
+        generation,
+        config,
+        scoreboard,
+        chime,
+        loops,
+        executable: _,
+        files,
+    } = start;
+    let max_wait = config.workers.max_wait;
+    let core = Core::new(process, role, generation, config, scoreboard, waits);
+    panics::belong_to(&core);
+    core.files.connect(ControlChannel::new(files)?);
+    let mut orders = Orders::new(ControlChannel::new(control)?, core.clone())?;
+
+    let ring_task = map_rings(loops)
+        .map_err(|error| format!("mapping the rings: {error}"))
+        .and_then(|rings| {
+            let app = catch_unwind(AssertUnwindSafe(factory))
+                .map_err(|panic| hook::panic_text(&*panic))?;
+            spawn_ring_task(&core, Rc::new(app), chime, rings).map_err(|error| error.to_string())
+        });
+    let (app, mut ring_task) = match ring_task {
+        Ok(started) => started,
+        Err(reason) => return orders.fail(reason).await,
+    };
+    let looking = core.clone();
+    spawn_local(async move { looking.waits.look_after().await });
+    let counters = core.counters.clone();
+    spawn_local(async move { counters.beat().await });
+
+    let started = tokio::select! {
+        garbage = &mut ring_task => return Err(end_with(garbage)),
+        started = start_app(&core, &app) => started,
+        order = orders.next() => match order {
+            Order::Unjoined(reason) => return orders.fail(reason).await,
+            Order::Stop(_) | Order::Orphaned => return Ok(()),
+        },
+    };
+    core.waits.has_started();
+    if let Err(reason) = started {
+        return orders.fail(reason.to_string()).await;
+    }
+    orders.control.send(&FromRole::Ready, &[]).await?;
+    spawn_local(serve_app(core.clone(), app.clone()));
+
+    let order = tokio::select! {
+        garbage = &mut ring_task => return Err(end_with(garbage)),
+        order = orders.next() => order,
+    };
+    if let Order::Unjoined(reason) = order {
+        return orders.fail(reason).await;
+    }
+    let deadline = Instant::now() + order.max_wait(max_wait);
+    let ending = async {
+        if order == Order::Orphaned {
+            log::fall_silent();
+            // The next engine has a leader of its own.
+            core.commitment.lead(false);
+            // The gateway drains its sessions by itself, within the same time.
+            let is_over = || core.counters.is_idle() && core.sessions.len() == 0;
+            let _ = timeout_at(deadline, reached(&core, is_over)).await;
+        }
+        stop(&core, app, deadline).await;
+    };
+    tokio::select! {
+        garbage = &mut ring_task => Err(end_with(garbage)),
+        () = ending => Ok(()),
+        never = orders.follow() => match never {},
+    }
+}
+
+/// Runs the start hook, of which the commit waits for the end.
+async fn start_app<A: App>(core: &Rc<Core>, app: &Rc<A>) -> hook::Ended<()> {
+    let context = Context::new(core.clone());
+    let begin = || app.clone().start(context);
+    let mut start = pin!(named(core, Hook::Start, begin));
+    poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await
+}
+
+/// Runs the serving hook, once the process serves. A stop waits for it.
+async fn serve_app<A: App>(core: Rc<Core>, app: Rc<A>) {
+    core.commitment.committed().await;
+    core.counters.begin();
+    let context = Context::new(core.clone());
+    if let Err(error) = named(&core, Hook::Serving, || app.serving(context)).await {
+        report_failure(&core, Hook::Serving, None, &error);
+    }
+    core.counters.end();
+}
+
+fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
+    let mut rings = Rings::default();
+    for (doorbell, region) in loops {
+        let Region {
+            producer,
+            consumer,
+            marks,
+        } = Region::map(region, Side::Process)?;
+        rings.links.push(Link::new(producer, doorbell, marks));
+        rings.inlets.push(consumer);
+    }
+    Ok(rings)
+}
+
+fn spawn_ring_task<A: App>(
+    core: &Rc<Core>,
+    app: Rc<A>,
+    chime: Chime,
+    rings: Rings,
+) -> io::Result<(Rc<A>, JoinHandle<Garbage>)> {
+    let handlers = Handlers::new(
+        core.clone(),
+        app.clone(),
+        Hot::new(A::message),
+        Hot::new(A::datagram),
+    );
+    core.connect(rings.links);
+    let ring_task = RingTask::new(core.clone(), handlers, chime, rings.inlets)?;
+    Ok((app, spawn_local(ring_task.run())))
+}
+
+/// Takes what is still in the rings, runs the stop hook, waits for what is in hand and for all that was sent to be
+/// published, until the deadline.
+async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
+    core.commitment.lead(false);
+    core.stopping.send_replace(Some(deadline));
+    // The order to stop may have overtaken the last records, which the ends of sessions are among.
+    core.counters.look_again();
+    core.outbox.schedule();
+    let ending = async {
+        reached(core, || core.counters.is_emptied()).await;
+        if let Err(error) = named(core, Hook::Stop, || app.stop()).await {
+            report_failure(core, Hook::Stop, None, &error);
+        }
+        reached(core, || {
+            core.counters.is_idle() && core.counters.is_emptied() && core.outbox.is_flushed()
+        })
+        .await;
+    };
+    if timeout_at(deadline, ending).await.is_err() {
+        tracing::warn!("stop deadline passed: what is still in hand is abandoned");
+    }
+}
+
+/// Waits until this is true. It is looked at again whenever a hook or a timer ends, and after each turn of the ring
+/// task, which whatever is sent brings about.
+async fn reached(core: &Core, is_true: impl Fn() -> bool) {
+    loop {
+        let mut progress = pin!(core.counters.progress());
+        progress.as_mut().enable();
+        if is_true() {
+            return;
+        }
+        progress.await;
+    }
+}
+
+fn end_with(garbage: Result<Garbage, tokio::task::JoinError>) -> io::Error {
+    match garbage {
+        Ok(Garbage(what)) => {
+            tracing::error!(error = %what, "the gateway's ring holds garbage; this process ends");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        }
+        Err(error) => io::Error::other(error),
+    }
+}
+
+/// Why the process is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Order {
+    /// The supervisor says so, and how long it may take.
+    Stop(Duration),
+    /// The supervisor is gone.
+    Orphaned,
+    /// There is a new gateway, and this process cannot be joined with it, for this reason.
+    Unjoined(String),
+}
+
+impl Order {
+    fn max_wait(&self, configured: Duration) -> Duration {
+        match self {
+            Order::Stop(max_wait) => *max_wait,
+            Order::Orphaned | Order::Unjoined(_) => configured,
+        }
+    }
+}
+
+/// What comes from outside the rings: the supervisor's messages, and signals.
+struct Orders {
+    control: ControlChannel,
+    core: Rc<Core>,
+    terminate: Signal,
+    has_said_stopping: bool,
+}
+
+impl Orders {
+    fn new(control: ControlChannel, core: Rc<Core>) -> io::Result<Self> {
+        leave_to_supervisor()?;
+        Ok(Self {
+            control,
+            core,
+            terminate: signal(SignalKind::terminate())?,
+            has_said_stopping: false,
+        })
+    }
+
+    /// The next order to end; follows all others meanwhile. Cancel-safe.
+    async fn next(&mut self) -> Order {
+        loop {
+            tokio::select! {
+                message = self.control.recv::<ToRole>() => match message {
+                    Ok(Some((ToRole::Serving, _))) => self.core.commit(),
+                    Ok(Some((ToRole::Lead, _))) => self.core.commitment.lead(true),
+                    Ok(Some((ToRole::Resign, _))) => self.resign().await,
+                    Ok(Some((ToRole::Stop { max_wait_ms, .. }, _))) => return Order::Stop(Duration::from_millis(max_wait_ms)),
+                    Ok(Some((ToRole::NewGateway, fds))) => {
+                        if let Err(error) = self.follow_gateway(fds) {
+                            return Order::Unjoined(format!("it cannot be joined with the new gateway: {error}"));
+                        }
+                    }
+                    Ok(Some((ToRole::ReopenLog, Ok(fds)))) => fds.into_iter().for_each(log::reopen),
+                    Ok(Some((ToRole::ReopenLog, Err(error)))) => tracing::warn!(%error, "the log is not reopened"),
+                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "the supervisor sent a worker a message that is not for one"),
+                    Ok(None) => return Order::Orphaned,
+                    Err(error) => {
+                        tracing::error!(%error, "the control channel is broken");
+                        return Order::Orphaned;
+                    }
+                },
+                _ = self.terminate.recv() => self.say_stopping().await,
+                () = self.core.quota.spent() => self.say_stopping().await,
+            }
+        }
+    }
+
+    /// Follows what may still come after an order to end.
+    async fn follow(&mut self) -> Infallible {
+        while let Order::Stop(_) | Order::Unjoined(_) = self.next().await {}
+        pending().await
+    }
+
+    /// The supervisor starts a replacement first; this process serves until it is told to stop.
+    async fn say_stopping(&mut self) {
+        if !std::mem::replace(&mut self.has_said_stopping, true)
+            && let Err(error) = self.control.send(&FromRole::Stopping, &[]).await
+        {
+            tracing::warn!(%error, "could not tell the supervisor of a TERM");
+        }
+    }
+
+    /// Another process leads once it is known that this one does not.
+    async fn resign(&self) {
+        self.core.commitment.lead(false);
+        // Those who wait for it hear of it before another process leads.
+        tokio::task::yield_now().await;
+        if let Err(error) = self.control.send(&FromRole::Resigned, &[]).await {
+            tracing::warn!(%error, "could not tell the supervisor that this process does not lead any more");
+        }
+    }
+
+    fn follow_gateway(&self, fds: Descriptors) -> io::Result<()> {
+        let mut fds = fds?.into_iter();
+        let mut next = || {
+            let missing = || io::Error::new(io::ErrorKind::InvalidData, "a descriptor is missing");
+            fds.next().ok_or_else(missing)
+        };
+        let mut loops = Vec::new();
+        for _ in 0..self.core.config.engine.gateway_loops {
+            loops.push((Doorbell::from_fd(next()?), next()?));
+        }
+        let files = ControlChannel::new(Channel::from_fd(next()?))?;
+        let rings = map_rings(loops)?;
+        self.core.files.connect(files);
+        *self.core.replacement.borrow_mut() = Some(rings);
+        self.core.outbox.schedule();
+        Ok(())
+    }
+
+    /// Tells the supervisor why the process could not start.
+    async fn fail(&self, reason: String) -> io::Result<()> {
+        self.control
+            .send(
+                &FromRole::Failed {
+                    reason: reason.clone(),
+                },
+                &[],
+            )
+            .await?;
+        Err(io::Error::other(reason))
+    }
+}
+
+/// Runs what a timer is for. It belongs to no session, so that its end concerns nobody else.
+pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
+    let ended = named(core, Hook::Timer, || async {
+        work.await;
+        Ok(())
+    });
+    if let Err(error) = ended.await {
+        report_failure(core, Hook::Timer, None, &error);
+    }
+}
+
+/// Runs a hook that is for no session to its end.
+async fn named<T, F>(core: &Core, hook: Hook, begin: impl FnOnce() -> F) -> hook::Ended<T>
+where
+    F: Future<Output = crate::app::Result<T>>,
+{
+    let waits = &core.waits;
+    let mut slot = pin!(None);
+    if let Poll::Ready(ended) = waits.during(hook, || begin_slot(slot.as_mut(), begin)) {
+        return ended;
+    }
+    let watch = waits.watch(hook);
+    poll_fn(|cx| watch.poll::<F, _>(cx, |cx| poll_slot(slot.as_mut(), cx))).await
+}
