@@ -9,6 +9,7 @@
 mod account;
 mod crowd;
 mod exchange;
+mod limits;
 mod outsiders;
 mod plan;
 mod room;

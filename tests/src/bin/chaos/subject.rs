@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::account::{Counted, Done};
+use crate::limits::{Kind, Limits};
 use crate::outsiders;
 use crate::plan::{Deed, Role};
 use crate::sites;
@@ -50,6 +50,7 @@ pub(crate) struct Subject {
     /// `None` only between two lives.
     engine: Option<Engine>,
     notes: Arc<Notes>,
+    limits: Limits,
     /// Deeds that take their time.
     busy: Vec<JoinHandle<()>>,
     baseline: Option<Sizes>,
@@ -78,6 +79,7 @@ impl Subject {
             cast,
             site,
             notes: Arc::default(),
+            limits: Limits::default(),
             busy: Vec::new(),
             baseline: None,
         }
@@ -96,7 +98,7 @@ impl Subject {
             Deed::Starve(role, time) => {
                 if let Some(process) = self.find(role) {
                     let held = Process::descriptors(process.pid) as u64;
-                    self.limit(process.pid, Resource::Nofile, held, time);
+                    self.limit(process.pid, Kind::OpenFiles, held, time);
                 }
             }
             Deed::FillMemory(time) => {
@@ -104,7 +106,7 @@ impl Subject {
                 // Rings are in memory files, which no mount holds: one that cannot get its size is what a full one is.
                 if let Some(process) = self.find(Role::Supervisor) {
                     self.done(|done| done.disks_filled += 1);
-                    self.limit(process.pid, Resource::Fsize, 0, time);
+                    self.limit(process.pid, Kind::FileSize, 0, time);
                 }
             }
             Deed::Reload => self.reload(&["reload"]),
@@ -192,23 +194,11 @@ impl Subject {
     }
 
     /// Gives a process no more than this of something, for a while.
-    fn limit(&mut self, pid: i32, what: Resource, most: u64, time: Duration) {
-        let Some(pid) = Pid::from_raw(pid) else {
-            return;
-        };
-        let Some(maximum) = hard_limit(pid, what) else {
-            return;
-        };
-        let set = move |current| prlimit(Some(pid), what, Rlimit { current, maximum });
-        // Whoever has just ended has nothing to be limited.
-        let Ok(before) = set(Some(most)) else {
-            return;
-        };
-        self.done(|done| done.starved += 1);
-        self.busy.push(thread::spawn(move || {
-            thread::sleep(time);
-            let _ = set(before.current);
-        }));
+    fn limit(&mut self, pid: i32, kind: Kind, most: u64, time: Duration) {
+        if let Some(held) = self.limits.hold(pid, kind, most, time) {
+            self.done(|done| done.starved += 1);
+            self.busy.push(held);
+        }
     }
 
     /// Nothing may be left of this life, and the next begins at once.
@@ -527,17 +517,6 @@ fn fill(filler: &Path, time: Duration) {
     }
     thread::sleep(time);
     let _ = fs::remove_file(filler);
-}
-
-/// The hard limit of a process, which stays; none for a process that is gone. Inside: none for what has no limit.
-fn hard_limit(pid: Pid, what: Resource) -> Option<Option<u64>> {
-    let limits = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).ok()?;
-    let name = match what {
-        Resource::Nofile => "Max open files",
-        _ => "Max file size",
-    };
-    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.split_whitespace().nth(1)?.parse().ok())
 }
 
 fn reason(finished: &Finished) -> &str {
