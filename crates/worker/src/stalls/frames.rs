@@ -303,7 +303,10 @@ mod tests {
     #[test]
     fn a_panic_begins_where_the_app_has_brought_it_about() {
         let told = stack(&[
-            ("moorline_worker::panics::report", "/x/worker/src/panics.rs"),
+            (
+                "moorline_worker::panics::report",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/src/panics.rs"),
+            ),
             (
                 "std::panicking::panic_with_hook",
                 "/rustc/1/library/std/src/panicking.rs",
