@@ -348,9 +348,7 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
             Event::Garbage { process, reason }
         }
         (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
-        (Child::Gateway(incarnation), FromRole::Activated) => {
-            return Ok(Input::Activated(incarnation));
-        }
+        (Child::Gateway(incarnation), FromRole::Activated) => Event::Activated(incarnation),
         (Child::Gateway(incarnation), FromRole::DrainEnded { number }) => {
             return Ok(Input::DrainEnded(incarnation, number));
         }

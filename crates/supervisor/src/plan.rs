@@ -8,6 +8,7 @@
 //! children; `reload.rs` and `stop.rs` the two things that are asked for from outside.
 
 mod backoff;
+mod deferred;
 mod gateway;
 mod helpers;
 mod leader;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use moorline_protocol::command::Scope;
 use moorline_protocol::control::{ProcessId, Role};
 
+use deferred::{Deferred, tells_of_a_switch};
 use gateway::Gateway;
 use helpers::Helper;
 use leader::Leader;
@@ -131,6 +133,8 @@ pub(crate) enum Event {
     Stopping(ProcessId),
     /// A process that was told to does not lead any more.
     Resigned(ProcessId),
+    /// The gateway of this incarnation has obeyed one more `Activate`.
+    Activated(u32),
     /// The gateway of this incarnation can serve this process, or cannot for this reason.
     Attached {
         incarnation: u32,
@@ -156,8 +160,10 @@ pub(crate) enum Event {
     },
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
-    /// Someone asks the engine to stop; asked again: now.
+    /// Someone asks the engine to stop; asked again: at once.
     StopAsked,
+    /// The answer to `Action::RunStopHook`.
+    StopHookEnded,
     /// Signs of life, each [`LOOK`].
     Looked(Signs),
     /// `next_timeout` has come.
@@ -222,6 +228,8 @@ pub(crate) enum Action {
         process: ProcessId,
         silent: Duration,
     },
+    /// Run the hook before a stop. Its end is answered with `StopHookEnded`, at once if there is none.
+    RunStopHook,
     /// Tell the gateway to drain.
     StopGateway { over: Duration, max_wait: Duration },
     /// Tell a process to run its stop hook and exit.
@@ -257,6 +265,8 @@ pub(crate) enum Reply {
     Progress(String),
     /// It is done.
     Done(String),
+    /// It is committed, and not known to be in effect yet, for this reason.
+    Unconfirmed(String),
     /// It was not done, for this reason.
     Refused(String),
 }
@@ -300,6 +310,9 @@ pub(crate) struct Plan {
     /// Processes that the gateway knows not to answer, and when it is told again.
     silent: Vec<ProcessId>,
     say_silent_at: Now,
+    /// The hook before a stop runs, and the stop waits for it.
+    stop_hook_runs: bool,
+    deferred: Deferred,
     actions: VecDeque<Action>,
 }
 
@@ -323,6 +336,8 @@ impl Plan {
             queued: None,
             silent: Vec::new(),
             say_silent_at: now,
+            stop_hook_runs: false,
+            deferred: Deferred::default(),
             actions: VecDeque::new(),
             shape,
         };
@@ -339,6 +354,7 @@ impl Plan {
             Event::Failed { child, reason } => self.failed(child, reason),
             Event::Exited { child, end } => self.exited(child, end, now),
             Event::Resigned(process) => self.resigned(process),
+            Event::Activated(incarnation) => self.gateway_activated(incarnation),
             Event::Stopping(process) => self.process_stopping(process),
             Event::Attached {
                 incarnation,
@@ -356,10 +372,12 @@ impl Plan {
             Event::ReloadAsked { caller, scope } => self.reload_asked(caller, scope),
             Event::Opened(result) => self.opened(result, now),
             Event::StopAsked => self.stop_asked(now),
+            Event::StopHookEnded => self.stop_hook_ended(now),
             Event::Looked(signs) => self.look(signs, now),
             Event::Tick => self.tick(now),
         }
         self.go_on(now);
+        self.deferred.begin_wait(now);
     }
 
     /// The next thing to do. To be asked after each event until there is none.
@@ -389,6 +407,7 @@ impl Plan {
             .chain(self.gateway.deadline())
             .chain(stop)
             .chain(self.reload.deadline())
+            .chain(self.deferred.deadline())
             .min()
     }
 
@@ -493,6 +512,7 @@ impl Plan {
         self.tick_helpers(now);
         self.tick_reload(now);
         self.tick_stop(now);
+        self.tick_deferred(now);
     }
 
     /// What no single event causes, but a state that has been reached.
@@ -508,7 +528,9 @@ impl Plan {
         }
         if self.serves_sessions() {
             self.activate_joined();
-            self.appoint_leader();
+            if self.gateway.activations == 0 {
+                self.appoint_leader();
+            }
         }
         if self.serves_sessions() || self.mode == Mode::Booting {
             self.begin_more(now);
@@ -596,7 +618,14 @@ impl Plan {
     }
 
     fn act(&mut self, action: Action) {
-        self.actions.push_back(action);
+        if matches!(action, Action::Activate { .. }) {
+            self.gateway.activations += 1;
+        }
+        if self.gateway.activations > 0 && tells_of_a_switch(&action) {
+            self.deferred.push(action);
+        } else {
+            self.actions.push_back(action);
+        }
     }
 }
 

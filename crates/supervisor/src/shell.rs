@@ -60,8 +60,6 @@ pub(crate) enum Input {
         rows: Vec<SessionRow>,
         next: Option<ListPlace>,
     },
-    /// The gateway of this incarnation has obeyed one more `Activate`.
-    Activated(u32),
     /// In the gateway of this incarnation the retired listeners in these places have no connection any more.
     Vacant(u32, Vec<u16>),
     /// A worker or task worker has found one of its handlers stuck.
@@ -70,8 +68,6 @@ pub(crate) enum Input {
     DrainEnded(u32, u64),
     /// The gateway of this incarnation says how many sessions wait for each process that does not answer.
     Waiting(u32, Vec<(ProcessId, u64)>),
-    /// The hook before a stop has ended.
-    StopHookEnded,
     /// Log files have been moved away and are to be opened anew.
     ReopenLog,
 }
@@ -100,15 +96,9 @@ pub(super) struct Shell {
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
-    /// What says that others serve, until the gateway has made it true.
-    premature: VecDeque<Action>,
-    /// Since when the first of it waits.
-    premature_since: Instant,
     /// Sessions are being closed, by a stop or a drain.
     closing: Option<Closing>,
     last_drain: u64,
-    /// The hook before a stop runs, and the stop waits for it.
-    stop_waits: bool,
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
@@ -130,8 +120,6 @@ struct Gateway {
     sockets: Sockets,
     /// Those it will have once this generation is committed.
     prepared: Option<(u32, Sockets)>,
-    /// How many `Activate` it was sent and has not obeyed yet.
-    activations: u32,
     /// `None` once its channel was closed to end it.
     outbox: Option<Outbox>,
     is_killed: bool,
@@ -192,11 +180,8 @@ impl Shell {
             last_caller: 0,
             listing: HashMap::new(),
             last_question: 0,
-            premature: VecDeque::new(),
-            premature_since: Instant::now(),
             closing: None,
             last_drain: 0,
-            stop_waits: false,
             notifier,
             outputs: Outputs::new()?,
             over: None,
@@ -256,15 +241,11 @@ impl Shell {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Event(Event::StopAsked) => self.stop_asked(),
-            Input::StopHookEnded => {
-                if std::mem::take(&mut self.stop_waits) {
-                    self.tell(Event::StopAsked);
-                }
-            }
             Input::Event(event) => {
-                if let Event::Exited { child, end } = event {
-                    self.bury(child, end);
+                match event {
+                    Event::Exited { child, end } => self.bury(child, end),
+                    Event::StopAsked => self.notifier.stopping(),
+                    _ => {}
                 }
                 self.tell(event);
             }
@@ -281,16 +262,6 @@ impl Shell {
                     self.sessions(question, rows, next);
                 }
             }
-            Input::Activated(incarnation) => {
-                if let Some(gateway) = self
-                    .gateway
-                    .as_mut()
-                    .filter(|gateway| gateway.incarnation == incarnation)
-                {
-                    gateway.activations = gateway.activations.saturating_sub(1);
-                }
-                self.tell_what_is_true();
-            }
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
             Input::DrainEnded(incarnation, number) => self.drain_ended(incarnation, number),
             Input::Waiting(incarnation, counts) => self.waiting(incarnation, counts),
@@ -299,45 +270,7 @@ impl Shell {
         }
     }
 
-    /// Says what waited for the gateway, once it has obeyed, or is gone.
-    fn tell_what_is_true(&mut self) {
-        if self
-            .gateway
-            .as_ref()
-            .is_none_or(|gateway| gateway.activations == 0)
-        {
-            for action in std::mem::take(&mut self.premature) {
-                self.carry_out(action);
-            }
-        }
-    }
-
     fn carry_out(&mut self, action: Action) {
-        let is_news = matches!(
-            action,
-            Action::Announce
-                | Action::Commit { .. }
-                | Action::Serve { .. }
-                // Both, so that the order of the two is kept.
-                | Action::Lead { .. }
-                | Action::Resign { .. }
-                | Action::Reply {
-                    reply: Reply::Done(_),
-                    ..
-                }
-        );
-        if is_news
-            && self
-                .gateway
-                .as_ref()
-                .is_some_and(|gateway| gateway.activations > 0)
-        {
-            if self.premature.is_empty() {
-                self.premature_since = Instant::now();
-            }
-            self.premature.push_back(action);
-            return;
-        }
         match action {
             Action::SpawnGateway {
                 incarnation,
@@ -386,9 +319,6 @@ impl Shell {
                 prepared,
             } => {
                 self.goes_over(prepared);
-                if let Some(gateway) = &mut self.gateway {
-                    gateway.activations += 1;
-                }
                 self.send_gateway(&ToRole::Activate {
                     workers,
                     serving,
@@ -410,6 +340,7 @@ impl Shell {
             Action::SaySilent { processes } => self.say_silent(processes),
             Action::ReportSilent { process, silent } => self.report_silent(process, silent),
             Action::ReportAnswers { process, silent } => self.report_answers(process, silent),
+            Action::RunStopHook => self.run_stop_hook(),
             Action::StopGateway { over, max_wait } => {
                 self.stop_begins(over);
                 self.send_gateway(&stop(over, max_wait));
@@ -543,7 +474,6 @@ impl Shell {
                         .give(Answer::Refused("the gateway has ended".to_owned()));
                 }
                 self.drain_is_lost();
-                self.tell_what_is_true();
                 let pid = gateway.pid;
                 let sessions = match lost {
                     0 => String::new(),
@@ -613,6 +543,7 @@ impl Shell {
             answers.give(match reply {
                 Reply::Progress(text) => Answer::Progress(text),
                 Reply::Done(text) => Answer::Done(text),
+                Reply::Unconfirmed(reason) => Answer::Unconfirmed(reason),
                 Reply::Refused(reason) => Answer::Refused(reason),
             });
         }

@@ -14,6 +14,8 @@ pub(super) struct Gateway {
     phase: Phase,
     ready_at: Option<Now>,
     backoff: Backoff,
+    /// How many `Activate` it was sent and has not obeyed yet.
+    pub(super) activations: u32,
     /// Its loops, as far as they have been looked at.
     pub(super) loops: Vec<Vital>,
 }
@@ -44,6 +46,7 @@ impl Gateway {
             phase: Phase::Gone,
             ready_at: None,
             backoff: Backoff::default(),
+            activations: 0,
             loops: Vec::new(),
         }
     }
@@ -122,6 +125,8 @@ impl Plan {
             return;
         }
         self.gateway.phase = Phase::Gone;
+        self.gateway.activations = 0;
+        self.release_deferred();
         self.preparation_lost(now);
         match self.mode {
             Mode::Booting => self.fail_boot(format!("the gateway {how} before it was ready")),

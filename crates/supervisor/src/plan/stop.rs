@@ -39,28 +39,42 @@ impl Plan {
                 info!("stopping before everything was started");
                 self.end(None);
             }
-            Mode::Serving => {
-                info!("stopping");
-                self.refuse_reloads("the engine is stopping");
-                let (over, max_wait) = (self.shape.stop_over, self.shape.max_wait);
-                let end = now + over + max_wait;
-                self.mode = Mode::Stopping(Step {
-                    stage: Stage::Draining,
-                    deadline: end + GRACE,
-                    end,
-                });
-                if self.gateway.is_ready() {
-                    self.act(Action::StopGateway { over, max_wait });
-                } else {
-                    self.kill_gateway();
-                    self.enter(Stage::Workers, now);
-                }
+            // Everything is served as before until the hook has ended, or a stop is asked for again.
+            Mode::Serving if !self.stop_hook_runs => {
+                self.stop_hook_runs = true;
+                self.act(Action::RunStopHook);
             }
+            Mode::Serving => self.begin_stop(now),
             Mode::Stopping(_) => {
                 info!("asked to stop again: stopping now");
                 self.end(None);
             }
             Mode::Ending { .. } | Mode::Over => {}
+        }
+    }
+
+    pub(super) fn stop_hook_ended(&mut self, now: Now) {
+        if self.mode == Mode::Serving && self.stop_hook_runs {
+            self.begin_stop(now);
+        }
+    }
+
+    fn begin_stop(&mut self, now: Now) {
+        info!("stopping");
+        self.stop_hook_runs = false;
+        self.refuse_reloads("the engine is stopping");
+        let (over, max_wait) = (self.shape.stop_over, self.shape.max_wait);
+        let end = now + over + max_wait;
+        self.mode = Mode::Stopping(Step {
+            stage: Stage::Draining,
+            deadline: end + GRACE,
+            end,
+        });
+        if self.gateway.is_ready() {
+            self.act(Action::StopGateway { over, max_wait });
+        } else {
+            self.kill_gateway();
+            self.enter(Stage::Workers, now);
         }
     }
 

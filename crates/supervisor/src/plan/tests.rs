@@ -61,6 +61,10 @@ struct World {
     seen: Vec<Action>,
     /// The gateway does not answer by itself.
     is_mute: bool,
+    /// How many `Activate` the gateway has not obeyed.
+    disobeyed: u32,
+    /// The hook before a stop does not end by itself.
+    is_hook_slow: bool,
 }
 
 impl World {
@@ -73,6 +77,8 @@ impl World {
             serving: Vec::new(),
             seen: Vec::new(),
             is_mute: false,
+            disobeyed: 0,
+            is_hook_slow: false,
         };
         world.settle();
         world
@@ -96,6 +102,10 @@ impl World {
 
     fn settle(&mut self) {
         while let Some(action) = self.plan.next_action() {
+            assert!(
+                self.disobeyed == 0 || !tells_of_a_switch(&action),
+                "{action:?} before the gateway has switched"
+            );
             match &action {
                 Action::SpawnGateway { incarnation, .. } => {
                     self.children.insert(Child::Gateway(*incarnation));
@@ -111,7 +121,19 @@ impl World {
                 Action::SpawnHelper { run, .. } => {
                     self.children.insert(Child::Helper(*run));
                 }
-                Action::Activate { serving, .. } => self.serving = serving.clone(),
+                Action::Activate { serving, .. } => {
+                    self.serving = serving.clone();
+                    self.disobeyed += 1;
+                    self.seen.push(action);
+                    if !self.is_mute {
+                        self.obey();
+                    }
+                    continue;
+                }
+                Action::RunStopHook if !self.is_hook_slow => {
+                    self.tell(Event::StopHookEnded);
+                    continue;
+                }
                 Action::StartProcess { process } | Action::NewGateway { process } => {
                     let process = *process;
                     self.seen.push(action);
@@ -142,6 +164,9 @@ impl World {
 
     fn exit(&mut self, child: Child, end: Ended) {
         if self.children.remove(&child) {
+            if let Child::Gateway(_) = child {
+                self.disobeyed = 0;
+            }
             self.tell(Event::Exited { child, end });
         }
     }
@@ -154,6 +179,16 @@ impl World {
                 process,
                 failure: failure.map(str::to_owned),
             });
+        }
+    }
+
+    /// The gateway has obeyed an `Activate`.
+    fn obey(&mut self) {
+        if let Some(Child::Gateway(incarnation)) = self.gateway()
+            && self.disobeyed > 0
+        {
+            self.disobeyed -= 1;
+            self.tell(Event::Activated(incarnation));
         }
     }
 

@@ -13,15 +13,13 @@ use moorline_protocol::control::{
     ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole,
 };
 
-use super::super::plan::{Action, Event, State};
+use super::super::plan::{Event, State};
 use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
 use super::{Input, Shell};
 
 /// How long the gateway may take to list some sessions. Under the time that the asker waits.
 const LIST_TIME: Duration = Duration::from_secs(5);
-/// How long the gateway may take to go over to what was committed.
-const OBEY_TIME: Duration = Duration::from_secs(10);
 
 /// Someone who waits for the next sessions of a list.
 pub(super) struct Listing {
@@ -54,7 +52,8 @@ impl Shell {
             }
             Request::Stop => {
                 answers.give(Answer::Progress("stopping".to_owned()));
-                self.stop_asked();
+                self.notifier.stopping();
+                self.tell(Event::StopAsked);
             }
             Request::Drain { over_ms, listener } => {
                 self.drain(
@@ -126,19 +125,6 @@ impl Shell {
         for (_, listing) in late {
             let reason = format!("the gateway does not answer: {}", self.plan.what_hangs());
             listing.answers.give(Answer::Refused(reason));
-        }
-        if self.premature_since.elapsed() <= OBEY_TIME {
-            return;
-        }
-        for action in std::mem::take(&mut self.premature) {
-            let Action::Reply { caller, .. } = action else {
-                // Said when it has become true, or the gateway is gone.
-                self.premature.push_back(action);
-                continue;
-            };
-            if let Some(answers) = self.callers.remove(&caller) {
-                answers.give(Answer::Unconfirmed(self.plan.what_hangs()));
-            }
         }
     }
 

@@ -43,7 +43,6 @@ impl Shell {
             board_fd,
             sockets: BTreeMap::new(),
             prepared: None,
-            activations: 0,
             outbox,
             is_killed: false,
         });

@@ -31,21 +31,18 @@ impl Shell {
         }
     }
 
-    /// A stop waits for its hook, unless it is asked for again. Until then everything is served as before.
-    pub(super) fn stop_asked(&mut self) {
-        self.notifier.stopping();
-        let is_first = self.plan.is_serving() && !std::mem::take(&mut self.stop_waits);
-        match is_first.then(|| self.hook(Moment::Stopping)).flatten() {
+    /// Runs the hook before a stop, and tells the plan when it has ended.
+    pub(super) fn run_stop_hook(&mut self) {
+        match self.hook(Moment::Stopping) {
             Some(hook) => {
-                self.stop_waits = true;
                 let inputs = self.inputs.clone();
                 spawn_local(async move {
                     hook.ended().await;
                     // Without a receiver the engine has ended.
-                    let _ = inputs.send(Input::StopHookEnded).await;
+                    let _ = inputs.send(Input::Event(Event::StopHookEnded)).await;
                 });
             }
-            None => self.tell(Event::StopAsked),
+            None => self.tell(Event::StopHookEnded),
         }
     }
 

@@ -18,6 +18,8 @@ enum Step {
     Mute(bool),
     Attached(usize, bool),
     Prepared(bool),
+    /// The gateway has obeyed an `Activate`, late.
+    Obeyed,
     Stopping(usize),
     Reload {
         tasks_only: bool,
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Mute),
         3 => (any::<usize>(), any::<bool>()).prop_map(|(which, fails)| Step::Attached(which, fails)),
         2 => any::<bool>().prop_map(Step::Prepared),
+        2 => Just(Step::Obeyed),
         1 => any::<usize>().prop_map(Step::Stopping),
         2 => any::<bool>().prop_map(|tasks_only| Step::Reload { tasks_only }),
         3 => (any::<bool>(), 1..4u16, 0..3u16)
@@ -135,7 +138,8 @@ proptest! {
                 }
             }
             let serves = world.plan.workers.iter().any(|slot| slot.serving.is_some());
-            prop_assert!(leader.is_some() || !serves || !world.plan.is_serving());
+            let is_deferred = world.disobeyed > 0;
+            prop_assert!(leader.is_some() || !serves || is_deferred || !world.plan.is_serving());
         }
     }
 }
@@ -198,6 +202,7 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
             let generation = world.plan.generations().into_iter().max().unwrap_or(1) + 1;
             world.prepared(generation, fails.then_some("no room"));
         }
+        Step::Obeyed => world.obey(),
         Step::Stopping(place) => {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Stopping(process));
@@ -237,7 +242,7 @@ fn check(world: &mut World, answered: &mut BTreeMap<Caller, u32>) {
         match action {
             Action::Reply {
                 caller,
-                reply: Reply::Done(_) | Reply::Refused(_),
+                reply: Reply::Done(_) | Reply::Unconfirmed(_) | Reply::Refused(_),
             } => {
                 *answered.entry(caller).or_default() += 1;
             }

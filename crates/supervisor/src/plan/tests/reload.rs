@@ -439,3 +439,64 @@ fn a_reload_touches_only_helpers_that_changed() {
         }]
     );
 }
+
+#[test]
+fn a_commit_is_told_to_nobody_before_the_gateway_has_switched() {
+    let mut world = World::serving(shape(1, 0));
+    let new = world.reload(1, shape(1, 0));
+    world.tell(Event::Hello(Child::Process(new[0])));
+    world.is_mute = true;
+    world.take();
+    world.tell(Event::Ready(Child::Process(new[0])));
+    assert_eq!(world.serving, new);
+    let told = |actions: Vec<Action>| -> Vec<Action> {
+        let actions = actions.into_iter();
+        actions
+            .filter(|it| {
+                !matches!(
+                    it,
+                    Action::Reply {
+                        reply: Reply::Progress(_),
+                        ..
+                    }
+                )
+            })
+            .collect()
+    };
+    assert!(matches!(told(world.take())[..], [Action::Activate { .. }]));
+    world.obey();
+    let process = new[0];
+    let generation = 2;
+    assert_eq!(
+        world.take(),
+        [
+            Action::Serve { process },
+            Action::Commit {
+                generation,
+                scope: Scope::All
+            },
+            Action::Reply {
+                caller: 1,
+                reply: Reply::Done("generation 2 serves".to_owned())
+            },
+            Action::Resign { process: 1 },
+        ]
+    );
+}
+
+#[test]
+fn who_asked_for_a_reload_is_told_when_the_gateway_is_late_to_switch() {
+    let mut world = World::serving(shape(1, 0));
+    let new = world.reload(1, shape(1, 0));
+    world.tell(Event::Hello(Child::Process(new[0])));
+    world.is_mute = true;
+    world.tell(Event::Ready(Child::Process(new[0])));
+    world.pass(Duration::from_secs(10));
+    let late = "the gateway is late, though its loops take turns".to_owned();
+    assert_eq!(world.replies(1), [Reply::Unconfirmed(late)]);
+    world.take();
+    world.exit(Child::Gateway(1), KILLED);
+    let actions = world.take();
+    assert!(actions.iter().any(|it| matches!(it, Action::Commit { .. })));
+    assert!(world.replies(1).is_empty());
+}

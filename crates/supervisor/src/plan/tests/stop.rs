@@ -129,3 +129,37 @@ fn nothing_is_started_again_while_stopping() {
     world.exit(Child::Process(2), DONE);
     assert_eq!(world.take().last(), Some(&Action::Exit { failure: None }));
 }
+
+#[test]
+fn a_stop_waits_for_its_hook_and_everything_is_served_until_it_has_ended() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_hook_slow = true;
+    world.tell(Event::StopAsked);
+    assert_eq!(world.take(), [Action::RunStopHook]);
+    world.die(1);
+    let replacement = world.starting();
+    world.ready(replacement[0]);
+    assert_eq!(world.serving, replacement);
+    world.take();
+    world.tell(Event::StopHookEnded);
+    let stop = Action::StopGateway {
+        over: Duration::ZERO,
+        max_wait: MAX_WAIT,
+    };
+    assert_eq!(world.take(), [stop]);
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_the_hook_which_then_means_nothing() {
+    let mut world = World::serving(shape(1, 0));
+    world.is_hook_slow = true;
+    world.tell(Event::StopAsked);
+    world.tell(Event::StopAsked);
+    let stop = Action::StopGateway {
+        over: Duration::ZERO,
+        max_wait: MAX_WAIT,
+    };
+    assert_eq!(world.take(), [Action::RunStopHook, stop]);
+    world.tell(Event::StopHookEnded);
+    assert_eq!(world.take(), []);
+}
