@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use moorline_protocol::control::{FromRole, ProcessId, ToRole};
 use moorline_protocol::control_channel::{ControlChannel, decode, encode};
 
+use super::input::Input;
 use super::plan::{Child, Ended, Event};
-use super::shell::Input;
 
 /// Messages that may wait until a role reads them: some for each slot there can be. One that has so many unread does not
 /// read at all.

@@ -14,8 +14,6 @@ use tokio::time::timeout;
 
 use moorline_protocol::command::{ASKERS, Answer, Request};
 
-use crate::shell::Input;
-
 /// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
 const UNREAD: usize = 64;
 /// A request is a short line.
@@ -43,10 +41,15 @@ impl Answers {
     }
 }
 
-/// Takes requests from the socket for as long as the runtime runs.
-pub(crate) fn listen(socket: StdListener, inputs: &mpsc::Sender<Input>) -> io::Result<()> {
+/// A request, and who waits for its answer.
+pub(crate) struct Asked(pub(crate) Request, pub(crate) Answers);
+
+/// Takes requests from the socket for as long as the runtime runs, and sends each with the way back to its asker.
+pub(crate) fn listen<I: From<Asked> + 'static>(
+    socket: StdListener,
+    inputs: mpsc::Sender<I>,
+) -> io::Result<()> {
     let socket = UnixListener::from_std(socket)?;
-    let inputs = inputs.clone();
     spawn_local(async move {
         let askers = Arc::new(Semaphore::new(ASKERS));
         loop {
@@ -75,7 +78,7 @@ pub(crate) fn listen(socket: StdListener, inputs: &mpsc::Sender<Input>) -> io::R
     Ok(())
 }
 
-async fn converse(stream: UnixStream, inputs: &mpsc::Sender<Input>) -> io::Result<()> {
+async fn converse<I: From<Asked>>(stream: UnixStream, inputs: &mpsc::Sender<I>) -> io::Result<()> {
     let caller = stream.peer_cred()?.uid();
     if caller != 0 && caller != geteuid().as_raw() {
         tracing::warn!("control socket: refused a connection from uid {caller}");
@@ -89,7 +92,7 @@ async fn converse(stream: UnixStream, inputs: &mpsc::Sender<Input>) -> io::Resul
     match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
             if inputs
-                .send(Input::Asked(request, Answers(answers)))
+                .send(Asked(request, Answers(answers)).into())
                 .await
                 .is_err()
             {

@@ -11,6 +11,7 @@ mod child;
 mod control_socket;
 mod deployment;
 mod hooks;
+mod input;
 mod listeners;
 mod output;
 mod plan;

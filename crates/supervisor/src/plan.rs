@@ -4,16 +4,22 @@
 //! sends, kills and waits. So every order of deaths, answers and timeouts can be played through in
 //! tests, with a clock that is a number.
 //!
-//! `process.rs` holds workers, task workers and their slots; `gateway.rs`, `helpers.rs` the other
-//! children; `reload.rs` and `stop.rs` the two things that are asked for from outside.
+//! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` what
+//! they have to do with the gateway; `gateway.rs` and `helpers.rs` the other children; `reload.rs` and `stop.rs` what is
+//! asked for from outside; `deferred.rs` what is told only when the gateway has switched.
 
+mod action;
 mod backoff;
+mod child;
 mod deferred;
+mod event;
 mod gateway;
 mod helpers;
+mod join;
 mod leader;
 mod process;
 mod reload;
+mod slots;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -22,17 +28,20 @@ mod vitals;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use moorline_protocol::command::Scope;
-use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::control::ProcessId;
 
 use deferred::{Deferred, tells_of_a_switch};
 use gateway::Gateway;
 use helpers::Helper;
 use leader::Leader;
-use process::{Next, Process, Slot};
+use process::Process;
 use reload::{Queued, Reload};
+use slots::Slot;
 use stop::Step;
 
+pub(crate) use action::{Action, Reply};
+pub(crate) use child::{Child, Ended};
+pub(crate) use event::Event;
 pub(crate) use moorline_protocol::control::role_name;
 pub(crate) use process::State;
 pub(crate) use vitals::{LOOK, Sign, Signs, seconds};
@@ -42,65 +51,6 @@ pub(crate) type Now = Duration;
 
 /// Someone who waits for an answer to a command.
 pub(crate) type Caller = u64;
-
-/// A child of the supervisor. The numbers are never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Child {
-    /// The gateway of this incarnation.
-    Gateway(u32),
-    /// A worker or task worker.
-    Process(ProcessId),
-    /// One run of a helper.
-    Helper(u32),
-}
-
-impl std::fmt::Display for Child {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Gateway(_) => f.write_str("the gateway"),
-            Self::Process(id) => write!(f, "process {id}"),
-            Self::Helper(run) => write!(f, "helper run {run}"),
-        }
-    }
-}
-
-/// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// The code it exited with.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-}
-
-impl Ended {
-    /// By a signal that says that it did something wrong itself, not that someone else ended it.
-    pub(crate) fn is_fault(self) -> bool {
-        use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-        matches!(
-            self.signal,
-            Some(SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGABRT | SIGTRAP | SIGSYS)
-        )
-    }
-
-    /// It exited of its own accord and says that all was well.
-    pub(crate) fn is_success(self) -> bool {
-        self.code == Some(0)
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exited with code {code}"),
-            (None, Some(signal)) => match nix::sys::signal::Signal::try_from(signal) {
-                Ok(name) => write!(f, "was killed by {name}"),
-                Err(_) => write!(f, "was killed by signal {signal}"),
-            },
-            (None, None) => f.write_str("ended"),
-        }
-    }
-}
 
 /// What a deployment wants of the plan: the parts of its configuration that are decided on here.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,161 +64,6 @@ pub(crate) struct Shape {
     pub kill_gateway_after: Option<Duration>,
     pub kill_worker_after: Option<Duration>,
     pub kill_task_after: Option<Duration>,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// A child could not even be started.
-    SpawnFailed { child: Child, reason: String },
-    /// It said a hello that fits.
-    Hello(Child),
-    /// It is able to serve.
-    Ready(Child),
-    /// It cannot start, or does not speak our language.
-    Failed { child: Child, reason: String },
-    /// It has ended and was reaped.
-    Exited { child: Child, end: Ended },
-    /// A worker was told by someone else to stop, and asks for its replacement.
-    Stopping(ProcessId),
-    /// A process that was told to does not lead any more.
-    Resigned(ProcessId),
-    /// The gateway of this incarnation has obeyed one more `Activate`.
-    Activated(u32),
-    /// The gateway of this incarnation can serve this process, or cannot for this reason.
-    Attached {
-        incarnation: u32,
-        process: ProcessId,
-        failure: Option<String>,
-    },
-    /// The gateway of this incarnation can go on with this generation, or cannot for this reason.
-    Prepared {
-        incarnation: u32,
-        generation: u32,
-        failure: Option<String>,
-    },
-    /// The gateway has taken every session from this process.
-    Released(ProcessId),
-    /// The gateway found garbage in this process's ring.
-    Garbage { process: ProcessId, reason: String },
-    /// The gateway of this incarnation has closed every session after `StopGateway`.
-    Drained(u32),
-    /// Someone asks for a reload.
-    ReloadAsked {
-        caller: Option<Caller>,
-        scope: Scope,
-    },
-    /// The answer to `Action::Open`.
-    Opened(Result<Shape, String>),
-    /// Someone asks the engine to stop; asked again: at once.
-    StopAsked,
-    /// The answer to `Action::RunStopHook`.
-    StopHookEnded,
-    /// Signs of life, each [`LOOK`].
-    Looked(Signs),
-    /// `next_timeout` has come.
-    Tick,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
-    /// Start a gateway from this generation.
-    SpawnGateway { incarnation: u32, generation: u32 },
-    /// Start a process from this generation.
-    SpawnProcess {
-        process: ProcessId,
-        role: Role,
-        generation: u32,
-    },
-    /// Start a helper, from this generation's executable.
-    SpawnHelper {
-        run: u32,
-        generation: u32,
-        helper: moorline_config::Helper,
-    },
-    /// Send the gateway its start message.
-    StartGateway { incarnation: u32 },
-    /// Join this process with the present gateway, and send it its start message. The gateway answers with `Attached`.
-    StartProcess { process: ProcessId },
-    /// Join a process that has started with the present gateway, which follows another. The gateway answers with
-    /// `Attached`.
-    NewGateway { process: ProcessId },
-    /// Tell the gateway what this generation changes, without changing it yet. It answers with `Prepared`.
-    Prepare { generation: u32, scope: Scope },
-    /// Tell the gateway who serves.
-    Activate {
-        workers: u16,
-        serving: Vec<ProcessId>,
-        reload: bool,
-        /// What was prepared as this generation applies from now on.
-        prepared: Option<u32>,
-    },
-    /// Tell a process that it serves.
-    Serve { process: ProcessId },
-    /// Tell a process that it leads.
-    Lead { process: ProcessId },
-    /// Tell a process that it does not lead any more.
-    Resign { process: ProcessId },
-    /// Tell the gateway that this process has ended.
-    Dead {
-        process: ProcessId,
-        fault: bool,
-        forced: bool,
-    },
-    /// Tell the gateway who does not answer, and ask it who waits for them.
-    SaySilent { processes: Vec<ProcessId> },
-    /// Log that a process has not answered for so long.
-    ReportSilent {
-        process: ProcessId,
-        silent: Duration,
-    },
-    /// Log that it does again.
-    ReportAnswers {
-        process: ProcessId,
-        silent: Duration,
-    },
-    /// Run the hook before a stop. Its end is answered with `StopHookEnded`, at once if there is none.
-    RunStopHook,
-    /// Tell the gateway to drain.
-    StopGateway { over: Duration, max_wait: Duration },
-    /// Tell a process to run its stop hook and exit.
-    StopProcess {
-        process: ProcessId,
-        max_wait: Duration,
-    },
-    /// Close the gateway's channel, which ends it.
-    ReleaseGateway { incarnation: u32 },
-    /// Ask a helper to end.
-    TerminateHelper { run: u32 },
-    /// End a child and whatever it started, now.
-    Kill(Child),
-    /// Open executable and configuration afresh, as far as they are for this scope, to be known as this generation;
-    /// answer with `Opened`.
-    Open { generation: u32, scope: Scope },
-    /// This generation is what crash restarts use from now on.
-    Commit { generation: u32, scope: Scope },
-    /// This generation will not be used, for this reason.
-    Abandon { generation: u32, reason: String },
-    /// The engine serves for the first time.
-    Announce,
-    /// Answer someone.
-    Reply { caller: Caller, reply: Reply },
-    /// Every child is gone: remove the files and end; with a reason if this is not what was wanted.
-    Exit { failure: Option<String> },
-}
-
-/// An answer to someone who asked for something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
-    /// It goes on; more answers follow.
-    Progress(String),
-    /// It is done.
-    Done(String),
-    /// It is committed, and not known to be in effect yet, for this reason.
-    Unconfirmed(String),
-    /// It was not done, for this reason.
-    Refused(String),
 }
 
 /// Where the engine as a whole stands.
@@ -433,6 +228,20 @@ impl Plan {
         }
     }
 
+    /// Whether a child that has ended was told to, so that its end is no failure. To be asked before the plan hears of it.
+    pub(crate) fn is_expected(&self, child: Child, end: Ended) -> bool {
+        match child {
+            Child::Gateway(incarnation) => {
+                self.is_present(incarnation) && self.gateway.is_expected(end)
+            }
+            Child::Process(id) => {
+                let process = self.processes.get(&id);
+                process.is_some_and(|process| process.is_expected(end))
+            }
+            Child::Helper(_) => true,
+        }
+    }
+
     /// How often each helper of this name was started again.
     pub(crate) fn restarts(&self, name: &str) -> u64 {
         self.helpers
@@ -574,47 +383,6 @@ impl Plan {
         self.gateway.is_alive()
             || !self.processes.is_empty()
             || self.helpers.iter().any(Helper::is_alive)
-    }
-
-    /// Tells the gateway who serves now, and from which generation on if that changes.
-    fn activate(&mut self, change: Change, prepared: Option<u32>) {
-        if !self.gateway.is_ready() {
-            // It is told when it is.
-            return;
-        }
-        // The others follow when it has them.
-        let serving = self.activate_serving();
-        self.act(Action::Activate {
-            // Made from a `u16`.
-            workers: self.workers.len() as u16,
-            serving,
-            reload: change == Change::Reload,
-            prepared,
-        });
-        self.let_serve();
-    }
-
-    /// Tells those that serve and do not know it.
-    fn let_serve(&mut self) {
-        let serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
-        for process in serving {
-            let found = self.processes.get_mut(&process);
-            if found.is_some_and(|found| !std::mem::replace(&mut found.knows_it_serves, true)) {
-                self.act(Action::Serve { process });
-            }
-        }
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.workers.iter().chain(&self.tasks)
-    }
-
-    fn slot(&mut self, role: Role) -> Option<&mut Slot> {
-        match role {
-            Role::Worker(slot) => self.workers.get_mut(usize::from(slot)),
-            Role::Task(slot) => self.tasks.get_mut(usize::from(slot)),
-            Role::Gateway => None,
-        }
     }
 
     fn act(&mut self, action: Action) {

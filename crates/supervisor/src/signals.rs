@@ -6,8 +6,8 @@ use nix::libc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::input::Input;
 use super::plan::Event;
-use super::shell::Input;
 use moorline_protocol::command::Scope;
 
 /// Listens to every signal that means something, for as long as the receiver is there.

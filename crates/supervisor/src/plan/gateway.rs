@@ -4,14 +4,14 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::vitals::Vital;
-use super::{Action, Change, Child, Mode, Now, Plan};
+use super::{Action, Change, Child, Ended, Mode, Now, Plan};
 
 /// The present gateway, or the wait for the next.
 #[derive(Debug)]
 pub(super) struct Gateway {
     /// The present or last one; 0 before the first.
     incarnation: u32,
-    phase: Phase,
+    phase: GatewayPhase,
     ready_at: Option<Now>,
     backoff: Backoff,
     /// How many `Activate` it was sent and has not obeyed yet.
@@ -21,7 +21,7 @@ pub(super) struct Gateway {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum GatewayPhase {
     /// Its hello is outstanding.
     Spawned {
         deadline: Now,
@@ -31,8 +31,10 @@ enum Phase {
         deadline: Now,
     },
     Ready,
-    /// It was killed, or told to end, and has not been reaped.
-    Ending,
+    /// Its channel was closed, which ends it.
+    Released,
+    /// It was killed.
+    Killed,
     /// There is none until then.
     RetryAt(Now),
     /// There is none.
@@ -43,7 +45,7 @@ impl Gateway {
     pub(super) fn new() -> Self {
         Self {
             incarnation: 0,
-            phase: Phase::Gone,
+            phase: GatewayPhase::Gone,
             ready_at: None,
             backoff: Backoff::default(),
             activations: 0,
@@ -52,20 +54,36 @@ impl Gateway {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.phase == Phase::Ready
+        self.phase == GatewayPhase::Ready
     }
 
     /// There is a process that has not been reaped.
     pub(super) fn is_alive(&self) -> bool {
-        !matches!(self.phase, Phase::RetryAt(_) | Phase::Gone)
+        !matches!(self.phase, GatewayPhase::RetryAt(_) | GatewayPhase::Gone)
+    }
+
+    /// It was told to end, and this is how.
+    pub(super) fn is_expected(&self, end: Ended) -> bool {
+        match self.phase {
+            GatewayPhase::Killed => true,
+            GatewayPhase::Released => end.is_success(),
+            GatewayPhase::Spawned { .. }
+            | GatewayPhase::Starting { .. }
+            | GatewayPhase::Ready
+            | GatewayPhase::RetryAt(_)
+            | GatewayPhase::Gone => false,
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.phase {
-            Phase::Spawned { deadline }
-            | Phase::Starting { deadline }
-            | Phase::RetryAt(deadline) => Some(deadline),
-            Phase::Ready | Phase::Ending | Phase::Gone => None,
+            GatewayPhase::Spawned { deadline }
+            | GatewayPhase::Starting { deadline }
+            | GatewayPhase::RetryAt(deadline) => Some(deadline),
+            GatewayPhase::Ready
+            | GatewayPhase::Released
+            | GatewayPhase::Killed
+            | GatewayPhase::Gone => None,
         }
     }
 }
@@ -75,7 +93,7 @@ impl Plan {
         self.gateway.incarnation += 1;
         self.gateway.ready_at = None;
         self.gateway.loops.clear();
-        self.gateway.phase = Phase::Spawned {
+        self.gateway.phase = GatewayPhase::Spawned {
             deadline: now + self.shape.start_timeout,
         };
         self.act(Action::SpawnGateway {
@@ -86,18 +104,20 @@ impl Plan {
 
     pub(super) fn gateway_hello(&mut self, incarnation: u32, _now: Now) {
         if self.is_present(incarnation)
-            && let Phase::Spawned { deadline } = self.gateway.phase
+            && let GatewayPhase::Spawned { deadline } = self.gateway.phase
         {
-            self.gateway.phase = Phase::Starting { deadline };
+            self.gateway.phase = GatewayPhase::Starting { deadline };
             self.act(Action::StartGateway { incarnation });
         }
     }
 
     pub(super) fn gateway_ready(&mut self, incarnation: u32, now: Now) {
-        if !self.is_present(incarnation) || !matches!(self.gateway.phase, Phase::Starting { .. }) {
+        if !self.is_present(incarnation)
+            || !matches!(self.gateway.phase, GatewayPhase::Starting { .. })
+        {
             return;
         }
-        self.gateway.phase = Phase::Ready;
+        self.gateway.phase = GatewayPhase::Ready;
         self.gateway.ready_at = Some(now);
         if self.mode == Mode::Booting {
             self.start_helpers(now);
@@ -124,7 +144,7 @@ impl Plan {
         if !self.is_present(incarnation) {
             return;
         }
-        self.gateway.phase = Phase::Gone;
+        self.gateway.phase = GatewayPhase::Gone;
         self.gateway.activations = 0;
         self.release_deferred();
         self.preparation_lost(now);
@@ -138,7 +158,7 @@ impl Plan {
                     self.spawn_gateway(now);
                 } else {
                     info!("the gateway is started again in {wait:?}");
-                    self.gateway.phase = Phase::RetryAt(now + wait);
+                    self.gateway.phase = GatewayPhase::RetryAt(now + wait);
                 }
             }
             Mode::Stopping(_) | Mode::Ending { .. } | Mode::Over => self.part_processes(now),
@@ -147,11 +167,13 @@ impl Plan {
 
     pub(super) fn tick_gateway(&mut self, now: Now) {
         match self.gateway.phase {
-            Phase::Spawned { deadline } | Phase::Starting { deadline } if deadline <= now => {
+            GatewayPhase::Spawned { deadline } | GatewayPhase::Starting { deadline }
+                if deadline <= now =>
+            {
                 let reason = format!("was not ready within {:?}", self.shape.start_timeout);
                 self.gateway_failed(self.gateway.incarnation, &reason);
             }
-            Phase::RetryAt(at) if at <= now && self.mode == Mode::Serving => {
+            GatewayPhase::RetryAt(at) if at <= now && self.mode == Mode::Serving => {
                 self.spawn_gateway(now)
             }
             _ => {}
@@ -161,17 +183,17 @@ impl Plan {
     /// Ends it without waiting, or the wait for the next one.
     pub(super) fn kill_gateway(&mut self) {
         if self.gateway.is_alive() {
-            self.gateway.phase = Phase::Ending;
+            self.gateway.phase = GatewayPhase::Killed;
             self.act(Action::Kill(Child::Gateway(self.gateway.incarnation)));
         } else {
-            self.gateway.phase = Phase::Gone;
+            self.gateway.phase = GatewayPhase::Gone;
         }
     }
 
     /// Ends it by closing its channel.
     pub(super) fn release_gateway(&mut self) {
         if self.gateway.is_ready() {
-            self.gateway.phase = Phase::Ending;
+            self.gateway.phase = GatewayPhase::Released;
             self.act(Action::ReleaseGateway {
                 incarnation: self.gateway.incarnation,
             });

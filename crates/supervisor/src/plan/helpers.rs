@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Helper {
     spec: moorline_config::Helper,
-    phase: Phase,
+    phase: HelperPhase,
     backoff: Backoff,
     restarts: u64,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum HelperPhase {
     RetryAt(Now),
     Running {
         run: u32,
@@ -39,7 +39,7 @@ impl Helper {
     fn new(spec: moorline_config::Helper, now: Now) -> Self {
         Self {
             spec,
-            phase: Phase::RetryAt(now),
+            phase: HelperPhase::RetryAt(now),
             backoff: Backoff::default(),
             restarts: 0,
         }
@@ -54,21 +54,21 @@ impl Helper {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        !matches!(self.phase, Phase::RetryAt(_))
+        !matches!(self.phase, HelperPhase::RetryAt(_))
     }
 
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.phase {
-            Phase::RetryAt(at) => Some(at),
-            Phase::Running { .. } => None,
-            Phase::Ending { deadline, .. } => deadline,
+            HelperPhase::RetryAt(at) => Some(at),
+            HelperPhase::Running { .. } => None,
+            HelperPhase::Ending { deadline, .. } => deadline,
         }
     }
 
     pub(super) fn run(&self) -> Option<u32> {
         match self.phase {
-            Phase::RetryAt(_) => None,
-            Phase::Running { run, .. } | Phase::Ending { run, .. } => Some(run),
+            HelperPhase::RetryAt(_) => None,
+            HelperPhase::Running { run, .. } | HelperPhase::Ending { run, .. } => Some(run),
         }
     }
 }
@@ -90,27 +90,27 @@ impl Plan {
         for helper in &mut self.helpers {
             let successor = wanted.iter().find(|spec| spec.name == helper.spec.name);
             match &mut helper.phase {
-                Phase::Ending {
+                HelperPhase::Ending {
                     successor: next, ..
                 } => *next = successor.cloned(),
                 _ if successor == Some(&helper.spec) => {}
-                Phase::Running { run, .. } => {
+                HelperPhase::Running { run, .. } => {
                     let run = *run;
-                    helper.phase = Phase::Ending {
+                    helper.phase = HelperPhase::Ending {
                         run,
                         deadline: Some(now + PATIENCE),
                         successor: successor.cloned(),
                     };
                     self.actions.push_back(Action::TerminateHelper { run });
                 }
-                Phase::RetryAt(_) => match successor {
+                HelperPhase::RetryAt(_) => match successor {
                     Some(spec) => *helper = Helper::new(spec.clone(), now),
-                    None => helper.phase = Phase::RetryAt(Now::MAX),
+                    None => helper.phase = HelperPhase::RetryAt(Now::MAX),
                 },
             }
         }
         self.helpers
-            .retain(|helper| !matches!(helper.phase, Phase::RetryAt(Now::MAX)));
+            .retain(|helper| !matches!(helper.phase, HelperPhase::RetryAt(Now::MAX)));
         for spec in wanted {
             if self
                 .helpers
@@ -126,11 +126,11 @@ impl Plan {
     pub(super) fn tick_helpers(&mut self, now: Now) {
         for helper in &mut self.helpers {
             match &mut helper.phase {
-                Phase::RetryAt(at)
+                HelperPhase::RetryAt(at)
                     if *at <= now && matches!(self.mode, Mode::Booting | Mode::Serving) =>
                 {
                     self.last_run += 1;
-                    helper.phase = Phase::Running {
+                    helper.phase = HelperPhase::Running {
                         run: self.last_run,
                         since: now,
                     };
@@ -140,7 +140,7 @@ impl Plan {
                         helper: helper.spec.clone(),
                     });
                 }
-                Phase::Ending { run, deadline, .. }
+                HelperPhase::Ending { run, deadline, .. }
                     if deadline.is_some_and(|deadline| deadline <= now) =>
                 {
                     warn!(
@@ -166,7 +166,7 @@ impl Plan {
         let is_running = matches!(self.mode, Mode::Booting | Mode::Serving);
         let helper = &mut self.helpers[place];
         match &mut helper.phase {
-            Phase::Running { since, .. } if is_running => {
+            HelperPhase::Running { since, .. } if is_running => {
                 let wait = helper.backoff.after_death(Some(now.saturating_sub(*since)));
                 let name = &helper.spec.name;
                 match wait.is_zero() {
@@ -174,9 +174,9 @@ impl Plan {
                     false => info!(helper = %name, "helper {name} is started again in {wait:?}"),
                 }
                 helper.restarts += 1;
-                helper.phase = Phase::RetryAt(now + wait);
+                helper.phase = HelperPhase::RetryAt(now + wait);
             }
-            Phase::Ending {
+            HelperPhase::Ending {
                 successor: Some(spec),
                 ..
             } if is_running => {
@@ -194,8 +194,8 @@ impl Plan {
     pub(super) fn terminate_helpers(&mut self, now: Now) {
         self.helpers.retain(Helper::is_alive);
         for helper in &mut self.helpers {
-            if let Phase::Running { run, .. } = helper.phase {
-                helper.phase = Phase::Ending {
+            if let HelperPhase::Running { run, .. } = helper.phase {
+                helper.phase = HelperPhase::Ending {
                     run,
                     deadline: Some(now + PATIENCE),
                     successor: None,
@@ -209,7 +209,7 @@ impl Plan {
         self.helpers.retain(Helper::is_alive);
         for helper in &mut self.helpers {
             if let Some(run) = helper.run() {
-                helper.phase = Phase::Ending {
+                helper.phase = HelperPhase::Ending {
                     run,
                     deadline: None,
                     successor: None,

@@ -1,71 +1,21 @@
-//! Workers and task workers: from spawn to grave, and the slots they fill.
+//! Workers and task workers, from spawn to end.
 
 use std::time::Duration;
 
+use moorline_protocol::control::{ProcessId, Role};
 use tracing::{info, warn};
 
-use moorline_process::open_files::STARTING_AT_ONCE;
-use moorline_protocol::control::{ProcessId, Role};
-
-use super::backoff::Backoff;
+use super::join::Tie;
+use super::slots::Next;
 use super::vitals::Vital;
-use super::{Action, Change, Child, Forced, Mode, Now, Plan, role_name};
-
-/// During a reload so many of the places for those that are on their way are not for its processes, and so many are for
-/// them alone.
-const KEPT_FOR_THE_OTHERS: usize = 2;
-
-/// A place that one process serves at a time.
-#[derive(Debug)]
-pub(super) struct Slot {
-    /// Who serves it, as the gateway knows or will be told.
-    pub(super) serving: Option<ProcessId>,
-    pub(super) next: Next,
-    backoff: Backoff,
-    /// Why it waits, while `next` says that it does.
-    reason: String,
-}
-
-/// Who comes into a slot next, other than by a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Nobody needs to.
-    Nobody,
-    /// This process, once it is ready.
-    Starting(ProcessId),
-    /// One to be started then.
-    RetryAt(Now),
-}
-
-impl Slot {
-    /// So many empty slots.
-    pub(super) fn row(count: u16) -> Vec<Self> {
-        (0..count).map(|_| Self::new(None)).collect()
-    }
-
-    pub(super) fn new(serving: Option<ProcessId>) -> Self {
-        Self {
-            serving,
-            next: Next::Nobody,
-            backoff: Backoff::default(),
-            reason: String::new(),
-        }
-    }
-
-    pub(super) fn retry_at(&self) -> Option<Now> {
-        match self.next {
-            Next::RetryAt(at) => Some(at),
-            Next::Nobody | Next::Starting(_) => None,
-        }
-    }
-}
+use super::{Action, Change, Child, Ended, Forced, Mode, Now, Plan, role_name};
 
 /// A process that has not been reaped.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) role: Role,
-    generation: u32,
-    pub(super) phase: Phase,
+    pub(super) generation: u32,
+    pub(super) phase: ProcessPhase,
     ready_at: Option<Now>,
     /// Why it could not start.
     failure: Option<String>,
@@ -74,25 +24,12 @@ pub(super) struct Process {
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
     pub(super) vital: Vital,
-    tie: Tie,
-}
-
-/// What a process has to do with the present gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tie {
-    /// The gateway does not know of it.
-    Apart,
-    /// The gateway was told of it, and has not answered.
-    Asked,
-    /// The gateway can serve it.
-    Joined,
-    /// The gateway was told that it serves.
-    Active,
+    pub(super) tie: Tie,
 }
 
 /// How far a process has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ProcessPhase {
     /// It is to be started when others have been.
     Queued { timeout: Duration },
     /// Its hello is outstanding.
@@ -124,35 +61,38 @@ pub(crate) enum State {
     Draining,
 }
 
-impl Tie {
-    /// The gateway cannot serve it yet.
-    fn is_coming(self) -> bool {
-        matches!(self, Self::Apart | Self::Asked)
-    }
-}
-
 impl Process {
     pub(super) fn deadline(&self) -> Option<Now> {
         match self.phase {
-            Phase::Spawned { deadline }
-            | Phase::Greeted { deadline }
-            | Phase::Starting { deadline }
-            | Phase::Joining { deadline }
-            | Phase::Draining { deadline, .. }
-            | Phase::Stopping { deadline, .. } => Some(deadline),
-            Phase::Queued { .. } | Phase::Ready | Phase::Killed(_) => None,
+            ProcessPhase::Spawned { deadline }
+            | ProcessPhase::Greeted { deadline }
+            | ProcessPhase::Starting { deadline }
+            | ProcessPhase::Joining { deadline }
+            | ProcessPhase::Draining { deadline, .. }
+            | ProcessPhase::Stopping { deadline, .. } => Some(deadline),
+            ProcessPhase::Queued { .. } | ProcessPhase::Ready | ProcessPhase::Killed(_) => None,
         }
     }
 
     pub(super) fn state(&self) -> State {
         match self.phase {
-            Phase::Queued { .. }
-            | Phase::Spawned { .. }
-            | Phase::Greeted { .. }
-            | Phase::Starting { .. }
-            | Phase::Joining { .. } => State::Starting,
-            Phase::Ready => State::Ready,
-            Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Killed(_) => State::Draining,
+            ProcessPhase::Queued { .. }
+            | ProcessPhase::Spawned { .. }
+            | ProcessPhase::Greeted { .. }
+            | ProcessPhase::Starting { .. }
+            | ProcessPhase::Joining { .. } => State::Starting,
+            ProcessPhase::Ready => State::Ready,
+            ProcessPhase::Draining { .. }
+            | ProcessPhase::Stopping { .. }
+            | ProcessPhase::Killed(_) => State::Draining,
+        }
+    }
+
+    /// It was told to end, and this is how. An app that calls `exit(0)` untold loses its messages, as a crash does.
+    pub(super) fn is_expected(&self, end: Ended) -> bool {
+        match self.phase {
+            ProcessPhase::Killed(_) => true,
+            _ => self.is_leaving() && end.is_success(),
         }
     }
 
@@ -162,28 +102,6 @@ impl Process {
 }
 
 impl Plan {
-    /// Fills every slot for the first time.
-    pub(super) fn spawn_all(&mut self) {
-        let workers = (0..self.shape.workers).map(Role::Worker);
-        let tasks = (0..self.shape.tasks).map(Role::Task);
-        for role in workers.chain(tasks) {
-            self.spawn_next(role);
-        }
-    }
-
-    /// Starts a process of the committed generation for a slot.
-    fn spawn_next(&mut self, role: Role) {
-        let generation = match role {
-            Role::Task(_) => self.tasks_generation,
-            Role::Worker(_) | Role::Gateway => self.workers_generation,
-        };
-        let timeout = self.shape.start_timeout;
-        let process = self.spawn_process(role, generation, timeout);
-        if let Some(slot) = self.slot(role) {
-            slot.next = Next::Starting(process);
-        }
-    }
-
     /// Queues a process, which may take so long to become ready once it is started.
     pub(super) fn spawn_process(
         &mut self,
@@ -198,7 +116,7 @@ impl Plan {
             Process {
                 role,
                 generation,
-                phase: Phase::Queued { timeout },
+                phase: ProcessPhase::Queued { timeout },
                 ready_at: None,
                 failure: None,
                 late: None,
@@ -210,72 +128,11 @@ impl Plan {
         process
     }
 
-    /// Starts what is queued, and joins what a new gateway does not know, a few at a time.
-    pub(super) fn begin_more(&mut self, now: Now) {
-        let is_under_way = |process: &Process| {
-            let starts = matches!(process.phase, Phase::Spawned { .. } | Phase::Greeted { .. });
-            starts || process.tie == Tie::Asked
-        };
-        let has_gateway = self.gateway.is_ready();
-        let (candidates, others): (Vec<_>, Vec<_>) = self
-            .processes
-            .keys()
-            .partition(|id| self.is_candidate(**id));
-        // Those of a reload, and those that replace what has crashed, may hang, and leave places to each other.
-        let most = match candidates.is_empty() {
-            true => STARTING_AT_ONCE,
-            false => STARTING_AT_ONCE - KEPT_FOR_THE_OTHERS,
-        };
-        let under_way = |ids: &[ProcessId]| {
-            let processes = ids.iter().filter_map(|id| self.processes.get(id));
-            processes.filter(|it| is_under_way(it)).count()
-        };
-        let (of_others, of_candidates) = (under_way(&others), under_way(&candidates));
-        let mut free = STARTING_AT_ONCE.saturating_sub(of_others + of_candidates);
-        let mut left = [of_others, of_candidates].map(|it| most.saturating_sub(it));
-        let others = others.into_iter().map(|id| (id, 0));
-        let candidates = candidates.into_iter().map(|id| (id, 1));
-        for (id, kind) in others.chain(candidates).collect::<Vec<_>>() {
-            let may_begin = free > 0 && left[kind] > 0;
-            let Some(process) = self.processes.get_mut(&id) else {
-                continue;
-            };
-            match process.phase {
-                // It is under way already.
-                Phase::Greeted { deadline } if has_gateway => {
-                    process.phase = Phase::Starting { deadline };
-                    process.tie = Tie::Asked;
-                    self.act(Action::StartProcess { process: id });
-                }
-                Phase::Starting { .. } | Phase::Joining { .. } | Phase::Ready
-                    if has_gateway && process.tie == Tie::Apart && may_begin =>
-                {
-                    (free, left[kind]) = (free - 1, left[kind] - 1);
-                    process.tie = Tie::Asked;
-                    self.act(Action::NewGateway { process: id });
-                }
-                Phase::Queued { timeout } if may_begin => {
-                    (free, left[kind]) = (free - 1, left[kind] - 1);
-                    process.phase = Phase::Spawned {
-                        deadline: now + timeout,
-                    };
-                    let (role, generation) = (process.role, process.generation);
-                    self.act(Action::SpawnProcess {
-                        process: id,
-                        role,
-                        generation,
-                    });
-                }
-                _ => {}
-            }
-        }
-    }
-
     pub(super) fn process_hello(&mut self, id: ProcessId) {
         if let Some(process) = self.processes.get_mut(&id)
-            && let Phase::Spawned { deadline } = process.phase
+            && let ProcessPhase::Spawned { deadline } = process.phase
         {
-            process.phase = Phase::Greeted { deadline };
+            process.phase = ProcessPhase::Greeted { deadline };
         }
     }
 
@@ -288,94 +145,25 @@ impl Plan {
         }
     }
 
-    /// The gateway has answered: it can serve this process, or cannot for this reason.
-    pub(super) fn process_attached(
-        &mut self,
-        incarnation: u32,
-        id: ProcessId,
-        failure: Option<String>,
-        now: Now,
-    ) {
-        if !self.is_present(incarnation) {
-            return;
-        }
-        let Some(process) = self.processes.get_mut(&id) else {
-            return;
-        };
-        if process.tie != Tie::Asked {
-            return;
-        }
-        if let Some(reason) = failure {
-            let reason = format!("it cannot be joined with the gateway: {reason}");
-            self.process_failed(id, &reason);
-            return;
-        }
-        process.tie = Tie::Joined;
-        if let Phase::Joining { .. } = process.phase {
-            self.takes_its_place(id, now);
-        }
-    }
-
-    /// Tells a new gateway who serves, once it is joined with all of them: the first ones would get all early sessions.
-    pub(super) fn activate_joined(&mut self) {
-        let serving = self.slots().filter_map(|slot| slot.serving);
-        let serving = serving.filter_map(|id| self.processes.get(&id));
-        let ready = serving.filter(|process| process.phase == Phase::Ready);
-        let ties: Vec<Tie> = ready.map(|process| process.tie).collect();
-        if ties.contains(&Tie::Joined) && !ties.iter().any(|tie| tie.is_coming()) {
-            self.activate(Change::Replacement, None);
-        }
-    }
-
-    /// The processes that serve, as far as the present gateway can serve them, which is told so.
-    pub(super) fn activate_serving(&mut self) -> Vec<ProcessId> {
-        let mut serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
-        serving.retain(|id| {
-            let process = self.processes.get_mut(id);
-            let joined = process.filter(|process| !process.tie.is_coming());
-            joined.map(|process| process.tie = Tie::Active).is_some()
-        });
-        serving
-    }
-
-    /// It is ready, and the present gateway can serve it.
-    pub(super) fn is_able_to_serve(&self, id: ProcessId) -> bool {
-        let process = self.processes.get(&id);
-        process.is_some_and(|it| it.phase == Phase::Ready && !it.tie.is_coming())
-    }
-
-    /// The gateway has died, and with it every session: what was draining has nothing left to drain.
-    pub(super) fn part_processes(&mut self, now: Now) {
-        for id in self.processes.keys().copied().collect::<Vec<_>>() {
-            let Some(process) = self.processes.get_mut(&id) else {
-                continue;
-            };
-            process.tie = Tie::Apart;
-            if let Phase::Draining { .. } = process.phase {
-                self.stop_process(id, now);
-            }
-        }
-    }
-
     pub(super) fn process_ready(&mut self, id: ProcessId, now: Now) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        let Phase::Starting { deadline } = process.phase else {
+        let ProcessPhase::Starting { deadline } = process.phase else {
             return;
         };
-        process.phase = Phase::Joining { deadline };
+        process.phase = ProcessPhase::Joining { deadline };
         if !process.tie.is_coming() {
             self.takes_its_place(id, now);
         }
     }
 
     /// It is ready, and the gateway can serve it.
-    fn takes_its_place(&mut self, id: ProcessId, now: Now) {
+    pub(super) fn takes_its_place(&mut self, id: ProcessId, now: Now) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        process.phase = Phase::Ready;
+        process.phase = ProcessPhase::Ready;
         process.ready_at = Some(now);
         let role = process.role;
         if self.candidate_ready(id) {
@@ -401,11 +189,11 @@ impl Plan {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        if process.phase != Phase::Ready {
+        if process.phase != ProcessPhase::Ready {
             self.kill_process(id, Forced::No);
             return;
         }
-        process.phase = Phase::Draining {
+        process.phase = ProcessPhase::Draining {
             deadline: now + max_wait,
             change,
         };
@@ -417,7 +205,7 @@ impl Plan {
 
     pub(super) fn process_released(&mut self, id: ProcessId, now: Now) {
         if let Some(Process {
-            phase: Phase::Draining { .. },
+            phase: ProcessPhase::Draining { .. },
             ..
         }) = self.processes.get(&id)
         {
@@ -426,18 +214,18 @@ impl Plan {
     }
 
     /// Tells a draining process to stop, within the time it had for draining.
-    fn stop_process(&mut self, id: ProcessId, now: Now) {
+    pub(super) fn stop_process(&mut self, id: ProcessId, now: Now) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        let Phase::Draining { deadline, change } = process.phase else {
+        let ProcessPhase::Draining { deadline, change } = process.phase else {
             return;
         };
         let forced = match change {
             Change::Reload => Forced::ByReload,
             Change::Replacement => Forced::No,
         };
-        process.phase = Phase::Stopping { deadline, forced };
+        process.phase = ProcessPhase::Stopping { deadline, forced };
         self.act(Action::StopProcess {
             process: id,
             max_wait: deadline.saturating_sub(now),
@@ -450,8 +238,8 @@ impl Plan {
             return;
         };
         match process.phase {
-            Phase::Ready | Phase::Draining { .. } => {
-                process.phase = Phase::Stopping {
+            ProcessPhase::Ready | ProcessPhase::Draining { .. } => {
+                process.phase = ProcessPhase::Stopping {
                     deadline,
                     forced: Forced::No,
                 };
@@ -460,12 +248,12 @@ impl Plan {
                     max_wait,
                 });
             }
-            Phase::Stopping { .. } | Phase::Killed(_) => {}
-            Phase::Queued { .. }
-            | Phase::Spawned { .. }
-            | Phase::Greeted { .. }
-            | Phase::Starting { .. }
-            | Phase::Joining { .. } => {
+            ProcessPhase::Stopping { .. } | ProcessPhase::Killed(_) => {}
+            ProcessPhase::Queued { .. }
+            | ProcessPhase::Spawned { .. }
+            | ProcessPhase::Greeted { .. }
+            | ProcessPhase::Starting { .. }
+            | ProcessPhase::Joining { .. } => {
                 self.kill_process(id, Forced::No);
             }
         }
@@ -535,10 +323,10 @@ impl Plan {
         };
         match process.phase {
             // There is nothing to kill yet.
-            Phase::Queued { .. } => drop(self.processes.remove(&id)),
-            Phase::Killed(_) => {}
+            ProcessPhase::Queued { .. } => drop(self.processes.remove(&id)),
+            ProcessPhase::Killed(_) => {}
             _ => {
-                process.phase = Phase::Killed(forced);
+                process.phase = ProcessPhase::Killed(forced);
                 self.act(Action::Kill(Child::Process(id)));
             }
         }
@@ -551,7 +339,7 @@ impl Plan {
         };
         self.leads_no_more(id);
         if process.tie != Tie::Apart {
-            let forced = process.phase == Phase::Killed(Forced::ByReload);
+            let forced = process.phase == ProcessPhase::Killed(Forced::ByReload);
             self.act(Action::Dead {
                 process: id,
                 fault,
@@ -584,29 +372,6 @@ impl Plan {
         }
     }
 
-    fn restart(&mut self, role: Role, ready_for: Option<Duration>, reason: String, now: Now) {
-        let Some(slot) = self.slot(role) else { return };
-        let wait = slot.backoff.after_death(ready_for);
-        if wait.is_zero() {
-            self.spawn_next(role);
-        } else {
-            slot.next = Next::RetryAt(now + wait);
-            slot.reason = reason;
-            info!("{} is started again in {wait:?}", role_name(role));
-        }
-    }
-
-    /// Slots whose next process is started after a wait: how long yet, and why.
-    pub(crate) fn waiting(&self, now: Now) -> impl Iterator<Item = (Role, Duration, &str)> {
-        let workers = (0..).map(Role::Worker).zip(&self.workers);
-        let tasks = (0..).map(Role::Task).zip(&self.tasks);
-        let restarts = !self.is_stopping() || self.serves_sessions();
-        let slots = workers.chain(tasks).filter(move |_| restarts);
-        slots.filter_map(move |(role, slot)| {
-            Some((role, slot.retry_at()?.saturating_sub(now), &*slot.reason))
-        })
-    }
-
     pub(super) fn tick_processes(&mut self, now: Now) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
             let Some(process) = self.processes.get(&id) else {
@@ -617,10 +382,12 @@ impl Plan {
             }
             let name = role_name(process.role);
             match process.phase {
-                Phase::Spawned { .. } | Phase::Greeted { .. } | Phase::Starting { .. } => {
+                ProcessPhase::Spawned { .. }
+                | ProcessPhase::Greeted { .. }
+                | ProcessPhase::Starting { .. } => {
                     let waits_for = match (&process.phase, &process.late) {
-                        (Phase::Spawned { .. }, _) => "its `main` has not called `run`",
-                        (Phase::Greeted { .. }, _) => "it waits for a gateway",
+                        (ProcessPhase::Spawned { .. }, _) => "its `main` has not called `run`",
+                        (ProcessPhase::Greeted { .. }, _) => "it waits for a gateway",
                         (_, Some(late)) => late,
                         (_, None) => "its start hook has not ended",
                     };
@@ -630,46 +397,31 @@ impl Plan {
                     );
                     self.process_failed(id, &reason);
                 }
-                Phase::Joining { .. } => {
+                ProcessPhase::Joining { .. } => {
                     let reason = format!(
                         "the gateway did not answer whether it can serve it: {}",
                         self.what_hangs()
                     );
                     self.process_failed(id, &reason);
                 }
-                Phase::Draining {
+                ProcessPhase::Draining {
                     change: Change::Reload,
                     ..
                 }
-                | Phase::Stopping {
+                | ProcessPhase::Stopping {
                     forced: Forced::ByReload,
                     ..
                 } => {
                     warn!(worker = %name, "had not ended at max_wait after a reload and is killed");
                     self.kill_process(id, Forced::ByReload);
                 }
-                Phase::Draining { .. } | Phase::Stopping { .. } => {
+                ProcessPhase::Draining { .. } | ProcessPhase::Stopping { .. } => {
                     warn!(worker = %name, "had not ended at max_wait and is killed");
                     self.kill_process(id, Forced::No);
                 }
-                Phase::Queued { .. } | Phase::Ready | Phase::Killed(_) => {}
+                ProcessPhase::Queued { .. } | ProcessPhase::Ready | ProcessPhase::Killed(_) => {}
             }
         }
         self.tick_slots(now);
-    }
-
-    fn tick_slots(&mut self, now: Now) {
-        if !self.serves_sessions() {
-            return;
-        }
-        let workers = (0..self.workers.len() as u16).map(Role::Worker);
-        let tasks = (0..self.tasks.len() as u16).map(Role::Task);
-        for role in workers.chain(tasks) {
-            if let Some(slot) = self.slot(role)
-                && slot.retry_at().is_some_and(|at| at <= now)
-            {
-                self.spawn_next(role);
-            }
-        }
     }
 }

@@ -5,8 +5,9 @@ use tracing::{info, warn};
 use moorline_protocol::command::Scope;
 use moorline_protocol::control::{ProcessId, Role, role_name};
 
-use super::process::{Phase, Process, Slot};
-use super::{Action, Caller, Change, Forced, Mode, Next, Now, Plan, Reply, Shape};
+use super::process::{Process, ProcessPhase};
+use super::slots::{Next, Slot};
+use super::{Action, Caller, Change, Forced, Mode, Now, Plan, Reply, Shape};
 
 /// The reload that is under way.
 #[derive(Debug)]
@@ -273,7 +274,7 @@ impl Plan {
     fn is_process_ready(&self, process: ProcessId) -> bool {
         self.processes
             .get(&process)
-            .is_some_and(|process| process.phase == Phase::Ready)
+            .is_some_and(|process| process.phase == ProcessPhase::Ready)
     }
 
     /// Switches, if every new process is ready.

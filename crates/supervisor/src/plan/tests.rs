@@ -10,6 +10,7 @@ mod vitals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use moorline_protocol::command::Scope;
 use moorline_protocol::control::{ProcessId, Role};
 
 use super::*;

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use moorline_protocol::control::{BEAT, ProcessId, Role};
 
-use super::process::{Phase, Process};
+use super::process::{Process, ProcessPhase};
 use super::{Action, Forced, Now, Plan, role_name};
 
 /// How often signs of life are looked at.
@@ -163,7 +163,7 @@ impl Plan {
             return false;
         };
         // Whoever starts or ends has a deadline for that.
-        if process.phase != Phase::Ready {
+        if process.phase != ProcessPhase::Ready {
             return false;
         }
         let finding = process.vital.look(sign, now);
@@ -199,8 +199,9 @@ impl Plan {
     }
 
     fn say_silent(&mut self, now: Now) {
-        let silent =
-            |process: &Process| process.phase == Phase::Ready && process.vital.silent().is_some();
+        let silent = |process: &Process| {
+            process.phase == ProcessPhase::Ready && process.vital.silent().is_some()
+        };
         self.silent = self
             .processes
             .iter()

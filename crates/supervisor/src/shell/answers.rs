@@ -13,10 +13,11 @@ use moorline_protocol::control::{
     ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole,
 };
 
+use super::super::input::Input;
 use super::super::plan::{Event, State};
 use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
-use super::{Input, Shell};
+use super::{Shell, milliseconds};
 
 /// How long the gateway may take to list some sessions. Under the time that the asker waits.
 const LIST_TIME: Duration = Duration::from_secs(5);
@@ -259,10 +260,6 @@ impl Shell {
         rows.sort_by_key(|row| row["slot"].as_u64());
         rows
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn slot(role: Role) -> u16 {

@@ -8,11 +8,11 @@ use tracing::{info, warn};
 
 use crate::control_socket::Answers;
 use moorline_protocol::command::Answer;
-use moorline_protocol::control::ToRole;
+use moorline_protocol::control::{ProcessId, ToRole};
 
 use super::super::plan::seconds;
 use super::super::status;
-use super::Shell;
+use super::{Shell, milliseconds};
 
 /// How often it is said how far it has come.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What tells a role to stop.
-pub(super) fn stop(over: Duration, max_wait: Duration) -> ToRole {
+fn stop(over: Duration, max_wait: Duration) -> ToRole {
     ToRole::Stop {
         over_ms: milliseconds(over),
         max_wait_ms: milliseconds(max_wait),
@@ -69,16 +69,22 @@ impl Closing {
 }
 
 impl Shell {
-    /// The gateway was told to stop, over this time.
-    pub(super) fn stop_begins(&mut self, over: Duration) {
-        let stop = Closing::new(over, Why::Stop);
+    /// Tells a process to stop.
+    pub(super) fn stop_process(&mut self, process: ProcessId, max_wait: Duration) {
+        self.send_process(process, &stop(Duration::ZERO, max_wait));
+    }
+
+    /// Tells the gateway to close all sessions, over this time.
+    pub(super) fn stop_gateway(&mut self, over: Duration, max_wait: Duration) {
+        let closing = Closing::new(over, Why::Stop);
         if let Some(Closing {
             why: Why::Drain { answers, .. },
             ..
-        }) = self.closing.replace(stop)
+        }) = self.closing.replace(closing)
         {
             answers.give(Answer::Refused("the engine is stopping".to_owned()));
         }
+        self.send_gateway(&stop(over, max_wait));
     }
 
     /// Someone asks for the sessions that are there now to be closed.
@@ -253,8 +259,4 @@ impl Shell {
             "elapsed_ms": milliseconds(closing.begun.elapsed()),
         }))
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

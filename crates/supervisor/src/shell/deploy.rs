@@ -9,13 +9,14 @@ use tracing::{info, warn};
 
 use moorline_config::Config;
 use moorline_process::log;
-use moorline_protocol::control::ToRole;
+use moorline_protocol::control::{ProcessId, ToRole};
 
 use super::super::deployment::{Deployment, Present};
 use super::super::listeners::Opened;
-use super::super::plan::Event;
+use super::super::plan::{Child, Event};
 use super::super::systemd::Given;
-use super::{Shell, Sockets};
+use super::Shell;
+use super::children::Sockets;
 use moorline_protocol::command::Scope;
 
 impl Shell {
@@ -109,7 +110,12 @@ impl Shell {
     }
 
     /// Starts the gateway with what is committed.
-    pub(super) fn start_gateway(&mut self) -> io::Result<()> {
+    pub(super) fn start_gateway(&mut self, incarnation: u32) {
+        let result = self.try_start_gateway();
+        self.unless_sent(Child::Gateway(incarnation), result);
+    }
+
+    fn try_start_gateway(&mut self) -> io::Result<()> {
         let config = self.effective()?;
         self.fill(&config);
         let [generation, _] = self.plan.generations();
@@ -150,10 +156,16 @@ impl Shell {
     }
 
     /// Tells the gateway what this generation changes, if it is committed.
+    pub(super) fn prepare_gateway(&mut self, generation: u32, scope: Scope) {
+        if let Err(error) = self.try_prepare_gateway(generation, scope) {
+            self.not_prepared(generation, error.to_string());
+        }
+    }
+
     ///
     /// # Errors
     /// What the supervisor could not make or send; the gateway has no part in that.
-    pub(super) fn prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
+    fn try_prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
         let opened = self.deployment(generation)?;
         // A reload of task workers goes on with what the gateway has.
         let (config, deployment) = match scope {
@@ -207,7 +219,7 @@ impl Shell {
     }
 
     /// The gateway does not go on with this generation.
-    pub(super) fn not_prepared(&mut self, generation: u32, reason: String) {
+    fn not_prepared(&mut self, generation: u32, reason: String) {
         if let Some(gateway) = &self.gateway {
             self.tell(Event::Prepared {
                 incarnation: gateway.incarnation,
@@ -217,8 +229,25 @@ impl Shell {
         }
     }
 
-    /// The gateway goes over to what was prepared as this generation.
-    pub(super) fn goes_over(&mut self, prepared: Option<u32>) {
+    /// Tells the gateway who serves, and what it goes on with.
+    pub(super) fn activate(
+        &mut self,
+        workers: u16,
+        serving: Vec<ProcessId>,
+        reload: bool,
+        prepared: Option<u32>,
+    ) {
+        self.switch_to(prepared);
+        self.send_gateway(&ToRole::Activate {
+            workers,
+            serving,
+            reload,
+            prepared,
+        });
+    }
+
+    /// The gateway switches to what was prepared as this generation.
+    fn switch_to(&mut self, prepared: Option<u32>) {
         let Some(gateway) = &mut self.gateway else {
             return;
         };
@@ -233,8 +262,20 @@ impl Shell {
         }
     }
 
-    /// A reload has failed: the gateway closes what was prepared for it.
-    pub(super) fn forget_prepared(&mut self, generation: u32) {
+    /// A reload has failed.
+    pub(super) fn abandon(&mut self, generation: u32, reason: &str) {
+        warn!(
+            generation,
+            reason, "reload failed; the processes before it go on serving"
+        );
+        self.tally.reloads_failed += 1;
+        self.forget_prepared(generation);
+        self.say_ready();
+        self.deployments.remove(&generation);
+    }
+
+    /// The gateway closes what was prepared for this generation.
+    fn forget_prepared(&mut self, generation: u32) {
         let is_meant = |(prepared, _): &mut (u32, _)| *prepared == generation;
         let gateway = self.gateway.as_mut();
         if gateway.is_some_and(|gateway| gateway.prepared.take_if(is_meant).is_some()) {

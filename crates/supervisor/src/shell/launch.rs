@@ -16,10 +16,41 @@ use super::super::child::{attend_helper, attend_role};
 use super::super::deployment::Deployment;
 use super::super::plan::{Child, role_name};
 use super::super::spawn;
-use super::{Gateway, Helper, Process, Shell};
+use super::Shell;
+use super::children::{GatewayHandle, HelperHandle, ProcessHandle};
 
 impl Shell {
-    pub(super) fn spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
+    pub(super) fn spawn_gateway(&mut self, incarnation: u32, generation: u32) {
+        let result = self.try_spawn_gateway(incarnation, generation);
+        self.unless_spawned(Child::Gateway(incarnation), result);
+    }
+
+    pub(super) fn spawn_process(&mut self, process: ProcessId, role: Role, generation: u32) {
+        let result = self.try_spawn_process(process, role, generation);
+        self.unless_spawned(Child::Process(process), result);
+    }
+
+    pub(super) fn spawn_helper(
+        &mut self,
+        run: u32,
+        generation: u32,
+        helper: &moorline_config::Helper,
+    ) {
+        let result = self.try_spawn_helper(run, generation, helper);
+        self.unless_spawned(Child::Helper(run), result);
+    }
+
+    pub(super) fn start_process(&mut self, process: ProcessId) {
+        let result = self.try_start_process(process);
+        self.unless_sent(Child::Process(process), result);
+    }
+
+    pub(super) fn new_gateway(&mut self, process: ProcessId) {
+        let result = self.try_new_gateway(process);
+        self.unless_sent(Child::Process(process), result);
+    }
+
+    fn try_spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
         let loops = deployment.config.engine.gateway_loops;
         let counters = usize::from(loops) * LOOP_ROW;
@@ -35,7 +66,7 @@ impl Shell {
             &self.inputs,
         )?);
         info!(pid, incarnation, "gateway started");
-        self.gateway = Some(Gateway {
+        self.gateway = Some(GatewayHandle {
             incarnation,
             pid,
             loops,
@@ -44,12 +75,11 @@ impl Shell {
             sockets: BTreeMap::new(),
             prepared: None,
             outbox,
-            is_killed: false,
         });
         Ok(())
     }
 
-    pub(super) fn spawn_process(
+    fn try_spawn_process(
         &mut self,
         process: ProcessId,
         role: Role,
@@ -74,7 +104,7 @@ impl Shell {
         info!(worker, pid, generation, "{worker} (pid {pid}) started");
         self.processes.insert(
             process,
-            Process {
+            ProcessHandle {
                 role,
                 generation,
                 pid,
@@ -84,13 +114,12 @@ impl Shell {
                 outbox,
                 waiting: None,
                 writers: vec![writer],
-                is_killed: false,
             },
         );
         Ok(())
     }
 
-    pub(super) fn spawn_helper(
+    fn try_spawn_helper(
         &mut self,
         run: u32,
         generation: u32,
@@ -114,7 +143,7 @@ impl Shell {
         info!(helper = helper.name, pid, "helper started");
         self.helpers.insert(
             run,
-            Helper {
+            HelperHandle {
                 name: helper.name.clone(),
                 pid,
             },
@@ -126,7 +155,7 @@ impl Shell {
     ///
     /// # Errors
     /// What the supervisor could not make or send for it; the gateway has no part in that.
-    pub(super) fn start_process(&mut self, id: ProcessId) -> io::Result<()> {
+    fn try_start_process(&mut self, id: ProcessId) -> io::Result<()> {
         let Some(process) = self.processes.get(&id) else {
             return Ok(());
         };
@@ -161,8 +190,8 @@ impl Shell {
     /// Joins a process that has started with a new gateway.
     ///
     /// # Errors
-    /// As for [`start_process`](Self::start_process).
-    pub(super) fn new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
+    /// As for [`try_start_process`](Self::try_start_process).
+    fn try_new_gateway(&mut self, id: ProcessId) -> io::Result<()> {
         let fds = self.attach(id)?;
         match self.processes.get(&id) {
             Some(process) => process.outbox.send(&ToRole::NewGateway, fds),

@@ -6,8 +6,9 @@ use tokio::task::spawn_local;
 use tracing::info;
 
 use super::super::hooks::{Hook, Moment};
+use super::super::input::Input;
 use super::super::plan::Event;
-use super::{Input, Shell};
+use super::Shell;
 
 impl Shell {
     /// The engine serves for the first time.

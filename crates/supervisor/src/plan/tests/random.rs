@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 
+use super::super::slots::Next;
 use super::*;
 
 /// One thing that happens; numbers choose among what there is at that moment.
 #[derive(Debug, Clone)]
-enum Step {
+enum Happening {
     Hello(usize),
     Ready(usize),
     Fail(usize),
@@ -35,26 +36,26 @@ enum Step {
     Drained,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Happening> {
     let which = any::<usize>();
     prop_oneof![
-        6 => which.prop_map(Step::Hello),
-        6 => any::<usize>().prop_map(Step::Ready),
-        1 => any::<usize>().prop_map(Step::Fail),
-        2 => any::<usize>().prop_map(Step::Die),
-        2 => any::<usize>().prop_map(Step::Exit),
-        3 => any::<usize>().prop_map(Step::Release),
-        3 => any::<usize>().prop_map(Step::Resigned),
-        1 => any::<bool>().prop_map(Step::Mute),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, fails)| Step::Attached(which, fails)),
-        2 => any::<bool>().prop_map(Step::Prepared),
-        2 => Just(Step::Obeyed),
-        1 => any::<usize>().prop_map(Step::Stopping),
-        2 => any::<bool>().prop_map(|tasks_only| Step::Reload { tasks_only }),
+        6 => which.prop_map(Happening::Hello),
+        6 => any::<usize>().prop_map(Happening::Ready),
+        1 => any::<usize>().prop_map(Happening::Fail),
+        2 => any::<usize>().prop_map(Happening::Die),
+        2 => any::<usize>().prop_map(Happening::Exit),
+        3 => any::<usize>().prop_map(Happening::Release),
+        3 => any::<usize>().prop_map(Happening::Resigned),
+        1 => any::<bool>().prop_map(Happening::Mute),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, fails)| Happening::Attached(which, fails)),
+        2 => any::<bool>().prop_map(Happening::Prepared),
+        2 => Just(Happening::Obeyed),
+        1 => any::<usize>().prop_map(Happening::Stopping),
+        2 => any::<bool>().prop_map(|tasks_only| Happening::Reload { tasks_only }),
         3 => (any::<bool>(), 1..4u16, 0..3u16)
-            .prop_map(|(is_good, workers, tasks)| Step::Open { is_good, workers, tasks }),
-        2 => (0..6000u64).prop_map(|millis| Step::Pass { millis }),
-        1 => Just(Step::Drained),
+            .prop_map(|(is_good, workers, tasks)| Happening::Open { is_good, workers, tasks }),
+        2 => (0..6000u64).prop_map(|millis| Happening::Pass { millis }),
+        1 => Just(Happening::Drained),
     ]
 }
 
@@ -117,7 +118,7 @@ proptest! {
         let mut leader = Some(world.plan.leader().expect("it serves"));
         for step in steps {
             let resigned = match &step {
-                Step::Resigned(place) => {
+                Happening::Resigned(place) => {
                     let children: Vec<_> = world.children.iter().copied().collect();
                     (!children.is_empty()).then(|| children[place % children.len()])
                 }
@@ -144,7 +145,7 @@ proptest! {
     }
 }
 
-fn play(world: &mut World, step: Step, callers: &mut Caller) {
+fn play(world: &mut World, step: Happening, callers: &mut Caller) {
     let child = |world: &World, place: usize| {
         let children: Vec<_> = world.children.iter().copied().collect();
         (!children.is_empty()).then(|| children[place % children.len()])
@@ -154,17 +155,17 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
         _ => None,
     };
     match step {
-        Step::Hello(place) => {
+        Happening::Hello(place) => {
             if let Some(child) = child(world, place) {
                 world.tell(Event::Hello(child));
             }
         }
-        Step::Ready(place) => {
+        Happening::Ready(place) => {
             if let Some(child) = child(world, place) {
                 world.tell(Event::Ready(child));
             }
         }
-        Step::Fail(place) => {
+        Happening::Fail(place) => {
             if let Some(child) = child(world, place) {
                 world.tell(Event::Failed {
                     child,
@@ -172,43 +173,43 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
                 });
             }
         }
-        Step::Die(place) => {
+        Happening::Die(place) => {
             if let Some(child) = child(world, place) {
                 world.exit(child, KILLED);
             }
         }
-        Step::Exit(place) => {
+        Happening::Exit(place) => {
             if let Some(child) = child(world, place) {
                 world.exit(child, DONE);
             }
         }
-        Step::Release(place) => {
+        Happening::Release(place) => {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Released(process));
             }
         }
-        Step::Resigned(place) => {
+        Happening::Resigned(place) => {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Resigned(process));
             }
         }
-        Step::Mute(is_mute) => world.is_mute = is_mute,
-        Step::Attached(place, fails) => {
+        Happening::Mute(is_mute) => world.is_mute = is_mute,
+        Happening::Attached(place, fails) => {
             if let Some(process) = process(world, place) {
                 world.attached(process, fails.then_some("no room"));
             }
         }
-        Step::Prepared(fails) => {
+        Happening::Prepared(fails) => {
             let generation = world.plan.generations().into_iter().max().unwrap_or(1) + 1;
             world.prepared(generation, fails.then_some("no room"));
         }
-        Step::Obeyed => world.obey(),
-        Step::Stopping(place) => {
+        Happening::Obeyed => world.obey(),
+        Happening::Stopping(place) => {
             if let Some(process) = process(world, place) {
                 world.tell(Event::Stopping(process));
             }
         }
-        Step::Reload { tasks_only } => {
+        Happening::Reload { tasks_only } => {
             *callers += 1;
             let scope = if tasks_only { Scope::Tasks } else { Scope::All };
             world.tell(Event::ReloadAsked {
@@ -216,7 +217,7 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
                 scope,
             });
         }
-        Step::Open {
+        Happening::Open {
             is_good,
             workers,
             tasks,
@@ -228,8 +229,8 @@ fn play(world: &mut World, step: Step, callers: &mut Caller) {
             };
             world.tell(Event::Opened(result));
         }
-        Step::Pass { millis } => world.pass(Duration::from_millis(millis)),
-        Step::Drained => {
+        Happening::Pass { millis } => world.pass(Duration::from_millis(millis)),
+        Happening::Drained => {
             if let Some(Child::Gateway(incarnation)) = world.gateway() {
                 world.tell(Event::Drained(incarnation));
             }

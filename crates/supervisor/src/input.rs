@@ -1,0 +1,41 @@
+//! What comes to the supervisor: from its children, from signals, over the control socket.
+
+use moorline_protocol::command::Request;
+use moorline_protocol::control::{ListPlace, ProcessId, SessionRow, StallReport};
+
+use super::control_socket::{Answers, Asked};
+use super::plan::Event;
+
+/// What comes to the supervisor.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the plan.
+    Event(Event),
+    /// Someone asks for something over the control socket.
+    Asked(Request, Answers),
+    /// An asker for sessions has taken those before this place.
+    ListSessions(ListPlace, Answers),
+    /// The gateway of this incarnation answers `ListSessions`.
+    Sessions {
+        incarnation: u32,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<ListPlace>,
+    },
+    /// In the gateway of this incarnation the retired listeners in these places have no connection any more.
+    Vacant(u32, Vec<u16>),
+    /// A worker or task worker has found one of its handlers stuck.
+    Stalled(ProcessId, StallReport),
+    /// In the gateway of this incarnation the sessions of the drain of this number are closed.
+    DrainEnded(u32, u64),
+    /// The gateway of this incarnation says how many sessions wait for each process that does not answer.
+    Waiting(u32, Vec<(ProcessId, u64)>),
+    /// Log files have been moved away and are to be opened anew.
+    ReopenLog,
+}
+
+impl From<Asked> for Input {
+    fn from(Asked(request, answers): Asked) -> Self {
+        Self::Asked(request, answers)
+    }
+}

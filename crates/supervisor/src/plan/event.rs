@@ -1,0 +1,61 @@
+//! What the plan is told.
+
+use moorline_protocol::command::Scope;
+use moorline_protocol::control::ProcessId;
+
+use super::vitals::Signs;
+use super::{Caller, Child, Ended, Shape};
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A child could not even be started.
+    SpawnFailed { child: Child, reason: String },
+    /// It said a hello that fits.
+    Hello(Child),
+    /// It is able to serve.
+    Ready(Child),
+    /// It cannot start, or does not speak our language.
+    Failed { child: Child, reason: String },
+    /// It has ended and was reaped.
+    Exited { child: Child, end: Ended },
+    /// A worker was told by someone else to stop, and asks for its replacement.
+    Stopping(ProcessId),
+    /// A process that was told to does not lead any more.
+    Resigned(ProcessId),
+    /// The gateway of this incarnation has obeyed one more `Activate`.
+    Activated(u32),
+    /// The gateway of this incarnation can serve this process, or cannot for this reason.
+    Attached {
+        incarnation: u32,
+        process: ProcessId,
+        failure: Option<String>,
+    },
+    /// The gateway of this incarnation can go on with this generation, or cannot for this reason.
+    Prepared {
+        incarnation: u32,
+        generation: u32,
+        failure: Option<String>,
+    },
+    /// The gateway has taken every session from this process.
+    Released(ProcessId),
+    /// The gateway found garbage in this process's ring.
+    Garbage { process: ProcessId, reason: String },
+    /// The gateway of this incarnation has closed every session after `StopGateway`.
+    Drained(u32),
+    /// Someone asks for a reload.
+    ReloadAsked {
+        caller: Option<Caller>,
+        scope: Scope,
+    },
+    /// The answer to `Action::Open`.
+    Opened(Result<Shape, String>),
+    /// Someone asks the engine to stop; asked again: at once.
+    StopAsked,
+    /// The answer to `Action::RunStopHook`.
+    StopHookEnded,
+    /// Signs of life, each [`LOOK`].
+    Looked(Signs),
+    /// `next_timeout` has come.
+    Tick,
+}

@@ -1,0 +1,197 @@
+//! How processes are started a few at a time, joined with the gateway, and made known to it as those that serve.
+
+use moorline_process::open_files::STARTING_AT_ONCE;
+use moorline_protocol::control::ProcessId;
+
+use super::process::{Process, ProcessPhase};
+use super::{Action, Change, Now, Plan};
+
+/// During a reload this many of the places for processes on their way are kept for processes of the reload, and as many
+/// for all others.
+const KEPT_FOR_THE_OTHERS: usize = 2;
+
+/// What a process has to do with the present gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// The gateway does not know of it.
+    Apart,
+    /// The gateway was told of it, and has not answered.
+    Asked,
+    /// The gateway can serve it.
+    Joined,
+    /// The gateway was told that it serves.
+    Active,
+}
+
+impl Tie {
+    /// The gateway cannot serve it yet.
+    pub(super) fn is_coming(self) -> bool {
+        matches!(self, Self::Apart | Self::Asked)
+    }
+}
+
+impl Plan {
+    /// Starts what is queued, and joins what a new gateway does not know, a few at a time.
+    pub(super) fn begin_more(&mut self, now: Now) {
+        let is_under_way = |process: &Process| {
+            let starts = matches!(
+                process.phase,
+                ProcessPhase::Spawned { .. } | ProcessPhase::Greeted { .. }
+            );
+            starts || process.tie == Tie::Asked
+        };
+        let has_gateway = self.gateway.is_ready();
+        let (candidates, others): (Vec<_>, Vec<_>) = self
+            .processes
+            .keys()
+            .partition(|id| self.is_candidate(**id));
+        // Those of a reload, and those that replace what has crashed, may hang, and leave places to each other.
+        let most = match candidates.is_empty() {
+            true => STARTING_AT_ONCE,
+            false => STARTING_AT_ONCE - KEPT_FOR_THE_OTHERS,
+        };
+        let under_way = |ids: &[ProcessId]| {
+            let processes = ids.iter().filter_map(|id| self.processes.get(id));
+            processes.filter(|it| is_under_way(it)).count()
+        };
+        let (of_others, of_candidates) = (under_way(&others), under_way(&candidates));
+        let mut free = STARTING_AT_ONCE.saturating_sub(of_others + of_candidates);
+        let mut left = [of_others, of_candidates].map(|it| most.saturating_sub(it));
+        let others = others.into_iter().map(|id| (id, 0));
+        let candidates = candidates.into_iter().map(|id| (id, 1));
+        for (id, kind) in others.chain(candidates).collect::<Vec<_>>() {
+            let may_begin = free > 0 && left[kind] > 0;
+            let Some(process) = self.processes.get_mut(&id) else {
+                continue;
+            };
+            match process.phase {
+                // It is under way already.
+                ProcessPhase::Greeted { deadline } if has_gateway => {
+                    process.phase = ProcessPhase::Starting { deadline };
+                    process.tie = Tie::Asked;
+                    self.act(Action::StartProcess { process: id });
+                }
+                ProcessPhase::Starting { .. }
+                | ProcessPhase::Joining { .. }
+                | ProcessPhase::Ready
+                    if has_gateway && process.tie == Tie::Apart && may_begin =>
+                {
+                    (free, left[kind]) = (free - 1, left[kind] - 1);
+                    process.tie = Tie::Asked;
+                    self.act(Action::NewGateway { process: id });
+                }
+                ProcessPhase::Queued { timeout } if may_begin => {
+                    (free, left[kind]) = (free - 1, left[kind] - 1);
+                    process.phase = ProcessPhase::Spawned {
+                        deadline: now + timeout,
+                    };
+                    let (role, generation) = (process.role, process.generation);
+                    self.act(Action::SpawnProcess {
+                        process: id,
+                        role,
+                        generation,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The gateway has answered: it can serve this process, or cannot for this reason.
+    pub(super) fn process_attached(
+        &mut self,
+        incarnation: u32,
+        id: ProcessId,
+        failure: Option<String>,
+        now: Now,
+    ) {
+        if !self.is_present(incarnation) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&id) else {
+            return;
+        };
+        if process.tie != Tie::Asked {
+            return;
+        }
+        if let Some(reason) = failure {
+            let reason = format!("it cannot be joined with the gateway: {reason}");
+            self.process_failed(id, &reason);
+            return;
+        }
+        process.tie = Tie::Joined;
+        if let ProcessPhase::Joining { .. } = process.phase {
+            self.takes_its_place(id, now);
+        }
+    }
+
+    /// Tells a new gateway who serves, once it is joined with all of them: the first ones would get all early sessions.
+    pub(super) fn activate_joined(&mut self) {
+        let serving = self.slots().filter_map(|slot| slot.serving);
+        let serving = serving.filter_map(|id| self.processes.get(&id));
+        let ready = serving.filter(|process| process.phase == ProcessPhase::Ready);
+        let ties: Vec<Tie> = ready.map(|process| process.tie).collect();
+        if ties.contains(&Tie::Joined) && !ties.iter().any(|tie| tie.is_coming()) {
+            self.activate(Change::Replacement, None);
+        }
+    }
+
+    /// The processes that serve, as far as the present gateway can serve them, which is told so.
+    pub(super) fn activate_serving(&mut self) -> Vec<ProcessId> {
+        let mut serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
+        serving.retain(|id| {
+            let process = self.processes.get_mut(id);
+            let joined = process.filter(|process| !process.tie.is_coming());
+            joined.map(|process| process.tie = Tie::Active).is_some()
+        });
+        serving
+    }
+
+    /// It is ready, and the present gateway can serve it.
+    pub(super) fn is_able_to_serve(&self, id: ProcessId) -> bool {
+        let process = self.processes.get(&id);
+        process.is_some_and(|it| it.phase == ProcessPhase::Ready && !it.tie.is_coming())
+    }
+
+    /// The gateway has died, and with it every session: what was draining has nothing left to drain.
+    pub(super) fn part_processes(&mut self, now: Now) {
+        for id in self.processes.keys().copied().collect::<Vec<_>>() {
+            let Some(process) = self.processes.get_mut(&id) else {
+                continue;
+            };
+            process.tie = Tie::Apart;
+            if let ProcessPhase::Draining { .. } = process.phase {
+                self.stop_process(id, now);
+            }
+        }
+    }
+
+    /// Tells the gateway who serves now, and from which generation on if that changes.
+    pub(super) fn activate(&mut self, change: Change, prepared: Option<u32>) {
+        if !self.gateway.is_ready() {
+            // It is told when it is.
+            return;
+        }
+        // The others follow when it has them.
+        let serving = self.activate_serving();
+        self.act(Action::Activate {
+            // Made from a `u16`.
+            workers: self.workers.len() as u16,
+            serving,
+            reload: change == Change::Reload,
+            prepared,
+        });
+        self.let_serve();
+    }
+
+    /// Tells those that serve and do not know it.
+    fn let_serve(&mut self) {
+        let serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
+        for process in serving {
+            let found = self.processes.get_mut(&process);
+            if found.is_some_and(|found| !std::mem::replace(&mut found.knows_it_serves, true)) {
+                self.act(Action::Serve { process });
+            }
+        }
+    }
+}
