@@ -78,12 +78,110 @@ fn listener(
     let content = content(&section, address.as_ref().ok(), base);
     let tls = tls_of(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
-    let idle_timeout = section.read("idle_timeout", |field| field.timeout());
-    let receive_timeout = section.read("receive_timeout", |field| field.timeout());
-    let send_timeout = section.read("send_timeout", |field| field.timeout());
-    let half_close_timeout = section.read("half_close_timeout", |field| field.timeout());
-    let handshake_timeout = section.read("handshake_timeout", |field| field.timeout());
+    let times = times(&section);
+    let failures = failures(&section);
+    let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
+    let limits = limits(&section);
+    let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
+    let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
+    let datagrams = match &address {
+        Ok(Address::Udp(_)) => check_datagrams(&section, own_dispatch.as_ref().ok()),
+        _ => Ok(()),
+    };
+    if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
+        warn_of_large_messages(&section, name, &content.framing, sizes);
+    }
+    section.finish()?;
+    datagrams?;
+
+    let (content, sizes, tls, times) = (content?, sizes?, tls?, times?);
+    let (limits, (on_crash, on_error)) = (limits?, failures?);
+    Ok(Listener {
+        name: name?,
+        address: with_tls(address?, tls.is_some()),
+        tls,
+        framing: content.framing,
+        websocket: content.websocket,
+        static_folder: content.static_folder,
+        idle_timeout: times.idle,
+        receive_timeout: times.receive,
+        send_timeout: times.send,
+        half_close_timeout: times.half_close,
+        min_receive_rate: times.min_receive_rate,
+        max_sessions_per_address: limits.sessions_per_address,
+        accept_rate: limits.accept_rate,
+        handshake_timeout: times.handshake,
+        high_watermark: sizes.high,
+        low_watermark: sizes.low,
+        hard_limit: sizes.hard,
+        on_crash,
+        on_error,
+        attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
+        max_sessions: limits.sessions,
+        deliver_after_close: deliver_after_close?.unwrap_or(false),
+        dispatch: own_dispatch?.unwrap_or(dispatch),
+        is_retired: false,
+    })
+}
+
+/// The address whose scheme says that TLS is spoken, if it is.
+fn with_tls(address: Address, is_encrypted: bool) -> Address {
+    match address {
+        Address::Tcp(host_port) if is_encrypted => Address::Tls(host_port),
+        Address::Http(host_port) if is_encrypted => Address::Https(host_port),
+        address => address,
+    }
+}
+
+/// The timeouts of a listener, and its slowloris guard.
+struct Times {
+    idle: Option<Duration>,
+    receive: Option<Duration>,
+    send: Option<Duration>,
+    half_close: Duration,
+    handshake: Duration,
+    min_receive_rate: Option<u64>,
+}
+
+fn times(section: &Section<'_>) -> Result<Times, Reported> {
+    let idle = section.read("idle_timeout", |field| field.timeout());
+    let receive = section.read("receive_timeout", |field| field.timeout());
+    let send = section.read("send_timeout", |field| field.timeout());
+    let half_close = section.read("half_close_timeout", |field| field.timeout());
+    let handshake = section.read("handshake_timeout", |field| field.timeout());
     let min_receive_rate = section.read("min_receive_rate", |field| field.size());
+    Ok(Times {
+        idle: idle?,
+        receive: receive?,
+        send: send?,
+        half_close: half_close?.unwrap_or(DEFAULT_HALF_CLOSE_TIMEOUT),
+        handshake: handshake?.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
+        min_receive_rate: min_receive_rate?,
+    })
+}
+
+/// How many connections there may be.
+struct Limits {
+    sessions: u64,
+    sessions_per_address: Option<u32>,
+    accept_rate: Option<u32>,
+}
+
+fn limits(section: &Section<'_>) -> Result<Limits, Reported> {
+    let sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
+    let sessions_per_address = section.read("max_sessions_per_address", |field| {
+        field.number(1..=MAX_SESSIONS)
+    });
+    let accept_rate = section.read("accept_rate", |field| field.number(1..=MAX_ACCEPT_RATE));
+    Ok(Limits {
+        sessions: sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
+        sessions_per_address: sessions_per_address?,
+        accept_rate: accept_rate?,
+    })
+}
+
+/// What becomes of a session whose handler has failed.
+fn failures(section: &Section<'_>) -> Result<(OnCrash, OnError), Reported> {
     let on_crash = section.read("on_crash", |field| {
         field.choice(&[
             ("close", OnCrash::Close),
@@ -94,74 +192,32 @@ fn listener(
     let on_error = section.read("on_error", |field| {
         field.choice(&[("close", OnError::Close), ("keep", OnError::Keep)])
     });
-    let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
-    let max_sessions = section.read("max_sessions", |field| field.number(1..=MAX_SESSIONS));
-    let max_sessions_per_address = section.read("max_sessions_per_address", |field| {
-        field.number(1..=MAX_SESSIONS)
+    let on_crash = on_crash?.unwrap_or(OnCrash::Close);
+    let on_error = on_error?.unwrap_or(match on_crash {
+        OnCrash::Drop => OnError::Keep,
+        OnCrash::Close | OnCrash::Redeliver => OnError::Close,
     });
-    let accept_rate = section.read("accept_rate", |field| field.number(1..=MAX_ACCEPT_RATE));
-    let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
-    let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
-    let datagrams = match &address {
-        Ok(Address::Udp(_)) => refuse_keys(
-            &section,
-            SESSION_KEYS,
-            "has no effect on a udp:// listener: datagrams have no sessions",
-        ),
-        _ => Ok(()),
-    };
-    let keyless = match (&address, &own_dispatch) {
-        (Ok(Address::Udp(_)), Ok(Some(Dispatch::Key))) => Err(section.report.error(
+    Ok((on_crash, on_error))
+}
+
+/// What makes no sense on a `udp://` listener.
+fn check_datagrams(
+    section: &Section<'_>,
+    dispatch: Option<&Option<Dispatch>>,
+) -> Result<(), Reported> {
+    let keys = refuse_keys(
+        section,
+        SESSION_KEYS,
+        "has no effect on a udp:// listener: datagrams have no sessions",
+    );
+    if dispatch == Some(&Some(Dispatch::Key)) {
+        return Err(section.report.error(
             section.place("dispatch"),
             "`dispatch` by key on a udp:// listener: datagrams have no sessions that could be bound to one",
             "write \"ip-hash\" or \"sticky\", which keep a sender with one worker",
-        )),
-        _ => Ok(()),
-    };
-    if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
-        warn_of_large_messages(&section, name, &content.framing, sizes);
+        ));
     }
-    section.finish()?;
-    datagrams?;
-    keyless?;
-
-    let (content, sizes, tls) = (content?, sizes?, tls?);
-    let on_crash = on_crash?.unwrap_or(OnCrash::Close);
-    let address = match (address?, &tls) {
-        // However it is written, this is what is spoken.
-        (Address::Tcp(host_port), Some(_)) => Address::Tls(host_port),
-        (Address::Http(host_port), Some(_)) => Address::Https(host_port),
-        (address, _) => address,
-    };
-    Ok(Listener {
-        name: name?,
-        address,
-        tls,
-        framing: content.framing,
-        websocket: content.websocket,
-        static_folder: content.static_folder,
-        idle_timeout: idle_timeout?,
-        receive_timeout: receive_timeout?,
-        send_timeout: send_timeout?,
-        half_close_timeout: half_close_timeout?.unwrap_or(DEFAULT_HALF_CLOSE_TIMEOUT),
-        min_receive_rate: min_receive_rate?,
-        max_sessions_per_address: max_sessions_per_address?,
-        accept_rate: accept_rate?,
-        handshake_timeout: handshake_timeout?.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
-        high_watermark: sizes.high,
-        low_watermark: sizes.low,
-        hard_limit: sizes.hard,
-        on_crash,
-        on_error: on_error?.unwrap_or(match on_crash {
-            OnCrash::Drop => OnError::Keep,
-            OnCrash::Close | OnCrash::Redeliver => OnError::Close,
-        }),
-        attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
-        max_sessions: max_sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
-        deliver_after_close: deliver_after_close?.unwrap_or(false),
-        dispatch: own_dispatch?.unwrap_or(dispatch),
-        is_retired: false,
-    })
+    keys
 }
 
 const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or tls://, udp://, http:// or https://host:port, unix:///path";

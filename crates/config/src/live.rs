@@ -62,56 +62,10 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         listeners: _,
         app: _,
     } = old;
-    let Engine {
-        run_dir,
-        gateway_loops,
-        ring_memory,
-        memory_limit: _,
-        user,
-        group,
-        gateway_user,
-        stop_over: _,
-        stop_code: _,
-        kill_after: _,
-        chroot,
-        log: _,
-        hooks: _,
-    } = engine;
-    let Workers {
-        count: _,
-        max_wait: _,
-        start_timeout: _,
-        dispatch: _,
-        max_requests: _,
-        stall_after: _,
-        wait_after: _,
-        kill_after: _,
-        // The gateway's loops stay where they are.
-        cpu_affinity,
-    } = workers;
-    let new_engine = &new.engine;
     let mut refused = Refused::default();
     refused.compare("the configuration's name", name, &new.name);
-    refused.compare("`engine.run_dir`", run_dir, &new_engine.run_dir);
-    refused.compare(
-        "`engine.gateway_loops`",
-        gateway_loops,
-        &new_engine.gateway_loops,
-    );
-    refused.compare("`engine.ring_memory`", ring_memory, &new_engine.ring_memory);
-    refused.compare("`engine.user`", user, &new_engine.user);
-    refused.compare("`engine.group`", group, &new_engine.group);
-    refused.compare(
-        "`engine.gateway_user`",
-        gateway_user,
-        &new_engine.gateway_user,
-    );
-    refused.compare("`engine.chroot`", chroot, &new_engine.chroot);
-    refused.compare(
-        "`workers.cpu_affinity`",
-        cpu_affinity,
-        &new.workers.cpu_affinity,
-    );
+    refused.compare_engines(engine, &new.engine);
+    refused.compare_workers(workers, &new.workers);
     refused.0
 }
 
@@ -119,6 +73,47 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
 struct Refused(Vec<String>);
 
 impl Refused {
+    fn compare_engines(&mut self, old: &Engine, new: &Engine) {
+        let Engine {
+            run_dir,
+            gateway_loops,
+            ring_memory,
+            memory_limit: _,
+            user,
+            group,
+            gateway_user,
+            stop_over: _,
+            stop_code: _,
+            kill_after: _,
+            chroot,
+            log: _,
+            hooks: _,
+        } = old;
+        self.compare("`engine.run_dir`", run_dir, &new.run_dir);
+        self.compare("`engine.gateway_loops`", gateway_loops, &new.gateway_loops);
+        self.compare("`engine.ring_memory`", ring_memory, &new.ring_memory);
+        self.compare("`engine.user`", user, &new.user);
+        self.compare("`engine.group`", group, &new.group);
+        self.compare("`engine.gateway_user`", gateway_user, &new.gateway_user);
+        self.compare("`engine.chroot`", chroot, &new.chroot);
+    }
+
+    fn compare_workers(&mut self, old: &Workers, new: &Workers) {
+        let Workers {
+            count: _,
+            max_wait: _,
+            start_timeout: _,
+            dispatch: _,
+            max_requests: _,
+            stall_after: _,
+            wait_after: _,
+            kill_after: _,
+            // The gateway's loops stay where they are.
+            cpu_affinity,
+        } = old;
+        self.compare("`workers.cpu_affinity`", cpu_affinity, &new.cpu_affinity);
+    }
+
     fn compare<T: PartialEq>(&mut self, key: &str, old: &T, new: &T) {
         if old != new {
             self.0.push(format!(
@@ -135,12 +130,12 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
         ..listener.clone()
     };
     let mut merged: Vec<_> = present.iter().map(retire).collect();
-    let mut strangers = Vec::new();
+    let mut unplaced = Vec::new();
     for listener in new {
         // Names are unique in a file, so no two ask for the same place.
         match place(present, &listener, vacant) {
             Some(at) => merged[at] = listener,
-            None => strangers.push(listener),
+            None => unplaced.push(listener),
         }
     }
     // What nobody of its own name wants is there for others.
@@ -150,7 +145,7 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
         .filter(|at| *at < present.len() && is_free(at))
         .collect();
     let mut free = free.into_iter();
-    for listener in strangers {
+    for listener in unplaced {
         match free.next() {
             Some(at) => merged[at] = listener,
             None => merged.push(listener),

@@ -47,42 +47,15 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let section = root.read("engine", |field| {
         field.section("[engine]", "write [engine] and its keys below it")
     })?;
-    let base = file.parent().unwrap_or(Path::new("/"));
-    let default_loops = host.cpus.min(MAX_LOOPS as u16);
-    let default_run_dir = || host.default_run_dir(file);
+    let base = folder(file);
     let Some(section) = section else {
-        warn_of_rights(root.report, host, None, None);
-        let run_dir = default_run_dir();
-        check_socket_path(root.report, 0..0, &run_dir)?;
-        return Ok(Engine {
-            run_dir,
-            gateway_loops: default_loops,
-            ring_memory: default_ring_memory(default_loops),
-            memory_limit: None,
-            user: None,
-            group: None,
-            gateway_user: None,
-            stop_over: Duration::ZERO,
-            stop_code: GOING_AWAY,
-            kill_after: Some(DEFAULT_KILL_AFTER),
-            chroot: None,
-            log: default_log(),
-            hooks: Hooks::default(),
-        });
+        return default_engine(root, file, host);
     };
 
-    let run_dir = section
-        .read("run_dir", |field| written_run_dir(&field, base))
-        .and_then(|written| match written {
-            Some(run_dir) => Ok(run_dir),
-            None => {
-                let run_dir = default_run_dir();
-                check_socket_path(section.report, section.span.clone(), &run_dir).map(|()| run_dir)
-            }
-        });
+    let run_dir = run_dir(&section, file, host);
     let gateway_loops = section
         .read("gateway_loops", |field| field.number(1..=MAX_LOOPS))
-        .map(|loops| loops.unwrap_or(default_loops));
+        .map(|loops| loops.unwrap_or(default_loops(host)));
     let ring_memory = section.read("ring_memory", |field| field.size());
     let ring_memory = ring_memory.and_then(|written| check_rings(&section, written, gateway_loops));
     let memory_limit = section.read("memory_limit", |field| memory_limit(&field));
@@ -122,6 +95,48 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         log: log?.unwrap_or_else(default_log),
         hooks: hooks?.unwrap_or_default(),
     })
+}
+
+/// Without `[engine]`.
+fn default_engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
+    warn_of_rights(root.report, host, None, None);
+    let run_dir = host.default_run_dir(file);
+    check_socket_path(root.report, 0..0, &run_dir)?;
+    let gateway_loops = default_loops(host);
+    Ok(Engine {
+        run_dir,
+        gateway_loops,
+        ring_memory: default_ring_memory(gateway_loops),
+        memory_limit: None,
+        user: None,
+        group: None,
+        gateway_user: None,
+        stop_over: Duration::ZERO,
+        stop_code: GOING_AWAY,
+        kill_after: Some(DEFAULT_KILL_AFTER),
+        chroot: None,
+        log: default_log(),
+        hooks: Hooks::default(),
+    })
+}
+
+fn default_loops(host: &Host) -> u16 {
+    host.cpus.min(MAX_LOOPS as u16)
+}
+
+fn run_dir(section: &Section<'_>, file: &Path, host: &Host) -> Result<PathBuf, Reported> {
+    let base = folder(file);
+    if let Some(written) = section.read("run_dir", |field| written_run_dir(&field, base))? {
+        return Ok(written);
+    }
+    let run_dir = host.default_run_dir(file);
+    check_socket_path(section.report, section.span.clone(), &run_dir)?;
+    Ok(run_dir)
+}
+
+/// The folder that relative paths in a file are meant from.
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
 }
 
 /// A written `run_dir`.

@@ -322,63 +322,61 @@ impl Pace {
 /// # Errors
 /// Its role must not say that.
 fn input(child: Child, message: FromRole) -> Result<Input, String> {
+    let wrong = || "sent a control message that its role must not send".to_owned();
     let event = match (child, message) {
         (_, FromRole::Ready) => Event::Ready(child),
         (_, FromRole::Failed { reason }) => Event::Failed { child, reason },
         (Child::Process(process), FromRole::Stopping) => Event::Stopping(process),
         (Child::Process(process), FromRole::Resigned) => Event::Resigned(process),
-        (Child::Gateway(incarnation), FromRole::Attached { process, failure }) => Event::Attached {
+        (Child::Process(process), FromRole::Stalled(report)) => {
+            return Ok(Input::Stalled(process, report));
+        }
+        (Child::Gateway(incarnation), message) => {
+            return gateway_input(incarnation, message).ok_or_else(wrong);
+        }
+        (Child::Process(_) | Child::Helper(_), _) => return Err(wrong()),
+    };
+    Ok(Input::Event(event))
+}
+
+/// What a gateway alone says.
+fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
+    let event = match message {
+        FromRole::Attached { process, failure } => Event::Attached {
             incarnation,
             process,
             failure,
         },
-        (
-            Child::Gateway(incarnation),
-            FromRole::Prepared {
-                generation,
-                failure,
-            },
-        ) => Event::Prepared {
+        FromRole::Prepared {
+            generation,
+            failure,
+        } => Event::Prepared {
             incarnation,
             generation,
             failure,
         },
-        (Child::Gateway(_), FromRole::Released { process }) => Event::Released(process),
-        (Child::Gateway(_), FromRole::Garbage { process, reason }) => {
-            Event::Garbage { process, reason }
-        }
-        (Child::Gateway(incarnation), FromRole::Drained) => Event::Drained(incarnation),
-        (Child::Gateway(incarnation), FromRole::Activated) => Event::Activated(incarnation),
-        (Child::Gateway(incarnation), FromRole::DrainEnded { number }) => {
-            return Ok(Input::DrainEnded(incarnation, number));
-        }
-        (Child::Gateway(incarnation), FromRole::Waiting(counts)) => {
-            return Ok(Input::Waiting(incarnation, counts));
-        }
-        (Child::Process(process), FromRole::Stalled(report)) => {
-            return Ok(Input::Stalled(process, report));
-        }
-        (Child::Gateway(incarnation), FromRole::Vacant(places)) => {
-            return Ok(Input::Vacant(incarnation, places));
-        }
-        (
-            Child::Gateway(incarnation),
-            FromRole::Sessions {
-                question,
-                rows,
-                next,
-            },
-        ) => {
-            return Ok(Input::Sessions {
+        FromRole::Released { process } => Event::Released(process),
+        FromRole::Garbage { process, reason } => Event::Garbage { process, reason },
+        FromRole::Drained => Event::Drained(incarnation),
+        FromRole::Activated => Event::Activated(incarnation),
+        FromRole::DrainEnded { number } => return Some(Input::DrainEnded(incarnation, number)),
+        FromRole::Waiting(counts) => return Some(Input::Waiting(incarnation, counts)),
+        FromRole::Vacant(places) => return Some(Input::Vacant(incarnation, places)),
+        FromRole::Sessions {
+            question,
+            rows,
+            next,
+        } => {
+            return Some(Input::Sessions {
                 incarnation,
                 question,
                 rows,
                 next,
             });
         }
-        _ => return Err("sent a control message that its role must not send".to_owned()),
+        _ => return None,
     };
-    Ok(Input::Event(event))
+    Some(Input::Event(event))
 }
 
 async fn await_end(

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use moorline_ipc::{MAX_FDS, MAX_PACKET};
+use moorline_net::tls::TlsError;
 use rustix::fs::{Mode, OFlags};
 
 use moorline_config::Config;
@@ -87,11 +88,7 @@ impl Deployment {
         let log = log.map_err(|error| format!("`engine.log.file`: {error}"))?;
         let (credentials, listeners) = match scope {
             Scope::All => {
-                let credentials = Credentials::load(&config).map_err(|error| error.to_string())?;
-                // As the gateway will: what it could not use is refused here.
-                credentials
-                    .ready(&config, &Credentials::default(), &[])
-                    .map_err(|error| error.to_string())?;
+                let credentials = usable_credentials(&config).map_err(|error| error.to_string())?;
                 let before = Some((present.config, present.listeners));
                 let opened = Listeners::open(&config, before, given);
                 let opened = opened.map_err(|error| format!("`[[listen]]`: {error}"))?;
@@ -135,6 +132,13 @@ impl Deployment {
             kill_task_after: self.config.tasks.kill_after,
         }
     }
+}
+
+/// What the gateway could not use is refused here.
+fn usable_credentials(config: &Config) -> Result<Credentials, TlsError> {
+    let credentials = Credentials::load(config)?;
+    credentials.ready(config, &Credentials::default(), &[])?;
+    Ok(credentials)
 }
 
 /// Whoever is to go on with a configuration gets all of it in one message.

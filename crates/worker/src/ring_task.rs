@@ -158,7 +158,7 @@ where
         self.core.broadcasts.gateway_lost();
         let now = clock::now();
         for id in self.core.sessions.ids() {
-            self.close(id, CloseReason::GatewayLost, None, now);
+            self.session_closed(id, CloseReason::GatewayLost, None, now);
         }
     }
 
@@ -261,95 +261,32 @@ where
         payload: Vec<u8>,
         now: u64,
     ) -> Result<(), Garbage> {
-        let core = &self.core;
         let id = header.session;
+        let is_failed = header.flags & FAILED != 0;
         let is_known = match kind {
-            ToProcess::Open => {
-                let opening: Opening = postcard::from_bytes(&payload)
-                    .map_err(|error| Garbage(format!("the opening of session {id}: {error}")))?;
-                pool::give_back(payload);
-                self.open(id, opening, now);
-                true
-            }
-            ToProcess::Close => {
-                let reason = CloseReason::from_u16(header.aux).ok_or_else(|| {
-                    Garbage(format!(
-                        "session {id} closed for the unknown reason {}",
-                        header.aux
-                    ))
-                })?;
-                let closing = postcard::from_bytes(&payload)
-                    .map_err(|error| Garbage(format!("the end of session {id}: {error}")))?;
-                pool::give_back(payload);
-                self.close(id, reason, Some(closing), now)
-            }
-            ToProcess::Full | ToProcess::Drained => match core.sessions.here(id) {
-                Some(session) => {
-                    self.handlers.watermark(session, kind == ToProcess::Full);
-                    true
-                }
-                None => core
-                    .sessions
-                    .set_full_elsewhere(id, kind == ToProcess::Full),
-            },
-            ToProcess::Moved => core.sessions.moved(id),
-            ToProcess::Datagram => {
-                let (peer, bytes) = split_datagram(&payload)
-                    .ok_or_else(|| Garbage("a datagram's address".into()))?;
-                let mut buffer = pool::take();
-                buffer.extend_from_slice(bytes);
-                pool::give_back(payload);
-                let message = Message::new(buffer, false, header.time, now);
-                self.handlers
-                    .datagram(Datagram::new(core.clone(), link, header.aux, peer), message);
-                true
-            }
-            ToProcess::Post => {
-                if let Some(bytes) = self.assemble(link, header, payload) {
-                    let origin = Origin::Loop {
-                        link,
-                        slot: header.aux,
-                        number: id,
-                    };
-                    self.handlers
-                        .post(origin, Message::new(bytes, false, now, now));
-                }
-                true
-            }
-            ToProcess::FileHere => core.file_is_there(id),
-            ToProcess::FileDone => core.files.done(id, header.flags & FAILED != 0),
-            ToProcess::BroadcastDone => core.broadcasts.done(id),
-            ToProcess::PostDone => core.credits.post_done(id),
-            ToProcess::Task => {
-                if let Some(bytes) = self.assemble(link, header, payload) {
-                    self.handlers.task(
-                        link,
-                        id,
-                        header.sequence,
-                        Message::new(bytes, false, now, now),
-                    );
-                }
-                true
-            }
+            ToProcess::Open => self.open(id, payload, now)?,
+            ToProcess::Close => self.close(header, payload, now)?,
+            ToProcess::Full | ToProcess::Drained => self.watermark(id, kind == ToProcess::Full),
+            ToProcess::Moved => self.core.sessions.moved(id),
+            ToProcess::Datagram => self.datagram(link, header, payload, now)?,
+            ToProcess::Post => self.post(link, header, payload, now),
+            ToProcess::FileHere => self.core.file_is_there(id),
+            ToProcess::FileDone => self.core.files.done(id, is_failed),
+            ToProcess::BroadcastDone => self.core.broadcasts.done(id),
+            ToProcess::PostDone => self.core.credits.post_done(id),
+            ToProcess::Task => self.task(link, header, payload, now),
             ToProcess::TaskDone => {
-                let (last, failed) = (header.flags & LAST != 0, header.flags & FAILED != 0);
-                let is_known = core.credits.task_done(id, &payload, last, failed);
+                let is_last = header.flags & LAST != 0;
+                let credits = &self.core.credits;
+                let is_known = credits.task_done(id, &payload, is_last, is_failed);
                 pool::give_back(payload);
                 is_known
             }
             ToProcess::Unknown => {
-                core.sessions.unknown(id);
+                self.core.sessions.unknown(id);
                 true
             }
-            ToProcess::Answer => match self.assemble(link, header, payload) {
-                Some(bytes) => {
-                    let answer = postcard::from_bytes(&bytes).map_err(|error| {
-                        Garbage(format!("the answer to question {id}: {error}"))
-                    })?;
-                    self.core.questions.answered(id, answer)
-                }
-                None => true,
-            },
+            ToProcess::Answer => self.answer(link, header, payload)?,
             ToProcess::Message => unreachable!("`take_record` keeps messages to itself"),
         };
         if !is_known {
@@ -358,7 +295,10 @@ where
         Ok(())
     }
 
-    fn open(&self, id: u64, opening: Opening, now: u64) {
+    fn open(&self, id: u64, payload: Vec<u8>, now: u64) -> Result<bool, Garbage> {
+        let opening: Opening = postcard::from_bytes(&payload)
+            .map_err(|error| Garbage(format!("the opening of session {id}: {error}")))?;
+        pool::give_back(payload);
         let opened = if opening.adopted {
             Opened::Adopted
         } else {
@@ -366,14 +306,97 @@ where
         };
         let session = self.core.sessions.open(&self.core, id, opening);
         self.handlers.ordered(session, Event::Open(opened), now);
+        Ok(true)
     }
 
-    fn close(&self, id: u64, reason: CloseReason, closing: Option<Closing>, now: u64) -> bool {
+    /// False: there is no such session.
+    fn close(&self, header: &Header, payload: Vec<u8>, now: u64) -> Result<bool, Garbage> {
+        let (id, reason) = (header.session, header.aux);
+        let reason = CloseReason::from_u16(reason).ok_or_else(|| {
+            Garbage(format!(
+                "session {id} closed for the unknown reason {reason}"
+            ))
+        })?;
+        let closing: Closing = postcard::from_bytes(&payload)
+            .map_err(|error| Garbage(format!("the end of session {id}: {error}")))?;
+        pool::give_back(payload);
+        Ok(self.session_closed(id, reason, Some(closing), now))
+    }
+
+    fn session_closed(
+        &self,
+        id: u64,
+        reason: CloseReason,
+        closing: Option<Closing>,
+        now: u64,
+    ) -> bool {
         let Some(session) = self.core.sessions.close(id, closing) else {
             return false;
         };
         self.handlers.ordered(session, Event::Close(reason), now);
         true
+    }
+
+    /// False: there is no such session.
+    fn watermark(&self, id: u64, is_full: bool) -> bool {
+        match self.core.sessions.here(id) {
+            Some(session) => {
+                self.handlers.watermark(session, is_full);
+                true
+            }
+            None => self.core.sessions.set_full_elsewhere(id, is_full),
+        }
+    }
+
+    fn datagram(
+        &self,
+        link: usize,
+        header: &Header,
+        payload: Vec<u8>,
+        now: u64,
+    ) -> Result<bool, Garbage> {
+        let (peer, bytes) =
+            split_datagram(&payload).ok_or_else(|| Garbage("a datagram's address".into()))?;
+        let mut buffer = pool::take();
+        buffer.extend_from_slice(bytes);
+        pool::give_back(payload);
+        let message = Message::new(buffer, false, header.time, now);
+        let from = Datagram::new(self.core.clone(), link, header.aux, peer);
+        self.handlers.datagram(from, message);
+        Ok(true)
+    }
+
+    fn post(&mut self, link: usize, header: &Header, payload: Vec<u8>, now: u64) -> bool {
+        if let Some(bytes) = self.assemble(link, header, payload) {
+            let origin = Origin::Loop {
+                link,
+                slot: header.aux,
+                number: header.session,
+            };
+            let message = Message::new(bytes, false, now, now);
+            self.handlers.post(origin, message);
+        }
+        true
+    }
+
+    fn task(&mut self, link: usize, header: &Header, payload: Vec<u8>, now: u64) -> bool {
+        let (id, sequence) = (header.session, header.sequence);
+        if let Some(bytes) = self.assemble(link, header, payload) {
+            let message = Message::new(bytes, false, now, now);
+            self.handlers.task(link, id, sequence, message);
+        }
+        true
+    }
+
+    /// False: nobody has asked that.
+    fn answer(&mut self, link: usize, header: &Header, payload: Vec<u8>) -> Result<bool, Garbage> {
+        let id = header.session;
+        let Some(bytes) = self.assemble(link, header, payload) else {
+            return Ok(true);
+        };
+        let answer = postcard::from_bytes(&bytes)
+            .map_err(|error| Garbage(format!("the answer to question {id}: {error}")))?;
+        Ok(self.core.questions.answered(id, answer))
     }
 
     /// A part of a post or a task has arrived; the whole of it with the last.

@@ -30,16 +30,20 @@ impl Tie {
     }
 }
 
+impl Process {
+    /// It takes one of the places for processes that are being started or joined.
+    fn is_under_way(&self) -> bool {
+        let starts = matches!(
+            self.phase,
+            ProcessPhase::Spawned { .. } | ProcessPhase::Greeted { .. }
+        );
+        starts || self.tie == Tie::Asked
+    }
+}
+
 impl Plan {
     /// Starts what is queued, and joins what a new gateway does not know, a few at a time.
     pub(super) fn begin_more(&mut self, now: Now) {
-        let is_under_way = |process: &Process| {
-            let starts = matches!(
-                process.phase,
-                ProcessPhase::Spawned { .. } | ProcessPhase::Greeted { .. }
-            );
-            starts || process.tie == Tie::Asked
-        };
         let has_gateway = self.gateway.is_ready();
         let (candidates, others): (Vec<_>, Vec<_>) = self
             .processes
@@ -52,7 +56,7 @@ impl Plan {
         };
         let under_way = |ids: &[ProcessId]| {
             let processes = ids.iter().filter_map(|id| self.processes.get(id));
-            processes.filter(|it| is_under_way(it)).count()
+            processes.filter(|it| it.is_under_way()).count()
         };
         let (of_others, of_candidates) = (under_way(&others), under_way(&candidates));
         let mut free = STARTING_AT_ONCE.saturating_sub(of_others + of_candidates);

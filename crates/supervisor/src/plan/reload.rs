@@ -301,27 +301,7 @@ impl Plan {
         else {
             return;
         };
-        let mut workers = Vec::new();
-        let mut tasks = Vec::new();
-        for (role, process) in candidates {
-            match role {
-                Role::Task(_) => tasks.push(Slot::new(Some(process))),
-                Role::Worker(_) | Role::Gateway => workers.push(Slot::new(Some(process))),
-            }
-        }
-        let mut old = std::mem::replace(&mut self.tasks, tasks);
-        self.tasks_generation = generation;
-        match scope {
-            Scope::All => {
-                old.extend(std::mem::replace(&mut self.workers, workers));
-                self.workers_generation = generation;
-                self.shape = shape;
-            }
-            Scope::Tasks => {
-                self.shape.tasks = shape.tasks;
-                self.shape.kill_task_after = shape.kill_task_after;
-            }
-        }
+        let old = self.replace_slots(scope, shape, candidates);
         self.activate(Change::Reload, Some(generation));
         self.act(Action::Commit { generation, scope });
         for slot in old {
@@ -340,6 +320,37 @@ impl Plan {
                 reply: Reply::Done(text),
             });
         }
+    }
+
+    /// Gives the slots to the new processes. Returns the slots as they were.
+    fn replace_slots(
+        &mut self,
+        scope: Scope,
+        shape: Shape,
+        candidates: Vec<(Role, ProcessId)>,
+    ) -> Vec<Slot> {
+        let mut workers = Vec::new();
+        let mut tasks = Vec::new();
+        for (role, process) in candidates {
+            match role {
+                Role::Task(_) => tasks.push(Slot::new(Some(process))),
+                Role::Worker(_) | Role::Gateway => workers.push(Slot::new(Some(process))),
+            }
+        }
+        let mut old = std::mem::replace(&mut self.tasks, tasks);
+        self.tasks_generation = self.last_generation;
+        match scope {
+            Scope::All => {
+                old.extend(std::mem::replace(&mut self.workers, workers));
+                self.workers_generation = self.last_generation;
+                self.shape = shape;
+            }
+            Scope::Tasks => {
+                self.shape.tasks = shape.tasks;
+                self.shape.kill_task_after = shape.kill_task_after;
+            }
+        }
+        old
     }
 
     /// Ends the new processes. The old ones have served throughout.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use super::super::input::Input;
 use super::super::plan::{Event, State};
 use super::super::stalls::{self, Stall};
 use super::super::status::{Counts, claimed};
+use super::children::HelperHandle;
 use super::{Shell, milliseconds};
 
 /// How long the gateway may take to list some sessions. Under the time that the asker waits.
@@ -152,42 +153,8 @@ impl Shell {
                 .map(|process| &process.board)
                 .collect(),
         };
-        let mut gateway = counts.gateway();
-        gateway.insert(
-            "pid".to_owned(),
-            self.gateway.as_ref().map(|gateway| gateway.pid).into(),
-        );
-        gateway.insert(
-            "incarnation".to_owned(),
-            self.gateway
-                .as_ref()
-                .map(|gateway| gateway.incarnation)
-                .into(),
-        );
-        gateway.insert(
-            "loops".to_owned(),
-            self.gateway.as_ref().map(|gateway| gateway.loops).into(),
-        );
-        let still = self.plan.still_loops();
-        let still = still.map(|(index, time)| json!({ "loop": index, "ms": milliseconds(time) }));
-        gateway.insert("still".to_owned(), still.collect());
-        let [workers, _] = self.plan.generations();
-        let limit = self
-            .deployments
-            .get(&workers)
-            .and_then(|present| present.config.engine.memory_limit);
-        gateway.insert("memory_limit".to_owned(), limit.into());
-        let started_at = self
-            .started_at
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let helpers: Vec<_> = self
-            .helpers
-            .values()
-            .map(|helper| {
-                json!({ "name": helper.name, "pid": helper.pid, "restarts": self.plan.restarts(&helper.name) })
-            })
-            .collect();
+        let started_at = self.started_at.duration_since(UNIX_EPOCH);
+        let started_at = started_at.map_or(0, |since| since.as_secs());
         json!({
             "supervisor": {
                 "pid": std::process::id(),
@@ -195,10 +162,10 @@ impl Shell {
                 "uptime_s": self.started.elapsed().as_secs(),
                 "stopping": self.plan.is_stopping(),
             },
-            "gateway": gateway,
+            "gateway": self.gateway_status(&counts),
             "workers": self.rows(|role| matches!(role, Role::Worker(_))),
             "tasks": self.rows(|role| matches!(role, Role::Task(_))),
-            "helpers": helpers,
+            "helpers": self.helpers_status(),
             "reloads": {
                 "done": self.tally.reloads_done,
                 "failed": self.tally.reloads_failed,
@@ -213,6 +180,37 @@ impl Shell {
             "errors": counts.errors(),
             "log_lines_dropped": log::dropped() + counts.log_lines_dropped(),
         })
+    }
+
+    fn gateway_status(&self, counts: &Counts<'_>) -> Map<String, Value> {
+        let gateway = self.gateway.as_ref();
+        let still = self.plan.still_loops();
+        let still = still.map(|(index, time)| json!({ "loop": index, "ms": milliseconds(time) }));
+        let [workers, _] = self.plan.generations();
+        let present = self.deployments.get(&workers);
+        let limit = present.and_then(|present| present.config.engine.memory_limit);
+        let mut status = counts.gateway();
+        for (key, value) in [
+            ("pid", json!(gateway.map(|gateway| gateway.pid))),
+            (
+                "incarnation",
+                json!(gateway.map(|gateway| gateway.incarnation)),
+            ),
+            ("loops", json!(gateway.map(|gateway| gateway.loops))),
+            ("still", still.collect()),
+            ("memory_limit", limit.into()),
+        ] {
+            status.insert(key.to_owned(), value);
+        }
+        status
+    }
+
+    fn helpers_status(&self) -> Vec<Value> {
+        let status = |helper: &HelperHandle| {
+            let restarts = self.plan.restarts(&helper.name);
+            json!({ "name": helper.name, "pid": helper.pid, "restarts": restarts })
+        };
+        self.helpers.values().map(status).collect()
     }
 
     /// By slot, the newest generation first, and after all what it waits for.

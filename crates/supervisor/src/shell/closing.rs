@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control_socket::Answers;
+use moorline_config::Listener;
 use moorline_protocol::command::Answer;
 use moorline_protocol::control::{ProcessId, ToRole};
 
@@ -131,20 +132,9 @@ impl Shell {
             .get(&generation)
             .ok_or("the present configuration is lost")?;
         let config = &deployment.config;
-        let places = listener.map(|name| -> Vec<u16> {
-            let named = (0..)
-                .zip(&config.listeners)
-                .filter(|(_, it)| it.name == name);
-            named.map(|(place, _)| place).collect()
-        });
-        if places.as_ref().is_some_and(Vec::is_empty) {
-            let names = config.listeners.iter().filter(|it| !it.is_retired);
-            let names: Vec<_> = names.map(|it| it.name.as_str()).collect();
-            return Err(format!(
-                "there is no listener of that name; there are {}",
-                names.join(", ")
-            ));
-        }
+        let places = listener
+            .map(|name| places(&config.listeners, name))
+            .transpose()?;
         let configured = config.engine.stop_over;
         let default = if configured.is_zero() {
             DEFAULT_OVER
@@ -259,4 +249,19 @@ impl Shell {
             "elapsed_ms": milliseconds(closing.begun.elapsed()),
         }))
     }
+}
+
+/// The places of the listeners of this name: the one that accepts, and those that are retired.
+fn places(listeners: &[Listener], name: &str) -> Result<Vec<u16>, String> {
+    let named = (0..).zip(listeners).filter(|(_, it)| it.name == name);
+    let places: Vec<u16> = named.map(|(place, _)| place).collect();
+    if places.is_empty() {
+        let names = listeners.iter().filter(|it| !it.is_retired);
+        let names: Vec<_> = names.map(|it| it.name.as_str()).collect();
+        return Err(format!(
+            "there is no listener of that name; there are {}",
+            names.join(", ")
+        ));
+    }
+    Ok(places)
 }
