@@ -11,6 +11,7 @@
 mod action;
 mod backoff;
 mod child;
+mod closing;
 mod deferred;
 mod event;
 mod gateway;
@@ -30,7 +31,8 @@ use std::time::Duration;
 
 use moorline_protocol::control::ProcessId;
 
-use deferred::{Deferred, tells_of_a_switch};
+use closing::Closing;
+use deferred::Deferred;
 use gateway::Gateway;
 use helpers::Helper;
 use leader::Leader;
@@ -41,6 +43,7 @@ use stop::Step;
 
 pub(crate) use action::{Action, Reply};
 pub(crate) use child::{Child, Ended};
+pub(crate) use closing::{DrainRequest, Left};
 pub(crate) use event::Event;
 pub(crate) use moorline_protocol::control::role_name;
 pub(crate) use process::State;
@@ -107,6 +110,9 @@ pub(crate) struct Plan {
     say_silent_at: Now,
     /// The hook before a stop runs, and the stop waits for it.
     stop_hook_runs: bool,
+    /// Sessions are being closed, by a stop or a drain.
+    closing: Option<Closing>,
+    last_drain: u64,
     deferred: Deferred,
     actions: VecDeque<Action>,
 }
@@ -132,6 +138,8 @@ impl Plan {
             silent: Vec::new(),
             say_silent_at: now,
             stop_hook_runs: false,
+            closing: None,
+            last_drain: 0,
             deferred: Deferred::default(),
             actions: VecDeque::new(),
             shape,
@@ -168,6 +176,12 @@ impl Plan {
             Event::Opened(result) => self.opened(result, now),
             Event::StopAsked => self.stop_asked(now),
             Event::StopHookEnded => self.stop_hook_ended(now),
+            Event::DrainAsked { caller, request } => self.drain_asked(caller, request, now),
+            Event::DrainEnded {
+                incarnation,
+                number,
+                count,
+            } => self.drain_ended(incarnation, number, count, now),
             Event::Looked(signs) => self.look(signs, now),
             Event::Tick => self.tick(now),
         }
@@ -359,7 +373,7 @@ impl Plan {
         }
         self.mode = Mode::Serving;
         self.activate(Change::Replacement, None);
-        self.act(Action::Announce);
+        self.act_after_switch(Action::Announce);
         self.go_on(now);
     }
 
@@ -389,11 +403,7 @@ impl Plan {
         if matches!(action, Action::Activate { .. }) {
             self.gateway.activations += 1;
         }
-        if self.gateway.activations > 0 && tells_of_a_switch(&action) {
-            self.deferred.push(action);
-        } else {
-            self.actions.push_back(action);
-        }
+        self.actions.push_back(action);
     }
 }
 

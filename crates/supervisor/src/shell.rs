@@ -23,7 +23,6 @@ use tracing::info;
 
 use self::answers::Listing;
 use self::children::{GatewayHandle, HelperHandle, ProcessHandle};
-use self::closing::Closing;
 use super::control_socket::{self, Answers};
 use super::deployment::{Deployment, ExecutablePath};
 use super::hooks::Moment;
@@ -65,9 +64,6 @@ pub(super) struct Shell {
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
-    /// Sessions are being closed, by a stop or a drain.
-    closing: Option<Closing>,
-    last_drain: u64,
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
@@ -107,8 +103,6 @@ impl Shell {
             last_caller: 0,
             listing: HashMap::new(),
             last_question: 0,
-            closing: None,
-            last_drain: 0,
             notifier,
             outputs: Outputs::new()?,
             over: None,
@@ -190,7 +184,14 @@ impl Shell {
                 }
             }
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
-            Input::DrainEnded(incarnation, number) => self.drain_ended(incarnation, number),
+            Input::DrainEnded(incarnation, number) => {
+                let count = self.left().map_or(0, |left| left.of);
+                self.tell(Event::DrainEnded {
+                    incarnation,
+                    number,
+                    count,
+                });
+            }
             Input::Waiting(incarnation, counts) => self.waiting(incarnation, counts),
             Input::Stalled(process, report) => self.stalled(process, report),
             Input::ReopenLog => self.reopen_log(),
@@ -236,6 +237,12 @@ impl Shell {
             Action::ReportSilent { process, silent } => self.report_silent(process, silent),
             Action::ReportAnswers { process, silent } => self.report_answers(process, silent),
             Action::StopGateway { over, max_wait } => self.stop_gateway(over, max_wait),
+            Action::Drain {
+                number,
+                places,
+                over,
+                max_wait,
+            } => self.drain_gateway(number, places, over, max_wait),
             Action::StopProcess { process, max_wait } => self.stop_process(process, max_wait),
             Action::Serve { process } => self.send_process(process, &ToRole::Serving),
             Action::Lead { process } => self.send_process(process, &ToRole::Lead),
@@ -254,6 +261,13 @@ impl Shell {
                 self.over = Some(failure.map_or(Ok(()), Err));
             }
         }
+    }
+
+    /// Keeps the way back to someone who asks for something.
+    fn new_caller(&mut self, answers: Answers) -> Caller {
+        self.last_caller += 1;
+        self.callers.insert(self.last_caller, answers);
+        self.last_caller
     }
 
     fn reply(&mut self, caller: Caller, reply: Reply) {

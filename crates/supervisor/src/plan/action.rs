@@ -69,6 +69,13 @@ pub(crate) enum Action {
     RunStopHook,
     /// Tell the gateway to drain.
     StopGateway { over: Duration, max_wait: Duration },
+    /// Tell the gateway to close the sessions that are there now, of the listeners in these places or all, and to go on.
+    Drain {
+        number: u64,
+        places: Option<Vec<u16>>,
+        over: Duration,
+        max_wait: Duration,
+    },
     /// Tell a process to run its stop hook and exit.
     StopProcess {
         process: ProcessId,

@@ -40,25 +40,19 @@ impl Deferred {
     }
 }
 
-/// Whether this tells somebody that others serve.
-pub(super) fn tells_of_a_switch(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Announce
-            | Action::Commit { .. }
-            | Action::Serve { .. }
-            | Action::Reply {
-                reply: Reply::Done(_),
-                ..
-            }
-    )
-}
-
 fn is_reply(action: &Action) -> bool {
     matches!(action, Action::Reply { .. })
 }
 
 impl Plan {
+    /// Does this at once, or when the gateway has obeyed.
+    pub(super) fn act_after_switch(&mut self, action: Action) {
+        match self.gateway.activations {
+            0 => self.act(action),
+            _ => self.deferred.push(action),
+        }
+    }
+
     /// The gateway has obeyed one more `Activate`.
     pub(super) fn gateway_activated(&mut self, incarnation: u32) {
         if self.is_present(incarnation) {

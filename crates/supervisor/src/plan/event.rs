@@ -4,7 +4,7 @@ use moorline_protocol::command::Scope;
 use moorline_protocol::control::ProcessId;
 
 use super::vitals::Signs;
-use super::{Caller, Child, Ended, Shape};
+use super::{Caller, Child, DrainRequest, Ended, Shape};
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -54,6 +54,17 @@ pub(crate) enum Event {
     StopAsked,
     /// The answer to `Action::RunStopHook`.
     StopHookEnded,
+    /// Someone asks for sessions to be closed.
+    DrainAsked {
+        caller: Caller,
+        request: DrainRequest,
+    },
+    /// In the gateway of this incarnation the sessions of the drain of this number are closed; there were so many.
+    DrainEnded {
+        incarnation: u32,
+        number: u64,
+        count: u64,
+    },
     /// Signs of life, each [`LOOK`].
     Looked(Signs),
     /// `next_timeout` has come.

@@ -147,6 +147,7 @@ impl Plan {
         self.gateway.phase = GatewayPhase::Gone;
         self.gateway.activations = 0;
         self.release_deferred();
+        self.drain_is_lost("the gateway has ended");
         self.preparation_lost(now);
         match self.mode {
             Mode::Booting => self.fail_boot(format!("the gateway {how} before it was ready")),

@@ -194,7 +194,7 @@ impl Plan {
         for process in serving {
             let found = self.processes.get_mut(&process);
             if found.is_some_and(|found| !std::mem::replace(&mut found.knows_it_serves, true)) {
-                self.act(Action::Serve { process });
+                self.act_after_switch(Action::Serve { process });
             }
         }
     }

@@ -303,7 +303,7 @@ impl Plan {
         };
         let old = self.replace_slots(scope, shape, candidates);
         self.activate(Change::Reload, Some(generation));
-        self.act(Action::Commit { generation, scope });
+        self.act_after_switch(Action::Commit { generation, scope });
         for slot in old {
             if let Next::Starting(process) = slot.next {
                 self.kill_process(process, Forced::No);
@@ -315,7 +315,7 @@ impl Plan {
         self.change_helpers(now);
         for caller in callers {
             let text = format!("generation {generation} serves");
-            self.act(Action::Reply {
+            self.act_after_switch(Action::Reply {
                 caller,
                 reply: Reply::Done(text),
             });

@@ -71,6 +71,7 @@ impl Plan {
             end,
         });
         if self.gateway.is_ready() {
+            self.stop_closes(over, now);
             self.act(Action::StopGateway { over, max_wait });
         } else {
             self.kill_gateway();

@@ -1,5 +1,6 @@
 //! The plan against children that are made up, with a clock that is a number.
 
+mod closing;
 mod leader;
 mod random;
 mod reload;
@@ -45,6 +46,19 @@ fn helper(name: &str, command: &str) -> moorline_config::Helper {
     moorline_config::Helper {
         name: name.to_owned(),
         command: vec![command.to_owned()],
+    }
+}
+
+fn tells_of_a_switch(action: &Action) -> bool {
+    match action {
+        Action::Announce | Action::Commit { .. } | Action::Serve { .. } | Action::Lead { .. } => {
+            true
+        }
+        Action::Reply {
+            reply: Reply::Done(text),
+            ..
+        } => text.starts_with("generation"),
+        _ => false,
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use moorline_protocol::control::{BEAT, ProcessId, Role};
 
 use super::process::{Process, ProcessPhase};
-use super::{Action, Forced, Now, Plan, role_name};
+use super::{Action, Forced, Left, Now, Plan, role_name};
 
 /// How often signs of life are looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(BEAT.as_millis() as u64 / 2);
@@ -35,6 +35,8 @@ pub(crate) struct Signs {
     /// Of each loop of the gateway of this incarnation.
     pub(crate) gateway: Option<(u32, Vec<Sign>)>,
     pub(crate) processes: Vec<(ProcessId, Sign)>,
+    /// While sessions are being closed: how many are left, if there is a gateway.
+    pub(crate) left: Option<Left>,
 }
 
 /// Whether a thread lives, as far as can be seen.
@@ -109,6 +111,9 @@ impl Vital {
 impl Plan {
     /// Takes in what has been seen.
     pub(super) fn look(&mut self, signs: Signs, now: Now) {
+        if let Some(left) = signs.left {
+            self.look_at_closing(left, now);
+        }
         if !self.serves_sessions() {
             return;
         }

@@ -44,9 +44,7 @@ impl Shell {
                 )));
             }
             Request::Reload { scope, .. } => {
-                self.last_caller += 1;
-                let caller = self.last_caller;
-                self.callers.insert(caller, answers);
+                let caller = self.new_caller(answers);
                 self.tell(Event::ReloadAsked {
                     caller: Some(caller),
                     scope,
@@ -58,11 +56,7 @@ impl Shell {
                 self.tell(Event::StopAsked);
             }
             Request::Drain { over_ms, listener } => {
-                self.drain(
-                    over_ms.map(Duration::from_millis),
-                    listener.as_deref(),
-                    answers,
-                );
+                self.drain(over_ms.map(Duration::from_millis), listener, answers);
             }
             Request::Status => answers.give(Answer::Status(self.status())),
             Request::Sessions => self.list_sessions(ListPlace::default(), answers),

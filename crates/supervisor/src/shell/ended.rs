@@ -28,7 +28,6 @@ impl Shell {
             let reason = "the gateway has ended".to_owned();
             listing.answers.give(Answer::Refused(reason));
         }
-        self.drain_is_lost();
         let pid = gateway.pid;
         let name = self.plan.name(Child::Gateway(incarnation));
         let is_expected = self.plan.is_expected(Child::Gateway(incarnation), end);

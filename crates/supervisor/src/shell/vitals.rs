@@ -31,9 +31,13 @@ impl Shell {
             (*id, sign)
         });
         let processes = processes.collect();
-        self.tell(Event::Looked(Signs { gateway, processes }));
+        let left = self.left();
+        self.tell(Event::Looked(Signs {
+            gateway,
+            processes,
+            left,
+        }));
         self.give_up_waiting();
-        self.look_at_closing();
     }
 
     /// The gateway has counted who waits for processes that do not answer.

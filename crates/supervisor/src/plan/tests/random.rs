@@ -34,6 +34,10 @@ enum Happening {
         millis: u64,
     },
     Drained,
+    Drain,
+    DrainEnded(u64),
+    /// Signs of life are looked at; so many sessions are left.
+    Look(u64),
 }
 
 fn step() -> impl Strategy<Value = Happening> {
@@ -56,6 +60,9 @@ fn step() -> impl Strategy<Value = Happening> {
             .prop_map(|(is_good, workers, tasks)| Happening::Open { is_good, workers, tasks }),
         2 => (0..6000u64).prop_map(|millis| Happening::Pass { millis }),
         1 => Just(Happening::Drained),
+        1 => Just(Happening::Drain),
+        1 => (0..4u64).prop_map(Happening::DrainEnded),
+        1 => (0..4u64).prop_map(Happening::Look),
     ]
 }
 
@@ -230,6 +237,31 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
             world.tell(Event::Opened(result));
         }
         Happening::Pass { millis } => world.pass(Duration::from_millis(millis)),
+        Happening::Drain => {
+            *callers += 1;
+            let request = DrainRequest {
+                over: Some(Duration::from_secs(1)),
+                listener: None,
+                places: Ok(None),
+            };
+            world.tell(Event::DrainAsked {
+                caller: *callers,
+                request,
+            });
+        }
+        Happening::DrainEnded(number) => {
+            if let Some(Child::Gateway(incarnation)) = world.gateway() {
+                world.tell(Event::DrainEnded {
+                    incarnation,
+                    number,
+                    count: 1,
+                });
+            }
+        }
+        Happening::Look(left) => world.tell(Event::Looked(Signs {
+            left: Some(Left { left, of: 3 }),
+            ..Signs::default()
+        })),
         Happening::Drained => {
             if let Some(Child::Gateway(incarnation)) = world.gateway() {
                 world.tell(Event::Drained(incarnation));

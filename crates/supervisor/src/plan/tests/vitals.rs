@@ -43,7 +43,11 @@ impl Looks<'_> {
                 _ => None,
             };
             self.world.take();
-            self.world.tell(Event::Looked(Signs { gateway, processes }));
+            self.world.tell(Event::Looked(Signs {
+                gateway,
+                processes,
+                left: None,
+            }));
             seen.extend(self.world.take());
             self.world.now += LOOK;
         }
