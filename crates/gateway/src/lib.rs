@@ -402,7 +402,7 @@ impl Gateway {
     /// Does what the supervisor says. What cannot be done is an answer, and never the gateway's end.
     async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
         match message {
-            ToRole::Attach { process, role, .. } => {
+            ToRole::Attach { process, role } => {
                 if let Err(error) = self.attach(process, role, descriptors) {
                     self.attached(process, Err(error.to_string())).await;
                 }
@@ -411,7 +411,6 @@ impl Gateway {
                 workers,
                 serving,
                 prepared,
-                ..
             } => {
                 self.activations += 1;
                 self.activate(workers, serving, prepared);

@@ -76,8 +76,6 @@ pub enum ToRole {
         process: ProcessId,
         /// Worker or task worker, and the slot.
         role: Role,
-        /// The deployment it belongs to.
-        generation: u32,
     },
     /// To a gateway: from now on these processes serve these slots (all slots of both kinds that have one).
     /// Processes that served before and are not named give up their sessions and are reported `Released`.
@@ -87,8 +85,6 @@ pub enum ToRole {
         workers: u16,
         /// The process that serves each of them now; a slot that is missing waits for one.
         serving: Vec<ProcessId>,
-        /// True when this is the commit of a reload (what is killed afterwards counts as `reload_forced`).
-        reload: bool,
         /// What was prepared as this generation applies from now on.
         prepared: Option<u32>,
     },

@@ -372,7 +372,7 @@ impl Plan {
             return;
         }
         self.mode = Mode::Serving;
-        self.activate(Change::Replacement, None);
+        self.activate(None);
         self.act_after_switch(Action::Announce);
         self.go_on(now);
     }

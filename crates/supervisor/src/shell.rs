@@ -221,9 +221,8 @@ impl Shell {
             Action::Activate {
                 workers,
                 serving,
-                reload,
                 prepared,
-            } => self.activate(workers, serving, reload, prepared),
+            } => self.activate(workers, serving, prepared),
             Action::Dead {
                 process,
                 fault,

@@ -37,7 +37,6 @@ pub(crate) enum Action {
     Activate {
         workers: u16,
         serving: Vec<ProcessId>,
-        reload: bool,
         /// What was prepared as this generation applies from now on.
         prepared: Option<u32>,
     },

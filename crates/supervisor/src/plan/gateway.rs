@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::vitals::Vital;
-use super::{Action, Change, Child, Ended, Mode, Now, Plan};
+use super::{Action, Child, Ended, Mode, Now, Plan};
 
 /// The present gateway, or the wait for the next.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Plan {
             self.start_helpers(now);
             self.spawn_all();
         } else {
-            self.activate(Change::Replacement, None);
+            self.activate(None);
             self.prepare_gateway();
         }
     }

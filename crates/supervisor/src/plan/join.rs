@@ -4,7 +4,7 @@ use moorline_process::open_files::STARTING_AT_ONCE;
 use moorline_protocol::control::ProcessId;
 
 use super::process::{Process, ProcessPhase};
-use super::{Action, Change, Now, Plan};
+use super::{Action, Now, Plan};
 
 /// During a reload this many of the places for processes on their way are kept for processes of the reload, and as many
 /// for all others.
@@ -136,7 +136,7 @@ impl Plan {
         let ready = serving.filter(|process| process.phase == ProcessPhase::Ready);
         let ties: Vec<Tie> = ready.map(|process| process.tie).collect();
         if ties.contains(&Tie::Joined) && !ties.iter().any(|tie| tie.is_coming()) {
-            self.activate(Change::Replacement, None);
+            self.activate(None);
         }
     }
 
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     /// Tells the gateway who serves now, and from which generation on if that changes.
-    pub(super) fn activate(&mut self, change: Change, prepared: Option<u32>) {
+    pub(super) fn activate(&mut self, prepared: Option<u32>) {
         if !self.gateway.is_ready() {
             // It is told when it is.
             return;
@@ -182,7 +182,6 @@ impl Plan {
             // Made from a `u16`.
             workers: self.workers.len() as u16,
             serving,
-            reload: change == Change::Reload,
             prepared,
         });
         self.let_serve();

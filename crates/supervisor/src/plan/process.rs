@@ -176,7 +176,7 @@ impl Plan {
         slot.next = Next::Nobody;
         let old = slot.serving.replace(id);
         if self.serves_sessions() {
-            self.activate(Change::Replacement, None);
+            self.activate(None);
         }
         if let Some(old) = old {
             self.retire(old, Change::Replacement, now);

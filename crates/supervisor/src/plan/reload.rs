@@ -302,7 +302,7 @@ impl Plan {
             return;
         };
         let old = self.replace_slots(scope, shape, candidates);
-        self.activate(Change::Reload, Some(generation));
+        self.activate(Some(generation));
         self.act_after_switch(Action::Commit { generation, scope });
         for slot in old {
             if let Next::Starting(process) = slot.next {

@@ -234,14 +234,12 @@ impl Shell {
         &mut self,
         workers: u16,
         serving: Vec<ProcessId>,
-        reload: bool,
         prepared: Option<u32>,
     ) {
         self.switch_to(prepared);
         self.send_gateway(&ToRole::Activate {
             workers,
             serving,
-            reload,
             prepared,
         });
     }

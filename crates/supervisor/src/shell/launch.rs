@@ -225,7 +225,6 @@ impl Shell {
         let attach = ToRole::Attach {
             process: id,
             role: process.role,
-            generation: process.generation,
         };
         let sent = outbox.send(&attach, gateways);
         // If the gateway reads nothing any more, that is not the process's failure.

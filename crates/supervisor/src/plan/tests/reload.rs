@@ -70,7 +70,6 @@ fn a_reload_switches_all_at_once_and_the_old_are_stopped_when_released() {
     assert!(actions.contains(&Action::Activate {
         workers: 2,
         serving: new.clone(),
-        reload: true,
         prepared: Some(2)
     }));
     assert!(actions.contains(&Action::Commit {
@@ -218,7 +217,6 @@ fn a_reload_can_change_the_number_of_workers() {
     assert!(world.take().contains(&Action::Activate {
         workers: 1,
         serving: new,
-        reload: true,
         prepared: Some(2)
     }));
     assert_eq!(world.in_state(State::Draining), [1, 2, 3]);
@@ -247,7 +245,6 @@ fn the_gateways_death_during_a_reload_does_not_end_the_reload() {
     let serving = |serving: &[ProcessId]| Action::Activate {
         workers: 1,
         serving: serving.to_vec(),
-        reload: false,
         prepared: None,
     };
     assert_eq!(

@@ -40,7 +40,6 @@ fn everything_is_started_in_order_and_announced_once_all_are_ready() {
             Action::Activate {
                 workers: 2,
                 serving: vec![1, 2, 3],
-                reload: false,
                 prepared: None
             },
             Action::Serve { process: 1 },
