@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Mistakes in a configuration, and their places.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct ConfigError {
     pub line: usize,
     /// The column, counted in characters from 1; 0 if the file as a whole is meant.
     pub column: usize,
-    /// What is wrong: lower case, no full stop.
+    /// The mistake: lower case, no full stop.
     pub message: String,
     /// How to mend it.
     pub hint: Option<String>,
@@ -91,7 +91,7 @@ impl fmt::Display for ConfigError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported;
 
-/// Collects what is found wrong while the file is walked, so that one run names it all.
+/// Collects the mistakes while the file is walked, so that one run names them all.
 pub(super) struct Report<'a> {
     file: &'a Path,
     text: &'a str,
@@ -134,7 +134,7 @@ impl<'a> Report<'a> {
         Reported
     }
 
-    /// Reports what is allowed and likely not meant.
+    /// Reports a setting that is allowed and likely not meant.
     pub(super) fn warn(&self, message: String) {
         self.warnings.borrow_mut().push(message);
     }

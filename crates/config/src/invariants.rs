@@ -58,7 +58,7 @@ fn assert_sensible(config: &Config) {
 fn assert_helpful(errors: &ConfigErrors, text: &str) {
     assert!(!errors.0.is_empty());
     assert!(errors.0.is_sorted_by_key(|error| match error.line {
-        // What is absent is said last.
+        // Absent keys are reported last.
         0 => usize::MAX,
         line => line,
     }));

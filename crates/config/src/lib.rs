@@ -1,12 +1,17 @@
-//! What the configuration says, checked and complete: every default filled in, every reference resolved.
+//! The configuration of an engine, checked and complete: every default filled in, every reference resolved.
 //!
-//! [`load`] turns a file into this; nobody else reads TOML. The structure travels to the roles over the
-//! control channel, so it holds plain values only.
+//! [`load`] turns a file into a [`Config`]; nothing else reads TOML. A `Config` travels to the roles over the control
+//! channel, so it holds plain values only. This crate knows no processes.
 //!
-//! In reading order: `load` finds and parses the file; `process`, `listen` and `framing` say which keys there
-//! are and what holds between them; `walk` reads single keys, `unit` durations and sizes; `error` says what is
-//! wrong and where, with the help of `near` (slips) and `later` (what is not there yet); `host` is the machine
-//! that defaults come from; `app` is for what only the app understands; `live` tells what a reload can change.
+//! In reading order:
+//!
+//! - `load` finds and parses the file
+//! - `process`, `listen`, `framing`, `tls`: the keys, and the rules between them
+//! - `walk` reads single keys
+//! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
+//! - `host`: the machine that defaults come from
+//! - `app`: `[app]`, which only the app understands
+//! - `live`: what a reload can change
 
 mod app;
 mod error;
@@ -76,14 +81,14 @@ pub struct Engine {
     pub gateway_loops: u16,
     /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 4 MiB and 1 MiB a loop.
     pub ring_memory: u64,
-    /// Buffered bytes of all sessions together, from which on those that hold much are held back, and closed at the last.
+    /// Buffered bytes of all sessions together. Near it, sessions that hold much are throttled; at it, they are closed.
     /// None: each session's own limits are all there is.
     pub memory_limit: Option<u64>,
-    /// Whom workers and task workers run as, if the supervisor is root.
+    /// The user that workers and task workers run as, if the supervisor is root.
     pub user: Option<String>,
     /// Their group; default: that user's own.
     pub group: Option<String>,
-    /// Whom the gateway runs as, if the supervisor is root.
+    /// The user that the gateway runs as, if the supervisor is root.
     pub gateway_user: Option<String>,
     /// Over how much time a stop spreads the closing of sessions. Default 0: all close at once.
     pub stop_over: Duration,
@@ -133,7 +138,7 @@ pub struct Log {
     pub format: LogFormat,
     /// Where lines go; standard error if absent. Absolute.
     pub file: Option<PathBuf>,
-    /// What is logged, in `tracing`'s filter words. Default "info".
+    /// Which lines are logged, as a filter of `tracing`. Default "info".
     pub level: String,
 }
 
@@ -152,13 +157,13 @@ pub enum LogFormat {
 pub struct Workers {
     /// How many. Default: the CPUs.
     pub count: u16,
-    /// How long what is stopping may take to end what it has. Default 10 s; zero ends at once.
+    /// How long a process that stops may take to finish its messages. Default 10 s; zero ends at once.
     pub max_wait: Duration,
     /// How long a new process may take to become ready. Default 10 s.
     pub start_timeout: Duration,
     /// Which worker a session's messages go to, unless its listener says otherwise.
     pub dispatch: Dispatch,
-    /// A worker that has handled so many messages is replaced. Each draws up to half more of its own.
+    /// A worker is replaced after it has handled this many messages, and up to half as many more, drawn by each worker.
     pub max_requests: Option<u64>,
     /// A handler that keeps the thread for longer is reported with its stack. Default 1 s; written as zero: none is.
     pub stall_after: Option<Duration>,
@@ -205,7 +210,7 @@ pub struct Tasks {
     pub count: u16,
     /// How many times a task is given to a worker before it fails. Default 3.
     pub attempts: u32,
-    /// A task worker that has handled so many tasks is replaced. Each draws up to half more of its own.
+    /// A task worker is replaced after it has handled this many tasks, and up to half as many more, drawn by each.
     pub max_requests: Option<u64>,
     /// As for workers. Default: none, since tasks are there to take long.
     pub stall_after: Option<Duration>,
@@ -289,7 +294,7 @@ impl Listener {
         self.framing.max_message().min(self.hard_limit)
     }
 
-    /// One word for what is spoken there: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
+    /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
     /// (`http://` with files only) or `datagram`.
     pub fn kind_word(&self) -> &'static str {
         match (&self.address, &self.framing) {

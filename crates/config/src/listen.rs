@@ -306,7 +306,7 @@ fn name(
     let key = if written.is_some() { "name" } else { "address" };
     let name = match written {
         Some(name) => name.to_owned(),
-        // What is wrong with it is said once.
+        // Its error is reported once.
         None if address.is_none() => return Err(Reported),
         None => section.require("address", ADDRESS_HINT, |field| {
             field.text().map(str::to_owned)
@@ -318,7 +318,7 @@ fn name(
     Ok(name)
 }
 
-/// What is encrypted: what says so by its scheme, and what has the key `tls`.
+/// TLS of a listener: by the scheme of its address, or by the key `tls`.
 fn tls_of(
     section: &Section<'_>,
     address: Option<&Address>,

@@ -21,7 +21,7 @@ pub struct Loaded {
     pub config: Config,
     /// The file: absolute, its folder without symbolic links.
     pub path: PathBuf,
-    /// What is allowed and likely not meant.
+    /// Settings that are allowed and likely not meant.
     pub warnings: Vec<String>,
 }
 

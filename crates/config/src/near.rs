@@ -14,7 +14,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// Letters to insert, remove or replace, and neighbours to swap (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
-    // What is so long is no slip, and the work grows with the product of the lengths.
+    // A text this long is no slip, and the work grows with the product of the lengths.
     if from.len() > 64 {
         return usize::MAX;
     }

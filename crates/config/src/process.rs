@@ -29,7 +29,7 @@ const MIN_MEMORY: u64 = 8 << 20;
 /// Deliveries of one message or task; each may cost a worker its life.
 pub(super) const MAX_ATTEMPTS: u64 = 1000;
 pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
-/// A worker that has handled so many has lived long enough not to need the key.
+/// A worker that has handled more messages has lived long enough not to need the key.
 const MAX_REQUESTS: u64 = 1 << 53;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -567,7 +567,7 @@ fn argument(word: &Field<'_>) -> Result<String, Reported> {
 pub(super) struct Names(Vec<(String, usize)>);
 
 impl Names {
-    /// Takes a name, or reports who has it.
+    /// Takes a name, or reports the listener that has it.
     pub(super) fn take(
         &mut self,
         report: &Report<'_>,

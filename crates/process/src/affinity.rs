@@ -1,4 +1,4 @@
-//! Staying on one CPU.
+//! A thread stays on one CPU.
 
 use moorline_config::{CpuAffinity, allowed_cpus};
 use nix::sched::{CpuSet, sched_setaffinity};

@@ -47,7 +47,7 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// What makes the thread write the lines that wait, and end.
 static GUARD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// Writes what is still waiting when it is dropped.
+/// Writes the waiting lines when it is dropped.
 #[must_use]
 pub struct Flush(());
 
@@ -127,7 +127,7 @@ pub fn reopen(file: OwnedFd) {
 
 /// The supervisor, which reads what this process writes, is gone: nothing more is written, and to try is no error.
 pub fn fall_silent() {
-    // In a `chroot` there may be none; then what is written fails.
+    // In a `chroot` there may be none; then writing fails.
     if let Ok(nothing) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&nothing);
         let _ = rustix::stdio::dup2_stderr(&nothing);

@@ -106,7 +106,7 @@ impl Descriptors {
         }
     }
 
-    /// What is left for connections and files.
+    /// Open files left for connections and files.
     pub fn left(&self) -> u64 {
         self.limit.saturating_sub(self.gateway_keeps)
     }

@@ -47,7 +47,7 @@ fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::R
     // After the names were looked up, whose files may be out of sight then.
     if let Some(root) = root {
         chroot(root).map_err(|error| failed("changing the root folder", error.into()))?;
-        // What is outside could still be reached from the folder that the process was started in.
+        // Files outside could still be reached from the folder that the process was started in.
         chdir("/").map_err(|error| failed("entering the new root folder", error.into()))?;
     }
     // The group first: a user who is not root may not change it any more.

@@ -1,8 +1,7 @@
 //! The control socket: how a running engine is asked for something.
 //!
-//! One JSON object a line each way, so that an older command can talk to a newer engine: the asker
-//! sends one [`Request`] and reads [`Answer`]s until one is the last. [`ask`] does that; `server` is the
-//! supervisor's side.
+//! One JSON object a line each way, so that an older command can talk to a newer engine: the asker sends one [`Request`]
+//! and reads [`Answer`]s until one is the last. [`ask`] does that; the supervisor has the other side.
 
 mod client;
 
@@ -45,7 +44,7 @@ pub enum Request {
     Sessions,
 }
 
-/// What is to be replaced.
+/// Which processes a reload replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -65,7 +64,7 @@ pub enum Answer {
     Done(String),
     /// It was not done, for this reason. The last answer.
     Refused(String),
-    /// It is committed, and what would make it so does not say that it has: this is why. The last answer.
+    /// It is committed, and not known to be in effect yet, for this reason. The last answer.
     Unconfirmed(String),
     /// How things stand. The last answer.
     Status(Value),

@@ -218,7 +218,7 @@ pub enum FromRole {
     Vacant(Vec<u16>),
 }
 
-/// What is stuck in a worker or task worker, since when and where.
+/// A stuck handler of a worker or task worker: since when, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StallReport {
     /// The app's hook.

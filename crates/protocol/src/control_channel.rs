@@ -42,7 +42,7 @@ impl ControlChannel {
         }
     }
 
-    /// [`send`](Self::send) of what is encoded already.
+    /// [`send`](Self::send) of an encoded message.
     pub async fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.io
             .async_io(Interest::WRITABLE, |it| it.channel()?.send(bytes, fds))

@@ -14,8 +14,7 @@ use crate::wire::{
     ToProcess, split_datagram,
 };
 
-/// Any packet on a control channel and any line on the control socket: what is a message stays the same one
-/// when it is sent on.
+/// Any packet on a control channel and any line on the control socket: a message that is encoded again stays the same.
 pub fn control(data: &[u8]) {
     let Some((which, bytes)) = data.split_first() else {
         return;

@@ -24,7 +24,7 @@ pub const TEXT: u8 = 4;
 pub const DONE: u8 = 8;
 /// On `Done`: the handler panicked. On `Close`: so did the session's open hook. On `TaskDone`: the task failed, the payload says why.
 pub const FAILED: u8 = 16;
-/// On `Close`: what is queued for the peer is thrown away, not flushed.
+/// On `Close`: the queue for the peer is thrown away, not flushed.
 pub const FORCE: u8 = 32;
 /// On `Done`: the handler returned an error. On `Close`: so did the session's open hook.
 pub const ERRED: u8 = 64;

@@ -1,5 +1,4 @@
-//! Listening to a child: its control channel, its output, its end. Each is a task of its own that turns
-//! what it hears into inputs of the shell.
+//! A child's control channel, its output and its end. A task for each turns messages into inputs of the shell.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,26 +21,26 @@ use moorline_protocol::control_channel::{ControlChannel, decode, encode};
 use super::input::Input;
 use super::plan::{Child, Ended, Event};
 
-/// Messages that may wait until a role reads them: some for each slot there can be. One that has so many unread does not
-/// read at all.
+/// Messages that may wait until a role reads them: some for each slot there can be. A role with more unread messages does
+/// not read at all.
 const UNREAD: usize = 2048;
 /// How long a packet that the system has no room for is tried again, if only one process or one reload waits for it.
 const DELIVERY: Duration = Duration::from_secs(2);
 /// The pause between two tries.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(20);
-/// What a child has said is heard before its end is, if it comes within this time. It does, unless
-/// something that the child started holds its channel.
+/// The messages of a child are taken before its end is reported, if the channel closes within this time. It does, unless
+/// a process that the child started holds the channel.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A role that closes its channel is about to exit; one that is still there after this time hangs.
 const EXIT: Duration = Duration::from_secs(5);
-/// What is heard of a worker in a second; the rest waits in its channel. An honest one says a few things in its life, and
-/// what is stuck.
+/// Messages taken from a worker in a second; the others wait in its channel. An honest worker sends a few in its life, and
+/// its stall reports.
 const MOST_HEARD: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer lines of a helper are logged in pieces, so that none has to be held in memory.
 const LINE_BYTES: u64 = 8 * 1024;
 
-/// The way to a role. Dropping it closes the channel once what is in it has been sent.
+/// Sends messages to a role. Dropping it closes the channel after the last message.
 pub(super) struct Outbox(mpsc::Sender<Letter>);
 
 /// A message on its way to a role.
@@ -194,7 +193,7 @@ async fn deliver(channel: &ControlChannel, letter: &Letter) -> io::Result<()> {
 }
 
 impl Letter {
-    /// Without it the role is lost, so nothing is given up for it as long as the role lives.
+    /// A message that the role cannot do without is tried for as long as the role lives.
     fn may_wait(&self, waited: Duration) -> bool {
         matches!(self.stake, Stake::Role) || waited < DELIVERY
     }
@@ -266,7 +265,7 @@ async fn hear(
         let input = if is_greeted {
             match decode(&bytes).map(|message| input(child, message)) {
                 Ok(Ok(input)) => Some(input),
-                // Nothing that is said here is worth a gateway.
+                // No wrong message is a reason to lose every session.
                 Ok(Err(reason)) if matches!(child, Child::Gateway(_)) => {
                     tracing::error!(?child, reason, "the gateway is out of step");
                     None
@@ -289,7 +288,7 @@ async fn hear(
     }
 }
 
-/// How much was heard of a role in this second.
+/// How many messages of a role were taken in this second.
 struct Pace {
     since: Instant,
     heard: u32,
@@ -305,7 +304,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// One thing more was heard. Waits until the next may be.
+    /// Counts one message more. Waits until the next may be taken.
     async fn keep(&mut self) {
         self.heard += 1;
         if self.heard >= MOST_HEARD {
@@ -317,10 +316,10 @@ impl Pace {
     }
 }
 
-/// What a role says.
+/// The input that a role's message stands for.
 ///
 /// # Errors
-/// Its role must not say that.
+/// The role must not send that message.
 fn input(child: Child, message: FromRole) -> Result<Input, String> {
     let wrong = || "sent a control message that its role must not send".to_owned();
     let event = match (child, message) {
@@ -339,7 +338,7 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
     Ok(Input::Event(event))
 }
 
-/// What a gateway alone says.
+/// The same for messages that only a gateway sends.
 fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
     let event = match message {
         FromRole::Attached { process, failure } => Event::Attached {
@@ -414,7 +413,7 @@ async fn await_end(
         .await;
 }
 
-/// Logs what is said, line by line.
+/// Logs the output of a helper, line by line.
 pub(super) async fn log_lines(helper: String, output: impl AsyncRead + Unpin) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();

@@ -18,9 +18,9 @@ use moorline_protocol::command::{ASKERS, Answer, Request};
 const UNREAD: usize = 64;
 /// A request is a short line.
 const REQUEST_BYTES: u64 = 4 * 1024;
-/// Whoever connects has so long to say what they want.
+/// How long an asker may take to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// Whoever does not read has so long for each answer.
+/// How long an asker may take to read an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The way back to an asker. Dropping it ends the conversation.
@@ -30,12 +30,12 @@ pub(crate) struct Answers(mpsc::Sender<Answer>);
 impl Answers {
     /// Gives an answer, if anyone is still there to read it.
     pub(crate) fn give(&self, answer: Answer) {
-        // Full or closed: an asker who does not read, or who has gone.
+        // Full or closed: the asker does not read, or has gone.
         let _ = self.0.try_send(answer);
     }
 
-    /// Gives one of many answers as soon as the asker has read enough of those before it. False: nobody is there any more.
-    /// An asker who does not read is given up after a while, so this does not wait for ever.
+    /// Gives one of many answers as soon as the asker has read enough of those before it. False: the asker has gone.
+    /// An asker that does not read is disconnected after a while, so this does not wait for ever.
     pub(crate) async fn give_in_turn(&self, answer: Answer) -> bool {
         self.0.send(answer).await.is_ok()
     }

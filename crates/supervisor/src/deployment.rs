@@ -1,4 +1,4 @@
-//! What processes are started from: an executable that is held open, and a configuration.
+//! A deployment: the executable and the configuration that processes are started from.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -24,25 +24,25 @@ use super::plan::Shape;
 use super::systemd::Given;
 use moorline_protocol::command::Scope;
 
-/// A generation: what was at the paths when it was opened, whatever is there now.
+/// A generation: the files at the paths when it was opened, whatever is there now.
 pub(super) struct Deployment {
     pub(super) executable: OwnedFd,
     pub(super) config: Config,
-    /// What the configuration allows and its writer likely did not mean.
+    /// Settings that are allowed and likely not meant.
     pub(super) warnings: Vec<String>,
-    /// What the listeners showed when it was opened.
+    /// The listeners' certificates when it was opened.
     pub(super) credentials: SealedCredentials,
-    /// What the gateway is to have of this deployment.
+    /// The sockets and folders for the gateway.
     pub(super) listeners: Listeners,
-    /// The log file, whatever has become of its folder since.
+    /// The log file, although its folder may have changed since.
     pub(super) log: Option<OwnedFd>,
 }
 
-/// What an engine runs with when a reload begins.
+/// The state of the engine when a reload begins.
 pub(super) struct Present<'a> {
     /// As the file of the last reload had it, with the task workers' part of the last reload of those.
     pub(super) config: &'a Config,
-    /// What was warned of already.
+    /// Warnings that were logged already.
     pub(super) warnings: &'a [String],
     pub(super) listeners: &'a Listeners,
     /// Retired places without sessions.
@@ -50,11 +50,11 @@ pub(super) struct Present<'a> {
 }
 
 impl Deployment {
-    /// Opens executable and configuration afresh, and what the configuration names.
+    /// Opens executable and configuration afresh, and the files that the configuration names.
     ///
     /// # Errors
-    /// Any of it cannot be opened, or the configuration wants something that only a restart can bring. What was opened
-    /// is closed again.
+    /// A file cannot be opened, or the configuration changes a key that only a restart can change. All that was opened is
+    /// closed again.
     pub(super) fn open(
         executable: &ExecutablePath,
         config: &Path,
@@ -114,7 +114,7 @@ impl Deployment {
         })
     }
 
-    /// The log file for one process more.
+    /// A copy of the log file for one more process.
     pub(super) fn log_file(&self) -> io::Result<Option<OwnedFd>> {
         self.log.as_ref().map(OwnedFd::try_clone).transpose()
     }
@@ -134,19 +134,19 @@ impl Deployment {
     }
 }
 
-/// What the gateway could not use is refused here.
+/// Certificates that the gateway could not use are refused here.
 fn usable_credentials(config: &Config) -> Result<Credentials, TlsError> {
     let credentials = Credentials::load(config)?;
     credentials.ready(config, &Credentials::default(), &[])?;
     Ok(credentials)
 }
 
-/// Whoever is to go on with a configuration gets all of it in one message.
+/// A role gets a configuration in one message.
 fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> {
     /// The scoreboard, the credentials.
     const OTHERS: usize = 2;
-    /// More than a `StartGateway` or `StartProcess` says beside the configuration, and more than the `[tasks]` of another
-    /// reload are longer.
+    /// More bytes than a `StartGateway` or `StartProcess` has beside the configuration, and more than another reload can make
+    /// `[tasks]` longer.
     const BESIDE: usize = 64;
     let places = |is_wanted: fn(&Opened) -> bool| {
         let wanted = listeners

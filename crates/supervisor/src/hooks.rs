@@ -1,4 +1,4 @@
-//! Commands that are run when the engine as a whole gets somewhere.
+//! Hooks of `[engine.hooks]`: commands that run when the engine starts, before it stops, and after it has stopped.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use super::child::{kill_child, kill_group, log_lines};
 use super::deployment::Deployment;
 use super::spawn;
 
-/// What the engine has come to.
+/// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Started,
@@ -34,7 +34,7 @@ impl Moment {
     }
 }
 
-/// One command, started.
+/// A command that runs.
 pub(super) struct Hook {
     moment: Moment,
     process: tokio::process::Child,
@@ -43,8 +43,8 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// Starts what this deployment has for the moment, if it has something. That it cannot be started is logged: the
-    /// engine goes on, whatever becomes of its hooks.
+    /// Starts the hook that this deployment has for the moment, if it has one. A hook that cannot be started is logged, and
+    /// the engine goes on.
     pub(super) fn start(moment: Moment, deployment: &Deployment) -> Option<Self> {
         let engine = &deployment.config.engine;
         let command = match moment {
@@ -89,7 +89,7 @@ impl Hook {
         }
     }
 
-    /// Waits for its end, or ends it when its time is over; with it whatever it has started.
+    /// Waits for its end, or kills it at its timeout, and all processes that it has started.
     pub(super) async fn ended(mut self) {
         let hook = self.moment.as_str();
         let pid = self.process.id();
@@ -106,23 +106,23 @@ impl Hook {
             }
         }
         for output in std::mem::take(&mut self.outputs) {
-            // Somebody that left the group may still hold it.
+            // A process that left the group may still hold it.
             let _ = timeout(LAST_WORDS, output).await;
         }
     }
 }
 
-/// The engine has ended meanwhile: nothing outlives it.
+/// The engine has ended: no hook outlives it.
 impl Drop for Hook {
     fn drop(&mut self) {
-        // Once it was waited for it has no number.
+        // It has no number after it was waited for.
         if let Some(pid) = self.process.id() {
             kill_child(pid, Signal::SIGKILL);
         }
     }
 }
 
-/// What it has said is logged before the engine goes on, if it comes within this time.
+/// Its output is logged before the engine goes on, if it comes within this time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn told(end: io::Result<std::process::ExitStatus>) -> String {

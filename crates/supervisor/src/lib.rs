@@ -1,9 +1,14 @@
-//! The parent of all: binds the listeners, starts, watches, reloads and stops the others, and touches
-//! no payload.
+//! The parent of all processes: binds the listeners, starts, watches, reloads and stops the others, and touches no
+//! payload. It does not know gateway and worker, only what they say.
 //!
-//! `plan` decides and does nothing; `shell` does and decides nothing. Around them: `deployment` (what
-//! processes are started from), `spawn` and `child` (how, and how they are listened to), `run_dir` and
-//! `listeners` (what is there once), `hooks` and `systemd` (what others are told), `status` (what is counted), `stalls` (what is stuck).
+//! [`serve`] runs an engine. In reading order:
+//!
+//! - `plan` decides and does nothing; `shell` does and decides nothing
+//! - `input`: everything that comes to the shell, from `child`, `signals` and `control_socket`
+//! - `deployment`: the executable and the configuration that processes are started from; `spawn` starts them
+//! - `run_dir`, `listeners`: the lock, the control socket, the listening sockets
+//! - `hooks`, `systemd`: commands and messages at start and stop
+//! - `status`, `stalls`, `output`: counters, stuck handlers, the workers' log lines
 
 #![forbid(unsafe_code)]
 
@@ -115,9 +120,9 @@ pub enum ServeError {
     },
     /// A listener could not be bound.
     Listen(ListenError),
-    /// What the service manager says in the environment makes no sense.
+    /// The service manager's variables in the environment have invalid values.
     Environment(io::Error),
-    /// The service manager gave a socket that no listener has the name or the address of.
+    /// The service manager passed a socket, but no listener has its name or address.
     Given(String),
     /// A listener's `static` folder could not be opened.
     Static {
@@ -126,7 +131,7 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// A listener's certificate cannot be shown.
+    /// A listener's certificate cannot be used.
     Tls(TlsError),
     /// The executable could not be found or opened.
     Executable(io::Error),
@@ -165,14 +170,11 @@ impl fmt::Display for ServeError {
             }
             Self::Listen(error) => write!(f, "{}\n  hint: {}", error.problem(), error.remedy()),
             Self::Environment(source) => {
-                write!(
-                    f,
-                    "cannot make use of what the service manager gave: {source}"
-                )
+                write!(f, "cannot use what the service manager passed: {source}")
             }
             Self::Given(socket) => write!(
                 f,
-                "no listener fits the socket {socket}, which the service manager gave\n  \
+                "systemd passed socket {socket}, but no listener has that name or address\n  \
                  hint: give the listener this address, or the socket the listener's name (FileDescriptorName=)"
             ),
             Self::Static { folder, source } => write!(

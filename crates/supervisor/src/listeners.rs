@@ -1,8 +1,8 @@
 //! The sockets that the engine listens on, and the folders that it serves. Opened by the supervisor, for each
 //! deployment, and handed to each gateway in turn: while there is none, connections wait.
 //!
-//! What one deployment has of the one before it they share. A socket is closed with the last deployment that has it,
-//! so a reload that fails closes what it has opened, and nothing else.
+//! A deployment shares sockets with the one before it. A socket is closed with the last deployment that has it, so a reload
+//! that fails closes the sockets that it has opened, and no others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,31 +20,31 @@ use moorline_config::{Config, Listener};
 use super::ServeError;
 use super::systemd::Given;
 
-/// By the listener's place in the configuration; nothing where it is retired.
+/// By the listener's place in the configuration; none at the place of a retired one.
 #[derive(Default)]
 pub(super) struct Listeners(BTreeMap<u16, Opened>);
 
-/// What one listener needs.
+/// The socket and the folder of one listener.
 pub(super) struct Opened {
     pub(super) socket: Rc<Listening>,
     pub(super) folder: Option<OwnedFd>,
     /// The real address.
     pub(super) address: Address,
-    /// What is told to the user: the real address, and how it is spoken to.
+    /// The line for the user: the real address, and its protocol.
     line: String,
 }
 
-/// A socket, and what is to be done when nobody has it any more.
+/// A socket, and its clean-up when it is dropped.
 pub(super) struct Listening {
-    /// One that was given is kept by whom it was given to as well.
+    /// A socket from systemd is kept there as well.
     socket: Rc<OwnedFd>,
     /// The file of a Unix socket that was made here.
     file: Option<SocketFile>,
 }
 
 impl Listeners {
-    /// Sockets of the deployment before this one are used if their listener is still there, or another one takes
-    /// its address over; those that were given are; the others are bound. Folders are all opened afresh.
+    /// A socket of the deployment before this one is used again if its listener is still there, or if another one has its
+    /// address. A socket from systemd is used if a listener fits it. All other sockets are bound, and all folders opened.
     pub(super) fn open(
         config: &Config,
         before: Option<(&Config, &Self)>,
@@ -52,17 +52,18 @@ impl Listeners {
     ) -> Result<Self, ServeError> {
         let accepting = config.listeners.iter().zip(0..);
         let accepting = accepting.filter(|(listener, _)| !listener.is_retired);
-        let heir = |place| before.and_then(|(old, sockets)| sockets.heir(old, config, place));
-        let heirs = accepting.map(|(listener, place)| (listener, place, heir(place)));
-        let heirs: Vec<_> = heirs.collect();
-        // A given one serves one listener only.
-        let mut had: Vec<_> = heirs
+        let successor =
+            |place| before.and_then(|(old, sockets)| sockets.successor(old, config, place));
+        let successors = accepting.map(|(listener, place)| (listener, place, successor(place)));
+        let successors: Vec<_> = successors.collect();
+        // A socket from systemd serves one listener only.
+        let mut had: Vec<_> = successors
             .iter()
-            .filter_map(|(_, _, heir)| heir.clone())
+            .filter_map(|(_, _, successor)| successor.clone())
             .collect();
         let mut listeners = Self::default();
-        for (listener, place, heir) in heirs {
-            let socket = match heir {
+        for (listener, place, successor) in successors {
+            let socket = match successor {
                 Some(socket) => socket,
                 None => Rc::new(Listening::new(listener, given, &had)?),
             };
@@ -81,9 +82,9 @@ impl Listeners {
     }
 
     /// The socket that the listener at this place of a new configuration has from the one before it.
-    fn heir(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
+    fn successor(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
         let listener = &new.listeners[usize::from(place)];
-        let from = heir(&old.listeners, &new.listeners, listener, place)?;
+        let from = successor(&old.listeners, &new.listeners, listener, place)?;
         let socket = &self.0.get(&from)?.socket;
         socket.is_reachable().then(|| socket.clone())
     }
@@ -96,7 +97,7 @@ impl Listeners {
         self.0.iter().map(|(place, opened)| (*place, opened))
     }
 
-    /// Nobody connects any more, once the gateway has closed its copies too.
+    /// Closes them. Nobody can connect after the gateway has closed its copies too.
     pub(super) fn close(&mut self) {
         self.0.clear();
     }
@@ -108,7 +109,7 @@ impl Listeners {
 
 /// The place in the old configuration whose socket is for the listener at `place` in the new one: its own, or that of
 /// one that listens on the same address and does so no more.
-fn heir(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
+fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
     let is_kept = |at: u16| {
         let (was, is) = (&old[usize::from(at)], &new[usize::from(at)]);
         !was.is_retired && !is.is_retired && is.continues(was)
@@ -123,8 +124,8 @@ fn heir(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> 
     })
 }
 
-/// Whether what the other is bound to is what this one would be bound to. A port that the system has chosen goes to
-/// the same name only: another listener wants one of its own.
+/// Whether two listeners are bound to the same address. A port that the system has chosen goes to the same name only:
+/// another listener wants a port of its own.
 fn takes_over(listener: &Listener, other: &Listener) -> bool {
     let is_chosen = |address: &Address| address.host_port().is_some_and(|at| at.port == 0);
     let is_datagram = |address: &Address| matches!(address, Address::Udp(_));
@@ -144,7 +145,7 @@ impl Listening {
         if let Some(socket) = given.take(listener, is_had) {
             return Ok(Self {
                 socket,
-                // Whoever has made a socket removes its file.
+                // The process that has made a socket removes its file.
                 file: None,
             });
         }
@@ -161,7 +162,7 @@ impl Listening {
     }
 }
 
-/// The file of a Unix socket, which somebody may have removed or replaced since.
+/// The file of a Unix socket. Another process may have removed or replaced it since.
 struct SocketFile {
     path: PathBuf,
     device: u64,
@@ -193,7 +194,7 @@ impl AsFd for Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(file) = self.file.as_ref().filter(|file| file.is_there()) {
-            // Someone may just have removed it.
+            // Another process may just have removed it.
             let _ = fs::remove_file(&file.path);
         }
     }
@@ -242,13 +243,13 @@ mod tests {
     }
 
     /// For each place that accepts after the change, the place whose socket it has.
-    fn heirs(old: &Config, new: &Config) -> Vec<(u16, Option<u16>)> {
+    fn successors(old: &Config, new: &Config) -> Vec<(u16, Option<u16>)> {
         let new = live_change(old, new.clone(), &Default::default()).unwrap();
         let listeners = new.listeners.iter().zip(0..);
         listeners
             .filter(|(listener, _)| !listener.is_retired)
             .map(|(listener, place)| {
-                let from = heir(&old.listeners, &new.listeners, listener, place);
+                let from = successor(&old.listeners, &new.listeners, listener, place);
                 (place, from)
             })
             .collect()
@@ -267,7 +268,10 @@ mod tests {
         ]);
         // One that stays has its own; an address that nobody had is bound.
         let new = config(&[("a", fixed), ("b", any), ("e", any)]);
-        assert_eq!(heirs(&old, &new), [(0, Some(0)), (1, Some(1)), (4, None)]);
+        assert_eq!(
+            successors(&old, &new),
+            [(0, Some(0)), (1, Some(1)), (4, None)]
+        );
         // Another framing, or another name: a place of its own with the old one's socket.
         let new = config(&[
             ("a", &format!("{fixed}\n{LINE}")),
@@ -275,14 +279,14 @@ mod tests {
             ("x", "\"unix:///run/d\""),
         ]);
         assert_eq!(
-            heirs(&old, &new),
+            successors(&old, &new),
             [(4, Some(0)), (5, Some(1)), (6, Some(3))]
         );
         // A port that the system has chosen is nobody else's; datagrams are no streams.
         let new = config(&[("x", any), ("y", "\"udp://127.0.0.1:9502\"")]);
-        assert_eq!(heirs(&old, &new), [(4, None), (5, None)]);
+        assert_eq!(successors(&old, &new), [(4, None), (5, None)]);
         let new = config(&[("a", "\"http://127.0.0.1:9501\"\nwebsocket = \"/\"")]);
-        assert_eq!(heirs(&old, &new), [(4, Some(0))]);
+        assert_eq!(successors(&old, &new), [(4, Some(0))]);
     }
 
     #[test]
@@ -298,7 +302,7 @@ mod tests {
         let new = live_change(&old, wanted, &Default::default()).unwrap();
         let open = |new| Listeners::open(new, Some((&old, &opened)), &mut Given::default());
         let files = || ["a", "b", "c"].map(|name| at(name).exists());
-        // Given up.
+        // Removed.
         drop(open(&new));
         assert_eq!(files(), [true, true, false]);
         // Committed.

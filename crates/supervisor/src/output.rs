@@ -1,9 +1,9 @@
-//! What workers and task workers write: to the log, and to their standard streams.
+//! The log lines and the standard streams of workers and task workers.
 //!
-//! Each has pipes of its own, so that it can neither cut the log, nor change how others write to it, nor mix its words into
-//! theirs. A thread for each destination reads its pipes and writes line by line. Where it is held up (a full disk, a
-//! terminal that stands still) its pipes fill, and the processes drop and count what their logs cannot write, as with any
-//! slow log.
+//! Each process has pipes of its own. So it can neither truncate the log, nor change how others write to it, nor mix its
+//! lines with theirs. A thread for each destination reads its pipes and writes line by line. While the thread is held up (a
+//! full disk, a terminal that stands still) the pipes fill, and the processes drop and count log lines, as with any slow
+//! log.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,12 +19,12 @@ use tokio::task::{JoinSet, LocalSet};
 
 use moorline_process::log::{self, Destination};
 
-/// A longer line is written in pieces of this size, in bytes: none has to be held in memory, and what never ends is still
-/// made of lines.
+/// A longer line is written in pieces of this size, in bytes: none has to be held in memory, and output without line ends is
+/// still cut into lines.
 const LINE_BYTES: u64 = 64 * 1024;
-/// What a pipe holds, in bytes: a moment's lines. The kernel may allow less.
+/// The size of a pipe, in bytes: the lines of a moment. The kernel may allow less.
 const PIPE_BYTES: usize = 256 * 1024;
-/// How long the last words of those that have ended may take. They are here, unless somebody else holds a pipe.
+/// How long the last output of ended processes may take. It is there at once, unless another process holds a pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The ends that are read.
@@ -33,7 +33,7 @@ pub(super) struct Outputs {
     errors: Reader,
 }
 
-/// What reads the pipes of one destination.
+/// The thread that reads the pipes of one destination.
 struct Reader {
     pipes: mpsc::UnboundedSender<Pipe>,
     thread: JoinHandle<()>,
@@ -45,8 +45,8 @@ struct Pipe {
     process: oneshot::Receiver<()>,
 }
 
-/// To be dropped when the process that writes to a pipe has ended. It is read on for [`LAST_WORDS`]: what the process has
-/// left behind may hold the other end for ever.
+/// To be dropped when the process that writes to a pipe has ended. The pipe is read for [`LAST_WORDS`] more: a process that
+/// it has left behind may hold the other end for ever.
 pub(super) struct Writer {
     _lives: oneshot::Sender<()>,
 }
@@ -65,7 +65,7 @@ impl Outputs {
     /// Out of descriptors.
     pub(super) fn pipe(&self, destination: Destination) -> io::Result<(OwnedFd, Writer)> {
         let (end, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        // One user may not have more than so much in pipes; a small one serves, too.
+        // The kernel bounds the pipes of a user; a small one is enough.
         let _ = fcntl_setpipe_size(&write, PIPE_BYTES);
         let reader = match destination {
             Destination::Log => &self.log,
@@ -77,7 +77,7 @@ impl Outputs {
         Ok((write, Writer { _lives: lives }))
     }
 
-    /// Writes what is left.
+    /// Writes the remaining lines.
     pub(super) fn finish(self) {
         let threads = [self.log, self.errors].map(|reader| reader.thread);
         let begun = Instant::now();
@@ -108,7 +108,7 @@ async fn read_all(mut opened: mpsc::UnboundedReceiver<Pipe>, destination: Destin
                 let write = move |line: &[u8]| log::write_line(destination, line);
                 reading.spawn_local(async move {
                     let is_over = async {
-                        // It is said by the sender's end.
+                        // The sender's end shows it.
                         let _ = process.await;
                         tokio::time::sleep(LAST_WORDS).await;
                     };

@@ -4,9 +4,9 @@
 //! sends, kills and waits. So every order of deaths, answers and timeouts can be played through in
 //! tests, with a clock that is a number.
 //!
-//! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` what
-//! they have to do with the gateway; `gateway.rs` and `helpers.rs` the other children; `reload.rs` and `stop.rs` what is
-//! asked for from outside; `deferred.rs` what is told only when the gateway has switched.
+//! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` joins
+//! them with the gateway; `gateway.rs` and `helpers.rs` hold the other children; `reload.rs`, `closing.rs` and `stop.rs` do
+//! what commands ask for; `deferred.rs` holds back the actions that wait for the gateway to switch.
 
 mod action;
 mod backoff;

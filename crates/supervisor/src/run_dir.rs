@@ -1,4 +1,4 @@
-//! The folder that says that the engine runs: its lock, and the control socket.
+//! The run folder: the lock that shows that the engine runs, and the control socket.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -13,9 +13,9 @@ use moorline_protocol::run_dir::socket_path;
 
 use super::ServeError;
 
-/// The run folder, which is ours for as long as this lives. Dropping it removes what was put there.
+/// The run folder, locked for as long as this lives. Dropping it removes the lock and the control socket.
 pub(super) struct RunDir {
-    /// Where commands look that have another `$XDG_RUNTIME_DIR`: there a link leads to the control socket.
+    /// A second folder, for commands that have another `$XDG_RUNTIME_DIR`: a link there leads to the control socket.
     /// Dropped first.
     common: Option<Folder>,
     folder: Folder,
@@ -23,8 +23,8 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the folder if need be and takes its lock, and those of the common one if there is one. What a dead
-    /// engine left there is replaced. Without the common folder the engine is still found by its own.
+    /// Makes the folder if it is not there, and takes its lock, and that of the common folder if there is one. Files of an
+    /// engine that has died are replaced. Without the common folder the engine is still found by its own.
     pub(super) fn claim(path: &Path, common: Option<&Path>) -> Result<Self, ServeError> {
         let folder = Folder::claim(path)?;
         let (common, warning) = match common.map(Folder::claim).transpose() {
@@ -44,7 +44,7 @@ impl RunDir {
         })
     }
 
-    /// What is to be logged once there is a log.
+    /// A warning, logged once there is a log.
     pub(super) fn warning(&self) -> Option<&String> {
         self.warning.as_ref()
     }
@@ -66,7 +66,7 @@ impl RunDir {
 /// A folder that no other engine has.
 struct Folder {
     path: PathBuf,
-    /// Whether it was made by us, and so is ours to remove.
+    /// Whether this process made it, and so removes it.
     is_made: bool,
     /// Locked; the kernel unlocks it however this process ends.
     _lock: File,
@@ -116,8 +116,8 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The lock last: while it is there, nobody else puts anything here. Nothing can be done
-        // about what cannot be removed, and the next start replaces it.
+        // The lock last: while it is there, no other engine puts anything here. The next start replaces files that cannot be
+        // removed.
         let _ = fs::remove_file(socket_path(&self.path));
         let _ = fs::remove_file(self.path.join("lock"));
         if self.is_made {
@@ -138,7 +138,7 @@ fn make(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whoever can write here can stop the engine or pretend to be it.
+/// A user that can write here can stop the engine or pretend to be it.
 fn check(path: &Path) -> Result<(), String> {
     let found = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if !found.is_dir() {
@@ -160,7 +160,7 @@ fn check(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// `None`: someone else has it.
+/// `None`: another process has it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     loop {
         let mut file = File::options()

@@ -1,4 +1,4 @@
-//! What the supervisor is told by signals.
+//! Signals to the supervisor.
 
 use std::io::{self, IsTerminal};
 
@@ -19,7 +19,7 @@ pub(super) fn listen(inputs: &mpsc::Sender<Input>) -> io::Result<()> {
         })
     };
     let stop: fn() -> Input = || Input::Event(Event::StopAsked);
-    // The terminal that was closed takes the engine with it, as it does with any foreground command.
+    // A terminal that is closed ends the engine, as it ends any foreground command.
     let hangup = if io::stdin().is_terminal() {
         stop
     } else {
@@ -38,7 +38,7 @@ pub(super) fn listen(inputs: &mpsc::Sender<Input>) -> io::Result<()> {
         }),
         (SignalKind::from_raw(libc::SIGRTMIN()), || Input::ReopenLog),
     ];
-    // A limit of the size of files is an error of whatever passes it, and no reason to end.
+    // A write over the limit of the size of files fails; that is no reason to end.
     let _ = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     for (kind, meaning) in meanings {
         tokio::task::spawn_local(forward(signal(kind)?, meaning, inputs.clone()));

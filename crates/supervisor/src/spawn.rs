@@ -15,7 +15,7 @@ use moorline_protocol::start::{
     CONTROL_FD, EXECUTABLE_FD, HELPER_VARIABLE, HelperStart, ROLE_VARIABLE,
 };
 
-/// Descriptors that do nothing but be there.
+/// Open descriptors that only occupy their numbers.
 static RESERVED: OnceLock<Vec<File>> = OnceLock::new();
 
 /// Occupies the numbers that a child finds its descriptors at. Were they free, the pipe by which a
@@ -77,7 +77,7 @@ pub(super) fn helper(
 }
 
 fn command(title: &str) -> StdCommand {
-    // The number in the child. What is at the executable's path meanwhile does not matter.
+    // The number in the child. Whatever is at the executable's path by now does not matter.
     let mut command = StdCommand::new(format!("/proc/self/fd/{EXECUTABLE_FD}"));
     command.arg0(title).stdin(Stdio::null()).process_group(0);
     command

@@ -8,9 +8,9 @@ use serde::Serialize;
 use moorline_protocol::control::{Role, START_HOOK, StallKind, StallReport, role_name};
 use moorline_protocol::session_id::SessionId;
 
-/// Reports that are kept; the log has them all.
+/// Reports kept for `status`; the log has them all.
 const KEPT: usize = 100;
-/// What a worker says is cut to what an honest one would say.
+/// Texts of a report are cut to the length that an honest worker would send.
 const FRAMES: usize = 200;
 const LINE_CHARACTERS: usize = 400;
 
@@ -31,14 +31,14 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    /// What keeps a process from being ready, if that is what it is about.
+    /// The kind and place of a stall in the start hook, if it is one.
     pub(super) fn of_start(&self) -> Option<(StallKind, &str)> {
         let place = self.place.as_ref().or(self.stack.first())?;
         (self.hook == START_HOOK).then_some((self.kind, place))
     }
 }
 
-/// Keeps a report, and as many before it as there is room for.
+/// Keeps a report, and the latest ones before it.
 pub(super) fn keep(stalls: &mut VecDeque<Stall>, role: Role, pid: u32, report: StallReport) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     if stalls.len() == KEPT {

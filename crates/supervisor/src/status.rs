@@ -1,4 +1,4 @@
-//! What is counted, also across the deaths of those who count.
+//! Counters, kept over the ends of the processes that count.
 
 use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
@@ -184,7 +184,7 @@ impl Counts<'_> {
     }
 }
 
-/// More than any process counts in its life. Sums of what is below it do not overflow.
+/// More than any process counts in its life. Sums of smaller numbers do not overflow.
 const MOST_COUNTED: u64 = 1 << 48;
 
 /// What a worker or task worker says it has counted, if that can be.

@@ -1,7 +1,7 @@
-//! What systemd, or whoever speaks its language, is told and gives: readiness, reloads, signs of life (sd_notify(3)),
-//! and sockets that are open already (sd_listen_fds(3)).
+//! Messages to systemd: readiness, reloads, signs of life (sd_notify(3)); and sockets that systemd has opened
+//! (sd_listen_fds(3)).
 //!
-//! All of it comes by the environment, out of which it is taken: it is not meant for the other processes.
+//! Both come by variables of the environment, which are removed: they are not meant for the other processes.
 
 use std::ffi::OsString;
 use std::io;
@@ -26,10 +26,10 @@ const LOWEST: i32 = 16;
 /// More than a configuration has listeners: a number that was mistyped.
 const MOST_SOCKETS: i32 = 1024;
 
-/// Who wants to know how the engine is.
+/// Sends messages to the service manager, if there is one.
 pub(super) struct Notifier {
     to: Option<(UnixDatagram, SocketAddr)>,
-    /// How often a sign of life is wanted.
+    /// How often the service manager wants a sign of life.
     watchdog: Option<Duration>,
 }
 
@@ -37,7 +37,7 @@ impl Notifier {
     /// To be called while there is one thread.
     ///
     /// # Errors
-    /// What is in the environment makes no sense.
+    /// A variable of the environment has an invalid value.
     pub(super) fn from_environment() -> io::Result<Self> {
         let to = match take_variable("NOTIFY_SOCKET")? {
             Some(name) => Some((UnixDatagram::unbound()?, address(&name)?)),
@@ -58,7 +58,7 @@ impl Notifier {
         })
     }
 
-    /// How often [`alive`](Self::alive) is to be said.
+    /// How often [`alive`](Self::alive) is to be called.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.to.is_some())
     }
@@ -73,7 +73,7 @@ impl Notifier {
 
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        // systemd tells by it whether it has sent the signal before or after.
+        // By it systemd knows whether it has sent the signal before or after.
         let microseconds = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000;
         self.tell(&format!(
             "RELOADING=1\nMONOTONIC_USEC={microseconds}\nSTATUS=reloading"
@@ -106,7 +106,7 @@ fn number<T: std::str::FromStr>(text: &OsString) -> Option<T> {
 }
 
 /// Sockets that were opened before the engine was started. They are kept: a listener that a reload has removed may come
-/// back, and whoever opened its socket still has it.
+/// back, and the service manager still has its socket.
 #[derive(Default)]
 pub(super) struct Given(Vec<GivenSocket>);
 
@@ -120,7 +120,7 @@ impl Given {
     /// To be called while there is one thread, and before anything is opened for children to find.
     ///
     /// # Errors
-    /// What is in the environment makes no sense.
+    /// A variable of the environment has an invalid value.
     pub(super) fn from_environment() -> io::Result<Self> {
         let is_ours = take_variable("LISTEN_PID")?
             .is_some_and(|text| number(&text) == Some(std::process::id()));
@@ -163,7 +163,7 @@ impl Given {
         Some(given.socket.clone())
     }
 
-    /// What no listener took: its name and address.
+    /// A socket that no listener took: its name and address.
     pub(super) fn left(&self) -> Option<String> {
         let GivenSocket { name, socket, .. } = self.0.iter().find(|given| !given.is_taken)?;
         let address = SockRef::from(&**socket).local_addr().ok();

@@ -20,7 +20,7 @@ struct Origin {
     generation: u32,
     /// Where hooks run. What other threads log is for no session.
     thread: ThreadId,
-    /// What is noted of the sessions that are being polled, one for each loop of the gateway.
+    /// The sessions that are being polled, noted for each loop of the gateway.
     marks: Mutex<Vec<Marks>>,
 }
 

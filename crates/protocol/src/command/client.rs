@@ -10,8 +10,8 @@ use crate::run_dir::{is_ours, socket_path};
 
 use super::{Answer, Request};
 
-/// What the engine knows it tells at once; one that has not answered after so long hangs, or is stopped. What it must
-/// first do has deadlines of its own.
+/// An engine answers a question at once; one that has not answered after this time hangs, or is stopped. Longer commands
+/// have deadlines of their own.
 const KNOWN: Duration = Duration::from_secs(10);
 
 /// The first of these run folders in which an engine answers; the first at all if none does.
@@ -29,9 +29,9 @@ pub fn find(run_dirs: Vec<PathBuf>) -> Option<PathBuf> {
 /// Asks the engine that runs with this run folder, and hands each answer on until the last.
 ///
 /// # Errors
-/// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do what
-/// was asked, [`CommandError::Unconfirmed`] if it cannot tell yet whether all of it does, [`CommandError::Lost`] if it ended before it said so, [`CommandError::Silent`] if it tells
-/// nothing.
+/// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do it,
+/// [`CommandError::Unconfirmed`] if it has committed to it and cannot tell yet whether it is in effect,
+/// [`CommandError::Lost`] if it ended before it answered, [`CommandError::Silent`] if it does not answer.
 pub fn ask(
     run_dir: &Path,
     request: Request,
@@ -57,7 +57,7 @@ pub fn ask(
 /// Asks the engine to stop, and returns when it has ended.
 ///
 /// # Errors
-/// As [`ask`], but that the engine ends is what is wanted here.
+/// As [`ask`], but the end of the engine is no error here.
 pub fn stop(run_dir: &Path) -> Result<(), CommandError> {
     let mut answers = connect(run_dir, Request::Stop)?;
     loop {
@@ -109,7 +109,7 @@ fn next(answers: &mut impl BufRead) -> Result<Option<Answer>, CommandError> {
     Ok(Some(answer))
 }
 
-/// Why a command came to nothing.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CommandError {
     /// No engine runs with this run folder.

@@ -36,13 +36,13 @@ enum Why {
     Stop,
     Drain {
         number: u64,
-        /// When it is given up.
+        /// When the caller is told that the gateway is late.
         deadline: Now,
         caller: Caller,
     },
 }
 
-/// What a drain is asked to do.
+/// A request for a drain.
 #[derive(Debug, Clone)]
 pub(crate) struct DrainRequest {
     /// Over how much time the closings are spread, if the command says it.

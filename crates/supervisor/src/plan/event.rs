@@ -59,7 +59,7 @@ pub(crate) enum Event {
         caller: Caller,
         request: DrainRequest,
     },
-    /// In the gateway of this incarnation the sessions of the drain of this number are closed; there were so many.
+    /// The gateway of this incarnation has closed all sessions of the drain of this number, `count` of them.
     DrainEnded {
         incarnation: u32,
         number: u64,

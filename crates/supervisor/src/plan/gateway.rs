@@ -152,7 +152,7 @@ impl Plan {
         match self.mode {
             Mode::Booting => self.fail_boot(format!("the gateway {how} before it was ready")),
             Mode::Serving => {
-                self.part_processes(now);
+                self.detach_processes(now);
                 let lived = self.gateway.ready_at.map(|at| now.saturating_sub(at));
                 let wait = self.gateway.backoff.after_death(lived);
                 if wait.is_zero() {
@@ -162,7 +162,7 @@ impl Plan {
                     self.gateway.phase = GatewayPhase::RetryAt(now + wait);
                 }
             }
-            Mode::Stopping(_) | Mode::Ending { .. } | Mode::Over => self.part_processes(now),
+            Mode::Stopping(_) | Mode::Ending { .. } | Mode::Over => self.detach_processes(now),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Action, Child, Mode, Now, Plan};
 /// it holds no session.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One `[[helpers]]`, or what is left of one that a reload removed.
+/// One `[[helpers]]`, or one that a reload removed and that has not ended.
 #[derive(Debug)]
 pub(super) struct Helper {
     spec: moorline_config::Helper,

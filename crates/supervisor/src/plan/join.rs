@@ -10,23 +10,23 @@ use super::{Action, Now, Plan};
 /// for all others.
 const KEPT_FOR_THE_OTHERS: usize = 2;
 
-/// What a process has to do with the present gateway.
+/// Whether the present gateway can serve a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tie {
+pub(super) enum Attachment {
     /// The gateway does not know of it.
-    Apart,
+    Detached,
     /// The gateway was told of it, and has not answered.
     Asked,
     /// The gateway can serve it.
-    Joined,
+    Attached,
     /// The gateway was told that it serves.
     Active,
 }
 
-impl Tie {
+impl Attachment {
     /// The gateway cannot serve it yet.
-    pub(super) fn is_coming(self) -> bool {
-        matches!(self, Self::Apart | Self::Asked)
+    pub(super) fn is_pending(self) -> bool {
+        matches!(self, Self::Detached | Self::Asked)
     }
 }
 
@@ -37,7 +37,7 @@ impl Process {
             self.phase,
             ProcessPhase::Spawned { .. } | ProcessPhase::Greeted { .. }
         );
-        starts || self.tie == Tie::Asked
+        starts || self.attachment == Attachment::Asked
     }
 }
 
@@ -72,16 +72,16 @@ impl Plan {
                 // It is under way already.
                 ProcessPhase::Greeted { deadline } if has_gateway => {
                     process.phase = ProcessPhase::Starting { deadline };
-                    process.tie = Tie::Asked;
+                    process.attachment = Attachment::Asked;
                     self.act(Action::StartProcess { process: id });
                 }
                 ProcessPhase::Starting { .. }
                 | ProcessPhase::Joining { .. }
                 | ProcessPhase::Ready
-                    if has_gateway && process.tie == Tie::Apart && may_begin =>
+                    if has_gateway && process.attachment == Attachment::Detached && may_begin =>
                 {
                     (free, left[kind]) = (free - 1, left[kind] - 1);
-                    process.tie = Tie::Asked;
+                    process.attachment = Attachment::Asked;
                     self.act(Action::NewGateway { process: id });
                 }
                 ProcessPhase::Queued { timeout } if may_begin => {
@@ -115,7 +115,7 @@ impl Plan {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        if process.tie != Tie::Asked {
+        if process.attachment != Attachment::Asked {
             return;
         }
         if let Some(reason) = failure {
@@ -123,7 +123,7 @@ impl Plan {
             self.process_failed(id, &reason);
             return;
         }
-        process.tie = Tie::Joined;
+        process.attachment = Attachment::Attached;
         if let ProcessPhase::Joining { .. } = process.phase {
             self.takes_its_place(id, now);
         }
@@ -134,8 +134,10 @@ impl Plan {
         let serving = self.slots().filter_map(|slot| slot.serving);
         let serving = serving.filter_map(|id| self.processes.get(&id));
         let ready = serving.filter(|process| process.phase == ProcessPhase::Ready);
-        let ties: Vec<Tie> = ready.map(|process| process.tie).collect();
-        if ties.contains(&Tie::Joined) && !ties.iter().any(|tie| tie.is_coming()) {
+        let attachments: Vec<Attachment> = ready.map(|process| process.attachment).collect();
+        if attachments.contains(&Attachment::Attached)
+            && !attachments.iter().any(|it| it.is_pending())
+        {
             self.activate(None);
         }
     }
@@ -145,8 +147,10 @@ impl Plan {
         let mut serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
         serving.retain(|id| {
             let process = self.processes.get_mut(id);
-            let joined = process.filter(|process| !process.tie.is_coming());
-            joined.map(|process| process.tie = Tie::Active).is_some()
+            let joined = process.filter(|process| !process.attachment.is_pending());
+            joined
+                .map(|process| process.attachment = Attachment::Active)
+                .is_some()
         });
         serving
     }
@@ -154,16 +158,16 @@ impl Plan {
     /// It is ready, and the present gateway can serve it.
     pub(super) fn is_able_to_serve(&self, id: ProcessId) -> bool {
         let process = self.processes.get(&id);
-        process.is_some_and(|it| it.phase == ProcessPhase::Ready && !it.tie.is_coming())
+        process.is_some_and(|it| it.phase == ProcessPhase::Ready && !it.attachment.is_pending())
     }
 
     /// The gateway has died, and with it every session: what was draining has nothing left to drain.
-    pub(super) fn part_processes(&mut self, now: Now) {
+    pub(super) fn detach_processes(&mut self, now: Now) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
             let Some(process) = self.processes.get_mut(&id) else {
                 continue;
             };
-            process.tie = Tie::Apart;
+            process.attachment = Attachment::Detached;
             if let ProcessPhase::Draining { .. } = process.phase {
                 self.stop_process(id, now);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use moorline_protocol::control::{ProcessId, Role};
 use tracing::{info, warn};
 
-use super::join::Tie;
+use super::join::Attachment;
 use super::slots::Next;
 use super::vitals::Vital;
 use super::{Action, Change, Child, Ended, Forced, Mode, Now, Plan, role_name};
@@ -24,7 +24,7 @@ pub(super) struct Process {
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
     pub(super) vital: Vital,
-    pub(super) tie: Tie,
+    pub(super) attachment: Attachment,
 }
 
 /// How far a process has come.
@@ -88,7 +88,7 @@ impl Process {
         }
     }
 
-    /// It was told to end, and this is how. An app that calls `exit(0)` untold loses its messages, as a crash does.
+    /// It was told to end, and this is how. An app that calls `exit(0)` by itself loses its messages, as a crash does.
     pub(super) fn is_expected(&self, end: Ended) -> bool {
         match self.phase {
             ProcessPhase::Killed(_) => true,
@@ -122,7 +122,7 @@ impl Plan {
                 late: None,
                 knows_it_serves: false,
                 vital: Vital::default(),
-                tie: Tie::Apart,
+                attachment: Attachment::Detached,
             },
         );
         process
@@ -153,7 +153,7 @@ impl Plan {
             return;
         };
         process.phase = ProcessPhase::Joining { deadline };
-        if !process.tie.is_coming() {
+        if !process.attachment.is_pending() {
             self.takes_its_place(id, now);
         }
     }
@@ -198,7 +198,7 @@ impl Plan {
             change,
         };
         // A gateway that does not know that it serves has given it no session.
-        if process.tie != Tie::Active {
+        if process.attachment != Attachment::Active {
             self.stop_process(id, now);
         }
     }
@@ -338,7 +338,7 @@ impl Plan {
             return;
         };
         self.leads_no_more(id);
-        if process.tie != Tie::Apart {
+        if process.attachment != Attachment::Detached {
             let forced = process.phase == ProcessPhase::Killed(Forced::ByReload);
             self.act(Action::Dead {
                 process: id,

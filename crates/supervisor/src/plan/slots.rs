@@ -31,7 +31,7 @@ pub(super) enum Next {
 }
 
 impl Slot {
-    /// So many empty slots.
+    /// Empty slots, this many.
     pub(super) fn row(count: u16) -> Vec<Self> {
         (0..count).map(|_| Self::new(None)).collect()
     }

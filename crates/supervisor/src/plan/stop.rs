@@ -9,7 +9,7 @@ use moorline_protocol::control::Role;
 use super::process::Process;
 use super::{Action, Forced, Mode, Now, Plan};
 
-/// What is waited for beyond `max_wait`: the others keep to the same limit and need a moment to say so.
+/// Added to `max_wait`: the children keep to the same limit and need a moment to report it.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How far the stop has come.

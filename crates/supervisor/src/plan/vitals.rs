@@ -1,8 +1,8 @@
-//! Signs of life: who gives none is not sent new sessions, and is replaced after its `kill_after`.
+//! Signs of life: a process that gives none gets no new sessions, and is replaced after its `kill_after`.
 //!
 //! Each loop of the gateway, and each process, counts up in its scoreboard every [`BEAT`], also when it has nothing to do.
 //! The shell looks at the counts every [`LOOK`] and tells the plan. Time in which nobody looked counts for nothing: the
-//! machine may have slept, or the supervisor been stopped. Nor is anyone killed whom a debugger holds.
+//! machine may have slept, or the supervisor been stopped. A process that a debugger holds is not killed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is asked over the control socket.
+//! Requests over the control socket, and their answers.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -37,8 +37,7 @@ impl Shell {
                 ..
             } if named != self.config_path => {
                 answers.give(Answer::Refused(format!(
-                    "{} is not what the engine runs with, which is {}: write there what is to be applied, or restart the \
-                     engine with the other",
+                    "the engine does not run with {} but with {}: change that file, or restart the engine with the other",
                     named.display(),
                     self.config_path.display()
                 )));

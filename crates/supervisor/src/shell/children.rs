@@ -1,4 +1,4 @@
-//! The children as the shell holds them, and what is sent to them.
+//! The handles of the children, and the messages to them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -59,18 +59,18 @@ pub(super) struct HelperHandle {
 impl Shell {
     pub(super) fn unless_spawned(&mut self, child: Child, result: io::Result<()>) {
         if let Err(error) = result {
-            // A path that has been renamed since is still the one that the operator knows.
+            // The operator knows this path, although it may have been renamed since.
             let reason = format!("{}: {error}", self.executable.as_path().display());
             error!(reason, "{} cannot be started", self.plan.name(child));
             self.tell(Event::SpawnFailed { child, reason });
         }
     }
 
-    /// What cannot be made or sent for a child is told as its failure. Only what concerns the gateway alone is told as the
-    /// gateway's: it holds every session.
+    /// A message that cannot be made or sent is a failure of the child that it was for. It is the gateway's failure only if
+    /// it concerns the gateway alone, because the gateway holds every session.
     pub(super) fn unless_sent(&mut self, child: Child, result: io::Result<()>) {
         match result {
-            // It is ending, which will be heard of.
+            // It is ending, and its end will be reported.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => self.tell(Event::Failed {
                 child,

@@ -1,4 +1,4 @@
-//! What the engine runs with: opened by a reload, told to the gateway, committed or given up.
+//! Deployments: a reload opens one, tells the gateway, and commits or abandons it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ use super::children::Sockets;
 use moorline_protocol::command::Scope;
 
 impl Shell {
-    /// Opens what a reload will commit, if all goes well.
+    /// Opens the deployment that a reload will commit, if all goes well.
     pub(super) fn open(&mut self, generation: u32, scope: Scope) {
         self.notifier.reloading();
         info!(generation, "reload: starting");
@@ -67,8 +67,8 @@ impl Shell {
     pub(super) fn commit(&mut self, generation: u32, scope: Scope) {
         self.tally.reloads_done += 1;
         let used = self.plan.generations();
-        // The next reload may have opened its own already, or be committed too and wait to be told after this one. What
-        // only the old ones had open is closed with them.
+        // The next reload may have opened its own already, or be committed too and be told after this one. Dropping the old
+        // deployments closes the files that only they had open.
         let is_used = |opened: u32| used.contains(&opened) || opened >= generation;
         let (kept, old) = std::mem::take(&mut self.deployments)
             .into_iter()
@@ -109,7 +109,7 @@ impl Shell {
         }
     }
 
-    /// Starts the gateway with what is committed.
+    /// Starts the gateway with the committed generation.
     pub(super) fn start_gateway(&mut self, incarnation: u32) {
         let result = self.try_start_gateway();
         self.unless_sent(Child::Gateway(incarnation), result);
@@ -299,12 +299,12 @@ impl Shell {
             return;
         };
         for place in places {
-            // Said of what was retired then; a reload may have brought it back since.
+            // A reload may have brought the listener back since the gateway sent this.
             let listener = deployment.config.listeners.get(usize::from(place));
             let Some(listener) = listener.filter(|listener| listener.is_retired) else {
                 continue;
             };
-            // Said again after each reload.
+            // The gateway sends it again after each reload.
             if self.vacant.insert(place) {
                 info!(
                     listener = listener.name,

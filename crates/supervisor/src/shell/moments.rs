@@ -1,4 +1,4 @@
-//! When the engine as a whole gets somewhere: who is told, and what is run.
+//! The start, the reloads and the stop of the engine as a whole: announcements and hooks.
 
 use std::io::{self, Write};
 
@@ -47,7 +47,7 @@ impl Shell {
         }
     }
 
-    /// Tells the service manager that what it knows is served.
+    /// Tells the service manager that the committed generation serves.
     pub(super) fn say_ready(&self) {
         // A stop abandons the reload that it meets.
         if !self.plan.is_stopping() {
@@ -57,7 +57,7 @@ impl Shell {
         }
     }
 
-    /// Starts what is to be run at this moment.
+    /// Starts the hook of this moment, if there is one.
     pub(super) fn hook(&self, moment: Moment) -> Option<Hook> {
         let [generation, _] = self.plan.generations();
         Hook::start(moment, self.deployments.get(&generation)?)
