@@ -1,7 +1,7 @@
 //! The control socket: how a running engine is asked for something.
 //!
 //! One JSON object a line each way, so that an older command can talk to a newer engine: the asker sends one [`Request`]
-//! and reads [`Answer`]s until one is the last. [`ask`] does that; the supervisor has the other side.
+//! and reads [`Response`]s until one is the last. [`ask`] does that; the supervisor has the other side.
 
 mod client;
 
@@ -57,7 +57,7 @@ pub enum Scope {
 /// What an engine answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum Response {
     /// It goes on; more follows.
     Progress(String),
     /// It is done. The last answer.
@@ -72,14 +72,15 @@ pub enum Answer {
     Sessions(Vec<SessionRow>),
 }
 
-impl Answer {
+impl Response {
     /// Nothing follows this one.
     pub fn is_last(&self) -> bool {
         match self {
-            Answer::Done(_) | Answer::Refused(_) | Answer::Unconfirmed(_) | Answer::Status(_) => {
-                true
-            }
-            Answer::Progress(_) | Answer::Sessions(_) => false,
+            Response::Done(_)
+            | Response::Refused(_)
+            | Response::Unconfirmed(_)
+            | Response::Status(_) => true,
+            Response::Progress(_) | Response::Sessions(_) => false,
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn control(data: &[u8]) {
         0 => assert_message::<ToRole>(bytes),
         1 => assert_message::<FromRole>(bytes),
         2 => assert_line::<command::Request>(bytes),
-        _ => assert_line::<command::Answer>(bytes),
+        _ => assert_line::<command::Response>(bytes),
     }
 }
 

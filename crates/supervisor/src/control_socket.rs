@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use moorline_protocol::command::{ASKERS, Answer, Request};
+use moorline_protocol::command::{ASKERS, Request, Response};
 
 /// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
 const UNREAD: usize = 64;
@@ -25,18 +25,18 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The way back to an asker. Dropping it ends the conversation.
 #[derive(Debug, Clone)]
-pub(crate) struct Answers(mpsc::Sender<Answer>);
+pub(crate) struct Answers(mpsc::Sender<Response>);
 
 impl Answers {
     /// Gives an answer, if anyone is still there to read it.
-    pub(crate) fn give(&self, answer: Answer) {
+    pub(crate) fn give(&self, answer: Response) {
         // Full or closed: the asker does not read, or has gone.
         let _ = self.0.try_send(answer);
     }
 
     /// Gives one of many answers as soon as the asker has read enough of those before it. False: the asker has gone.
     /// An asker that does not read is disconnected after a while, so this does not wait for ever.
-    pub(crate) async fn give_in_turn(&self, answer: Answer) -> bool {
+    pub(crate) async fn give_in_turn(&self, answer: Response) -> bool {
         self.0.send(answer).await.is_ok()
     }
 }
@@ -99,7 +99,7 @@ async fn converse<I: From<Asked>>(stream: UnixStream, inputs: &mpsc::Sender<I>) 
                 return Ok(());
             }
         }
-        Err(error) => Answers(answers).give(Answer::Refused(format!(
+        Err(error) => Answers(answers).give(Response::Refused(format!(
             "this engine does not know that request: {error}"
         ))),
     }

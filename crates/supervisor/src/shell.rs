@@ -15,7 +15,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use moorline_protocol::command::Answer;
+use moorline_protocol::command::Response;
 use moorline_protocol::control::{ProcessId, ToRole};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -273,10 +273,10 @@ impl Shell {
         let is_last = !matches!(reply, Reply::Progress(_));
         if let Some(answers) = self.callers.get(&caller) {
             answers.give(match reply {
-                Reply::Progress(text) => Answer::Progress(text),
-                Reply::Done(text) => Answer::Done(text),
-                Reply::Unconfirmed(reason) => Answer::Unconfirmed(reason),
-                Reply::Refused(reason) => Answer::Refused(reason),
+                Reply::Progress(text) => Response::Progress(text),
+                Reply::Done(text) => Response::Done(text),
+                Reply::Unconfirmed(reason) => Response::Unconfirmed(reason),
+                Reply::Refused(reason) => Response::Refused(reason),
             });
         }
         if is_last {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use moorline_engine::command::{self, Answer, CommandError, Request, Scope};
+use moorline_engine::command::{self, CommandError, Request, Response, Scope};
 use moorline_engine::config;
 
 use crate::bench::{self, BenchArgs};
@@ -20,12 +20,12 @@ pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         let reload = Request::Reload { scope, config };
         command::ask(&run_dir, reload, |answer| match answer {
-            Answer::Progress(text) => println!("{text}"),
-            Answer::Done(text) => println!("reloaded: {text}"),
-            Answer::Refused(_)
-            | Answer::Unconfirmed(_)
-            | Answer::Status(_)
-            | Answer::Sessions(_) => {}
+            Response::Progress(text) => println!("{text}"),
+            Response::Done(text) => println!("reloaded: {text}"),
+            Response::Refused(_)
+            | Response::Unconfirmed(_)
+            | Response::Status(_)
+            | Response::Sessions(_) => {}
         })
         .map_err(|error| match error {
             CommandError::Refused(reason) => Failure::failed(format!(
@@ -54,7 +54,7 @@ pub(super) fn drain(
         let over_ms = over.map(|over| u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
         let drain = Request::Drain { over_ms, listener };
         command::ask(&run_dir, drain, |answer| {
-            if let Answer::Progress(text) | Answer::Done(text) = answer {
+            if let Response::Progress(text) | Response::Done(text) = answer {
                 println!("{text}");
             }
         })
@@ -66,7 +66,7 @@ pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         let mut text = String::new();
         command::ask(&run_dir, Request::Status, |answer| {
-            if let Answer::Status(status) = answer {
+            if let Response::Status(status) = answer {
                 text = if json {
                     format!("{status:#}\n")
                 } else {
@@ -90,7 +90,7 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
     let mut supervisor = None;
     let found = run_dir(paths, engine).and_then(|run_dir| {
         command::ask(&run_dir, Request::Status, |answer| {
-            if let Answer::Status(status) = answer {
+            if let Response::Status(status) = answer {
                 supervisor = status["supervisor"]["pid"]
                     .as_u64()
                     .and_then(|pid| u32::try_from(pid).ok());
@@ -113,7 +113,7 @@ pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
                 writeln!(out, "{}", table::sessions_head())
             };
             command::ask(&run_dir, Request::Sessions, |answer| {
-                let Answer::Sessions(rows) = answer else {
+                let Response::Sessions(rows) = answer else {
                     return;
                 };
                 for row in rows {

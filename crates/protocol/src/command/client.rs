@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::run_dir::{is_ours, socket_path};
 
-use super::{Answer, Request};
+use super::{Request, Response};
 
 /// An engine answers a question at once; one that has not answered after this time hangs, or is stopped. Longer commands
 /// have deadlines of their own.
@@ -35,13 +35,13 @@ pub fn find(run_dirs: Vec<PathBuf>) -> Option<PathBuf> {
 pub fn ask(
     run_dir: &Path,
     request: Request,
-    mut each: impl FnMut(Answer),
+    mut each: impl FnMut(Response),
 ) -> Result<(), CommandError> {
     let mut answers = connect(run_dir, request)?;
     loop {
         match next(&mut answers)? {
-            Some(Answer::Refused(reason)) => return Err(CommandError::Refused(reason)),
-            Some(Answer::Unconfirmed(reason)) => return Err(CommandError::Unconfirmed(reason)),
+            Some(Response::Refused(reason)) => return Err(CommandError::Refused(reason)),
+            Some(Response::Unconfirmed(reason)) => return Err(CommandError::Unconfirmed(reason)),
             Some(answer) => {
                 let is_last = answer.is_last();
                 each(answer);
@@ -62,7 +62,7 @@ pub fn stop(run_dir: &Path) -> Result<(), CommandError> {
     let mut answers = connect(run_dir, Request::Stop)?;
     loop {
         match next(&mut answers) {
-            Ok(Some(Answer::Refused(reason))) => return Err(CommandError::Refused(reason)),
+            Ok(Some(Response::Refused(reason))) => return Err(CommandError::Refused(reason)),
             Ok(Some(_)) => {}
             // A supervisor that is killed meanwhile has ended, too.
             Ok(None) => return Ok(()),
@@ -94,7 +94,7 @@ fn connect(run_dir: &Path, request: Request) -> Result<BufReader<UnixStream>, Co
     Ok(BufReader::new(stream))
 }
 
-fn next(answers: &mut impl BufRead) -> Result<Option<Answer>, CommandError> {
+fn next(answers: &mut impl BufRead) -> Result<Option<Response>, CommandError> {
     let mut line = String::new();
     match answers.read_line(&mut line) {
         Ok(0) => return Ok(None),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::control_socket::Answers;
 use moorline_process::log;
-use moorline_protocol::command::{Answer, Request};
+use moorline_protocol::command::{Request, Response};
 use moorline_protocol::control::{
     ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole,
 };
@@ -36,7 +36,7 @@ impl Shell {
                 config: Some(named),
                 ..
             } if named != self.config_path => {
-                answers.give(Answer::Refused(format!(
+                answers.give(Response::Refused(format!(
                     "the engine does not run with {} but with {}: change that file, or restart the engine with the other",
                     named.display(),
                     self.config_path.display()
@@ -50,14 +50,14 @@ impl Shell {
                 });
             }
             Request::Stop => {
-                answers.give(Answer::Progress("stopping".to_owned()));
+                answers.give(Response::Progress("stopping".to_owned()));
                 self.notifier.stopping();
                 self.tell(Event::StopAsked);
             }
             Request::Drain { over_ms, listener } => {
                 self.drain(over_ms.map(Duration::from_millis), listener, answers);
             }
-            Request::Status => answers.give(Answer::Status(self.status())),
+            Request::Status => answers.give(Response::Status(self.status())),
             Request::Sessions => self.list_sessions(ListPlace::default(), answers),
         }
     }
@@ -76,10 +76,10 @@ impl Shell {
                 let asked_at = Instant::now();
                 self.listing.insert(question, Listing { answers, asked_at });
             }
-            Some(Err(error)) => answers.give(Answer::Refused(format!(
+            Some(Err(error)) => answers.give(Response::Refused(format!(
                 "the gateway cannot be asked: {error}"
             ))),
-            None => answers.give(Answer::Refused(
+            None => answers.give(Response::Refused(
                 "there is no gateway at the moment".to_owned(),
             )),
         }
@@ -97,7 +97,7 @@ impl Shell {
         let inputs = self.inputs.clone();
         // The list goes on when the asker has taken this: one that reads slowly gets all of it, and nothing piles up.
         spawn_local(async move {
-            let is_wanted = rows.is_empty() || answers.give_in_turn(Answer::Sessions(rows)).await;
+            let is_wanted = rows.is_empty() || answers.give_in_turn(Response::Sessions(rows)).await;
             match next {
                 Some(next) if is_wanted => {
                     // The shell may have ended.
@@ -105,7 +105,7 @@ impl Shell {
                 }
                 Some(_) => {}
                 None => {
-                    answers.give_in_turn(Answer::Done(String::new())).await;
+                    answers.give_in_turn(Response::Done(String::new())).await;
                 }
             }
         });
@@ -119,7 +119,7 @@ impl Shell {
         let late: Vec<_> = late.collect();
         for (_, listing) in late {
             let reason = format!("the gateway does not answer: {}", self.plan.what_hangs());
-            listing.answers.give(Answer::Refused(reason));
+            listing.answers.give(Response::Refused(reason));
         }
     }
 

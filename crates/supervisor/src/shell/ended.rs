@@ -1,6 +1,6 @@
 //! The end of a child: what it has counted is kept, and its end is logged.
 
-use moorline_protocol::command::Answer;
+use moorline_protocol::command::Response;
 use moorline_protocol::control::ProcessId;
 use tracing::{error, info, warn};
 
@@ -26,7 +26,7 @@ impl Shell {
         let lost = self.tally.add_gateway(&gateway.board, gateway.loops);
         for (_, listing) in self.listing.drain() {
             let reason = "the gateway has ended".to_owned();
-            listing.answers.give(Answer::Refused(reason));
+            listing.answers.give(Response::Refused(reason));
         }
         let pid = gateway.pid;
         let name = self.plan.name(Child::Gateway(incarnation));
