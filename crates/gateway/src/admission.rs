@@ -1,5 +1,4 @@
-//! Who may connect: so many sessions for a listener, so many for one address, so many a second, and no more than
-//! there are descriptors for.
+//! Who may connect: so many sessions for a listener, and so many for one address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,13 +6,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::config::Listener;
-use crate::control::Limit;
-use crate::wire::Peer;
+use moorline_config::Listener;
+use moorline_protocol::control::Limit;
+use moorline_protocol::wire::Peer;
 
 /// The connections of one listener, counted for its limits by every thread.
 #[derive(Debug, Default)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     connections: AtomicU64,
     most: AtomicU64,
     /// Locked once a connection, and only where the configuration asks, or has asked, for it.
@@ -32,7 +31,7 @@ struct ByAddress {
 impl Admission {
     /// Makes ready for what this asks for. True: those that are in are to be [counted](Self::count), which they have
     /// not been.
-    pub(super) fn prepare(&self, listener: &Listener) -> bool {
+    pub(crate) fn prepare(&self, listener: &Listener) -> bool {
         if listener.max_sessions_per_address.is_none() {
             return false;
         }
@@ -45,7 +44,7 @@ impl Admission {
     }
 
     /// Lets in whom this lets in, from now on. Who is in stays in. To be called by whoever admits.
-    pub(super) fn change(&self, listener: &Listener) {
+    pub(crate) fn change(&self, listener: &Listener) {
         self.most.store(listener.max_sessions, Ordering::Relaxed);
         if let Some(by_address) = self.by_address.get() {
             // Without a limit they go on being counted: it may come back.
@@ -57,19 +56,19 @@ impl Admission {
 
     /// Counts one that was let in while addresses were not counted yet. One that is not a session by then is missed: its
     /// release may take another one of its address out of the count, and one more is let in.
-    pub(super) fn count(&self, peer: &Peer) {
+    pub(crate) fn count(&self, peer: &Peer) {
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             *by_address.locked().counts.entry(host).or_default() += 1;
         }
     }
 
     /// Those that were let in and not released.
-    pub(super) fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Lets one more in, to be given back with [`release`](Self::release), or says which limit forbids it.
-    pub(super) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
+    pub(crate) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Limit::Sessions);
@@ -90,7 +89,7 @@ impl Admission {
     }
 
     /// One that was let in is no more.
-    pub(super) fn release(&self, peer: &Peer) {
+    pub(crate) fn release(&self, peer: &Peer) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             let mut by_address = by_address.locked();
@@ -123,116 +122,6 @@ fn host(peer: &Peer) -> Option<IpAddr> {
             ip => ip,
         }),
         Peer::Unix | Peer::Unknown => None,
-    }
-}
-
-/// When a loop accepts.
-#[derive(Debug)]
-pub(super) struct AcceptGate {
-    /// How fast each listener accepts, where that is limited.
-    rates: Vec<Option<AcceptRate>>,
-    /// The last descriptor for a connection is taken: until one is free none is accepted.
-    is_shut: bool,
-    /// Since when accepting has failed or stood still, in the loop's milliseconds.
-    paused_since: Option<u64>,
-}
-
-impl AcceptGate {
-    pub(super) fn new(listeners: &[Listener]) -> Self {
-        let rates = listeners
-            .iter()
-            .map(|listener| listener.accept_rate.map(AcceptRate::new));
-        Self {
-            rates: rates.collect(),
-            is_shut: false,
-            paused_since: None,
-        }
-    }
-
-    /// Accepts as fast as these say, from now on.
-    pub(super) fn change(&mut self, listeners: &[Listener]) {
-        self.rates.resize_with(listeners.len(), || None);
-        for (rate, listener) in self.rates.iter_mut().zip(listeners) {
-            // Whoever has the place of a retired one next begins with a full bucket.
-            let per_second = listener.accept_rate.filter(|_| !listener.is_retired);
-            if rate.as_ref().map(|rate| rate.per_second) != per_second {
-                *rate = per_second.map(AcceptRate::new);
-            }
-        }
-    }
-
-    fn rate(&mut self, listener: u16) -> Option<&mut AcceptRate> {
-        self.rates.get_mut(usize::from(listener))?.as_mut()
-    }
-
-    /// When the listener's rate lets the next connection in, if not now.
-    pub(super) fn waits_until(&mut self, listener: u16, now: u64) -> Option<u64> {
-        self.rate(listener)?.waits_until(now)
-    }
-
-    /// The listener has accepted one.
-    pub(super) fn spend(&mut self, listener: u16) {
-        if let Some(rate) = self.rate(listener) {
-            rate.spend();
-        }
-    }
-
-    /// The last descriptor for a connection is taken.
-    pub(super) fn shut(&mut self) {
-        self.is_shut = true;
-    }
-
-    /// Whether there is no descriptor for one more connection. It is only asked for one where there was none.
-    pub(super) fn is_shut(&mut self, has_free: impl Fn() -> bool) -> bool {
-        self.is_shut = self.is_shut && !has_free();
-        self.is_shut
-    }
-
-    /// Accepting cannot go on. True: it could until now.
-    pub(super) fn pause(&mut self, now: u64) -> bool {
-        let is_new = self.paused_since.is_none();
-        self.paused_since.get_or_insert(now);
-        is_new
-    }
-
-    /// Nobody waits any more: says for how long accepting had paused, if it had.
-    pub(super) fn resume(&mut self, now: u64) -> Option<u64> {
-        Some(now - self.paused_since.take()?)
-    }
-}
-
-/// How many connections a second are accepted: a bucket that holds one second's worth.
-#[derive(Debug)]
-struct AcceptRate {
-    per_second: u32,
-    /// Thousandths of a connection that may be accepted now.
-    tokens: u64,
-    /// When they were counted, in the loop's milliseconds.
-    counted_at: u64,
-}
-
-impl AcceptRate {
-    fn new(per_second: u32) -> Self {
-        Self {
-            per_second,
-            tokens: u64::from(per_second) * 1000,
-            counted_at: 0,
-        }
-    }
-
-    /// Says when one may be accepted, if not now.
-    fn waits_until(&mut self, now: u64) -> Option<u64> {
-        let rate = u64::from(self.per_second);
-        let passed = now.saturating_sub(self.counted_at);
-        self.tokens = (self.tokens + passed.saturating_mul(rate)).min(rate * 1000);
-        self.counted_at = now;
-        let lacking = 1000_u64.saturating_sub(self.tokens);
-        (lacking > 0).then(|| now + lacking.div_ceil(rate))
-    }
-
-    /// One was accepted.
-    fn spend(&mut self) {
-        self.tokens = self.tokens.saturating_sub(1000);
     }
 }
 
@@ -288,7 +177,7 @@ mod tests {
         let admission = admission(10, None);
         let one = peer("192.0.2.1");
         assert_eq!(admission.admit(&one), Ok(()));
-        let mut listener = crate::config::load_text(
+        let mut listener = moorline_config::load_text(
             "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n",
             std::path::Path::new("/a.toml"),
         )
@@ -325,57 +214,5 @@ mod tests {
         assert_eq!(admission.admit(&peer("2001:db8:0:1::1")), Ok(()));
         assert_eq!(admission.admit(&Peer::Unix), Ok(()));
         assert_eq!(admission.admit(&Peer::Unix), Ok(()));
-    }
-
-    #[test]
-    fn a_second_brings_no_more_than_the_rate_after_a_burst_of_one_seconds_worth() {
-        let mut rate = AcceptRate::new(20);
-        let mut now = 10_000;
-        let mut burst = 0;
-        while rate.waits_until(now).is_none() {
-            rate.spend();
-            burst += 1;
-        }
-        assert_eq!(burst, 20);
-        let end = now + 3000;
-        let mut accepted = 0;
-        while now < end {
-            match rate.waits_until(now) {
-                None => {
-                    rate.spend();
-                    accepted += 1;
-                }
-                Some(again) => {
-                    assert!(again > now, "it would be asked for ever");
-                    now = again;
-                }
-            }
-        }
-        assert!((59..=60).contains(&accepted), "{accepted}");
-    }
-
-    #[test]
-    fn a_gate_that_is_shut_opens_when_a_descriptor_is_free() {
-        let mut gate = AcceptGate::new(&[]);
-        assert!(!gate.is_shut(|| unreachable!("nobody looks while it is open")));
-        gate.shut();
-        assert!(gate.is_shut(|| false));
-        assert!(gate.pause(100), "it is new");
-        assert!(!gate.pause(200), "it is known");
-        assert!(!gate.is_shut(|| true));
-        assert!(!gate.is_shut(|| false), "once open it stays open");
-        assert_eq!(gate.resume(350), Some(250));
-        assert_eq!(gate.resume(350), None);
-    }
-
-    #[test]
-    fn asking_without_accepting_spends_nothing() {
-        let mut rate = AcceptRate::new(1);
-        assert_eq!(rate.waits_until(5000), None);
-        assert_eq!(rate.waits_until(5000), None);
-        rate.spend();
-        assert_eq!(rate.waits_until(5000), Some(6000));
-        assert_eq!(rate.waits_until(5999), Some(6000));
-        assert_eq!(rate.waits_until(6000), None);
     }
 }

@@ -5,18 +5,15 @@
 //! another, and when a slot is added or goes only the sessions that belong there move.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::Ordering;
 
 use rustc_hash::FxBuildHasher;
 
-use super::event_loop::Loop;
-use super::session::Session;
-use super::table::Key;
-use crate::config::Dispatch;
-use crate::wire::Peer;
+use super::ids::SlotId;
+use moorline_config::Dispatch;
+use moorline_protocol::wire::Peer;
 
 /// The slot, of so many, that an address or a key belongs to; none where it is chosen by load.
-pub(super) fn home(dispatch: Dispatch, peer: &Peer, key: &[u8], slots: usize) -> Option<u16> {
+pub(crate) fn home(dispatch: Dispatch, peer: &Peer, key: &[u8], slots: usize) -> Option<SlotId> {
     match (dispatch, peer) {
         // Without the port: all of a machine's connections belong together.
         (Dispatch::IpHash, Peer::Ip(address)) => Some(rendezvous(address.ip(), slots)),
@@ -26,11 +23,10 @@ pub(super) fn home(dispatch: Dispatch, peer: &Peer, key: &[u8], slots: usize) ->
 }
 
 /// The slot with the highest weight for this value.
-fn rendezvous(value: impl Hash, slots: usize) -> u16 {
+pub(crate) fn rendezvous(value: impl Hash, slots: usize) -> SlotId {
     let hash = FxBuildHasher.hash_one(value);
-    (0..slots as u16)
-        .max_by_key(|slot| mix(hash ^ mix(u64::from(*slot) + 1)))
-        .unwrap_or_default()
+    let highest = (0..slots as u16).max_by_key(|slot| mix(hash ^ mix(u64::from(*slot) + 1)));
+    SlotId(highest.unwrap_or_default())
 }
 
 /// Spreads every bit over all others (the finalizer of SplitMix64): weights of neighbours must have nothing in common.
@@ -40,99 +36,101 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-impl Loop {
-    /// The slot that a session belongs to by its address or key, of so many.
-    pub(super) fn home_of(&self, session: &Session, slots: usize) -> Option<u16> {
-        let dispatch = self.config.listeners[usize::from(session.listener)].dispatch;
-        let key = session
-            .extras
-            .as_ref()
-            .map_or(&[][..], |extras| &extras.key);
-        home(dispatch, &session.peer, key, slots)
-    }
+/// What is known of the slots that are chosen from. There is at least one.
+pub(crate) trait Slots {
+    fn count(&self) -> usize;
+    /// Whether a process serves the slot.
+    fn is_served(&self, slot: SlotId) -> bool;
+    /// Whether that one does not answer.
+    fn is_silent(&self, slot: SlotId) -> bool;
+    /// Messages in hand there.
+    fn in_hand(&self, slot: SlotId) -> usize;
+    /// Sessions that belong there.
+    fn sessions(&self, slot: SlotId) -> usize;
+}
 
-    /// A session was bound to another key: it goes where that belongs.
-    pub(super) fn go_home(&mut self, key: Key) {
-        if let Some(slot) = self.home_of(&self.table[key], self.slots.len()) {
-            self.change_slot(key, slot);
-            self.schedule(key);
+/// Where dispatch in turn has got to. Sessions and messages have turns of their own: with one for both, of two workers one
+/// would have all messages of sessions that bring one each.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    sessions: usize,
+    messages: usize,
+}
+
+impl Turns {
+    /// Each loop begins elsewhere, so that few sessions spread as well as many.
+    pub(crate) fn new(first: usize) -> Self {
+        Self {
+            sessions: first,
+            messages: first,
         }
     }
 
     /// The slot for a new session, or for the next message of one that is in `now`.
-    pub(super) fn choose_slot(&mut self, dispatch: Dispatch, now: Option<u16>) -> u16 {
+    pub(crate) fn choose(
+        &mut self,
+        dispatch: Dispatch,
+        now: Option<SlotId>,
+        slots: &impl Slots,
+    ) -> SlotId {
         match (dispatch, now) {
             (Dispatch::Sticky | Dispatch::IpHash | Dispatch::Key, Some(now)) => now,
-            (Dispatch::RoundRobin, _) => self.next_slot(now),
+            (Dispatch::RoundRobin, _) => self.next(now, slots),
             // No other can have less.
-            (Dispatch::LeastBusy, Some(now)) if self.is_free(now) => now,
+            (Dispatch::LeastBusy, Some(now)) if slots.is_served(now) && slots.in_hand(now) == 0 => {
+                now
+            }
             (_, _) => {
-                let count = self.slots.len();
-                let first = self.round % count;
+                let count = slots.count();
+                let first = self.sessions % count;
                 let least = (0..count)
-                    .map(|at| (first + at) % count)
-                    .min_by_key(|at| self.load(*at, dispatch, now));
-                least.unwrap_or_default() as u16
+                    .map(|at| SlotId(((first + at) % count) as u16))
+                    .min_by_key(|slot| rank(*slot, dispatch, now, slots));
+                least.unwrap_or(SlotId(0))
             }
         }
     }
 
     /// The next slot in turn that has a process. While none has one, a session that is in `now` stays there.
-    fn next_slot(&mut self, now: Option<u16>) -> u16 {
-        let count = self.slots.len();
-        // Sessions and messages have turns of their own: with one for both, of two workers one would have all messages of
-        // sessions that bring one each.
-        let round = match now {
-            None => self.round,
-            Some(_) => self.message_round,
+    fn next(&mut self, now: Option<SlotId>, slots: &impl Slots) -> SlotId {
+        let count = slots.count();
+        let turn = match now {
+            None => &mut self.sessions,
+            Some(_) => &mut self.messages,
         };
-        let mut in_turn = (1..=count).map(|at| round.wrapping_add(at) % count);
-        let is_served = |at: &usize| self.slots[*at].process.is_some();
+        let from = *turn;
+        let mut in_turn = (1..=count).map(|at| SlotId((from.wrapping_add(at) % count) as u16));
+        let is_served = |slot: &SlotId| slots.is_served(*slot);
         let served = in_turn
             .clone()
-            .find(|at| is_served(at) && !self.is_silent(*at))
+            .find(|slot| is_served(slot) && !slots.is_silent(*slot))
             .or_else(|| in_turn.find(is_served));
-        if let (None, Some(now)) = (served, now) {
-            return now;
-        }
-        let slot = served.unwrap_or((round + 1) % count);
-        match now {
-            None => self.round = slot,
-            Some(_) => self.message_round = slot,
-        }
-        slot as u16
-    }
-
-    /// Whether a slot has a process, and nothing in hand.
-    fn is_free(&self, slot: u16) -> bool {
-        let at = usize::from(slot);
-        self.slots[at].process.is_some() && self.in_hand(at) == 0
-    }
-
-    /// Messages in hand in a slot; in other loops as of their last turns.
-    fn in_hand(&self, at: usize) -> usize {
-        let slot = &self.slots[at];
-        let process = slot.process.map(|at| &self.processes[usize::from(at)]);
-        let here = process.map_or(0, |process| process.in_hand);
-        here + slot.in_hand_elsewhere(&self.shared.slots[at])
-    }
-
-    /// What decides between slots, the least first. A slot without a process comes last, and before it one
-    /// whose process does not answer; among equals a session that is in `now` stays there.
-    fn load(&self, at: usize, dispatch: Dispatch, now: Option<u16>) -> impl Ord + use<> {
-        let (slot, load) = (&self.slots[at], &self.shared.slots[at]);
-        let in_hand = match dispatch {
-            Dispatch::LeastBusy => self.in_hand(at),
-            _ => 0,
+        let slot = match (served, now) {
+            (Some(slot), _) => slot,
+            (None, Some(now)) => return now,
+            (None, None) => SlotId(((from + 1) % count) as u16),
         };
-        (
-            slot.process.is_none(),
-            self.is_silent(at),
-            in_hand,
-            now.is_some_and(|now| usize::from(now) != at),
-            load.sessions.load(Ordering::Relaxed),
-        )
+        *turn = slot.index();
+        slot
     }
+}
+
+/// What decides between slots, the least first: a slot without a process comes last, and before it one whose process does
+/// not answer; then messages in hand, whether a session would move, and sessions.
+type Rank = (bool, bool, usize, bool, usize);
+
+fn rank(slot: SlotId, dispatch: Dispatch, now: Option<SlotId>, slots: &impl Slots) -> Rank {
+    let in_hand = match dispatch {
+        Dispatch::LeastBusy => slots.in_hand(slot),
+        _ => 0,
+    };
+    (
+        !slots.is_served(slot),
+        slots.is_silent(slot),
+        in_hand,
+        now.is_some_and(|now| now != slot),
+        slots.sessions(slot),
+    )
 }
 
 #[cfg(test)]
@@ -141,7 +139,7 @@ mod tests {
 
     const KEYS: u16 = 10_000;
 
-    fn slots_of(slots: usize) -> Vec<u16> {
+    fn slots_of(slots: usize) -> Vec<SlotId> {
         (0..KEYS).map(|key| rendezvous(key, slots)).collect()
     }
 
@@ -150,7 +148,7 @@ mod tests {
         for slots in [1, 2, 3, 8] {
             let mut counts = vec![0_u16; slots];
             for slot in slots_of(slots) {
-                counts[usize::from(slot)] += 1;
+                counts[slot.index()] += 1;
             }
             let share = KEYS / slots as u16;
             assert!(
@@ -167,11 +165,90 @@ mod tests {
             .zip(slots_of(5))
             .filter(|(before, after)| before != after)
             .collect();
-        assert!(moved.iter().all(|(_, after)| *after == 4));
+        assert!(moved.iter().all(|(_, after)| *after == SlotId(4)));
         assert!(
             moved.len().abs_diff(usize::from(KEYS) / 5) < 300,
             "{}",
             moved.len()
         );
+    }
+
+    /// A slot for each: whether it is served, whether it is silent, messages in hand, and sessions.
+    struct Loads(Vec<(bool, bool, usize, usize)>);
+
+    impl Slots for Loads {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+
+        fn is_served(&self, slot: SlotId) -> bool {
+            self.0[slot.index()].0
+        }
+
+        fn is_silent(&self, slot: SlotId) -> bool {
+            self.0[slot.index()].1
+        }
+
+        fn in_hand(&self, slot: SlotId) -> usize {
+            self.0[slot.index()].2
+        }
+
+        fn sessions(&self, slot: SlotId) -> usize {
+            self.0[slot.index()].3
+        }
+    }
+
+    fn chosen(dispatch: Dispatch, now: Option<u16>, loads: &[(bool, bool, usize, usize)]) -> u16 {
+        let slots = Loads(loads.to_vec());
+        Turns::new(0).choose(dispatch, now.map(SlotId), &slots).0
+    }
+
+    #[test]
+    fn a_new_session_goes_to_the_slot_with_the_fewest_that_answers() {
+        let loads = [
+            (true, false, 0, 5),
+            (true, true, 0, 1),
+            (true, false, 9, 3),
+            (false, false, 0, 0),
+        ];
+        assert_eq!(chosen(Dispatch::Sticky, None, &loads), 2);
+        assert_eq!(chosen(Dispatch::Sticky, Some(1), &loads), 1, "it stays");
+    }
+
+    #[test]
+    fn a_message_goes_to_the_least_busy_slot_and_stays_among_equals() {
+        let loads = [
+            (true, false, 2, 0),
+            (true, false, 1, 9),
+            (true, false, 1, 9),
+        ];
+        assert_eq!(chosen(Dispatch::LeastBusy, Some(0), &loads), 1);
+        assert_eq!(chosen(Dispatch::LeastBusy, Some(2), &loads), 2);
+        let free = [(true, false, 0, 9), (true, false, 0, 0)];
+        assert_eq!(chosen(Dispatch::LeastBusy, Some(0), &free), 0);
+    }
+
+    #[test]
+    fn sessions_and_messages_take_turns_of_their_own() {
+        let slots = Loads(vec![(true, false, 0, 0); 3]);
+        let mut turns = Turns::new(0);
+        let mut next = |now: Option<u16>| {
+            let now = now.map(SlotId);
+            turns.choose(Dispatch::RoundRobin, now, &slots).0
+        };
+        let chosen = [next(None), next(Some(1)), next(None), next(Some(2))];
+        assert_eq!(chosen, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn while_no_slot_is_served_a_session_stays_and_new_ones_spread() {
+        let slots = Loads(vec![(false, false, 0, 0); 3]);
+        let mut turns = Turns::new(0);
+        assert_eq!(
+            turns.choose(Dispatch::RoundRobin, Some(SlotId(2)), &slots),
+            SlotId(2)
+        );
+        let spread = [(); 3].map(|()| turns.choose(Dispatch::RoundRobin, None, &slots).0);
+        assert_eq!(spread, [1, 2, 0]);
     }
 }

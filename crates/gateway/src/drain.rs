@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::Report;
-use super::event_loop::Loop;
+use super::cx::Stop;
+use super::ending::{act, close_unfinished};
+use super::ids::{ListenerId, SessionRef};
+use super::main_loop::Loop;
 use super::pace::Pace;
-use super::session::{Phase, Session};
-use super::table::Key;
-use crate::control::LoopCounter;
-use crate::wire::CloseReason;
+use super::session::{End, Phase, Session};
+use super::timers::Alarm;
+use super::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::CloseReason;
 
 /// Sessions that one turn closes at the most: with very many and little time the others must be served meanwhile.
 const CLOSED_PER_TURN: usize = 256;
@@ -17,21 +21,21 @@ const LOOK_MS: u64 = 100;
 
 /// Which sessions are to close, and how fast.
 #[derive(Debug, Clone)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// Names it; the next one has a higher number.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The time over which they are spread.
-    pub(super) over: Duration,
+    pub(crate) over: Duration,
     /// How long what is in hand then may take to end.
-    pub(super) max_wait: Duration,
-    /// Those of the listeners in these places; without, all.
-    pub(super) places: Option<Vec<u16>>,
-    pub(super) seed: u64,
+    pub(crate) max_wait: Duration,
+    /// Those of these listeners; without, all.
+    pub(crate) listeners: Option<Vec<ListenerId>>,
+    pub(crate) seed: u64,
 }
 
 impl Order {
     /// The part of one loop: the loops close sessions at moments of their own.
-    pub(super) fn of_loop(&self, index: usize) -> Box<Self> {
+    pub(crate) fn of_loop(&self, index: usize) -> Box<Self> {
         let seed = self.seed.wrapping_add(index as u64);
         Box::new(Self {
             seed,
@@ -42,98 +46,146 @@ impl Order {
 
 /// Sessions that close one after the other.
 #[derive(Debug)]
-pub(super) struct Drain {
+pub(crate) struct Drain {
     number: u64,
     pace: Pace,
-    sessions: Vec<(Key, u64)>,
+    sessions: Vec<SessionRef>,
     /// How many of them were told to close.
     told: usize,
     /// When those that still have something in hand are cut off, in the loop's milliseconds.
     end: u64,
 }
 
+/// How long after the deadline of a stop a loop says that it is empty, whatever is left, in milliseconds.
+const STOP_GRACE_MS: u64 = 100;
+
+/// Whether a session is not over yet.
+fn goes_on(session: &Session) -> bool {
+    !matches!(session.phase, Phase::Ended(_) | Phase::Lingering)
+}
+
 impl Loop {
+    /// The engine stops: nobody connects any more, and the sessions close in their turn, each when nothing of it is in hand.
+    pub(crate) fn stop(&mut self, order: &Order) {
+        let cx = &mut self.tools.cx;
+        if cx.is_stopping() {
+            return;
+        }
+        let until = cx.clock.ms + (order.over + order.max_wait).as_millis() as u64;
+        cx.stop = Stop::Until(until);
+        self.acceptor.sockets.close();
+        self.begin_drain(order);
+        self.tools.agenda.timers.set(until, Alarm::Stop);
+    }
+
     /// Begins to close sessions. One that closes others already goes on with these instead.
-    pub(super) fn drain(&mut self, order: &Order) {
-        let is_meant = |session: &Session| {
-            let places = order.places.as_ref();
-            !matches!(session.phase, Phase::Ended(_) | Phase::Lingering)
-                && places.is_none_or(|places| places.contains(&session.listener))
+    pub(crate) fn begin_drain(&mut self, order: &Order) {
+        let is_meant = |session: &&Session| {
+            let listeners = order.listeners.as_ref();
+            goes_on(session)
+                && listeners.is_none_or(|listeners| listeners.contains(&session.listener))
         };
-        let meant = self.table.iter().filter(|(_, session)| is_meant(session));
-        let mut sessions: Vec<_> = meant.map(|(key, session)| (key, session.id)).collect();
-        let pace = Pace::new(self.clock.ms, order.over, order.seed);
+        let meant = self.sessions.iter().filter(is_meant);
+        let mut sessions: Vec<_> = meant.map(Session::name).collect();
+        let cx = &self.tools.cx;
+        let now = cx.clock.ms;
+        let pace = Pace::new(now, order.over, order.seed);
         pace.shuffle(&mut sessions);
-        self.counters
-            .set(LoopCounter::ClosingOf as usize, sessions.len() as u64);
+        let count = sessions.len() as u64;
+        cx.counters.set(LoopCounter::ClosingOf as usize, count);
         self.drain = Some(Drain {
             number: order.number,
             pace,
             sessions,
             told: 0,
-            end: self.clock.ms + (order.over + order.max_wait).as_millis() as u64,
+            end: now + (order.over + order.max_wait).as_millis() as u64,
         });
         self.go_on_draining(order.number);
     }
 
     /// Closes those whose time has come.
-    pub(super) fn go_on_draining(&mut self, number: u64) {
+    pub(crate) fn go_on_draining(&mut self, number: u64) {
         // A timer may be from one that another has replaced.
         let Some(mut drain) = self.drain.take_if(|drain| drain.number == number) else {
             return;
         };
-        let (now, count) = (self.clock.ms, drain.sessions.len());
-        let mut again = None;
-        for closed in 0.. {
-            let Some(&(key, id)) = drain.sessions.get(drain.told) else {
-                break;
-            };
-            let due = drain.pace.due(drain.told, count);
-            if due > now || closed == CLOSED_PER_TURN {
-                again = Some(due);
-                break;
-            }
-            drain.told += 1;
-            if self.table.at(key).is_some_and(|session| session.id == id) {
-                self.end(key, CloseReason::Stopped);
-                self.sweep.push_back((key, id));
-            }
-        }
+        let (now, count) = (self.tools.cx.clock.ms, drain.sessions.len());
+        let again = self.close_due(&mut drain);
         if now >= drain.end {
-            self.cut_off(&drain);
+            self.cut_off(&drain.sessions);
         }
         if again.is_none() {
             // All were told. Those that are left end what is in hand.
-            drain.sessions.retain(|(key, id)| {
-                let session = self.table.at(*key).filter(|session| session.id == *id);
-                session.is_some_and(|session| {
-                    !matches!(session.phase, Phase::Ended(_) | Phase::Lingering)
-                })
-            });
+            let sessions = &self.sessions;
+            let stays = |name: &SessionRef| sessions.named(*name).is_some_and(goes_on);
+            drain.sessions.retain(stays);
             drain.told = drain.sessions.len();
         }
         let left = match again {
             Some(_) => count - drain.told,
             None => drain.told,
         };
-        self.counters
-            .set(LoopCounter::Closing as usize, left as u64);
+        let Tools { cx, agenda, .. } = &mut self.tools;
+        cx.counters.set(LoopCounter::Closing as usize, left as u64);
         if left == 0 {
-            // The main thread lives as long as the process.
-            let _ = self.reports.send(Report::Drained(number));
+            cx.report(Report::Drained(number));
             return;
         }
         let again = again.unwrap_or(now + LOOK_MS).max(now + 1);
-        self.timers.drain_again(again, number);
+        agenda.timers.set(again, Alarm::Drain(number));
         self.drain = Some(drain);
     }
 
-    /// Its time is over: what is still open closes.
-    fn cut_off(&mut self, drain: &Drain) {
-        for (key, id) in &drain.sessions {
-            if self.table.at(*key).is_some_and(|session| session.id == *id) {
-                self.close_unfinished(*key);
+    /// Tells those whose time has come to close, one turn's share of them. Returns when the next is due, if one is left.
+    fn close_due(&mut self, drain: &mut Drain) -> Option<u64> {
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let (now, count) = (tools.cx.clock.ms, drain.sessions.len());
+        for closed in 0.. {
+            let name = *drain.sessions.get(drain.told)?;
+            let due = drain.pace.due(drain.told, count);
+            if due > now || closed == CLOSED_PER_TURN {
+                return Some(due);
+            }
+            drain.told += 1;
+            if let Some(session) = self.sessions.named_mut(name) {
+                let end = End::WhenFlushed(CloseReason::Stopped);
+                act(session, end, groups, tools);
+                tools.agenda.sweep.push_back(name);
             }
         }
+        None
+    }
+
+    /// Time is over: what is still open closes.
+    fn cut_off(&mut self, sessions: &[SessionRef]) {
+        for name in sessions {
+            if let Some(session) = self.sessions.named_mut(*name) {
+                close_unfinished(session, &mut self.groups, &mut self.tools);
+            }
+        }
+    }
+
+    /// The time to stop is over: all that is still open closes.
+    pub(crate) fn end_all(&mut self) {
+        for session in self.sessions.iter_mut() {
+            close_unfinished(session, &mut self.groups, &mut self.tools);
+        }
+    }
+
+    /// Reports once that no session is left after `Stop`. True: look again soon.
+    pub(crate) fn look_whether_empty(&mut self) -> bool {
+        let Tools { cx, processes, .. } = &mut self.tools;
+        let Stop::Until(until) = cx.stop else {
+            return false;
+        };
+        let is_over = cx.clock.ms > until + STOP_GRACE_MS;
+        let is_told = processes.iter_mut().all(|(_, process)| process.is_told());
+        let lives = |session: &Session| session.phase != Phase::Lingering;
+        if !is_over && (!is_told || self.sessions.iter().any(lives)) {
+            return true;
+        }
+        cx.stop = Stop::Empty;
+        cx.report(Report::Empty);
+        false
     }
 }

@@ -5,29 +5,26 @@
 //! sessions do not wait. Who is sent something of its own meanwhile is first given the broadcasts before it, so
 //! one worker's messages keep their order.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::ops::Deref;
 use std::rc::Rc;
 
 use moorline_ipc::Header;
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustc_hash::FxHashMap;
-use rustix::io::Errno;
 use slab::Slab;
 
-use super::event_loop::Loop;
+use super::frame::Frame;
+use super::ids::{ListenerId, ProcessKey, SessionRef};
 use super::ledger::Request;
-use super::memory::{Class, GROUP_BYTES};
-use super::session::Phase;
-use super::table::Key;
-use crate::control::{LoopCounter, ProcessId};
-use crate::session_id::SessionId;
-use crate::wire::{CloseReason, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
+use super::memory::{Class, GROUP_BYTES, Memory};
+use super::session::{End, Session};
+use super::tools::Tools;
+use super::transfer::Asker;
+use super::write::write_shared;
+use moorline_protocol::control::{LoopCounter, ProcessId};
+use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::{LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
 
-/// Members looked at in one turn. A send over TCP costs 5 to 15 µs, so this stays under a millisecond, and the turn's own
-/// cost is a small part of it.
-const MEMBERS_PER_TURN: usize = 64;
 /// Groups that a session may be in.
 const MOST_GROUPS: usize = 256;
 /// Members in one answer: a few bytes each, one record.
@@ -35,7 +32,7 @@ const IDS: usize = 1024;
 
 /// The groups of one loop.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(crate) struct Groups {
     by_name: FxHashMap<Box<[u8]>, u64>,
     groups: FxHashMap<u64, Group>,
     /// The number of the last group that was made, never used again.
@@ -44,7 +41,6 @@ pub(super) struct Groups {
     under_way: VecDeque<Broadcast>,
     /// The number of the last one.
     last_broadcast: u64,
-    shared: Rc<Cell<u64>>,
 }
 
 #[derive(Debug)]
@@ -63,8 +59,7 @@ impl Group {
 
 #[derive(Debug)]
 struct Member {
-    key: Key,
-    id: u64,
+    name: SessionRef,
     /// Broadcasts up to this number it was sent, or they were before its time.
     seen: u64,
 }
@@ -73,7 +68,7 @@ struct Member {
 struct Broadcast {
     group: u64,
     number: u64,
-    from: (u16, ProcessId, u64),
+    from: Asker,
     message: Vec<u8>,
     text: bool,
     /// The ids of those it is not for, sorted.
@@ -81,59 +76,22 @@ struct Broadcast {
     /// The place in the group's list from where on to go on.
     place: usize,
     /// As it looks for the listeners met so far.
-    frames: Vec<(u16, Option<Rc<Frame>>)>,
-}
-
-/// A message as it is sent, once for all that it is sent to.
-#[derive(Debug)]
-pub(super) struct Frame {
-    bytes: Vec<u8>,
-    shared: Rc<Cell<u64>>,
-}
-
-impl Frame {
-    fn new(bytes: Vec<u8>, shared: &Rc<Cell<u64>>) -> Rc<Self> {
-        shared.set(shared.get() + bytes.len() as u64);
-        Rc::new(Self {
-            bytes,
-            shared: shared.clone(),
-        })
-    }
-}
-
-impl Deref for Frame {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        let held = self.shared.get();
-        self.shared.set(held - self.bytes.len() as u64);
-    }
+    frames: Vec<(ListenerId, Option<Rc<Frame>>)>,
 }
 
 impl Groups {
     /// No broadcast is under way.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.under_way.is_empty()
     }
 
     /// Bytes of the messages of broadcasts that are under way.
-    pub(super) fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.under_way.iter().map(Broadcast::held).sum()
     }
 
-    /// Bytes of broadcasts, each counted once.
-    pub(super) fn shared_bytes(&self) -> u64 {
-        self.shared.get()
-    }
-
     /// Some members of a group from this place on, and where to go on.
-    pub(super) fn page(&self, name: &[u8], from: u32) -> (Vec<u64>, Option<u32>) {
+    pub(crate) fn page(&self, name: &[u8], from: u32) -> (Vec<u64>, Option<u32>) {
         let Some(group) = self
             .by_name
             .get(name)
@@ -145,7 +103,7 @@ impl Groups {
         let end = from.saturating_add(IDS).min(capacity);
         let ids = (from..end).filter_map(|at| group.members.get(at));
         let next = (end < capacity).then_some(end as u32);
-        (ids.map(|member| member.id).collect(), next)
+        (ids.map(|member| member.name.id).collect(), next)
     }
 
     fn member(&mut self, group: u64, place: u32) -> Option<&mut Member> {
@@ -168,16 +126,16 @@ impl Groups {
     }
 
     /// Bytes of all groups, without their members.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.groups.values().map(Group::bytes).sum()
     }
 }
 
 impl Groups {
     /// Broadcasts of this process that have not reached every member.
-    pub(super) fn under_way_of(&self, process: ProcessId) -> usize {
+    pub(crate) fn under_way_of(&self, process: ProcessId) -> usize {
         let under_way = self.under_way.iter();
-        under_way.filter(|it| it.from.1 == process).count()
+        under_way.filter(|it| it.from.process == process).count()
     }
 }
 
@@ -209,104 +167,127 @@ impl Broadcast {
     }
 }
 
-impl Loop {
+/// What fanning out has come to.
+pub(crate) enum Next {
+    /// No broadcast is under way.
+    Quiet,
+    /// Nobody is in that place of the group, or the broadcast is over.
+    Nobody,
+    /// This one is to be sent the oldest broadcast.
+    Member(SessionRef),
+}
+
+impl Groups {
     /// A session joins a group.
-    pub(super) fn join(&mut self, key: Key, name: &[u8]) {
-        let session = &self.table[key];
-        let id = session.id;
-        let groups = &mut self.groups;
-        let number = match groups.by_name.get(name) {
-            Some(number) => *number,
-            None => {
-                groups.last_group += 1;
-                groups.by_name.insert(name.into(), groups.last_group);
-                let group = Group {
-                    name: name.into(),
-                    members: Slab::new(),
-                };
-                self.memory.hold(Class::State, group.bytes());
-                groups.groups.insert(groups.last_group, group);
-                groups.last_group
-            }
-        };
-        let joined = session
-            .extras
-            .as_ref()
-            .map_or(&[][..], |extras| &extras.groups);
+    pub(crate) fn join(&mut self, session: &mut Session, name: &[u8], tools: &mut Tools) {
+        let number = self.number(name, &mut tools.memory);
+        let joined = session.app.groups();
         let is_in = joined.iter().any(|(group, _)| *group == number);
-        if is_in || joined.len() >= MOST_GROUPS {
-            if !is_in {
-                tracing::warn!(
-                    session = %SessionId::from(id),
-                    "not joined: a session is in {MOST_GROUPS} groups at the most"
-                );
-                self.count(LoopCounter::Discarded, 1);
-                // A group that was made for it goes again.
-                let freed = self.groups.remove(number, u32::MAX);
-                self.memory.release(Class::State, freed);
-            }
+        if is_in {
             return;
         }
-        let seen = groups.last_broadcast;
-        let Some(group) = groups.groups.get_mut(&number) else {
+        if joined.len() >= MOST_GROUPS {
+            tracing::warn!(
+                session = %SessionId::from(session.id),
+                "not joined: a session is in {MOST_GROUPS} groups at the most"
+            );
+            tools.cx.count(LoopCounter::Discarded, 1);
+            // A group that was made for it goes again.
+            let freed = self.remove(number, u32::MAX);
+            tools.memory.release(Class::State, freed);
+            return;
+        }
+        let seen = self.last_broadcast;
+        let Some(group) = self.groups.get_mut(&number) else {
             return;
         };
-        let place = group.members.insert(Member { key, id, seen }) as u32;
-        self.change_extras(key, |extras| extras.groups.push((number, place)));
+        let name = session.name();
+        let place = group.members.insert(Member { name, seen }) as u32;
+        let (before, after) = session
+            .app
+            .change(|state| state.groups.push((number, place)));
+        tools.memory.change(Class::State, before, after);
     }
 
-    /// A session leaves a group. What was broadcast before it still gets.
-    pub(super) fn leave_group(&mut self, key: Key, name: &[u8]) {
-        self.catch_up(key);
-        let Some(number) = self.groups.by_name.get(name).copied() else {
+    /// The number of the group of this name, which is made if it is not there.
+    fn number(&mut self, name: &[u8], memory: &mut Memory) -> u64 {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        self.last_group += 1;
+        self.by_name.insert(name.into(), self.last_group);
+        let group = Group {
+            name: name.into(),
+            members: Slab::new(),
+        };
+        memory.hold(Class::State, group.bytes());
+        self.groups.insert(self.last_group, group);
+        self.last_group
+    }
+
+    /// A session leaves a group. Whoever calls this has sent it what was broadcast before.
+    pub(crate) fn leave(&mut self, session: &mut Session, name: &[u8], memory: &mut Memory) {
+        let Some(number) = self.by_name.get(name).copied() else {
             return;
         };
         let mut left = None;
-        self.change_extras(key, |extras| {
-            let at = extras.groups.iter().position(|(group, _)| *group == number);
-            left = at.map(|at| extras.groups.swap_remove(at));
+        let (before, after) = session.app.change(|state| {
+            let at = state.groups.iter().position(|(group, _)| *group == number);
+            left = at.map(|at| state.groups.swap_remove(at));
         });
+        memory.change(Class::State, before, after);
         if let Some((number, place)) = left {
-            let freed = self.groups.remove(number, place);
-            self.memory.release(Class::State, freed);
+            let freed = self.remove(number, place);
+            memory.release(Class::State, freed);
         }
     }
 
     /// A session has ended.
-    pub(super) fn leave_all(&mut self, key: Key) {
-        if self.table[key].extras.is_some() {
-            let mut left = Vec::new();
-            self.change_extras(key, |extras| left = std::mem::take(&mut extras.groups));
-            for (number, place) in left {
-                let freed = self.groups.remove(number, place);
-                self.memory.release(Class::State, freed);
-            }
+    pub(crate) fn leave_all(&mut self, session: &mut Session, memory: &mut Memory) {
+        if session.app.state.is_none() {
+            return;
+        }
+        let mut left = Vec::new();
+        let (before, after) = session
+            .app
+            .change(|state| left = std::mem::take(&mut state.groups));
+        memory.change(Class::State, before, after);
+        for (number, place) in left {
+            let freed = self.remove(number, place);
+            memory.release(Class::State, freed);
         }
     }
 
     /// A process sends something to a group.
-    pub(super) fn broadcast(
+    ///
+    /// # Errors
+    /// It is no broadcast, or one too many.
+    pub(crate) fn broadcast(
         &mut self,
-        at: u16,
+        at: ProcessKey,
         header: &Header,
         bytes: &[u8],
+        tools: &mut Tools,
     ) -> Result<(), String> {
         let Some((name, left_out, message)) = Broadcast::parse(bytes) else {
             return Err("a broadcast that is none".to_owned());
         };
-        let process = &mut self.processes[usize::from(at)];
-        let from = (at, process.id, header.session);
+        let process = &mut tools.processes[at];
+        let from = Asker {
+            at,
+            process: process.id,
+            number: header.session,
+        };
         let held = message.len() + size_of_val(left_out.as_slice());
         process.ledger.open(Request::Broadcast(held))?;
-        let groups = &mut self.groups;
-        let Some(group) = groups.by_name.get(name).copied() else {
-            self.broadcast_done(from, held);
+        let Some(group) = self.by_name.get(name).copied() else {
+            broadcast_done(from, held, tools);
             return Ok(());
         };
-        groups.last_broadcast += 1;
-        groups.under_way.push_back(Broadcast {
+        self.last_broadcast += 1;
+        self.under_way.push_back(Broadcast {
             group,
-            number: groups.last_broadcast,
+            number: self.last_broadcast,
             from,
             message: message.to_vec(),
             text: header.flags & TEXT != 0,
@@ -314,158 +295,136 @@ impl Loop {
             place: 0,
             frames: Vec::new(),
         });
-        self.memory.hold(Class::Broadcasts, held);
+        tools.memory.hold(Class::Broadcasts, held);
         Ok(())
     }
 
-    /// There was no memory for a broadcast.
-    pub(super) fn refuse_broadcast(&mut self, at: u16, header: &Header) -> Result<(), String> {
-        let process = &mut self.processes[usize::from(at)];
-        let from = (at, process.id, header.session);
-        process.ledger.open(Request::Broadcast(0))?;
-        self.broadcast_done(from, 0);
-        Ok(())
-    }
-
-    /// Takes the broadcasts further: one turn's share.
-    pub(super) fn fan_out(&mut self) {
-        for _ in 0..MEMBERS_PER_TURN {
-            let Some(broadcast) = self.groups.under_way.front_mut() else {
-                return;
-            };
-            let group = self.groups.groups.get_mut(&broadcast.group);
-            let Some(group) = group.filter(|group| broadcast.place < group.members.capacity())
-            else {
-                let (from, held) = (broadcast.from, broadcast.held());
-                self.groups.under_way.pop_front();
-                self.memory.change(Class::Broadcasts, held, 0);
-                self.broadcast_done(from, held);
-                continue;
-            };
-            let member = group.members.get_mut(broadcast.place);
-            broadcast.place += 1;
-            if let Some(member) = member.filter(|member| member.seen < broadcast.number) {
+    /// Whose turn it is to be sent the oldest broadcast.
+    pub(crate) fn next_member(&mut self, tools: &mut Tools) -> Next {
+        let Some(broadcast) = self.under_way.front_mut() else {
+            return Next::Quiet;
+        };
+        let group = self.groups.get_mut(&broadcast.group);
+        let Some(group) = group.filter(|group| broadcast.place < group.members.capacity()) else {
+            let (from, held) = (broadcast.from, broadcast.held());
+            self.under_way.pop_front();
+            tools.memory.release(Class::Broadcasts, held);
+            broadcast_done(from, held, tools);
+            return Next::Nobody;
+        };
+        let member = group.members.get_mut(broadcast.place);
+        broadcast.place += 1;
+        match member.filter(|member| member.seen < broadcast.number) {
+            Some(member) => {
                 member.seen = broadcast.number;
-                let key = member.key;
-                self.send_broadcast(key, 0);
+                Next::Member(member.name)
             }
+            None => Next::Nobody,
         }
     }
 
     /// Sends a session the broadcasts that are for it and under way, before something else.
+    ///
+    /// # Errors
+    /// The session ends, as one of them could not be sent.
     #[inline]
-    pub(super) fn catch_up(&mut self, key: Key) {
-        if !self.groups.is_quiet() {
-            self.catch_up_now(key);
+    pub(crate) fn catch_up(&mut self, session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+        if self.is_quiet() {
+            return Ok(());
         }
+        self.catch_up_now(session, tools)
     }
 
     #[cold]
-    fn catch_up_now(&mut self, key: Key) {
-        let groups = |this: &Self| {
-            let extras = this.table[key].extras.as_ref();
-            extras
-                .map(|extras| extras.groups.clone())
-                .unwrap_or_default()
-        };
-        let joined = groups(self);
-        for at in 0..self.groups.under_way.len() {
-            let (group, number) = {
-                let broadcast = &self.groups.under_way[at];
-                (broadcast.group, broadcast.number)
-            };
+    fn catch_up_now(&mut self, session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+        let joined = session.app.groups().to_vec();
+        for at in 0..self.under_way.len() {
+            let (group, number) = (self.under_way[at].group, self.under_way[at].number);
             let place = joined.iter().find(|(joined, _)| *joined == group);
-            let Some(member) = place.and_then(|(group, place)| self.groups.member(*group, *place))
-            else {
+            let Some(member) = place.and_then(|(group, place)| self.member(*group, *place)) else {
                 continue;
             };
-            if member.key == key && member.seen < number {
+            if member.name.key == session.key && member.seen < number {
                 member.seen = number;
-                self.send_broadcast(key, at);
+                self.send(at, session, tools)?;
             }
         }
+        Ok(())
     }
 
-    /// Sends the broadcast at this place of the list to one session.
-    fn send_broadcast(&mut self, key: Key, at: usize) {
-        let session = &self.table[key];
-        let broadcast = &mut self.groups.under_way[at];
-        let is_open = matches!(
-            session.phase,
-            Phase::Open | Phase::Ending(CloseReason::Stopped)
-        );
-        if !is_open || session.deaf || broadcast.left_out.binary_search(&session.id).is_ok() {
-            return;
+    /// Sends the broadcast in this place of the list to one session.
+    ///
+    /// # Errors
+    /// The session ends, as it could not be sent.
+    pub(crate) fn send(
+        &mut self,
+        at: usize,
+        session: &mut Session,
+        tools: &mut Tools,
+    ) -> Result<(), End> {
+        let broadcast = &mut self.under_way[at];
+        if !session.takes_output() || broadcast.left_out.binary_search(&session.id).is_ok() {
+            return Ok(());
         }
-        let listeners = &self.config.listeners;
-        let framing = &listeners[usize::from(session.listener)].framing;
+        let cx = &tools.cx;
+        let framing = &cx.listener(session.listener).framing;
         let known = broadcast
             .frames
             .iter()
-            .find(|(listener, _)| listeners[usize::from(*listener)].framing == *framing);
+            .find(|(listener, _)| cx.listener(*listener).framing == *framing);
         let frame = match known {
             Some((_, frame)) => frame.clone(),
             None => {
                 let frame = encode(framing, &broadcast.message, broadcast.text);
-                let frame = frame.map(|bytes| Frame::new(bytes, &self.groups.shared));
+                let frame = frame.map(|bytes| Frame::new(bytes, tools.memory.frames()));
                 broadcast.frames.push((session.listener, frame.clone()));
                 frame
             }
         };
         match frame {
-            Some(frame) => self.write_shared(key, frame),
-            None => self.count(LoopCounter::Discarded, 1),
-        }
-    }
-
-    /// Sends a frame, and queues what the socket does not take.
-    fn write_shared(&mut self, key: Key, frame: Rc<Frame>) {
-        let mut sent = 0;
-        if self.table[key].tls.is_some() {
-            match self.seal_now(key, &frame) {
-                Some(sealed) => sent = sealed,
-                None => return,
+            Some(frame) => write_shared(session, frame, tools),
+            None => {
+                cx.count(LoopCounter::Discarded, 1);
+                Ok(())
             }
         }
-        let session = &mut self.table[key];
-        if session.outbound.is_none()
-            && sent < frame.len()
-            && let Some(socket) = &session.socket
-        {
-            match rustix::net::send(socket, &frame, rustix::net::SendFlags::NOSIGNAL) {
-                Ok(bytes) => sent = bytes,
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => {
-                    self.break_off(key, error);
-                    return;
-                }
-            }
-            session.bytes_out += sent as u64;
-            session.sent_at = self.clock.ms;
-        }
-        if sent < frame.len() {
-            session.outbound.get_or_insert_default().share(frame, sent);
-            self.weigh(key);
-        }
     }
+}
 
-    /// A broadcast of so many bytes has reached all its members.
-    fn broadcast_done(&mut self, (at, process, number): (u16, ProcessId, u64), bytes: usize) {
-        let Some(sender) = self
-            .processes
-            .get_mut(usize::from(at))
-            .filter(|sender| sender.id == process)
-        else {
-            return;
-        };
-        sender.ledger.carried(Request::Broadcast(bytes));
-        let header = Header {
-            kind: ToProcess::BroadcastDone as u8,
-            session: number,
-            ..Header::default()
-        };
-        self.parcel_to(at, header, bytes::Bytes::new());
-    }
+/// There was no memory for a broadcast.
+///
+/// # Errors
+/// It is one too many.
+pub(crate) fn refuse_broadcast(
+    at: ProcessKey,
+    header: &Header,
+    tools: &mut Tools,
+) -> Result<(), String> {
+    let process = &mut tools.processes[at];
+    let from = Asker {
+        at,
+        process: process.id,
+        number: header.session,
+    };
+    process.ledger.open(Request::Broadcast(0))?;
+    broadcast_done(from, 0, tools);
+    Ok(())
+}
+
+/// A broadcast of so many bytes has reached all its members.
+fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
+    let Some(sender) = tools.processes.asker(from) else {
+        return;
+    };
+    sender.ledger.carried(Request::Broadcast(bytes));
+    let (processes, memory) = (&mut tools.processes, &mut tools.memory);
+    processes.answer(
+        from,
+        ToProcess::BroadcastDone,
+        0,
+        bytes::Bytes::new(),
+        memory,
+    );
 }
 
 /// A message as this framing sends it; none if it cannot.

@@ -40,11 +40,12 @@ pub(super) use self::memory::HttpMemory;
 pub(super) use self::stopping::Stopping;
 use self::watched::{Progress, Watched};
 use super::accept::Upgrade;
+use super::ids::ListenerId;
 use super::memory::TLS_BYTES;
 use super::{Command, Inbox, Shared};
-use crate::config::Listener;
-use crate::control::Limit;
-use crate::wire::{CloseReason, Peer};
+use moorline_config::Listener;
+use moorline_protocol::control::Limit;
+use moorline_protocol::wire::{CloseReason, Peer};
 
 /// The longest head of a request in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -59,7 +60,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// An HTTP listener.
 #[derive(Debug)]
 pub(super) struct Site {
-    listener: u16,
+    listener: ListenerId,
     name: String,
     /// Locked once a request.
     settings: RwLock<Arc<Settings>>,
@@ -103,7 +104,7 @@ type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
     pub(super) fn new(
-        listener: u16,
+        listener: ListenerId,
         name: String,
         settings: Settings,
         loops: Arc<[Inbox]>,

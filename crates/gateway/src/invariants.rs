@@ -5,30 +5,32 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::event_loop::Loop;
+use super::ids::{ProcessKey, SessionKey, SessionRef};
+use super::main_loop::Loop;
 use super::memory::{Class, TLS_BYTES};
-use super::processes::{Parcel, Standing, Untold};
+use super::pending_close::PendingClose;
+use super::process::Standing;
 use super::session::{Phase, Session};
-use super::table::Key;
-use crate::wire::{CloseReason, FromProcess, ToProcess};
+use super::transfer::{Asker, Transfer};
+use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Sessions that a running debug build looks at for each turn, on average: it must stay usable with thousands of them.
 const SESSIONS_PER_TURN: usize = 64;
 
 /// When a debug build looks next.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     turns: usize,
 }
 
 impl Loop {
     /// Checks the invariants, in a debug build and not so often that it would be slow.
-    pub(super) fn check_invariants_sometimes(&mut self) {
+    pub(crate) fn check_invariants_sometimes(&mut self) {
         if !cfg!(debug_assertions) {
             return;
         }
         self.invariants.turns += 1;
-        if self.invariants.turns * SESSIONS_PER_TURN >= self.table.len() {
+        if self.invariants.turns * SESSIONS_PER_TURN >= self.sessions.len() {
             self.invariants.turns = 0;
             self.check_invariants();
         }
@@ -36,12 +38,12 @@ impl Loop {
 
     /// # Panics
     /// One of them does not hold: the loop's state is wrong, and the gateway must not go on with it.
-    pub(super) fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         self.check_bytes();
         self.check_counts();
         let lists = self.check_lists();
-        for (key, session) in self.table.iter() {
-            if lists.wakes(key, session) {
+        for session in self.sessions.iter() {
+            if lists.wakes(session) {
                 continue;
             }
             if let Some(reason) = self.is_forgotten(session) {
@@ -52,16 +54,20 @@ impl Loop {
 
     /// The bytes that are counted are those that are held.
     fn check_bytes(&self) {
-        let sessions = || self.table.iter().map(|(_, session)| session);
+        let sessions = || self.sessions.iter();
+        let processes = || self.tools.processes.iter().map(|(_, process)| process);
+        let memory = &self.tools.memory;
         let received = |session: &Session| match session.phase {
             // An ended session keeps what encrypts it, for its process to be told of.
-            Phase::Ended(_) | Phase::Lingering => session.received() - session.unopened(),
+            Phase::Ended(_) | Phase::Lingering => session.received() - session.transport.unopened(),
             _ => session.received(),
         };
-        let queued = |session: &Session| session.outbound.as_ref().map_or(0, |queue| queue.own);
-        let state = |session: &Session| session.extras.as_ref().map_or(0, |it| it.held());
-        let sealed = sessions().filter(|session| session.tls.is_some()).count();
-        let parts = self.processes.iter().map(|(_, process)| {
+        let queued = |session: &Session| session.output.queue.as_ref().map_or(0, |queue| queue.own);
+        let state = |session: &Session| session.app.state.as_ref().map_or(0, |it| it.held());
+        let sealed = sessions()
+            .filter(|session| session.transport.tls.is_some())
+            .count();
+        let parts = processes().map(|process| {
             let parts = process.partials.values();
             parts.map(|message| message.bytes.len()).sum::<usize>()
         });
@@ -80,110 +86,59 @@ impl Loop {
         ];
         for (class, bytes) in expected {
             assert_eq!(
-                self.memory.of(class),
+                memory.of(class),
                 bytes as u64,
                 "bytes counted as {class:?} (left), and held (right)"
             );
         }
-        let all = Class::ALL.iter().map(|class| self.memory.of(*class));
-        assert_eq!(self.memory.total(), all.sum::<u64>());
+        let all = Class::ALL.iter().map(|class| memory.of(*class));
+        assert_eq!(memory.total(), all.sum::<u64>());
     }
 
     /// Bytes that are on their way to processes.
     fn transfers(&self) -> usize {
-        let parcels = |parcels: &VecDeque<Parcel>| parcels.iter().map(Parcel::held).sum::<usize>();
-        let to_processes = self
-            .processes
-            .iter()
-            .map(|(_, process)| parcels(&process.parcels) + process.closings_held());
-        let to_slots = self.slots.iter().map(|slot| {
-            let untold = slot.untold.iter().map(Untold::held);
-            parcels(&slot.parcels) + untold.sum::<usize>()
+        let held = |transfers: &VecDeque<Transfer>| -> usize {
+            transfers.iter().map(Transfer::held).sum()
+        };
+        let processes = self.tools.processes.iter();
+        let to_processes =
+            processes.map(|(_, process)| held(&process.transfers) + process.closings_held());
+        let to_slots = self.tools.processes.slots.iter().map(|slot| {
+            let pending = slot.pending.iter().map(PendingClose::held);
+            held(&slot.transfers) + pending.sum::<usize>()
         });
         to_processes.chain(to_slots).sum()
     }
 
     /// What slots and processes count is what the table says.
     fn check_counts(&self) {
-        let mut by_slot = vec![0; self.slots.len()];
-        let mut by_process: FxHashMap<u16, (usize, usize, usize)> = FxHashMap::default();
-        for (_, session) in self.table.iter() {
+        let processes = &self.tools.processes;
+        let mut by_slot = vec![0; processes.slots.len()];
+        let mut by_process: FxHashMap<ProcessKey, Counts> = FxHashMap::default();
+        for session in self.sessions.iter() {
             if session.phase != Phase::Lingering {
-                by_slot[usize::from(session.slot)] += 1;
+                by_slot[session.placement.slot.index()] += 1;
             }
-            if let Some(at) = session.process {
+            if let Some(at) = session.placement.process() {
                 let counts = by_process.entry(at).or_default();
-                counts.0 += 1;
-                counts.1 += session.in_hand() as usize;
+                counts.sessions += 1;
+                counts.in_hand += session.input.window.in_hand() as usize;
             }
-            for from in session
-                .outbound
-                .iter()
-                .flat_map(|queue| queue.file_owners())
-            {
+            let queues = session.output.queue.iter();
+            for from in queues.flat_map(|queue| queue.file_owners()) {
                 if self.is_alive(from) {
-                    by_process.entry(from.0).or_default().2 += 1;
+                    by_process.entry(from.at).or_default().files += 1;
                 }
             }
         }
-        let counted: Vec<usize> = self.slots.iter().map(|slot| slot.sessions).collect();
+        let slots = processes.slots.iter();
+        let counted: Vec<usize> = slots.map(|slot| slot.sessions).collect();
         assert_eq!(counted, by_slot, "sessions of each slot");
-        for (at, process) in &self.processes {
-            let found = by_process.remove(&(at as u16)).unwrap_or_default();
-            let mut found = found;
-            found.2 += self.files.early_of(process.id);
-            let unheard = |kind: ToProcess| {
-                let parcels = process.parcels.iter();
-                parcels.filter(|it| it.header.kind == kind as u8).count()
-            };
-            found.2 += unheard(ToProcess::FileDone);
-            let counted = (process.sessions, process.in_hand, process.ledger.files());
-            if process.standing != Standing::Broken {
-                assert_eq!(
-                    process.ledger.broadcasts(),
-                    self.groups.under_way_of(process.id) + unheard(ToProcess::BroadcastDone),
-                    "broadcasts of process {} under way",
-                    process.id
-                );
-                assert_eq!(
-                    counted, found,
-                    "sessions, messages in hand and files of process {}",
-                    process.id
-                );
-            }
-            let needs_room = !process.parcels.is_empty() || !process.waiters.is_empty();
-            assert!(
-                process.is_blocked || !needs_room,
-                "nothing looks for room in the ring of process {}",
-                process.id
-            );
-            let is_it = |listed: &&u16| usize::from(**listed) == at;
-            let polled = self.polled.iter().filter(is_it).count();
-            let blocked = self.blocked.iter().filter(is_it).count();
-            assert_eq!(
-                (polled, blocked),
-                (
-                    usize::from(process.is_polled),
-                    usize::from(process.is_blocked)
-                ),
-                "how often process {} is on the lists, and should be",
-                process.id
-            );
-            assert_eq!(
-                process.has_closings(),
-                self.told.contains(&(at as u16)),
-                "process {} was told of the ends of sessions",
-                process.id
-            );
-            assert_eq!(
-                process.dirty,
-                self.dirty.contains(&(at as u16)),
-                "process {} has unpublished records",
-                process.id
-            );
+        for (at, _) in processes.iter() {
+            self.check_process(at, by_process.remove(&at).unwrap_or_default());
         }
         assert!(
-            self.knows_task_workers(),
+            processes.knows_task_workers(),
             "the list of those that serve tasks"
         );
         assert!(
@@ -192,69 +147,71 @@ impl Loop {
         );
     }
 
-    fn is_alive(&self, from: (u16, u32, u64)) -> bool {
-        let process = self.processes.get(usize::from(from.0));
-        process.is_some_and(|process| process.id == from.1)
+    /// What one process counts is what was found, and it is on the lists that it should be on.
+    fn check_process(&self, at: ProcessKey, mut found: Counts) {
+        let process = &self.tools.processes[at];
+        let unheard = |kind: ToProcess| {
+            let transfers = process.transfers.iter();
+            transfers.filter(|it| it.header.kind == kind as u8).count()
+        };
+        found.files += self.files.early_of(process.id) + unheard(ToProcess::FileDone);
+        let counted = Counts {
+            sessions: process.sessions,
+            in_hand: process.in_hand,
+            files: process.ledger.files(),
+        };
+        if process.standing != Standing::Broken {
+            assert_eq!(
+                process.ledger.broadcasts(),
+                self.groups.under_way_of(process.id) + unheard(ToProcess::BroadcastDone),
+                "broadcasts of process {} under way",
+                process.id
+            );
+            assert_eq!(counted, found, "what process {} has", process.id);
+        }
+        let needs_room = !process.transfers.is_empty() || !process.waiters.is_empty();
+        assert!(
+            process.is_blocked || !needs_room,
+            "nothing looks for room in the ring of process {}",
+            process.id
+        );
+        let (found, says) = self.tools.processes.listed(at);
+        assert_eq!(
+            found, says,
+            "how often process {} is on the lists, and should be: polled, blocked, dirty, told",
+            process.id
+        );
+    }
+
+    fn is_alive(&self, from: Asker) -> bool {
+        let process = self.tools.processes.get(from.at);
+        process.is_some_and(|process| process.id == from.process)
     }
 
     /// No session is twice on a list, and each knows whether it is on one.
     fn check_lists(&self) -> Lists {
         let mut lists = Lists::default();
-        let scheduled = self.work.iter().chain(&self.handshakes);
-        for (key, id) in scheduled.filter(|(key, id)| self.is_here(*key, *id)) {
-            assert!(
-                lists.scheduled.insert(*key),
-                "session {id} is scheduled twice"
-            );
+        let (agenda, processes) = (&self.tools.agenda, &self.tools.processes);
+        for name in agenda.work.iter().chain(&agenda.handshakes) {
+            self.note_once(name, &mut lists.scheduled, "scheduled");
         }
-        let swept = self
-            .sweep
-            .iter()
-            .filter(|(key, id)| self.is_here(*key, *id));
-        lists.swept.extend(swept.map(|(key, _)| *key));
-        let for_room = self.processes.iter().flat_map(|(_, it)| &it.waiters);
-        let for_process = self.slots.iter().flat_map(|slot| &slot.waiters);
-        for (key, id) in for_room.chain(for_process) {
-            if self.is_here(*key, *id) {
-                assert!(lists.parked.insert(*key), "session {id} is parked twice");
-            }
+        let swept = agenda.sweep.iter().filter(|name| self.is_here(**name));
+        lists.swept.extend(swept.map(|name| name.key));
+        let for_room = processes.iter().flat_map(|(_, it)| &it.waiters);
+        let for_process = processes.slots.iter().flat_map(|slot| &slot.waiters);
+        for name in for_room.chain(for_process) {
+            self.note_once(name, &mut lists.parked, "parked");
         }
-        for (at, slot) in self.slots.iter().enumerate() {
-            assert!(
-                slot.process.is_none() || slot.waiters.is_empty(),
-                "sessions wait for a process of slot {at}, which has one"
-            );
-            let is_in_want = slot.empty_since.is_some() && !slot.waiters.is_empty()
-                || slot.suspect.is_none() && !slot.suspects.is_empty()
-                || slot.process.is_some() && !slot.untold.is_empty();
-            assert!(
-                self.is_restless || !is_in_want,
-                "nothing looks after what waits for slot {at}"
-            );
-            for (key, id) in &slot.suspects {
-                if self.is_here(*key, *id) {
-                    assert!(
-                        lists.suspects.insert(*key),
-                        "session {id} is suspected twice"
-                    );
-                }
-            }
-            if let Some(id) = slot.suspect {
-                let key = self.table.find(id);
-                let is_there = key.is_some_and(|key| usize::from(self.table[key].slot) == at);
-                assert!(is_there, "slot {at} waits for session {id}, which is gone");
-            }
+        self.check_slots(&mut lists);
+        for name in self.tools.throttle.held_back() {
+            self.note_once(name, &mut lists.held_back, "held back");
         }
-        for key in self.budget.held_back_keys() {
-            if self.is_here(key.0, key.1) {
-                assert!(lists.held_back.insert(key.0), "held back twice: {}", key.1);
-            }
-        }
-        for (key, session) in self.table.iter() {
+        for session in self.sessions.iter() {
+            let (listed, key) = (&session.listed, session.key);
             let is_on = [
-                session.scheduled,
-                session.parked,
-                session.held_back && session.phase == Phase::Open,
+                listed.scheduled,
+                listed.parked,
+                listed.held_back && session.phase == Phase::Open,
             ];
             let found = [
                 lists.scheduled.contains(&key),
@@ -269,22 +226,50 @@ impl Loop {
         lists
     }
 
-    fn is_here(&self, key: Key, id: u64) -> bool {
-        self.table.at(key).is_some_and(|session| session.id == id)
+    /// What waits for a slot is looked after.
+    fn check_slots(&self, lists: &mut Lists) {
+        let processes = &self.tools.processes;
+        for (at, slot) in processes.slots.iter().enumerate() {
+            assert!(
+                slot.process.is_none() || slot.waiters.is_empty(),
+                "sessions wait for a process of slot {at}, which has one"
+            );
+            let is_in_want = slot.empty_since.is_some() && !slot.waiters.is_empty()
+                || slot.suspect.is_none() && !slot.suspects.is_empty()
+                || slot.process.is_some() && !slot.pending.is_empty();
+            assert!(
+                processes.is_restless || !is_in_want,
+                "nothing looks after what waits for slot {at}"
+            );
+            for name in &slot.suspects {
+                self.note_once(name, &mut lists.suspects, "suspected");
+            }
+            if let Some(id) = slot.suspect {
+                let session = self.sessions.find(id).map(|key| &self.sessions[key]);
+                let is_there = session.is_some_and(|it| it.placement.slot.index() == at);
+                assert!(is_there, "slot {at} waits for session {id}, which is gone");
+            }
+        }
+    }
+
+    /// A session that lives is on a list, for the first time.
+    fn note_once(&self, name: &SessionRef, list: &mut FxHashSet<SessionKey>, what: &str) {
+        if self.is_here(*name) {
+            assert!(list.insert(name.key), "session {} is {what} twice", name.id);
+        }
+    }
+
+    fn is_here(&self, name: SessionRef) -> bool {
+        self.sessions.named(name).is_some()
     }
 
     /// Why a session that is on no list should be on one.
     fn is_forgotten(&self, session: &Session) -> Option<&'static str> {
-        let is_sent_to = session.process.is_some_and(|at| {
-            let parts = (FromProcess::Send as u8, session.id);
-            self.processes[usize::from(at)]
-                .partials
-                .contains_key(&parts)
-        });
-        let is_broken = session
-            .process
-            .is_some_and(|at| self.processes[usize::from(at)].standing == Standing::Broken);
-        let is_flushed = session.outbound.is_none() && !is_sent_to;
+        let processes = &self.tools.processes;
+        let is_sent_to = processes.are_sending_to(session);
+        let process = session.placement.process();
+        let is_broken = process.is_some_and(|at| processes[at].standing == Standing::Broken);
+        let is_flushed = session.output.queue.is_none() && !is_sent_to;
         match session.phase {
             // A death follows, and with it all sessions of the process are looked at.
             _ if is_broken => None,
@@ -293,7 +278,8 @@ impl Loop {
             Phase::Ending(reason)
                 if is_flushed
                     && (reason != CloseReason::Stopped
-                        || (session.in_hand() == 0 && session.inbound.is_none())) =>
+                        || (session.input.window.in_hand() == 0
+                            && session.input.kept.is_none())) =>
             {
                 Some("has only to be closed")
             }
@@ -303,62 +289,73 @@ impl Loop {
     }
 
     fn is_forgotten_while_open(&self, session: &Session, is_sent_to: bool) -> Option<&'static str> {
-        let is_idle = session.in_hand() == 0 && !session.is_mid_message() && !is_sent_to;
-        let Some(at) = session.process else {
+        let is_idle =
+            session.input.window.in_hand() == 0 && !session.input.is_mid_message() && !is_sent_to;
+        let Some(at) = session.placement.process() else {
             return Some("has no process");
         };
-        if session.moving {
-            let is_free = is_idle && !session.opening;
+        if session.placement.is_moving() {
+            let is_free = is_idle && !session.placement.is_opening();
             return is_free.then_some("could go to its new process");
         }
-        let standing = self.processes[usize::from(at)].standing;
+        let standing = self.tools.processes[at].standing;
         if standing != Standing::Serving && standing != Standing::Retiring {
             return Some("is with a process that does not serve");
         }
-        if session.full != session.told_full {
+        if session.output.level != session.output.told {
             return Some("has passed a watermark, and its process does not know");
         }
-        if session.outbound.as_ref().is_some_and(|queue| queue.again) {
+        if session.output.goes_on() {
             return Some("has output that the socket would take");
         }
-        let next = session.inbound.as_ref().and_then(|inbound| inbound.next());
+        let input = &session.input;
+        let next = input.kept.as_ref().and_then(|kept| kept.next());
         if let Some(kept) = next {
             // A suspect waits until nothing else of its session is in hand.
-            let is_alone = kept.deaths == 0 || session.in_hand() == 0;
+            let is_alone = kept.deaths == 0 || input.window.in_hand() == 0;
             let is_free =
-                session.is_mid_message() || (is_alone && session.window_takes(kept.bytes.len()));
+                input.is_mid_message() || (is_alone && input.window.takes(kept.bytes.len()));
             return is_free.then_some("has a message that its process could take");
         }
         if session.holds_input() {
             return None;
         }
-        if !session.tail.is_empty() && !session.starved {
+        if input.is_uncut() {
             return Some("has input that was not cut");
         }
-        if session.readable && !session.ended_input && !session.held_back {
+        if input.readable && !session.transport.link.is_read() && !session.listed.held_back {
             return Some("has input that was not read");
         }
-        if session.ended_input && is_idle && session.outbound.is_none() {
+        if session.transport.link.is_read() && is_idle && session.output.queue.is_none() {
             return Some("has come to its end");
         }
         None
     }
 }
 
+/// What a process has: sessions, messages in hand, and files under way.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    sessions: usize,
+    in_hand: usize,
+    files: usize,
+}
+
 /// The sessions on each of the loop's lists.
 #[derive(Debug, Default)]
 struct Lists {
-    scheduled: FxHashSet<Key>,
-    swept: FxHashSet<Key>,
-    parked: FxHashSet<Key>,
-    suspects: FxHashSet<Key>,
-    held_back: FxHashSet<Key>,
+    scheduled: FxHashSet<SessionKey>,
+    swept: FxHashSet<SessionKey>,
+    parked: FxHashSet<SessionKey>,
+    suspects: FxHashSet<SessionKey>,
+    held_back: FxHashSet<SessionKey>,
 }
 
 impl Lists {
     /// Whether the session is looked at by itself: in the next turn, when there is room, or when its turn comes.
-    fn wakes(&self, key: Key, session: &Session) -> bool {
-        let is_suspect = self.suspects.contains(&key) && session.waits();
+    fn wakes(&self, session: &Session) -> bool {
+        let key = session.key;
+        let is_suspect = self.suspects.contains(&key) && session.input.waits();
         self.scheduled.contains(&key)
             || self.swept.contains(&key)
             || self.parked.contains(&key)

@@ -8,7 +8,8 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 
 use super::MAX_SLOTS;
-use crate::wire::{LARGEST_BROADCAST, LARGEST_PARCEL, ToProcess};
+use super::ids::SlotId;
+use moorline_protocol::wire::{LARGEST_BROADCAST, LARGEST_PARCEL, ToProcess};
 
 /// Posts to one slot.
 const POSTS: usize = 256;
@@ -17,7 +18,7 @@ const POST_BYTES: u64 = LARGEST_PARCEL + 1024 * 1024;
 /// Tasks.
 const TASKS: usize = 256;
 /// Files.
-pub(super) const FILES: usize = 1024;
+pub(crate) const FILES: usize = 1024;
 /// Broadcasts.
 const BROADCASTS: usize = 1024;
 /// Their bytes, until they have reached all members. A worker's own limit is less than a third of it.
@@ -27,8 +28,8 @@ const QUESTIONS: usize = 2048;
 
 /// The open requests of one process.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    posts: FxHashMap<u16, Open>,
+pub(crate) struct Ledger {
+    posts: FxHashMap<SlotId, Open>,
     tasks: Open,
     files: Open,
     broadcasts: Open,
@@ -44,9 +45,9 @@ struct Open {
 
 /// Something that a process asks for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// To this slot, of so many bytes.
-    Post(u16, usize),
+    Post(SlotId, usize),
     Task,
     File,
     /// Of so many bytes.
@@ -59,7 +60,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It is one too many.
-    pub(super) fn open(&mut self, request: Request) -> Result<(), String> {
+    pub(crate) fn open(&mut self, request: Request) -> Result<(), String> {
         let (open, bytes, most, most_bytes, what) = match request {
             Request::Post(to, bytes) => {
                 let open = self.posts.entry(pair(to)).or_default();
@@ -88,7 +89,7 @@ impl Ledger {
     }
 
     /// The bytes of a post are with the process that it is for, or of a broadcast with all members. Its answer is under way.
-    pub(super) fn carried(&mut self, request: Request) {
+    pub(crate) fn carried(&mut self, request: Request) {
         match request {
             Request::Post(to, bytes) => {
                 if let Some(open) = self.posts.get_mut(&pair(to)) {
@@ -101,19 +102,19 @@ impl Ledger {
     }
 
     /// Files that it was not told of.
-    pub(super) fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         self.files.count
     }
 
     /// Broadcasts that it was not told of.
-    pub(super) fn broadcasts(&self) -> usize {
+    pub(crate) fn broadcasts(&self) -> usize {
         self.broadcasts.count
     }
 
     /// This record, whole, lies in the process's ring. If it is an answer, its request is over.
-    pub(super) fn answered(&mut self, answer: &Header) {
+    pub(crate) fn answered(&mut self, answer: &Header) {
         let open = match ToProcess::from_u8(answer.kind) {
-            Some(ToProcess::PostDone) => match self.posts.get_mut(&pair(answer.aux)) {
+            Some(ToProcess::PostDone) => match self.posts.get_mut(&pair(SlotId(answer.aux))) {
                 Some(open) => open,
                 None => return,
             },
@@ -136,8 +137,8 @@ impl Open {
 }
 
 /// All slots that cannot be are one.
-fn pair(to: u16) -> u16 {
-    to.min(MAX_SLOTS as u16)
+fn pair(to: SlotId) -> SlotId {
+    to.min(SlotId(MAX_SLOTS as u16))
 }
 
 #[cfg(test)]
@@ -155,7 +156,7 @@ mod tests {
     #[test]
     fn who_takes_its_answers_may_ask_for_ever() {
         let mut ledger = Ledger::default();
-        let (broadcast, post) = (Request::Broadcast(1000), Request::Post(9, 1 << 26));
+        let (broadcast, post) = (Request::Broadcast(1000), Request::Post(SlotId(9), 1 << 26));
         for _ in 0..100_000 {
             ledger.open(broadcast).unwrap();
             ledger.carried(broadcast);
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn who_takes_nothing_is_broken_at_a_bound_of_each_kind() {
         for (request, most) in [
-            (Request::Post(1, 1), POSTS),
+            (Request::Post(SlotId(1), 1), POSTS),
             (Request::Task, TASKS),
             (Request::File, FILES),
             (Request::Broadcast(1), BROADCASTS),
@@ -190,7 +191,7 @@ mod tests {
     fn slots_that_do_not_exist_share_one_bound() {
         let mut ledger = Ledger::default();
         let many = (MAX_SLOTS as u16..u16::MAX)
-            .take_while(|to| ledger.open(Request::Post(*to, 0)).is_ok())
+            .take_while(|to| ledger.open(Request::Post(SlotId(*to), 0)).is_ok())
             .count();
         assert_eq!(many, POSTS);
     }
@@ -201,7 +202,7 @@ mod tests {
         let broadcast = Request::Broadcast(LARGEST_BROADCAST);
         let many = (0..).take_while(|_| ledger.open(broadcast).is_ok());
         assert_eq!(many.count(), 4);
-        let largest = |to| Request::Post(to, LARGEST_PARCEL as usize);
+        let largest = |to| Request::Post(SlotId(to), LARGEST_PARCEL as usize);
         assert!(ledger.open(largest(0)).is_ok());
         assert!(ledger.open(largest(0)).is_err());
         assert!(ledger.open(largest(1)).is_ok());

@@ -2,57 +2,82 @@
 //!
 //! The main thread speaks with the supervisor and hands what it says to the event loops; each loop owns its
 //! sessions, and one ring pair with every process. A message never passes through this file.
-//!
-//! Reading order: `event_loop` (one turn), `session` and `table` (what is kept), `inbound` (socket → ring),
-//! `outbound` and `flushing` (ring → socket), `tls` (between socket and all else), `files`, `groups`, `budget`, `wishes`
-//! and `questions` (what apps ask for beside messages), `dispatch` and `placing` (which process has a session),
-//! `recovery` (a process died), `ending`, `trickle`, `accept`, `admission`, `http`, `datagram`, `parcels` (posts and
-//! tasks) with `ledger` (how much a process may ask for), `setup` and `configuring` (a reload changes what all of it runs with), `places`.
 
 #![forbid(unsafe_code)]
 
 mod accept;
+mod accept_gate;
+mod activate;
 mod admission;
-mod budget;
-mod configuring;
-mod counters;
-mod datagram;
-mod deadlines;
+mod agenda;
+mod alarms;
+mod broadcasts;
+mod census;
+mod configure;
+mod cut;
+mod cx;
+mod datagrams;
+mod deliver;
 mod dispatch;
 mod drain;
 mod ending;
-mod event_loop;
+mod facts;
+mod file;
+mod file_channel;
 mod files;
-mod flushing;
+mod flush;
+mod frame;
 mod groups;
+mod handlers;
+mod handshake;
 mod http;
-mod inbound;
+mod ids;
 mod invariants;
 mod ledger;
+mod main_loop;
 mod memory;
-mod outbound;
 mod outqueue;
 mod pace;
 mod panics;
-mod parcels;
 mod payload;
+mod pending_close;
+mod placement;
 mod places;
-mod placing;
+mod poller;
+mod posts;
+mod process;
 mod processes;
-mod questions;
-mod recovery;
+mod queries;
+mod read;
+mod records;
+mod relief;
+mod removal;
+mod requests;
+mod scratch;
+mod sealing;
+mod service;
 mod session;
 mod setup;
 mod shared;
+mod slot;
+mod slowloris;
+mod sockets;
 mod start;
 mod stopping;
+mod suspects;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod timeouts;
+mod timers;
 mod tls;
-mod trickle;
-mod vitals;
-mod wishes;
+mod tools;
+mod transfer;
+mod waiting;
+mod watermarks;
+mod write;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -66,16 +91,15 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use moorline_config as config;
-use moorline_process::{credentials, disk_file, log, open_files};
-use moorline_protocol::{control, control_channel, session_id, wire};
-
-use crate::config::Config;
-use crate::control::{FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole};
-use crate::control_channel::{ControlChannel, Descriptors};
-use crate::credentials::Credentials;
-use crate::wire::Peer;
+use moorline_config::Config;
+use moorline_process::credentials::Credentials;
+use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
+use moorline_protocol::control::{
+    FromRole, LOOP_ROW, Limit, ListPlace, ProcessId, Role, SessionRow, ToRole,
+};
+use moorline_protocol::control_channel::{ControlChannel, Descriptors};
+use moorline_protocol::wire::Peer;
 pub use start::{GatewayStart, ListenerStart};
 
 #[cfg(any(test, fuzzing))]
@@ -83,9 +107,10 @@ pub use start::{GatewayStart, ListenerStart};
 pub use http::invariants as http_invariants;
 
 use accept::Upgrade;
-use event_loop::Loop;
 use http::Site;
-use recovery::Death;
+use ids::ListenerId;
+use main_loop::Loop;
+use removal::Death;
 use setup::{Change, Setup};
 use shared::Shared;
 
@@ -121,13 +146,13 @@ enum Command {
     /// A connection that loop 0 accepted.
     Accepted {
         socket: OwnedFd,
-        listener: u16,
+        listener: ListenerId,
         peer: Peer,
     },
     /// An HTTP connection that became a WebSocket.
     Upgraded {
         socket: OwnedFd,
-        listener: u16,
+        listener: ListenerId,
         peer: Peer,
         upgrade: Upgrade,
     },
@@ -158,7 +183,7 @@ enum Command {
     File {
         process: ProcessId,
         number: u64,
-        file: Option<files::PassedFile>,
+        file: Option<file::PassedFile>,
     },
     /// These processes do not answer, and no others. To be answered with `Report::Waiting`.
     Silent(Arc<[ProcessId]>),
@@ -177,7 +202,7 @@ enum Report {
     /// A connection that speaks HTTP.
     Http {
         socket: OwnedFd,
-        listener: u16,
+        listener: ListenerId,
         peer: Peer,
     },
     /// The loop of this number has obeyed one more `Activate`.
@@ -252,7 +277,7 @@ struct Gateway {
     activated: Vec<usize>,
     confirmed: usize,
     /// Who waits in each loop for processes that do not answer.
-    waiting: vitals::Waiting,
+    waiting: waiting::Waiting,
     /// The drain that goes on, if one does, and how many loops have ended it.
     drain: Option<u64>,
     drained: usize,
@@ -295,17 +320,17 @@ impl Gateway {
         let (report, reports) = mpsc::unbounded_channel();
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
-            sockets.push((listener.place, listener.socket));
+            sockets.push((ListenerId(listener.place), listener.socket));
             folders.extend(listener.folder.map(|folder| (listener.place, folder)));
         }
-        let sockets = accept::share_out(&config, sockets, count);
+        let sockets = sockets::share_out(&config, sockets, count);
         let tls = start
             .credentials
             .ready(&config, &Credentials::default(), &[]);
         let tls: Arc<[_]> = tls.map_err(io::Error::other)?.into();
         let threads = inboxes.into_iter().zip(sockets);
         for (index, ((inbox, doorbell), sockets)) in threads.enumerate() {
-            let parts = event_loop::Parts {
+            let parts = main_loop::Parts {
                 index: index as u8,
                 config: config.clone(),
                 shared: shared.clone(),
@@ -328,7 +353,7 @@ impl Gateway {
                     if let Err(error) = Loop::run(parts, inbox) {
                         tracing::error!(event_loop = index, %error, "event loop failed");
                     }
-                    crate::log::flush();
+                    moorline_process::log::flush();
                     std::process::exit(70);
                 })?;
         }
@@ -356,7 +381,7 @@ impl Gateway {
             released: FxHashMap::default(),
             activated: vec![0; count],
             confirmed: 0,
-            waiting: vitals::Waiting::new(count),
+            waiting: waiting::Waiting::new(count),
             drain: None,
             drained: 0,
             is_stopping: false,
@@ -493,7 +518,7 @@ impl Gateway {
             ToRole::ListSessions { question, from } => self.list(question, from).await,
             ToRole::ReopenLog => {
                 match descriptors.map(|descriptors| descriptors.into_iter().next()) {
-                    Ok(Some(file)) => crate::log::reopen(file),
+                    Ok(Some(file)) => moorline_process::log::reopen(file),
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, "the log is not reopened"),
                 }
@@ -557,7 +582,7 @@ impl Gateway {
                 chime,
             });
         }
-        tokio::task::spawn_local(files::receive(
+        tokio::task::spawn_local(file_channel::receive(
             files,
             process,
             self.loops.clone(),
@@ -617,7 +642,7 @@ impl Gateway {
                 listener,
                 peer,
             } => {
-                if let Some(Some(site)) = self.sites.get(usize::from(listener)) {
+                if let Some(Some(site)) = self.sites.get(listener.index()) {
                     site.clone().serve(socket, peer);
                 }
             }

@@ -1,36 +1,116 @@
-//! The bytes that a loop holds, by what they are: the one place that counts them.
+//! The bytes that a loop holds, by what they are: the one place that counts them, and knows how many they may be.
+//!
+//! All loops share one limit: each tells the others what it holds.
 
-pub(super) use crate::control::MemoryClass as Class;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::cx::Cx;
+use super::http::HttpMemory;
+use moorline_config::Config;
+pub(crate) use moorline_protocol::control::MemoryClass as Class;
 
 /// What a TLS connection costs at rest, in bytes: keys and the state of its library. Measured, for both versions.
-pub(super) const TLS_BYTES: usize = 3_400;
+pub(crate) const TLS_BYTES: usize = 3_400;
 /// What a session's membership of a group costs, in bytes, about.
-pub(super) const MEMBERSHIP_BYTES: usize = 64;
+pub(crate) const MEMBERSHIP_BYTES: usize = 64;
 /// What a group costs beside its name, in bytes, about.
-pub(super) const GROUP_BYTES: usize = 256;
+pub(crate) const GROUP_BYTES: usize = 256;
+
+/// From this part of the limit on it is near, in eighths.
+const NEAR: u64 = 5;
+/// Less than that by what may be in the rings already when apps are told to wait, but by no more than this, in eighths.
+const MOST_COMING: u64 = 2;
+/// All fair shares together, in eighths. Sessions that came late may still take theirs, so the room that is left for the
+/// one that has the right of way are the two eighths above both.
+const SHARES: u64 = 1;
+/// A loop that has grown by this part of the limit tells the others, and looks how they have.
+const STEPS: u64 = 64;
 
 /// The bytes that one loop holds.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
+#[derive(Debug)]
+pub(crate) struct Memory {
     by_class: [u64; Class::ALL.len()],
     total: u64,
+    /// Bytes of the frames of broadcasts: several sessions share each.
+    frames: Rc<Cell<u64>>,
+    /// What the main thread holds for HTTP, where this loop counts it.
+    http: Option<Arc<HttpMemory>>,
+    limits: Limits,
+    relief: Relief,
+}
+
+/// How much a loop may hold, the others holding what they held last.
+#[derive(Debug)]
+struct Limits {
+    limit: Option<u64>,
+    /// From so many bytes of all loops on it is near.
+    all_near: u64,
+    /// From so many bytes of this loop on it is near, and over.
+    near: u64,
+    over: u64,
+    /// From so many on that may have changed: the others may have grown as well.
+    measure_at: u64,
+    /// A session's fair share.
+    share: u64,
+}
+
+/// Whether the sessions that hold most are to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relief {
+    None,
+    Due,
+}
+
+impl Limits {
+    fn new(config: &Config) -> Self {
+        let limit = config.engine.memory_limit;
+        let processes = u64::from(config.workers.count) + u64::from(config.tasks.count);
+        // Each process has as much memory for the ring to it as for the one from it.
+        let coming = processes * config.engine.ring_memory / 2;
+        let all_near = limit.map_or(u64::MAX, |limit| {
+            limit / 8 * NEAR - coming.min(limit / 8 * MOST_COMING)
+        });
+        Self {
+            limit,
+            all_near,
+            near: u64::MAX,
+            over: u64::MAX,
+            measure_at: u64::MAX,
+            share: u64::MAX,
+        }
+    }
 }
 
 impl Memory {
+    /// Nothing is held yet. `http`: what this loop counts for the main thread.
+    pub(crate) fn new(config: &Config, http: Option<Arc<HttpMemory>>) -> Self {
+        Self {
+            by_class: Default::default(),
+            total: 0,
+            frames: Rc::default(),
+            http,
+            limits: Limits::new(config),
+            relief: Relief::None,
+        }
+    }
+
     /// So many more are held.
-    pub(super) fn hold(&mut self, class: Class, bytes: usize) {
+    pub(crate) fn hold(&mut self, class: Class, bytes: usize) {
         self.by_class[class as usize] += bytes as u64;
         self.total += bytes as u64;
     }
 
     /// So many are held no more.
-    pub(super) fn release(&mut self, class: Class, bytes: usize) {
+    pub(crate) fn release(&mut self, class: Class, bytes: usize) {
         self.change(class, bytes, 0);
     }
 
     /// Something that had `before` bytes has `after` now.
     #[inline]
-    pub(super) fn change(&mut self, class: Class, before: usize, after: usize) {
+    pub(crate) fn change(&mut self, class: Class, before: usize, after: usize) {
         self.hold(class, after);
         let held = &mut self.by_class[class as usize];
         // Never more than was held: the invariants prove it after each turn of every test. A release build goes on.
@@ -44,13 +124,112 @@ impl Memory {
     }
 
     /// Bytes of one class.
-    pub(super) fn of(&self, class: Class) -> u64 {
+    pub(crate) fn of(&self, class: Class) -> u64 {
         self.by_class[class as usize]
     }
 
     /// Bytes of all classes.
     #[inline]
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Counts frames that several sessions share, each once.
+    pub(crate) fn frames(&self) -> &Rc<Cell<u64>> {
+        &self.frames
+    }
+
+    /// Bytes that this loop holds for sessions and for processes; what several share once.
+    #[inline]
+    pub(crate) fn held(&self) -> u64 {
+        self.total + self.frames.get() + self.http()
+    }
+
+    /// Those of them that are held for this.
+    pub(crate) fn held_of(&self, class: Class) -> u64 {
+        let besides = match class {
+            Class::Broadcasts => self.frames.get(),
+            Class::Http => self.http(),
+            _ => 0,
+        };
+        self.of(class) + besides
+    }
+
+    fn http(&self) -> u64 {
+        self.http.as_ref().map_or(0, |http| http.bytes())
+    }
+
+    /// Goes over to the limit of another configuration. False: it is the same.
+    pub(crate) fn change_limit(&mut self, config: &Config) -> bool {
+        let limits = Limits::new(config);
+        let is_other = (limits.limit, limits.all_near) != (self.limits.limit, self.limits.all_near);
+        if is_other {
+            self.limits = limits;
+        }
+        is_other
+    }
+
+    /// The limit of all loops together, and from where on it is near.
+    pub(crate) fn limit(&self) -> Option<(u64, u64)> {
+        Some((self.limits.limit?, self.limits.all_near))
+    }
+
+    /// A session's fair share, in bytes.
+    pub(crate) fn share(&self) -> u64 {
+        self.limits.share
+    }
+
+    /// Tells the other loops how much this one holds, and works out how much it may. Returns the former.
+    pub(crate) fn measure(&mut self, cx: &Cx) -> u64 {
+        let mine = self.held();
+        let shared = &cx.shared;
+        shared.held[usize::from(cx.index)].store(mine, Ordering::Relaxed);
+        let held = shared.held.iter().map(|it| it.load(Ordering::Relaxed));
+        let theirs = held.sum::<u64>().saturating_sub(mine);
+        let sessions = shared.loads.iter().map(|it| it.load(Ordering::Relaxed));
+        let sessions = sessions.sum::<usize>().max(1) as u64;
+        let limits = &mut self.limits;
+        if let Some(limit) = limits.limit {
+            limits.share = limit / 8 * SHARES / sessions;
+            limits.near = limits.all_near.saturating_sub(theirs).max(1);
+            limits.over = limit.saturating_sub(theirs);
+            limits.measure_at = limits.near.min(mine + limit / STEPS);
+        }
+        mine
+    }
+
+    /// Whether the limit is near.
+    #[inline]
+    pub(crate) fn is_tight(&mut self, cx: &Cx) -> bool {
+        self.held() >= self.limits.measure_at && self.measure(cx) >= self.limits.near
+    }
+
+    /// Whether so many bytes are near the limit, as of the last measurement.
+    pub(crate) fn is_near(&self, bytes: u64) -> bool {
+        bytes >= self.limits.near
+    }
+
+    /// Whether so many bytes pass the limit, as of the last measurement.
+    pub(crate) fn is_over(&self, bytes: u64) -> bool {
+        bytes > self.limits.over
+    }
+
+    /// Whether so many bytes more would pass the limit.
+    pub(crate) fn would_pass_limit(&self, more: usize) -> bool {
+        self.is_over(self.held().saturating_add(more as u64))
+    }
+
+    /// Something has grown: if it has passed the limit, the loop is to make room before it goes on.
+    #[inline]
+    pub(crate) fn ask_for_relief(&mut self, cx: &Cx) {
+        if self.is_tight(cx) && self.measure(cx) > self.limits.over {
+            self.relief = Relief::Due;
+        }
+    }
+
+    /// Whether room is to be made. Asked once, it is not due any more.
+    #[inline]
+    pub(crate) fn takes_relief(&mut self) -> bool {
+        std::mem::replace(&mut self.relief, Relief::None) == Relief::Due
     }
 }

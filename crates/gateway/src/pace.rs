@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 /// The closing of a number of sessions, spread over a time.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// In the loop's milliseconds.
     begun: u64,
     over_ms: u64,
@@ -15,7 +15,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// From now on, over this time. The same seed gives the same moments.
-    pub(super) fn new(now_ms: u64, over: Duration, seed: u64) -> Self {
+    pub(crate) fn new(now_ms: u64, over: Duration, seed: u64) -> Self {
         Self {
             begun: now_ms,
             over_ms: over.as_millis() as u64,
@@ -24,13 +24,13 @@ impl Pace {
     }
 
     /// Puts sessions into the order in which they close: not that in which they came, which neighbours share.
-    pub(super) fn shuffle<T>(&self, sessions: &mut [T]) {
+    pub(crate) fn shuffle<T>(&self, sessions: &mut [T]) {
         Rng::with_seed(self.seed).shuffle(sessions);
     }
 
     /// When number `at` of `count` closes, in the loop's milliseconds: each has an equal part of the time, and closes at
     /// a random moment in it.
-    pub(super) fn due(&self, at: usize, count: usize) -> u64 {
+    pub(crate) fn due(&self, at: usize, count: usize) -> u64 {
         let mut random = Rng::with_seed(self.seed ^ (at as u64 + 1).rotate_left(32));
         let part = (at as f64 + random.f64()) / count.max(1) as f64;
         self.begun + (self.over_ms as f64 * part) as u64

@@ -4,10 +4,10 @@
 use std::backtrace::Backtrace;
 use std::panic::{PanicHookInfo, set_hook};
 
-use crate::log;
+use moorline_process::log;
 
 /// From now on a panic is logged with its backtrace, and then the process aborts.
-pub(super) fn end_on_panic() {
+pub(crate) fn end_on_panic() {
     set_hook(Box::new(|panic| {
         report(panic);
         log::flush();

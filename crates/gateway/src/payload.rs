@@ -11,20 +11,20 @@ const SMALL: usize = 4 * 1024;
 
 /// What is to be sent, and where it lies.
 #[derive(Clone, Copy)]
-pub(super) enum Payload<'a, 'r> {
+pub(crate) enum Payload<'a, 'r> {
     Ring(&'a Record<'r>),
     Bytes(&'a [u8]),
 }
 
 impl Payload<'_, '_> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Payload::Ring(record) => record.len(),
             Payload::Bytes(bytes) => bytes.len(),
         }
     }
 
-    pub(super) fn head(&self, out: &mut [u8]) -> usize {
+    pub(crate) fn head(&self, out: &mut [u8]) -> usize {
         match self {
             Payload::Ring(record) => record.head(out),
             Payload::Bytes(bytes) => {
@@ -35,7 +35,7 @@ impl Payload<'_, '_> {
         }
     }
 
-    pub(super) fn copy_from(&self, offset: usize, out: &mut Vec<u8>) {
+    pub(crate) fn copy_from(&self, offset: usize, out: &mut Vec<u8>) {
         match self {
             Payload::Ring(record) => record.copy_from(offset, out),
             Payload::Bytes(bytes) => out.extend_from_slice(bytes.get(offset..).unwrap_or_default()),
@@ -43,7 +43,7 @@ impl Payload<'_, '_> {
     }
 
     /// Sends the three parts in one call. `frame` is scratch space.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         socket: impl AsFd,
         prefix: &[u8],

@@ -10,13 +10,13 @@ const BLOCKS: usize = 256;
 
 /// A list whose entries stay where they are, so that threads read it without a lock while it grows.
 #[derive(Debug)]
-pub(super) struct Places<T> {
+pub(crate) struct Places<T> {
     blocks: Box<[OnceLock<Box<[T]>>]>,
 }
 
 impl<T: Default> Places<T> {
     /// At least so many, as they are by default.
-    pub(super) fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let places = Self {
             blocks: (0..BLOCKS).map(|_| OnceLock::new()).collect(),
         };
@@ -25,18 +25,18 @@ impl<T: Default> Places<T> {
     }
 
     /// Has at least so many, up to the most there can be.
-    pub(super) fn grow(&self, count: usize) {
+    pub(crate) fn grow(&self, count: usize) {
         for block in self.blocks.iter().take(count.div_ceil(BLOCK)) {
             block.get_or_init(|| (0..BLOCK).map(|_| T::default()).collect());
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let blocks = self.blocks.iter().map_while(OnceLock::get);
         blocks.flat_map(|block| block.iter())
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&T> {
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
         self.blocks.get(at / BLOCK)?.get()?.get(at % BLOCK)
     }
 }

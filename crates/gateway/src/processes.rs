@@ -1,334 +1,515 @@
-//! The processes that a loop serves, and which of them serves which slot.
+//! The processes that a loop serves, the slots that they serve, and who of them has something to be done.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
-use rustc_hash::FxHashMap;
+use moorline_ipc::{Header, SleepFence};
+use slab::Slab;
 
-use super::ledger::Ledger;
-use super::shared::SlotLoad;
-use super::table::Key;
-use crate::config::Config;
-use crate::control::{ProcessId, Role};
-use crate::wire::{ADOPTED, CloseReason, ToProcess};
+use super::Report;
+use super::cx::Cx;
+use super::dispatch::{Slots, Turns};
+use super::ids::{ProcessKey, SlotId};
+use super::memory::{Class, Memory};
+use super::process::{Process, Standing};
+use super::session::Session;
+use super::slot::Slot;
+use super::transfer::{Asker, Transfer};
+use moorline_config::Dispatch;
+use moorline_protocol::control::{LoopCounter, ProcessId, Role};
+use moorline_protocol::wire::{FIRST, LAST, ToProcess};
 
-/// Records published together at the most; a consumer on another core begins before the turn ends.
-const PUBLISH_EVERY: u32 = 64;
-
-/// What a process is doing, as a loop sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Attached, not committed: nothing goes there, and nothing it writes is read. Its ring keeps that until the commit.
-    Waiting,
-    /// Serves its slot.
-    Serving,
-    /// Gives up its sessions.
-    Retiring,
-    /// Has given them up, and the main thread knows.
-    Released,
-    /// Wrote garbage: nothing it writes is read any more, its death will follow.
-    Broken,
+/// The processes of one loop.
+pub(crate) struct Processes {
+    list: Slab<Process>,
+    /// Never empty: a slot is there before its first process.
+    pub(crate) slots: Vec<Slot>,
+    /// Where dispatch in turn has got to.
+    turns: Turns,
+    /// Those with unpublished records.
+    dirty: Vec<ProcessKey>,
+    /// Those whose rings are looked into in each turn. The others know that the loop sleeps, and ring.
+    polled: Vec<ProcessKey>,
+    /// Those in whose rings something waits for room.
+    blocked: VecDeque<ProcessKey>,
+    /// Those that were told of the ends of sessions, and may not have taken that.
+    told: Vec<ProcessKey>,
+    /// Those that serve tasks.
+    task_workers: Vec<ProcessKey>,
+    /// There is something to look after that nothing wakes the loop for.
+    pub(crate) is_restless: bool,
 }
 
-/// One process, as a loop sees it.
-#[derive(Debug)]
-pub(super) struct Process {
-    pub(super) id: ProcessId,
-    pub(super) role: Role,
-    pub(super) standing: Standing,
-    /// It gives no sign of life: nothing new goes there while there is another.
-    pub(super) is_silent: bool,
-    pub(super) producer: Producer,
-    /// Taken out while its records are handled.
-    pub(super) consumer: Option<Consumer>,
-    /// What wakes it.
-    pub(super) doorbell: Arc<Doorbell>,
-    /// What it wakes the loop by.
-    pub(super) chime: Chime,
-    /// Sessions that it has.
-    pub(super) sessions: usize,
-    /// Messages of its sessions delivered and not done.
-    pub(super) in_hand: usize,
-    /// Sessions that wait for room in its ring, with their ids.
-    pub(super) waiters: VecDeque<(Key, u64)>,
-    /// Posts and tasks that wait for room in its ring.
-    pub(super) parcels: VecDeque<Parcel>,
-    /// Messages from it of which some parts have arrived, by kind and session.
-    pub(super) partials: FxHashMap<(u8, u64), Partial>,
-    /// Posts it has and has not done, by the slot that each came from and its number there.
-    pub(super) posts: FxHashMap<(u16, u64), Post>,
-    /// What it has asked for and was not answered.
-    pub(super) ledger: Ledger,
-    /// Tasks that it was given and has not ended.
-    pub(super) tasks: usize,
-    /// Sessions of whose end it was told, up to where in its ring that was said, and that it may not have taken yet.
-    closings: VecDeque<(u64, Untold)>,
-    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
-    /// that waits may have another, which this loop does not know yet.
-    pub(super) rules: Arc<Config>,
-    /// The largest message that it may send by them.
-    max_message: u64,
-    /// Was pushed to and is on the loop's list of those that are to be shown it.
-    pub(super) dirty: bool,
-    /// The loop looks into its ring in each turn; else it rings.
-    pub(super) is_polled: bool,
-    /// Something waits for room in its ring, and it is on the loop's list of those.
-    pub(super) is_blocked: bool,
-}
-
-/// A message of which some parts have arrived.
-#[derive(Debug, Default)]
-pub(super) struct Partial {
-    pub(super) bytes: Vec<u8>,
-    /// There was no memory for all of it: what comes of it is dropped, and its end answered so.
-    pub(super) is_refused: bool,
-}
-
-/// A post, a task or a result on its way to a process.
-#[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) header: Header,
-    pub(super) bytes: Bytes,
-    pub(super) offset: usize,
-    /// Of a post, who gets the credit for it.
-    pub(super) post: Option<Post>,
-}
-
-impl Parcel {
-    /// Bytes that it holds. A task's payload is counted with the task.
-    pub(super) fn held(&self) -> usize {
-        let is_task = self.header.kind == ToProcess::Task as u8;
-        size_of::<Self>() + if is_task { 0 } else { self.bytes.len() }
-    }
-}
-
-/// A post that is not done.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Post {
-    /// Who has sent it: its place, and its name.
-    pub(super) sender: (u16, ProcessId),
-    /// The slot that it is for.
-    pub(super) to: u16,
-    pub(super) bytes: usize,
-}
-
-impl Process {
-    pub(super) fn new(
-        id: ProcessId,
-        role: Role,
-        region: Region,
-        doorbell: Arc<Doorbell>,
-        chime: Chime,
-        rules: Arc<Config>,
-    ) -> Self {
+impl Processes {
+    /// None yet, and so many slots.
+    pub(crate) fn new(slots: usize, turns: Turns) -> Self {
         Self {
-            id,
-            role,
-            standing: Standing::Waiting,
-            is_silent: false,
-            producer: region.producer,
-            consumer: Some(region.consumer),
-            doorbell,
-            chime,
-            sessions: 0,
-            in_hand: 0,
-            waiters: VecDeque::new(),
-            parcels: VecDeque::new(),
-            partials: FxHashMap::default(),
-            posts: FxHashMap::default(),
-            ledger: Ledger::default(),
-            closings: VecDeque::new(),
-            tasks: 0,
-            max_message: rules.max_message(),
-            rules,
-            dirty: false,
-            is_polled: false,
-            is_blocked: false,
+            list: Slab::new(),
+            // Connections come before the first worker does.
+            slots: (0..slots.max(1)).map(|_| Slot::default()).collect(),
+            turns,
+            dirty: Vec::new(),
+            polled: Vec::new(),
+            blocked: VecDeque::new(),
+            told: Vec::new(),
+            task_workers: Vec::new(),
+            is_restless: false,
         }
     }
 
-    /// It serves by these rules from now on.
-    pub(super) fn serve_by(&mut self, rules: Arc<Config>) {
-        self.standing = Standing::Serving;
-        self.max_message = rules.max_message();
-        self.rules = rules;
+    /// The key that the next process will have.
+    pub(crate) fn next_key(&self) -> ProcessKey {
+        ProcessKey(self.list.vacant_key() as u16)
     }
 
-    /// The size that no message of its passes, to whichever session it goes.
-    pub(super) fn max_message(&self) -> u64 {
-        self.max_message
+    pub(crate) fn insert(&mut self, process: Process) {
+        self.list.insert(process);
     }
 
-    /// Whether what it writes is read.
-    pub(super) fn is_heard(&self) -> bool {
-        !matches!(self.standing, Standing::Waiting | Standing::Broken)
+    /// Takes out a process that has died.
+    pub(crate) fn remove(&mut self, at: ProcessKey) -> Process {
+        let process = self.list.remove(at.index());
+        self.dirty.retain(|listed| *listed != at);
+        self.polled.retain(|listed| *listed != at);
+        self.blocked.retain(|listed| *listed != at);
+        self.told.retain(|listed| *listed != at);
+        self.note_task_workers();
+        process
     }
 
-    /// Tells it of a session's end. Kept until it has taken that, for whoever comes after it. False: there is no room.
-    pub(super) fn push_close(&mut self, untold: Untold) -> bool {
-        let header = untold.close();
-        if self.producer.push(&header, &[&untold.closing]).is_err() {
-            return false;
+    pub(crate) fn get(&self, at: ProcessKey) -> Option<&Process> {
+        self.list.get(at.index())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ProcessKey, &Process)> {
+        let list = self.list.iter();
+        list.map(|(at, process)| (ProcessKey(at as u16), process))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ProcessKey, &mut Process)> {
+        let list = self.list.iter_mut();
+        list.map(|(at, process)| (ProcessKey(at as u16), process))
+    }
+
+    /// The place of the process of this id.
+    pub(crate) fn find(&self, id: ProcessId) -> Option<ProcessKey> {
+        let mut list = self.list.iter();
+        let found = list.find(|(_, process)| process.id == id);
+        found.map(|(at, _)| ProcessKey(at as u16))
+    }
+
+    /// The process that asked, if it still lives.
+    pub(crate) fn asker(&mut self, asker: Asker) -> Option<&mut Process> {
+        let process = self.list.get_mut(asker.at.index());
+        process.filter(|process| process.id == asker.process)
+    }
+
+    pub(crate) fn slot_ids(&self) -> impl Iterator<Item = SlotId> + use<> {
+        (0..self.slots.len() as u16).map(SlotId)
+    }
+
+    /// Whether a process is sending the session a message in parts.
+    pub(crate) fn are_sending_to(&self, session: &Session) -> bool {
+        let process = session.placement.process();
+        process.is_some_and(|at| self[at].is_sending_to(session.id))
+    }
+
+    /// Looks into a process's ring from now on, until the loop sleeps.
+    pub(crate) fn poll(&mut self, at: ProcessKey) {
+        // It may have died since it rang.
+        let Some(process) = self.list.get_mut(at.index()) else {
+            return;
+        };
+        if process.is_heard() && !std::mem::replace(&mut process.is_polled, true) {
+            self.polled.push(at);
+            if let Some(consumer) = &mut process.consumer {
+                consumer.awake();
+            }
         }
-        self.closings.push_back((self.producer.position(), untold));
+    }
+
+    /// Those whose rings are looked into.
+    pub(crate) fn polled(&self) -> &[ProcessKey] {
+        &self.polled
+    }
+
+    /// Tells the processes whose rings were looked into that this loop sleeps. False: one has something.
+    pub(crate) fn fall_asleep(&mut self) -> bool {
+        for at in &self.polled {
+            if let Some(consumer) = &mut self.list[at.index()].consumer {
+                consumer.announce_sleep();
+            }
+        }
+        let fence = SleepFence::new();
+        let list = &mut self.list;
+        self.polled.retain(|at| {
+            let process = &mut list[at.index()];
+            let is_heard = process.is_heard();
+            let consumer = process.consumer.as_mut();
+            process.is_polled =
+                is_heard && consumer.is_some_and(|consumer| !consumer.stays_asleep(&fence));
+            process.is_polled
+        });
+        self.polled.is_empty()
+    }
+
+    /// Notes that a process has unpublished records; many are published at once.
+    pub(crate) fn mark_dirty(&mut self, at: ProcessKey) {
+        let process = &mut self.list[at.index()];
+        if !std::mem::replace(&mut process.dirty, true) {
+            self.dirty.push(at);
+        }
+        if process.is_ripe() {
+            process.publish();
+        }
+    }
+
+    /// Makes all that was pushed visible.
+    pub(crate) fn publish(&mut self) {
+        while let Some(at) = self.dirty.pop() {
+            let process = &mut self.list[at.index()];
+            process.dirty = false;
+            process.publish();
+            // It answers soon, and need not ring then.
+            self.poll(at);
+        }
+    }
+
+    /// Something waits for room in a process's ring.
+    pub(crate) fn block(&mut self, at: ProcessKey) {
+        let process = &mut self.list[at.index()];
+        if !std::mem::replace(&mut process.is_blocked, true) {
+            self.blocked.push_back(at);
+        }
+    }
+
+    /// How many processes have something that waits for room in their rings.
+    pub(crate) fn blocked(&self) -> usize {
+        self.blocked.len()
+    }
+
+    /// The next of them, which is on the list no more.
+    pub(crate) fn next_blocked(&mut self) -> Option<ProcessKey> {
+        let at = self.blocked.pop_front()?;
+        self.list[at.index()].is_blocked = false;
+        Some(at)
+    }
+
+    /// Puts it on the list again if something still waits for room in its ring.
+    pub(crate) fn block_if_waited_for(&mut self, at: ProcessKey) {
+        let process = &self.list[at.index()];
+        if !process.transfers.is_empty() || !process.waiters.is_empty() {
+            self.block(at);
+        }
+    }
+
+    /// Asks to be woken when there is room for the sessions that wait for it. True: there is, go on at once.
+    ///
+    /// After the last push of a turn, for whoever has begun to wait since the list was gone through.
+    pub(crate) fn waiters_have_room(&mut self) -> bool {
+        let mut have_room = false;
+        for at in &self.blocked {
+            let process = &mut self.list[at.index()];
+            if !process.waiters.is_empty() {
+                have_room |= process
+                    .producer
+                    .wait_for_room(process.producer.max_payload());
+            }
+        }
+        have_room
+    }
+
+    /// Puts a session on the list of those that wait for room in a process's ring.
+    pub(crate) fn park(&mut self, session: &mut Session, at: ProcessKey) {
+        if !session.listed.parked {
+            session.listed.parked = true;
+            self.list[at.index()].waiters.push_back(session.name());
+            self.block(at);
+        }
+        self.mark_dirty(at);
+    }
+
+    /// A process was told of a session's end, which is kept until it has taken that.
+    pub(crate) fn note_told(&mut self, at: ProcessKey) {
+        if !self.told.contains(&at) {
+            self.told.push(at);
+        }
+    }
+
+    /// Forgets the ends of sessions that processes have taken.
+    pub(crate) fn forget_taken_closings(&mut self, memory: &mut Memory) {
+        let list = &mut self.list;
+        self.told.retain(|at| {
+            let process = &mut list[at.index()];
+            memory.release(Class::Transfers, process.forget_taken_closings());
+            process.has_closings()
+        });
+    }
+
+    /// Sends what waits for room in a process's ring. True: nothing waits any more.
+    pub(crate) fn forward_transfers(&mut self, at: ProcessKey, memory: &mut Memory) -> bool {
+        let process = &mut self.list[at.index()];
+        let most = process.producer.max_payload();
+        let mut pushed = false;
+        while let Some(transfer) = process.transfers.front_mut() {
+            let left = transfer.bytes.len() - transfer.offset;
+            let length = left.min(most);
+            let mut header = transfer.header;
+            header.flags |= if transfer.offset == 0 { FIRST } else { 0 }
+                | if length == left { LAST } else { 0 };
+            let part = &transfer.bytes[transfer.offset..transfer.offset + length];
+            if process.producer.push(&header, &[part]).is_err() {
+                if pushed {
+                    process.publish();
+                }
+                if process.producer.wait_for_room(length) {
+                    return self.forward_transfers(at, memory);
+                }
+                self.block(at);
+                return false;
+            }
+            pushed = true;
+            transfer.offset += length;
+            if length == left {
+                let (header, held) = (transfer.header, transfer.held());
+                process.transfers.pop_front();
+                process.ledger.answered(&header);
+                memory.release(Class::Transfers, held);
+            }
+        }
+        if pushed {
+            self.mark_dirty(at);
+        }
         true
     }
 
-    /// Forgets the ends of sessions that it has taken. Returns the bytes that they held.
-    pub(super) fn forget_taken_closings(&mut self) -> usize {
-        let Some((first, _)) = self.closings.front() else {
-            return 0;
+    /// Sends a process something that waits for room if there is none.
+    pub(crate) fn transfer(
+        &mut self,
+        at: ProcessKey,
+        header: Header,
+        bytes: Bytes,
+        memory: &mut Memory,
+    ) {
+        let transfer = Transfer {
+            header,
+            bytes,
+            offset: 0,
+            post: None,
         };
-        let taken = self.producer.taken();
-        if *first > taken {
-            return 0;
+        memory.hold(Class::Transfers, transfer.held());
+        self.list[at.index()].transfers.push_back(transfer);
+        self.forward_transfers(at, memory);
+    }
+
+    /// Answers what a process has asked for, if it still lives.
+    pub(crate) fn answer(
+        &mut self,
+        asker: Asker,
+        kind: ToProcess,
+        flags: u8,
+        bytes: Bytes,
+        memory: &mut Memory,
+    ) {
+        if self.asker(asker).is_none() {
+            return;
         }
-        let many = self.closings.partition_point(|(end, _)| *end <= taken);
-        let forgotten = self.closings.drain(..many);
-        let bytes = forgotten.map(|(_, untold)| untold.held()).sum();
-        if self.closings.is_empty() {
-            self.closings = VecDeque::new();
-        }
-        bytes
-    }
-
-    /// Bytes that the ends of sessions hold which it may not have taken.
-    pub(super) fn closings_held(&self) -> usize {
-        self.closings.iter().map(|(_, untold)| untold.held()).sum()
-    }
-
-    /// Whether there are ends of sessions that it may not have taken.
-    pub(super) fn has_closings(&self) -> bool {
-        !self.closings.is_empty()
-    }
-
-    /// After its death: the ends of sessions that it was not told of.
-    pub(super) fn untold(&mut self) -> impl Iterator<Item = Untold> {
-        let taken = self.producer.taken();
-        let closings = std::mem::take(&mut self.closings).into_iter();
-        closings
-            .filter(move |(end, _)| *end > taken)
-            .map(|(_, untold)| untold)
-    }
-
-    /// Makes what was pushed visible, and wakes the process if it sleeps.
-    pub(super) fn publish(&mut self) {
-        if self.producer.publish() {
-            self.doorbell.ring();
-        }
-    }
-
-    /// Whether so many records wait that they are better published now.
-    pub(super) fn is_ripe(&self) -> bool {
-        self.producer.unpublished() >= PUBLISH_EVERY
-    }
-
-    /// Whether the process has taken everything that was pushed for it, what is not yet published included.
-    pub(super) fn is_told(&mut self) -> bool {
-        self.producer.unpublished() == 0 && self.producer.is_consumed()
-    }
-
-    /// Whether nothing of a session or parcel is left between this loop and the process.
-    pub(super) fn is_clear(&mut self) -> bool {
-        self.sessions == 0
-            && self.parcels.is_empty()
-            && self.posts.is_empty()
-            && self.partials.is_empty()
-            && self.is_told()
-            && self.consumer.as_mut().is_none_or(Consumer::is_empty)
-    }
-}
-
-/// A worker slot, as a loop sees it.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// The process that serves it.
-    pub(super) process: Option<u16>,
-    /// When it lost its process, in the loop's milliseconds.
-    pub(super) empty_since: Option<u64>,
-    /// Sessions that belong here.
-    pub(super) sessions: usize,
-    /// Messages in hand here, as the other loops know.
-    in_hand_told: usize,
-    /// Sessions that wait for a process to serve it, with their ids.
-    pub(super) waiters: VecDeque<(Key, u64)>,
-    /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
-    pub(super) suspects: BTreeSet<(Key, u64)>,
-    /// The session whose suspect message is out now.
-    pub(super) suspect: Option<u64>,
-    /// Posts that wait for a process to serve it.
-    pub(super) parcels: VecDeque<Parcel>,
-    /// Sessions that ended while their process died, before it took the news.
-    pub(super) untold: VecDeque<Untold>,
-}
-
-impl Slot {
-    /// One more session belongs here. `load` is what all loops have with this slot.
-    pub(super) fn enter(&mut self, load: &SlotLoad) {
-        self.sessions += 1;
-        load.sessions.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One that belonged here does so no more.
-    pub(super) fn leave(&mut self, load: &SlotLoad) {
-        self.sessions -= 1;
-        load.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Tells the other loops how many messages are in hand here.
-    pub(super) fn tell_in_hand(&mut self, in_hand: usize, load: &SlotLoad) {
-        let told = std::mem::replace(&mut self.in_hand_told, in_hand);
-        if told != in_hand {
-            // The sum wraps around, and comes out right.
-            let change = in_hand.wrapping_sub(told);
-            load.in_hand.fetch_add(change, Ordering::Relaxed);
-        }
-    }
-
-    /// Messages that the other loops have in hand here.
-    pub(super) fn in_hand_elsewhere(&self, load: &SlotLoad) -> usize {
-        let all = load.in_hand.load(Ordering::Relaxed);
-        all.wrapping_sub(self.in_hand_told)
-    }
-}
-
-/// A session that has ended, as a process is told of it: nothing of this is ever read back from a ring.
-#[derive(Debug)]
-pub(super) struct Untold {
-    pub(super) id: u64,
-    pub(super) reason: CloseReason,
-    /// How it was at its end.
-    pub(super) closing: Vec<u8>,
-    /// The payload that opens it in another process, which had it from the one before.
-    pub(super) opening: Vec<u8>,
-}
-
-impl Untold {
-    /// Bytes that it holds.
-    pub(super) fn held(&self) -> usize {
-        size_of::<Self>() + self.closing.len() + self.opening.len()
-    }
-
-    /// The record that begins it in another process.
-    pub(super) fn open(&self) -> Header {
-        Header {
-            kind: ToProcess::Open as u8,
-            aux: ADOPTED,
-            session: self.id,
+        let header = Header {
+            kind: kind as u8,
+            flags,
+            session: asker.number,
             ..Header::default()
+        };
+        self.transfer(asker.at, header, bytes, memory);
+    }
+
+    /// What is addressed to a session that is no more is counted, and the sender told.
+    pub(crate) fn discard(&mut self, at: ProcessKey, session: u64, cx: &Cx) {
+        cx.count(LoopCounter::Discarded, 1);
+        // Only a courtesy: without room it is left out.
+        if self.list[at.index()].tell(ToProcess::Unknown, session) {
+            self.mark_dirty(at);
         }
     }
 
-    /// The record that ends it.
-    fn close(&self) -> Header {
-        Header {
-            kind: ToProcess::Close as u8,
-            aux: self.reason as u16,
-            session: self.id,
-            ..Header::default()
+    /// A process is not to be trusted any more.
+    pub(crate) fn break_with(&mut self, at: ProcessKey, reason: String, cx: &Cx) {
+        let process = &mut self.list[at.index()];
+        process.standing = Standing::Broken;
+        cx.report(Report::Garbage(process.id, reason));
+        self.note_task_workers();
+    }
+
+    /// Other processes serve than before.
+    pub(crate) fn note_task_workers(&mut self) {
+        self.task_workers = self.serving_tasks().collect();
+    }
+
+    /// The processes that serve tasks.
+    pub(crate) fn task_workers(&self) -> &[ProcessKey] {
+        &self.task_workers
+    }
+
+    fn serving_tasks(&self) -> impl Iterator<Item = ProcessKey> {
+        let serving = self.iter().filter(|(_, process)| {
+            process.standing == Standing::Serving && matches!(process.role, Role::Task(_))
+        });
+        serving.map(|(at, _)| at)
+    }
+
+    /// Whether a slot has a process that does not answer.
+    pub(crate) fn is_silent(&self, slot: SlotId) -> bool {
+        let process = self[slot].process;
+        process.is_some_and(|at| self[at].is_silent)
+    }
+
+    /// The slot for a new session, or for the next message of one that is in `now`.
+    pub(crate) fn choose_slot(
+        &mut self,
+        dispatch: Dispatch,
+        now: Option<SlotId>,
+        cx: &Cx,
+    ) -> SlotId {
+        let loads = Loads {
+            list: &self.list,
+            slots: &self.slots,
+            cx,
+        };
+        self.turns.choose(dispatch, now, &loads)
+    }
+
+    /// Tells the other loops what is in hand in each slot: another process may serve it.
+    pub(crate) fn tell_all_in_hand(&mut self, cx: &Cx) {
+        for slot in self.slot_ids() {
+            self.tell_in_hand(slot, cx);
         }
+    }
+
+    /// Tells the other loops what is in hand where that may have changed: in the slots of those that are looked into.
+    pub(crate) fn tell_polled_in_hand(&mut self, cx: &Cx) {
+        for at in 0..self.polled.len() {
+            let at = self.polled[at];
+            let Role::Worker(slot) = self[at].role else {
+                continue;
+            };
+            let served = self.slots.get(usize::from(slot));
+            if served.is_some_and(|slot| slot.process == Some(at)) {
+                self.tell_in_hand(SlotId(slot), cx);
+            }
+        }
+    }
+
+    fn tell_in_hand(&mut self, slot: SlotId, cx: &Cx) {
+        if cx.is_alone() {
+            return;
+        }
+        let in_hand = self.in_hand_here(slot);
+        self[slot].tell_in_hand(in_hand, &cx.shared.slots[slot.index()]);
+    }
+
+    /// Messages in hand in a slot, of this loop.
+    fn in_hand_here(&self, slot: SlotId) -> usize {
+        let process = self[slot].process;
+        process.map_or(0, |at| self[at].in_hand)
+    }
+
+    /// How often a process is on each of the lists, and whether it says that it is: polled, blocked, dirty, told.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn listed(&self, at: ProcessKey) -> ([usize; 4], [usize; 4]) {
+        let process = &self[at];
+        let is_it = |listed: &&ProcessKey| **listed == at;
+        let found = [
+            self.polled.iter().filter(is_it).count(),
+            self.blocked.iter().filter(is_it).count(),
+            self.dirty.iter().filter(is_it).count(),
+            self.told.iter().filter(is_it).count(),
+        ];
+        let says = [
+            process.is_polled,
+            process.is_blocked,
+            process.dirty,
+            process.has_closings(),
+        ];
+        (found, says.map(usize::from))
+    }
+
+    /// Whether the list of those that serve tasks is right.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn knows_task_workers(&self) -> bool {
+        self.serving_tasks().eq(self.task_workers.iter().copied())
+    }
+}
+
+/// What dispatch looks at.
+struct Loads<'a> {
+    list: &'a Slab<Process>,
+    slots: &'a [Slot],
+    cx: &'a Cx,
+}
+
+impl Loads<'_> {
+    fn process(&self, slot: SlotId) -> Option<&Process> {
+        let at = self.slots[slot.index()].process?;
+        Some(&self.list[at.index()])
+    }
+}
+
+impl Slots for Loads<'_> {
+    fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn is_served(&self, slot: SlotId) -> bool {
+        self.slots[slot.index()].process.is_some()
+    }
+
+    fn is_silent(&self, slot: SlotId) -> bool {
+        self.process(slot).is_some_and(|process| process.is_silent)
+    }
+
+    /// In other loops as of their last turns.
+    fn in_hand(&self, slot: SlotId) -> usize {
+        let here = self.process(slot).map_or(0, |process| process.in_hand);
+        let load = &self.cx.shared.slots[slot.index()];
+        here + self.slots[slot.index()].in_hand_elsewhere(load)
+    }
+
+    fn sessions(&self, slot: SlotId) -> usize {
+        let load = &self.cx.shared.slots[slot.index()];
+        load.sessions.load(Ordering::Relaxed)
+    }
+}
+
+impl Index<ProcessKey> for Processes {
+    type Output = Process;
+
+    #[inline]
+    fn index(&self, at: ProcessKey) -> &Process {
+        &self.list[at.index()]
+    }
+}
+
+impl IndexMut<ProcessKey> for Processes {
+    #[inline]
+    fn index_mut(&mut self, at: ProcessKey) -> &mut Process {
+        &mut self.list[at.index()]
+    }
+}
+
+impl Index<SlotId> for Processes {
+    type Output = Slot;
+
+    #[inline]
+    fn index(&self, slot: SlotId) -> &Slot {
+        &self.slots[slot.index()]
+    }
+}
+
+impl IndexMut<SlotId> for Processes {
+    #[inline]
+    fn index_mut(&mut self, slot: SlotId) -> &mut Slot {
+        &mut self.slots[slot.index()]
     }
 }

@@ -1,27 +1,47 @@
-//! One accepted connection, as the gateway keeps it.
+//! One accepted connection, as the gateway keeps it: its parts, and the phases that each is in.
 //!
-//! Small while idle: no read buffer, no queue. What an active session needs beyond this (an unfinished
-//! tail, messages that wait, output the socket did not take) is allocated when needed and freed after.
+//! Small while idle: no read buffer, no queue. What an active session needs beyond this (an unfinished tail, messages that
+//! wait, output the socket did not take) is allocated when needed and freed after.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
+use moorline_net::watermark::Level;
 
+use super::ids::{ListenerId, ProcessKey, SessionKey, SessionRef, SlotId};
 use super::memory::MEMBERSHIP_BYTES;
 use super::outqueue::Outbound;
-use super::trickle::Trickle;
-use crate::wire::{CloseReason, Peer};
+use moorline_protocol::wire::{Belongings, CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
-pub(super) const WINDOW_MESSAGES: u32 = 16;
+pub(crate) const WINDOW_MESSAGES: u32 = 16;
 /// Their bytes, at the most (one message, if larger).
-pub(super) const WINDOW_BYTES: usize = 64 * 1024;
+pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
+
+/// One accepted connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    /// Its place in the table.
+    pub(crate) key: SessionKey,
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: Peer,
+    pub(crate) phase: Phase,
+    pub(crate) transport: Transport,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    pub(crate) placement: Placement,
+    pub(crate) app: App,
+    pub(crate) meters: Meters,
+    /// The loop's lists that it is on.
+    pub(crate) listed: Listed,
+}
 
 /// Where a session's life has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Its TLS handshake runs; no process knows of it yet.
     Handshake,
     /// Messages pass both ways.
@@ -34,226 +54,583 @@ pub(super) enum Phase {
     Lingering,
 }
 
-/// One accepted connection.
+/// Why a step could not go on with a session. The loop alone acts on it, in `service`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the session goes on if nobody ends it"]
+pub(crate) enum End {
+    /// No more is read; it ends when its output is flushed.
+    WhenFlushed(CloseReason),
+    /// It ends now, and its output is thrown away.
+    Now(CloseReason),
+    /// The connection broke. What its peer sent before may still be delivered.
+    Broken(rustix::io::Errno),
+}
+
+/// The connection: what bytes pass through.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: u64,
-    pub(super) socket: Option<OwnedFd>,
+pub(crate) struct Transport {
+    pub(crate) socket: Option<OwnedFd>,
     /// What encrypts it, if it is encrypted.
-    pub(super) tls: Option<Box<ServerRecords>>,
-    /// How fast an unfinished message comes, where that is measured.
-    pub(super) trickle: Option<Box<Trickle>>,
-    pub(super) listener: u16,
-    pub(super) phase: Phase,
-    /// The worker slot it belongs to.
-    pub(super) slot: u16,
-    /// The process that knows of it, by its place in the loop's list.
-    pub(super) process: Option<u16>,
-    /// The open hook in its process has not ended.
-    pub(super) opening: bool,
-    /// A process before this one knew of it: the next is told `adopted`.
-    pub(super) adopted: bool,
-    /// The process that has it gives it up as soon as nothing is in hand; until then it is not read.
-    pub(super) moving: bool,
-    /// The socket may have something to read.
-    pub(super) readable: bool,
+    pub(crate) tls: Option<Box<ServerRecords>>,
+    pub(crate) link: Link,
+}
+
+/// How far the connection still carries bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Both ways.
+    Open,
     /// The peer has hung up, so a short read does not mean that the socket is empty.
-    pub(super) hangup: bool,
-    /// The peer has sent its last byte.
-    pub(super) ended_input: bool,
-    /// Queued for service in this loop's next turn.
-    pub(super) scheduled: bool,
-    /// On a list of those that wait for room in a ring, or for a process.
-    pub(super) parked: bool,
-    /// Its process was told that it is full.
-    pub(super) told_full: bool,
-    /// The outbound queue is over the high watermark, and not yet under the low one since.
-    pub(super) full: bool,
-    /// The tail cannot be cut any further before more arrives.
-    pub(super) starved: bool,
-    /// The connection broke and nothing more can be sent; what the peer had sent before is still delivered.
-    pub(super) deaf: bool,
-    /// The app does not want it to be read.
-    pub(super) paused: bool,
-    /// The app does not want it to be closed for being idle.
-    pub(super) kept: bool,
-    /// It is not read until there is memory again.
-    pub(super) held_back: bool,
-    /// A timer looks whether its peer takes output.
-    pub(super) watches_output: bool,
-    /// Its idle timer has run out while that did not count; it is started again once it does.
-    pub(super) unwatched: bool,
-    /// Messages delivered, ever; the sequence of the last one.
-    pub(super) sent: u32,
-    /// Messages done, ever.
-    pub(super) done: u32,
-    /// Bytes of the messages delivered and not done.
-    pub(super) window_bytes: usize,
-    pub(super) decoder: Decoder,
+    HungUp,
+    /// The peer's last byte was read.
+    HalfClosed,
+    /// It broke and nothing more can be sent; what the peer had sent before is still read.
+    Broken,
+    /// It broke, and all that the peer had sent was read.
+    Dead,
+}
+
+/// What comes from the peer.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// The socket may have something to read.
+    pub(crate) readable: bool,
     /// Bytes received and not yet cut.
-    pub(super) tail: Vec<u8>,
-    pub(super) inbound: Option<Box<Inbound>>,
-    pub(super) outbound: Option<Box<Outbound>>,
-    pub(super) extras: Option<Box<Extras>>,
-    pub(super) peer: Peer,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) cut: Cut,
+    pub(crate) decoder: Decoder,
+    pub(crate) window: Window,
+    pub(crate) kept: Option<Box<Inbound>>,
+    /// How fast an unfinished message comes, where that is measured.
+    pub(crate) measurement: Option<Box<Measurement>>,
+}
+
+/// One measurement of how fast an unfinished message comes.
+#[derive(Debug)]
+pub(crate) struct Measurement {
+    /// When it began, in the loop's milliseconds.
+    pub(crate) since: u64,
+    /// Bytes that had been received by then.
+    pub(crate) bytes: u64,
+    /// Messages that had been received by then.
+    pub(crate) messages: u64,
+    /// The engine did not read the session for a part of the time.
+    pub(crate) was_held: bool,
+}
+
+/// How far the tail was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Whole messages may still be in it.
+    Pending,
+    /// It cannot be cut any further before more arrives.
+    Exhausted,
+}
+
+/// Messages delivered and not done.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// Messages delivered, ever; the sequence of the last one.
+    pub(crate) sent: u32,
+    /// Messages done, ever.
+    pub(crate) done: u32,
+    /// Bytes of the messages delivered and not done.
+    pub(crate) bytes: usize,
+}
+
+/// What goes to the peer and was not taken.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) queue: Option<Box<Outbound>>,
+    /// Where the queue is between its watermarks.
+    pub(crate) level: Level,
+    /// What its process knows of that.
+    pub(crate) told: Level,
+    /// Whether a timer looks after the peer taking output.
+    pub(crate) timer: Timer,
+}
+
+/// Whether a session's own timer is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Set,
+    Unset,
+}
+
+/// Which process has the session.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    /// The worker slot that it belongs to.
+    pub(crate) slot: SlotId,
+    pub(crate) stay: Stay,
+}
+
+/// Whether a process has the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// None has known of it.
+    New,
+    /// None does now. One did: the next is told `adopted`.
+    Between,
+    /// This one does.
+    With(ProcessKey, Visit),
+}
+
+/// How it is with the session in its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// The open hook runs.
+    Opening,
+    /// The open hook has ended.
+    Open,
+    /// The open hook runs, and the session is to go to another process then; until then it is not read.
+    OpeningAndMoving,
+    /// It goes to another process as soon as nothing of it is in hand; until then it is not read.
+    Moving,
+}
+
+/// What the app has said of the session.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// It is not to be read.
+    pub(crate) is_paused: bool,
+    /// It is not to be closed for being idle.
+    pub(crate) is_kept: bool,
+    /// What few sessions have.
+    pub(crate) state: Option<Box<AppState>>,
+}
+
+/// What is measured of the session. Times are in the loop's milliseconds where nothing else is said.
+#[derive(Debug)]
+pub(crate) struct Meters {
     /// Milliseconds since the Unix epoch.
-    pub(super) connected_at: u64,
-    /// Milliseconds of the loop's clock.
-    pub(super) received_at: u64,
-    pub(super) sent_at: u64,
+    pub(crate) connected_at: u64,
+    pub(crate) received_at: u64,
+    pub(crate) sent_at: u64,
     /// When its peer half-closed it, or when a message was last done since.
-    pub(super) half_closed_at: Option<u64>,
-    pub(super) messages: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
+    pub(crate) half_closed_at: Option<u64>,
+    /// Unset: its idle timer has run out while that did not count; it is started again once it does.
+    pub(crate) idle_timer: Timer,
+    pub(crate) messages: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// The loop's lists that a session is on, each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Those to be serviced in the next turn.
+    pub(crate) scheduled: bool,
+    /// Those that wait for room in a ring, or for a process.
+    pub(crate) parked: bool,
+    /// Those that are not read until there is memory again.
+    pub(crate) held_back: bool,
 }
 
 impl Session {
-    /// Messages delivered and not done.
-    pub(super) fn in_hand(&self) -> u32 {
-        self.sent.wrapping_sub(self.done)
+    /// Its name on the loop's lists.
+    pub(crate) fn name(&self) -> SessionRef {
+        SessionRef {
+            key: self.key,
+            id: self.id,
+        }
     }
 
-    /// Whether one more message of unknown size may be cut now.
-    pub(super) fn has_window(&self) -> bool {
-        self.in_hand() < WINDOW_MESSAGES && self.window_bytes < WINDOW_BYTES
+    /// What came with its handshake.
+    pub(crate) fn take_received(&mut self, received: Vec<u8>) {
+        self.meters.bytes_in = received.len() as u64;
+        self.input.cut = match received.is_empty() {
+            true => Cut::Exhausted,
+            false => Cut::Pending,
+        };
+        self.input.tail = received;
     }
 
-    /// Whether a message of this size may be delivered now.
-    pub(super) fn window_takes(&self, bytes: usize) -> bool {
-        let in_hand = self.in_hand();
-        in_hand == 0
-            || (in_hand < WINDOW_MESSAGES
-                && self.window_bytes.saturating_add(bytes) <= WINDOW_BYTES)
+    /// Whether it is neither over nor only lingering.
+    pub(crate) fn lives(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Ending(_))
+    }
+
+    /// Whether what an app sends still goes to the peer.
+    pub(crate) fn takes_output(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Open | Phase::Ending(CloseReason::Stopped)
+        ) && !self.transport.link.is_broken()
     }
 
     /// Whether a message of it is in hand or waits.
-    pub(super) fn is_worked_for(&self) -> bool {
-        self.in_hand() > 0 || self.waits()
-    }
-
-    /// Whether messages wait here for their process.
-    pub(super) fn waits(&self) -> bool {
-        self.inbound
-            .as_ref()
-            .is_some_and(|inbound| inbound.next().is_some())
-    }
-
-    /// Whether a message has begun to travel in fragments and has not been sent whole.
-    pub(super) fn is_mid_message(&self) -> bool {
-        self.inbound
-            .as_ref()
-            .is_some_and(|inbound| inbound.offset > 0)
+    pub(crate) fn is_worked_for(&self) -> bool {
+        self.input.window.in_hand() > 0 || self.input.waits()
     }
 
     /// Whether a message, if there were one, would have to wait.
-    pub(super) fn holds_input(&self) -> bool {
-        self.moving
-            || self.paused
-            || self.waits()
-            || !self.has_window()
+    pub(crate) fn holds_input(&self) -> bool {
+        self.placement.is_moving()
+            || self.app.is_paused
+            || self.input.waits()
+            || !self.input.window.has_room()
             || self.phase != Phase::Open
     }
 
     /// Whether the engine itself does not read it.
-    pub(super) fn is_held(&self) -> bool {
-        self.holds_input() || self.held_back
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds_input() || self.listed.held_back
+    }
+
+    /// Whether so much is undelivered that the session's end waits for it.
+    pub(crate) fn has_input_left(&self) -> bool {
+        self.input.waits()
+            || self.input.is_mid_message()
+            || (self.phase == Phase::Open && self.input.is_uncut())
     }
 
     /// Whether the peer has begun a message, or a record of TLS, and owes the rest of it.
-    pub(super) fn is_owed_input(&self) -> bool {
-        let is_mid_message = (self.starved && !self.tail.is_empty()) || self.decoder.buffered() > 0;
-        let is_mid_record = self.tls.as_ref().is_some_and(|tls| tls.unfinished() > 0);
-        (is_mid_message || is_mid_record) && self.phase == Phase::Open && !self.ended_input
+    pub(crate) fn is_owed_input(&self) -> bool {
+        let input = &self.input;
+        let is_mid_message =
+            (input.cut == Cut::Exhausted && !input.tail.is_empty()) || input.decoder.buffered() > 0;
+        (is_mid_message || self.transport.unopened() > 0)
+            && self.phase == Phase::Open
+            && !self.transport.link.is_read()
     }
 
     /// Bytes that the gateway holds for it.
-    pub(super) fn held(&self) -> u64 {
-        let extras = self.extras.as_ref().map_or(0, |extras| extras.held());
-        self.under_way() + extras as u64
+    pub(crate) fn held(&self) -> u64 {
+        let state = self.app.state.as_ref().map_or(0, |state| state.held());
+        self.under_way() + state as u64
     }
 
     /// Those of them that are on their way from its peer or to it.
-    pub(super) fn under_way(&self) -> u64 {
-        let outbound = self.outbound.as_ref().map_or(0, |outbound| outbound.held());
-        self.received() as u64 + outbound
+    pub(crate) fn under_way(&self) -> u64 {
+        let queue = self.output.queue.as_ref().map_or(0, |queue| queue.held());
+        self.received() as u64 + queue
     }
 
     /// Bytes received from its peer and not done with.
-    pub(super) fn received(&self) -> usize {
-        let inbound = self.inbound.as_ref().map_or(0, |inbound| {
-            inbound.queue.iter().map(|kept| kept.bytes.len()).sum()
-        });
-        let unfinished = self.tls.as_ref().map_or(0, |tls| tls.unfinished());
-        self.tail.len() + self.decoder.buffered() + unfinished + inbound
+    pub(crate) fn received(&self) -> usize {
+        let input = &self.input;
+        let kept = input.kept.as_ref().map_or(0, |kept| kept.bytes());
+        input.tail.len() + input.decoder.buffered() + self.transport.unopened() + kept
     }
 
+    /// What the app keeps with it.
+    pub(crate) fn belongings(&self) -> Option<Box<Belongings>> {
+        let app = &self.app;
+        let state = app.state.as_deref().filter(|state| state.bytes() > 0);
+        (state.is_some() || app.is_paused || app.is_kept).then(|| {
+            Box::new(Belongings {
+                state: state.map_or_else(Vec::new, |state| state.locker.clone()),
+                key: state.map_or_else(Vec::new, |state| state.key.clone()),
+                paused: app.is_paused,
+                kept: app.is_kept,
+            })
+        })
+    }
+}
+
+impl Transport {
     /// Bytes of records of TLS that are not whole.
-    pub(super) fn unopened(&self) -> usize {
+    pub(crate) fn unopened(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.unfinished())
+    }
+}
+
+impl Link {
+    /// The peer has hung up; what it sent before is still to be read.
+    pub(crate) fn hang_up(&mut self) {
+        if *self == Link::Open {
+            *self = Link::HungUp;
+        }
+    }
+
+    /// The peer's last byte was read.
+    pub(crate) fn end_input(&mut self) {
+        *self = match self {
+            Link::Open | Link::HungUp | Link::HalfClosed => Link::HalfClosed,
+            Link::Broken | Link::Dead => Link::Dead,
+        };
+    }
+
+    /// Nothing more can be sent.
+    pub(crate) fn break_off(&mut self) {
+        *self = match self {
+            Link::Open | Link::HungUp | Link::Broken => Link::Broken,
+            Link::HalfClosed | Link::Dead => Link::Dead,
+        };
+    }
+
+    /// Whether nothing comes after what the socket has now.
+    pub(crate) fn is_hung_up(self) -> bool {
+        matches!(self, Link::HungUp | Link::Broken)
+    }
+
+    /// Whether all that the peer has sent was read.
+    pub(crate) fn is_read(self) -> bool {
+        matches!(self, Link::HalfClosed | Link::Dead)
+    }
+
+    /// Whether nothing more can be sent.
+    pub(crate) fn is_broken(self) -> bool {
+        matches!(self, Link::Broken | Link::Dead)
+    }
+}
+
+impl Input {
+    /// Whether messages wait here for their process.
+    pub(crate) fn waits(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.next().is_some())
+    }
+
+    /// Whether a message has begun to travel in fragments and has not been sent whole.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.offset > 0)
+    }
+
+    /// Whether there are bytes that may be whole messages.
+    pub(crate) fn is_uncut(&self) -> bool {
+        self.cut == Cut::Pending && !self.tail.is_empty()
+    }
+
+    /// The messages that wait, or are kept until they are done.
+    pub(crate) fn queue(&mut self) -> &mut Inbound {
+        self.kept.get_or_insert_default()
+    }
+}
+
+impl Window {
+    /// Messages delivered and not done.
+    pub(crate) fn in_hand(&self) -> u32 {
+        self.sent.wrapping_sub(self.done)
+    }
+
+    /// Whether one more message of unknown size may be cut now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_hand() < WINDOW_MESSAGES && self.bytes < WINDOW_BYTES
+    }
+
+    /// Whether a message of this size may be delivered now.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        let in_hand = self.in_hand();
+        in_hand == 0
+            || (in_hand < WINDOW_MESSAGES && self.bytes.saturating_add(bytes) <= WINDOW_BYTES)
+    }
+
+    /// The sequence of the next message.
+    pub(crate) fn next(&self) -> u32 {
+        self.sent.wrapping_add(1)
+    }
+
+    /// A message of this size was delivered.
+    pub(crate) fn deliver(&mut self, bytes: usize) {
+        self.sent = self.next();
+        self.bytes += bytes;
+    }
+
+    /// The oldest message in hand is done; `bytes` is what its process says of its size.
+    pub(crate) fn end_one(&mut self, bytes: u64) {
+        self.done = self.done.wrapping_add(1);
+        self.bytes = match self.in_hand() {
+            0 => 0,
+            _ => self
+                .bytes
+                .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
+    }
+
+    /// Nothing is in hand any more: what was will be delivered anew, or is lost.
+    pub(crate) fn take_back(&mut self) {
+        self.sent = self.done;
+        self.bytes = 0;
+    }
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: None,
+            level: Level::default(),
+            told: Level::default(),
+            timer: Timer::Unset,
+        }
     }
 
     /// Bytes queued for its peer.
-    pub(super) fn queued(&self) -> u64 {
-        self.outbound.as_ref().map_or(0, |outbound| outbound.bytes)
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes)
+    }
+
+    /// Whether the socket would take more: the turn's share was used up.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.again)
+    }
+}
+
+impl Placement {
+    pub(crate) fn new(slot: SlotId) -> Self {
+        Self {
+            slot,
+            stay: Stay::New,
+        }
+    }
+
+    /// The process that knows of it.
+    #[inline]
+    pub(crate) fn process(&self) -> Option<ProcessKey> {
+        match self.stay {
+            Stay::With(process, _) => Some(process),
+            Stay::New | Stay::Between => None,
+        }
+    }
+
+    /// Whether its process gives it up as soon as nothing of it is in hand.
+    #[inline]
+    pub(crate) fn is_moving(&self) -> bool {
+        let Stay::With(_, visit) = self.stay else {
+            return false;
+        };
+        matches!(visit, Visit::OpeningAndMoving | Visit::Moving)
+    }
+
+    /// Whether the open hook in its process has not ended.
+    pub(crate) fn is_opening(&self) -> bool {
+        let Stay::With(_, visit) = self.stay else {
+            return false;
+        };
+        matches!(visit, Visit::Opening | Visit::OpeningAndMoving)
+    }
+
+    /// Whether some process knows or has known of it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.stay != Stay::New
+    }
+
+    /// A process was told of it.
+    pub(crate) fn arrive(&mut self, process: ProcessKey) {
+        self.stay = Stay::With(process, Visit::Opening);
+    }
+
+    /// Its open hook has ended.
+    pub(crate) fn opened(&mut self) {
+        if let Stay::With(_, visit) = &mut self.stay {
+            *visit = match visit {
+                Visit::Opening | Visit::Open => Visit::Open,
+                Visit::OpeningAndMoving | Visit::Moving => Visit::Moving,
+            };
+        }
+    }
+
+    /// It is to go to another process, if one has it.
+    pub(crate) fn must_move(&mut self) {
+        if let Stay::With(_, visit) = &mut self.stay {
+            *visit = match visit {
+                Visit::Opening | Visit::OpeningAndMoving => Visit::OpeningAndMoving,
+                Visit::Open | Visit::Moving => Visit::Moving,
+            };
+        }
+    }
+
+    /// It stays where it is.
+    pub(crate) fn stay(&mut self) {
+        if let Stay::With(_, visit) = &mut self.stay {
+            *visit = match visit {
+                Visit::Opening | Visit::OpeningAndMoving => Visit::Opening,
+                Visit::Open | Visit::Moving => Visit::Open,
+            };
+        }
+    }
+
+    /// Its process has it no more.
+    pub(crate) fn leave(&mut self) {
+        if self.is_known() {
+            self.stay = Stay::Between;
+        }
     }
 }
 
 /// What few sessions have.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
-    /// The locker.
-    pub(super) state: Vec<u8>,
+pub(crate) struct AppState {
+    pub(crate) locker: Vec<u8>,
     /// The key it is bound to; empty if it is to none.
-    pub(super) key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     /// The groups it is in, by their numbers, and its place in each.
-    pub(super) groups: Vec<(u64, u32)>,
+    pub(crate) groups: Vec<(u64, u32)>,
 }
 
-impl Extras {
-    pub(super) fn is_empty(&self) -> bool {
-        self.state.is_empty() && self.key.is_empty() && self.groups.is_empty()
+impl AppState {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.locker.is_empty() && self.key.is_empty() && self.groups.is_empty()
     }
 
     /// Bytes of the app's that it holds.
-    pub(super) fn bytes(&self) -> usize {
-        self.state.len() + self.key.len()
+    pub(crate) fn bytes(&self) -> usize {
+        self.locker.len() + self.key.len()
     }
 
     /// Those, and its memberships.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.bytes() + self.groups.len() * MEMBERSHIP_BYTES
+    }
+}
+
+impl App {
+    /// The key that the session is bound to.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.state.as_ref().map_or(&[], |state| &state.key)
+    }
+
+    /// The groups that the session is in.
+    pub(crate) fn groups(&self) -> &[(u64, u32)] {
+        self.state.as_ref().map_or(&[], |state| &state.groups)
+    }
+
+    /// Changes what few sessions have. What is empty afterwards goes. Returns the bytes held before and after.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut AppState)) -> (usize, usize) {
+        let before = self.state.as_ref().map_or(0, |state| state.held());
+        let state = self.state.get_or_insert_default();
+        change(state);
+        let after = state.held();
+        if state.is_empty() {
+            self.state = None;
+        }
+        (before, after)
     }
 }
 
 /// Messages that were cut and are kept: those that wait for their process, and under `redeliver` (or when they
 /// travel in fragments) also those that it has not done yet.
 #[derive(Debug, Default)]
-pub(super) struct Inbound {
+pub(crate) struct Inbound {
     /// First the delivered ones, oldest first, then those that wait.
-    pub(super) queue: VecDeque<Kept>,
+    pub(crate) queue: VecDeque<Kept>,
     /// How many at the front were delivered.
-    pub(super) delivered: usize,
+    pub(crate) delivered: usize,
     /// How much of the first that waits has been sent in fragments.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
 }
 
 impl Inbound {
     /// The first message that waits.
-    pub(super) fn next(&self) -> Option<&Kept> {
+    pub(crate) fn next(&self) -> Option<&Kept> {
         self.queue.get(self.delivered)
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.iter().map(|kept| kept.bytes.len()).sum()
     }
 }
 
 /// One message that is kept.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Its place among the session's messages, once delivered.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// When it was received, nanoseconds of `CLOCK_MONOTONIC`.
-    pub(super) time: u64,
-    pub(super) text: bool,
+    pub(crate) time: u64,
+    pub(crate) text: bool,
     /// How many processes died with it in hand.
-    pub(super) deaths: u32,
-    pub(super) bytes: Vec<u8>,
+    pub(crate) deaths: u32,
+    pub(crate) bytes: Vec<u8>,
 }

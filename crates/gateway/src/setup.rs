@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use moorline_net::tls::server::ServerTls;
 
-use super::accept::{self, Socket};
 use super::http::{Settings, Site};
+use super::ids::ListenerId;
+use super::sockets::{Socket, share_out};
 use super::{Command, Gateway, raise_descriptors};
-use crate::config::Config;
-use crate::control::{FromRole, ProcessId};
-use crate::control_channel::Descriptors;
-use crate::credentials::Credentials;
+use moorline_config::Config;
+use moorline_process::credentials::Credentials;
 use moorline_process::open_files;
+use moorline_protocol::control::{FromRole, ProcessId};
+use moorline_protocol::control_channel::Descriptors;
 
 /// What changes if a reload is committed.
-pub(super) struct Change {
+pub(crate) struct Change {
     generation: u32,
     config: Config,
-    sockets: Vec<(u16, OwnedFd)>,
+    sockets: Vec<(ListenerId, OwnedFd)>,
     folders: Vec<(u16, OwnedFd)>,
     credentials: Credentials,
     /// What the listeners show by them.
@@ -33,18 +34,18 @@ pub(super) struct Change {
 
 /// The same for one loop.
 #[derive(Debug)]
-pub(super) struct Setup {
-    pub(super) config: Arc<Config>,
+pub(crate) struct Setup {
+    pub(crate) config: Arc<Config>,
     /// The listeners that have another socket than before.
-    pub(super) sockets: Vec<(u16, Socket)>,
+    pub(crate) sockets: Vec<(ListenerId, Socket)>,
     /// What each listener shows who connects.
-    pub(super) tls: Arc<[Option<ServerTls>]>,
+    pub(crate) tls: Arc<[Option<ServerTls>]>,
     /// The listeners whose sessions are counted by their addresses, and have not been.
-    pub(super) counted: Arc<[u16]>,
+    pub(crate) counted: Arc<[ListenerId]>,
 }
 
 impl Change {
-    pub(super) fn new(
+    pub(crate) fn new(
         generation: u32,
         config: Config,
         sockets: Vec<u16>,
@@ -58,6 +59,10 @@ impl Change {
         };
         let (many_sockets, many_folders) = (sockets.len(), folders.len());
         let sockets = with_descriptors(sockets);
+        let sockets = sockets
+            .into_iter()
+            .map(|(place, it)| (ListenerId(place), it));
+        let sockets: Vec<_> = sockets.collect();
         let folders = with_descriptors(folders);
         let credentials = descriptors.next();
         let log = descriptors.next();
@@ -83,7 +88,7 @@ impl Change {
     }
 
     /// Makes ready what the listeners will show; what stays as it is goes on with what it has.
-    pub(super) fn ready(
+    pub(crate) fn ready(
         mut self,
         before: &Credentials,
         shown: &[Option<ServerTls>],
@@ -96,7 +101,7 @@ impl Change {
 
 impl Gateway {
     /// Has every loop go over to these processes, and to what was prepared as this generation.
-    pub(super) fn activate(
+    pub(crate) fn activate(
         &mut self,
         workers: u16,
         serving: Vec<ProcessId>,
@@ -131,7 +136,7 @@ impl Gateway {
         } = change;
         self.tls = tls.into();
         self.credentials = credentials;
-        if let Err(error) = crate::log::configure(&config.engine.log, log) {
+        if let Err(error) = moorline_process::log::configure(&config.engine.log, log) {
             tracing::warn!(%error, "the log of the gateway stays as it is");
         }
         moorline_process::orphan::outlive(config.workers.max_wait);
@@ -140,10 +145,10 @@ impl Gateway {
         self.config = config.clone();
         raise_descriptors();
         let reserve = open_files::reserve(&config, &config);
-        let counted: Arc<[u16]> = self.shared.prepare(&config, reserve).into();
+        let counted: Arc<[ListenerId]> = self.shared.prepare(&config, reserve).into();
         self.change_sites(&config, folders);
         self.watch_retired(&config);
-        let shares = accept::share_out(&config, sockets, self.loops.len());
+        let shares = share_out(&config, sockets, self.loops.len());
         let setup = |sockets| Setup {
             config: config.clone(),
             sockets,
@@ -154,7 +159,7 @@ impl Gateway {
     }
 
     /// Has the HTTP listeners serve what they are to serve.
-    pub(super) fn change_sites(&mut self, config: &Config, folders: Vec<(u16, OwnedFd)>) {
+    pub(crate) fn change_sites(&mut self, config: &Config, folders: Vec<(u16, OwnedFd)>) {
         let mut folders = folders.into_iter().peekable();
         self.sites.resize(config.listeners.len(), None);
         for ((place, listener), site) in (0..).zip(&config.listeners).zip(&mut self.sites) {
@@ -171,14 +176,20 @@ impl Gateway {
                 _ => {
                     let name = listener.name.clone();
                     let (loops, shared) = (self.loops.clone(), self.shared.clone());
-                    *site = Some(Arc::new(Site::new(place, name, settings, loops, shared)));
+                    *site = Some(Arc::new(Site::new(
+                        ListenerId(place),
+                        name,
+                        settings,
+                        loops,
+                        shared,
+                    )));
                 }
             }
         }
     }
 
     /// Retired listeners are looked at until they have no connection any more.
-    pub(super) fn watch_retired(&mut self, config: &Config) {
+    pub(crate) fn watch_retired(&mut self, config: &Config) {
         let places = (0..).zip(&config.listeners);
         self.retired = places
             .filter(|(_, listener)| listener.is_retired)
@@ -188,7 +199,7 @@ impl Gateway {
 
     /// Reports those that are vacant by now. Not before every loop has heard that they are retired: until then one could
     /// still accept a connection.
-    pub(super) async fn look_at_retired(&mut self) {
+    pub(crate) async fn look_at_retired(&mut self) {
         if self
             .activated
             .iter()

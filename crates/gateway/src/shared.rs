@@ -8,53 +8,54 @@ use tokio::sync::Semaphore;
 use super::MAX_SLOTS;
 use super::admission::Admission;
 use super::http::{HttpMemory, Stopping};
+use super::ids::ListenerId;
 use super::places::Places;
-use crate::config::Config;
-use crate::wire::Peer;
+use moorline_config::Config;
 use moorline_process::open_files;
+use moorline_protocol::wire::Peer;
 
 /// Files that are looked at, at the same time.
 const FILE_LOOKS: usize = 64;
 
 /// What the threads share. Counters only; everything else goes by message.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
-    pub(super) loads: Vec<AtomicUsize>,
+    pub(crate) loads: Vec<AtomicUsize>,
     /// Who may connect to each listener.
-    pub(super) admissions: Places<Admission>,
+    pub(crate) admissions: Places<Admission>,
     /// Bytes that each loop holds, as of its last turn.
-    pub(super) held: Vec<AtomicU64>,
+    pub(crate) held: Vec<AtomicU64>,
     /// Once these are too many: bytes that the session of each loop holds which holds most.
-    pub(super) largest: Vec<AtomicU64>,
+    pub(crate) largest: Vec<AtomicU64>,
     /// The session that may be read although the memory limit is near; zero: none.
-    pub(super) right_of_way: AtomicU64,
+    pub(crate) right_of_way: AtomicU64,
     /// What the main thread holds for HTTP.
-    pub(super) http_memory: Arc<HttpMemory>,
+    pub(crate) http_memory: Arc<HttpMemory>,
     /// Turns at looking at files that workers pass: a look may hang, and then holds a thread.
-    pub(super) file_looks: Arc<Semaphore>,
+    pub(crate) file_looks: Arc<Semaphore>,
     /// Descriptors that are kept free of connections and files.
     reserve: AtomicU64,
     /// What all loops together have with each worker slot.
-    pub(super) slots: Vec<SlotLoad>,
+    pub(crate) slots: Vec<SlotLoad>,
     /// The HTTP connections, which the main thread has.
-    pub(super) http: Stopping,
+    pub(crate) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
-    pub(super) suspects: Vec<AtomicU32>,
+    pub(crate) suspects: Vec<AtomicU32>,
 }
 
 /// The load of one worker slot.
 #[derive(Debug, Default)]
-pub(super) struct SlotLoad {
+pub(crate) struct SlotLoad {
     /// Sessions that belong to it, counted at once: a burst of connections reaches all loops in the same moment.
-    pub(super) sessions: AtomicUsize,
+    pub(crate) sessions: AtomicUsize,
     /// Messages in hand, as of each loop's last turn.
-    pub(super) in_hand: AtomicUsize,
+    pub(crate) in_hand: AtomicUsize,
 }
 
 impl Shared {
     /// For so many loops.
-    pub(super) fn new(config: &Config, loops: usize, reserve: u64) -> Self {
+    pub(crate) fn new(config: &Config, loops: usize, reserve: u64) -> Self {
         let numbers = || (0..loops).map(|_| AtomicU64::new(0)).collect();
         let shared = Self {
             loads: (0..loops).map(|_| AtomicUsize::new(0)).collect(),
@@ -76,18 +77,18 @@ impl Shared {
 
     /// Makes ready for this configuration. Returns the places whose connections are to be counted by their addresses,
     /// and have not been.
-    pub(super) fn prepare(&self, config: &Config, reserve: u64) -> Vec<u16> {
+    pub(crate) fn prepare(&self, config: &Config, reserve: u64) -> Vec<ListenerId> {
         self.keep_free(reserve);
         self.admissions.grow(config.listeners.len());
-        let places = (0..).zip(&config.listeners);
-        places
-            .filter(|(place, listener)| self.admissions[usize::from(*place)].prepare(listener))
-            .map(|(place, _)| place)
+        let listeners = (0..).map(ListenerId).zip(&config.listeners);
+        listeners
+            .filter(|(id, listener)| self.admissions[id.index()].prepare(listener))
+            .map(|(id, _)| id)
             .collect()
     }
 
     /// Lets in whom this configuration lets in, from now on. To be called by the loop that accepts.
-    pub(super) fn change(&self, config: &Config) {
+    pub(crate) fn change(&self, config: &Config) {
         self.http_memory.change_limit(config.engine.memory_limit);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
@@ -95,32 +96,32 @@ impl Shared {
     }
 
     /// Bytes that the loops hold, as of their last turns.
-    pub(super) fn held_by_loops(&self) -> u64 {
+    pub(crate) fn held_by_loops(&self) -> u64 {
         self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
     }
 
     /// Keeps so many descriptors free of connections and files from now on.
-    pub(super) fn keep_free(&self, reserve: u64) {
+    pub(crate) fn keep_free(&self, reserve: u64) {
         self.reserve.store(reserve, Ordering::Relaxed);
     }
 
     /// Descriptors up to this number may be connections and files now: the limit may be changed from outside.
-    pub(super) fn descriptors(&self) -> u64 {
+    pub(crate) fn descriptors(&self) -> u64 {
         open_files::allowed().saturating_sub(self.reserve.load(Ordering::Relaxed))
     }
 
     /// Connections of all listeners.
-    pub(super) fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.admissions.iter().map(Admission::connections).sum()
     }
 
     /// A connection of this listener is no more.
-    pub(super) fn release(&self, listener: u16, peer: &Peer) {
-        self.admissions[usize::from(listener)].release(peer);
+    pub(crate) fn release(&self, listener: ListenerId, peer: &Peer) {
+        self.admissions[listener.index()].release(peer);
     }
 
     /// The loop with the fewest sessions, which is to get one more.
-    pub(super) fn least_loaded(&self) -> usize {
+    pub(crate) fn least_loaded(&self) -> usize {
         let least = (0..self.loads.len())
             .min_by_key(|at| self.loads[*at].load(Ordering::Relaxed))
             .unwrap_or_default();

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use moorline_ipc::{Channel, Scoreboard};
 
-use crate::config::Config;
-use crate::credentials::Credentials;
+use moorline_config::Config;
+use moorline_process::credentials::Credentials;
 
 /// Everything a gateway starts with.
 pub struct GatewayStart {

@@ -4,15 +4,16 @@ use std::io;
 use std::time::Duration;
 
 use super::drain::Order;
+use super::ids::ListenerId;
 use super::{Command, Gateway, Report};
-use crate::control::FromRole;
+use moorline_protocol::control::FromRole;
 
 /// The number of the drain that a stop is: no other comes after it.
 const STOP: u64 = u64::MAX;
 
 impl Gateway {
     /// Has the loops close the sessions that there are, over the first of these times, and cut them off after the second.
-    pub(super) fn begin_drain(
+    pub(crate) fn begin_drain(
         &mut self,
         number: u64,
         places: Option<Vec<u16>>,
@@ -20,11 +21,12 @@ impl Gateway {
     ) {
         let seed = fastrand::u64(..);
         tracing::debug!(number, seed, "draining");
+        let listeners = places.map(|places| places.into_iter().map(ListenerId).collect());
         let order = Order {
             number,
             over,
             max_wait,
-            places,
+            listeners,
             seed,
         };
         self.drained = 0;
@@ -33,7 +35,7 @@ impl Gateway {
     }
 
     /// One more loop has closed all sessions of the drain of this number.
-    pub(super) async fn drained(&mut self, number: u64) {
+    pub(crate) async fn drained(&mut self, number: u64) {
         if self.drain != Some(number) {
             return;
         }
@@ -47,7 +49,7 @@ impl Gateway {
     }
 
     /// Has loops and HTTP connections end what they have. Each party says `Report::Empty` when it has.
-    pub(super) fn stop(&mut self, over: Duration, max_wait: Duration) {
+    pub(crate) fn stop(&mut self, over: Duration, max_wait: Duration) {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;
         }
@@ -57,7 +59,7 @@ impl Gateway {
             number: STOP,
             over,
             max_wait,
-            places: None,
+            listeners: None,
             seed,
         };
         self.tell_loops(|index| Command::Stop(order.of_loop(index)));
@@ -71,12 +73,12 @@ impl Gateway {
     }
 
     /// Who says `Report::Empty`: each loop, and HTTP.
-    pub(super) fn parties(&self) -> usize {
+    pub(crate) fn parties(&self) -> usize {
         self.loops.len() + 1
     }
 
     /// The supervisor is gone: no orphan stays.
-    pub(super) async fn drain_alone(mut self) -> io::Result<()> {
+    pub(crate) async fn drain_alone(mut self) -> io::Result<()> {
         if self.empty == self.parties() {
             return Ok(());
         }

@@ -5,17 +5,14 @@ use std::ops::{Index, IndexMut};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use super::ids::{SessionKey, SessionRef};
 use super::session::Session;
-
-/// The place of a session in its loop's table. Reused; the id is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Key(pub(super) u32);
 
 /// The sessions of one loop.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     sessions: Slab<Session>,
-    keys: FxHashMap<u64, Key>,
+    keys: FxHashMap<u64, SessionKey>,
     /// The loop's number, in the place it has in an id.
     prefix: u64,
     last_serial: u64,
@@ -26,7 +23,7 @@ const SERIAL: u64 = (1 << 56) - 1;
 
 impl Table {
     /// A table for loop `index` whose serials begin above `last_serial`.
-    pub(super) fn new(index: u8, last_serial: u64) -> Self {
+    pub(crate) fn new(index: u8, last_serial: u64) -> Self {
         Self {
             sessions: Slab::new(),
             keys: FxHashMap::default(),
@@ -36,46 +33,72 @@ impl Table {
     }
 
     /// Puts a session in under an id that no other has had.
-    pub(super) fn insert(&mut self, make: impl FnOnce(u64) -> Session) -> Key {
+    pub(crate) fn insert(&mut self, make: impl FnOnce(SessionRef) -> Session) -> &mut Session {
         self.last_serial += 1;
         let id = self.prefix | (self.last_serial & SERIAL);
-        let key = Key(self.sessions.insert(make(id)) as u32);
+        let entry = self.sessions.vacant_entry();
+        let key = SessionKey(entry.key() as u32);
         self.keys.insert(id, key);
-        key
+        entry.insert(make(SessionRef { key, id }))
     }
 
     /// Takes a session out.
-    pub(super) fn remove(&mut self, key: Key) -> Option<Session> {
-        let session = self.sessions.try_remove(key.0 as usize)?;
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.sessions.try_remove(key.index())?;
         self.keys.remove(&session.id);
         Some(session)
     }
 
     /// The session with this id, if it lives.
-    pub(super) fn find(&self, id: u64) -> Option<Key> {
+    pub(crate) fn find(&self, id: u64) -> Option<SessionKey> {
         self.keys.get(&id).copied()
     }
 
+    /// The session with this id, if it lives.
+    pub(crate) fn find_mut(&mut self, id: u64) -> Option<&mut Session> {
+        let key = self.keys.get(&id)?;
+        self.sessions.get_mut(key.index())
+    }
+
     /// The session at this place, if there is one.
-    pub(super) fn at(&self, key: Key) -> Option<&Session> {
-        self.sessions.get(key.0 as usize)
+    pub(crate) fn at(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.index())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn at_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.index())
+    }
+
+    /// The session of this name, if it still has its place.
+    pub(crate) fn named(&self, name: SessionRef) -> Option<&Session> {
+        self.at(name.key).filter(|session| session.id == name.id)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn named_mut(&mut self, name: SessionRef) -> Option<&mut Session> {
+        self.at_mut(name.key)
+            .filter(|session| session.id == name.id)
     }
 
     /// Every session's place is below this.
-    pub(super) fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.sessions.capacity().min(u32::MAX as usize)
     }
 
     /// The sessions, in the order of their places.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Session)> {
-        self.sessions
-            .iter()
-            .map(|(at, session)| (Key(at as u32), session))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, session)| session)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.iter_mut().map(|(_, session)| session)
     }
 
     /// At most `rows` of those that are wanted, from this place on, looking at no more than `places`; and the place to go
     /// on from, unless these were the last. A session keeps its place as long as it lives.
-    pub(super) fn page(
+    pub(crate) fn page(
         &self,
         from: u32,
         places: usize,
@@ -94,26 +117,26 @@ impl Table {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 
     /// The highest serial used.
-    pub(super) fn last_serial(&self) -> u64 {
+    pub(crate) fn last_serial(&self) -> u64 {
         self.last_serial
     }
 }
 
-impl Index<Key> for Table {
+impl Index<SessionKey> for Table {
     type Output = Session;
 
-    fn index(&self, key: Key) -> &Session {
-        &self.sessions[key.0 as usize]
+    fn index(&self, key: SessionKey) -> &Session {
+        &self.sessions[key.index()]
     }
 }
 
-impl IndexMut<Key> for Table {
-    fn index_mut(&mut self, key: Key) -> &mut Session {
-        &mut self.sessions[key.0 as usize]
+impl IndexMut<SessionKey> for Table {
+    fn index_mut(&mut self, key: SessionKey) -> &mut Session {
+        &mut self.sessions[key.index()]
     }
 }

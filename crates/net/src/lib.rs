@@ -50,6 +50,7 @@ mod sys;
 mod timer;
 pub mod tls;
 pub mod unit;
+pub mod watermark;
 
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use client::{Client, ClientOptions, Handler};

@@ -5,8 +5,8 @@ use moorline_ipc::Header;
 use super::process::FILE;
 use super::script::{Script, config};
 use crate::Report;
-use crate::control::{LoopCounter, Role};
-use crate::wire::FromProcess;
+use moorline_protocol::control::{LoopCounter, Role};
+use moorline_protocol::wire::FromProcess;
 
 const LINES: &str = "[[listen]]\naddress = \"tcp://127.0.0.1:1001\"\nframing = { kind = \"line\" }\n\
                      on_crash = \"redeliver\"\n";

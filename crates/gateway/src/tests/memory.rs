@@ -4,10 +4,10 @@ use moorline_ipc::Header;
 
 use super::client::Client;
 use super::script::{Script, config};
-use crate::config::Config;
-use crate::control::{LoopCounter, Role};
 use crate::memory::Class;
-use crate::wire::{CloseReason, FIRST, FromProcess, LAST, ToProcess};
+use moorline_config::Config;
+use moorline_protocol::control::{LoopCounter, Role};
+use moorline_protocol::wire::{CloseReason, FIRST, FromProcess, LAST, ToProcess};
 
 const LIMIT: usize = 1024 * 1024;
 
@@ -33,7 +33,10 @@ fn scene(unread: usize) -> (Script, [Client; 1]) {
         clients[0].go_on();
         script.turn();
     }
-    assert_eq!(script.gateway.memory.of(Class::Received), unread as u64);
+    assert_eq!(
+        script.gateway.tools.memory.of(Class::Received),
+        unread as u64
+    );
     (script, clients)
 }
 
@@ -67,7 +70,10 @@ fn unfinished_messages_of_a_worker_are_refused_at_the_limit_and_close_no_session
         // More than a fair share of the limit.
         let (mut script, mut clients) = scene(200_000);
         send_unfinished(&mut script, 1, kind, 4 * LIMIT);
-        assert!(script.gateway.memory.total() <= LIMIT as u64, "{kind:?}");
+        assert!(
+            script.gateway.tools.memory.total() <= LIMIT as u64,
+            "{kind:?}"
+        );
         let last = Header {
             kind: kind as u8,
             flags: LAST,
@@ -85,7 +91,7 @@ fn unfinished_messages_of_a_worker_are_refused_at_the_limit_and_close_no_session
             _ => ToProcess::BroadcastDone,
         };
         assert_eq!(script.processes[1].taken[&(answer as u8)], 1, "{kind:?}");
-        assert_eq!(script.gateway.memory.total(), 0, "{kind:?}");
+        assert_eq!(script.gateway.tools.memory.total(), 0, "{kind:?}");
     }
 }
 
@@ -93,7 +99,7 @@ fn unfinished_messages_of_a_worker_are_refused_at_the_limit_and_close_no_session
 fn what_a_session_holds_makes_unfinished_messages_of_a_worker_give_way() {
     let (mut script, mut clients) = scene(100);
     send_unfinished(&mut script, 1, FromProcess::Post, LIMIT - 50_000);
-    assert!(script.gateway.memory.of(Class::Parts) > 900_000);
+    assert!(script.gateway.tools.memory.of(Class::Parts) > 900_000);
     // The session's message would pass the limit: what holds most is not the session.
     clients[0].more(100_000);
     for _ in 0..1000 {
@@ -101,7 +107,7 @@ fn what_a_session_holds_makes_unfinished_messages_of_a_worker_give_way() {
         script.turn();
         script.now += 1;
     }
-    assert_eq!(script.gateway.memory.of(Class::Parts), 0);
+    assert_eq!(script.gateway.tools.memory.of(Class::Parts), 0);
     clients[0].end_line();
     script.settle(&mut clients);
     assert_eq!(closed_for_memory(&script), 0);
@@ -124,10 +130,10 @@ fn posts_that_wait_for_room_are_counted_until_they_are_in_the_ring() {
         script.turn();
     }
     // The ring that they go to has 64 KiB.
-    let held = script.gateway.memory.of(Class::Transfers);
+    let held = script.gateway.tools.memory.of(Class::Transfers);
     assert!((90_000..150_000).contains(&held), "{held}");
     script.settle(&mut clients);
-    assert_eq!(script.gateway.memory.of(Class::Transfers), 0);
+    assert_eq!(script.gateway.tools.memory.of(Class::Transfers), 0);
 }
 
 #[test]
@@ -136,12 +142,12 @@ fn the_end_of_a_session_is_counted_until_a_process_has_taken_it() {
     clients[0].leave();
     script.turn();
     script.turn();
-    assert!(script.gateway.memory.of(Class::Transfers) > 0);
+    assert!(script.gateway.tools.memory.of(Class::Transfers) > 0);
     let at = usize::from(script.processes[0].sessions.is_empty());
     script.kill(at);
-    assert!(script.gateway.memory.of(Class::Transfers) > 0);
+    assert!(script.gateway.tools.memory.of(Class::Transfers) > 0);
     script.attach(Role::Worker(at as u16));
     script.activate(2);
     script.settle(&mut clients);
-    assert_eq!(script.gateway.memory.total(), 0);
+    assert_eq!(script.gateway.tools.memory.total(), 0);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::script::{Script, config};
 use crate::Command;
-use crate::control::{ProcessId, Role};
+use moorline_protocol::control::{ProcessId, Role};
 
 fn round_robin(workers: u16) -> Script {
     let text = format!(
@@ -16,7 +16,7 @@ fn round_robin(workers: u16) -> Script {
 
 /// How many messages each process has taken.
 fn messages(script: &Script) -> Vec<u64> {
-    let message = crate::wire::ToProcess::Message as u8;
+    let message = moorline_protocol::wire::ToProcess::Message as u8;
     let taken = script.processes.iter().map(|it| it.taken.get(&message));
     taken.map(|taken| taken.copied().unwrap_or(0)).collect()
 }

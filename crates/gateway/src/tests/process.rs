@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use moorline_ipc::{Doorbell, Header, Region};
 
-use crate::config::{Config, OnCrash};
-use crate::control::{ProcessId, Role};
-use crate::wire::{DONE, FAILED, FIRST, FileSpan, FromProcess, LAST, Opening, ToProcess};
+use moorline_config::{Config, OnCrash};
+use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::wire::{
+    DONE, FAILED, FIRST, FileSpan, FromProcess, LAST, Opening, ToProcess,
+};
 
 /// What is in the files that it sends.
 pub(super) const FILE: &[u8] = b"!a file";

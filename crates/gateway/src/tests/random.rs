@@ -9,9 +9,9 @@ use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
 use crate::Report;
-use crate::config::Config;
-use crate::control::{LoopCounter, Role};
-use crate::wire::{FORCE, FromProcess, Question};
+use moorline_config::Config;
+use moorline_protocol::control::{LoopCounter, Role};
+use moorline_protocol::wire::{FORCE, FromProcess, Question};
 
 /// Clients at once.
 const CLIENTS: usize = 40;
@@ -360,7 +360,7 @@ impl Crowd {
 
     fn exchange_suspect(&self, slot: usize, holds: bool) {
         const OTHER_LOOP: u32 = 2;
-        let holder = &self.script.gateway.shared.suspects[slot];
+        let holder = &self.script.gateway.tools.cx.shared.suspects[slot];
         let (from, to) = if holds {
             (0, OTHER_LOOP)
         } else {
@@ -415,6 +415,8 @@ impl Crowd {
         for slot in 0..5 {
             self.exchange_suspect(slot, false);
         }
+        // Whatever was to be paused is by then: what was written before may wait for room in another process's ring.
+        self.script.settle(&mut self.clients);
         for session in self.known.clone() {
             let header = Header {
                 kind: FromProcess::Resume as u8,

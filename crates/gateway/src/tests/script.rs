@@ -13,14 +13,15 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
-use crate::config::{Config, load_text};
-use crate::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
-use crate::event_loop::{Loop, Next, Parts};
-use crate::files::PassedFile;
-use crate::recovery::Death;
+use crate::file::PassedFile;
+use crate::ids::ListenerId;
+use crate::main_loop::{Loop, Next, Parts};
+use crate::removal::Death;
 use crate::shared::Shared;
-use crate::wire::Peer;
 use crate::{Command, Inbox, Report};
+use moorline_config::{Config, load_text};
+use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
+use moorline_protocol::wire::Peer;
 
 /// Turns after which a loop that still has something to do is taken for one that spins.
 const MOST_TURNS: usize = 20_000;
@@ -108,20 +109,20 @@ impl Script {
     }
 
     pub(super) fn accept(&mut self, listener: u16, socket: OwnedFd, peer: Peer) {
-        let admissions = &self.gateway.shared.admissions;
+        let admissions = &self.gateway.tools.cx.shared.admissions;
         admissions[usize::from(listener)]
             .admit(&peer)
             .expect("there is no limit");
         self.command(Command::Accepted {
             socket,
-            listener,
+            listener: ListenerId(listener),
             peer,
         });
     }
 
     /// Gives the loop a command.
     pub(super) fn command(&mut self, command: Command) {
-        self.gateway.clock.set(self.now);
+        self.gateway.tools.cx.clock.set(self.now);
         self.gateway.obey(command);
     }
 
@@ -201,10 +202,10 @@ impl Script {
 
     /// One turn. True: the loop has more to do at once; else it would sleep.
     pub(super) fn turn(&mut self) -> bool {
-        self.gateway.clock.set(self.now);
+        self.gateway.tools.cx.clock.set(self.now);
         let next = self.gateway.turn();
         self.gateway.check_invariants();
-        self.gateway.fetch(Duration::ZERO).expect("epoll");
+        self.gateway.poller.fetch(Duration::ZERO).expect("epoll");
         match next {
             Next::Go => true,
             Next::Sleep(_) => false,
@@ -218,7 +219,7 @@ impl Script {
     pub(super) fn settle(&mut self, clients: &mut [Client]) {
         let mut quiet = 0;
         for _ in 0..MOST_TURNS {
-            let mut is_busy = self.turn() || self.gateway.has_events();
+            let mut is_busy = self.turn() || (self.gateway.poller.count() > 0);
             for process in &mut self.processes {
                 is_busy |= process.serve(&self.config, usize::MAX);
             }

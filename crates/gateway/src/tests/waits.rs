@@ -2,9 +2,9 @@
 
 use super::process::Outcome;
 use super::script::{Script, config};
-use crate::control::LoopCounter;
 use crate::memory::Class;
-use crate::wire::CloseReason;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::CloseReason;
 
 /// Bytes that neither a socket pair nor its peer takes.
 const MUCH: usize = 600_000;
@@ -59,7 +59,10 @@ fn a_peer_that_takes_no_output_is_closed_while_its_handler_works_on() {
             script.turn();
             script.processes[0].take(usize::MAX);
         }
-        assert!(script.gateway.memory.of(Class::Queued) > 0, "output waits");
+        assert!(
+            script.gateway.tools.memory.of(Class::Queued) > 0,
+            "output waits"
+        );
         pass(&mut script, 1800);
         assert_eq!(closed(&script, reason), 0, "{listener}");
         pass(&mut script, 400);

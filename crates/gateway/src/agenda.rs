@@ -1,0 +1,37 @@
+//! What a loop is to do next, and when.
+
+use std::collections::VecDeque;
+
+use super::ids::SessionRef;
+use super::session::Session;
+use super::timers::Timers;
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    /// Sessions to be serviced in the next turn.
+    pub(crate) work: VecDeque<SessionRef>,
+    /// Sessions to be looked at because their process retires or all end, a few each turn.
+    pub(crate) sweep: VecDeque<SessionRef>,
+    /// Sessions that wait for the next step of their handshake.
+    pub(crate) handshakes: VecDeque<SessionRef>,
+    pub(crate) timers: Timers,
+}
+
+impl Agenda {
+    /// Puts a session on the list for the next turn.
+    pub(crate) fn schedule(&mut self, session: &mut Session) {
+        if !session.listed.scheduled {
+            session.listed.scheduled = true;
+            self.work.push_back(session.name());
+        }
+    }
+
+    /// Queues a session for the next step of its handshake.
+    pub(crate) fn await_handshake(&mut self, session: &mut Session) {
+        if !session.listed.scheduled {
+            session.listed.scheduled = true;
+            self.handshakes.push_back(session.name());
+        }
+    }
+}

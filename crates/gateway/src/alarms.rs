@@ -1,0 +1,129 @@
+//! What is done when the time of a session's timer has come.
+
+use super::ending::FLUSH_MS;
+use super::handshake::refused;
+use super::session::{End, Phase, Session, Timer};
+use super::timeouts::{Stuck, idle_at};
+use super::timers::Alarm;
+use super::tools::Tools;
+use super::write::farewell;
+use moorline_protocol::control::Limit;
+use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::CloseReason;
+
+/// The WebSocket close code for a session that goes away (RFC 6455 §7.4.1).
+const GOING_AWAY: u16 = 1001;
+
+/// A session may have been idle for too long.
+///
+/// # Errors
+/// It has.
+pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    if session.phase != Phase::Open {
+        return Ok(());
+    }
+    if session.app.is_paused || session.app.is_kept {
+        session.meters.idle_timer = Timer::Unset;
+        return Ok(());
+    }
+    let Some(at) = idle_at(session, &tools.cx) else {
+        return Ok(());
+    };
+    if at > tools.cx.clock.ms {
+        tools.agenda.timers.set(at, Alarm::Idle(session.name()));
+        return Ok(());
+    }
+    // A session whose message is being worked on is not idle, only slow.
+    if session.is_worked_for() {
+        session.meters.idle_timer = Timer::Unset;
+        return Ok(());
+    }
+    farewell(session, GOING_AWAY, tools);
+    Err(End::Now(CloseReason::Idle))
+}
+
+/// A session that is ending waits for its peer to read; not for ever.
+///
+/// # Errors
+/// Its peer has read nothing for too long.
+pub(crate) fn check_flush(session: &Session, tools: &mut Tools) -> Result<(), End> {
+    if !matches!(session.phase, Phase::Ending(reason) if reason != CloseReason::Stopped) {
+        return Ok(());
+    }
+    let again = session.meters.sent_at + FLUSH_MS;
+    if again > tools.cx.clock.ms {
+        tools.agenda.timers.set(again, Alarm::Flush(session.name()));
+        return Ok(());
+    }
+    Err(End::Now(CloseReason::Slow))
+}
+
+/// A handshake may have taken too long.
+///
+/// # Errors
+/// It has not ended.
+pub(crate) fn check_handshake(session: &Session, tools: &Tools) -> Result<(), End> {
+    if session.phase != Phase::Handshake {
+        return Ok(());
+    }
+    tools.cx.count_limit(Limit::HandshakeTimeout);
+    let reason = "it has taken longer than handshake_timeout";
+    Err(refused(session, reason, tools))
+}
+
+/// Output was queued when this timer was set; perhaps it still is.
+///
+/// # Errors
+/// Its peer has taken none of it for too long.
+pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    let listener = tools.cx.listener(session.listener);
+    let due = Stuck::due(session, listener);
+    let (Phase::Open, Some(queue), Some((at, why))) = (session.phase, &session.output.queue, due)
+    else {
+        session.output.timer = Timer::Unset;
+        return Ok(());
+    };
+    if at > tools.cx.clock.ms {
+        tools.agenda.timers.set(at, Alarm::Output(session.name()));
+        return Ok(());
+    }
+    let (reason, timeout) = match why {
+        Stuck::Slow => (CloseReason::Slow, "send_timeout"),
+        Stuck::Idle => (CloseReason::Idle, "idle_timeout"),
+    };
+    tracing::warn!(
+        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+        queued = queue.bytes, in_hand = session.input.window.in_hand(), %reason,
+        "session closed: its peer takes no output, {timeout} is reached"
+    );
+    Err(End::Now(reason))
+}
+
+/// A half-closed session has had time to go on.
+///
+/// # Errors
+/// It has not.
+pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<(), End> {
+    let (Phase::Open, Some(since)) = (session.phase, session.meters.half_closed_at) else {
+        return Ok(());
+    };
+    let listener = tools.cx.listener(session.listener);
+    let timeout = listener.half_close_timeout.as_millis() as u64;
+    let now = tools.cx.clock.ms;
+    // An app that has paused it will come back to it.
+    let since = match session.app.is_paused {
+        true => now,
+        false => since.max(session.meters.sent_at),
+    };
+    if since + timeout > now {
+        let alarm = Alarm::HalfClose(session.name());
+        tools.agenda.timers.set(since + timeout, alarm);
+        return Ok(());
+    }
+    tracing::warn!(
+        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+        in_hand = session.input.window.in_hand(), reason = %CloseReason::Peer,
+        "session closed: its peer has half-closed, and for half_close_timeout nothing was done for it"
+    );
+    Err(End::Now(CloseReason::Peer))
+}

@@ -1,0 +1,135 @@
+//! What a loop runs with: its number, the configuration, the clock, its counters, and the threads beside it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use moorline_ipc::Scoreboard;
+use tokio::sync::mpsc;
+
+use super::ids::ListenerId;
+use super::{Inbox, Report, Shared};
+use moorline_config::{Config, Listener};
+use moorline_protocol::control::{Limit, LoopCounter};
+use moorline_protocol::wire::CloseReason;
+
+/// What a loop runs with. Lent as `&Cx`: no step on a session changes it.
+pub(crate) struct Cx {
+    /// The loop's number.
+    pub(crate) index: u8,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Scoreboard,
+    /// The inbox of every loop, this one's too.
+    pub(crate) peers: Vec<Inbox>,
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+    pub(crate) stop: Stop,
+}
+
+/// How far the engine's end has got in this loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It serves.
+    No,
+    /// It closes what it has, until this time in the loop's milliseconds.
+    Until(u64),
+    /// It has nothing left, and the main thread knows.
+    Empty,
+}
+
+impl Cx {
+    pub(crate) fn listener(&self, id: ListenerId) -> &Listener {
+        &self.config.listeners[id.index()]
+    }
+
+    /// A single loop has no other to tell anything.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.len() < 2
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop != Stop::No
+    }
+
+    /// Tells the main thread, which lives as long as the process.
+    pub(crate) fn report(&self, report: Report) {
+        let _ = self.reports.send(report);
+    }
+
+    /// Counts some more of something.
+    #[inline]
+    pub(crate) fn count(&self, counter: LoopCounter, amount: u64) {
+        self.counters.add(counter as usize, amount);
+    }
+
+    /// Counts the end of a session.
+    pub(crate) fn count_closed(&self, reason: CloseReason) {
+        let place = LoopCounter::Closed as usize + reason as usize - 1;
+        self.counters.add(place, 1);
+    }
+
+    /// Counts that a limit was reached once more.
+    pub(crate) fn count_limit(&self, limit: Limit) {
+        let place = LoopCounter::Limits as usize + limit as usize;
+        self.counters.add(place, 1);
+    }
+}
+
+/// The loop's clock, read once a turn.
+pub(crate) struct Clock {
+    started: Instant,
+    /// A test says what time it is.
+    #[cfg(test)]
+    is_scripted: bool,
+    /// Milliseconds since the loop began.
+    pub(crate) ms: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) ns: u64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            #[cfg(test)]
+            is_scripted: false,
+            ms: 0,
+            ns: 0,
+        }
+    }
+
+    /// The time is this until the test sets another.
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, ms: u64) {
+        self.is_scripted = true;
+        self.ms = ms;
+        self.ns = ms * 1_000_000;
+    }
+
+    /// The time within a turn.
+    pub(crate) fn now(&self) -> Instant {
+        #[cfg(test)]
+        if self.is_scripted {
+            return self.at(self.ms);
+        }
+        Instant::now()
+    }
+
+    pub(crate) fn tick(&mut self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        self.ns = (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64;
+        self.ms = self.started.elapsed().as_millis() as u64;
+    }
+
+    pub(crate) fn at(&self, ms: u64) -> Instant {
+        self.started + Duration::from_millis(ms)
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
+}

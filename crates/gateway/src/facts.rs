@@ -1,0 +1,84 @@
+//! What processes and the operator are told of a session: when it begins somewhere, when it ends, and when they ask.
+
+use super::cx::{Cx, unix_ms};
+use super::ids::ListenerId;
+use super::session::Session;
+use super::tls;
+use moorline_protocol::control::SessionRow;
+use moorline_protocol::wire::{Closing, Opening, SessionFacts};
+
+/// What a process is told of the session when it begins there.
+pub(crate) fn opening(session: &Session, adopted: bool) -> Vec<u8> {
+    let opening = Opening {
+        listener: session.listener.0,
+        adopted,
+        full: session.output.level.is_full(),
+        peer: session.peer.clone(),
+        connected_at: session.meters.connected_at,
+        belongings: session.belongings(),
+        tls: session.transport.tls.as_deref().map(tls::facts),
+    };
+    // Plain values only: there is nothing in it that could fail to be written.
+    postcard::to_stdvec(&opening).unwrap_or_default()
+}
+
+/// What a process is told of a session at its end.
+pub(crate) fn closing(session: &Session, cx: &Cx) -> Vec<u8> {
+    let meters = &session.meters;
+    let closing = Closing {
+        received_at: unix(meters.received_at, cx),
+        sent_at: unix(meters.sent_at, cx),
+        paused: session.app.is_paused,
+        kept: session.app.is_kept,
+        messages: meters.messages,
+        received: meters.bytes_in,
+        sent: meters.bytes_out,
+    };
+    // Plain values only: there is nothing in it that could fail to be written.
+    postcard::to_stdvec(&closing).unwrap_or_default()
+}
+
+/// What a process that asks may know of a session, whose listener it knows by this id.
+pub(crate) fn facts(session: &Session, listener: ListenerId, cx: &Cx) -> SessionFacts {
+    let meters = &session.meters;
+    SessionFacts {
+        id: session.id,
+        listener: listener.0,
+        peer: session.peer.clone(),
+        connected_at: meters.connected_at,
+        received_at: unix(meters.received_at, cx),
+        sent_at: unix(meters.sent_at, cx),
+        worker: session.placement.slot.0,
+        key: session.app.key().to_vec(),
+        paused: session.app.is_paused,
+        kept: session.app.is_kept,
+        messages: meters.messages,
+        received: meters.bytes_in,
+        sent: meters.bytes_out,
+        queued: session.output.queued(),
+        tls: session.transport.tls.as_deref().map(tls::facts),
+    }
+}
+
+/// What the operator sees of a session.
+pub(crate) fn row(session: &Session, now: u64, cx: &Cx) -> SessionRow {
+    let meters = &session.meters;
+    let placement = &session.placement;
+    SessionRow {
+        id: session.id.into(),
+        listener: cx.listener(session.listener).name.clone(),
+        peer: session.peer.to_string(),
+        worker: placement.process().map(|_| placement.slot.0),
+        age_s: now.saturating_sub(meters.connected_at) / 1000,
+        idle_s: (cx.clock.ms - meters.received_at.min(cx.clock.ms)) / 1000,
+        messages: meters.messages,
+        received: meters.bytes_in,
+        sent: meters.bytes_out,
+        queued: session.output.queued(),
+    }
+}
+
+/// The loop's milliseconds as those since the Unix epoch.
+fn unix(ms: u64, cx: &Cx) -> u64 {
+    unix_ms().saturating_sub(cx.clock.ms.saturating_sub(ms))
+}

@@ -1,0 +1,53 @@
+//! What names a listener, a slot, a process and a session within one loop.
+
+use moorline_protocol::wire::UNKNOWN_PLACE;
+
+/// A listener, by its place in the configuration. It keeps that place over reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ListenerId(pub(crate) u16);
+
+/// A worker slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotId(pub(crate) u16);
+
+/// A process, by its place in its loop's list. The place is reused; the process's id is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ProcessKey(pub(crate) u16);
+
+/// A session, by its place in its loop's table. The place is reused; the session's id is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionKey(pub(crate) u32);
+
+/// A session on a list that it may not outlive: its place, and the id that says whether it still has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionRef {
+    pub(crate) key: SessionKey,
+    pub(crate) id: u64,
+}
+
+impl ListenerId {
+    /// No listener has this one.
+    pub(crate) const UNKNOWN: Self = Self(UNKNOWN_PLACE);
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl SlotId {
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl ProcessKey {
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl SessionKey {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}

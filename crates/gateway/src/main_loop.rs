@@ -1,0 +1,563 @@
+//! One event loop of the gateway: a thread that owns its sessions and takes turns.
+//!
+//! Sockets are registered once, edge-triggered for both directions, in one epoll set, with the loop's doorbell and
+//! the chime of each process beside them. There is no runtime and no task under it: a wake-up costs one system call, an idle
+//! session nothing. What needs a runtime (HTTP, the control channel) lives on the gateway's main thread.
+//!
+//! A turn takes records from every ring, then events, then what was left over from earlier turns; all it
+//! wrote into rings is published at its end. Work is capped everywhere, so that no session and no process
+//! keeps the others waiting.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use moorline_ipc::{Doorbell, Scoreboard};
+use moorline_net::tls::server::ServerTls;
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::accept::{Acceptor, Arrival};
+use super::accept_gate::AcceptGate;
+use super::agenda::Agenda;
+use super::broadcasts::fan_out;
+use super::census::Census;
+use super::cx::{Clock, Cx, Stop};
+use super::dispatch::Turns;
+use super::drain::Drain;
+use super::ending::{Left, act};
+use super::files::Files;
+use super::flush::flush;
+use super::groups::Groups;
+use super::handshake::{HANDSHAKES_PER_TURN, shake_hands};
+use super::ids::{ListenerId, ProcessKey, SessionKey, SessionRef};
+use super::memory::{Class, Memory};
+use super::poller::{Poller, Readiness, Source};
+use super::process::Process;
+use super::processes::Processes;
+use super::relief::Pressure;
+use super::scratch::Scratch;
+use super::service::service;
+use super::session::{End, Phase, Session};
+use super::sockets::{Socket, Sockets};
+use super::table::Table;
+use super::tasks::Tasks;
+use super::timeouts::watch_half_closed;
+use super::timers::Alarm;
+use super::tools::Tools;
+use super::{Command, Inbox, Report, Shared};
+use super::{alarms, invariants, queries, slowloris};
+use moorline_config::Config;
+use moorline_protocol::control::{BEAT, LoopCounter};
+use moorline_protocol::wire::CloseReason;
+
+/// Sessions that change process in one turn.
+const MOVES_PER_TURN: usize = 256;
+/// Timers that run in one turn: many sessions may have been accepted in one moment.
+const TIMERS_PER_TURN: usize = 256;
+/// From so many events in one turn on the loop is busy: it fetches more before it wakes anybody, because each
+/// wake-up of a process on the same core costs as much as several messages.
+const BUSY: usize = 2;
+/// Turns in a row that may end without publishing.
+const GATHERING_TURNS: u32 = 16;
+/// How often a loop looks again at what nothing wakes it for: a retiring process that takes its last records, a
+/// slot that stays empty, a suspect's turn that another loop holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What a loop is made of.
+pub(crate) struct Parts {
+    pub(crate) index: u8,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Arc<Shared>,
+    /// What wakes it for commands.
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) counters: Scoreboard,
+    pub(crate) last_serial: u64,
+    pub(crate) sockets: Vec<(ListenerId, Socket)>,
+    pub(crate) peers: Vec<Inbox>,
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+    pub(crate) tls: Arc<[Option<ServerTls>]>,
+}
+
+/// One event loop. It alone sees all that it owns; a step on a session sees that session and the tools.
+pub(crate) struct Loop {
+    pub(crate) tools: Tools,
+    pub(crate) sessions: Table,
+    pub(crate) groups: Groups,
+    pub(crate) tasks: Tasks,
+    pub(crate) files: Files,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) poller: Poller,
+    pub(crate) pressure: Pressure,
+    pub(crate) drain: Option<Drain>,
+    census: Option<Census>,
+    /// The timers that run now; empty between turns.
+    due: Vec<Alarm>,
+    /// Turns since records were last published.
+    gathering: u32,
+    pub(crate) invariants: invariants::Schedule,
+}
+
+/// What the loop does after a turn.
+pub(crate) enum Next {
+    /// There is more to do now.
+    Go,
+    /// Nothing before this time, unless something wakes it.
+    Sleep(Option<Instant>),
+}
+
+impl Loop {
+    /// Runs until the process ends.
+    pub(crate) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+        let mut this = Self::new(parts)?;
+        loop {
+            this.tools.cx.clock.tick();
+            this.tools.cx.count(LoopCounter::Beats, 1);
+            while let Ok(command) = inbox.try_recv() {
+                this.obey(command);
+            }
+            let next = this.turn();
+            this.check_invariants_sometimes();
+            this.wait(next)?;
+        }
+    }
+
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let index = usize::from(parts.index);
+        // The main thread holds it, and one loop counts it.
+        let http = (index == 0).then(|| parts.shared.http_memory.clone());
+        let slots = usize::from(parts.config.workers.count);
+        let tools = Tools {
+            agenda: Agenda::default(),
+            memory: Memory::new(&parts.config, http),
+            throttle: Default::default(),
+            scratch: Scratch::new(),
+            processes: Processes::new(slots, Turns::new(index)),
+            cx: Cx {
+                index: parts.index,
+                config: parts.config,
+                shared: parts.shared,
+                clock: Clock::new(),
+                counters: parts.counters,
+                peers: parts.peers,
+                reports: parts.reports,
+                stop: Stop::No,
+            },
+        };
+        let mut this = Self {
+            sessions: Table::new(parts.index, parts.last_serial),
+            groups: Groups::default(),
+            tasks: Tasks::default(),
+            files: Files::default(),
+            acceptor: Acceptor {
+                sockets: Sockets::default(),
+                gate: AcceptGate::new(&tools.cx.config.listeners),
+                tls: Arc::default(),
+            },
+            poller: Poller::new(parts.doorbell)?,
+            pressure: Pressure::new(),
+            drain: None,
+            census: None,
+            due: Vec::new(),
+            gathering: 0,
+            invariants: Default::default(),
+            tools,
+        };
+        this.show(parts.tls);
+        for (listener, socket) in parts.sockets {
+            this.listen(listener, socket)?;
+        }
+        Ok(this)
+    }
+
+    /// Waits for something to do, and fetches the events.
+    fn wait(&mut self, next: Next) -> io::Result<()> {
+        let timeout = match next {
+            Next::Go => Duration::ZERO,
+            // It wakes to give a sign of life, if for nothing else.
+            Next::Sleep(until) => until.map_or(BEAT, |until| {
+                let now = self.tools.cx.clock.now();
+                until.saturating_duration_since(now).min(BEAT)
+            }),
+        };
+        self.poller.fetch(timeout)
+    }
+
+    /// One turn.
+    pub(crate) fn turn(&mut self) -> Next {
+        let tools = &mut self.tools;
+        tools.processes.forget_taken_closings(&mut tools.memory);
+        self.look_at_memory();
+        let is_busy = self.hear_rings();
+        let mut more = false;
+        for at in 0..self.tools.processes.polled().len() {
+            more |= self.take_records(self.tools.processes.polled()[at]);
+        }
+        self.take_events();
+        self.rouse_waiters();
+        self.work();
+        let handshakes_wait = self.run_handshakes();
+        fan_out(&mut self.groups, &mut self.sessions, &mut self.tools);
+        self.relieve_if_asked();
+        let timers_wait = self.run_timers();
+        // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
+        let agenda = &self.tools.agenda;
+        let has_work = more
+            || handshakes_wait
+            || timers_wait
+            || !agenda.work.is_empty()
+            || !agenda.sweep.is_empty()
+            || !self.groups.is_quiet();
+        let has_work = self.go_on_counting() || has_work;
+        let look_again = self.look_after_processes() || self.is_watchful();
+        if is_busy && self.gathering < GATHERING_TURNS {
+            self.gathering += 1;
+            return Next::Go;
+        }
+        self.gathering = 0;
+        self.tools.processes.publish();
+        self.report_counters();
+        let processes = &mut self.tools.processes;
+        if has_work || processes.waiters_have_room() || !processes.fall_asleep() {
+            return Next::Go;
+        }
+        let Tools { cx, agenda, .. } = &self.tools;
+        let timer = agenda.timers.next().map(|ms| cx.clock.at(ms));
+        let again = look_again.then(|| cx.clock.now() + LOOK_AGAIN);
+        Next::Sleep([timer, again].into_iter().flatten().min())
+    }
+
+    /// Others may make room, and nothing wakes this loop when they do.
+    fn is_watchful(&self) -> bool {
+        self.pressure.is_watchful() || !self.tools.throttle.held_back().is_empty()
+    }
+
+    /// Looks into the rings of those that have rung. True: the events that were fetched are many; however many have rung,
+    /// that counts as one.
+    fn hear_rings(&mut self) -> bool {
+        let mut rings = 0;
+        for at in 0..self.poller.count() {
+            match self.poller.event(at).0 {
+                Source::Process(process) => self.tools.processes.poll(process),
+                Source::Doorbell => {}
+                Source::Listener(_) | Source::Session(..) => continue,
+            }
+            rings += 1;
+        }
+        self.poller.count() + 1 - rings.max(1) >= BUSY
+    }
+
+    /// Acts on the events that were fetched. Those left in the set come with the next wait, at once.
+    fn take_events(&mut self) {
+        for at in 0..self.poller.count() {
+            match self.poller.event(at) {
+                (Source::Listener(listener), _) => self.listener_is_ready(listener),
+                (Source::Session(key, id), readiness) => {
+                    self.socket_is_ready(key, id, readiness);
+                }
+                // They were heard at once.
+                (Source::Process(_) | Source::Doorbell, _) => {}
+            }
+        }
+        self.poller.clear();
+    }
+
+    fn socket_is_ready(&mut self, key: SessionKey, id: u32, readiness: Readiness) {
+        // An event may be older than the session that has its place now.
+        let session = self.sessions.at_mut(key);
+        let Some(session) = session.filter(|session| session.id as u32 == id) else {
+            return;
+        };
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        if readiness.is_hung_up() {
+            session.transport.link.hang_up();
+            watch_half_closed(session, tools);
+        }
+        if readiness.is_readable() {
+            session.input.readable = true;
+        }
+        if session.output.queue.is_some()
+            && readiness.is_writable()
+            && let Err(end) = flush(session, tools)
+        {
+            act(session, end, groups, tools);
+        }
+        if readiness.is_broken() && session.app.is_paused {
+            // Nobody reads it, so nothing else would say so.
+            act(session, End::Broken(Errno::CONNRESET), groups, tools);
+        }
+        let left = service(session, groups, tools);
+        self.after_service(key, left);
+    }
+
+    /// Does for a session whatever can be done now. It may be gone afterwards.
+    pub(crate) fn service(&mut self, key: SessionKey) {
+        let session = &mut self.sessions[key];
+        let left = service(session, &mut self.groups, &mut self.tools);
+        self.after_service(key, left);
+    }
+
+    fn after_service(&mut self, key: SessionKey, left: Left) {
+        if left == Left::Nothing {
+            self.forget(key);
+        }
+        self.relieve_if_asked();
+    }
+
+    /// Takes a session out of the table.
+    fn forget(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.remove(key) else {
+            return;
+        };
+        let Tools { cx, memory, .. } = &mut self.tools;
+        let state = session.app.state.as_ref();
+        memory.release(Class::State, state.map_or(0, |state| state.held()));
+        cx.shared.release(session.listener, &session.peer);
+    }
+
+    /// Services the sessions that are due, and looks at some of those that are to be looked at.
+    fn work(&mut self) {
+        for _ in 0..self.tools.agenda.work.len() {
+            let Some(name) = self.tools.agenda.work.pop_front() else {
+                break;
+            };
+            if let Some(session) = self.sessions.named_mut(name) {
+                session.listed.scheduled = false;
+                let left = service(session, &mut self.groups, &mut self.tools);
+                self.after_service(name.key, left);
+            }
+        }
+        for _ in 0..MOVES_PER_TURN {
+            let Some(name) = self.tools.agenda.sweep.pop_front() else {
+                break;
+            };
+            // It may be scheduled as well, and stays so.
+            if self.sessions.named(name).is_some() {
+                self.service(name.key);
+            }
+        }
+    }
+
+    /// Serves a few handshakes. True: others wait.
+    fn run_handshakes(&mut self) -> bool {
+        for _ in 0..HANDSHAKES_PER_TURN {
+            let Some(name) = self.tools.agenda.handshakes.pop_front() else {
+                return false;
+            };
+            let Some(session) = self.sessions.named_mut(name) else {
+                continue;
+            };
+            session.listed.scheduled = false;
+            let (groups, tools) = (&mut self.groups, &mut self.tools);
+            let is_over = match session.phase {
+                Phase::Handshake => shake_hands(session, tools),
+                _ => Ok(true),
+            };
+            match is_over {
+                Ok(true) => self.service(name.key),
+                Ok(false) => {}
+                Err(end) => act(session, end, groups, tools),
+            }
+        }
+        !self.tools.agenda.handshakes.is_empty()
+    }
+
+    /// Wakes sessions and transfers that waited for room in a ring.
+    fn rouse_waiters(&mut self) {
+        for _ in 0..self.tools.processes.blocked() {
+            let Some(at) = self.tools.processes.next_blocked() else {
+                return;
+            };
+            self.rouse_waiters_of(at);
+            self.tools.processes.block_if_waited_for(at);
+        }
+    }
+
+    fn rouse_waiters_of(&mut self, at: ProcessKey) {
+        let tools = &mut self.tools;
+        if !tools.processes.forward_transfers(at, &mut tools.memory) {
+            return;
+        }
+        // A quarter of the ring: else a full ring would have all of them try after each record.
+        for _ in 0..self.tools.processes[at].waiters.len() {
+            let process = &mut self.tools.processes[at];
+            let quarter = process.producer.max_payload();
+            if !process.producer.wait_for_room(quarter) {
+                break;
+            }
+            let Some(name) = process.waiters.pop_front() else {
+                break;
+            };
+            if let Some(session) = self.sessions.named_mut(name) {
+                session.listed.parked = false;
+                self.service(name.key);
+            }
+        }
+    }
+
+    /// Does what is due, a turn's share of it. True: there may be more.
+    fn run_timers(&mut self) -> bool {
+        let Tools { cx, agenda, .. } = &mut self.tools;
+        agenda.timers.prune(&self.sessions);
+        // What is due again at once waits for the next turn.
+        let mut due = std::mem::take(&mut self.due);
+        while due.len() < TIMERS_PER_TURN
+            && let Some(alarm) = agenda.timers.due(cx.clock.ms)
+        {
+            due.push(alarm);
+        }
+        let may_be_more = due.len() == TIMERS_PER_TURN;
+        for alarm in due.drain(..) {
+            self.run_timer(alarm);
+        }
+        self.due = due;
+        self.relieve_if_asked();
+        may_be_more
+    }
+
+    fn run_timer(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Idle(name) => self.check(name, alarms::check_idle),
+            Alarm::Flush(name) => self.check(name, |it, tools| alarms::check_flush(it, tools)),
+            Alarm::Handshake(name) => {
+                self.check(name, |it, tools| alarms::check_handshake(it, tools));
+            }
+            Alarm::Slowloris(name) => self.check(name, slowloris::check),
+            Alarm::Output(name) => self.check(name, alarms::check_output),
+            Alarm::HalfClose(name) => {
+                self.check(name, |it, tools| alarms::check_half_closed(it, tools));
+            }
+            Alarm::Linger(name) => {
+                if self.sessions.named(name).is_some() {
+                    self.forget(name.key);
+                }
+            }
+            Alarm::Accept(listener) => {
+                self.tools.agenda.timers.resume(listener);
+                self.listener_is_ready(listener);
+            }
+            Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),
+            Alarm::Drain(number) => self.go_on_draining(number),
+            Alarm::Stop => self.end_all(),
+        }
+    }
+
+    /// Looks at a session whose timer is due, if it is still there.
+    fn check(
+        &mut self,
+        name: SessionRef,
+        look: impl Fn(&mut Session, &mut Tools) -> Result<(), End>,
+    ) {
+        let Some(session) = self.sessions.named_mut(name) else {
+            return;
+        };
+        if let Err(end) = look(session, &mut self.tools) {
+            act(session, end, &mut self.groups, &mut self.tools);
+        }
+    }
+
+    /// Goes on counting who waits for processes that do not answer. True: the rest is for the next turn.
+    fn go_on_counting(&mut self) -> bool {
+        let Some(census) = self.census.take() else {
+            return false;
+        };
+        let Tools { cx, processes, .. } = &self.tools;
+        self.census = census.go_on(&self.sessions, processes, cx);
+        self.census.is_some()
+    }
+
+    /// Says how it is with this loop; once a turn.
+    fn report_counters(&mut self) {
+        let Tools {
+            cx,
+            memory,
+            processes,
+            ..
+        } = &mut self.tools;
+        let counters = &cx.counters;
+        let sessions = self.sessions.len();
+        counters.set(LoopCounter::Sessions as usize, sessions as u64);
+        counters.set(LoopCounter::BufferedBytes as usize, memory.held());
+        let last_serial = self.sessions.last_serial();
+        counters.set(LoopCounter::LastSerial as usize, last_serial);
+        for class in Class::ALL {
+            let place = LoopCounter::Held as usize + class as usize;
+            counters.set(place, memory.held_of(class));
+        }
+        if cx.index == 0 {
+            // They are the process's, not a loop's; one of them says so.
+            let dropped = moorline_process::log::dropped();
+            counters.set(LoopCounter::LogLinesDropped as usize, dropped);
+        }
+        processes.tell_polled_in_hand(cx);
+        cx.shared.loads[usize::from(cx.index)].store(sessions, Ordering::Relaxed);
+    }
+
+    pub(crate) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Accepted {
+                socket,
+                listener,
+                peer,
+            } => self.open(socket, listener, peer, Arrival::Fresh),
+            Command::Upgraded {
+                socket,
+                listener,
+                peer,
+                upgrade,
+            } => self.open(socket, listener, peer, Arrival::Upgraded(upgrade)),
+            Command::Refused(limit) => {
+                let cx = &self.tools.cx;
+                cx.count_closed(CloseReason::Handshake);
+                if let Some(limit) = limit {
+                    cx.count_limit(limit);
+                }
+            }
+            Command::Attach {
+                process,
+                role,
+                region,
+                doorbell,
+                chime,
+            } => {
+                let Tools { cx, processes, .. } = &mut self.tools;
+                let heard = self.poller.watch_process(processes.next_key(), &chime);
+                if heard.is_ok() {
+                    let rules = cx.config.clone();
+                    let process = Process::new(process, role, *region, doorbell, chime, rules);
+                    processes.insert(process);
+                }
+                let heard =
+                    heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
+                cx.report(Report::Attached(process, heard));
+            }
+            Command::Activate {
+                workers,
+                serving,
+                setup,
+            } => {
+                if let Some(setup) = setup {
+                    self.configure(*setup);
+                }
+                self.activate(workers, &serving);
+            }
+            Command::Show(tls) => self.show(tls),
+            Command::Dead { process, death } => self.remove_process(process, death),
+            Command::File {
+                process,
+                number,
+                file,
+            } => self.files.arrive(process, number, file, &mut self.tools),
+            Command::Silent(silent) => {
+                self.census = Some(Census::begin(&silent, &mut self.tools.processes));
+            }
+            Command::Stop(order) => self.stop(&order),
+            Command::Drain(order) => self.begin_drain(&order),
+            Command::List { question, place } => {
+                queries::list(question, place, &self.sessions, &self.tools.cx);
+            }
+        }
+    }
+}

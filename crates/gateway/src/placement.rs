@@ -1,0 +1,133 @@
+//! Which process has a session, and how it changes.
+//!
+//! One rule serves reload, crash, changed worker counts and dispatch by message: a session changes process
+//! only when none of its messages is partly in a ring or undone and its open hook has ended there; while it waits for
+//! that it is not read.
+
+use moorline_ipc::Header;
+
+use super::cx::Cx;
+use super::dispatch::home;
+use super::facts::opening;
+use super::ids::SlotId;
+use super::session::{Session, Stay};
+use super::suspects::clear_suspect;
+use super::tools::Tools;
+use moorline_protocol::wire::{ADOPTED, ToProcess};
+
+/// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
+pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
+    if session.placement.is_moving() && !leave(session, tools) {
+        // A message that has begun to go to this process goes there to its end, and nothing behind it.
+        return session.input.is_mid_message();
+    }
+    if session.placement.process().is_some() {
+        return true;
+    }
+    let Some(at) = tools.processes[session.placement.slot].process else {
+        return place_elsewhere(session, tools);
+    };
+    let adopted = session.placement.is_known();
+    let header = Header {
+        kind: ToProcess::Open as u8,
+        aux: if adopted { ADOPTED } else { 0 },
+        session: session.id,
+        ..Header::default()
+    };
+    let opening = opening(session, adopted);
+    let process = &mut tools.processes[at];
+    if process.producer.push(&header, &[&opening]).is_err() {
+        tools.processes.park(session, at);
+        return false;
+    }
+    process.sessions += 1;
+    session.placement.arrive(at);
+    session.output.told = session.output.level;
+    tools.processes.mark_dirty(at);
+    true
+}
+
+/// The session's slot has no process. Where each message has its own slot, another one is chosen; else the session waits.
+fn place_elsewhere(session: &mut Session, tools: &mut Tools) -> bool {
+    let dispatch = tools.cx.listener(session.listener).dispatch;
+    let now = Some(session.placement.slot);
+    let slot = tools.processes.choose_slot(dispatch, now, &tools.cx);
+    if tools.processes[slot].process.is_some() {
+        enter_slot(session, slot, tools);
+        return place(session, tools);
+    }
+    if !session.listed.parked {
+        session.listed.parked = true;
+        tools.processes.is_restless = true;
+        let slot = &mut tools.processes[session.placement.slot];
+        slot.waiters.push_back(session.name());
+    }
+    false
+}
+
+/// Takes the session away from its process, if nothing of it is there. False: not yet.
+fn leave(session: &mut Session, tools: &mut Tools) -> bool {
+    let Stay::With(at, _) = session.placement.stay else {
+        return true;
+    };
+    let process = &mut tools.processes[at];
+    if session.placement.is_opening()
+        || session.input.window.in_hand() > 0
+        || session.input.is_mid_message()
+        || process.is_sending_to(session.id)
+    {
+        return false;
+    }
+    if !process.tell(ToProcess::Moved, session.id) {
+        tools.processes.park(session, at);
+        return false;
+    }
+    process.sessions -= 1;
+    tools.processes.mark_dirty(at);
+    session.placement.leave();
+    true
+}
+
+/// Gives a session another slot. It changes process when it can.
+pub(crate) fn change_slot(session: &mut Session, slot: SlotId, tools: &mut Tools) {
+    if session.placement.slot == slot {
+        return;
+    }
+    session.placement.must_move();
+    enter_slot(session, slot, tools);
+    place(session, tools);
+}
+
+/// Counts a session to another slot.
+pub(crate) fn enter_slot(session: &mut Session, slot: SlotId, tools: &mut Tools) {
+    // Its suspect may be out: others there would wait for the end of it, which is heard of in the new slot.
+    clear_suspect(session, tools);
+    let Tools { cx, processes, .. } = tools;
+    let before = &mut processes[session.placement.slot];
+    before.leave(&cx.shared.slots[session.placement.slot.index()]);
+    // It may be waiting there for a process; the new slot has its own list.
+    if session.placement.process().is_none()
+        && let Some(place) = before.waiters.iter().position(|it| it.key == session.key)
+    {
+        before.waiters.remove(place);
+        session.listed.parked = false;
+    }
+    // … and its suspect message waits for its turn there.
+    before.suspects.remove(&session.name());
+    session.placement.slot = slot;
+    processes[slot].enter(&cx.shared.slots[slot.index()]);
+}
+
+/// The slot that a session belongs to by its address or key, of so many.
+pub(crate) fn home_of(session: &Session, slots: usize, cx: &Cx) -> Option<SlotId> {
+    let dispatch = cx.listener(session.listener).dispatch;
+    home(dispatch, &session.peer, session.app.key(), slots)
+}
+
+/// A session was bound to another key: it goes where that belongs.
+pub(crate) fn go_home(session: &mut Session, tools: &mut Tools) {
+    if let Some(slot) = home_of(session, tools.processes.slots.len(), &tools.cx) {
+        change_slot(session, slot, tools);
+        tools.agenda.schedule(session);
+    }
+}

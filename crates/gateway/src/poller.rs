@@ -1,0 +1,166 @@
+//! One epoll set: sockets, listeners, the loop's doorbell and the processes' chimes, edge-triggered.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_ipc::{Chime, Doorbell};
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::ids::{ListenerId, ProcessKey, SessionKey};
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 512;
+/// The mark of a listener among the tokens of events; its id is beside it.
+const LISTENER: u64 = u64::MAX << 32;
+/// The token of the loop's doorbell: no session has that place.
+const DOORBELL: u64 = (u64::MAX - 1) << 32;
+/// The mark of a process's chime; its place in the loop's list is beside it.
+const CHIME: u64 = (u64::MAX - 2) << 32;
+
+/// What a loop waits on.
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    /// What wakes the loop for commands: it stays registered as long as it is open.
+    _doorbell: Arc<Doorbell>,
+    events: Vec<epoll::Event>,
+}
+
+/// What an event is about.
+pub(crate) enum Source {
+    Listener(ListenerId),
+    Process(ProcessKey),
+    /// There are commands.
+    Doorbell,
+    /// A session in this place, if these are the lower half of its id: an event may be older than the session there.
+    Session(SessionKey, u32),
+}
+
+/// What has happened to a socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Readiness(epoll::EventFlags);
+
+impl Readiness {
+    /// The peer has hung up, for reading at least.
+    pub(crate) fn is_hung_up(self) -> bool {
+        let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        self.0.intersects(over)
+    }
+
+    /// The connection is broken.
+    pub(crate) fn is_broken(self) -> bool {
+        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        self.0.intersects(broken)
+    }
+
+    pub(crate) fn is_readable(self) -> bool {
+        self.is_hung_up() || self.0.contains(epoll::EventFlags::IN)
+    }
+
+    pub(crate) fn is_writable(self) -> bool {
+        self.0.contains(epoll::EventFlags::OUT)
+    }
+}
+
+impl Poller {
+    pub(crate) fn new(doorbell: Arc<Doorbell>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let token = epoll::EventData::new_u64(DOORBELL);
+        epoll::add(&epoll, &*doorbell, token, Chime::EDGE)?;
+        Ok(Self {
+            epoll,
+            _doorbell: doorbell,
+            events: Vec::with_capacity(EVENTS),
+        })
+    }
+
+    /// Fetches the events that come until this time has passed.
+    pub(crate) fn fetch(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        self.events.clear();
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            Some(&timeout),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How many events were fetched and not taken.
+    pub(crate) fn count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What the event in this place of the list is about, and what has happened.
+    pub(crate) fn event(&self, at: usize) -> (Source, Readiness) {
+        let event = self.events[at];
+        let token = event.data.u64();
+        let source = match token & LISTENER {
+            LISTENER => Source::Listener(ListenerId(token as u16)),
+            CHIME => Source::Process(ProcessKey(token as u16)),
+            DOORBELL => Source::Doorbell,
+            _ => Source::Session(SessionKey((token >> 32) as u32), token as u32),
+        };
+        (source, Readiness(event.flags))
+    }
+
+    /// Forgets the events that were fetched.
+    pub(crate) fn clear(&mut self) {
+        self.events.clear();
+    }
+
+    /// Registers a session's socket, for good.
+    pub(crate) fn watch_session(
+        &self,
+        key: SessionKey,
+        id: u64,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let token = u64::from(key.0) << 32 | u64::from(id as u32);
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
+        Ok(())
+    }
+
+    /// Waits for what comes in on a listener's socket. What waits there already is reported, too.
+    pub(crate) fn watch_listener(
+        &self,
+        listener: ListenerId,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        let token = epoll::EventData::new_u64(LISTENER | u64::from(listener.0));
+        epoll::add(&self.epoll, socket, token, edge)?;
+        Ok(())
+    }
+
+    /// Waits on a listener's socket no more. Others may have the socket too, and what is not taken out of the set would go
+    /// on being reported.
+    pub(crate) fn ignore_listener(&self, socket: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, socket);
+    }
+
+    /// Hears a process from now on.
+    pub(crate) fn watch_process(&self, process: ProcessKey, chime: &Chime) -> io::Result<()> {
+        let token = epoll::EventData::new_u64(CHIME | u64::from(process.0));
+        epoll::add(&self.epoll, chime, token, Chime::EDGE)?;
+        Ok(())
+    }
+
+    /// Hears a process no more. A child of it may still hold its doorbell, and what is not taken out of the set would go on
+    /// being reported.
+    pub(crate) fn ignore_process(&self, chime: &Chime) {
+        // An error means that it was not in the set.
+        let _ = epoll::delete(&self.epoll, chime);
+    }
+}

@@ -1,0 +1,412 @@
+//! From a ring record to what it asks for.
+
+use moorline_ipc::{Consumer, Header, Record};
+
+use super::ending::act;
+use super::files::send_file;
+use super::handlers::{Refused, close_at_once, close_for_app, done, opened};
+use super::ids::ProcessKey;
+use super::main_loop::Loop;
+use super::memory::Class;
+use super::payload::Payload;
+use super::posts::{post, post_done, refuse_post};
+use super::process::Partial;
+use super::requests::{handle_request, limit};
+use super::tasks::{NO_MEMORY, refuse_task};
+use super::watermarks::warn_other_sender;
+use super::write::write;
+use super::{datagrams, groups, queries};
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::{
+    DONE, FAILED, FIRST, FromProcess, LARGEST_PARCEL, LAST, TEXT, WHOLE,
+};
+
+/// Records taken from one process in one turn.
+const RECORDS_PER_TURN: usize = 256;
+/// Their bytes, at the most and one record more: others wait while these are copied.
+const BYTES_PER_TURN: usize = 1024 * 1024;
+/// Messages of one process that have begun to arrive: it sends the parts of each in one go, with nothing between them.
+const MOST_PARTIALS: usize = 1;
+
+impl Loop {
+    /// Takes records from one process, as many as one turn may. True: there may be more.
+    pub(crate) fn take_records(&mut self, at: ProcessKey) -> bool {
+        self.take_some(at, RECORDS_PER_TURN, BYTES_PER_TURN)
+    }
+
+    /// Takes all that a process which has died had written by then. Somebody whom it has left may go on writing.
+    pub(crate) fn take_last_records(&mut self, at: ProcessKey) {
+        if let Some(consumer) = &mut self.tools.processes[at].consumer {
+            consumer.close();
+        }
+        self.take_some(at, usize::MAX, usize::MAX);
+    }
+
+    fn take_some(&mut self, at: ProcessKey, records: usize, bytes: usize) -> bool {
+        let process = &mut self.tools.processes[at];
+        if !process.is_heard() {
+            return false;
+        }
+        let Some(mut consumer) = process.consumer.take() else {
+            return false;
+        };
+        // One that says it has taken what it cannot have makes no room any more.
+        let taken = match process.producer.check() {
+            Ok(()) => self.take_from(&mut consumer, at, records, bytes),
+            Err(corrupt) => Err(corrupt.to_string()),
+        };
+        let process = &mut self.tools.processes[at];
+        if consumer.end_turn() {
+            // What a full session means for it must be there before it fills the room that it waited for.
+            process.publish();
+            process.doorbell.ring();
+        }
+        process.consumer = Some(consumer);
+        match taken {
+            Ok(more) => more,
+            Err(reason) => {
+                self.tools.processes.break_with(at, reason, &self.tools.cx);
+                false
+            }
+        }
+    }
+
+    /// Takes so many records of so many bytes. True: there may be more.
+    fn take_from(
+        &mut self,
+        consumer: &mut Consumer,
+        at: ProcessKey,
+        records: usize,
+        mut bytes: usize,
+    ) -> Result<bool, String> {
+        for _ in 0..records {
+            if bytes == 0 {
+                return Ok(true);
+            }
+            match consumer.next() {
+                Ok(Some(record)) => {
+                    bytes = bytes.saturating_sub(record.len());
+                    self.take_record(at, &record)?;
+                }
+                Ok(None) => return Ok(false),
+                Err(corrupt) => return Err(corrupt.to_string()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_record(&mut self, at: ProcessKey, record: &Record<'_>) -> Result<(), String> {
+        let header = *record.header();
+        let Some(kind) = FromProcess::from_u8(header.kind) else {
+            return Err(format!("a record of unknown kind {}", header.kind));
+        };
+        match kind {
+            FromProcess::Send => self.take_send(at, &header, record),
+            FromProcess::Done => self.take_done(at, &header),
+            FromProcess::Opened => {
+                // One that has ended meanwhile is not waited for any more.
+                if let Some(session) = self.sessions.find_mut(header.session) {
+                    opened(session, at, &mut self.tools);
+                }
+                Ok(())
+            }
+            FromProcess::Close => {
+                self.take_close(at, &header);
+                Ok(())
+            }
+            FromProcess::SendTo => datagrams::send(at, record, &self.acceptor.sockets, &self.tools),
+            FromProcess::Post
+            | FromProcess::Task
+            | FromProcess::TaskDone
+            | FromProcess::Broadcast => self.take_transfer(at, kind, &header, record),
+            FromProcess::PostDone => {
+                let tools = &mut self.tools;
+                post_done(at, &header, &mut tools.processes, &mut tools.memory);
+                Ok(())
+            }
+            FromProcess::KeepState
+            | FromProcess::Pause
+            | FromProcess::Resume
+            | FromProcess::Keep
+            | FromProcess::Unkeep
+            | FromProcess::Bind
+            | FromProcess::Join
+            | FromProcess::Leave => self.take_request(at, kind, record),
+            FromProcess::Ask => {
+                queries::answer(at, record, &self.sessions, &self.groups, &mut self.tools)
+            }
+            FromProcess::File => self.take_file_record(at, record),
+        }
+    }
+
+    /// A message for a session, with which the handler that sends it may end.
+    fn take_send(
+        &mut self,
+        at: ProcessKey,
+        header: &Header,
+        record: &Record<'_>,
+    ) -> Result<(), String> {
+        let is_last = header.flags & LAST != 0;
+        let mut message = None;
+        if header.flags & WHOLE != WHOLE {
+            message = self.assemble(at, record)?;
+            if message.is_none() && !is_last {
+                return Ok(());
+            }
+        }
+        let is_dropped = header.flags & WHOLE != WHOLE && message.is_none();
+        let Some(session) = self.sessions.find_mut(header.session) else {
+            if !is_dropped {
+                let tools = &mut self.tools;
+                tools.processes.discard(at, header.session, &tools.cx);
+            }
+            return Ok(());
+        };
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        if !is_dropped {
+            if let Err(end) = groups.catch_up(session, tools) {
+                act(session, end, groups, tools);
+            }
+            if session.takes_output() {
+                let is_foreign = session.placement.process() != Some(at);
+                let payload = match &message {
+                    Some(message) => Payload::Bytes(&message.bytes),
+                    None => Payload::Ring(record),
+                };
+                if let Err(end) = write(session, payload, header.flags & TEXT != 0, tools) {
+                    act(session, end, groups, tools);
+                }
+                if is_foreign {
+                    warn_other_sender(session, at, tools);
+                }
+            } else {
+                tools.cx.count(LoopCounter::Discarded, 1);
+            }
+            if message.is_some() {
+                // To move or to end, it may have waited for this.
+                tools.agenda.schedule(session);
+            }
+        }
+        let mut result = Ok(());
+        if is_last && header.flags & DONE != 0 {
+            result = match done(session, at, header, tools) {
+                Ok(()) => Ok(()),
+                Err(Refused::Garbage(reason)) => Err(reason),
+                Err(Refused::Ends(end)) => {
+                    act(session, end, groups, tools);
+                    Ok(())
+                }
+            };
+        }
+        self.relieve_if_asked();
+        result
+    }
+
+    /// A handler has ended.
+    fn take_done(&mut self, at: ProcessKey, header: &Header) -> Result<(), String> {
+        // A session that has ended took its messages out of the count.
+        let Some(session) = self.sessions.find_mut(header.session) else {
+            return Ok(());
+        };
+        match done(session, at, header, &mut self.tools) {
+            Ok(()) => Ok(()),
+            Err(Refused::Garbage(reason)) => Err(reason),
+            Err(Refused::Ends(end)) => {
+                act(session, end, &mut self.groups, &mut self.tools);
+                Ok(())
+            }
+        }
+    }
+
+    /// The app closes a session.
+    fn take_close(&mut self, at: ProcessKey, header: &Header) {
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let Some(session) = self.sessions.find_mut(header.session) else {
+            tools.processes.discard(at, header.session, &tools.cx);
+            return;
+        };
+        if let Err(end) = close_at_once(session, header, &tools.cx) {
+            act(session, end, groups, tools);
+            return;
+        }
+        if let Err(end) = groups.catch_up(session, tools) {
+            act(session, end, groups, tools);
+        }
+        if let Err(end) = close_for_app(session, header, tools) {
+            act(session, end, groups, tools);
+        }
+        self.relieve_if_asked();
+    }
+
+    /// Something that travels without a session.
+    fn take_transfer(
+        &mut self,
+        at: ProcessKey,
+        kind: FromProcess,
+        header: &Header,
+        record: &Record<'_>,
+    ) -> Result<(), String> {
+        let bytes = if header.flags & WHOLE != WHOLE {
+            match self.assemble(at, record)? {
+                Some(message) if message.is_refused => {
+                    return self.refuse_transfer(at, kind, header);
+                }
+                Some(message) => message.bytes,
+                None => return Ok(()),
+            }
+        } else if kind != FromProcess::TaskDone && !self.has_memory_for(record.len()) {
+            return self.refuse_transfer(at, kind, header);
+        } else {
+            let mut bytes = Vec::with_capacity(record.len());
+            record.copy_to(&mut bytes);
+            bytes
+        };
+        match kind {
+            FromProcess::Post => {
+                let tools = &mut self.tools;
+                post(at, header, bytes, &mut tools.processes, &mut tools.memory)
+            }
+            FromProcess::Task => {
+                let has_memory = self.has_memory_for(bytes.len());
+                self.tasks
+                    .begin(at, header, bytes, has_memory, &mut self.tools)
+            }
+            FromProcess::Broadcast => self.groups.broadcast(at, header, &bytes, &mut self.tools),
+            _ => {
+                self.tasks.end(at, header, bytes, &mut self.tools);
+                Ok(())
+            }
+        }
+    }
+
+    /// There was no memory for what a process has asked for: it is told, where it would hear it.
+    fn refuse_transfer(
+        &mut self,
+        at: ProcessKey,
+        kind: FromProcess,
+        header: &Header,
+    ) -> Result<(), String> {
+        let tools = &mut self.tools;
+        tools.cx.count(LoopCounter::Discarded, 1);
+        if self.pressure.tells_of_refusals(tools.cx.clock.ms) {
+            tracing::warn!(
+                process = tools.processes[at].id,
+                what = ?kind,
+                "not taken: memory_limit is reached; others of the next seconds are counted as discarded"
+            );
+        }
+        match kind {
+            FromProcess::Post => refuse_post(at, header, &mut tools.processes, &mut tools.memory),
+            FromProcess::Task => refuse_task(at, header, tools),
+            FromProcess::TaskDone => {
+                let failed = Header {
+                    flags: header.flags | FAILED,
+                    ..*header
+                };
+                self.tasks.end(at, &failed, NO_MEMORY.into(), tools);
+                Ok(())
+            }
+            FromProcess::Broadcast => groups::refuse_broadcast(at, header, tools),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something that an app asks for a session.
+    fn take_request(
+        &mut self,
+        at: ProcessKey,
+        kind: FromProcess,
+        record: &Record<'_>,
+    ) -> Result<(), String> {
+        if record.len() > limit(kind) {
+            return Err(format!("{} bytes with a {kind:?}", record.len()));
+        }
+        let mut bytes = Vec::with_capacity(record.len());
+        record.copy_to(&mut bytes);
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let id = record.header().session;
+        let session = self.sessions.find_mut(id);
+        let Some(session) = session.filter(|session| session.lives()) else {
+            tools.processes.discard(at, id, &tools.cx);
+            return Ok(());
+        };
+        if let Err(end) = handle_request(session, at, kind, bytes, groups, tools) {
+            act(session, end, groups, tools);
+        }
+        self.relieve_if_asked();
+        Ok(())
+    }
+
+    /// A file is to be sent, whose descriptor has come before.
+    fn take_file_record(&mut self, at: ProcessKey, record: &Record<'_>) -> Result<(), String> {
+        let (file, span) = self.files.take(at, record, &self.tools.processes)?;
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let id = record.header().session;
+        let session = self.sessions.find_mut(id);
+        let Some(session) = session.filter(|session| session.lives()) else {
+            tools.processes.discard(at, id, &tools.cx);
+            file.give_up(tools);
+            return Ok(());
+        };
+        if let Err(end) = groups.catch_up(session, tools) {
+            act(session, end, groups, tools);
+        }
+        if let Err(end) = send_file(session, file, &span, tools) {
+            act(session, end, groups, tools);
+        }
+        self.relieve_if_asked();
+        Ok(())
+    }
+
+    /// Puts the parts of a message together. `Some` with the last one.
+    fn assemble(&mut self, at: ProcessKey, record: &Record<'_>) -> Result<Option<Partial>, String> {
+        let header = record.header();
+        let is_first = header.flags & FIRST != 0;
+        let is_for_session = header.kind == FromProcess::Send as u8;
+        if is_first && is_for_session && self.sessions.find(header.session).is_none() {
+            // The other parts find no place, and are dropped like this one.
+            let tools = &mut self.tools;
+            tools.processes.discard(at, header.session, &tools.cx);
+            return Ok(None);
+        }
+        // A session's own counts as its, and it may be closed for it.
+        let is_refused = !is_for_session && !self.has_memory_for(record.len());
+        let memory = &mut self.tools.memory;
+        let process = &mut self.tools.processes[at];
+        let limit = match is_for_session {
+            // Not its session's own: what is too large for that one is no reason to give up all others.
+            true => process.max_message(),
+            false => LARGEST_PARCEL,
+        };
+        let place = (header.kind, header.session);
+        if is_first {
+            if process.partials.len() >= MOST_PARTIALS {
+                return Err("a message begun before the one before it was ended".to_owned());
+            }
+            process.partials.insert(place, Partial::default());
+        }
+        let Some(message) = process.partials.get_mut(&place) else {
+            // The session closed midway and the first parts were dropped: so are the others.
+            return Ok(None);
+        };
+        if (message.bytes.len() + record.len()) as u64 > limit {
+            return Err(format!(
+                "a message of over {limit} bytes for {}",
+                header.session
+            ));
+        }
+        if is_refused {
+            memory.release(Class::Parts, message.refuse());
+        } else if !message.is_refused {
+            memory.hold(Class::Parts, record.len());
+            record.copy_to(&mut message.bytes);
+        }
+        if header.flags & LAST == 0 {
+            return Ok(None);
+        }
+        let message = process.partials.remove(&place);
+        let held = message.as_ref().map_or(0, |message| message.bytes.len());
+        memory.release(Class::Parts, held);
+        Ok(message)
+    }
+}

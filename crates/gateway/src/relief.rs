@@ -1,0 +1,276 @@
+//! What a loop does when memory runs out: near the limit it tells the others, over it the session that holds most is closed,
+//! unless none holds more than its share: then it is not the sessions' fault. What apps send beside their sessions (posts,
+//! tasks, broadcasts, in parts or whole) is refused where it would pass the limit.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use super::ending::finish;
+use super::ids::{ProcessKey, SessionKey};
+use super::main_loop::Loop;
+use super::memory::Class;
+use super::session::Phase;
+use super::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::{CloseReason, FromProcess};
+
+/// How often all sessions are looked through for the largest: so often, and less often the more there are. One costs
+/// about 50 ns, so this never takes more than a twentieth of the time.
+const SEARCH_EVERY: Duration = Duration::from_millis(1);
+const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
+/// How often the log says that the limit is near, at the most, in milliseconds.
+const SAY_MS: u64 = 10_000;
+
+/// How it stands with the memory limit, and what was said of it.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    standing: Pressed,
+    /// When to look for the largest again. Not by the loop's clock: a flood comes within a turn.
+    search_at: Instant,
+    said_at: Option<u64>,
+    /// When the last refusal was told.
+    refusal_said_at: Option<u64>,
+}
+
+/// How things stood at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pressed {
+    Calm,
+    Near,
+    Over,
+}
+
+/// Who holds bytes, and can be made to let go of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Session(SessionKey),
+    /// A message of a process of which some parts have arrived: it is for no session, so none is closed for it.
+    Parts(ProcessKey, (u8, u64)),
+}
+
+impl Pressure {
+    pub(crate) fn new() -> Self {
+        Self {
+            standing: Pressed::Calm,
+            search_at: Instant::now(),
+            said_at: None,
+            refusal_said_at: None,
+        }
+    }
+
+    /// Others may make room, and nothing wakes this loop when they do.
+    pub(crate) fn is_watchful(&self) -> bool {
+        self.standing != Pressed::Calm
+    }
+
+    /// Whether a refusal is to be told: not each of them is.
+    pub(crate) fn tells_of_refusals(&mut self, now: u64) -> bool {
+        let is_due = self.refusal_said_at.is_none_or(|at| now - at > SAY_MS);
+        if is_due {
+            self.refusal_said_at = Some(now);
+        }
+        is_due
+    }
+}
+
+impl Loop {
+    /// The limit, or what may come on top of it, may be another from now on.
+    pub(crate) fn change_memory_limit(&mut self) {
+        let Tools {
+            cx,
+            memory,
+            throttle,
+            agenda,
+            ..
+        } = &mut self.tools;
+        if !memory.change_limit(&cx.config) {
+            return;
+        }
+        // By the new one they are held back again, if at all.
+        throttle.read_all_again(&mut self.sessions, agenda, cx);
+        cx.shared.largest[usize::from(cx.index)].store(0, Ordering::Relaxed);
+        cx.counters.set(LoopCounter::HeldBack as usize, 0);
+        self.pressure = Pressure::new();
+    }
+
+    /// Looks how much all hold, once a turn.
+    pub(crate) fn look_at_memory(&mut self) {
+        let Tools {
+            cx,
+            memory,
+            throttle,
+            agenda,
+            ..
+        } = &mut self.tools;
+        if memory.limit().is_none() {
+            return;
+        }
+        let (mine, index) = (memory.measure(cx), usize::from(cx.index));
+        let before = self.pressure.standing;
+        let after = match mine {
+            _ if !memory.is_near(mine) => Pressed::Calm,
+            _ if memory.is_over(mine) => Pressed::Over,
+            _ => Pressed::Near,
+        };
+        self.pressure.standing = after;
+        if before != Pressed::Calm && after == Pressed::Calm {
+            cx.shared.largest[index].store(0, Ordering::Relaxed);
+        }
+        match after {
+            Pressed::Calm => {
+                // Some may have been held back since the last look although it was calm then as well.
+                if before != Pressed::Calm || !throttle.held_back().is_empty() {
+                    throttle.read_all_again(&mut self.sessions, agenda, cx);
+                }
+            }
+            Pressed::Near => {
+                self.publish_largest();
+                let tools = &mut self.tools;
+                tools.throttle.pass_right_of_way(
+                    &mut self.sessions,
+                    &tools.memory,
+                    &mut tools.agenda,
+                    &tools.cx,
+                );
+            }
+            Pressed::Over => self.relieve(),
+        }
+        if before == Pressed::Calm && after != Pressed::Calm {
+            self.say_near();
+        }
+        let held_back = self.tools.throttle.held_back().len() as u64;
+        let counters = &self.tools.cx.counters;
+        counters.set(LoopCounter::HeldBack as usize, held_back);
+    }
+
+    fn say_near(&mut self) {
+        let Tools { cx, memory, .. } = &self.tools;
+        let now = cx.clock.ms;
+        if self.pressure.said_at.is_none_or(|at| now - at > SAY_MS)
+            && let Some((limit, near)) = memory.limit()
+        {
+            self.pressure.said_at = Some(now);
+            tracing::warn!(
+                near,
+                limit,
+                fair_share = memory.share(),
+                "memory_limit is near: sessions over their fair share are not read for now"
+            );
+        }
+        // Another loop may sleep, and the largest be there.
+        let peers = cx.peers.iter().enumerate();
+        let others = peers.filter(|(at, _)| *at != usize::from(cx.index));
+        others.for_each(|(_, peer)| peer.wake());
+    }
+
+    /// Whether there is memory for so many bytes more of what an app asks for beside its sessions. Those that hold too much
+    /// make room first.
+    pub(crate) fn has_memory_for(&mut self, bytes: usize) -> bool {
+        let Tools { cx, memory, .. } = &mut self.tools;
+        if !memory.would_pass_limit(bytes) {
+            return true;
+        }
+        let held = memory.measure(cx);
+        if memory.is_over(held) {
+            self.relieve();
+        }
+        !self.tools.memory.would_pass_limit(bytes)
+    }
+
+    /// Makes room if a step has found that the limit is passed.
+    #[inline]
+    pub(crate) fn relieve_if_asked(&mut self) {
+        if self.tools.memory.takes_relief() {
+            self.relieve();
+        }
+    }
+
+    /// Closes those that hold most, until there is room or another loop has a larger one.
+    #[cold]
+    fn relieve(&mut self) {
+        let (mut holders, mut leaving) = self.publish_largest();
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let index = usize::from(tools.cx.index);
+        let others = tools.cx.shared.largest.iter().enumerate();
+        let theirs = others
+            .filter(|(at, _)| *at != index)
+            .map(|(_, largest)| largest.load(Ordering::Relaxed))
+            .max()
+            .unwrap_or(0);
+        while let Some((held, holder)) = holders.pop() {
+            let before = tools.memory.held();
+            if held < theirs || !tools.memory.is_over(before.saturating_sub(leaving)) {
+                return;
+            }
+            let next = holders.last().map_or(0, |(held, _)| *held);
+            match holder {
+                Holder::Parts(at, name) => {
+                    if let Some(message) = tools.processes[at].partials.get_mut(&name) {
+                        tools.memory.release(Class::Parts, message.refuse());
+                    }
+                }
+                Holder::Session(key) => {
+                    let session = &mut self.sessions[key];
+                    let listener = tools.cx.listener(session.listener);
+                    tracing::warn!(
+                        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, held,
+                        reason = %CloseReason::Memory, "session closed: memory_limit is reached, and it holds most"
+                    );
+                    finish(session, CloseReason::Memory, groups, tools);
+                    let freed = before.saturating_sub(tools.memory.held());
+                    leaving += held.saturating_sub(freed);
+                }
+            }
+            tools.cx.shared.largest[index].store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
+    /// With it what those that have ended hold until their process is told: that goes without closing another.
+    /// Nothing if it has only just looked.
+    fn publish_largest(&mut self) -> (Vec<(u64, Holder)>, u64) {
+        let Tools {
+            cx,
+            memory,
+            processes,
+            ..
+        } = &self.tools;
+        let now = cx.clock.now();
+        if now < self.pressure.search_at {
+            return (Vec::new(), 0);
+        }
+        let sessions = self.sessions.len() as u32;
+        self.pressure.search_at = now + SEARCH_EVERY + SEARCH_EVERY_OF_EACH * sessions;
+        let share = memory.share();
+        let mut arriving: FxHashMap<u64, u64> = FxHashMap::default();
+        let (mut holders, mut leaving) = (Vec::new(), 0);
+        for (at, process) in processes.iter() {
+            for ((kind, id), message) in &process.partials {
+                let held = message.bytes.len() as u64;
+                if *kind == FromProcess::Send as u8 {
+                    *arriving.entry(*id).or_default() += held;
+                } else if held > share {
+                    holders.push((held, Holder::Parts(at, (*kind, *id))));
+                }
+            }
+        }
+        for session in self.sessions.iter() {
+            let arriving = arriving.get(&session.id).copied().unwrap_or(0);
+            let held = session.held() + arriving;
+            match session.phase {
+                Phase::Ended(_) => leaving += held,
+                Phase::Open | Phase::Ending(_) if held > share => {
+                    holders.push((held, Holder::Session(session.key)));
+                }
+                _ => {}
+            }
+        }
+        holders.sort_unstable();
+        let largest = holders.last().map_or(0, |(held, _)| *held);
+        cx.shared.largest[usize::from(cx.index)].store(largest, Ordering::Relaxed);
+        (holders, leaving)
+    }
+}

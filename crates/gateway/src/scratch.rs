@@ -1,0 +1,36 @@
+//! The buffers that a turn borrows: no session owns one while nothing of it is unfinished.
+
+/// The size of the buffer that all sessions of a loop are read into, in bytes: a message of 64 KiB and what stands around
+/// it come in one read.
+pub(crate) const SCRATCH: usize = 80 * 1024;
+
+/// A loop's buffers. Who uses one takes it, and puts it back.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    /// For plaintext that is received.
+    pub(crate) received: Vec<u8>,
+    /// For what is received encrypted; as large if any listener has TLS, else empty.
+    pub(crate) cipher: Vec<u8>,
+    /// For what is sent encrypted.
+    pub(crate) sealed: Vec<u8>,
+    /// For a small frame that is sent.
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self {
+            received: vec![0; SCRATCH],
+            cipher: Vec::new(),
+            sealed: Vec::new(),
+            frame: Vec::new(),
+        }
+    }
+
+    /// Some listener has TLS.
+    pub(crate) fn prepare_for_tls(&mut self) {
+        if self.cipher.is_empty() {
+            self.cipher = vec![0; SCRATCH];
+        }
+    }
+}

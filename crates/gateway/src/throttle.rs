@@ -1,0 +1,138 @@
+//! Sessions that are not read because the memory limit is near.
+//!
+//! Near the limit those that hold more than a fair share are not read, and sends to them answer `Full`; whoever holds
+//! little goes on as if nothing were. A fair share is less than what is left for it, so some room remains: one of
+//! those that wait, and then the next, may use it to come to the end of its message.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use super::agenda::Agenda;
+use super::cx::Cx;
+use super::ids::SessionRef;
+use super::memory::Memory;
+use super::session::{Phase, Session};
+use super::table::Table;
+
+/// The right of way is for who uses it: with nothing received or in hand for so long it passes on, in milliseconds.
+const YIELD_MS: u64 = 250;
+/// Who had a loop's session go first lets other loops take their turn, in milliseconds: they look every 5.
+const PASS_MS: u64 = 10;
+/// And for nobody longer than this, in milliseconds.
+const GO_FIRST_MS: u64 = 2_000;
+
+/// The sessions of one loop that are not read, and the one of them that is nevertheless.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    /// In the order in which they are to go on.
+    held_back: VecDeque<SessionRef>,
+    right_of_way: Option<RightOfWay>,
+    /// When this loop last gave the right of way away.
+    yielded_at: u64,
+}
+
+/// One of this loop's sessions may be read to the end of its message.
+#[derive(Debug, Clone, Copy)]
+struct RightOfWay {
+    name: SessionRef,
+    since: u64,
+}
+
+impl Throttle {
+    /// Those that are not read.
+    pub(crate) fn held_back(&self) -> &VecDeque<SessionRef> {
+        &self.held_back
+    }
+
+    /// Holds a session back if it has more than its share. False: it may be read.
+    pub(crate) fn hold_back(&mut self, session: &mut Session, memory: &Memory, cx: &Cx) -> bool {
+        let is_over = memory.is_over(memory.held());
+        // Of a peer that has hung up no more comes than the kernel has, and then the session ends.
+        if session.under_way() <= memory.share() || session.transport.link.is_hung_up() {
+            return false;
+        }
+        if !is_over && cx.shared.right_of_way.load(Ordering::Relaxed) == session.id {
+            return false;
+        }
+        if !std::mem::replace(&mut session.listed.held_back, true) {
+            self.held_back.push_back(session.name());
+        }
+        true
+    }
+
+    /// There is room again for all that were not read.
+    pub(crate) fn read_all_again(&mut self, sessions: &mut Table, agenda: &mut Agenda, cx: &Cx) {
+        self.yield_right_of_way(cx);
+        while let Some(session) = self.next(sessions) {
+            agenda.sweep.push_back(session.name());
+        }
+    }
+
+    /// The next one that is not read, which will be.
+    fn next<'a>(&mut self, sessions: &'a mut Table) -> Option<&'a mut Session> {
+        while let Some(name) = self.held_back.pop_front() {
+            if sessions.named(name).is_some() {
+                let session = &mut sessions[name.key];
+                session.listed.held_back = false;
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    /// Sees that one of those that wait comes further: else all could wait for ever, each for the rest of its message.
+    pub(crate) fn pass_right_of_way(
+        &mut self,
+        sessions: &mut Table,
+        memory: &Memory,
+        agenda: &mut Agenda,
+        cx: &Cx,
+    ) {
+        let now = cx.clock.ms;
+        if let Some(RightOfWay { name, since }) = self.right_of_way {
+            let session = sessions.named_mut(name);
+            let session = session.filter(|session| {
+                let received_at = session.meters.received_at.max(since);
+                now - since < GO_FIRST_MS
+                    && session.phase == Phase::Open
+                    && session.under_way() > memory.share()
+                    && (session.input.window.in_hand() > 0
+                        || now.saturating_sub(received_at) < YIELD_MS)
+            });
+            if let Some(session) = session {
+                // While the limit was passed it was held back like the others.
+                if std::mem::take(&mut session.listed.held_back) {
+                    self.held_back.retain(|other| *other != name);
+                    agenda.schedule(session);
+                }
+                return;
+            }
+            self.yield_right_of_way(cx);
+        }
+        if self.held_back.is_empty() || (!cx.is_alone() && now - self.yielded_at < PASS_MS) {
+            return;
+        }
+        let claim = &cx.shared.right_of_way;
+        // Ids begin above zero, which stands for nobody.
+        if claim.load(Ordering::Relaxed) == 0
+            && let Some(session) = self.next(sessions)
+        {
+            let name = session.name();
+            let claimed = claim.compare_exchange(0, name.id, Ordering::Relaxed, Ordering::Relaxed);
+            if claimed.is_ok() {
+                self.right_of_way = Some(RightOfWay { name, since: now });
+                agenda.schedule(session);
+            } else {
+                session.listed.held_back = true;
+                self.held_back.push_front(name);
+            }
+        }
+    }
+
+    fn yield_right_of_way(&mut self, cx: &Cx) {
+        if self.right_of_way.take().is_some() {
+            cx.shared.right_of_way.store(0, Ordering::Relaxed);
+            self.yielded_at = cx.clock.ms;
+        }
+    }
+}

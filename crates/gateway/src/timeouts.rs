@@ -1,0 +1,141 @@
+//! How long a session may be idle, take no output, or stay half-closed: the timers that watch it.
+//!
+//! Idleness does not count while a handler works. The other two do: a handler may itself wait for the peer, in `send` for
+//! instance, and neither would ever end.
+
+use std::time::Duration;
+
+use super::cx::Cx;
+use super::session::{Phase, Session, Timer};
+use super::timers::Alarm;
+use super::tools::Tools;
+use moorline_config::Listener;
+
+/// How long after the end of its handler a session that was idle meanwhile may wait for its next message, in milliseconds.
+const GRACE_MS: u64 = 100;
+
+/// Watches a session for idleness, if its listener asks for it.
+pub(crate) fn watch_idle(session: &Session, tools: &mut Tools) {
+    if let Some(at) = idle_at(session, &tools.cx) {
+        tools.agenda.timers.set(at, Alarm::Idle(session.name()));
+    }
+}
+
+/// When the session will have been idle for too long, if nothing passes until then.
+pub(crate) fn idle_at(session: &Session, cx: &Cx) -> Option<u64> {
+    let listener = cx.listener(session.listener);
+    let meters = &session.meters;
+    let after = |since: u64, timeout: Option<Duration>| Some(since + timeout?.as_millis() as u64);
+    [
+        after(
+            meters.received_at.max(meters.sent_at),
+            listener.idle_timeout,
+        ),
+        after(meters.received_at, listener.receive_timeout),
+        after(meters.sent_at, listener.send_timeout),
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+}
+
+/// Idleness counts (again) from now on.
+pub(crate) fn watch_again(session: &mut Session, tools: &mut Tools) {
+    let now = tools.cx.clock.ms;
+    session.meters.received_at = now;
+    session.meters.sent_at = now;
+    if session.meters.idle_timer == Timer::Unset {
+        session.meters.idle_timer = Timer::Set;
+        watch_idle(session, tools);
+    }
+}
+
+/// Nothing of the session may be in hand any more: then its idleness counts again.
+pub(crate) fn watch_when_done(session: &mut Session, tools: &mut Tools) {
+    if session.meters.idle_timer == Timer::Set
+        || session.is_worked_for()
+        || session.app.is_paused
+        || session.app.is_kept
+    {
+        return;
+    }
+    session.meters.idle_timer = Timer::Set;
+    if let Some(at) = idle_at(session, &tools.cx) {
+        let at = at.max(tools.cx.clock.ms + GRACE_MS);
+        tools.agenda.timers.set(at, Alarm::Idle(session.name()));
+    }
+}
+
+/// Watches a handshake for slowness.
+pub(crate) fn watch_handshake(session: &Session, tools: &mut Tools) {
+    let timeout = tools.cx.listener(session.listener).handshake_timeout;
+    let at = tools.cx.clock.ms + timeout.as_millis() as u64;
+    let alarm = Alarm::Handshake(session.name());
+    tools.agenda.timers.set(at, alarm);
+}
+
+/// Why a session is closed whose peer takes no output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// For `send_timeout`.
+    Slow,
+    /// For `idle_timeout`, in which nothing else passed either.
+    Idle,
+}
+
+impl Stuck {
+    /// When a session whose output is queued will have waited for too long, and what that is called.
+    pub(crate) fn due(session: &Session, listener: &Listener) -> Option<(u64, Self)> {
+        let meters = &session.meters;
+        let after = |since: u64, timeout: Duration| since + timeout.as_millis() as u64;
+        let slow = listener.send_timeout;
+        let slow = slow.map(|timeout| (after(meters.sent_at, timeout), Self::Slow));
+        let is_kept = session.app.is_kept || session.app.is_paused;
+        let idle = listener.idle_timeout.filter(|_| !is_kept).map(|timeout| {
+            let since = meters.sent_at.max(meters.received_at);
+            (after(since, timeout), Self::Idle)
+        });
+        slow.into_iter().chain(idle).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// Output is queued: from now on its peer must take some of it in time.
+pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
+    let listener = tools.cx.listener(session.listener);
+    if session.output.timer == Timer::Unset
+        && let Some((at, _)) = Stuck::due(session, listener)
+    {
+        session.output.timer = Timer::Set;
+        tools.agenda.timers.set(at, Alarm::Output(session.name()));
+    }
+}
+
+/// The timers of a session's waits were taken away: by other timeouts they are set again.
+pub(crate) fn watch_waits_anew(session: &mut Session, tools: &mut Tools) {
+    if session.meters.idle_timer == Timer::Set {
+        watch_idle(session, tools);
+    }
+    session.output.timer = Timer::Unset;
+    if session.output.queue.is_some() {
+        watch_output(session, tools);
+    }
+    if let Some(since) = session.meters.half_closed_at {
+        let timeout = tools.cx.listener(session.listener).half_close_timeout;
+        let at = since.max(session.meters.sent_at) + timeout.as_millis() as u64;
+        let alarm = Alarm::HalfClose(session.name());
+        tools.agenda.timers.set(at, alarm);
+    }
+}
+
+/// The peer has half-closed, or its connection broke: what is left to be done for it must go on.
+pub(crate) fn watch_half_closed(session: &mut Session, tools: &mut Tools) {
+    if session.meters.half_closed_at.is_some() || session.phase != Phase::Open {
+        return;
+    }
+    let now = tools.cx.clock.ms;
+    session.meters.half_closed_at = Some(now);
+    let timeout = tools.cx.listener(session.listener).half_close_timeout;
+    let at = now + timeout.as_millis() as u64;
+    let alarm = Alarm::HalfClose(session.name());
+    tools.agenda.timers.set(at, alarm);
+}

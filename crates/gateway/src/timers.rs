@@ -1,0 +1,125 @@
+//! What is to happen at some time.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use rustc_hash::FxHashSet;
+
+use super::ids::{ListenerId, SessionRef};
+use super::table::Table;
+
+/// Timers that are looked at for each new one, whether their session is gone: two, so that those that are left over stay
+/// fewer than the others without a stall to find them.
+const LOOKED_AT: usize = 2;
+
+/// What is to happen at some time. Entries are not taken back: what is due is looked at again.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    queue: BTreeSet<(u64, Alarm)>,
+    /// How far the look for those of sessions that are gone has got.
+    looked_at: Option<(u64, Alarm)>,
+    /// Those of sessions that were set since that look.
+    set: usize,
+    /// Listeners that will be looked at again.
+    accepting: FxHashSet<ListenerId>,
+}
+
+/// Something whose time comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alarm {
+    /// Has this session been idle for too long?
+    Idle(SessionRef),
+    /// Has the output of this session, which is ending, got stuck?
+    Flush(SessionRef),
+    /// Has this session's TLS handshake still not ended?
+    Handshake(SessionRef),
+    /// Has this session's unfinished message come fast enough?
+    Slowloris(SessionRef),
+    /// Has the peer of this session taken some of its output?
+    Output(SessionRef),
+    /// Has this session, which its peer has half-closed, gone on?
+    HalfClose(SessionRef),
+    /// Let go of this socket.
+    Linger(SessionRef),
+    /// Accept from this listener again.
+    Accept(ListenerId),
+    /// Tasks that waited for one slot may be for any now.
+    Tasks,
+    /// The next sessions of the drain of this number are to close.
+    Drain(u64),
+    /// Stopping takes too long.
+    Stop,
+}
+
+impl Timers {
+    /// When the next is due, in the loop's milliseconds.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// This is to happen at that time, in the loop's milliseconds.
+    pub(crate) fn set(&mut self, at: u64, alarm: Alarm) {
+        self.queue.insert((at, alarm));
+        self.set += usize::from(alarm.session().is_some());
+    }
+
+    /// A listener is to be looked at again then, if it is not already.
+    pub(crate) fn accept_again(&mut self, at: u64, listener: ListenerId) {
+        if self.accepting.insert(listener) {
+            self.set(at, Alarm::Accept(listener));
+        }
+    }
+
+    /// Whether it is not yet time to look at this listener again.
+    pub(crate) fn pauses(&self, listener: ListenerId) -> bool {
+        self.accepting.contains(&listener)
+    }
+
+    /// The time to look at this listener again has come.
+    pub(crate) fn resume(&mut self, listener: ListenerId) {
+        self.accepting.remove(&listener);
+    }
+
+    /// What is due at this time, the oldest first.
+    pub(crate) fn due(&mut self, now: u64) -> Option<Alarm> {
+        self.queue.first().filter(|(at, _)| *at <= now)?;
+        self.queue.pop_first().map(|(_, alarm)| alarm)
+    }
+
+    /// Looks at some timers for each that was set since the last time, and forgets those of sessions that are gone.
+    pub(crate) fn prune(&mut self, sessions: &Table) {
+        for _ in 0..LOOKED_AT * std::mem::take(&mut self.set) {
+            let from = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+            self.looked_at = self.queue.range((from, Bound::Unbounded)).next().copied();
+            let Some(entry) = self.looked_at else { return };
+            let session = entry.1.session();
+            if session.is_some_and(|name| sessions.named(name).is_none()) {
+                self.queue.remove(&entry);
+            }
+        }
+    }
+
+    /// Forgets the timers of these sessions that watch how long something of theirs takes: each has one of each kind.
+    pub(crate) fn forget_waits(&mut self, is_meant: impl Fn(SessionRef) -> bool) {
+        self.queue.retain(|(_, alarm)| match alarm {
+            Alarm::Idle(name) | Alarm::Output(name) | Alarm::HalfClose(name) => !is_meant(*name),
+            _ => true,
+        });
+    }
+}
+
+impl Alarm {
+    /// The session that it is for.
+    fn session(self) -> Option<SessionRef> {
+        match self {
+            Alarm::Idle(name)
+            | Alarm::Flush(name)
+            | Alarm::Handshake(name)
+            | Alarm::Slowloris(name)
+            | Alarm::Output(name)
+            | Alarm::HalfClose(name)
+            | Alarm::Linger(name) => Some(name),
+            Alarm::Accept(_) | Alarm::Tasks | Alarm::Drain(_) | Alarm::Stop => None,
+        }
+    }
+}

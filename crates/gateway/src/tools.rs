@@ -1,0 +1,18 @@
+//! What a step on one session may use: everything of a loop but its other sessions and what belongs to several of them.
+
+use super::agenda::Agenda;
+use super::cx::Cx;
+use super::memory::Memory;
+use super::processes::Processes;
+use super::scratch::Scratch;
+use super::throttle::Throttle;
+
+/// A loop's tools, each of which owns its state. A step takes those that it needs, or all of them where it passes them on.
+pub(crate) struct Tools {
+    pub(crate) cx: Cx,
+    pub(crate) agenda: Agenda,
+    pub(crate) memory: Memory,
+    pub(crate) throttle: Throttle,
+    pub(crate) scratch: Scratch,
+    pub(crate) processes: Processes,
+}
