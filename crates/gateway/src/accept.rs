@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use moorline_net::Decoder;
@@ -11,20 +10,21 @@ use moorline_net::tls::server::{ServerRecords, ServerTls};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
-use super::accept_gate::AcceptGate;
-use super::cx::{Cx, unix_ms};
-use super::dispatch::home;
-use super::ending::act;
-use super::ids::{ListenerId, SessionRef, SlotId};
-use super::main_loop::Loop;
-use super::memory::{Class, TLS_BYTES};
-use super::session::{
+use crate::arrival::{Arrival, Upgrade};
+use crate::commands::{Command, Report};
+use crate::cx::{Cx, unix_ms};
+use crate::ending::act;
+use crate::event_loop::Loop;
+use crate::event_loop::acceptor::Acceptor;
+use crate::features::datagrams;
+use crate::ids::{ListenerId, SessionRef, SlotId};
+use crate::memory::{Class, TLS_BYTES};
+use crate::processes::dispatch::home;
+use crate::session::{
     App, Cut, End, Input, Link, Listed, Meters, Output, Phase, Placement, Session, Timer, Transport,
 };
-use super::sockets::Sockets;
-use super::timeouts::{watch_handshake, watch_idle};
-use super::tools::Tools;
-use super::{Command, Report, datagrams};
+use crate::timeouts::{watch_handshake, watch_idle};
+use crate::tools::Tools;
 use moorline_process::open_files;
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -33,34 +33,6 @@ use moorline_protocol::wire::{CloseReason, Peer};
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting pauses when descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a loop accepts with.
-pub(crate) struct Acceptor {
-    pub(crate) sockets: Sockets,
-    pub(crate) gate: AcceptGate,
-    /// What each listener shows who connects now.
-    pub(crate) tls: Arc<[Option<ServerTls>]>,
-}
-
-/// How far a connection has got before it becomes a session.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// It was just accepted.
-    Fresh,
-    /// It was HTTP and has become a WebSocket.
-    Upgraded(Upgrade),
-}
-
-/// What HTTP leaves behind.
-#[derive(Debug)]
-pub(crate) struct Upgrade {
-    /// What came after the request, as plaintext.
-    pub(crate) received: Vec<u8>,
-    /// What encrypts the connection.
-    pub(crate) tls: Option<Box<ServerRecords>>,
-    /// What is still to be sent, as it goes on the wire.
-    pub(crate) unsent: Vec<u8>,
-}
 
 impl Loop {
     /// Something came in on a listener.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::ids::SessionRef;
-use super::session::Session;
-use super::timers::Timers;
+use crate::ids::SessionRef;
+use crate::session::Session;
+use crate::timers::Timers;
 
 /// What is to be done.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! What is done when the time of a session's timer has come.
 
-use super::ending::FLUSH_MS;
-use super::handshake::refused;
-use super::session::{End, Phase, Session, Timer};
-use super::timeouts::{Stuck, idle_at};
-use super::timers::Alarm;
-use super::tools::Tools;
-use super::write::farewell;
+use crate::ending::FLUSH_MS;
+use crate::input::handshake::refused;
+use crate::output::write::farewell;
+use crate::session::{End, Phase, Session, Timer};
+use crate::timeouts::{Stuck, idle_at};
+use crate::timers::Alarm;
+use crate::tools::Tools;
 use moorline_protocol::control::Limit;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::CloseReason;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use moorline_ipc::Scoreboard;
 use tokio::sync::mpsc;
 
-use super::ids::ListenerId;
-use super::{Inbox, Report, Shared};
+use crate::commands::{Inbox, Report};
+use crate::ids::ListenerId;
+use crate::shared::Shared;
 use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::CloseReason;

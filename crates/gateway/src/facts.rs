@@ -1,9 +1,9 @@
 //! What processes and the operator are told of a session: when it begins somewhere, when it ends, and when they ask.
 
-use super::cx::{Cx, unix_ms};
-use super::ids::ListenerId;
-use super::session::Session;
-use super::tls;
+use crate::cx::{Cx, unix_ms};
+use crate::ids::ListenerId;
+use crate::session::Session;
+use crate::tls;
 use moorline_protocol::control::SessionRow;
 use moorline_protocol::wire::{Closing, Opening, SessionFacts};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::transfer::Asker;
+use crate::transfer::Asker;
 
 /// Bytes copied in one call: large enough that the call's own cost does not matter, small enough for others' turns.
 const COPY: u64 = 256 * 1024;

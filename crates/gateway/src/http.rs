@@ -4,8 +4,6 @@
 //! framing (RFC 6455) cutting its bytes.
 
 mod handshake;
-mod memory;
-mod stopping;
 mod watched;
 
 use std::convert::Infallible;
@@ -35,14 +33,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::handshake::accept_key;
-use self::memory::Held;
-pub(super) use self::memory::HttpMemory;
-pub(super) use self::stopping::Stopping;
 use self::watched::{Progress, Watched};
-use super::accept::Upgrade;
-use super::ids::ListenerId;
-use super::memory::TLS_BYTES;
-use super::{Command, Inbox, Shared};
+use crate::arrival::Upgrade;
+use crate::commands::{Command, Inbox};
+use crate::ids::ListenerId;
+use crate::memory::TLS_BYTES;
+use crate::shared::Shared;
+use crate::shared::http_memory::Held;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -59,7 +56,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP listener.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(crate) struct Site {
     listener: ListenerId,
     name: String,
     /// Locked once a request.
@@ -71,7 +68,7 @@ pub(super) struct Site {
 
 /// What it serves.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The path whose requests become sessions.
     websocket: Option<String>,
     /// The folder that all other paths are files of.
@@ -85,7 +82,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(
+    pub(crate) fn new(
         listener: &Listener,
         folder: Option<OwnedFd>,
         tls: Option<ServerTls>,
@@ -103,7 +100,7 @@ impl Settings {
 type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
-    pub(super) fn new(
+    pub(crate) fn new(
         listener: ListenerId,
         name: String,
         settings: Settings,
@@ -120,12 +117,12 @@ impl Site {
     }
 
     /// Whether it is this listener's.
-    pub(super) fn is_of(&self, listener: &Listener) -> bool {
+    pub(crate) fn is_of(&self, listener: &Listener) -> bool {
         self.name == listener.name
     }
 
     /// Serves this from the next request on, also over connections that are there. What is shown is for new ones.
-    pub(super) fn change(&self, settings: Settings) {
+    pub(crate) fn change(&self, settings: Settings) {
         *self
             .settings
             .write()
@@ -140,7 +137,7 @@ impl Site {
     }
 
     /// Serves one connection, as a task of this thread.
-    pub(super) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
+    pub(crate) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
         tokio::task::spawn_local(async move {
             let shared = self.shared.clone();
             let _connection = shared.http.connection();

@@ -6,6 +6,9 @@ use moorline_protocol::wire::UNKNOWN_PLACE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ListenerId(pub(crate) u16);
 
+/// The most worker slots there can be; the configuration is checked against it.
+pub(crate) const MAX_SLOTS: usize = 512;
+
 /// A worker slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(pub(crate) u16);

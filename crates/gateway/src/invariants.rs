@@ -5,23 +5,17 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::ids::{ProcessKey, SessionKey, SessionRef};
-use super::main_loop::Loop;
-use super::memory::{Class, TLS_BYTES};
-use super::pending_close::PendingClose;
-use super::process::Standing;
-use super::session::{Phase, Session};
-use super::transfer::{Asker, Transfer};
+use crate::event_loop::Loop;
+use crate::ids::{ProcessKey, SessionKey, SessionRef};
+use crate::memory::{Class, TLS_BYTES};
+use crate::processes::pending_close::PendingClose;
+use crate::processes::process::Standing;
+use crate::session::{Phase, Session};
+use crate::transfer::{Asker, Transfer};
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Sessions that a running debug build looks at for each turn, on average: it must stay usable with thousands of them.
 const SESSIONS_PER_TURN: usize = 64;
-
-/// When a debug build looks next.
-#[derive(Debug, Default)]
-pub(crate) struct Schedule {
-    turns: usize,
-}
 
 impl Loop {
     /// Checks the invariants, in a debug build and not so often that it would be slow.
@@ -29,9 +23,9 @@ impl Loop {
         if !cfg!(debug_assertions) {
             return;
         }
-        self.invariants.turns += 1;
-        if self.invariants.turns * SESSIONS_PER_TURN >= self.sessions.len() {
-            self.invariants.turns = 0;
+        self.unchecked_turns += 1;
+        if self.unchecked_turns * SESSIONS_PER_TURN >= self.sessions.len() {
+            self.unchecked_turns = 0;
             self.check_invariants();
         }
     }

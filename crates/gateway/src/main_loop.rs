@@ -9,49 +9,34 @@
 //! keeps the others waiting.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use moorline_ipc::{Doorbell, Scoreboard};
-use moorline_net::tls::server::ServerTls;
-use rustix::io::Errno;
-use tokio::sync::mpsc;
-
-use super::accept::{Acceptor, Arrival};
-use super::accept_gate::AcceptGate;
-use super::agenda::Agenda;
-use super::broadcasts::fan_out;
-use super::census::Census;
-use super::cx::{Clock, Cx, Stop};
-use super::dispatch::Turns;
-use super::drain::Drain;
-use super::ending::{Left, act};
-use super::files::Files;
-use super::flush::flush;
-use super::groups::Groups;
-use super::handshake::{HANDSHAKES_PER_TURN, shake_hands};
-use super::ids::{ListenerId, ProcessKey, SessionKey, SessionRef};
-use super::memory::{Class, Memory};
-use super::poller::{Poller, Readiness, Source};
-use super::process::Process;
-use super::processes::Processes;
-use super::relief::Pressure;
-use super::scratch::Scratch;
-use super::service::service;
-use super::session::{End, Phase, Session};
-use super::sockets::{Socket, Sockets};
-use super::table::Table;
-use super::tasks::Tasks;
-use super::timeouts::watch_half_closed;
-use super::timers::Alarm;
-use super::tools::Tools;
-use super::{Command, Inbox, Report, Shared};
-use super::{alarms, invariants, queries, slowloris};
-use moorline_config::Config;
 use moorline_protocol::control::{BEAT, LoopCounter};
 use moorline_protocol::wire::CloseReason;
+use rustix::io::Errno;
+
+use crate::alarms;
+use crate::arrival::Arrival;
+use crate::commands::{Command, Report};
+use crate::ending::{Left, act};
+use crate::event_loop::census::Census;
+use crate::event_loop::{Loop, Parts};
+use crate::features::broadcasts::fan_out;
+use crate::features::queries;
+use crate::ids::{ProcessKey, SessionKey, SessionRef};
+use crate::input::handshake::{HANDSHAKES_PER_TURN, shake_hands};
+use crate::input::slowloris;
+use crate::memory::Class;
+use crate::output::flush::flush;
+use crate::poller::{Readiness, Source};
+use crate::processes::process::Process;
+use crate::service::service;
+use crate::session::{End, Phase, Session};
+use crate::timeouts::watch_half_closed;
+use crate::timers::Alarm;
+use crate::tools::Tools;
 
 /// Sessions that change process in one turn.
 const MOVES_PER_TURN: usize = 256;
@@ -65,40 +50,6 @@ const GATHERING_TURNS: u32 = 16;
 /// How often a loop looks again at what nothing wakes it for: a retiring process that takes its last records, a
 /// slot that stays empty, a suspect's turn that another loop holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// What a loop is made of.
-pub(crate) struct Parts {
-    pub(crate) index: u8,
-    pub(crate) config: Arc<Config>,
-    pub(crate) shared: Arc<Shared>,
-    /// What wakes it for commands.
-    pub(crate) doorbell: Arc<Doorbell>,
-    pub(crate) counters: Scoreboard,
-    pub(crate) last_serial: u64,
-    pub(crate) sockets: Vec<(ListenerId, Socket)>,
-    pub(crate) peers: Vec<Inbox>,
-    pub(crate) reports: mpsc::UnboundedSender<Report>,
-    pub(crate) tls: Arc<[Option<ServerTls>]>,
-}
-
-/// One event loop. It alone sees all that it owns; a step on a session sees that session and the tools.
-pub(crate) struct Loop {
-    pub(crate) tools: Tools,
-    pub(crate) sessions: Table,
-    pub(crate) groups: Groups,
-    pub(crate) tasks: Tasks,
-    pub(crate) files: Files,
-    pub(crate) acceptor: Acceptor,
-    pub(crate) poller: Poller,
-    pub(crate) pressure: Pressure,
-    pub(crate) drain: Option<Drain>,
-    census: Option<Census>,
-    /// The timers that run now; empty between turns.
-    due: Vec<Alarm>,
-    /// Turns since records were last published.
-    gathering: u32,
-    pub(crate) invariants: invariants::Schedule,
-}
 
 /// What the loop does after a turn.
 pub(crate) enum Next {
@@ -122,54 +73,6 @@ impl Loop {
             this.check_invariants_sometimes();
             this.wait(next)?;
         }
-    }
-
-    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let index = usize::from(parts.index);
-        // The main thread holds it, and one loop counts it.
-        let http = (index == 0).then(|| parts.shared.http_memory.clone());
-        let slots = usize::from(parts.config.workers.count);
-        let tools = Tools {
-            agenda: Agenda::default(),
-            memory: Memory::new(&parts.config, http),
-            throttle: Default::default(),
-            scratch: Scratch::new(),
-            processes: Processes::new(slots, Turns::new(index)),
-            cx: Cx {
-                index: parts.index,
-                config: parts.config,
-                shared: parts.shared,
-                clock: Clock::new(),
-                counters: parts.counters,
-                peers: parts.peers,
-                reports: parts.reports,
-                stop: Stop::No,
-            },
-        };
-        let mut this = Self {
-            sessions: Table::new(parts.index, parts.last_serial),
-            groups: Groups::default(),
-            tasks: Tasks::default(),
-            files: Files::default(),
-            acceptor: Acceptor {
-                sockets: Sockets::default(),
-                gate: AcceptGate::new(&tools.cx.config.listeners),
-                tls: Arc::default(),
-            },
-            poller: Poller::new(parts.doorbell)?,
-            pressure: Pressure::new(),
-            drain: None,
-            census: None,
-            due: Vec::new(),
-            gathering: 0,
-            invariants: Default::default(),
-            tools,
-        };
-        this.show(parts.tls);
-        for (listener, socket) in parts.sockets {
-            this.listen(listener, socket)?;
-        }
-        Ok(this)
     }
 
     /// Waits for something to do, and fetches the events.

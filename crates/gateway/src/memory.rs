@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::cx::Cx;
-use super::http::HttpMemory;
+use crate::cx::Cx;
+use crate::shared::http_memory::HttpMemory;
 use moorline_config::Config;
 pub(crate) use moorline_protocol::control::MemoryClass as Class;
 

@@ -6,13 +6,13 @@
 
 use moorline_ipc::Header;
 
-use super::cx::Cx;
-use super::dispatch::home;
-use super::facts::opening;
-use super::ids::SlotId;
-use super::session::{Session, Stay};
-use super::suspects::clear_suspect;
-use super::tools::Tools;
+use crate::cx::Cx;
+use crate::facts::opening;
+use crate::ids::SlotId;
+use crate::processes::dispatch::home;
+use crate::session::{Session, Stay};
+use crate::suspects::clear_suspect;
+use crate::tools::Tools;
 use moorline_protocol::wire::{ADOPTED, ToProcess};
 
 /// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.

@@ -9,7 +9,7 @@ use moorline_ipc::{Chime, Doorbell};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::ids::{ListenerId, ProcessKey, SessionKey};
+use crate::ids::{ListenerId, ProcessKey, SessionKey};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;

@@ -1,5 +1,11 @@
 //! The processes that a loop serves, the slots that they serve, and who of them has something to be done.
 
+pub(crate) mod dispatch;
+pub(crate) mod ledger;
+pub(crate) mod pending_close;
+pub(crate) mod process;
+pub(crate) mod slot;
+
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use std::sync::atomic::Ordering;
@@ -8,15 +14,15 @@ use bytes::Bytes;
 use moorline_ipc::{Header, SleepFence};
 use slab::Slab;
 
-use super::Report;
-use super::cx::Cx;
-use super::dispatch::{Slots, Turns};
-use super::ids::{ProcessKey, SlotId};
-use super::memory::{Class, Memory};
-use super::process::{Process, Standing};
-use super::session::Session;
-use super::slot::Slot;
-use super::transfer::{Asker, Transfer};
+use crate::commands::Report;
+use crate::cx::Cx;
+use crate::ids::{ProcessKey, SlotId};
+use crate::memory::{Class, Memory};
+use crate::processes::dispatch::{Slots, Turns};
+use crate::processes::process::{Process, Standing};
+use crate::processes::slot::Slot;
+use crate::session::Session;
+use crate::transfer::{Asker, Transfer};
 use moorline_config::Dispatch;
 use moorline_protocol::control::{LoopCounter, ProcessId, Role};
 use moorline_protocol::wire::{FIRST, LAST, ToProcess};

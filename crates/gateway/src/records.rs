@@ -2,20 +2,22 @@
 
 use moorline_ipc::{Consumer, Header, Record};
 
-use super::ending::act;
-use super::files::send_file;
-use super::handlers::{Refused, close_at_once, close_for_app, done, opened};
-use super::ids::ProcessKey;
-use super::main_loop::Loop;
-use super::memory::Class;
-use super::payload::Payload;
-use super::posts::{post, post_done, refuse_post};
-use super::process::Partial;
-use super::requests::{handle_request, limit};
-use super::tasks::{NO_MEMORY, refuse_task};
-use super::watermarks::warn_other_sender;
-use super::write::write;
-use super::{datagrams, groups, queries};
+use crate::ending::act;
+use crate::event_loop::Loop;
+use crate::features::datagrams;
+use crate::features::files::send_file;
+use crate::features::handlers::{Refused, close_at_once, close_for_app, done, opened};
+use crate::features::posts::{post, post_done, refuse_post};
+use crate::features::queries;
+use crate::features::requests::{handle_request, limit};
+use crate::features::tasks::{NO_MEMORY, refuse_task};
+use crate::groups;
+use crate::ids::ProcessKey;
+use crate::memory::Class;
+use crate::output::payload::Payload;
+use crate::output::watermarks::warn_other_sender;
+use crate::output::write::write;
+use crate::processes::process::Partial;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FromProcess, LARGEST_PARCEL, LAST, TEXT, WHOLE,

@@ -3,16 +3,17 @@
 //! tasks, broadcasts, in parts or whole) is refused where it would pass the limit.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::ending::finish;
-use super::ids::{ProcessKey, SessionKey};
-use super::main_loop::Loop;
-use super::memory::Class;
-use super::session::Phase;
-use super::tools::Tools;
+use crate::ending::finish;
+use crate::event_loop::Loop;
+use crate::event_loop::pressure::{Pressed, Pressure};
+use crate::ids::{ProcessKey, SessionKey};
+use crate::memory::Class;
+use crate::session::Phase;
+use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, FromProcess};
@@ -21,59 +22,12 @@ use moorline_protocol::wire::{CloseReason, FromProcess};
 /// about 50 ns, so this never takes more than a twentieth of the time.
 const SEARCH_EVERY: Duration = Duration::from_millis(1);
 const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
-/// How often the log says that the limit is near, at the most, in milliseconds.
-const SAY_MS: u64 = 10_000;
-
-/// How it stands with the memory limit, and what was said of it.
-#[derive(Debug)]
-pub(crate) struct Pressure {
-    standing: Pressed,
-    /// When to look for the largest again. Not by the loop's clock: a flood comes within a turn.
-    search_at: Instant,
-    said_at: Option<u64>,
-    /// When the last refusal was told.
-    refusal_said_at: Option<u64>,
-}
-
-/// How things stood at the last look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pressed {
-    Calm,
-    Near,
-    Over,
-}
-
 /// Who holds bytes, and can be made to let go of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Session(SessionKey),
     /// A message of a process of which some parts have arrived: it is for no session, so none is closed for it.
     Parts(ProcessKey, (u8, u64)),
-}
-
-impl Pressure {
-    pub(crate) fn new() -> Self {
-        Self {
-            standing: Pressed::Calm,
-            search_at: Instant::now(),
-            said_at: None,
-            refusal_said_at: None,
-        }
-    }
-
-    /// Others may make room, and nothing wakes this loop when they do.
-    pub(crate) fn is_watchful(&self) -> bool {
-        self.standing != Pressed::Calm
-    }
-
-    /// Whether a refusal is to be told: not each of them is.
-    pub(crate) fn tells_of_refusals(&mut self, now: u64) -> bool {
-        let is_due = self.refusal_said_at.is_none_or(|at| now - at > SAY_MS);
-        if is_due {
-            self.refusal_said_at = Some(now);
-        }
-        is_due
-    }
 }
 
 impl Loop {
@@ -149,10 +103,9 @@ impl Loop {
     fn say_near(&mut self) {
         let Tools { cx, memory, .. } = &self.tools;
         let now = cx.clock.ms;
-        if self.pressure.said_at.is_none_or(|at| now - at > SAY_MS)
-            && let Some((limit, near)) = memory.limit()
+        if let Some((limit, near)) = memory.limit()
+            && self.pressure.is_to_be_said(now)
         {
-            self.pressure.said_at = Some(now);
             tracing::warn!(
                 near,
                 limit,

@@ -1,14 +1,14 @@
 //! One session's turn.
 
-use super::deliver::forward_kept;
-use super::ending::{Left, act, finish_if_over, go_on_ending};
-use super::flush::flush;
-use super::groups::Groups;
-use super::placement::place;
-use super::read::receive;
-use super::session::{End, Phase, Session};
-use super::tools::Tools;
-use super::watermarks::tell_watermark;
+use crate::ending::{Left, act, finish_if_over, go_on_ending};
+use crate::groups::Groups;
+use crate::input::deliver::forward_kept;
+use crate::input::read::receive;
+use crate::output::flush::flush;
+use crate::output::watermarks::tell_watermark;
+use crate::placement::place;
+use crate::session::{End, Phase, Session};
+use crate::tools::Tools;
 
 /// Does for a session whatever can be done now.
 pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut Tools) -> Left {

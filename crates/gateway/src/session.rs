@@ -3,6 +3,10 @@
 //! Small while idle: no read buffer, no queue. What an active session needs beyond this (an unfinished tail, messages that
 //! wait, output the socket did not take) is allocated when needed and freed after.
 
+pub(crate) mod frame;
+pub(crate) mod queue;
+pub(crate) mod table;
+
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -10,9 +14,9 @@ use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 use moorline_net::watermark::Level;
 
-use super::ids::{ListenerId, ProcessKey, SessionKey, SessionRef, SlotId};
-use super::memory::MEMBERSHIP_BYTES;
-use super::outqueue::Outbound;
+use crate::ids::{ListenerId, ProcessKey, SessionKey, SessionRef, SlotId};
+use crate::memory::MEMBERSHIP_BYTES;
+use crate::session::queue::Outbound;
 use moorline_protocol::wire::{Belongings, CloseReason, Peer};
 
 /// Messages of one session delivered and not done, at the most.
@@ -634,3 +638,10 @@ pub(crate) struct Kept {
     pub(crate) deaths: u32,
     pub(crate) bytes: Vec<u8>,
 }
+
+/// What an idle session costs the loop, without its peer's share of the kernel. Beside it stands its entry in the map of ids,
+/// about 32 bytes.
+const _: () = assert!(
+    size_of::<Session>() <= 512,
+    "an idle session stays under 600 bytes"
+);

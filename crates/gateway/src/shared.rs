@@ -1,15 +1,21 @@
 //! What the loops of a gateway know of each other.
 
+pub(crate) mod admission;
+pub(crate) mod http_memory;
+pub(crate) mod http_stopping;
+pub(crate) mod places;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::MAX_SLOTS;
-use super::admission::Admission;
-use super::http::{HttpMemory, Stopping};
-use super::ids::ListenerId;
-use super::places::Places;
+use crate::ids::ListenerId;
+use crate::ids::MAX_SLOTS;
+use crate::shared::admission::Admission;
+use crate::shared::http_memory::HttpMemory;
+use crate::shared::http_stopping::Stopping;
+use crate::shared::places::Places;
 use moorline_config::Config;
 use moorline_process::open_files;
 use moorline_protocol::wire::Peer;

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::ids::ListenerId;
-use super::is_datagram;
+use crate::ids::ListenerId;
 use moorline_config::Config;
+use moorline_net::Address;
 
 /// The listening sockets of one loop, by their place in the configuration.
 #[derive(Debug, Default)]
@@ -118,4 +118,9 @@ pub(crate) fn share_out(
         }
     }
     shares
+}
+
+/// Whether an address is one of datagrams.
+pub(crate) fn is_datagram(address: &Address) -> bool {
+    matches!(address, Address::Udp(_))
 }

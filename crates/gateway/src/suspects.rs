@@ -3,8 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::session::Session;
-use super::tools::Tools;
+use crate::session::Session;
+use crate::tools::Tools;
 
 /// Whether the session's suspect message may go out now. If not, its turn will come.
 pub(crate) fn takes_suspect(session: &Session, tools: &mut Tools) -> bool {

@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::agenda::Agenda;
-use super::cx::Cx;
-use super::ids::SessionRef;
-use super::memory::Memory;
-use super::session::{Phase, Session};
-use super::table::Table;
+use crate::agenda::Agenda;
+use crate::cx::Cx;
+use crate::ids::SessionRef;
+use crate::memory::Memory;
+use crate::session::table::Table;
+use crate::session::{Phase, Session};
 
 /// The right of way is for who uses it: with nothing received or in hand for so long it passes on, in milliseconds.
 const YIELD_MS: u64 = 250;

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::cx::Cx;
-use super::session::{Phase, Session, Timer};
-use super::timers::Alarm;
-use super::tools::Tools;
+use crate::cx::Cx;
+use crate::session::{Phase, Session, Timer};
+use crate::timers::Alarm;
+use crate::tools::Tools;
 use moorline_config::Listener;
 
 /// How long after the end of its handler a session that was idle meanwhile may wait for its next message, in milliseconds.

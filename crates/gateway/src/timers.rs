@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use rustc_hash::FxHashSet;
 
-use super::ids::{ListenerId, SessionRef};
-use super::table::Table;
+use crate::ids::{ListenerId, SessionRef};
+use crate::session::table::Table;
 
 /// Timers that are looked at for each new one, whether their session is gone: two, so that those that are left over stay
 /// fewer than the others without a stall to find them.

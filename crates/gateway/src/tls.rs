@@ -6,9 +6,9 @@ use moorline_net::tls::server::ServerRecords;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use super::memory::{Class, Memory};
-use super::scratch::Scratch;
-use super::session::{Phase, Session, Transport};
+use crate::memory::{Class, Memory};
+use crate::scratch::Scratch;
+use crate::session::{Phase, Session, Transport};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::SessionTls;
 

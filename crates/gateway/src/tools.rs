@@ -1,11 +1,11 @@
 //! What a step on one session may use: everything of a loop but its other sessions and what belongs to several of them.
 
-use super::agenda::Agenda;
-use super::cx::Cx;
-use super::memory::Memory;
-use super::processes::Processes;
-use super::scratch::Scratch;
-use super::throttle::Throttle;
+use crate::agenda::Agenda;
+use crate::cx::Cx;
+use crate::memory::Memory;
+use crate::processes::Processes;
+use crate::scratch::Scratch;
+use crate::throttle::Throttle;
 
 /// A loop's tools, each of which owns its state. A step takes those that it needs, or all of them where it passes them on.
 pub(crate) struct Tools {

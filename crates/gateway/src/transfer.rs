@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use moorline_ipc::Header;
 
-use super::ids::{ProcessKey, SlotId};
+use crate::ids::{ProcessKey, SlotId};
 use moorline_protocol::control::ProcessId;
 use moorline_protocol::wire::ToProcess;
 

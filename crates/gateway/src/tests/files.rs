@@ -4,7 +4,7 @@ use moorline_ipc::Header;
 
 use super::process::FILE;
 use super::script::{Script, config};
-use crate::Report;
+use crate::commands::Report;
 use moorline_protocol::control::{LoopCounter, Role};
 use moorline_protocol::wire::FromProcess;
 

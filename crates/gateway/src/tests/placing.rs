@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::script::{Script, config};
-use crate::Command;
+use crate::commands::Command;
 use moorline_protocol::control::{ProcessId, Role};
 
 fn round_robin(workers: u16) -> Script {

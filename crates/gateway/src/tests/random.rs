@@ -8,7 +8,7 @@ use moorline_ipc::Header;
 use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
-use crate::Report;
+use crate::commands::Report;
 use moorline_config::Config;
 use moorline_protocol::control::{LoopCounter, Role};
 use moorline_protocol::wire::{FORCE, FromProcess, Question};

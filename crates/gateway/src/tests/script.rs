@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
+use crate::commands::Death;
+use crate::commands::{Command, Inbox, Report};
+use crate::event_loop::{Loop, Parts};
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
-use crate::main_loop::{Loop, Next, Parts};
-use crate::removal::Death;
+use crate::main_loop::Next;
 use crate::shared::Shared;
-use crate::{Command, Inbox, Report};
 use moorline_config::{Config, load_text};
 use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
 use moorline_protocol::wire::Peer;

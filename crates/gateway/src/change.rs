@@ -1,0 +1,92 @@
+//! What a reload changes.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use moorline_config::Config;
+use moorline_net::tls::server::ServerTls;
+use moorline_process::credentials::Credentials;
+use moorline_protocol::control_channel::Descriptors;
+
+use crate::ids::ListenerId;
+use crate::sockets::Socket;
+
+/// What changes if a reload is committed.
+pub(crate) struct Change {
+    pub(crate) generation: u32,
+    pub(crate) config: Config,
+    pub(crate) sockets: Vec<(ListenerId, OwnedFd)>,
+    pub(crate) folders: Vec<(u16, OwnedFd)>,
+    pub(crate) credentials: Credentials,
+    /// What the listeners show by them.
+    pub(crate) tls: Vec<Option<ServerTls>>,
+    pub(crate) log: Option<OwnedFd>,
+}
+
+/// The same for one loop.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Arc<Config>,
+    /// The listeners that have another socket than before.
+    pub(crate) sockets: Vec<(ListenerId, Socket)>,
+    /// What each listener shows who connects.
+    pub(crate) tls: Arc<[Option<ServerTls>]>,
+    /// The listeners whose sessions are counted by their addresses, and have not been.
+    pub(crate) counted: Arc<[ListenerId]>,
+}
+
+impl Change {
+    pub(crate) fn new(
+        generation: u32,
+        config: Config,
+        sockets: Vec<u16>,
+        folders: Vec<u16>,
+        descriptors: Descriptors,
+    ) -> io::Result<Self> {
+        let mut descriptors = descriptors?.into_iter();
+        let mut with_descriptors = |places: Vec<u16>| {
+            let pairs: Vec<_> = places.into_iter().zip(&mut descriptors).collect();
+            pairs
+        };
+        let (many_sockets, many_folders) = (sockets.len(), folders.len());
+        let sockets = with_descriptors(sockets);
+        let sockets = sockets
+            .into_iter()
+            .map(|(place, it)| (ListenerId(place), it));
+        let sockets: Vec<_> = sockets.collect();
+        let folders = with_descriptors(folders);
+        let credentials = descriptors.next();
+        let log = descriptors.next();
+        let is_whole = sockets.len() == many_sockets
+            && folders.len() == many_folders
+            && log.is_some() == config.engine.log.file.is_some();
+        let Some(credentials) = credentials.filter(|_| is_whole) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a configuration came without its descriptors",
+            ));
+        };
+        let credentials = Credentials::open(credentials)?;
+        Ok(Self {
+            generation,
+            config,
+            sockets,
+            folders,
+            credentials,
+            tls: Vec::new(),
+            log,
+        })
+    }
+
+    /// Makes ready what the listeners will show; what stays as it is goes on with what it has.
+    pub(crate) fn ready(
+        mut self,
+        before: &Credentials,
+        shown: &[Option<ServerTls>],
+    ) -> io::Result<Self> {
+        let tls = self.credentials.ready(&self.config, before, shown);
+        self.tls = tls.map_err(io::Error::other)?;
+        Ok(self)
+    }
+}

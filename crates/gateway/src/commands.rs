@@ -1,0 +1,157 @@
+//! What the main thread and the loops tell each other.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_ipc::{Chime, Doorbell, Region};
+use moorline_net::tls::server::ServerTls;
+use moorline_protocol::control::{Limit, ProcessId, Role, SessionRow};
+use moorline_protocol::wire::Peer;
+
+use crate::arrival::Upgrade;
+use crate::change::Setup;
+use crate::file::PassedFile;
+use crate::ids::ListenerId;
+
+/// Where a loop gets its commands.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    pub(crate) commands: std::sync::mpsc::Sender<Command>,
+    pub(crate) doorbell: Arc<Doorbell>,
+}
+
+impl Inbox {
+    /// Wakes the loop, to look around.
+    pub(crate) fn wake(&self) {
+        self.doorbell.ring();
+    }
+
+    /// Gives the loop a command and wakes it. A loop ends with the process alone, so there is nobody to tell of a failure.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+        self.doorbell.ring();
+    }
+}
+
+/// To a loop.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A connection that loop 0 accepted.
+    Accepted {
+        socket: OwnedFd,
+        listener: ListenerId,
+        peer: Peer,
+    },
+    /// An HTTP connection that became a WebSocket.
+    Upgraded {
+        socket: OwnedFd,
+        listener: ListenerId,
+        peer: Peer,
+        upgrade: Upgrade,
+    },
+    /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
+    Refused(Option<Limit>),
+    Attach {
+        process: ProcessId,
+        role: Role,
+        region: Box<Region>,
+        /// What wakes the process.
+        doorbell: Arc<Doorbell>,
+        /// What the process wakes this loop by.
+        chime: Chime,
+    },
+    Activate {
+        workers: u16,
+        serving: Arc<[ProcessId]>,
+        /// What else changes with that.
+        setup: Option<Box<Setup>>,
+    },
+    /// What the listeners show from now on.
+    Show(Arc<[Option<ServerTls>]>),
+    Dead {
+        process: ProcessId,
+        death: Death,
+    },
+    /// A descriptor that a process has passed; without it, if it could not be kept.
+    File {
+        process: ProcessId,
+        number: u64,
+        file: Option<PassedFile>,
+    },
+    /// These processes do not answer, and no others. To be answered with `Report::Waiting`.
+    Silent(Arc<[ProcessId]>),
+    Stop(Box<Order>),
+    Drain(Box<Order>),
+    /// List sessions from this place of the table on.
+    List {
+        question: u64,
+        place: u32,
+    },
+}
+
+/// From a loop.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A connection that speaks HTTP.
+    Http {
+        socket: OwnedFd,
+        listener: ListenerId,
+        peer: Peer,
+    },
+    /// The loop of this number has obeyed one more `Activate`.
+    Activated(u8),
+    /// The loop hears this process from now on, or cannot.
+    Attached(ProcessId, Result<(), String>),
+    /// Nothing of this process is left in the loop.
+    Released(ProcessId),
+    /// This process wrote garbage.
+    Garbage(ProcessId, String),
+    /// So many sessions of the loop of this number wait for each process that does not answer.
+    Waiting(u8, Vec<(ProcessId, u64)>),
+    /// No session is left of the drain of this number.
+    Drained(u64),
+    /// No session is left after `Stop`.
+    Empty,
+    /// Some sessions of the loop of this number, and the place in its table to go on from.
+    Sessions {
+        index: u8,
+        question: u64,
+        rows: Vec<SessionRow>,
+        next: Option<u32>,
+    },
+}
+
+/// How a process died.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Death {
+    /// By a fault, while it polled this session's handler.
+    pub(crate) culprit: Option<u64>,
+    /// Killed at `max_wait` of a reload.
+    pub(crate) forced: bool,
+}
+
+/// Which sessions are to close, and how fast.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// Names it; the next one has a higher number.
+    pub(crate) number: u64,
+    /// The time over which they are spread.
+    pub(crate) over: Duration,
+    /// How long what is in hand then may take to end.
+    pub(crate) max_wait: Duration,
+    /// Those of these listeners; without, all.
+    pub(crate) listeners: Option<Vec<ListenerId>>,
+    pub(crate) seed: u64,
+}
+
+impl Order {
+    /// The part of one loop: the loops close sessions at moments of their own.
+    pub(crate) fn of_loop(&self, index: usize) -> Box<Self> {
+        let seed = self.seed.wrapping_add(index as u64);
+        Box::new(Self {
+            seed,
+            ..self.clone()
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! One event loop: all that it owns.
+
+pub(crate) mod accept_gate;
+pub(crate) mod acceptor;
+pub(crate) mod census;
+pub(crate) mod drain;
+pub(crate) mod pace;
+pub(crate) mod pressure;
+
+use std::io;
+use std::sync::Arc;
+
+use moorline_config::Config;
+use moorline_ipc::{Doorbell, Scoreboard};
+use moorline_net::tls::server::ServerTls;
+use tokio::sync::mpsc;
+
+use crate::agenda::Agenda;
+use crate::commands::{Inbox, Report};
+use crate::cx::{Clock, Cx, Stop};
+use crate::event_loop::accept_gate::AcceptGate;
+use crate::event_loop::acceptor::Acceptor;
+use crate::event_loop::census::Census;
+use crate::event_loop::drain::Drain;
+use crate::event_loop::pressure::Pressure;
+use crate::features::files::Files;
+use crate::features::tasks::Tasks;
+use crate::groups::Groups;
+use crate::ids::ListenerId;
+use crate::memory::Memory;
+use crate::poller::Poller;
+use crate::processes::Processes;
+use crate::processes::dispatch::Turns;
+use crate::scratch::Scratch;
+use crate::session::table::Table;
+use crate::shared::Shared;
+use crate::sockets::{Socket, Sockets};
+use crate::timers::Alarm;
+use crate::tools::Tools;
+
+/// What a loop is made of.
+pub(crate) struct Parts {
+    pub(crate) index: u8,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Arc<Shared>,
+    /// What wakes it for commands.
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) counters: Scoreboard,
+    pub(crate) last_serial: u64,
+    pub(crate) sockets: Vec<(ListenerId, Socket)>,
+    pub(crate) peers: Vec<Inbox>,
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+    pub(crate) tls: Arc<[Option<ServerTls>]>,
+}
+
+/// One event loop. It alone sees all that it owns; a step on a session sees that session and the tools.
+pub(crate) struct Loop {
+    pub(crate) tools: Tools,
+    pub(crate) sessions: Table,
+    pub(crate) groups: Groups,
+    pub(crate) tasks: Tasks,
+    pub(crate) files: Files,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) poller: Poller,
+    pub(crate) pressure: Pressure,
+    pub(crate) drain: Option<Drain>,
+    pub(crate) census: Option<Census>,
+    /// The timers that run now; empty between turns.
+    pub(crate) due: Vec<Alarm>,
+    /// Turns since records were last published.
+    pub(crate) gathering: u32,
+    /// Turns since a debug build last checked the invariants.
+    pub(crate) unchecked_turns: usize,
+}
+
+impl Loop {
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let index = usize::from(parts.index);
+        // The main thread holds it, and one loop counts it.
+        let http = (index == 0).then(|| parts.shared.http_memory.clone());
+        let slots = usize::from(parts.config.workers.count);
+        let tools = Tools {
+            agenda: Agenda::default(),
+            memory: Memory::new(&parts.config, http),
+            throttle: Default::default(),
+            scratch: Scratch::new(),
+            processes: Processes::new(slots, Turns::new(index)),
+            cx: Cx {
+                index: parts.index,
+                config: parts.config,
+                shared: parts.shared,
+                clock: Clock::new(),
+                counters: parts.counters,
+                peers: parts.peers,
+                reports: parts.reports,
+                stop: Stop::No,
+            },
+        };
+        let mut this = Self {
+            sessions: Table::new(parts.index, parts.last_serial),
+            groups: Groups::default(),
+            tasks: Tasks::default(),
+            files: Files::default(),
+            acceptor: Acceptor {
+                sockets: Sockets::default(),
+                gate: AcceptGate::new(&tools.cx.config.listeners),
+                tls: Arc::default(),
+            },
+            poller: Poller::new(parts.doorbell)?,
+            pressure: Pressure::new(),
+            drain: None,
+            census: None,
+            due: Vec::new(),
+            gathering: 0,
+            unchecked_turns: 0,
+            tools,
+        };
+        this.show(parts.tls);
+        for (listener, socket) in parts.sockets {
+            this.listen(listener, socket)?;
+        }
+        Ok(this)
+    }
+}

@@ -1,0 +1,60 @@
+//! A count of the sessions that wait for processes which do not answer.
+
+use crate::commands::Report;
+use crate::cx::Cx;
+use crate::ids::SessionKey;
+use crate::processes::Processes;
+use crate::session::table::Table;
+use moorline_protocol::control::ProcessId;
+
+/// Sessions that one turn looks at: a count over very many takes several, and nobody waits for it.
+const SESSIONS_PER_TURN: usize = 4096;
+
+/// A count under way.
+#[derive(Debug)]
+pub(crate) struct Census {
+    next: usize,
+    found: Vec<(ProcessId, u64)>,
+}
+
+impl Census {
+    /// Of those that wait for these processes: they do not answer, and no others.
+    pub(crate) fn begin(silent: &[ProcessId], processes: &mut Processes) -> Self {
+        for (_, process) in processes.iter_mut() {
+            process.is_silent = silent.contains(&process.id);
+        }
+        Self {
+            next: 0,
+            found: silent.iter().map(|process| (*process, 0)).collect(),
+        }
+    }
+
+    /// Goes on counting. `None`: it is over, and the main thread knows the result.
+    pub(crate) fn go_on(
+        mut self,
+        sessions: &Table,
+        processes: &Processes,
+        cx: &Cx,
+    ) -> Option<Self> {
+        let end = (self.next + SESSIONS_PER_TURN).min(sessions.places());
+        for place in self.next..end {
+            let Some(session) = sessions.at(SessionKey(place as u32)) else {
+                continue;
+            };
+            let process = session.placement.process();
+            let Some(at) = process.filter(|_| session.is_worked_for()) else {
+                continue;
+            };
+            let process = processes[at].id;
+            if let Some((_, count)) = self.found.iter_mut().find(|(id, _)| *id == process) {
+                *count += 1;
+            }
+        }
+        if end < sessions.places() {
+            self.next = end;
+            return Some(self);
+        }
+        cx.report(Report::Waiting(cx.index, self.found));
+        None
+    }
+}

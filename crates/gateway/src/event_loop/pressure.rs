@@ -1,0 +1,59 @@
+//! How it stands with the memory limit.
+
+use std::time::Instant;
+
+/// How often the log says that the limit is near, at the most, in milliseconds.
+const SAY_MS: u64 = 10_000;
+
+/// How it stands with the memory limit, and what was said of it.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    pub(crate) standing: Pressed,
+    /// When to look for the largest again. Not by the loop's clock: a flood comes within a turn.
+    pub(crate) search_at: Instant,
+    said_at: Option<u64>,
+    /// When the last refusal was told.
+    refusal_said_at: Option<u64>,
+}
+
+/// How things stood at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pressed {
+    Calm,
+    Near,
+    Over,
+}
+
+impl Pressure {
+    pub(crate) fn new() -> Self {
+        Self {
+            standing: Pressed::Calm,
+            search_at: Instant::now(),
+            said_at: None,
+            refusal_said_at: None,
+        }
+    }
+
+    /// Others may make room, and nothing wakes this loop when they do.
+    pub(crate) fn is_watchful(&self) -> bool {
+        self.standing != Pressed::Calm
+    }
+
+    /// Whether a refusal is to be told: not each of them is.
+    pub(crate) fn tells_of_refusals(&mut self, now: u64) -> bool {
+        let is_due = self.refusal_said_at.is_none_or(|at| now - at > SAY_MS);
+        if is_due {
+            self.refusal_said_at = Some(now);
+        }
+        is_due
+    }
+
+    /// Whether the log is to say that the limit is near: not each time that it is.
+    pub(crate) fn is_to_be_said(&mut self, now: u64) -> bool {
+        let is_due = self.said_at.is_none_or(|at| now - at > SAY_MS);
+        if is_due {
+            self.said_at = Some(now);
+        }
+        is_due
+    }
+}

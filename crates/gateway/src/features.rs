@@ -1,0 +1,10 @@
+//! What apps ask for beside the messages of their sessions, and what becomes of it.
+
+pub(crate) mod broadcasts;
+pub(crate) mod datagrams;
+pub(crate) mod files;
+pub(crate) mod handlers;
+pub(crate) mod posts;
+pub(crate) mod queries;
+pub(crate) mod requests;
+pub(crate) mod tasks;

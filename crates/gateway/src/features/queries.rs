@@ -1,0 +1,101 @@
+//! What processes and the operator ask a loop, and its answers.
+
+use moorline_ipc::Record;
+
+use crate::commands::Report;
+use crate::cx::{Cx, unix_ms};
+use crate::facts::{facts, row};
+use crate::groups::Groups;
+use crate::ids::{ListenerId, ProcessKey};
+use crate::processes::ledger::Request;
+use crate::session::Session;
+use crate::session::table::Table;
+use crate::tools::Tools;
+use crate::transfer::Asker;
+use moorline_config::Config;
+use moorline_protocol::wire::{Answer, Question, ToProcess};
+
+/// The longest question in bytes: a number, and perhaps a name.
+const LONGEST_QUESTION: usize = 512;
+/// Sessions in one answer. With their keys that is a few records, and it takes 0.1 ms at the most.
+const ROWS: usize = 64;
+/// Places of the table looked at for one answer: few of them may be taken. That takes 0.1 ms at the most.
+const PLACES: usize = 1024;
+
+/// A process asks something.
+///
+/// # Errors
+/// It is no question, or one too many.
+pub(crate) fn answer(
+    at: ProcessKey,
+    record: &Record<'_>,
+    sessions: &Table,
+    groups: &Groups,
+    tools: &mut Tools,
+) -> Result<(), String> {
+    if record.len() > LONGEST_QUESTION {
+        return Err(format!("a question of {} bytes", record.len()));
+    }
+    let process = &mut tools.processes[at];
+    process.ledger.open(Request::Question)?;
+    let asker = Asker {
+        at,
+        process: process.id,
+        number: record.header().session,
+    };
+    let mut bytes = Vec::with_capacity(record.len());
+    record.copy_to(&mut bytes);
+    let question: Question =
+        postcard::from_bytes(&bytes).map_err(|error| format!("a question: {error}"))?;
+    let told = |session: &Session| {
+        let listener = known_listener(session, &process.rules, &tools.cx);
+        facts(session, listener, &tools.cx)
+    };
+    let answer = match question {
+        Question::Session(id) => {
+            let session = sessions.find(id).map(|key| &sessions[key]);
+            Answer::Session(session.filter(|session| session.lives()).map(told))
+        }
+        Question::Members(group, from) => {
+            let (ids, next) = groups.page(&group, from);
+            Answer::Members(ids, next)
+        }
+        Question::Sessions(from) => {
+            let (page, next) = sessions.page(from, PLACES, ROWS, Session::lives);
+            let rows = page.into_iter().map(|it| told(it).among_others());
+            Answer::Sessions(rows.collect(), next)
+        }
+    };
+    // Plain values only: there is nothing in it that could fail to be written.
+    let bytes = postcard::to_stdvec(&answer).unwrap_or_default();
+    let (processes, memory) = (&mut tools.processes, &mut tools.memory);
+    processes.answer(asker, ToProcess::Answer, 0, bytes.into(), memory);
+    Ok(())
+}
+
+/// For the operator: some sessions, from this place of the table on.
+pub(crate) fn list(question: u64, place: u32, sessions: &Table, cx: &Cx) {
+    let now = unix_ms();
+    let (page, next) = sessions.page(place, PLACES, ROWS, |_| true);
+    cx.report(Report::Sessions {
+        index: cx.index,
+        question,
+        rows: page.into_iter().map(|it| row(it, now, cx)).collect(),
+        next,
+    });
+}
+
+/// The session's listener as a process that serves by these rules knows it. One that is being replaced may remember
+/// another listener in this place.
+fn known_listener(session: &Session, rules: &Config, cx: &Cx) -> ListenerId {
+    let id = session.listener;
+    if name(rules, id) == name(&cx.config, id) {
+        id
+    } else {
+        ListenerId::UNKNOWN
+    }
+}
+
+fn name(config: &Config, listener: ListenerId) -> Option<&str> {
+    Some(&config.listeners.get(listener.index())?.name)
+}

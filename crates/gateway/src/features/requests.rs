@@ -1,0 +1,69 @@
+//! What apps ask for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it.
+
+use crate::groups::Groups;
+use crate::ids::ProcessKey;
+use crate::memory::Class;
+use crate::placement::go_home;
+use crate::session::{End, Session};
+use crate::timeouts::watch_again;
+use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::{FromProcess, LARGEST_STATE, LONGEST_NAME};
+
+/// The most bytes that a request of this kind may come with.
+pub(crate) fn limit(kind: FromProcess) -> usize {
+    match kind {
+        FromProcess::KeepState => LARGEST_STATE,
+        FromProcess::Bind | FromProcess::Join | FromProcess::Leave => LONGEST_NAME,
+        _ => 0,
+    }
+}
+
+/// Does what a process asks for a session.
+///
+/// # Errors
+/// The session ends, as what was broadcast before could not be sent.
+pub(crate) fn handle_request(
+    session: &mut Session,
+    at: ProcessKey,
+    kind: FromProcess,
+    bytes: Vec<u8>,
+    groups: &mut Groups,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    match kind {
+        // What another process has there is newer: the session has moved meanwhile.
+        FromProcess::KeepState if session.placement.process() != Some(at) => {
+            tools.cx.count(LoopCounter::Discarded, 1);
+        }
+        FromProcess::KeepState => {
+            let (before, after) = session.app.change(|state| state.locker = bytes);
+            tools.memory.change(Class::State, before, after);
+        }
+        FromProcess::Bind => {
+            let (before, after) = session.app.change(|state| state.key = bytes);
+            tools.memory.change(Class::State, before, after);
+            go_home(session, tools);
+        }
+        FromProcess::Join => groups.join(session, &bytes, tools),
+        FromProcess::Leave => {
+            // What was broadcast before it still gets.
+            let caught_up = groups.catch_up(session, tools);
+            groups.leave(session, &bytes, &mut tools.memory);
+            return caught_up;
+        }
+        FromProcess::Pause => session.app.is_paused = true,
+        FromProcess::Resume => {
+            session.app.is_paused = false;
+            watch_again(session, tools);
+            tools.agenda.schedule(session);
+        }
+        FromProcess::Keep => session.app.is_kept = true,
+        FromProcess::Unkeep => {
+            session.app.is_kept = false;
+            watch_again(session, tools);
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! From the socket to the ring: read, cut, deliver.
+
+pub(crate) mod cut;
+pub(crate) mod deliver;
+pub(crate) mod handshake;
+pub(crate) mod read;
+pub(crate) mod slowloris;

@@ -1,0 +1,189 @@
+//! From bytes to messages: the framing cuts, and what it cuts is delivered.
+
+use moorline_net::framing::websocket::close_frame;
+use moorline_net::framing::{Guess, guess};
+use moorline_net::{Decoded, Decoder, Framing, FramingError};
+
+use crate::cx::Cx;
+use crate::input::deliver::deliver;
+use crate::memory::Class;
+use crate::output::write::write_raw;
+use crate::scratch::SCRATCH;
+use crate::session::{Cut, End, Session};
+use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::CloseReason;
+
+/// How many bytes of input that breaks a framing are logged: enough for a length field, or to know a protocol by.
+const SHOWN_BYTES: usize = 16;
+
+/// Cuts the session's tail, as far as it goes now.
+///
+/// # Errors
+/// As for [`cut`].
+pub(crate) fn cut_tail(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    let mut tail = std::mem::take(&mut session.input.tail);
+    let before = tail.len();
+    // What is cut from it is counted as a message.
+    tools.memory.release(Class::Received, before);
+    let (cut, result) = cut(session, &mut tail, tools);
+    if cut == before {
+        tail = Vec::new();
+    } else {
+        tail.drain(..cut);
+        if tail.capacity() > 2 * SCRATCH && tail.len() < tail.capacity() / 4 {
+            tail.shrink_to_fit();
+        }
+    }
+    tools.memory.hold(Class::Received, tail.len());
+    session.input.tail = tail;
+    result
+}
+
+/// Delivers the messages at the front of `input`, as many as may go now. Returns how much was used, and why the session
+/// ends if it does: its peer said so or broke the framing, or an answer could not be sent.
+pub(crate) fn cut(
+    session: &mut Session,
+    input: &mut [u8],
+    tools: &mut Tools,
+) -> (usize, Result<(), End>) {
+    let mut at = 0;
+    while at < input.len() {
+        if session.holds_input() {
+            break;
+        }
+        let framing = &tools.cx.listener(session.listener).framing;
+        let decoder = &mut session.input.decoder;
+        // Fragments of a message are kept there.
+        let before = decoder.buffered();
+        let decoded = decoder.decode(framing, &mut input[at..]);
+        let after = decoder.buffered();
+        tools.memory.change(Class::Received, before, after);
+        match decoded {
+            Ok(Decoded::Message {
+                start,
+                end,
+                consumed,
+                text,
+            }) => {
+                let (start, end) = (at + start, at + end);
+                at += consumed;
+                deliver(session, &input[start..end], text, tools);
+            }
+            Ok(Decoded::Assembled { consumed, text }) => {
+                at += consumed;
+                let message = decoder.take_assembled();
+                tools.memory.release(Class::Received, after);
+                deliver(session, &message, text, tools);
+            }
+            Ok(Decoded::Nothing { consumed }) => at += consumed,
+            Ok(Decoded::Reply { consumed, bytes }) => {
+                at += consumed;
+                let written = write_raw(session, bytes.as_bytes(), tools);
+                if written.is_err() {
+                    return (at, written);
+                }
+            }
+            Ok(Decoded::Close { reply, .. }) => {
+                let end = match write_raw(session, reply.as_bytes(), tools) {
+                    Err(End::Now(reason)) => End::Now(reason),
+                    _ => End::WhenFlushed(CloseReason::Peer),
+                };
+                return (input.len(), Err(end));
+            }
+            Ok(Decoded::Incomplete { .. }) => {
+                session.input.cut = Cut::Exhausted;
+                break;
+            }
+            Err(error) => {
+                let end = violated(session, error, input, at, tools);
+                return (input.len(), Err(end));
+            }
+        }
+    }
+    (at, Ok(()))
+}
+
+/// The peer broke the framing at byte `at` of `input`, where a message should begin.
+#[cold]
+fn violated(
+    session: &mut Session,
+    error: FramingError,
+    input: &[u8],
+    at: usize,
+    tools: &mut Tools,
+) -> End {
+    let listener = tools.cx.listener(session.listener);
+    let limit = match error {
+        FramingError::TooLarge { .. } | FramingError::Unended { .. } => {
+            Some(listener.framing.limit_key())
+        }
+        FramingError::TooSmall { .. } | FramingError::WebSocket(_) => None,
+    };
+    // After a handshake it does speak WebSocket.
+    let is_websocket = matches!(listener.framing, Framing::WebSocket { .. });
+    let guess = match is_websocket {
+        true => None,
+        false => guess(&listener.framing, input, at),
+    };
+    tracing::warn!(
+        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+        reason = %CloseReason::Framing, %error, limit, first_bytes = %first_bytes(&input[at..]),
+        guess = guess.map(tracing::field::display), "session closed: its input breaks the framing"
+    );
+    if is_websocket {
+        let frame = close_frame(error.websocket_close_code(), "");
+        if let Err(end @ End::Now(_)) = write_raw(session, frame.as_bytes(), tools) {
+            return end;
+        }
+    }
+    End::WhenFlushed(CloseReason::Framing)
+}
+
+/// Logs why a peer that has just left may have waited for an answer in vain: its first message never became
+/// whole, as its length field is another than the listener's.
+pub(crate) fn note_unfinished(session: &Session, tail: &[u8], cx: &Cx) {
+    let listener = cx.listener(session.listener);
+    if tail.is_empty() || session.meters.messages > 0 {
+        return;
+    }
+    if let Some(guess @ Guess::OtherLength { .. }) = guess(&listener.framing, tail, 0) {
+        tracing::warn!(
+            session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+            first_bytes = %first_bytes(tail), %guess,
+            "the peer left before its first message was whole"
+        );
+    }
+}
+
+/// The session has ended: counts the messages that lie whole in what was received and not cut.
+pub(crate) fn discard_uncut(session: &mut Session, input: &mut [u8], cx: &Cx) {
+    let framing = &cx.listener(session.listener).framing;
+    let decoder = &mut session.input.decoder;
+    let (mut at, mut messages) = (0, 0);
+    while at < input.len() {
+        match decoder.decode(framing, &mut input[at..]) {
+            Ok(Decoded::Message { consumed, .. }) => {
+                messages += 1;
+                at += consumed;
+            }
+            Ok(Decoded::Assembled { consumed, .. }) => {
+                decoder.take_assembled();
+                messages += 1;
+                at += consumed;
+            }
+            Ok(Decoded::Nothing { consumed } | Decoded::Reply { consumed, .. }) => {
+                at += consumed;
+            }
+            Ok(Decoded::Close { .. } | Decoded::Incomplete { .. }) | Err(_) => break,
+        }
+    }
+    *decoder = Decoder::new();
+    cx.count(LoopCounter::Discarded, messages);
+}
+
+/// What is logged of bytes that make no message.
+fn first_bytes(input: &[u8]) -> impl std::fmt::Display {
+    input[..input.len().min(SHOWN_BYTES)].escape_ascii()
+}

@@ -1,0 +1,168 @@
+//! From a message to the ring: into it at once, or kept until there is room, a window and a process for it. Until it has
+//! gone the session is not read.
+
+use moorline_ipc::Header;
+
+use crate::ids::ProcessKey;
+use crate::memory::Class;
+use crate::placement::{change_slot, place};
+use crate::session::{Kept, Session};
+use crate::suspects::takes_suspect;
+use crate::tools::Tools;
+use moorline_config::{Dispatch, OnCrash};
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::{FIRST, LAST, TEXT, ToProcess, WHOLE};
+
+/// Gives one message to the session's process, or keeps it until that is possible.
+pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &mut Tools) {
+    tools.cx.count(LoopCounter::Messages, 1);
+    session.meters.messages += 1;
+    let listener = tools.cx.listener(session.listener);
+    let keeps = listener.on_crash == OnCrash::Redeliver;
+    let dispatch = listener.dispatch;
+    if matches!(dispatch, Dispatch::RoundRobin | Dispatch::LeastBusy)
+        && session.input.window.in_hand() == 0
+    {
+        let now = Some(session.placement.slot);
+        let slot = tools.processes.choose_slot(dispatch, now, &tools.cx);
+        change_slot(session, slot, tools);
+    }
+    if !session.placement.is_moving()
+        && !session.input.waits()
+        && session.input.window.takes(bytes.len())
+        && let Some(at) = session.placement.process()
+    {
+        let header = Header {
+            kind: ToProcess::Message as u8,
+            flags: WHOLE | if text { TEXT } else { 0 },
+            aux: 0,
+            session: session.id,
+            sequence: u64::from(session.input.window.next()),
+            time: tools.cx.clock.ns,
+        };
+        let process = &mut tools.processes[at];
+        if process.producer.push(&header, &[bytes]).is_ok() {
+            process.in_hand += 1;
+            session.input.window.deliver(bytes.len());
+            if keeps {
+                let sequence = session.input.window.sent;
+                keep(session, sequence, bytes, text, tools);
+                session.input.queue().delivered += 1;
+            }
+            tools.processes.mark_dirty(at);
+            return;
+        }
+    }
+    keep(session, 0, bytes, text, tools);
+    if place(session, tools) {
+        forward_kept(session, tools);
+    }
+}
+
+/// Puts a message at the end of those that are kept.
+fn keep(session: &mut Session, sequence: u32, bytes: &[u8], text: bool, tools: &mut Tools) {
+    session.input.queue().queue.push_back(Kept {
+        sequence,
+        time: tools.cx.clock.ns,
+        text,
+        deaths: 0,
+        bytes: bytes.to_vec(),
+    });
+    tools.memory.hold(Class::Received, bytes.len());
+}
+
+/// Delivers the messages that wait, in order. True: none waits any more.
+pub(crate) fn forward_kept(session: &mut Session, tools: &mut Tools) -> bool {
+    loop {
+        let Some(inbound) = session.input.kept.as_deref() else {
+            return true;
+        };
+        let Some(kept) = inbound.next() else {
+            return true;
+        };
+        let (length, deaths, offset) = (kept.bytes.len(), kept.deaths, inbound.offset);
+        // One that has begun goes on, whatever holds back the next.
+        if offset == 0 && (session.placement.is_moving() || !session.input.window.takes(length)) {
+            return false;
+        }
+        let Some(at) = session.placement.process() else {
+            return false;
+        };
+        if deaths > 0 && offset == 0 && !takes_suspect(session, tools) {
+            return false;
+        }
+        if !push_kept(session, at, tools) {
+            tools.processes.park(session, at);
+            return false;
+        }
+        note_delivered(session, at, length, tools);
+    }
+}
+
+/// The first message that waited is in the ring, whole. It is kept if it may be needed again.
+fn note_delivered(session: &mut Session, at: ProcessKey, length: usize, tools: &mut Tools) {
+    let keeps = tools.cx.listener(session.listener).on_crash == OnCrash::Redeliver;
+    session.input.window.deliver(length);
+    let process = &mut tools.processes[at];
+    process.in_hand += 1;
+    let in_parts = length > process.producer.max_payload();
+    let Some(inbound) = &mut session.input.kept else {
+        return;
+    };
+    inbound.offset = 0;
+    let place = inbound.delivered;
+    // What went in parts cannot be found whole in the ring after a death.
+    if keeps || in_parts {
+        inbound.queue[place].sequence = session.input.window.sent;
+        inbound.delivered += 1;
+        return;
+    }
+    inbound.queue.remove(place);
+    if inbound.queue.is_empty() {
+        session.input.kept = None;
+    }
+    tools.memory.release(Class::Received, length);
+}
+
+/// Pushes what is left of the first message that waits. False: there is no room for all of it yet.
+fn push_kept(session: &mut Session, at: ProcessKey, tools: &mut Tools) -> bool {
+    let sequence = u64::from(session.input.window.next());
+    let Some(inbound) = &mut session.input.kept else {
+        return true;
+    };
+    let delivered = inbound.delivered;
+    let Some(kept) = inbound.queue.get(delivered) else {
+        return true;
+    };
+    let producer = &mut tools.processes[at].producer;
+    let most = producer.max_payload();
+    let mut done = false;
+    let mut pushed = false;
+    while !done {
+        let part = &kept.bytes[inbound.offset..];
+        let part = &part[..part.len().min(most)];
+        let first = inbound.offset == 0;
+        let last = inbound.offset + part.len() == kept.bytes.len();
+        let flags = if first { FIRST } else { 0 }
+            | if last { LAST } else { 0 }
+            | if kept.text { TEXT } else { 0 };
+        let header = Header {
+            kind: ToProcess::Message as u8,
+            flags,
+            aux: 0,
+            session: session.id,
+            sequence,
+            time: kept.time,
+        };
+        if producer.push(&header, &[part]).is_err() {
+            break;
+        }
+        inbound.offset += part.len();
+        done = last;
+        pushed = true;
+    }
+    if pushed {
+        tools.processes.mark_dirty(at);
+    }
+    done
+}

@@ -1,0 +1,199 @@
+//! From the socket to the framing: a loop reads into one scratch buffer for all its sessions, and only an unfinished rest
+//! stays with the session.
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::input::cut::{cut, cut_tail};
+use crate::input::slowloris;
+use crate::memory::Class;
+use crate::output::sealing::send_sealed;
+use crate::scratch::SCRATCH;
+use crate::session::{Cut, End, Phase, Session, WINDOW_BYTES};
+use crate::timeouts::watch_half_closed;
+use crate::tls::{Read, open_received};
+use crate::tools::Tools;
+
+/// Reads from one session in one turn.
+const READS_PER_TURN: usize = 4;
+/// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
+const LONG_TAIL: usize = SCRATCH / 2;
+/// One read into a long tail takes no more than this, in bytes: the memory budget is looked at between reads.
+const LARGEST_READ: usize = 1024 * 1024;
+
+const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
+
+/// Cuts what is here and reads what has come, as far as the session's window goes.
+///
+/// # Errors
+/// The session ends: its connection or its framing broke, or an answer of the framing's own could not be sent.
+pub(crate) fn receive(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    read_and_cut(session, tools)?;
+    if session.is_owed_input() {
+        slowloris::watch(session, tools);
+    }
+    Ok(())
+}
+
+fn read_and_cut(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    if session.input.is_uncut() {
+        cut_tail(session, tools)?;
+    }
+    for _ in 0..READS_PER_TURN {
+        if session.holds_input() || !session.input.readable || session.transport.link.is_read() {
+            return Ok(());
+        }
+        let Tools {
+            cx,
+            memory,
+            throttle,
+            ..
+        } = tools;
+        if memory.is_tight(cx) && throttle.hold_back(session, memory, cx) {
+            return Ok(());
+        }
+        match read(session, tools)? {
+            Read::Bytes { .. } => {}
+            Read::Nothing => {
+                session.input.readable = false;
+                return Ok(());
+            }
+            Read::End => {
+                session.transport.link.end_input();
+                watch_half_closed(session, tools);
+                return Ok(());
+            }
+            Read::Broken(error) => {
+                session.transport.link.end_input();
+                return Err(End::Broken(error));
+            }
+        }
+    }
+    tools.agenda.schedule(session);
+    Ok(())
+}
+
+/// Reads once, and cuts.
+fn read(session: &mut Session, tools: &mut Tools) -> Result<Read, End> {
+    if session.input.tail.len() >= LONG_TAIL {
+        return read_into_tail(session, tools);
+    }
+    let mut scratch = std::mem::take(&mut tools.scratch.received);
+    let read = read_into_scratch(session, &mut scratch, tools);
+    tools.scratch.received = scratch;
+    read
+}
+
+fn read_into_scratch(
+    session: &mut Session,
+    scratch: &mut [u8],
+    tools: &mut Tools,
+) -> Result<Read, End> {
+    let before = session.input.tail.len();
+    scratch[..before].copy_from_slice(&session.input.tail);
+    let (read, answered) = receive_from(session, &mut scratch[before..], tools);
+    let Read::Bytes { bytes, has_more } = read else {
+        return answered.map(|()| read);
+    };
+    note_received(session, bytes, has_more, tools);
+    let whole = before + bytes;
+    let (cut, result) = cut(session, &mut scratch[..whole], tools);
+    if before > 0 || cut < whole {
+        let tail = &mut session.input.tail;
+        if cut == whole {
+            // An idle session owns no buffer.
+            *tail = Vec::new();
+        } else {
+            tail.clear();
+            tail.extend_from_slice(&scratch[cut..whole]);
+        }
+        tools.memory.change(Class::Received, before, tail.len());
+    }
+    result.and(answered).map(|()| read)
+}
+
+/// A long message: read to its place at once. The buffer grows with what has come, not by what was announced.
+fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End> {
+    let mut tail = std::mem::take(&mut session.input.tail);
+    let before = tail.len();
+    let largest = match session.transport.tls {
+        // What is received encrypted goes through a buffer of this size.
+        Some(_) => SCRATCH,
+        None => LARGEST_READ,
+    };
+    let room = before.clamp(SCRATCH, largest);
+    // Not twice what is needed: what is counted are the bytes.
+    tail.reserve_exact(room);
+    tail.resize(before + room, 0);
+    let (read, answered) = receive_from(session, &mut tail[before..], tools);
+    let (bytes, has_more) = match read {
+        Read::Bytes { bytes, has_more } => (bytes, has_more),
+        _ => (0, false),
+    };
+    tail.truncate(before + bytes);
+    session.input.tail = tail;
+    if bytes > 0 {
+        note_received(session, bytes, has_more, tools);
+        tools.memory.hold(Class::Received, bytes);
+        cut_tail(session, tools)?;
+    }
+    answered.map(|()| read)
+}
+
+/// Receives into this buffer. Also whether an answer of TLS's own could be sent: what was received counts in any case.
+fn receive_from(
+    session: &mut Session,
+    buffer: &mut [u8],
+    tools: &mut Tools,
+) -> (Read, Result<(), End>) {
+    if session.transport.tls.is_some() {
+        return receive_sealed(session, buffer, tools);
+    }
+    let Some(socket) = &session.transport.socket else {
+        return (Read::End, Ok(()));
+    };
+    if session.phase != Phase::Open {
+        return (Read::Nothing, Ok(()));
+    }
+    loop {
+        let read = match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => Read::End,
+            Ok((bytes, _)) => Read::Bytes {
+                bytes,
+                // A short read has emptied the socket, unless the peer's end is behind it.
+                has_more: bytes == buffer.len() || session.transport.link.is_hung_up(),
+            },
+            Err(Errno::AGAIN) => Read::Nothing,
+            Err(Errno::INTR) => continue,
+            Err(error) => Read::Broken(error),
+        };
+        return (read, Ok(()));
+    }
+}
+
+/// Receives what is encrypted; its plaintext goes into `buffer`.
+fn receive_sealed(
+    session: &mut Session,
+    buffer: &mut [u8],
+    tools: &mut Tools,
+) -> (Read, Result<(), End>) {
+    let mut answer = std::mem::take(&mut tools.scratch.sealed);
+    answer.clear();
+    let Tools {
+        scratch, memory, ..
+    } = tools;
+    let read = open_received(session, buffer, &mut answer, scratch, memory);
+    let answered = match answer.is_empty() {
+        true => Ok(()),
+        false => send_sealed(session, &answer, tools),
+    };
+    tools.scratch.sealed = answer;
+    (read, answered)
+}
+
+fn note_received(session: &mut Session, bytes: usize, has_more: bool, tools: &Tools) {
+    session.meters.bytes_in += bytes as u64;
+    session.meters.received_at = tools.cx.clock.ms;
+    session.input.cut = Cut::Pending;
+    session.input.readable = has_more;
+}

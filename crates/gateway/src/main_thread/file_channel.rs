@@ -1,0 +1,197 @@
+//! The way of the descriptors that workers pass for files: looked at on the main thread, and handed to the loop that has the
+//! session.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use moorline_ipc::{CutOff, Packet, close_elsewhere};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::commands::{Command, Inbox, Report};
+use crate::file::PassedFile;
+use crate::processes::ledger::FILES;
+use crate::shared::Shared;
+use moorline_process::disk_file::is_unfit;
+use moorline_protocol::control::ProcessId;
+use moorline_protocol::control_channel::ControlChannel;
+
+/// A number and a session, as they travel beside a descriptor.
+pub(crate) const NAME_BYTES: usize = 16;
+
+/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
+/// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open. A process that passes what is no
+/// file is broken.
+pub(crate) async fn receive(
+    channel: ControlChannel,
+    process: ProcessId,
+    loops: Arc<[Inbox]>,
+    shared: Arc<Shared>,
+    reports: mpsc::UnboundedSender<Report>,
+    dead: oneshot::Receiver<()>,
+) {
+    let passage = Passage {
+        process,
+        loops: &loops,
+        shared: &shared,
+        under_way: Arc::new(AtomicUsize::new(0)),
+    };
+    if let Err(reason) = passage.run(channel, dead).await {
+        // Whoever would hear it lives as long as the process.
+        let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
+    }
+}
+
+/// How long the look at a file may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Why a file is not sent.
+enum Unfit {
+    /// No honest worker passes that.
+    Proven(String),
+    /// It could not be seen.
+    Unknown(String),
+}
+
+/// A descriptor of which nobody knows what it is. Wherever it is dropped, it is closed elsewhere: that may take long.
+struct Unseen(Option<OwnedFd>);
+
+impl Unseen {
+    fn look(&self) -> rustix::io::Result<Option<&'static str>> {
+        self.0.as_ref().map_or(Ok(None), is_unfit)
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            close_elsewhere(file);
+        }
+    }
+}
+
+/// The way of a process's descriptors to the loops.
+struct Passage<'a> {
+    process: ProcessId,
+    loops: &'a [Inbox],
+    shared: &'a Shared,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Passage<'_> {
+    async fn run(
+        &self,
+        channel: ControlChannel,
+        mut dead: oneshot::Receiver<()>,
+    ) -> Result<(), String> {
+        loop {
+            let passed = async {
+                match channel.recv_packet().await {
+                    Ok(Some(packet)) => self.pass_on(packet).await.map(Some),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.to_string()),
+                }
+            };
+            tokio::select! {
+                passed = passed => match passed? {
+                    Some(()) => {}
+                    None => return Ok(()),
+                },
+                // Said by the sender's end. What it has passed and no record names is of no use to anybody.
+                _ = &mut dead => return Ok(()),
+            }
+        }
+    }
+
+    /// Looks whether a file can be sent, on a thread of its own: whoever is behind the file may keep the system waiting for
+    /// the answer.
+    async fn look_at(&self, file: OwnedFd) -> Result<OwnedFd, Unfit> {
+        let unknown = |error: &dyn std::fmt::Display| Unfit::Unknown(error.to_string());
+        let unseen = Unseen(Some(file));
+        let looks = self.shared.file_looks.clone().acquire_owned();
+        let look = timeout(LOOK_TIME, async {
+            let turn = looks.await.map_err(|error| unknown(&error))?;
+            // The turn ends with the look, not with the wait for it.
+            let look = move || (unseen.look(), unseen, turn);
+            let looked = tokio::task::spawn_blocking(look).await;
+            let (verdict, mut unseen, _) = looked.map_err(|error| unknown(&error))?;
+            match verdict {
+                Ok(None) => unseen.0.take().ok_or_else(|| unknown(&"it is gone")),
+                Ok(Some(reason)) => Err(Unfit::Proven(format!(
+                    "a file that cannot be sent: {reason}"
+                ))),
+                Err(error) => Err(unknown(&error)),
+            }
+        });
+        look.await
+            .unwrap_or_else(|_| Err(unknown(&"its file system does not answer")))
+    }
+
+    async fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
+        // If they were cut off, this process has no descriptor left for it.
+        let (files, is_cut_off) = match fds {
+            Ok(files) => (files, false),
+            Err(CutOff) => (Vec::new(), true),
+        };
+        let refuse = |files: Vec<OwnedFd>, reason: String| {
+            close_elsewhere(files);
+            Err(reason)
+        };
+        let Ok(name) = <[u8; NAME_BYTES]>::try_from(name) else {
+            return refuse(files, "a packet that is none".to_owned());
+        };
+        let name = u128::from_le_bytes(name);
+        let (number, session) = (name as u64, (name >> 64) as u64);
+        let Some(inbox) = self.loops.get((session >> 56) as usize) else {
+            return refuse(files, "a file for a loop that does not exist".to_owned());
+        };
+        if is_cut_off {
+            inbox.send(Command::File {
+                process: self.process,
+                number,
+                file: None,
+            });
+            return Ok(());
+        }
+        let [file] = match <[OwnedFd; 1]>::try_from(files) {
+            Ok(file) => file,
+            Err(files) => {
+                let count = files.len();
+                return refuse(files, format!("{count} descriptors in place of a file"));
+            }
+        };
+        let file = match self.look_at(file).await {
+            Ok(file) => file,
+            Err(Unfit::Proven(reason)) => return Err(reason),
+            // That may be its file system's fault, or a server's far away.
+            Err(Unfit::Unknown(reason)) => {
+                tracing::warn!(
+                    process = self.process,
+                    reason,
+                    "a file could not be looked at"
+                );
+                inbox.send(Command::File {
+                    process: self.process,
+                    number,
+                    file: None,
+                });
+                return Ok(());
+            }
+        };
+        if self.under_way.load(Ordering::Relaxed) >= FILES {
+            return refuse(vec![file], format!("over {FILES} files under way"));
+        }
+        let file = PassedFile::new(file, &self.under_way);
+        // The rest is kept for new processes, as it is when connections are accepted.
+        let limit = self.shared.descriptors();
+        let file = Some(file).filter(|file| (file.descriptor() as u64) < limit);
+        inbox.send(Command::File {
+            process: self.process,
+            number,
+            file,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! What the gateway runs with, and how a reload changes it: the main thread's part.
+//!
+//! The supervisor says what is to change, and is answered whether it can: all that may fail is done then. With the
+//! `Activate` that commits it, each loop goes over in one command, the one that accepts as the last, so that no loop
+//! hears of a listener that it does not know.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::change::{Change, Setup};
+use crate::commands::Command;
+use crate::http::{Settings, Site};
+use crate::ids::ListenerId;
+use crate::main_thread::Gateway;
+use crate::main_thread::raise_descriptors;
+use crate::sockets::share_out;
+use moorline_config::Config;
+use moorline_process::open_files;
+use moorline_protocol::control::{FromRole, ProcessId};
+
+impl Gateway {
+    /// Has every loop go over to these processes, and to what was prepared as this generation.
+    pub(crate) fn activate(
+        &mut self,
+        workers: u16,
+        serving: Vec<ProcessId>,
+        prepared: Option<u32>,
+    ) {
+        let is_meant = |change: &mut Change| Some(change.generation) == prepared;
+        let mut setups: Vec<Option<Setup>> = match self.change.take_if(is_meant) {
+            Some(change) => self.change_to(change).into_iter().map(Some).collect(),
+            None => self.loops.iter().map(|_| None).collect(),
+        };
+        let serving: Arc<[ProcessId]> = serving.into();
+        // Loop 0 accepts for all.
+        for inbox in self.loops.iter().rev() {
+            inbox.send(Command::Activate {
+                workers,
+                serving: serving.clone(),
+                setup: setups.pop().flatten().map(Box::new),
+            });
+        }
+    }
+
+    /// What belongs to no loop goes over at once. Returns what the loops go over to.
+    fn change_to(&mut self, change: Change) -> Vec<Setup> {
+        let Change {
+            generation: _,
+            config,
+            sockets,
+            folders,
+            credentials,
+            tls,
+            log,
+        } = change;
+        self.tls = tls.into();
+        self.credentials = credentials;
+        if let Err(error) = moorline_process::log::configure(&config.engine.log, log) {
+            tracing::warn!(%error, "the log of the gateway stays as it is");
+        }
+        moorline_process::orphan::outlive(config.workers.max_wait);
+        self.max_wait = config.workers.max_wait;
+        let config = Arc::new(config);
+        self.config = config.clone();
+        raise_descriptors();
+        let reserve = open_files::reserve(&config, &config);
+        let counted: Arc<[ListenerId]> = self.shared.prepare(&config, reserve).into();
+        self.change_sites(&config, folders);
+        self.watch_retired(&config);
+        let shares = share_out(&config, sockets, self.loops.len());
+        let setup = |sockets| Setup {
+            config: config.clone(),
+            sockets,
+            tls: self.tls.clone(),
+            counted: counted.clone(),
+        };
+        shares.into_iter().map(setup).collect()
+    }
+
+    /// Has the HTTP listeners serve what they are to serve.
+    pub(crate) fn change_sites(&mut self, config: &Config, folders: Vec<(u16, OwnedFd)>) {
+        let mut folders = folders.into_iter().peekable();
+        self.sites.resize(config.listeners.len(), None);
+        for ((place, listener), site) in (0..).zip(&config.listeners).zip(&mut self.sites) {
+            let folder = folders.next_if(|(of, _)| *of == place);
+            if listener.is_retired || !listener.is_http() {
+                // Connections that a removed one has go on with what it served.
+                continue;
+            }
+            let tls = self.tls.get(usize::from(place)).cloned().flatten();
+            let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
+            match site {
+                Some(site) if site.is_of(listener) => site.change(settings),
+                // What another one in this place has served nobody asks for any more.
+                _ => {
+                    let name = listener.name.clone();
+                    let (loops, shared) = (self.loops.clone(), self.shared.clone());
+                    *site = Some(Arc::new(Site::new(
+                        ListenerId(place),
+                        name,
+                        settings,
+                        loops,
+                        shared,
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Retired listeners are looked at until they have no connection any more.
+    pub(crate) fn watch_retired(&mut self, config: &Config) {
+        let places = (0..).zip(&config.listeners);
+        self.retired = places
+            .filter(|(_, listener)| listener.is_retired)
+            .map(|(place, _)| place)
+            .collect();
+    }
+
+    /// Reports those that are vacant by now. Not before every loop has heard that they are retired: until then one could
+    /// still accept a connection.
+    pub(crate) async fn look_at_retired(&mut self) {
+        if self
+            .activated
+            .iter()
+            .any(|obeyed| *obeyed < self.activations)
+        {
+            return;
+        }
+        let admissions = &self.shared.admissions;
+        let is_vacant = |place: &u16| {
+            let admission = admissions.get(usize::from(*place));
+            admission.is_none_or(|admission| admission.connections() == 0)
+        };
+        let (vacant, retired) = self.retired.iter().partition(|place| is_vacant(place));
+        self.retired = retired;
+        let vacant: Vec<u16> = vacant;
+        if vacant.is_empty() {
+            return;
+        }
+        self.forget(&vacant);
+        self.say(&FromRole::Vacant(vacant)).await;
+    }
+
+    /// Lets go of what these listeners served and showed.
+    fn forget(&mut self, vacant: &[u16]) {
+        let mut tls = self.tls.to_vec();
+        for at in vacant.iter().copied().map(usize::from) {
+            if let Some(site) = self.sites.get_mut(at) {
+                *site = None;
+            }
+            if let Some(shown) = tls.get_mut(at) {
+                *shown = None;
+            }
+        }
+        self.tls = tls.into();
+        self.tell_loops(|_| Command::Show(self.tls.clone()));
+    }
+}

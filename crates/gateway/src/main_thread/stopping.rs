@@ -1,0 +1,102 @@
+//! The main thread's part of a stop and of a drain: it tells the loops, and hears when they have closed all.
+
+use std::io;
+use std::time::Duration;
+
+use crate::commands::Order;
+use crate::commands::{Command, Report};
+use crate::ids::ListenerId;
+use crate::main_thread::Gateway;
+use moorline_protocol::control::FromRole;
+
+/// The number of the drain that a stop is: no other comes after it.
+const STOP: u64 = u64::MAX;
+
+impl Gateway {
+    /// Has the loops close the sessions that there are, over the first of these times, and cut them off after the second.
+    pub(crate) fn begin_drain(
+        &mut self,
+        number: u64,
+        places: Option<Vec<u16>>,
+        (over, max_wait): (Duration, Duration),
+    ) {
+        let seed = fastrand::u64(..);
+        tracing::debug!(number, seed, "draining");
+        let listeners = places.map(|places| places.into_iter().map(ListenerId).collect());
+        let order = Order {
+            number,
+            over,
+            max_wait,
+            listeners,
+            seed,
+        };
+        self.drained = 0;
+        self.drain = Some(number);
+        self.tell_loops(|index| Command::Drain(order.of_loop(index)));
+    }
+
+    /// One more loop has closed all sessions of the drain of this number.
+    pub(crate) async fn drained(&mut self, number: u64) {
+        if self.drain != Some(number) {
+            return;
+        }
+        self.drained += 1;
+        if self.drained < self.loops.len() {
+            return;
+        }
+        self.drain = None;
+        let ended = FromRole::DrainEnded { number };
+        self.say(&ended).await;
+    }
+
+    /// Has loops and HTTP connections end what they have. Each party says `Report::Empty` when it has.
+    pub(crate) fn stop(&mut self, over: Duration, max_wait: Duration) {
+        if std::mem::replace(&mut self.is_stopping, true) {
+            return;
+        }
+        let seed = fastrand::u64(..);
+        tracing::debug!(seed, "stopping");
+        let order = Order {
+            number: STOP,
+            over,
+            max_wait,
+            listeners: None,
+            seed,
+        };
+        self.tell_loops(|index| Command::Stop(order.of_loop(index)));
+        let (shared, reports) = (self.shared.clone(), self.reporter.clone());
+        tokio::task::spawn_local(async move {
+            // What has not ended by then is given up, as with the loops.
+            let _ = tokio::time::timeout(over + max_wait, shared.http.stop()).await;
+            // The main thread lives as long as the process.
+            let _ = reports.send(Report::Empty);
+        });
+    }
+
+    /// Who says `Report::Empty`: each loop, and HTTP.
+    pub(crate) fn parties(&self) -> usize {
+        self.loops.len() + 1
+    }
+
+    /// The supervisor is gone: no orphan stays.
+    pub(crate) async fn drain_alone(mut self) -> io::Result<()> {
+        if self.empty == self.parties() {
+            return Ok(());
+        }
+        tracing::warn!("the supervisor is gone, draining");
+        let max_wait = self.max_wait;
+        self.stop(Duration::ZERO, max_wait);
+        let drained = async {
+            while self.empty < self.parties() {
+                match self.reports.recv().await {
+                    Some(Report::Empty) => self.empty += 1,
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        // The loops end by the deadline themselves; the second on top is for a loop that does not.
+        let _ = tokio::time::timeout(max_wait + Duration::from_secs(1), drained).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! From a message to the socket: frame, write, flush, watermarks.
+
+pub(crate) mod flush;
+pub(crate) mod payload;
+pub(crate) mod sealing;
+pub(crate) mod watermarks;
+pub(crate) mod write;

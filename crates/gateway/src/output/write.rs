@@ -1,0 +1,172 @@
+//! From a message to the socket: frame, send, queue what the socket does not take.
+//!
+//! A message that came in one record is handed to the kernel from where it lies in the ring. Only what the
+//! socket refuses is copied into the session's queue, which has a high and a low watermark (the app is told)
+//! and a hard limit (the session is closed).
+
+use std::rc::Rc;
+
+use moorline_net::framing::websocket::close_frame;
+use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use crate::memory::Class;
+use crate::output::payload::Payload;
+use crate::output::sealing::{seal_now, write_plaintext};
+use crate::output::watermarks::weigh;
+use crate::session::frame::Frame;
+use crate::session::{End, Session};
+use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::session_id::SessionId;
+
+/// Scratch space that is kept, in bytes.
+const LARGE: usize = 256 * 1024;
+
+/// Frames a payload and sends it, or queues it.
+///
+/// # Errors
+/// The session ends: its connection broke, or its queue has passed the hard limit.
+pub(crate) fn write(
+    session: &mut Session,
+    payload: Payload<'_, '_>,
+    text: bool,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let framing = &tools.cx.listener(session.listener).framing;
+    let mut head = [0; MAX_HEADER_BYTES];
+    let known = match framing {
+        Framing::Length(length) if length.keep_header => payload.head(&mut head),
+        _ => 0,
+    };
+    let envelope = match framing.envelope(&head[..known], payload.len(), text) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            tracing::warn!(
+                session = %SessionId::from(session.id), %error, limit = framing.limit_key(),
+                "a message from the app cannot be sent"
+            );
+            tools.cx.count(LoopCounter::Discarded, 1);
+            return Ok(());
+        }
+    };
+    let (prefix, skip, suffix) = (envelope.prefix(), envelope.skip, envelope.suffix());
+    let whole = prefix.len() + payload.len() - skip.min(payload.len()) + suffix.len();
+    if session.transport.tls.is_some() {
+        let mut frame = std::mem::take(&mut tools.scratch.frame);
+        frame.clear();
+        frame.extend_from_slice(prefix);
+        payload.copy_from(skip, &mut frame);
+        frame.extend_from_slice(suffix);
+        let written = write_plaintext(session, &frame, tools);
+        // A large message is no reason to keep its size for ever.
+        frame.clear();
+        frame.shrink_to(LARGE);
+        tools.scratch.frame = frame;
+        return written;
+    }
+    let mut sent = 0;
+    if session.output.queue.is_none()
+        && let Some(socket) = &session.transport.socket
+    {
+        match payload.send(socket, prefix, skip, suffix, &mut tools.scratch.frame) {
+            Ok(bytes) => sent = bytes,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(End::Broken(error)),
+        }
+        session.meters.bytes_out += sent as u64;
+        session.meters.sent_at = tools.cx.clock.ms;
+        if sent == whole {
+            return Ok(());
+        }
+    }
+    let rest = whole - sent;
+    let piece = session.output.queue.get_or_insert_default().piece(rest);
+    piece.extend_from_slice(prefix.get(sent..).unwrap_or_default());
+    let sent = sent.saturating_sub(prefix.len());
+    let length = payload.len() - skip.min(payload.len());
+    payload.copy_from(skip + sent.min(length), piece);
+    piece.extend_from_slice(
+        suffix
+            .get(sent.saturating_sub(length)..)
+            .unwrap_or_default(),
+    );
+    tools.memory.hold(Class::Queued, rest);
+    weigh(session, tools)
+}
+
+/// Sends bytes of the framing's own (a pong, a close) behind what is queued.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) -> Result<(), End> {
+    if session.transport.link.is_broken() {
+        return Ok(());
+    }
+    if session.transport.tls.is_some() {
+        return write_plaintext(session, bytes, tools);
+    }
+    let mut sent = 0;
+    if session.output.queue.is_none()
+        && let Some(socket) = &session.transport.socket
+    {
+        match rustix::io::write(socket, bytes) {
+            Ok(written) => sent = written,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // The error is told once: who queued these bytes would wait for ever to send them.
+            Err(error) => return Err(End::Broken(error)),
+        }
+        session.meters.bytes_out += sent as u64;
+    }
+    if sent == bytes.len() {
+        return Ok(());
+    }
+    let rest = &bytes[sent..];
+    let queue = session.output.queue.get_or_insert_default();
+    queue.piece(rest.len()).extend_from_slice(rest);
+    tools.memory.hold(Class::Queued, rest.len());
+    weigh(session, tools)
+}
+
+/// A WebSocket is told why it is closed; other framings have no such word. An error does not matter: it ends anyway.
+pub(crate) fn farewell(session: &mut Session, code: u16, tools: &mut Tools) {
+    let listener = tools.cx.listener(session.listener);
+    if matches!(listener.framing, Framing::WebSocket { .. }) {
+        let frame = close_frame(code, "");
+        let _ = write_raw(session, frame.as_bytes(), tools);
+    }
+}
+
+/// Sends a frame that several sessions share, and queues what the socket does not take.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_shared(
+    session: &mut Session,
+    frame: Rc<Frame>,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let mut sent = 0;
+    if session.transport.tls.is_some() {
+        sent = seal_now(session, &frame, tools)?;
+    }
+    if session.output.queue.is_none()
+        && sent < frame.len()
+        && let Some(socket) = &session.transport.socket
+    {
+        match rustix::net::send(socket, &frame, SendFlags::NOSIGNAL) {
+            Ok(bytes) => sent = bytes,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(End::Broken(error)),
+        }
+        session.meters.bytes_out += sent as u64;
+        session.meters.sent_at = tools.cx.clock.ms;
+    }
+    if sent == frame.len() {
+        return Ok(());
+    }
+    let queue = session.output.queue.get_or_insert_default();
+    queue.share(frame, sent);
+    weigh(session, tools)
+}

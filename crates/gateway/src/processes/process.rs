@@ -1,0 +1,249 @@
+//! One process, as a loop sees it: its rings, and what is on its way through them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
+use rustc_hash::FxHashMap;
+
+use crate::ids::{SessionRef, SlotId};
+use crate::processes::ledger::Ledger;
+use crate::processes::pending_close::PendingClose;
+use crate::transfer::{Post, Transfer};
+use moorline_config::Config;
+use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::wire::{FromProcess, ToProcess};
+
+/// Records published together at the most; a consumer on another core begins before the turn ends.
+const PUBLISH_EVERY: u32 = 64;
+
+/// What a process is doing, as a loop sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Attached, not committed: nothing goes there, and nothing it writes is read. Its ring keeps that until the commit.
+    Waiting,
+    /// Serves its slot.
+    Serving,
+    /// Gives up its sessions.
+    Retiring,
+    /// Has given them up, and the main thread knows.
+    Released,
+    /// Wrote garbage: nothing it writes is read any more, its death will follow.
+    Broken,
+}
+
+/// One process, as a loop sees it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) role: Role,
+    pub(crate) standing: Standing,
+    /// It gives no sign of life: nothing new goes there while there is another.
+    pub(crate) is_silent: bool,
+    pub(crate) producer: Producer,
+    /// Taken out while its records are handled.
+    pub(crate) consumer: Option<Consumer>,
+    /// What wakes it.
+    pub(crate) doorbell: Arc<Doorbell>,
+    /// What it wakes the loop by.
+    pub(crate) chime: Chime,
+    /// Sessions that it has.
+    pub(crate) sessions: usize,
+    /// Messages of its sessions delivered and not done.
+    pub(crate) in_hand: usize,
+    /// Sessions that wait for room in its ring, with their ids.
+    pub(crate) waiters: VecDeque<SessionRef>,
+    /// Posts and tasks that wait for room in its ring.
+    pub(crate) transfers: VecDeque<Transfer>,
+    /// Messages from it of which some parts have arrived, by kind and session.
+    pub(crate) partials: FxHashMap<(u8, u64), Partial>,
+    /// Posts it has and has not done, by the slot that each came from and its number there.
+    pub(crate) posts: FxHashMap<(SlotId, u64), Post>,
+    /// What it has asked for and was not answered.
+    pub(crate) ledger: Ledger,
+    /// Tasks that it was given and has not ended.
+    pub(crate) tasks: usize,
+    /// Sessions of whose end it was told, up to where in its ring that was said, and that it may not have taken yet.
+    closings: VecDeque<(u64, PendingClose)>,
+    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
+    /// that waits may have another, which this loop does not know yet.
+    pub(crate) rules: Arc<Config>,
+    /// The largest message that it may send by them.
+    max_message: u64,
+    /// Was pushed to and is on the loop's list of those that are to be shown it.
+    pub(crate) dirty: bool,
+    /// The loop looks into its ring in each turn; else it rings.
+    pub(crate) is_polled: bool,
+    /// Something waits for room in its ring, and it is on the loop's list of those.
+    pub(crate) is_blocked: bool,
+}
+
+/// A message of which some parts have arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    pub(crate) bytes: Vec<u8>,
+    /// There was no memory for all of it: what comes of it is dropped, and its end answered so.
+    pub(crate) is_refused: bool,
+}
+
+impl Partial {
+    /// There is no memory for it: what has come is dropped, and so is the rest. Returns the bytes that it held.
+    pub(crate) fn refuse(&mut self) -> usize {
+        self.is_refused = true;
+        std::mem::take(&mut self.bytes).len()
+    }
+}
+
+impl Process {
+    pub(crate) fn new(
+        id: ProcessId,
+        role: Role,
+        region: Region,
+        doorbell: Arc<Doorbell>,
+        chime: Chime,
+        rules: Arc<Config>,
+    ) -> Self {
+        Self {
+            id,
+            role,
+            standing: Standing::Waiting,
+            is_silent: false,
+            producer: region.producer,
+            consumer: Some(region.consumer),
+            doorbell,
+            chime,
+            sessions: 0,
+            in_hand: 0,
+            waiters: VecDeque::new(),
+            transfers: VecDeque::new(),
+            partials: FxHashMap::default(),
+            posts: FxHashMap::default(),
+            ledger: Ledger::default(),
+            closings: VecDeque::new(),
+            tasks: 0,
+            max_message: rules.max_message(),
+            rules,
+            dirty: false,
+            is_polled: false,
+            is_blocked: false,
+        }
+    }
+
+    /// It serves by these rules from now on.
+    pub(crate) fn serve_by(&mut self, rules: Arc<Config>) {
+        self.standing = Standing::Serving;
+        self.max_message = rules.max_message();
+        self.rules = rules;
+    }
+
+    /// The size that no message of its passes, to whichever session it goes.
+    pub(crate) fn max_message(&self) -> u64 {
+        self.max_message
+    }
+
+    /// Whether what it writes is read.
+    pub(crate) fn is_heard(&self) -> bool {
+        !matches!(self.standing, Standing::Waiting | Standing::Broken)
+    }
+
+    /// Tells it of a session's end. Kept until it has taken that, for whoever comes after it. False: there is no room.
+    pub(crate) fn push_close(&mut self, pending: PendingClose) -> bool {
+        let header = pending.close();
+        if self.producer.push(&header, &[&pending.closing]).is_err() {
+            return false;
+        }
+        self.closings.push_back((self.producer.position(), pending));
+        true
+    }
+
+    /// Forgets the ends of sessions that it has taken. Returns the bytes that they held.
+    pub(crate) fn forget_taken_closings(&mut self) -> usize {
+        let Some((first, _)) = self.closings.front() else {
+            return 0;
+        };
+        let taken = self.producer.taken();
+        if *first > taken {
+            return 0;
+        }
+        let many = self.closings.partition_point(|(end, _)| *end <= taken);
+        let forgotten = self.closings.drain(..many);
+        let bytes = forgotten.map(|(_, pending)| pending.held()).sum();
+        if self.closings.is_empty() {
+            self.closings = VecDeque::new();
+        }
+        bytes
+    }
+
+    /// Bytes that the ends of sessions hold which it may not have taken.
+    pub(crate) fn closings_held(&self) -> usize {
+        self.closings
+            .iter()
+            .map(|(_, pending)| pending.held())
+            .sum()
+    }
+
+    /// Whether there are ends of sessions that it may not have taken.
+    pub(crate) fn has_closings(&self) -> bool {
+        !self.closings.is_empty()
+    }
+
+    /// After its death: the ends of sessions that it was not told of.
+    pub(crate) fn pending(&mut self) -> impl Iterator<Item = PendingClose> {
+        let taken = self.producer.taken();
+        let closings = std::mem::take(&mut self.closings).into_iter();
+        closings
+            .filter(move |(end, _)| *end > taken)
+            .map(|(_, pending)| pending)
+    }
+
+    /// Makes what was pushed visible, and wakes the process if it sleeps.
+    pub(crate) fn publish(&mut self) {
+        if self.producer.publish() {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Whether so many records wait that they are better published now.
+    pub(crate) fn is_ripe(&self) -> bool {
+        self.producer.unpublished() >= PUBLISH_EVERY
+    }
+
+    /// Whether the process has taken everything that was pushed for it, what is not yet published included.
+    pub(crate) fn is_told(&mut self) -> bool {
+        self.producer.unpublished() == 0 && self.producer.is_consumed()
+    }
+
+    /// Whether nothing of a session or transfer is left between this loop and the process.
+    pub(crate) fn is_clear(&mut self) -> bool {
+        self.sessions == 0
+            && self.transfers.is_empty()
+            && self.posts.is_empty()
+            && self.partials.is_empty()
+            && self.is_told()
+            && self.consumer.as_mut().is_none_or(Consumer::is_empty)
+    }
+
+    /// Whether some parts of a message for this session have come from it, and not the last.
+    pub(crate) fn is_sending_to(&self, session: u64) -> bool {
+        let place = (FromProcess::Send as u8, session);
+        self.partials.contains_key(&place)
+    }
+
+    /// The slot that it is for.
+    pub(crate) fn slot(&self) -> SlotId {
+        match self.role {
+            Role::Worker(slot) | Role::Task(slot) => SlotId(slot),
+            Role::Gateway => SlotId(0),
+        }
+    }
+
+    /// Tells it something about a session. False: there is no room.
+    pub(crate) fn tell(&mut self, kind: ToProcess, session: u64) -> bool {
+        let header = Header {
+            kind: kind as u8,
+            session,
+            ..Header::default()
+        };
+        self.producer.push(&header, &[]).is_ok()
+    }
+}

@@ -1,0 +1,142 @@
+//! The sessions of one loop, found by place or by id.
+
+use std::ops::{Index, IndexMut};
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::ids::{SessionKey, SessionRef};
+use crate::session::Session;
+
+/// The sessions of one loop.
+#[derive(Debug)]
+pub(crate) struct Table {
+    sessions: Slab<Session>,
+    keys: FxHashMap<u64, SessionKey>,
+    /// The loop's number, in the place it has in an id.
+    prefix: u64,
+    last_serial: u64,
+}
+
+/// The serial in an id.
+const SERIAL: u64 = (1 << 56) - 1;
+
+impl Table {
+    /// A table for loop `index` whose serials begin above `last_serial`.
+    pub(crate) fn new(index: u8, last_serial: u64) -> Self {
+        Self {
+            sessions: Slab::new(),
+            keys: FxHashMap::default(),
+            prefix: u64::from(index) << 56,
+            last_serial,
+        }
+    }
+
+    /// Puts a session in under an id that no other has had.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(SessionRef) -> Session) -> &mut Session {
+        self.last_serial += 1;
+        let id = self.prefix | (self.last_serial & SERIAL);
+        let entry = self.sessions.vacant_entry();
+        let key = SessionKey(entry.key() as u32);
+        self.keys.insert(id, key);
+        entry.insert(make(SessionRef { key, id }))
+    }
+
+    /// Takes a session out.
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.sessions.try_remove(key.index())?;
+        self.keys.remove(&session.id);
+        Some(session)
+    }
+
+    /// The session with this id, if it lives.
+    pub(crate) fn find(&self, id: u64) -> Option<SessionKey> {
+        self.keys.get(&id).copied()
+    }
+
+    /// The session with this id, if it lives.
+    pub(crate) fn find_mut(&mut self, id: u64) -> Option<&mut Session> {
+        let key = self.keys.get(&id)?;
+        self.sessions.get_mut(key.index())
+    }
+
+    /// The session at this place, if there is one.
+    pub(crate) fn at(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.index())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn at_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.index())
+    }
+
+    /// The session of this name, if it still has its place.
+    pub(crate) fn named(&self, name: SessionRef) -> Option<&Session> {
+        self.at(name.key).filter(|session| session.id == name.id)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn named_mut(&mut self, name: SessionRef) -> Option<&mut Session> {
+        self.at_mut(name.key)
+            .filter(|session| session.id == name.id)
+    }
+
+    /// Every session's place is below this.
+    pub(crate) fn places(&self) -> usize {
+        self.sessions.capacity().min(u32::MAX as usize)
+    }
+
+    /// The sessions, in the order of their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, session)| session)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.iter_mut().map(|(_, session)| session)
+    }
+
+    /// At most `rows` of those that are wanted, from this place on, looking at no more than `places`; and the place to go
+    /// on from, unless these were the last. A session keeps its place as long as it lives.
+    pub(crate) fn page(
+        &self,
+        from: u32,
+        places: usize,
+        rows: usize,
+        is_wanted: impl Fn(&Session) -> bool,
+    ) -> (Vec<&Session>, Option<u32>) {
+        let mut found = Vec::new();
+        let mut at = from as usize;
+        let end = at.saturating_add(places).min(self.sessions.capacity());
+        while at < end && found.len() < rows {
+            found.extend(self.sessions.get(at).filter(|session| is_wanted(session)));
+            at += 1;
+        }
+        let next = (at < self.sessions.capacity()).then_some(at as u32);
+        (found, next)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The highest serial used.
+    pub(crate) fn last_serial(&self) -> u64 {
+        self.last_serial
+    }
+}
+
+impl Index<SessionKey> for Table {
+    type Output = Session;
+
+    fn index(&self, key: SessionKey) -> &Session {
+        &self.sessions[key.index()]
+    }
+}
+
+impl IndexMut<SessionKey> for Table {
+    fn index_mut(&mut self, key: SessionKey) -> &mut Session {
+        &mut self.sessions[key.index()]
+    }
+}

@@ -1,0 +1,148 @@
+//! A loop goes over to another configuration, and no session of it ends by that.
+//!
+//! Most settings are looked up when they are needed, and so are the new ones from then on. Here is what was derived
+//! from the old ones: sockets, timers, and what processes were told.
+
+use std::io;
+use std::sync::Arc;
+
+use moorline_net::tls::server::ServerTls;
+
+use crate::change::Setup;
+use crate::event_loop::Loop;
+use crate::ids::ListenerId;
+use crate::input::slowloris;
+use crate::output::watermarks::weigh_anew;
+use crate::session::{Phase, Session};
+use crate::sockets::Socket;
+use crate::timeouts::watch_waits_anew;
+use moorline_config::{Config, Listener};
+
+impl Loop {
+    /// Goes over to this configuration. Which processes serve by it is said next.
+    pub(crate) fn configure(&mut self, setup: Setup) {
+        let Setup {
+            config,
+            sockets,
+            tls,
+            counted,
+        } = setup;
+        let before = std::mem::replace(&mut self.tools.cx.config, config);
+        self.show(tls);
+        for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
+            let listener = self.tools.cx.config.listeners.get(id.index());
+            if listener.is_none_or(|listener| listener.is_retired) {
+                self.stop_listening(id);
+            }
+        }
+        // While the engine stops nobody connects any more.
+        let sockets = match self.tools.cx.is_stopping() {
+            true => Vec::new(),
+            false => sockets,
+        };
+        for (id, socket) in sockets {
+            if let Err(error) = self.listen(id, socket) {
+                let listener = self.tools.cx.listener(id);
+                tracing::error!(listener = %listener.name, %error, "cannot wait for connections");
+            }
+        }
+        let config = self.tools.cx.config.clone();
+        self.acceptor.gate.change(&config.listeners);
+        self.go_over_to_timeouts(&before, &config);
+        self.go_over_to_marks(&before, &config);
+        self.begin_measuring(&before, &config, &counted);
+        let cx = &self.tools.cx;
+        if cx.index == 0 {
+            // The one that accepts.
+            cx.shared.change(&config);
+        }
+        self.change_memory_limit();
+    }
+
+    /// Shows this to who connects from now on.
+    pub(crate) fn show(&mut self, tls: Arc<[Option<ServerTls>]>) {
+        if tls.iter().any(Option::is_some) {
+            self.tools.scratch.prepare_for_tls();
+        }
+        self.acceptor.tls = tls;
+    }
+
+    /// Takes a listener's socket, and waits for what comes in there. What waits there already is reported, too.
+    pub(crate) fn listen(&mut self, listener: ListenerId, socket: Socket) -> io::Result<()> {
+        self.stop_listening(listener);
+        self.acceptor.sockets.put(listener, socket);
+        match self.acceptor.sockets.waited_for(listener) {
+            Some(socket) => self.poller.watch_listener(listener, socket),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of a listener's socket.
+    fn stop_listening(&mut self, listener: ListenerId) {
+        if let Some(socket) = self.acceptor.sockets.waited_for(listener) {
+            self.poller.ignore_listener(socket);
+        }
+        self.acceptor.sockets.take(listener);
+    }
+
+    /// Sessions whose listeners have other timeouts than before are watched by the new ones.
+    fn go_over_to_timeouts(&mut self, before: &Config, after: &Config) {
+        let changed = changed(before, after, |at| {
+            let idle = (at.idle_timeout, at.receive_timeout, at.send_timeout);
+            (idle, at.half_close_timeout)
+        });
+        if !changed.contains(&true) {
+            return;
+        }
+        let is_affected =
+            |session: &Session| session.phase == Phase::Open && is_in(&changed, session.listener);
+        let (sessions, timers) = (&self.sessions, &mut self.tools.agenda.timers);
+        timers.forget_waits(|name| sessions.named(name).is_some_and(is_affected));
+        for session in self.sessions.iter_mut().filter(|it| is_affected(it)) {
+            watch_waits_anew(session, &mut self.tools);
+        }
+    }
+
+    /// Sessions whose listeners have other watermarks than before are weighed by the new ones.
+    fn go_over_to_marks(&mut self, before: &Config, after: &Config) {
+        let changed = changed(before, after, |at| (at.high_watermark, at.low_watermark));
+        let is_affected = |session: &&mut Session| {
+            session.output.queue.is_some() && is_in(&changed, session.listener)
+        };
+        for session in self.sessions.iter_mut().filter(is_affected) {
+            weigh_anew(session, &mut self.tools);
+        }
+    }
+
+    /// Counts and measures what was neither counted nor measured by the configuration before this one.
+    fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
+        for session in self.sessions.iter() {
+            if counted.contains(&session.listener) {
+                let admissions = &self.tools.cx.shared.admissions;
+                admissions[session.listener.index()].count(&session.peer);
+            }
+        }
+        let measures = changed(before, after, |at| at.min_receive_rate.is_some());
+        let is_affected =
+            |session: &&mut Session| is_in(&measures, session.listener) && session.is_owed_input();
+        for session in self.sessions.iter_mut().filter(is_affected) {
+            slowloris::watch(session, &mut self.tools);
+        }
+    }
+}
+
+/// For each place that there was, whether this of its listener is another now.
+fn changed<T: PartialEq>(
+    before: &Config,
+    after: &Config,
+    of: impl Fn(&Listener) -> T,
+) -> Vec<bool> {
+    let pairs = before.listeners.iter().zip(&after.listeners);
+    pairs
+        .map(|(before, after)| of(before) != of(after))
+        .collect()
+}
+
+fn is_in(list: &[bool], listener: ListenerId) -> bool {
+    list.get(listener.index()) == Some(&true)
+}

@@ -1,0 +1,345 @@
+//! What becomes of a process's sessions when it dies.
+//!
+//! First its ring is emptied: what it published counts. Then the gateway looks up, in what it remembers itself of all that it
+//! wrote for the process, what it never took; that goes to the next one. Only the payloads of messages and posts are read
+//! from the ring, where the dead one may have changed them: they were in its hands. What it took and did not finish was in
+//! hand, and follows the listener's `on_crash`. A message that was in hand when a process died is a suspect: its next
+//! delivery has the worker to itself, as far as other suspects go, so that the one that kills is found out.
+
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::commands::Death;
+use crate::ending::act;
+use crate::event_loop::Loop;
+use crate::features::handlers::crashed;
+use crate::features::posts::{gather, return_posts};
+use crate::ids::{ProcessKey, SlotId};
+use crate::memory::Class;
+use crate::processes::process::Process;
+use crate::session::{End, Inbound, Kept, Session, Stay};
+use crate::suspects::clear_suspect;
+use crate::timeouts::watch_when_done;
+use crate::tools::Tools;
+use crate::transfer::Transfer;
+use crate::turnover::activate::rouse_slot;
+use moorline_config::OnCrash;
+use moorline_protocol::control::{LoopCounter, ProcessId, Role};
+use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::{ADOPTED, LAST, TEXT, ToProcess, WHOLE};
+
+/// Ends of sessions that wait for a worker in one slot to take them, while one after the other dies before it does. Beyond it
+/// the oldest are forgotten.
+const MOST_PENDING: usize = 65_536;
+
+/// What a dead process had not taken from one session.
+#[derive(Default)]
+struct UntakenOfSession {
+    /// It had not even been told of the session; whether that would have been as an adopted one.
+    opening: Option<bool>,
+    /// Messages whose last part it had not taken.
+    count: u32,
+    /// Those of them that lie whole in the ring.
+    whole: Vec<Kept>,
+}
+
+/// What a dead process had not taken.
+#[derive(Default)]
+struct Untaken {
+    sessions: FxHashMap<u64, UntakenOfSession>,
+    /// The tasks whose last part it had not taken, by their numbers: it had not begun them.
+    tasks: FxHashSet<u64>,
+    posts: Vec<Transfer>,
+    /// The posts of which it had taken some parts and not all.
+    partly: FxHashSet<(SlotId, u64)>,
+}
+
+impl Loop {
+    /// A process has died.
+    pub(crate) fn remove_process(&mut self, id: ProcessId, death: Death) {
+        let Some(at) = self.tools.processes.find(id) else {
+            return;
+        };
+        self.take_last_records(at);
+        self.files.drop_of(id);
+        let tools = &mut self.tools;
+        let mut dead = tools.processes.remove(at);
+        self.poller.ignore_process(&dead.chime);
+        tools.processes.is_restless = true;
+        for (_, message) in dead.partials.drain() {
+            tools.memory.release(Class::Parts, message.bytes.len());
+        }
+        let now = tools.cx.clock.ms;
+        for slot in &mut tools.processes.slots {
+            if slot.process == Some(at) {
+                slot.process = None;
+                slot.empty_since = Some(now);
+            }
+        }
+        tools.processes.tell_all_in_hand(&tools.cx);
+        let mut untaken = read_untaken(&mut dead);
+        let slot = slot_of(&dead, tools);
+        hand_down_closes(&mut dead, &untaken, slot, tools);
+        hand_down_posts(&mut dead, &mut untaken, slot, tools);
+        self.take_sessions_from(at, &dead, untaken.sessions, death);
+        for name in std::mem::take(&mut dead.waiters) {
+            if let Some(session) = self.sessions.named_mut(name) {
+                session.listed.parked = false;
+                self.tools.agenda.schedule(session);
+            }
+        }
+        let tools = &mut self.tools;
+        return_posts(&mut dead, &mut tools.processes, &mut tools.memory);
+        self.tasks
+            .reassign(at, &dead, &untaken.tasks, death.forced, tools);
+        let unsent = dead.transfers.iter().map(Transfer::held).sum();
+        tools.memory.release(Class::Transfers, unsent);
+        // Its slot may have another process already, which takes over what it was not told.
+        for slot in tools.processes.slot_ids() {
+            let here = &tools.processes[slot];
+            if !here.transfers.is_empty() || !here.pending.is_empty() {
+                rouse_slot(slot, &mut self.sessions, tools);
+            }
+        }
+    }
+
+    /// The sessions of a dead process have none now.
+    fn take_sessions_from(
+        &mut self,
+        at: ProcessKey,
+        dead: &Process,
+        mut untaken: FxHashMap<u64, UntakenOfSession>,
+        death: Death,
+    ) {
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        for session in self.sessions.iter_mut() {
+            if session.placement.process() != Some(at) {
+                continue;
+            }
+            let untaken = untaken.remove(&session.id).unwrap_or_default();
+            if let Err(end) = on_process_lost(session, dead, untaken, death, tools) {
+                act(session, end, groups, tools);
+            }
+        }
+    }
+}
+
+/// Reads what the dead process had not taken.
+fn read_untaken(dead: &mut Process) -> Untaken {
+    let mut untaken = Untaken::default();
+    let result = dead.producer.untaken(&mut |header, payload: &[u8]| {
+        let id = header.session;
+        match ToProcess::from_u8(header.kind) {
+            Some(ToProcess::Open) => {
+                let session = untaken.sessions.entry(id).or_default();
+                session.opening = Some(header.aux == ADOPTED);
+            }
+            Some(ToProcess::Message) => {
+                let session = untaken.sessions.entry(id).or_default();
+                if header.flags & LAST != 0 {
+                    session.count += 1;
+                }
+                if header.flags & WHOLE == WHOLE {
+                    session.whole.push(Kept {
+                        sequence: header.sequence as u32,
+                        time: header.time,
+                        text: header.flags & TEXT != 0,
+                        deaths: 0,
+                        bytes: payload.to_vec(),
+                    });
+                }
+            }
+            // A post of which the first parts were taken is lost with them; its credit returns.
+            Some(ToProcess::Post) => {
+                gather(&mut untaken.posts, &mut untaken.partly, header, payload);
+            }
+            Some(ToProcess::Task) if header.flags & LAST != 0 => {
+                untaken.tasks.insert(id);
+            }
+            _ => {}
+        }
+    });
+    if let Err(corrupt) = result {
+        tracing::error!(process = dead.id, %corrupt, "a dead process left its ring in disorder");
+    }
+    untaken
+}
+
+/// The slot whose next process takes over what the dead one was not told.
+fn slot_of(dead: &Process, tools: &Tools) -> SlotId {
+    let count = tools.processes.slots.len();
+    match dead.role {
+        Role::Worker(slot) if usize::from(slot) < count => SlotId(slot),
+        _ => SlotId(0),
+    }
+}
+
+/// The ends of sessions that the dead process was not told of are for the next one.
+fn hand_down_closes(dead: &mut Process, untaken: &Untaken, slot: SlotId, tools: &mut Tools) {
+    let Tools {
+        processes, memory, ..
+    } = tools;
+    let here = &mut processes[slot];
+    // Of those that nobody ever knew of nobody needs to be told.
+    let was_known = |id: u64| {
+        let session = untaken.sessions.get(&id);
+        session.is_none_or(|session| session.opening != Some(false))
+    };
+    memory.release(Class::Transfers, dead.closings_held());
+    for pending in dead.pending().filter(|it| was_known(it.id)) {
+        memory.hold(Class::Transfers, pending.held());
+        here.pending.push_back(pending);
+    }
+    let beyond = here.pending.len().saturating_sub(MOST_PENDING);
+    if beyond > 0 {
+        tracing::warn!(
+            slot = slot.0,
+            sessions = beyond,
+            "no worker took the ends of these sessions: their close hooks do not run"
+        );
+        let forgotten = here.pending.drain(..beyond);
+        let bytes = forgotten.map(|pending| pending.held()).sum();
+        memory.release(Class::Transfers, bytes);
+    }
+}
+
+/// The posts that the dead process had not taken are for the next one.
+fn hand_down_posts(dead: &mut Process, untaken: &mut Untaken, slot: SlotId, tools: &mut Tools) {
+    let Tools {
+        processes, memory, ..
+    } = tools;
+    let here = &mut processes[slot];
+    for mut transfer in std::mem::take(&mut untaken.posts) {
+        let name = Transfer::post_name(&transfer.header);
+        // What was pushed in part only is still among the transfers, whole.
+        if untaken.partly.contains(&name) {
+            continue;
+        }
+        transfer.post = dead.posts.remove(&name);
+        // Of one that it says is done nobody waits for the end.
+        if transfer.post.is_some() {
+            memory.hold(Class::Transfers, transfer.held());
+            here.transfers.push_back(transfer);
+        }
+    }
+    let is_post = |transfer: &Transfer| transfer.header.kind == ToProcess::Post as u8;
+    let (posts, others): (VecDeque<_>, VecDeque<_>) = dead.transfers.drain(..).partition(is_post);
+    dead.transfers = others;
+    for mut transfer in posts {
+        dead.posts.remove(&Transfer::post_name(&transfer.header));
+        transfer.offset = 0;
+        here.transfers.push_back(transfer);
+    }
+}
+
+/// One session has lost its process.
+///
+/// # Errors
+/// It ends because of that.
+fn on_process_lost(
+    session: &mut Session,
+    dead: &Process,
+    untaken: UntakenOfSession,
+    death: Death,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    clear_suspect(session, tools);
+    let window = &mut session.input.window;
+    // A claim of the dead one's ring, so it is held against what was delivered.
+    let never_taken = untaken.count.min(window.in_hand());
+    let taken = window.in_hand() - never_taken;
+    let is_known = untaken.opening.unwrap_or(true) || window.done > 0;
+    window.take_back();
+    session.placement.stay = match is_known {
+        true => Stay::Between,
+        false => Stay::New,
+    };
+    session.output.told = Default::default();
+    if !session.lives() {
+        tools.agenda.schedule(session);
+        return Ok(());
+    }
+    // Those that its messages were delivered by: whether they are kept depends on it.
+    let listener = &dead.rules.listeners[session.listener.index()];
+    let (on_crash, attempts) = (listener.on_crash, listener.attempts);
+    let first_untaken = session.input.window.done.wrapping_add(taken);
+    let id = session.id;
+    let inbound = session.input.queue();
+    let held_before = inbound.bytes();
+    requeue(inbound, untaken.whole, first_untaken, taken, on_crash);
+    let kills =
+        on_crash == OnCrash::Redeliver && blame(inbound, taken as usize, id, death, attempts);
+    let held_after = inbound.bytes();
+    if inbound.queue.is_empty() {
+        session.input.kept = None;
+    }
+    let Tools { cx, memory, .. } = tools;
+    memory.change(Class::Received, held_before, held_after);
+    if taken > 0 {
+        let taken = u64::from(taken);
+        if death.forced {
+            cx.count(LoopCounter::ReloadForced, taken);
+        }
+        match on_crash {
+            OnCrash::Redeliver if !kills => cx.count(LoopCounter::Redelivered, taken),
+            OnCrash::Drop => {
+                cx.count(LoopCounter::Dropped, taken);
+                tracing::warn!(session = %SessionId::from(id), listener = %listener.name, messages = taken, "messages lost: their worker died with them in hand");
+            }
+            OnCrash::Close | OnCrash::Redeliver => {
+                let why = "its worker died with its message in hand";
+                return Err(crashed(session, why, cx));
+            }
+        }
+    }
+    watch_when_done(session, tools);
+    tools.agenda.schedule(session);
+    Ok(())
+}
+
+/// Counts a death against the messages that were in hand. True: one of them has caused as many as it may.
+fn blame(inbound: &mut Inbound, taken: usize, session: u64, death: Death, attempts: u32) -> bool {
+    let mut kills = false;
+    for (place, kept) in inbound.queue.iter_mut().take(taken).enumerate() {
+        // A fault counts against the message that was being polled, any other death against all in hand.
+        let counts = death
+            .culprit
+            .is_none_or(|culprit| culprit == session && place == 0);
+        if counts {
+            kept.deaths += 1;
+            kills |= kept.deaths >= attempts;
+        }
+    }
+    kills
+}
+
+/// Puts a session's undone messages back into its queue, in order; those in hand only if they are to be redelivered.
+fn requeue(
+    inbound: &mut Inbound,
+    whole: Vec<Kept>,
+    first_untaken: u32,
+    taken: u32,
+    on_crash: OnCrash,
+) {
+    if on_crash == OnCrash::Redeliver {
+        // All that is undone is kept here, in order.
+    } else {
+        // Of the delivered ones only those that travelled in parts are kept here; what was in hand goes.
+        let delivered: Vec<Kept> = inbound.queue.drain(..inbound.delivered).collect();
+        let mut back: Vec<Kept> = delivered
+            .into_iter()
+            .chain(whole)
+            .filter(|kept| {
+                taken == 0
+                    || kept.sequence.wrapping_sub(first_untaken).wrapping_sub(1) < u32::MAX / 2
+            })
+            .collect();
+        back.sort_by_key(|kept| kept.sequence.wrapping_sub(first_untaken));
+        for kept in back.into_iter().rev() {
+            inbound.queue.push_front(kept);
+        }
+    }
+    inbound.delivered = 0;
+    inbound.offset = 0;
+}
