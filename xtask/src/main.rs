@@ -2,6 +2,7 @@
 //!
 //! - `test`: everything that a change must pass, in [`mod@test`]
 //! - `check`: a fast look at what has changed, in [`mod@check`]
+//! - `docs`: the pages that are written from the code, in [`pages`]
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
@@ -41,6 +42,8 @@ enum Chore {
     Test,
     /// Check formatting and lints and run the unit tests, of the packages that have changed since `main`
     Check,
+    /// Write the configuration reference from its table
+    Docs,
     /// Name the words that house style replaces
     Words,
     /// Harm an echo and a chat under load in every way, and explain every loss
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
         Chore::Check => check::run(),
+        Chore::Docs => pages::write(),
         Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Random(args) => random::run(&args),

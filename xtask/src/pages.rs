@@ -1,9 +1,14 @@
-//! The pages: their links lead somewhere.
+//! The pages: the configuration reference is written from its table, and links lead somewhere.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::sources::{Source, sources};
-use crate::steps::Failure;
+use crate::steps::{Failure, cargo};
+
+/// Writes `docs/reference/configuration.md`.
+pub(crate) fn write() -> Result<(), Failure> {
+    cargo("run --quiet --package moorline-config --example reference --locked").run()
+}
 
 /// Fails with every link of a page that leads to no file, or to no heading of a page.
 pub(crate) fn links_lead_somewhere() -> Result<(), Failure> {

@@ -12,6 +12,7 @@
 //! - `host`: the machine that defaults come from
 //! - `app`: `[app]`, which only the app understands
 //! - `live`: what a reload can change
+//! - [`reference`] lists every key for people
 
 mod app;
 mod error;
@@ -26,6 +27,7 @@ mod live;
 mod load;
 mod near;
 mod process;
+pub mod reference;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Report, Reported};
-use super::{later, near};
+use super::{later, near, reference};
 
 /// A table, and the keys it was asked for.
 pub(super) struct Section<'a> {
@@ -47,6 +47,11 @@ impl<'a> Section<'a> {
         key: &'static str,
         parse: impl FnOnce(Field<'a>) -> Result<T, Reported>,
     ) -> Result<Option<T>, Reported> {
+        debug_assert!(
+            reference::is_known(self.title, key),
+            "`{key}` of {:?} is not in the reference",
+            self.title
+        );
         self.asked.borrow_mut().push(key);
         self.table
             .get(key)

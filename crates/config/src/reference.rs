@@ -1,0 +1,177 @@
+//! Every key of the configuration: its type, its default, what it does, and what a reload does with a change of it.
+//!
+//! The parser refuses to read a key that is not in [`SECTIONS`] (in debug builds), the tests write each default and each
+//! example into a file, and [`page`] is `docs/reference/configuration.md`.
+
+mod listeners;
+mod processes;
+
+use std::fmt::Write;
+
+use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
+use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+
+/// Every table, in the order of the page.
+pub const SECTIONS: &[Section] = &[
+    FILE,
+    ENGINE,
+    LOG,
+    HOOKS,
+    WORKERS,
+    TASKS,
+    HELPERS,
+    LISTEN,
+    FRAMING,
+    RAW,
+    LENGTH,
+    DELIMITER,
+    LINE,
+    TLS,
+    CERTIFICATES,
+    APP,
+];
+
+/// A table of the configuration.
+#[derive(Debug)]
+pub struct Section {
+    /// As the parser's errors name it; empty for the file itself.
+    pub title: &'static str,
+    /// The page's heading.
+    pub heading: &'static str,
+    /// What the table is for.
+    pub about: &'static str,
+    /// Its keys, in the order of the page.
+    pub keys: &'static [Key],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What a value is, and its unit.
+    pub kind: &'static str,
+    /// What holds if the key is absent.
+    pub default: Default,
+    /// A value in TOML, other than the default.
+    pub example: &'static str,
+    /// When a changed value takes effect.
+    pub reload: Reload,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// What holds if a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// The key must be written.
+    Required,
+    /// The same as this value, in TOML.
+    Value(&'static str),
+    /// What the words say: it depends on the machine or on other keys, or nothing holds.
+    Words(&'static str),
+}
+
+/// When a reload makes a changed value take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// At once, for the sessions that are open too.
+    Yes,
+    /// For connections that are accepted after it.
+    NewConnections,
+    /// A reload that would change it is refused.
+    Restart,
+}
+
+const fn key(
+    name: &'static str,
+    kind: &'static str,
+    default: Default,
+    example: &'static str,
+    reload: Reload,
+    about: &'static str,
+) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        example,
+        reload,
+        about,
+    }
+}
+
+/// Whether there is this key in the table with this title.
+pub(crate) fn is_known(title: &str, key: &str) -> bool {
+    let keys = SECTIONS
+        .iter()
+        .filter(|section| section.title == title)
+        .flat_map(|section| section.keys);
+    keys.into_iter().any(|known| known.name == key)
+}
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Written by `cargo xtask docs` from crates/config/src/reference. -->
+
+A configuration is a TOML file. The engine refuses unknown keys. `check` prints every error with file, line, column
+and a hint.
+
+- A duration is a string with a unit: `\"10ms\"`, `\"5s\"`, `\"2m\"`, `\"1h\"`.
+- A size is a string with a unit: `\"512B\"`, `\"64KiB\"`, `\"2MiB\"`, `\"1GiB\"`.
+- A relative path starts at the folder of the file.
+
+`reload` applies the whole file and closes no session. The column *reload* says when a changed value takes effect:
+
+- *yes*: at once, for open sessions too.
+- *new*: for connections that are accepted after the reload.
+- *restart*: never. A reload that would change this key is refused, names the key, and changes nothing.
+
+A reload also changes nothing if a new address cannot be bound, or if a new worker does not become ready.
+`reload --tasks` applies `[tasks]`, and `[app]` in task workers.
+";
+
+/// `docs/reference/configuration.md`.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for section in SECTIONS {
+        // A string takes every write.
+        let _ = write!(page, "\n## {}\n\n{}\n", section.heading, section.about);
+        if !section.keys.is_empty() {
+            page.push_str("\n| key | type | default | reload | what it does |\n");
+            page.push_str("| --- | --- | --- | --- | --- |\n");
+        }
+        for key in section.keys {
+            let _ = writeln!(page, "{}", row(key));
+        }
+    }
+    page
+}
+
+fn row(key: &Key) -> String {
+    let default = match key.default {
+        Default::Required => "required".to_owned(),
+        Default::Value(value) => format!("`{value}`"),
+        Default::Words(words) => words.to_owned(),
+    };
+    let reload = match key.reload {
+        Reload::Yes => "yes",
+        Reload::NewConnections => "new",
+        Reload::Restart => "restart",
+    };
+    let Key {
+        name,
+        kind,
+        example,
+        about,
+        ..
+    } = key;
+    // Words and tables need none.
+    let example = match kind.starts_with('`') || example.starts_with('[') && kind.contains("table")
+    {
+        true => String::new(),
+        false => format!(", as in `{example}`"),
+    };
+    format!("| `{name}` | {kind}{example} | {default} | {reload} | {about} |")
+}

@@ -1,0 +1,432 @@
+//! The keys of listeners, and the app's own.
+
+use super::Default::{Required, Value, Words};
+use super::Reload::{NewConnections, Yes};
+use super::{Key, Section, key};
+
+pub(super) const LISTEN: Section = Section {
+    title: "[[listen]]",
+    heading: "`[[listen]]`",
+    about: "A listener. A reload compares listeners by name. A new listener accepts. A removed one accepts no more, and its \
+            sessions stay until they end. A listener with another address or framing is replaced in the same way: new \
+            connections get the new one, at the same address without a gap. Answers to datagrams that came to the old one \
+            may be lost.",
+    keys: &[
+        key(
+            "address",
+            "address",
+            Required,
+            r#""tcp://127.0.0.1:9501""#,
+            NewConnections,
+            "Where it accepts: `tcp://host:port`, `tls://…`, `udp://…`, `http://…`, `https://…`, `unix:///path`.",
+        ),
+        key(
+            "name",
+            "text, unique",
+            Words("the address"),
+            r#""game""#,
+            NewConnections,
+            "The name in the log, in `status` and for the app.",
+        ),
+        key(
+            "tls",
+            "table",
+            Words("none"),
+            r#"{ certificate = "cert.pem", key = "key.pem" }"#,
+            NewConnections,
+            "Encrypts a stream or HTTP listener: see [`tls`](#tls). A reload reads the files again.",
+        ),
+        key(
+            "framing",
+            "table",
+            Value(r#"{ kind = "raw" }"#),
+            r#"{ kind = "line" }"#,
+            NewConnections,
+            "How a `tcp://`, `tls://` or `unix://` stream is cut into messages: see [`framing`](#framing).",
+        ),
+        key(
+            "websocket",
+            "path of requests",
+            Words("none"),
+            r#""/ws""#,
+            NewConnections,
+            "Requests for this path become WebSocket sessions (`http://`, `https://`).",
+        ),
+        key(
+            "static",
+            "path of a folder",
+            Words("none"),
+            r#""/usr""#,
+            Yes,
+            "Every other request gets a file from this folder (`http://`, `https://`).",
+        ),
+        key(
+            "max_message",
+            "size",
+            Value(r#""2MiB""#),
+            r#""1MiB""#,
+            NewConnections,
+            "The largest WebSocket message.",
+        ),
+        key(
+            "handshake_timeout",
+            "duration",
+            Value(r#""10s""#),
+            r#""5s""#,
+            NewConnections,
+            "The time for a TLS handshake, and for the head of an HTTP or WebSocket request.",
+        ),
+        key(
+            "idle_timeout",
+            "duration",
+            Words("none"),
+            r#""60s""#,
+            Yes,
+            "Closes a session that neither receives nor sends for this long. A handler that works holds it up.",
+        ),
+        key(
+            "receive_timeout",
+            "duration",
+            Words("none"),
+            r#""60s""#,
+            Yes,
+            "Closes a session that receives nothing for this long. A handler that works holds it up.",
+        ),
+        key(
+            "send_timeout",
+            "duration",
+            Words("none"),
+            r#""60s""#,
+            Yes,
+            "Closes a session that sends nothing for this long. A handler that works holds it up, unless the peer does not take \
+             queued output: then the session is closed as `slow`. An HTTP client that stops reading a file is disconnected \
+             after this time, or 30 s.",
+        ),
+        key(
+            "half_close_timeout",
+            "duration",
+            Value(r#""5m""#),
+            r#""1m""#,
+            Yes,
+            "After the peer half-closed, the session is closed when nothing is sent and no handler ends for this long.",
+        ),
+        key(
+            "high_watermark",
+            "size",
+            Value(r#""1MiB""#),
+            r#""4MiB""#,
+            Yes,
+            "From this many queued outbound bytes on, the app's `full` hook runs and `send` waits.",
+        ),
+        key(
+            "low_watermark",
+            "size",
+            Words("a quarter of `high_watermark`"),
+            r#""64KiB""#,
+            Yes,
+            "Below this many, the app's `drained` hook runs and `send` goes on.",
+        ),
+        key(
+            "hard_limit",
+            "size",
+            Words("8 MiB, or twice `high_watermark` if that is more"),
+            r#""32MiB""#,
+            Yes,
+            "Above this many, the session is closed as `slow`.",
+        ),
+        key(
+            "on_crash",
+            r#"`"close"`, `"redeliver"` or `"drop"`"#,
+            Value(r#""close""#),
+            r#""redeliver""#,
+            Yes,
+            "When a worker dies with a message of the session in progress: `close` closes the session, `redeliver` gives the \
+             message to the next worker, `drop` drops the message.",
+        ),
+        key(
+            "on_error",
+            r#"`"close"` or `"keep"`"#,
+            Words(r#"`"close"`, or `"keep"` with `on_crash = "drop"`"#),
+            r#""keep""#,
+            Yes,
+            "When a handler returns an error: `close` closes the session (reason `error`, WebSocket code 1011) after its output \
+             is flushed, `keep` goes on. `SendError::Closed` does not count: a handler may return it with `?`.",
+        ),
+        key(
+            "attempts",
+            "number, 1 to 1000",
+            Value("3"),
+            "5",
+            Yes,
+            "How often a message is delivered at most with `redeliver`.",
+        ),
+        key(
+            "max_sessions",
+            "number, 1 to 10000000",
+            Value("100000"),
+            "5000",
+            Yes,
+            "Sessions at the same time. More connections are closed at once.",
+        ),
+        key(
+            "max_sessions_per_address",
+            "number, 1 to 10000000",
+            Words("none"),
+            "20",
+            Yes,
+            "The same for one peer address. An IPv6 /64 counts as one address.",
+        ),
+        key(
+            "accept_rate",
+            "number, 1 to 1000000",
+            Words("none"),
+            "500",
+            Yes,
+            "Connections accepted in a second. More wait in the kernel's backlog.",
+        ),
+        key(
+            "min_receive_rate",
+            "size in a second",
+            Words("none"),
+            r#""1KiB""#,
+            Yes,
+            "The slowloris guard: an unfinished message must bring this many bytes a second, measured over 3 seconds. A slower session is closed.",
+        ),
+        key(
+            "deliver_after_close",
+            "`true` or `false`",
+            Value("false"),
+            "true",
+            Yes,
+            "Delivers what a peer sent before its connection broke.",
+        ),
+        key(
+            "dispatch",
+            "as for workers",
+            Words("that of `[workers]`"),
+            r#""ip-hash""#,
+            Yes,
+            "The worker of a message, for this listener.",
+        ),
+    ],
+};
+
+const MAX: Key = key(
+    "max",
+    "size",
+    Value(r#""2MiB""#),
+    r#""64KiB""#,
+    NewConnections,
+    "The largest message, header included.",
+);
+
+pub(super) const FRAMING: Section = Section {
+    title: "`framing`",
+    heading: "`framing`",
+    about: "How a byte stream is cut into messages. Input that breaks the framing closes the session. The log shows its first \
+            bytes and a guess: \"looks like an HTTP request\", \"looks like a TLS hello\", \"looks like a length that counts \
+            the other way\".",
+    keys: &[key(
+        "kind",
+        r#"`"raw"`, `"length"`, `"delimiter"` or `"line"`"#,
+        Required,
+        r#""length""#,
+        NewConnections,
+        "The framing. Each has keys of its own.",
+    )],
+};
+
+pub(super) const RAW: Section = Section {
+    title: "`raw` framing",
+    heading: "`framing = { kind = \"raw\" }`",
+    about: "Every read is a message. It has no keys.",
+    keys: &[],
+};
+
+pub(super) const LENGTH: Section = Section {
+    title: "`length` framing",
+    heading: "`framing = { kind = \"length\" }`",
+    about: "A header with a length, then the message.",
+    keys: &[
+        key(
+            "width",
+            "number of bytes, 1, 2, 4 or 8",
+            Value("4"),
+            "2",
+            NewConnections,
+            "The size of the length.",
+        ),
+        key(
+            "endian",
+            r#"`"big"` or `"little"`"#,
+            Value(r#""big""#),
+            r#""little""#,
+            NewConnections,
+            "The byte order of the length.",
+        ),
+        key(
+            "counts",
+            r#"`"payload"` or `"message"`"#,
+            Value(r#""payload""#),
+            r#""message""#,
+            NewConnections,
+            "What the length counts: the bytes after it, or itself too.",
+        ),
+        key(
+            "body",
+            "number of bytes",
+            Words("none"),
+            "6",
+            NewConnections,
+            "Instead of `counts`, for other headers: the first byte that the length counts.",
+        ),
+        key(
+            "offset",
+            "number of bytes",
+            Value("0"),
+            "2",
+            NewConnections,
+            "The place of the length in the header.",
+        ),
+        key(
+            "keep_header",
+            "`true` or `false`",
+            Words("`false`, or `true` for a header that holds more than the length"),
+            "true",
+            NewConnections,
+            "The app receives and sends the header too.",
+        ),
+        MAX,
+    ],
+};
+
+pub(super) const DELIMITER: Section = Section {
+    title: "`delimiter` framing",
+    heading: "`framing = { kind = \"delimiter\" }`",
+    about: "A message ends at a delimiter.",
+    keys: &[
+        key(
+            "delimiter",
+            "text, or a list of bytes",
+            Required,
+            r#""\r\n""#,
+            NewConnections,
+            "The delimiter.",
+        ),
+        key(
+            "keep",
+            "`true` or `false`",
+            Value("false"),
+            "true",
+            NewConnections,
+            "The app receives the delimiter too.",
+        ),
+        MAX,
+    ],
+};
+
+pub(super) const LINE: Section = Section {
+    title: "`line` framing",
+    heading: "`framing = { kind = \"line\" }`",
+    about: "A message ends with LF or CR LF.",
+    keys: &[MAX],
+};
+
+pub(super) const TLS: Section = Section {
+    title: "`tls`",
+    heading: "`tls`",
+    about: "Encrypts a listener: with it `tcp://` means `tls://`, and `http://` means `https://`. The supervisor reads the files, \
+            so the gateway's user needs no right to read them. `reload` reads them again and closes no session. It refuses an \
+            expired certificate, a key that does not fit, and a file that it cannot read, and names the file. Sessions are \
+            resumed with tickets until a reload brings other certificates.",
+    keys: &[
+        key(
+            "certificate",
+            "path",
+            Required,
+            r#""cert.pem""#,
+            NewConnections,
+            "A PEM file: the certificate, then those of its issuers.",
+        ),
+        key(
+            "key",
+            "path",
+            Required,
+            r#""key.pem""#,
+            NewConnections,
+            "A PEM file: the key of the certificate.",
+        ),
+        key(
+            "certificates",
+            "list of tables",
+            Words("none"),
+            r#"[{ certificate = "cert.pem", key = "key.pem" }]"#,
+            NewConnections,
+            "Instead of the two keys above. A client gets the certificate for the name it asks for, else the first.",
+        ),
+        key(
+            "client_certificates",
+            r#"`"off"`, `"optional"` or `"required"`"#,
+            Value(r#""off""#),
+            r#""required""#,
+            NewConnections,
+            "Whether clients are asked for a certificate. `session.tls()` returns it to the app.",
+        ),
+        key(
+            "client_issuers",
+            "path",
+            Words("none"),
+            r#""cert.pem""#,
+            NewConnections,
+            "A PEM file: the issuers whose client certificates are trusted. Required with `client_certificates`.",
+        ),
+        key(
+            "alpn",
+            "list of protocols",
+            Words("none, or `[\"http/1.1\"]` for HTTP"),
+            r#"["mqtt"]"#,
+            NewConnections,
+            "The protocols, best first.",
+        ),
+        key(
+            "min_version",
+            r#"`"1.2"` or `"1.3"`"#,
+            Value(r#""1.2""#),
+            r#""1.3""#,
+            NewConnections,
+            "The oldest TLS version.",
+        ),
+    ],
+};
+
+pub(super) const CERTIFICATES: Section = Section {
+    title: "an entry of `certificates`",
+    heading: "`tls.certificates`",
+    about: "An entry of the list.",
+    keys: &[
+        key(
+            "certificate",
+            "path",
+            Required,
+            r#""cert.pem""#,
+            NewConnections,
+            "As in `tls`.",
+        ),
+        key(
+            "key",
+            "path",
+            Required,
+            r#""key.pem""#,
+            NewConnections,
+            "As in `tls`.",
+        ),
+    ],
+};
+
+pub(super) const APP: Section = Section {
+    title: "[app]",
+    heading: "`[app]`",
+    about: "The keys are those of your app. `check` and `serve` print what does not fit its type, with file, line and column: see \
+            [writing an app](../guide/app.md).",
+    keys: &[],
+};

@@ -1,0 +1,419 @@
+//! The keys of the file, the engine and its processes.
+
+use super::Default::{Required, Value, Words};
+use super::Reload::{Restart, Yes};
+use super::{Section, key};
+
+pub(super) const FILE: Section = Section {
+    title: "",
+    heading: "The file",
+    about: "The tables of the file. Only `[[listen]]` is required.",
+    keys: &[
+        key(
+            "engine",
+            "table",
+            Words("defaults"),
+            "[engine]",
+            Yes,
+            "The engine as a whole.",
+        ),
+        key(
+            "workers",
+            "table",
+            Words("defaults"),
+            "[workers]",
+            Yes,
+            "The processes that run the app.",
+        ),
+        key(
+            "tasks",
+            "table",
+            Words("defaults"),
+            "[tasks]",
+            Yes,
+            "The processes that run its slow jobs.",
+        ),
+        key(
+            "helpers",
+            "list of tables",
+            Words("none"),
+            "[[helpers]]",
+            Yes,
+            "Commands that the engine keeps alive.",
+        ),
+        key(
+            "listen",
+            "list of tables",
+            Required,
+            "[[listen]]",
+            Yes,
+            "The listeners.",
+        ),
+        key(
+            "app",
+            "table",
+            Words("empty"),
+            "[app]",
+            Yes,
+            "The settings of the app.",
+        ),
+    ],
+};
+
+pub(super) const ENGINE: Section = Section {
+    title: "[engine]",
+    heading: "`[engine]`",
+    about: "What belongs to no single process.",
+    keys: &[
+        key(
+            "run_dir",
+            "path",
+            Words("a folder under `$XDG_RUNTIME_DIR` or `/tmp`, named after the path of the file"),
+            r#""/run/chat""#,
+            Restart,
+            "The folder of the lock and the control socket. Commands find the engine by it. With the default they find it \
+             whether `$XDG_RUNTIME_DIR` is set for them or not.",
+        ),
+        key(
+            "gateway_loops",
+            "number, 1 to 64",
+            Words("the number of CPUs"),
+            "17",
+            Restart,
+            "Event loops of the gateway.",
+        ),
+        key(
+            "memory_limit",
+            "size, from `\"8MiB\"`",
+            Words("none"),
+            r#""1GiB""#,
+            Yes,
+            "Bytes that the gateway may hold for sessions, apps and HTTP together: see [memory](../guide/memory.md).",
+        ),
+        key(
+            "ring_memory",
+            "size, up to `\"4GiB\"`",
+            Words("4 MiB, or 1 MiB for each loop if that is more"),
+            r#""512MiB""#,
+            Restart,
+            "Shared memory for the rings of one process.",
+        ),
+        key(
+            "stop_over",
+            "duration",
+            Value(r#""0s""#),
+            r#""30s""#,
+            Yes,
+            "A stop closes the sessions spread over this time, so that their clients do not all reconnect at once. Sessions \
+             that are still open are served. `max_wait` counts from its end.",
+        ),
+        key(
+            "stop_code",
+            "number, 1001 or 1012",
+            Value("1001"),
+            "1012",
+            Yes,
+            "The close code that WebSocket sessions get at a stop or drain: 1001 (going away) or 1012 (service restart).",
+        ),
+        key(
+            "kill_after",
+            "duration, from `\"1s\"`",
+            Value(r#""30s""#),
+            r#""1m""#,
+            Yes,
+            "The gateway is replaced if one of its loops stands still for this long. `\"0s\"`: never. A gateway in a debugger \
+             is not replaced.",
+        ),
+        key(
+            "user",
+            "user name",
+            Words("none"),
+            r#""nobody""#,
+            Restart,
+            "The user of workers and task workers, if the engine is started as root.",
+        ),
+        key(
+            "group",
+            "group name",
+            Words("the group of `user`"),
+            r#""daemon""#,
+            Restart,
+            "The group of workers and task workers. It needs `user`.",
+        ),
+        key(
+            "gateway_user",
+            "user name",
+            Words("none"),
+            r#""daemon""#,
+            Restart,
+            "The user of the gateway, if the engine is started as root. It differs from `user`.",
+        ),
+        key(
+            "chroot",
+            "path of a folder",
+            Words("none"),
+            r#""/""#,
+            Restart,
+            "The folder that workers and gateway see as `/` if they have a user of their own. Stack names need `/proc` in it. \
+             Helpers and hooks stay outside.",
+        ),
+        key(
+            "log",
+            "table",
+            Words("defaults"),
+            "[engine.log]",
+            Yes,
+            "The log.",
+        ),
+        key(
+            "hooks",
+            "table",
+            Words("none"),
+            "[engine.hooks]",
+            Yes,
+            "Commands at the start and the stop.",
+        ),
+    ],
+};
+
+pub(super) const LOG: Section = Section {
+    title: "[engine.log]",
+    heading: "`[engine.log]`",
+    about: "What the engine logs and where.",
+    keys: &[
+        key(
+            "format",
+            r#"`"pretty"` or `"json"`"#,
+            Value(r#""pretty""#),
+            r#""json""#,
+            Yes,
+            "The form of a line: for people, or one JSON object for each line.",
+        ),
+        key(
+            "file",
+            "path",
+            Words("standard error"),
+            r#""/var/log/chat.log""#,
+            Yes,
+            "The file that lines are appended to. The signal `RTMIN` opens it again.",
+        ),
+        key(
+            "level",
+            "text",
+            Value(r#""info""#),
+            r#""info,access=off""#,
+            Yes,
+            "The least level: `off`, `error`, `warn`, `info`, `debug` or `trace`, for all or by module, as in \
+             `\"info,moorline=debug\"`. `access=off` leaves out the line for each session.",
+        ),
+    ],
+};
+
+pub(super) const HOOKS: Section = Section {
+    title: "[engine.hooks]",
+    heading: "`[engine.hooks]`",
+    about: "Commands that the engine runs with the rights of the helpers.",
+    keys: &[
+        key(
+            "started",
+            "program and arguments",
+            Words("none"),
+            r#"["/bin/true"]"#,
+            Yes,
+            "Runs when the engine serves.",
+        ),
+        key(
+            "stopping",
+            "program and arguments",
+            Words("none"),
+            r#"["/bin/true"]"#,
+            Yes,
+            "Runs when the engine is told to stop. The stop waits for it.",
+        ),
+        key(
+            "stopped",
+            "program and arguments",
+            Words("none"),
+            r#"["/bin/true"]"#,
+            Yes,
+            "Runs when every process has ended.",
+        ),
+        key(
+            "timeout",
+            "duration",
+            Value(r#""10s""#),
+            r#""1m""#,
+            Yes,
+            "The most time that each may take.",
+        ),
+    ],
+};
+
+const COUNT_LIMIT: &str = "number, 1 to 2⁵³";
+const STALL: &str = "A handler, timer or hook that computes or blocks for longer is reported with its stack, in the log and by `status`, \
+                     because all others wait for it. `\"0s\"`: none is reported. More stalls at the same place in the next 10 s are \
+                     counted in one line. Watching takes 0.3 ms of CPU a second, and nothing for a message.";
+
+pub(super) const WORKERS: Section = Section {
+    title: "[workers]",
+    heading: "`[workers]`",
+    about: "The processes that run the app.",
+    keys: &[
+        key(
+            "count",
+            "number, 1 to 512",
+            Words("the number of CPUs"),
+            "17",
+            Yes,
+            "Worker processes.",
+        ),
+        key(
+            "max_wait",
+            "duration",
+            Value(r#""10s""#),
+            r#""1m""#,
+            Yes,
+            "The time that a stopping process has to finish its work.",
+        ),
+        key(
+            "start_timeout",
+            "duration",
+            Value(r#""10s""#),
+            r#""1m""#,
+            Yes,
+            "The time that a new process has to become ready. A `start` that takes half of it is reported with what it waits \
+             for, and again at the timeout.",
+        ),
+        key(
+            "dispatch",
+            r#"`"sticky"`, `"round-robin"`, `"least-busy"`, `"ip-hash"` or `"key"`"#,
+            Value(r#""sticky""#),
+            r#""least-busy""#,
+            Yes,
+            "The worker of a message. `sticky`: the worker is chosen at accept, the one with the fewest sessions. `round-robin` \
+             and `least-busy`: chosen for each message. `ip-hash`: all sessions of one address have the same worker. `key`: all \
+             sessions that `session.bind` gave the same key have the same worker.",
+        ),
+        key(
+            "max_requests",
+            COUNT_LIMIT,
+            Words("none"),
+            "100000",
+            Yes,
+            "A worker is replaced after this many messages. Each worker adds up to half of it at random, so that they are not replaced together.",
+        ),
+        key(
+            "stall_after",
+            "duration",
+            Value(r#""1s""#),
+            r#""5s""#,
+            Yes,
+            STALL,
+        ),
+        key(
+            "wait_after",
+            "duration",
+            Words("none"),
+            r#""5s""#,
+            Yes,
+            "A handler that only awaits for longer is reported with the place of the await. It blocks no other handler.",
+        ),
+        key(
+            "kill_after",
+            "duration, from `\"1s\"`",
+            Words("none"),
+            r#""30s""#,
+            Yes,
+            "A worker that gives no sign of life for this long, because it is stopped or a handler blocks it, is killed and \
+             replaced. A worker in a debugger is not replaced.",
+        ),
+        key(
+            "cpu_affinity",
+            "`true`, `false`, or a list of CPU numbers",
+            Value("false"),
+            "true",
+            Restart,
+            "Worker k and gateway loop k stay on one CPU: `true` uses all CPUs in turn, a list only these.",
+        ),
+    ],
+};
+
+pub(super) const TASKS: Section = Section {
+    title: "[tasks]",
+    heading: "`[tasks]`",
+    about: "The processes that run the slow jobs of the app.",
+    keys: &[
+        key(
+            "count",
+            "number, 0 to 512",
+            Value("0"),
+            "1",
+            Yes,
+            "Task worker processes.",
+        ),
+        key(
+            "attempts",
+            "number, 1 to 1000",
+            Value("3"),
+            "1",
+            Yes,
+            "How often a task is started at most, if its process dies each time.",
+        ),
+        key(
+            "max_requests",
+            COUNT_LIMIT,
+            Words("none"),
+            "100",
+            Yes,
+            "As for workers, in tasks.",
+        ),
+        key(
+            "stall_after",
+            "duration",
+            Words("none"),
+            r#""1m""#,
+            Yes,
+            "As for workers. Tasks may take long, so there is no default.",
+        ),
+        key(
+            "wait_after",
+            "duration",
+            Words("none"),
+            r#""1m""#,
+            Yes,
+            "As for workers.",
+        ),
+        key(
+            "kill_after",
+            "duration, from `\"1s\"`",
+            Words("none"),
+            r#""1m""#,
+            Yes,
+            "As for workers.",
+        ),
+    ],
+};
+
+pub(super) const HELPERS: Section = Section {
+    title: "[[helpers]]",
+    heading: "`[[helpers]]`",
+    about: "Commands of your own. The engine starts each, and starts it again when it ends.",
+    keys: &[
+        key(
+            "name",
+            "text, unique",
+            Required,
+            r#""feeder""#,
+            Yes,
+            "The name in the log and in `status`.",
+        ),
+        key(
+            "command",
+            "program and arguments",
+            Required,
+            r#"["/bin/sleep", "60"]"#,
+            Yes,
+            "A relative path starts at the folder of the file. A bare name is looked up in `$PATH`.",
+        ),
+    ],
+};

@@ -1,0 +1,168 @@
+//! The reference says what the parser does: every key, every default, and what a reload does with a change.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use moorline_config::reference::{Default, Key, Reload, SECTIONS, page};
+use moorline_config::{Config, live_change, load_text};
+
+const CURRENT: &str = include_str!("../../../docs/reference/configuration.md");
+
+/// A folder with `cert.pem` and `key.pem`.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("cert.pem"), issued.cert.pem()).unwrap();
+    let key = issued.signing_key.serialize_pem();
+    std::fs::write(folder.path().join("key.pem"), key).unwrap();
+    folder
+}
+
+/// A file in which this key of this table has this value, and nothing but what the key needs beside it. `None`: without
+/// the key.
+fn file(title: &str, key: &str, value: Option<&str>) -> String {
+    let line = value.map_or(String::new(), |value| format!("{key} = {value}"));
+    let inline = value.map_or(String::new(), |value| format!(", {key} = {value}"));
+    let listen = |lines: &str| format!("[[listen]]\nname = \"a\"\n{lines}\n");
+    let tcp = "address = \"tcp://127.0.0.1:0\"";
+    let with_tcp = listen(tcp);
+    match (title, key) {
+        ("[engine]", "group" | "chroot") => {
+            format!("[engine]\nuser = \"nobody\"\n{line}\n{with_tcp}")
+        }
+        ("[engine]" | "[engine.log]" | "[engine.hooks]" | "[workers]" | "[tasks]", _) => {
+            format!("{title}\n{line}\n{with_tcp}")
+        }
+        ("[[helpers]]", "name") => format!("{title}\n{line}\ncommand = [\"x\"]\n{with_tcp}"),
+        ("[[helpers]]", _) => format!("{title}\nname = \"x\"\n{line}\n{with_tcp}"),
+        ("[[listen]]", "address") => listen(&line),
+        ("[[listen]]", "name") => format!("[[listen]]\n{line}\n{tcp}\n"),
+        ("[[listen]]", "websocket" | "static") => {
+            let other =
+                ["websocket = \"/other\"", "static = \"/\""][usize::from(key == "websocket")];
+            listen(&format!(
+                "address = \"http://127.0.0.1:0\"\n{other}\n{line}"
+            ))
+        }
+        ("[[listen]]", "max_message") => listen(&format!(
+            "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
+        )),
+        ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
+        ("`framing`", _) => listen(&format!("{tcp}\nframing = {{ {line} }}")),
+        ("`length` framing", _) => {
+            listen(&format!("{tcp}\nframing = {{ kind = \"length\"{inline} }}"))
+        }
+        ("`delimiter` framing", "delimiter") => listen(&format!(
+            "{tcp}\nframing = {{ kind = \"delimiter\"{inline} }}"
+        )),
+        ("`delimiter` framing", _) => listen(&format!(
+            "{tcp}\nframing = {{ kind = \"delimiter\", delimiter = \"x\"{inline} }}"
+        )),
+        ("`line` framing", _) => listen(&format!("{tcp}\nframing = {{ kind = \"line\"{inline} }}")),
+        ("`tls`", "certificate") => {
+            listen(&format!("{tcp}\ntls = {{ key = \"key.pem\"{inline} }}"))
+        }
+        ("`tls`", "key") => listen(&format!(
+            "{tcp}\ntls = {{ certificate = \"cert.pem\"{inline} }}"
+        )),
+        ("`tls`", "certificates") => listen(&format!("{tcp}\ntls = {{ {line} }}")),
+        ("`tls`", _) => {
+            let beside = match key {
+                "client_certificates" if value.is_some_and(|value| value != "\"off\"") => {
+                    ", client_issuers = \"cert.pem\""
+                }
+                "client_issuers" => ", client_certificates = \"required\"",
+                _ => "",
+            };
+            listen(&format!(
+                "{tcp}\ntls = {{ certificate = \"cert.pem\", key = \"key.pem\"{beside}{inline} }}"
+            ))
+        }
+        ("an entry of `certificates`", _) => {
+            let other = ["certificate = \"cert.pem\"", "key = \"key.pem\""]
+                [usize::from(key == "certificate")];
+            listen(&format!(
+                "{tcp}\ntls = {{ certificates = [{{ {other}{inline} }}] }}"
+            ))
+        }
+        _ => panic!("no file for {key} of {title}"),
+    }
+}
+
+/// The keys of tables that are not tables themselves.
+fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    let keys = SECTIONS
+        .iter()
+        .flat_map(|section| section.keys.iter().map(|key| (section.title, key)));
+    keys.filter(|(title, key)| !title.is_empty() && !key.example.starts_with("[engine."))
+}
+
+fn load(folder: &Path, text: &str) -> Config {
+    let loaded = load_text(text, &folder.join("moorline.toml"));
+    loaded
+        .unwrap_or_else(|errors| panic!("{text}\n{errors}"))
+        .config
+}
+
+#[test]
+fn the_page_is_current() {
+    assert!(CURRENT == page(), "it is not: cargo xtask docs");
+}
+
+#[test]
+fn every_example_is_accepted_and_says_something_else_than_the_default() {
+    let folder = folder();
+    for (title, key) in keys() {
+        let with = load(folder.path(), &file(title, key.name, Some(key.example)));
+        if key.default != Default::Required
+            && key.name != "client_issuers"
+            && key.name != "certificates"
+        {
+            let without = load(folder.path(), &file(title, key.name, None));
+            assert_ne!(with, without, "{title} {}", key.name);
+        }
+    }
+}
+
+#[test]
+fn every_default_is_what_holds_without_the_key() {
+    let folder = folder();
+    for (title, key) in keys() {
+        let Default::Value(value) = key.default else {
+            continue;
+        };
+        let with = load(folder.path(), &file(title, key.name, Some(value)));
+        let without = load(folder.path(), &file(title, key.name, None));
+        assert_eq!(with, without, "{title} {}", key.name);
+    }
+}
+
+#[test]
+fn a_required_key_is_missed() {
+    let folder = folder();
+    for (title, key) in keys().filter(|(_, key)| key.default == Default::Required) {
+        let text = file(title, key.name, None);
+        let refused = load_text(&text, &folder.path().join("moorline.toml")).unwrap_err();
+        let expected = format!("no `{}`", key.name);
+        assert!(refused.to_string().contains(&expected), "{text}\n{refused}");
+    }
+}
+
+#[test]
+fn a_reload_is_refused_for_the_keys_that_need_a_restart_and_for_no_others() {
+    let folder = folder();
+    for (title, key) in keys().filter(|(_, key)| key.default != Default::Required) {
+        if key.name == "client_issuers" || key.name == "certificates" {
+            continue;
+        }
+        let present = load(folder.path(), &file(title, key.name, None));
+        let new = load(folder.path(), &file(title, key.name, Some(key.example)));
+        let changed = live_change(&present, new, &BTreeSet::new());
+        let is_refused = key.reload == Reload::Restart;
+        assert_eq!(changed.is_err(), is_refused, "{title} {}", key.name);
+        if let Err(refused) = changed {
+            let named = format!("`{}.{}`", title.trim_matches(['[', ']']), key.name);
+            assert!(refused[0].contains(&named), "{named}: {refused:?}");
+        }
+    }
+}
