@@ -33,6 +33,11 @@ const CALLING: &[(&str, &str)] = &[
     ("tokio", "/src/runtime/task/core.rs"),
     ("tokio", "/src/runtime/blocking/pool.rs"),
 ];
+/// The same by function, where the dependency is built without debug information.
+const CALLING_FUNCTIONS: [&str; 2] = [
+    "tokio::runtime::task::core::",
+    "tokio::runtime::blocking::pool::",
+];
 /// What says nothing to anyone.
 const GLUE: &[(&str, &str)] = &[
     ("core", "/src/ops/function.rs"),
@@ -117,6 +122,12 @@ impl Frame {
                 .is_some_and(|it| is_own(&it))
     }
 
+    /// Whether it is of what calls the app's code.
+    fn is_calling(&self) -> bool {
+        let mut functions = CALLING_FUNCTIONS.iter().chain([&THREAD_MAIN]);
+        self.is_in(CALLING) || functions.any(|part| self.function.contains(part))
+    }
+
     fn is_panicking(&self) -> bool {
         PANICKING.iter().any(|part| self.function.contains(part))
     }
@@ -158,7 +169,7 @@ impl Stack {
             if frame.is_in(GLUE) {
                 continue;
             }
-            if frame.is_in(CALLING) || frame.function.contains(THREAD_MAIN) {
+            if frame.is_calling() {
                 break;
             }
             if own.is_none() && frame.is_panicking() {
@@ -330,6 +341,16 @@ mod tests {
                 "app::find (/home/me/app/src/main.rs:7)"
             ]
         );
+    }
+
+    #[test]
+    fn a_runtime_without_debug_information_is_no_part_of_the_apps_stack() {
+        let told = stack(&[
+            ("app::find", "/home/me/app/src/main.rs"),
+            ("tokio::runtime::task::core::Core<T,S>::poll", ""),
+            ("main", "/home/me/app/src/main.rs"),
+        ]);
+        assert_eq!(told.lines, ["app::find (/home/me/app/src/main.rs:7)"]);
     }
 
     #[test]
