@@ -1,5 +1,4 @@
-//! A reload reads the configuration again, and what can change without dropping a session does (the table of the
-//! README says which). Sessions talk all the while, and none of them notices anything.
+//! A reload applies every key that the configuration reference marks so, while sessions talk and none of them notices.
 
 use std::time::{Duration, Instant};
 
