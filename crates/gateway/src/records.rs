@@ -36,7 +36,7 @@ impl Loop {
         self.take_some(at, RECORDS_PER_TURN, BYTES_PER_TURN)
     }
 
-    /// Takes all that a process which has died had written by then. Somebody whom it has left may go on writing.
+    /// Takes all that a process which has died had written by then. A child that it left may go on writing.
     pub(crate) fn take_last_records(&mut self, at: ProcessKey) {
         if let Some(consumer) = &mut self.tools.processes[at].consumer {
             consumer.close();

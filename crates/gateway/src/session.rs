@@ -193,7 +193,7 @@ pub(crate) enum Visit {
     Moving,
 }
 
-/// What the app has said of the session.
+/// What the app has set for the session.
 #[derive(Debug)]
 pub(crate) struct App {
     /// It is not to be read.

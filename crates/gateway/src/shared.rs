@@ -93,7 +93,7 @@ impl Shared {
             .collect()
     }
 
-    /// Lets in whom this configuration lets in, from now on. To be called by the loop that accepts.
+    /// Admits connections by this configuration from now on. The loop that accepts calls it.
     pub(crate) fn change(&self, config: &Config) {
         self.http_memory.change_limit(config.engine.memory_limit);
         for (place, listener) in config.listeners.iter().enumerate() {

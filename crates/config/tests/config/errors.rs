@@ -1,10 +1,10 @@
-//! Wrong configurations, and every word that is said of them.
+//! Wrong configurations, and every word of their errors.
 
 use std::path::Path;
 
 use moorline_config::load_text;
 
-/// A text, and all that is said of it.
+/// A text, and all its errors.
 const WRONG: &[(&str, &str)] = &[
     (
         "",

@@ -5,7 +5,7 @@ use std::time::Instant;
 /// How often the log says that the limit is near, at the most, in milliseconds.
 const SAY_MS: u64 = 10_000;
 
-/// How it stands with the memory limit, and what was said of it.
+/// How near the memory limit is, and what was logged about it.
 #[derive(Debug)]
 pub(crate) struct Pressure {
     pub(crate) standing: Pressed,

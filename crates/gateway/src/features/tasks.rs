@@ -22,7 +22,7 @@ use moorline_protocol::wire::{FAILED, ToProcess};
 
 /// Why a task fails where nobody can work on it.
 const NO_TASK_WORKERS: &[u8] = b"there are no task workers: set [tasks] count";
-/// What is said of what was refused.
+/// The reason of a refusal.
 pub(crate) const NO_MEMORY: &[u8] = b"no memory for it: the engine's memory_limit is reached";
 
 /// The tasks that passed through this loop and have not ended.

@@ -22,7 +22,7 @@ use moorline_protocol::control_channel::ControlChannel;
 pub(crate) const NAME_BYTES: usize = 16;
 
 /// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
-/// channel is closed, or `dead` says so. Somebody whom it has left may hold the channel open. A process that passes what is no
+/// channel is closed, or `dead` says so. A child that it left may hold the channel open. A process that passes what is no
 /// file is broken.
 pub(crate) async fn receive(
     channel: ControlChannel,

@@ -43,7 +43,7 @@ impl Admission {
         is_new
     }
 
-    /// Lets in whom this lets in, from now on. Who is in stays in. To be called by whoever admits.
+    /// Admits connections by these limits from now on. Sessions that are open stay. The loop that admits calls it.
     pub(crate) fn change(&self, listener: &Listener) {
         self.most.store(listener.max_sessions, Ordering::Relaxed);
         if let Some(by_address) = self.by_address.get() {
@@ -114,7 +114,7 @@ impl<T> Locked<T> for Mutex<T> {
     }
 }
 
-/// Whom a connection counts for. One customer has a whole /64 of IPv6 addresses (RFC 6177), so that is one host.
+/// The host that a connection counts for. One customer has a whole /64 of IPv6 addresses (RFC 6177), so that is one host.
 fn host(peer: &Peer) -> Option<IpAddr> {
     match peer {
         Peer::Ip(address) => Some(match address.ip().to_canonical() {

@@ -162,7 +162,7 @@ fn seconds(milliseconds: Option<&Value>) -> String {
     format!("{:.1} s", milliseconds as f64 / 1000.0)
 }
 
-/// What the gateway holds, and whom that holds back.
+/// What the gateway holds, and the sessions that this throttles.
 fn memory(status: &Value) -> String {
     let number = |path| status.pointer(path).and_then(Value::as_u64);
     let held = number("/gateway/buffered_bytes").map_or("-".to_owned(), size);

@@ -105,7 +105,7 @@ impl fmt::Display for Waterfall<'_> {
 
 struct Row<'a> {
     step: &'a Step,
-    /// What is done, and to whom.
+    /// What is done, and its target.
     name: String,
 }
 
