@@ -227,11 +227,7 @@ impl Shell {
                 process,
                 fault,
                 forced,
-            } => self.send_gateway(&ToRole::Dead {
-                process,
-                fault,
-                forced,
-            }),
+            } => self.process_is_dead(process, fault, forced),
             Action::SaySilent { processes } => self.say_silent(processes),
             Action::ReportSilent { process, silent } => self.report_silent(process, silent),
             Action::ReportAnswers { process, silent } => self.report_answers(process, silent),

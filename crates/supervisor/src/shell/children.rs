@@ -128,6 +128,15 @@ impl Shell {
         }
     }
 
+    /// Tells the gateway that a process has ended.
+    pub(super) fn process_is_dead(&mut self, process: ProcessId, fault: bool, forced: bool) {
+        self.send_gateway(&ToRole::Dead {
+            process,
+            fault,
+            forced,
+        });
+    }
+
     pub(super) fn terminate_helper(&self, run: u32) {
         if let Some(helper) = self.helpers.get(&run) {
             kill_child(helper.pid, Signal::SIGTERM);
