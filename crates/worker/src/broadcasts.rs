@@ -8,8 +8,8 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 
-use super::core::Core;
-use super::outbox::{Needs, Room};
+use super::commitment::Commitment;
+use super::outbox::{Needs, Outbox, Room};
 use crate::app::SendError;
 use crate::wire::{FromProcess, LARGEST_BROADCAST, MOST_LEFT_OUT};
 
@@ -58,33 +58,37 @@ impl Broadcasts {
             self.credit.add_permits(permits);
         }
     }
-}
 
-impl Core {
-    /// Sends what is one broadcast to every loop, waiting for credit and room.
-    pub(crate) async fn broadcast(&self, flags: u8, payload: &[u8]) -> Result<(), SendError> {
-        self.commitment.committed_after_start().await;
+    /// Sends a broadcast to every loop, waiting for credit and room.
+    pub(super) async fn send(
+        &self,
+        outbox: &Outbox,
+        commitment: &Commitment,
+        flags: u8,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        commitment.committed_after_start().await;
         let permits = payload.len() / PERMIT_BYTES + 1;
-        let is_short = self.broadcasts.credit.available_permits() < permits;
-        if is_short && self.commitment.is_deadlocked() {
+        let is_short = self.credit.available_permits() < permits;
+        if is_short && commitment.is_deadlocked() {
             return Err(SendError::NotServing);
         }
-        let credit = self.broadcasts.credit.acquire_many(permits as u32).await;
+        let credit = self.credit.acquire_many(permits as u32).await;
         // Never closed.
         credit.map_err(|_| SendError::Full)?.forget();
-        let loops = self.outbox.links();
-        let number = self.broadcasts.last.get() + 1;
-        self.broadcasts.last.set(number);
+        let loops = outbox.links();
+        let number = self.last.get() + 1;
+        self.last.set(number);
         let mut sending = Sending {
-            core: self,
+            broadcasts: self,
+            outbox,
             number,
             left: loops as u32,
-            epoch: self.outbox.epoch(),
+            epoch: outbox.epoch(),
             ticket: None,
             link: 0,
         };
-        self.broadcasts
-            .under_way
+        self.under_way
             .borrow_mut()
             .insert(number, (permits, loops as u32));
         let header = Header {
@@ -93,24 +97,18 @@ impl Core {
             session: number,
             ..Header::default()
         };
-        while sending.left > 0 && sending.epoch == self.outbox.epoch() {
-            poll_fn(|cx| {
-                match self
-                    .outbox
-                    .message(sending.link, header, payload, Room::Needed)
-                {
-                    Err(_) if self.commitment.is_deadlocked() => {
-                        Poll::Ready(Err(SendError::NotServing))
-                    }
-                    Err(Needs(need)) if sending.epoch == self.outbox.epoch() => {
+        while sending.left > 0 && sending.epoch == outbox.epoch() {
+            poll_fn(
+                |cx| match outbox.message(sending.link, header, payload, Room::Needed) {
+                    Err(_) if commitment.is_deadlocked() => Poll::Ready(Err(SendError::NotServing)),
+                    Err(Needs(need)) if sending.epoch == outbox.epoch() => {
                         let link = sending.link;
-                        self.outbox
-                            .await_room(link, need, &mut sending.ticket, cx.waker());
+                        outbox.await_room(link, need, &mut sending.ticket, cx.waker());
                         Poll::Pending
                     }
                     _ => Poll::Ready(Ok(())),
-                }
-            })
+                },
+            )
             .await?;
             sending.leave_queue();
             sending.link += 1;
@@ -122,7 +120,8 @@ impl Core {
 
 /// A broadcast that has not gone to every loop. Dropped before that, the others' credit returns.
 struct Sending<'a> {
-    core: &'a Core,
+    broadcasts: &'a Broadcasts,
+    outbox: &'a Outbox,
     number: u64,
     left: u32,
     epoch: u32,
@@ -133,7 +132,7 @@ struct Sending<'a> {
 impl Sending<'_> {
     fn leave_queue(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.core.outbox.forget_waiter(self.link, ticket);
+            self.outbox.forget_waiter(self.link, ticket);
         }
     }
 }
@@ -141,9 +140,8 @@ impl Sending<'_> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.leave_queue();
-        let broadcasts = &self.core.broadcasts;
         for _ in 0..self.left {
-            broadcasts.done(self.number);
+            self.broadcasts.done(self.number);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What every part of a worker shares.
 
 use std::cell::RefCell;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use moorline_ipc::{Consumer, Header, Scoreboard};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::broadcasts::Broadcasts;
@@ -13,15 +14,15 @@ use super::counters::Counters;
 use super::credits::Credits;
 use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
-use super::questions::Questions;
+use super::questions::{Asked, Questions};
 use super::quota::Quota;
 use super::sessions::Sessions;
 use super::stalls::{Hook, Waits};
-use crate::app::{SendError, SizeLimit};
+use crate::app::{AskError, FileError, PostError, SendError, SizeLimit, TaskError};
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
 use crate::log;
-use crate::wire::{FromProcess, Peer};
+use crate::wire::{FileSpan, FromProcess, Peer, Question};
 
 /// The most bytes that a UDP datagram carries over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;
@@ -109,6 +110,72 @@ impl Core {
             Role::Worker(slot) | Role::Task(slot) => slot,
             Role::Gateway => 0,
         }
+    }
+
+    /// Posts to a worker slot.
+    pub(crate) fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
+        let Role::Worker(own) = self.role else {
+            return Err(PostError::NotAWorker);
+        };
+        if to >= self.config.workers.count {
+            return Err(PostError::NoSuchWorker);
+        }
+        self.credits.post(&self.outbox, own, to, bytes)
+    }
+
+    /// Gives a task to the task worker in this slot, or to any. Its result comes to `answer`.
+    pub(crate) fn begin_task(
+        &self,
+        bytes: &[u8],
+        slot: Option<u16>,
+        answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
+    ) -> Result<(), TaskError> {
+        let Role::Worker(own) = self.role else {
+            return Err(TaskError::NotAWorker);
+        };
+        let workers = self.config.tasks.count;
+        if workers == 0 {
+            return Err(TaskError::NoTaskWorkers);
+        }
+        if slot.is_some_and(|slot| slot >= workers) {
+            return Err(TaskError::NoSuchTaskWorker);
+        }
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        self.credits
+            .begin_task(outbox, commitment, own, bytes, slot, answer)
+    }
+
+    /// Asks a loop something.
+    pub(crate) fn ask(&self, link: usize, question: &Question) -> Result<Asked, AskError> {
+        self.questions
+            .ask(&self.outbox, &self.commitment, link, question)
+    }
+
+    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: it goes whole or not at
+    /// all.
+    pub(crate) async fn send_file(
+        &self,
+        session: u64,
+        file: impl AsFd,
+        span: FileSpan,
+    ) -> Result<(), FileError> {
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        self.files
+            .send(outbox, commitment, session, file, span)
+            .await
+    }
+
+    /// The gateway has the descriptor of a file, which goes on its way. False if there is none of this number.
+    pub(super) fn file_is_there(&self, number: u64) -> bool {
+        self.files.is_there(&self.outbox, number)
+    }
+
+    /// Sends a broadcast to every loop, waiting for credit and room.
+    pub(crate) async fn broadcast(&self, flags: u8, payload: &[u8]) -> Result<(), SendError> {
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        self.broadcasts
+            .send(outbox, commitment, flags, payload)
+            .await
     }
 
     /// The hook that is being polled, and its session. To be asked from anywhere, also from amid the hook.

@@ -1,4 +1,4 @@
-//! What this process has asked of others and has no answer to yet: posts and tasks, both bounded.
+//! Posts and tasks of this process that are not handled yet, both bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -7,11 +7,10 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::core::Core;
-use super::outbox::Room;
+use super::commitment::Commitment;
+use super::outbox::{Outbox, Room};
 use super::{clock, pool};
 use crate::app::{Message, PostError, TaskError};
-use crate::control::Role;
 use crate::wire::{FromProcess, LARGEST_PARCEL};
 
 /// Posts to one slot that may be unhandled.
@@ -129,23 +128,20 @@ impl Credits {
         self.next.set(self.next.get() + 1);
         self.next.get()
     }
-}
 
-impl Core {
-    /// Posts to a worker slot.
-    pub(crate) fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
-        let Role::Worker(own) = self.role else {
-            return Err(PostError::NotAWorker);
-        };
-        if to >= self.config.workers.count {
-            return Err(PostError::NoSuchWorker);
-        }
+    /// Posts from this worker slot to another one, or to itself.
+    pub(super) fn post(
+        &self,
+        outbox: &Outbox,
+        own: u16,
+        to: u16,
+        bytes: &[u8],
+    ) -> Result<(), PostError> {
         let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
         if size > max {
             return Err(PostError::TooLarge { size, max });
         }
-        let credits = &self.credits;
-        let mut slots = credits.slots.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let outstanding = slots.entry(to).or_default();
         if outstanding.posts > 0
             && (outstanding.posts >= POSTS || outstanding.bytes + bytes.len() > POST_BYTES)
@@ -154,20 +150,19 @@ impl Core {
         }
         outstanding.posts += 1;
         outstanding.bytes += bytes.len();
-        let number = credits.number();
-        credits.posts.borrow_mut().insert(number, (to, bytes.len()));
+        let number = self.number();
+        self.posts.borrow_mut().insert(number, (to, bytes.len()));
         if to == own {
             let now = clock::now();
             let mut buffer = pool::take();
             buffer.extend_from_slice(bytes);
-            credits
-                .local
+            self.local
                 .borrow_mut()
                 .push_back((number, Message::new(buffer, false, now, now)));
-            self.outbox.schedule();
+            outbox.schedule();
             return Ok(());
         }
-        let link = (usize::from(own) + usize::from(to)) % self.outbox.links().max(1);
+        let link = (usize::from(own) + usize::from(to)) % outbox.links().max(1);
         let header = Header {
             kind: FromProcess::Post as u8,
             aux: to,
@@ -175,52 +170,44 @@ impl Core {
             ..Header::default()
         };
         // Always: credits bound it.
-        let _ = self.outbox.message(link, header, bytes, Room::Always);
+        let _ = outbox.message(link, header, bytes, Room::Always);
         Ok(())
     }
 
     /// Gives a task to the task worker in this slot, or to any. Its result comes to `answer`.
-    pub(crate) fn begin_task(
+    pub(super) fn begin_task(
         &self,
+        outbox: &Outbox,
+        commitment: &Commitment,
+        own: u16,
         bytes: &[u8],
         slot: Option<u16>,
         answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
     ) -> Result<(), TaskError> {
-        let Role::Worker(own) = self.role else {
-            return Err(TaskError::NotAWorker);
-        };
-        let workers = self.config.tasks.count;
-        if workers == 0 {
-            return Err(TaskError::NoTaskWorkers);
-        }
-        if slot.is_some_and(|slot| slot >= workers) {
-            return Err(TaskError::NoSuchTaskWorker);
-        }
         let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
         if size > max {
             return Err(TaskError::TooLarge { size, max });
         }
-        if answer.is_some() && self.commitment.is_deadlocked() {
+        if answer.is_some() && commitment.is_deadlocked() {
             return Err(TaskError::NotServing);
         }
-        if self.credits.tasks.borrow().len() >= TASKS {
+        if self.tasks.borrow().len() >= TASKS {
             return Err(TaskError::Full);
         }
-        let number = self.credits.number();
-        let link = usize::from(own) % self.outbox.links().max(1);
+        let number = self.number();
+        let link = usize::from(own) % outbox.links().max(1);
         let header = Header {
             kind: FromProcess::Task as u8,
             aux: slot.map_or(0, |slot| slot + 1),
             session: number,
             ..Header::default()
         };
-        self.outbox
+        outbox
             .message(link, header, bytes, Room::Bounded)
             .map_err(|_| TaskError::Full)?;
         // A caller that gives up leaves its entry: until the result has come the task is outstanding.
         let partial = Vec::new();
-        self.credits
-            .tasks
+        self.tasks
             .borrow_mut()
             .insert(number, Call { answer, partial });
         Ok(())

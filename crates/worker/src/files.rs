@@ -9,8 +9,8 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::core::Core;
-use super::outbox::Room;
+use super::commitment::Commitment;
+use super::outbox::{Outbox, Room};
 use crate::app::{FileError, SendError};
 use crate::control_channel::ControlChannel;
 use crate::wire::{FileSpan, FromProcess};
@@ -70,37 +70,36 @@ impl Files {
         }
         true
     }
-}
 
-impl Core {
     /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: it goes whole or not at all.
-    pub(crate) async fn send_file(
+    pub(super) async fn send(
         &self,
+        outbox: &Outbox,
+        commitment: &Commitment,
         session: u64,
         file: impl AsFd,
         span: FileSpan,
     ) -> Result<(), FileError> {
-        let files = &self.files;
         let failed = |error| Err(FileError::Session(error));
         // The gateway answers for each descriptor, and to whoever serves alone.
-        if self.commitment.is_deadlocked() {
+        if commitment.is_deadlocked() {
             return failed(SendError::NotServing);
         }
-        let Ok(credit) = files.credit.acquire().await else {
+        let Ok(credit) = self.credit.acquire().await else {
             // Never closed.
             return failed(SendError::Full);
         };
-        let number = files.last.get() + 1;
-        files.last.set(number);
-        let epoch = self.outbox.epoch();
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let epoch = outbox.epoch();
         let name = (u128::from(session) << 64 | u128::from(number)).to_le_bytes();
-        let channel = files.channel.borrow().clone();
+        let channel = self.channel.borrow().clone();
         let sent = match channel {
             Some(channel) => channel.send_bytes(&name, &[file.as_fd()]).await,
             None => Err(io::ErrorKind::NotConnected.into()),
         };
         // Its gateway has died, and the session with it.
-        if sent.is_err() || epoch != self.outbox.epoch() {
+        if sent.is_err() || epoch != outbox.epoch() {
             return failed(SendError::Closed);
         }
         credit.forget();
@@ -110,13 +109,13 @@ impl Core {
             span,
             outcome,
         };
-        files.under_way.borrow_mut().insert(number, passed);
+        self.under_way.borrow_mut().insert(number, passed);
         said.await.unwrap_or(failed(SendError::Closed))
     }
 
     /// The gateway has the descriptor of a file, which goes on its way. False if there is none of this number.
-    pub(super) fn file_is_there(&self, number: u64) -> bool {
-        let mut under_way = self.files.under_way.borrow_mut();
+    pub(super) fn is_there(&self, outbox: &Outbox, number: u64) -> bool {
+        let mut under_way = self.under_way.borrow_mut();
         let Some(file) = under_way.get_mut(&number) else {
             return false;
         };
@@ -139,7 +138,7 @@ impl Core {
         let payload = postcard::to_stdvec(&span).unwrap_or_default();
         let link = (session >> 56) as usize;
         // Always: its credit bounds it.
-        let _ = self.outbox.record(link, header, &[&payload], Room::Always);
+        let _ = outbox.record(link, header, &[&payload], Room::Always);
         // Nobody may be waiting any more: it goes even so.
         let _ = outcome.send(Ok(()));
         true

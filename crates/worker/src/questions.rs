@@ -1,4 +1,4 @@
-//! What this process has asked the gateway and has no answer to yet.
+//! Questions to the gateway that have no answer yet.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::core::Core;
-use super::outbox::Room;
+use super::commitment::Commitment;
+use super::outbox::{Outbox, Room};
 use crate::app::AskError;
 use crate::wire::{Answer, FromProcess, Question};
 
@@ -24,6 +24,40 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
+    /// Asks a loop something.
+    pub(super) fn ask(
+        &self,
+        outbox: &Outbox,
+        commitment: &Commitment,
+        link: usize,
+        question: &Question,
+    ) -> Result<Asked, AskError> {
+        if link >= outbox.links() {
+            return Err(AskError::NoSuchSession);
+        }
+        if commitment.is_deadlocked() {
+            return Err(AskError::NotServing);
+        }
+        if self.open.borrow().len() >= QUESTIONS {
+            return Err(AskError::Full);
+        }
+        let number = self.next.get() + 1;
+        self.next.set(number);
+        let header = Header {
+            kind: FromProcess::Ask as u8,
+            session: number,
+            ..Header::default()
+        };
+        // Plain values only: there is nothing in it that could fail to be written.
+        let bytes = postcard::to_stdvec(question).unwrap_or_default();
+        outbox
+            .record(link, header, &[&bytes], Room::Bounded)
+            .map_err(|_| AskError::Full)?;
+        let (asker, answer) = oneshot::channel();
+        self.open.borrow_mut().insert(number, asker);
+        Ok(Asked(answer))
+    }
+
     /// An answer is here. False if nothing of this number was asked.
     pub(super) fn answered(&self, number: u64, answer: Answer) -> bool {
         let Some(asker) = self.open.borrow_mut().remove(&number) else {
@@ -37,36 +71,6 @@ impl Questions {
     /// The gateway has died and answers nothing any more.
     pub(super) fn gateway_lost(&self) {
         self.open.borrow_mut().clear();
-    }
-}
-
-impl Core {
-    /// Asks a loop something.
-    pub(crate) fn ask(&self, link: usize, question: &Question) -> Result<Asked, AskError> {
-        if link >= self.outbox.links() {
-            return Err(AskError::NoSuchSession);
-        }
-        if self.commitment.is_deadlocked() {
-            return Err(AskError::NotServing);
-        }
-        if self.questions.open.borrow().len() >= QUESTIONS {
-            return Err(AskError::Full);
-        }
-        let number = self.questions.next.get() + 1;
-        self.questions.next.set(number);
-        let header = Header {
-            kind: FromProcess::Ask as u8,
-            session: number,
-            ..Header::default()
-        };
-        // Plain values only: there is nothing in it that could fail to be written.
-        let bytes = postcard::to_stdvec(question).unwrap_or_default();
-        self.outbox
-            .record(link, header, &[&bytes], Room::Bounded)
-            .map_err(|_| AskError::Full)?;
-        let (asker, answer) = oneshot::channel();
-        self.questions.open.borrow_mut().insert(number, asker);
-        Ok(Asked(answer))
     }
 }
 
