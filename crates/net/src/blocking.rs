@@ -18,7 +18,7 @@ mod datagram;
 mod error;
 mod link;
 mod options;
-mod park;
+#[cfg(feature = "pool")]
 mod pool;
 mod select;
 mod stream;
@@ -28,6 +28,6 @@ pub use connecting::Connecting;
 pub use datagram::DatagramClient;
 pub use error::{ReceiveError, SendError};
 pub use options::{ClientOptions, DatagramOptions, Timeout};
-pub(crate) use park::wait_for;
+#[cfg(feature = "pool")]
 pub use pool::Pool;
 pub use select::{Watch, select};

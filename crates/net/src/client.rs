@@ -42,6 +42,7 @@ use crate::address::Address;
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 use crate::framing::Framing;
+#[cfg(feature = "pool")]
 use crate::pool::Pooled;
 use crate::resolve::Resolver;
 use attempts::{Attempts, Phase};
@@ -122,6 +123,7 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
+    #[cfg(feature = "pool")]
     pub fn on(pooled: Pooled, options: ClientOptions) -> Self {
         Self::build(None, Some(Link::Lent(Box::new(pooled))), options)
     }
@@ -241,6 +243,7 @@ impl Client {
             return invalid("this connection was given, it cannot be made again".into());
         };
         match &self.options.framing {
+            #[cfg(feature = "websocket")]
             Framing::WebSocket { .. } => {
                 invalid("the WebSocket framing is the server's side: use another".into())
             }

@@ -11,11 +11,12 @@ use std::task::{Context, Poll, ready};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
 use crate::dial::Timeline;
 use crate::liveness::{self, Liveness};
-use crate::tls::{self, TlsSession};
+#[cfg(feature = "tls")]
+use crate::tls::TlsSession;
+use crate::tls::{self, TlsStream};
 
 /// A stream to a peer, and how it came about. Dropping it closes it.
 ///
@@ -68,6 +69,7 @@ impl Connection {
     /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
     ///
     /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
+    #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<TlsSession> {
         match &self.stream {
             Stream::Tls(stream) => TlsSession::of(stream.get_ref().1),
@@ -76,13 +78,14 @@ impl Connection {
     }
 
     /// Whether it is alive, by a look that does not wait and takes away nothing that could be read.
+    #[cfg(feature = "pool")]
     pub(crate) fn liveness(&mut self) -> Liveness {
         match &mut self.stream {
             Stream::Tcp(stream) => liveness::of_socket(stream.as_fd()),
             Stream::Unix(stream) => liveness::of_socket(stream.as_fd()),
             Stream::Tls(stream) => {
                 let (socket, session) = stream.get_mut();
-                liveness::of_session(socket.as_fd(), session)
+                tls::look(socket.as_fd(), session)
             }
         }
     }
@@ -109,7 +112,7 @@ impl Connection {
                 Stream::Tls(stream) => {
                     let (socket, session) = stream.get_mut();
                     socket.try_io(Interest::READABLE, || {
-                        or_would_block(liveness::of_session(socket.as_fd(), session))
+                        or_would_block(tls::look(socket.as_fd(), session))
                     })
                 }
             };
@@ -139,11 +142,13 @@ impl Connection {
     }
 
     /// What carries the bytes, taken out.
+    #[cfg(feature = "blocking")]
     pub(crate) fn into_stream(self) -> (Stream, Timeline) {
         (self.stream, self.timeline)
     }
 
     /// Says that an earlier user had left it in a pool.
+    #[cfg(feature = "pool")]
     pub(crate) fn mark_reused(&mut self) {
         self.reused = true;
     }

@@ -15,10 +15,13 @@ use rustix::net::{RecvFlags, SendFlags};
 
 pub use batch::Batch;
 pub use error::DatagramError;
-pub(crate) use open::{Opened, disconnect, is_unix, reconnect};
+#[cfg(feature = "blocking")]
+pub(crate) use open::is_unix;
+pub(crate) use open::{Opened, disconnect, reconnect};
 pub use peer::Peer;
 
 use self::socket::Socket;
+#[cfg(feature = "blocking")]
 pub(crate) use self::socket::most_bytes;
 use crate::address::Address;
 use crate::dial::{ConnectError, DialOptions, Dialer, Timeline};

@@ -25,6 +25,7 @@ pub use task::{Task, TaskError};
 
 use load::LoadMeter;
 use task::Job;
+#[cfg(feature = "listener")]
 pub(crate) use task::contained;
 
 /// What waits to be started on one loop, at most. A loop so far behind is not caught up with by waiting.

@@ -9,6 +9,7 @@ pub(crate) mod fields;
 mod guess;
 mod length;
 mod line;
+#[cfg(feature = "websocket")]
 pub mod websocket;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use delimiter::Delimiter;
 pub use guess::{Guess, guess};
 pub use length::{Counts, Endian, Length};
+#[cfg(feature = "websocket")]
 pub use websocket::ControlFrame;
 
 /// The longest header that a framing may have, in bytes; [`Framing::envelope`] builds it in place.
@@ -41,6 +43,7 @@ pub enum Framing {
         max: u64,
     },
     /// RFC 6455, the server's side, after the handshake.
+    #[cfg(feature = "websocket")]
     WebSocket {
         /// The largest message, in bytes, all its fragments together.
         max: u64,
@@ -54,13 +57,16 @@ impl Framing {
             Self::Raw => u64::MAX,
             Self::Length(length) => length.max_message(),
             Self::Delimiter(delimiter) => delimiter.max,
-            Self::Line { max } | Self::WebSocket { max } => *max,
+            Self::Line { max } => *max,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { max } => *max,
         }
     }
 
     /// The key of a listener that sets the largest message.
     pub fn limit_key(&self) -> &'static str {
         match self {
+            #[cfg(feature = "websocket")]
             Self::WebSocket { .. } => "max_message",
             _ => "max",
         }
@@ -74,12 +80,9 @@ impl Framing {
             Self::Raw => Ok(()),
             Self::Length(length) => length.validate(),
             Self::Delimiter(delimiter) => delimiter.validate(),
-            Self::Line { max } | Self::WebSocket { max } => {
-                if *max == 0 {
-                    return Err(InvalidFraming::MaxTooSmall { least: 1 });
-                }
-                Ok(())
-            }
+            Self::Line { max } => check_max(*max),
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { max } => check_max(*max),
         }
     }
 
@@ -88,6 +91,10 @@ impl Framing {
     /// `head` holds the payload's first [`MAX_HEADER_BYTES`], or all of a shorter one. `text` matters to
     /// WebSocket alone: the payload goes out as text, and the caller answers for its being UTF-8.
     #[inline]
+    #[cfg_attr(
+        not(feature = "websocket"),
+        expect(unused_variables, reason = "only WebSocket has text")
+    )]
     pub fn envelope<'a>(
         &'a self,
         head: &[u8],
@@ -105,6 +112,7 @@ impl Framing {
                 check_size(len, *max)?;
                 Ok(Envelope::ending_in(&[line::END]))
             }
+            #[cfg(feature = "websocket")]
             Self::WebSocket { max } => {
                 check_size(len, *max)?;
                 Ok(websocket::envelope(len, text))
@@ -124,7 +132,7 @@ impl Framing {
         let early = match self {
             Self::Line { .. } => memchr::memchr(line::END, payload),
             Self::Delimiter(delimiter) => delimiter.early_end(payload),
-            Self::Raw | Self::Length(_) | Self::WebSocket { .. } => None,
+            _ => None,
         };
         match early {
             None => Ok(envelope),
@@ -142,6 +150,13 @@ impl Framing {
             Self::Delimiter(delimiter) if delimiter.keep => delimiter.messages_in(payload),
             _ => 1,
         }
+    }
+}
+
+fn check_max(max: u64) -> Result<(), InvalidFraming> {
+    match max {
+        0 => Err(InvalidFraming::MaxTooSmall { least: 1 }),
+        _ => Ok(()),
     }
 }
 
@@ -238,8 +253,10 @@ enum State {
     /// So many bytes of the input hold no end of the message.
     Scanned(usize),
     /// Some fragments of a WebSocket message are here.
+    #[cfg(feature = "websocket")]
     Fragments(Box<websocket::Assembly>),
     /// All of them are, and wait to be taken.
+    #[cfg(feature = "websocket")]
     Assembled(Vec<u8>),
 }
 
@@ -263,11 +280,13 @@ impl Decoder {
                 self.scan(input, |input, from| delimiter.scan(input, from))
             }
             Framing::Line { max } => self.scan(input, |input, from| line::scan(input, from, *max)),
+            #[cfg(feature = "websocket")]
             Framing::WebSocket { max } => websocket::decode(&mut self.0, *max, input),
         }
     }
 
     /// The message that [`Decoded::Assembled`] announced; empty if there is none.
+    #[cfg(feature = "websocket")]
     pub fn take_assembled(&mut self) -> Vec<u8> {
         match std::mem::take(&mut self.0) {
             State::Assembled(payload) => payload,
@@ -282,7 +301,9 @@ impl Decoder {
     pub fn buffered(&self) -> usize {
         match &self.0 {
             State::Fresh | State::Scanned(_) => 0,
+            #[cfg(feature = "websocket")]
             State::Fragments(assembly) => assembly.buffered(),
+            #[cfg(feature = "websocket")]
             State::Assembled(payload) => payload.capacity(),
         }
     }
@@ -340,6 +361,7 @@ pub enum Decoded {
         text: bool,
     },
     /// The last fragment of a WebSocket message; [`Decoder::take_assembled`] gives the whole.
+    #[cfg(feature = "websocket")]
     Assembled {
         /// How much of the input is done with.
         consumed: usize,
@@ -347,6 +369,7 @@ pub enum Decoded {
         text: bool,
     },
     /// Something to be answered: a WebSocket ping, with the pong.
+    #[cfg(feature = "websocket")]
     Reply {
         /// How much of the input is done with.
         consumed: usize,
@@ -354,11 +377,13 @@ pub enum Decoded {
         bytes: ControlFrame,
     },
     /// Nothing to do: a fragment was kept, or a pong arrived.
+    #[cfg(feature = "websocket")]
     Nothing {
         /// How much of the input is done with.
         consumed: usize,
     },
     /// The peer closes the WebSocket: send the reply, flush, end. Whatever follows is to be ignored.
+    #[cfg(feature = "websocket")]
     Close {
         /// How much of the input is done with.
         consumed: usize,
@@ -399,9 +424,11 @@ pub enum FramingError {
         max: u64,
     },
     /// A WebSocket frame that breaks RFC 6455.
+    #[cfg(feature = "websocket")]
     WebSocket(websocket::Violation),
 }
 
+#[cfg(feature = "websocket")]
 impl FramingError {
     /// The status code to close a WebSocket with (RFC 6455 §7.4.1).
     pub fn websocket_close_code(&self) -> u16 {
@@ -430,6 +457,7 @@ impl fmt::Display for FramingError {
                 f,
                 "no end of the message came within the {max} bytes that are allowed"
             ),
+            #[cfg(feature = "websocket")]
             Self::WebSocket(violation) => violation.fmt(f),
         }
     }
@@ -536,7 +564,7 @@ impl fmt::Display for InvalidFraming {
 
 impl std::error::Error for InvalidFraming {}
 
-#[cfg(any(test, fuzzing))]
+#[cfg(all(any(test, fuzzing), feature = "websocket"))]
 pub(crate) mod properties;
-#[cfg(test)]
+#[cfg(all(test, feature = "websocket"))]
 mod tests;

@@ -1,29 +1,50 @@
-//! Moorline's network vocabulary: addresses, framings, sockets, and everything that opens connections.
+//! Moorline's network library: addresses, framings, sockets, and everything that opens connections. For Linux.
 //!
 //! Begin with [`Dialer`] to open a connection, and with [`Framing`] and [`Decoder`] to turn a byte stream
 //! into messages and back.
 //!
 //! - [`Address`]: where something listens or is reached, as text and as value
 //! - [`framing`]: how a byte stream is cut into messages
-//! - [`socket`]: the sockets that listeners accept on; [`SocketOptions`]: those of sockets that connect
+//! - [`socket`]: listening sockets; [`SocketOptions`]: options of connecting sockets
 //! - [`resolve`]: from names to addresses
 //! - [`dial`]: from an address to a [`Connection`], under one deadline, with a timeline
-//! - [`DatagramClient`]: datagrams, to one peer or to anyone
-//! - [`client`]: a connection that is looked after
-//! - [`Pool`]: connections that are kept and lent again
-//! - [`blocking`]: the same without a runtime
+//! - [`DatagramClient`]: datagrams, to one peer or to any
+//! - [`client`]: a connection with a framing, buffers and reconnection
+//! - `Pool`: connections that are kept and lent again
+//! - `blocking`: the same without a runtime
 //! - [`relay`]: two streams joined both ways
 //! - [`tls`]: how servers are verified
-//! - [`Listener`], [`DatagramListener`]: servers without processes, for tests and small tools
-//! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads that all this may run on
-//! - [`reserve_descriptors`]: for whoever will have thousands of connections
-//! - [`mod@unit`]: durations and sizes as they are written
+//! - `Listener`, `DatagramListener`: servers without processes, for tests and small tools
+//! - [`EventLoop`], [`EventLoopPool`], [`Timer`]: threads on which all of this can run
+//! - [`reserve_descriptors`]: for a program with thousands of connections
+//! - [`mod@unit`]: durations and sizes as text
 //!
 //! This crate knows nothing of processes, configuration files or rings.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `tls` | yes | TLS by rustls: towards servers for `tls://`, `https://` and `wss://`, and sans-io towards clients |
+//! | `hickory` | no | `HickoryResolver`: DNS without the system's resolver |
+//! | `websocket` | no | `Framing::WebSocket`, the server's side (RFC 6455) |
+//! | `listener` | no | `Listener`, `DatagramListener` |
+//! | `blocking` | no | `blocking`: clients for threads without a runtime |
+//! | `pool` | no | `Pool`; with `blocking` also `blocking::Pool` |
+//!
+//! The default is what a dialer needs for each address that it takes. TLS is most of it, and compiles a C library;
+//! it is in the default because `https://` in a configuration should not fail in a program that compiled. Without
+//! `tls` and `hickory` the crate needs fewer than 60 crates, itself included.
 
 #![deny(unsafe_code)]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "moorline-net is for Linux only: it uses epoll, eventfd, sendfile, recvmmsg and abstract Unix sockets"
+);
+
 mod address;
+#[cfg(feature = "blocking")]
 pub mod blocking;
 pub mod client;
 mod clock;
@@ -33,11 +54,18 @@ mod descriptors;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
+#[cfg(feature = "listener")]
 pub mod listener;
 mod liveness;
+#[cfg(all(feature = "blocking", feature = "pool"))]
+mod park;
+#[cfg(feature = "pool")]
+mod pool;
+#[cfg(not(feature = "pool"))]
+#[path = "pool/absent.rs"]
 mod pool;
 mod printable;
-#[cfg(any(test, fuzzing))]
+#[cfg(all(any(test, fuzzing), feature = "websocket"))]
 #[doc(hidden)]
 pub mod properties;
 pub mod relay;
@@ -61,11 +89,15 @@ pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 pub use event_loop::{
     EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,
 };
+#[cfg(feature = "websocket")]
+pub use framing::{ControlFrame, websocket};
 pub use framing::{
-    ControlFrame, Counts, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
-    FramingError, InvalidFraming, Length, websocket,
+    Counts, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing, FramingError,
+    InvalidFraming, Length,
 };
+#[cfg(feature = "listener")]
 pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};
+#[cfg(feature = "pool")]
 pub use pool::{Pool, PoolCounters, PoolError, PoolKey, PoolOptions, Pooled, Stray, Unanswered};
 pub use relay::Relay;
 pub use resolve::{ResolveError, Resolver};

@@ -18,6 +18,7 @@ use crate::address::Address;
 use crate::client::{ClientOptions, Handler};
 use crate::connection::Connection;
 use crate::event_loop::{EventLoopPool, Task};
+#[cfg(feature = "websocket")]
 use crate::framing::Framing;
 use crate::socket::{SocketFile, listen, local_address};
 
@@ -100,10 +101,12 @@ impl Listener {
         if !matches!(address, Address::Tcp(_) | Address::Unix(_)) {
             return Err(ListenerError::Scheme(address.clone()));
         }
-        match &options.session.framing {
-            Framing::WebSocket { .. } => return Err(ListenerError::WebSocket),
-            framing => framing.validate().map_err(ListenerError::Framing)?,
+        let framing = &options.session.framing;
+        #[cfg(feature = "websocket")]
+        if let Framing::WebSocket { .. } = framing {
+            return Err(ListenerError::WebSocket);
         }
+        framing.validate().map_err(ListenerError::Framing)?;
         let socket = listen(address).map_err(ListenerError::Listen)?;
         let address = local_address(&socket, address);
         let file = address.socket_file().map(SocketFile::at).transpose();

@@ -26,7 +26,9 @@ use tokio::runtime::Handle;
 pub use counters::PoolCounters;
 pub use error::PoolError;
 pub use key::PoolKey;
-pub(crate) use lent::{Lent, Permit};
+#[cfg(feature = "blocking")]
+pub(crate) use lent::Lent;
+pub(crate) use lent::Permit;
 pub use options::{PoolOptions, Stray, Unanswered};
 pub use pooled::Pooled;
 pub(crate) use shared::{Shared, Turn};

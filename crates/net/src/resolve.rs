@@ -8,6 +8,7 @@
 
 mod cache;
 mod caching;
+#[cfg(feature = "hickory")]
 mod hickory;
 mod name;
 mod system;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use cache::CacheOptions;
 pub use caching::CachingResolver;
+#[cfg(feature = "hickory")]
 pub use hickory::HickoryResolver;
 pub use name::{MAX_LABEL_BYTES, MAX_NAME_BYTES, Name};
 pub(crate) use system::addresses;

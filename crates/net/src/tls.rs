@@ -1,30 +1,59 @@
 //! TLS on rustls: towards servers, and in [`server`] towards clients.
 //!
-//! - [`TlsOptions`]: how a server is verified and what it is shown
-//! - [`TlsConnector`]: those options made ready; shakes hands
-//! - [`TlsSession`]: what a handshake has agreed on, and who the server is
-//! - [`TlsError`]: which check refused
+//! - [`TlsOptions`]: how a server is verified, and the certificate that it may ask for
+//! - [`TlsConnector`]: those options made ready; does the handshake
+//! - [`TlsSession`]: what a handshake has agreed on, and the server's identity
+//! - [`TlsError`]: the check that failed
+//!
+//! Without the feature `tls` only [`TlsOptions`], [`TlsError`] and what they are made of are here: options can still be
+//! read and written, and an address that needs TLS fails with [`TlsError::Options`].
 
+#[cfg(not(feature = "tls"))]
+mod absent;
+#[cfg(feature = "tls")]
 mod certificate;
+#[cfg(feature = "tls")]
 mod client_certificate;
+#[cfg(feature = "tls")]
 mod connector;
 mod error;
 mod options;
+#[cfg(feature = "tls")]
 mod pem;
+#[cfg(feature = "tls")]
 mod refusal;
+#[cfg(feature = "tls")]
 mod roots;
+#[cfg(feature = "tls")]
 pub mod server;
+#[cfg(feature = "tls")]
 mod session;
+#[cfg(feature = "tls")]
 mod verifier;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tls"))]
 mod tests;
 
+#[cfg(all(not(feature = "tls"), feature = "blocking"))]
+pub(crate) use absent::{BlockingStream, ClientConnection};
+#[cfg(not(feature = "tls"))]
+pub(crate) use absent::{TlsConnector, TlsStream, look, typed};
+#[cfg(feature = "tls")]
 pub use certificate::Fingerprint;
+#[cfg(feature = "tls")]
 pub use connector::TlsConnector;
+pub(crate) use error::HandshakeError;
 pub use error::TlsError;
 pub use options::{ClientCertificate, Roots, TlsOptions, Verification};
+#[cfg(feature = "tls")]
 pub use pem::{FileError, FileErrorKind};
-pub(crate) use refusal::HandshakeError;
+#[cfg(feature = "tls")]
 pub use refusal::typed;
+#[cfg(all(feature = "tls", feature = "blocking"))]
+pub(crate) use rustls::{ClientConnection, Stream as BlockingStream};
+#[cfg(feature = "tls")]
+pub(crate) use session::look;
+#[cfg(feature = "tls")]
 pub use session::{TlsSession, TlsVersion};
+#[cfg(feature = "tls")]
+pub(crate) use tokio_rustls::client::TlsStream;

@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::dial::{ConnectError, Dialer, Timeline};
 use crate::framing::{Decoded, Decoder, Framing};
 use crate::liveness::Liveness;
+#[cfg(feature = "tls")]
 use crate::tls::TlsSession;
 
 /// What is read at a time when the wanted length is not known: a TLS record.
@@ -119,6 +120,7 @@ impl Client {
     }
 
     /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
+    #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<TlsSession> {
         self.link.stream.session().and_then(TlsSession::of)
     }
@@ -207,6 +209,7 @@ impl Client {
                     return Ok(Some(packet.slice(start..end)));
                 }
                 // Those of WebSocket, which no client has.
+                #[cfg(feature = "websocket")]
                 Decoded::Assembled { consumed, .. }
                 | Decoded::Reply { consumed, .. }
                 | Decoded::Nothing { consumed }

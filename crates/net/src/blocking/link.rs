@@ -2,20 +2,27 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(feature = "pool")]
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 
+#[cfg(feature = "pool")]
 use socket2::SockRef;
+#[cfg(feature = "pool")]
 use tokio::runtime::Handle;
 
+#[cfg(feature = "pool")]
 use super::connecting;
 use super::error::is_deadline;
 use super::options::Deadline;
 use super::stream::{FileFailure, Stream};
 use crate::dial::Timeline;
+#[cfg(feature = "pool")]
 use crate::liveness::Liveness;
-use crate::pool::{Keep, Lent};
+#[cfg(feature = "pool")]
+use crate::pool::Keep;
+use crate::pool::Lent;
 
 /// A connection, and how it came about.
 #[derive(Debug)]
@@ -30,6 +37,7 @@ pub(super) struct Dialed {
 pub(super) enum Link {
     Own(Dialed),
     /// It goes back when it is dropped, unless it is poisoned.
+    #[cfg_attr(not(feature = "pool"), expect(dead_code, reason = "no pool lends"))]
     Lent(Box<Lent<Dialed>>),
 }
 
@@ -143,6 +151,7 @@ impl AsFd for Dialed {
     }
 }
 
+#[cfg(feature = "pool")]
 impl Keep for Dialed {
     fn liveness(&mut self) -> Liveness {
         self.stream.liveness()

@@ -60,6 +60,7 @@ impl Default for ClientOptions {
 impl ClientOptions {
     /// What makes no sense in them, and what to do about it.
     pub(super) fn check(&self) -> Result<(), String> {
+        #[cfg(feature = "websocket")]
         if let Framing::WebSocket { .. } = self.framing {
             return Err("the websocket framing is a server's: use another one".into());
         }

@@ -9,11 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use rustls::ClientConnection;
 
 use super::options::Deadline;
 use crate::connection;
 use crate::liveness::{self, Liveness};
+use crate::tls::{self, BlockingStream, ClientConnection};
 
 /// What is read of a file at a time where the kernel cannot send it: four TLS records.
 const FILE_CHUNK_BYTES: usize = 64 << 10;
@@ -43,8 +43,9 @@ impl Stream {
         match self {
             Self::Plain(socket) => Waiting::new(socket, deadline).read(buffer),
             Self::Tls(socket, session) => {
+                let session: &mut ClientConnection = session;
                 let mut socket = Waiting::new(socket, deadline);
-                rustls::Stream::new(&mut **session, &mut socket).read(buffer)
+                BlockingStream::new(session, &mut socket).read(buffer)
             }
         }
     }
@@ -54,8 +55,9 @@ impl Stream {
         match self {
             Self::Plain(socket) => Waiting::new(socket, deadline).write(bytes),
             Self::Tls(socket, session) => {
+                let session: &mut ClientConnection = session;
                 let mut socket = Waiting::new(socket, deadline);
-                let mut stream = rustls::Stream::new(&mut **session, &mut socket);
+                let mut stream = BlockingStream::new(session, &mut socket);
                 // What the session took before goes first, and says what went wrong with it.
                 stream.flush()?;
                 stream.write(bytes)
@@ -68,8 +70,9 @@ impl Stream {
         match self {
             Self::Plain(_) => Ok(()),
             Self::Tls(socket, session) => {
+                let session: &mut ClientConnection = session;
                 let mut socket = Waiting::new(socket, deadline);
-                rustls::Stream::new(&mut **session, &mut socket).flush()
+                BlockingStream::new(session, &mut socket).flush()
             }
         }
     }
@@ -123,10 +126,11 @@ impl Stream {
     pub(super) fn liveness(&mut self) -> Liveness {
         match self {
             Self::Plain(socket) => liveness::of_socket(socket.as_fd()),
-            Self::Tls(socket, session) => liveness::of_session(socket.as_fd(), session),
+            Self::Tls(socket, session) => tls::look(socket.as_fd(), session),
         }
     }
 
+    #[cfg(feature = "tls")]
     pub(super) fn session(&self) -> Option<&ClientConnection> {
         match self {
             Self::Plain(_) => None,

@@ -18,6 +18,7 @@ use crate::pool::Pooled;
 pub(super) enum Link {
     Own(Connection),
     /// It goes back when it is dropped, unless it is poisoned.
+    #[cfg_attr(not(feature = "pool"), expect(dead_code, reason = "no pool lends"))]
     Lent(Box<Pooled>),
 }
 

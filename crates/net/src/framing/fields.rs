@@ -124,7 +124,9 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Framing,
 pub(crate) fn serialize<S: Serializer>(framing: &Framing, to: S) -> Result<S::Ok, S::Error> {
     let fields = match framing {
         // A client refuses the WebSocket framing, so nothing is lost.
-        Framing::Raw | Framing::WebSocket { .. } => Fields::Raw {},
+        Framing::Raw => Fields::Raw {},
+        #[cfg(feature = "websocket")]
+        Framing::WebSocket { .. } => Fields::Raw {},
         Framing::Length(length) => Fields::Length {
             width: length.width,
             endian: length.endian,

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use data_encoding::BASE64;
+
 use super::{Decoded, Envelope, FramingError, State};
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
@@ -422,7 +424,12 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 /// The answer to a client's `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
 pub fn accept_key(key: &str) -> String {
-    tungstenite::handshake::derive_accept_key(key.as_bytes())
+    /// What every server appends to the key.
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+    let mut hash = sha1_smol::Sha1::from(key.as_bytes());
+    hash.update(GUID);
+    BASE64.encode(&hash.digest().bytes())
 }
 
 #[inline]

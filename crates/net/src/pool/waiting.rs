@@ -8,7 +8,8 @@ use super::core::Ticket;
 use super::key::PoolKey;
 use super::lent::{Kept, Permit};
 use super::{Keep, PoolError, Shared};
-use crate::blocking;
+#[cfg(feature = "blocking")]
+use crate::park::wait_for;
 
 /// When somebody is served.
 pub(crate) enum Turn<C: Keep> {
@@ -51,9 +52,10 @@ impl<C: Keep> Waiting<C> {
     }
 
     /// The same; blocks.
+    #[cfg(feature = "blocking")]
     pub(crate) fn handed_blocking(mut self) -> Result<Handed<C>, PoolError> {
         let waited = self.shared.options().max_wait;
-        let handed = blocking::wait_for(&mut self.receiver, waited);
+        let handed = wait_for(&mut self.receiver, waited);
         self.outcome(handed)
     }
 

@@ -14,9 +14,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::certificate::Fingerprint;
 use super::client_certificate::{Shown, was_asked};
-use super::error::TlsError;
+use super::error::{HandshakeError, TlsError};
 use super::options::{TlsOptions, Verification};
-use super::refusal::HandshakeError;
 use super::roots;
 use super::verifier::ServerVerifier;
 

@@ -1,6 +1,7 @@
 //! Why a TLS handshake failed.
 
 use std::fmt;
+use std::io;
 
 /// Why a TLS handshake failed: which check refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,35 @@ pub enum TlsError {
         /// What went wrong.
         reason: String,
     },
+}
+
+/// Why a handshake failed.
+#[cfg_attr(
+    not(feature = "tls"),
+    expect(dead_code, reason = "there are no handshakes")
+)]
+pub(crate) enum HandshakeError {
+    /// A check of TLS refused, or the peer left.
+    Tls(TlsError),
+    /// The stream beneath failed.
+    Stream(io::Error),
+}
+
+impl From<HandshakeError> for TlsError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Tls(error) => error,
+            HandshakeError::Stream(error) => match error.kind() {
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Self::PeerLeft,
+                _ => Self::Stream {
+                    errno: error.raw_os_error(),
+                    reason: error.to_string(),
+                },
+            },
+        }
+    }
 }
 
 impl fmt::Display for TlsError {

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::error::TlsError;
+use super::error::{HandshakeError, TlsError};
 
 /// An error of reading from or writing to a TLS stream, with a [`TlsError`] as its source where TLS is at fault.
 ///
@@ -18,14 +18,6 @@ pub fn typed(error: io::Error) -> io::Error {
     }
 }
 
-/// Why a handshake failed.
-pub(crate) enum HandshakeError {
-    /// A check of TLS refused, or the peer left.
-    Tls(TlsError),
-    /// The stream beneath failed.
-    Stream(io::Error),
-}
-
 impl HandshakeError {
     /// `asked`: the server had asked for this side's certificate by then.
     pub(super) fn new(error: io::Error, asked: bool) -> Self {
@@ -33,23 +25,6 @@ impl HandshakeError {
             Some(refused) => Self::Tls(TlsError::from_rustls(refused, asked)),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Tls(TlsError::PeerLeft),
             None => Self::Stream(error),
-        }
-    }
-}
-
-impl From<HandshakeError> for TlsError {
-    fn from(error: HandshakeError) -> Self {
-        match error {
-            HandshakeError::Tls(error) => error,
-            HandshakeError::Stream(error) => match error.kind() {
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe => Self::PeerLeft,
-                _ => Self::Stream {
-                    errno: error.raw_os_error(),
-                    reason: error.to_string(),
-                },
-            },
         }
     }
 }

@@ -1,12 +1,19 @@
 //! What a handshake has agreed on.
 
 use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 
+use rustix::net::{RecvFlags, recv};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
 use serde::{Serialize, Serializer};
 
 use super::certificate::{Certificate, Fingerprint};
+use crate::liveness::Liveness;
+
+/// The most reads of one look, of 4 KiB and more each: tickets take one or two.
+const MOST_READS: usize = 16;
 
 /// What a handshake has agreed on, and who the server is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,5 +86,40 @@ impl fmt::Display for TlsVersion {
 impl Serialize for TlsVersion {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+/// Looks at a TLS connection. Bytes may be the session's own, such as tickets: it takes them in and says what is left.
+pub(crate) fn look(socket: BorrowedFd<'_>, session: &mut ClientConnection) -> Liveness {
+    for _ in 0..MOST_READS {
+        let Ok(state) = session.process_new_packets() else {
+            // The session tells it again.
+            return Liveness::Dead(None);
+        };
+        if state.plaintext_bytes_to_read() > 0 {
+            return Liveness::Stray;
+        }
+        if state.peer_has_closed() {
+            return Liveness::Dead(None);
+        }
+        match session.read_tls(&mut Now(socket)) {
+            Ok(0) => return Liveness::Dead(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Liveness::Quiet,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Liveness::Dead(Some(error)),
+        }
+    }
+    // A peer that never stops is no peer to go on with.
+    Liveness::Dead(None)
+}
+
+/// Reads what is there and never waits.
+struct Now<'a>(BorrowedFd<'a>);
+
+impl Read for Now<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (bytes, _) = recv(self.0, buffer, RecvFlags::DONTWAIT)?;
+        Ok(bytes)
     }
 }
