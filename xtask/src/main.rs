@@ -12,6 +12,7 @@
 mod bench;
 mod chaos;
 mod check;
+mod features;
 mod ignored;
 mod needs;
 mod nightly;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Why a chore ended early; what the failing command had to say stands above it already.
@@ -103,6 +103,20 @@ impl Shown {
         match self.0.current_dir(root()).status() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(Failure(format!("`{line}` failed: {status}"))),
+            Err(error) => Err(Failure(format!("`{line}` could not be started: {error}"))),
+        }
+    }
+
+    /// Runs it and gives what it prints to its standard output; fails unless it succeeds.
+    pub(crate) fn output(mut self) -> Result<String, Failure> {
+        let line = self.line();
+        println!("$ {line}");
+        let output = self.0.current_dir(root()).stderr(Stdio::inherit()).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            Ok(output) => Err(Failure(format!("`{line}` failed: {}", output.status))),
             Err(error) => Err(Failure(format!("`{line}` could not be started: {error}"))),
         }
     }

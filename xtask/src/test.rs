@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{chaos, ignored, needs, pages};
+use crate::{chaos, features, ignored, needs, pages};
 
 const STEPS: &[Step] = &[
     Step {
@@ -23,6 +23,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         run: clippy,
+    },
+    Step {
+        name: "crates of moorline-net",
+        run: features::few_crates,
+    },
+    Step {
+        name: "features of moorline-net",
+        run: features::each_alone,
     },
     Step {
         name: "docs",
