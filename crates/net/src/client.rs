@@ -21,6 +21,7 @@ mod queue;
 mod run;
 mod running;
 mod sender;
+mod stream;
 mod watermarks;
 
 use std::future::poll_fn;
@@ -153,6 +154,13 @@ impl Client {
             undelivered: false,
             started: false,
         }
+    }
+
+    /// Uses this dialer. [`ClientOptions::dial`] has no effect then.
+    #[must_use]
+    pub fn with_dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = dialer;
+        self
     }
 
     /// Names are resolved by this one.
@@ -366,22 +374,23 @@ impl Client {
     ///
     /// If a [`Sender`] closes the client meanwhile, it waits for that instead, and says whether all was sent.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
-        poll_fn(|cx| {
-            match self.poll_over(cx) {
-                Poll::Pending if self.closing.is_some() => return Poll::Pending,
-                Poll::Pending => {}
-                Poll::Ready(Over::Closed(closed)) => return Poll::Ready(closed),
-                Poll::Ready(Over::Lost(error)) => return Poll::Ready(Err(error)),
-            }
-            if let Some(error) = &self.output.broken {
-                return Poll::Ready(Err(error.duplicate()));
-            }
-            if self.output.is_idle() {
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|cx| self.poll_flushed(cx)).await
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        match self.poll_over(cx) {
+            Poll::Pending if self.closing.is_some() => return Poll::Pending,
+            Poll::Pending => {}
+            Poll::Ready(Over::Closed(closed)) => return Poll::Ready(closed),
+            Poll::Ready(Over::Lost(error)) => return Poll::Ready(Err(error)),
+        }
+        if let Some(error) = &self.output.broken {
+            return Poll::Ready(Err(error.duplicate()));
+        }
+        match self.output.is_idle() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
     }
 
     /// Sends only queue while the guard lives; then they go out together.

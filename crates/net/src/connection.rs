@@ -77,6 +77,15 @@ impl Connection {
         }
     }
 
+    /// Whether the TLS handshake has chosen HTTP/2.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn speaks_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Tls(stream) => tls::protocol(stream.get_ref().1) == Some(b"h2"),
+            Stream::Tcp(_) | Stream::Unix(_) => false,
+        }
+    }
+
     /// Whether it is alive, by a look that does not wait and takes away nothing that could be read.
     #[cfg(feature = "pool")]
     pub(crate) fn liveness(&mut self) -> Liveness {

@@ -4,6 +4,8 @@
 //! says what to put around a payload that is sent. Neither copies a payload, save for the parts of a
 //! fragmented WebSocket message, and neither allocates by a size that a peer has merely announced.
 
+#[cfg(feature = "codec")]
+mod codec;
 mod delimiter;
 pub(crate) mod fields;
 mod guess;
@@ -16,6 +18,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "codec")]
+pub use codec::{CodecError, FramingCodec};
 pub use delimiter::Delimiter;
 pub use guess::{Guess, guess};
 pub use length::{Counts, Endian, Length};
@@ -526,6 +530,9 @@ pub enum InvalidFraming {
     HeaderNotBuildable,
     /// A delimiter without bytes, or with too many.
     DelimiterLength(usize),
+    /// A codec cannot send the replies that the WebSocket framing needs.
+    #[cfg(feature = "websocket")]
+    NeedsReplies,
     /// Not even the smallest message passes.
     MaxTooSmall {
         /// What `max` must be, at least.
@@ -551,6 +558,10 @@ impl fmt::Display for InvalidFraming {
             Self::DelimiterLength(bytes) => write!(
                 f,
                 "a delimiter of {bytes} bytes: at most {MAX_DELIMITER_BYTES} are allowed"
+            ),
+            #[cfg(feature = "websocket")]
+            Self::NeedsReplies => f.write_str(
+                "the websocket framing needs replies, which a codec cannot send: let the engine serve it",
             ),
             Self::MaxTooSmall { least } => {
                 write!(

@@ -31,6 +31,8 @@
 //! | `listener` | no | `Listener`, `DatagramListener` |
 //! | `blocking` | no | `blocking`: clients for threads without a runtime |
 //! | `pool` | no | `Pool`; with `blocking` also `blocking::Pool` |
+//! | `codec` | no | `framing::FramingCodec`: a framing for `tokio_util::codec::Framed` |
+//! | `hyper` | no | `Connector`: a dialer for hyper-util's client |
 //!
 //! The default is what a dialer needs for each address that it takes. TLS is most of it, and compiles a C library;
 //! it is in the default because `https://` in a configuration should not fail in a program that compiled. Without
@@ -49,6 +51,8 @@ pub mod blocking;
 pub mod client;
 mod clock;
 mod connection;
+#[cfg(feature = "hyper")]
+mod connector;
 mod datagram;
 mod descriptors;
 pub mod dial;
@@ -83,6 +87,8 @@ pub mod watermark;
 pub use address::{Address, AddressError, HostPort, MAX_UNIX_PATH_BYTES};
 pub use client::{Client, ClientOptions, Handler};
 pub use connection::Connection;
+#[cfg(feature = "hyper")]
+pub use connector::Connector;
 pub use datagram::{Batch, DatagramClient, DatagramError, Peer, Received};
 pub use descriptors::reserve_descriptors;
 pub use dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};

@@ -5,6 +5,38 @@
 //! - [`StaticResolver`]: a table, before another resolver
 //! - [`CachingResolver`]: remembers the answers of another one, and serves old ones when it fails
 //! - [`Name`]: a name as all of them look it up
+//!
+//! # With reqwest
+//!
+//! A resolver becomes that of a reqwest client in ten lines. They are not part of this crate, because each new version of
+//! reqwest would then be a new version of this crate, too.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use std::sync::Arc;
+//!
+//! use moorline_net::Resolver;
+//! use moorline_net::resolve::{Families, StaticResolver};
+//! use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+//!
+//! struct Names(Arc<dyn Resolver>);
+//!
+//! impl Resolve for Names {
+//!     fn resolve(&self, name: Name) -> Resolving {
+//!         let lookups = self.0.look_up(name.as_str(), Families::Both);
+//!         Box::pin(async move {
+//!             // reqwest sets the port.
+//!             let addresses = lookups.all().await?.into_iter().map(|ip| SocketAddr::new(ip, 0));
+//!             Ok(Box::new(addresses) as Addrs)
+//!         })
+//!     }
+//! }
+//!
+//! # fn example(resolver: StaticResolver) -> reqwest::Result<reqwest::Client> {
+//! let names = Names(Arc::new(resolver));
+//! reqwest::Client::builder().dns_resolver(Arc::new(names)).build()
+//! # }
+//! ```
 
 mod cache;
 mod caching;
@@ -22,6 +54,8 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
+
+use futures_util::future::join;
 
 pub use cache::CacheOptions;
 pub use caching::CachingResolver;
@@ -81,6 +115,30 @@ impl Lookups {
     /// An answer that is there already.
     pub fn ready(result: Result<Answer, ResolveError>) -> Self {
         Self::Together(Box::pin(std::future::ready(result)))
+    }
+}
+
+impl Lookups {
+    /// Waits for all answers and gives their addresses, IPv6 first where the families are apart. For clients that do not
+    /// race addresses themselves.
+    ///
+    /// Cancel-safe. Fails if no family has an address; with the error that says more.
+    pub async fn all(self) -> Result<Vec<IpAddr>, ResolveError> {
+        let (ipv6, ipv4) = match self {
+            Self::Together(lookup) => return Ok(lookup.await?.addresses),
+            Self::Apart { ipv6, ipv4 } => join(ipv6, ipv4).await,
+        };
+        match (ipv6, ipv4) {
+            (Ok(mut answer), Ok(other)) => {
+                answer.addresses.extend(other.addresses);
+                Ok(answer.addresses)
+            }
+            (Ok(answer), Err(_)) | (Err(_), Ok(answer)) => Ok(answer.addresses),
+            (Err(error), Err(ResolveError::NotFound { .. } | ResolveError::NoRoute { .. })) => {
+                Err(error)
+            }
+            (Err(_), Err(error)) => Err(error),
+        }
     }
 }
 

@@ -34,6 +34,8 @@ mod verifier;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
+#[cfg(all(not(feature = "tls"), feature = "hyper"))]
+pub(crate) use absent::protocol;
 #[cfg(all(not(feature = "tls"), feature = "blocking"))]
 pub(crate) use absent::{BlockingStream, ClientConnection};
 #[cfg(not(feature = "tls"))]
@@ -53,6 +55,8 @@ pub use refusal::typed;
 pub(crate) use rustls::{ClientConnection, Stream as BlockingStream};
 #[cfg(feature = "tls")]
 pub(crate) use session::look;
+#[cfg(all(feature = "tls", feature = "hyper"))]
+pub(crate) use session::protocol;
 #[cfg(feature = "tls")]
 pub use session::{TlsSession, TlsVersion};
 #[cfg(feature = "tls")]

@@ -116,6 +116,22 @@ impl Output {
         Ok(())
     }
 
+    /// Queues a message that is larger than the room which the sender has seen.
+    pub(super) fn queue_past_full(
+        &mut self,
+        framing: &Framing,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        if self.end != End::Open {
+            return Err(SendError::Closing);
+        }
+        let envelope = framing.wrap(payload, false)?;
+        self.check_broken()?;
+        self.queue.push(&envelope, payload, 0);
+        self.watermarks.update(self.queue.unwritten());
+        Ok(())
+    }
+
     /// Hands a message to the system, as far as that takes it at once.
     #[inline]
     fn write_message(

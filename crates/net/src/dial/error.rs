@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -93,6 +94,11 @@ impl ConnectError {
             cause,
             timeline,
         }))
+    }
+
+    /// An error before any step.
+    pub(crate) fn before_dial(address: String, cause: ConnectCause) -> Self {
+        Self::new(address, None, cause, Timeline::new(Instant::now()))
     }
 
     /// The address that was dialed.

@@ -63,6 +63,11 @@ pub(crate) fn look(_: BorrowedFd<'_>, session: &mut ClientConnection) -> Livenes
     match session.0 {}
 }
 
+#[cfg(feature = "hyper")]
+pub(crate) fn protocol(session: &ClientConnection) -> Option<&'static [u8]> {
+    match session.0 {}
+}
+
 impl<IO> TlsStream<IO> {
     pub(crate) fn get_ref(&self) -> (&IO, &ClientConnection) {
         (&self.socket, &self.session)

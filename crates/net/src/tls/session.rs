@@ -89,6 +89,12 @@ impl Serialize for TlsVersion {
     }
 }
 
+/// The protocol that the handshake has chosen (ALPN).
+#[cfg(feature = "hyper")]
+pub(crate) fn protocol(session: &ClientConnection) -> Option<&[u8]> {
+    session.alpn_protocol()
+}
+
 /// Looks at a TLS connection. Bytes may be the session's own, such as tickets: it takes them in and says what is left.
 pub(crate) fn look(socket: BorrowedFd<'_>, session: &mut ClientConnection) -> Liveness {
     for _ in 0..MOST_READS {
