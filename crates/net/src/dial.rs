@@ -77,6 +77,32 @@ impl Dialer {
         self
     }
 
+    /// TLS handshakes use this connector. [`DialOptions::tls`] has no effect then.
+    ///
+    /// With [`TlsConnector::from_config`] it is the way to a configuration of the caller's own:
+    ///
+    /// ```
+    /// # fn example(config: moorline_net::tls::rustls::ClientConfig) {
+    /// use std::sync::Arc;
+    ///
+    /// use moorline_net::tls::TlsConnector;
+    /// use moorline_net::{DialOptions, Dialer};
+    ///
+    /// let connector = TlsConnector::from_config(Arc::new(config));
+    /// let dialer = Dialer::new(DialOptions::default()).with_tls(connector);
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, connector: TlsConnector) -> Self {
+        self.shared = Arc::new(Shared {
+            options: self.shared.options.clone(),
+            order: self.shared.order,
+            tls: OnceCell::new_with(Some(connector)),
+        });
+        self
+    }
+
     /// Takes over a stream socket that the caller has connected, TCP or Unix, with options of the caller's own.
     /// The timeline is empty then.
     ///

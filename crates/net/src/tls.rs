@@ -46,11 +46,13 @@ pub use certificate::Fingerprint;
 pub use connector::TlsConnector;
 pub(crate) use error::HandshakeError;
 pub use error::TlsError;
-pub use options::{ClientCertificate, Roots, TlsOptions, Verification};
+pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
 #[cfg(feature = "tls")]
 pub use pem::{FileError, FileErrorKind};
 #[cfg(feature = "tls")]
 pub use refusal::typed;
+#[cfg(feature = "tls")]
+pub use rustls;
 #[cfg(all(feature = "tls", feature = "blocking"))]
 pub(crate) use rustls::{ClientConnection, Stream as BlockingStream};
 #[cfg(feature = "tls")]

@@ -36,7 +36,10 @@ impl Shown {
         let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
             let problem = match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    format!("it does not belong to {}", files.certificate.display())
+                    format!(
+                        "it does not belong to {}",
+                        pem::Source::from(&files.certificate)
+                    )
                 }
                 error => error.to_string(),
             };

@@ -82,6 +82,17 @@ impl TlsConnector {
         })
     }
 
+    /// A connector with the caller's own configuration of rustls, which alone decides what is verified, shown and offered.
+    /// Its provider, roots and session cache are the caller's too.
+    ///
+    /// [`tls::rustls`](super::rustls) is the version that it must come from.
+    pub fn from_config(config: Arc<ClientConfig>) -> Self {
+        Self {
+            inner: config.into(),
+            server_name: None,
+        }
+    }
+
     /// Shakes hands over `stream`. `host` is sent (SNI) and verified, unless the options name another.
     ///
     /// Fails with the check that refused. A server that refuses this side's certificate in TLS 1.3 says so only to the

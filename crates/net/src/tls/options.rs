@@ -1,6 +1,7 @@
 //! How a server is verified and what it is shown.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,14 +52,70 @@ pub enum Roots {
     File(PathBuf),
     /// Those in the PEM files of a folder.
     Folder(PathBuf),
+    /// Those in this PEM text.
+    Pem(String),
 }
 
-/// What this side shows if the server asks: PEM files.
+/// The certificate that a server gets if it asks for one, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCertificate {
-    /// The chain, this side's own first.
-    pub certificate: PathBuf,
+    /// The chain, this side's own certificate first.
+    pub certificate: Pem,
     /// Its private key.
-    pub key: PathBuf,
+    pub key: Pem,
+}
+
+/// PEM: in a file, or the text itself. In TOML and JSON a path, or `{ pem = "-----BEGIN …" }`.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Pem {
+    /// The path of a file.
+    File(PathBuf),
+    /// The text.
+    Text {
+        /// The text, from a `-----BEGIN` line on.
+        pem: String,
+    },
+}
+
+impl ClientCertificate {
+    /// A chain, this side's own certificate first, and its private key.
+    pub fn new(certificate: impl Into<Pem>, key: impl Into<Pem>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+        }
+    }
+}
+
+impl Pem {
+    /// The text. Bytes that are not UTF-8 can only be in comments, and are replaced.
+    pub fn from_bytes(pem: &[u8]) -> Self {
+        Self::Text {
+            pem: String::from_utf8_lossy(pem).into_owned(),
+        }
+    }
+}
+
+impl From<PathBuf> for Pem {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&Path> for Pem {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+/// Without the text, which may be a private key.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text { .. } => f.debug_struct("Text").finish_non_exhaustive(),
+        }
+    }
 }

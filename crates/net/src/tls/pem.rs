@@ -1,14 +1,16 @@
-//! PEM files: certificates and keys.
+//! PEM: certificates and keys, in files or as text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::TlsError;
+use super::options::Pem;
 
 /// The largest file that is read: Debian's bundle of all roots has 220 KiB.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -40,11 +42,52 @@ pub enum FileErrorKind {
     Other,
 }
 
+/// Where PEM comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    File(&'a Path),
+    Text(&'a str),
+}
+
+impl<'a> From<&'a Path> for Source<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(path)
+    }
+}
+
+impl<'a> From<&'a PathBuf> for Source<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl<'a> From<&'a Pem> for Source<'a> {
+    fn from(pem: &'a Pem) -> Self {
+        match pem {
+            Pem::File(path) => Self::File(path),
+            Pem::Text { pem } => Self::Text(pem),
+        }
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Text(_) => f.write_str("the PEM text"),
+        }
+    }
+}
+
 impl FileError {
-    pub(super) fn new(kind: FileErrorKind, path: &Path, problem: impl fmt::Display) -> Self {
+    pub(super) fn new<'a>(
+        kind: FileErrorKind,
+        from: impl Into<Source<'a>>,
+        problem: impl fmt::Display,
+    ) -> Self {
         Self {
             kind,
-            message: format!("cannot use {}: {problem}", path.display()),
+            message: format!("cannot use {}: {problem}", from.into()),
         }
     }
 
@@ -77,51 +120,64 @@ impl From<TlsError> for FileError {
     }
 }
 
-/// The certificates in a file, in its order; none is an error.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let certificates = all_certificates(path)?;
+/// The certificates in a source, in its order; none is an error.
+pub(super) fn certificates<'a>(
+    from: impl Into<Source<'a>>,
+) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let from = from.into();
+    let certificates = all_certificates(from)?;
     match certificates.is_empty() {
         true => Err(FileError::new(
             FileErrorKind::NoCertificate,
-            path,
+            from,
             "there is no certificate in it",
         )),
         false => Ok(certificates),
     }
 }
 
-/// The certificates in a file, perhaps none.
-pub(super) fn all_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    CertificateDer::pem_slice_iter(&read(path)?)
+/// The certificates in a source, perhaps none.
+pub(super) fn all_certificates<'a>(
+    from: impl Into<Source<'a>>,
+) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let from = from.into();
+    CertificateDer::pem_slice_iter(&read(from)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| unusable(path, error))
+        .map_err(|error| unusable(from, error))
 }
 
-/// The first private key in a file.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let bytes = read(path)?;
+/// The first private key in a source.
+pub(super) fn private_key<'a>(
+    from: impl Into<Source<'a>>,
+) -> Result<PrivateKeyDer<'static>, FileError> {
+    let from = from.into();
+    let bytes = read(from)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         Error::NoItemsFound if is_encrypted(&bytes) => FileError::new(
             FileErrorKind::NoKey,
-            path,
+            from,
             "the private key in it is encrypted: write it out without a password, readable by this user alone",
         ),
         Error::NoItemsFound => FileError::new(
             FileErrorKind::NoKey,
-            path,
+            from,
             "there is no private key in it",
         ),
         // The error's words are about lines and markers, never about what stands between them.
-        error => unusable(path, error),
+        error => unusable(from, error),
     })
 }
 
-/// A file cannot be used for a reason that needs no more than its words.
-pub(super) fn unusable(path: &Path, problem: impl fmt::Display) -> FileError {
-    FileError::new(FileErrorKind::Other, path, problem)
+/// A source cannot be used, for a reason of no other kind.
+pub(super) fn unusable<'a>(from: impl Into<Source<'a>>, problem: impl fmt::Display) -> FileError {
+    FileError::new(FileErrorKind::Other, from, problem)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+fn read(from: Source<'_>) -> Result<Cow<'_, [u8]>, FileError> {
+    let path = match from {
+        Source::File(path) => path,
+        Source::Text(text) => return Ok(Cow::Borrowed(text.as_bytes())),
+    };
     let wrong = |error: io::Error| {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => FileErrorKind::Missing,
@@ -143,7 +199,7 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(unusable(path, "it is larger than 16 MiB"));
     }
-    Ok(bytes)
+    Ok(Cow::Owned(bytes))
 }
 
 fn is_encrypted(pem: &[u8]) -> bool {

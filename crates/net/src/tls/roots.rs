@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::error::TlsError;
 use super::options::Roots;
-use super::pem;
+use super::pem::{self, Source};
 
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
@@ -19,8 +19,9 @@ const MAX_FOLDER_FILES: usize = 4096;
 pub(super) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, TlsError> {
     match roots {
         Roots::System => system(),
-        Roots::File(path) => store(path, pem::certificates(path)?),
-        Roots::Folder(path) => store(path, folder(path)?),
+        Roots::File(path) => store(Source::File(path), pem::certificates(path)?),
+        Roots::Folder(path) => store(Source::File(path), folder(path)?),
+        Roots::Pem(text) => store(Source::Text(text), pem::certificates(Source::Text(text))?),
     }
 }
 
@@ -48,14 +49,14 @@ fn system() -> Result<Arc<RootCertStore>, TlsError> {
 }
 
 fn store(
-    path: &Path,
+    from: Source<'_>,
     certificates: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in certificates {
         store
             .add(certificate)
-            .map_err(|error| pem::unusable(path, error))?;
+            .map_err(|error| pem::unusable(from, error))?;
     }
     Ok(Arc::new(store))
 }
@@ -77,7 +78,7 @@ fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         if seen.len() > MAX_FOLDER_FILES {
             return Err(pem::unusable(path, "there are more than 4096 files in it").into());
         }
-        certificates.extend(pem::all_certificates(&file)?);
+        certificates.extend(pem::all_certificates(file.as_path())?);
     }
     match certificates.is_empty() {
         true => Err(pem::unusable(path, "there is no certificate in its files").into()),

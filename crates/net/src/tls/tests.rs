@@ -1,5 +1,6 @@
 //! Certificates that a hostile server may send, and options as they are written.
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -117,10 +118,12 @@ fn options_are_written_by_their_names_and_unknown_ones_refused() {
         roots: Roots::File("roots.pem".into()),
         verify_depth: Some(2),
         alpn: vec!["h2".into()],
-        client_certificate: Some(ClientCertificate {
-            certificate: "ship.pem".into(),
-            key: "ship.key".into(),
-        }),
+        client_certificate: Some(ClientCertificate::new(
+            Path::new("ship.pem"),
+            Pem::Text {
+                pem: "-----BEGIN".into(),
+            },
+        )),
         ..TlsOptions::default()
     };
     let text = r#"
@@ -128,7 +131,7 @@ fn options_are_written_by_their_names_and_unknown_ones_refused() {
         roots = { file = "roots.pem" }
         verify_depth = 2
         alpn = ["h2"]
-        client_certificate = { certificate = "ship.pem", key = "ship.key" }
+        client_certificate = { certificate = "ship.pem", key = { pem = "-----BEGIN" } }
     "#;
     assert_eq!(read(text), Ok(options));
     assert_eq!(read(""), Ok(TlsOptions::default()));

@@ -1,8 +1,17 @@
 //! What both sides agree on: versions, protocols, names, certificates of clients, earlier sessions.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use moorline_net::tls::rustls::crypto::aws_lc_rs;
+use moorline_net::tls::rustls::pki_types::CertificateDer;
+use moorline_net::tls::rustls::pki_types::pem::PemObject;
+use moorline_net::tls::rustls::{ClientConfig, RootCertStore};
 use moorline_net::tls::{
-    ClientCertificate, Fingerprint, TlsConnector, TlsError, TlsOptions, TlsVersion, typed,
+    ClientCertificate, Fingerprint, Pem, Roots, TlsConnector, TlsError, TlsOptions, TlsVersion,
+    typed,
 };
+use moorline_net::{ConnectCause, DialOptions, Dialer};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -13,10 +22,8 @@ use crate::{PATIENCE, connect, outcome, session, trusting};
 const VERSIONS: [&str; 2] = ["-tls1_2", "-tls1_3"];
 
 fn showing(identity: &Identity) -> Option<ClientCertificate> {
-    Some(ClientCertificate {
-        certificate: identity.certificate.clone(),
-        key: identity.key.clone(),
-    })
+    let (certificate, key) = (identity.certificate.as_path(), identity.key.as_path());
+    Some(ClientCertificate::new(certificate, key))
 }
 
 #[tokio::test]
@@ -81,6 +88,65 @@ async fn the_right_client_certificate_is_shown() {
             ],
         );
         assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn pem_text_serves_as_well_as_files() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["chat.test"], Dates::Now);
+    let own = authority.issue_client("ship.test");
+    let text = |path: &Path| Pem::from_bytes(&std::fs::read(path).unwrap());
+    let options = TlsOptions {
+        roots: Roots::Pem(std::fs::read_to_string(&authority.root).unwrap()),
+        client_certificate: Some(ClientCertificate::new(
+            text(&own.certificate),
+            text(&own.key),
+        )),
+        ..TlsOptions::default()
+    };
+    let shown = format!("{:?}", options.client_certificate);
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+    let root = authority.root.to_str().unwrap();
+    let arguments = ["-Verify", "2", "-verify_return_error", "-CAfile", root];
+    let server = Server::start(&identity, &arguments);
+    assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
+    let broken = TlsOptions {
+        roots: Roots::Pem("no certificate".into()),
+        ..options
+    };
+    let error = TlsConnector::new(&broken).unwrap_err();
+    let expected = "cannot use the PEM text: there is no certificate in it";
+    assert_eq!(error, TlsError::Options(expected.into()));
+}
+
+#[tokio::test]
+async fn a_callers_own_configuration_decides_what_is_verified() {
+    let authority = Authority::new("root");
+    let identity = authority.issue(&["127.0.0.1"], Dates::Now);
+    let server = Server::start(&identity, &[]);
+    for (roots, is_trusted) in [(&authority, true), (&Authority::new("other"), false)] {
+        let mut store = RootCertStore::empty();
+        let root = CertificateDer::from_pem_file(&roots.root).unwrap();
+        store.add(root).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        let connector = TlsConnector::from_config(Arc::new(config));
+        let dialer = Dialer::new(DialOptions::default()).with_tls(connector);
+        let address = format!("tls://{}", server.address).parse().unwrap();
+        let dialed = timeout(PATIENCE, dialer.connect(&address)).await.unwrap();
+        match dialed {
+            Ok(connection) => assert!(is_trusted && connection.tls().is_some()),
+            Err(error) => {
+                let cause = ConnectCause::Tls(TlsError::UnknownIssuer);
+                assert!(!is_trusted, "{error}");
+                assert_eq!(error.cause().to_string(), cause.to_string());
+            }
+        }
     }
 }
 

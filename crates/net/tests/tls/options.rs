@@ -33,10 +33,7 @@ fn options_that_make_no_sense_say_what_is_wrong() {
     );
     let rooted = |path: &Path| trusting(path);
     let shown = |certificate: &Path, key: &Path| TlsOptions {
-        client_certificate: Some(ClientCertificate {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-        }),
+        client_certificate: Some(ClientCertificate::new(certificate, key)),
         ..trusting(&authority.root)
     };
     let usual = trusting(&authority.root);
