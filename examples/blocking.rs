@@ -20,11 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             .as_deref()
             .unwrap_or("tcp://127.0.0.1:9501")
             .parse()?,
-        ClientOptions {
-            framing: Framing::Line { max: 64 << 10 },
-            timeout: Timeout::After(Duration::from_secs(2)),
-            ..ClientOptions::default()
-        },
+        ClientOptions::default()
+            .framing(Framing::Line { max: 64 << 10 })
+            .timeout(Timeout::After(Duration::from_secs(2))),
     )?;
     client.send(words.as_bytes())?;
     match client.receive_message()? {

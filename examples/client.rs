@@ -22,14 +22,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .parse()?;
     let client = Client::new(
         address,
-        ClientOptions {
+        ClientOptions::framed(Framing::Line { max: 64 << 10 })
             // From 100 ms on doubling up to 30 s, each shortened at random.
-            reconnect: Some(Reconnect {
-                queue: Unsent::Keep,
-                ..Reconnect::default()
-            }),
-            ..ClientOptions::framed(Framing::Line { max: 64 << 10 })
-        },
+            .reconnect(Some(Reconnect::default().queue(Unsent::Keep))),
     );
     let running = client.start(Printer);
     send_lines(&running).await?;

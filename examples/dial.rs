@@ -17,11 +17,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .as_deref()
         .unwrap_or("tcp://localhost:9501")
         .parse()?;
-    let dialer = Dialer::new(DialOptions {
-        // Resolving, connecting and handshakes together.
-        deadline: Duration::from_secs(2),
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(
+        DialOptions::default()
+            // Resolving, connecting and handshakes together.
+            .deadline(Duration::from_secs(2)),
+    );
     match dialer.connect(&address).await {
         Ok(connection) => {
             show(connection.timeline());

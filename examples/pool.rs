@@ -22,11 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or("tcp://127.0.0.1:9501")
         .parse()?;
     let key = PoolKey::new(address, DialOptions::default());
-    let pool = Pool::new(PoolOptions {
-        // Whoever finds them all in use waits for one.
-        max_per_key: 10,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(
+        PoolOptions::default()
+            // Whoever finds them all in use waits for one.
+            .max_per_key(10),
+    );
     let mut requests = JoinSet::new();
     for number in 0..REQUESTS {
         let (pool, key) = (pool.clone(), key.clone());

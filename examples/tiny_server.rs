@@ -22,10 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or("tcp://127.0.0.1:9501")
         .parse()?;
     let pool = EventLoopPool::start(LoopPoolOptions::default())?;
-    let options = ListenerOptions {
-        session: ClientOptions::framed(Framing::Line { max: 64 << 10 }),
-        ..ListenerOptions::default()
-    };
+    let options =
+        ListenerOptions::default().session(ClientOptions::framed(Framing::Line { max: 64 << 10 }));
     let mut listener = Listener::start(&pool, &address, options, |_| Echo)?;
     println!("{}", listener.address());
     tokio::runtime::Builder::new_current_thread()

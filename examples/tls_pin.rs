@@ -25,15 +25,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or("tls://localhost:8443")
         .parse()?;
     let fingerprint = arguments.next().unwrap_or_else(|| UNKNOWN.to_owned());
-    let dialer = Dialer::new(DialOptions {
-        tls: TlsOptions {
-            // Its dates and its host name are verified all the same.
-            verification: Verification::AllowSelfSigned,
-            fingerprints: vec![fingerprint],
-            ..TlsOptions::default()
-        },
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(
+        DialOptions::default().tls(
+            TlsOptions::default()
+                // Its dates and its host name are verified all the same.
+                .verification(Verification::AllowSelfSigned)
+                .fingerprints(vec![fingerprint]),
+        ),
+    );
     match dialer.connect(&address).await {
         Ok(connection) => {
             let session = connection.tls().ok_or("the address is not tls://")?;

@@ -125,11 +125,9 @@ fn makes_no_sense(cause: &ConnectCause) -> bool {
 impl DialArgs {
     fn options(&self) -> Result<DialOptions, Failure> {
         let via = self.via.clone().transpose();
-        let mut options = DialOptions {
-            bind: self.bind,
-            via: via.map_err(|problem| Failure::Usage(format!("--via: {problem}")))?,
-            ..DialOptions::default()
-        };
+        let mut options = DialOptions::default()
+            .bind(self.bind)
+            .via(via.map_err(|problem| Failure::Usage(format!("--via: {problem}")))?);
         if let Some(deadline) = self.deadline {
             options.deadline = deadline;
         }

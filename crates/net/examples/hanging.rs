@@ -174,14 +174,9 @@ impl Peers {
 
     fn each(&self, deadline: Duration) -> Vec<(&'static str, Dialer, Vec<Address>)> {
         let dialer = |resolver: Told| {
-            let options = DialOptions {
-                deadline,
-                tls: TlsOptions {
-                    verification: Verification::DangerouslyNone,
-                    ..TlsOptions::default()
-                },
-                ..DialOptions::default()
-            };
+            let options = DialOptions::default()
+                .deadline(deadline)
+                .tls(TlsOptions::default().verification(Verification::DangerouslyNone));
             Dialer::new(options).with_resolver(Arc::new(resolver))
         };
         let tcp = |at: &dyn std::fmt::Display| -> Vec<Address> {

@@ -50,11 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("no lead", idle, Duration::ZERO),
         ("peek only", Duration::from_secs(3600), Duration::ZERO),
     ] {
-        let pool = Pool::new(PoolOptions {
-            max_idle,
-            lead,
-            ..PoolOptions::default()
-        });
+        let pool = Pool::new(PoolOptions::default().max_idle(max_idle).lead(lead));
         let began = Instant::now();
         let (answered, failed) =
             runtime().block_on(ask(&pool, &key, requests, idle.saturating_sub(lead)));

@@ -167,10 +167,7 @@ fn source(n: usize) -> Option<IpAddr> {
 }
 
 fn dialer(source: Option<IpAddr>) -> Dialer {
-    Dialer::new(DialOptions {
-        bind: source.map(|ip| SocketAddr::new(ip, 0)),
-        ..DialOptions::default()
-    })
+    Dialer::new(DialOptions::default().bind(source.map(|ip| SocketAddr::new(ip, 0))))
 }
 
 /// A listener in a thread of its own that accepts, and closes late: the other side shall be first.

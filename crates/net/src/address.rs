@@ -24,6 +24,7 @@ pub const MAX_UNIX_PATH_BYTES: usize = 107;
 /// assert_eq!(address.to_string(), "tcp://[::1]:9501");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Address {
     /// `tcp://host:port`
     Tcp(HostPort),

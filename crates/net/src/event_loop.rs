@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 pub use pool::{EventLoopPool, LoopPoolOptions};
 pub use task::{Task, TaskError};
 
+use crate::setters::setters;
 use load::LoadMeter;
 use task::Job;
 #[cfg(feature = "listener")]
@@ -57,6 +58,7 @@ struct Owner(Arc<Shared>);
 
 /// What a loop is like.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoopOptions {
     /// The thread's name, of which the system keeps 15 bytes.
     pub name: String,
@@ -68,8 +70,18 @@ pub struct LoopOptions {
     pub stall_after: Option<Duration>,
 }
 
+setters! {
+    LoopOptions {
+        name: String,
+        priority: Priority,
+        cpu: Option<usize>,
+        stall_after: Option<Duration>,
+    }
+}
+
 /// How the system's scheduler treats a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Priority {
     /// As any other.
     #[default]

@@ -34,6 +34,7 @@ pub const MAX_DELIMITER_BYTES: usize = 64;
 
 /// How a byte stream is cut into messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Framing {
     /// What arrives is delivered as it arrives.
     Raw,
@@ -352,6 +353,7 @@ fn decode_raw(input: &[u8]) -> Decoded {
 
 /// What the first bytes of the input are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decoded {
     /// A message: `input[start..end]`.
     Message {
@@ -407,6 +409,7 @@ pub enum Decoded {
 
 /// Why a stream cannot be cut any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FramingError {
     /// A length field makes the packet smaller than its header.
     TooSmall {
@@ -467,10 +470,19 @@ impl fmt::Display for FramingError {
     }
 }
 
-impl std::error::Error for FramingError {}
+impl std::error::Error for FramingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
 
 /// Why a payload cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EncodeError {
     /// It is larger than the framing allows.
     TooLarge {
@@ -518,6 +530,7 @@ impl std::error::Error for EncodeError {}
 
 /// Why a framing makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InvalidFraming {
     /// A length field has 1, 2, 4 or 8 bytes.
     Width(u8),

@@ -75,6 +75,7 @@ pub mod properties;
 pub mod relay;
 pub mod resolve;
 mod scratch;
+mod setters;
 pub mod socket;
 mod socket_options;
 #[allow(unsafe_code)]

@@ -20,6 +20,7 @@ use crate::connection::Connection;
 use crate::event_loop::{EventLoopPool, Task};
 #[cfg(feature = "websocket")]
 use crate::framing::Framing;
+use crate::setters::setters;
 use crate::socket::{SocketFile, listen, local_address};
 
 /// Accepts TCP or Unix connections. Each is a [`Client`](crate::Client) with a [`Handler`] of its own, on the least
@@ -56,12 +57,20 @@ pub struct Listener {
 
 /// What a listener is told.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ListenerOptions {
     /// Framing, watermarks, tick and close deadline of each session. How to dial and reconnect does not matter here.
     pub session: ClientOptions,
     /// The most sessions at the same time; further connections wait in the system's backlog until one ends. 10,000:
     /// with idle sessions of a few KiB each that is no burden.
     pub max_sessions: u32,
+}
+
+setters! {
+    ListenerOptions {
+        session: ClientOptions,
+        max_sessions: u32,
+    }
 }
 
 impl Default for ListenerOptions {

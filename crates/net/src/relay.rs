@@ -34,6 +34,7 @@ pub struct Relay<A, B> {
 
 /// What a relay has done.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Relayed {
     /// How many bytes of the first stream the second one took.
     pub ahead: u64,

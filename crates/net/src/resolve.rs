@@ -57,6 +57,8 @@ use std::time::Duration;
 
 use futures_util::future::join;
 
+use crate::setters::setters;
+
 pub use cache::CacheOptions;
 pub use caching::CachingResolver;
 #[cfg(feature = "hickory")]
@@ -99,6 +101,7 @@ impl Families {
 }
 
 /// The answers to one look-up, still to come.
+#[non_exhaustive]
 pub enum Lookups {
     /// One answer has the addresses of all families.
     Together(Lookup),
@@ -156,6 +159,7 @@ pub type Lookup = Pin<Box<dyn Future<Output = Result<Answer, ResolveError>> + Se
 
 /// The addresses of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The addresses, in the source's order.
     pub addresses: Vec<IpAddr>,
@@ -163,6 +167,23 @@ pub struct Answer {
     pub ttl: Option<Duration>,
     /// It is out of date; the source fails to give a newer one.
     pub stale: bool,
+}
+
+impl Answer {
+    /// An answer that is up to date, and whose source does not say how long it holds.
+    pub fn new(addresses: Vec<IpAddr>) -> Self {
+        Self {
+            addresses,
+            ttl: None,
+            stale: false,
+        }
+    }
+}
+
+setters! {
+    Answer {
+        ttl: Option<Duration>,
+    }
 }
 
 /// Why a name has no address.

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use socket2::{Socket, TcpKeepalive};
 
 use crate::dial::ConnectCause;
+use crate::setters::setters;
 
 /// Options of a socket that connects. Every socket is close-on-exec and non-blocking besides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SocketOptions {
     /// `TCP_NODELAY`: on, since messages are written whole and waiting would only delay their ends.
     pub no_delay: bool,
@@ -30,9 +32,22 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
 }
 
+setters! {
+    SocketOptions {
+        no_delay: bool,
+        reuse_address: bool,
+        keep_alive: Option<KeepAlive>,
+        reset_on_close: bool,
+        send_buffer: Option<usize>,
+        receive_buffer: Option<usize>,
+        user_timeout: Option<Duration>,
+    }
+}
+
 /// Times of keep-alive probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct KeepAlive {
     /// Silence before the first probe. 60 s: under the patience of most address translators.
     #[serde(with = "crate::unit::as_duration")]
@@ -42,6 +57,14 @@ pub struct KeepAlive {
     pub interval: Duration,
     /// Unanswered probes after which the connection is dead. 3.
     pub count: u32,
+}
+
+setters! {
+    KeepAlive {
+        idle: Duration,
+        interval: Duration,
+        count: u32,
+    }
 }
 
 impl SocketOptions {

@@ -147,11 +147,7 @@ async fn assert_nobody_waits(
     mut look_ups: UnboundedReceiver<Answers>,
     listener: &TcpListener,
 ) {
-    let answer = Answer {
-        addresses: vec![listener.local_addr().unwrap().ip()],
-        ttl: None,
-        stale: false,
-    };
+    let answer = Answer::new(vec![listener.local_addr().unwrap().ip()]);
     assert!(answers.send(Ok(answer)).is_err(), "somebody waits for it");
     assert!(
         timeout(Duration::from_millis(20), listener.accept())

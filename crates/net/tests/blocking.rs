@@ -112,10 +112,7 @@ fn messages_come_whole_and_one_by_one() {
         max: 1024,
         keep_header: false,
     });
-    let (mut client, mut peer) = pair(ClientOptions {
-        framing,
-        ..ClientOptions::default()
-    });
+    let (mut client, mut peer) = pair(ClientOptions::default().framing(framing));
     client.send(b"ahoy").unwrap();
     let mut packet = [0; 8];
     peer.read_exact(&mut packet).unwrap();
@@ -146,10 +143,7 @@ fn messages_come_whole_and_one_by_one() {
 #[test]
 fn the_stream_ends_between_messages_only() {
     let framing = Framing::Line { max: 100 };
-    let (mut client, mut peer) = pair(ClientOptions {
-        framing,
-        ..ClientOptions::default()
-    });
+    let (mut client, mut peer) = pair(ClientOptions::default().framing(framing));
     peer.write_all(b"whole\r\ncut").unwrap();
     drop(peer);
     assert_eq!(client.receive_message().unwrap().unwrap(), "whole");
@@ -177,11 +171,11 @@ fn a_send_that_nobody_takes_ends_at_its_deadline() {
 
 #[test]
 fn a_message_that_was_cut_is_not_followed_by_another() {
-    let (mut client, _peer) = pair(ClientOptions {
-        framing: Framing::Line { max: u64::MAX },
-        timeout: Timeout::After(SHORT),
-        ..ClientOptions::default()
-    });
+    let (mut client, _peer) = pair(
+        ClientOptions::default()
+            .framing(Framing::Line { max: u64::MAX })
+            .timeout(Timeout::After(SHORT)),
+    );
     let error = client.send(&vec![7; 64 << 20]).unwrap_err();
     assert!(matches!(error, SendError::Timeout { .. }), "{error}");
     let error = client.send(b"next").unwrap_err();
@@ -437,13 +431,7 @@ fn tls_pair() -> (Client, TlsPeer) {
 }
 
 fn over_tls() -> ClientOptions {
-    ClientOptions {
-        dial: DialOptions {
-            tls: tls_peer::options(),
-            ..DialOptions::default()
-        },
-        ..ClientOptions::default()
-    }
+    ClientOptions::default().dial(DialOptions::default().tls(tls_peer::options()))
 }
 
 #[test]
@@ -509,10 +497,7 @@ fn a_look_at_the_connection_does_not_take_a_reset_away() {
 
 #[test]
 fn a_framing_that_no_client_has_is_refused() {
-    let options = ClientOptions {
-        framing: Framing::WebSocket { max: 100 },
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions::default().framing(Framing::WebSocket { max: 100 });
     let error = Client::begin(&"tcp://127.0.0.1:1".parse().unwrap(), options).unwrap_err();
     assert!(matches!(error.cause(), ConnectCause::Invalid(_)), "{error}");
 }

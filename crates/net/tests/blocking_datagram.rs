@@ -159,12 +159,9 @@ fn a_full_unix_peer_is_waited_for_until_the_deadline_if_connected_and_told_of_if
 
 #[test]
 fn a_proxy_that_would_be_ignored_is_refused() {
-    let through = || DatagramOptions {
-        dial: DialOptions {
-            via: Some("socks5://127.0.0.1:1".parse().unwrap()),
-            ..DialOptions::default()
-        },
-        ..DatagramOptions::default()
+    let through = || {
+        DatagramOptions::default()
+            .dial(DialOptions::default().via(Some("socks5://127.0.0.1:1".parse().unwrap())))
     };
     let refused = |error: ConnectError| match error.cause() {
         ConnectCause::Invalid(reason) => assert!(reason.contains("`via`"), "{reason}"),
@@ -185,18 +182,14 @@ fn options_are_the_same_as_for_a_dial() {
         "timeout = \"3s\"\n[dial]\nbind = \"127.0.0.7:0\"\nfamily = \"ipv4\"\n[dial.socket]\nreceive_buffer = 50000",
     )
     .unwrap();
-    let expected = DatagramOptions {
-        dial: DialOptions {
-            bind: Some("127.0.0.7:0".parse().unwrap()),
-            family: Family::Ipv4,
-            socket: SocketOptions {
-                receive_buffer: Some(50_000),
-                ..SocketOptions::default()
-            },
-            ..DialOptions::default()
-        },
-        timeout: Timeout::After(Duration::from_secs(3)),
-    };
+    let expected = DatagramOptions::default()
+        .dial(
+            DialOptions::default()
+                .bind(Some("127.0.0.7:0".parse().unwrap()))
+                .family(Family::Ipv4)
+                .socket(SocketOptions::default().receive_buffer(Some(50_000))),
+        )
+        .timeout(Timeout::After(Duration::from_secs(3)));
     assert_eq!(options, expected);
     let port = peer.local_addr().unwrap().port();
     let named = format!("udp://localhost:{port}").parse().unwrap();

@@ -19,20 +19,14 @@ use moorline_net::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn lines() -> ClientOptions {
-    ClientOptions {
-        framing: Framing::Line { max: 1 << 20 },
-        timeout: Timeout::After(PATIENCE),
-        ..ClientOptions::default()
-    }
+    ClientOptions::default()
+        .framing(Framing::Line { max: 1 << 20 })
+        .timeout(Timeout::After(PATIENCE))
 }
 
 /// A pool that lends one connection at a time.
 fn one_at_a_time(max_wait: Duration) -> Pool {
-    Pool::new(PoolOptions {
-        max_per_key: 1,
-        max_wait,
-        ..PoolOptions::default()
-    })
+    Pool::new(PoolOptions::default().max_per_key(1).max_wait(max_wait))
 }
 
 fn ask(client: &mut Client, question: &str) -> String {
@@ -131,11 +125,9 @@ fn assert_closed(options: PoolOptions, soil: impl FnOnce(&mut Client)) {
 }
 
 fn keeping() -> PoolOptions {
-    PoolOptions {
-        unanswered: Unanswered::Keep,
-        stray: Stray::Keep,
-        ..PoolOptions::default()
-    }
+    PoolOptions::default()
+        .unanswered(Unanswered::Keep)
+        .stray(Stray::Keep)
 }
 
 #[test]
@@ -186,14 +178,11 @@ fn bytes_that_a_framed_client_takes_are_no_answer() {
 fn each_message_of_one_send_is_owed_an_answer() {
     let peer = Peer::echo();
     let pool = Pool::new(PoolOptions::default());
-    let options = ClientOptions {
-        framing: Framing::Delimiter(Delimiter {
-            delimiter: b"\n".to_vec(),
-            keep: true,
-            max: 64,
-        }),
-        ..lines()
-    };
+    let options = lines().framing(Framing::Delimiter(Delimiter {
+        delimiter: b"\n".to_vec(),
+        keep: true,
+        max: 64,
+    }));
     let mut client = pool.borrow(&peer.key, options).unwrap();
     client.send(b"ahoy\nsilence\n").unwrap();
     assert_eq!(client.receive_message().unwrap().unwrap(), "ahoy\n");
@@ -279,11 +268,7 @@ fn at_its_bound_a_pool_makes_wait_in_turn_and_for_so_long() {
 #[test]
 fn a_full_queue_refuses_at_once() {
     let peer = Peer::echo();
-    let pool = Pool::new(PoolOptions {
-        max_total: 1,
-        max_waiting: 0,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_total(1).max_waiting(0));
     let _held = pool.borrow(&peer.key, lines()).unwrap();
     let error = pool.borrow(&peer.key, lines()).unwrap_err();
     assert!(
@@ -308,10 +293,7 @@ fn a_dial_that_fails_is_told_and_frees_its_place() {
         }
     }
     assert_eq!((pool.counters().failed, pool.counters().open), (3, 0));
-    let websocket = ClientOptions {
-        framing: Framing::WebSocket { max: 64 },
-        ..ClientOptions::default()
-    };
+    let websocket = ClientOptions::default().framing(Framing::WebSocket { max: 64 });
     let error = pool.borrow(&key, websocket).unwrap_err();
     assert!(error.to_string().contains("websocket"), "{error}");
     assert_eq!(pool.counters().open, 0);
@@ -320,10 +302,7 @@ fn a_dial_that_fails_is_told_and_frees_its_place() {
 #[test]
 fn what_is_too_old_is_closed_though_nobody_asks() {
     let peer = Peer::echo();
-    let pool = Pool::new(PoolOptions {
-        max_idle: Duration::from_millis(200),
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_idle(Duration::from_millis(200)));
     pool.warm(&peer.key, 2).unwrap();
     until(|| pool.counters().idle == 0);
     assert_eq!((pool.counters().expired, pool.counters().open), (2, 0));
@@ -379,10 +358,7 @@ fn tls_connections_are_lent_again_and_their_tickets_are_no_stray_bytes() {
         let mut byte = [0];
         while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
     });
-    let options = DialOptions {
-        tls: tls_peer::options(),
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().tls(tls_peer::options());
     let key = PoolKey::new(address.parse().unwrap(), options);
     let pool = Pool::new(PoolOptions::default());
     for round in 0..20 {
@@ -420,11 +396,7 @@ fn it_works_where_a_runtime_runs_already() {
 #[test]
 fn threads_that_borrow_and_stop_in_the_middle_hand_nothing_on() {
     let peer = Peer::echo();
-    let pool = Pool::new(PoolOptions {
-        max_per_key: 3,
-        max_wait: PATIENCE,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_per_key(3).max_wait(PATIENCE));
     let threads: Vec<_> = (0..8)
         .map(|thread| {
             let (pool, key) = (pool.clone(), peer.key.clone());

@@ -189,10 +189,7 @@ async fn a_reset_is_told_with_the_systems_code() {
 
 #[tokio::test]
 async fn a_slow_peer_makes_it_full_and_send_waits_until_it_has_drained() {
-    let options = ClientOptions {
-        buffer: 1 << 20,
-        ..framed()
-    };
+    let options = framed().buffer(1 << 20);
     let (mut client, mut peer) = pair(options).await;
     let payload = vec![7; 64 * 1024];
     let mut sent = 0;
@@ -220,10 +217,7 @@ async fn a_slow_peer_makes_it_full_and_send_waits_until_it_has_drained() {
 
 #[tokio::test]
 async fn a_message_larger_than_the_buffer_passes() {
-    let options = ClientOptions {
-        buffer: 10_000,
-        ..framed()
-    };
+    let options = framed().buffer(10_000);
     let (mut client, mut peer) = pair(options).await;
     let reads = tokio::spawn(async move {
         let sizes = [
@@ -309,10 +303,7 @@ async fn a_close_delivers_what_waits_even_with_bytes_unread() {
 
 #[tokio::test]
 async fn a_close_gives_up_at_its_deadline() {
-    let options = ClientOptions {
-        close_deadline: Duration::from_millis(50),
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions::default().close_deadline(Duration::from_millis(50));
     let (mut client, _peer) = pair(options).await;
     while client.try_send(&[0; 64 * 1024]).is_ok() {}
     let late = within(client.close()).await;
@@ -342,14 +333,11 @@ async fn corked_sends_go_out_together() {
 }
 
 fn reconnecting(queue: Unsent) -> ClientOptions {
-    ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            queue,
-            ..Reconnect::default()
-        }),
-        ..framed()
-    }
+    framed().reconnect(Some(
+        Reconnect::default()
+            .first(Duration::from_millis(1))
+            .queue(queue),
+    ))
 }
 
 #[tokio::test]
@@ -403,14 +391,11 @@ async fn reconnecting_tries_until_somebody_listens_and_gives_up_after_so_many_fa
     let (listener, address) = listener().await;
     let local = listener.local_addr().unwrap();
     drop(listener);
-    let options = ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            attempts: Some(3),
-            ..Reconnect::default()
-        }),
-        ..framed()
-    };
+    let options = framed().reconnect(Some(
+        Reconnect::default()
+            .first(Duration::from_millis(1))
+            .attempts(Some(3)),
+    ));
     let mut client = Client::new(address.clone(), options);
     let error = within(client.reconnect()).await.unwrap_err();
     assert!(matches!(error.cause(), ConnectCause::Refused(_)), "{error}");
@@ -427,10 +412,7 @@ async fn reconnecting_tries_until_somebody_listens_and_gives_up_after_so_many_fa
 
 #[tokio::test]
 async fn senders_of_other_threads_keep_their_order_and_wait_for_room() {
-    let options = ClientOptions {
-        buffer: 64 * 1024,
-        ..framed()
-    };
+    let options = framed().buffer(64 * 1024);
     let (mut client, mut peer) = pair(options).await;
     let sender = client.sender();
     let threads: Vec<_> = (0..3_u8)
@@ -513,25 +495,20 @@ fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
         "#,
     )
     .unwrap();
-    let expected = ClientOptions {
-        buffer: 1 << 20,
-        low_watermark: Some(64 << 10),
-        framing: Framing::Delimiter(moorline_net::Delimiter {
+    let expected = ClientOptions::default()
+        .buffer(1 << 20)
+        .low_watermark(Some(64 << 10))
+        .framing(Framing::Delimiter(moorline_net::Delimiter {
             delimiter: b"\r\n".to_vec(),
             keep: false,
             max: 2 << 20,
-        }),
-        reconnect: Some(Reconnect {
-            cap: Duration::from_secs(10),
-            queue: Unsent::Keep,
-            ..Reconnect::default()
-        }),
-        dial: moorline_net::DialOptions {
-            deadline: Duration::from_millis(500),
-            ..Default::default()
-        },
-        ..ClientOptions::default()
-    };
+        }))
+        .reconnect(Some(
+            Reconnect::default()
+                .cap(Duration::from_secs(10))
+                .queue(Unsent::Keep),
+        ))
+        .dial(moorline_net::DialOptions::default().deadline(Duration::from_millis(500)));
     assert_eq!(options, expected);
     let again: ClientOptions = toml::from_str(&toml::to_string(&options).unwrap()).unwrap();
     assert_eq!(again, expected);

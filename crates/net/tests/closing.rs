@@ -19,11 +19,9 @@ const SENT_BYTES: usize = 1_000_000;
 
 /// Long enough that no test waits for it.
 fn patient() -> ClientOptions {
-    ClientOptions {
-        close_deadline: recorder::PATIENCE / 2,
-        buffer: 2 * SENT_BYTES as u64,
-        ..ClientOptions::default()
-    }
+    ClientOptions::default()
+        .close_deadline(recorder::PATIENCE / 2)
+        .buffer(2 * SENT_BYTES as u64)
 }
 
 /// A peer that sends without pause until it has read the end, and begins to read late. Tells how many bytes it has
@@ -106,10 +104,7 @@ async fn a_senders_close_delivers_everything_while_the_owner_receives() {
 #[tokio::test]
 async fn a_listener_that_stops_delivers_everything_to_peers_that_go_on_sending() {
     let pool = EventLoopPool::start(Default::default()).unwrap();
-    let options = ListenerOptions {
-        session: patient(),
-        ..ListenerOptions::default()
-    };
+    let options = ListenerOptions::default().session(patient());
     let (sent, mut all_sent) = tokio::sync::mpsc::unbounded_channel();
     let address = "tcp://127.0.0.1:0".parse().unwrap();
     let mut listener = Listener::start(&pool, &address, options, move |_| {
@@ -133,10 +128,7 @@ async fn a_listener_that_stops_delivers_everything_to_peers_that_go_on_sending()
 }
 
 fn hasty() -> ClientOptions {
-    ClientOptions {
-        close_deadline: Duration::from_millis(100),
-        ..ClientOptions::default()
-    }
+    ClientOptions::default().close_deadline(Duration::from_millis(100))
 }
 
 #[tokio::test]

@@ -36,10 +36,7 @@ async fn one_bound_socket_talks_to_anyone_and_sees_who_sent_what() {
 #[tokio::test]
 async fn a_proxy_that_would_be_ignored_is_refused() {
     let peer = any_peer();
-    let options = DialOptions {
-        via: Some("socks5://127.0.0.1:1".parse().unwrap()),
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().via(Some("socks5://127.0.0.1:1".parse().unwrap()));
     let refused = |error: ConnectError| match error.cause() {
         ConnectCause::Invalid(reason) => assert!(reason.contains("`via`"), "{reason}"),
         cause => panic!("{cause}"),
@@ -293,14 +290,9 @@ async fn a_full_unix_peer_is_waited_for_if_connected_and_told_of_if_not() {
 #[tokio::test]
 async fn options_are_the_same_as_for_a_dial() {
     let peer = any_peer();
-    let options = DialOptions {
-        bind: Some("127.0.0.7:0".parse().unwrap()),
-        socket: SocketOptions {
-            receive_buffer: Some(50_000),
-            ..SocketOptions::default()
-        },
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default()
+        .bind(Some("127.0.0.7:0".parse().unwrap()))
+        .socket(SocketOptions::default().receive_buffer(Some(50_000)));
     let dialer = Dialer::new(options);
     let client = DatagramClient::connect(&dialer, &udp(&peer)).await.unwrap();
     let Peer::Ip(own) = client.own().unwrap() else {
@@ -316,10 +308,7 @@ async fn options_are_the_same_as_for_a_dial() {
 async fn names_are_resolved() {
     let peer = any_peer();
     let port = peer.local_addr().unwrap().port();
-    let options = DialOptions {
-        family: Family::Ipv4,
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().family(Family::Ipv4);
     let address: Address = format!("udp://localhost:{port}").parse().unwrap();
     let dialer = Dialer::new(options);
     let client = DatagramClient::connect(&dialer, &address).await.unwrap();

@@ -28,11 +28,10 @@ impl Resolver for Slow {
             ipv6: Box::pin(pending()),
             ipv4: Box::pin(async {
                 tokio::time::sleep(Duration::from_micros(500)).await;
-                Ok(Answer {
-                    addresses: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
-                    ttl: None,
-                    stale: false,
-                })
+                Ok(Answer::new(vec![
+                    "127.0.0.1".parse().unwrap(),
+                    "127.0.0.2".parse().unwrap(),
+                ]))
             }),
         }
     }
@@ -68,20 +67,12 @@ fn ten_thousand_cancelled_dials_leak_none() {
         unix.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
         unix.listen(0).unwrap();
 
-        let options = DialOptions {
-            attempt_delay: Duration::from_millis(10),
-            resolution_delay: Duration::from_millis(1),
-            tls: TlsOptions {
-                verification: Verification::DangerouslyNone,
-                ..TlsOptions::default()
-            },
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default()
+            .attempt_delay(Duration::from_millis(10))
+            .resolution_delay(Duration::from_millis(1))
+            .tls(TlsOptions::default().verification(Verification::DangerouslyNone));
         let plain = Dialer::new(options.clone()).with_resolver(Arc::new(Slow));
-        let proxied = Dialer::new(DialOptions {
-            via: Some(format!("socks5://{silent}").parse().unwrap()),
-            ..options
-        });
+        let proxied = Dialer::new(options.via(Some(format!("socks5://{silent}").parse().unwrap())));
         let targets: [(Dialer, Address); 5] = [
             (plain.clone(), format!("tcp://{hangs}").parse().unwrap()),
             (

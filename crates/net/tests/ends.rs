@@ -33,10 +33,7 @@ async fn next(told: &mut UnboundedReceiver<Event>) -> Event {
 }
 
 fn quick_ticks(options: ClientOptions) -> ClientOptions {
-    ClientOptions {
-        tick: Duration::from_millis(5),
-        ..options
-    }
+    options.tick(Duration::from_millis(5))
 }
 
 #[tokio::test]
@@ -158,10 +155,7 @@ async fn a_paused_client_need_not_wait_for_a_tick_to_see_its_peers_end() {
     peer.write_all(b"taken").await.unwrap();
     // As much as was wanted: for all that the runtime knows there is more.
     within(lent.read_exact(&mut [0; 5])).await.unwrap();
-    let options = ClientOptions {
-        tick: recorder::PATIENCE * 2,
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions::default().tick(recorder::PATIENCE * 2);
     let (handler, mut told) = recorder(|client, event| {
         if let Event::Connected(_) = event {
             client.pause();
@@ -201,10 +195,7 @@ async fn a_pause_ends_with_its_connection() {
 }
 
 fn half_closing(timeout: Duration) -> ClientOptions {
-    ClientOptions {
-        half_closed_timeout: Some(timeout),
-        ..framed()
-    }
+    framed().half_closed_timeout(Some(timeout))
 }
 
 #[tokio::test]
@@ -248,11 +239,9 @@ async fn a_half_closed_client_that_sends_nothing_is_closed_after_its_timeout() {
 async fn a_file_that_a_half_closed_peer_does_not_read_does_not_put_its_end_off() {
     let (listener, address) = listener().await;
     let (handler, mut told) = recorder(|_, _| {});
-    let options = ClientOptions {
-        framing: Framing::Raw,
-        close_deadline: Duration::from_millis(50),
-        ..quick_ticks(half_closing(Duration::from_millis(50)))
-    };
+    let options = quick_ticks(half_closing(Duration::from_millis(50)))
+        .framing(Framing::Raw)
+        .close_deadline(Duration::from_millis(50));
     let running = Client::new(address, options).start(handler);
     let (mut peer, _) = listener.accept().await.unwrap();
     peer.shutdown().await.unwrap();
@@ -288,13 +277,7 @@ async fn a_half_closed_client_is_told_that_its_peer_was_reset() {
 #[tokio::test]
 async fn a_connection_that_resets_on_close_does() {
     let (listener, address) = listener().await;
-    let options = DialOptions {
-        socket: SocketOptions {
-            reset_on_close: true,
-            ..SocketOptions::default()
-        },
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().socket(SocketOptions::default().reset_on_close(true));
     let connection = Dialer::new(options).connect(&address).await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
     drop(connection);

@@ -244,11 +244,9 @@ fn a_loop_that_is_far_behind_refuses_more() {
 
 #[test]
 fn a_loop_that_is_held_is_reported_once() {
-    let event_loop = EventLoop::start(LoopOptions {
-        stall_after: Some(Duration::from_millis(50)),
-        ..LoopOptions::default()
-    })
-    .expect("a thread");
+    let event_loop =
+        EventLoop::start(LoopOptions::default().stall_after(Some(Duration::from_millis(50))))
+            .expect("a thread");
     let inner = event_loop.clone();
     let held = event_loop.spawn(move || async move {
         let deadline = Instant::now() + PATIENCE;
@@ -265,11 +263,11 @@ fn a_loop_that_is_held_is_reported_once() {
 
 #[test]
 fn new_work_goes_to_the_least_loaded_or_stays_where_it_is() {
-    let pool = EventLoopPool::start(LoopPoolOptions {
-        size: Some(3),
-        name: "test".to_owned(),
-        ..LoopPoolOptions::default()
-    })
+    let pool = EventLoopPool::start(
+        LoopPoolOptions::default()
+            .size(Some(3))
+            .name("test".to_owned()),
+    )
     .expect("threads");
     let names: Vec<_> = pool.loops().iter().map(EventLoop::name).collect();
     assert_eq!(names, ["test 0", "test 1", "test 2"]);
@@ -311,11 +309,7 @@ fn new_work_goes_to_the_least_loaded_or_stays_where_it_is() {
 
 #[test]
 fn among_idle_loops_work_is_spread() {
-    let pool = EventLoopPool::start(LoopPoolOptions {
-        size: Some(3),
-        ..LoopPoolOptions::default()
-    })
-    .expect("threads");
+    let pool = EventLoopPool::start(LoopPoolOptions::default().size(Some(3))).expect("threads");
     let deadline = Instant::now() + PATIENCE;
     while pool.loops().iter().any(|idle| idle.load() > 0.02) {
         assert!(
@@ -336,12 +330,12 @@ fn loops_have_a_priority_and_a_cpu() {
         true => -10,
         false => getpriority_process(None).expect("there is one"),
     };
-    let pool = EventLoopPool::start(LoopPoolOptions {
-        size: Some(2),
-        priority: Priority::High,
-        cpu_affinity: true,
-        ..LoopPoolOptions::default()
-    })
+    let pool = EventLoopPool::start(
+        LoopPoolOptions::default()
+            .size(Some(2))
+            .priority(Priority::High)
+            .cpu_affinity(true),
+    )
     .expect("threads");
     let seen = pool.loops()[1].spawn(|| async {
         let cpus = sched_getaffinity(None).expect("there are some").count();
@@ -352,15 +346,9 @@ fn loops_have_a_priority_and_a_cpu() {
 
 #[test]
 fn a_loop_that_cannot_be_made_is_an_error() {
-    let nowhere = LoopOptions {
-        cpu: Some(100_000),
-        ..LoopOptions::default()
-    };
+    let nowhere = LoopOptions::default().cpu(Some(100_000));
     assert!(EventLoop::start(nowhere).is_err());
-    let none = LoopPoolOptions {
-        size: Some(0),
-        ..LoopPoolOptions::default()
-    };
+    let none = LoopPoolOptions::default().size(Some(0));
     assert!(EventLoopPool::start(none).is_err());
 }
 

@@ -190,10 +190,7 @@ async fn deaf_listener() -> (TcpListener, Address, Vec<TcpStream>) {
 #[tokio::test]
 async fn a_client_closed_while_it_connects_tells_one_error_and_ticks_until_then() {
     let (_listener, address, _fillers) = deaf_listener().await;
-    let options = ClientOptions {
-        tick: Duration::from_millis(1),
-        ..framed()
-    };
+    let options = framed().tick(Duration::from_millis(1));
     let (handler, mut told) = recorder(|_, _| {});
     let running = Client::new(address, options).start(handler);
     for _ in 0..3 {
@@ -247,11 +244,7 @@ impl Resolver for Unanswered {
 #[tokio::test]
 async fn its_calls_run_on_its_loop_and_any_thread_may_send() {
     let (listener, address) = listener().await;
-    let pool = EventLoopPool::start(LoopPoolOptions {
-        size: Some(2),
-        ..LoopPoolOptions::default()
-    })
-    .unwrap();
+    let pool = EventLoopPool::start(LoopPoolOptions::default().size(Some(2))).unwrap();
     let home = pool.least_loaded().clone();
     let name = home.name().to_owned();
     let (handler, mut told) = recorder(move |client, event| {
@@ -283,10 +276,7 @@ async fn its_calls_run_on_its_loop_and_any_thread_may_send() {
 #[tokio::test]
 async fn ticks_without_a_pause_leave_the_loop_its_time() {
     let (listener, address) = listener().await;
-    let options = ClientOptions {
-        tick: Duration::ZERO,
-        ..framed()
-    };
+    let options = framed().tick(Duration::ZERO);
     let (handler, mut told) = recorder(|_, _| {});
     let began = Instant::now();
     let _running = Client::new(address, options).start(handler);
@@ -301,10 +291,7 @@ async fn ticks_without_a_pause_leave_the_loop_its_time() {
 #[tokio::test]
 async fn ticks_come_while_connected_and_may_send() {
     let (listener, address) = listener().await;
-    let options = ClientOptions {
-        tick: Duration::from_millis(1),
-        ..framed()
-    };
+    let options = framed().tick(Duration::from_millis(1));
     let (handler, _told) = recorder(|client, event| {
         if *event == Event::Tick && client.is_connected() {
             client.try_send(b"beat").unwrap();
@@ -344,10 +331,7 @@ async fn paused_it_delivers_nothing_until_resumed() {
 async fn a_slow_peer_makes_it_full_and_reading_drains_it() {
     let (listener, address) = listener().await;
     let mut sent = 0_u32;
-    let options = ClientOptions {
-        buffer: 1 << 20,
-        ..framed()
-    };
+    let options = framed().buffer(1 << 20);
     let (handler, mut told) = recorder(move |client, event| match event {
         Event::Connected(_) | Event::Tick => {
             while client.try_send(&[1; 32 * 1024]).is_ok() {
@@ -360,14 +344,7 @@ async fn a_slow_peer_makes_it_full_and_reading_drains_it() {
         }
         _ => {}
     });
-    let running = Client::new(
-        address,
-        ClientOptions {
-            tick: Duration::from_secs(60),
-            ..options
-        },
-    )
-    .start(handler);
+    let running = Client::new(address, options.tick(Duration::from_secs(60))).start(handler);
     let (mut peer, _) = listener.accept().await.unwrap();
     assert_eq!(next(&mut told).await, Event::Connected(1));
     assert_eq!(next(&mut told).await, Event::Full);
@@ -493,11 +470,9 @@ async fn a_handler_that_panics_ends_its_own_client_and_nothing_else() {
 #[tokio::test]
 async fn senders_that_wait_are_let_go_when_the_client_ends() {
     let (listener, address) = listener().await;
-    let options = ClientOptions {
-        buffer: 100_000,
-        close_deadline: Duration::from_millis(1),
-        ..framed()
-    };
+    let options = framed()
+        .buffer(100_000)
+        .close_deadline(Duration::from_millis(1));
     let (handler, mut told) = recorder(|_, _| {});
     let running = Client::new(address, options).start(handler);
     let (_peer, _) = listener.accept().await.unwrap();

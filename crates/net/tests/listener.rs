@@ -19,11 +19,7 @@ use moorline_net::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn pool() -> EventLoopPool {
-    EventLoopPool::start(LoopPoolOptions {
-        size: Some(2),
-        ..LoopPoolOptions::default()
-    })
-    .expect("threads")
+    EventLoopPool::start(LoopPoolOptions::default().size(Some(2))).expect("threads")
 }
 
 /// What happened to a session, with the name of its thread.
@@ -70,10 +66,7 @@ impl Handler for Counting {
 }
 
 fn line() -> ListenerOptions {
-    ListenerOptions {
-        session: ClientOptions::framed(Framing::Line { max: 1024 }),
-        ..ListenerOptions::default()
-    }
+    ListenerOptions::default().session(ClientOptions::framed(Framing::Line { max: 1024 }))
 }
 
 fn counting(
@@ -170,10 +163,7 @@ fn a_session_that_panics_ends_alone() {
 #[test]
 fn past_the_limit_connections_wait_until_one_ends() {
     let pool = pool();
-    let options = ListenerOptions {
-        max_sessions: 1,
-        ..line()
-    };
+    let options = line().max_sessions(1);
     let (listener, told) = counting(&pool, "tcp://127.0.0.1:0", options);
     let first = connect(&listener);
     assert_eq!(next(&told).0, "connected");
@@ -258,10 +248,7 @@ fn what_is_not_served_is_refused() {
     let pool = pool();
     let start = |address: &str, framing: Framing| {
         let (tell, _) = mpsc::channel();
-        let options = ListenerOptions {
-            session: ClientOptions::framed(framing),
-            ..ListenerOptions::default()
-        };
+        let options = ListenerOptions::default().session(ClientOptions::framed(framing));
         let address = address.parse().expect("an address");
         Listener::start(&pool, &address, options, move |_| Counting {
             tell: tell.clone(),
@@ -366,10 +353,9 @@ fn a_datagram_handler_that_panics_ends_its_own_session_alone() {
 #[test]
 fn silent_datagram_peers_are_forgotten_and_too_many_not_heard() {
     let pool = pool();
-    let options = DatagramListenerOptions {
-        idle_timeout: Duration::from_millis(200),
-        max_sessions: 1,
-    };
+    let options = DatagramListenerOptions::default()
+        .idle_timeout(Duration::from_millis(200))
+        .max_sessions(1);
     let (listener, told) = datagrams(&pool, options);
     let (first, second) = (peer(&listener), peer(&listener));
     assert_eq!(ask(&first, "a"), "a 1");

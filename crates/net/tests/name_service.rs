@@ -162,10 +162,7 @@ fn without_an_ipv6_route_no_server_is_asked_for_ipv6_addresses() {
 
 /// Dials a name that has addresses of both families, and says to which it was connected.
 async fn reached(family: Family) -> String {
-    let options = DialOptions {
-        family,
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().family(family);
     let address = format!("tcp://dual.test:{PORT}").parse().unwrap();
     let connection = Dialer::new(options).connect(&address).await.unwrap();
     connection.peer().unwrap().ip().to_string()
@@ -189,10 +186,7 @@ fn gai_conf_decides_which_family_is_tried_first() {
         assert_eq!(reached(Family::Both).await, HERE);
         assert_eq!(reached(Family::PreferIpv6).await, HERE_TOO);
         // Where IPv4 comes first, nothing waits for an answer about IPv6.
-        let options = DialOptions {
-            resolution_delay: Duration::from_secs(60),
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default().resolution_delay(Duration::from_secs(60));
         let address = format!("tcp://lame.test:{PORT}").parse().unwrap();
         let dialed = Dialer::new(options).connect(&address).await;
         assert_eq!(steps(dialed.unwrap().timeline()), dropped("lame.test"));

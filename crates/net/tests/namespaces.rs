@@ -131,16 +131,8 @@ fn ip(arguments: &str) {
 }
 
 fn raw(user_timeout: Option<Duration>) -> ClientOptions {
-    ClientOptions {
-        dial: DialOptions {
-            socket: SocketOptions {
-                user_timeout,
-                ..SocketOptions::default()
-            },
-            ..DialOptions::default()
-        },
-        ..ClientOptions::framed(Framing::Raw)
-    }
+    ClientOptions::framed(Framing::Raw)
+        .dial(DialOptions::default().socket(SocketOptions::default().user_timeout(user_timeout)))
 }
 
 #[test]
@@ -208,10 +200,7 @@ fn a_path_that_swallows_everything_is_given_up_at_the_deadline() {
     let deadline = Duration::from_millis(300);
     let error = networks.run(async || {
         let address = format!("tcp://[{HOLE}]:80").parse().expect("an address");
-        let options = DialOptions {
-            deadline,
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default().deadline(deadline);
         let dialed = Dialer::new(options).connect(&address).await;
         dialed.expect_err("nobody answers")
     });
@@ -234,14 +223,9 @@ fn a_path_that_the_system_gives_up_keeps_its_error_number() {
     ));
     let error = networks.run(async || {
         let address = "tcp://10.77.0.3:80".parse().expect("an address");
-        let options = DialOptions {
-            deadline: PATIENCE,
-            socket: SocketOptions {
-                user_timeout: Some(Duration::from_millis(100)),
-                ..SocketOptions::default()
-            },
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default()
+            .deadline(PATIENCE)
+            .socket(SocketOptions::default().user_timeout(Some(Duration::from_millis(100))));
         let dialed = Dialer::new(options).connect(&address).await;
         dialed.expect_err("nobody answers")
     });
@@ -326,13 +310,7 @@ fn a_route_that_is_missing_for_a_moment_does_not_end_a_paused_connection() {
     let (_listener, server) = networks.listen();
     let ended = networks.run(async || {
         let address = format!("tcp://{server}").parse().expect("an address");
-        let mut client = Client::new(
-            address,
-            ClientOptions {
-                tick: Duration::from_millis(5),
-                ..raw(None)
-            },
-        );
+        let mut client = Client::new(address, raw(None).tick(Duration::from_millis(5)));
         client.connect().await.expect("it listens");
         // Nobody has this link address: what is sent now has to be sent again.
         ip(&format!(
@@ -365,13 +343,7 @@ fn a_peer_that_has_rebooted_resets_and_is_reconnected_to() {
     });
     networks.run(async || {
         let address = format!("tcp://{server}").parse().expect("an address");
-        let mut client = Client::new(
-            address,
-            ClientOptions {
-                reconnect: Some(Reconnect::default()),
-                ..raw(None)
-            },
-        );
+        let mut client = Client::new(address, raw(None).reconnect(Some(Reconnect::default())));
         client.connect().await.expect("it listens");
         let (listener, before) = serving.join().expect("it accepts");
 

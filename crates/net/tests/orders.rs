@@ -17,11 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A close deadline that no test reaches.
 fn patient() -> ClientOptions {
-    ClientOptions {
-        close_deadline: recorder::PATIENCE * 2,
-        buffer: 1 << 20,
-        ..ClientOptions::default()
-    }
+    ClientOptions::default()
+        .close_deadline(recorder::PATIENCE * 2)
+        .buffer(1 << 20)
 }
 
 async fn connected(options: ClientOptions) -> (Client, TcpStream, TcpListener) {
@@ -157,10 +155,7 @@ async fn a_senders_close_ends_a_pipe_once_what_was_read_is_delivered() {
 
 #[tokio::test]
 async fn a_senders_close_is_over_by_the_close_deadline_whatever_the_owner_waits_in() {
-    let hasty = || ClientOptions {
-        close_deadline: Duration::from_millis(50),
-        ..patient()
-    };
+    let hasty = || patient().close_deadline(Duration::from_millis(50));
     let (mut client, _peer, sender) = stuck(hasty()).await;
     let received = while_closed(client.receive_message(), || sender.close()).await;
     assert!(matches!(received, Ok(None)), "{received:?}");

@@ -84,10 +84,7 @@ async fn stray_bytes_are_kept_for_the_next_where_that_is_wanted() {
 /// A pool whose one connection has bytes that nobody asked for.
 async fn with_stray_bytes(stray: Stray) -> (Pool, Peer) {
     let peer = Peer::echo().await;
-    let pool = Pool::new(PoolOptions {
-        stray,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().stray(stray));
     let mut connection = pool.borrow(&peer.key()).await.unwrap();
     echo(&mut connection).await.unwrap();
     let socket = rustix::io::dup(&connection).unwrap();
@@ -126,10 +123,7 @@ async fn what_is_poisoned_failed_or_unanswered_is_not_lent() {
 #[tokio::test]
 async fn an_unanswered_write_is_no_harm_where_nothing_is_answered() {
     let peer = Peer::silent().await;
-    let pool = Pool::new(PoolOptions {
-        unanswered: Unanswered::Keep,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().unanswered(Unanswered::Keep));
     for _ in 0..3 {
         let mut connection = pool.borrow(&peer.key()).await.unwrap();
         connection.write_all(b"count:1|c").await.unwrap();
@@ -194,11 +188,7 @@ async fn a_wait_ends_at_its_deadline_and_leaves_the_queue() {
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let peer = Peer::echo().await;
-    let pool = Pool::new(PoolOptions {
-        max_per_key: 1,
-        max_waiting: 0,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_per_key(1).max_waiting(0));
     let _held = pool.borrow(&peer.key()).await.unwrap();
     let error = pool.borrow(&peer.key()).await.unwrap_err();
     assert!(
@@ -264,10 +254,7 @@ async fn a_failed_dial_frees_its_place_for_the_next_who_waits() {
 #[tokio::test]
 async fn the_total_holds_over_keys_and_rest_gives_way_to_need() {
     let (one, other) = (Peer::echo().await, Peer::echo().await);
-    let pool = Pool::new(PoolOptions {
-        max_total: 1,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_total(1));
     drop(pool.borrow(&one.key()).await.unwrap());
     let _lent = pool.borrow(&other.key()).await.unwrap();
     let counters = pool.counters();
@@ -278,10 +265,7 @@ async fn the_total_holds_over_keys_and_rest_gives_way_to_need() {
 async fn other_options_or_another_id_mean_another_connection() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default());
-    let bound = DialOptions {
-        bind: Some("127.0.0.9:0".parse().unwrap()),
-        ..DialOptions::default()
-    };
+    let bound = DialOptions::default().bind(Some("127.0.0.9:0".parse().unwrap()));
     let keys = [
         peer.key(),
         peer.key().with_id("a"),
@@ -326,10 +310,7 @@ async fn warming_opens_what_is_missing() {
 #[tokio::test]
 async fn what_is_too_old_is_closed_though_nobody_asks() {
     let peer = Peer::echo().await;
-    let pool = Pool::new(PoolOptions {
-        max_idle: Duration::from_millis(200),
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().max_idle(Duration::from_millis(200)));
     pool.warm(&peer.key(), 3).await.unwrap();
     until(|| pool.counters().idle == 0).await;
     let counters = pool.counters();
@@ -400,10 +381,7 @@ async fn session_tickets_are_no_stray_bytes() {
 #[tokio::test]
 async fn stray_bytes_and_farewells_are_seen_through_tls() {
     let peer = TlsPeer::new().await;
-    let pool = Pool::new(PoolOptions {
-        stray: Stray::Keep,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(PoolOptions::default().stray(Stray::Keep));
     let (lent, stream) = tokio::join!(pool.borrow(&peer.key), peer.accept());
     let (mut lent, mut stream) = (lent.unwrap(), stream);
     lent.write_all(b"question").await.unwrap();
@@ -441,10 +419,7 @@ impl TlsPeer {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("tls://{}", listener.local_addr().unwrap());
-        let options = DialOptions {
-            tls: tls_peer::options(),
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default().tls(tls_peer::options());
         Self {
             listener,
             acceptor: tls_peer::server().into(),
@@ -502,12 +477,12 @@ fn many_tasks_on_many_threads_share_few_connections() {
 async fn requests_at_the_age_at_which_the_peer_closes_do_not_fail() {
     const AGE: Duration = Duration::from_millis(400);
     let peer = Peer::closing_idle_after(AGE).await;
-    let pool = Pool::new(PoolOptions {
-        max_idle: AGE,
-        // What a noisy machine may pause between the look and the write.
-        lead: AGE / 2,
-        ..PoolOptions::default()
-    });
+    let pool = Pool::new(
+        PoolOptions::default()
+            .max_idle(AGE)
+            // What a noisy machine may pause between the look and the write.
+            .lead(AGE / 2),
+    );
     let tasks: Vec<_> = (0..20u32)
         .map(|task| {
             let (pool, key) = (pool.clone(), peer.key());
@@ -531,11 +506,11 @@ async fn requests_at_the_age_at_which_the_peer_closes_do_not_fail() {
 }
 
 fn small(max_per_key: usize, max_wait: Duration) -> Pool {
-    Pool::new(PoolOptions {
-        max_per_key,
-        max_wait,
-        ..PoolOptions::default()
-    })
+    Pool::new(
+        PoolOptions::default()
+            .max_per_key(max_per_key)
+            .max_wait(max_wait),
+    )
 }
 
 /// The result of a future that is not to wait.

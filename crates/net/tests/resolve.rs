@@ -47,11 +47,7 @@ async fn together(
 }
 
 fn answer(addresses: &[&str], ttl: u64) -> Result<Answer, ResolveError> {
-    Ok(Answer {
-        addresses: ips(addresses),
-        ttl: Some(Duration::from_secs(ttl)),
-        stale: false,
-    })
+    Ok(Answer::new(ips(addresses)).ttl(Some(Duration::from_secs(ttl))))
 }
 
 fn ips(addresses: &[&str]) -> Vec<IpAddr> {

@@ -231,14 +231,11 @@ async fn a_file_that_shrinks_meanwhile_breaks_its_connection() {
 #[tokio::test]
 async fn a_file_half_sent_goes_out_whole_on_the_next_connection_if_so_chosen() {
     let fixture = Fixture::new(32 << 20);
-    let options = ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            queue: Unsent::Keep,
-            ..Reconnect::default()
-        }),
-        ..framed()
-    };
+    let options = framed().reconnect(Some(
+        Reconnect::default()
+            .first(Duration::from_millis(1))
+            .queue(Unsent::Keep),
+    ));
     let (mut client, peer, listener) = pair(options).await;
     let waits = timeout(
         Duration::from_millis(300),

@@ -63,10 +63,7 @@ async fn without_a_connection_the_stream_is_at_its_end_and_the_sink_refuses() {
 
 #[tokio::test]
 async fn a_sink_sends_in_order_waits_while_it_is_full_and_closes() {
-    let options = ClientOptions {
-        buffer: 1000,
-        ..lines()
-    };
+    let options = lines().buffer(1000);
     let (mut client, mut peer) = pair(options).await;
     let sizes = (0..4000_usize).map(|at| at % 4000);
     let expected: Vec<u8> = sizes

@@ -31,10 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Trusts this root alone.
 fn trusting(root: &Path) -> TlsOptions {
-    TlsOptions {
-        roots: Roots::File(root.to_owned()),
-        ..TlsOptions::default()
-    }
+    TlsOptions::default().roots(Roots::File(root.to_owned()))
 }
 
 async fn connect(

@@ -140,6 +140,24 @@ impl fmt::Display for SendError {
     }
 }
 
-impl std::error::Error for ReceiveError {}
+impl std::error::Error for ReceiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Framing(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Reset(error) | Self::Io(error) => Some(error),
+            Self::Timeout | Self::EndOfFile { .. } | Self::Unended { .. } => None,
+        }
+    }
+}
 
-impl std::error::Error for SendError {}
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unfit(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Reset(error) | Self::File(error) | Self::Io(error) => Some(error),
+            Self::Timeout { .. } | Self::Closed => None,
+        }
+    }
+}

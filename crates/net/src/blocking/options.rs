@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dial::DialOptions;
 use crate::framing::Framing;
+use crate::setters::setters;
 use crate::unit::{self, UnitError};
 
 /// How long a call may take unless it is said: as long as a dial.
@@ -16,6 +17,7 @@ const USUAL: Timeout = Timeout::After(Duration::from_secs(5));
 /// What a blocking client may be told beside the address. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// How the connection is opened, with a deadline of its own.
     pub dial: DialOptions,
@@ -27,15 +29,31 @@ pub struct ClientOptions {
     pub framing: Framing,
 }
 
+setters! {
+    ClientOptions {
+        dial: DialOptions,
+        timeout: Timeout,
+        framing: Framing,
+    }
+}
+
 /// What a blocking client of datagrams may be told beside the address. As TOML or JSON the same names, unknown ones
 /// refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DatagramOptions {
     /// How the socket is opened, with a deadline of its own for a name to resolve.
     pub dial: DialOptions,
     /// How long each later call may take. 5 s.
     pub timeout: Timeout,
+}
+
+setters! {
+    DatagramOptions {
+        dial: DialOptions,
+        timeout: Timeout,
+    }
 }
 
 impl Default for DatagramOptions {
@@ -71,6 +89,7 @@ impl ClientOptions {
 /// How long a call may take. Written as a duration, `5s`, or as `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Timeout {
     /// It ends with an error after so long. Zero: it does what can be done at once.
     After(Duration),

@@ -13,6 +13,7 @@ use super::stream::poll_until;
 
 /// A client, and what is waited for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Watch<'a> {
     /// That receiving does not wait: bytes are there, or the end, or an error.
     Receive(&'a mut Client),

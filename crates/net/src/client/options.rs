@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::dial::DialOptions;
 use crate::framing::Framing;
+use crate::setters::setters;
 use crate::unit::{as_duration, as_optional_duration, as_optional_size, as_size};
 
 /// What a client is told before it connects. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// How each attempt dials.
     pub dial: DialOptions,
@@ -42,9 +44,24 @@ pub struct ClientOptions {
     pub reconnect: Option<Reconnect>,
 }
 
+setters! {
+    ClientOptions {
+        dial: DialOptions,
+        framing: Framing,
+        buffer: u64,
+        high_watermark: Option<u64>,
+        low_watermark: Option<u64>,
+        tick: Duration,
+        close_deadline: Duration,
+        half_closed_timeout: Option<Duration>,
+        reconnect: Option<Reconnect>,
+    }
+}
+
 /// How a lost connection is made again. An error that is [permanent](crate::ConnectError::is_permanent) ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Reconnect {
     /// The wait before the first new attempt; each further one doubles it. 100 ms.
     #[serde(with = "as_duration")]
@@ -65,9 +82,21 @@ pub struct Reconnect {
     pub queue: Unsent,
 }
 
+setters! {
+    Reconnect {
+        first: Duration,
+        cap: Duration,
+        jitter: u8,
+        good_after: Duration,
+        attempts: Option<u32>,
+        queue: Unsent,
+    }
+}
+
 /// What becomes of messages that wait to be sent when a connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Unsent {
     /// They are dropped and logged, and nothing can be sent until connected again: for protocols in which a
     /// connection begins with words of its own.

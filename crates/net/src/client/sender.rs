@@ -372,6 +372,7 @@ impl Gate {
 
 /// A file to send: its path, or the file itself.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum FileSource {
     /// Opened when it is sent.
     Path(PathBuf),

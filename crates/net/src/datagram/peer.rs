@@ -14,6 +14,7 @@ use crate::dial::ConnectCause;
 
 /// Who sends or gets a datagram.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Peer {
     /// Over UDP.
     Ip(SocketAddr),

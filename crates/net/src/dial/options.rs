@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dial::via::Via;
+use crate::setters::setters;
 use crate::socket_options::SocketOptions;
 use crate::tls::TlsOptions;
 use crate::unit::as_duration;
@@ -13,6 +14,7 @@ use crate::unit::as_duration;
 /// What a dial may be told beside the address. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DialOptions {
     /// The time for everything: resolving, connecting, handshakes. 5 s: three lost SYNs (retried after 1 s
     /// and 3 s) and still enough for TLS over a slow path.
@@ -39,9 +41,24 @@ pub struct DialOptions {
     pub tls: TlsOptions,
 }
 
+setters! {
+    DialOptions {
+        deadline: Duration,
+        family: Family,
+        attempt_delay: Duration,
+        resolution_delay: Duration,
+        bind: Option<SocketAddr>,
+        interface: Option<String>,
+        via: Option<Via>,
+        socket: SocketOptions,
+        tls: TlsOptions,
+    }
+}
+
 /// Which address families are tried, and which first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Family {
     /// Both, in the order that `/etc/gai.conf` sets; where it sets none, IPv6 first (RFC 6724, RFC 8305 §4).
     #[default]

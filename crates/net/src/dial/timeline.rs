@@ -25,6 +25,7 @@ pub struct Timeline {
 
 /// One step of a dial. Connection attempts overlap, so steps may too.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Step {
     /// What was done.
     pub kind: StepKind,
@@ -42,6 +43,7 @@ pub struct Step {
 
 /// What a step does, in the order in which a dial does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum StepKind {
     /// Asks a resolver for the addresses of a name.
     Resolve,
@@ -55,6 +57,7 @@ pub enum StepKind {
 
 /// How a step, or the dial as a whole, went.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It runs.
     Running,
@@ -70,6 +73,7 @@ pub enum Outcome {
 
 /// To or about whom a step was.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// A name.
     Name(Arc<str>),

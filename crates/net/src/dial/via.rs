@@ -33,6 +33,7 @@ pub struct Via {
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ViaProtocol {
     /// SOCKS version 5.
     Socks5,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use super::{EventLoop, LoopOptions, Priority};
+use crate::setters::setters;
 
 /// Loads closer to each other than this are the same, so that what comes in a burst is spread in turn.
 const LOAD_STEP: f64 = 0.05;
@@ -28,6 +29,7 @@ struct Loops {
 
 /// What the loops of a pool are like.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoopPoolOptions {
     /// How many. `None`: as many as CPUs that this process may use.
     pub size: Option<usize>,
@@ -42,6 +44,17 @@ pub struct LoopPoolOptions {
     pub prefer_current: bool,
     /// See [`LoopOptions::stall_after`].
     pub stall_after: Option<Duration>,
+}
+
+setters! {
+    LoopPoolOptions {
+        size: Option<usize>,
+        name: String,
+        priority: Priority,
+        cpu_affinity: bool,
+        prefer_current: bool,
+        stall_after: Option<Duration>,
+    }
 }
 
 impl Default for LoopPoolOptions {

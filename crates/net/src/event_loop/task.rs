@@ -24,6 +24,7 @@ pub struct Task<T> {
 
 /// Why work has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TaskError {
     /// It was cancelled.
     Cancelled,

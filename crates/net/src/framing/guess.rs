@@ -6,6 +6,7 @@ use super::{Counts, Decoded, Endian, Framing, Length};
 
 /// What input that breaks a framing looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Guess {
     /// HTTP, from a client.
     HttpRequest,

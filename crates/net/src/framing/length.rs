@@ -27,6 +27,7 @@ pub struct Length {
 
 /// What a length field counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Counts {
     /// What follows the field.
     Payload,

@@ -53,6 +53,7 @@ impl Opcode {
 
 /// How a frame breaks the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Violation {
     /// A reserved bit is set, and no extension was agreed on (§5.2).
     ReservedBits,
@@ -113,6 +114,8 @@ impl fmt::Display for Violation {
         }
     }
 }
+
+impl std::error::Error for Violation {}
 
 impl From<Violation> for FramingError {
     fn from(violation: Violation) -> Self {

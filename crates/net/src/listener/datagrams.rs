@@ -14,6 +14,7 @@ use super::ListenerError;
 use crate::address::Address;
 use crate::event_loop::{EventLoopPool, Task, contained};
 use crate::scratch;
+use crate::setters::setters;
 use crate::socket::{listen, local_address};
 
 /// Datagrams taken in one turn, so that other work of the loop has its own.
@@ -46,11 +47,19 @@ pub struct DatagramListener {
 
 /// What a datagram listener is told.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DatagramListenerOptions {
     /// A peer that is silent for so long is forgotten. 60 s.
     pub idle_timeout: Duration,
     /// The most peers at the same time; those beyond are not heard. 10,000: sender addresses can be forged.
     pub max_sessions: usize,
+}
+
+setters! {
+    DatagramListenerOptions {
+        idle_timeout: Duration,
+        max_sessions: usize,
+    }
 }
 
 impl Default for DatagramListenerOptions {

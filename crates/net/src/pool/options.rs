@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::core::Age;
 use crate::clock::later;
+use crate::setters::setters;
 use crate::unit::as_duration;
 
 /// How many connections a pool keeps, and for how long. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PoolOptions {
     /// The most connections to one key: lent, at rest and being dialed. 64.
     pub max_per_key: usize,
@@ -42,9 +44,25 @@ pub struct PoolOptions {
     pub unanswered: Unanswered,
 }
 
+setters! {
+    PoolOptions {
+        max_per_key: usize,
+        max_total: usize,
+        max_idle_per_key: usize,
+        max_idle: Duration,
+        max_age: Duration,
+        lead: Duration,
+        max_wait: Duration,
+        max_waiting: usize,
+        stray: Stray,
+        unanswered: Unanswered,
+    }
+}
+
 /// What becomes of a connection on which bytes came while it was at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Stray {
     /// It is closed and counted: they may be the end of somebody else's answer.
     #[default]
@@ -56,6 +74,7 @@ pub enum Stray {
 /// What becomes of a connection that is given back with its last write unanswered, or with a read still waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Unanswered {
     /// It is closed: the answer would reach the next user. This is what a request that was dropped looks like.
     #[default]

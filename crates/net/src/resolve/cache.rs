@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Families, Name, ResolveError};
 use crate::clock::later;
+use crate::setters::setters;
 use crate::unit::as_duration;
 
 /// The TTL of an answer that is out of date (RFC 8767 §4).
@@ -15,6 +16,7 @@ const STALE_TTL: Duration = Duration::from_secs(30);
 /// How long answers are kept. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CacheOptions {
     /// The most names, counted by family where their source answers so. The one least recently used goes. 4096.
     pub entries: usize,
@@ -39,6 +41,19 @@ pub struct CacheOptions {
     /// How long a source that has failed is left alone while there is an old answer (RFC 8767 §5). 30 s.
     #[serde(with = "as_duration")]
     pub recheck: Duration,
+}
+
+setters! {
+    CacheOptions {
+        entries: usize,
+        ttl: Duration,
+        max_ttl: Duration,
+        negative_ttl: Duration,
+        max_negative_ttl: Duration,
+        max_stale: Duration,
+        patience: Duration,
+        recheck: Duration,
+    }
 }
 
 impl Default for CacheOptions {

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::setters::setters;
+
 /// How a server is verified and what it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TlsOptions {
     /// What is verified.
     pub verification: Verification,
@@ -27,9 +30,23 @@ pub struct TlsOptions {
     pub alpn: Vec<String>,
 }
 
+setters! {
+    TlsOptions {
+        verification: Verification,
+        roots: Roots,
+        verify_depth: Option<u8>,
+        fingerprints: Vec<String>,
+        server_name: Option<String>,
+        no_sni: bool,
+        client_certificate: Option<ClientCertificate>,
+        alpn: Vec<String>,
+    }
+}
+
 /// What is verified of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Verification {
     /// The chain to a root, the dates and the host name.
     #[default]
@@ -44,6 +61,7 @@ pub enum Verification {
 /// The issuers that are trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Roots {
     /// Those of the system.
     #[default]
@@ -69,6 +87,7 @@ pub struct ClientCertificate {
 /// PEM: in a file, or the text itself. In TOML and JSON a path, or `{ pem = "-----BEGIN …" }`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Pem {
     /// The path of a file.
     File(PathBuf),

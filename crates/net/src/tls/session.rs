@@ -17,6 +17,7 @@ const MOST_READS: usize = 16;
 
 /// What a handshake has agreed on, and who the server is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TlsSession {
     /// The version.
     pub version: TlsVersion,
@@ -37,6 +38,7 @@ pub struct TlsSession {
 
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum TlsVersion {
     /// TLS 1.2.
     Tls12,

@@ -20,15 +20,10 @@ const HANDSHAKES_AT_ONCE: usize = 100;
 const DEADLINE: Duration = Duration::from_millis(500);
 
 fn dialer(told: Told) -> Dialer {
-    let options = DialOptions {
-        deadline: DEADLINE,
+    let options = DialOptions::default()
+        .deadline(DEADLINE)
         // The system's roots take longer to read than these dials have.
-        tls: TlsOptions {
-            verification: Verification::DangerouslyNone,
-            ..TlsOptions::default()
-        },
-        ..DialOptions::default()
-    };
+        .tls(TlsOptions::default().verification(Verification::DangerouslyNone));
     Dialer::new(options).with_resolver(Arc::new(told))
 }
 

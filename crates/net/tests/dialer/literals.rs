@@ -91,10 +91,7 @@ async fn a_port_that_refuses_is_told_with_the_system_s_code() {
 async fn a_socket_never_meets_itself() {
     let (socket, at) = refusing();
     drop(socket);
-    let dialer = Dialer::new(DialOptions {
-        bind: Some(at),
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(DialOptions::default().bind(Some(at)));
     let (error, _) = refusal(&dialer, &address(format!("tcp://{at}"))).await;
     assert!(
         matches!(error.cause(), ConnectCause::Refused(_)),

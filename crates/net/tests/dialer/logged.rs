@@ -74,10 +74,8 @@ async fn each_dial_is_logged_once_with_its_timeline() {
     one(&to, error.timeline());
 
     // The proxy's password is nobody's business.
-    let options = DialOptions {
-        via: Some(format!("socks5://user:secret@{at}").parse().unwrap()),
-        ..DialOptions::default()
-    };
+    let options =
+        DialOptions::default().via(Some(format!("socks5://user:secret@{at}").parse().unwrap()));
     refusal(&Dialer::new(options), &address("tcp://name.test:1")).await;
     let noted = notes.take().concat();
     assert!(noted.contains("tcp://name.test:1"), "{noted}");

@@ -115,10 +115,7 @@ async fn an_empty_answer_is_a_name_not_found() {
 
 #[tokio::test]
 async fn a_resolver_that_never_answers_ends_with_the_deadline() {
-    let options = DialOptions {
-        deadline: Duration::from_millis(100),
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().deadline(Duration::from_millis(100));
     let (error, _) = refusal(&told_with(Told::Never, options), &name(1)).await;
     assert!(matches!(error.cause(), ConnectCause::Timeout), "{error:?}");
     assert_eq!(error.step(), Some(StepKind::Resolve));
@@ -173,10 +170,7 @@ async fn dead_beside_live() -> (Full, StdListener, u16) {
 async fn a_dead_ipv6_address_costs_no_more_than_the_attempt_delay() {
     let (_dead, _live, port) = dead_beside_live().await;
     let delay = Duration::from_millis(100);
-    let options = DialOptions {
-        attempt_delay: delay,
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default().attempt_delay(delay);
     for resolver in [
         Told::Together(Ok(vec!["127.0.0.1", "::1"])),
         Told::Apart((0, Ok(vec!["::1"])), (0, Ok(vec!["127.0.0.1"]))),
@@ -252,30 +246,21 @@ async fn families_are_preferred_and_excluded() {
         (Family::Ipv6, true),
         (Family::Ipv4, false),
     ] {
-        let options = DialOptions {
-            family,
-            ..DialOptions::default()
-        };
+        let options = DialOptions::default().family(family);
         let connection = told_with(both.clone(), options)
             .connect(&name(port))
             .await
             .unwrap();
         assert_eq!(connection.peer().unwrap().is_ipv6(), is_ipv6, "{family:?}");
     }
-    let bound = DialOptions {
-        bind: Some("127.0.0.1:0".parse().unwrap()),
-        ..DialOptions::default()
-    };
+    let bound = DialOptions::default().bind(Some("127.0.0.1:0".parse().unwrap()));
     let connection = told_with(both.clone(), bound.clone())
         .connect(&name(port))
         .await
         .unwrap();
     assert!(connection.peer().unwrap().is_ipv4());
 
-    let contradiction = DialOptions {
-        family: Family::Ipv6,
-        ..bound
-    };
+    let contradiction = bound.family(Family::Ipv6);
     for target in [name(port), address(format!("tcp://127.0.0.1:{port}"))] {
         let (error, _) = refusal(&told_with(both.clone(), contradiction.clone()), &target).await;
         assert!(

@@ -8,25 +8,23 @@ use socket2::SockRef;
 use crate::support::{address, dialer, listener, refusal};
 
 fn with_socket(socket: SocketOptions) -> Dialer {
-    Dialer::new(DialOptions {
-        socket,
-        ..DialOptions::default()
-    })
+    Dialer::new(DialOptions::default().socket(socket))
 }
 
 #[tokio::test]
 async fn socket_options_are_set() {
     let (_listener, at) = listener().await;
     let target = address(format!("tcp://{at}"));
-    let connection = with_socket(SocketOptions {
-        no_delay: true,
-        reuse_address: true,
-        keep_alive: Some(KeepAlive::default()),
-        reset_on_close: true,
-        send_buffer: Some(20_000),
-        receive_buffer: Some(30_000),
-        user_timeout: Some(Duration::from_secs(9)),
-    })
+    let connection = with_socket(
+        SocketOptions::default()
+            .no_delay(true)
+            .reuse_address(true)
+            .keep_alive(Some(KeepAlive::default()))
+            .reset_on_close(true)
+            .send_buffer(Some(20_000))
+            .receive_buffer(Some(30_000))
+            .user_timeout(Some(Duration::from_secs(9))),
+    )
     .connect(&target)
     .await
     .unwrap();
@@ -72,14 +70,8 @@ async fn the_default_is_no_delay_and_the_system_s_for_the_rest() {
 #[tokio::test]
 async fn a_value_that_the_system_refuses_is_named() {
     let (_listener, at) = listener().await;
-    let keep_alive = KeepAlive {
-        count: 1000,
-        ..KeepAlive::default()
-    };
-    let dialer = with_socket(SocketOptions {
-        keep_alive: Some(keep_alive),
-        ..SocketOptions::default()
-    });
+    let keep_alive = KeepAlive::default().count(1000);
+    let dialer = with_socket(SocketOptions::default().keep_alive(Some(keep_alive)));
     let (error, _) = refusal(&dialer, &address(format!("tcp://{at}"))).await;
     assert!(
         matches!(error.cause(), ConnectCause::Invalid(_)),
@@ -92,10 +84,7 @@ async fn a_value_that_the_system_refuses_is_named() {
 async fn a_local_address_is_bound() {
     let (_listener, at) = listener().await;
     let local = "127.0.0.5:0".parse().unwrap();
-    let dialer = Dialer::new(DialOptions {
-        bind: Some(local),
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(DialOptions::default().bind(Some(local)));
     let connection = dialer
         .connect(&address(format!("tcp://{at}")))
         .await
@@ -106,11 +95,11 @@ async fn a_local_address_is_bound() {
 #[tokio::test]
 async fn a_local_address_of_another_machine_is_an_error() {
     let (_listener, at) = listener().await;
-    let dialer = Dialer::new(DialOptions {
-        // RFC 5737: for documentation, so no machine has it.
-        bind: Some("192.0.2.1:0".parse().unwrap()),
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(
+        DialOptions::default()
+            // RFC 5737: for documentation, so no machine has it.
+            .bind(Some("192.0.2.1:0".parse().unwrap())),
+    );
     let (error, _) = refusal(&dialer, &address(format!("tcp://{at}"))).await;
     let errno = rustix::io::Errno::ADDRNOTAVAIL.raw_os_error();
     assert_eq!(error.errno(), Some(errno));
@@ -119,12 +108,8 @@ async fn a_local_address_of_another_machine_is_an_error() {
 #[tokio::test]
 async fn an_interface_is_bound() {
     let (_listener, at) = listener().await;
-    let through = |interface: &str| {
-        Dialer::new(DialOptions {
-            interface: Some(interface.into()),
-            ..DialOptions::default()
-        })
-    };
+    let through =
+        |interface: &str| Dialer::new(DialOptions::default().interface(Some(interface.into())));
     let target = address(format!("tcp://{at}"));
     let connection = through("lo").connect(&target).await.unwrap();
     let socket = SockRef::from(&connection);
@@ -149,19 +134,14 @@ fn options_are_read_by_their_names_and_unknown_ones_refused() {
         "#,
     )
     .unwrap();
-    let expected = DialOptions {
-        deadline: Duration::from_secs(2),
-        family: moorline_net::dial::Family::PreferIpv4,
-        via: Some("socks5://me:p%40ss@proxy:1080".parse().unwrap()),
-        socket: SocketOptions {
-            keep_alive: Some(KeepAlive {
-                idle: Duration::from_secs(30),
-                ..KeepAlive::default()
-            }),
-            ..SocketOptions::default()
-        },
-        ..DialOptions::default()
-    };
+    let expected = DialOptions::default()
+        .deadline(Duration::from_secs(2))
+        .family(moorline_net::dial::Family::PreferIpv4)
+        .via(Some("socks5://me:p%40ss@proxy:1080".parse().unwrap()))
+        .socket(
+            SocketOptions::default()
+                .keep_alive(Some(KeepAlive::default().idle(Duration::from_secs(30)))),
+        );
     assert_eq!(read, expected);
     let written = toml::to_string(&expected).unwrap();
     assert_eq!(toml::from_str::<DialOptions>(&written).unwrap(), expected);

@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use crate::support::{address, listener, refusal, refusing, steps};
 
 fn through(via: &str) -> Dialer {
-    Dialer::new(DialOptions {
-        via: Some(via.parse().expect("the tests write proxies right")),
-        deadline: Duration::from_secs(5),
-        ..DialOptions::default()
-    })
+    Dialer::new(
+        DialOptions::default()
+            .via(Some(via.parse().expect("the tests write proxies right")))
+            .deadline(Duration::from_secs(5)),
+    )
 }
 
 /// One turn of a scripted proxy: what it expects, and what it answers.
@@ -298,11 +298,11 @@ async fn a_proxy_that_leaves_or_refuses_is_told_apart() {
 async fn a_silent_proxy_ends_with_the_deadline() {
     for scheme in ["socks5", "http"] {
         let (_listener, proxy) = listener().await;
-        let dialer = Dialer::new(DialOptions {
-            via: Some(format!("{scheme}://{proxy}").parse().unwrap()),
-            deadline: Duration::from_millis(100),
-            ..DialOptions::default()
-        });
+        let dialer = Dialer::new(
+            DialOptions::default()
+                .via(Some(format!("{scheme}://{proxy}").parse().unwrap()))
+                .deadline(Duration::from_millis(100)),
+        );
         let (error, _) = refusal(&dialer, &address("tcp://a:80")).await;
         assert!(matches!(error.cause(), ConnectCause::Timeout), "{error:?}");
         assert_eq!(error.step(), Some(StepKind::Proxy));

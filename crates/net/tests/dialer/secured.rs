@@ -31,14 +31,9 @@ fn server(folder: &Path) -> (TlsAcceptor, PathBuf) {
 }
 
 fn trusting(file: PathBuf, deadline: Duration) -> Dialer {
-    let options = DialOptions {
-        deadline,
-        tls: TlsOptions {
-            roots: Roots::File(file),
-            ..TlsOptions::default()
-        },
-        ..DialOptions::default()
-    };
+    let options = DialOptions::default()
+        .deadline(deadline)
+        .tls(TlsOptions::default().roots(Roots::File(file)));
     Dialer::new(options).with_resolver(Arc::new(Told::Together(Ok(vec!["127.0.0.1"]))))
 }
 

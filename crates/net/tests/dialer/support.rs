@@ -26,10 +26,7 @@ pub(crate) fn dialer() -> Dialer {
 
 /// A dialer whose dials end after this many milliseconds.
 pub(crate) fn hasty(milliseconds: u64) -> Dialer {
-    Dialer::new(DialOptions {
-        deadline: Duration::from_millis(milliseconds),
-        ..DialOptions::default()
-    })
+    Dialer::new(DialOptions::default().deadline(Duration::from_millis(milliseconds)))
 }
 
 /// A listener on a port of its own, and its address.
@@ -107,11 +104,7 @@ fn lookup(after: u64, says: Says) -> Lookup {
             tokio::time::sleep(Duration::from_millis(after)).await;
         }
         let addresses = says?.iter().map(|text| text.parse().unwrap()).collect();
-        Ok(Answer {
-            addresses,
-            ttl: None,
-            stale: false,
-        })
+        Ok(Answer::new(addresses))
     })
 }
 

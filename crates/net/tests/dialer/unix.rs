@@ -77,10 +77,7 @@ async fn a_path_too_long_is_refused_and_never_cut() {
 
 #[tokio::test]
 async fn options_of_ports_have_no_meaning_here() {
-    let dialer = Dialer::new(DialOptions {
-        interface: Some("lo".into()),
-        ..DialOptions::default()
-    });
+    let dialer = Dialer::new(DialOptions::default().interface(Some("lo".into())));
     let (error, _) = refusal(&dialer, &Address::Unix("/run/a".into())).await;
     assert!(
         matches!(error.cause(), ConnectCause::Invalid(_)),

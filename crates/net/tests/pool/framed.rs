@@ -22,11 +22,7 @@ fn lines() -> ClientOptions {
 
 /// A pool that lends one connection at a time.
 fn one_at_a_time() -> Pool {
-    Pool::new(PoolOptions {
-        max_per_key: 1,
-        max_wait: PATIENCE,
-        ..PoolOptions::default()
-    })
+    Pool::new(PoolOptions::default().max_per_key(1).max_wait(PATIENCE))
 }
 
 async fn client(pool: &Pool, key: &PoolKey) -> Client {
@@ -164,11 +160,9 @@ async fn an_answer_that_was_not_fetched_closes_the_connection() {
 
 /// Even where unanswered messages are no reason to close.
 fn keeping() -> PoolOptions {
-    PoolOptions {
-        unanswered: Unanswered::Keep,
-        stray: Stray::Keep,
-        ..PoolOptions::default()
-    }
+    PoolOptions::default()
+        .unanswered(Unanswered::Keep)
+        .stray(Stray::Keep)
 }
 
 #[tokio::test]

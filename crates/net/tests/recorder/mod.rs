@@ -94,15 +94,12 @@ pub(crate) fn framed() -> ClientOptions {
 }
 
 pub(crate) fn reconnecting(queue: Unsent) -> ClientOptions {
-    ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            cap: Duration::from_millis(2),
-            queue,
-            ..Reconnect::default()
-        }),
-        ..framed()
-    }
+    framed().reconnect(Some(
+        Reconnect::default()
+            .first(Duration::from_millis(1))
+            .cap(Duration::from_millis(2))
+            .queue(queue),
+    ))
 }
 
 pub(crate) fn address(of: SocketAddr) -> Address {

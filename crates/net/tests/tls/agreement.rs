@@ -70,10 +70,8 @@ async fn later_handshakes_with_a_server_are_resumed() {
 async fn the_right_client_certificate_is_shown() {
     let authority = Authority::new("root");
     let identity = authority.issue(&["chat.test"], Dates::Now);
-    let options = TlsOptions {
-        client_certificate: showing(&authority.issue_client("ship.test")),
-        ..trusting(&authority.root)
-    };
+    let options =
+        trusting(&authority.root).client_certificate(showing(&authority.issue_client("ship.test")));
     for flag in VERSIONS {
         let root = authority.root.to_str().unwrap();
         let server = Server::start(
@@ -97,24 +95,21 @@ async fn pem_text_serves_as_well_as_files() {
     let identity = authority.issue(&["chat.test"], Dates::Now);
     let own = authority.issue_client("ship.test");
     let text = |path: &Path| Pem::from_bytes(&std::fs::read(path).unwrap());
-    let options = TlsOptions {
-        roots: Roots::Pem(std::fs::read_to_string(&authority.root).unwrap()),
-        client_certificate: Some(ClientCertificate::new(
+    let options = TlsOptions::default()
+        .roots(Roots::Pem(
+            std::fs::read_to_string(&authority.root).unwrap(),
+        ))
+        .client_certificate(Some(ClientCertificate::new(
             text(&own.certificate),
             text(&own.key),
-        )),
-        ..TlsOptions::default()
-    };
+        )));
     let shown = format!("{:?}", options.client_certificate);
     assert!(!shown.contains("PRIVATE"), "{shown}");
     let root = authority.root.to_str().unwrap();
     let arguments = ["-Verify", "2", "-verify_return_error", "-CAfile", root];
     let server = Server::start(&identity, &arguments);
     assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
-    let broken = TlsOptions {
-        roots: Roots::Pem("no certificate".into()),
-        ..options
-    };
+    let broken = options.roots(Roots::Pem("no certificate".into()));
     let error = TlsConnector::new(&broken).unwrap_err();
     let expected = "cannot use the PEM text: there is no certificate in it";
     assert_eq!(error, TlsError::Options(expected.into()));
@@ -175,10 +170,9 @@ async fn a_server_that_refuses_our_certificate_is_told_apart() {
     let identity = authority.issue(&["chat.test"], Dates::Now);
     let other = Authority::new("other");
     let missing = trusting(&authority.root);
-    let wrong = TlsOptions {
-        client_certificate: showing(&other.issue_client("ship.test")),
-        ..missing.clone()
-    };
+    let wrong = missing
+        .clone()
+        .client_certificate(showing(&other.issue_client("ship.test")));
     let root = authority.root.to_str().unwrap();
     let arguments = ["-Verify", "2", "-verify_return_error", "-CAfile", root];
     for (flag, stage) in VERSIONS.into_iter().zip([Stage::Handshake, Stage::Read]) {
@@ -198,9 +192,8 @@ async fn a_server_that_refuses_our_certificate_is_told_apart() {
 async fn a_protocol_is_agreed_on_or_the_server_refused() {
     let authority = Authority::new("root");
     let identity = authority.issue(&["chat.test"], Dates::Now);
-    let offering = |alpn: &[&str]| TlsOptions {
-        alpn: alpn.iter().map(|name| (*name).to_owned()).collect(),
-        ..trusting(&authority.root)
+    let offering = |alpn: &[&str]| {
+        trusting(&authority.root).alpn(alpn.iter().map(|name| (*name).to_owned()).collect())
     };
     for flag in VERSIONS {
         let server = Server::start(&identity, &[flag, "-alpn", "h2,http/1.1"]);
@@ -252,18 +245,12 @@ async fn the_name_sent_is_the_hosts_or_another_or_none() {
         names(&options, "second.test").await,
         Ok(vec!["second.test".into()])
     );
-    let named = TlsOptions {
-        server_name: Some("second.test".into()),
-        ..options.clone()
-    };
+    let named = options.clone().server_name(Some("second.test".into()));
     assert_eq!(
         names(&named, "127.0.0.1").await,
         Ok(vec!["second.test".into()])
     );
-    let silent = TlsOptions {
-        no_sni: true,
-        ..options
-    };
+    let silent = options.no_sni(true);
     assert_eq!(
         names(&silent, "second.test").await,
         Err(TlsError::WrongHost {

@@ -27,13 +27,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn options(tls: TlsOptions, framing: Framing) -> ClientOptions {
-    ClientOptions {
-        dial: DialOptions {
-            tls,
-            ..DialOptions::default()
-        },
-        ..ClientOptions::framed(framing)
-    }
+    ClientOptions::framed(framing).dial(DialOptions::default().tls(tls))
 }
 
 fn framed() -> ClientOptions {
@@ -45,15 +39,12 @@ fn framed() -> ClientOptions {
 }
 
 fn reconnecting() -> ClientOptions {
-    ClientOptions {
-        reconnect: Some(Reconnect {
-            first: Duration::from_millis(1),
-            cap: Duration::from_millis(2),
-            queue: Unsent::Keep,
-            ..Reconnect::default()
-        }),
-        ..framed()
-    }
+    framed().reconnect(Some(
+        Reconnect::default()
+            .first(Duration::from_millis(1))
+            .cap(Duration::from_millis(2))
+            .queue(Unsent::Keep),
+    ))
 }
 
 type Peer = TlsStream<TcpStream>;
@@ -208,10 +199,7 @@ async fn a_handler_talks_to_openssl_and_is_told_when_that_dies() {
 async fn much_goes_both_ways_at_once_through_a_slow_peer() {
     const MESSAGES: usize = 200;
     let payload = |at: usize| vec![at as u8; 10_000 + at * 400];
-    let options = ClientOptions {
-        buffer: 256 << 10,
-        ..framed()
-    };
+    let options = framed().buffer(256 << 10);
     let listener = Listener::bind().await;
     let (mut client, peer) = listener.pair(options).await;
     let (mut reads, mut writes) = tokio::io::split(peer);
@@ -294,10 +282,7 @@ impl Handler for Much {
 
 #[tokio::test]
 async fn a_handler_sends_much_and_half_closes_while_as_much_comes() {
-    let options = ClientOptions {
-        buffer: 256 << 10,
-        ..framed()
-    };
+    let options = framed().buffer(256 << 10);
     let listener = Listener::bind().await;
     let (told, mut events) = unbounded_channel();
     let handler = Much {

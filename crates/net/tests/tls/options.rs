@@ -32,9 +32,8 @@ fn options_that_make_no_sense_say_what_is_wrong() {
         b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
     let rooted = |path: &Path| trusting(path);
-    let shown = |certificate: &Path, key: &Path| TlsOptions {
-        client_certificate: Some(ClientCertificate::new(certificate, key)),
-        ..trusting(&authority.root)
+    let shown = |certificate: &Path, key: &Path| {
+        trusting(&authority.root).client_certificate(Some(ClientCertificate::new(certificate, key)))
     };
     let usual = trusting(&authority.root);
     let bare = tempfile::tempdir().unwrap();
@@ -44,10 +43,7 @@ fn options_that_make_no_sense_say_what_is_wrong() {
         (rooted(&broken), "broken.pem: "),
         (rooted(folder), "it is no file"),
         (
-            TlsOptions {
-                roots: Roots::Folder(bare.path().to_owned()),
-                ..usual.clone()
-            },
+            usual.clone().roots(Roots::Folder(bare.path().to_owned())),
             "there is no certificate in its files",
         ),
         (shown(&one.certificate, &two.key), "one.test.pem"),
@@ -57,24 +53,12 @@ fn options_that_make_no_sense_say_what_is_wrong() {
             "there is no private key in it",
         ),
         (
-            TlsOptions {
-                fingerprints: vec!["abc".into()],
-                ..usual.clone()
-            },
+            usual.clone().fingerprints(vec!["abc".into()]),
             "64 hex digits",
         ),
+        (usual.clone().alpn(vec![String::new()]), "1 to 255 bytes"),
         (
-            TlsOptions {
-                alpn: vec![String::new()],
-                ..usual.clone()
-            },
-            "1 to 255 bytes",
-        ),
-        (
-            TlsOptions {
-                server_name: Some("two words".into()),
-                ..usual.clone()
-            },
+            usual.clone().server_name(Some("two words".into())),
             "`two words` is no name of a server",
         ),
     ] {

@@ -57,10 +57,7 @@ async fn an_unknown_issuer_is_refused_even_where_self_signed_ones_are_allowed() 
         let stranger = Authority::new(name);
         let server = Server::start(&stranger.issue(&["chat.test"], Dates::Now), &[]);
         for verification in [Verification::Full, Verification::AllowSelfSigned] {
-            let options = TlsOptions {
-                verification,
-                ..trusting(&authority.root)
-            };
+            let options = trusting(&authority.root).verification(verification);
             assert_eq!(
                 outcome(&options, &server, "chat.test").await,
                 Err(TlsError::UnknownIssuer)
@@ -87,10 +84,7 @@ async fn the_systems_roots_do_not_trust_a_private_authority() {
 async fn a_self_signed_certificate_needs_permission_and_is_still_verified() {
     let authority = Authority::new("root");
     let never = trusting(&authority.root);
-    let allowed = TlsOptions {
-        verification: Verification::AllowSelfSigned,
-        ..never.clone()
-    };
+    let allowed = never.clone().verification(Verification::AllowSelfSigned);
     for identity in [
         authority.self_signed(&["chat.test"], Dates::Now),
         authority.self_signed_ca(&["chat.test"]),
@@ -145,10 +139,10 @@ async fn a_certificate_must_have_one_of_the_pinned_fingerprints() {
         .collect();
     let other = "00".repeat(32);
     for verification in [Verification::AllowSelfSigned, Verification::DangerouslyNone] {
-        let pinned = |fingerprints: &[&str]| TlsOptions {
-            verification,
-            fingerprints: fingerprints.iter().map(|text| (*text).to_owned()).collect(),
-            ..trusting(&authority.root)
+        let pinned = |fingerprints: &[&str]| {
+            trusting(&authority.root)
+                .verification(verification)
+                .fingerprints(fingerprints.iter().map(|text| (*text).to_owned()).collect())
         };
         for right in [&pinned(&[&found]), &pinned(&[&other, &colons.join(":")])] {
             assert_eq!(outcome(right, &server, "chat.test").await, Ok(()));
@@ -161,10 +155,7 @@ async fn a_certificate_must_have_one_of_the_pinned_fingerprints() {
         );
     }
     // A pin is no permission.
-    let options = TlsOptions {
-        fingerprints: vec![found.clone()],
-        ..trusting(&authority.root)
-    };
+    let options = trusting(&authority.root).fingerprints(vec![found.clone()]);
     assert_eq!(
         outcome(&options, &server, "chat.test").await,
         Err(TlsError::SelfSigned)
@@ -175,10 +166,7 @@ async fn a_certificate_must_have_one_of_the_pinned_fingerprints() {
 async fn without_verification_anybody_is_accepted() {
     let authority = Authority::new("root");
     let server = Server::start(&authority.self_signed(&["mail.test"], Dates::Past), &[]);
-    let options = TlsOptions {
-        verification: Verification::DangerouslyNone,
-        ..TlsOptions::default()
-    };
+    let options = TlsOptions::default().verification(Verification::DangerouslyNone);
     assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
 }
 
@@ -187,10 +175,7 @@ async fn a_chain_longer_than_allowed_is_refused() {
     let root = Authority::new("root");
     let lower = root.intermediate("middle").intermediate("lower");
     let server = Server::start(&lower.issue(&["chat.test"], Dates::Now), &[]);
-    let limited = |verify_depth| TlsOptions {
-        verify_depth,
-        ..trusting(&root.root)
-    };
+    let limited = |verify_depth| trusting(&root.root).verify_depth(verify_depth);
     for enough in [None, Some(2), Some(9)] {
         let accepted = outcome(&limited(enough), &server, "chat.test").await;
         assert_eq!(accepted, Ok(()), "{enough:?}");
@@ -213,10 +198,7 @@ async fn a_folder_of_roots_is_read() {
     std::os::unix::fs::symlink("a.pem", folder.path().join("4242abcd.0")).unwrap();
     std::os::unix::fs::symlink("gone.pem", folder.path().join("4242abcd.1")).unwrap();
     std::fs::write(folder.path().join("README"), "no certificate").unwrap();
-    let options = TlsOptions {
-        roots: Roots::Folder(folder.path().to_owned()),
-        ..TlsOptions::default()
-    };
+    let options = TlsOptions::default().roots(Roots::Folder(folder.path().to_owned()));
     let server = Server::start(&authority.issue(&["chat.test"], Dates::Now), &[]);
     assert_eq!(outcome(&options, &server, "chat.test").await, Ok(()));
 }

@@ -22,8 +22,5 @@ pub(crate) fn server() -> Arc<ServerConfig> {
 
 /// How a client trusts it.
 pub(crate) fn options() -> TlsOptions {
-    TlsOptions {
-        verification: Verification::AllowSelfSigned,
-        ..TlsOptions::default()
-    }
+    TlsOptions::default().verification(Verification::AllowSelfSigned)
 }

@@ -388,4 +388,8 @@ impl fmt::Display for RecordsError {
     }
 }
 
-impl std::error::Error for RecordsError {}
+impl std::error::Error for RecordsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
