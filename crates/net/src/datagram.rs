@@ -5,6 +5,7 @@ mod error;
 mod open;
 mod own;
 mod peer;
+mod receive;
 mod socket;
 
 use std::io;
@@ -19,6 +20,8 @@ pub use error::DatagramError;
 pub(crate) use open::is_unix;
 pub(crate) use open::{Opened, disconnect, reconnect};
 pub use peer::Peer;
+pub use receive::Received;
+pub(crate) use receive::receive_now;
 
 use self::socket::Socket;
 #[cfg(feature = "blocking")]
@@ -55,18 +58,6 @@ pub struct DatagramClient {
     socket: Socket,
     is_connected: bool,
     timeline: Timeline,
-}
-
-/// A datagram that was received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Received {
-    /// How many bytes of it are in the buffer.
-    pub bytes: usize,
-    /// Who sent it.
-    pub peer: Peer,
-    /// It was longer than the buffer: the rest is lost.
-    pub is_cut: bool,
 }
 
 impl DatagramClient {
@@ -251,17 +242,6 @@ pub(crate) fn check(
         }),
         _ => Ok(()),
     }
-}
-
-pub(crate) fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
-    let room = buffer.len();
-    let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-    let (_, bytes, peer) = rustix::net::recvfrom(socket, buffer, flags)?;
-    Ok(Received {
-        bytes: bytes.min(room),
-        peer: Peer::from_any(peer),
-        is_cut: bytes > room,
-    })
 }
 
 pub(crate) fn send_error(bytes: &[u8], error: io::Error) -> DatagramError {

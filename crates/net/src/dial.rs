@@ -17,7 +17,6 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Instant;
 
 pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
@@ -29,6 +28,7 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use crate::address::{Address, HostPort};
+use crate::clock::now;
 use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
@@ -373,9 +373,4 @@ fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, Failure> {
             address.ip()
         )),
     })
-}
-
-/// The runtime's clock, which tests may stop.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -1,6 +1,7 @@
 //! One thread that runs a tokio `LocalRuntime`; it never blocks.
 
 mod load;
+mod lock;
 mod pool;
 mod task;
 mod watchdog;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ pub use task::{Task, TaskError};
 
 use crate::setters::setters;
 use load::LoadMeter;
+use lock::lock;
 use task::Job;
 #[cfg(feature = "listener")]
 pub(crate) use task::contained;
@@ -390,11 +392,6 @@ impl Shared {
         let asked = self.asked.load(Ordering::Relaxed);
         self.answered.store(asked, Ordering::Relaxed);
     }
-}
-
-/// Nothing that runs under these locks can panic halfway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn pin(cpu: usize) -> io::Result<()> {

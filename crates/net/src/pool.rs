@@ -6,6 +6,7 @@
 mod core;
 mod counters;
 mod error;
+mod keep;
 mod key;
 mod lent;
 mod options;
@@ -15,16 +16,14 @@ mod waiting;
 mod watch;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 
 pub use counters::PoolCounters;
 pub use error::PoolError;
+#[cfg(feature = "blocking")]
+pub(crate) use keep::Keep;
 pub use key::PoolKey;
 #[cfg(feature = "blocking")]
 pub(crate) use lent::Lent;
@@ -34,7 +33,6 @@ pub use pooled::Pooled;
 pub(crate) use shared::{Shared, Turn};
 
 use crate::connection::Connection;
-use crate::liveness::Liveness;
 use crate::resolve::Resolver;
 
 /// Keeps connections and lends them again.
@@ -73,39 +71,6 @@ use crate::resolve::Resolver;
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<Shared<Connection>>,
-}
-
-/// What a pool keeps.
-pub(crate) trait Keep: AsFd + fmt::Debug + Send + 'static {
-    /// Whether it is alive, by a look that does not wait and takes away nothing that its user could read.
-    fn liveness(&mut self) -> Liveness;
-
-    /// The peer's address, for the log.
-    fn peer(&self) -> Option<SocketAddr>;
-
-    /// Says that an earlier user had left it.
-    fn mark_reused(&mut self);
-
-    /// The runtime that looks after those at rest, if there is one.
-    fn runtime() -> Option<Handle>;
-}
-
-impl Keep for Connection {
-    fn liveness(&mut self) -> Liveness {
-        self.liveness()
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer()
-    }
-
-    fn mark_reused(&mut self) {
-        self.mark_reused();
-    }
-
-    fn runtime() -> Option<Handle> {
-        Handle::try_current().ok()
-    }
 }
 
 impl Pool {
@@ -177,9 +142,4 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.describe("Pool", f)
     }
-}
-
-/// The runtime's clock, as timelines have it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

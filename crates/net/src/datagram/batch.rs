@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::peer::Peer;
-use super::{Received, receive_now};
+use super::receive::{Received, receive_now};
 
 /// The most datagrams in one system call: the kernel's own limit (`UIO_MAXIOV`).
 const MOST_DATAGRAMS: usize = 1024;

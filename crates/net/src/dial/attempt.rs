@@ -11,9 +11,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::error::{ConnectCause, Failure};
-use super::now;
 use super::options::DialOptions;
 use super::timeline::{StepKind, Target, Timeline};
+use crate::clock::now;
 
 /// A socket that connects. Dropping it closes it.
 pub(super) trait Attempt {

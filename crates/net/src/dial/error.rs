@@ -193,6 +193,21 @@ impl ConnectCause {
     }
 }
 
+impl Timeline {
+    /// A step ends with this result.
+    pub(crate) fn end_with<T>(
+        &mut self,
+        id: StepId,
+        result: &Result<T, ConnectCause>,
+        now: Instant,
+    ) {
+        match result {
+            Ok(_) => self.end(id, Outcome::Done, None, now),
+            Err(cause) => self.end(id, cause.outcome(), cause.errno(), now),
+        }
+    }
+}
+
 impl From<io::Error> for ConnectCause {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::options::Family;
-use policy::Policy;
+use policy::{Policy, common_bits};
 
 /// An address that may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +103,6 @@ impl Order {
 /// How many bits they have in common, up to the 64 that number networks (RFC 6724 §2.2).
 fn common_prefix(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
     common_bits(a, b).min(64)
-}
-
-fn common_bits(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
-    (a.to_bits() ^ b.to_bits()).leading_zeros()
 }
 
 #[cfg(test)]

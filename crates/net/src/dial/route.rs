@@ -12,12 +12,12 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::attempt::Attempt;
 use super::error::{ConnectCause, Failure};
-use super::now;
 use super::options::DialOptions;
 use super::order::Order;
 use super::race::{Next, Race, Rules, Which};
 use super::timeline::{Outcome, StepId, StepKind, Target, Timeline};
 use crate::address::HostPort;
+use crate::clock::now;
 use crate::resolve::{Families, Lookup, Lookups, ResolveError, Resolver};
 
 /// Connects to the first address of a name that answers. `start` begins an attempt to an address.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use super::error::ConnectCause;
 use crate::address::UnixName;
 
 /// What a dial did, step by step, with times. Kept on success and on failure.
@@ -126,19 +125,6 @@ impl Timeline {
         step.took = Some(since.saturating_sub(step.start));
         step.outcome = outcome;
         step.errno = errno;
-    }
-
-    /// A step ends with this result.
-    pub(crate) fn end_with<T>(
-        &mut self,
-        id: StepId,
-        result: &Result<T, ConnectCause>,
-        now: Instant,
-    ) {
-        match result {
-            Ok(_) => self.end(id, Outcome::Done, None, now),
-            Err(cause) => self.end(id, cause.outcome(), cause.errno(), now),
-        }
     }
 
     /// The dial ends; what still runs ended now, `left` says how.

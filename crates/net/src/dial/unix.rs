@@ -8,9 +8,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixStream;
 
 use super::error::{ConnectCause, Failure};
-use super::now;
 use super::options::DialOptions;
 use super::timeline::{StepKind, Target, Timeline};
+use crate::clock::now;
 
 /// The first pause before a full backlog is tried again: about the time in which a busy listener accepts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::lock;
+use super::lock::lock;
 
 /// Work that was posted to a loop. As a future: its result.
 ///

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Shared, lock};
+use super::Shared;
+use super::lock::lock;
 
 /// A stall is noticed at most this part of `stall_after` late.
 const PRECISION: u32 = 4;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Instant;
 
+use super::keep::Age;
 use super::options::PoolOptions;
 
 /// Decides who gets which connection. `K` tells connections apart, `C` is a connection, `W` reaches a waiter.
@@ -68,13 +69,6 @@ pub(super) enum Grant<C> {
     Reuse(C),
     /// A permit, to dial a new one.
     Dial,
-}
-
-/// When a connection came about and was last used.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Age {
-    pub(super) born: Instant,
-    pub(super) used: Instant,
 }
 
 impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {

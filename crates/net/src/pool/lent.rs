@@ -3,10 +3,11 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 
-use super::core::Age;
+use super::keep::{Age, Keep};
 use super::key::PoolKey;
 use super::options::Unanswered;
-use super::{Keep, Shared};
+use super::shared::Shared;
+use crate::clock::now;
 
 /// A connection as it is kept.
 #[derive(Debug)]
@@ -52,13 +53,13 @@ impl<C: Keep> Lent<C> {
 
     /// Bytes were written.
     pub(crate) fn wrote(&mut self) {
-        self.age.used = super::now();
+        self.age.used = now();
         self.unanswered = true;
     }
 
     /// Bytes were read.
     pub(crate) fn read(&mut self) {
-        self.age.used = super::now();
+        self.age.used = now();
         self.unanswered = false;
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::core::Age;
+use super::keep::Age;
 use crate::clock::later;
 use crate::setters::setters;
 use crate::unit::as_duration;

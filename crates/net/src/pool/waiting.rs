@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::core::Ticket;
+use super::error::PoolError;
+use super::keep::Keep;
 use super::key::PoolKey;
 use super::lent::{Kept, Permit};
-use super::{Keep, PoolError, Shared};
+use super::shared::Shared;
 #[cfg(feature = "blocking")]
 use crate::park::wait_for;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Families, Name, ResolveError};
+use super::name::Name;
+use super::resolver::{Answer, Families, ResolveError};
 use crate::clock::later;
 use crate::setters::setters;
 use crate::unit::as_duration;

@@ -10,7 +10,8 @@ use futures_util::future::{Shared, WeakShared};
 use tokio::time::timeout;
 
 use super::cache::{Cache, CacheOptions, Key, Known};
-use super::{Answer, Families, Lookup, Lookups, Name, ResolveError, Resolver};
+use super::name::Name;
+use super::resolver::{Answer, Families, Lookup, Lookups, ResolveError, Resolver};
 
 /// Fewer look-ups than these are not worth a sweep.
 const MIN_SWEPT: usize = 64;

@@ -17,7 +17,8 @@ use hickory_resolver::proto::rr::{self, RecordType};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Answer, Families, Lookup, Lookups, Name, ResolveError, Resolver};
+use super::name::Name;
+use super::resolver::{Answer, Families, Lookup, Lookups, ResolveError, Resolver};
 
 /// The most look-ups at once, and again as many that wait. Each running one holds a socket.
 const MAX_RUNNING: usize = 512;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::{Answer, Families, ResolveError};
+use super::resolver::{Answer, Families, ResolveError};
 use crate::printable::printable;
 
 /// The longest name, in bytes, without its trailing dot (RFC 1035 §2.3.4: 255 bytes as it travels).

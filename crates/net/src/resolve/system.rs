@@ -17,7 +17,8 @@ use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockTy
 
 pub use admission::{MAX_QUEUED, MAX_THREADS};
 
-use super::{Answer, Families, Lookup, Lookups, Name, ResolveError, Resolver};
+use super::name::Name;
+use super::resolver::{Answer, Families, Lookup, Lookups, ResolveError, Resolver};
 use crate::address::ends_in_number;
 use threads::Threads;
 

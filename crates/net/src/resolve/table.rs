@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Answer, Families, Lookups, Name, ResolveError, Resolver};
+use super::name::Name;
+use super::resolver::{Answer, Families, Lookups, ResolveError, Resolver};
 use crate::printable::printable;
 
 /// The most addresses in a table: a hosts file that blocks names has a million lines, and is not for this.

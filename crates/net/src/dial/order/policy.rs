@@ -198,7 +198,7 @@ fn find(table: &[Row], ip: IpAddr) -> u32 {
     };
     let row = table
         .iter()
-        .find(|row| super::common_bits(ip, row.prefix) >= row.bits);
+        .find(|row| common_bits(ip, row.prefix) >= row.bits);
     row.map_or(0, |row| row.value)
 }
 
@@ -228,6 +228,10 @@ fn split(text: &str, most: u32) -> Option<(&str, u32)> {
             (bits <= most).then_some((ip, bits))
         }
     }
+}
+
+pub(super) fn common_bits(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
+    (a.to_bits() ^ b.to_bits()).leading_zeros()
 }
 
 #[cfg(test)]
