@@ -6,7 +6,10 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec;
 
-use super::{Decoded, Decoder, EncodeError, Framing, FramingError, InvalidFraming};
+use super::decoded::Decoded;
+use super::decoder::Decoder;
+use super::error::{EncodeError, FramingError, InvalidFraming};
+use super::kinds::Framing;
 
 /// A framing as the codec of [`tokio_util::codec::Framed`]: it gives messages as [`Bytes`], and takes anything that is a
 /// slice of bytes.

@@ -3,7 +3,9 @@
 use memchr::{memchr, memmem};
 use serde::{Deserialize, Serialize};
 
-use super::{Decoded, FramingError, InvalidFraming, MAX_DELIMITER_BYTES};
+use super::decoded::Decoded;
+use super::envelope::MAX_DELIMITER_BYTES;
+use super::error::{FramingError, InvalidFraming};
 
 /// A delimiter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

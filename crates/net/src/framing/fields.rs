@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::{Counts, Delimiter, Endian, Framing, Length};
+use super::delimiter::Delimiter;
+use super::kinds::Framing;
+use super::length::{Counts, Endian, Length};
 
 /// The largest message unless another is given, in bytes.
 const DEFAULT_MAX: u64 = 2 << 20;

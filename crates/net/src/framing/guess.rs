@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Counts, Decoded, Endian, Framing, Length};
+use super::decoded::Decoded;
+use super::kinds::Framing;
+use super::length::{Counts, Endian, Length};
 
 /// What input that breaks a framing looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

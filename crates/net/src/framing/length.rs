@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decoded, EncodeError, Envelope, FramingError, InvalidFraming, MAX_HEADER_BYTES};
+use super::decoded::Decoded;
+use super::envelope::{Envelope, MAX_HEADER_BYTES};
+use super::error::{EncodeError, FramingError, InvalidFraming};
 
 /// A length field.
 ///

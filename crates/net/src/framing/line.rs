@@ -1,6 +1,7 @@
 //! Messages that are lines.
 
-use super::{Decoded, FramingError};
+use super::decoded::Decoded;
+use super::error::FramingError;
 
 /// What is sent after a line.
 pub(super) const END: u8 = b'\n';

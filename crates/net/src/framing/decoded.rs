@@ -1,0 +1,78 @@
+//! What the first bytes of a stream are, and what is known of its next message.
+
+#[cfg(feature = "websocket")]
+use super::websocket::assembly::Assembly;
+#[cfg(feature = "websocket")]
+use super::websocket::frame::ControlFrame;
+
+/// What the first bytes of the input are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decoded {
+    /// A message: `input[start..end]`.
+    Message {
+        /// Where it begins.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// How much of the input is done with.
+        consumed: usize,
+        /// A WebSocket text message, which is UTF-8.
+        text: bool,
+    },
+    /// The last fragment of a WebSocket message; [`Decoder::take_assembled`](super::Decoder::take_assembled) gives the whole.
+    #[cfg(feature = "websocket")]
+    Assembled {
+        /// How much of the input is done with.
+        consumed: usize,
+        /// A text message, which is UTF-8.
+        text: bool,
+    },
+    /// Something to be answered: a WebSocket ping, with the pong.
+    #[cfg(feature = "websocket")]
+    Reply {
+        /// How much of the input is done with.
+        consumed: usize,
+        /// What to send, as it is.
+        bytes: ControlFrame,
+    },
+    /// Nothing to do: a fragment was kept, or a pong arrived.
+    #[cfg(feature = "websocket")]
+    Nothing {
+        /// How much of the input is done with.
+        consumed: usize,
+    },
+    /// The peer closes the WebSocket: send the reply, flush, end. Whatever follows is to be ignored.
+    #[cfg(feature = "websocket")]
+    Close {
+        /// How much of the input is done with.
+        consumed: usize,
+        /// What to send, as it is.
+        reply: ControlFrame,
+        /// The peer's status code, if it gave one.
+        code: Option<u16>,
+    },
+    /// More bytes are wanted; nothing is consumed.
+    Incomplete {
+        /// How long the input must be, at least, to get further: more than it is.
+        ///
+        /// A peer's word, within the framing's `max`: no size to allocate by before the bytes arrive.
+        need: usize,
+    },
+}
+
+/// What is known of the message at the beginning of the input.
+#[derive(Debug, Default)]
+pub(super) enum State {
+    /// At the beginning of a message, and nothing is known of it.
+    #[default]
+    Fresh,
+    /// So many bytes of the input hold no end of the message.
+    Scanned(usize),
+    /// Some fragments of a WebSocket message are here.
+    #[cfg(feature = "websocket")]
+    Fragments(Box<Assembly>),
+    /// All of them are, and wait to be taken.
+    #[cfg(feature = "websocket")]
+    Assembled(Vec<u8>),
+}

@@ -1,0 +1,101 @@
+//! Cuts a stream into messages.
+
+use super::decoded::{Decoded, State};
+use super::error::FramingError;
+use super::kinds::Framing;
+use super::line;
+#[cfg(feature = "websocket")]
+use super::websocket;
+
+/// Cuts one session's byte stream into messages.
+///
+/// It keeps no input: the caller holds what is not yet consumed and shows it again, grown, after
+/// [`Decoded::Incomplete`]. One decoder serves one stream and one framing.
+#[derive(Debug, Default)]
+pub struct Decoder(State);
+
+impl Decoder {
+    /// A decoder at the beginning of a stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says what the first bytes of `input` are: those received and not yet consumed.
+    ///
+    /// After everything but [`Decoded::Incomplete`] the caller drops `consumed` bytes, which are never
+    /// none, and calls again. The payload of a WebSocket message is unmasked in place. After an error
+    /// the stream has no next message; the session is to be closed.
+    #[inline]
+    pub fn decode(&mut self, framing: &Framing, input: &mut [u8]) -> Result<Decoded, FramingError> {
+        match framing {
+            Framing::Length(length) => length.decode(input),
+            Framing::Raw => Ok(decode_raw(input)),
+            Framing::Delimiter(delimiter) => {
+                self.scan(input, |input, from| delimiter.scan(input, from))
+            }
+            Framing::Line { max } => self.scan(input, |input, from| line::scan(input, from, *max)),
+            #[cfg(feature = "websocket")]
+            Framing::WebSocket { max } => websocket::decode(&mut self.0, *max, input),
+        }
+    }
+
+    /// The message that [`Decoded::Assembled`] announced; empty if there is none.
+    #[cfg(feature = "websocket")]
+    pub fn take_assembled(&mut self) -> Vec<u8> {
+        match std::mem::take(&mut self.0) {
+            State::Assembled(payload) => payload,
+            other => {
+                self.0 = other;
+                Vec::new()
+            }
+        }
+    }
+
+    /// How many bytes of memory it holds for messages that are not delivered yet.
+    pub fn buffered(&self) -> usize {
+        match &self.0 {
+            State::Fresh | State::Scanned(_) => 0,
+            #[cfg(feature = "websocket")]
+            State::Fragments(assembly) => assembly.buffered(),
+            #[cfg(feature = "websocket")]
+            State::Assembled(payload) => payload.capacity(),
+        }
+    }
+
+    /// Looks for the end of a message from where the last call left off.
+    #[inline]
+    fn scan(
+        &mut self,
+        input: &[u8],
+        search: impl FnOnce(&[u8], usize) -> Result<Option<Decoded>, FramingError>,
+    ) -> Result<Decoded, FramingError> {
+        let from = match self.0 {
+            State::Scanned(bytes) => bytes.min(input.len()),
+            _ => 0,
+        };
+        match search(input, from)? {
+            Some(decoded) => {
+                self.0 = State::Fresh;
+                Ok(decoded)
+            }
+            None => {
+                self.0 = State::Scanned(input.len());
+                Ok(Decoded::Incomplete {
+                    need: input.len() + 1,
+                })
+            }
+        }
+    }
+}
+
+fn decode_raw(input: &[u8]) -> Decoded {
+    if input.is_empty() {
+        return Decoded::Incomplete { need: 1 };
+    }
+    Decoded::Message {
+        start: 0,
+        end: input.len(),
+        consumed: input.len(),
+        text: false,
+    }
+}

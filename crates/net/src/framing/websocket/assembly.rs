@@ -1,0 +1,48 @@
+//! A message in fragments.
+
+use super::violation::Violation;
+
+/// The fragments of a message that have arrived.
+#[derive(Debug)]
+pub(in crate::framing) struct Assembly {
+    pub(super) payload: Vec<u8>,
+    pub(super) kind: Kind,
+}
+
+/// What the fragments are to become.
+#[derive(Debug)]
+pub(in crate::framing) enum Kind {
+    Binary,
+    /// So many bytes are known to be UTF-8; at most three more may begin a character.
+    Text {
+        checked: usize,
+    },
+}
+
+impl Assembly {
+    pub(in crate::framing) fn buffered(&self) -> usize {
+        self.payload.capacity()
+    }
+
+    /// Appends a fragment. Text is checked as it grows, so that nobody sends much of what is refused.
+    pub(super) fn append(&mut self, fragment: &[u8]) -> Result<(), Violation> {
+        self.payload.extend_from_slice(fragment);
+        if let Kind::Text { checked } = &mut self.kind {
+            match std::str::from_utf8(&self.payload[*checked..]) {
+                Ok(valid) => *checked += valid.len(),
+                Err(error) if error.error_len().is_none() => *checked += error.valid_up_to(),
+                Err(_) => return Err(Violation::NotUtf8),
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole message, and whether it is text.
+    pub(super) fn finish(self) -> Result<(Vec<u8>, bool), Violation> {
+        match self.kind {
+            Kind::Binary => Ok((self.payload, false)),
+            Kind::Text { checked } if checked == self.payload.len() => Ok((self.payload, true)),
+            Kind::Text { .. } => Err(Violation::NotUtf8),
+        }
+    }
+}
