@@ -20,6 +20,7 @@ mod link;
 mod options;
 #[cfg(feature = "pool")]
 mod pool;
+mod runtime;
 mod select;
 mod stream;
 

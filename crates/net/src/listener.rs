@@ -4,6 +4,7 @@
 
 mod datagrams;
 mod error;
+mod shared;
 mod streams;
 
 use std::sync::Arc;
@@ -80,16 +81,6 @@ impl Default for ListenerOptions {
             max_sessions: 10_000,
         }
     }
-}
-
-/// What the listener and its sessions share.
-#[derive(Debug)]
-struct Shared {
-    sessions: AtomicUsize,
-    places: Arc<Semaphore>,
-    max_sessions: u32,
-    /// Whether all is to end.
-    ending: watch::Sender<bool>,
 }
 
 impl Listener {

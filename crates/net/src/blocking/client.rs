@@ -58,6 +58,14 @@ enum Sending {
     Over,
 }
 
+impl Connecting {
+    /// Waits for the connection: at most until the deadline of its dial, which began long ago.
+    pub fn wait(self) -> Result<Client, ConnectError> {
+        let options = self.options.clone();
+        Ok(Client::new(Link::Own(self.finish()?), options))
+    }
+}
+
 impl Client {
     /// Opens a connection, like [`Dialer::connect`], and blocks until it is open or has failed: at most the dial's
     /// deadline.

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::runtime::{Builder, Handle};
 use tokio::task::AbortHandle;
 
-use super::client::Client;
-use super::link::{Dialed, Link};
+use super::link::Dialed;
 use super::options::ClientOptions;
+use super::runtime::runtime;
 use super::stream::Stream;
 use crate::address::Address;
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
@@ -22,15 +20,12 @@ use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 #[derive(Debug)]
 pub struct Connecting {
     address: Address,
-    options: ClientOptions,
+    pub(super) options: ClientOptions,
     dialed: mpsc::Receiver<Result<Dialed, ConnectError>>,
     /// Readable once the dial has ended.
     ended: Arc<OwnedFd>,
     dial: AbortHandle,
 }
-
-/// What all dials of blocking clients run on; its thread never ends.
-static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
 
 impl Connecting {
     /// Begins to dial, without waiting.
@@ -82,12 +77,6 @@ impl Connecting {
         start().map_err(|error| refuse(address, ConnectCause::Io(error)))
     }
 
-    /// Waits for the connection: at most until the deadline of its dial, which began long ago.
-    pub fn wait(self) -> Result<Client, ConnectError> {
-        let options = self.options.clone();
-        Ok(Client::new(Link::Own(self.finish()?), options))
-    }
-
     pub(super) fn finish(self) -> Result<Dialed, ConnectError> {
         self.dialed.recv().unwrap_or_else(|_| {
             // The task has ended without a result, which only a panic in it can bring about.
@@ -128,19 +117,4 @@ pub(super) fn refuse(address: &Address, cause: ConnectCause) -> ConnectError {
         cause,
         Timeline::new(Instant::now()),
     )
-}
-
-/// What all dials of blocking clients run on, and what looks after their connections at rest.
-pub(super) fn runtime() -> io::Result<Handle> {
-    let mut known = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(handle) = &*known {
-        return Ok(handle.clone());
-    }
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    thread::Builder::new()
-        .name("moorline-dial".into())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    *known = Some(handle.clone());
-    Ok(handle)
 }

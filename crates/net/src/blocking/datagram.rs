@@ -9,9 +9,10 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use socket2::Socket;
 
-use super::connecting::{refuse, runtime};
+use super::connecting::refuse;
 use super::error::is_deadline;
 use super::options::{DatagramOptions, Deadline, Timeout};
+use super::runtime::runtime;
 use super::stream::wait;
 use crate::address::Address;
 use crate::datagram::{self, DatagramError, Opened, Peer, Received, is_unix};

@@ -12,10 +12,10 @@ use socket2::SockRef;
 #[cfg(feature = "pool")]
 use tokio::runtime::Handle;
 
-#[cfg(feature = "pool")]
-use super::connecting;
 use super::error::is_deadline;
 use super::options::Deadline;
+#[cfg(feature = "pool")]
+use super::runtime::runtime;
 use super::stream::{FileFailure, Stream};
 use crate::dial::Timeline;
 #[cfg(feature = "pool")]
@@ -167,6 +167,6 @@ impl Keep for Dialed {
 
     /// All blocking clients' own: their threads have none.
     fn runtime() -> Option<Handle> {
-        connecting::runtime().ok()
+        runtime().ok()
     }
 }

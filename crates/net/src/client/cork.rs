@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::Client;
+use super::state::Client;
 
 /// A client whose sends only queue. When it is dropped they go out together.
 ///

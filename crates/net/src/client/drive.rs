@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use super::Client;
 use super::attempts::{Owed, Phase};
 use super::error::{CloseReason, SendError, StreamError};
 use super::link::Link;
 use super::sender::{Intake, Orders, Standing, Wanted};
+use super::state::Client;
 use crate::framing::Framing;
 
 /// How the connection of an awaited client is over.
@@ -311,5 +311,23 @@ impl Client {
                 full: self.told_full,
             });
         }
+    }
+
+    /// Whether there is something to be done before more is sent.
+    #[inline]
+    pub(super) fn has_orders(&self) -> bool {
+        self.closing.is_some()
+            || self
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.is_pending())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.started = false;
+        self.give_back();
+        self.end();
     }
 }

@@ -1,7 +1,7 @@
 //! What a client calls when something happens.
 
-use super::Client;
 use super::error::CloseReason;
+use super::state::Client;
 use crate::dial::ConnectError;
 
 /// What a client calls when something happens, one call at a time, on the loop that it was started on.

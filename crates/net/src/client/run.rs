@@ -13,10 +13,11 @@ use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::attempts::{Owed, Phase, Verdict};
 use super::error::{CloseReason, StreamError};
+use super::handler::Handler;
 use super::input::Cut;
 use super::link::Link;
 use super::sender::Wanted;
-use super::{Client, Handler};
+use super::state::Client;
 use crate::connection::Connection;
 use crate::dial::{ConnectCause, ConnectError};
 use crate::framing::FramingError;

@@ -5,7 +5,9 @@ use std::ops::Deref;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::{Client, Handler, Sender};
+use super::handler::Handler;
+use super::sender::Sender;
+use super::state::Client;
 
 /// A client that runs by itself, with its [`Handler`].
 ///

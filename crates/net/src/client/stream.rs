@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
-use super::Client;
 use super::drive::Over;
 use super::error::{CloseReason, SendError, StreamError};
+use super::state::Client;
 
 /// The messages that are received, as [`receive_message`](Client::receive_message) gives them.
 ///

@@ -1,5 +1,6 @@
 //! Going through a proxy: SOCKS5 (RFC 1928, RFC 1929) or HTTP CONNECT (RFC 9110 §9.3.6).
 
+mod credentials;
 mod http_connect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -11,6 +12,8 @@ use std::str::FromStr;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
+
+pub use credentials::Credentials;
 
 use super::error::ConnectCause;
 use crate::address::HostPort;
@@ -39,15 +42,6 @@ pub enum ViaProtocol {
     Socks5,
     /// `CONNECT` over HTTP/1.1.
     HttpConnect,
-}
-
-/// A user and a password.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Credentials {
-    /// The user.
-    pub user: String,
-    /// The password; never shown.
-    pub password: String,
 }
 
 impl Via {
@@ -140,13 +134,5 @@ impl fmt::Debug for Via {
             .field("proxy", &self.proxy)
             .field("credentials", &self.credentials)
             .finish()
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use super::{EventLoop, LoopOptions, Priority};
+use super::handle::EventLoop;
+use super::options::{LoopOptions, Priority};
 use crate::setters::setters;
 
 /// Loads closer to each other than this are the same, so that what comes in a burst is spread in turn.

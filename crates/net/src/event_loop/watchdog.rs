@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::lock::lock;
+use super::shared::Shared;
 
 /// A stall is noticed at most this part of `stall_after` late.
 const PRECISION: u32 = 4;

@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::address::Address;
 use crate::client::{Client, ClientOptions, Handler};
 use crate::connection::Connection;

@@ -109,7 +109,7 @@ pub(crate) use blocking::BlockingStream;
 mod blocking {
     use std::io::{self, Read, Write};
 
-    use super::{ClientConnection, TlsStream};
+    use crate::tls::absent::{ClientConnection, TlsStream};
 
     impl<IO> TlsStream<IO> {
         pub(crate) fn into_inner(self) -> (IO, ClientConnection) {

@@ -5,7 +5,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Credentials;
+use super::credentials::Credentials;
 use crate::address::HostPort;
 use crate::dial::error::ConnectCause;
 

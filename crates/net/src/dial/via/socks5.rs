@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Credentials;
+use super::credentials::Credentials;
 use crate::address::HostPort;
 use crate::dial::error::ConnectCause;
 

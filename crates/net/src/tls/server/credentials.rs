@@ -1,19 +1,16 @@
 //! Certificates and keys as they are read from disk and passed to the process that uses them.
 
 use std::fmt;
-use std::path::Path;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::super::certificate::Certificate;
-use super::super::error::TlsError;
 use super::super::pem::{self, FileError, FileErrorKind};
-use super::{CertificateFiles, ServerOptions};
+use super::options::CertificateFiles;
 
-/// What the files of [`ServerOptions`] held when they were loaded. Private keys are among it: it is to be passed
+/// What the files of [`ServerOptions`](super::ServerOptions) held when they were loaded. Private keys are among it: it is to be passed
 /// to nobody but the process that shakes hands, and `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCredentials {
@@ -26,43 +23,8 @@ pub struct ServerCredentials {
 /// A chain and its key, in DER.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pair {
-    chain: Vec<Vec<u8>>,
-    key: Vec<u8>,
-}
-
-impl ServerCredentials {
-    /// Reads the files and checks that they can be shown now. Blocks on them.
-    ///
-    /// # Errors
-    /// [`TlsError::Options`], naming the file: it cannot be read or understood, its certificate has expired or
-    /// is not valid yet, or the key belongs to another certificate.
-    pub fn load(options: &ServerOptions) -> Result<Self, TlsError> {
-        Ok(Self::load_files(options)?)
-    }
-
-    /// [`load`](Self::load), with an error that tells what is wrong with the file.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn load_files(options: &ServerOptions) -> Result<Self, FileError> {
-        let provider = aws_lc_rs::default_provider();
-        let pairs = options
-            .certificates
-            .iter()
-            .map(|files| Pair::load(files, &provider))
-            .collect::<Result<_, _>>()?;
-        let issuers = match options.client_certificates.issuers() {
-            Some(path) => pem::certificates(path)?
-                .into_iter()
-                .map(|issuer| issuer.to_vec())
-                .collect(),
-            None => Vec::new(),
-        };
-        let credentials = Self { pairs, issuers };
-        // What only shows when it is used is refused here too, where somebody can mend it.
-        super::ServerTls::new(options, &credentials)?;
-        Ok(credentials)
-    }
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) key: Vec<u8>,
 }
 
 impl fmt::Debug for ServerCredentials {
@@ -72,21 +34,6 @@ impl fmt::Debug for ServerCredentials {
 }
 
 impl Pair {
-    fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, FileError> {
-        let chain = pem::certificates(&files.certificate)?;
-        check_dates(&files.certificate, &chain)?;
-        let key = pem::private_key(&files.key)?;
-        let pair = Self {
-            chain: chain
-                .into_iter()
-                .map(|certificate| certificate.to_vec())
-                .collect(),
-            key: key.secret_der().to_vec(),
-        };
-        pair.certified(files, provider)?;
-        Ok(pair)
-    }
-
     /// Ready for signing.
     pub(super) fn certified(
         &self,
@@ -108,24 +55,4 @@ impl Pair {
             error => pem::unusable(&files.key, error),
         })
     }
-}
-
-fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), FileError> {
-    let now = UnixTime::now();
-    for (at, der) in chain.iter().enumerate() {
-        let whose = match at {
-            0 => "its certificate".to_owned(),
-            _ => format!("certificate {} of its chain", at + 1),
-        };
-        let certificate = Certificate::parse(der)
-            .map_err(|_| pem::unusable(path, format!("{whose} cannot be read")))?;
-        let [from, until] = certificate.dates();
-        let problem = match certificate.check_dates(now) {
-            Err(TlsError::Expired) => format!("{whose} has expired: it was valid until {until}"),
-            Err(_) => format!("{whose} is not valid yet: it is from {from} on"),
-            Ok(()) => continue,
-        };
-        return Err(FileError::new(FileErrorKind::Dates, path, problem));
-    }
-    Ok(())
 }

@@ -10,7 +10,8 @@ use rustls::sign::CertifiedKey;
 
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
-use super::{ServerCredentials, ServerOptions};
+use super::credentials::ServerCredentials;
+use super::options::ServerOptions;
 
 /// The certificates of a listener, found by the name that a client asks for (SNI, RFC 6066 §3).
 pub(super) struct Shown {

@@ -12,7 +12,7 @@ use rustls::unbuffered::{
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, ProtocolVersion};
 
 use super::super::session::TlsVersion;
-use super::ServerTls;
+use super::config::ServerTls;
 
 /// The plaintext of one record at the most, in bytes (RFC 8446 §5.1).
 pub const MAX_PLAINTEXT: usize = 16 * 1024;

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::records::{MAX_PLAINTEXT, ServerRecords};
-use super::{RecordsError, ServerTls};
+use super::config::ServerTls;
+use super::records::{MAX_PLAINTEXT, RecordsError, ServerRecords};
 
 /// What is read from the stream at once.
 const READ: usize = 16 * 1024 + 512;

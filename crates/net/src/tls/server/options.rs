@@ -1,0 +1,63 @@
+//! What a listener shows, and what it asks for.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a listener shows, and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerOptions {
+    /// Certificates with their keys. The first is shown to whoever names no host, or one that none is for.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether clients are asked for certificates.
+    pub client_certificates: ClientCertificates,
+    /// The protocols spoken (ALPN), the best one first. Empty: whatever the client asks for is ignored.
+    pub alpn: Vec<String>,
+    /// Nothing older is spoken.
+    pub oldest: Oldest,
+}
+
+/// A certificate and its key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    /// The server's own certificate, then those of its issuers, without the root.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Whether clients are asked for certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientCertificates {
+    /// They are not.
+    Off,
+    /// They are; who has none is let in, who has a wrong one is not.
+    Optional {
+        /// The PEM file of the issuers that are trusted.
+        issuers: PathBuf,
+    },
+    /// They are, and must have one.
+    Required {
+        /// The PEM file of the issuers that are trusted.
+        issuers: PathBuf,
+    },
+}
+
+impl ClientCertificates {
+    /// The file of the issuers that are trusted.
+    pub fn issuers(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Off => None,
+            Self::Optional { issuers } | Self::Required { issuers } => Some(issuers),
+        }
+    }
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Oldest {
+    /// TLS 1.2, and 1.3 with whoever speaks it.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
