@@ -114,23 +114,14 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Parsed, FramingError> 
         return Err(Violation::ControlTooLong.into());
     }
     let rest = &input[2..];
-    let (len, least, field) = match short {
-        126 => match rest.first_chunk() {
-            Some(field) => (u64::from(u16::from_be_bytes(*field)), 126, 2),
-            None => return Ok(Parsed::Need(4)),
-        },
-        127 => match rest.first_chunk() {
-            Some(field) => (u64::from_be_bytes(*field), 1 << 16, 8),
-            None => return Ok(Parsed::Need(10)),
-        },
-        _ => (u64::from(short), 0, 0),
+    let field = match short {
+        126 => 2,
+        127 => 8,
+        _ => 0,
     };
-    if len < least {
-        return Err(Violation::LengthNotMinimal.into());
-    }
-    if len >> 63 != 0 {
-        return Err(Violation::LengthNegative.into());
-    }
+    let Some(len) = parse_length(short, rest)? else {
+        return Ok(Parsed::Need(2 + field));
+    };
     // Control frames do not count: they are bounded by themselves.
     let size = len.saturating_add(kept as u64);
     if size > max && !opcode.is_control() {
@@ -150,6 +141,30 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Parsed, FramingError> 
             .unwrap_or(usize::MAX)
             .saturating_add(start),
     }))
+}
+
+/// The length of the payload (§5.2), the seven bits of the second byte being `short` and `rest` following them. `None`:
+/// not all of it is here.
+#[inline]
+fn parse_length(short: u8, rest: &[u8]) -> Result<Option<u64>, Violation> {
+    let (len, least) = match short {
+        126 => match rest.first_chunk() {
+            Some(field) => (u64::from(u16::from_be_bytes(*field)), 126),
+            None => return Ok(None),
+        },
+        127 => match rest.first_chunk() {
+            Some(field) => (u64::from_be_bytes(*field), 1 << 16),
+            None => return Ok(None),
+        },
+        _ => (u64::from(short), 0),
+    };
+    if len < least {
+        return Err(Violation::LengthNotMinimal);
+    }
+    if len >> 63 != 0 {
+        return Err(Violation::LengthNegative);
+    }
+    Ok(Some(len))
 }
 
 /// Keeps a fragment; the state is known to fit it.

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, ProtocolVersion};
 
@@ -106,44 +107,10 @@ impl ServerRecords {
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(&mut records[at..]);
             let next = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-                    match traffic.next_record() {
-                        None => break Step::More,
-                        Some(Err(error)) => break Step::Stop(Err(error)),
-                        Some(Ok(record)) => {
-                            discard += record.discard;
-                            let end = opened + record.payload.len();
-                            let Some(place) = plaintext.get_mut(opened..end) else {
-                                break Step::Stop(Err(Error::General("no room".into())));
-                            };
-                            place.copy_from_slice(record.payload);
-                            opened = end;
-                        }
-                    }
-                },
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    encode(data, answer);
-                    Step::More
+                Ok(state) => {
+                    let phase = &mut self.phase;
+                    take(state, phase, plaintext, &mut opened, &mut discard, answer)
                 }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    Step::More
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.phase = Phase::PeerClosed;
-                    Step::More
-                }
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    if self.phase == Phase::Handshake {
-                        self.phase = Phase::Open;
-                    }
-                    Step::Stop(Ok(()))
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
-                    Step::Stop(Ok(()))
-                }
-                // Early data is never allowed, so it never comes.
-                Ok(_) => Step::Stop(Err(Error::General("a state that was not asked for".into()))),
                 Err(error) => Step::Stop(Err(error)),
             };
             at += discard;
@@ -229,7 +196,7 @@ impl ServerRecords {
         &mut self,
         out: &mut Vec<u8>,
         mut encrypt: impl FnMut(
-            WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            WriteTraffic<'_, ServerConnectionData>,
             &mut Vec<u8>,
         ) -> Result<(), Error>,
     ) -> Result<(), RecordsError> {
@@ -311,7 +278,67 @@ enum Step {
 }
 
 /// Puts a message of the handshake behind `out`.
-fn encode(mut data: EncodeTlsData<'_, rustls::server::ServerConnectionData>, out: &mut Vec<u8>) {
+/// Does what a state asks for.
+#[inline]
+fn take(
+    state: ConnectionState<'_, '_, ServerConnectionData>,
+    phase: &mut Phase,
+    plaintext: &mut [u8],
+    opened: &mut usize,
+    discard: &mut usize,
+    answer: &mut Vec<u8>,
+) -> Step {
+    match state {
+        ConnectionState::ReadTraffic(traffic) => match read(traffic, plaintext, opened, discard) {
+            Ok(()) => Step::More,
+            Err(error) => Step::Stop(Err(error)),
+        },
+        ConnectionState::EncodeTlsData(data) => {
+            encode(data, answer);
+            Step::More
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Step::More
+        }
+        ConnectionState::PeerClosed => {
+            *phase = Phase::PeerClosed;
+            Step::More
+        }
+        ConnectionState::WriteTraffic(_) => {
+            if *phase == Phase::Handshake {
+                *phase = Phase::Open;
+            }
+            Step::Stop(Ok(()))
+        }
+        ConnectionState::BlockedHandshake | ConnectionState::Closed => Step::Stop(Ok(())),
+        // Early data is never allowed, so it never comes.
+        _ => Step::Stop(Err(Error::General("a state that was not asked for".into()))),
+    }
+}
+
+/// Copies the plaintext of all records that are here behind `opened` bytes, and adds to `discard` what they took.
+#[inline]
+fn read(
+    mut traffic: ReadTraffic<'_, '_, ServerConnectionData>,
+    plaintext: &mut [u8],
+    opened: &mut usize,
+    discard: &mut usize,
+) -> Result<(), Error> {
+    while let Some(record) = traffic.next_record() {
+        let record = record?;
+        *discard += record.discard;
+        let end = *opened + record.payload.len();
+        let Some(place) = plaintext.get_mut(*opened..end) else {
+            return Err(Error::General("no room".into()));
+        };
+        place.copy_from_slice(record.payload);
+        *opened = end;
+    }
+    Ok(())
+}
+
+fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
     let start = out.len();
     let mut room = FLIGHT;
     loop {
