@@ -16,6 +16,8 @@ mod certificate;
 mod client_certificate;
 #[cfg(feature = "tls")]
 mod connector;
+#[cfg(feature = "tls")]
+mod der;
 mod error;
 mod options;
 #[cfg(feature = "tls")]

@@ -4,13 +4,16 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use ::aws_lc_rs::digest::{SHA256, digest};
+use ::aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, UnparsedPublicKey};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use serde::{Serialize, Serializer};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
 
+use super::der::{
+    BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING,
+    Reader, SEQUENCE, UTC_TIME,
+};
 use super::error::TlsError;
 
 /// The SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` shows it.
@@ -19,8 +22,47 @@ use super::error::TlsError;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
-/// A certificate, read.
-pub(super) struct Certificate<'a>(X509Certificate<'a>);
+/// A certificate, read. Sequences are without their tags and lengths, as trust anchors have them.
+pub(super) struct Certificate<'a> {
+    /// What the signature is for, as it is.
+    signed: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    /// The first and the last second on which it holds.
+    dates: [Time; 2],
+    public_key: &'a [u8],
+    extensions: Reader<'a>,
+}
+
+/// A second.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    year: i64,
+    month: i64,
+    day: i64,
+    second_of_day: i64,
+}
+
+/// Optional fields of a certificate (RFC 5280 §4.1).
+const VERSION: u8 = 0xa0;
+const ISSUER_ID: u8 = 0x81;
+const SUBJECT_ID: u8 = 0x82;
+const EXTENSIONS: u8 = 0xa3;
+/// Kinds of names (RFC 5280 §4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
+/// 2.5.29.17.
+const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.29.37.
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+/// 2.5.29.37.0.
+const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
+/// 1.3.6.1.5.5.7.3.1.
+const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+/// 1.2.840.113549.1.1.5, and no parameters.
+const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\x00";
 
 impl Fingerprint {
     /// That of this certificate.
@@ -77,46 +119,103 @@ impl Serialize for Fingerprint {
 
 impl<'a> Certificate<'a> {
     pub(super) fn parse(der: &'a CertificateDer<'_>) -> Result<Self, TlsError> {
-        match X509Certificate::from_der(der) {
-            Ok((_, certificate)) => Ok(Self(certificate)),
-            Err(error) => Err(TlsError::Certificate(format!("it cannot be read: {error}"))),
-        }
+        Self::read(der).map_err(|Malformed| unreadable())
+    }
+
+    /// RFC 5280 §4.1.
+    fn read(der: &'a [u8]) -> Result<Self, Malformed> {
+        let mut whole = Reader::new(der).expect(SEQUENCE)?.reader();
+        let signed = whole.expect(SEQUENCE)?;
+        let algorithm = whole.expect(SEQUENCE)?.content;
+        let signature = whole.expect(BIT_STRING)?.bits()?;
+        let mut fields = signed.reader();
+        fields.next_if(VERSION)?;
+        fields.expect(INTEGER)?;
+        fields.expect(SEQUENCE)?;
+        let issuer = fields.expect(SEQUENCE)?.content;
+        let mut validity = fields.expect(SEQUENCE)?.reader();
+        let dates = [Time::read(&mut validity)?, Time::read(&mut validity)?];
+        let subject = fields.expect(SEQUENCE)?.content;
+        let public_key = fields.expect(SEQUENCE)?;
+        fields.next_if(ISSUER_ID)?;
+        fields.next_if(SUBJECT_ID)?;
+        let extensions = match fields.next_if(EXTENSIONS)? {
+            Some(extensions) => extensions.reader().expect(SEQUENCE)?.reader(),
+            None => Reader::new(&[]),
+        };
+        Ok(Self {
+            signed: signed.whole,
+            algorithm,
+            signature,
+            issuer,
+            subject,
+            dates,
+            public_key: public_key.content,
+            extensions,
+        })
     }
 
     /// The names that it is for: hosts and addresses. Its common name does not count (RFC 9525 §2).
     pub(super) fn names(&self) -> Vec<String> {
-        let Ok(Some(alternatives)) = self.0.subject_alternative_name() else {
+        let Ok(Some(alternatives)) = self.extension(SUBJECT_ALTERNATIVE_NAME) else {
             return Vec::new();
         };
-        let names = alternatives.value.general_names.iter();
+        let Ok(list) = Reader::new(alternatives).expect(SEQUENCE) else {
+            return Vec::new();
+        };
+        let mut list = list.reader();
+        let mut names = Vec::new();
+        while !list.is_empty() {
+            let Ok(name) = list.next() else {
+                return Vec::new();
+            };
+            match name.tag {
+                DNS_NAME if name.content.is_ascii() => {
+                    names.push(String::from_utf8_lossy(name.content).into_owned());
+                }
+                IP_ADDRESS => names.extend(ip(name.content)),
+                _ => {}
+            }
+        }
         names
-            .filter_map(|name| match name {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
-                GeneralName::IPAddress(bytes) => ip(bytes),
-                _ => None,
-            })
-            .collect()
     }
 
     /// Whether it is its own issuer, by name and by signature.
     pub(super) fn is_self_signed(&self) -> bool {
-        self.0.subject().as_raw() == self.0.issuer().as_raw()
-            && self.0.verify_signature(None).is_ok()
+        self.subject == self.issuer && self.is_signed_by_itself().unwrap_or(false)
+    }
+
+    fn is_signed_by_itself(&self) -> Result<bool, Malformed> {
+        let mut public_key = Reader::new(self.public_key);
+        let kind = public_key.expect(SEQUENCE)?.content;
+        let key = public_key.expect(BIT_STRING)?.bits()?;
+        if self.algorithm == SHA1_WITH_RSA {
+            // rustls has no SHA-1. Here it says only who made the certificate, of which no more is believed for it.
+            let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, key);
+            return Ok(key.verify(self.signed, self.signature).is_ok());
+        }
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        Ok(algorithms.all.iter().any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == self.algorithm
+                && algorithm.public_key_alg_id().as_ref() == kind
+                && algorithm
+                    .verify_signature(key, self.signed, self.signature)
+                    .is_ok()
+        }))
     }
 
     /// The first and the last day on which it holds, as in 2026-11-28.
     pub(super) fn dates(&self) -> [String; 2] {
-        let validity = self.0.validity();
-        [validity.not_before, validity.not_after].map(|at| at.to_datetime().date().to_string())
+        self.dates.map(|time| time.day())
     }
 
     /// Whether it holds at `now`.
     pub(super) fn check_dates(&self, now: UnixTime) -> Result<(), TlsError> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let validity = self.0.validity();
-        if now < validity.not_before.timestamp() {
+        let [from, until] = self.dates;
+        if now < from.seconds() {
             Err(TlsError::NotYetValid)
-        } else if now > validity.not_after.timestamp() {
+        } else if now > until.seconds() {
             Err(TlsError::Expired)
         } else {
             Ok(())
@@ -125,18 +224,117 @@ impl<'a> Certificate<'a> {
 
     /// Whether it may stand for a server (RFC 5280 §4.2.1.12); most self-signed ones do not say.
     pub(super) fn check_purpose(&self) -> Result<(), TlsError> {
-        match self.0.extended_key_usage() {
-            Ok(None) => Ok(()),
-            Ok(Some(usage)) if usage.value.server_auth || usage.value.any => Ok(()),
-            Ok(Some(_)) => Err(TlsError::Certificate("it is not for servers".into())),
-            Err(error) => Err(TlsError::Certificate(format!("it cannot be read: {error}"))),
+        let purposes = self.extension(EXTENDED_KEY_USAGE);
+        let Some(purposes) = purposes.map_err(|Malformed| unreadable())? else {
+            return Ok(());
+        };
+        match is_for_servers(purposes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(TlsError::Certificate("it is not for servers".into())),
+            Err(Malformed) => Err(unreadable()),
         }
     }
 
     /// Whether it is the one that this root names: same subject and key.
     pub(super) fn is(&self, root: &rustls::pki_types::TrustAnchor<'_>) -> bool {
-        content(self.0.subject().as_raw()) == Some(root.subject.as_ref())
-            && content(self.0.public_key().raw) == Some(root.subject_public_key_info.as_ref())
+        self.subject == root.subject.as_ref()
+            && self.public_key == root.subject_public_key_info.as_ref()
+    }
+
+    /// The content of an extension. One that comes twice is malformed (RFC 5280 §4.2).
+    fn extension(&self, id: &[u8]) -> Result<Option<&'a [u8]>, Malformed> {
+        let mut extensions = self.extensions;
+        let mut found = None;
+        while !extensions.is_empty() {
+            let mut extension = extensions.expect(SEQUENCE)?.reader();
+            let of = extension.expect(OBJECT_IDENTIFIER)?.content;
+            extension.next_if(BOOLEAN)?;
+            let content = extension.expect(OCTET_STRING)?.content;
+            if of == id && found.replace(content).is_some() {
+                return Err(Malformed);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn unreadable() -> TlsError {
+    TlsError::Certificate("it cannot be read".into())
+}
+
+fn is_for_servers(purposes: &[u8]) -> Result<bool, Malformed> {
+    let mut purposes = Reader::new(purposes).expect(SEQUENCE)?.reader();
+    let mut is = false;
+    while !purposes.is_empty() {
+        let purpose = purposes.expect(OBJECT_IDENTIFIER)?.content;
+        is |= purpose == SERVER_AUTH || purpose == ANY_PURPOSE;
+    }
+    Ok(is)
+}
+
+impl Time {
+    /// `YYMMDDHHMMSSZ` until 2049, `YYYYMMDDHHMMSSZ` after (RFC 5280 §4.1.2.5).
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let value = from.next()?;
+        let (year, rest) = match value.tag {
+            UTC_TIME => {
+                let (year, rest) = digits(value.content)?;
+                (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+            }
+            GENERALIZED_TIME => {
+                let (century, rest) = digits(value.content)?;
+                let (year, rest) = digits(rest)?;
+                (100 * century + year, rest)
+            }
+            _ => return Err(Malformed),
+        };
+        let (month, rest) = digits(rest)?;
+        let (day, rest) = digits(rest)?;
+        let (hour, rest) = digits(rest)?;
+        let (minute, rest) = digits(rest)?;
+        let (second, rest) = digits(rest)?;
+        let is_time = (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        match is_time && rest == b"Z" {
+            true => Ok(Self {
+                year,
+                month,
+                day,
+                second_of_day: (hour * 60 + minute) * 60 + second,
+            }),
+            false => Err(Malformed),
+        }
+    }
+
+    /// As in 2026-11-28.
+    fn day(self) -> String {
+        format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+
+    /// Since 1970.
+    fn seconds(self) -> i64 {
+        // Years begin in March, so that the leap day is their last; eras have 400 of them.
+        let (year, month) = match self.month {
+            1 | 2 => (self.year - 1, self.month + 9),
+            month => (self.year, month - 3),
+        };
+        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let of_year = (153 * month + 2) / 5 + self.day - 1;
+        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+        days * 86_400 + self.second_of_day
+    }
+}
+
+/// The number in the first two bytes, and the others.
+fn digits(text: &[u8]) -> Result<(i64, &[u8]), Malformed> {
+    match text {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] => {
+            Ok((i64::from(tens - b'0') * 10 + i64::from(ones - b'0'), rest))
+        }
+        _ => Err(Malformed),
     }
 }
 
@@ -148,15 +346,58 @@ fn ip(bytes: &[u8]) -> Option<String> {
     Some(Ipv6Addr::from(bytes).to_string())
 }
 
-/// What a DER sequence holds, without its tag and length: trust anchors are kept so.
-fn content(der: &[u8]) -> Option<&[u8]> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    if *tag != 0x30 {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(tag: u8, text: &[u8]) -> Result<Time, Malformed> {
+        let length = u8::try_from(text.len()).unwrap();
+        Time::read(&mut Reader::new(&[&[tag, length], text].concat()))
     }
-    match first {
-        0..0x80 => Some(rest),
-        _ => rest.get(usize::from(first & 0x7f)..),
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        for (tag, text, seconds, day) in [
+            (UTC_TIME, &b"700101000000Z"[..], 0, "1970-01-01"),
+            (UTC_TIME, b"491231235959Z", 2_524_607_999, "2049-12-31"),
+            (UTC_TIME, b"500101000000Z", -631_152_000, "1950-01-01"),
+            (UTC_TIME, b"000229120000Z", 951_825_600, "2000-02-29"),
+            (
+                GENERALIZED_TIME,
+                b"20500101000000Z",
+                2_524_608_000,
+                "2050-01-01",
+            ),
+            (
+                GENERALIZED_TIME,
+                b"99991231235959Z",
+                253_402_300_799,
+                "9999-12-31",
+            ),
+            (
+                GENERALIZED_TIME,
+                b"21000301000000Z",
+                4_107_542_400,
+                "2100-03-01",
+            ),
+        ] {
+            let time = time(tag, text).unwrap();
+            assert_eq!((time.seconds(), time.day()), (seconds, day.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_malformed() {
+        for text in [
+            &b"701301000000Z"[..],
+            b"700100000000Z",
+            b"700101240000Z",
+            b"700101000000",
+            b"7001010000Z",
+            b"70010100000aZ",
+        ] {
+            assert!(time(UTC_TIME, text).is_err());
+        }
+        assert!(time(INTEGER, b"700101000000Z").is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! Whom a client believes: dates, names, issuers, fingerprints.
 
+use std::process::Command;
+
 use moorline_net::tls::{Fingerprint, Roots, TlsConnector, TlsError, TlsOptions, Verification};
 
-use crate::authority::{Authority, Dates};
+use crate::authority::{Authority, Dates, Identity};
 use crate::server::Server;
 use crate::{outcome, session, trusting};
 
@@ -111,6 +113,48 @@ async fn a_self_signed_certificate_needs_permission_and_is_still_verified() {
     // Permission takes nothing away.
     let issued = Server::start(&authority.issue(&["chat.test"], Dates::Now), &[]);
     assert_eq!(outcome(&allowed, &issued, "chat.test").await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_known_by_its_signature_of_any_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in [
+        "ec -pkeyopt ec_paramgen_curve:P-256",
+        "ec -pkeyopt ec_paramgen_curve:P-384",
+        "ed25519",
+        "rsa:2048 -sha256",
+        "rsa:2048 -sha1",
+        "rsa:2048 -sha384 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest",
+    ] {
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+        let made = Command::new("openssl")
+            .args("req -x509 -nodes -days 2 -subj /CN=own".split(' '))
+            .args("-addext subjectAltName=DNS:chat.test -newkey".split(' '))
+            .args(kind.split(' '))
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("Debian's package openssl has it");
+        assert!(made.status.success(), "{kind}: {made:?}");
+        let identity = Identity {
+            certificate,
+            key,
+            chain: None,
+            der: Vec::new(),
+        };
+        let server = Server::start(&identity, &[]);
+        let options = trusting(&Authority::new("other").root);
+        let refused = outcome(&options, &server, "chat.test").await;
+        assert_eq!(refused, Err(TlsError::SelfSigned), "{kind}");
+        let options = options.verification(Verification::AllowSelfSigned);
+        assert_eq!(
+            outcome(&options, &server, "chat.test").await,
+            Ok(()),
+            "{kind}"
+        );
+    }
 }
 
 #[tokio::test]
