@@ -1,4 +1,4 @@
-//! A dialed connection that is looked after: framing, watermarks, reconnecting, callbacks.
+//! A connection with framing, watermarks, reconnection and callbacks.
 //!
 //! [`Client`] is used in one of two ways. Awaited: [`connect`](Client::connect), [`send`](Client::send),
 //! [`receive_message`](Client::receive_message), [`close`](Client::close). Or started with a [`Handler`], which is

@@ -18,7 +18,7 @@ use crate::liveness::{self, Liveness};
 use crate::tls::TlsSession;
 use crate::tls::{self, TlsStream};
 
-/// A stream to a peer, and how it came about. Dropping it closes it.
+/// A stream to a peer, and the timeline of its dial. Dropping it closes it.
 ///
 /// Over TLS a read may fail with a [`TlsError`](tls::TlsError) as the error's source: in TLS 1.3 that is how a
 /// server refuses this side's certificate.
@@ -66,7 +66,7 @@ impl Connection {
         self.tcp()?.local_addr().ok()
     }
 
-    /// What the TLS handshake has agreed on, and who the server is. `None` without TLS.
+    /// What the TLS handshake has agreed on, and the server's identity. `None` without TLS.
     ///
     /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
     #[cfg(feature = "tls")]

@@ -133,7 +133,7 @@ impl Dialer {
         Ok(Connection::new(stream, timeline))
     }
 
-    /// What dials are told.
+    /// The options of its dials.
     pub fn options(&self) -> &DialOptions {
         &self.shared.options
     }

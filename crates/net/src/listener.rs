@@ -56,7 +56,7 @@ pub struct Listener {
     accepting: Task<()>,
 }
 
-/// What a listener is told.
+/// Options of a listener.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenerOptions {

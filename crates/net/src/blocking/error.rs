@@ -107,7 +107,7 @@ pub(super) fn is_deadline(error: &io::Error) -> bool {
 impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => f.write_str("nothing came in time"),
+            Self::Timeout => f.write_str("timed out: nothing was received"),
             Self::EndOfFile { unfinished } => write!(
                 f,
                 "the peer ended the stream in the middle: {unfinished} bytes had come"

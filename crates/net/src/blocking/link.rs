@@ -113,7 +113,7 @@ impl Link {
         }
     }
 
-    /// So many bytes were written, or writing failed: the peer may have the beginning of something.
+    /// Bytes were written, or writing failed: the peer may have part of a message.
     fn note_write(&mut self, written: Option<usize>) {
         if let Self::Lent(lent) = self {
             match written {

@@ -1,4 +1,4 @@
-//! What a blocking client may be told beside the address.
+//! Options of blocking clients.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use crate::unit::{self, UnitError};
 /// How long a call may take unless it is said: as long as a dial.
 const USUAL: Timeout = Timeout::After(Duration::from_secs(5));
 
-/// What a blocking client may be told beside the address. As TOML or JSON the same names, unknown ones refused.
+/// Options of a blocking client. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -37,7 +37,7 @@ setters! {
     }
 }
 
-/// What a blocking client of datagrams may be told beside the address. As TOML or JSON the same names, unknown ones
+/// Options of a blocking datagram client. As TOML or JSON the same names, unknown ones
 /// refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

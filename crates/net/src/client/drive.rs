@@ -278,7 +278,7 @@ impl Client {
                 address = self.address.as_ref().map(tracing::field::display),
                 messages = lost.messages,
                 bytes = lost.bytes,
-                "messages that waited to be sent are lost with their connection"
+                "queued messages were lost with their connection"
             );
         }
         self.tell_senders();

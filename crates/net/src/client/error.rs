@@ -9,7 +9,7 @@ use crate::framing::{EncodeError, FramingError};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
-    /// Too much waits to be sent. Try again once the client has drained, or let `send` wait for it.
+    /// The queue is full. Try again after the client has drained, or let `send` wait.
     Full {
         /// How many bytes wait.
         queued: u64,
@@ -84,7 +84,7 @@ impl StreamError {
         }
     }
 
-    /// The same once more: to be told to whoever sends and to whoever receives.
+    /// A copy, because both the sender and the receiver report the error.
     pub(super) fn duplicate(&self) -> Self {
         let again = |error: &io::Error| match error.raw_os_error() {
             Some(errno) => io::Error::from_raw_os_error(errno),

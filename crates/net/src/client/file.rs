@@ -26,7 +26,7 @@ const COPY_BYTES: u64 = 64 * 1024;
 ///
 /// The disk is never waited for on the loop: what the page cache lacks is read by another thread first.
 #[derive(Debug)]
-pub(super) struct FileParcel {
+pub(super) struct FileTransfer {
     /// What stands before and after the file's bytes.
     prefix: Vec<u8>,
     suffix: Vec<u8>,
@@ -53,7 +53,7 @@ pub(super) enum FileFailure {
     Shrank,
 }
 
-impl FileParcel {
+impl FileTransfer {
     /// `length` bytes of `file` from `offset` on, within an envelope.
     pub(super) fn new(file: Arc<File>, offset: u64, length: u64, envelope: &Envelope<'_>) -> Self {
         let skip = envelope.skip as u64;

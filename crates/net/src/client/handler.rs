@@ -25,7 +25,7 @@ pub trait Handler: Send {
     /// An attempt has failed. If the client reconnects, another follows.
     fn error(&mut self, client: &mut Client, error: &ConnectError);
 
-    /// So much waits to be sent that the high watermark is passed: sends are refused.
+    /// The high watermark is passed: sends are refused.
     fn full(&mut self, client: &mut Client) {
         let _ = client;
     }

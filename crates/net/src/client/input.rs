@@ -98,7 +98,7 @@ impl Input {
         cut(&mut self.decoder, &mut self.need, framing, input)
     }
 
-    /// The first `bytes` as they are, whatever the framing, if so many are here.
+    /// The first `bytes` as they are, whatever the framing, if that many are here.
     pub(super) fn take_exact(&mut self, bytes: usize) -> Option<Bytes> {
         if self.unread.len() < bytes {
             return None;

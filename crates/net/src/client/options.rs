@@ -1,4 +1,4 @@
-//! What a client is told before it connects.
+//! Options of a client.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::framing::Framing;
 use crate::setters::setters;
 use crate::unit::{as_duration, as_optional_duration, as_optional_size, as_size};
 
-/// What a client is told before it connects. As TOML or JSON the same names, unknown ones refused.
+/// Options of a client. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -23,10 +23,10 @@ pub struct ClientOptions {
     /// What may wait to be sent, in bytes: 2 MiB. One message that is larger passes when nothing else waits.
     #[serde(with = "as_size")]
     pub buffer: u64,
-    /// The client is full from so many waiting bytes on. 80 % of the buffer unless set.
+    /// The client is full when more bytes than this wait. 80 % of the buffer unless set.
     #[serde(with = "as_optional_size")]
     pub high_watermark: Option<u64>,
-    /// It has drained once no more than so many wait. 25 % of the buffer unless set; never over the high one.
+    /// It has drained when no more bytes than this wait. 25 % of the buffer unless set; never above the high watermark.
     #[serde(with = "as_optional_size")]
     pub low_watermark: Option<u64>,
     /// The time between two [`tick`](super::Handler::tick)s. 2 s; less than 1 ms counts as 1 ms.
@@ -69,16 +69,16 @@ pub struct Reconnect {
     /// The longest wait. 30 s.
     #[serde(with = "as_duration")]
     pub cap: Duration,
-    /// Each wait is shortened at random by up to so many per cent, so that the clients of a server that has
-    /// restarted do not return together. 50.
+    /// Each wait is shortened at random by up to this many per cent, so that the clients of a restarted server do not
+    /// return together. 50.
     pub jitter: u8,
     /// A connection that lasted so long was good: the waits begin anew. 5 s. Without such a limit a server
     /// that accepts and closes at once would be dialed without pause.
     #[serde(with = "as_duration")]
     pub good_after: Duration,
-    /// After so many failures in a row it gives up. Never, unless set.
+    /// It gives up after this many failures in a row. Never, unless set.
     pub attempts: Option<u32>,
-    /// What becomes of messages that wait to be sent.
+    /// What happens to queued messages when a connection is lost.
     pub queue: Unsent,
 }
 
@@ -93,7 +93,7 @@ setters! {
     }
 }
 
-/// What becomes of messages that wait to be sent when a connection is lost.
+/// What happens to queued messages when a connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

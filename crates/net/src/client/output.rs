@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::AsyncWrite;
 
 use super::error::{SendError, StreamError};
-use super::file::{FileFailure, FileParcel, Prepared};
+use super::file::{FileFailure, FileTransfer, Prepared};
 use super::link::Link;
 use super::options::ClientOptions;
 use super::queue::{Front, Lost, Queue};
@@ -186,8 +186,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes what the system takes at once. Nobody is woken when it takes more: whoever polls the client next
-    /// registers for that.
+    /// Writes what the system takes at once. No task is woken when it takes more: the next poll of the client registers for that.
     #[inline]
     pub(super) fn write_now(&mut self, connection: &mut Link) {
         let _ = self.poll_write(connection, &mut Context::from_waker(Waker::noop()));
@@ -300,7 +299,7 @@ impl Output {
 }
 
 /// Puts a file's part into its envelope.
-pub(super) fn wrap_file(framing: &Framing, prepared: Prepared) -> Result<FileParcel, SendError> {
+pub(super) fn wrap_file(framing: &Framing, prepared: Prepared) -> Result<FileTransfer, SendError> {
     let Prepared {
         file,
         offset,
@@ -316,7 +315,7 @@ pub(super) fn wrap_file(framing: &Framing, prepared: Prepared) -> Result<FilePar
     }
     let size = usize::try_from(length).unwrap_or(usize::MAX);
     let envelope = framing.envelope(&head, size, false)?;
-    Ok(FileParcel::new(file, offset, length, &envelope))
+    Ok(FileTransfer::new(file, offset, length, &envelope))
 }
 
 /// How much of a message was written.

@@ -1,33 +1,33 @@
 //! What waits to be sent, message by message.
 //!
-//! Messages lie end to end in parcels, so that many small ones go out with one system call; their ends are
+//! Messages lie end to end in transfers, so that many small ones go out with one system call; their ends are
 //! noted, so that one of which a part was sent can be sent again on another connection.
 
 use std::collections::VecDeque;
 
-use super::file::FileParcel;
+use super::file::FileTransfer;
 use crate::framing::Envelope;
 
-/// A parcel takes further messages until it has so many bytes: what one system call is given.
-const PARCEL_BYTES: usize = 64 * 1024;
+/// A transfer takes further messages until it has so many bytes: what one system call is given.
+const TRANSFER_BYTES: usize = 64 * 1024;
 
-/// The memory of a parcel is kept for the next one up to this size, in bytes: a client at rest has no use for more.
+/// The memory of a transfer is kept for the next one up to this size, in bytes: a client at rest has no use for more.
 const SPARE_BYTES: usize = 16 * 1024;
 
 /// What waits to be sent, message by message.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    parcels: VecDeque<Parcel>,
+    transfers: VecDeque<Transfer>,
     unwritten: u64,
     files: usize,
-    /// An empty parcel with its memory, for the next one.
+    /// An empty transfer with its memory, for the next one.
     spare: Messages,
 }
 
 #[derive(Debug)]
-enum Parcel {
+enum Transfer {
     Messages(Messages),
-    File(Box<FileParcel>),
+    File(Box<FileTransfer>),
 }
 
 /// Messages end to end.
@@ -44,7 +44,7 @@ pub(super) enum Front<'a> {
     /// These bytes; then say how many were [written](Queue::wrote).
     Bytes(&'a [u8]),
     /// A file, which keeps its own account; then say when it is [done](Queue::sent_file).
-    File(&'a mut FileParcel),
+    File(&'a mut FileTransfer),
 }
 
 /// What was given up.
@@ -57,7 +57,7 @@ pub(super) struct Lost {
 impl Queue {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
+        self.transfers.is_empty()
     }
 
     /// How many bytes of memory wait; the contents of files are none.
@@ -68,12 +68,14 @@ impl Queue {
 
     /// How many messages wait, one of which a part is written among them.
     pub(super) fn messages(&self) -> usize {
-        let messages = self.parcels.iter().map(|parcel| match parcel {
-            Parcel::Messages(parcel) => {
-                let whole = parcel.ends.partition_point(|&end| end <= parcel.written);
-                parcel.ends.len() - whole
+        let messages = self.transfers.iter().map(|transfer| match transfer {
+            Transfer::Messages(transfer) => {
+                let whole = transfer
+                    .ends
+                    .partition_point(|&end| end <= transfer.written);
+                transfer.ends.len() - whole
             }
-            Parcel::File(_) => 1,
+            Transfer::File(_) => 1,
         });
         messages.sum()
     }
@@ -83,7 +85,7 @@ impl Queue {
         self.files
     }
 
-    /// Takes a message, of which so many bytes are written already: only the first in line may have any.
+    /// Takes a message, of which `written` bytes are written already: only the first in line may have any.
     #[inline]
     pub(super) fn push(&mut self, envelope: &Envelope<'_>, payload: &[u8], written: usize) {
         let length = envelope.wire_len(payload.len());
@@ -91,18 +93,18 @@ impl Queue {
             return;
         }
         let has_room = matches!(
-            self.parcels.back(),
-            Some(Parcel::Messages(last)) if last.bytes.len() + length <= PARCEL_BYTES
+            self.transfers.back(),
+            Some(Transfer::Messages(last)) if last.bytes.len() + length <= TRANSFER_BYTES
         );
         if !has_room {
             let mut fresh = std::mem::take(&mut self.spare);
-            if !self.parcels.is_empty() {
+            if !self.transfers.is_empty() {
                 // Much waits: it will be full.
-                fresh.bytes.reserve_exact(PARCEL_BYTES);
+                fresh.bytes.reserve_exact(TRANSFER_BYTES);
             }
-            self.parcels.push_back(Parcel::Messages(fresh));
+            self.transfers.push_back(Transfer::Messages(fresh));
         }
-        let Some(Parcel::Messages(last)) = self.parcels.back_mut() else {
+        let Some(Transfer::Messages(last)) = self.transfers.back_mut() else {
             return;
         };
         envelope.append_to(&mut last.bytes, payload);
@@ -112,18 +114,18 @@ impl Queue {
     }
 
     /// Takes a file.
-    pub(super) fn push_file(&mut self, file: FileParcel) {
+    pub(super) fn push_file(&mut self, file: FileTransfer) {
         self.files += 1;
-        self.parcels.push_back(Parcel::File(Box::new(file)));
+        self.transfers.push_back(Transfer::File(Box::new(file)));
     }
 
     /// Takes all that waits in `other`, behind what waits here.
     pub(super) fn append(&mut self, other: &mut Self) {
         self.unwritten += std::mem::take(&mut other.unwritten);
         self.files += std::mem::take(&mut other.files);
-        self.parcels.append(&mut other.parcels);
+        self.transfers.append(&mut other.transfers);
         if other.spare.bytes.capacity() == 0 {
-            // Parcels come back to this side alone.
+            // Transfers come back to this side alone.
             std::mem::swap(&mut self.spare, &mut other.spare);
         }
     }
@@ -131,23 +133,23 @@ impl Queue {
     /// What is to be written next.
     #[inline]
     pub(super) fn front(&mut self) -> Option<Front<'_>> {
-        match self.parcels.front_mut()? {
-            Parcel::Messages(first) => Some(Front::Bytes(&first.bytes[first.written..])),
-            Parcel::File(file) => Some(Front::File(file)),
+        match self.transfers.front_mut()? {
+            Transfer::Messages(first) => Some(Front::Bytes(&first.bytes[first.written..])),
+            Transfer::File(file) => Some(Front::File(file)),
         }
     }
 
-    /// So many of the front's bytes were written.
+    /// This many of the front's bytes were written.
     #[inline]
     pub(super) fn wrote(&mut self, bytes: usize) {
-        let Some(Parcel::Messages(first)) = self.parcels.front_mut() else {
+        let Some(Transfer::Messages(first)) = self.transfers.front_mut() else {
             return;
         };
         let bytes = bytes.min(first.bytes.len() - first.written);
         first.written += bytes;
         self.unwritten -= bytes as u64;
         if first.written == first.bytes.len()
-            && let Some(Parcel::Messages(done)) = self.parcels.pop_front()
+            && let Some(Transfer::Messages(done)) = self.transfers.pop_front()
         {
             self.recycle(done);
         }
@@ -155,8 +157,8 @@ impl Queue {
 
     /// The file in front is written.
     pub(super) fn sent_file(&mut self) {
-        if let Some(Parcel::File(_)) = self.parcels.front() {
-            self.parcels.pop_front();
+        if let Some(Transfer::File(_)) = self.transfers.front() {
+            self.transfers.pop_front();
             self.files -= 1;
         }
     }
@@ -164,14 +166,14 @@ impl Queue {
     /// The message of which a part was written is to be written from its beginning: the next bytes go to
     /// another peer.
     pub(super) fn rewind(&mut self) {
-        match self.parcels.front_mut() {
-            Some(Parcel::Messages(first)) => {
+        match self.transfers.front_mut() {
+            Some(Transfer::Messages(first)) => {
                 let whole = first.ends.partition_point(|&end| end <= first.written);
                 let start = whole.checked_sub(1).map_or(0, |last| first.ends[last]);
                 self.unwritten += (first.written - start) as u64;
                 first.written = start;
             }
-            Some(Parcel::File(file)) => file.rewind(),
+            Some(Transfer::File(file)) => file.rewind(),
             None => {}
         }
     }
@@ -182,7 +184,7 @@ impl Queue {
             messages: self.messages(),
             bytes: self.unwritten,
         };
-        self.parcels.clear();
+        self.transfers.clear();
         self.unwritten = 0;
         self.files = 0;
         lost

@@ -215,7 +215,7 @@ impl Shared {
         }
     }
 
-    /// Whoever polls the client is woken through this one from now on.
+    /// The task that polls the client is woken through this one from now on.
     pub(super) fn register(&self, waker: &Waker) {
         self.gate().waker = Some(waker.clone());
     }

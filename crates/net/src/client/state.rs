@@ -20,7 +20,7 @@ use crate::dial::Dialer;
 use crate::pool::Pooled;
 use crate::resolve::Resolver;
 
-/// A dialed connection that is looked after.
+/// A connection with framing, watermarks, reconnection and callbacks.
 ///
 /// Awaited, it does nothing by itself: what the socket did not take at once is sent while `receive_message`, `send`,
 /// `flush` or `close` is awaited. Dropping it closes the connection at once, and what waits is lost; one that a pool lends
@@ -37,7 +37,7 @@ pub struct Client {
     pub(super) output: Output,
     /// Once there are senders.
     pub(super) shared: Option<Arc<Shared>>,
-    /// Whom the senders wake.
+    /// The task that senders wake.
     pub(super) registered: Option<Waker>,
     /// The senders know the client as full.
     pub(super) told_full: bool,
@@ -169,7 +169,7 @@ impl Client {
         self.output.queue.unwritten()
     }
 
-    /// What the client was told.
+    /// The options of the client.
     pub fn options(&self) -> &ClientOptions {
         &self.options
     }

@@ -31,8 +31,8 @@ impl Watermarks {
         self.full
     }
 
-    /// Whether a message of so many bytes may join the `queued` ones. One that does not fit makes it full,
-    /// so that whoever was refused is told when it has drained.
+    /// Whether a message of `bytes` may join the `queued` ones. One that does not fit makes it full, so that the
+    /// refused sender is told when it has drained.
     #[inline]
     pub(super) fn admits(&mut self, queued: u64, bytes: u64) -> bool {
         if self.full {
@@ -45,7 +45,7 @@ impl Watermarks {
         true
     }
 
-    /// So many bytes are queued now.
+    /// `queued` bytes are queued now.
     #[inline]
     pub(super) fn update(&mut self, queued: u64) {
         if queued > self.high {
@@ -88,7 +88,7 @@ mod tests {
         let mut watermarks = watermarks();
         assert!(watermarks.admits(0, 5000));
         assert!(!watermarks.admits(1, 1000));
-        assert!(watermarks.is_full(), "whoever is refused is told later");
+        assert!(watermarks.is_full(), "a refused sender is told later");
     }
 
     #[test]

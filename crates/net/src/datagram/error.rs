@@ -67,7 +67,7 @@ impl fmt::Display for DatagramError {
             Self::TooLarge { size, max: None } => {
                 write!(f, "a datagram of {size} bytes is too large to pass")
             }
-            Self::NoPeer => f.write_str("nobody to send to: connect, or name a peer"),
+            Self::NoPeer => f.write_str("no peer: connect first, or name a peer"),
             Self::Full => f.write_str("the peer's queue is full"),
             Self::TimedOut => f.write_str("nothing came, or there was no room, in time"),
             Self::Refused(error) | Self::Unreachable(error) | Self::Io(error) => error.fmt(f),

@@ -30,7 +30,7 @@ impl Dialer {
         settle(peer, opened, timeline)
     }
 
-    /// Connects to a peer of `unixgram://`. That takes no time: nobody is asked.
+    /// Connects to a peer of `unixgram://`. This takes no time: no packet is sent.
     pub(crate) fn connect_unixgram<T>(
         &self,
         peer: &Address,

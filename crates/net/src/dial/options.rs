@@ -1,4 +1,4 @@
-//! What a dial may be told beside the address.
+//! Options of a dial.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::socket_options::SocketOptions;
 use crate::tls::TlsOptions;
 use crate::unit::as_duration;
 
-/// What a dial may be told beside the address. As TOML or JSON the same names, unknown ones refused.
+/// Options of a dial. As TOML or JSON the same names, unknown ones refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

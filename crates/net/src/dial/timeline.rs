@@ -28,7 +28,7 @@ pub struct Timeline {
 pub struct Step {
     /// What was done.
     pub kind: StepKind,
-    /// To or about whom.
+    /// The peer, name or path that it was about.
     pub target: Target,
     /// When it began, counted from the beginning of the dial.
     pub start: Duration,
@@ -70,7 +70,7 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// To or about whom a step was.
+/// What a step was about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {

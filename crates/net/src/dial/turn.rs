@@ -114,7 +114,7 @@ struct Waiting(Mutex<Queue>);
 #[derive(Default)]
 struct Queue {
     /// In the order of their tickets, without gaps.
-    /// Who has left has no waker.
+    /// A task that has left has no waker.
     places: VecDeque<Option<Waker>>,
     /// The ticket of the first of them: all before have had their turn.
     next: u64,
@@ -133,7 +133,7 @@ impl Waiting {
         (Place { waiting, ticket }, is_first)
     }
 
-    /// Gives the first few their turn. False: nobody is left.
+    /// Gives the first few their turn. False: none is left.
     fn wake(&self, count: usize) -> bool {
         let mut given = 0;
         while given < count {

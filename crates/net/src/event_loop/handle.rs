@@ -221,7 +221,7 @@ impl Shared {
         if options.priority == Priority::High
             && let Err(error) = raise_priority()
         {
-            tracing::warn!(event_loop = %options.name, %error, "no right to a high priority; it runs with a normal one");
+            tracing::warn!(event_loop = %options.name, %error, "no permission for high priority: the loop runs with normal priority");
         }
         let load = Arc::new(LoadMeter::new(Instant::now()));
         let (falling_asleep, waking) = (load.clone(), load.clone());
@@ -255,7 +255,7 @@ impl Shared {
         // What was not started is dropped here, as what was.
         let posted = std::mem::take(&mut *lock(&self.posted));
         if catch_unwind(AssertUnwindSafe(|| drop(posted))).is_err() {
-            tracing::error!(event_loop = %self.name, "work that was never started panicked as it was dropped");
+            tracing::error!(event_loop = %self.name, "a queued task panicked while it was dropped");
         }
         // Not waiting for threads that block: they may do so for ever.
         runtime.shutdown_background();
@@ -290,7 +290,7 @@ impl Shared {
         }
         if posted.len() >= MAX_POSTED {
             drop(posted);
-            tracing::error!(event_loop = %self.name, "work is refused: {MAX_POSTED} pieces wait already");
+            tracing::error!(event_loop = %self.name, "refused a task: {MAX_POSTED} are queued");
             return job.refuse(TaskError::Full);
         }
         match place {

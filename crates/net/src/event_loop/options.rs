@@ -1,10 +1,10 @@
-//! What a loop is like.
+//! Options of a loop.
 
 use std::time::Duration;
 
 use crate::setters::setters;
 
-/// What a loop is like.
+/// Options of a loop.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopOptions {

@@ -28,7 +28,7 @@ struct Loops {
     prefer_current: bool,
 }
 
-/// What the loops of a pool are like.
+/// Options of a pool of loops.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopPoolOptions {

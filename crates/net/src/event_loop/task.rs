@@ -216,7 +216,7 @@ impl<T> Drop for Report<T> {
 pub(crate) fn contained<T>(event_loop: &str, run: impl FnOnce() -> T) -> Result<T, TaskError> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let words = panic_words(&*panic);
-        tracing::error!(%event_loop, panic = %words, "work on an event loop panicked");
+        tracing::error!(%event_loop, panic = %words, "a task on an event loop panicked");
         TaskError::Panicked(words)
     })
 }

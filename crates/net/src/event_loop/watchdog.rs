@@ -86,13 +86,13 @@ fn look(event_loop: &Shared, watch: &mut Watch) -> bool {
                 event_loop = %event_loop.name,
                 held_ms = held.as_millis() as u64,
                 state = %state_of(event_loop.thread),
-                "an event loop has stalled: one piece of work holds it"
+                "an event loop is stalled by one task"
             );
         }
         Verdict::Recovered(held) => tracing::warn!(
             event_loop = %event_loop.name,
             held_ms = held.as_millis() as u64,
-            "an event loop takes turns again"
+            "an event loop is no longer stalled"
         ),
     }
     true

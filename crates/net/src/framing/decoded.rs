@@ -67,7 +67,7 @@ pub(super) enum State {
     /// At the beginning of a message, and nothing is known of it.
     #[default]
     Fresh,
-    /// So many bytes of the input hold no end of the message.
+    /// This many bytes of the input contain no end of the message.
     Scanned(usize),
     /// Some fragments of a WebSocket message are here.
     #[cfg(feature = "websocket")]

@@ -57,7 +57,7 @@ impl<'a> Envelope<'a> {
     /// Appends all that goes over the wire for `payload`.
     #[inline]
     pub(crate) fn append_to(&self, bytes: &mut Vec<u8>, payload: &[u8]) {
-        /// Nearly every prefix is as short as this: copying so many at once needs no call.
+        /// Nearly every prefix is as short as this: a copy of constant size needs no call.
         const SHORT: usize = 8;
         let body = &payload[self.skip..];
         let prefix_len = usize::from(self.prefix_len);

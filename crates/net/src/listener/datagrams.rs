@@ -45,7 +45,7 @@ pub struct DatagramListener {
     serving: Task<()>,
 }
 
-/// What a datagram listener is told.
+/// Options of a datagram listener.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DatagramListenerOptions {
@@ -79,7 +79,7 @@ pub struct DatagramSession<'a> {
 }
 
 impl DatagramSession<'_> {
-    /// Whom the datagram is from.
+    /// The sender of the datagram.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -210,7 +210,7 @@ where
             tokio::select! {
                 readable = self.socket.readable() => {
                     if let Err(error) = readable {
-                        tracing::error!(%error, "a datagram listener hears no more");
+                        tracing::error!(%error, "a datagram listener stopped: it cannot receive");
                         return;
                     }
                     self.receive();
@@ -239,7 +239,7 @@ where
             if !std::mem::replace(&mut self.is_full, true) {
                 tracing::warn!(
                     sessions = self.sessions.len(),
-                    "too many peers: new ones are not heard"
+                    "too many peers: ignoring datagrams of new ones"
                 );
             }
             return;

@@ -41,7 +41,7 @@ where
 {
     pub(super) async fn run(mut self, socket: OwnedFd) {
         let failed = |address: &Address, error: io::Error| {
-            tracing::error!(%address, %error, "a listener accepts no more");
+            tracing::error!(%address, %error, "a listener stopped: it cannot accept");
         };
         let socket = match Socket::new(socket) {
             Ok(socket) => socket,
@@ -67,7 +67,7 @@ where
                 Ok(accepted) => self.begin(accepted, place),
                 Err(error) => match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        tracing::warn!(address = %self.address, %error, "no connection can be accepted for now");
+                        tracing::warn!(address = %self.address, %error, "cannot accept a connection: trying again");
                         tokio::time::sleep(SHORT_OF_RESOURCES).await;
                     }
                     // What the kernel reports of a connection that is gone already (accept(2)), and interruptions.
@@ -88,7 +88,7 @@ where
                     let handler = make(&connection);
                     session.run(connection, options, handler).await;
                 }
-                Err(error) => tracing::debug!(%error, "a connection was gone before it began"),
+                Err(error) => tracing::debug!(%error, "an accepted connection was already closed"),
             }
         });
     }

@@ -13,7 +13,7 @@ pub struct PoolCounters {
     pub reused: u64,
     /// Found closed by the peer, at rest or when they were to be lent again.
     pub dead: u64,
-    /// Found with bytes that nobody had asked for, at rest or when they were to be lent again.
+    /// Found with unexpected bytes, while idle or when they were to be lent again.
     pub stray: u64,
     /// Closed for their age.
     pub expired: u64,
@@ -21,7 +21,7 @@ pub struct PoolCounters {
     pub dropped: u64,
     /// Times that somebody had to wait.
     pub waited: u64,
-    /// Of these, how many waited in vain, or found the queue full.
+    /// Of these, how many timed out, or found the queue full.
     pub refused: u64,
     /// Connections lent, at rest and being dialed, now.
     pub open: usize,

@@ -38,9 +38,9 @@ pub struct PoolOptions {
     pub max_wait: Duration,
     /// The most who wait; the next is refused at once. 1024.
     pub max_waiting: usize,
-    /// What becomes of a connection on which bytes have come that nobody asked for.
+    /// What happens to an idle connection when unexpected bytes arrive.
     pub stray: Stray,
-    /// What becomes of one that is given back while an answer seems to be under way.
+    /// What happens to a connection that is returned while an answer may be under way.
     pub unanswered: Unanswered,
 }
 
@@ -59,19 +59,19 @@ setters! {
     }
 }
 
-/// What becomes of a connection on which bytes came while it was at rest.
+/// What happens to an idle connection when unexpected bytes arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Stray {
-    /// It is closed and counted: they may be the end of somebody else's answer.
+    /// It is closed and counted: the bytes may be the end of another user's answer.
     #[default]
     Close,
     /// It is lent, and its next user reads them first.
     Keep,
 }
 
-/// What becomes of a connection that is given back with its last write unanswered, or with a read still waiting.
+/// What happens to a connection that is returned with its last write unanswered, or with a read still waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

@@ -43,7 +43,7 @@ pub(crate) struct Shared<C: Keep> {
 
 struct Held<C: Keep> {
     core: Core<PoolKey, Kept<C>, Waiter<C>>,
-    /// To whom an id belongs; entries of keys that the core has forgotten mean nothing.
+    /// The key that an id belongs to; entries of keys that the core has forgotten mean nothing.
     ids: HashMap<String, PoolKey>,
     /// The number of the next connection that is watched.
     next_watched: u64,
@@ -307,13 +307,19 @@ impl<C: Keep> Shared<C> {
             Liveness::Stray if self.options.stray == Stray::Close => {
                 self.counts.stray.add();
                 let peer = connection.peer();
-                tracing::warn!(?peer, "bytes came on a connection at rest: closed");
+                tracing::warn!(
+                    ?peer,
+                    "closed an idle connection: the peer sent unexpected bytes"
+                );
                 true
             }
             Liveness::Stray => {
                 self.counts.stray.add();
                 let peer = connection.peer();
-                tracing::debug!(?peer, "bytes came on a connection at rest: kept");
+                tracing::debug!(
+                    ?peer,
+                    "kept an idle connection: the peer sent unexpected bytes"
+                );
                 false
             }
         }
@@ -344,13 +350,13 @@ impl<C: Keep> Shared<C> {
         match Watch::new() {
             Ok(watch) => Some(self.watch.get_or_init(|| watch)),
             Err(error) => {
-                tracing::debug!(%error, "a connection at rest is not watched");
+                tracing::debug!(%error, "cannot watch an idle connection");
                 None
             }
         }
     }
 
-    /// Watches the connection of `key` that has come to rest last, if one has and nobody does.
+    /// Watches the connection of `key` that became idle last, unless it is watched already.
     fn watch_newest(&self, held: &mut Held<C>, key: &PoolKey) {
         let Some(watch) = self.watch() else { return };
         let Some(newest) = held.core.newest_resting(key) else {
@@ -399,7 +405,7 @@ impl<C: Keep> Shared<C> {
 }
 
 impl<C: Keep> Held<C> {
-    /// Checks that the key's id, if it has one, belongs to it, and takes it if it belongs to nobody.
+    /// Checks that the key's id, if it has one, belongs to it, and takes it if it is free.
     fn claim_id(&mut self, key: &PoolKey, options: &PoolOptions) -> Result<(), PoolError> {
         let Some(id) = key.id() else {
             return Ok(());
@@ -435,7 +441,7 @@ async fn reap<C: Keep>(mut reaper: Reaper<C>, mut gone: oneshot::Receiver<()>) {
             if let Err(error) = reaper.register(&shared)
                 && !std::mem::replace(&mut is_logged, true)
             {
-                tracing::debug!(%error, "connections at rest are not watched for now");
+                tracing::debug!(%error, "cannot watch idle connections: trying again");
             }
             let mut held = shared.lock();
             let next = held.core.expire(looked);

@@ -139,7 +139,7 @@ pub enum ResolveError {
         /// How long that answer holds (RFC 2308), if the source says.
         ttl: Option<Duration>,
     },
-    /// Nobody was asked: this machine has no IPv6 route, and IPv6 addresses would be of no use.
+    /// No server was asked: this machine has no IPv6 route, so IPv6 addresses are useless.
     NoRoute {
         /// The name.
         name: String,

@@ -138,7 +138,7 @@ impl TlsConnector {
         }
     }
 
-    /// A server may ignore what it is offered (RFC 7301 §3.2); then nobody knows what it speaks.
+    /// A server may ignore what it is offered (RFC 7301 §3.2); then its protocol is unknown.
     fn check_protocol(&self, connection: &ClientConnection) -> Result<(), TlsError> {
         let offered = !self.inner.config().alpn_protocols.is_empty();
         match offered && connection.alpn_protocol().is_none() {

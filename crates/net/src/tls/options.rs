@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::setters::setters;
 
-/// How a server is verified and what it is shown.
+/// How a server is verified, and the certificate that it may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -24,7 +24,7 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
     /// Send no name (SNI).
     pub no_sni: bool,
-    /// What this side shows if the server asks.
+    /// The certificate that a server gets if it asks for one.
     pub client_certificate: Option<ClientCertificate>,
     /// Protocols offered, best first (ALPN, RFC 7301). A server that speaks none of them is refused.
     pub alpn: Vec<String>,
@@ -54,7 +54,7 @@ pub enum Verification {
     /// As `Full`, or a certificate that is its own issuer: its dates and host name are verified, and
     /// its fingerprint if any is given.
     AllowSelfSigned,
-    /// Nothing but the fingerprints, if any are given. Without them anybody can pose as the server.
+    /// Nothing but the fingerprints, if any are given. Without them any machine can pose as the server.
     DangerouslyNone,
 }
 

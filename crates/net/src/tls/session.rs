@@ -15,7 +15,7 @@ use crate::liveness::Liveness;
 /// The most reads of one look, of 4 KiB and more each: tickets take one or two.
 const MOST_READS: usize = 16;
 
-/// What a handshake has agreed on, and who the server is.
+/// What a handshake has agreed on, and the server's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TlsSession {

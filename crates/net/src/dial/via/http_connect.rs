@@ -75,7 +75,7 @@ pub(super) struct Answer {
 /// What became of the bytes that were shown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// So many of them belong to the answer.
+    /// This many of them belong to the answer.
     pub(super) bytes: usize,
     /// The answer has ended there, and the way to the target is open.
     pub(super) is_open: bool,

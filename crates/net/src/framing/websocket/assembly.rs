@@ -13,7 +13,7 @@ pub(in crate::framing) struct Assembly {
 #[derive(Debug)]
 pub(in crate::framing) enum Kind {
     Binary,
-    /// So many bytes are known to be UTF-8; at most three more may begin a character.
+    /// This many bytes are known to be UTF-8; at most three more may begin a character.
     Text {
         checked: usize,
     },
@@ -24,7 +24,7 @@ impl Assembly {
         self.payload.capacity()
     }
 
-    /// Appends a fragment. Text is checked as it grows, so that nobody sends much of what is refused.
+    /// Appends a fragment. Text is checked as it grows, so that a peer cannot send much invalid text.
     pub(super) fn append(&mut self, fragment: &[u8]) -> Result<(), Violation> {
         self.payload.extend_from_slice(fragment);
         if let Kind::Text { checked } = &mut self.kind {

@@ -17,7 +17,7 @@ use super::options::ServerOptions;
 pub(super) struct Shown {
     /// By host in lower case; several where there are keys of several kinds. A wildcard stands under `*.parent`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// All, in their order: whoever asks for no name, or an unknown one, gets the first whose key it can verify.
+    /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,
 }
 

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// What a listener shows, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerOptions {
-    /// Certificates with their keys. The first is shown to whoever names no host, or one that none is for.
+    /// Certificates with their keys. The first is the default, for clients that name no host or an unknown one.
     pub certificates: Vec<CertificateFiles>,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
-    /// The protocols spoken (ALPN), the best one first. Empty: whatever the client asks for is ignored.
+    /// The protocols spoken (ALPN), the best one first. Empty: the client's protocols are ignored.
     pub alpn: Vec<String>,
-    /// Nothing older is spoken.
+    /// The oldest version that is accepted.
     pub oldest: Oldest,
 }
 
@@ -31,12 +31,12 @@ pub struct CertificateFiles {
 pub enum ClientCertificates {
     /// They are not.
     Off,
-    /// They are; who has none is let in, who has a wrong one is not.
+    /// They are. A client without one is accepted, a client with a wrong one is refused.
     Optional {
         /// The PEM file of the issuers that are trusted.
         issuers: PathBuf,
     },
-    /// They are, and must have one.
+    /// They are. A client without one is refused.
     Required {
         /// The PEM file of the issuers that are trusted.
         issuers: PathBuf,
@@ -56,7 +56,7 @@ impl ClientCertificates {
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Oldest {
-    /// TLS 1.2, and 1.3 with whoever speaks it.
+    /// TLS 1.2 and 1.3.
     Tls12,
     /// TLS 1.3 alone.
     Tls13,
