@@ -6,8 +6,9 @@ use super::websocket::assembly::Assembly;
 use super::websocket::frame::ControlFrame;
 
 /// What the first bytes of the input are.
+///
+/// Exhaustive on purpose: a caller has something to do in every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Decoded {
     /// A message: `input[start..end]`.
     Message {

@@ -1,13 +1,23 @@
 //! What is lent, and the permit that it counts as.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use super::keep::{Age, Keep};
 use super::key::PoolKey;
-use super::options::Unanswered;
-use super::shared::Shared;
+use super::options::{PoolOptions, Unanswered};
 use crate::clock::now;
+
+/// A pool, as the connections that it has lent know it.
+pub(super) trait Home<C: Keep>: Send + Sync {
+    fn options(&self) -> &PoolOptions;
+
+    /// A connection was not kept.
+    fn count_dropped(&self);
+
+    /// A permit becomes free, with the connection in it if that may be lent again.
+    fn give_back(&self, key: PoolKey, kept: Option<Kept<C>>);
+}
 
 /// A connection as it is kept.
 #[derive(Debug)]
@@ -141,17 +151,13 @@ impl<C: Keep> DerefMut for Lent<C> {
 /// A place among the connections that a pool may open. Dropping it makes it free.
 #[derive(Debug)]
 pub(crate) struct Permit<C: Keep> {
-    pool: Weak<Shared<C>>,
+    pool: Weak<dyn Home<C>>,
     /// `None` once it is somebody else's.
     key: Option<PoolKey>,
 }
 
 impl<C: Keep> Permit<C> {
-    pub(super) fn new(shared: &Arc<Shared<C>>, key: PoolKey) -> Self {
-        Self::of(Arc::downgrade(shared), key)
-    }
-
-    pub(super) fn of(pool: Weak<Shared<C>>, key: PoolKey) -> Self {
+    pub(super) fn new(pool: Weak<dyn Home<C>>, key: PoolKey) -> Self {
         Self {
             pool,
             key: Some(key),

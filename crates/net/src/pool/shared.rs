@@ -15,9 +15,9 @@ use super::counters::{Counts, PoolCounters};
 use super::error::PoolError;
 use super::keep::{Age, Keep};
 use super::key::PoolKey;
-use super::lent::{Kept, Lent, Permit};
+use super::lent::{Home, Kept, Lent, Permit};
 use super::options::{PoolOptions, Stray};
-use super::waiting::{Handed, Waiter, Waiting};
+use super::waiting::{Handed, Queue, Waiter, Waiting};
 use super::watch::Watch;
 use crate::clock::now;
 use crate::dial::{ConnectError, Dialer};
@@ -71,10 +71,6 @@ impl<C: Keep> Shared<C> {
         })
     }
 
-    pub(super) fn options(&self) -> &PoolOptions {
-        &self.options
-    }
-
     /// What opens the connections of a key.
     pub(crate) fn dialer(&self, key: &PoolKey) -> Dialer {
         let dialer = key.dialer().clone();
@@ -88,7 +84,7 @@ impl<C: Keep> Shared<C> {
     pub(crate) fn ask(self: &Arc<Self>, key: &PoolKey) -> Result<Turn<C>, PoolError> {
         let mut held = self.lock();
         held.claim_id(key, &self.options)?;
-        let permit = || Permit::new(self, key.clone());
+        let permit = || Permit::new(self.this.clone(), key.clone());
         let turn = match held.core.ask(key, now()) {
             Ask::Reuse(kept) => Turn::Now(Handed {
                 permit: permit(),
@@ -152,55 +148,13 @@ impl<C: Keep> Shared<C> {
             .map_while(|_| {
                 held.core
                     .reserve(key)
-                    .then(|| Permit::new(self, key.clone()))
+                    .then(|| Permit::new(self.this.clone(), key.clone()))
             })
             .collect();
         let closing = held.core.take_closing();
         drop(held);
         drop(closing);
         Ok(permits)
-    }
-
-    /// A permit becomes free, with the connection in it if that may be lent again.
-    pub(super) fn give_back(&self, key: PoolKey, kept: Option<Kept<C>>) {
-        let mut given = Some((key, kept));
-        while let Some((key, kept)) = given.take() {
-            let mut held = self.lock();
-            let grant = match kept {
-                Some(kept) => {
-                    let age = kept.age;
-                    let grant = held.core.give_back(&key, kept, age, now());
-                    self.watch_newest(&mut held, &key);
-                    grant
-                }
-                None => held.core.free(&key),
-            };
-            let closing = held.core.take_closing();
-            let starts_to_reap = !held.reaping && held.core.resting() > 0;
-            let gone = starts_to_reap.then(|| {
-                let (alive, gone) = oneshot::channel();
-                held.reaping = true;
-                held.alive = Some(alive);
-                gone
-            });
-            drop(held);
-            drop(closing);
-            if let Some(gone) = gone {
-                self.start_to_reap(gone);
-            }
-            let Some((waiter, grant)) = grant else {
-                return;
-            };
-            let handed = Handed {
-                permit: Permit::of(self.this.clone(), waiter.key),
-                kept: match grant {
-                    Grant::Reuse(kept) => Some(kept),
-                    Grant::Dial => None,
-                },
-            };
-            // Whoever stopped waiting at this very moment takes nothing along.
-            given = waiter.handed.send(handed).err().map(Handed::into_parts);
-        }
     }
 
     /// Closes the connections at rest.
@@ -239,11 +193,6 @@ impl<C: Keep> Shared<C> {
             .finish_non_exhaustive()
     }
 
-    /// A connection was not kept.
-    pub(super) fn count_dropped(&self) {
-        self.counts.dropped.add();
-    }
-
     /// Takes a place in the queue.
     fn queue(self: &Arc<Self>, held: &mut Held<C>, key: &PoolKey) -> Result<Waiting<C>, PoolError> {
         let (sender, receiver) = oneshot::channel();
@@ -265,20 +214,6 @@ impl<C: Keep> Shared<C> {
             ticket,
             receiver,
         })
-    }
-
-    /// A waiter goes away.
-    pub(super) fn leave(&self, key: &PoolKey, ticket: Ticket) {
-        self.lock().core.leave(key, ticket);
-    }
-
-    /// A waiter was handed nothing.
-    pub(super) fn waited_in_vain(&self, key: &PoolKey) -> PoolError {
-        self.counts.refused.add();
-        PoolError::Timeout {
-            address: key.address().to_string(),
-            waited: self.options.max_wait,
-        }
     }
 
     /// Gives back a connection that may be lent, closes one that may not.
@@ -400,6 +335,71 @@ impl<C: Keep> Shared<C> {
         match (connection.liveness(), self.options.stray) {
             (Liveness::Quiet, _) | (Liveness::Stray, Stray::Keep) => false,
             (Liveness::Dead(_), _) | (Liveness::Stray, Stray::Close) => self.is_useless(connection),
+        }
+    }
+}
+
+impl<C: Keep> Home<C> for Shared<C> {
+    fn options(&self) -> &PoolOptions {
+        &self.options
+    }
+
+    fn count_dropped(&self) {
+        self.counts.dropped.add();
+    }
+
+    fn give_back(&self, key: PoolKey, kept: Option<Kept<C>>) {
+        let mut given = Some((key, kept));
+        while let Some((key, kept)) = given.take() {
+            let mut held = self.lock();
+            let grant = match kept {
+                Some(kept) => {
+                    let age = kept.age;
+                    let grant = held.core.give_back(&key, kept, age, now());
+                    self.watch_newest(&mut held, &key);
+                    grant
+                }
+                None => held.core.free(&key),
+            };
+            let closing = held.core.take_closing();
+            let starts_to_reap = !held.reaping && held.core.resting() > 0;
+            let gone = starts_to_reap.then(|| {
+                let (alive, gone) = oneshot::channel();
+                held.reaping = true;
+                held.alive = Some(alive);
+                gone
+            });
+            drop(held);
+            drop(closing);
+            if let Some(gone) = gone {
+                self.start_to_reap(gone);
+            }
+            let Some((waiter, grant)) = grant else {
+                return;
+            };
+            let handed = Handed {
+                permit: Permit::new(self.this.clone(), waiter.key),
+                kept: match grant {
+                    Grant::Reuse(kept) => Some(kept),
+                    Grant::Dial => None,
+                },
+            };
+            // Whoever stopped waiting at this very moment takes nothing along.
+            given = waiter.handed.send(handed).err().map(Handed::into_parts);
+        }
+    }
+}
+
+impl<C: Keep> Queue<C> for Shared<C> {
+    fn leave(&self, key: &PoolKey, ticket: Ticket) {
+        self.lock().core.leave(key, ticket);
+    }
+
+    fn time_out(&self, key: &PoolKey) -> PoolError {
+        self.counts.refused.add();
+        PoolError::Timeout {
+            address: key.address().to_string(),
+            waited: self.options.max_wait,
         }
     }
 }

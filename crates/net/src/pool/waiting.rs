@@ -8,10 +8,18 @@ use super::core::Ticket;
 use super::error::PoolError;
 use super::keep::Keep;
 use super::key::PoolKey;
-use super::lent::{Kept, Permit};
-use super::shared::Shared;
+use super::lent::{Home, Kept, Permit};
 #[cfg(feature = "blocking")]
 use crate::park::wait_for;
+
+/// A pool, as those who wait for it know it.
+pub(super) trait Queue<C: Keep>: Home<C> {
+    /// A waiter goes away.
+    fn leave(&self, key: &PoolKey, ticket: Ticket);
+
+    /// A waiter was handed nothing.
+    fn time_out(&self, key: &PoolKey) -> PoolError;
+}
 
 /// When somebody is served.
 pub(crate) enum Turn<C: Keep> {
@@ -33,7 +41,7 @@ pub(super) struct Waiter<C: Keep> {
 
 /// A place in the queue. Dropping it leaves the queue.
 pub(crate) struct Waiting<C: Keep> {
-    pub(super) shared: Arc<Shared<C>>,
+    pub(super) shared: Arc<dyn Queue<C>>,
     pub(super) key: PoolKey,
     pub(super) ticket: Ticket,
     pub(super) receiver: oneshot::Receiver<Handed<C>>,
@@ -68,7 +76,7 @@ impl<C: Keep> Waiting<C> {
         match handed {
             Some(Ok(handed)) => Ok(handed),
             // The queue holds the sender until it is used; an end without is a wait in vain, too.
-            Some(Err(_)) | None => Err(self.shared.waited_in_vain(&self.key)),
+            Some(Err(_)) | None => Err(self.shared.time_out(&self.key)),
         }
     }
 }
