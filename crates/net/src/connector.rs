@@ -43,8 +43,7 @@ impl Connector {
 }
 
 /// A dial of a [`Connector`].
-pub type Connecting =
-    Pin<Box<dyn Future<Output = Result<TokioIo<Connection>, ConnectError>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<Connection>, ConnectError>> + Send>>;
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Connection>;

@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, watch};
 pub use datagrams::{DatagramHandler, DatagramListener, DatagramListenerOptions, DatagramSession};
 pub use error::ListenerError;
 
+use shared::Shared;
+
 use crate::address::Address;
 use crate::client::{ClientOptions, Handler};
 use crate::connection::Connection;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::timeline::{Outcome, StepKind, Timeline};
+use super::timeline::{Outcome, StepId, StepKind, Timeline};
 use crate::resolve::ResolveError;
 use crate::tls::{HandshakeError, TlsError};
 

@@ -1,7 +1,6 @@
 //! One loop: its handle, and what its thread does.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +18,7 @@ use super::load::LoadMeter;
 use super::lock::lock;
 use super::options::{LoopOptions, Priority};
 use super::shared::{Owner, Shared};
-use super::task::{self, Job, Task};
+use super::task::{self, Job, Task, TaskError};
 use super::watchdog;
 
 /// What waits to be started on one loop, at most. A loop so far behind is not caught up with by waiting.

@@ -43,7 +43,6 @@ impl Families {
 }
 
 /// The answers to one look-up, still to come.
-#[non_exhaustive]
 pub enum Lookups {
     /// One answer has the addresses of all families.
     Together(Lookup),
