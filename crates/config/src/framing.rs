@@ -71,7 +71,7 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
     let field_end = offset + u32::from(width);
     let header = match counts {
         Counts::From(from) => field_end.max(from),
-        Counts::Payload | Counts::Message => field_end,
+        _ => field_end,
     };
     let report = section.report;
     if u64::from(header) > MAX_HEADER {

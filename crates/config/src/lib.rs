@@ -302,11 +302,7 @@ impl Listener {
         match (&self.address, &self.framing) {
             (Address::Udp(_), _) => "datagram",
             (Address::Http(_) | Address::Https(_), Framing::Raw) => "static",
-            (_, Framing::Raw) => "raw",
-            (_, Framing::Length(_)) => "length",
-            (_, Framing::Delimiter(_)) => "delimiter",
-            (_, Framing::Line { .. }) => "line",
-            (_, Framing::WebSocket { .. }) => "websocket",
+            (_, framing) => framing.name(),
         }
     }
 }

@@ -274,7 +274,7 @@ fn unserved(address: &Address) -> Option<(String, String)> {
             "`wss` is not an address to listen on".into(),
             format!("write https://{host_port} and name the path with the key `websocket`"),
         )),
-        Address::Kcp(_) | Address::Unixgram(_) => Some((unserved(), "use udp://host:port".into())),
+        _ => Some((unserved(), "use udp://host:port".into())),
     }
 }
 
@@ -511,10 +511,10 @@ fn warn_of_large_messages(
     sizes: &Watermarks,
 ) {
     let max = match framing {
-        Framing::Raw => return,
         Framing::Length(length) => length.max,
         Framing::Delimiter(delimiter) => delimiter.max,
         Framing::Line { max } | Framing::WebSocket { max } => *max,
+        _ => return,
     };
     if max >= sizes.hard {
         let line = section.report.line(section.span.start);

@@ -34,13 +34,13 @@ fn one_bound_socket_talks_to_anyone_and_sees_who_sent_what() {
 
 #[test]
 fn a_connected_one_hears_its_peer_alone_until_it_is_disconnected() {
-    let (peer, stranger) = (any_peer(), any_peer());
+    let (peer, other_sender) = (any_peer(), any_peer());
     let mut client = bound("udp://127.0.0.1:0");
     let own = own(&client);
     // Over the loopback it is there when this returns.
-    stranger.send_to(b"early", own).unwrap();
+    other_sender.send_to(b"early", own).unwrap();
     client.connect_to(&udp(&peer)).unwrap();
-    stranger.send_to(b"psst", own).unwrap();
+    other_sender.send_to(b"psst", own).unwrap();
     peer.send_to(b"ahoy", own).unwrap();
     let mut bytes = [0; 16];
     let received = client.receive(&mut bytes).unwrap();
@@ -48,7 +48,7 @@ fn a_connected_one_hears_its_peer_alone_until_it_is_disconnected() {
     client.send(b"aye").unwrap();
     assert_eq!(peer.recv(&mut bytes).unwrap(), 3);
     client.disconnect().unwrap();
-    stranger.send_to(b"psst", own).unwrap();
+    other_sender.send_to(b"psst", own).unwrap();
     let received = client.receive(&mut bytes).unwrap();
     assert_eq!(&bytes[..received.bytes], b"psst");
 }
@@ -143,8 +143,10 @@ fn a_full_unix_peer_is_waited_for_until_the_deadline_if_connected_and_told_of_if
         }
     };
     assert!(matches!(error, DatagramError::TimedOut), "{error}");
-    let stranger = bound("unixgram://@moorline-blocking-stranger");
-    let error = stranger.send_to(b"ahoy", &Peer::Unix(path)).unwrap_err();
+    let other_sender = bound("unixgram://@moorline-blocking-other-sender");
+    let error = other_sender
+        .send_to(b"ahoy", &Peer::Unix(path))
+        .unwrap_err();
     assert!(matches!(error, DatagramError::Full), "{error}");
     client.set_timeout(Timeout::After(PATIENCE));
     let reads = thread::spawn(move || {

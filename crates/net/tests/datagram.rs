@@ -58,12 +58,12 @@ async fn a_proxy_that_would_be_ignored_is_refused() {
 
 #[tokio::test]
 async fn a_connected_one_hears_its_peer_alone() {
-    let (peer, stranger) = (any_peer(), any_peer());
+    let (peer, other_sender) = (any_peer(), any_peer());
     let client = connected(&peer).await;
     let Peer::Ip(own) = client.own().unwrap() else {
         panic!("it is bound to an IP address");
     };
-    stranger.send_to(b"psst", own).unwrap();
+    other_sender.send_to(b"psst", own).unwrap();
     peer.send_to(b"ahoy", own).unwrap();
     let expected = (b"ahoy".to_vec(), Peer::Ip(peer.local_addr().unwrap()));
     assert_eq!(receive(&client).await.unwrap(), expected);
@@ -71,14 +71,14 @@ async fn a_connected_one_hears_its_peer_alone() {
 
 #[tokio::test]
 async fn connecting_drops_what_was_queued_before() {
-    let (peer, stranger) = (any_peer(), any_peer());
+    let (peer, other_sender) = (any_peer(), any_peer());
     let mut client = bound("udp://127.0.0.1:0");
     let Peer::Ip(own) = client.own().unwrap() else {
         panic!("it is bound to an IP address");
     };
     for _ in 0..10 {
         // Over the loopback it is there when this returns.
-        stranger.send_to(b"psst", own).unwrap();
+        other_sender.send_to(b"psst", own).unwrap();
     }
     let address = udp(&peer);
     client.connect_to(&dialer(), &address).await.unwrap();
@@ -89,14 +89,17 @@ async fn connecting_drops_what_was_queued_before() {
 
 #[tokio::test]
 async fn one_that_is_disconnected_hears_anyone_at_the_port_that_it_had() {
-    let (peer, stranger) = (any_peer(), any_peer());
+    let (peer, other_sender) = (any_peer(), any_peer());
     let mut client = connected(&peer).await;
     let Peer::Ip(own) = client.own().unwrap() else {
         panic!("it is bound to an IP address");
     };
     client.disconnect().unwrap();
-    stranger.send_to(b"psst", own).unwrap();
-    let expected = (b"psst".to_vec(), Peer::Ip(stranger.local_addr().unwrap()));
+    other_sender.send_to(b"psst", own).unwrap();
+    let expected = (
+        b"psst".to_vec(),
+        Peer::Ip(other_sender.local_addr().unwrap()),
+    );
     assert_eq!(receive(&client).await.unwrap(), expected);
 }
 
@@ -276,8 +279,8 @@ async fn a_full_unix_peer_is_waited_for_if_connected_and_told_of_if_not() {
     {
         sent += 1;
     }
-    let stranger = bound("unixgram://@moorline-datagram-full");
-    let error = stranger.send_to(b"ahoy", &Peer::Unix(theirs)).await;
+    let other_sender = bound("unixgram://@moorline-datagram-full");
+    let error = other_sender.send_to(b"ahoy", &Peer::Unix(theirs)).await;
     assert!(matches!(error, Err(DatagramError::Full)), "{error:?}");
 
     let waiting = tokio::spawn(async move { client.send(b"late").await });

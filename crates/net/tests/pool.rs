@@ -408,7 +408,7 @@ async fn stray_bytes_and_farewells_are_seen_through_tls() {
     assert_eq!((counters.stray, counters.dead), (1, 1));
 }
 
-/// A server that shakes hands with whom it is told to.
+/// A TLS server, for some connections only.
 struct TlsPeer {
     listener: TcpListener,
     acceptor: tokio_rustls::TlsAcceptor,

@@ -217,13 +217,7 @@ fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -
                 .unwrap_or_default();
             return format!("open {address}/ in a browser{path}");
         }
-        _ => match framing {
-            Framing::Raw => "raw",
-            Framing::Length(_) => "length",
-            Framing::Delimiter(_) => "delimiter",
-            Framing::Line { .. } => "line",
-            Framing::WebSocket { .. } => "websocket",
-        },
+        _ => framing.name(),
     };
     format!("listening on {address} ({spoken})")
 }

@@ -119,7 +119,7 @@ fn violated(
         FramingError::TooLarge { .. } | FramingError::Unended { .. } => {
             Some(listener.framing.limit_key())
         }
-        FramingError::TooSmall { .. } | FramingError::WebSocket(_) => None,
+        _ => None,
     };
     // After a handshake it does speak WebSocket.
     let is_websocket = matches!(listener.framing, Framing::WebSocket { .. });

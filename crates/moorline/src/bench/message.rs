@@ -38,7 +38,7 @@ impl Codec {
             Framing::Length(length) => length.max = u64::MAX,
             Framing::Delimiter(delimiter) => delimiter.max = u64::MAX,
             Framing::Line { max } => *max = u64::MAX,
-            Framing::Raw | Framing::WebSocket { .. } => {}
+            _ => {}
         }
         framing
             .envelope(&[], size, false)
@@ -48,11 +48,7 @@ impl Codec {
 
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Stream(Framing::Raw) => "raw",
-            Self::Stream(Framing::Length(_)) => "length",
-            Self::Stream(Framing::Delimiter(_)) => "delimiter",
-            Self::Stream(Framing::Line { .. }) => "line",
-            Self::Stream(Framing::WebSocket { .. }) => "websocket",
+            Self::Stream(framing) => framing.name(),
             Self::WebSocket { .. } => "websocket",
         }
     }

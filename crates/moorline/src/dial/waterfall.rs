@@ -150,7 +150,7 @@ fn colour(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done => "\x1b[32m",
         Outcome::Failed(_) | Outcome::TimedOut => "\x1b[31m",
-        Outcome::Running | Outcome::Cancelled => "\x1b[2m",
+        _ => "\x1b[2m",
     }
 }
 

@@ -67,8 +67,8 @@ impl DatagramClient {
     /// A client that talks to one peer: `udp://host:port`, or `unixgram:///path` and `unixgram://@name`, from an
     /// address that the system chooses, for a Unix socket an abstract one.
     ///
-    /// Blocks for at most the deadline of the dial, for a name to resolve. What is said of the addresses and options of
-    /// [`DatagramClient::connect`](crate::DatagramClient::connect) holds here: `via` is refused.
+    /// Blocks for at most the deadline of the dial, for a name to resolve. Addresses and options are those of
+    /// [`DatagramClient::connect`](crate::DatagramClient::connect): `via` is refused.
     pub fn connect(peer: &Address, options: DatagramOptions) -> Result<Self, ConnectError> {
         let dialer = Dialer::new(options.dial);
         let (through, target) = (dialer.clone(), peer.clone());

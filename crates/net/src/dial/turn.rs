@@ -181,7 +181,7 @@ impl Place {
         let Some(known) = queue.at(self.ticket) else {
             return Poll::Ready(());
         };
-        // Whom it was polled by before need not be who polls it now.
+        // Another task than before may poll it now.
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             let old = known.replace(waker.clone());
             drop(queue);

@@ -15,7 +15,7 @@ const AWAKE: u64 = 1 << LOAD_BITS;
 #[derive(Debug)]
 pub(super) struct LoadMeter {
     started: Instant,
-    /// The bits of the exact average at the last change; its owner's alone.
+    /// The bits of the exact average at the latest change, for its owner alone.
     average: AtomicU64,
     /// When the state last changed, what it is, and the average then: one word, so that it is read whole.
     published: AtomicU64,

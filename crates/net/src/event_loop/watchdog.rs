@@ -20,7 +20,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 /// A new loop is watched after at most this time, however patient the others are.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// Whom the thread watches. `None`: there is no thread.
+/// The loops that the thread watches. `None`: there is no thread.
 static WATCHED: Mutex<Option<Vec<Watched>>> = Mutex::new(None);
 
 struct Watched {

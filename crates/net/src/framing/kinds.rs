@@ -46,6 +46,18 @@ impl Framing {
         }
     }
 
+    /// Its name, as a configuration has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Length(_) => "length",
+            Self::Delimiter(_) => "delimiter",
+            Self::Line { .. } => "line",
+            #[cfg(feature = "websocket")]
+            Self::WebSocket { .. } => "websocket",
+        }
+    }
+
     /// The key of a listener that sets the largest message.
     pub fn limit_key(&self) -> &'static str {
         match self {

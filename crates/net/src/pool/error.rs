@@ -13,14 +13,14 @@ pub enum PoolError {
     Connect(ConnectError),
     /// All connections were in use for as long as the pool lets wait.
     Timeout {
-        /// To whom.
+        /// The address of the connection.
         address: String,
         /// How long it waited.
         waited: Duration,
     },
     /// All connections are in use, and as many wait as may.
     Full {
-        /// To whom.
+        /// The address of the connection.
         address: String,
         /// How many wait.
         waiting: usize,

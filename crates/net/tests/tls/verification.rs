@@ -1,4 +1,4 @@
-//! Whom a client believes: dates, names, issuers, fingerprints.
+//! What a client verifies: dates, names, issuers, fingerprints.
 
 use std::process::Command;
 
@@ -56,8 +56,8 @@ async fn an_unknown_issuer_is_refused_even_where_self_signed_ones_are_allowed() 
     let authority = Authority::new("root");
     // One of the same name is told apart by its key.
     for name in ["other", "root"] {
-        let stranger = Authority::new(name);
-        let server = Server::start(&stranger.issue(&["chat.test"], Dates::Now), &[]);
+        let unknown = Authority::new(name);
+        let server = Server::start(&unknown.issue(&["chat.test"], Dates::Now), &[]);
         for verification in [Verification::Full, Verification::AllowSelfSigned] {
             let options = trusting(&authority.root).verification(verification);
             assert_eq!(

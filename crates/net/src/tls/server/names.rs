@@ -1,4 +1,4 @@
-//! Which certificate is shown to whom.
+//! Which certificate a client gets.
 
 use std::collections::HashMap;
 use std::fmt;
