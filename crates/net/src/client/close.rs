@@ -34,7 +34,7 @@ impl Client {
     }
 
     /// Closes the connection: what waits is sent, then the peer's end is waited for, all within
-    /// [`ClientOptions::close_deadline`]. What the peer sends meanwhile is thrown away; closed without that, the system
+    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). What the peer sends meanwhile is thrown away; closed without that, the system
     /// would reset the connection, and the peer could lose what was sent last.
     ///
     /// A peer whose system has acknowledged everything and that sends nothing for 500 ms is not waited for any longer.
@@ -50,7 +50,7 @@ impl Client {
         self.flush().await
     }
 
-    /// Closes the connection now; what waits is lost. In a [`Handler`] the call returns first, then it is told
+    /// Closes the connection now; what waits is lost. In a [`Handler`](super::Handler) the call returns first, then it is told
     /// `closed`. Does not block.
     pub fn close_now(&mut self) {
         if self.started {
@@ -60,14 +60,14 @@ impl Client {
         }
     }
 
-    /// Closes a client with a [`Handler`] once what waits is sent, at the latest after
-    /// [`ClientOptions::close_deadline`]. Returns at once; `closed` is told. Without a handler see
+    /// Closes a client with a [`Handler`](super::Handler) once what waits is sent, at the latest after
+    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). Returns at once; `closed` is told. Without a handler see
     /// [`close`](Self::close).
     pub fn start_close(&mut self) {
         self.wanted = self.wanted.max(Wanted::Close);
     }
 
-    /// Replaces the connection of a client with a [`Handler`] by a new one. Returns at once. Without a handler see
+    /// Replaces the connection of a client with a [`Handler`](super::Handler) by a new one. Returns at once. Without a handler see
     /// [`reconnect`](Self::reconnect).
     pub fn start_reconnect(&mut self) {
         self.wanted = self.wanted.max(Wanted::Reconnect);

@@ -18,7 +18,7 @@ impl Client {
     /// Connects. One attempt; [`reconnect`](Self::reconnect) makes several.
     ///
     /// A connected client is an error, [`ConnectCause::AlreadyConnected`], and stays undisturbed. So is one that a
-    /// [`Sender`] closes meanwhile, [`ConnectCause::Closed`]; it stays closed. Cancel-safe: the attempt ends without
+    /// [`Sender`](super::Sender) closes meanwhile, [`ConnectCause::Closed`]; it stays closed. Cancel-safe: the attempt ends without
     /// a trace.
     pub async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.connection.is_some() {
@@ -32,7 +32,7 @@ impl Client {
         self.dial().await
     }
 
-    /// Replaces the connection, if there still is one, by a new one. With [`ClientOptions::reconnect`] it waits
+    /// Replaces the connection, if there still is one, by a new one. With [`ClientOptions::reconnect`](super::ClientOptions::reconnect) it waits
     /// for the back-off, and dials until an attempt succeeds or it gives up; the last error is told. One that is
     /// [permanent](ConnectError::is_permanent) is told at once.
     ///

@@ -10,7 +10,7 @@ use super::state::Client;
 
 impl Client {
     /// The next whole message; with raw framing, what is there. `None`: the peer has ended its sending, at the end
-    /// of a message, or a [`Sender`] has closed the client.
+    /// of a message, or a [`Sender`](super::Sender) has closed the client.
     ///
     /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they
     /// were received in; who keeps small ones for long should copy them.

@@ -105,7 +105,7 @@ impl Client {
 
     /// Waits until all that was sent is handed to the system. Cancel-safe.
     ///
-    /// If a [`Sender`] closes the client meanwhile, it waits for that instead, and says whether all was sent.
+    /// If a [`Sender`](super::Sender) closes the client meanwhile, it waits for that instead, and says whether all was sent.
     pub async fn flush(&mut self) -> Result<(), StreamError> {
         poll_fn(|cx| self.poll_flushed(cx)).await
     }

@@ -132,7 +132,7 @@ impl Client {
         self
     }
 
-    /// Stops reading for a [`Handler`], so that a fast peer is slowed down by its own system. The peer's end is told
+    /// Stops reading for a [`Handler`](super::Handler), so that a fast peer is slowed down by its own system. The peer's end is told
     /// nevertheless, unless messages lie before it. The next connection is read again.
     pub fn pause(&mut self) {
         self.paused = true;

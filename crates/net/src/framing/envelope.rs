@@ -1,6 +1,6 @@
 //! What stands around a payload on the wire.
 
-/// The longest header that a framing may have, in bytes; [`Framing::envelope`] builds it in place.
+/// The longest header that a framing may have, in bytes; [`Framing::envelope`](super::Framing::envelope) builds it in place.
 pub const MAX_HEADER_BYTES: usize = 64;
 
 /// The longest delimiter, in bytes. One byte less is looked at again whenever more input arrives.
