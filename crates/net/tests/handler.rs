@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use moorline_net::client::{CloseReason, SendError, Sender, StreamError, Unsent};
 use moorline_net::resolve::{Families, Lookups};
 use moorline_net::{
-    Address, Client, ClientOptions, ConnectCause, EventLoop, EventLoopPool, LoopPoolOptions,
-    Resolver,
+    Address, Client, ConnectCause, EventLoop, EventLoopPool, LoopPoolOptions, Resolver,
 };
 use recorder::{Event, address, framed, listener, packet, reconnecting, recorder, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use moorline_net::tls::{ClientCertificate, Roots, TlsConnector, TlsError, TlsOptions};
+use moorline_net::tls::{ClientCertificate, Roots, TlsConnector, TlsError};
 
 use crate::authority::Authority;
 use crate::trusting;
