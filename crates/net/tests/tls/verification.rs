@@ -118,6 +118,7 @@ async fn a_self_signed_certificate_needs_permission_and_is_still_verified() {
 #[tokio::test]
 async fn a_self_signed_certificate_is_known_by_its_signature_of_any_kind() {
     let folder = tempfile::tempdir().unwrap();
+    let other = Authority::new("other");
     for kind in [
         "ec -pkeyopt ec_paramgen_curve:P-256",
         "ec -pkeyopt ec_paramgen_curve:P-384",
@@ -145,7 +146,7 @@ async fn a_self_signed_certificate_is_known_by_its_signature_of_any_kind() {
             der: Vec::new(),
         };
         let server = Server::start(&identity, &[]);
-        let options = trusting(&Authority::new("other").root);
+        let options = trusting(&other.root);
         let refused = outcome(&options, &server, "chat.test").await;
         assert_eq!(refused, Err(TlsError::SelfSigned), "{kind}");
         let options = options.verification(Verification::AllowSelfSigned);
