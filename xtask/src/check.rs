@@ -1,98 +1,97 @@
-//! `cargo xtask check`: a fast look at what has changed since `main`, before a commit. `test` is the whole.
+//! `cargo xtask check`: a fast look, before a commit, at what has changed. `test` is the whole.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
-use crate::steps::{self, Failure, Step, cargo, root};
+use crate::steps::{Failure, cargo, root, seconds};
 
-const STEPS: &[Step] = &[
-    Step {
-        name: "format",
-        run: format,
-    },
-    Step {
-        name: "clippy",
-        run: clippy,
-    },
-    Step {
-        name: "unit tests",
-        run: unit_tests,
-    },
-];
+/// Check formatting and lints and run the unit tests, of the packages that have changed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Since the last commit shared with this branch; without it `main`
+    #[arg(long)]
+    since: Option<String>,
+}
 
-/// Runs every step; stops at the first that fails.
-pub(crate) fn run() -> Result<(), Failure> {
-    let packages = changed()?;
+/// Stops at the first command that fails.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let began = Instant::now();
+    let packages = changed(args.since.as_deref())?;
+    cargo("fmt --all --check").run()?;
     if packages.is_empty() {
-        println!("no package has changed since `main`");
-        return format();
+        println!("no package has changed");
+        return Ok(());
     }
-    println!("changed since `main`: {}", packages.join(", "));
-    steps::run(STEPS)
+    let selected: Vec<String> = packages.iter().map(Package::argument).collect();
+    let selected = selected.join(" ");
+    let clippy = format!("clippy {selected} --all-targets --locked -- -D warnings");
+    cargo(&clippy).run()?;
+    // The tests within the sources; those in folders of their own start processes or take long. Cargo refuses `--lib`
+    // where no package has one.
+    let lib = match packages.iter().any(Package::has_lib) {
+        true => "--lib ",
+        false => "",
+    };
+    let tests = format!("nextest run {selected} {lib}--bins --locked --no-tests pass");
+    cargo(&tests).run()?;
+    println!(
+        "{} packages checked in {}",
+        packages.len(),
+        seconds(began.elapsed())
+    );
+    Ok(())
 }
 
-fn format() -> Result<(), Failure> {
-    cargo("fmt --all --check").run()
-}
-
-fn clippy() -> Result<(), Failure> {
-    let packages = selected()?;
-    cargo(&format!(
-        "clippy {packages} --all-targets --locked -- -D warnings"
-    ))
-    .run()
-}
-
-/// The tests within the sources; those in folders of their own start processes or take long.
-fn unit_tests() -> Result<(), Failure> {
-    let packages = selected()?;
-    cargo(&format!(
-        "nextest run {packages} --lib --bins --locked --no-tests pass"
-    ))
-    .run()
-}
-
-/// The changed packages as arguments.
-fn selected() -> Result<String, Failure> {
-    let packages: Vec<String> = changed()?
-        .iter()
-        .map(|name| format!("--package {name}"))
-        .collect();
-    Ok(packages.join(" "))
-}
-
-/// The packages with a file that differs from the last commit shared with `main`, in the tree or not yet added.
-fn changed() -> Result<Vec<String>, Failure> {
-    let bases = ["main", "origin/main"].into_iter();
-    let base = bases
-        .filter_map(|branch| git(&["merge-base", "HEAD", branch]).ok())
-        .next()
-        .unwrap_or_else(|| "HEAD".to_owned());
+/// The packages with a file that differs from the last commit shared with a branch, in the tree or not yet added.
+fn changed(since: Option<&str>) -> Result<Vec<Package>, Failure> {
+    let base = match since {
+        Some(branch) => git(&["merge-base", "HEAD", branch])?,
+        None => ["main", "origin/main"]
+            .iter()
+            .find_map(|branch| git(&["merge-base", "HEAD", branch]).ok())
+            .unwrap_or_else(|| "HEAD".to_owned()),
+    };
     let differing = git(&["diff", "--name-only", base.trim()])?;
     let new = git(&["ls-files", "--others", "--exclude-standard"])?;
-    let names: BTreeSet<String> = differing
-        .lines()
-        .chain(new.lines())
-        .filter_map(package)
-        .collect();
-    Ok(names.into_iter().collect())
+    let files = differing.lines().chain(new.lines());
+    let packages: BTreeSet<Package> = files.filter_map(Package::of).collect();
+    Ok(packages.into_iter().collect())
 }
 
-/// The package that a file belongs to.
-fn package(file: &str) -> Option<String> {
-    let mut folders = file.split('/');
-    let folder = match folders.next()? {
-        "crates" => format!("crates/{}", folders.next()?),
-        first => first.to_owned(),
-    };
-    let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).ok()?;
-    let name = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("name = \""))?;
-    let name = name.trim_end_matches('"');
-    // Of a workspace of its own.
-    (name != "moorline-fuzz").then(|| name.to_owned())
+/// A package of the workspace.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Package {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Package {
+    /// The package that a file belongs to.
+    fn of(file: &str) -> Option<Self> {
+        let mut folders = file.split('/');
+        let folder = match folders.next()? {
+            "crates" => root().join("crates").join(folders.next()?),
+            first => root().join(first),
+        };
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+        let name = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("name = \""))?;
+        let name = name.trim_end_matches('"').to_owned();
+        // The fuzz targets are a workspace of their own.
+        (name != "moorline-fuzz").then_some(Self { name, folder })
+    }
+
+    fn argument(&self) -> String {
+        format!("--package {}", self.name)
+    }
+
+    fn has_lib(&self) -> bool {
+        self.folder.join("src/lib.rs").exists()
+    }
 }
 
 fn git(arguments: &[&str]) -> Result<String, Failure> {
@@ -114,12 +113,13 @@ mod tests {
 
     #[test]
     fn a_file_belongs_to_the_package_of_its_folder() {
+        let name = |file| Package::of(file).map(|package| package.name);
         assert_eq!(
-            package("crates/ipc/src/lib.rs").as_deref(),
+            name("crates/ipc/src/lib.rs").as_deref(),
             Some("moorline-ipc")
         );
-        assert_eq!(package("xtask/src/main.rs").as_deref(), Some("xtask"));
-        assert_eq!(package("README.md"), None);
-        assert_eq!(package("fuzz/replay.rs"), None);
+        assert_eq!(name("xtask/src/main.rs").as_deref(), Some("xtask"));
+        assert_eq!(name("README.md"), None);
+        assert_eq!(name("fuzz/replay.rs"), None);
     }
 }

@@ -42,7 +42,7 @@ enum Chore {
     /// Install what the tests need (as root), then check formatting, lints, docs and run every test
     Test,
     /// Check formatting and lints and run the unit tests, of the packages that have changed since `main`
-    Check,
+    Check(check::Args),
     /// Write the configuration reference from its table
     Docs,
     /// Name the words that house style replaces
@@ -64,7 +64,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test => test::run(),
-        Chore::Check => check::run(),
+        Chore::Check(args) => check::run(&args),
         Chore::Docs => pages::write(),
         Chore::Words => words::are_plain(),
         Chore::Chaos(args) => chaos::run(&args),

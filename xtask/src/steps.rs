@@ -60,7 +60,8 @@ fn listed<T: AsRef<str>>(names: &[T]) -> String {
     names.join(", ")
 }
 
-fn seconds(time: Duration) -> String {
+/// As a summary writes a time.
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
