@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::task::AbortHandle;
@@ -13,7 +12,7 @@ use super::options::ClientOptions;
 use super::runtime::runtime;
 use super::stream::Stream;
 use crate::address::Address;
-use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
+use crate::dial::{ConnectCause, ConnectError, Dialer};
 
 /// A connection that is still to come: [`select`](super::select) waits for several of them, [`wait`](Self::wait) for
 /// this one. Dropping it ends the dial.
@@ -111,10 +110,5 @@ impl Drop for Bell {
 
 /// An error before any step.
 pub(super) fn refuse(address: &Address, cause: ConnectCause) -> ConnectError {
-    ConnectError::new(
-        address.to_string(),
-        None,
-        cause,
-        Timeline::new(Instant::now()),
-    )
+    ConnectError::before_dial(address.to_string(), cause)
 }

@@ -10,7 +10,7 @@ use super::link::Link;
 use super::sender::Wanted;
 use super::state::Client;
 use crate::address::Address;
-use crate::dial::{ConnectCause, ConnectError, Timeline};
+use crate::dial::{ConnectCause, ConnectError};
 #[cfg(feature = "websocket")]
 use crate::framing::Framing;
 
@@ -112,12 +112,7 @@ impl Client {
 
     pub(super) fn refusal(&self, cause: ConnectCause) -> ConnectError {
         let address = self.address.as_ref().map(ToString::to_string);
-        ConnectError::new(
-            address.unwrap_or_default(),
-            None,
-            cause,
-            Timeline::new(Instant::now()),
-        )
+        ConnectError::before_dial(address.unwrap_or_default(), cause)
     }
 }
 
