@@ -23,7 +23,6 @@ const WORDS: &[(&[&str], &str)] = &[
 const PHRASES: &[(&str, &str)] = &[
     ("said of", "the noun itself"),
     ("gone over to", "a plain verb"),
-    ("at the last", "finally, or a time"),
 ];
 
 /// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
