@@ -20,8 +20,10 @@ use crate::features::datagrams;
 use crate::ids::{ListenerId, SessionRef, SlotId};
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
+use crate::session::link::Link;
+use crate::session::stay::Placement;
 use crate::session::{
-    App, Cut, End, Input, Link, Listed, Meters, Output, Phase, Placement, Session, Timer, Transport,
+    App, Cut, End, Input, Listed, Meters, Output, Phase, Session, Timer, Transport,
 };
 use crate::timeouts::{watch_handshake, watch_idle};
 use crate::tools::Tools;

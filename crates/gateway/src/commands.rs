@@ -52,15 +52,7 @@ pub(crate) enum Command {
     },
     /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
     Refused(Option<Limit>),
-    Attach {
-        process: ProcessId,
-        role: Role,
-        region: Box<Region>,
-        /// What wakes the process.
-        doorbell: Arc<Doorbell>,
-        /// What the process wakes this loop by.
-        chime: Chime,
-    },
+    Attach(Box<Attached>),
     Activate {
         workers: u16,
         serving: Arc<[ProcessId]>,
@@ -120,6 +112,18 @@ pub(crate) enum Report {
         rows: Vec<SessionRow>,
         next: Option<u32>,
     },
+}
+
+/// A process that a loop is to hear.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) process: ProcessId,
+    pub(crate) role: Role,
+    pub(crate) region: Region,
+    /// What wakes the process.
+    pub(crate) doorbell: Arc<Doorbell>,
+    /// What the process wakes this loop by.
+    pub(crate) chime: Chime,
 }
 
 /// How a process died.

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::alarms;
 use crate::arrival::Arrival;
-use crate::commands::{Command, Report};
+use crate::commands::{Attached, Command, Report};
 use crate::ending::{Left, act};
 use crate::event_loop::census::Census;
 use crate::event_loop::{Loop, Parts};
@@ -418,24 +418,7 @@ impl Loop {
                     cx.count_limit(limit);
                 }
             }
-            Command::Attach {
-                process,
-                role,
-                region,
-                doorbell,
-                chime,
-            } => {
-                let Tools { cx, processes, .. } = &mut self.tools;
-                let heard = self.poller.watch_process(processes.next_key(), &chime);
-                if heard.is_ok() {
-                    let rules = cx.config.clone();
-                    let process = Process::new(process, role, *region, doorbell, chime, rules);
-                    processes.insert(process);
-                }
-                let heard =
-                    heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
-                cx.report(Report::Attached(process, heard));
-            }
+            Command::Attach(attached) => self.attach(*attached),
             Command::Activate {
                 workers,
                 serving,
@@ -462,5 +445,24 @@ impl Loop {
                 queries::list(question, place, &self.sessions, &self.tools.cx);
             }
         }
+    }
+
+    /// Hears a process from now on.
+    fn attach(&mut self, attached: Attached) {
+        let Attached {
+            process,
+            role,
+            region,
+            doorbell,
+            chime,
+        } = attached;
+        let Tools { cx, processes, .. } = &mut self.tools;
+        let heard = self.poller.watch_process(processes.next_key(), &chime);
+        if heard.is_ok() {
+            let rules = cx.config.clone();
+            processes.insert(Process::new(process, role, region, doorbell, chime, rules));
+        }
+        let heard = heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
+        cx.report(Report::Attached(process, heard));
     }
 }

@@ -25,7 +25,7 @@ use moorline_protocol::control::{FromRole, LOOP_ROW, ListPlace, ProcessId, Role,
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 
 use crate::change::Change;
-use crate::commands::{Command, Death, Inbox, Report};
+use crate::commands::{Attached, Command, Death, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
 use crate::ids::ListenerId;
@@ -117,15 +117,7 @@ impl Gateway {
             .unwrap_or_default();
         let last_serial = (now.as_secs() << 24).max(start.last_serial);
 
-        let mut loops = Vec::with_capacity(count);
-        let mut inboxes = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (commands, inbox) = std::sync::mpsc::channel();
-            let doorbell = Arc::new(Doorbell::new()?);
-            inboxes.push((inbox, doorbell.clone()));
-            loops.push(Inbox { commands, doorbell });
-        }
-        let loops: Arc<[Inbox]> = loops.into();
+        let (loops, inboxes) = inboxes(count)?;
         let (report, reports) = mpsc::unbounded_channel();
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
@@ -151,20 +143,7 @@ impl Gateway {
                 reports: report.clone(),
                 tls: tls.clone(),
             };
-            std::thread::Builder::new()
-                .name(format!("loop {index}"))
-                .spawn(move || {
-                    moorline_process::affinity::stay(
-                        &parts.config.workers.cpu_affinity,
-                        u16::from(parts.index),
-                    );
-                    // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
-                    if let Err(error) = Loop::run(parts, inbox) {
-                        tracing::error!(event_loop = index, %error, "event loop failed");
-                    }
-                    moorline_process::log::flush();
-                    std::process::exit(70);
-                })?;
+            spawn_loop(parts, inbox)?;
         }
         tracing::debug!(
             incarnation = start.incarnation,
@@ -255,23 +234,8 @@ impl Gateway {
                 sockets,
                 folders,
             } => {
-                // What was prepared before is closed first.
-                self.change = None;
-                self.keep_descriptors_for(&config);
-                let change = Change::new(generation, *config, sockets, folders, descriptors);
-                let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
-                let failure = match change {
-                    Ok(change) => {
-                        self.change = Some(change);
-                        None
-                    }
-                    Err(error) => Some(error.to_string()),
-                };
-                let answer = FromRole::Prepared {
-                    generation,
-                    failure,
-                };
-                self.say(&answer).await;
+                let change = (generation, *config, sockets, folders);
+                self.prepare(change, descriptors).await;
             }
             ToRole::Forget => {
                 self.change = None;
@@ -282,20 +246,7 @@ impl Gateway {
                 fault,
                 forced,
             } => {
-                // With it goes the sender that the task which takes its files waits for.
-                let marks = self.joined.remove(&process).map(|joined| joined.marks);
-                self.released.remove(&process);
-                self.attaching.remove(&process);
-                let polled = marks
-                    .iter()
-                    .flatten()
-                    .map(Marks::polling)
-                    .find(|session| *session != 0);
-                let death = Death {
-                    culprit: polled.filter(|_| fault),
-                    forced,
-                };
-                self.tell_loops(|_| Command::Dead { process, death });
+                self.removed(process, fault, forced);
             }
             ToRole::Stop {
                 over_ms,
@@ -343,6 +294,49 @@ impl Gateway {
         }
     }
 
+    /// Makes ready what a reload changes, and says whether it can be committed.
+    async fn prepare(
+        &mut self,
+        (generation, config, sockets, folders): (u32, Config, Vec<u16>, Vec<u16>),
+        descriptors: Descriptors,
+    ) {
+        // What was prepared before is closed first.
+        self.change = None;
+        self.keep_descriptors_for(&config);
+        let change = Change::new(generation, config, sockets, folders, descriptors);
+        let change = change.and_then(|change| change.ready(&self.credentials, &self.tls));
+        let failure = match change {
+            Ok(change) => {
+                self.change = Some(change);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let answer = FromRole::Prepared {
+            generation,
+            failure,
+        };
+        self.say(&answer).await;
+    }
+
+    /// A process has died, by a fault or killed at the end of a reload.
+    fn removed(&mut self, process: ProcessId, fault: bool, forced: bool) {
+        // With it goes the sender that the task which takes its files waits for.
+        let marks = self.joined.remove(&process).map(|joined| joined.marks);
+        self.released.remove(&process);
+        self.attaching.remove(&process);
+        let polled = marks
+            .iter()
+            .flatten()
+            .map(Marks::polling)
+            .find(|session| *session != 0);
+        let death = Death {
+            culprit: polled.filter(|_| fault),
+            forced,
+        };
+        self.tell_loops(|_| Command::Dead { process, death });
+    }
+
     /// Keeps so many descriptors free of connections and files that the processes of this configuration have theirs,
     /// beside those that are there.
     fn keep_descriptors_for(&self, config: &Config) {
@@ -370,7 +364,7 @@ impl Gateway {
         for _ in self.loops.iter() {
             let chime = Chime::from_fd(descriptors.next().ok_or_else(missing)?);
             let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
-            links.push((chime, Box::new(region)));
+            links.push((chime, region));
         }
         let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
         let files = ControlChannel::new(files)?;
@@ -383,13 +377,13 @@ impl Gateway {
         self.joined.insert(process, joined);
         self.attaching.insert(process, self.loops.len());
         for (inbox, (chime, region)) in self.loops.iter().zip(links) {
-            inbox.send(Command::Attach {
+            inbox.send(Command::Attach(Box::new(Attached {
                 process,
                 role,
                 region,
                 doorbell: doorbell.clone(),
                 chime,
-            });
+            })));
         }
         tokio::task::spawn_local(file_channel::receive(
             files,
@@ -443,6 +437,18 @@ impl Gateway {
         self.say(&none).await;
     }
 
+    /// Where a list of sessions goes on after a part from this loop.
+    fn next_place(&self, index: u8, next: Option<u32>) -> Option<ListPlace> {
+        let index = u16::from(index);
+        let is_last = usize::from(index) + 1 == self.loops.len();
+        let (event_loop, place) = match next {
+            Some(place) => (index, place),
+            None if is_last => return None,
+            None => (index + 1, 0),
+        };
+        Some(ListPlace { event_loop, place })
+    }
+
     /// What a loop says.
     async fn pass_on(&mut self, report: Report) {
         match report {
@@ -479,13 +485,7 @@ impl Gateway {
                 rows,
                 next,
             } => {
-                let index = u16::from(index);
-                let is_last = usize::from(index) + 1 == self.loops.len();
-                let next = match next {
-                    Some(place) => Some((index, place)),
-                    None => (!is_last).then_some((index + 1, 0)),
-                };
-                let next = next.map(|(event_loop, place)| ListPlace { event_loop, place });
+                let next = self.next_place(index, next);
                 let some = FromRole::Sessions {
                     question,
                     rows,
@@ -507,6 +507,41 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What a loop takes its commands from, and what wakes it for them.
+type Outlet = (std::sync::mpsc::Receiver<Command>, Arc<Doorbell>);
+
+/// An inbox for each of so many loops.
+fn inboxes(count: usize) -> io::Result<(Arc<[Inbox]>, Vec<Outlet>)> {
+    let mut loops = Vec::with_capacity(count);
+    let mut outlets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (commands, inbox) = std::sync::mpsc::channel();
+        let doorbell = Arc::new(Doorbell::new()?);
+        outlets.push((inbox, doorbell.clone()));
+        loops.push(Inbox { commands, doorbell });
+    }
+    Ok((loops.into(), outlets))
+}
+
+/// Starts the thread of a loop.
+fn spawn_loop(parts: Parts, inbox: std::sync::mpsc::Receiver<Command>) -> io::Result<()> {
+    let index = parts.index;
+    let thread = std::thread::Builder::new().name(format!("loop {index}"));
+    thread.spawn(move || {
+        moorline_process::affinity::stay(
+            &parts.config.workers.cpu_affinity,
+            u16::from(parts.index),
+        );
+        // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
+        if let Err(error) = Loop::run(parts, inbox) {
+            tracing::error!(event_loop = index, %error, "event loop failed");
+        }
+        moorline_process::log::flush();
+        std::process::exit(70);
+    })?;
+    Ok(())
 }
 
 /// So many descriptors have room from the start, for half a megabyte of the kernel's memory.

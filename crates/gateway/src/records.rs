@@ -11,13 +11,15 @@ use crate::features::posts::{post, post_done, refuse_post};
 use crate::features::queries;
 use crate::features::requests::{handle_request, limit};
 use crate::features::tasks::{NO_MEMORY, refuse_task};
-use crate::groups;
+use crate::groups::{self, Groups};
 use crate::ids::ProcessKey;
 use crate::memory::Class;
 use crate::output::payload::Payload;
 use crate::output::watermarks::warn_other_sender;
 use crate::output::write::write;
 use crate::processes::process::Partial;
+use crate::session::Session;
+use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FromProcess, LARGEST_PARCEL, LAST, TEXT, WHOLE,
@@ -149,57 +151,45 @@ impl Loop {
         record: &Record<'_>,
     ) -> Result<(), String> {
         let is_last = header.flags & LAST != 0;
-        let mut message = None;
-        if header.flags & WHOLE != WHOLE {
-            message = self.assemble(at, record)?;
-            if message.is_none() && !is_last {
-                return Ok(());
-            }
+        let is_whole = header.flags & WHOLE == WHOLE;
+        let message = match is_whole {
+            true => None,
+            false => self.assemble(at, record)?,
+        };
+        // Of a message in parts there is nothing to send before the last, or ever if the first was dropped.
+        let is_sent = is_whole || message.is_some();
+        if !is_sent && !is_last {
+            return Ok(());
         }
-        let is_dropped = header.flags & WHOLE != WHOLE && message.is_none();
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
         let Some(session) = self.sessions.find_mut(header.session) else {
-            if !is_dropped {
-                let tools = &mut self.tools;
+            if is_sent {
                 tools.processes.discard(at, header.session, &tools.cx);
             }
             return Ok(());
         };
-        let (groups, tools) = (&mut self.groups, &mut self.tools);
-        if !is_dropped {
-            if let Err(end) = groups.catch_up(session, tools) {
-                act(session, end, groups, tools);
-            }
-            if session.takes_output() {
-                let is_foreign = session.placement.process() != Some(at);
-                let payload = match &message {
-                    Some(message) => Payload::Bytes(&message.bytes),
-                    None => Payload::Ring(record),
-                };
-                if let Err(end) = write(session, payload, header.flags & TEXT != 0, tools) {
-                    act(session, end, groups, tools);
-                }
-                if is_foreign {
-                    warn_other_sender(session, at, tools);
-                }
-            } else {
-                tools.cx.count(LoopCounter::Discarded, 1);
-            }
-            if message.is_some() {
-                // To move or to end, it may have waited for this.
-                tools.agenda.schedule(session);
-            }
-        }
-        let mut result = Ok(());
-        if is_last && header.flags & DONE != 0 {
-            result = match done(session, at, header, tools) {
-                Ok(()) => Ok(()),
-                Err(Refused::Garbage(reason)) => Err(reason),
-                Err(Refused::Ends(end)) => {
-                    act(session, end, groups, tools);
-                    Ok(())
-                }
+        if is_sent {
+            let payload = match &message {
+                Some(message) => Payload::Bytes(&message.bytes),
+                None => Payload::Ring(record),
             };
+            send(
+                session,
+                at,
+                payload,
+                header.flags & TEXT != 0,
+                groups,
+                tools,
+            );
         }
+        if message.is_some() {
+            // To move or to end, it may have waited for this.
+            tools.agenda.schedule(session);
+        }
+        let result = match is_last && header.flags & DONE != 0 {
+            true => end_handler(session, at, header, groups, tools),
+            false => Ok(()),
+        };
         self.relieve_if_asked();
         result
     }
@@ -210,14 +200,7 @@ impl Loop {
         let Some(session) = self.sessions.find_mut(header.session) else {
             return Ok(());
         };
-        match done(session, at, header, &mut self.tools) {
-            Ok(()) => Ok(()),
-            Err(Refused::Garbage(reason)) => Err(reason),
-            Err(Refused::Ends(end)) => {
-                act(session, end, &mut self.groups, &mut self.tools);
-                Ok(())
-            }
-        }
+        end_handler(session, at, header, &mut self.groups, &mut self.tools)
     }
 
     /// The app closes a session.
@@ -410,5 +393,50 @@ impl Loop {
         let held = message.as_ref().map_or(0, |message| message.bytes.len());
         memory.release(Class::Parts, held);
         Ok(message)
+    }
+}
+
+/// Sends a session a message, behind the broadcasts that were before it.
+#[inline]
+fn send(
+    session: &mut Session,
+    at: ProcessKey,
+    payload: Payload<'_, '_>,
+    text: bool,
+    groups: &mut Groups,
+    tools: &mut Tools,
+) {
+    if let Err(end) = groups.catch_up(session, tools) {
+        act(session, end, groups, tools);
+    }
+    if !session.takes_output() {
+        tools.cx.count(LoopCounter::Discarded, 1);
+        return;
+    }
+    let is_foreign = session.placement.process() != Some(at);
+    if let Err(end) = write(session, payload, text, tools) {
+        act(session, end, groups, tools);
+    }
+    if is_foreign {
+        warn_other_sender(session, at, tools);
+    }
+}
+
+/// A handler of a session has ended.
+#[inline]
+fn end_handler(
+    session: &mut Session,
+    at: ProcessKey,
+    header: &Header,
+    groups: &mut Groups,
+    tools: &mut Tools,
+) -> Result<(), String> {
+    match done(session, at, header, tools) {
+        Ok(()) => Ok(()),
+        Err(Refused::Garbage(reason)) => Err(reason),
+        Err(Refused::Ends(end)) => {
+            act(session, end, groups, tools);
+            Ok(())
+        }
     }
 }

@@ -4,8 +4,11 @@
 //! wait, output the socket did not take) is allocated when needed and freed after.
 
 pub(crate) mod frame;
+pub(crate) mod link;
 pub(crate) mod queue;
+pub(crate) mod stay;
 pub(crate) mod table;
+pub(crate) mod window;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -14,15 +17,13 @@ use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 use moorline_net::watermark::Level;
 
-use crate::ids::{ListenerId, ProcessKey, SessionKey, SessionRef, SlotId};
+use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::memory::MEMBERSHIP_BYTES;
+use crate::session::link::Link;
 use crate::session::queue::Outbound;
+use crate::session::stay::Placement;
+use crate::session::window::Window;
 use moorline_protocol::wire::{Belongings, CloseReason, Peer};
-
-/// Messages of one session delivered and not done, at the most.
-pub(crate) const WINDOW_MESSAGES: u32 = 16;
-/// Their bytes, at the most (one message, if larger).
-pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -79,21 +80,6 @@ pub(crate) struct Transport {
     pub(crate) link: Link,
 }
 
-/// How far the connection still carries bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// Both ways.
-    Open,
-    /// The peer has hung up, so a short read does not mean that the socket is empty.
-    HungUp,
-    /// The peer's last byte was read.
-    HalfClosed,
-    /// It broke and nothing more can be sent; what the peer had sent before is still read.
-    Broken,
-    /// It broke, and all that the peer had sent was read.
-    Dead,
-}
-
 /// What comes from the peer.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -131,17 +117,6 @@ pub(crate) enum Cut {
     Exhausted,
 }
 
-/// Messages delivered and not done.
-#[derive(Debug, Default)]
-pub(crate) struct Window {
-    /// Messages delivered, ever; the sequence of the last one.
-    pub(crate) sent: u32,
-    /// Messages done, ever.
-    pub(crate) done: u32,
-    /// Bytes of the messages delivered and not done.
-    pub(crate) bytes: usize,
-}
-
 /// What goes to the peer and was not taken.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -159,38 +134,6 @@ pub(crate) struct Output {
 pub(crate) enum Timer {
     Set,
     Unset,
-}
-
-/// Which process has the session.
-#[derive(Debug)]
-pub(crate) struct Placement {
-    /// The worker slot that it belongs to.
-    pub(crate) slot: SlotId,
-    pub(crate) stay: Stay,
-}
-
-/// Whether a process has the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// None has known of it.
-    New,
-    /// None does now. One did: the next is told `adopted`.
-    Between,
-    /// This one does.
-    With(ProcessKey, Visit),
-}
-
-/// How it is with the session in its process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Visit {
-    /// The open hook runs.
-    Opening,
-    /// The open hook has ended.
-    Open,
-    /// The open hook runs, and the session is to go to another process then; until then it is not read.
-    OpeningAndMoving,
-    /// It goes to another process as soon as nothing of it is in hand; until then it is not read.
-    Moving,
 }
 
 /// What the app has set for the session.
@@ -340,46 +283,6 @@ impl Transport {
     }
 }
 
-impl Link {
-    /// The peer has hung up; what it sent before is still to be read.
-    pub(crate) fn hang_up(&mut self) {
-        if *self == Link::Open {
-            *self = Link::HungUp;
-        }
-    }
-
-    /// The peer's last byte was read.
-    pub(crate) fn end_input(&mut self) {
-        *self = match self {
-            Link::Open | Link::HungUp | Link::HalfClosed => Link::HalfClosed,
-            Link::Broken | Link::Dead => Link::Dead,
-        };
-    }
-
-    /// Nothing more can be sent.
-    pub(crate) fn break_off(&mut self) {
-        *self = match self {
-            Link::Open | Link::HungUp | Link::Broken => Link::Broken,
-            Link::HalfClosed | Link::Dead => Link::Dead,
-        };
-    }
-
-    /// Whether nothing comes after what the socket has now.
-    pub(crate) fn is_hung_up(self) -> bool {
-        matches!(self, Link::HungUp | Link::Broken)
-    }
-
-    /// Whether all that the peer has sent was read.
-    pub(crate) fn is_read(self) -> bool {
-        matches!(self, Link::HalfClosed | Link::Dead)
-    }
-
-    /// Whether nothing more can be sent.
-    pub(crate) fn is_broken(self) -> bool {
-        matches!(self, Link::Broken | Link::Dead)
-    }
-}
-
 impl Input {
     /// Whether messages wait here for their process.
     pub(crate) fn waits(&self) -> bool {
@@ -402,53 +305,6 @@ impl Input {
     }
 }
 
-impl Window {
-    /// Messages delivered and not done.
-    pub(crate) fn in_hand(&self) -> u32 {
-        self.sent.wrapping_sub(self.done)
-    }
-
-    /// Whether one more message of unknown size may be cut now.
-    pub(crate) fn has_room(&self) -> bool {
-        self.in_hand() < WINDOW_MESSAGES && self.bytes < WINDOW_BYTES
-    }
-
-    /// Whether a message of this size may be delivered now.
-    pub(crate) fn takes(&self, bytes: usize) -> bool {
-        let in_hand = self.in_hand();
-        in_hand == 0
-            || (in_hand < WINDOW_MESSAGES && self.bytes.saturating_add(bytes) <= WINDOW_BYTES)
-    }
-
-    /// The sequence of the next message.
-    pub(crate) fn next(&self) -> u32 {
-        self.sent.wrapping_add(1)
-    }
-
-    /// A message of this size was delivered.
-    pub(crate) fn deliver(&mut self, bytes: usize) {
-        self.sent = self.next();
-        self.bytes += bytes;
-    }
-
-    /// The oldest message in hand is done; `bytes` is what its process says of its size.
-    pub(crate) fn end_one(&mut self, bytes: u64) {
-        self.done = self.done.wrapping_add(1);
-        self.bytes = match self.in_hand() {
-            0 => 0,
-            _ => self
-                .bytes
-                .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)),
-        };
-    }
-
-    /// Nothing is in hand any more: what was will be delivered anew, or is lost.
-    pub(crate) fn take_back(&mut self) {
-        self.sent = self.done;
-        self.bytes = 0;
-    }
-}
-
 impl Output {
     pub(crate) fn new() -> Self {
         Self {
@@ -467,88 +323,6 @@ impl Output {
     /// Whether the socket would take more: the turn's share was used up.
     pub(crate) fn goes_on(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.again)
-    }
-}
-
-impl Placement {
-    pub(crate) fn new(slot: SlotId) -> Self {
-        Self {
-            slot,
-            stay: Stay::New,
-        }
-    }
-
-    /// The process that knows of it.
-    #[inline]
-    pub(crate) fn process(&self) -> Option<ProcessKey> {
-        match self.stay {
-            Stay::With(process, _) => Some(process),
-            Stay::New | Stay::Between => None,
-        }
-    }
-
-    /// Whether its process gives it up as soon as nothing of it is in hand.
-    #[inline]
-    pub(crate) fn is_moving(&self) -> bool {
-        let Stay::With(_, visit) = self.stay else {
-            return false;
-        };
-        matches!(visit, Visit::OpeningAndMoving | Visit::Moving)
-    }
-
-    /// Whether the open hook in its process has not ended.
-    pub(crate) fn is_opening(&self) -> bool {
-        let Stay::With(_, visit) = self.stay else {
-            return false;
-        };
-        matches!(visit, Visit::Opening | Visit::OpeningAndMoving)
-    }
-
-    /// Whether some process knows or has known of it.
-    pub(crate) fn is_known(&self) -> bool {
-        self.stay != Stay::New
-    }
-
-    /// A process was told of it.
-    pub(crate) fn arrive(&mut self, process: ProcessKey) {
-        self.stay = Stay::With(process, Visit::Opening);
-    }
-
-    /// Its open hook has ended.
-    pub(crate) fn opened(&mut self) {
-        if let Stay::With(_, visit) = &mut self.stay {
-            *visit = match visit {
-                Visit::Opening | Visit::Open => Visit::Open,
-                Visit::OpeningAndMoving | Visit::Moving => Visit::Moving,
-            };
-        }
-    }
-
-    /// It is to go to another process, if one has it.
-    pub(crate) fn must_move(&mut self) {
-        if let Stay::With(_, visit) = &mut self.stay {
-            *visit = match visit {
-                Visit::Opening | Visit::OpeningAndMoving => Visit::OpeningAndMoving,
-                Visit::Open | Visit::Moving => Visit::Moving,
-            };
-        }
-    }
-
-    /// It stays where it is.
-    pub(crate) fn stay(&mut self) {
-        if let Stay::With(_, visit) = &mut self.stay {
-            *visit = match visit {
-                Visit::Opening | Visit::OpeningAndMoving => Visit::Opening,
-                Visit::Open | Visit::Moving => Visit::Open,
-            };
-        }
-    }
-
-    /// Its process has it no more.
-    pub(crate) fn leave(&mut self) {
-        if self.is_known() {
-            self.stay = Stay::Between;
-        }
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::rc::Rc;
 
+use moorline_net::Framing;
+use moorline_net::framing::MAX_HEADER_BYTES;
 use moorline_net::framing::websocket::close_frame;
-use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
@@ -59,12 +60,7 @@ pub(crate) fn write(
         frame.extend_from_slice(prefix);
         payload.copy_from(skip, &mut frame);
         frame.extend_from_slice(suffix);
-        let written = write_plaintext(session, &frame, tools);
-        // A large message is no reason to keep its size for ever.
-        frame.clear();
-        frame.shrink_to(LARGE);
-        tools.scratch.frame = frame;
-        return written;
+        return write_frame(session, frame, tools);
     }
     let mut sent = 0;
     if session.output.queue.is_none()
@@ -94,6 +90,16 @@ pub(crate) fn write(
     );
     tools.memory.hold(Class::Queued, rest);
     weigh(session, tools)
+}
+
+/// Sends a whole frame over TLS, and keeps its space.
+fn write_frame(session: &mut Session, mut frame: Vec<u8>, tools: &mut Tools) -> Result<(), End> {
+    let written = write_plaintext(session, &frame, tools);
+    // A large message is no reason to keep its size for ever.
+    frame.clear();
+    frame.shrink_to(LARGE);
+    tools.scratch.frame = frame;
+    written
 }
 
 /// Sends bytes of the framing's own (a pong, a close) behind what is queued.

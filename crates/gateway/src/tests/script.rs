@@ -13,8 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
-use crate::commands::Death;
-use crate::commands::{Command, Inbox, Report};
+use crate::commands::{Attached, Command, Death, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
@@ -136,13 +135,13 @@ impl Script {
         let map = |region, side| Region::map(region, side).expect("it is a region");
         let bell = Doorbell::new().expect("a doorbell");
         let chime = bell.try_clone().expect("a descriptor");
-        self.command(Command::Attach {
+        self.command(Command::Attach(Box::new(Attached {
             process,
             role,
-            region: Box::new(map(region, Side::Gateway)),
+            region: map(region, Side::Gateway),
             doorbell: Arc::new(Doorbell::new().expect("a doorbell")),
             chime: Chime::from_fd(chime.into()),
-        });
+        })));
         let theirs = map(theirs, Side::Process);
         self.processes
             .push(Process::new(process, role, theirs, bell));

@@ -1,0 +1,105 @@
+//! The window: how much of a session may be delivered and not done.
+
+/// Messages of one session delivered and not done, at the most.
+pub(crate) const WINDOW_MESSAGES: u32 = 16;
+/// Their bytes, at the most (one message, if larger).
+pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
+
+/// Messages delivered and not done.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// Messages delivered, ever; the sequence of the last one.
+    pub(crate) sent: u32,
+    /// Messages done, ever.
+    pub(crate) done: u32,
+    /// Bytes of the messages delivered and not done.
+    pub(crate) bytes: usize,
+}
+
+impl Window {
+    /// Messages delivered and not done.
+    pub(crate) fn in_hand(&self) -> u32 {
+        self.sent.wrapping_sub(self.done)
+    }
+
+    /// Whether one more message of unknown size may be cut now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_hand() < WINDOW_MESSAGES && self.bytes < WINDOW_BYTES
+    }
+
+    /// Whether a message of this size may be delivered now.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        let in_hand = self.in_hand();
+        in_hand == 0
+            || (in_hand < WINDOW_MESSAGES && self.bytes.saturating_add(bytes) <= WINDOW_BYTES)
+    }
+
+    /// The sequence of the next message.
+    pub(crate) fn next(&self) -> u32 {
+        self.sent.wrapping_add(1)
+    }
+
+    /// A message of this size was delivered.
+    pub(crate) fn deliver(&mut self, bytes: usize) {
+        self.sent = self.next();
+        self.bytes += bytes;
+    }
+
+    /// The oldest message in hand is done; `bytes` is what its process says of its size.
+    pub(crate) fn end_one(&mut self, bytes: u64) {
+        self.done = self.done.wrapping_add(1);
+        self.bytes = match self.in_hand() {
+            0 => 0,
+            _ => self
+                .bytes
+                .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        };
+    }
+
+    /// Nothing is in hand any more: what was will be delivered anew, or is lost.
+    pub(crate) fn take_back(&mut self) {
+        self.sent = self.done;
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_so_many_messages_and_one_of_any_size_alone() {
+        let mut window = Window::default();
+        assert!(window.takes(10 * WINDOW_BYTES));
+        for _ in 0..WINDOW_MESSAGES {
+            assert!(window.has_room() && window.takes(1));
+            window.deliver(1);
+        }
+        assert!(!window.has_room() && !window.takes(1));
+        window.end_one(1);
+        assert!(window.takes(1));
+    }
+
+    #[test]
+    fn a_window_is_empty_when_nothing_is_in_hand_whatever_was_said_of_sizes() {
+        let mut window = Window::default();
+        window.deliver(WINDOW_BYTES);
+        assert!(!window.has_room());
+        window.end_one(7);
+        assert_eq!((window.in_hand(), window.bytes), (0, 0));
+        window.deliver(10);
+        window.take_back();
+        assert_eq!((window.sent, window.done, window.bytes), (1, 1, 0));
+    }
+
+    #[test]
+    fn sequences_wrap_around() {
+        let mut window = Window {
+            sent: u32::MAX,
+            done: u32::MAX,
+            bytes: 0,
+        };
+        window.deliver(1);
+        assert_eq!((window.sent, window.in_hand()), (0, 1));
+    }
+}
