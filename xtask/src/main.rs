@@ -9,6 +9,7 @@
 //! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
+mod arrows;
 mod bench;
 mod chaos;
 mod check;
@@ -21,6 +22,7 @@ mod random;
 mod sources;
 mod steps;
 mod test;
+mod way;
 mod words;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{chaos, features, ignored, needs, pages};
+use crate::{arrows, chaos, features, ignored, needs, pages, way};
 
 const STEPS: &[Step] = &[
     Step {
@@ -15,6 +15,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "links",
         run: pages::links_lead_somewhere,
+    },
+    Step {
+        name: "imports",
+        run: arrows::point_down,
+    },
+    Step {
+        name: "the way of a message",
+        run: way::is_told,
     },
     Step {
         name: "format",
