@@ -422,7 +422,6 @@ impl Processes {
     }
 
     /// How often a process is on each of the lists, and whether it says that it is: polled, blocked, dirty, told.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn listed(&self, at: ProcessKey) -> ([usize; 4], [usize; 4]) {
         let process = &self[at];
         let is_it = |listed: &&ProcessKey| **listed == at;
@@ -442,7 +441,6 @@ impl Processes {
     }
 
     /// Whether the list of those that serve tasks is right.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn knows_task_workers(&self) -> bool {
         self.serving_tasks().eq(self.task_workers.iter().copied())
     }

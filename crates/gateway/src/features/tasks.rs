@@ -240,7 +240,6 @@ impl Tasks {
     }
 
     /// Bytes of their payloads.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn bytes(&self) -> usize {
         self.jobs.values().map(|job| job.payload.len()).sum()
     }
