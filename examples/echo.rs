@@ -7,17 +7,22 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use moorline::{App, Message, Result, Session};
+use moorline::{App, Context, Message, NoSettings, Result, Session};
 
 struct Echo;
 
 impl App for Echo {
+    type Settings = NoSettings;
+
+    async fn start(_: Context, _: NoSettings) -> Result<Self> {
+        Ok(Echo)
+    }
+
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
-        session.send(&message).await?;
-        Ok(())
+        Ok(session.send(&message).await?)
     }
 }
 
 fn main() -> ExitCode {
-    moorline::run(|| Echo)
+    moorline::run(Echo::start)
 }

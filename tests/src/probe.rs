@@ -6,7 +6,7 @@ mod misuse;
 mod sending;
 mod tasks;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::future::pending;
@@ -24,7 +24,7 @@ use answers::{every, list, milliseconds, outcome, times, told, told_by, told_of}
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Settings {
+pub struct Settings {
     /// What `greeting` answers.
     greeting: String,
     /// A file to which every hook adds a line.
@@ -50,12 +50,38 @@ struct Settings {
     starts_with: Option<(String, SocketAddr)>,
 }
 
+impl Settings {
+    /// Fails, waits or blocks, as it says for the worker in this slot.
+    async fn delay_start(&self, slot: u16) -> Result {
+        if self.fails_in_slot == Some(slot) {
+            return Err("asked not to start".into());
+        }
+        if self.fails_with.as_ref().is_some_and(|path| path.exists()) {
+            return Err("asked not to start yet".into());
+        }
+        if self.starts_late_in_slot == Some(slot) {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        if self.hangs_in_slot == Some(slot) {
+            return pending().await;
+        }
+        if self.blocks_in_slot == Some(slot) {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        let awaited = self.starts_with_file.as_ref();
+        while awaited.is_some_and(|path| !path.exists()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
 /// The app.
 pub struct Probe {
     build: &'static str,
-    settings: RefCell<Settings>,
-    context: RefCell<Option<Context>>,
-    journal: RefCell<Option<File>>,
+    settings: Settings,
+    context: Context,
+    journal: Option<File>,
     /// Messages that `pour` has handed over.
     poured: Cell<u64>,
     /// Messages that `fill` has handed over before it was refused.
@@ -64,34 +90,57 @@ pub struct Probe {
 
 impl Probe {
     /// A probe that answers `build` with this name.
-    pub fn new(build: &'static str) -> Self {
-        Probe {
+    pub async fn new(build: &'static str, context: Context, settings: Settings) -> Result<Self> {
+        if !context.is_task() {
+            settings.delay_start(context.slot()).await?;
+        }
+        let journal = match &settings.journal {
+            Some(path) => Some(OpenOptions::new().append(true).create(true).open(path)?),
+            None => None,
+        };
+        let probe = Probe {
             build,
-            settings: RefCell::default(),
-            context: RefCell::default(),
-            journal: RefCell::default(),
+            settings,
+            context,
+            journal,
             poured: Cell::new(0),
             filled: Cell::new(0),
+        };
+        probe.speak_in_start().await?;
+        Ok(probe)
+    }
+
+    async fn speak_in_start(&self) -> Result {
+        let (context, settings) = (&self.context, &self.settings);
+        let (kind, slot, pid) = (
+            if context.is_task() { "task" } else { "worker" },
+            context.slot(),
+            std::process::id(),
+        );
+        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| kind == "worker") {
+            context.send_to(listener, *peer, b"started")?;
         }
+        self.note(format_args!("start {kind} {slot} {pid}"));
+        if let Some(id) = settings.heralds_to.filter(|_| kind == "worker") {
+            herald::speak_in_start(self, context, id).await?;
+        }
+        Ok(())
     }
 
     fn context(&self) -> Context {
-        self.context
-            .borrow()
-            .clone()
-            .expect("start runs before every other hook")
+        self.context.clone()
     }
 
     /// Adds a line to the journal, in one write, so that the lines of several processes stay whole.
     pub(super) fn note(&self, line: impl Display) {
-        if let Some(journal) = &mut *self.journal.borrow_mut() {
+        if let Some(mut journal) = self.journal.as_ref() {
             let _ = journal.write_all(format!("{line}\n").as_bytes());
         }
     }
 
     /// Blocks for a while if this hook is to.
     fn block_in(&self, hook: &str) {
-        if self.settings.borrow().blocks_in.iter().any(|it| it == hook) {
+        if self.settings.blocks_in.iter().any(|it| it == hook) {
             std::thread::sleep(Duration::from_millis(2_000));
         }
     }
@@ -134,7 +183,7 @@ impl Probe {
             "leader" => context.leader().to_string(),
             "generation" => context.generation().to_string(),
             "build" => self.build.to_owned(),
-            "greeting" => self.settings.borrow().greeting.clone(),
+            "greeting" => self.settings.greeting.clone(),
             "id" => session.id().to_string(),
             "listener" => session.listener().to_owned(),
             "peer" => session.peer().to_string(),
@@ -178,16 +227,16 @@ impl Probe {
                 "blocked".to_owned()
             }
 
-            "keep-state" => outcome(session.keep_state(rest)),
-            "keep-state-of" => outcome(context.session(word().parse()?).keep_state(word())),
-            "keep-much" => outcome(session.keep_state(vec![b'k'; word().parse()?])),
-            "state" => match session.state() {
+            "keep-state" => outcome(session.keep_bytes(rest)),
+            "keep-state-of" => outcome(context.session(word().parse()?).keep_bytes(word())),
+            "keep-much" => outcome(session.keep_bytes(vec![b'k'; word().parse()?])),
+            "state" => match session.load_bytes() {
                 Some(state) if state.len() < 100 => String::from_utf8(state)?,
                 Some(state) => format!("{} bytes", state.len()),
                 None => "none".to_owned(),
             },
             "state-and-crash" => {
-                session.keep_state(rest)?;
+                session.keep_bytes(rest)?;
                 session.send("kept").await?;
                 // Once what was sent is on its way, and not before.
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -204,8 +253,8 @@ impl Probe {
                 "ok".to_owned()
             }
             "resume" => outcome(context.session(word().parse()?).resume()),
-            "keep" => outcome(session.keep()),
-            "unkeep" => outcome(session.unkeep()),
+            "keep" => outcome(session.set_idle_exempt(true)),
+            "unkeep" => outcome(session.set_idle_exempt(false)),
             "bind" => outcome(session.bind(rest)),
             "key" => String::from_utf8(session.key())?,
             "info" => told_of(context.session(word().parse()?).info().await),
@@ -257,10 +306,20 @@ impl Probe {
                     .members()
                     .await?
                     .iter()
-                    .map(Session::id)
+                    .map(|member| member.session.id())
                     .collect();
                 ids.sort_unstable();
                 format!("{ids:?}")
+            }
+            "label" => outcome(session.set_label(rest)),
+            "labels" => {
+                let members = context.group(rest).members().await?;
+                let mut labels: Vec<_> = members
+                    .iter()
+                    .map(|member| String::from_utf8_lossy(&member.label))
+                    .collect();
+                labels.sort_unstable();
+                labels.join(" ")
             }
             "members-count" => context.group(rest).members().await?.len().to_string(),
             "say" => {
@@ -337,20 +396,20 @@ impl Probe {
             }
             "timer" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
-                let fire = async move {
+                let fire = async move |_: Context| {
                     let _ = session.push("after");
                 };
                 context.after(time, fire).detach();
                 return Ok(None);
             }
             "timer-hang" => {
-                let hang = async { tokio::sync::Notify::new().notified().await };
+                let hang = async |_: Context| tokio::sync::Notify::new().notified().await;
                 context.after(milliseconds(word())?, hang).detach();
                 return Ok(None);
             }
             "timer-cleared" => {
                 let (time, session) = (milliseconds(word())?, session.clone());
-                let cleared = context.after(time, async move {
+                let cleared = context.after(time, async move |_| {
                     let _ = session.push("after");
                 });
                 drop(cleared);
@@ -385,65 +444,18 @@ impl Probe {
 }
 
 impl App for Probe {
-    async fn start(self: Rc<Self>, context: Context) -> Result {
-        let settings: Settings = context.settings()?;
-        let is_worker = !context.is_task();
-        if is_worker && settings.fails_in_slot == Some(context.slot()) {
-            return Err("asked not to start".into());
-        }
-        if is_worker
-            && settings
-                .fails_with
-                .as_ref()
-                .is_some_and(|path| path.exists())
-        {
-            return Err("asked not to start yet".into());
-        }
-        if is_worker && settings.starts_late_in_slot == Some(context.slot()) {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-        }
-        if is_worker && settings.hangs_in_slot == Some(context.slot()) {
-            return pending().await;
-        }
-        if is_worker && settings.blocks_in_slot == Some(context.slot()) {
-            std::thread::sleep(Duration::from_secs(60));
-        }
-        while is_worker
-            && settings
-                .starts_with_file
-                .as_ref()
-                .is_some_and(|path| !path.exists())
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        if let Some(path) = &settings.journal {
-            *self.journal.borrow_mut() =
-                Some(OpenOptions::new().append(true).create(true).open(path)?);
-        }
-        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| is_worker) {
-            context.send_to(listener, *peer, b"started")?;
-        }
-        let (kind, slot, pid) = (
-            if is_worker { "worker" } else { "task" },
-            context.slot(),
-            std::process::id(),
-        );
-        self.note(format_args!("start {kind} {slot} {pid}"));
-        let herald = settings.heralds_to.filter(|_| is_worker);
-        *self.settings.borrow_mut() = settings;
-        *self.context.borrow_mut() = Some(context.clone());
-        if let Some(id) = herald {
-            herald::speak_in_start(&self, &context, id).await?;
-        }
-        Ok(())
+    type Settings = Settings;
+
+    async fn start(context: Context, settings: Settings) -> Result<Self> {
+        Self::new("unnamed", context, settings).await
     }
 
     async fn serving(self: Rc<Self>, context: Context) -> Result {
         self.note(format_args!("serving {}", std::process::id()));
-        if self.settings.borrow().heralds_to.is_some() {
+        if self.settings.heralds_to.is_some() {
             context.group("all").send("serving").await?;
         }
-        if self.journal.borrow().is_some() && !context.is_task() {
+        if self.journal.is_some() && !context.is_task() {
             tokio::task::spawn_local(herald::note_leadership(self, context));
         }
         Ok(())
@@ -452,7 +464,7 @@ impl App for Probe {
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
         self.block_in("open");
         self.note(format_args!("open {} {opened:?}", session.id()));
-        let takes = self.settings.borrow().open_takes_ms;
+        let takes = self.settings.open_takes_ms;
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
             self.note(format_args!("opened {} {opened:?}", session.id()));
@@ -473,14 +485,15 @@ impl App for Probe {
     }
 
     async fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> Result {
+        let context = from.context();
         match &message[..] {
             b"listener" => from.reply(from.listener())?,
-            b"slot" => from.reply(self.context().slot().to_string())?,
+            b"slot" => from.reply(context.slot().to_string())?,
             b"send-to" => {
                 let moorline::Peer::Ip(peer) = *from.peer() else {
                     return Err("a datagram without an address".into());
                 };
-                self.context().send_to(from.listener(), peer, b"sent")?;
+                context.send_to(from.listener(), peer, b"sent")?;
             }
             bytes => from.reply(bytes)?,
         }
@@ -490,7 +503,7 @@ impl App for Probe {
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         self.block_in("close");
         self.note(format_args!("close {} {reason}", session.id()));
-        if let Some(state) = session.state() {
+        if let Some(state) = session.load_bytes() {
             self.note(format_args!("state {} {} bytes", session.id(), state.len()));
         }
         self.note(format_args!(
@@ -514,24 +527,23 @@ impl App for Probe {
     }
 
     /// Tells the session whose id it begins with which worker the post has reached, and from where.
-    async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+    async fn post(self: Rc<Self>, context: Context, from: u16, message: Message) -> Result {
         self.block_in("post");
         let text = std::str::from_utf8(&message)?;
         let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
         if rest == "crash" {
             std::process::abort();
         }
-        let context = self.context();
         let answer = format!("{rest} from {from} in {}", context.slot());
         context.session(id.parse()?).send(answer).await?;
         Ok(())
     }
 
-    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+    async fn task(self: Rc<Self>, _: Context, task: Message) -> Result<Vec<u8>> {
         tasks::carry_out(&self, std::str::from_utf8(&task)?).await
     }
 
-    async fn stop(self: Rc<Self>) -> Result {
+    async fn stop(self: Rc<Self>, _: Context) -> Result {
         self.note(format_args!("stop {}", std::process::id()));
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use moorline::{App, Context, Message, Session};
+use moorline::{App, Context, Group, Message, NoSettings, Session};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Some("plain") => plain::run(),
         Some("compare") => compare(arguments.get(2)),
         Some("load") => load(&arguments[2..]),
-        _ => return moorline::run(Room::default),
+        _ => return moorline::run(Room::start),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,25 +50,20 @@ fn main() -> ExitCode {
 }
 
 /// The engine's app.
-#[derive(Default)]
-struct Room(RefCell<Option<Context>>);
+struct Room(Group);
 
 impl App for Room {
-    async fn start(self: Rc<Self>, context: Context) -> moorline::Result {
-        *self.0.borrow_mut() = Some(context);
-        Ok(())
+    type Settings = NoSettings;
+
+    async fn start(context: Context, _: NoSettings) -> moorline::Result<Self> {
+        Ok(Room(context.group("room")))
     }
 
     async fn message(self: Rc<Self>, session: Session, message: Message) -> moorline::Result {
-        let group = self
-            .0
-            .borrow()
-            .as_ref()
-            .map(|context| context.group("room"));
-        match (message.first(), group) {
-            (Some(b's'), Some(group)) => group.send(&message).await?,
-            (Some(b'j'), Some(group)) => {
-                group.join(&session)?;
+        match message.first() {
+            Some(b's') => self.0.send(&message).await?,
+            Some(b'j') => {
+                self.0.join(&session)?;
                 session.send(&message).await?;
             }
             _ => session.send(&message).await?,

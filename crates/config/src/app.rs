@@ -55,8 +55,12 @@ pub fn check_app_text<T: DeserializeOwned>(text: &str, path: &Path) -> Result<()
     report.finish().map(|_| ())
 }
 
-/// A slip is recognised by the names that serde says are known: "unknown field `dealy`, expected `delay`".
+/// An app without settings is recognised by what serde says of a struct without fields, a slip by the names
+/// that serde says are known: "unknown field `dealy`, expected `delay`".
 fn hint(message: &str) -> Option<String> {
+    if message.ends_with(", there are no fields") {
+        return Some("this app has no settings: remove this key".to_owned());
+    }
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
     message.starts_with("unknown ").then_some(())?;

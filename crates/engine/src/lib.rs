@@ -20,3 +20,6 @@ pub use moorline_process::open_files::{Descriptors, TooFew};
 pub use moorline_protocol::{command, control, wire};
 pub use moorline_supervisor as supervisor;
 pub use moorline_worker::app;
+/// An engine in a test's own process: see `moorline::testing`.
+#[cfg(feature = "testing")]
+pub use moorline_worker::testing;

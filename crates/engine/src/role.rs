@@ -23,7 +23,7 @@ use moorline_protocol::control::{FromRole, ProcessId, Role, ToRole, role_name};
 use moorline_protocol::control_channel::encode;
 use moorline_protocol::start::{CONTROL_FD, EXECUTABLE_FD, HELPER_VARIABLE, ROLE_VARIABLE};
 use moorline_worker::ProcessStart;
-use moorline_worker::app::App;
+use moorline_worker::app::{self, App, Context};
 
 use start::Descriptors;
 
@@ -33,12 +33,14 @@ const GARBAGE_CODE: u8 = 70;
 /// Runs the role that this process was started for, if it was started by a supervisor.
 ///
 /// To be called first thing in `main`, before arguments are looked at and before any thread exists.
-/// `factory` makes the app and is called in workers and task workers only.
-pub fn run_if_role<A: App>(factory: impl FnOnce() -> A) -> Option<ExitCode> {
+/// `start` makes the app and is called in workers and task workers only.
+pub fn run_if_role<A: App>(
+    start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
+) -> Option<ExitCode> {
     match recognise() {
         Ok(None) => None,
-        Ok(Some(Start::Helper(start))) => Some(helper::run(&start)),
-        Ok(Some(Start::Role)) => Some(report_end(run(factory))),
+        Ok(Some(Start::Helper(helper))) => Some(helper::run(&helper)),
+        Ok(Some(Start::Role)) => Some(report_end(run(start))),
         Err(error) => Some(report_end(Err(error))),
     }
 }
@@ -74,7 +76,7 @@ fn report_end(result: io::Result<()>) -> ExitCode {
     }
 }
 
-fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
+fn run<A: App>(start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>) -> io::Result<()> {
     let control = inherited(CONTROL_FD)?;
     drop(inherited(EXECUTABLE_FD)?);
     let control = Channel::from_fd(control);
@@ -100,7 +102,7 @@ fn run<A: App>(factory: impl FnOnce() -> A) -> io::Result<()> {
             role,
             generation,
             config,
-        } => begun.process(process, role, generation, *config, factory),
+        } => begun.process(process, role, generation, *config, start),
         _ => Err(report(unexpected(), &begun.control)),
     }
 }
@@ -142,7 +144,7 @@ impl Begun {
         role: Role,
         generation: u32,
         config: Config,
-        factory: impl FnOnce() -> A,
+        start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
     ) -> io::Result<()> {
         let name = match role {
             Role::Task(slot) => format!("task {slot}"),
@@ -168,7 +170,7 @@ impl Begun {
         log::origin::set(role_name(role), generation);
         let names = executable.as_ref().and_then(|file| file.try_clone().ok());
         moorline_worker::report_panics(role_name(role), scoreboard.clone(), names);
-        let start = ProcessStart {
+        let process = ProcessStart {
             control: self.control,
             process,
             role,
@@ -180,7 +182,7 @@ impl Begun {
             executable,
             files,
         };
-        let result = moorline_worker::run(start, factory);
+        let result = moorline_worker::run(process, start);
         drop(flush);
         result
     }

@@ -15,7 +15,7 @@ pub(crate) fn opening(session: &Session, adopted: bool) -> Vec<u8> {
         full: session.output.level.is_full(),
         peer: session.peer.clone(),
         connected_at: session.meters.connected_at,
-        belongings: session.belongings(),
+        data: session.data(),
         tls: session.transport.tls.as_deref().map(tls::facts),
     };
     // Plain values only: there is nothing in it that could fail to be written.
@@ -50,6 +50,7 @@ pub(crate) fn facts(session: &Session, listener: ListenerId, cx: &Cx) -> Session
         sent_at: unix(meters.sent_at, cx),
         worker: session.placement.slot.0,
         key: session.app.key().to_vec(),
+        label: session.app.label().to_vec(),
         paused: session.app.is_paused,
         kept: session.app.is_kept,
         messages: meters.messages,
@@ -68,6 +69,7 @@ pub(crate) fn row(session: &Session, now: u64, cx: &Cx) -> SessionRow {
         id: session.id.into(),
         listener: cx.listener(session.listener).name.clone(),
         peer: session.peer.to_string(),
+        label: String::from_utf8_lossy(session.app.label()).into_owned(),
         worker: placement.process().map(|_| placement.slot.0),
         age_s: now.saturating_sub(meters.connected_at) / 1000,
         idle_s: (cx.clock.ms - meters.received_at.min(cx.clock.ms)) / 1000,

@@ -27,7 +27,7 @@ use moorline_protocol::wire::{LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TE
 
 /// Groups that a session may be in.
 const MOST_GROUPS: usize = 256;
-/// Members in one answer: a few bytes each, one record.
+/// Members in one answer: a few bytes each, and up to 64 more with a label.
 const IDS: usize = 1024;
 
 /// The groups of one loop.

@@ -134,6 +134,7 @@ impl Loop {
             | FromProcess::Keep
             | FromProcess::Unkeep
             | FromProcess::Bind
+            | FromProcess::SetLabel
             | FromProcess::Join
             | FromProcess::Leave => self.take_request(at, kind, record),
             FromProcess::Ask => {

@@ -23,7 +23,7 @@ use crate::session::link::Link;
 use crate::session::queue::Outbound;
 use crate::session::stay::Placement;
 use crate::session::window::Window;
-use moorline_protocol::wire::{Belongings, CloseReason, Peer};
+use moorline_protocol::wire::{CloseReason, Peer, SessionData};
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -261,14 +261,15 @@ impl Session {
         input.tail.len() + input.decoder.buffered() + self.transport.unopened() + kept
     }
 
-    /// What the app keeps with it.
-    pub(crate) fn belongings(&self) -> Option<Box<Belongings>> {
+    /// What the app has asked to be noted of it.
+    pub(crate) fn data(&self) -> Option<Box<SessionData>> {
         let app = &self.app;
         let state = app.state.as_deref().filter(|state| state.bytes() > 0);
         (state.is_some() || app.is_paused || app.is_kept).then(|| {
-            Box::new(Belongings {
+            Box::new(SessionData {
                 state: state.map_or_else(Vec::new, |state| state.locker.clone()),
                 key: state.map_or_else(Vec::new, |state| state.key.clone()),
+                label: app.label().to_vec(),
                 paused: app.is_paused,
                 kept: app.is_kept,
             })
@@ -332,18 +333,20 @@ pub(crate) struct AppState {
     pub(crate) locker: Vec<u8>,
     /// The key it is bound to; empty if it is to none.
     pub(crate) key: Vec<u8>,
+    /// Its label; empty if it has none.
+    pub(crate) label: Vec<u8>,
     /// The groups it is in, by their numbers, and its place in each.
     pub(crate) groups: Vec<(u64, u32)>,
 }
 
 impl AppState {
     pub(crate) fn is_empty(&self) -> bool {
-        self.locker.is_empty() && self.key.is_empty() && self.groups.is_empty()
+        self.bytes() == 0 && self.groups.is_empty()
     }
 
     /// Bytes of the app's that it holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.locker.len() + self.key.len()
+        self.locker.len() + self.key.len() + self.label.len()
     }
 
     /// Those, and its memberships.
@@ -356,6 +359,11 @@ impl App {
     /// The key that the session is bound to.
     pub(crate) fn key(&self) -> &[u8] {
         self.state.as_ref().map_or(&[], |state| &state.key)
+    }
+
+    /// Its label; empty if it has none.
+    pub(crate) fn label(&self) -> &[u8] {
+        self.state.as_ref().map_or(&[], |state| &state.label)
     }
 
     /// The groups that the session is in.

@@ -148,14 +148,14 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 
 /// What an app is told of a session's TLS.
 pub(crate) fn facts(tls: &ServerRecords) -> Box<SessionTls> {
-    Box::new(SessionTls {
-        version: tls
-            .version()
-            .map_or_else(String::new, |version| version.to_string()),
-        alpn: tls
-            .alpn()
-            .map(|name| String::from_utf8_lossy(name).into_owned()),
-        certificate: tls.peer_certificate().map(<[u8]>::to_vec),
-        is_resumed: tls.is_resumed(),
-    })
+    let mut facts = SessionTls::default();
+    facts.version = tls
+        .version()
+        .map_or_else(String::new, |version| version.to_string());
+    facts.alpn = tls
+        .alpn()
+        .map(|name| String::from_utf8_lossy(name).into_owned());
+    facts.certificate = tls.peer_certificate().map(<[u8]>::to_vec);
+    facts.is_resumed = tls.is_resumed();
+    Box::new(facts)
 }

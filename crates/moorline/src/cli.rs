@@ -14,10 +14,10 @@ use moorline_engine::config::ConfigErrors;
 use moorline_net::unit;
 
 /// What this program can serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Served {
-    /// Whatever its app handles.
-    App,
+    /// Whatever its app handles, with a check of the app's settings.
+    App(CheckApp),
     /// There is no app.
     StaticOnly,
 }
@@ -106,11 +106,7 @@ pub(crate) struct Engine {
 }
 
 /// Parses the arguments and does what they say.
-pub(crate) fn run(
-    default_config: Option<PathBuf>,
-    check_app: Option<CheckApp>,
-    served: Served,
-) -> ExitCode {
+pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,17 +117,17 @@ pub(crate) fn run(
     };
     let paths = Paths {
         default: default_config,
-        check_app,
+        served,
     };
     match cli.command {
-        None if paths.default.is_some() => serve::serve(&paths, None, served),
+        None if paths.default.is_some() => serve::serve(&paths, None),
         None => {
             eprintln!(
                 "error: no command given; `serve` runs the engine, `--help` tells what else there is"
             );
             ExitCode::from(USAGE)
         }
-        Some(Command::Serve { config }) => serve::serve(&paths, config, served),
+        Some(Command::Serve { config }) => serve::serve(&paths, config),
         Some(Command::Check { config }) => serve::check(&paths, config),
         Some(Command::Reload { tasks, engine }) => control::reload(&paths, engine, tasks),
         Some(Command::Stop { engine }) => control::stop(&paths, engine),
@@ -150,10 +146,10 @@ pub(crate) fn run(
 /// The exit code for what makes no sense.
 const USAGE: u8 = 2;
 
-/// Where configurations are found, and what an app makes of its part.
+/// Where configurations are found, and what is served.
 struct Paths {
     default: Option<PathBuf>,
-    check_app: Option<CheckApp>,
+    served: Served,
 }
 
 impl Paths {

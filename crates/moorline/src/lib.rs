@@ -8,19 +8,24 @@
 //! use std::process::ExitCode;
 //! use std::rc::Rc;
 //!
-//! use moorline::{App, Message, Session};
+//! use moorline::{App, Context, Message, NoSettings, Result, Session};
 //!
 //! struct Echo;
 //!
 //! impl App for Echo {
-//!     async fn message(self: Rc<Self>, session: Session, message: Message) -> moorline::Result {
-//!         session.send(&message).await?;
-//!         Ok(())
+//!     type Settings = NoSettings;
+//!
+//!     async fn start(_: Context, _: NoSettings) -> Result<Self> {
+//!         Ok(Echo)
+//!     }
+//!
+//!     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+//!         Ok(session.send(&message).await?)
 //!     }
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     moorline::run(|| Echo)
+//!     moorline::run(Echo::start)
 //! }
 //! ```
 //!
@@ -41,6 +46,8 @@ mod bench;
 mod cli;
 mod dial;
 mod framing;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,22 +58,48 @@ pub use moorline_engine::config;
 #[doc(inline)]
 pub use moorline_net as net;
 
-/// Runs the command line of an app. `factory` makes the app, once in each worker and task worker.
+/// Runs the command line of an app. `start` makes the app, once in each worker and task worker: [`App::start`], or any
+/// async function or closure with the same arguments. A closure passes in what `main` has made:
 ///
-/// To be called first thing in `main`, before any thread is started: most processes that run this
-/// are started by the supervisor for a role of the engine and take that up here.
+/// ```no_run
+/// # use std::{process::ExitCode, rc::Rc};
+/// # use moorline::{App, Context, Message, NoSettings, Result, Session};
+/// # struct Banner(String);
+/// # impl Banner {
+/// #     async fn new(_: Context, banner: String) -> Result<Self> { Ok(Self(banner)) }
+/// # }
+/// # impl App for Banner {
+/// #     type Settings = NoSettings;
+/// #     async fn start(context: Context, _: NoSettings) -> Result<Self> { Self::new(context, String::new()).await }
+/// #     async fn message(self: Rc<Self>, _: Session, _: Message) -> Result { Ok(()) }
+/// # }
+/// fn main() -> ExitCode {
+///     let banner = format!("version {}", env!("CARGO_PKG_VERSION"));
+///     moorline::run(async |context, NoSettings {}| Banner::new(context, banner).await)
+/// }
+/// ```
 ///
-/// Exits with 1 if what was asked for failed, with 2 if it made no sense.
-pub fn run<A: App>(factory: impl FnOnce() -> A) -> ExitCode {
-    builder(factory).run()
+/// Call it first in `main`, before any thread is started: most processes that run `main` are started by the supervisor for
+/// a role of the engine, and take up that role here.
+///
+/// Exits with 1 if the command failed, with 2 if it made no sense.
+pub fn run<A, F>(start: F) -> ExitCode
+where
+    A: App,
+    F: AsyncFnOnce(Context, A::Settings) -> Result<A>,
+{
+    builder(start).run()
 }
 
-/// [`run`] with settings of its own.
-pub fn builder<A: App, F: FnOnce() -> A>(factory: F) -> Builder<F> {
+/// [`run`] with options.
+pub fn builder<A, F>(start: F) -> Builder<F>
+where
+    A: App,
+    F: AsyncFnOnce(Context, A::Settings) -> Result<A>,
+{
     Builder {
-        factory,
+        start,
         default_config: None,
-        check_app: None,
         only_static: false,
     }
 }
@@ -74,9 +107,8 @@ pub fn builder<A: App, F: FnOnce() -> A>(factory: F) -> Builder<F> {
 /// An app's command line, before it runs.
 #[derive(Debug)]
 pub struct Builder<F> {
-    factory: F,
+    start: F,
     default_config: Option<PathBuf>,
-    check_app: Option<cli::CheckApp>,
     only_static: bool,
 }
 
@@ -85,15 +117,6 @@ impl<F> Builder<F> {
     #[must_use]
     pub fn default_config(mut self, path: impl Into<PathBuf>) -> Self {
         self.default_config = Some(path.into());
-        self
-    }
-
-    /// The type that the app reads `[app]` as, with [`Context::settings`]. `check` and `serve` then refuse a
-    /// configuration whose `[app]` does not fit it, with file, line and column. A reload is judged by the new build,
-    /// in its [`start`](App::start).
-    #[must_use]
-    pub fn settings<S: serde::de::DeserializeOwned>(mut self) -> Self {
-        self.check_app = Some(config::check_app::<S>);
         self
     }
 
@@ -106,19 +129,19 @@ impl<F> Builder<F> {
     }
 
     /// Runs the command line. See [`run`].
-    pub fn run<A: App>(self) -> ExitCode
+    pub fn run<A>(self) -> ExitCode
     where
-        F: FnOnce() -> A,
+        A: App,
+        F: AsyncFnOnce(Context, A::Settings) -> Result<A>,
     {
-        if let Some(code) = moorline_engine::role::run_if_role(self.factory) {
+        if let Some(code) = moorline_engine::role::run_if_role(self.start) {
             return code;
         }
-        let served = if self.only_static {
-            cli::Served::StaticOnly
-        } else {
-            cli::Served::App
+        let app = match self.only_static {
+            true => cli::Served::StaticOnly,
+            false => cli::Served::App(config::check_app::<A::Settings>),
         };
-        cli::run(self.default_config, self.check_app, served)
+        cli::run(self.default_config, app)
     }
 }
 

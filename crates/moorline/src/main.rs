@@ -4,17 +4,23 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use moorline::{App, Message, Session};
+use moorline::{App, Context, Message, NoSettings, Result, Session};
 
 /// Handles nothing: no listener that would need it is served.
 struct Nothing;
 
 impl App for Nothing {
-    async fn message(self: Rc<Self>, _session: Session, _message: Message) -> moorline::Result {
+    type Settings = NoSettings;
+
+    async fn start(_: Context, _: NoSettings) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn message(self: Rc<Self>, _: Session, _: Message) -> Result {
         Ok(())
     }
 }
 
 fn main() -> ExitCode {
-    moorline::builder(|| Nothing).only_static().run()
+    moorline::builder(Nothing::start).only_static().run()
 }

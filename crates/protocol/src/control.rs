@@ -291,6 +291,8 @@ pub struct SessionRow {
     pub listener: String,
     /// The other end.
     pub peer: String,
+    /// Its label; empty if it has none.
+    pub label: String,
     /// The worker slot it is with.
     pub worker: Option<u16>,
     /// Seconds since it was accepted.

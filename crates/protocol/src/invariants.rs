@@ -10,7 +10,7 @@ use crate::command;
 use crate::control::{FromRole, ToRole};
 use crate::control_channel::{decode, encode};
 use crate::wire::{
-    Answer, Belongings, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question,
+    Answer, CloseReason, Closing, FileSpan, FromProcess, Opening, Peer, Question, SessionData,
     ToProcess, split_datagram,
 };
 
@@ -39,7 +39,7 @@ pub fn record(data: &[u8]) {
     assert_message::<Opening>(payload);
     assert_message::<Closing>(payload);
     assert_message::<Peer>(payload);
-    assert_message::<Belongings>(payload);
+    assert_message::<SessionData>(payload);
     assert_message::<FileSpan>(payload);
     assert_message::<Question>(payload);
     assert_message::<Answer>(payload);

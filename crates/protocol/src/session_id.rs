@@ -58,7 +58,11 @@ impl fmt::Display for SessionIdError {
     }
 }
 
-impl std::error::Error for SessionIdError {}
+impl std::error::Error for SessionIdError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 impl FromStr for SessionId {
     type Err = SessionIdError;

@@ -34,9 +34,13 @@ pub const ADOPTED: u16 = 1;
 
 /// The largest post, task or result, in bytes.
 pub const LARGEST_PARCEL: u64 = 64 * 1024 * 1024;
-/// The largest locker, in bytes. It travels with a session's opening, which is one record, and a record is at
+/// What fits into a locker, in bytes. It travels with a session's opening, which is one record, and a record is at
 /// most a quarter of a ring: this leaves room even in the smallest there may be.
-pub const LARGEST_STATE: usize = 8 * 1024;
+pub const LARGEST_LOCKER: usize = 8 * 1024;
+/// The largest locker with its tag: one byte, and the version of a value.
+pub const LARGEST_STATE: usize = LARGEST_LOCKER + 5;
+/// The longest label of a session, in bytes.
+pub const LONGEST_LABEL: usize = 64;
 /// The largest message to a group, in bytes.
 pub const LARGEST_BROADCAST: usize = 4 * 1024 * 1024;
 /// Sessions that one broadcast may leave out.
@@ -132,6 +136,8 @@ pub enum FromProcess {
     Broadcast = 19,
     /// The open hook of `session` has ended: from now on it may move to another process.
     Opened = 20,
+    /// `session` has the label in the payload; without one it has none.
+    SetLabel = 21,
 }
 
 impl ToProcess {
@@ -167,7 +173,7 @@ impl FromProcess {
         use FromProcess::*;
         [
             Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened,
+            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened, SetLabel,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -176,6 +182,7 @@ impl FromProcess {
 
 /// The other end of a session or datagram.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Peer {
     /// An internet address.
     Ip(SocketAddr),
@@ -215,8 +222,8 @@ pub struct Opening {
     pub peer: Peer,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub connected_at: u64,
-    /// What the app has asked to be kept with it, if it has.
-    pub belongings: Option<Box<Belongings>>,
+    /// What the gateway notes of it for the app, if there is something.
+    pub data: Option<Box<SessionData>>,
     /// What its TLS handshake has agreed on, if it is encrypted.
     pub tls: Option<Box<SessionTls>>,
 }
@@ -251,13 +258,15 @@ pub struct FileSpan {
     pub head: Vec<u8>,
 }
 
-/// What an app keeps with a session, and whichever process serves the session next is told.
+/// What the gateway notes of a session for the app. The next process that serves the session is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Belongings {
+pub struct SessionData {
     /// The locker; empty if there is none. At most [`LARGEST_STATE`] bytes.
     pub state: Vec<u8>,
     /// The key it is bound to; empty if it is to none. At most [`LONGEST_NAME`] bytes.
     pub key: Vec<u8>,
+    /// Its label; empty if it has none. At most [`LONGEST_LABEL`] bytes.
+    pub label: Vec<u8>,
     /// It is not read.
     pub paused: bool,
     /// It is not closed for being idle.
@@ -265,7 +274,8 @@ pub struct Belongings {
 }
 
 /// What a session's TLS handshake has agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SessionTls {
     /// The version, as `TLS 1.3`.
     pub version: String,
@@ -280,6 +290,7 @@ pub struct SessionTls {
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u16)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The peer closed it, or its connection broke.
     Peer = 1,

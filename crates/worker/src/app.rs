@@ -3,39 +3,46 @@
 //! An app is one value for each worker process. Its hooks run on that process's only thread, so that
 //! plain `Cell` and `RefCell` are enough for its state; none of its futures need be `Send`.
 
-mod belongings;
 mod context;
 mod error;
 mod file;
 mod group;
 mod info;
+mod locker;
 mod message;
 mod session;
+mod session_data;
+mod settings;
 mod task;
 
 use std::future::{Future, ready};
 use std::rc::Rc;
 
+use serde::de::DeserializeOwned;
+
 pub use context::{Context, Timer};
 pub use error::{AskError, PostError, SendError, SizeLimit, TaskError};
 pub use file::FileError;
-pub use group::Group;
+pub use group::{Group, Member};
 pub use info::{SessionInfo, Sessions};
+pub use locker::{LockerError, Versioned};
 pub use message::{Datagram, Message};
 pub use session::Session;
+pub use settings::NoSettings;
 pub use task::Task;
 
 pub use crate::session_id::{SessionId, SessionIdError};
 pub use crate::wire::{CloseReason, Peer, SessionTls};
 
-/// What a hook may fail with.
-pub type Error = Box<dyn std::error::Error>;
+/// What a hook fails with. `?` turns any error into it, those of `anyhow` and `eyre` too.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a hook ends with.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
 /// Why a session begins in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Opened {
     /// It is a new connection.
     Fresh,
@@ -43,60 +50,137 @@ pub enum Opened {
     Adopted,
 }
 
-/// An application.
+/// An application: one value in each worker and task worker, made by [`start`](App::start).
 ///
-/// One session's [`open`](App::open), [`message`](App::message) and [`close`](App::close) run one at a
-/// time and in order; hooks of different sessions, and every other hook, run concurrently whenever
-/// one of them awaits. A hook that does not await runs to its end without being scheduled.
+/// ```
+/// use std::rc::Rc;
 ///
-/// A hook's future is dropped before its end in one case only: the process ends, because the time for
-/// stopping is over. A hook that returns an error or panics is logged with its session and
-/// listener and counted. It ends neither the process nor any other hook. What becomes of the session, `on_error` says of an
-/// error, and `on_crash` of a panic. [`SendError::Closed`] is no such error: a session that ends is nobody's mistake, so
-/// that `session.send(..).await?` is all that a handler needs.
+/// use moorline_worker::app::{App, Context, Message, NoSettings, Result, Session};
+///
+/// struct Echo;
+///
+/// impl App for Echo {
+///     type Settings = NoSettings;
+///
+///     async fn start(_: Context, _: NoSettings) -> Result<Self> {
+///         Ok(Echo)
+///     }
+///
+///     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
+///         Ok(session.send(&message).await?)
+///     }
+/// }
+/// ```
+///
+/// # When hooks run
+/// A session's [`open`](App::open), [`message`](App::message) and [`close`](App::close) run one at a time and in order.
+/// Hooks of different sessions, and all other hooks, run concurrently: when one awaits, others go on. A hook that does
+/// not await runs to its end without interruption.
+///
+/// # Errors
+/// A hook that returns an error or panics is logged, with its session and listener, and counted. It ends neither the
+/// process nor any other hook. The listener's `on_error` (for a panic `on_crash`) decides what becomes of the session.
+/// [`SendError::Closed`] does not count as an error, anywhere in the chain of sources: a session may end at any time, so
+/// `session.send(..).await?` is all that a handler needs.
+///
+/// # Cancellation
+/// The future of a hook is dropped before its end only when the process ends: the stop deadline (`max_wait`) has passed,
+/// or `start` took longer than `start_timeout`.
 pub trait App: Sized + 'static {
-    /// Runs once, before anything else: the place to load and to connect. Nothing is delivered until it
-    /// has returned; if it fails the process ends, and the reload that started it with the reason given here.
-    ///
-    /// The process does not serve yet, and may never: a reload fails if another new worker does not start. So nothing
-    /// that is sent, posted, given out or asked for here reaches anybody before [`serving`](App::serving) begins, and
-    /// what is not committed is never heard of. It waits, within the bounds that it has anyway; what would wait for ever
-    /// fails with `NotServing`. Timers that are set here fire from then on, and `send` in a task that was spawned
-    /// here waits for it.
-    fn start(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
-        let _ = context;
-        ready(Ok(()))
-    }
+    /// The type of the configuration's `[app]` table. `check` and `serve` refuse a configuration that does not fit it,
+    /// with file, line and column. Without settings: [`NoSettings`].
+    type Settings: DeserializeOwned;
 
-    /// Runs once in each process, when it serves: all new processes are ready, and the reload can fail no more. The place to
-    /// greet, to announce, and to start jobs of which only one may run (see [`Context::leader`]). Messages may arrive while
-    /// it runs. That it fails is logged and counted, and no more: what has been committed stays.
+    /// Makes the app: the place to load and to connect.
+    ///
+    /// `moorline::run(MyApp::start)` calls it. To pass in something that `main` has made, give `run` a closure with the
+    /// same arguments instead.
+    ///
+    /// # When it runs
+    /// Once in each process, before any other hook. The process does not serve yet, and never does if another new
+    /// worker of the same reload fails to start. So nothing that is sent, posted or requested here reaches anybody
+    /// before [`serving`](App::serving) begins; it waits, within the usual bounds. What would wait for ever fails with
+    /// `NotServing`. Timers that are set here fire from then on. A spawned task that calls `send` waits until then.
+    ///
+    /// # Errors
+    /// The process ends, and the reload that started it fails with this reason. A panic does the same.
+    ///
+    /// # Cancellation
+    /// After `start_timeout` the process is ended.
+    fn start(context: Context, settings: Self::Settings) -> impl Future<Output = Result<Self>>;
+
+    /// The process serves from now on: the place to greet, to announce, and to start jobs of which only one may run (see
+    /// [`Context::leader`]).
+    ///
+    /// # When it runs
+    /// Once in each process, when all new processes are ready and the reload can no longer fail. Messages may arrive
+    /// while it runs.
+    ///
+    /// # Errors
+    /// They are logged and counted. The reload stays committed.
+    ///
+    /// # Cancellation
+    /// As for all hooks: only at the end of the process.
     fn serving(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
         let _ = context;
         ready(Ok(()))
     }
 
-    /// Runs before a session's first message in this process. If it fails, the session is closed, unless `on_error`
-    /// (or, for a panic, `on_crash`) says otherwise.
+    /// A session begins in this process.
+    ///
+    /// # When it runs
+    /// Before the session's first message in this process. The session does not move to another process until it ends.
+    ///
+    /// # Errors
+    /// The session is closed, unless `on_error` (for a panic `on_crash`) says otherwise.
+    ///
+    /// # Cancellation
+    /// As for all hooks. If the process dies, `open` runs again in the next one.
     fn open(self: Rc<Self>, session: Session, opened: Opened) -> impl Future<Output = Result> {
         let _ = (session, opened);
         ready(Ok(()))
     }
 
-    /// Runs for each message of a session, in order. Until it ends the message is in hand: should the
-    /// process die or this hook panic, the listener's `on_crash` says what becomes of message and session, and `on_error`
-    /// should it return an error.
+    /// A message has arrived.
+    ///
+    /// # When it runs
+    /// For each message of a session, in order. The message is in progress until the hook ends.
+    ///
+    /// # Errors
+    /// The listener's `on_error` decides what becomes of the session.
+    ///
+    /// # Cancellation
+    /// If the process dies or the hook panics, the listener's `on_crash` decides: close the session, drop the message or
+    /// deliver it again.
     fn message(self: Rc<Self>, session: Session, message: Message) -> impl Future<Output = Result>;
 
-    /// Runs for each datagram of a `udp://` listener, concurrently. Datagrams have no order and no
-    /// acknowledgement: those that come while too many are in hand are dropped.
+    /// A datagram has arrived at a `udp://` listener.
+    ///
+    /// # When it runs
+    /// For each datagram, concurrently and in no order. Nothing acknowledges datagrams; those that arrive while 1024 are
+    /// in progress are dropped and counted.
+    ///
+    /// # Errors
+    /// They are logged and counted.
+    ///
+    /// # Cancellation
+    /// As for all hooks. A datagram in progress is lost with its process.
     fn datagram(self: Rc<Self>, from: Datagram, message: Message) -> impl Future<Output = Result> {
         let _ = (from, message);
         ready(Ok(()))
     }
 
-    /// Runs once when a session has ended, after all its other hooks, in the process that has it then.
-    /// The session's facts can still be read; nothing can be sent to it.
+    /// A session has ended. Its facts can still be read; nothing can be sent to it.
+    ///
+    /// # When it runs
+    /// Once for each session, after all its other hooks, in the process that serves it then. If that one has died with it,
+    /// in the next one, after [`open`](App::open).
+    ///
+    /// # Errors
+    /// They are logged and counted apart from those of other hooks.
+    ///
+    /// # Cancellation
+    /// As for all hooks.
     fn close(
         self: Rc<Self>,
         session: Session,
@@ -106,36 +190,87 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// Runs when a session's outbound queue has passed its high watermark. It does not wait for the
-    /// session's other hooks, one of which may be waiting for room.
+    /// A session's outbound queue has passed its high watermark.
+    ///
+    /// # When it runs
+    /// At once. It does not wait for the session's other hooks, one of which may be waiting for room.
+    ///
+    /// # Errors
+    /// They are logged and counted. The session stays.
+    ///
+    /// # Cancellation
+    /// As for all hooks.
     fn full(self: Rc<Self>, session: Session) -> impl Future<Output = Result> {
         let _ = session;
         ready(Ok(()))
     }
 
-    /// Runs when that queue is under its low watermark again.
+    /// A session's outbound queue has fallen below its low watermark again.
+    ///
+    /// # When it runs
+    /// At once, as [`full`](App::full).
+    ///
+    /// # Errors
+    /// As for [`full`](App::full).
+    ///
+    /// # Cancellation
+    /// As for all hooks.
     fn drained(self: Rc<Self>, session: Session) -> impl Future<Output = Result> {
         let _ = session;
         ready(Ok(()))
     }
 
-    /// Runs for each message that the worker in slot `from` has [posted](Context::post) to this one. Posts from
-    /// one slot begin in the order they were sent.
-    fn post(self: Rc<Self>, from: u16, message: Message) -> impl Future<Output = Result> {
-        let _ = (from, message);
+    /// The worker in slot `from` has [posted](Context::post) a message to this one.
+    ///
+    /// # When it runs
+    /// For each post. Posts from one slot begin in the order they were sent.
+    ///
+    /// # Errors
+    /// They are logged and counted. The sender is not told.
+    ///
+    /// # Cancellation
+    /// As for all hooks. A post in progress is lost with its process.
+    fn post(
+        self: Rc<Self>,
+        context: Context,
+        from: u16,
+        message: Message,
+    ) -> impl Future<Output = Result> {
+        let _ = (context, from, message);
         ready(Ok(()))
     }
 
-    /// Runs in task workers, for each [task](Context::task). Its result goes to the caller. A task whose
-    /// process dies is given to another, so that it may run more than once.
-    fn task(self: Rc<Self>, task: Message) -> impl Future<Output = Result<Vec<u8>>> {
-        let _ = task;
+    /// Carries out a [task](Context::task). What it returns is the task's result.
+    ///
+    /// # When it runs
+    /// In task workers, for each task. A task whose process dies is given to another one, so it may run more than once.
+    ///
+    /// # Errors
+    /// The caller gets [`TaskError::Failed`] with the text of the error.
+    ///
+    /// # Cancellation
+    /// As for all hooks. A caller that stops waiting does not cancel the task.
+    fn task(
+        self: Rc<Self>,
+        context: Context,
+        task: Message,
+    ) -> impl Future<Output = Result<Vec<u8>>> {
+        let _ = (context, task);
         ready(Err("this app handles no tasks".into()))
     }
 
-    /// Runs once when the process stops, after its sessions have gone elsewhere or have been closed, while handlers
-    /// that are still running come to their end. The place to end what the app started of its own.
-    fn stop(self: Rc<Self>) -> impl Future<Output = Result> {
+    /// The process stops: the place to end what the app has started.
+    ///
+    /// # When it runs
+    /// Once, after its sessions have moved or have been closed, while hooks in progress come to their end.
+    ///
+    /// # Errors
+    /// They are logged and counted.
+    ///
+    /// # Cancellation
+    /// At the stop deadline, `max_wait` after the order to stop.
+    fn stop(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
+        let _ = context;
         ready(Ok(()))
     }
 }

@@ -15,7 +15,7 @@ use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::sessions::Event;
 use super::stalls::Hook;
-use crate::app::{self, App, Datagram, Message, Session};
+use crate::app::{self, App, Context, Datagram, Message, Session};
 use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
 use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_PARCEL};
@@ -364,7 +364,8 @@ where
         self.core.counters.handle_post(message.queued_ns());
         let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = || app.post(from, message);
+        let context = Context::new(self.core.clone());
+        let hook = || app.post(context, from, message);
         self.free(Hook::Post, Box::pin(None), hook, move |this, _, ended| {
             this.report(Hook::Post, None, &ended);
             match origin {
@@ -391,7 +392,8 @@ where
     pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let hook = || app.task(message);
+        let context = Context::new(self.core.clone());
+        let hook = || app.task(context, message);
         self.free(Hook::Task, Box::pin(None), hook, move |this, _, ended| {
             this.report(Hook::Task, None, &ended);
             if epoch != this.core.outbox.epoch() {

@@ -174,19 +174,28 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("no text"))
 }
 
-/// An error with its causes.
+/// An error with its causes. One that shows its cause itself does not show it twice.
 #[cold]
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut text = error.to_string();
-    let mut is_closed = error.downcast_ref() == Some(&SendError::Closed);
+    let mut is_closed = is_closed(error, &text);
     let mut source = error.source();
     while let Some(cause) = source {
-        is_closed |= cause.downcast_ref() == Some(&SendError::Closed);
-        text = format!("{text}: {cause}");
+        let reason = cause.to_string();
+        is_closed |= self::is_closed(cause, &reason);
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
         source = cause.source();
     }
     match is_closed {
         true => Failure::Closed(text),
         false => Failure::Erred(text),
     }
+}
+
+/// Whether this is [`SendError::Closed`]. What `anyhow` and `eyre` turn it into is a type of their own, which shows the same
+/// text.
+fn is_closed(error: &(dyn Error + 'static), text: &str) -> bool {
+    error.downcast_ref() == Some(&SendError::Closed) || text == SendError::CLOSED
 }

@@ -16,6 +16,7 @@ mod credits;
 mod files;
 mod handlers;
 mod hook;
+mod inlets;
 mod outbox;
 mod panics;
 mod pool;
@@ -25,6 +26,8 @@ mod ring_task;
 mod sessions;
 mod stalls;
 mod start;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod waiters;
 
 #[cfg(test)]
@@ -34,7 +37,6 @@ use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use std::time::Duration;
 use moorline_ipc::{Channel, Chime, Doorbell, Region, Side};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
@@ -61,8 +64,9 @@ pub use self::start::ProcessStart;
 use self::core::Rings;
 use self::handlers::{Handlers, report_failure};
 use self::hook::{Hot, begin_slot, poll_slot};
+use self::inlets::Inlets;
 use self::outbox::Link;
-use self::ring_task::{Garbage, RingTask};
+use self::ring_task::Garbage;
 use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
 use crate::control::{FromRole, ToRole, role_name};
@@ -74,12 +78,15 @@ use moorline_process::signals::leave_to_supervisor;
 /// # Errors
 /// The process could not start (the supervisor has been told why), or a ring held garbage
 /// ([`io::ErrorKind::InvalidData`], exit code 70).
-pub fn run<A: App>(mut start: ProcessStart, factory: impl FnOnce() -> A) -> io::Result<()> {
+pub fn run<A: App>(
+    mut process: ProcessStart,
+    start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
+) -> io::Result<()> {
     let mut builder = Builder::new_current_thread();
     builder.enable_all();
-    let waits = watched(&mut start, &mut builder)?;
+    let waits = watched(&mut process, &mut builder)?;
     let runtime = builder.build_local(LocalOptions::default())?;
-    runtime.block_on(serve(start, waits, factory))
+    runtime.block_on(serve(process, waits, start))
 }
 
 /// Has this thread watched for stalls.
@@ -106,9 +113,9 @@ fn watched(start: &mut ProcessStart, builder: &mut Builder) -> io::Result<Waits>
 }
 
 async fn serve<A: App>(
-    start: ProcessStart,
+    process: ProcessStart,
     waits: Waits,
-    factory: impl FnOnce() -> A,
+    start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
 ) -> io::Result<()> {
     let ProcessStart {
         control,
@@ -121,7 +128,7 @@ async fn serve<A: App>(
         loops,
         executable: _,
         files,
-    } = start;
+    } = process;
     let max_wait = config.workers.max_wait;
     let core = Core::new(process, role, generation, config, scoreboard, waits);
     panics::belong_to(&core);
@@ -130,13 +137,9 @@ async fn serve<A: App>(
 
     let ring_task = map_rings(loops)
         .map_err(|error| format!("mapping the rings: {error}"))
-        .and_then(|rings| {
-            let app = catch_unwind(AssertUnwindSafe(factory))
-                .map_err(|panic| hook::panic_text(&*panic))?;
-            spawn_ring_task(&core, Rc::new(app), chime, rings).map_err(|error| error.to_string())
-        });
-    let (app, mut ring_task) = match ring_task {
-        Ok(started) => started,
+        .and_then(|rings| spawn_ring_task(&core, chime, rings).map_err(|error| error.to_string()));
+    let (begin_hooks, mut ring_task) = match ring_task {
+        Ok(spawned) => spawned,
         Err(reason) => return orders.fail(reason).await,
     };
     let looking = core.clone();
@@ -146,16 +149,18 @@ async fn serve<A: App>(
 
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
-        started = start_app(&core, &app) => started,
+        started = start_app(&core, start) => started,
         order = orders.next() => match order {
             Order::Unjoined(reason) => return orders.fail(reason).await,
             Order::Stop(_) | Order::Orphaned => return Ok(()),
         },
     };
     core.waits.has_started();
-    if let Err(reason) = started {
-        return orders.fail(reason.to_string()).await;
-    }
+    let app = match started {
+        Ok(app) => Rc::new(app),
+        Err(reason) => return orders.fail(reason.to_string()).await,
+    };
+    begin_hooks(app.clone());
     orders.control.send(&FromRole::Ready, &[]).await?;
     spawn_local(serve_app(core.clone(), app.clone()));
 
@@ -185,11 +190,25 @@ async fn serve<A: App>(
     }
 }
 
-/// Runs the start hook, of which the commit waits for the end.
-async fn start_app<A: App>(core: &Rc<Core>, app: &Rc<A>) -> hook::Ended<()> {
+/// Makes the app from what the configuration says. The commit waits for it.
+async fn start_app<A: App>(
+    core: &Rc<Core>,
+    start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
+) -> hook::Ended<A> {
+    // Its places are those of a text that nobody has written.
+    let settings = toml::from_str(&core.config.app)
+        .map_err(|error| hook::Failure::Erred(format!("[app]: {}", error.message())))?;
+    start_with(core, start, settings).await
+}
+
+/// Makes the app from these settings.
+async fn start_with<A: App>(
+    core: &Rc<Core>,
+    start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
+    settings: A::Settings,
+) -> hook::Ended<A> {
     let context = Context::new(core.clone());
-    let begin = || app.clone().start(context);
-    let mut start = pin!(named(core, Hook::Start, begin));
+    let mut start = pin!(named(core, Hook::Start, || start(context, settings)));
     poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await
 }
 
@@ -218,21 +237,23 @@ fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
     Ok(rings)
 }
 
+/// Spawns the task that follows the rings. It runs the app's hooks from when the first of what this returns is called.
 fn spawn_ring_task<A: App>(
     core: &Rc<Core>,
-    app: Rc<A>,
     chime: Chime,
     rings: Rings,
-) -> io::Result<(Rc<A>, JoinHandle<Garbage>)> {
-    let handlers = Handlers::new(
-        core.clone(),
-        app.clone(),
-        Hot::new(A::message),
-        Hot::new(A::datagram),
-    );
+) -> io::Result<(impl FnOnce(Rc<A>), JoinHandle<Garbage>)> {
     core.connect(rings.links);
-    let ring_task = RingTask::new(core.clone(), handlers, chime, rings.inlets)?;
-    Ok((app, spawn_local(ring_task.run())))
+    let inlets = Inlets::new(core.clone(), chime, rings.inlets)?;
+    let (sender, handlers) = oneshot::channel();
+    let ring_task = spawn_local(ring_task::run(core.clone(), inlets, handlers));
+    let core = core.clone();
+    let begin_hooks = move |app| {
+        let (messages, datagrams) = (Hot::new(A::message), Hot::new(A::datagram));
+        // If the ring task has ended, the process is about to.
+        let _ = sender.send(Handlers::new(core, app, messages, datagrams));
+    };
+    Ok((begin_hooks, ring_task))
 }
 
 /// Takes what is still in the rings, runs the stop hook, waits for what is in hand and for all that was sent to be
@@ -243,9 +264,10 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     // The order to stop may have overtaken the last records, which the ends of sessions are among.
     core.counters.look_again();
     core.outbox.schedule();
+    let context = Context::new(core.clone());
     let ending = async {
         reached(core, || core.counters.is_emptied()).await;
-        if let Err(error) = named(core, Hook::Stop, || app.stop()).await {
+        if let Err(error) = named(core, Hook::Stop, || app.stop(context)).await {
             report_failure(core, Hook::Stop, None, &error);
         }
         reached(core, || {

@@ -434,7 +434,7 @@ impl Link {
         }
     }
 
-    /// Calls as many as there is room for, of whom the first needs so much. The others keep their places: who sends on
+    /// Calls as many as there is room for; the first needs `need` bytes. The others keep their places: who sends on
     /// and on is behind them when it finds no more room. True: there are others.
     fn call_waiters(&mut self, need: usize) -> bool {
         let mut needed = need;

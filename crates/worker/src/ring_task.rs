@@ -1,19 +1,18 @@
 //! The task that empties the rings: the worker's own turn, from chime to publish.
 
-use std::future::poll_fn;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
-use moorline_ipc::{Chime, Consumer, Header, SleepFence};
+use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
-use super::core::{Core, Rings};
+use super::core::Core;
 use super::handlers::{Handlers, Origin};
 use super::hook::HotHook;
+use super::inlets::Inlets;
 use super::sessions::Event;
 use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
@@ -33,20 +32,9 @@ pub(super) struct Garbage(pub(super) String);
 pub(super) struct RingTask<A, M, D> {
     core: Rc<Core>,
     handlers: Rc<Handlers<A, M, D>>,
-    chime: AsyncFd<Registered>,
-    inlets: Vec<Consumer>,
+    inlets: Inlets,
     /// Posts and tasks of which a part has arrived.
     partials: FxHashMap<Partial, Vec<u8>>,
-    is_asleep: bool,
-}
-
-/// `AsyncFd` asks for the older trait. The chime owns its descriptor and keeps it open as long as it lives.
-struct Registered(Chime);
-
-impl AsRawFd for Registered {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 /// What a part belongs to.
@@ -58,107 +46,64 @@ struct Partial {
     number: u64,
 }
 
+/// Follows the rings without taking anything, until the app has started, and runs its hooks from then on. Ends when a
+/// ring holds garbage. If `handlers` never come the process is about to end.
+pub(super) async fn run<A, M, D>(
+    core: Rc<Core>,
+    mut inlets: Inlets,
+    mut handlers: oneshot::Receiver<Rc<Handlers<A, M, D>>>,
+) -> Garbage
+where
+    A: App,
+    M: HotHook<A, Session>,
+    D: HotHook<A, Datagram>,
+{
+    poll_fn(|cx| {
+        core.waits.follow_ring_task(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
+    let started = poll_fn(|cx| match Pin::new(&mut handlers).poll(cx) {
+        Poll::Ready(handlers) => Poll::Ready(Ok(handlers)),
+        Poll::Pending => match inlets.idle_turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(garbage) => Poll::Ready(Err(garbage)),
+        },
+    });
+    match started.await {
+        Ok(Ok(handlers)) => {
+            let mut ring_task = RingTask {
+                core,
+                handlers,
+                inlets,
+                partials: FxHashMap::default(),
+            };
+            poll_fn(|cx| ring_task.turn(cx)).await
+        }
+        Ok(Err(_never)) => pending().await,
+        Err(garbage) => garbage,
+    }
+}
+
 impl<A, M, D> RingTask<A, M, D>
 where
     A: App,
     M: HotHook<A, Session>,
     D: HotHook<A, Datagram>,
 {
-    pub(super) fn new(
-        core: Rc<Core>,
-        handlers: Rc<Handlers<A, M, D>>,
-        chime: Chime,
-        inlets: Vec<Consumer>,
-    ) -> io::Result<Self> {
-        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
-        #[expect(deprecated)]
-        let chime = AsyncFd::with_interest(Registered(chime), Interest::READABLE)?;
-        Ok(Self {
-            core,
-            handlers,
-            chime,
-            inlets,
-            partials: FxHashMap::default(),
-            is_asleep: false,
-        })
-    }
-
-    /// Runs until a ring holds garbage.
-    pub(super) async fn run(mut self) -> Garbage {
-        poll_fn(|cx| {
-            self.core.waits.follow_ring_task(cx.waker());
-            Poll::Ready(())
-        })
-        .await;
-        poll_fn(|cx| self.turn(cx)).await
-    }
-
     fn turn(&mut self, cx: &mut Task<'_>) -> Poll<Garbage> {
-        self.core.waits.beat();
-        self.core.outbox.turn_begins(cx.waker());
-        if self.is_asleep {
-            self.is_asleep = false;
-            self.inlets.iter_mut().for_each(Consumer::awake);
-        }
-        self.follow_gateway();
-        // The gateway tells a process nothing before it serves. The supervisor says so too, over another way.
-        if !self.core.commitment.is_committed() && !self.inlets.iter_mut().all(Consumer::is_empty) {
-            self.core.commit();
-        }
-        let has_more = match self.take_records() {
-            Ok(has_more) => has_more,
-            Err(garbage) => return Poll::Ready(garbage),
-        };
-        let others_wait = match self.core.outbox.flush() {
-            Ok(others_wait) => others_wait,
-            Err(corrupt) => return Poll::Ready(Garbage(corrupt.to_string())),
-        };
-        self.core.quota.note(self.core.counters.requests());
-        // Who was called may not use the room: then the next ones have it.
-        let has_more = has_more || others_wait || !self.falls_asleep(cx);
-        self.core.counters.turn_ends(!has_more);
-        if has_more {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    /// False if there is something to take after all.
-    fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
-        // The chime is an edge: old news of it is cleared before the rings are looked at again, so that
-        // a ring that comes after the look is news. Nobody reads a descriptor.
-        while let Poll::Ready(guard) = self.chime.poll_read_ready(cx) {
-            match guard {
-                Ok(mut guard) => guard.clear_ready(),
-                // Only while the runtime shuts down.
-                Err(_) => return true,
+        if self.inlets.begin_turn(cx) {
+            self.partials.clear();
+            // The sessions of the old gateway have died with it.
+            let now = clock::now();
+            for id in self.core.sessions.ids() {
+                self.session_closed(id, CloseReason::GatewayLost, None, now);
             }
         }
-        self.inlets.iter_mut().for_each(Consumer::announce_sleep);
-        let fence = SleepFence::new();
-        let mut inlets = self.inlets.iter_mut();
-        let is_quiet = inlets.all(|inlet| inlet.stays_asleep(&fence));
-        self.is_asleep = true;
-        if is_quiet {
-            self.core.outbox.sleeps();
-        }
-        is_quiet
-    }
-
-    /// Goes over to the rings of another gateway, if the old one has died. Its sessions have died with it.
-    fn follow_gateway(&mut self) {
-        let Some(Rings { links, inlets }) = self.core.replacement.take() else {
-            return;
-        };
-        self.partials.clear();
-        self.inlets = inlets;
-        self.core.connect(links);
-        self.core.credits.gateway_lost();
-        self.core.questions.gateway_lost();
-        self.core.broadcasts.gateway_lost();
-        let now = clock::now();
-        for id in self.core.sessions.ids() {
-            self.session_closed(id, CloseReason::GatewayLost, None, now);
+        let taken = self.take_records();
+        match taken.and_then(|has_more| self.inlets.end_turn(has_more, cx)) {
+            Ok(()) => Poll::Pending,
+            Err(garbage) => Poll::Ready(garbage),
         }
     }
 
@@ -173,7 +118,7 @@ where
             }
             has_more |= taken == RECORDS_PER_TURN;
             if taken > 0 {
-                if self.inlets[link].end_turn() {
+                if self.inlets.ring(link).end_turn() {
                     self.core.outbox.ring(link);
                 }
                 self.core.outbox.publish();
@@ -200,7 +145,7 @@ where
     /// Copies one record out, takes it, and then lets the app have it. False if there is none.
     fn take_record(&mut self, link: usize, now: u64) -> Result<bool, Garbage> {
         let garbage = |error: moorline_ipc::Corrupt| Garbage(error.to_string());
-        let Some(record) = self.inlets[link].next().map_err(garbage)? else {
+        let Some(record) = self.inlets.ring(link).next().map_err(garbage)? else {
             return Ok(false);
         };
         // Field by field: to copy the header whole, the processor would have to wait until it is written.

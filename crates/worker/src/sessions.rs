@@ -1,6 +1,6 @@
 //! The sessions of this process, and the handles it has to those of others.
 
-mod belongings;
+mod data;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use super::core::Core;
 use super::outbox::{Needs, Room};
 use super::waiters::Waiters;
 use crate::app::{Message, Opened, SendError, Session};
-use crate::wire::{Belongings, CloseReason, Closing, FORCE, FromProcess, Opening, SessionFacts};
+use crate::wire::{CloseReason, Closing, FORCE, FromProcess, Opening, SessionData, SessionFacts};
 
 /// What is known of one session; every handle to it shares this.
 pub(crate) struct SessionState {
@@ -38,8 +38,8 @@ pub(crate) struct SessionState {
     max_message: Cell<u64>,
     inbox: RefCell<Option<Box<Inbox>>>,
     senders: RefCell<Option<Box<Waiters>>>,
-    /// What the app keeps with it; meaningful while it is here.
-    belongings: RefCell<Option<Box<Belongings>>>,
+    /// What the gateway notes of it for the app; meaningful while it is here.
+    data: RefCell<Option<Box<SessionData>>>,
 }
 
 /// Where a session is.
@@ -95,7 +95,7 @@ impl SessionState {
             max_message: Cell::new(core.max_message(None)),
             inbox: RefCell::new(None),
             senders: RefCell::new(None),
-            belongings: RefCell::new(None),
+            data: RefCell::new(None),
             core,
         }
     }
@@ -135,7 +135,8 @@ impl SessionState {
             received_at: closing.received_at,
             sent_at: closing.sent_at,
             worker: self.core.slot(),
-            key: self.belongings(|belongings| belongings.key.clone()),
+            key: self.data(|data| data.key.clone()),
+            label: self.data(|data| data.label.clone()),
             paused: closing.paused,
             kept: closing.kept,
             messages: closing.messages,
@@ -306,7 +307,7 @@ impl SessionState {
         self.phase.set(phase);
         self.is_full.set(false);
         if phase != Phase::Closed {
-            *self.belongings.borrow_mut() = None;
+            *self.data.borrow_mut() = None;
         }
         if let Some(inbox) = &mut *self.inbox.borrow_mut() {
             inbox.partial = None;
@@ -390,7 +391,7 @@ impl Sessions {
         state
             .max_message
             .set(core.max_message(Some(opening.listener)));
-        *state.belongings.borrow_mut() = opening.belongings.take();
+        *state.data.borrow_mut() = opening.data.take();
         // Where it was here before, its facts are the same as they were.
         let _ = state.opening.set(Box::new(opening));
         let session = Session::new(state);

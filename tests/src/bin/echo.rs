@@ -11,7 +11,6 @@
 //! | `!crash` | ends its worker by a fault |
 //! | `!task 3s` | has a task worker block for this long, then answers with its result |
 
-use std::cell::Cell;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,16 +19,13 @@ use moorline::{App, Context, Datagram, Message, Result, SendError, Session};
 use serde::Deserialize;
 
 fn main() -> ExitCode {
-    moorline::builder(Echo::default)
-        .settings::<Settings>()
-        .run()
+    moorline::run(Echo::start)
 }
 
-#[derive(Default)]
 struct Echo {
     /// Zero: each message is answered at once.
-    delay: Cell<Duration>,
-    obeys: Cell<bool>,
+    delay: Duration,
+    obeys: bool,
 }
 
 /// `[app]`.
@@ -42,37 +38,33 @@ struct Settings {
 }
 
 impl App for Echo {
-    async fn start(self: Rc<Self>, context: Context) -> Result {
-        let settings: Settings = context.settings()?;
-        if let Some(delay) = settings.delay {
-            self.delay.set(duration(&delay)?);
-        }
-        self.obeys.set(settings.commands);
-        Ok(())
+    type Settings = Settings;
+
+    async fn start(_: Context, settings: Settings) -> Result<Self> {
+        let delay = settings.delay.as_deref().map(duration).transpose()?;
+        Ok(Echo {
+            delay: delay.unwrap_or_default(),
+            obeys: settings.commands,
+        })
     }
 
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
         self.wait().await;
-        if self.obeys.get()
+        if self.obeys
             && let Some(command) = message.strip_prefix(b"!")
         {
             let answer = obey(&session.context(), str::from_utf8(command)?).await?;
             return Ok(session.send(answer).await?);
         }
-        let sent = if message.is_text() {
-            session.send_text(str::from_utf8(&message)?).await
-        } else {
-            session.send(&message).await
-        };
-        match sent {
-            // It left before its answer, which is no fault of ours.
-            Err(SendError::Closed) => Ok(()),
-            sent => Ok(sent?),
+        match message.is_text() {
+            true => session.send_text(str::from_utf8(&message)?).await?,
+            false => session.send(&message).await?,
         }
+        Ok(())
     }
 
     /// Blocks for as long as it is told, which is what task workers are for.
-    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+    async fn task(self: Rc<Self>, _: Context, task: Message) -> Result<Vec<u8>> {
         std::thread::sleep(duration(str::from_utf8(&task)?)?);
         Ok(b"done".to_vec())
     }
@@ -89,8 +81,8 @@ impl App for Echo {
 
 impl Echo {
     async fn wait(&self) {
-        if !self.delay.get().is_zero() {
-            tokio::time::sleep(self.delay.get()).await;
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::future::pending;
 use std::rc::Rc;
 
-use moorline::{App, Context, Message, Result, Session};
+use moorline::{App, Context, Message, NoSettings, Result, Session};
 
 struct NeverReady;
 
 impl App for NeverReady {
-    async fn start(self: Rc<Self>, _: Context) -> Result {
+    type Settings = NoSettings;
+
+    async fn start(_: Context, _: NoSettings) -> Result<Self> {
         pending().await
     }
 
@@ -18,5 +20,5 @@ impl App for NeverReady {
 }
 
 fn main() -> std::process::ExitCode {
-    moorline::run(|| NeverReady)
+    moorline::run(NeverReady::start)
 }

@@ -14,5 +14,5 @@ fn main() -> std::process::ExitCode {
             eprintln!("the working folder cannot be written: {error}");
         }
     }
-    moorline::run(|| Probe::new("first"))
+    moorline::run(async |context, settings| Probe::new("first", context, settings).await)
 }

@@ -3,5 +3,5 @@
 use moorline_tests::probe::Probe;
 
 fn main() -> std::process::ExitCode {
-    moorline::run(|| Probe::new("next"))
+    moorline::run(async |context, settings| Probe::new("next", context, settings).await)
 }

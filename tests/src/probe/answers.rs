@@ -10,7 +10,7 @@ use moorline::{Context, Result, SendError};
 pub(super) async fn every(context: &Context, period: Duration) -> Vec<u8> {
     let (ticks, three) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
     let (counted, told) = (ticks.clone(), three.clone());
-    let _timer = context.every(period, move || {
+    let _timer = context.every(period, move |_| {
         let (counted, told) = (counted.clone(), told.clone());
         async move {
             counted.set(counted.get() + 1);
@@ -52,7 +52,7 @@ pub(super) fn describe(info: &moorline::SessionInfo) -> String {
         info.messages,
         info.received,
         info.paused,
-        info.kept,
+        info.idle_exempt,
         info.tls.as_ref().map_or("none", |tls| &tls.version),
     )
 }

@@ -22,12 +22,8 @@ pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: Session
     probe.note(format_args!("info in start {info:?}"));
     context.task("sleep 1").detach()?;
 
-    let beats = group.clone();
-    let beat = move || {
-        let beats = beats.clone();
-        async move {
-            let _ = beats.send("timer beats").await;
-        }
+    let beat = async |context: Context| {
+        let _ = context.group("all").send("timer beats").await;
     };
     context.every(BEAT, beat).detach();
     tokio::task::spawn_local(async move {

@@ -2,4 +2,5 @@
 
 mod browser;
 mod chat;
+mod chat_app;
 mod library;

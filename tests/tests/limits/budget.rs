@@ -276,6 +276,8 @@ fn a_task_over_the_limit_is_refused_and_closes_nobody() {
 fn lockers_count_against_the_limit_and_no_more_are_closed_than_must_be() {
     const SESSIONS: u64 = 1_500;
     const LIMIT: u64 = 8 << 20;
+    /// With the byte that tells raw bytes from values.
+    const LOCKER: u64 = 8192 + 1;
     let engine = Engine::start(
         "probe",
         &format!("[engine]\nmemory_limit = \"8MiB\"\n[workers]\ncount = 2\n{LENGTH_LISTENER}"),
@@ -294,7 +296,7 @@ fn lockers_count_against_the_limit_and_no_more_are_closed_than_must_be() {
         kept = status.gateway.sessions;
         status.gateway.messages == SESSIONS
             && kept + status.closed("memory") == SESSIONS
-            && held == kept * 8192
+            && held == kept * LOCKER
             && held <= LIMIT
     });
     // Both loops may make room in the same moment, each for all that has come meanwhile.

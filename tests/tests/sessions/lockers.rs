@@ -61,7 +61,7 @@ fn a_locker_has_a_limit_and_counts_as_buffered() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(
         client.ask("keep-much 8193"),
-        "TooLarge { limit: State, size: 8193, max: 8192 }"
+        "TooLarge { limit: Locker, size: 8193, max: 8192 }"
     );
     assert_eq!(client.ask("keep-much 8192"), "ok");
     assert_eq!(client.ask("state"), "8192 bytes");

@@ -25,6 +25,34 @@ fn a_paused_session_is_not_read_until_it_is_resumed() {
     assert_eq!(client.receive(), b"hello");
 }
 
+#[test]
+fn a_label_is_seen_by_all_workers_and_the_operator_and_survives_reload_and_crash() {
+    let engine = Engine::start("probe", &probe(2, ""));
+    let mut clients: Vec<Client> = (0..2)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    for (client, name) in clients.iter_mut().zip(["ada", "bob"]) {
+        assert_eq!(client.ask(format!("label {name}")), "ok");
+        assert_eq!(client.ask("join room"), "ok");
+    }
+    assert_ne!(clients[0].ask("slot"), clients[1].ask("slot"));
+    let listed = || {
+        let said = engine.run(&["sessions", "--json"]).expect_success().stdout;
+        ["ada", "bob"].map(|name| said.contains(&format!("\"label\":\"{name}\"")))
+    };
+    assert_eq!(clients[0].ask("labels room"), "ada bob");
+    assert_eq!(listed(), [true, true]);
+    engine.reload().expect_success();
+    engine.kill_worker(0, Signal::SIGKILL);
+    engine.settled();
+    for client in &mut clients {
+        assert_eq!(client.ask("labels room"), "ada bob");
+    }
+    assert_eq!(clients[0].ask("label"), "ok");
+    assert_eq!(clients[1].ask("labels room"), " bob");
+    assert_eq!(listed(), [false, true]);
+}
+
 /// Nothing is lost on the way: what does not fit stays in the peer's kernel.
 #[test]
 fn pausing_closes_the_peers_window_and_loses_nothing() {

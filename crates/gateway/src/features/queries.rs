@@ -58,7 +58,12 @@ pub(crate) fn answer(
         }
         Question::Members(group, from) => {
             let (ids, next) = groups.page(&group, from);
-            Answer::Members(ids, next)
+            let label = |id| {
+                let session = sessions.find(id).map(|key| &sessions[key]);
+                session.map_or_else(Vec::new, |session| session.app.label().to_vec())
+            };
+            let members = ids.into_iter().map(|id| (id, label(id)));
+            Answer::Members(members.collect(), next)
         }
         Question::Sessions(from) => {
             let (page, next) = sessions.page(from, PLACES, ROWS, Session::lives);

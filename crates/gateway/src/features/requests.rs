@@ -1,4 +1,4 @@
-//! What apps ask for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it.
+//! What apps ask for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it, to label it.
 
 use crate::groups::Groups;
 use crate::ids::ProcessKey;
@@ -8,12 +8,13 @@ use crate::session::{End, Session};
 use crate::timeouts::watch_again;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
-use moorline_protocol::wire::{FromProcess, LARGEST_STATE, LONGEST_NAME};
+use moorline_protocol::wire::{FromProcess, LARGEST_STATE, LONGEST_LABEL, LONGEST_NAME};
 
 /// The most bytes that a request of this kind may come with.
 pub(crate) fn limit(kind: FromProcess) -> usize {
     match kind {
         FromProcess::KeepState => LARGEST_STATE,
+        FromProcess::SetLabel => LONGEST_LABEL,
         FromProcess::Bind | FromProcess::Join | FromProcess::Leave => LONGEST_NAME,
         _ => 0,
     }
@@ -38,6 +39,10 @@ pub(crate) fn handle_request(
         }
         FromProcess::KeepState => {
             let (before, after) = session.app.change(|state| state.locker = bytes);
+            tools.memory.change(Class::State, before, after);
+        }
+        FromProcess::SetLabel => {
+            let (before, after) = session.app.change(|state| state.label = bytes);
             tools.memory.change(Class::State, before, after);
         }
         FromProcess::Bind => {

@@ -121,7 +121,7 @@ fn host(peer: &Peer) -> Option<IpAddr> {
             IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
             ip => ip,
         }),
-        Peer::Unix | Peer::Unknown => None,
+        _ => None,
     }
 }
 

@@ -9,14 +9,14 @@ use moorline_engine::supervisor;
 
 use super::{Failure, Paths, Served, finish};
 
-pub(super) fn serve(paths: &Paths, config: Option<PathBuf>, served: Served) -> ExitCode {
+pub(super) fn serve(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
     finish(load(paths, config).and_then(|loaded| {
-        if served == Served::StaticOnly
+        if let Served::StaticOnly = paths.served
             && let Some(name) = needs_app(&loaded.config)
         {
             return Err(Failure::failed(format!(
                 "the listener {name:?} has sessions, and this command has no app to handle them\n  \
-                 hint: write one, whose `main` is `moorline::run(|| MyApp)`; `cargo doc -p moorline --open` \
+                 hint: write one, whose `main` is `moorline::run(MyApp::start)`; `cargo doc -p moorline --open` \
                  begins with an example. Its program then serves this configuration"
             )));
         }
@@ -43,7 +43,10 @@ pub(super) fn check(paths: &Paths, config: Option<PathBuf>) -> ExitCode {
 fn load(paths: &Paths, config: Option<PathBuf>) -> Result<Loaded, Failure> {
     let path = paths.config(config)?;
     let loaded = config::load(&path);
-    let app = paths.check_app.map_or(Ok(()), |check| check(&path));
+    let app = match paths.served {
+        Served::App(check_app) => check_app(&path),
+        Served::StaticOnly => Ok(()),
+    };
     match (loaded, app) {
         (Ok(loaded), Ok(())) => Ok(loaded),
         (Err(mut errors), Err(more)) if errors != more => {

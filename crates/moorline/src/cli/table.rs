@@ -190,14 +190,14 @@ fn held(status: &Value) -> String {
 
 pub(super) fn sessions_head() -> String {
     format!(
-        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  label",
         "id", "listener", "peer", "worker", "age", "idle", "messages", "received", "sent", "queued"
     )
 }
 
 pub(super) fn session(row: &SessionRow) -> String {
-    format!(
-        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+    let line = format!(
+        "{:<18} {:<24} {:<22} {:>6} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}  {}",
         row.id,
         row.listener,
         row.peer,
@@ -207,8 +207,11 @@ pub(super) fn session(row: &SessionRow) -> String {
         row.messages,
         size(row.received),
         size(row.sent),
-        size(row.queued)
-    )
+        size(row.queued),
+        // It may come from a client: no escape sequences from there into the terminal.
+        row.label.escape_debug()
+    );
+    line.trim_end().to_owned()
 }
 
 fn rows<'a>(status: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {

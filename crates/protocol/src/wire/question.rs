@@ -22,8 +22,8 @@ pub enum Answer {
     Session(Option<SessionFacts>),
     /// A few, and where to go on asking; nowhere if these were the last.
     Sessions(Vec<SessionFacts>, Option<u32>),
-    /// Likewise, by their ids.
-    Members(Vec<u64>, Option<u32>),
+    /// Likewise, by their ids, with their labels.
+    Members(Vec<(u64, Vec<u8>)>, Option<u32>),
 }
 
 /// The place of no listener.
@@ -48,6 +48,8 @@ pub struct SessionFacts {
     pub worker: u16,
     /// The key it is bound to; empty if it is to none.
     pub key: Vec<u8>,
+    /// Its label; empty if it has none.
+    pub label: Vec<u8>,
     /// It is not read.
     pub paused: bool,
     /// It is not closed for being idle.

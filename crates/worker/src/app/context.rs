@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{PostError, Result, SendError, Session, SessionId, Task, TaskError};
+use crate::app::{PostError, SendError, Session, SessionId, Task, TaskError};
 use crate::control::Role;
 use crate::wire::Peer;
 use crate::{Core, run_timer};
@@ -75,17 +74,6 @@ impl Context {
         &self.0.config.name
     }
 
-    /// The configuration's `[app]` table.
-    ///
-    /// # Errors
-    /// It does not fit `T`. An app whose `main` names the type, `moorline::builder(..).settings::<T>()`, learns that
-    /// before it starts, with the place in the file.
-    pub fn settings<T: DeserializeOwned>(&self) -> Result<T> {
-        // Its places are those of a text that nobody has written.
-        toml::from_str(&self.0.config.app)
-            .map_err(|error| format!("[app]: {}", error.message()).into())
-    }
-
     /// A handle to any session, whichever process serves it. Whether it exists shows when something is sent
     /// to it: from the second time on the answer is [`SendError::NoSuchSession`].
     pub fn session(&self, id: SessionId) -> Session {
@@ -101,7 +89,7 @@ impl Context {
         listener: &str,
         peer: SocketAddr,
         bytes: impl AsRef<[u8]>,
-    ) -> std::result::Result<(), SendError> {
+    ) -> Result<(), SendError> {
         let listener = self
             .0
             .listener_named(listener)
@@ -117,13 +105,13 @@ impl Context {
     ///
     /// # Errors
     /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
-    pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> std::result::Result<(), PostError> {
+    pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> Result<(), PostError> {
         self.0.post(worker, bytes.as_ref())
     }
 
     /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaited, it is given out and ends with the
     /// result; [`detach`](Task::detach) gives it out and forgets it; [`on`](Task::on) and [`within`](Task::within)
-    /// say to whom and until when. If the process that has it dies, another one runs it again, `[tasks] attempts`
+    /// set the task worker and the time limit. If the process that has it dies, another one runs it again, `[tasks] attempts`
     /// times at most.
     ///
     /// At most 64 tasks of a process may be unfinished, and each may have 64 MiB.
@@ -137,7 +125,7 @@ impl Context {
         &self,
         payloads: impl IntoIterator<Item = P>,
         within: Duration,
-    ) -> Vec<std::result::Result<Vec<u8>, TaskError>> {
+    ) -> Vec<Result<Vec<u8>, TaskError>> {
         let begin = |payload| self.task(payload).within(within).into_future();
         // All are given out before the first is waited for, and all have the same deadline.
         let begun: Vec<_> = payloads.into_iter().map(begin).collect();
@@ -148,36 +136,37 @@ impl Context {
         results
     }
 
-    /// Runs a future once, after a while. A process that stops waits for it as long as it may,
-    /// and gives up what would come later than that. One that is set in [`start`](crate::app::App::start) fires when the
-    /// process serves, and not before.
-    pub fn after(&self, delay: Duration, work: impl Future<Output = ()> + 'static) -> Timer {
-        let core = self.0.clone();
+    /// Runs `work` once, after a delay.
+    ///
+    /// A timer that is set in [`start`](crate::app::App::start) fires when the process serves, not before. A process that
+    /// stops waits for it until the stop deadline, and clears it at once if it is due later. Its panics are logged and
+    /// counted, like those of hooks.
+    pub fn after(&self, delay: Duration, work: impl AsyncFnOnce(Context) + 'static) -> Timer {
+        let context = self.clone();
         let at = Instant::now() + delay;
         let pending = self.0.counters.pending_timer();
         Timer::new(spawn_local(async move {
             let _pending = pending;
+            let core = context.0.clone();
             let mut stopping = core.stopping.subscribe();
             tokio::select! {
                 () = async {
                     sleep_until(at).await;
                     core.commitment.committed().await;
-                } => run_timer(&core, work).await,
+                } => run_timer(&core, work(context)).await,
                 _ = stopping.wait_for(|deadline| deadline.is_some_and(|deadline| deadline < at)) => {}
             }
         }))
     }
 
-    /// Runs what `work` returns again and again, once a period and one at a time; the first time after one
-    /// period. Times that pass while it still runs, or before the process serves, are left out. Ends when the process stops.
-    pub fn every<F>(&self, period: Duration, mut work: impl FnMut() -> F + 'static) -> Timer
-    where
-        F: Future<Output = ()>,
-    {
+    /// Runs `work` once a period, one run at a time; the first time after one period. Times that pass while it still
+    /// runs, or before the process serves, are left out. Ends when the process stops.
+    pub fn every(&self, period: Duration, mut work: impl AsyncFnMut(Context) + 'static) -> Timer {
         // A period of nothing would leave no time for anything else.
         let period = period.max(Duration::from_millis(1));
-        let core = self.0.clone();
+        let context = self.clone();
         Timer::new(spawn_local(async move {
+            let core = context.0.clone();
             let mut stopping = core.stopping.subscribe();
             let mut next = Instant::now() + period;
             loop {
@@ -189,7 +178,7 @@ impl Context {
                     _ = stopping.wait_for(Option::is_some) => return,
                 }
                 let pending = core.counters.pending_timer();
-                run_timer(&core, async { work().await }).await;
+                run_timer(&core, async { work(context.clone()).await }).await;
                 drop(pending);
                 next = (next + period).max(Instant::now());
             }

@@ -7,6 +7,7 @@ use moorline_net::Framing;
 
 /// Why nothing was sent to a session, or why something else was not done for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendError {
     /// The session has ended.
     Closed,
@@ -36,10 +37,15 @@ pub enum SendError {
 /// What an app reads that asks in `start` for what only the commit brings.
 const NOT_SERVING: &str = "this process does not serve yet: do it in the `serving` hook";
 
+impl SendError {
+    /// What [`Closed`](Self::Closed) shows.
+    pub(crate) const CLOSED: &str = "the session is closed";
+}
+
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the session is closed"),
+            Self::Closed => f.write_str(Self::CLOSED),
             Self::Closing => f.write_str("the session is being closed"),
             Self::Full => f.write_str("the outbound queue is full"),
             Self::TooLarge { limit, size, max } => write!(
@@ -71,8 +77,10 @@ pub enum SizeLimit {
     HardLimit,
     /// What a datagram can hold.
     Datagram,
-    /// What a session keeps: 8 KiB.
-    State,
+    /// A locker has up to 8 KiB.
+    Locker,
+    /// A label has up to 64 bytes.
+    Label,
     /// A key has up to 255 bytes.
     Key,
     /// A group's name has up to 255 bytes.
@@ -96,7 +104,8 @@ impl SizeLimit {
         match self {
             Self::FramingMax | Self::MaxMessage | Self::HardLimit => "a message",
             Self::Datagram => "a datagram",
-            Self::State => "a session's state",
+            Self::Locker => "a locker",
+            Self::Label => "a label",
             Self::Key => "a key",
             Self::GroupName => "a group's name",
             Self::Broadcast => "a broadcast",
@@ -111,7 +120,8 @@ impl SizeLimit {
             Self::MaxMessage => ", which `max_message` of the listener sets",
             Self::HardLimit => ", which `hard_limit` of the listener sets",
             Self::Datagram
-            | Self::State
+            | Self::Locker
+            | Self::Label
             | Self::Key
             | Self::GroupName
             | Self::Broadcast
@@ -122,6 +132,7 @@ impl SizeLimit {
 
 /// Why nothing was posted to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PostError {
     /// Too much that was posted to this worker before has not been handled yet.
     Full,
@@ -155,6 +166,7 @@ impl Error for PostError {}
 
 /// Why a task has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TaskError {
     /// Too many tasks of this process have not ended yet.
     Full,
@@ -206,6 +218,7 @@ impl Error for TaskError {}
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AskError {
     /// Too many questions of this process are not answered yet, or the way to the gateway is full.
     Full,

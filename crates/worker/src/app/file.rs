@@ -92,6 +92,7 @@ impl Session {
 
 /// Why a file was not sent.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum FileError {
     /// It cannot be opened or read.
     Open(io::Error),

@@ -17,6 +17,16 @@ pub struct Group {
     name: Rc<[u8]>,
 }
 
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The session, whichever process serves it.
+    pub session: Session,
+    /// Its [label](Session::set_label); empty if it has none.
+    pub label: Vec<u8>,
+}
+
 impl Context {
     /// The group of this name, up to 255 bytes.
     pub fn group(&self, name: impl AsRef<[u8]>) -> Group {
@@ -40,7 +50,7 @@ impl Group {
     /// [`SendError::TooLarge`] for the group's name; else as [`Session::push`].
     pub fn join(&self, session: &Session) -> Result<(), SendError> {
         self.check_name()?;
-        session.shared().wish(FromProcess::Join, &self.name)
+        session.shared().request(FromProcess::Join, &self.name)
     }
 
     /// Takes a session out of the group. It still gets what was sent to the group before.
@@ -49,7 +59,7 @@ impl Group {
     /// As [`join`](Self::join).
     pub fn leave(&self, session: &Session) -> Result<(), SendError> {
         self.check_name()?;
-        session.shared().wish(FromProcess::Leave, &self.name)
+        session.shared().request(FromProcess::Leave, &self.name)
     }
 
     /// Sends a message to all who are in the group when it reaches the gateway. It travels once for each of the gateway's
@@ -89,21 +99,24 @@ impl Group {
             .await
     }
 
-    /// All who are in the group. It is asked for in pages; what is returned is as large as the group.
+    /// All members of the group, with their labels. The gateway is asked for a page at a time; what is returned is as
+    /// large as the group. Cancel-safe.
     ///
     /// # Errors
     /// [`AskError::Full`] and [`AskError::GatewayLost`].
-    pub async fn members(&self) -> Result<Vec<Session>, AskError> {
+    pub async fn members(&self) -> Result<Vec<Member>, AskError> {
         let mut members = Vec::new();
         for link in 0..self.core.outbox.links() {
             let mut from = Some(0);
             while let Some(place) = from {
                 let question = Question::Members(self.name.to_vec(), place);
-                let Answer::Members(ids, next) = self.core.ask(link, &question)?.await? else {
+                let Answer::Members(page, next) = self.core.ask(link, &question)?.await? else {
                     return Err(AskError::GatewayLost);
                 };
-                let sessions = &self.core.sessions;
-                members.extend(ids.into_iter().map(|id| sessions.any(&self.core, id)));
+                members.extend(page.into_iter().map(|(id, label)| Member {
+                    session: self.core.sessions.any(&self.core, id),
+                    label,
+                }));
                 from = next;
             }
         }

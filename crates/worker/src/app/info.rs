@@ -33,10 +33,12 @@ pub struct SessionInfo {
     pub worker: u16,
     /// The key it is [bound](Session::bind) to; empty if it is to none.
     pub key: Vec<u8>,
+    /// Its [label](Session::set_label); empty if it has none.
+    pub label: Vec<u8>,
     /// It is [paused](Session::pause).
     pub paused: bool,
-    /// It is [kept](Session::keep).
-    pub kept: bool,
+    /// It is [exempt](Session::set_idle_exempt) from `idle_timeout`.
+    pub idle_exempt: bool,
     /// Messages received.
     pub messages: u64,
     /// Bytes received; where there is TLS, without what that adds.
@@ -62,8 +64,9 @@ impl SessionInfo {
             sent_at: time(facts.sent_at),
             worker: facts.worker,
             key: facts.key,
+            label: facts.label,
             paused: facts.paused,
-            kept: facts.kept,
+            idle_exempt: facts.kept,
             messages: facts.messages,
             received: facts.received,
             sent: facts.sent,

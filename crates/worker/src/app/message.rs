@@ -1,11 +1,11 @@
-//! What arrives: a message's bytes, and whom a datagram came from.
+//! What arrives: the bytes of a message, and the sender of a datagram.
 
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::app::SendError;
+use crate::app::{Context, SendError};
 use crate::wire::Peer;
 use crate::{Core, clock, pool};
 
@@ -117,6 +117,11 @@ impl Datagram {
             listener,
             peer,
         }
+    }
+
+    /// The context of the process.
+    pub fn context(&self) -> Context {
+        Context::new(self.core.clone())
     }
 
     /// The name of the listener it was received on.

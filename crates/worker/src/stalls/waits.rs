@@ -77,6 +77,13 @@ impl Waits {
         }
     }
 
+    /// For a worker that nobody watches.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn unwatched() -> Self {
+        let (reports, _) = std::sync::mpsc::sync_channel(0);
+        Self::new(Arc::default(), Limits::default(), reports)
+    }
+
     /// A sign of life of the loop.
     pub(crate) fn beat(&self) {
         self.pulse.beat();

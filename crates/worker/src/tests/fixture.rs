@@ -1,6 +1,5 @@
 //! The gateway's side of a worker.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,7 +13,6 @@ use moorline_ipc::{
 };
 use moorline_net::{Address, Framing, HostPort};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use tokio::sync::Notify;
 
 use crate::app::CloseReason;
 use crate::config::{
@@ -128,13 +126,8 @@ impl Harness {
         let (sender, events) = channel();
         let (opener, gate) = channel();
         let thread = std::thread::spawn(move || {
-            run(start, || Scripted {
-                events: sender,
-                context: RefCell::new(None),
-                release: Notify::new(),
-                gate,
-                held: RefCell::new(None),
-                timer: RefCell::new(None),
+            run(start, async |context, _| {
+                Scripted::new(&context, sender, gate)
             })
         });
         Self {
@@ -260,7 +253,7 @@ impl Harness {
             adopted: false,
             full: false,
             peer: Peer::Unix,
-            belongings: None,
+            data: None,
             connected_at: 1,
         };
         let header = Header {

@@ -9,31 +9,28 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::app::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, Timer};
+use crate::app::{
+    App, CloseReason, Context, Datagram, Message, NoSettings, Opened, Result, Session, Timer,
+};
 
 /// What an app under test does is reported as one line each.
 pub(super) struct Scripted {
-    pub(super) events: Sender<String>,
-    pub(super) context: RefCell<Option<Context>>,
-    pub(super) release: Notify,
+    events: Sender<String>,
+    release: Notify,
     /// Blocks the whole process until the test sends something.
-    pub(super) gate: Receiver<()>,
-    pub(super) held: RefCell<Option<Session>>,
-    pub(super) timer: RefCell<Option<Timer>>,
+    gate: Receiver<()>,
+    held: RefCell<Option<Session>>,
+    timer: RefCell<Option<Timer>>,
 }
 
 /// The hooks of this session that are not about messages fail.
 pub(super) const ILL_FATED: u64 = 13;
 
 impl App for Scripted {
-    async fn start(self: Rc<Self>, context: Context) -> Result {
-        let refuses = context.name() == "refuses";
-        *self.context.borrow_mut() = Some(context);
-        if refuses {
-            Err("no database".into())
-        } else {
-            Ok(())
-        }
+    type Settings = NoSettings;
+
+    async fn start(_: Context, _: NoSettings) -> Result<Self> {
+        Err("this app is made by the fixture".into())
     }
 
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
@@ -145,12 +142,14 @@ impl App for Scripted {
             )),
             "panic" => panic!("as told"),
             "fail" => return Err("as told".into()),
-            "timer" => context
-                .after(Duration::from_millis(30), self.clone().late())
-                .detach(),
+            "timer" => {
+                let this = self.clone();
+                let timer = context.after(Duration::from_millis(30), |_| this.late());
+                timer.detach();
+            }
             "every" => {
                 let this = self.clone();
-                let timer = context.every(Duration::from_millis(2), move || this.clone().tick());
+                let timer = context.every(Duration::from_millis(2), move |_| this.clone().tick());
                 *self.timer.borrow_mut() = Some(timer);
             }
             "clear" => *self.timer.borrow_mut() = None,
@@ -188,25 +187,42 @@ impl App for Scripted {
         Ok(())
     }
 
-    async fn post(self: Rc<Self>, from: u16, message: Message) -> Result {
+    async fn post(self: Rc<Self>, _: Context, from: u16, message: Message) -> Result {
         self.says(format!("post {from} {}", String::from_utf8_lossy(&message)));
         Ok(())
     }
 
-    async fn task(self: Rc<Self>, task: Message) -> Result<Vec<u8>> {
+    async fn task(self: Rc<Self>, _: Context, task: Message) -> Result<Vec<u8>> {
         match &*task {
             b"fail" => Err("as told".into()),
             task => Ok([task, b" done"].concat()),
         }
     }
 
-    async fn stop(self: Rc<Self>) -> Result {
+    async fn stop(self: Rc<Self>, _: Context) -> Result {
         self.says("stop".into());
         Ok(())
     }
 }
 
 impl Scripted {
+    pub(super) fn new(
+        context: &Context,
+        events: Sender<String>,
+        gate: Receiver<()>,
+    ) -> Result<Self> {
+        if context.name() == "refuses" {
+            return Err("no database".into());
+        }
+        Ok(Self {
+            events,
+            release: Notify::new(),
+            gate,
+            held: RefCell::new(None),
+            timer: RefCell::new(None),
+        })
+    }
+
     fn says(&self, event: String) {
         // The test may have seen enough.
         let _ = self.events.send(event);

@@ -33,5 +33,5 @@ fn main() -> ExitCode {
             }
         };
     }
-    moorline::run(|| Probe::new("first"))
+    moorline::run(async |context, settings| Probe::new("first", context, settings).await)
 }

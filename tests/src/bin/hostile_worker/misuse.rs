@@ -120,6 +120,7 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
             let row = SessionRow {
                 id: 1.into(),
                 listener: "z".repeat(100_000),
+                label: String::new(),
                 peer: String::new(),
                 worker: None,
                 age_s: 0,

@@ -1,0 +1,81 @@
+//! What an app asks the gateway to note of a session, beside its locker: paused, exempt from idleness, key and label.
+
+use crate::app::{SendError, Session};
+use crate::wire::FromProcess;
+
+impl Session {
+    /// Stops reading from the session: its peer's TCP window closes, and idleness does not count. Messages that have
+    /// already been received still arrive, at most a window of them. The next process that serves the session
+    /// finds it paused ([`is_paused`](Self::is_paused)).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn pause(&self) -> Result<(), SendError> {
+        self.shared().request(FromProcess::Pause, &[])?;
+        self.shared().change_data(|data| data.paused = true);
+        Ok(())
+    }
+
+    /// Reads from the session again.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn resume(&self) -> Result<(), SendError> {
+        self.shared().request(FromProcess::Resume, &[])?;
+        self.shared().change_data(|data| data.paused = false);
+        Ok(())
+    }
+
+    /// The session is paused. Known only of sessions that this process serves.
+    pub fn is_paused(&self) -> bool {
+        self.shared().data(|data| data.paused)
+    }
+
+    /// Exempts the session from the listener's `idle_timeout`, or ends that exemption: then idleness counts from now.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn set_idle_exempt(&self, exempt: bool) -> Result<(), SendError> {
+        let request = match exempt {
+            true => FromProcess::Keep,
+            false => FromProcess::Unkeep,
+        };
+        self.shared().request(request, &[])?;
+        self.shared().change_data(|data| data.kept = exempt);
+        Ok(())
+    }
+
+    /// The session is exempt from the listener's `idle_timeout`. Known as [`is_paused`](Self::is_paused) is.
+    pub fn is_idle_exempt(&self) -> bool {
+        self.shared().data(|data| data.kept)
+    }
+
+    /// Binds the session to a key, a user's name for instance; an empty one undoes it. On a listener with `dispatch =
+    /// "key"` the session goes to the worker that all sessions of this key are with, once nothing of it is in hand.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] over 255 bytes; else as [`push`](Self::push).
+    pub fn bind(&self, key: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.shared().bind(key.as_ref())
+    }
+
+    /// The key it is bound to; empty if it is to none. Known as [`is_paused`](Self::is_paused) is.
+    pub fn key(&self) -> Vec<u8> {
+        self.shared().data(|data| data.key.clone())
+    }
+
+    /// Gives the session a label: up to 64 bytes, such as a name or a state, that all workers see in
+    /// [`Context::sessions`](crate::app::Context::sessions), [`Group::members`](crate::app::Group::members) and
+    /// [`info`](Self::info), and the operator in `sessions`. An empty one removes it. It survives reloads and crashes of workers.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] over 64 bytes; else as [`push`](Self::push).
+    pub fn set_label(&self, label: impl AsRef<[u8]>) -> Result<(), SendError> {
+        self.shared().set_label(label.as_ref())
+    }
+
+    /// The session's label; empty if it has none. Known as [`is_paused`](Self::is_paused) is.
+    pub fn label(&self) -> Vec<u8> {
+        self.shared().data(|data| data.label.clone())
+    }
+}

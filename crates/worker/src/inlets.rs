@@ -1,0 +1,136 @@
+//! The rings that records come out of: when they are looked at, and when this process sleeps until one has something.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+
+use moorline_ipc::{Chime, Consumer, SleepFence};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::core::{Core, Rings};
+use super::ring_task::Garbage;
+
+/// One ring for each loop of the gateway, and what wakes this process when one of them has something.
+pub(super) struct Inlets {
+    core: Rc<Core>,
+    chime: AsyncFd<Registered>,
+    rings: Vec<Consumer>,
+    is_asleep: bool,
+}
+
+/// `AsyncFd` asks for the older trait. The chime owns its descriptor and keeps it open as long as it lives.
+struct Registered(Chime);
+
+impl AsRawFd for Registered {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Inlets {
+    pub(super) fn new(core: Rc<Core>, chime: Chime, rings: Vec<Consumer>) -> io::Result<Self> {
+        // Its successor is unsafe, because a type might give up its descriptor early; this one keeps it.
+        #[expect(deprecated)]
+        let chime = AsyncFd::with_interest(Registered(chime), Interest::READABLE)?;
+        Ok(Self {
+            core,
+            chime,
+            rings,
+            is_asleep: false,
+        })
+    }
+
+    /// The number of rings.
+    pub(super) fn len(&self) -> usize {
+        self.rings.len()
+    }
+
+    /// The ring from this loop of the gateway.
+    #[inline]
+    pub(super) fn ring(&mut self, link: usize) -> &mut Consumer {
+        &mut self.rings[link]
+    }
+
+    /// A turn begins. True if it is the first with another gateway's rings: what came from the old one is void.
+    pub(super) fn begin_turn(&mut self, cx: &mut Task<'_>) -> bool {
+        self.core.waits.beat();
+        self.core.outbox.turn_begins(cx.waker());
+        if self.is_asleep {
+            self.is_asleep = false;
+            self.rings.iter_mut().for_each(Consumer::awake);
+        }
+        let is_replaced = self.follow_gateway();
+        // The gateway tells a process nothing before it serves. The supervisor says so too, over another way.
+        if !self.core.commitment.is_committed() && !self.rings.iter_mut().all(Consumer::is_empty) {
+            self.core.commit();
+        }
+        is_replaced
+    }
+
+    /// The turn ends with what was sent in it on its way; `has_more` says that it has left something in the rings.
+    pub(super) fn end_turn(&mut self, has_more: bool, cx: &mut Task<'_>) -> Result<(), Garbage> {
+        let others_wait = match self.core.outbox.flush() {
+            Ok(others_wait) => others_wait,
+            Err(corrupt) => return Err(Garbage(corrupt.to_string())),
+        };
+        self.core.quota.note(self.core.counters.requests());
+        // Who was called may not use the room: then the next ones have it.
+        let has_more = has_more || others_wait || !self.falls_asleep(cx);
+        self.core.counters.turn_ends(!has_more);
+        if has_more {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// A turn before the app has started. It takes nothing, whatever is there.
+    pub(super) fn idle_turn(&mut self, cx: &mut Task<'_>) -> Result<(), Garbage> {
+        self.begin_turn(cx);
+        let others_wait = self.core.outbox.flush();
+        if others_wait.map_err(|corrupt| Garbage(corrupt.to_string()))? {
+            cx.waker().wake_by_ref();
+        }
+        // What it finds waits for the first turn after the start.
+        if !self.falls_asleep(cx) {
+            self.core.outbox.sleeps();
+        }
+        Ok(())
+    }
+
+    /// False if there is something to take after all.
+    fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
+        // The chime is an edge: old news of it is cleared before the rings are looked at again, so that
+        // a ring that comes after the look is news. Nobody reads a descriptor.
+        while let Poll::Ready(guard) = self.chime.poll_read_ready(cx) {
+            match guard {
+                Ok(mut guard) => guard.clear_ready(),
+                // Only while the runtime shuts down.
+                Err(_) => return true,
+            }
+        }
+        self.rings.iter_mut().for_each(Consumer::announce_sleep);
+        let fence = SleepFence::new();
+        let mut rings = self.rings.iter_mut();
+        let is_quiet = rings.all(|ring| ring.stays_asleep(&fence));
+        self.is_asleep = true;
+        if is_quiet {
+            self.core.outbox.sleeps();
+        }
+        is_quiet
+    }
+
+    /// Goes over to the rings of another gateway, if the old one has died.
+    fn follow_gateway(&mut self) -> bool {
+        let Some(Rings { links, inlets }) = self.core.replacement.take() else {
+            return false;
+        };
+        self.rings = inlets;
+        self.core.connect(links);
+        self.core.credits.gateway_lost();
+        self.core.questions.gateway_lost();
+        self.core.broadcasts.gateway_lost();
+        true
+    }
+}
