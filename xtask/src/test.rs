@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{arrows, chaos, features, ignored, needs, pages, way};
+use crate::{arrows, chaos, features, ignored, needs, pages, way, words};
 
 const STEPS: &[Step] = &[
     Step {
@@ -23,6 +23,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "the way of a message",
         run: way::is_told,
+    },
+    Step {
+        name: "words",
+        run: words::are_plain,
     },
     Step {
         name: "format",

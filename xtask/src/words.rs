@@ -26,7 +26,7 @@ const PHRASES: &[(&str, &str)] = &[
 ];
 
 /// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
-const NAMES: &[&str] = &["V4", "V6", "E12", "L1", "L2", "L3", "H1", "H2"];
+const NAMES: &[&str] = &["V4", "V6", "E12", "E914", "L1", "L2", "L3", "H1", "H2"];
 
 /// This file names them all.
 const OWN: &str = "xtask/src/words.rs";

@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{
-    DONE, FAILED, FIRST, FromProcess, LARGEST_PARCEL, LAST, TEXT, WHOLE,
+    DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, TEXT, WHOLE,
 };
 
 /// Records taken from one process in one turn.
@@ -362,7 +362,7 @@ impl Loop {
         let limit = match is_for_session {
             // Not its session's own: what is too large for that one is no reason to give up all others.
             true => process.max_message(),
-            false => LARGEST_PARCEL,
+            false => LARGEST_TRANSFER,
         };
         let place = (header.kind, header.session);
         if is_first {

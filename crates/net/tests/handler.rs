@@ -174,7 +174,7 @@ async fn reconnecting_a_connected_client_replaces_its_socket() {
 }
 
 /// A listener whose backlog is full, so that connecting to it hangs; and what fills it.
-async fn deaf_listener() -> (TcpListener, Address, Vec<TcpStream>) {
+async fn full_listener() -> (TcpListener, Address, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -188,7 +188,7 @@ async fn deaf_listener() -> (TcpListener, Address, Vec<TcpStream>) {
 
 #[tokio::test]
 async fn a_client_closed_while_it_connects_tells_one_error_and_ticks_until_then() {
-    let (_listener, address, _fillers) = deaf_listener().await;
+    let (_listener, address, _fillers) = full_listener().await;
     let options = framed().tick(Duration::from_millis(1));
     let (handler, mut told) = recorder(|_, _| {});
     let running = Client::new(address, options).start(handler);

@@ -33,7 +33,7 @@ pub const ERRED: u8 = 64;
 pub const ADOPTED: u16 = 1;
 
 /// The largest post, task or result, in bytes.
-pub const LARGEST_PARCEL: u64 = 64 * 1024 * 1024;
+pub const LARGEST_TRANSFER: u64 = 64 * 1024 * 1024;
 /// What fits into a locker, in bytes. It travels with a session's opening, which is one record, and a record is at
 /// most a quarter of a ring: this leaves room even in the smallest there may be.
 pub const LARGEST_LOCKER: usize = 8 * 1024;

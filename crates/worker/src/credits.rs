@@ -11,7 +11,7 @@ use super::commitment::Commitment;
 use super::outbox::{Outbox, Room};
 use super::{clock, pool};
 use crate::app::{Message, PostError, TaskError};
-use crate::wire::{FromProcess, LARGEST_PARCEL};
+use crate::wire::{FromProcess, LARGEST_TRANSFER};
 
 /// Posts to one slot that may be unhandled.
 const POSTS: usize = 64;
@@ -137,7 +137,7 @@ impl Credits {
         to: u16,
         bytes: &[u8],
     ) -> Result<(), PostError> {
-        let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
+        let (size, max) = (bytes.len() as u64, LARGEST_TRANSFER);
         if size > max {
             return Err(PostError::TooLarge { size, max });
         }
@@ -184,7 +184,7 @@ impl Credits {
         slot: Option<u16>,
         answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
     ) -> Result<(), TaskError> {
-        let (size, max) = (bytes.len() as u64, LARGEST_PARCEL);
+        let (size, max) = (bytes.len() as u64, LARGEST_TRANSFER);
         if size > max {
             return Err(TaskError::TooLarge { size, max });
         }

@@ -18,7 +18,7 @@ use super::stalls::Hook;
 use crate::app::{self, App, Context, Datagram, Message, Session};
 use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
-use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_PARCEL};
+use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_TRANSFER};
 
 /// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
 const DATAGRAMS: usize = 1024;
@@ -400,9 +400,9 @@ where
                 return;
             }
             let ended = ended.and_then(|result| match result.len() as u64 {
-                0..=LARGEST_PARCEL => Ok(result),
+                0..=LARGEST_TRANSFER => Ok(result),
                 size => Err(Failure::Erred(format!(
-                    "its result of {size} bytes is over the limit of {LARGEST_PARCEL}"
+                    "its result of {size} bytes is over the limit of {LARGEST_TRANSFER}"
                 ))),
             });
             let kind = FromProcess::TaskDone as u8;

@@ -138,7 +138,7 @@ fn a_crash_closes_the_session_in_hand_and_no_other() {
 
 /// An app that calls exit(0) in a handler has not served, whatever its code says.
 #[test]
-fn a_worker_that_exits_untold_is_reported_as_lost_although_its_code_is_zero() {
+fn a_worker_that_exits_without_being_told_is_reported_as_lost_although_its_code_is_zero() {
     let engine = Engine::start("probe", &probe(1, "", ""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let pid = client.ask("pid");

@@ -87,7 +87,7 @@ fn connections_over_the_accept_rate_wait_and_none_is_lost() {
 }
 
 #[test]
-fn a_message_that_trickles_in_closes_its_session_and_no_other() {
+fn a_message_that_arrives_too_slowly_closes_its_session_and_no_other() {
     let engine = Engine::start("probe", &config("min_receive_rate = \"100B\""));
     let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
     let idle_id = idle.ask("id");
@@ -122,7 +122,7 @@ fn a_message_that_trickles_in_closes_its_session_and_no_other() {
 }
 
 #[test]
-fn a_record_of_tls_that_trickles_in_closes_its_session_too() {
+fn a_record_of_tls_that_arrives_too_slowly_closes_its_session_too() {
     let issuer = Issuer::new();
     let tls = "min_receive_rate = \"100B\"\ntls = { certificate = \"one.pem\", key = \"one.key\" }";
     let site = Site::new("probe", &config(tls));
@@ -145,7 +145,7 @@ fn a_record_of_tls_that_trickles_in_closes_its_session_too() {
 
 /// Fragments of a WebSocket message are held too.
 #[test]
-fn a_websocket_message_whose_fragments_trickle_in_closes_its_session() {
+fn a_websocket_message_whose_fragments_arrive_too_slowly_closes_its_session() {
     let config = r#"
 [workers]
 count = 1

@@ -9,12 +9,12 @@ use rustc_hash::FxHashMap;
 
 use crate::ids::MAX_SLOTS;
 use crate::ids::SlotId;
-use moorline_protocol::wire::{LARGEST_BROADCAST, LARGEST_PARCEL, ToProcess};
+use moorline_protocol::wire::{LARGEST_BROADCAST, LARGEST_TRANSFER, ToProcess};
 
 /// Posts to one slot.
 const POSTS: usize = 256;
 /// Their bytes: one of the largest, or many small ones.
-const POST_BYTES: u64 = LARGEST_PARCEL + 1024 * 1024;
+const POST_BYTES: u64 = LARGEST_TRANSFER + 1024 * 1024;
 /// Tasks.
 const TASKS: usize = 256;
 /// Files.
@@ -202,7 +202,7 @@ mod tests {
         let broadcast = Request::Broadcast(LARGEST_BROADCAST);
         let many = (0..).take_while(|_| ledger.open(broadcast).is_ok());
         assert_eq!(many.count(), 4);
-        let largest = |to| Request::Post(SlotId(to), LARGEST_PARCEL as usize);
+        let largest = |to| Request::Post(SlotId(to), LARGEST_TRANSFER as usize);
         assert!(ledger.open(largest(0)).is_ok());
         assert!(ledger.open(largest(0)).is_err());
         assert!(ledger.open(largest(1)).is_ok());
