@@ -12,7 +12,7 @@
 //! - `host`: the machine that defaults come from
 //! - `app`: `[app]`, which only the app understands
 //! - `live`: what a reload can change
-//! - [`reference`] lists every key for people
+//! - [`mod@reference`] lists every key for people
 
 mod app;
 mod error;
