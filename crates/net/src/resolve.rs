@@ -1,7 +1,7 @@
 //! From names to addresses.
 //!
 //! - [`SystemResolver`]: the system's own way, in a bounded pool of threads; [`system`] is the usual one
-//! - [`HickoryResolver`]: DNS without the system, with times to live
+//! - `HickoryResolver`: DNS without the system, with times to live
 //! - [`StaticResolver`]: a table, before another resolver
 //! - [`CachingResolver`]: remembers the answers of another one, and serves old ones when it fails
 //! - [`Name`]: a name as all of them look it up

@@ -1,7 +1,7 @@
 //! A worker or task worker: one thread that takes records out of the rings and runs the app's hooks.
 //!
-//! The ring task ([`ring_task`]) takes records, the [`handlers`] run hooks for them, and what those send goes
-//! out through the [`outbox`]. Beside them the process listens to its supervisor, here.
+//! The ring task (`ring_task`) takes records, the `handlers` run hooks for them, and what those send goes
+//! out through the `outbox`. Beside them the process listens to its supervisor, here.
 
 #![forbid(unsafe_code)]
 
