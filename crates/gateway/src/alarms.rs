@@ -1,10 +1,9 @@
 //! What is done when the time of a session's timer has come.
 
-use crate::ending::FLUSH_MS;
 use crate::input::handshake::refused;
 use crate::output::write::farewell;
 use crate::session::{End, Phase, Session, Timer};
-use crate::timeouts::{Stuck, idle_at};
+use crate::timeouts::{Stuck, flush_due, idle_at};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
@@ -42,19 +41,33 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
     Err(End::Now(CloseReason::Idle))
 }
 
-/// A session that is ending waits for its peer to read; not for ever.
+/// A session that is closing has had time to get rid of its output.
 ///
 /// # Errors
-/// Its peer has read nothing for too long.
-pub(crate) fn check_flush(session: &Session, tools: &mut Tools) -> Result<(), End> {
-    if !matches!(session.phase, Phase::Ending(reason) if reason != CloseReason::Stopped) {
+/// Its peer has taken none of it for too long.
+pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    let Phase::Ending(reason) = session.phase else {
+        return Ok(());
+    };
+    if reason == CloseReason::Stopped && session.output.queue.is_none() {
+        session.output.timer = Timer::Unset;
         return Ok(());
     }
-    let again = session.meters.sent_at + FLUSH_MS;
-    if again > tools.cx.clock.ms {
-        tools.agenda.timers.set(again, Alarm::Flush(session.name()));
+    let listener = tools.cx.listener(session.listener);
+    let at = flush_due(session, listener, 0);
+    if at > tools.cx.clock.ms {
+        tools.agenda.timers.set(at, Alarm::Flush(session.name()));
         return Ok(());
     }
+    let timeout = match listener.send_timeout {
+        Some(_) => "send_timeout",
+        None => "the limit of 30 s",
+    };
+    tracing::warn!(
+        session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
+        queued = session.queued(), in_hand = session.input.window.in_hand(), reason = %CloseReason::Slow,
+        "session closed: its peer takes no output while it is closing, {timeout} is reached"
+    );
     Err(End::Now(CloseReason::Slow))
 }
 
@@ -76,10 +89,13 @@ pub(crate) fn check_handshake(session: &Session, tools: &Tools) -> Result<(), En
 /// # Errors
 /// Its peer has taken none of it for too long.
 pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    if session.phase != Phase::Open {
+        // A timer for the closing has taken over.
+        return Ok(());
+    }
     let listener = tools.cx.listener(session.listener);
-    let due = Stuck::due(session, listener);
-    let (Phase::Open, Some(queue), Some((at, why))) = (session.phase, &session.output.queue, due)
-    else {
+    let due = Stuck::due(session, listener, 0);
+    let (Some(queue), Some((at, why))) = (&session.output.queue, due) else {
         session.output.timer = Timer::Unset;
         return Ok(());
     };
@@ -110,11 +126,8 @@ pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<
     let listener = tools.cx.listener(session.listener);
     let timeout = listener.half_close_timeout.as_millis() as u64;
     let now = tools.cx.clock.ms;
-    // An app that has paused it will come back to it.
-    let since = match session.app.is_paused {
-        true => now,
-        false => since.max(session.meters.sent_at),
-    };
+    // Also while the app has paused it: it need not come back to it.
+    let since = since.max(session.meters.sent_at);
     if since + timeout > now {
         let alarm = Alarm::HalfClose(session.name());
         tools.agenda.timers.set(since + timeout, alarm);

@@ -20,7 +20,7 @@ use crate::placement::place;
 use crate::processes::pending_close::PendingClose;
 use crate::session::{End, Phase, Session};
 use crate::suspects::clear_suspect;
-use crate::timeouts::watch_half_closed;
+use crate::timeouts::{watch_closing, watch_half_closed};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
@@ -29,8 +29,6 @@ use moorline_protocol::wire::{CloseReason, FromProcess, ToProcess};
 
 /// How long a closed socket waits for its peer to close too, as nginx's lingering_close does.
 const LINGER_MS: u64 = 2_000;
-/// How long the peer of a session that is ending may read nothing of what is still queued for it.
-pub(crate) const FLUSH_MS: u64 = 30_000;
 /// Reads of what the peer of a closed session still sends, in one turn.
 const LINGERING_READS: usize = 16;
 
@@ -81,9 +79,7 @@ fn end_when_flushed(
     match session.phase {
         Phase::Open => {
             session.phase = Phase::Ending(reason);
-            let at = tools.cx.clock.ms + FLUSH_MS;
-            let alarm = Alarm::Flush(session.name());
-            tools.agenda.timers.set(at, alarm);
+            watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
         Phase::Handshake => finish(session, reason, groups, tools),

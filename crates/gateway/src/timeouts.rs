@@ -10,9 +10,14 @@ use crate::session::{Phase, Session, Timer};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_config::Listener;
+use moorline_protocol::wire::CloseReason;
 
 /// How long after the end of its handler a session that was idle meanwhile may wait for its next message, in milliseconds.
 const GRACE_MS: u64 = 100;
+
+/// How long the peer of a session that is closing may take nothing of its output, where the listener has no
+/// `send_timeout`.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Watches a session for idleness, if its listener asks for it.
 pub(crate) fn watch_idle(session: &Session, tools: &mut Tools) {
@@ -84,34 +89,73 @@ pub(crate) enum Stuck {
 }
 
 impl Stuck {
-    /// When a session whose output is queued will have waited for too long, and what that is called.
-    pub(crate) fn due(session: &Session, listener: &Listener) -> Option<(u64, Self)> {
+    /// When an open session, whose output has been queued since then at the latest, will have waited for too long, and
+    /// what that is called.
+    pub(crate) fn due(
+        session: &Session,
+        listener: &Listener,
+        queued_at: u64,
+    ) -> Option<(u64, Self)> {
         let meters = &session.meters;
         let after = |since: u64, timeout: Duration| since + timeout.as_millis() as u64;
+        let sent_at = meters.sent_at.max(queued_at);
         let slow = listener.send_timeout;
-        let slow = slow.map(|timeout| (after(meters.sent_at, timeout), Self::Slow));
+        let slow = slow.map(|timeout| (after(sent_at, timeout), Self::Slow));
         let is_kept = session.app.is_kept || session.app.is_paused;
         let idle = listener.idle_timeout.filter(|_| !is_kept).map(|timeout| {
-            let since = meters.sent_at.max(meters.received_at);
+            let since = sent_at.max(meters.received_at);
             (after(since, timeout), Self::Idle)
         });
         slow.into_iter().chain(idle).min_by_key(|(at, _)| *at)
     }
 }
 
+/// When a session that is closing, and whose output has been queued since then at the latest, will have waited for too
+/// long.
+pub(crate) fn flush_due(session: &Session, listener: &Listener, queued_at: u64) -> u64 {
+    let timeout = listener.send_timeout.unwrap_or(FLUSH_TIMEOUT);
+    session.meters.sent_at.max(queued_at) + timeout.as_millis() as u64
+}
+
 /// Output is queued: from now on its peer must take some of it in time.
 pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
+    if session.output.timer == Timer::Set {
+        return;
+    }
+    let now = tools.cx.clock.ms;
     let listener = tools.cx.listener(session.listener);
-    if session.output.timer == Timer::Unset
-        && let Some((at, _)) = Stuck::due(session, listener)
-    {
-        session.output.timer = Timer::Set;
-        tools.agenda.timers.set(at, Alarm::Output(session.name()));
+    let (at, alarm) = match session.phase {
+        Phase::Open => {
+            let Some((at, _)) = Stuck::due(session, listener, now) else {
+                return;
+            };
+            (at, Alarm::Output(session.name()))
+        }
+        Phase::Ending(_) => {
+            let at = flush_due(session, listener, now);
+            (at, Alarm::Flush(session.name()))
+        }
+        Phase::Handshake | Phase::Ended(_) | Phase::Lingering => return,
+    };
+    session.output.timer = Timer::Set;
+    tools.agenda.timers.set(at, alarm);
+}
+
+/// The session closes: from now on its output has the time that there is for that. So has the rest of a message that the
+/// app has begun to send; what a handler does while the engine stops or drains has `max_wait`.
+pub(crate) fn watch_closing(session: &mut Session, tools: &mut Tools) {
+    session.output.timer = Timer::Unset;
+    if session.output.queue.is_some() || session.phase != Phase::Ending(CloseReason::Stopped) {
+        watch_output(session, tools);
     }
 }
 
 /// The timers of a session's waits were taken away: by other timeouts they are set again.
 pub(crate) fn watch_waits_anew(session: &mut Session, tools: &mut Tools) {
+    if session.phase != Phase::Open {
+        watch_closing(session, tools);
+        return;
+    }
     if session.meters.idle_timer == Timer::Set {
         watch_idle(session, tools);
     }

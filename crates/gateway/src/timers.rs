@@ -102,7 +102,10 @@ impl Timers {
     /// Forgets the timers of these sessions that watch how long something of theirs takes: each has one of each kind.
     pub(crate) fn forget_waits(&mut self, is_meant: impl Fn(SessionRef) -> bool) {
         self.queue.retain(|(_, alarm)| match alarm {
-            Alarm::Idle(name) | Alarm::Output(name) | Alarm::HalfClose(name) => !is_meant(*name),
+            Alarm::Idle(name)
+            | Alarm::Flush(name)
+            | Alarm::Output(name)
+            | Alarm::HalfClose(name) => !is_meant(*name),
             _ => true,
         });
     }

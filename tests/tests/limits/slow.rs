@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, Process, Wire, eventually};
+use moorline_tests::{Client, Engine, Process, Wire, eventually, kill};
+use nix::sys::signal::Signal;
 
 const MIB: u64 = 1 << 20;
 
@@ -220,9 +221,11 @@ fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
         engine.status().gateway.buffered_bytes > 256 * 1024
     });
     drop(slow);
-    // Its `send` has failed, which fails the handler, which closes its own session.
-    assert_eq!(sender.receive_to_end(), Vec::<Vec<u8>>::new());
-    engine.logged(&["a handler returned an error", "message"]);
+    // Its `send` has failed, which its handler returns; its own session goes on.
+    assert_eq!(sender.ask("build"), "first");
+    engine.logged(&["a hook left off", "INFO"]);
+    let status = engine.status();
+    assert_eq!((status.errors.handlers, status.closed("error")), (0, 0));
 }
 
 #[test]
@@ -236,6 +239,44 @@ fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_handler_waits
     // Who reads is not closed, however long it takes.
     let mut reader = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(reader.ask("sleep 1500"), "slept");
+}
+
+/// How a session is closed: by its app, by a stop, by a drain.
+#[test]
+fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_session_closes() {
+    for how in ["close", "stop", "drain"] {
+        let config = probe("send_timeout = \"1s\"").replace("count = 1", "count = 1\nmax_wait = \"60s\"");
+        let mut engine = Engine::start("probe", &config);
+        let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = client.ask("id");
+        client.send("fill");
+        engine.journaled(&format!("refused {id} Full"));
+        let since = Instant::now();
+        match how {
+            "close" => client.send("close"),
+            "stop" => kill(engine.supervisor(), Signal::SIGTERM),
+            _ => drop(engine.run(&["drain"]).expect_success()),
+        }
+        engine.journaled(&format!("close {id} slow"));
+        engine.logged(&["takes no output while it is closing", "send_timeout", &id]);
+        let took = since.elapsed();
+        assert!(took < Duration::from_secs(10), "{how} took {took:?}");
+        if how == "stop" {
+            assert!(engine.ended().success());
+        }
+    }
+}
+
+#[test]
+fn a_half_closed_session_that_the_app_has_paused_is_closed_too() {
+    let engine = Engine::start("probe", &probe("half_close_timeout = \"1s\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    assert_eq!(client.ask("pause"), "ok");
+    client.finish_sending();
+    assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
+    engine.logged(&["half_close_timeout", &id]);
+    engine.journaled(&format!("close {id} peer"));
 }
 
 #[test]

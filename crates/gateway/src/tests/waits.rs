@@ -1,7 +1,11 @@
 //! How long the loop waits for peers.
 
+use std::time::Duration;
+
+use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
+use crate::commands::{Command, Order};
 use crate::memory::Class;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::CloseReason;
@@ -30,44 +34,83 @@ fn pass(script: &mut Script, ms: u64) {
     script.turn();
 }
 
+/// A session whose output waits for a peer that takes nothing, and that still has a message in hand.
+fn stuck(listener: &str) -> (Script, Client) {
+    let mut script = one_worker(listener);
+    let mut client = script.connect(0);
+    // Two messages: the first is answered with more than the socket takes, the second stays in hand.
+    client.say(MUCH);
+    client.say(10);
+    client.reads = false;
+    for _ in 0..200 {
+        client.go_on();
+        script.turn();
+        script.processes[0].take(usize::MAX);
+    }
+    let mut ids = script.processes[0].sessions.keys();
+    let id = *ids.next().expect("it is open");
+    let config = script.config.clone();
+    assert!(script.processes[0].handle(&config, id, Outcome::Echoed));
+    for _ in 0..200 {
+        script.processes[0].flush();
+        script.turn();
+        script.processes[0].take(usize::MAX);
+    }
+    assert!(
+        script.gateway.tools.memory.of(Class::Queued) > 0,
+        "output waits"
+    );
+    (script, client)
+}
+
 #[test]
 fn a_peer_that_takes_no_output_is_closed_while_its_handler_works_on() {
     for (listener, reason) in [
         ("send_timeout = \"2s\"", CloseReason::Slow),
         ("idle_timeout = \"2s\"", CloseReason::Idle),
     ] {
-        let mut script = one_worker(listener);
-        let mut client = script.connect(0);
-        // Two messages: the first is answered with more than the socket takes, the second stays in hand.
-        client.say(MUCH);
-        client.say(10);
-        client.reads = false;
-        for _ in 0..200 {
-            client.go_on();
-            script.turn();
-            script.processes[0].take(usize::MAX);
-        }
-        let id = *script.processes[0]
-            .sessions
-            .keys()
-            .next()
-            .expect("it is open");
-        let config = script.config.clone();
-        assert!(script.processes[0].handle(&config, id, Outcome::Echoed));
-        for _ in 0..200 {
-            script.processes[0].flush();
-            script.turn();
-            script.processes[0].take(usize::MAX);
-        }
-        assert!(
-            script.gateway.tools.memory.of(Class::Queued) > 0,
-            "output waits"
-        );
+        let (mut script, _client) = stuck(listener);
         pass(&mut script, 1800);
         assert_eq!(closed(&script, reason), 0, "{listener}");
         pass(&mut script, 400);
         assert_eq!(closed(&script, reason), 1, "{listener}");
     }
+}
+
+#[test]
+fn a_peer_that_takes_no_output_while_the_engine_drains_is_closed_by_the_same_timeout_or_after_30_s() {
+    for (listener, timeout) in [("send_timeout = \"2s\"", 2_000), ("", 30_000)] {
+        let (mut script, _client) = stuck(listener);
+        let order = Order {
+            number: 1,
+            over: Duration::ZERO,
+            max_wait: Duration::from_secs(600),
+            listeners: None,
+            seed: 1,
+        };
+        script.command(Command::Drain(Box::new(order)));
+        pass(&mut script, timeout - 200);
+        assert_eq!(closed(&script, CloseReason::Slow), 0, "{listener}");
+        pass(&mut script, 400);
+        assert_eq!(closed(&script, CloseReason::Slow), 1, "{listener}");
+    }
+}
+
+#[test]
+fn a_half_closed_session_that_the_app_has_paused_ends_all_the_same() {
+    let mut script = one_worker("half_close_timeout = \"5s\"");
+    let mut client = script.connect(0);
+    client.say(10);
+    client.go_on();
+    pass(&mut script, 50);
+    script.processes[0].take(usize::MAX);
+    let session = script.gateway.sessions.iter_mut().next();
+    session.expect("it is open").app.is_paused = true;
+    client.finish();
+    pass(&mut script, 4_800);
+    assert_eq!(closed(&script, CloseReason::Peer), 0);
+    pass(&mut script, 400);
+    assert_eq!(closed(&script, CloseReason::Peer), 1);
 }
 
 #[test]

@@ -94,8 +94,10 @@ impl Loop {
         if !changed.contains(&true) {
             return;
         }
-        let is_affected =
-            |session: &Session| session.phase == Phase::Open && is_in(&changed, session.listener);
+        let is_affected = |session: &Session| {
+            matches!(session.phase, Phase::Open | Phase::Ending(_))
+                && is_in(&changed, session.listener)
+        };
         let (sessions, timers) = (&self.sessions, &mut self.tools.agenda.timers);
         timers.forget_waits(|name| sessions.named(name).is_some_and(is_affected));
         for session in self.sessions.iter_mut().filter(|it| is_affected(it)) {
