@@ -4,12 +4,13 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::app::{self, Message, SendError};
+use crate::app::{self, AskError, Message, SendError};
 
 /// How a hook ended: its result, or why it has none.
 pub(super) type Ended<T = ()> = Result<T, Failure>;
@@ -21,7 +22,7 @@ pub(super) enum Failure {
     Panicked(String),
     /// It returned an error.
     Erred(String),
-    /// It returned that a session is closed, which is nobody's mistake.
+    /// It returned that a session has ended, which is nobody's mistake.
     Closed(String),
 }
 
@@ -34,6 +35,9 @@ impl fmt::Display for Failure {
 
 /// A place for a hook's future, empty between two of them.
 pub(super) type Slot<F> = Pin<Box<Option<F>>>;
+
+/// Causes of an error that are told.
+const MOST_CAUSES: usize = 32;
 
 /// Slots that wait to be used again. As many as there may be messages of one turn that did not end at once.
 const KEPT_SLOTS: usize = 64;
@@ -178,11 +182,13 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 #[cold]
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut text = error.to_string();
-    let mut is_closed = is_closed(error, &text);
+    let mut is_closed = tells_of_an_end(error, &text);
     let mut source = error.source();
-    while let Some(cause) = source {
+    // A chain of causes need not end.
+    for _ in 0..MOST_CAUSES {
+        let Some(cause) = source else { break };
         let reason = cause.to_string();
-        is_closed |= self::is_closed(cause, &reason);
+        is_closed |= tells_of_an_end(cause, &reason);
         if !text.ends_with(&reason) {
             text = format!("{text}: {reason}");
         }
@@ -194,8 +200,20 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
     }
 }
 
-/// Whether this is [`SendError::Closed`]. What `anyhow` and `eyre` turn it into is a type of their own, which shows the same
-/// text.
-fn is_closed(error: &(dyn Error + 'static), text: &str) -> bool {
-    error.downcast_ref() == Some(&SendError::Closed) || text == SendError::CLOSED
+/// Whether an error says that a session has ended: one of this process, or one that another process had. The inner error
+/// of an `io::Error` is not among its sources. What `anyhow` and `eyre` turn an error into is a type of their own, which
+/// shows the same text.
+fn tells_of_an_end(error: &(dyn Error + 'static), text: &str) -> bool {
+    let inner = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    if let Some(inner) = inner {
+        return tells_of_an_end(inner, text);
+    }
+    matches!(
+        error.downcast_ref(),
+        Some(SendError::Closed | SendError::NoSuchSession)
+    ) || error.downcast_ref() == Some(&AskError::NoSuchSession)
+        || text == SendError::CLOSED
+        || text == SendError::NO_SUCH_SESSION
 }

@@ -1,5 +1,7 @@
 //! Commands that send much, to find out what happens when nobody takes it.
 
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use moorline::{Result, SendError, Session};
@@ -16,7 +18,24 @@ pub(super) const COMMANDS: &[&str] = &[
     "fill",
     "filled",
     "fill-other",
+    "tell-or-fail",
 ];
+
+/// An error of the app's own, with a cause.
+#[derive(Debug)]
+struct Wrapped(SendError);
+
+impl Display for Wrapped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("the other one cannot be told")
+    }
+}
+
+impl Error for Wrapped {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
 
 /// Carries out one of them.
 pub(super) async fn obey(
@@ -89,6 +108,20 @@ pub(super) async fn obey(
                     Err(error) => break format!("{count} {error:?}"),
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        "tell-or-fail" => {
+            let other = context.session(word().parse()?);
+            loop {
+                let Err(error) = other.send("are you there").await else {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                };
+                return Err(match word() {
+                    "wrapped" => Box::new(Wrapped(error)),
+                    "inside" => std::io::Error::other(error).into(),
+                    _ => error.into(),
+                });
             }
         }
         "filled" => probe.filled.get().to_string(),

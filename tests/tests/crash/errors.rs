@@ -79,6 +79,32 @@ fn a_send_to_a_session_that_has_ended_is_nobodys_mistake() {
     assert!(!engine.log().contains("ERROR"), "{}", engine.log());
 }
 
+/// Of the same worker or of another, told as it is or inside another error.
+#[test]
+fn an_error_that_tells_of_another_sessions_end_does_no_harm_to_the_session_that_sent() {
+    let config = probe("").replace("count = 1", "count = 2");
+    let engine = Engine::start("probe", &config);
+    let mut sender = Client::connect(&engine, 0, Wire::LENGTH);
+    let slot = sender.ask("slot");
+    let mut others = [0, 1].map(|_| Client::connect(&engine, 0, Wire::LENGTH));
+    let slots = others.each_mut().map(|other| other.ask("slot"));
+    assert!(slots.contains(&slot) && slots[0] != slots[1], "{slots:?}");
+    let ids = others.each_mut().map(|other| other.ask("id"));
+    drop(others);
+    for id in &ids {
+        engine.journaled(&format!("close {id} peer"));
+        for how in ["plain", "wrapped", "inside"] {
+            // A session of another process is known to have ended from the second time on.
+            sender.send(format!("tell-or-fail {id} {how}"));
+            sender.send(format!("tell-or-fail {id} {how}"));
+        }
+        assert_eq!(sender.ask("build"), "first");
+    }
+    assert!(!engine.log().contains("ERROR"), "{}", engine.log());
+    let status = engine.status();
+    assert_eq!((status.errors.handlers, status.closed("error")), (0, 0));
+}
+
 /// Every log format names the place and the way there.
 #[test]
 fn panics_of_handlers_and_of_what_the_app_started_are_logged_with_place_and_stack_and_counted() {

@@ -83,7 +83,7 @@ impl Context {
     /// Sends a datagram from the `udp://` listener of this name.
     ///
     /// # Errors
-    /// [`SendError::NoSuchSession`] without such a listener; [`SendError::Full`] and [`SendError::TooLarge`].
+    /// [`SendError::NoSuchListener`]; [`SendError::Full`] and [`SendError::TooLarge`].
     pub fn send_to(
         &self,
         listener: &str,
@@ -93,7 +93,7 @@ impl Context {
         let listener = self
             .0
             .listener_named(listener)
-            .ok_or(SendError::NoSuchSession)?;
+            .ok_or(SendError::NoSuchListener)?;
         let link = self.0.datagram_link(listener);
         self.0
             .send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())

@@ -25,8 +25,10 @@ pub enum SendError {
         /// The largest there may be.
         max: u64,
     },
-    /// There is no session with this id (any more), or no listener of this name.
+    /// There is no session with this id (any more).
     NoSuchSession,
+    /// There is no `udp://` listener of this name.
+    NoSuchListener,
     /// The session is with another process, which alone may do this.
     Elsewhere,
     /// This process does not serve yet, and `start` has sent more than can wait until it does: send it in
@@ -40,6 +42,7 @@ const NOT_SERVING: &str = "this process does not serve yet: do it in the `servin
 impl SendError {
     /// What [`Closed`](Self::Closed) shows.
     pub(crate) const CLOSED: &str = "the session is closed";
+    pub(crate) const NO_SUCH_SESSION: &str = "there is no such session";
 }
 
 impl fmt::Display for SendError {
@@ -54,7 +57,8 @@ impl fmt::Display for SendError {
                 limit.subject(),
                 limit.setter()
             ),
-            Self::NoSuchSession => f.write_str("there is no such session"),
+            Self::NoSuchSession => f.write_str(Self::NO_SUCH_SESSION),
+            Self::NoSuchListener => f.write_str("there is no `udp://` listener of this name"),
             Self::Elsewhere => f.write_str("the session is with another process"),
             Self::NotServing => f.write_str(
                 "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",
