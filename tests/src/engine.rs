@@ -465,6 +465,8 @@ pub struct GatewayStatus {
     /// How often each limit was reached, by its key.
     pub limits: BTreeMap<String, u64>,
     pub still: Vec<StillLoop>,
+    /// How long its main thread stands still, if it does.
+    pub main_still_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -23,6 +23,11 @@ impl Frozen {
         Frozen::all(vec![task.expect("there is a thread of this name")])
     }
 
+    /// The first thread of a process, the others go on.
+    pub fn main_thread(pid: i32) -> Frozen {
+        Frozen::all(vec![pid])
+    }
+
     /// Has the thread go on with a function that never returns, instead of with what it did.
     #[cfg(target_arch = "x86_64")]
     pub fn go_on_with(self, function: u64) {

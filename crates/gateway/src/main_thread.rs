@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Side};
+use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Scoreboard, Side};
 use moorline_net::reserve_descriptors;
 use moorline_net::tls::server::ServerTls;
 use rustc_hash::FxHashMap;
@@ -21,7 +21,9 @@ use moorline_config::Config;
 use moorline_process::credentials::Credentials;
 use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
-use moorline_protocol::control::{FromRole, LOOP_ROW, ListPlace, ProcessId, Role, ToRole};
+use moorline_protocol::control::{
+    BEAT, FromRole, LOOP_ROW, ListPlace, LoopCounter, ProcessId, Role, ToRole, main_row,
+};
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 
 use crate::change::Change;
@@ -91,6 +93,8 @@ pub(crate) struct Gateway {
     pub(crate) drain: Option<u64>,
     pub(crate) drained: usize,
     pub(crate) is_stopping: bool,
+    /// Where the main thread gives its signs of life.
+    pub(crate) board: Scoreboard,
     /// How many loops are empty after `Stop`; one more, if there is no HTTP connection any more.
     pub(crate) empty: usize,
 }
@@ -173,6 +177,7 @@ impl Gateway {
             drain: None,
             drained: 0,
             is_stopping: false,
+            board: start.scoreboard.row(main_row(count)),
             empty: 0,
         };
         gateway.change_sites(&config, folders);
@@ -185,8 +190,11 @@ impl Gateway {
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         // While nothing is retired nobody takes its ticks.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = beat.tick() => self.board.add(LoopCounter::Beats as usize, 1),
                 _ = look.tick(), if !self.retired.is_empty() => self.look_at_retired().await,
                 message = self.control.recv::<ToRole>() => match message {
                     Ok(Some((message, descriptors))) => self.obey(message, descriptors).await,

@@ -17,7 +17,7 @@ pub struct GatewayStart {
     pub config: Config,
     /// No serial of a session may be at or below this one.
     pub last_serial: u64,
-    /// A row of `LOOP_ROW` counters for each loop.
+    /// A row of `LOOP_ROW` counters for each loop, and one for the main thread.
     pub scoreboard: Scoreboard,
     /// Those that accept, in order of their places.
     pub listeners: Vec<ListenerStart>,

@@ -343,7 +343,7 @@ pub enum LoopCounter {
     Limits = 25,
     /// Lines that the gateway's log had no room for.
     LogLinesDropped = 31,
-    /// Signs of life: the turns of the loop, of which there is one each [`BEAT`] at the least.
+    /// Signs of life: the turns of the loop, of which there is one each [`BEAT`] at the least, and beats of the main thread.
     Beats,
     /// Sessions that a stop or a drain has not closed yet.
     Closing,
@@ -452,7 +452,18 @@ impl MemoryClass {
 /// Counters in one row of the gateway's scoreboard.
 pub const LOOP_ROW: usize = 64;
 
-/// A loop of the gateway, and a process, gives a sign of life at least this often, also when it has nothing to do.
+/// Counters in the scoreboard of a gateway with so many loops: a row for each, and one for its main thread, which has only
+/// [`LoopCounter::Beats`].
+pub const fn gateway_board(loops: usize) -> usize {
+    main_row(loops) + LOOP_ROW
+}
+
+/// Where the row of its main thread begins.
+pub const fn main_row(loops: usize) -> usize {
+    loops * LOOP_ROW
+}
+
+/// A loop of the gateway, its main thread, and a process gives a sign of life at least this often, also when it has nothing to do.
 pub const BEAT: Duration = Duration::from_millis(500);
 
 /// The counters of a worker or task worker, by their place in its scoreboard.

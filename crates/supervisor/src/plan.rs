@@ -47,7 +47,7 @@ pub(crate) use closing::{DrainRequest, Left};
 pub(crate) use event::Event;
 pub(crate) use moorline_protocol::control::role_name;
 pub(crate) use process::State;
-pub(crate) use vitals::{LOOK, Sign, Signs, seconds};
+pub(crate) use vitals::{GatewaySigns, LOOK, Sign, Signs, seconds};
 
 /// The time since the supervisor started.
 pub(crate) type Now = Duration;

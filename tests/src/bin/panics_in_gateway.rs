@@ -1,4 +1,4 @@
-//! An app whose gateway tells where in its memory there is a function that panics.
+//! An app whose gateway tells where in its memory there are functions that panic and that never end.
 
 use moorline_tests::probe::Probe;
 
@@ -6,12 +6,19 @@ extern "C-unwind" fn fault() -> ! {
     panic!("the fault that the test wants")
 }
 
+extern "C-unwind" fn hang() -> ! {
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(3600));
+    }
+}
+
 fn main() -> std::process::ExitCode {
     let title = std::env::args().next().unwrap_or_default();
     if title.starts_with("moorline: gateway") {
-        let place = fault as *const () as usize;
-        if let Err(error) = std::fs::write("fault", place.to_string()) {
-            eprintln!("the working folder cannot be written: {error}");
+        for (name, place) in [("fault", fault as *const ()), ("hang", hang as *const ())] {
+            if let Err(error) = std::fs::write(name, (place as usize).to_string()) {
+                eprintln!("the working folder cannot be written: {error}");
+            }
         }
     }
     moorline::run(async |context, settings| Probe::new("first", context, settings).await)

@@ -17,19 +17,22 @@ fn config(keys: &str) -> String {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_panic_in_a_loop_of_the_gateway_ends_it_at_once_and_is_logged_with_its_backtrace() {
-    for format in ["pretty", "json"] {
+fn a_panic_in_a_thread_of_the_gateway_ends_it_at_once_and_is_logged_with_its_backtrace() {
+    for (format, thread) in [("pretty", "loop 0"), ("json", "loop 0"), ("pretty", "main")] {
         let keys = format!(
             "[engine]\ngateway_loops = 2\n[engine.log]\nformat = \"{format}\"\n[workers]\ncount = 1"
         );
         let engine = Engine::start("panics_in_gateway", &config(&keys));
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
         client.ask("slot");
-        let fault = fs::read_to_string(engine.path("fault")).expect("the app has written it");
-        let fault = fault.parse().expect("it is a number");
-        Frozen::thread(engine.status().gateway.pid, "loop 0").go_on_with(fault);
+        let gateway = engine.status().gateway.pid;
+        let frozen = match thread {
+            "main" => Frozen::main_thread(gateway),
+            name => Frozen::thread(gateway, name),
+        };
+        frozen.go_on_with(function(&engine, "fault"));
         let line = engine.logged(&["the gateway panicked", "the fault that the test wants"]);
-        assert!(line.contains("loop 0"), "it names the thread: {line}");
+        assert!(line.contains(thread), "it names the thread: {line}");
         assert!(
             line.contains("panics_in_gateway.rs:"),
             "it names the place: {line}"
@@ -55,6 +58,59 @@ fn a_gateway_whose_loop_stands_still_is_replaced_after_kill_after() {
         engine.status().gateway.incarnation == 2
     });
     assert_eq!(engine.ask_once("build"), "first");
+}
+
+/// Where this function of the app is in the gateway's memory.
+#[cfg(target_arch = "x86_64")]
+fn function(engine: &Engine, name: &str) -> u64 {
+    let place = fs::read_to_string(engine.path(name)).expect("the app has written it");
+    place.parse().expect("it is a number")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_gateway_whose_main_thread_stands_still_is_replaced_after_kill_after() {
+    let keys = "[engine]\ngateway_loops = 2\nkill_after = \"1s\"\n[workers]\ncount = 1";
+    let engine = Engine::start("panics_in_gateway", &config(keys));
+    let gateway = engine.status().gateway.pid;
+    // A thread in a debugger would not count.
+    Frozen::main_thread(gateway).go_on_with(function(&engine, "hang"));
+    engine.logged(&[
+        "the gateway's main thread has stood still",
+        "the gateway is replaced",
+    ]);
+    eventually("another gateway serves", || {
+        engine.status().gateway.incarnation == 2
+    });
+    assert_eq!(engine.ask_once("build"), "first");
+}
+
+#[test]
+fn while_the_gateways_main_thread_stands_still_the_engine_says_so_and_sessions_go_on() {
+    let engine = engine("[engine]\ngateway_loops = 2\nkill_after = \"0s\"\n[workers]\ncount = 1");
+    let before = engine.status().gateway;
+    let frozen = Frozen::main_thread(before.pid);
+    engine.logged(&["the gateway's main thread has stood still for"]);
+    let still = engine.status().gateway;
+    assert_eq!(still.still.len(), 0);
+    assert!(still.main_still_ms.is_some_and(|ms| ms >= 2000), "{still:?}");
+    let shown = engine.run(&["status"]).expect_success().stdout;
+    assert!(
+        shown.contains("the main thread has stood still for"),
+        "{shown}"
+    );
+    assert_eq!(engine.ask_once("build"), "first");
+    let finished = engine.run(&["sessions"]);
+    assert!(
+        finished
+            .stderr
+            .contains("the gateway's main thread has stood still"),
+        "{finished:?}"
+    );
+    drop(frozen);
+    engine.logged(&["the gateway's main thread goes on after"]);
+    let after = engine.status().gateway;
+    assert_eq!((after.pid, after.main_still_ms), (before.pid, None));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use moorline_config::Config;
 use moorline_gateway::ListenerStart;
 use moorline_process::credentials::Credentials;
-use moorline_protocol::control::{LOOP_ROW, PROCESS_ROW, ToRole};
+use moorline_protocol::control::{PROCESS_ROW, ToRole, gateway_board};
 use moorline_protocol::control_channel::{self, decode};
 
 /// Waits for the next message. `None`: the supervisor is gone.
@@ -45,7 +45,7 @@ impl Descriptors {
         config: &Config,
     ) -> io::Result<(Scoreboard, Vec<ListenerStart>, Credentials)> {
         let loops = usize::from(config.engine.gateway_loops);
-        let scoreboard = Scoreboard::map(self.next()?, loops * LOOP_ROW)?;
+        let scoreboard = Scoreboard::map(self.next()?, gateway_board(loops))?;
         let accepting = config.listeners.iter().zip(0..);
         let listeners = accepting
             .filter(|(listener, _)| !listener.is_retired)

@@ -32,6 +32,16 @@ pub(super) fn status(status: &Value) -> String {
         field("/gateway/messages"),
         memory(status)
     );
+    if let Some(still) = status
+        .pointer("/gateway/main_still_ms")
+        .filter(|it| !it.is_null())
+    {
+        let _ = writeln!(
+            out,
+            "  the main thread has stood still for {}",
+            seconds(Some(still))
+        );
+    }
     for row in rows(status, "/gateway/still") {
         let _ = writeln!(
             out,

@@ -16,6 +16,8 @@ pub(super) struct Gateway {
     backoff: Backoff,
     /// How many `Activate` it was sent and has not obeyed yet.
     pub(super) activations: u32,
+    /// Its main thread.
+    pub(super) main: Vital,
     /// Its loops, as far as they have been looked at.
     pub(super) loops: Vec<Vital>,
 }
@@ -49,6 +51,7 @@ impl Gateway {
             ready_at: None,
             backoff: Backoff::default(),
             activations: 0,
+            main: Vital::default(),
             loops: Vec::new(),
         }
     }
@@ -92,6 +95,7 @@ impl Plan {
     pub(super) fn spawn_gateway(&mut self, now: Now) {
         self.gateway.incarnation += 1;
         self.gateway.ready_at = None;
+        self.gateway.main = Vital::default();
         self.gateway.loops.clear();
         self.gateway.phase = GatewayPhase::Spawned {
             deadline: now + self.shape.start_timeout,

@@ -1,6 +1,6 @@
 //! Signs of life: a process that gives none gets no new sessions, and is replaced after its `kill_after`.
 //!
-//! Each loop of the gateway, and each process, counts up in its scoreboard every [`BEAT`], also when it has nothing to do.
+//! Each loop of the gateway, its main thread, and each process count up in its scoreboard every [`BEAT`], also when it has nothing to do.
 //! The shell looks at the counts every [`LOOK`] and tells the plan. Time in which nobody looked counts for nothing: the
 //! machine may have slept, or the supervisor been stopped. A process that a debugger holds is not killed.
 
@@ -32,11 +32,18 @@ pub(crate) struct Sign {
 /// Signs of life as they are at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signs {
-    /// Of each loop of the gateway of this incarnation.
-    pub(crate) gateway: Option<(u32, Vec<Sign>)>,
+    pub(crate) gateway: Option<GatewaySigns>,
     pub(crate) processes: Vec<(ProcessId, Sign)>,
     /// While sessions are being closed: how many are left, if there is a gateway.
     pub(crate) left: Option<Left>,
+}
+
+/// Those of the gateway of this incarnation.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewaySigns {
+    pub(crate) incarnation: u32,
+    pub(crate) main: Sign,
+    pub(crate) loops: Vec<Sign>,
 }
 
 /// Whether a thread lives, as far as can be seen.
@@ -117,11 +124,11 @@ impl Plan {
         if !self.serves_sessions() {
             return;
         }
-        if let Some((incarnation, loops)) = signs.gateway
-            && self.is_present(incarnation)
+        if let Some(gateway) = signs.gateway
+            && self.is_present(gateway.incarnation)
             && self.gateway.is_ready()
         {
-            self.look_at_gateway(&loops, now);
+            self.look_at_gateway(&gateway, now);
         }
         let mut has_changed = false;
         for (id, sign) in signs.processes {
@@ -133,29 +140,14 @@ impl Plan {
         }
     }
 
-    fn look_at_gateway(&mut self, loops: &[Sign], now: Now) {
+    fn look_at_gateway(&mut self, signs: &GatewaySigns, now: Now) {
         let kill_after = self.shape.kill_gateway_after;
-        self.gateway.loops.resize(loops.len(), Vital::default());
-        let mut is_over = false;
-        for (index, (vital, sign)) in self.gateway.loops.iter_mut().zip(loops).enumerate() {
-            match vital.look(*sign, now) {
-                Finding::Nothing => {}
-                Finding::FellSilent | Finding::StillSilent => {
-                    let still = seconds(vital.still);
-                    warn!("gateway loop {index} has stood still for {still}");
-                }
-                Finding::Answers(still) => {
-                    let still = seconds(still);
-                    info!("gateway loop {index} goes on after {still}");
-                }
-            }
-            if vital.is_over(kill_after) {
-                let still = seconds(vital.still);
-                warn!(
-                    "gateway loop {index} has stood still for {still}, over `kill_after` in [engine]: the gateway is replaced"
-                );
-                is_over = true;
-            }
+        let gateway = &mut self.gateway;
+        gateway.loops.resize(signs.loops.len(), Vital::default());
+        let main = || MAIN_THREAD.to_owned();
+        let mut is_over = look_at_thread(&mut gateway.main, signs.main, now, kill_after, main);
+        for (index, (vital, sign)) in gateway.loops.iter_mut().zip(&signs.loops).enumerate() {
+            is_over |= look_at_thread(vital, *sign, now, kill_after, || loop_name(index));
         }
         if is_over {
             self.kill_gateway();
@@ -226,21 +218,31 @@ impl Plan {
         self.processes.get(&process)?.vital.silent()
     }
 
+    /// How long the gateway's main thread has stood still, if it does.
+    pub(crate) fn still_main(&self) -> Option<Duration> {
+        self.gateway.main.silent()
+    }
+
     /// The gateway's loops that stand still, and how long they have.
     pub(crate) fn still_loops(&self) -> impl Iterator<Item = (usize, Duration)> {
         let loops = self.gateway.loops.iter().enumerate();
         loops.filter_map(|(index, vital)| Some((index, vital.silent()?)))
     }
 
-    /// Which of the gateway's loops stands still, as far as is known.
+    /// Which of the gateway's threads stands still, as far as is known.
     pub(crate) fn what_hangs(&self) -> String {
-        let still = self.still_loops().map(|(index, still)| {
+        let main = self
+            .still_main()
+            .map(|still| (MAIN_THREAD.to_owned(), still));
+        let loops = self.still_loops();
+        let loops = loops.map(|(index, still)| (loop_name(index), still));
+        let still = main.into_iter().chain(loops).map(|(name, still)| {
             let still = seconds(still);
-            format!("gateway loop {index} has stood still for {still}")
+            format!("{name} has stood still for {still}")
         });
         let still: Vec<_> = still.collect();
         match still.is_empty() {
-            true => "the gateway is late, though its loops take turns".to_owned(),
+            true => "the gateway is late, though its threads take turns".to_owned(),
             false => still.join(", "),
         }
     }
@@ -251,10 +253,43 @@ impl Plan {
         process.is_some_and(|process| process.vital.is_doubtful())
     }
 
-    /// Whether a loop of the gateway has.
+    /// Whether a thread of the gateway has.
     pub(crate) fn is_gateway_doubtful(&self) -> bool {
-        self.gateway.loops.iter().any(Vital::is_doubtful)
+        self.gateway.main.is_doubtful() || self.gateway.loops.iter().any(Vital::is_doubtful)
     }
+}
+
+/// What speaks HTTP, takes files from workers, and hears the supervisor.
+const MAIN_THREAD: &str = "the gateway's main thread";
+
+fn loop_name(index: usize) -> String {
+    format!("gateway loop {index}")
+}
+
+/// Looks at one thread of the gateway. True: it has stood still for too long.
+fn look_at_thread(
+    vital: &mut Vital,
+    sign: Sign,
+    now: Now,
+    kill_after: Option<Duration>,
+    name: impl Fn() -> String,
+) -> bool {
+    match vital.look(sign, now) {
+        Finding::Nothing => {}
+        Finding::FellSilent | Finding::StillSilent => {
+            warn!("{} has stood still for {}", name(), seconds(vital.still));
+        }
+        Finding::Answers(still) => info!("{} goes on after {}", name(), seconds(still)),
+    }
+    let is_over = vital.is_over(kill_after);
+    if is_over {
+        warn!(
+            "{} has stood still for {}, over `kill_after` in [engine]: the gateway is replaced",
+            name(),
+            seconds(vital.still)
+        );
+    }
+    is_over
 }
 
 /// As in "4.2 s".

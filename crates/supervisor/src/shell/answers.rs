@@ -191,6 +191,10 @@ impl Shell {
             ),
             ("loops", json!(gateway.map(|gateway| gateway.loops))),
             ("still", still.collect()),
+            (
+                "main_still_ms",
+                self.plan.still_main().map(milliseconds).into(),
+            ),
             ("memory_limit", limit.into()),
         ] {
             status.insert(key.to_owned(), value);

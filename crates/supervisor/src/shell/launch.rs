@@ -9,7 +9,7 @@ use tracing::info;
 
 use moorline_process::log::Destination;
 use moorline_process::open_files;
-use moorline_protocol::control::{LOOP_ROW, PROCESS_ROW, ProcessId, Role, ToRole};
+use moorline_protocol::control::{PROCESS_ROW, ProcessId, Role, ToRole, gateway_board};
 use moorline_protocol::start::HelperStart;
 
 use super::super::child::{attend_helper, attend_role};
@@ -53,7 +53,7 @@ impl Shell {
     fn try_spawn_gateway(&mut self, incarnation: u32, generation: u32) -> io::Result<()> {
         let deployment = self.deployment(generation)?;
         let loops = deployment.config.engine.gateway_loops;
-        let counters = usize::from(loops) * LOOP_ROW;
+        let counters = gateway_board(usize::from(loops));
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
         let title = format!("moorline: gateway ({})", deployment.config.name);

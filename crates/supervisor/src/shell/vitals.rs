@@ -4,9 +4,9 @@ use std::fs;
 
 use tracing::{info, warn};
 
-use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole};
+use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole, main_row};
 
-use super::super::plan::{Event, Sign, Signs, role_name, seconds};
+use super::super::plan::{Event, GatewaySigns, Sign, Signs, role_name, seconds};
 use super::Shell;
 
 impl Shell {
@@ -14,14 +14,16 @@ impl Shell {
     pub(super) fn look(&mut self) {
         let gateway = self.gateway.as_ref().map(|gateway| {
             let is_traced = self.plan.is_gateway_doubtful() && is_traced(gateway.pid);
-            let sign = |index| Sign {
-                beats: gateway
-                    .board
-                    .get(index * LOOP_ROW + LoopCounter::Beats as usize),
+            let sign = |row| Sign {
+                beats: gateway.board.get(row + LoopCounter::Beats as usize),
                 is_traced,
             };
-            let loops = (0..usize::from(gateway.loops)).map(sign).collect();
-            (gateway.incarnation, loops)
+            let count = usize::from(gateway.loops);
+            GatewaySigns {
+                incarnation: gateway.incarnation,
+                main: sign(main_row(count)),
+                loops: (0..count).map(|index| sign(index * LOOP_ROW)).collect(),
+            }
         });
         let processes = self.processes.iter().map(|(id, process)| {
             let sign = Sign {

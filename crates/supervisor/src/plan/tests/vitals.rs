@@ -18,6 +18,7 @@ struct Looks<'a> {
     silent: &'a [ProcessId],
     is_traced: bool,
     is_loop_still: bool,
+    is_main_still: bool,
 }
 
 impl Looks<'_> {
@@ -37,9 +38,11 @@ impl Looks<'_> {
             });
             let processes = processes.collect();
             let gateway = match self.world.gateway() {
-                Some(Child::Gateway(incarnation)) => {
-                    Some((incarnation, vec![sign(false), sign(self.is_loop_still)]))
-                }
+                Some(Child::Gateway(incarnation)) => Some(GatewaySigns {
+                    incarnation,
+                    main: sign(self.is_main_still),
+                    loops: vec![sign(false), sign(self.is_loop_still)],
+                }),
                 _ => None,
             };
             self.world.take();
@@ -61,6 +64,7 @@ fn looks<'a>(world: &'a mut World, silent: &'a [ProcessId]) -> Looks<'a> {
         silent,
         is_traced: false,
         is_loop_still: false,
+        is_main_still: false,
     }
 }
 
@@ -137,6 +141,16 @@ fn a_gateway_with_one_loop_that_stands_still_is_replaced() {
     let mut world = watched();
     let mut looks = looks(&mut world, &[]);
     looks.is_loop_still = true;
+    let seen = looks.during(KILL_AFTER + 2 * LOOK);
+    assert!(seen.contains(&Action::Kill(Child::Gateway(1))), "{seen:?}");
+    assert_eq!(world.gateway(), Some(Child::Gateway(2)));
+}
+
+#[test]
+fn a_gateway_whose_main_thread_stands_still_is_replaced() {
+    let mut world = watched();
+    let mut looks = looks(&mut world, &[]);
+    looks.is_main_still = true;
     let seen = looks.during(KILL_AFTER + 2 * LOOK);
     assert!(seen.contains(&Action::Kill(Child::Gateway(1))), "{seen:?}");
     assert_eq!(world.gateway(), Some(Child::Gateway(2)));
