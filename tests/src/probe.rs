@@ -217,6 +217,11 @@ impl Probe {
             }
             "fail" => return Err("asked to fail".into()),
             "exit" => std::process::exit(word().parse()?),
+            "exit-later" => {
+                let code = word().parse()?;
+                tokio::time::sleep(milliseconds(word())?).await;
+                std::process::exit(code)
+            }
             "hang" => pending().await,
             "sleep" => {
                 tokio::time::sleep(milliseconds(word())?).await;

@@ -1,11 +1,14 @@
 //! Processes as `/proc` shows them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// One living process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +112,27 @@ impl Process {
         entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .collect()
+    }
+
+    /// The flags of what each of its descriptors is an opening of, by its number.
+    pub fn flags(pid: i32) -> BTreeMap<u32, String> {
+        let flags = |number: u32| {
+            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+            let flags = info.lines().find(|line| line.starts_with("flags:"))?;
+            Some((number, flags.to_owned()))
+        };
+        let numbers = Self::descriptor_numbers(pid);
+        numbers.into_iter().filter_map(flags).collect()
+    }
+
+    /// Sets a flag of what a descriptor of it is an opening of, or takes it away. Needs root.
+    pub fn toggle_non_blocking(pid: i32, number: u32) {
+        let pid = rustix::process::Pid::from_raw(pid).expect("no process has number zero");
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("it lives");
+        let flags = PidfdGetfdFlags::empty();
+        let descriptor = pidfd_getfd(process, number as i32, flags).expect("the test runs as root");
+        let before = fcntl_getfl(&descriptor).expect("it is open");
+        fcntl_setfl(&descriptor, before ^ OFlags::NONBLOCK).expect("it has flags");
     }
 
     fn field(pid: i32, name: &str) -> u64 {

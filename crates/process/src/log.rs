@@ -9,7 +9,7 @@ pub mod origin;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -153,6 +153,12 @@ pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
         )
     })?;
     Ok(Some(file.into()))
+}
+
+/// Opens an open log file once more: whoever gets this shares neither flags nor a place in the file with others.
+pub(crate) fn open_again(file: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(open_for_appending(Path::new(&path))?.into())
 }
 
 /// Waits for nobody: a pipe that is not read cannot be opened.

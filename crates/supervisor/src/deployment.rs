@@ -114,7 +114,14 @@ impl Deployment {
         })
     }
 
-    /// A copy of the log file for one more process.
+    /// The log file for the gateway, in an opening of its own.
+    pub(super) fn log_of_gateway(&self) -> io::Result<Option<OwnedFd>> {
+        // A shared one is better than no gateway: a named pipe that nobody reads now cannot be opened again.
+        let open = |file: &OwnedFd| log::open_again(file).or_else(|_| file.try_clone());
+        self.log.as_ref().map(open).transpose()
+    }
+
+    /// A copy of the log file for the supervisor.
     pub(super) fn log_file(&self) -> io::Result<Option<OwnedFd>> {
         self.log.as_ref().map(OwnedFd::try_clone).transpose()
     }

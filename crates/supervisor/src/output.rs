@@ -1,4 +1,4 @@
-//! The log lines and the standard streams of workers and task workers.
+//! The log lines of workers and task workers, and the standard streams of them and of the gateway.
 //!
 //! Each process has pipes of its own. So it can neither truncate the log, nor change how others write to it, nor mix its
 //! lines with theirs. A thread for each destination reads its pipes and writes line by line. While the thread is held up (a

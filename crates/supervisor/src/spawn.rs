@@ -35,19 +35,16 @@ pub(super) fn reserve_low_descriptors() -> io::Result<()> {
 }
 
 /// Starts a gateway, worker or task worker. The channel is our end of its control channel. `output` is for what it writes to
-/// its standard streams; without it that goes to our standard error.
+/// its standard streams.
 pub(super) fn role(
     executable: BorrowedFd<'_>,
     title: &str,
-    output: Option<OwnedFd>,
+    output: OwnedFd,
 ) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let mut command = command(title);
     command.env(ROLE_VARIABLE, "1");
-    match output {
-        Some(output) => command.stdout(output.try_clone()?).stderr(output),
-        None => command.stdout(io::stderr()),
-    };
+    command.stdout(output.try_clone()?).stderr(output);
     map(
         &mut command,
         vec![

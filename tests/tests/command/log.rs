@@ -2,7 +2,9 @@
 
 use std::fs::OpenOptions;
 
-use moorline_tests::{Client, Engine, Finish, LENGTH_LISTENER, Site, Wire, eventually};
+use moorline_tests::{
+    Client, Engine, Finish, LENGTH_LISTENER, Process, Site, Wire, eventually, kill,
+};
 use nix::sys::signal::Signal;
 
 /// Log files that were moved away are opened anew, by every process.
@@ -271,4 +273,51 @@ fn a_pipe_that_nobody_reads_or_writes_holds_nothing_up() {
     std::fs::rename(site.path("pipe"), site.path("moorline.toml")).expect("it can be moved");
     let reload = engine.command(&["reload", "--run-dir", &run_dir]).finish();
     reload.expect_refusal(&["is a pipe"]);
+}
+
+/// Flags belong to an opening: those that are set on the gateway's show whether the supervisor has the same.
+#[test]
+fn the_gateway_shares_neither_its_log_nor_its_standard_streams_with_the_supervisor() {
+    let config = format!("[engine.log]\nfile = \"{{folder}}/engine.log\"\n{LENGTH_LISTENER}");
+    let engine = Engine::start("probe", &config);
+    let log = engine.path("engine.log");
+    for step in ["start", "reload", "reopening", "another gateway"] {
+        let before = engine.status().gateway;
+        match step {
+            "reload" => drop(engine.reload().expect_success()),
+            "reopening" => {
+                std::fs::remove_file(&log).expect("it is there");
+                moorline_tests::reopen_logs(engine.supervisor());
+                eventually("the gateway has the new one", || {
+                    Process::holds(before.pid, &log)
+                });
+            }
+            "another gateway" => {
+                kill(before.pid, Signal::SIGKILL);
+                eventually("there is one", || {
+                    engine.status().gateway.incarnation > before.incarnation
+                        && Process::holds(engine.status().gateway.pid, &log)
+                });
+            }
+            _ => {}
+        }
+        let gateway = engine.status().gateway.pid;
+        let before = Process::flags(engine.supervisor());
+        let mut touched = 0;
+        for number in Process::descriptor_numbers(gateway) {
+            let link = std::fs::read_link(format!("/proc/{gateway}/fd/{number}"));
+            let is_log = link.is_ok_and(|link| link == log);
+            if is_log || (1..=2).contains(&number) {
+                Process::toggle_non_blocking(gateway, number);
+                touched += 1;
+            }
+        }
+        assert_eq!(touched, 3, "{step}: log, standard output, standard error");
+        for (number, flags) in Process::flags(engine.supervisor()) {
+            // Connections come and go.
+            if let Some(before) = before.get(&number) {
+                assert_eq!(flags, *before, "{step}: descriptor {number}");
+            }
+        }
+    }
 }

@@ -154,6 +154,27 @@ fn a_worker_that_exits_without_being_told_is_reported_as_lost_although_its_code_
     );
 }
 
+/// One that a reload has replaced, and that still has a message in hand, was not told to stop either.
+#[test]
+fn a_worker_that_exits_while_it_drains_is_reported_as_lost_although_its_code_is_zero() {
+    let engine = Engine::start("probe", &probe(1, "", ""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let pid = client.ask("pid");
+    client.send("exit-later 0 1500");
+    eventually("it is in hand", || engine.worker(0).in_hand == 1);
+    engine.reload().expect_success();
+    assert_ne!(engine.ask_once("pid"), pid);
+    assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
+    let told = format!("worker 0 (pid {pid}) exited with code 0 without being told to stop");
+    let line = engine.logged(&[&told]);
+    assert!(line.contains("ERROR"), "{line}");
+    let status = engine.status();
+    assert_eq!(
+        (status.errors.worker_exits, status.lost.closed_by_crash),
+        (1, 1)
+    );
+}
+
 /// Who exits while it serves is reported with its code, be it worker or task worker, and replaced.
 #[test]
 fn a_process_that_exits_while_it_serves_is_reported_with_its_code() {

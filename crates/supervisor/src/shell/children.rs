@@ -32,6 +32,8 @@ pub(super) struct GatewayHandle {
     pub(super) prepared: Option<(u32, Sockets)>,
     /// `None` once its channel was closed to end it.
     pub(super) outbox: Option<Outbox>,
+    /// What it writes to its standard streams is read as long as this is here.
+    pub(super) _writer: Writer,
 }
 
 /// A worker or task worker.

@@ -126,7 +126,7 @@ impl Shell {
             credentials,
             ..
         } = deployment;
-        let log = deployment.log_file()?;
+        let log = deployment.log_of_gateway()?;
         let sockets = sockets_of(deployment);
         let mut fds = Vec::new();
         for (_, opened) in listeners.iter() {
@@ -180,7 +180,7 @@ impl Shell {
                 (config, present)
             }
         };
-        let file = deployment.log_file()?;
+        let file = deployment.log_of_gateway()?;
         let Some(gateway) = &self.gateway else {
             return Ok(());
         };

@@ -57,7 +57,9 @@ impl Shell {
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
-        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, None)?;
+        // Its standard streams are its own, too: what it does to them must not affect others.
+        let (output, writer) = self.outputs.pipe(Destination::Errors)?;
+        let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, output)?;
         let pid = pid(&process)?;
         let outbox = Some(attend_role(
             Child::Gateway(incarnation),
@@ -75,6 +77,7 @@ impl Shell {
             sockets: BTreeMap::new(),
             prepared: None,
             outbox,
+            _writer: writer,
         });
         Ok(())
     }
@@ -98,7 +101,7 @@ impl Shell {
         // Where app code runs nothing is shared with others.
         let (output, writer) = self.outputs.pipe(Destination::Errors)?;
         let executable = deployment.executable.as_fd();
-        let (child, channel) = spawn::role(executable, &title, Some(output))?;
+        let (child, channel) = spawn::role(executable, &title, output)?;
         let pid = pid(&child)?;
         let outbox = attend_role(Child::Process(process), child, channel, &self.inputs)?;
         info!(worker, pid, generation, "{worker} (pid {pid}) started");

@@ -23,10 +23,10 @@ impl Shell {
                 .gateway
                 .as_ref()
                 .and_then(|gateway| gateway.outbox.as_ref());
-            // What the others write comes by way of this process.
+            // What workers write comes by way of this process.
             if let Some(gateway) = gateway {
                 // One that is just ending needs no log any more.
-                let _ = gateway.send(&ToRole::ReopenLog, vec![file.try_clone()?]);
+                let _ = gateway.send(&ToRole::ReopenLog, vec![log::open_again(&file)?]);
             }
             log::reopen(file);
             Ok(())
