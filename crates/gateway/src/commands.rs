@@ -119,6 +119,8 @@ pub(crate) enum Report {
 pub(crate) struct Attached {
     pub(crate) process: ProcessId,
     pub(crate) role: Role,
+    /// Its number in the system, for messages.
+    pub(crate) pid: u32,
     pub(crate) region: Region,
     /// What wakes the process.
     pub(crate) doorbell: Arc<Doorbell>,

@@ -452,6 +452,7 @@ impl Loop {
         let Attached {
             process,
             role,
+            pid,
             region,
             doorbell,
             chime,
@@ -460,7 +461,7 @@ impl Loop {
         let heard = self.poller.watch_process(processes.next_key(), &chime);
         if heard.is_ok() {
             let rules = cx.config.clone();
-            processes.insert(Process::new(process, role, region, doorbell, chime, rules));
+            processes.insert(Process::new((process, pid), role, region, doorbell, chime, rules));
         }
         let heard = heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
         cx.report(Report::Attached(process, heard));

@@ -23,6 +23,7 @@ use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
 use moorline_protocol::control::{
     BEAT, FromRole, LOOP_ROW, ListPlace, LoopCounter, ProcessId, Role, ToRole, main_row,
+    process_name,
 };
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 
@@ -79,6 +80,8 @@ pub(crate) struct Gateway {
     pub(crate) retired: Vec<u16>,
     /// The processes that are joined with this gateway.
     pub(crate) joined: FxHashMap<ProcessId, Joined>,
+    /// What logs call the processes that there are.
+    pub(crate) names: FxHashMap<ProcessId, String>,
     /// Processes that some loops do not hear yet, and how many of them.
     pub(crate) attaching: FxHashMap<ProcessId, usize>,
     /// How many loops have released each process.
@@ -169,6 +172,7 @@ impl Gateway {
             retired: Vec::new(),
             activations: 0,
             joined: FxHashMap::default(),
+            names: FxHashMap::default(),
             attaching: FxHashMap::default(),
             released: FxHashMap::default(),
             activated: vec![0; count],
@@ -223,8 +227,9 @@ impl Gateway {
     /// Does what the supervisor says. What cannot be done is an answer, and never the gateway's end.
     async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
         match message {
-            ToRole::Attach { process, role } => {
-                if let Err(error) = self.attach(process, role, descriptors) {
+            ToRole::Attach { process, role, pid } => {
+                self.names.insert(process, process_name(role, pid));
+                if let Err(error) = self.attach(process, role, pid, descriptors) {
                     self.attached(process, Err(error.to_string())).await;
                 }
             }
@@ -333,6 +338,7 @@ impl Gateway {
         let marks = self.joined.remove(&process).map(|joined| joined.marks);
         self.released.remove(&process);
         self.attaching.remove(&process);
+        self.names.remove(&process);
         let polled = marks
             .iter()
             .flatten()
@@ -357,6 +363,7 @@ impl Gateway {
         &mut self,
         process: ProcessId,
         role: Role,
+        pid: u32,
         descriptors: Descriptors,
     ) -> io::Result<()> {
         let mut descriptors = descriptors?.into_iter();
@@ -388,6 +395,7 @@ impl Gateway {
             inbox.send(Command::Attach(Box::new(Attached {
                 process,
                 role,
+                pid,
                 region,
                 doorbell: doorbell.clone(),
                 chime,
@@ -395,7 +403,7 @@ impl Gateway {
         }
         tokio::task::spawn_local(file_channel::receive(
             files,
-            process,
+            (process, self.name(process)),
             self.loops.clone(),
             self.shared.clone(),
             self.reporter.clone(),
@@ -418,9 +426,17 @@ impl Gateway {
         self.attaching.remove(&process);
         let failure = result.err();
         if let Some(reason) = &failure {
-            tracing::warn!(process, reason, "a process cannot be served");
+            let name = self.name(process);
+            tracing::warn!("{name} cannot be served: {reason}");
         }
         self.say(&FromRole::Attached { process, failure }).await;
+    }
+
+    /// A process as logs name it.
+    fn name(&self, process: ProcessId) -> String {
+        let name = self.names.get(&process).cloned();
+        // It has ended meanwhile.
+        name.unwrap_or_else(|| format!("process {process}, which has ended,"))
     }
 
     pub(crate) fn tell_loops(&self, command: impl Fn(usize) -> Command) {
@@ -484,7 +500,8 @@ impl Gateway {
                 }
             }
             Report::Garbage(process, reason) => {
-                tracing::error!(process, reason, "a process wrote garbage into its ring");
+                let name = self.name(process);
+                tracing::error!("{name} wrote garbage into its ring: {reason}");
                 self.say(&FromRole::Garbage { process, reason }).await;
             }
             Report::Sessions {

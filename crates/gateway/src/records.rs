@@ -275,10 +275,10 @@ impl Loop {
         let tools = &mut self.tools;
         tools.cx.count(LoopCounter::Discarded, 1);
         if self.pressure.tells_of_refusals(tools.cx.clock.ms) {
+            let name = tools.processes[at].name();
             tracing::warn!(
-                process = tools.processes[at].id,
                 what = ?kind,
-                "not taken: memory_limit is reached; others of the next seconds are counted as discarded"
+                "what {name} sends is not taken: memory_limit is reached; others of the next seconds are counted as discarded"
             );
         }
         match kind {

@@ -34,6 +34,11 @@ pub fn role_name(role: Role) -> String {
     }
 }
 
+/// The name of a process that runs: `worker 1 (pid 4711)`.
+pub fn process_name(role: Role, pid: u32) -> String {
+    format!("{} (pid {pid})", role_name(role))
+}
+
 /// Supervisor → role.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
@@ -76,6 +81,8 @@ pub enum ToRole {
         process: ProcessId,
         /// Worker or task worker, and the slot.
         role: Role,
+        /// Its number in the system, for messages.
+        pid: u32,
     },
     /// To a gateway: from now on these processes serve these slots (all slots of both kinds that have one).
     /// Processes that served before and are not named give up their sessions and are reported `Released`.

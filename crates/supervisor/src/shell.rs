@@ -166,6 +166,7 @@ impl Shell {
                 match event {
                     Event::Exited { child, end } => self.child_ended(child, end),
                     Event::StopAsked => self.notifier.stopping(),
+                    Event::Drained(_) => self.stop_ended(),
                     _ => {}
                 }
                 self.tell(event);

@@ -123,6 +123,33 @@ fn a_worker_that_dies_in_a_paced_stop_is_replaced_and_the_stop_takes_no_longer()
 }
 
 #[test]
+fn a_short_stop_and_a_short_drain_say_how_far_they_have_come_and_what_they_have_closed() {
+    let mut engine = engine("stop_over = \"2s\"");
+    let progress = |verb: &str| {
+        let text = format!("of {SESSIONS} sessions are left");
+        let log = engine.log();
+        let lines = log.lines();
+        lines
+            .filter(|line| line.contains(&format!("{verb}: ")) && line.contains(&text))
+            .count()
+    };
+    let clients = connect(&engine);
+    let drained = engine.run(&["drain"]).expect_success();
+    engine.logged(&[&format!("drained: closed {SESSIONS} sessions in ")]);
+    // Every half second, at a look each quarter of one; the last may come when none is left.
+    assert!((2..=4).contains(&progress("draining")), "{}", engine.log());
+    assert!(drained.stdout.contains("sessions are left"), "{drained:?}");
+    drop(clients);
+
+    let clients = connect(&engine);
+    kill(engine.supervisor(), Signal::SIGTERM);
+    engine.logged(&[&format!("stopped: closed {SESSIONS} sessions in ")]);
+    assert!((2..=4).contains(&progress("stopping")), "{}", engine.log());
+    assert!(engine.ended().success());
+    drop(clients);
+}
+
+#[test]
 fn a_second_signal_ends_a_paced_stop_at_once() {
     let mut engine = engine("stop_over = \"1h\"");
     let clients = connect(&engine);

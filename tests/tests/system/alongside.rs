@@ -43,8 +43,9 @@ fn a_helper_that_dies_young_is_started_with_back_off_and_its_lines_are_logged() 
     );
     engine.logged(&["helper=\"flaky\"", "to stdout"]);
     engine.logged(&["helper=\"flaky\"", "to stderr"]);
-    let line = engine.logged(&["helper exited with code 7"]);
-    assert!(line.contains("flaky") && line.contains("code=7"), "{line}");
+    engine.logged(&["helper flaky (pid ", ") started"]);
+    let line = engine.logged(&["helper flaky (pid ", ") exited with code 7"]);
+    assert!(line.contains("code=7"), "{line}");
     let runs = || -> Vec<u64> {
         let runs = std::fs::read_to_string(engine.path("runs")).unwrap_or_default();
         runs.lines().filter_map(|line| line.parse().ok()).collect()

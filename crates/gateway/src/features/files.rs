@@ -112,9 +112,9 @@ impl Files {
             number,
         };
         let Some(file) = file else {
+            let name = tools.processes[at].name();
             tracing::warn!(
-                process,
-                "a file was refused: it could not be looked at, or the descriptors have run out (raise the limit, ulimit -n)"
+                "a file of {name} was refused: it could not be looked at, or the descriptors have run out (raise the limit, ulimit -n)"
             );
             file_done(from, FAILED, tools);
             return;

@@ -26,7 +26,7 @@ pub(crate) const NAME_BYTES: usize = 16;
 /// file is broken.
 pub(crate) async fn receive(
     channel: ControlChannel,
-    process: ProcessId,
+    (process, name): (ProcessId, String),
     loops: Arc<[Inbox]>,
     shared: Arc<Shared>,
     reports: mpsc::UnboundedSender<Report>,
@@ -34,6 +34,7 @@ pub(crate) async fn receive(
 ) {
     let passage = Passage {
         process,
+        name: &name,
         loops: &loops,
         shared: &shared,
         under_way: Arc::new(AtomicUsize::new(0)),
@@ -75,6 +76,8 @@ impl Drop for Unseen {
 /// The way of a process's descriptors to the loops.
 struct Passage<'a> {
     process: ProcessId,
+    /// As logs name it.
+    name: &'a str,
     loops: &'a [Inbox],
     shared: &'a Shared,
     under_way: Arc<AtomicUsize>,
@@ -167,11 +170,7 @@ impl Passage<'_> {
             Err(Unfit::Proven(reason)) => return Err(reason),
             // That may be its file system's fault, or a server's far away.
             Err(Unfit::Unknown(reason)) => {
-                tracing::warn!(
-                    process = self.process,
-                    reason,
-                    "a file could not be looked at"
-                );
+                tracing::warn!("a file of {} could not be looked at: {reason}", self.name);
                 inbox.send(Command::File {
                     process: self.process,
                     number,

@@ -11,7 +11,7 @@ use crate::processes::ledger::Ledger;
 use crate::processes::pending_close::PendingClose;
 use crate::transfer::{Post, Transfer};
 use moorline_config::Config;
-use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::control::{ProcessId, Role, process_name};
 use moorline_protocol::wire::{FromProcess, ToProcess};
 
 /// Records published together at the most; a consumer on another core begins before the turn ends.
@@ -36,6 +36,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: ProcessId,
+    pid: u32,
     pub(crate) role: Role,
     pub(crate) standing: Standing,
     /// It gives no sign of life: nothing new goes there while there is another.
@@ -96,7 +97,7 @@ impl Partial {
 
 impl Process {
     pub(crate) fn new(
-        id: ProcessId,
+        (id, pid): (ProcessId, u32),
         role: Role,
         region: Region,
         doorbell: Arc<Doorbell>,
@@ -105,6 +106,7 @@ impl Process {
     ) -> Self {
         Self {
             id,
+            pid,
             role,
             standing: Standing::Waiting,
             is_silent: false,
@@ -127,6 +129,11 @@ impl Process {
             is_polled: false,
             is_blocked: false,
         }
+    }
+
+    /// As logs name it.
+    pub(crate) fn name(&self) -> String {
+        process_name(self.role, self.pid)
     }
 
     /// It serves by these rules from now on.

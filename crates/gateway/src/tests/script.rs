@@ -138,6 +138,7 @@ impl Script {
         self.command(Command::Attach(Box::new(Attached {
             process,
             role,
+            pid: 4000 + process,
             region: map(region, Side::Gateway),
             doorbell: Arc::new(Doorbell::new().expect("a doorbell")),
             chime: Chime::from_fd(chime.into()),

@@ -162,7 +162,8 @@ fn read_untaken(dead: &mut Process) -> Untaken {
         }
     });
     if let Err(corrupt) = result {
-        tracing::error!(process = dead.id, %corrupt, "a dead process left its ring in disorder");
+        let name = dead.name();
+        tracing::error!("{name}, which has ended, left its ring in disorder: {corrupt}");
     }
     untaken
 }

@@ -74,6 +74,14 @@ impl Closing {
         now.saturating_sub(self.begun)
     }
 
+    /// How long after the last time it is told how many sessions are left. That is told of short ones, too.
+    fn pause(&self, now: Now) -> Duration {
+        match self.elapsed(now) < self.over {
+            true => PROGRESS.min(self.over / 4),
+            false => PROGRESS,
+        }
+    }
+
     fn caller(&self) -> Option<Caller> {
         match self.why {
             Why::Stop => None,
@@ -170,6 +178,16 @@ impl Plan {
         }
     }
 
+    /// The gateway has closed all sessions, because the engine stops.
+    pub(crate) fn tell_stopped(&self, count: u64, now: Now) {
+        if let Some(closing) = &self.closing
+            && matches!(closing.why, Why::Stop)
+        {
+            let elapsed = seconds(closing.elapsed(now));
+            info!("stopped: closed {count} sessions in {elapsed}");
+        }
+    }
+
     /// The gateway has ended, and every session with it.
     pub(super) fn drain_is_lost(&mut self, reason: &str) {
         let drain = self.closing.take_if(|it| it.caller().is_some());
@@ -196,7 +214,7 @@ impl Plan {
             self.drain_is_lost(&format!("the gateway is late: {text}"));
             return;
         }
-        if now.saturating_sub(closing.told_at) < PROGRESS || left.left == 0 {
+        if now.saturating_sub(closing.told_at) < closing.pause(now) || left.left == 0 {
             return;
         }
         closing.told_at = now;

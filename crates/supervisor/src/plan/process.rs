@@ -414,11 +414,11 @@ impl Plan {
                     forced: Forced::ByReload,
                     ..
                 } => {
-                    warn!(worker = %name, "had not ended at max_wait after a reload and is killed");
+                    warn!(worker = %name, "{name} had not ended at max_wait after a reload and is killed");
                     self.kill_process(id, Forced::ByReload);
                 }
                 ProcessPhase::Draining { .. } | ProcessPhase::Stopping { .. } => {
-                    warn!(worker = %name, "had not ended at max_wait and is killed");
+                    warn!(worker = %name, "{name} had not ended at max_wait and is killed");
                     self.kill_process(id, Forced::No);
                 }
                 ProcessPhase::Queued { .. } | ProcessPhase::Ready | ProcessPhase::Killed(_) => {}

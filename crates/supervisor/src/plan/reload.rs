@@ -68,7 +68,7 @@ impl Plan {
             Mode::Booting | Mode::Serving => None,
         };
         if let Some(reason) = refusal {
-            warn!(reason, "reload refused");
+            warn!(reason, "reload refused: {reason}");
             self.reply(caller, Reply::Refused(reason.to_owned()));
             return;
         }

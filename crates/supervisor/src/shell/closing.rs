@@ -80,6 +80,13 @@ impl Shell {
         Some(Left { left, of })
     }
 
+    /// The gateway has closed all sessions, because the engine stops.
+    pub(super) fn stop_ended(&self) {
+        if let Some(Left { of, .. }) = self.left() {
+            self.plan.tell_stopped(of, self.started.elapsed());
+        }
+    }
+
     /// As `status` shows it.
     pub(super) fn closing_status(&self) -> Option<Value> {
         let (closing, Left { left, of }) = (self.plan.closing()?, self.left()?);

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::super::plan::{Child, Ended};
 use super::Shell;
-use super::children::GatewayHandle;
+use super::children::{GatewayHandle, HelperHandle};
 
 impl Shell {
     /// A child has ended. The plan does not know of it yet.
@@ -78,13 +78,13 @@ impl Shell {
     }
 
     fn helper_ended(&mut self, run: u32, end: Ended) {
-        if let Some(helper) = self.helpers.remove(&run) {
+        if let Some(HelperHandle { name, pid }) = self.helpers.remove(&run) {
             info!(
-                helper = helper.name,
-                pid = helper.pid,
+                helper = name,
+                pid,
                 code = end.code,
                 signal = end.signal,
-                "helper {end}"
+                "helper {name} (pid {pid}) {end}"
             );
         }
     }

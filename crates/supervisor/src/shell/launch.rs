@@ -67,7 +67,7 @@ impl Shell {
             channel,
             &self.inputs,
         )?);
-        info!(pid, incarnation, "gateway started");
+        info!(pid, incarnation, "the gateway (pid {pid}) started");
         self.gateway = Some(GatewayHandle {
             incarnation,
             pid,
@@ -143,7 +143,8 @@ impl Shell {
         let process = spawn::helper(deployment.executable.as_fd(), &title, &start)?;
         let pid = pid(&process)?;
         attend_helper(Child::Helper(run), &helper.name, process, &self.inputs);
-        info!(helper = helper.name, pid, "helper started");
+        let name = &helper.name;
+        info!(helper = name, pid, "helper {name} (pid {pid}) started");
         self.helpers.insert(
             run,
             HelperHandle {
@@ -228,6 +229,7 @@ impl Shell {
         let attach = ToRole::Attach {
             process: id,
             role: process.role,
+            pid: process.pid,
         };
         let sent = outbox.send(&attach, gateways);
         // If the gateway reads nothing any more, that is not the process's failure.
