@@ -544,6 +544,7 @@ pub struct Lost {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Errors {
     pub handlers: u64,
+    pub returned: u64,
     pub panics: u64,
     pub close_hooks: u64,
     pub worker_exits: u64,

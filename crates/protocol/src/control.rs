@@ -501,6 +501,8 @@ pub enum ProcessCounter {
     Panics,
     /// Handlers that were found stuck.
     Stalls,
+    /// Errors that hooks have returned, close hooks too.
+    Returned,
 }
 
 /// Counters in a process's scoreboard.

@@ -157,6 +157,7 @@ impl Counts<'_> {
     pub(super) fn errors(&self) -> Value {
         json!({
             "handlers": self.all_processes(ProcessCounter::Failures),
+            "returned": self.all_processes(ProcessCounter::Returned),
             "panics": self.all_processes(ProcessCounter::Panics),
             "close_hooks": self.all_processes(ProcessCounter::CloseFailures),
             "worker_exits": self.tally.worker_exits,

@@ -493,6 +493,7 @@ pub(super) fn report_failure(
         Failure::Panicked(_) => core.counters.add(counter),
         Failure::Erred(error) => {
             core.counters.add(counter);
+            core.counters.add(ProcessCounter::Returned);
             tracing::error!(hook, session = id, listener, %error, "a handler returned an error");
         }
         // Its own session's end is told anyway. That it left off because of another one may be news.

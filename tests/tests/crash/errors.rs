@@ -28,6 +28,7 @@ fn an_error_closes_its_session_for_a_reason_of_its_own() {
         let status = engine.status();
         assert_eq!((status.closed("error"), status.closed("crash")), (1, 0));
         assert_eq!((status.errors.handlers, status.errors.panics), (1, 0));
+        assert_eq!(status.errors.returned, 1);
         assert_eq!(status.lost, Lost::default());
     }
 }
@@ -102,7 +103,8 @@ fn an_error_that_tells_of_another_sessions_end_does_no_harm_to_the_session_that_
     }
     assert!(!engine.log().contains("ERROR"), "{}", engine.log());
     let status = engine.status();
-    assert_eq!((status.errors.handlers, status.closed("error")), (0, 0));
+    assert_eq!((status.errors.handlers, status.errors.returned), (0, 0));
+    assert_eq!(status.closed("error"), 0);
 }
 
 /// Every log format names the place and the way there.
@@ -145,6 +147,7 @@ fn panics_of_handlers_and_of_what_the_app_started_are_logged_with_place_and_stac
         );
         let status = engine.status();
         assert_eq!((status.errors.handlers, status.errors.panics), (1, 3));
+        assert_eq!(status.errors.returned, 0);
         assert_eq!(status.closed("crash"), 1);
     }
 }
