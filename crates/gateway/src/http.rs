@@ -254,6 +254,9 @@ impl Site {
         progress.asked.store(true, Ordering::Relaxed);
         let settings = self.settings();
         if settings.websocket.as_deref() == Some(request.uri().path()) {
+            if self.shared.http.is_under_way() {
+                return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine stops");
+            }
             return match accept_key(&request) {
                 Ok(key) => {
                     // Marked before the connection's task can end, so that the connection is counted once.

@@ -123,6 +123,43 @@ fn a_worker_that_dies_in_a_paced_stop_is_replaced_and_the_stop_takes_no_longer()
 }
 
 #[test]
+fn a_stop_spreads_the_ends_of_http_connections_too() {
+    let over = Duration::from_secs(4);
+    let mut engine = engine("stop_over = \"4s\"");
+    let connections = (0..SESSIONS).map(|_| Client::connect(&engine, 1, Wire::Raw));
+    let connections: Vec<_> = connections.collect();
+    // Until a connection has been taken in, it is none that could be spared.
+    engine.settled();
+    kill(engine.supervisor(), Signal::SIGTERM);
+    let closed = closed(connections);
+    let early = closed.iter().filter(|at| **at < over / 4).count();
+    assert!((1..SESSIONS / 2).contains(&early), "{early}: {closed:?}");
+    let last = closed.last().expect("there are some");
+    assert!((over / 2..over + over / 4).contains(last), "{last:?}");
+    assert!(engine.ended().success());
+}
+
+#[test]
+fn a_websocket_is_refused_while_the_engine_stops() {
+    let engine = engine("stop_over = \"1h\"");
+    // Most of them live on for minutes.
+    let mut connections: Vec<_> = (0..8)
+        .map(|_| Client::connect(&engine, 1, Wire::Raw))
+        .collect();
+    kill(engine.supervisor(), Signal::SIGTERM);
+    eventually("it stops", || {
+        Client::try_connect(engine.address(0), Wire::LENGTH).is_err()
+    });
+    let answers = connections.iter_mut().map(|it| it.shake_hands("/ws"));
+    let answers: Vec<_> = answers.filter_map(Result::ok).collect();
+    assert!(!answers.is_empty());
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    kill(engine.supervisor(), Signal::SIGTERM);
+}
+
+#[test]
 fn a_short_stop_and_a_short_drain_say_how_far_they_have_come_and_what_they_have_closed() {
     let mut engine = engine("stop_over = \"2s\"");
     let progress = |verb: &str| {

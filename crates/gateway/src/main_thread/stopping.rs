@@ -67,7 +67,7 @@ impl Gateway {
         let (shared, reports) = (self.shared.clone(), self.reporter.clone());
         tokio::task::spawn_local(async move {
             // What has not ended by then is given up, as with the loops.
-            let _ = tokio::time::timeout(over + max_wait, shared.http.stop()).await;
+            let _ = tokio::time::timeout(over + max_wait, shared.http.stop(over)).await;
             // The main thread lives as long as the process.
             let _ = reports.send(Report::Empty);
         });

@@ -1,37 +1,60 @@
-//! What HTTP connections hear of a stop: those without a request end at once, the others with their answer.
+//! What HTTP connections hear of a stop: each ends at a moment of its own within the time that sessions have for that, one
+//! that has a request then with its answer.
+
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
-/// The connections of all listeners, and whether they are to end.
+/// The connections of all listeners, and when they are to end.
 #[derive(Debug)]
 pub(crate) struct Stopping {
-    is_stopping: watch::Sender<bool>,
+    period: watch::Sender<Option<Period>>,
     connections: watch::Sender<usize>,
+}
+
+/// The time in which all of them end.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    begun: Instant,
+    over: Duration,
 }
 
 impl Default for Stopping {
     fn default() -> Self {
         Self {
-            is_stopping: watch::Sender::new(false),
+            period: watch::Sender::new(None),
             connections: watch::Sender::new(0),
         }
     }
 }
 
 impl Stopping {
-    /// Tells all connections to end, and waits until they have.
-    pub(crate) async fn stop(&self) {
-        self.is_stopping.send_replace(true);
+    /// Tells all connections to end over this time, and waits until they have.
+    pub(crate) async fn stop(&self, over: Duration) {
+        let begun = Instant::now();
+        self.period.send_replace(Some(Period { begun, over }));
         let mut connections = self.connections.subscribe();
         // The sender lives as long as this.
         let _ = connections.wait_for(|connections| *connections == 0).await;
     }
 
-    /// Waits until connections are to end. Cancel-safe.
+    /// Whether connections are to end: nothing that lasts begins any more.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.period.borrow().is_some()
+    }
+
+    /// Waits until the connection that asks is to end: at a random moment, for if all clients came back at once the next
+    /// engine would feel it.
     pub(crate) async fn asked(&self) {
-        let mut is_stopping = self.is_stopping.subscribe();
+        let mut period = self.period.subscribe();
         // The sender lives as long as this.
-        let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
+        let Ok(period) = period.wait_for(Option::is_some).await.map(|period| *period) else {
+            return;
+        };
+        if let Some(Period { begun, over }) = period {
+            sleep_until(begun + over.mul_f64(fastrand::f64())).await;
+        }
     }
 
     /// One more connection, until what this returns is dropped.
