@@ -68,10 +68,6 @@ impl Settings {
         if self.blocks_in_slot == Some(slot) {
             std::thread::sleep(Duration::from_secs(60));
         }
-        let awaited = self.starts_with_file.as_ref();
-        while awaited.is_some_and(|path| !path.exists()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         Ok(())
     }
 }
@@ -117,11 +113,18 @@ impl Probe {
             context.slot(),
             std::process::id(),
         );
-        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| kind == "worker") {
+        let is_worker = kind == "worker";
+        if let Some(path) = settings.starts_with_file.as_ref().filter(|_| is_worker) {
+            self.note(format_args!("waits {pid}"));
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| is_worker) {
             context.send_to(listener, *peer, b"started")?;
         }
         self.note(format_args!("start {kind} {slot} {pid}"));
-        if let Some(id) = settings.heralds_to.filter(|_| kind == "worker") {
+        if let Some(id) = settings.heralds_to.filter(|_| is_worker) {
             herald::speak_in_start(self, context, id).await?;
         }
         Ok(())

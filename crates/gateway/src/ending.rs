@@ -132,7 +132,7 @@ pub(crate) fn finish(
     let discarded = kept.map_or(0, |kept| kept.queue.len() - kept.delivered);
     let mut uncut = std::mem::take(&mut session.input.tail);
     tools.cx.count(LoopCounter::Discarded, discarded as u64);
-    if reason == CloseReason::Peer {
+    if matches!(reason, CloseReason::Peer | CloseReason::Idle) {
         note_unfinished(session, &uncut, &tools.cx);
     }
     discard_uncut(session, &mut uncut, &tools.cx);

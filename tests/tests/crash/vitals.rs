@@ -1,6 +1,7 @@
 //! Signs of life: a gateway that panics or stands still is replaced, and a worker that does not answer is seen.
 
 use std::fs;
+use std::thread;
 
 use moorline_tests::{Client, Engine, Frozen, LENGTH_LISTENER, Process, Wire, eventually, kill};
 use nix::sys::signal::Signal;
@@ -153,6 +154,37 @@ fn commands_are_answered_while_a_loop_stands_still() {
     assert!(engine.run(&["sessions"]).status.success());
 }
 
+/// The loop is frozen when all has been prepared, and the new worker alone is waited for.
+#[test]
+fn a_reload_that_a_loop_does_not_carry_out_is_told_as_committed_but_not_yet_in_effect() {
+    let keys = "[engine]\ngateway_loops = 2\nkill_after = \"0s\"\n[workers]\ncount = 1";
+    let engine = engine(keys);
+    let before = engine.ask_once("pid");
+    let site = engine.site();
+    let waits = "[app]\nstarts_with_file = \"{folder}/go\"\n";
+    site.configure(&config(keys).replace("[app]\n", waits));
+    let reload = thread::spawn({
+        let site = site.clone();
+        move || site.run(&["reload"])
+    });
+    eventually("the new worker waits in `start`", || {
+        !engine.journal_of("waits ").is_empty()
+    });
+    // What the loops have been told before this, they have done by now.
+    engine.run(&["sessions"]).expect_success();
+    let frozen = Frozen::thread(engine.status().gateway.pid, "loop 1");
+    site.write("go", "");
+    let finished = reload.join().expect("the command ends");
+    assert!(!finished.status.success(), "{finished:?}");
+    for words in ["committed, but not yet in effect", "gateway loop 1 has stood still"] {
+        assert!(finished.stderr.contains(words), "{words}: {finished:?}");
+    }
+    drop(frozen);
+    engine.logged(&["gateway loop 1 goes on after"]);
+    eventually("it is in effect", || engine.status().reloads.done == 1);
+    assert_ne!(engine.ask_once("pid"), before);
+}
+
 #[test]
 fn idle_loops_and_workers_are_not_standing_still() {
     let engine = engine(
@@ -170,7 +202,7 @@ fn idle_loops_and_workers_are_not_standing_still() {
 
 #[test]
 fn a_stopped_worker_is_seen_gets_no_new_session_and_serves_on_after_sigcont() {
-    for dispatch in ["sticky", "round-robin", "least-busy", "ip-hash"] {
+    for dispatch in ["sticky", "round-robin", "least-busy", "ip-hash", "key"] {
         let engine = engine(&format!(
             "[engine]\ngateway_loops = 2\n[workers]\ncount = 2\ndispatch = \"{dispatch}\""
         ));

@@ -480,3 +480,48 @@ fn reset(stream: &TcpStream) {
     rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))
         .expect("a socket can linger");
 }
+
+/// With two bytes of length they look like the beginning of a long message: `GE` is 18,245 bytes.
+#[test]
+fn a_client_of_another_protocol_that_looks_like_a_legal_length_is_told_when_it_leaves() {
+    let engine = Engine::start(
+        "probe",
+        "[workers]\ncount = 1\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1s\"\nframing = { kind = \"length\", width = 2 }\n",
+    );
+    let cases: [(&[u8], &str); 2] = [
+        (
+            b"GET / HTTP/1.1\r\nHost: here\r\n\r\n",
+            "looks like an HTTP request",
+        ),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            "looks like a TLS hello",
+        ),
+    ];
+    for (bytes, guess) in cases {
+        for leaves in [true, false] {
+            let mut client = Client::connect(&engine, 0, Wire::Raw);
+            let port = client.port().to_string();
+            client.send_bytes(bytes).expect("it is taken");
+            if leaves {
+                drop(client);
+            } else {
+                client.receive_bytes_to_end();
+            }
+            engine.logged(&["before its first message was whole", &port, guess]);
+        }
+    }
+}
+
+/// Four bytes, the highest first, that count what follows them.
+#[test]
+fn a_length_listener_with_no_other_setting_understands_ordinary_clients() {
+    let engine = Engine::start(
+        "echo",
+        "[workers]\ncount = 2\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\" }\n",
+    );
+    let load = Load::start(&engine, 0, Plan::default());
+    load.progress(5);
+    assert_eq!(load.finish().troubles, Troubles::default());
+    assert_eq!(engine.status().closed("framing"), 0);
+}

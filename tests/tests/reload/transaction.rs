@@ -416,3 +416,20 @@ fn a_build_gets_the_start_timeout_of_the_file_that_it_is_deployed_with() {
         "it was given up before its time"
     );
 }
+
+#[test]
+fn the_number_of_a_generation_that_failed_is_not_used_again() {
+    let engine = Engine::start("probe", &probe(""));
+    let generations = || -> Vec<u32> {
+        let workers = engine.settled().workers;
+        workers.iter().map(|worker| worker.generation).collect()
+    };
+    assert_eq!(generations(), [1, 1]);
+    engine.install("exits_at_once");
+    engine.reload().expect_refusal(&["before it was ready"]);
+    assert_eq!(generations(), [1, 1]);
+    engine.install("probe_next");
+    engine.reload().expect_success();
+    assert_eq!(generations(), [3, 3]);
+    assert_eq!(engine.ask_once("generation"), "3");
+}

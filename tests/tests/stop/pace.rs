@@ -128,8 +128,10 @@ fn a_stop_spreads_the_ends_of_http_connections_too() {
     let mut engine = engine("stop_over = \"4s\"");
     let connections = (0..SESSIONS).map(|_| Client::connect(&engine, 1, Wire::Raw));
     let connections: Vec<_> = connections.collect();
-    // Until a connection has been taken in, it is none that could be spared.
-    engine.settled();
+    // One that has not been taken in is none that could be spared.
+    eventually("they are there", || {
+        engine.status().gateway.accepted == SESSIONS as u64
+    });
     kill(engine.supervisor(), Signal::SIGTERM);
     let closed = closed(connections);
     let early = closed.iter().filter(|at| **at < over / 4).count();
@@ -266,6 +268,11 @@ fn a_drain_cuts_off_what_is_in_hand_for_longer_than_max_wait() {
 fn websocket_sessions_are_told_by_the_code_that_is_configured() {
     for (line, code) in [("", 1001_u16), ("stop_code = 1012", 1012)] {
         let mut engine = engine(&format!("stop_over = \"200ms\"\n{line}"));
+        let mut drained = Client::connect(&engine, 1, Wire::WebSocket);
+        drained.ask("id");
+        // Without a time of its own it takes that of a stop.
+        engine.run(&["drain"]).expect_success();
+        assert_eq!(drained.receive_frame(), (8, code.to_be_bytes().to_vec()));
         let mut client = Client::connect(&engine, 1, Wire::WebSocket);
         client.ask("id");
         kill(engine.supervisor(), Signal::SIGTERM);

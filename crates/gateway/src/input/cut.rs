@@ -141,18 +141,22 @@ fn violated(
     End::WhenFlushed(CloseReason::Framing)
 }
 
-/// Logs why a peer that has just left may have waited for an answer in vain: its first message never became
-/// whole, as its length field is another than the listener's.
+/// Logs why a peer that has just left, or was left, may have waited for an answer in vain: its first message never became
+/// whole, as it speaks another protocol, or its length field is another than the listener's.
 pub(crate) fn note_unfinished(session: &Session, tail: &[u8], cx: &Cx) {
     let listener = cx.listener(session.listener);
-    if tail.is_empty() || session.meters.messages > 0 {
+    // Lines may begin as requests of HTTP do.
+    let has_length = matches!(listener.framing, Framing::Length(_));
+    if tail.is_empty() || session.meters.messages > 0 || !has_length {
         return;
     }
-    if let Some(guess @ Guess::OtherLength { .. }) = guess(&listener.framing, tail, 0) {
+    // Text tells nothing about what the peer speaks.
+    let guess = guess(&listener.framing, tail, 0).filter(|guess| *guess != Guess::Text);
+    if let Some(guess) = guess {
         tracing::warn!(
             session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
             first_bytes = %first_bytes(tail), %guess,
-            "the peer left before its first message was whole"
+            "the session ended before its first message was whole"
         );
     }
 }
