@@ -46,6 +46,10 @@ pub struct Settings {
     starts_with_file: Option<PathBuf>,
     /// A session to which a worker that starts says all it can, and whose group `all` it speaks to.
     heralds_to: Option<SessionId>,
+    /// While this file is there, a process that starts does what it says to the session that it names.
+    herald_file: Option<PathBuf>,
+    /// The process that this file names, as in `task 1`, never becomes ready.
+    hangs_file: Option<PathBuf>,
     /// Where a worker that starts sends a datagram, and the listener it sends it from.
     starts_with: Option<(String, SocketAddr)>,
 }
@@ -122,6 +126,16 @@ impl Probe {
         }
         if let Some((listener, peer)) = settings.starts_with.as_ref().filter(|_| is_worker) {
             context.send_to(listener, *peer, b"started")?;
+        }
+        if let Some(path) = &settings.hangs_file
+            && std::fs::read_to_string(path).is_ok_and(|who| who == format!("{kind} {slot}"))
+        {
+            return pending().await;
+        }
+        if let Some(path) = &settings.herald_file
+            && let Ok(order) = std::fs::read_to_string(path)
+        {
+            herald::obey_in_start(self, context, kind, &order).await?;
         }
         self.note(format_args!("start {kind} {slot} {pid}"));
         if let Some(id) = settings.heralds_to.filter(|_| is_worker) {

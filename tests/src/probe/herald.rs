@@ -35,6 +35,51 @@ pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: Session
     Ok(())
 }
 
+/// Does what an order says that is for this kind of process: `worker harm ID PEER`, for instance.
+pub(super) async fn obey_in_start(
+    probe: &Probe,
+    context: &Context,
+    kind: &str,
+    order: &str,
+) -> Result {
+    let mut words = order.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    if word() != kind {
+        return Ok(());
+    }
+    let what = word();
+    let session = context.session(word().parse()?);
+    match what {
+        "harm" => {
+            context.group("new").join(&session)?;
+            context.group("new").send("start broadcasts").await?;
+            context.send_to("udp", word().parse()?, b"start sends")?;
+            session.close()?;
+        }
+        "overflow" => {
+            let chunk = [b'o'; 16 * 1024];
+            let mut count = 0;
+            let error = loop {
+                match session.send(chunk).await {
+                    Ok(()) => count += 1,
+                    Err(error) => break error,
+                }
+            };
+            probe.note(format_args!("overflow {error:?} after {count}"));
+        }
+        "file" => {
+            let sent = session.send_file(word(), ..).await;
+            probe.note(format_args!("file in start {sent:?}"));
+        }
+        "speak" => {
+            session.push("start pushes")?;
+            context.group("all").send("start broadcasts").await?;
+        }
+        _ => return Err("no such order".into()),
+    }
+    Ok(())
+}
+
 /// Notes when this process leads, and when not any more.
 pub(super) async fn note_leadership(probe: Rc<Probe>, context: Context) {
     let pid = std::process::id();

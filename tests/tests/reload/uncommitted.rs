@@ -1,5 +1,6 @@
 //! Nobody hears of a generation that is not committed; and of those that are, one process leads.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use moorline_tests::{Client, Engine, LENGTH_LISTENER, Site, Wire, eventually, kill};
@@ -111,6 +112,96 @@ fn timers_of_a_start_do_not_fire_before_the_commit_nor_all_at_once_after_it() {
     let heard = until(&mut client, "serving");
     let beats = heard.iter().filter(|text| text.ends_with("beats")).count();
     assert!(beats < 20, "{beats} beats came at once: {heard:?}");
+}
+
+/// A session that a starting process does something to: by an order, and while one of the others hangs.
+fn heralded() -> (Engine, Client, String) {
+    let files = "herald_file = \"{folder}/herald\"\nhangs_file = \"{folder}/hangs\"";
+    let udp = "[[listen]]\nname = \"udp\"\naddress = \"udp://127.0.0.1:0\"\n[app]\n";
+    let config = config(files).replace("[app]\n", udp);
+    let config = config.replace("[tasks]\ncount = 1", "[tasks]\ncount = 2");
+    let engine = Engine::start("probe", &config);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    (engine, client, id)
+}
+
+#[test]
+fn joins_closes_and_datagrams_of_a_start_happen_with_the_commit_or_not_at_all() {
+    let (engine, mut client, id) = heralded();
+    let site = engine.site();
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("there is a port");
+    let address = peer.local_addr().expect("it has one");
+
+    site.write("herald", format!("worker harm {id} {address}"));
+    site.write("hangs", "worker 1");
+    engine.reload().expect_refusal(&["worker 1"]);
+    assert_eq!(client.ask("members-count new"), "0");
+    assert!(client.is_quiet_for(Duration::from_millis(200)));
+    peer.set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a non-zero timeout is legal");
+    let mut datagram = [0; 64];
+    assert!(peer.recv(&mut datagram).is_err(), "a datagram has come");
+
+    std::fs::remove_file(site.path("hangs")).expect("it is there");
+    engine.reload().expect_success();
+    let heard = client.receive_to_end();
+    assert!(heard.iter().all(|text| text == b"start broadcasts"));
+    peer.set_read_timeout(Some(moorline_tests::PATIENCE))
+        .expect("a non-zero timeout is legal");
+    let length = peer.recv(&mut datagram).expect("a datagram comes");
+    assert_eq!(&datagram[..length], b"start sends");
+}
+
+#[test]
+fn what_cannot_wait_for_the_commit_fails_in_start() {
+    let (engine, mut client, id) = heralded();
+    let site = engine.site();
+    for order in ["overflow", "file"] {
+        let path = site.path("moorline.toml");
+        site.write("herald", format!("worker {order} {id} {}", path.display()));
+        engine.reload().expect_success();
+    }
+    let overflows = site.journal_of("overflow ");
+    assert_eq!(overflows.len(), 2);
+    for line in overflows {
+        let after = line.strip_prefix("overflow NotServing after ");
+        let after = after.unwrap_or_else(|| panic!("{line}"));
+        let count: usize = after.parse().expect("it is a number");
+        assert!(count > 10, "some of it has waited: {count}");
+        // All of that comes, and nothing else.
+        for _ in 0..count {
+            assert_eq!(client.receive(), [b'o'; 16 * 1024]);
+        }
+    }
+    let refused = "file in start Err(Session(NotServing))";
+    assert_eq!(site.journal_of("file in start"), [refused, refused]);
+    assert_eq!(client.ask("build"), "first");
+}
+
+#[test]
+fn nobody_hears_a_task_worker_whose_reload_fails() {
+    let (engine, mut client, id) = heralded();
+    let site = engine.site();
+    assert_eq!(client.ask("join all"), "ok");
+    site.write("herald", format!("task speak {id}"));
+    site.write("hangs", "task 1");
+    let tasks = || -> Vec<i32> { engine.status().tasks.iter().map(|it| it.pid).collect() };
+    let before = tasks();
+    for command in [&["reload", "--tasks"][..], &["reload"]] {
+        engine.run(command).expect_refusal(&["task worker 1"]);
+        assert_eq!(client.ask("build"), "first");
+        assert!(client.is_quiet_for(Duration::from_millis(200)));
+        assert_eq!(tasks(), before);
+    }
+    std::fs::remove_file(site.path("hangs")).expect("it is there");
+    engine.run(&["reload", "--tasks"]).expect_success();
+    let mut heard: Vec<_> = (0..4).map(|_| client.receive()).collect();
+    heard.sort();
+    assert_eq!(
+        heard,
+        [&b"start broadcasts"[..], b"start broadcasts", b"start pushes", b"start pushes"]
+    );
 }
 
 /// The journal's lines about leaders.
