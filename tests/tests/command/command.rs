@@ -135,6 +135,18 @@ fn check_takes_a_folder_with_a_configuration() {
 }
 
 #[test]
+fn check_shows_the_quotes_that_a_value_lacks() {
+    let site = Site::new("echo", "[workers]\nmax_wait = 10s\n");
+    let finished = site.run(&["check"]);
+    assert_eq!(finished.status.code(), Some(2), "{finished:#?}");
+    finished.expect_refusal(&[
+        "moorline.toml:2:12:",
+        "text without quotes",
+        "put the value in quotes: max_wait = \"10s\"",
+    ]);
+}
+
+#[test]
 fn check_says_which_file_is_missing() {
     let site = Site::new("echo", "");
     let finished = site.command(&["check", "nowhere.toml"]).finish();

@@ -233,3 +233,25 @@ fn task_workers_send_to_sessions_and_close_them() {
         "NoSuchSession"
     );
 }
+
+#[test]
+fn what_is_too_large_to_be_sent_names_the_key_that_sets_the_limit() {
+    let length = "address = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", max = \"64KiB\" }";
+    let limits = "high_watermark = \"32KiB\"\nhard_limit = \"48KiB\"";
+    let web = "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\nmax_message = \"64KiB\"";
+    let config = format!(
+        "[workers]\ncount = 1\n[[listen]]\n{length}\n[[listen]]\n{length}\n{limits}\n[[listen]]\n{web}\n"
+    );
+    let engine = Engine::start("probe", &config);
+    let cases = [
+        (0, Wire::LENGTH, "70000", "`max` in the listener's framing"),
+        (1, Wire::LENGTH, "50000", "`hard_limit` of the listener"),
+        (2, Wire::WebSocket, "70000", "`max_message` of the listener"),
+    ];
+    for (listener, wire, size, key) in cases {
+        let mut client = Client::connect(&engine, listener, wire);
+        let id = client.ask("id");
+        client.send(format!("big {size}"));
+        engine.logged(&["a message of", "is over the limit of", key, &id]);
+    }
+}

@@ -114,10 +114,10 @@ fn remove_groups(group: &Path) -> std::io::Result<()> {
 }
 
 impl Machine {
-    /// Starts systemd, which starts the unit.
-    fn boot() -> Self {
+    /// Starts systemd, which starts the unit with this configuration.
+    fn boot(config: &str) -> Self {
         require_root("only root can start a systemd");
-        let site = Site::new("probe", CONFIG);
+        let site = Site::new("probe", config);
         // What a unit depends on without saying so.
         for target in ["sysinit", "basic", "shutdown"] {
             site.write(
@@ -218,9 +218,31 @@ impl Drop for Machine {
     }
 }
 
+/// systemd sets no XDG_RUNTIME_DIR for it; a login does for the commands.
+#[test]
+fn an_engine_without_run_dir_that_systemd_has_started_is_found_from_every_login() {
+    let config = CONFIG.replace("[engine]\nrun_dir = \"/run/moorline-chat\"\n", "");
+    assert!(!config.contains("run_dir"));
+    let machine = Machine::boot(&config);
+    eventually("the unit is active", || {
+        machine.first_process().is_some() && machine.systemctl("is-active").stdout == "active\n"
+    });
+    let (app, file) = (format!("{FOLDER}/app"), format!("{FOLDER}/moorline.toml"));
+    for environment in ["--unset=XDG_RUNTIME_DIR", "XDG_RUNTIME_DIR=/run/user/0"] {
+        let status = machine.run(&["env", environment, &app, "status", &file]);
+        assert!(status.expect_success().stdout.contains("worker 0"));
+    }
+    machine.systemctl("reload").expect_success();
+    // Where nothing is aged.
+    machine
+        .run(&["test", "-d", "/run/moorline"])
+        .expect_success();
+    machine.systemctl("stop").expect_success();
+}
+
 #[test]
 fn a_real_systemd_starts_reloads_and_stops_the_unit() {
-    let machine = Machine::boot();
+    let machine = Machine::boot(CONFIG);
     let is_active =
         || machine.first_process().is_some() && machine.systemctl("is-active").stdout == "active\n";
     eventually("the unit is active", is_active);

@@ -491,3 +491,21 @@ fn a_session_is_described_and_logged_with_its_tls() {
     assert!(!line.contains("\"tls\""), "{line}");
     assert_eq!(engine.log().matches("session closed").count(), 2);
 }
+
+/// Over TLS, over WebSocket, and over neither.
+#[test]
+fn a_peer_that_takes_nothing_is_closed_in_time_while_its_handler_waits_in_send() {
+    let issuer = Issuer::new();
+    for (timeout, reason) in [("send_timeout", "slow"), ("idle_timeout", "idle")] {
+        let config = config("gateway_loops = 1", &format!("{timeout} = \"1s\""));
+        let engine = site(&issuer, &config).start();
+        for listener in [MAIN, WEB, PLAIN] {
+            let mut client = connect(&engine, listener, &issuer.trust());
+            let id = client.ask("id");
+            client.send("pour 100000");
+            engine.journaled(&format!("close {id} {reason}"));
+            engine.logged(&["takes no output", timeout, &id]);
+        }
+        assert_eq!(engine.status().closed(reason), 3);
+    }
+}
