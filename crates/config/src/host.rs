@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::{Group, Pid, User, geteuid};
+use nix::unistd::{AccessFlags, Group, Pid, User, access, geteuid};
 
 /// The machine and the user the engine is started by.
 pub(super) struct Host {
@@ -14,6 +14,8 @@ pub(super) struct Host {
     pub(super) allowed_cpus: Vec<u16>,
     /// `$XDG_RUNTIME_DIR`.
     pub(super) runtime_dir: Option<PathBuf>,
+    /// This user may make folders in `/run`.
+    pub(super) has_run: bool,
     pub(super) knows_user: fn(&str) -> bool,
     pub(super) knows_group: fn(&str) -> bool,
 }
@@ -29,6 +31,7 @@ impl Host {
             runtime_dir: std::env::var_os("XDG_RUNTIME_DIR")
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute()),
+            has_run: access("/run", AccessFlags::W_OK | AccessFlags::X_OK).is_ok(),
             knows_user: |name| User::from_name(name).is_ok_and(|user| user.is_some()),
             knows_group: |name| Group::from_name(name).is_ok_and(|group| group.is_some()),
         }
@@ -49,7 +52,12 @@ impl Host {
 
     /// Where that engine is found too, whatever the environment says: the same for every command of this user.
     pub(super) fn common_run_dir(&self, file: &Path) -> PathBuf {
-        PathBuf::from(format!("/tmp/moorline-{}", self.uid)).join(folder_name(file))
+        let folder = match self.is_root() && self.has_run {
+            // Others can neither take that name nor write there, and nothing of it is removed for its age.
+            true => PathBuf::from("/run/moorline"),
+            false => PathBuf::from(format!("/tmp/moorline-{}", self.uid)),
+        };
+        folder.join(folder_name(file))
     }
 }
 

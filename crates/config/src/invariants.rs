@@ -21,6 +21,7 @@ pub fn config(data: &[u8]) {
         cpus: 8,
         allowed_cpus: (0..8).collect(),
         runtime_dir: None,
+        has_run: false,
         knows_user: |name| name == "app",
         knows_group: |name| name == "app",
     };

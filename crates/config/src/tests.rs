@@ -14,6 +14,7 @@ fn desk() -> Host {
         cpus: 4,
         allowed_cpus: vec![0, 1, 4, 5],
         runtime_dir: Some("/run/user/1000".into()),
+        has_run: true,
         knows_user: |_| false,
         knows_group: |_| false,
     }
@@ -25,6 +26,7 @@ fn server() -> Host {
         cpus: 96,
         allowed_cpus: (0..96).collect(),
         runtime_dir: None,
+        has_run: true,
         knows_user: |name| ["app", "gate"].contains(&name),
         knows_group: |name| name == "app",
     }
@@ -71,7 +73,7 @@ fn the_run_folder_is_named_by_the_path() {
     );
     assert_eq!(
         run_dir(server()),
-        PathBuf::from("/tmp/moorline-0/3e4397845e4ed7b7")
+        PathBuf::from("/run/moorline/3e4397845e4ed7b7")
     );
 }
 
@@ -79,6 +81,7 @@ fn the_run_folder_is_named_by_the_path() {
 fn a_run_folder_too_deep_for_a_socket_is_refused() {
     let host = Host {
         runtime_dir: Some(format!("/{}", "r".repeat(70)).into()),
+        has_run: true,
         ..desk()
     };
     let error = load_on(LISTEN, file(), &host).unwrap_err().0.remove(0);

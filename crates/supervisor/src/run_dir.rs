@@ -70,6 +70,8 @@ struct Folder {
     is_made: bool,
     /// Locked; the kernel unlocks it however this process ends.
     _lock: File,
+    /// The folder itself, locked for systemd-tmpfiles, which else would remove what is old in `/tmp`.
+    _kept: Option<File>,
 }
 
 impl Folder {
@@ -90,6 +92,7 @@ impl Folder {
                     path: path.to_owned(),
                     is_made,
                     _lock: lock,
+                    _kept: keep(path),
                 })
             }
             None => {
@@ -124,6 +127,13 @@ impl Drop for Folder {
             let _ = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// Says to systemd-tmpfiles that a folder is in use (tmpfiles.d(5), "Age"). Not every file system can say so.
+fn keep(path: &Path) -> Option<File> {
+    let folder = File::open(path).ok()?;
+    flock(&folder, FlockOperation::NonBlockingLockShared).ok()?;
+    Some(folder)
 }
 
 /// True if it was not there.
@@ -232,6 +242,20 @@ mod tests {
         }
         drop(first);
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn folders_in_use_are_locked_so_that_they_are_not_removed_for_their_age() {
+        let parent = tempfile::tempdir().unwrap();
+        let (path, common) = (parent.path().join("run"), parent.path().join("common"));
+        let run_dir = RunDir::claim(&path, Some(&common)).unwrap();
+        for folder in [&path, &common] {
+            // As systemd-tmpfiles asks.
+            let folder = File::open(folder).unwrap();
+            let locked = flock(&folder, FlockOperation::NonBlockingLockExclusive);
+            assert_eq!(locked, Err(rustix::io::Errno::WOULDBLOCK));
+        }
+        drop(run_dir);
     }
 
     #[test]
