@@ -156,7 +156,7 @@ pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Opens an open log file once more: whoever gets this shares neither flags nor a place in the file with others.
-pub(crate) fn open_again(file: &OwnedFd) -> io::Result<OwnedFd> {
+pub fn open_again(file: &OwnedFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(open_for_appending(Path::new(&path))?.into())
 }

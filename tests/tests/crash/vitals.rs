@@ -94,7 +94,10 @@ fn while_the_gateways_main_thread_stands_still_the_engine_says_so_and_sessions_g
     engine.logged(&["the gateway's main thread has stood still for"]);
     let still = engine.status().gateway;
     assert_eq!(still.still.len(), 0);
-    assert!(still.main_still_ms.is_some_and(|ms| ms >= 2000), "{still:?}");
+    assert!(
+        still.main_still_ms.is_some_and(|ms| ms >= 2000),
+        "{still:?}"
+    );
     let shown = engine.run(&["status"]).expect_success().stdout;
     assert!(
         shown.contains("the main thread has stood still for"),
@@ -176,7 +179,10 @@ fn a_reload_that_a_loop_does_not_carry_out_is_told_as_committed_but_not_yet_in_e
     site.write("go", "");
     let finished = reload.join().expect("the command ends");
     assert!(!finished.status.success(), "{finished:?}");
-    for words in ["committed, but not yet in effect", "gateway loop 1 has stood still"] {
+    for words in [
+        "committed, but not yet in effect",
+        "gateway loop 1 has stood still",
+    ] {
         assert!(finished.stderr.contains(words), "{words}: {finished:?}");
     }
     drop(frozen);

@@ -236,7 +236,8 @@ fn task_workers_send_to_sessions_and_close_them() {
 
 #[test]
 fn what_is_too_large_to_be_sent_names_the_key_that_sets_the_limit() {
-    let length = "address = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", max = \"64KiB\" }";
+    let length =
+        "address = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", max = \"64KiB\" }";
     let limits = "high_watermark = \"32KiB\"\nhard_limit = \"48KiB\"";
     let web = "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\nmax_message = \"64KiB\"";
     let config = format!(

@@ -5,9 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use moorline_tests::{
-    Client, Engine, Load, Plan, Process, Random, Troubles, Wire, eventually,
-};
+use moorline_tests::{Client, Engine, Load, Plan, Process, Random, Troubles, Wire, eventually};
 
 const LENGTH: usize = 0;
 const LONG: usize = 1;

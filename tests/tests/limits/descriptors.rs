@@ -205,7 +205,12 @@ fn a_gateway_without_descriptors_for_new_workers_answers_so_and_serves_on() {
         fails_to_reload(&engine, failed);
         assert_eq!(client.ask("build"), "first", "with {spare}");
     }
-    engine.logged(&["worker ", " (pid ", "cannot be served: ", "descriptors did not arrive"]);
+    engine.logged(&[
+        "worker ",
+        " (pid ",
+        "cannot be served: ",
+        "descriptors did not arrive",
+    ]);
     limit(gateway, 4096);
     engine.reload().expect_success();
     let status = engine.status();

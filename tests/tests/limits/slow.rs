@@ -245,7 +245,8 @@ fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_handler_waits
 #[test]
 fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_session_closes() {
     for how in ["close", "stop", "drain"] {
-        let config = probe("send_timeout = \"1s\"").replace("count = 1", "count = 1\nmax_wait = \"60s\"");
+        let config =
+            probe("send_timeout = \"1s\"").replace("count = 1", "count = 1\nmax_wait = \"60s\"");
         let mut engine = Engine::start("probe", &config);
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
         let id = client.ask("id");
@@ -255,7 +256,7 @@ fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_session_close
         match how {
             "close" => client.send("close"),
             "stop" => kill(engine.supervisor(), Signal::SIGTERM),
-            _ => drop(engine.run(&["drain"]).expect_success()),
+            _ => drop(engine.run(&["drain", "--over", "0s"]).expect_success()),
         }
         engine.journaled(&format!("close {id} slow"));
         engine.logged(&["takes no output while it is closing", "send_timeout", &id]);

@@ -200,7 +200,12 @@ fn nobody_hears_a_task_worker_whose_reload_fails() {
     heard.sort();
     assert_eq!(
         heard,
-        [&b"start broadcasts"[..], b"start broadcasts", b"start pushes", b"start pushes"]
+        [
+            &b"start broadcasts"[..],
+            b"start broadcasts",
+            b"start pushes",
+            b"start pushes"
+        ]
     );
 }
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually, kill};
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually, kill};
 use nix::sys::signal::Signal;
 
 /// Sessions of each test: enough that chance does not look like a rule.
@@ -126,11 +126,13 @@ fn a_worker_that_dies_in_a_paced_stop_is_replaced_and_the_stop_takes_no_longer()
 fn a_stop_spreads_the_ends_of_http_connections_too() {
     let over = Duration::from_secs(4);
     let mut engine = engine("stop_over = \"4s\"");
+    let gateway = engine.status().gateway.pid;
+    let before = Process::descriptors(gateway);
     let connections = (0..SESSIONS).map(|_| Client::connect(&engine, 1, Wire::Raw));
     let connections: Vec<_> = connections.collect();
     // One that has not been taken in is none that could be spared.
     eventually("they are there", || {
-        engine.status().gateway.accepted == SESSIONS as u64
+        Process::descriptors(gateway) == before + SESSIONS
     });
     kill(engine.supervisor(), Signal::SIGTERM);
     let closed = closed(connections);

@@ -99,8 +99,8 @@ pub(super) const LISTEN: Section = Section {
             r#""60s""#,
             Yes,
             "Closes a session that sends nothing for this long. A handler that works holds it up, unless the peer does not take \
-             queued output: then the session is closed as `slow`. An HTTP client that stops reading a file is disconnected \
-             after this time, or 30 s.",
+             queued output: then the session is closed as `slow`. The same holds for a session that is closing; without this \
+             key after 30 s. An HTTP client that stops reading a file is disconnected after this time, or 30 s.",
         ),
         key(
             "half_close_timeout",
@@ -108,7 +108,8 @@ pub(super) const LISTEN: Section = Section {
             Value(r#""5m""#),
             r#""1m""#,
             Yes,
-            "After the peer half-closed, the session is closed when nothing is sent and no handler ends for this long.",
+            "After the peer half-closed, the session is closed when nothing is sent and no handler ends for this long, also \
+             while the app pauses it.",
         ),
         key(
             "high_watermark",
@@ -150,7 +151,8 @@ pub(super) const LISTEN: Section = Section {
             r#""keep""#,
             Yes,
             "When a handler returns an error: `close` closes the session (reason `error`, WebSocket code 1011) after its output \
-             is flushed, `keep` goes on. `SendError::Closed` does not count: a handler may return it with `?`.",
+             is flushed, `keep` goes on. `SendError::Closed` and `NoSuchSession` do not count, also as the \
+             cause of another error: a handler may return them with `?`.",
         ),
         key(
             "attempts",

@@ -68,7 +68,9 @@ pub(super) const ENGINE: Section = Section {
         key(
             "run_dir",
             "path",
-            Words("a folder under `$XDG_RUNTIME_DIR` or `/tmp`, named after the path of the file"),
+            Words(
+                "a folder under `$XDG_RUNTIME_DIR`, `/run/moorline` (root) or `/tmp`, named after the path of the file",
+            ),
             r#""/run/chat""#,
             Restart,
             "The folder of the lock and the control socket. Commands find the engine by it. With the default they find it \
@@ -104,8 +106,8 @@ pub(super) const ENGINE: Section = Section {
             Value(r#""0s""#),
             r#""30s""#,
             Yes,
-            "A stop closes the sessions spread over this time, so that their clients do not all reconnect at once. Sessions \
-             that are still open are served. `max_wait` counts from its end.",
+            "A stop closes the sessions and HTTP connections spread over this time, so that their clients do not all \
+             reconnect at once. Sessions that are still open are served. `max_wait` counts from its end.",
         ),
         key(
             "stop_code",
@@ -121,7 +123,7 @@ pub(super) const ENGINE: Section = Section {
             Value(r#""30s""#),
             r#""1m""#,
             Yes,
-            "The gateway is replaced if one of its loops stands still for this long. `\"0s\"`: never. A gateway in a debugger \
+            "The gateway is replaced if one of its loops, or its main thread, stands still for this long. `\"0s\"`: never. A gateway in a debugger \
              is not replaced.",
         ),
         key(

@@ -78,7 +78,8 @@ fn a_peer_that_takes_no_output_is_closed_while_its_handler_works_on() {
 }
 
 #[test]
-fn a_peer_that_takes_no_output_while_the_engine_drains_is_closed_by_the_same_timeout_or_after_30_s() {
+fn a_peer_that_takes_no_output_while_the_engine_drains_is_closed_by_the_same_timeout_or_after_30_s()
+{
     for (listener, timeout) in [("send_timeout = \"2s\"", 2_000), ("", 30_000)] {
         let (mut script, _client) = stuck(listener);
         let order = Order {

@@ -4,7 +4,9 @@ use std::fs;
 
 use tracing::{info, warn};
 
-use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole, main_row};
+use moorline_protocol::control::{
+    LOOP_ROW, LoopCounter, ProcessCounter, ProcessId, ToRole, main_row,
+};
 
 use super::super::plan::{Event, GatewaySigns, Sign, Signs, role_name, seconds};
 use super::Shell;
