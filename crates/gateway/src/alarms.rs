@@ -65,7 +65,7 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
     };
     tracing::warn!(
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
-        queued = session.queued(), in_hand = session.input.window.in_hand(), reason = %CloseReason::Slow,
+        queued = session.output.queued(), in_hand = session.input.window.in_hand(), reason = %CloseReason::Slow,
         "session closed: its peer takes no output while it is closing, {timeout} is reached"
     );
     Err(End::Now(CloseReason::Slow))

@@ -323,7 +323,7 @@ impl Loop {
     fn run_timer(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::Idle(name) => self.check(name, alarms::check_idle),
-            Alarm::Flush(name) => self.check(name, |it, tools| alarms::check_flush(it, tools)),
+            Alarm::Flush(name) => self.check(name, alarms::check_flush),
             Alarm::Handshake(name) => {
                 self.check(name, |it, tools| alarms::check_handshake(it, tools));
             }
@@ -461,7 +461,14 @@ impl Loop {
         let heard = self.poller.watch_process(processes.next_key(), &chime);
         if heard.is_ok() {
             let rules = cx.config.clone();
-            processes.insert(Process::new((process, pid), role, region, doorbell, chime, rules));
+            processes.insert(Process::new(
+                (process, pid),
+                role,
+                region,
+                doorbell,
+                chime,
+                rules,
+            ));
         }
         let heard = heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
         cx.report(Report::Attached(process, heard));
