@@ -26,7 +26,11 @@ fn no_wake_up_is_lost() {
     let consumer_bell = Doorbell::new().unwrap();
     let producer_chime = producer_bell.chime().unwrap();
     let consumer_chime = consumer_bell.chime().unwrap();
-    let writer = thread::spawn(move || write(producer, &producer_chime, &consumer_bell));
+    // A doorbell that is closed takes a ring with it that nobody has heard yet, so it outlives the reader.
+    let writer = thread::spawn(move || {
+        write(producer, &producer_chime, &consumer_bell);
+        consumer_bell
+    });
     read(consumer, &producer_bell, &consumer_chime);
     writer.join().unwrap();
 }

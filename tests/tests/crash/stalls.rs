@@ -317,7 +317,7 @@ fn a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
         (
             "blocks_in_slot = 0",
             "is blocked in a system call in",
-            "probe::Probe",
+            "probe::Settings",
         ),
     ] {
         let config = |app: &str| {
@@ -334,7 +334,7 @@ fn a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
             "probe.rs:",
         ]);
         engine.logged(&[
-            "stall in moorline_tests::probe::Probe",
+            &format!("stall in moorline_tests::{place}"),
             verb.trim_end_matches(" in"),
             "`start_timeout` ends this process after 3s",
         ]);

@@ -489,7 +489,7 @@ fn who_asked_for_a_reload_is_told_when_the_gateway_is_late_to_switch() {
     world.is_mute = true;
     world.tell(Event::Ready(Child::Process(new[0])));
     world.pass(Duration::from_secs(10));
-    let late = "the gateway is late, though its loops take turns".to_owned();
+    let late = "the gateway is late, though its threads take turns".to_owned();
     assert_eq!(world.replies(1), [Reply::Unconfirmed(late)]);
     world.take();
     world.exit(Child::Gateway(1), KILLED);
