@@ -241,7 +241,7 @@ fn what_is_too_large_to_be_sent_names_the_key_that_sets_the_limit() {
     let limits = "high_watermark = \"32KiB\"\nhard_limit = \"48KiB\"";
     let web = "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\nmax_message = \"64KiB\"";
     let config = format!(
-        "[workers]\ncount = 1\n[[listen]]\n{length}\n[[listen]]\n{length}\n{limits}\n[[listen]]\n{web}\n"
+        "[workers]\ncount = 1\n[[listen]]\n{length}\n[[listen]]\nname = \"limited\"\n{length}\n{limits}\n[[listen]]\n{web}\n"
     );
     let engine = Engine::start("probe", &config);
     let cases = [
