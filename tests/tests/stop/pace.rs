@@ -146,10 +146,15 @@ fn a_stop_spreads_the_ends_of_http_connections_too() {
 #[test]
 fn a_websocket_is_refused_while_the_engine_stops() {
     let engine = engine("stop_over = \"1h\"");
+    let gateway = engine.status().gateway.pid;
+    let before = Process::descriptors(gateway);
     // Most of them live on for minutes.
     let mut connections: Vec<_> = (0..8)
         .map(|_| Client::connect(&engine, 1, Wire::Raw))
         .collect();
+    eventually("they are accepted", || {
+        Process::descriptors(gateway) == before + 8
+    });
     kill(engine.supervisor(), Signal::SIGTERM);
     eventually("it stops", || {
         Client::try_connect(engine.address(0), Wire::LENGTH).is_err()
