@@ -17,6 +17,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 /// The end of a doorbell that rings.
+///
+/// Dropping the last handle to it takes back a ring that its chime has not heard yet: keep it for as long as somebody waits.
 #[derive(Debug)]
 pub struct Doorbell(OwnedFd);
 
