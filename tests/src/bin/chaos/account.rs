@@ -149,8 +149,10 @@ impl Account {
                 new.worker_exits, done.killed
             ),
         );
+        let gateways_ended = done.gateways_killed + done.gateways_termed;
+        // A new one that the engine has no memory or descriptors for is tried again, under the next number.
         unless(
-            new.gateways <= done.gateways_killed + done.gateways_termed,
+            new.gateways <= gateways_ended || (gateways_ended > 0 && done.starved > 0),
             format!(
                 "{} new gateways, {} killed",
                 new.gateways, done.gateways_killed
@@ -379,6 +381,16 @@ mod tests {
         let mut account = two_kills();
         account.after.gateways = 1;
         assert_eq!(account.unexplained(), ["1 new gateways, 0 killed"]);
+    }
+
+    #[test]
+    fn a_new_gateway_may_be_tried_again_while_its_engine_starves() {
+        let mut account = two_kills();
+        account.after.gateways = 4;
+        account.done.starved = 1;
+        assert_eq!(account.unexplained(), ["4 new gateways, 0 killed"]);
+        account.done.gateways_killed = 1;
+        assert!(account.unexplained().is_empty());
     }
 
     #[test]
