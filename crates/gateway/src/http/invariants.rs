@@ -7,6 +7,7 @@ use std::task::Waker;
 use http_body_util::Empty;
 use tokio::io::{AsyncWrite, ReadBuf};
 
+#[cfg(test)]
 use super::handshake::is_sixteen_bytes;
 use super::*;
 
