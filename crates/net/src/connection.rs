@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::dial::Timeline;
 use crate::liveness::{self, Liveness};
+use crate::timeline::Timeline;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSession;
 use crate::tls::{self, TlsStream};

@@ -7,7 +7,6 @@ mod options;
 mod order;
 mod race;
 mod route;
-mod timeline;
 mod turn;
 mod unix;
 pub mod via;
@@ -18,9 +17,9 @@ use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+pub use crate::timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 pub use error::{ConnectCause, ConnectError};
 pub use options::{DialOptions, Family};
-pub use timeline::{Outcome, Step, StepId, StepKind, Target, Timeline};
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};

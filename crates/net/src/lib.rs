@@ -80,6 +80,7 @@ pub mod socket;
 mod socket_options;
 #[allow(unsafe_code)]
 mod sys;
+mod timeline;
 mod timer;
 pub mod tls;
 pub mod unit;

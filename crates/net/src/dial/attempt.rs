@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use super::error::{ConnectCause, Failure};
 use super::options::DialOptions;
-use super::timeline::{StepKind, Target, Timeline};
 use crate::clock::now;
+use crate::timeline::{StepKind, Target, Timeline};
 
 /// A socket that connects. Dropping it closes it.
 pub(super) trait Attempt {

@@ -8,10 +8,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::attempt::Connected;
 use super::error::{ConnectCause, ConnectError, Failure};
-use super::timeline::{StepKind, Target, Timeline};
 use super::turn::turn;
 use super::{DialOptions, Dialer, attempt, now, settle, unix};
 use crate::address::{Address, HostPort};
+use crate::timeline::{StepKind, Target, Timeline};
 
 impl Dialer {
     /// Connects to a peer of `udp://`: to the first of its addresses that `connect` can connect to. Takes at most the

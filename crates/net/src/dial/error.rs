@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::timeline::{Outcome, StepId, StepKind, Timeline};
 use crate::resolve::ResolveError;
+use crate::timeline::{Outcome, StepId, StepKind, Timeline};
 use crate::tls::{HandshakeError, TlsError};
 
 /// Why a dial failed: the step, the address, the cause, and what was done until then.

@@ -15,10 +15,10 @@ use super::error::{ConnectCause, Failure};
 use super::options::DialOptions;
 use super::order::Order;
 use super::race::{Next, Race, Rules, Which};
-use super::timeline::{Outcome, StepId, StepKind, Target, Timeline};
 use crate::address::HostPort;
 use crate::clock::now;
 use crate::resolve::{Families, Lookup, Lookups, ResolveError, Resolver};
+use crate::timeline::{Outcome, StepId, StepKind, Target, Timeline};
 
 /// Connects to the first address of a name that answers. `start` begins an attempt to an address.
 pub(super) async fn connect<A: Attempt>(

@@ -9,8 +9,8 @@ use tokio::net::UnixStream;
 
 use super::error::{ConnectCause, Failure};
 use super::options::DialOptions;
-use super::timeline::{StepKind, Target, Timeline};
 use crate::clock::now;
+use crate::timeline::{StepKind, Target, Timeline};
 
 /// The first pause before a full backlog is tried again: about the time in which a busy listener accepts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
