@@ -9,6 +9,7 @@
 //! what commands ask for; `deferred.rs` holds back the actions that wait for the gateway to switch.
 
 mod action;
+mod attachment;
 mod backoff;
 mod child;
 mod closing;
@@ -24,6 +25,7 @@ mod slots;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod vital;
 mod vitals;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,7 +49,8 @@ pub(crate) use closing::{DrainRequest, Left};
 pub(crate) use event::Event;
 pub(crate) use moorline_protocol::control::role_name;
 pub(crate) use process::State;
-pub(crate) use vitals::{GatewaySigns, LOOK, Sign, Signs, seconds};
+pub(crate) use vital::{LOOK, Sign};
+pub(crate) use vitals::{GatewaySigns, Signs, seconds};
 
 /// The time since the supervisor started.
 pub(crate) type Now = Duration;

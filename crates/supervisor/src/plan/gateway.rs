@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::vitals::Vital;
+use super::vital::Vital;
 use super::{Action, Child, Ended, Mode, Now, Plan};
 
 /// The present gateway, or the wait for the next.

@@ -3,32 +3,13 @@
 use moorline_process::open_files::STARTING_AT_ONCE;
 use moorline_protocol::control::ProcessId;
 
+use super::attachment::Attachment;
 use super::process::{Process, ProcessPhase};
 use super::{Action, Now, Plan};
 
 /// During a reload this many of the places for processes on their way are kept for processes of the reload, and as many
 /// for all others.
 const KEPT_FOR_THE_OTHERS: usize = 2;
-
-/// Whether the present gateway can serve a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attachment {
-    /// The gateway does not know of it.
-    Detached,
-    /// The gateway was told of it, and has not answered.
-    Asked,
-    /// The gateway can serve it.
-    Attached,
-    /// The gateway was told that it serves.
-    Active,
-}
-
-impl Attachment {
-    /// The gateway cannot serve it yet.
-    pub(super) fn is_pending(self) -> bool {
-        matches!(self, Self::Detached | Self::Asked)
-    }
-}
 
 impl Process {
     /// It takes one of the places for processes that are being started or joined.

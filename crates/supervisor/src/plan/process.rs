@@ -5,9 +5,9 @@ use std::time::Duration;
 use moorline_protocol::control::{ProcessId, Role};
 use tracing::{info, warn};
 
-use super::join::Attachment;
+use super::attachment::Attachment;
 use super::slots::Next;
-use super::vitals::Vital;
+use super::vital::Vital;
 use super::{Action, Change, Child, Ended, Forced, Mode, Now, Plan, role_name};
 
 /// A process that has not been reaped.
