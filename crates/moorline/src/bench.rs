@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod server;
 mod target;
+mod time;
 mod units;
 
 use std::io::{self, Write};
@@ -33,8 +34,8 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use message::Codec;
 use moorline_net::Framing;
-pub(crate) use report::Time;
 use target::Target;
+pub(crate) use time::Time;
 
 /// Opens connections to a server, sends messages and checks each answer; tells how many requests a
 /// second that were, how long they took and what the server spent on them.

@@ -5,7 +5,7 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::report::Time;
+use super::time::Time;
 
 /// One row: how many answers took so long.
 #[derive(Debug, PartialEq, Serialize)]
