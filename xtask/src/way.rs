@@ -17,7 +17,7 @@ const WAY: &[&str] = &[
     "crates/gateway/src/input/deliver.rs",
     "crates/ipc/src/ring.rs",
     "crates/worker/src/ring_task.rs",
-    "crates/worker/src/sessions.rs",
+    "crates/worker/src/core/sessions.rs",
     "crates/worker/src/handlers.rs",
     "crates/worker/src/outbox.rs",
     "crates/gateway/src/records.rs",

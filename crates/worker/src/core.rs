@@ -1,5 +1,7 @@
 //! What every part of a worker shares.
 
+mod sessions;
+
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -16,13 +18,15 @@ use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
 use super::quota::Quota;
-use super::sessions::Sessions;
 use super::stalls::{Hook, Waits};
 use crate::app::{AskError, FileError, PostError, SendError, SizeLimit, TaskError};
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
 use crate::log;
 use crate::wire::{FileSpan, FromProcess, Peer, Question};
+
+pub(super) use sessions::Event;
+pub(crate) use sessions::{Refusal, SessionState, Sessions};
 
 /// The most bytes that a UDP datagram carries over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;

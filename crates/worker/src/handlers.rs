@@ -10,10 +10,9 @@ use moorline_ipc::Header;
 use tokio::task::spawn_local;
 
 use super::clock;
-use super::core::Core;
+use super::core::{Core, Event};
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
-use super::sessions::Event;
 use super::stalls::Hook;
 use crate::app::{self, App, Context, Datagram, Message, Session};
 use crate::config::{OnCrash, OnError};

@@ -10,7 +10,6 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::core::{Core, Rings};
-use super::ring_task::Garbage;
 
 /// One ring for each loop of the gateway, and what wakes this process when one of them has something.
 pub(super) struct Inlets {
@@ -28,6 +27,10 @@ impl AsRawFd for Registered {
         self.0.as_fd().as_raw_fd()
     }
 }
+
+/// What a ring held that no gateway writes. Nothing after it can be trusted.
+#[derive(Debug)]
+pub(super) struct Garbage(pub(super) String);
 
 impl Inlets {
     pub(super) fn new(core: Rc<Core>, chime: Chime, rings: Vec<Consumer>) -> io::Result<Self> {

@@ -23,7 +23,6 @@ mod pool;
 mod questions;
 mod quota;
 mod ring_task;
-mod sessions;
 mod stalls;
 mod start;
 #[cfg(any(test, feature = "testing"))]
@@ -54,19 +53,17 @@ use moorline_config as config;
 use moorline_process::{disk_file, log};
 use moorline_protocol::{control, control_channel, session_id, wire};
 
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, Refusal, SessionState};
 pub(crate) use self::outbox::Room;
 pub use self::panics::report_panics;
 pub(crate) use self::questions::Asked;
-pub(crate) use self::sessions::{Refusal, SessionState};
 pub use self::start::ProcessStart;
 
 use self::core::Rings;
 use self::handlers::{Handlers, report_failure};
 use self::hook::{Hot, begin_slot, poll_slot};
-use self::inlets::Inlets;
+use self::inlets::{Garbage, Inlets};
 use self::outbox::Link;
-use self::ring_task::Garbage;
 use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
 use crate::control::{FromRole, ToRole, role_name};

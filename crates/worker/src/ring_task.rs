@@ -9,11 +9,10 @@ use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use super::core::Core;
+use super::core::{Core, Event};
 use super::handlers::{Handlers, Origin};
 use super::hook::HotHook;
-use super::inlets::Inlets;
-use super::sessions::Event;
+use super::inlets::{Garbage, Inlets};
 use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
@@ -23,10 +22,6 @@ use crate::wire::{
 
 /// Records of one ring that one turn takes. Then other tasks have theirs, and the gateway sees the answers.
 const RECORDS_PER_TURN: usize = 64;
-
-/// What a ring held that no gateway writes. Nothing after it can be trusted.
-#[derive(Debug)]
-pub(super) struct Garbage(pub(super) String);
 
 /// Takes records out of all rings and hands them to the app.
 pub(super) struct RingTask<A, M, D> {

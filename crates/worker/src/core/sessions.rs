@@ -10,10 +10,10 @@ use std::task::Waker;
 use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 
-use super::core::Core;
-use super::outbox::{Needs, Room};
-use super::waiters::Waiters;
+use super::Core;
 use crate::app::{Message, Opened, SendError, Session};
+use crate::outbox::{Needs, Room};
+use crate::waiters::Waiters;
 use crate::wire::{CloseReason, Closing, FORCE, FromProcess, Opening, SessionData, SessionFacts};
 
 /// What is known of one session; every handle to it shares this.
@@ -25,7 +25,7 @@ pub(crate) struct SessionState {
     /// The app has asked for its end.
     is_closing: Cell<bool>,
     /// One of its ordered hooks runs.
-    pub(super) is_busy: Cell<bool>,
+    pub(crate) is_busy: Cell<bool>,
     /// The number of a message whose handler failed and that the gateway delivers again. What it had delivered
     /// after that one it delivers again as well, so until then messages are skipped.
     awaited: Cell<Option<u64>>,
@@ -63,7 +63,7 @@ struct Inbox {
 }
 
 /// Something that one of a session's ordered hooks is for.
-pub(super) enum Event {
+pub(crate) enum Event {
     Open(Opened),
     Message { message: Message, sequence: u64 },
     Close(CloseReason),
@@ -157,7 +157,7 @@ impl SessionState {
 
     /// It belongs to a gateway that has died.
     #[inline]
-    pub(super) fn is_orphaned(&self) -> bool {
+    pub(crate) fn is_orphaned(&self) -> bool {
         self.epoch.get() != self.core.outbox.epoch()
     }
 
@@ -224,7 +224,7 @@ impl SessionState {
         }
     }
 
-    pub(super) fn set_full(&self, is_full: bool) {
+    pub(crate) fn set_full(&self, is_full: bool) {
         self.is_full.set(is_full);
         if !is_full {
             self.wake_senders();
@@ -232,7 +232,7 @@ impl SessionState {
     }
 
     /// The handler of this message has failed, and the gateway delivers it again with all that followed it.
-    pub(super) fn await_again(&self, sequence: u64) {
+    pub(crate) fn await_again(&self, sequence: u64) {
         self.awaited.set(Some(sequence));
         if let Some(inbox) = &mut *self.inbox.borrow_mut() {
             inbox
@@ -244,7 +244,7 @@ impl SessionState {
 
     /// A message or a part of one is here. False: it comes again, after the one that is awaited.
     #[inline]
-    pub(super) fn takes(&self, sequence: u64) -> bool {
+    pub(crate) fn takes(&self, sequence: u64) -> bool {
         match self.awaited.get() {
             None => true,
             Some(awaited) if awaited == sequence => {
@@ -257,7 +257,7 @@ impl SessionState {
 
     /// A part of a message has arrived; the whole of it with the last one. `append` adds the part.
     /// `None` as well for a part whose beginning was never seen.
-    pub(super) fn assemble(
+    pub(crate) fn assemble(
         &self,
         first: bool,
         last: bool,
@@ -273,7 +273,7 @@ impl SessionState {
     }
 
     /// Keeps something until the hook that runs now has ended.
-    pub(super) fn keep(&self, event: Event) {
+    pub(crate) fn keep(&self, event: Event) {
         self.inbox
             .borrow_mut()
             .get_or_insert_default()
@@ -282,7 +282,7 @@ impl SessionState {
     }
 
     /// What is to begin next. With nothing left the queue's memory goes as well.
-    pub(super) fn next_event(&self) -> Option<Event> {
+    pub(crate) fn next_event(&self) -> Option<Event> {
         let mut inbox = self.inbox.borrow_mut();
         let event = inbox.as_mut()?.events.pop_front();
         if event.is_none() && inbox.as_ref().is_some_and(|inbox| inbox.partial.is_none()) {
@@ -339,22 +339,22 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.here.borrow().len()
     }
 
     #[inline]
-    pub(super) fn here(&self, id: u64) -> Option<Session> {
+    pub(crate) fn here(&self, id: u64) -> Option<Session> {
         self.here.borrow().get(&id).cloned()
     }
 
     /// The listener of a session that is here, as far as can be seen now.
-    pub(super) fn listener_of(&self, id: u64) -> Option<u16> {
+    pub(crate) fn listener_of(&self, id: u64) -> Option<u16> {
         self.here.try_borrow().ok()?.get(&id)?.shared().listener()
     }
 
     /// Notes the watermark of a session of another process, for those who wait to send to it. False: nobody here does.
-    pub(super) fn set_full_elsewhere(&self, id: u64, is_full: bool) -> bool {
+    pub(crate) fn set_full_elsewhere(&self, id: u64, is_full: bool) -> bool {
         let state = self.elsewhere.borrow().get(&id).and_then(Weak::upgrade);
         if let Some(state) = &state {
             state.set_full(is_full);
@@ -377,7 +377,7 @@ impl Sessions {
     }
 
     /// A session begins here. Handles that the app had to it go on with it.
-    pub(super) fn open(&self, core: &Rc<Core>, id: u64, mut opening: Opening) -> Session {
+    pub(crate) fn open(&self, core: &Rc<Core>, id: u64, mut opening: Opening) -> Session {
         let known = self
             .elsewhere
             .borrow_mut()
@@ -401,7 +401,7 @@ impl Sessions {
     }
 
     /// A session has ended.
-    pub(super) fn close(&self, id: u64, closing: Option<Closing>) -> Option<Session> {
+    pub(crate) fn close(&self, id: u64, closing: Option<Closing>) -> Option<Session> {
         let session = self.remove(id)?;
         if let Some(closing) = closing {
             // It ends once.
@@ -412,7 +412,7 @@ impl Sessions {
     }
 
     /// A session is with another process now. False if it was not here.
-    pub(super) fn moved(&self, id: u64) -> bool {
+    pub(crate) fn moved(&self, id: u64) -> bool {
         let Some(session) = self.remove(id) else {
             return false;
         };
@@ -424,7 +424,7 @@ impl Sessions {
     }
 
     /// The gateway does not know a session. Says nothing about one that is here: its end is on its way.
-    pub(super) fn unknown(&self, id: u64) {
+    pub(crate) fn unknown(&self, id: u64) {
         let state = self.elsewhere.borrow().get(&id).and_then(Weak::upgrade);
         if let Some(state) = state {
             state.leave(Phase::Unknown);
@@ -432,7 +432,7 @@ impl Sessions {
     }
 
     /// The ids of all that are here.
-    pub(super) fn ids(&self) -> Vec<u64> {
+    pub(crate) fn ids(&self) -> Vec<u64> {
         self.here.borrow().keys().copied().collect()
     }
 
