@@ -1,14 +1,15 @@
 //! When a queue is full, and when it has drained.
 
 use super::options::ClientOptions;
+use crate::watermark::Level;
 
-/// When a queue is full, and when it has drained: full over the high watermark, until under the low one.
+/// A client's queue against its buffer and its watermarks.
 #[derive(Debug, Clone)]
 pub(super) struct Watermarks {
     buffer: u64,
     high: u64,
     low: u64,
-    full: bool,
+    level: Level,
 }
 
 impl Watermarks {
@@ -22,24 +23,24 @@ impl Watermarks {
             buffer: options.buffer,
             high,
             low: options.low_watermark.unwrap_or_else(|| share(25)).min(high),
-            full: false,
+            level: Level::default(),
         }
     }
 
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.full
+        self.level.is_full()
     }
 
     /// Whether a message of `bytes` may join the `queued` ones. One that does not fit makes it full, so that the
     /// refused sender is told when it has drained.
     #[inline]
     pub(super) fn admits(&mut self, queued: u64, bytes: u64) -> bool {
-        if self.full {
+        if self.level.is_full() {
             return false;
         }
         if queued != 0 && queued.saturating_add(bytes) > self.buffer {
-            self.full = true;
+            self.level = Level::Full;
             return false;
         }
         true
@@ -48,11 +49,7 @@ impl Watermarks {
     /// `queued` bytes are queued now.
     #[inline]
     pub(super) fn update(&mut self, queued: u64) {
-        if queued > self.high {
-            self.full = true;
-        } else if queued <= self.low {
-            self.full = false;
-        }
+        self.level = self.level.after(queued, self.high, self.low);
     }
 }
 
