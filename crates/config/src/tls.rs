@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use moorline_net::tls::FileErrorKind;
 use moorline_net::tls::server::{
-    CertificateFiles, ClientCertificates, Oldest, ServerCredentials, ServerOptions,
+    ClientCertificates, Oldest, ServerCertificate, ServerCredentials, ServerOptions,
 };
+use moorline_net::tls::{FileErrorKind, Pem};
 
 use super::error::Reported;
 use super::walk::{Field, Section};
@@ -79,7 +79,7 @@ fn remedy(kind: FileErrorKind) -> Option<&'static str> {
     }
 }
 
-fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<CertificateFiles>, Reported> {
+fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertificate>, Reported> {
     let several = section.read("certificates", |field| {
         let fields = field.array(MORE_HINT)?;
         if fields.len() == 0 || fields.len() > MAX_CERTIFICATES {
@@ -112,13 +112,10 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<CertificateFil
     }
 }
 
-fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<CertificateFiles, Reported> {
+fn files(section: &Section<'_>, base: &Path, hint: &str) -> Result<ServerCertificate, Reported> {
     let certificate = section.require("certificate", hint, |field| field.path(base));
     let key = section.require("key", hint, |field| field.path(base));
-    Ok(CertificateFiles {
-        certificate: certificate?,
-        key: key?,
-    })
+    Ok(ServerCertificate::new(certificate?, key?))
 }
 
 fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCertificates, Reported> {
@@ -129,7 +126,7 @@ fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCerti
             ("required", Asks::Required),
         ])
     });
-    let issuers = section.read("client_issuers", |field| field.path(base));
+    let issuers = section.read("client_issuers", |field| field.path(base).map(Pem::File));
     match (asks?.unwrap_or(Asks::Off), issuers?) {
         (Asks::Off, None) => Ok(ClientCertificates::Off),
         (Asks::Optional, Some(issuers)) => Ok(ClientCertificates::Optional { issuers }),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::setters::setters;
 
@@ -85,8 +85,7 @@ pub struct ClientCertificate {
 }
 
 /// PEM: in a file, or the text itself. In TOML and JSON a path, or `{ pem = "-----BEGIN …" }`.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pem {
     /// The path of a file.
@@ -126,6 +125,40 @@ impl From<PathBuf> for Pem {
 impl From<&Path> for Pem {
     fn from(path: &Path) -> Self {
         Self::File(path.to_owned())
+    }
+}
+
+/// What text formats hold: a path, or a table with the text.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Pem", untagged)]
+enum Readable {
+    File(PathBuf),
+    Text { pem: String },
+}
+
+/// What binary formats hold: there a reader cannot see whether a path or a table comes next.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Pem")]
+enum Tagged {
+    File(PathBuf),
+    Text { pem: String },
+}
+
+impl Serialize for Pem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => Readable::serialize(self, serializer),
+            false => Tagged::serialize(self, serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.is_human_readable() {
+            true => Readable::deserialize(deserializer),
+            false => Tagged::deserialize(deserializer),
+        }
     }
 }
 

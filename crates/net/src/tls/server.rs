@@ -15,7 +15,7 @@ mod records;
 mod stream;
 pub use config::ServerTls;
 pub use credentials::ServerCredentials;
-pub use options::{CertificateFiles, ClientCertificates, Oldest, ServerOptions};
+pub use options::{ClientCertificates, Oldest, ServerCertificate, ServerOptions};
 pub use records::{MAX_PLAINTEXT, Opened, RecordsError, ServerRecords};
 pub use stream::{ServerStream, StreamParts};
 

@@ -66,14 +66,14 @@ fn verifier(
     credentials: &ServerCredentials,
     provider: Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-    let Some(path) = options.client_certificates.issuers() else {
+    let Some(issuers) = options.client_certificates.issuers() else {
         return Ok(None);
     };
     let mut roots = RootCertStore::empty();
     for issuer in &credentials.issuers {
         roots
             .add(CertificateDer::from(issuer.as_slice()))
-            .map_err(|error| pem::unusable(path, error))?;
+            .map_err(|error| pem::unusable(issuers, error))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = match options.client_certificates {
@@ -82,6 +82,6 @@ fn verifier(
     };
     let built = builder
         .build()
-        .map_err(|error| pem::unusable(path, error))?;
+        .map_err(|error| pem::unusable(issuers, error))?;
     Ok(Some(built))
 }

@@ -7,14 +7,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::super::pem::{self, FileError, FileErrorKind};
-use super::options::CertificateFiles;
+use super::super::pem::{self, FileError, FileErrorKind, Source};
+use super::options::ServerCertificate;
 
-/// What the files of [`ServerOptions`](super::ServerOptions) held when they were loaded. Private keys are among it: it is to be passed
-/// to nobody but the process that shakes hands, and `Debug` shows none of it.
+/// The certificates and keys of [`ServerOptions`](super::ServerOptions), as they were when they were loaded. Pass them only to the
+/// process that does the handshakes: they contain private keys. `Debug` shows none of them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCredentials {
-    /// For each pair of files.
+    /// One for each certificate of the options.
     pub(super) pairs: Vec<Pair>,
     /// Whose client certificates are trusted, in DER.
     pub(super) issuers: Vec<Vec<u8>>,
@@ -37,7 +37,7 @@ impl Pair {
     /// Ready for signing.
     pub(super) fn certified(
         &self,
-        files: &CertificateFiles,
+        files: &ServerCertificate,
         provider: &CryptoProvider,
     ) -> Result<CertifiedKey, FileError> {
         let chain = self
@@ -50,7 +50,7 @@ impl Pair {
             rustls::Error::InconsistentKeys(_) => FileError::new(
                 FileErrorKind::OtherKey,
                 &files.key,
-                format_args!("it does not belong to {}", files.certificate.display()),
+                format_args!("it does not belong to {}", Source::from(&files.certificate)),
             ),
             error => pem::unusable(&files.key, error),
         })

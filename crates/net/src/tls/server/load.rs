@@ -1,22 +1,21 @@
-//! Reads a listener's files, and checks that they can be shown now.
-
-use std::path::Path;
+//! Reads a listener's certificates and keys, and checks that they can be shown now.
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::super::certificate::Certificate;
 use super::super::error::TlsError;
+use super::super::options::Pem;
 use super::super::pem::{self, FileError, FileErrorKind};
 use super::config::ServerTls;
 use super::credentials::{Pair, ServerCredentials};
-use super::options::{CertificateFiles, ServerOptions};
+use super::options::{ServerCertificate, ServerOptions};
 
 impl ServerCredentials {
-    /// Reads the files and checks that they can be shown now. Blocks on them.
+    /// Reads certificates and keys and checks that they can be shown now. Blocks on files.
     ///
     /// # Errors
-    /// [`TlsError::Options`], naming the file: it cannot be read or understood, its certificate has expired or
+    /// [`TlsError::Options`], naming the file, or the PEM text: it cannot be read or understood, its certificate has expired or
     /// is not valid yet, or the key belongs to another certificate.
     pub fn load(options: &ServerOptions) -> Result<Self, TlsError> {
         Ok(Self::load_files(options)?)
@@ -34,7 +33,7 @@ impl ServerCredentials {
             .map(|files| Pair::load(files, &provider))
             .collect::<Result<_, _>>()?;
         let issuers = match options.client_certificates.issuers() {
-            Some(path) => pem::certificates(path)?
+            Some(issuers) => pem::certificates(issuers)?
                 .into_iter()
                 .map(|issuer| issuer.to_vec())
                 .collect(),
@@ -48,7 +47,7 @@ impl ServerCredentials {
 }
 
 impl Pair {
-    fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, FileError> {
+    fn load(files: &ServerCertificate, provider: &CryptoProvider) -> Result<Self, FileError> {
         let chain = pem::certificates(&files.certificate)?;
         check_dates(&files.certificate, &chain)?;
         let key = pem::private_key(&files.key)?;
@@ -64,7 +63,7 @@ impl Pair {
     }
 }
 
-fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), FileError> {
+fn check_dates(source: &Pem, chain: &[CertificateDer<'_>]) -> Result<(), FileError> {
     let now = UnixTime::now();
     for (at, der) in chain.iter().enumerate() {
         let whose = match at {
@@ -72,14 +71,14 @@ fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(), FileErro
             _ => format!("certificate {} of its chain", at + 1),
         };
         let certificate = Certificate::parse(der)
-            .map_err(|_| pem::unusable(path, format!("{whose} cannot be read")))?;
+            .map_err(|_| pem::unusable(source, format!("{whose} cannot be read")))?;
         let [from, until] = certificate.dates();
         let problem = match certificate.check_dates(now) {
             Err(TlsError::Expired) => format!("{whose} has expired: it was valid until {until}"),
             Err(_) => format!("{whose} is not valid yet: it is from {from} on"),
             Ok(()) => continue,
         };
-        return Err(FileError::new(FileErrorKind::Dates, path, problem));
+        return Err(FileError::new(FileErrorKind::Dates, source, problem));
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! What a listener shows, and what it asks for.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
+
+use super::super::options::Pem;
 
 /// What a listener shows, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerOptions {
     /// Certificates with their keys. The first is the default, for clients that name no host or an unknown one.
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<ServerCertificate>,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
     /// The protocols spoken (ALPN), the best one first. Empty: the client's protocols are ignored.
@@ -17,13 +17,23 @@ pub struct ServerOptions {
     pub oldest: Oldest,
 }
 
-/// A certificate and its key, in PEM files.
+/// A certificate and its key, in PEM: files, or the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateFiles {
+pub struct ServerCertificate {
     /// The server's own certificate, then those of its issuers, without the root.
-    pub certificate: PathBuf,
+    pub certificate: Pem,
     /// The private key.
-    pub key: PathBuf,
+    pub key: Pem,
+}
+
+impl ServerCertificate {
+    /// A chain, the server's own certificate first, and its private key.
+    pub fn new(certificate: impl Into<Pem>, key: impl Into<Pem>) -> Self {
+        Self {
+            certificate: certificate.into(),
+            key: key.into(),
+        }
+    }
 }
 
 /// Whether clients are asked for certificates.
@@ -33,19 +43,19 @@ pub enum ClientCertificates {
     Off,
     /// They are. A client without one is accepted, a client with a wrong one is refused.
     Optional {
-        /// The PEM file of the issuers that are trusted.
-        issuers: PathBuf,
+        /// The issuers that are trusted.
+        issuers: Pem,
     },
     /// They are. A client without one is refused.
     Required {
-        /// The PEM file of the issuers that are trusted.
-        issuers: PathBuf,
+        /// The issuers that are trusted.
+        issuers: Pem,
     },
 }
 
 impl ClientCertificates {
-    /// The file of the issuers that are trusted.
-    pub fn issuers(&self) -> Option<&PathBuf> {
+    /// The issuers that are trusted.
+    pub fn issuers(&self) -> Option<&Pem> {
         match self {
             Self::Off => None,
             Self::Optional { issuers } | Self::Required { issuers } => Some(issuers),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -10,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
 use tempfile::TempDir;
 
+use super::super::options::Pem;
 use super::*;
 
 /// Certificates of an own issuer, in files.
@@ -29,24 +31,25 @@ impl Issuer {
         Self { folder, issuer }
     }
 
-    fn issue(&self, file: &str, names: &[&str]) -> CertificateFiles {
+    fn issue(&self, file: &str, names: &[&str]) -> ServerCertificate {
         self.issue_until(file, names, 4096)
     }
 
-    fn issue_until(&self, file: &str, names: &[&str], year: i32) -> CertificateFiles {
+    fn issue_until(&self, file: &str, names: &[&str], year: i32) -> ServerCertificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).expect("names");
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let files = CertificateFiles {
-            certificate: self.folder.path().join(format!("{file}.pem")),
-            key: self.folder.path().join(format!("{file}.key")),
-        };
-        fs::write(&files.certificate, certificate.pem()).expect("a file");
-        fs::write(&files.key, key.serialize_pem()).expect("a file");
-        files
+        let [certificate_file, key_file] = ["pem", "key"].map(|ending| self.path(file, ending));
+        fs::write(&certificate_file, certificate.pem()).expect("a file");
+        fs::write(&key_file, key.serialize_pem()).expect("a file");
+        ServerCertificate::new(certificate_file, key_file)
+    }
+
+    fn path(&self, file: &str, ending: &str) -> PathBuf {
+        self.folder.path().join(format!("{file}.{ending}"))
     }
 
     fn client(&self, host: &str, version: &'static SupportedProtocolVersion) -> ClientConnection {
@@ -63,7 +66,7 @@ impl Issuer {
     }
 }
 
-fn options(certificates: Vec<CertificateFiles>) -> ServerOptions {
+fn options(certificates: Vec<ServerCertificate>) -> ServerOptions {
     ServerOptions {
         certificates,
         client_certificates: ClientCertificates::Off,
@@ -222,7 +225,7 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
         assert_eq!(accepted.is_ok(), is_for.is_some(), "{host}: {accepted:?}");
         if let Some(file) = is_for {
             let shown = client.peer_certificates().expect("it was shown one")[0].clone();
-            let path = issuer.folder.path().join(format!("{file}.pem"));
+            let path = issuer.path(file, "pem");
             assert_eq!(
                 super::super::pem::certificates(&path).expect("PEM"),
                 [shown]
@@ -237,7 +240,7 @@ fn credentials_that_cannot_be_shown_are_refused_with_the_name_of_the_file() {
     let good = issuer.issue("good", &["one.test"]);
     let other = issuer.issue("other", &["one.test"]);
     let expired = issuer.issue_until("expired", &["one.test"], 2001);
-    let missing = issuer.folder.path().join("missing.pem");
+    let missing = Pem::from(issuer.path("missing", "pem"));
     let cases = [
         (
             &expired.certificate,
@@ -266,26 +269,113 @@ fn credentials_that_cannot_be_shown_are_refused_with_the_name_of_the_file() {
         ),
     ];
     for (certificate, key, culprit, problem) in cases {
-        let files = CertificateFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
+        let Pem::File(path) = culprit else {
+            unreachable!("they are files");
         };
-        let refused = ServerCredentials::load(&options(vec![files]))
-            .expect_err("it cannot be shown")
-            .to_string();
+        let files = ServerCertificate::new(certificate.clone(), key.clone());
+        let refused = refusal(files);
+        let named = path.display().to_string();
         assert!(
-            refused.contains(&culprit.display().to_string()) && refused.contains(problem),
+            refused.contains(&named) && refused.contains(problem),
+            "{refused}"
+        );
+        if culprit == &missing {
+            continue;
+        }
+        let refused = refusal(ServerCertificate::new(text(certificate), text(key)));
+        let named = "cannot use the PEM text: ";
+        assert!(
+            refused.contains(named) && refused.contains(problem),
             "{refused}"
         );
     }
 }
 
+fn refusal(certificate: ServerCertificate) -> String {
+    ServerCredentials::load(&options(vec![certificate]))
+        .expect_err("it cannot be shown")
+        .to_string()
+}
+
+/// The same PEM as text.
+fn text(pem: &Pem) -> Pem {
+    match pem {
+        Pem::File(path) => Pem::from_bytes(&fs::read(path).expect("a file")),
+        text => text.clone(),
+    }
+}
+
+#[test]
+fn certificates_keys_and_issuers_may_be_text_as_well_as_files() {
+    let issuer = Issuer::new();
+    let files = issuer.issue("one", &["one.test"]);
+    let issuers = Pem::from(issuer.path("ca", "pem"));
+    let in_files = ServerOptions {
+        client_certificates: ClientCertificates::Optional {
+            issuers: issuers.clone(),
+        },
+        ..options(vec![files.clone()])
+    };
+    let as_text = ServerOptions {
+        client_certificates: ClientCertificates::Optional {
+            issuers: text(&issuers),
+        },
+        ..options(vec![ServerCertificate::new(
+            text(&files.certificate),
+            text(&files.key),
+        )])
+    };
+    assert_eq!(
+        ServerCredentials::load(&as_text),
+        ServerCredentials::load(&in_files)
+    );
+    let tls = server(&as_text);
+    let mut client = issuer.client("one.test", &version::TLS13);
+    let mut records = ServerRecords::new(&tls).expect("randomness");
+    client
+        .writer()
+        .write_all(b"over text")
+        .expect("into memory");
+    assert_eq!(converse(&mut client, &mut records, 1000), b"over text");
+}
+
+#[test]
+fn options_of_files_and_of_text_survive_text_formats_and_binary_ones() {
+    let certificate = ServerCertificate::new(
+        PathBuf::from("one.pem"),
+        Pem::from_bytes(b"-----BEGIN PRIVATE KEY-----"),
+    );
+    let options = ServerOptions {
+        client_certificates: ClientCertificates::Required {
+            issuers: Pem::from_bytes(b"-----BEGIN CERTIFICATE-----"),
+        },
+        ..options(vec![certificate])
+    };
+    let json = serde_json::to_string(&options).expect("it can be written");
+    assert!(
+        json.contains(r#"{"certificate":"one.pem","key":{"pem":"-----BEGIN PRIVATE KEY-----"}}"#),
+        "{json}"
+    );
+    assert_eq!(
+        serde_json::from_str::<ServerOptions>(&json).expect("it can be read"),
+        options
+    );
+    let bytes = postcard::to_stdvec(&options).expect("it can be written");
+    assert_eq!(
+        postcard::from_bytes::<ServerOptions>(&bytes).expect("it can be read"),
+        options
+    );
+}
+
 #[test]
 fn neither_options_nor_credentials_show_a_key() {
     let issuer = Issuer::new();
-    let options = options(vec![issuer.issue("one", &["one.test"])]);
+    let files = issuer.issue("one", &["one.test"]);
+    let as_text = ServerCertificate::new(text(&files.certificate), text(&files.key));
+    let options = options(vec![as_text]);
     let credentials = ServerCredentials::load(&options).expect("they are good");
     assert_eq!(format!("{credentials:?}"), "ServerCredentials { .. }");
+    assert!(!format!("{options:?}").contains("BEGIN"), "{options:?}");
 }
 
 proptest! {
