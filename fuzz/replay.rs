@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Shows a target's function every input that is kept for it.
-fn replay(target: &str, property: fn(&[u8])) {
+fn replay(target: &str, invariant: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fuzz/corpus")
         .join(target);
@@ -14,7 +14,7 @@ fn replay(target: &str, property: fn(&[u8])) {
         let path = input.expect("the folder can be read").path();
         // A failure tells which input it was.
         println!("{}", path.display());
-        property(&fs::read(&path).expect("the input can be read"));
+        invariant(&fs::read(&path).expect("the input can be read"));
         count += 1;
     }
     assert!(count > 0, "{} is empty", folder.display());

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_net::properties::framing(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| moorline_net::invariants::framing(data));

@@ -394,6 +394,6 @@ pub(crate) fn excess_bytes(path: &Path) -> usize {
 }
 
 #[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
+pub(crate) mod invariants;
 #[cfg(test)]
 mod tests;

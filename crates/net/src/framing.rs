@@ -33,6 +33,6 @@ pub use length::{Counts, Endian, Length};
 pub use websocket::ControlFrame;
 
 #[cfg(all(any(test, fuzzing), feature = "websocket"))]
-pub(crate) mod properties;
+pub(crate) mod invariants;
 #[cfg(all(test, feature = "websocket"))]
 mod tests;

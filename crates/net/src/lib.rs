@@ -58,6 +58,9 @@ mod descriptors;
 pub mod dial;
 pub mod event_loop;
 pub mod framing;
+#[cfg(all(any(test, fuzzing), feature = "websocket"))]
+#[doc(hidden)]
+pub mod invariants;
 #[cfg(feature = "listener")]
 pub mod listener;
 mod liveness;
@@ -69,9 +72,6 @@ mod pool;
 #[path = "pool/absent.rs"]
 mod pool;
 mod printable;
-#[cfg(all(any(test, fuzzing), feature = "websocket"))]
-#[doc(hidden)]
-pub mod properties;
 pub mod relay;
 pub mod resolve;
 mod scratch;

@@ -3,7 +3,7 @@
 mod credentials;
 mod http_connect;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
+pub(crate) mod invariants;
 mod socks5;
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What holds for every framing; the peer that the tests share is in `properties.rs`.
+//! What holds for every framing; the peer that the tests share is in `invariants.rs`.
 
 mod delimiter;
 mod guess;
@@ -9,7 +9,7 @@ mod websocket_peer;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::properties::{Event, events, message, send};
+use super::invariants::{Event, events, message, send};
 use super::*;
 
 fn pieces() -> impl Strategy<Value = Vec<usize>> {

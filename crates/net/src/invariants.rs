@@ -4,9 +4,9 @@
 #[cfg(test)]
 include!("../../../fuzz/replay.rs");
 
-pub use crate::address::properties::address;
-pub use crate::dial::via::properties::proxy;
-pub use crate::framing::properties::{envelope, framing, websocket};
+pub use crate::address::invariants::address;
+pub use crate::dial::via::invariants::proxy;
+pub use crate::framing::invariants::{envelope, framing, websocket};
 
 #[test]
 fn every_framing_cuts_what_is_kept() {
