@@ -4,8 +4,8 @@
 //! cargo run --release --example chat
 //! ```
 //!
-//! Each message is a line of text, and everyone sees every line. Change the greeting below, build again and say
-//! `reload`: nobody is disconnected, and the new greeting is live.
+//! Each message is a line of text, and everyone sees every line. Change `GREETING` in `app.rs`, build again
+//! and run `reload`: nobody is disconnected, and the new greeting is live.
 
 mod app;
 

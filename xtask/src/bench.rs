@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what Moorline costs beside a plain echo server.
 //!
 //! Both run in turn on the same machine, so that only their ratio counts and a noisy minute strikes both.
-//! A is `examples/echo` with one gateway loop and one worker, B is `benches/src/bin/plain_echo.rs`. The servers
+//! A is `examples/echo.rs` with one gateway loop and one worker, B is `benches/src/bin/plain_echo.rs`. The servers
 //! are pinned to CPU 0 and the load to another, first with all of A on that CPU, then with its worker on
 //! a CPU of its own. `tls_echo.rs` does the same for encrypted sessions, `broadcast.rs` for a
 //! large group.

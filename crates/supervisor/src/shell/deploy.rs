@@ -162,9 +162,10 @@ impl Shell {
         }
     }
 
+    /// Sends the configuration of this generation, and the descriptors that the gateway does not have yet.
     ///
     /// # Errors
-    /// What the supervisor could not make or send; the gateway has no part in that.
+    /// A descriptor cannot be made. What the gateway answers comes as an event.
     fn try_prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
         let opened = self.deployment(generation)?;
         // A reload of task workers goes on with what the gateway has.

@@ -17,7 +17,7 @@ const PAUSE: Range<usize> = 150..900;
 const STOP: Range<usize> = 100..4000;
 /// How long a process gets no descriptors, or no memory files, in milliseconds.
 const STARVE: Range<usize> = 200..2000;
-/// What a hostile worker does: whatever of `tests/apps/hostile` asks for nothing that any worker may ask for, and changes
+/// What a hostile worker does: the misuses of `tests/src/bin/hostile_worker` that no honest worker commits and that change
 /// nothing of what clients have sent.
 const MISUSES: [&str; 22] = [
     "hang",
