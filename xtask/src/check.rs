@@ -1,6 +1,7 @@
 //! `cargo xtask check`: a fast look, before a commit, at what has changed. `test` is the whole.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,34 +20,74 @@ pub(crate) struct Args {
 /// Stops at the first command that fails.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let began = Instant::now();
-    let packages = changed(args.since.as_deref())?;
+    let changed = changed(args.since.as_deref())?;
     cargo("fmt --all --check").run()?;
-    if packages.is_empty() {
-        println!("no package has changed");
-        return Ok(());
-    }
-    let selected: Vec<String> = packages.iter().map(Package::argument).collect();
-    let selected = selected.join(" ");
+    let selected = match &changed {
+        Changed::Workspace => "--workspace".to_owned(),
+        Changed::Packages(packages) if packages.is_empty() => {
+            println!("no package has changed");
+            return Ok(());
+        }
+        Changed::Packages(packages) => {
+            let arguments: Vec<String> = packages.iter().map(Package::argument).collect();
+            arguments.join(" ")
+        }
+    };
     let clippy = format!("clippy {selected} --all-targets --locked -- -D warnings");
     cargo(&clippy).run()?;
     // The tests within the sources; those in folders of their own start processes or take long. Cargo refuses `--lib`
     // where no package has one.
-    let lib = match packages.iter().any(Package::has_lib) {
-        true => "--lib ",
-        false => "",
+    let lib = match &changed {
+        Changed::Packages(packages) if !packages.iter().any(Package::has_lib) => "",
+        _ => "--lib ",
     };
     let tests = format!("nextest run {selected} {lib}--bins --locked --no-tests pass");
     cargo(&tests).run()?;
-    println!(
-        "{} packages checked in {}",
-        packages.len(),
-        seconds(began.elapsed())
-    );
+    println!("{changed} checked in {}", seconds(began.elapsed()));
     Ok(())
 }
 
-/// The packages with a file that differs from the last commit shared with a branch, in the tree or not yet added.
-fn changed(since: Option<&str>) -> Result<Vec<Package>, Failure> {
+/// What has changed.
+#[derive(Debug, PartialEq, Eq)]
+enum Changed {
+    /// A file that all packages are built with.
+    Workspace,
+    Packages(BTreeSet<Package>),
+}
+
+/// The files that all packages are built with.
+const SHARED: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    ".cargo/config.toml",
+];
+
+impl Changed {
+    /// What these files belong to.
+    fn by<'a>(files: impl Iterator<Item = &'a str>) -> Self {
+        let mut packages = BTreeSet::new();
+        for file in files {
+            if SHARED.contains(&file) {
+                return Self::Workspace;
+            }
+            packages.extend(Package::of(file));
+        }
+        Self::Packages(packages)
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workspace => f.write_str("all packages"),
+            Self::Packages(packages) => write!(f, "{} packages", packages.len()),
+        }
+    }
+}
+
+/// What differs from the last commit shared with a branch, in the tree or not yet added.
+fn changed(since: Option<&str>) -> Result<Changed, Failure> {
     let base = match since {
         Some(branch) => git(&["merge-base", "HEAD", branch])?,
         None => ["main", "origin/main"]
@@ -57,8 +98,7 @@ fn changed(since: Option<&str>) -> Result<Vec<Package>, Failure> {
     let differing = git(&["diff", "--name-only", base.trim()])?;
     let new = git(&["ls-files", "--others", "--exclude-standard"])?;
     let files = differing.lines().chain(new.lines());
-    let packages: BTreeSet<Package> = files.filter_map(Package::of).collect();
-    Ok(packages.into_iter().collect())
+    Ok(Changed::by(files))
 }
 
 /// A package of the workspace.
@@ -121,5 +161,16 @@ mod tests {
         assert_eq!(name("xtask/src/main.rs").as_deref(), Some("xtask"));
         assert_eq!(name("README.md"), None);
         assert_eq!(name("fuzz/replay.rs"), None);
+    }
+
+    #[test]
+    fn a_manifest_or_a_lock_file_at_the_root_changes_every_package() {
+        let by = |files: &[&str]| Changed::by(files.iter().copied());
+        assert_eq!(by(&["README.md", "Cargo.toml"]), Changed::Workspace);
+        assert_eq!(by(&["Cargo.lock"]), Changed::Workspace);
+        let Changed::Packages(packages) = by(&["README.md", "xtask/Cargo.toml"]) else {
+            panic!("no file of all packages");
+        };
+        assert_eq!(packages.len(), 1);
     }
 }

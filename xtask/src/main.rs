@@ -13,7 +13,9 @@ mod arrows;
 mod bench;
 mod chaos;
 mod check;
+mod crates;
 mod features;
+mod hooks;
 mod ignored;
 mod needs;
 mod nightly;
@@ -85,8 +87,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Not one of `test`'s steps: cargo-deny takes longer to build than all of Moorline, and what it looks at
-/// changes only with `Cargo.lock`. Advisories are left to whoever is online, as their list is not in here.
+/// It is no step of `test`: cargo-deny takes longer to build than all of Moorline, and its result changes only with
+/// `Cargo.lock`. It does not look at advisories, whose list is online.
 fn deny() -> Result<(), Failure> {
     needs::cargo_tool("cargo-deny", "deny")?;
     cargo("deny check licenses bans sources").run()

@@ -1,9 +1,12 @@
-//! The pages: the configuration reference is written from its table, and links lead somewhere.
+//! The pages: the configuration reference is written from its table, links and paths lead somewhere, and the README is short.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::sources::{Source, sources};
 use crate::steps::{Failure, cargo};
+
+/// The most bytes of the README.
+const README_BYTES: usize = 8 * 1024;
 
 /// Writes `docs/reference/configuration.md`.
 pub(crate) fn write() -> Result<(), Failure> {
@@ -11,7 +14,7 @@ pub(crate) fn write() -> Result<(), Failure> {
 }
 
 /// Fails with every link of a page that leads to no file, or to no heading of a page.
-pub(crate) fn links_lead_somewhere() -> Result<(), Failure> {
+fn links_lead_somewhere() -> Result<(), Failure> {
     let pages = sources(&["md"])?;
     let mut broken = Vec::new();
     let mut count = 0;
@@ -28,6 +31,94 @@ pub(crate) fn links_lead_somewhere() -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure(format!("broken links:\n{}", broken.join("\n"))))
+}
+
+/// Fails with every path in backticks, on a page or in a comment, that is not in the repository; and with every page that
+/// names something in a file (`` `NAME` in `path` ``) that the file does not contain.
+fn paths_exist() -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for file in sources(&["md", "rs"])? {
+        let is_page = file.path.extension().is_some_and(|ending| ending == "md");
+        let lines = file.text.lines();
+        for line in lines.filter(|line| is_page || line.trim_start().starts_with("//")) {
+            for (name, path) in paths(line) {
+                count += 1;
+                let Some(at) = found(path, &file.path) else {
+                    wrong.push(format!("{}: there is no {path}", file.path.display()));
+                    continue;
+                };
+                if let Some(name) = name
+                    && std::fs::read_to_string(&at).is_ok_and(|text| !text.contains(name))
+                {
+                    wrong.push(format!("{}: no {name} in {path}", file.path.display()));
+                }
+            }
+        }
+    }
+    match wrong.is_empty() {
+        true => {
+            println!("{count} paths");
+            Ok(())
+        }
+        false => Err(Failure(wrong.join("\n"))),
+    }
+}
+
+/// The file or folder that a path in this source means. A comment may name a file by its path in the crate.
+fn found(path: &str, source: &Path) -> Option<PathBuf> {
+    let root = crate::steps::root();
+    let in_crate: PathBuf = source.iter().take(2).collect();
+    [root.join(path), root.join(in_crate).join(path)]
+        .into_iter()
+        .find(|at| at.exists())
+}
+
+/// The folders at the root. A path in backticks that begins with one of them is a path in the repository.
+const FOLDERS: &[&str] = &[
+    ".ci", ".config", "benches", "contrib", "crates", "docs", "examples", "fuzz", "tests", "xtask",
+];
+
+/// The paths of a line, each with the name that is said to be in the file.
+fn paths(line: &str) -> impl Iterator<Item = (Option<&str>, &str)> {
+    let pieces: Vec<&str> = line.split('`').collect();
+    let quoted = (1..pieces.len()).step_by(2);
+    let found: Vec<(Option<&str>, &str)> = quoted
+        .filter_map(|at| {
+            let (first, rest) = pieces[at].split_once('/')?;
+            // A part in capitals stands for a name: `fuzz/corpus/TARGET`.
+            let is_pattern = rest.split('/').any(|part| {
+                !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_uppercase())
+            });
+            if !FOLDERS.contains(&first) || is_pattern || pieces[at].contains([' ', '*', '…']) {
+                return None;
+            }
+            let name = (at >= 3 && pieces[at - 1] == " in ").then(|| pieces[at - 2]);
+            Some((name, pieces[at]))
+        })
+        .collect();
+    found.into_iter()
+}
+
+/// Fails if the README is longer than one page of a browser.
+fn readme_is_short() -> Result<(), Failure> {
+    let path = crate::steps::root().join("README.md");
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure(format!("cannot read README.md: {error}")))?;
+    match text.len() < README_BYTES {
+        true => Ok(()),
+        false => Err(Failure(format!(
+            "README.md has {} bytes, and less than {README_BYTES} are allowed: move something to docs/",
+            text.len()
+        ))),
+    }
+}
+
+/// The pages as a whole.
+pub(crate) fn are_right() -> Result<(), Failure> {
+    links_lead_somewhere()?;
+    paths_exist()?;
+    readme_is_short()
 }
 
 fn problem(page: &Source, link: &str, pages: &[Source]) -> Option<String> {
@@ -103,6 +194,22 @@ mod tests {
             "# One `two` three\n[a](b.md#c) and [d](https://e)\n```sh\n# no heading\n[f](g)\n```\n";
         assert_eq!(links(text), ["b.md#c"]);
         assert_eq!(headings(text).collect::<Vec<_>>(), ["one-two-three"]);
+    }
+
+    #[test]
+    fn paths_in_backticks_are_found_with_the_name_that_is_said_to_be_there() {
+        let line = "Change `GREETING` in `examples/chat/app.rs` or `/tmp/a`, `tcp://x`, `fuzz/corpus/TARGET`, `docs/`.";
+        assert_eq!(
+            paths(line).collect::<Vec<_>>(),
+            [(Some("GREETING"), "examples/chat/app.rs"), (None, "docs/")]
+        );
+    }
+
+    #[test]
+    fn links_and_paths_lead_somewhere_and_the_readme_is_short() {
+        if let Err(Failure(found)) = are_right() {
+            panic!("{found}");
+        }
     }
 
     #[test]

@@ -14,8 +14,11 @@ pub(crate) struct Source {
     pub(crate) text: String,
 }
 
-/// Every file of the project whose name ends with one of these extensions, in order of their paths. Folders that are built
-/// or hidden are left out.
+/// The hidden folders that are the project's own.
+const HIDDEN: &[&str] = &[".cargo", ".ci", ".config"];
+
+/// Every file of the project whose name ends with one of these extensions, in order of their paths. A file without a dot
+/// in its name counts as its own extension. Folders that are built, and hidden ones of others, are left out.
 pub(crate) fn sources(extensions: &[&str]) -> Result<Vec<Source>, Failure> {
     let mut paths = Vec::new();
     collect(root(), extensions, &mut paths)
@@ -40,11 +43,14 @@ fn collect(folder: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) -> io::
         let name = entry.file_name();
         let path = entry.path();
         if entry.file_type()?.is_dir() {
-            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            let is_ours = HIDDEN.iter().any(|folder| name == *folder);
+            if name != "target" && (is_ours || !is_hidden) {
                 collect(&path, extensions, paths)?;
             }
         } else if path
             .extension()
+            .or(path.file_name())
             .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
         {
             paths.push(path);

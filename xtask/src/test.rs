@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{arrows, chaos, features, ignored, needs, pages, way, words};
+use crate::{arrows, chaos, crates, features, hooks, ignored, needs, pages, way, words};
 
 const STEPS: &[Step] = &[
     Step {
@@ -13,12 +13,20 @@ const STEPS: &[Step] = &[
         run: ignored::none_is_ignored,
     },
     Step {
-        name: "links",
-        run: pages::links_lead_somewhere,
+        name: "pages",
+        run: pages::are_right,
     },
     Step {
         name: "imports",
         run: arrows::point_down,
+    },
+    Step {
+        name: "dependencies between crates",
+        run: crates::depend_as_drawn,
+    },
+    Step {
+        name: "hooks",
+        run: hooks::have_their_sections,
     },
     Step {
         name: "the way of a message",

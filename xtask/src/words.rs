@@ -28,12 +28,17 @@ const PHRASES: &[(&str, &str)] = &[
 /// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
 const NAMES: &[&str] = &["V4", "V6", "E12", "E914", "L1", "L2", "L3", "H1", "H2"];
 
+/// The files that are read, by the ends of their names. Those of hidden folders are among them.
+const READ: &[&str] = &[
+    "rs", "md", "toml", "html", "js", "css", "service", "socket", "run",
+];
+
 /// This file names them all.
 const OWN: &str = "xtask/src/words.rs";
 
 /// Fails with every place that says one of them.
 pub(crate) fn are_plain() -> Result<(), Failure> {
-    let files = sources(&["rs", "md", "toml"])?;
+    let files = sources(READ)?;
     let files = files.iter().filter(|file| !file.path.ends_with(OWN));
     let mut hits = Vec::new();
     for file in files {
@@ -77,10 +82,23 @@ fn hit(line: &str) -> Option<(String, String)> {
         let found = is_id(word) && !NAMES.contains(&word);
         found.then(|| (word.to_owned(), "say what it promises".to_owned()))
     };
+    let test = || {
+        let id = function(line)?.split('_').next()?;
+        let id_of_a_row = id.to_uppercase();
+        let found = is_id(&id_of_a_row) && !NAMES.contains(&id_of_a_row.as_str());
+        found.then(|| (id.to_owned(), "say what it promises".to_owned()))
+    };
     parts(line)
         .find_map(known)
         .or_else(phrase)
         .or_else(|| words(line).find_map(id))
+        .or_else(test)
+}
+
+/// The name of the function that begins in this line.
+fn function(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("fn ")?;
+    rest.split(['(', '<']).next()
 }
 
 /// The words of a line, as code and prose separate them.
@@ -137,6 +155,8 @@ mod tests {
     fn a_capital_letter_with_a_number_is_an_id_and_names_of_the_field_are_not() {
         let said = |line: &str| hit(line).map(|(said, _)| said);
         assert_eq!(said("/// As S12 says.").as_deref(), Some("S12"));
+        assert_eq!(said("fn s12_a_session_stays()").as_deref(), Some("s12"));
+        assert_eq!(said("fn v6_is_asked_first() {"), None);
         assert_eq!(said("IpAddr::V6(ip), E0433, B2B, AES128, v4, X, 12"), None);
     }
 }
