@@ -70,6 +70,10 @@ struct World {
     children: BTreeSet<Child>,
     /// The generation and role each process was started with.
     processes: BTreeMap<ProcessId, (Role, u32)>,
+    /// The helper of each run.
+    helpers: BTreeMap<u32, String>,
+    /// How many of the next children cannot be started.
+    failing_spawns: u32,
     /// What the gateway was told last.
     serving: Vec<ProcessId>,
     /// All actions since it was last asked.
@@ -89,6 +93,8 @@ impl World {
             now: Duration::ZERO,
             children: BTreeSet::new(),
             processes: BTreeMap::new(),
+            helpers: BTreeMap::new(),
+            failing_spawns: 0,
             serving: Vec::new(),
             seen: Vec::new(),
             is_mute: false,
@@ -123,18 +129,28 @@ impl World {
             );
             match &action {
                 Action::SpawnGateway { incarnation, .. } => {
-                    self.children.insert(Child::Gateway(*incarnation));
+                    let child = Child::Gateway(*incarnation);
+                    self.seen.push(action);
+                    self.spawn(child);
+                    continue;
                 }
                 Action::SpawnProcess {
                     process,
                     role,
                     generation,
                 } => {
-                    self.children.insert(Child::Process(*process));
+                    let child = Child::Process(*process);
                     self.processes.insert(*process, (*role, *generation));
+                    self.seen.push(action);
+                    self.spawn(child);
+                    continue;
                 }
-                Action::SpawnHelper { run, .. } => {
-                    self.children.insert(Child::Helper(*run));
+                Action::SpawnHelper { run, helper, .. } => {
+                    let child = Child::Helper(*run);
+                    self.helpers.insert(*run, helper.name.clone());
+                    self.seen.push(action);
+                    self.spawn(child);
+                    continue;
                 }
                 Action::Activate { serving, .. } => {
                     self.serving = serving.clone();
@@ -175,6 +191,18 @@ impl World {
             }
             self.seen.push(action);
         }
+    }
+
+    fn spawn(&mut self, child: Child) {
+        if self.failing_spawns == 0 {
+            self.children.insert(child);
+            return;
+        }
+        self.failing_spawns -= 1;
+        self.tell(Event::SpawnFailed {
+            child,
+            reason: "no memory".to_owned(),
+        });
     }
 
     fn exit(&mut self, child: Child, end: Ended) {

@@ -11,6 +11,9 @@ enum Happening {
     Hello(usize),
     Ready(usize),
     Fail(usize),
+    /// This many of the next children cannot be started.
+    FailSpawns(u32),
+    Garbage(usize),
     Die(usize),
     Exit(usize),
     Release(usize),
@@ -29,6 +32,7 @@ enum Happening {
         is_good: bool,
         workers: u16,
         tasks: u16,
+        helpers: u8,
     },
     Pass {
         millis: u64,
@@ -36,8 +40,17 @@ enum Happening {
     Drained,
     Drain,
     DrainEnded(u64),
-    /// Signs of life are looked at; so many sessions are left.
-    Look(u64),
+    /// Signs of life are looked at; `left` sessions are left.
+    Look {
+        left: u64,
+    },
+    /// Signs of life are looked at a number of times in a row.
+    Watch {
+        times: u32,
+        /// The child that gives no sign; one more than there are is the gateway's loop.
+        silent: usize,
+        is_traced: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Happening> {
@@ -46,6 +59,8 @@ fn step() -> impl Strategy<Value = Happening> {
         6 => which.prop_map(Happening::Hello),
         6 => any::<usize>().prop_map(Happening::Ready),
         1 => any::<usize>().prop_map(Happening::Fail),
+        1 => (1..4u32).prop_map(Happening::FailSpawns),
+        1 => any::<usize>().prop_map(Happening::Garbage),
         2 => any::<usize>().prop_map(Happening::Die),
         2 => any::<usize>().prop_map(Happening::Exit),
         3 => any::<usize>().prop_map(Happening::Release),
@@ -56,14 +71,41 @@ fn step() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Obeyed),
         1 => any::<usize>().prop_map(Happening::Stopping),
         2 => any::<bool>().prop_map(|tasks_only| Happening::Reload { tasks_only }),
-        3 => (any::<bool>(), 1..4u16, 0..3u16)
-            .prop_map(|(is_good, workers, tasks)| Happening::Open { is_good, workers, tasks }),
+        3 => (any::<bool>(), 1..4u16, 0..3u16, any::<u8>())
+            .prop_map(|(is_good, workers, tasks, helpers)| Happening::Open { is_good, workers, tasks, helpers }),
         2 => (0..6000u64).prop_map(|millis| Happening::Pass { millis }),
         1 => Just(Happening::Drained),
         1 => Just(Happening::Drain),
         1 => (0..4u64).prop_map(Happening::DrainEnded),
-        1 => (0..4u64).prop_map(Happening::Look),
+        1 => (0..4u64).prop_map(|left| Happening::Look { left }),
+        2 => (1..40u32, any::<usize>(), any::<bool>())
+            .prop_map(|(times, silent, is_traced)| Happening::Watch { times, silent, is_traced }),
     ]
+}
+
+/// Whatever is silent for this long is replaced.
+const KILL_AFTER: Duration = Duration::from_secs(5);
+
+/// A shape with those of three helpers whose bit is set; a fourth bit changes the command of the first.
+fn watched(workers: u16, tasks: u16, helpers: u8) -> Shape {
+    let first = if helpers & 8 == 0 { "tail" } else { "watch" };
+    let all = [
+        ("logs", first),
+        ("metrics", "collect"),
+        ("proxy", "forward"),
+    ];
+    let chosen = all
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| helpers & (1 << bit) != 0)
+        .map(|(_, (name, command))| helper(name, command));
+    Shape {
+        helpers: chosen.collect(),
+        kill_gateway_after: Some(KILL_AFTER),
+        kill_worker_after: Some(KILL_AFTER),
+        kill_task_after: Some(KILL_AFTER),
+        ..shape(workers, tasks)
+    }
 }
 
 proptest! {
@@ -73,7 +115,7 @@ proptest! {
     fn only_ready_processes_serve_and_everyone_is_answered_and_gone_in_the_end(
         steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut world = World::serving(shape(2, 1));
+        let mut world = World::serving(watched(2, 1, 3));
         let mut callers = 0;
         let mut answered = BTreeMap::<Caller, u32>::new();
         for step in steps {
@@ -94,7 +136,7 @@ proptest! {
     fn a_committed_generation_is_never_left_for_an_older_one(
         steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut world = World::serving(shape(1, 1));
+        let mut world = World::serving(watched(1, 1, 1));
         let mut callers = 0;
         let mut last = [1, 1];
         for step in steps {
@@ -119,7 +161,7 @@ proptest! {
     fn there_are_never_two_leaders_and_none_only_while_the_last_one_has_not_resigned(
         steps in prop::collection::vec(step(), 0..120),
     ) {
-        let mut world = World::serving(shape(2, 1));
+        let mut world = World::serving(watched(2, 1, 3));
         let mut callers = 0;
         // Who was told to lead, and may yet take itself for the leader.
         let mut leader = Some(world.plan.leader().expect("it serves"));
@@ -180,6 +222,15 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
                 });
             }
         }
+        Happening::FailSpawns(count) => world.failing_spawns = count,
+        Happening::Garbage(place) => {
+            if let Some(process) = process(world, place) {
+                world.tell(Event::Garbage {
+                    process,
+                    reason: "length".to_owned(),
+                });
+            }
+        }
         Happening::Die(place) => {
             if let Some(child) = child(world, place) {
                 world.exit(child, KILLED);
@@ -228,9 +279,10 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
             is_good,
             workers,
             tasks,
+            helpers,
         } => {
             let result = if is_good {
-                Ok(shape(workers, tasks))
+                Ok(watched(workers, tasks, helpers))
             } else {
                 Err("broken".to_owned())
             };
@@ -258,7 +310,20 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
                 });
             }
         }
-        Happening::Look(left) => world.tell(Event::Looked(Signs {
+        Happening::Watch {
+            times,
+            silent,
+            is_traced,
+        } => {
+            let silent = world
+                .children
+                .iter()
+                .copied()
+                .nth(silent % (world.children.len() + 1));
+            // One death a step, so that a test sees each of its consequences.
+            (0..times).any(|_| watch(world, silent, is_traced));
+        }
+        Happening::Look { left } => world.tell(Event::Looked(Signs {
             left: Some(Left { left, of: 3 }),
             ..Signs::default()
         })),
@@ -268,6 +333,48 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
             }
         }
     }
+}
+
+/// One look at the signs of life of all children but one; without one, the gateway's loop gives no sign. True: it has cost
+/// that one its life.
+///
+/// # Panics
+/// A debugger holds it, and it is killed for its silence.
+fn watch(world: &mut World, silent: Option<Child>, is_traced: bool) -> bool {
+    world.pass(LOOK);
+    let now = world.now.as_millis() as u64;
+    let sign = |is_silent: bool| Sign {
+        beats: if is_silent { 1 } else { now },
+        is_traced,
+    };
+    let living = world.children.iter();
+    let processes = living.filter_map(|child| match child {
+        Child::Process(id) => Some((*id, sign(silent == Some(*child)))),
+        Child::Gateway(_) | Child::Helper(_) => None,
+    });
+    let processes = processes.collect();
+    let gateway = match world.gateway() {
+        Some(Child::Gateway(incarnation)) => Some(GatewaySigns {
+            incarnation,
+            main: sign(silent == world.gateway()),
+            loops: vec![sign(silent.is_none())],
+        }),
+        _ => None,
+    };
+    let before = world.seen.len();
+    world.tell(Event::Looked(Signs {
+        gateway,
+        processes,
+        left: None,
+    }));
+    let kills = world.seen[before..]
+        .iter()
+        .any(|action| matches!(action, Action::Kill(_)));
+    assert!(
+        !kills || !is_traced,
+        "a child that a debugger holds was killed"
+    );
+    kills
 }
 
 fn check(world: &mut World, answered: &mut BTreeMap<Caller, u32>) {
@@ -294,6 +401,17 @@ fn check(world: &mut World, answered: &mut BTreeMap<Caller, u32>) {
             _ => {}
         }
     }
+    let living = world.children.iter().filter_map(|child| match child {
+        Child::Helper(run) => Some(&world.helpers[run]),
+        _ => None,
+    });
+    let names: Vec<_> = living.collect();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    assert_eq!(
+        distinct.len(),
+        names.len(),
+        "one run of a helper: {names:?}"
+    );
     for slot in world.plan.slots() {
         if let Some(process) = slot.serving {
             assert_eq!(
