@@ -2,6 +2,7 @@
 
 mod answers;
 mod herald;
+mod lockers;
 mod misuse;
 mod sending;
 mod tasks;
@@ -447,6 +448,9 @@ impl Probe {
                 return Ok(None);
             }
 
+            _ if lockers::COMMANDS.contains(&command) => {
+                lockers::obey(self.build, session, command, rest)?
+            }
             _ if tasks::COMMANDS.contains(&command) => {
                 return tasks::obey(&context, session, command, rest).await;
             }

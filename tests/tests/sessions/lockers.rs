@@ -32,6 +32,37 @@ fn a_locker_survives_reloads_and_crashes() {
     assert_eq!(client.ask("state"), "none");
 }
 
+#[test]
+fn a_value_is_read_by_the_next_build_by_its_version_and_refused_by_the_last_one_after_a_rollback() {
+    let engine = Engine::start("probe", &probe("on_crash = \"drop\""));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(client.ask("value"), "none");
+    assert_eq!(client.ask("keep-value level 7"), "ok");
+    assert_eq!(client.ask("value"), "level 7");
+
+    engine.install("probe_next");
+    engine.reload().expect_success();
+    assert_eq!(client.ask("build"), "next");
+    assert_eq!(client.ask("value"), "level 7, of version 1");
+    assert_eq!(client.ask("keep-value level 8"), "ok");
+    let slot = client.ask_number("slot") as u16;
+    engine.kill_worker(slot, Signal::SIGKILL);
+    assert_eq!(client.ask("value"), "level 8 (7)");
+
+    engine.install("probe");
+    engine.reload().expect_success();
+    assert_eq!(client.ask("build"), "first");
+    assert_eq!(
+        client.ask("value"),
+        "the locker holds version 2, and this build reads version 1"
+    );
+    assert_eq!(client.ask("keep-state raw"), "ok");
+    assert_eq!(
+        client.ask("value"),
+        "the locker holds 3 raw bytes, not a value with a version"
+    );
+}
+
 /// What was kept before an answer is there if the answer is, whatever becomes of the worker.
 #[test]
 fn what_was_kept_before_an_answer_is_there_after_a_crash() {
