@@ -42,6 +42,8 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) listener: u16,
+    /// Its label when it was opened here.
+    pub(super) label: Vec<u8>,
     /// Messages taken and not done, by sequence.
     in_hand: VecDeque<(u64, Vec<u8>)>,
     parts: Vec<u8>,
@@ -126,57 +128,9 @@ impl Process {
         let kind = ToProcess::from_u8(header.kind).expect("a kind that exists");
         let id = header.session;
         match kind {
-            ToProcess::Open => {
-                let opening: Opening = postcard::from_bytes(&payload).expect("an opening");
-                let served = Served {
-                    listener: opening.listener,
-                    in_hand: VecDeque::new(),
-                    parts: Vec::new(),
-                    is_opening: true,
-                    again: None,
-                };
-                let before = self.sessions.insert(id, served);
-                assert!(before.is_none(), "session {id} was opened twice");
-            }
-            ToProcess::Message => {
-                let served = self.sessions.get_mut(&id);
-                let served =
-                    served.unwrap_or_else(|| panic!("a message of {id}, which is not here"));
-                if header.flags & FIRST != 0 {
-                    served.parts.clear();
-                }
-                served.parts.extend(payload);
-                if header.flags & LAST == 0 {
-                    return;
-                }
-                let bytes = std::mem::take(&mut served.parts);
-                if let Some(again) = served.again {
-                    if again != header.sequence {
-                        return;
-                    }
-                    served.again = None;
-                }
-                let last = served.in_hand.back().map(|(sequence, _)| *sequence);
-                assert!(
-                    last.is_none_or(|last| last + 1 == header.sequence),
-                    "message {} of {id} follows {last:?}",
-                    header.sequence
-                );
-                served.in_hand.push_back((header.sequence, bytes));
-            }
-            ToProcess::Close | ToProcess::Moved => {
-                let served = self.sessions.remove(&id);
-                let served =
-                    served.unwrap_or_else(|| panic!("{kind:?} of {id}, which is not here"));
-                assert!(
-                    kind == ToProcess::Close || served.in_hand.is_empty() || self.lies,
-                    "{id} moved with a message in hand"
-                );
-                assert!(
-                    kind == ToProcess::Close || !served.is_opening || self.lies,
-                    "{id} moved while its open hook ran"
-                );
-            }
+            ToProcess::Open => self.open(id, &payload),
+            ToProcess::Message => self.take_message(&header, payload),
+            ToProcess::Close | ToProcess::Moved => self.give_back(id, kind),
             ToProcess::Post | ToProcess::Task => {
                 if header.flags & FIRST != 0 {
                     self.parts.clear();
@@ -186,22 +140,7 @@ impl Process {
                     self.jobs.push_back(header);
                 }
             }
-            ToProcess::FileHere => {
-                let session = *self.files.get(&id).expect("a file that was passed");
-                let header = Header {
-                    kind: FromProcess::File as u8,
-                    session,
-                    sequence: id,
-                    ..Header::default()
-                };
-                let span = FileSpan {
-                    offset: 0,
-                    length: FILE.len() as u64,
-                    head: FILE.to_vec(),
-                };
-                let payload = postcard::to_stdvec(&span).expect("plain values");
-                self.outbox.push_back((header, payload));
-            }
+            ToProcess::FileHere => self.send_file(id),
             ToProcess::FileDone => {
                 self.files.remove(&id).expect("a file that was passed");
                 if header.flags & FAILED != 0 {
@@ -217,6 +156,81 @@ impl Process {
             | ToProcess::Answer
             | ToProcess::BroadcastDone => {}
         }
+    }
+
+    /// A session begins here.
+    fn open(&mut self, id: u64, payload: &[u8]) {
+        let opening: Opening = postcard::from_bytes(payload).expect("an opening");
+        let served = Served {
+            listener: opening.listener,
+            label: opening.data.map_or_else(Vec::new, |data| data.label),
+            in_hand: VecDeque::new(),
+            parts: Vec::new(),
+            is_opening: true,
+            again: None,
+        };
+        let before = self.sessions.insert(id, served);
+        assert!(before.is_none(), "session {id} was opened twice");
+    }
+
+    /// A message of a session, or a part of one.
+    fn take_message(&mut self, header: &Header, payload: Vec<u8>) {
+        let id = header.session;
+        let served = self.sessions.get_mut(&id);
+        let served = served.unwrap_or_else(|| panic!("a message of {id}, which is not here"));
+        if header.flags & FIRST != 0 {
+            served.parts.clear();
+        }
+        served.parts.extend(payload);
+        if header.flags & LAST == 0 {
+            return;
+        }
+        let bytes = std::mem::take(&mut served.parts);
+        if let Some(again) = served.again {
+            if again != header.sequence {
+                return;
+            }
+            served.again = None;
+        }
+        let last = served.in_hand.back().map(|(sequence, _)| *sequence);
+        assert!(
+            last.is_none_or(|last| last + 1 == header.sequence),
+            "message {} of {id} follows {last:?}",
+            header.sequence
+        );
+        served.in_hand.push_back((header.sequence, bytes));
+    }
+
+    /// A session has ended or moved.
+    fn give_back(&mut self, id: u64, kind: ToProcess) {
+        let served = self.sessions.remove(&id);
+        let served = served.unwrap_or_else(|| panic!("{kind:?} of {id}, which is not here"));
+        assert!(
+            kind == ToProcess::Close || served.in_hand.is_empty() || self.lies,
+            "{id} moved with a message in hand"
+        );
+        assert!(
+            kind == ToProcess::Close || !served.is_opening || self.lies,
+            "{id} moved while its open hook ran"
+        );
+    }
+
+    /// The loop has the descriptor of a file: its record follows.
+    fn send_file(&mut self, number: u64) {
+        let session = *self.files.get(&number).expect("a file that was passed");
+        let header = Header {
+            kind: FromProcess::File as u8,
+            session,
+            sequence: number,
+            ..Header::default()
+        };
+        let span = FileSpan {
+            offset: 0,
+            length: FILE.len() as u64,
+            head: FILE.to_vec(),
+        };
+        let payload = postcard::to_stdvec(&span).expect("plain values");
+        self.outbox.push_back((header, payload));
     }
 
     /// Takes what has come and answers up to so many messages. True: there was something to do.

@@ -11,7 +11,7 @@ use super::script::{Script, config};
 use crate::commands::Report;
 use moorline_config::Config;
 use moorline_protocol::control::{LoopCounter, Role};
-use moorline_protocol::wire::{FORCE, FromProcess, Question};
+use moorline_protocol::wire::{FORCE, FromProcess, LONGEST_LABEL, Question};
 
 /// Clients at once.
 const CLIENTS: usize = 40;
@@ -185,6 +185,13 @@ impl Crowd {
         let most = self.rng.usize(1..100);
         let process = &mut self.script.processes[at];
         process.take(most);
+        for (id, served) in &process.sessions {
+            let is_its_own = served.label.is_empty() || served.label.starts_with(&label(*id, 0));
+            assert!(
+                is_its_own || self.is_hostile,
+                "session {id} has the label of another"
+            );
+        }
         let sessions: Vec<u64> = process.sessions.keys().copied().collect();
         for id in sessions {
             if !self.known.contains(&id) {
@@ -251,7 +258,7 @@ impl Crowd {
         };
         let names: [&[u8]; 3] = [b"red", b"green", b"blue"];
         let name = names[self.rng.usize(0..names.len())];
-        let (kind, payload) = match self.rng.u32(0..8) {
+        let (kind, payload) = match self.rng.u32(0..10) {
             0 => (FromProcess::KeepState, vec![7; self.rng.usize(0..2000)]),
             1 => (FromProcess::Pause, Vec::new()),
             2 => (FromProcess::Resume, Vec::new()),
@@ -259,6 +266,11 @@ impl Crowd {
             4 => (FromProcess::Unkeep, Vec::new()),
             5 => (FromProcess::Bind, name.to_vec()),
             6 => (FromProcess::Join, name.to_vec()),
+            7 => (FromProcess::SetLabel, Vec::new()),
+            8 => (
+                FromProcess::SetLabel,
+                label(session, self.rng.usize(0..=LONGEST_LABEL)),
+            ),
             _ => (FromProcess::Leave, name.to_vec()),
         };
         let header = Header {
@@ -418,13 +430,15 @@ impl Crowd {
         // Whatever was to be paused is by then: what was written before may wait for room in another process's ring.
         self.script.settle(&mut self.clients);
         for session in self.known.clone() {
-            let header = Header {
-                kind: FromProcess::Resume as u8,
+            let last = self.script.processes.len() - 1;
+            let process = &mut self.script.processes[last];
+            let header = |kind: FromProcess| Header {
+                kind: kind as u8,
                 session,
                 ..Header::default()
             };
-            let last = self.script.processes.len() - 1;
-            self.script.processes[last].push(header, &[]);
+            process.push(header(FromProcess::Resume), &[]);
+            process.push(header(FromProcess::SetLabel), &last_label(session));
         }
         for _ in 0..10 {
             self.script.settle(&mut self.clients);
@@ -440,6 +454,13 @@ impl Crowd {
                     client.lines(),
                     "answers and questions of {client:?}"
                 );
+            }
+        }
+        for session in self.script.gateway.sessions.iter() {
+            // What has ended takes no requests, and a hostile process may have set any label.
+            if self.known.contains(&session.id) && session.lives() && !self.is_hostile {
+                let label = session.app.label();
+                assert_eq!(label, last_label(session.id), "of session {}", session.id);
             }
         }
         let files: usize = self.script.processes.iter().map(|it| it.files()).sum();
@@ -462,6 +483,16 @@ impl Crowd {
             self.clients.len()
         );
     }
+}
+
+/// A label of this session, and of no other, with so many bytes if that is enough.
+fn label(session: u64, bytes: usize) -> Vec<u8> {
+    format!("{session:016x}{:.<1$}", "", bytes.saturating_sub(16)).into_bytes()
+}
+
+/// The label that every session has at the end.
+fn last_label(session: u64) -> Vec<u8> {
+    label(session, LONGEST_LABEL)
 }
 
 /// Says how to come back to this seed, if the test fails while it is here.
