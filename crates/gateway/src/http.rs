@@ -3,35 +3,33 @@
 //! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
 //! framing (RFC 6455) cutting its bytes.
 
+mod answer;
+mod body;
+mod folder;
 mod handshake;
 mod watched;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::pin::{Pin, pin};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use moorline_net::tls::server::{ServerStream, ServerTls};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::answer::{Answer, no_upgrade, not_allowed, plain, switching};
+use self::body::FileBody;
+use self::folder::{no_file, open_file};
 use self::handshake::accept_key;
 use self::watched::{Progress, Watched};
 use crate::arrival::Upgrade;
@@ -39,16 +37,14 @@ use crate::commands::{Command, Inbox};
 use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
 use crate::shared::Shared;
-use crate::shared::http_memory::Held;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
 /// The longest head of a request in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
-/// Bytes of a file read at once.
-const FILE_CHUNK: usize = 64 * 1024;
-/// What a connection holds beside files, in bytes, about: buffers for one head and for one answer's head, its task.
+/// The approximate memory of a connection beside files, in bytes: buffers for one head and for one answer's head, its
+/// task.
 const CONNECTION_BYTES: usize = HEAD_BYTES + 8 * 1024;
 /// How long a peer may take nothing of an answer, where the listener has no `send_timeout`: as long as a session that
 /// is ending may.
@@ -66,14 +62,14 @@ pub(crate) struct Site {
     shared: Arc<Shared>,
 }
 
-/// What it serves.
+/// The settings of a site.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The path whose requests become sessions.
     websocket: Option<String>,
     /// The folder that all other paths are files of.
     folder: Option<OwnedFd>,
-    /// What encrypts it, if it is encrypted.
+    /// Its TLS state, if it is encrypted.
     tls: Option<ServerTls>,
     /// How long a TLS handshake may take, and then the first request.
     handshake_timeout: Duration,
@@ -96,8 +92,6 @@ impl Settings {
         }
     }
 }
-
-type Answer = Response<Either<Full<Bytes>, FileBody>>;
 
 impl Site {
     pub(crate) fn new(
@@ -234,7 +228,7 @@ impl Site {
         };
         tokio::select! {
             ended = served => match ended {
-                // Later heads may be waited for in vain: the peer had nothing more to ask.
+                // A connection without a further request may time out: its peer had nothing more to ask.
                 Err(error) if error.is_timeout() && !progress.asked.load(Ordering::Relaxed) => Err(Ended::Late),
                 Err(error) => Err(Ended::Other(error.into())),
                 Ok(()) => Ok(()),
@@ -254,88 +248,68 @@ impl Site {
         progress.asked.store(true, Ordering::Relaxed);
         let settings = self.settings();
         if settings.websocket.as_deref() == Some(request.uri().path()) {
-            if self.shared.http.is_under_way() {
-                return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine stops");
-            }
-            return match accept_key(&request) {
-                Ok(key) => {
-                    // Marked before the connection's task can end, so that the connection is counted once.
-                    progress.upgraded.store(true, Ordering::Relaxed);
-                    tokio::task::spawn_local(self.hand_over(request, peer));
-                    let mut answer = Response::new(Either::Left(Full::default()));
-                    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                    let headers = answer.headers_mut();
-                    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-                    if let Ok(key) = HeaderValue::from_str(&key) {
-                        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-                    }
-                    answer
-                }
-                Err((status, why)) => {
-                    tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
-                    let mut answer = plain(status, why);
-                    if status == StatusCode::UPGRADE_REQUIRED {
-                        answer
-                            .headers_mut()
-                            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                        answer.headers_mut().insert(
-                            header::SEC_WEBSOCKET_VERSION,
-                            HeaderValue::from_static("13"),
-                        );
-                    }
-                    answer
-                }
-            };
+            return self.upgrade(request, peer, progress);
         }
         if settings.folder.is_none() {
             return plain(StatusCode::NOT_FOUND, "not found");
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut answer = plain(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "files are read with GET or HEAD",
-            );
-            answer
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
+        match *request.method() {
+            Method::GET | Method::HEAD => self.answer_with_file(&request, settings).await,
+            _ => not_allowed("files are read with GET or HEAD", "GET, HEAD"),
         }
+    }
+
+    /// Begins a WebSocket session, or says why there is none.
+    fn upgrade(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
+        progress: &Progress,
+    ) -> Answer {
+        if self.shared.http.is_under_way() {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine stops");
+        }
+        match accept_key(&request) {
+            Ok(key) => {
+                // Marked before the connection's task can end, so that the connection is counted once.
+                progress.upgraded.store(true, Ordering::Relaxed);
+                tokio::task::spawn_local(self.hand_over(request, peer));
+                switching(&key)
+            }
+            Err((status, why)) => {
+                tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
+                no_upgrade(status, why)
+            }
+        }
+    }
+
+    async fn answer_with_file(
+        &self,
+        request: &Request<Incoming>,
+        settings: Arc<Settings>,
+    ) -> Answer {
         let path = request.uri().path().to_owned();
         let limit = self.shared.descriptors();
         let opening = tokio::task::spawn_blocking(move || match &settings.folder {
             Some(folder) => open_file(folder, &path, limit),
             None => Err(io::ErrorKind::NotFound.into()),
         });
-        match opening.await {
-            Ok(Ok(file)) => {
-                let by_loops = self.shared.held_by_loops();
-                let Some(held) = self
-                    .shared
-                    .http_memory
-                    .try_hold(FileBody::bytes(file.length), by_loops)
-                else {
-                    return plain(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "memory_limit is reached, ask again later",
-                    );
-                };
-                let head_only = request.method() == Method::HEAD;
-                file.answer(request.headers(), head_only, held)
+        let file = match opening.await {
+            Ok(Ok(file)) => file,
+            Ok(Err(error)) => return no_file(&error),
+            Err(_) => {
+                let why = "the file could not be read";
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, why);
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                plain(StatusCode::FORBIDDEN, "forbidden")
-            }
-            Ok(Err(error)) if is_shortage(&error) => plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many files are open, ask again later",
-            ),
-            Ok(Err(_)) => plain(StatusCode::NOT_FOUND, "not found"),
-            Err(_) => plain(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the file could not be read",
-            ),
-        }
+        };
+        let by_loops = self.shared.held_by_loops();
+        let bytes = FileBody::bytes(file.length);
+        let Some(held) = self.shared.http_memory.try_hold(bytes, by_loops) else {
+            let why = "memory_limit is reached, ask again later";
+            return plain(StatusCode::SERVICE_UNAVAILABLE, why);
+        };
+        let head_only = request.method() == Method::HEAD;
+        file.answer(request.headers(), head_only, held)
     }
 
     /// Takes an upgraded connection from hyper and makes it a session.
@@ -367,23 +341,15 @@ impl Site {
     }
 }
 
-/// Why a connection was not served to its end.
+/// Why a connection ended early.
 enum Ended {
     Tls(String),
-    /// By `handshake_timeout`, before anything was asked.
+    /// By `handshake_timeout`, before the first request.
     Late,
     Other(Box<dyn std::error::Error>),
 }
 
-/// Whether the process, or the system, has too many files open.
-fn is_shortage(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE)
-    )
-}
-
-/// What is under a connection that leaves HTTP.
+/// The stream under a connection that leaves HTTP.
 fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
     let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
         Ok(parts) => {
@@ -400,7 +366,7 @@ fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
         .downcast::<TokioIo<Watched<ServerStream<TcpStream>>>>()
         .map_err(|_| "another kind of connection".to_owned())?;
     let sealed = parts.io.into_inner().into_inner().into_parts();
-    // What hyper has read comes before what is still in the stream.
+    // Bytes that hyper has read come before bytes that are still in the stream.
     let mut received = parts.read_buf.to_vec();
     received.extend_from_slice(&sealed.received);
     let upgrade = Upgrade {
@@ -409,190 +375,6 @@ fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
         unsent: sealed.unsent,
     };
     Ok((sealed.stream, upgrade))
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::from(text)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    answer
-}
-
-/// A file to be served.
-struct OpenFile {
-    file: std::fs::File,
-    length: u64,
-    modified: Option<String>,
-    kind: mime_guess::Mime,
-}
-
-/// Opens a file beneath the folder, never outside it: `openat2` with RESOLVE_BENEATH refuses `..` and links that lead out.
-/// The descriptors from `limit` on are kept for new processes: a file that would take one is not opened.
-fn open_file(folder: &OwnedFd, path: &str, limit: u64) -> io::Result<OpenFile> {
-    let decoded = percent_decode(path).ok_or(io::ErrorKind::NotFound)?;
-    let mut name = decoded.trim_start_matches('/').to_owned();
-    if name.is_empty() || name.ends_with('/') {
-        name.push_str("index.html");
-    }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::openat2(
-        folder,
-        &name,
-        flags,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
-    )?;
-    if opened.as_raw_fd() as u64 >= limit {
-        return Err(Errno::MFILE.into());
-    }
-    let file = std::fs::File::from(opened);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    let modified = metadata.modified().ok().map(httpdate::fmt_http_date);
-    Ok(OpenFile {
-        file,
-        length: metadata.len(),
-        modified,
-        kind: mime_guess::from_path(&name).first_or_octet_stream(),
-    })
-}
-
-fn percent_decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                (digit(rest.next())? * 16 + digit(rest.next())?) as u8
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|path| !path.contains('\0'))
-}
-
-impl OpenFile {
-    fn answer(self, asked: &HeaderMap, head_only: bool, held: Held) -> Answer {
-        let known = self.modified.as_deref().is_some_and(|modified| {
-            asked
-                .get(header::IF_MODIFIED_SINCE)
-                .is_some_and(|since| since.as_bytes() == modified.as_bytes())
-        });
-        let mut answer = if known {
-            let mut answer = Response::new(Either::Left(Full::default()));
-            *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            answer
-        } else if head_only {
-            Response::new(Either::Left(Full::default()))
-        } else {
-            Response::new(Either::Right(FileBody::new(self.file, self.length, held)))
-        };
-        let headers = answer.headers_mut();
-        if !known {
-            headers.insert(header::CONTENT_LENGTH, self.length.into());
-        }
-        let kind = match self.kind.type_() {
-            mime_guess::mime::TEXT => format!("{}; charset=utf-8", self.kind),
-            _ => self.kind.to_string(),
-        };
-        for (name, value) in [
-            (header::CONTENT_TYPE, Some(kind)),
-            (header::LAST_MODIFIED, self.modified),
-        ] {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-        // Asked again each time and answered from its date: a changed file is seen at once.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer
-    }
-}
-
-/// A file's bytes, read off the loop, a chunk when the one before it is on its way.
-struct FileBody {
-    file: Arc<std::fs::File>,
-    offset: u64,
-    left: u64,
-    reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
-    _held: Held,
-}
-
-impl FileBody {
-    fn new(file: std::fs::File, length: u64, held: Held) -> Self {
-        Self {
-            file: Arc::new(file),
-            offset: 0,
-            left: length,
-            reading: None,
-            _held: held,
-        }
-    }
-
-    /// What it holds at the most: a chunk that is read, and one that is sent.
-    fn bytes(length: u64) -> usize {
-        usize::try_from(length).map_or(2 * FILE_CHUNK, |length| length.min(2 * FILE_CHUNK))
-    }
-
-    /// Reads the next chunk on a thread that may wait for the disk.
-    fn read(&self) -> JoinHandle<io::Result<Vec<u8>>> {
-        let (file, offset) = (self.file.clone(), self.offset);
-        let room = usize::try_from(self.left).map_or(FILE_CHUNK, |left| left.min(FILE_CHUNK));
-        tokio::task::spawn_blocking(move || {
-            let mut chunk = vec![0; room];
-            let length = loop {
-                match rustix::io::pread(&*file, &mut chunk[..], offset) {
-                    Err(Errno::INTR) => {}
-                    read => break read?,
-                }
-            };
-            chunk.truncate(length);
-            Ok(chunk)
-        })
-    }
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let mut reading = self.reading.take().unwrap_or_else(|| self.read());
-        let Poll::Ready(read) = Pin::new(&mut reading).poll(context) else {
-            self.reading = Some(reading);
-            return Poll::Pending;
-        };
-        let chunk = read.map_err(io::Error::other).flatten()?;
-        if chunk.is_empty() {
-            // It has shrunk since: the length that was promised cannot be kept.
-            return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
-        }
-        self.offset += chunk.len() as u64;
-        self.left -= chunk.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -1,7 +1,9 @@
 //! The main thread: it speaks with the supervisor, and hands what that says to the event loops.
 
 pub(crate) mod file_channel;
+mod joining;
 pub(crate) mod panics;
+mod reports;
 pub(crate) mod setup;
 pub(crate) mod stopping;
 pub(crate) mod waiting;
@@ -10,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moorline_ipc::{Channel, Chime, Doorbell, Marks, Region, Scoreboard, Side};
+use moorline_ipc::{Doorbell, Marks, Scoreboard};
 use moorline_net::reserve_descriptors;
 use moorline_net::tls::server::ServerTls;
 use rustc_hash::FxHashMap;
@@ -22,13 +24,12 @@ use moorline_process::credentials::Credentials;
 use moorline_process::open_files;
 use moorline_process::signals::{leave_term_to_supervisor, leave_to_supervisor};
 use moorline_protocol::control::{
-    BEAT, FromRole, LOOP_ROW, ListPlace, LoopCounter, ProcessId, Role, ToRole, main_row,
-    process_name,
+    BEAT, FromRole, LOOP_ROW, LoopCounter, ProcessId, ToRole, main_row,
 };
 use moorline_protocol::control_channel::{ControlChannel, Descriptors};
 
 use crate::change::Change;
-use crate::commands::{Attached, Command, Death, Inbox, Report};
+use crate::commands::{Command, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
 use crate::ids::ListenerId;
@@ -37,13 +38,13 @@ use crate::shared::Shared;
 use crate::sockets::share_out;
 use crate::start::GatewayStart;
 
-/// How often removed listeners are looked at, until they have no connection any more: nothing waits for it.
+/// How often removed listeners are checked for remaining connections. Nothing waits for it.
 const LOOK_AT_RETIRED: Duration = Duration::from_millis(500);
 
-/// Runs the gateway until the supervisor lets go of it.
+/// Runs the gateway until the supervisor releases it.
 ///
 /// # Errors
-/// What keeps it from starting: no memory, no descriptors, no threads.
+/// The reason why it cannot start: no memory, no descriptors, no threads.
 pub fn run(start: GatewayStart) -> io::Result<()> {
     panics::end_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,25 +63,25 @@ pub fn run(start: GatewayStart) -> io::Result<()> {
 /// The main thread's part.
 pub(crate) struct Gateway {
     pub(crate) control: ControlChannel,
-    /// What it runs with.
+    /// The present configuration.
     pub(crate) config: Arc<Config>,
     pub(crate) max_wait: Duration,
     pub(crate) loops: Arc<[Inbox]>,
-    /// What HTTP listeners serve.
+    /// The sites of HTTP listeners.
     pub(crate) sites: Vec<Option<Arc<Site>>>,
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     pub(crate) reporter: mpsc::UnboundedSender<Report>,
     pub(crate) shared: Arc<Shared>,
-    /// What the listeners show, as it came and as it is used.
+    /// The credentials of the listeners, as received and prepared.
     pub(crate) credentials: Credentials,
     pub(crate) tls: Arc<[Option<ServerTls>]>,
-    /// What a reload changes, if it is committed.
+    /// The changes of a reload that is not committed yet.
     pub(crate) change: Option<Change>,
     /// Removed listeners that had connections when they were last looked at.
     pub(crate) retired: Vec<u16>,
     /// The processes that are joined with this gateway.
     pub(crate) joined: FxHashMap<ProcessId, Joined>,
-    /// What logs call the processes that there are.
+    /// The names of the processes in logs.
     pub(crate) names: FxHashMap<ProcessId, String>,
     /// Processes that some loops do not hear yet, and how many of them.
     pub(crate) attaching: FxHashMap<ProcessId, usize>,
@@ -90,21 +91,21 @@ pub(crate) struct Gateway {
     pub(crate) activations: usize,
     pub(crate) activated: Vec<usize>,
     pub(crate) confirmed: usize,
-    /// Who waits in each loop for processes that do not answer.
+    /// How many sessions of each loop wait for silent processes.
     pub(crate) waiting: Waiting,
-    /// The drain that goes on, if one does, and how many loops have ended it.
+    /// The drain in progress, and how many loops have ended it.
     pub(crate) drain: Option<u64>,
     pub(crate) drained: usize,
     pub(crate) is_stopping: bool,
     /// Where the main thread gives its signs of life.
     pub(crate) board: Scoreboard,
-    /// How many loops are empty after `Stop`; one more, if there is no HTTP connection any more.
+    /// How many loops are empty after `Stop`; one more once there is no HTTP connection any more.
     pub(crate) empty: usize,
 }
 
 /// A process as the main thread sees it.
 pub(crate) struct Joined {
-    /// What it notes for the case of its death, one for each loop.
+    /// The notes that it leaves for the case of its death, one for each loop.
     pub(crate) marks: Vec<Marks>,
     /// Dropped at its death, which is how the task that takes its files hears of that.
     pub(crate) _lives: oneshot::Sender<()>,
@@ -116,39 +117,29 @@ impl Gateway {
         let config = Arc::new(start.config);
         let count = usize::from(config.engine.gateway_loops);
         raise_descriptors();
-        let reserve = open_files::reserve(&config, &config);
-        let shared = Arc::new(Shared::new(&config, count, reserve));
-        // Below any serial of a successor started in a later second, above any of a predecessor.
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let last_serial = (now.as_secs() << 24).max(start.last_serial);
-
-        let (loops, inboxes) = inboxes(count)?;
-        let (report, reports) = mpsc::unbounded_channel();
+        let (loops, outlets) = inboxes(count)?;
+        let board = start.scoreboard.row(main_row(count));
+        let mut gateway = Self::new(control, config.clone(), start.credentials, loops, board)?;
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
             sockets.push((ListenerId(listener.place), listener.socket));
             folders.extend(listener.folder.map(|folder| (listener.place, folder)));
         }
         let sockets = share_out(&config, sockets, count);
-        let tls = start
-            .credentials
-            .ready(&config, &Credentials::default(), &[]);
-        let tls: Arc<[_]> = tls.map_err(io::Error::other)?.into();
-        let threads = inboxes.into_iter().zip(sockets);
+        let last_serial = last_serial(start.last_serial);
+        let threads = outlets.into_iter().zip(sockets);
         for (index, ((inbox, doorbell), sockets)) in threads.enumerate() {
             let parts = Parts {
                 index: index as u8,
                 config: config.clone(),
-                shared: shared.clone(),
+                shared: gateway.shared.clone(),
                 doorbell,
                 counters: start.scoreboard.row(index * LOOP_ROW),
                 last_serial,
                 sockets,
-                peers: loops.to_vec(),
-                reports: report.clone(),
-                tls: tls.clone(),
+                peers: gateway.loops.to_vec(),
+                reports: gateway.reporter.clone(),
+                tls: gateway.tls.clone(),
             };
             spawn_loop(parts, inbox)?;
         }
@@ -157,42 +148,55 @@ impl Gateway {
             loops = count,
             "gateway started"
         );
-        let mut gateway = Self {
-            control,
-            config: config.clone(),
-            max_wait: config.workers.max_wait,
-            loops,
-            sites: Vec::new(),
-            reports,
-            reporter: report,
-            shared,
-            credentials: start.credentials,
-            tls,
-            change: None,
-            retired: Vec::new(),
-            activations: 0,
-            joined: FxHashMap::default(),
-            names: FxHashMap::default(),
-            attaching: FxHashMap::default(),
-            released: FxHashMap::default(),
-            activated: vec![0; count],
-            confirmed: 0,
-            waiting: Waiting::new(count),
-            drain: None,
-            drained: 0,
-            is_stopping: false,
-            board: start.scoreboard.row(main_row(count)),
-            empty: 0,
-        };
         gateway.change_sites(&config, folders);
         gateway.watch_retired(&config);
         Ok(gateway)
     }
 
+    /// One that has no process, no site and no loop that runs.
+    fn new(
+        control: ControlChannel,
+        config: Arc<Config>,
+        credentials: Credentials,
+        loops: Arc<[Inbox]>,
+        board: Scoreboard,
+    ) -> io::Result<Self> {
+        let reserve = open_files::reserve(&config, &config);
+        let tls = credentials.ready(&config, &Credentials::default(), &[]);
+        let (reporter, reports) = mpsc::unbounded_channel();
+        Ok(Self {
+            control,
+            max_wait: config.workers.max_wait,
+            sites: Vec::new(),
+            reports,
+            reporter,
+            shared: Arc::new(Shared::new(&config, loops.len(), reserve)),
+            credentials,
+            tls: tls.map_err(io::Error::other)?.into(),
+            change: None,
+            retired: Vec::new(),
+            joined: FxHashMap::default(),
+            names: FxHashMap::default(),
+            attaching: FxHashMap::default(),
+            released: FxHashMap::default(),
+            activations: 0,
+            activated: vec![0; loops.len()],
+            confirmed: 0,
+            waiting: Waiting::new(loops.len()),
+            drain: None,
+            drained: 0,
+            is_stopping: false,
+            board,
+            empty: 0,
+            config,
+            loops,
+        })
+    }
+
     async fn serve(mut self) -> io::Result<()> {
         self.say(&FromRole::Ready).await;
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
-        // While nothing is retired nobody takes its ticks.
+        // While nothing is retired its ticks are not taken.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -228,10 +232,7 @@ impl Gateway {
     async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
         match message {
             ToRole::Attach { process, role, pid } => {
-                self.names.insert(process, process_name(role, pid));
-                if let Err(error) = self.attach(process, role, pid, descriptors) {
-                    self.attached(process, Err(error.to_string())).await;
-                }
+                self.join(process, role, pid, descriptors).await;
             }
             ToRole::Activate {
                 workers,
@@ -258,17 +259,13 @@ impl Gateway {
                 process,
                 fault,
                 forced,
-            } => {
-                self.removed(process, fault, forced);
-            }
+            } => self.removed(process, fault, forced),
             ToRole::Stop {
                 over_ms,
                 max_wait_ms,
             } => {
-                self.stop(
-                    Duration::from_millis(over_ms),
-                    Duration::from_millis(max_wait_ms),
-                );
+                let [over, max_wait] = [over_ms, max_wait_ms].map(Duration::from_millis);
+                self.stop(over, max_wait);
             }
             ToRole::Drain {
                 number,
@@ -276,26 +273,12 @@ impl Gateway {
                 over_ms,
                 max_wait_ms,
             } => {
-                let times = (
-                    Duration::from_millis(over_ms),
-                    Duration::from_millis(max_wait_ms),
-                );
-                self.begin_drain(number, places, times);
+                let [over, max_wait] = [over_ms, max_wait_ms].map(Duration::from_millis);
+                self.begin_drain(number, places, (over, max_wait));
             }
-            ToRole::Silent { processes } => {
-                let processes: Arc<[ProcessId]> = processes.into();
-                for index in self.waiting.ask(&processes) {
-                    self.loops[index].send(Command::Silent(processes.clone()));
-                }
-            }
+            ToRole::Silent { processes } => self.ask_who_waits(processes.into()),
             ToRole::ListSessions { question, from } => self.list(question, from).await,
-            ToRole::ReopenLog => {
-                match descriptors.map(|descriptors| descriptors.into_iter().next()) {
-                    Ok(Some(file)) => moorline_process::log::reopen(file),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, "the log is not reopened"),
-                }
-            }
+            ToRole::ReopenLog => reopen_log(descriptors),
             ToRole::StartGateway { .. }
             | ToRole::StartProcess { .. }
             | ToRole::NewGateway
@@ -307,13 +290,20 @@ impl Gateway {
         }
     }
 
+    /// Asks the loops how many sessions wait for these processes, which do not answer.
+    fn ask_who_waits(&mut self, processes: Arc<[ProcessId]>) {
+        for index in self.waiting.ask(&processes) {
+            self.loops[index].send(Command::Silent(processes.clone()));
+        }
+    }
+
     /// Makes ready what a reload changes, and says whether it can be committed.
     async fn prepare(
         &mut self,
         (generation, config, sockets, folders): (u32, Config, Vec<u16>, Vec<u16>),
         descriptors: Descriptors,
     ) {
-        // What was prepared before is closed first.
+        // An earlier preparation is closed first.
         self.change = None;
         self.keep_descriptors_for(&config);
         let change = Change::new(generation, config, sockets, folders, descriptors);
@@ -332,111 +322,11 @@ impl Gateway {
         self.say(&answer).await;
     }
 
-    /// A process has died, by a fault or killed at the end of a reload.
-    fn removed(&mut self, process: ProcessId, fault: bool, forced: bool) {
-        // With it goes the sender that the task which takes its files waits for.
-        let marks = self.joined.remove(&process).map(|joined| joined.marks);
-        self.released.remove(&process);
-        self.attaching.remove(&process);
-        self.names.remove(&process);
-        let polled = marks
-            .iter()
-            .flatten()
-            .map(Marks::polling)
-            .find(|session| *session != 0);
-        let death = Death {
-            culprit: polled.filter(|_| fault),
-            forced,
-        };
-        self.tell_loops(|_| Command::Dead { process, death });
-    }
-
-    /// Keeps so many descriptors free of connections and files that the processes of this configuration have theirs,
-    /// beside those that are there.
+    /// Keeps enough descriptors free of connections and files for the processes of this configuration, beside the
+    /// present ones.
     fn keep_descriptors_for(&self, config: &Config) {
         let reserve = open_files::reserve(&self.config, config);
         self.shared.keep_free(reserve);
-    }
-
-    /// Makes a process known to all loops, or to none. Each of them reports that it hears it.
-    fn attach(
-        &mut self,
-        process: ProcessId,
-        role: Role,
-        pid: u32,
-        descriptors: Descriptors,
-    ) -> io::Result<()> {
-        let mut descriptors = descriptors?.into_iter();
-        let missing = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a process was attached without its descriptors",
-            )
-        };
-        let doorbell = Doorbell::from_fd(descriptors.next().ok_or_else(missing)?);
-        let doorbell = Arc::new(doorbell);
-        let mut links = Vec::with_capacity(self.loops.len());
-        for _ in self.loops.iter() {
-            let chime = Chime::from_fd(descriptors.next().ok_or_else(missing)?);
-            let region = Region::map(descriptors.next().ok_or_else(missing)?, Side::Gateway)?;
-            links.push((chime, region));
-        }
-        let files = Channel::from_fd(descriptors.next().ok_or_else(missing)?);
-        let files = ControlChannel::new(files)?;
-        let marks = links.iter().map(|(_, region)| region.marks.clone());
-        let (lives, dead) = oneshot::channel();
-        let joined = Joined {
-            marks: marks.collect(),
-            _lives: lives,
-        };
-        self.joined.insert(process, joined);
-        self.attaching.insert(process, self.loops.len());
-        for (inbox, (chime, region)) in self.loops.iter().zip(links) {
-            inbox.send(Command::Attach(Box::new(Attached {
-                process,
-                role,
-                pid,
-                region,
-                doorbell: doorbell.clone(),
-                chime,
-            })));
-        }
-        tokio::task::spawn_local(file_channel::receive(
-            files,
-            (process, self.name(process)),
-            self.loops.clone(),
-            self.shared.clone(),
-            self.reporter.clone(),
-            dead,
-        ));
-        Ok(())
-    }
-
-    /// A loop hears a process from now on, or cannot. The supervisor is told once all do, or of each that cannot.
-    async fn attached(&mut self, process: ProcessId, result: Result<(), String>) {
-        if result.is_ok() {
-            let Some(others) = self.attaching.get_mut(&process) else {
-                return;
-            };
-            *others -= 1;
-            if *others > 0 {
-                return;
-            }
-        }
-        self.attaching.remove(&process);
-        let failure = result.err();
-        if let Some(reason) = &failure {
-            let name = self.name(process);
-            tracing::warn!("{name} cannot be served: {reason}");
-        }
-        self.say(&FromRole::Attached { process, failure }).await;
-    }
-
-    /// A process as logs name it.
-    fn name(&self, process: ProcessId) -> String {
-        let name = self.names.get(&process).cloned();
-        // It has ended meanwhile.
-        name.unwrap_or_else(|| format!("process {process}, which has ended,"))
     }
 
     pub(crate) fn tell_loops(&self, command: impl Fn(usize) -> Command) {
@@ -444,100 +334,29 @@ impl Gateway {
             inbox.send(command(index));
         }
     }
+}
 
-    /// Has a loop list some of its sessions. It reports them, so nothing here waits for it.
-    async fn list(&mut self, question: u64, from: ListPlace) {
-        if let Some(inbox) = self.loops.get(usize::from(from.event_loop)) {
-            let place = from.place;
-            inbox.send(Command::List { question, place });
-            return;
-        }
-        let (rows, next) = (Vec::new(), None);
-        let none = FromRole::Sessions {
-            question,
-            rows,
-            next,
-        };
-        self.say(&none).await;
-    }
-
-    /// Where a list of sessions goes on after a part from this loop.
-    fn next_place(&self, index: u8, next: Option<u32>) -> Option<ListPlace> {
-        let index = u16::from(index);
-        let is_last = usize::from(index) + 1 == self.loops.len();
-        let (event_loop, place) = match next {
-            Some(place) => (index, place),
-            None if is_last => return None,
-            None => (index + 1, 0),
-        };
-        Some(ListPlace { event_loop, place })
-    }
-
-    /// What a loop says.
-    async fn pass_on(&mut self, report: Report) {
-        match report {
-            Report::Http {
-                socket,
-                listener,
-                peer,
-            } => {
-                if let Some(Some(site)) = self.sites.get(listener.index()) {
-                    site.clone().serve(socket, peer);
-                }
-            }
-            Report::Activated(index) => {
-                self.activated[usize::from(index)] += 1;
-                while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
-                    self.confirmed += 1;
-                    self.say(&FromRole::Activated).await;
-                }
-            }
-            Report::Released(process) => {
-                let loops = self.released.entry(process).or_default();
-                *loops += 1;
-                if *loops == self.loops.len() {
-                    self.say(&FromRole::Released { process }).await;
-                }
-            }
-            Report::Garbage(process, reason) => {
-                let name = self.name(process);
-                tracing::error!("{name} wrote garbage into its ring: {reason}");
-                self.say(&FromRole::Garbage { process, reason }).await;
-            }
-            Report::Sessions {
-                index,
-                question,
-                rows,
-                next,
-            } => {
-                let next = self.next_place(index, next);
-                let some = FromRole::Sessions {
-                    question,
-                    rows,
-                    next,
-                };
-                self.say(&some).await;
-            }
-            Report::Attached(process, result) => self.attached(process, result).await,
-            Report::Waiting(index, counts) => {
-                let counts = self.waiting.answered(usize::from(index), counts);
-                self.say(&FromRole::Waiting(counts)).await;
-            }
-            Report::Drained(number) => self.drained(number).await,
-            Report::Empty => {
-                self.empty += 1;
-                if self.empty == self.parties() {
-                    self.say(&FromRole::Drained).await;
-                }
-            }
-        }
+fn reopen_log(descriptors: Descriptors) {
+    match descriptors.map(|descriptors| descriptors.into_iter().next()) {
+        Ok(Some(file)) => moorline_process::log::reopen(file),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "the log is not reopened"),
     }
 }
 
-/// What a loop takes its commands from, and what wakes it for them.
+/// The serial that no session may be at or below: that of the predecessor, or one from the clock if that is higher. It is
+/// below any of a successor started in a later second.
+fn last_serial(of_predecessor: u64) -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    (now.as_secs() << 24).max(of_predecessor)
+}
+
+/// The receiving end of a loop's commands, and the doorbell that wakes the loop for them.
 type Outlet = (std::sync::mpsc::Receiver<Command>, Arc<Doorbell>);
 
-/// An inbox for each of so many loops.
+/// An inbox for each of this many loops.
 fn inboxes(count: usize) -> io::Result<(Arc<[Inbox]>, Vec<Outlet>)> {
     let mut loops = Vec::with_capacity(count);
     let mut outlets = Vec::with_capacity(count);
@@ -559,7 +378,7 @@ fn spawn_loop(parts: Parts, inbox: std::sync::mpsc::Receiver<Command>) -> io::Re
             &parts.config.workers.cpu_affinity,
             u16::from(parts.index),
         );
-        // A gateway with a loop missing would let its sessions hang: better to end, and be started anew.
+        // A gateway without one of its loops would let its sessions hang: it ends, and the supervisor starts a new one.
         if let Err(error) = Loop::run(parts, inbox) {
             tracing::error!(event_loop = index, %error, "event loop failed");
         }
@@ -569,7 +388,7 @@ fn spawn_loop(parts: Parts, inbox: std::sync::mpsc::Receiver<Command>) -> io::Re
     Ok(())
 }
 
-/// So many descriptors have room from the start, for half a megabyte of the kernel's memory.
+/// Room for this many descriptors exists from the start. It costs half a megabyte of kernel memory.
 const EARLY_DESCRIPTORS: u32 = 65_536;
 
 /// Raises the limit of open files as far as it goes, and makes room for the first of them.

@@ -1,11 +1,14 @@
-//! What holds for whatever a browser asks.
+//! What holds for any request of a browser.
 
 use std::fs;
 use std::os::fd::AsRawFd;
-use std::task::Waker;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use http_body_util::Empty;
-use tokio::io::{AsyncWrite, ReadBuf};
+use hyper::{Response, header};
+use tokio::io::ReadBuf;
 
 #[cfg(test)]
 use super::handshake::is_sixteen_bytes;
@@ -51,7 +54,7 @@ pub fn http(data: &[u8]) {
     assert!(answers.is_empty() || answers.starts_with(b"HTTP/1."));
 }
 
-/// What a site answers, without the bodies.
+/// A site's answer, without the bodies.
 fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes>> {
     let mut answer = Response::new(Empty::new());
     if request.uri().path() == "/ws" {
@@ -81,7 +84,7 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
     answer
 }
 
-/// A browser that has said all it will, and takes any answer.
+/// A browser that has sent everything, and takes any answer.
 struct Browser<'a> {
     says: &'a [u8],
     hears: &'a mut Vec<u8>,

@@ -23,7 +23,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Waits until the peer has taken nothing for so long, though there was something for it.
+    /// Waits until the peer has taken nothing for this long, although there was something for it.
     pub(super) async fn stalled(&self, timeout: Duration) {
         let mut before = None;
         loop {

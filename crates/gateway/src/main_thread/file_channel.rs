@@ -21,9 +21,9 @@ use moorline_protocol::control_channel::ControlChannel;
 /// A number and a session, as they travel beside a descriptor.
 pub(crate) const NAME_BYTES: usize = 16;
 
-/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of the
-/// channel is closed, or `dead` says so. A child that it left may hold the channel open. A process that passes what is no
-/// file is broken.
+/// Takes a process's descriptors and hands each to the loop that has its session, until the process is gone: its end of
+/// the channel is closed, or `dead` reports it. A child of the process may hold the channel open. A process that passes
+/// something else than a file is broken.
 pub(crate) async fn receive(
     channel: ControlChannel,
     (process, name): (ProcessId, String),
@@ -40,7 +40,7 @@ pub(crate) async fn receive(
         under_way: Arc::new(AtomicUsize::new(0)),
     };
     if let Err(reason) = passage.run(channel, dead).await {
-        // Whoever would hear it lives as long as the process.
+        // The receiver lives as long as the process.
         let _ = reports.send(Report::Garbage(process, format!("files: {reason}")));
     }
 }
@@ -56,7 +56,7 @@ enum Unfit {
     Unknown(String),
 }
 
-/// A descriptor of which nobody knows what it is. Wherever it is dropped, it is closed elsewhere: that may take long.
+/// A descriptor of an unknown kind. Wherever it is dropped, another thread closes it, because that may take long.
 struct Unseen(Option<OwnedFd>);
 
 impl Unseen {
@@ -76,7 +76,7 @@ impl Drop for Unseen {
 /// The way of a process's descriptors to the loops.
 struct Passage<'a> {
     process: ProcessId,
-    /// As logs name it.
+    /// Its name in logs.
     name: &'a str,
     loops: &'a [Inbox],
     shared: &'a Shared,
@@ -102,14 +102,13 @@ impl Passage<'_> {
                     Some(()) => {}
                     None => return Ok(()),
                 },
-                // Said by the sender's end. What it has passed and no record names is of no use to anybody.
+                // The sender was dropped. Files without a record are not needed any more.
                 _ = &mut dead => return Ok(()),
             }
         }
     }
 
-    /// Looks whether a file can be sent, on a thread of its own: whoever is behind the file may keep the system waiting for
-    /// the answer.
+    /// Checks whether a file can be sent, on a thread of its own: the file system may block the check.
     async fn look_at(&self, file: OwnedFd) -> Result<OwnedFd, Unfit> {
         let unknown = |error: &dyn std::fmt::Display| Unfit::Unknown(error.to_string());
         let unseen = Unseen(Some(file));
@@ -132,6 +131,10 @@ impl Passage<'_> {
             .unwrap_or_else(|_| Err(unknown(&"its file system does not answer")))
     }
 
+    /// Hands the file of a packet to the loop that has the session. If the file cannot be sent, the loop is told so.
+    ///
+    /// # Errors
+    /// No honest worker passes such a packet.
     async fn pass_on(&self, Packet { bytes: name, fds }: Packet) -> Result<(), String> {
         // If they were cut off, this process has no descriptor left for it.
         let (files, is_cut_off) = match fds {
@@ -150,47 +153,44 @@ impl Passage<'_> {
         let Some(inbox) = self.loops.get((session >> 56) as usize) else {
             return refuse(files, "a file for a loop that does not exist".to_owned());
         };
-        if is_cut_off {
-            inbox.send(Command::File {
-                process: self.process,
-                number,
-                file: None,
-            });
-            return Ok(());
-        }
-        let [file] = match <[OwnedFd; 1]>::try_from(files) {
-            Ok(file) => file,
-            Err(files) => {
-                let count = files.len();
-                return refuse(files, format!("{count} descriptors in place of a file"));
-            }
+        let file = if is_cut_off {
+            None
+        } else {
+            let [file] = match <[OwnedFd; 1]>::try_from(files) {
+                Ok(file) => file,
+                Err(files) => {
+                    let count = files.len();
+                    return refuse(files, format!("{count} descriptors in place of a file"));
+                }
+            };
+            self.admit(file).await?
         };
-        let file = match self.look_at(file).await {
-            Ok(file) => file,
-            Err(Unfit::Proven(reason)) => return Err(reason),
-            // That may be its file system's fault, or a server's far away.
-            Err(Unfit::Unknown(reason)) => {
-                tracing::warn!("a file of {} could not be looked at: {reason}", self.name);
-                inbox.send(Command::File {
-                    process: self.process,
-                    number,
-                    file: None,
-                });
-                return Ok(());
-            }
-        };
-        if self.under_way.load(Ordering::Relaxed) >= FILES {
-            return refuse(vec![file], format!("over {FILES} files under way"));
-        }
-        let file = PassedFile::new(file, &self.under_way);
-        // The rest is kept for new processes, as it is when connections are accepted.
-        let limit = self.shared.descriptors();
-        let file = Some(file).filter(|file| (file.descriptor() as u64) < limit);
         inbox.send(Command::File {
             process: self.process,
             number,
             file,
         });
         Ok(())
+    }
+
+    /// Looks at a file and counts it among those under way. `None` if it cannot be sent, which is no fault of the worker.
+    async fn admit(&self, file: OwnedFd) -> Result<Option<PassedFile>, String> {
+        let file = match self.look_at(file).await {
+            Ok(file) => file,
+            Err(Unfit::Proven(reason)) => return Err(reason),
+            // That may be its file system's fault, or a server's far away.
+            Err(Unfit::Unknown(reason)) => {
+                tracing::warn!("a file of {} could not be looked at: {reason}", self.name);
+                return Ok(None);
+            }
+        };
+        if self.under_way.load(Ordering::Relaxed) >= FILES {
+            close_elsewhere(vec![file]);
+            return Err(format!("over {FILES} files under way"));
+        }
+        let file = PassedFile::new(file, &self.under_way);
+        // The rest is kept for new processes, as it is when connections are accepted.
+        let limit = self.shared.descriptors();
+        Ok(Some(file).filter(|file| (file.descriptor() as u64) < limit))
     }
 }

@@ -1,0 +1,95 @@
+//! The reports of the loops, and what the supervisor is told of them.
+
+use crate::commands::{Command, Report};
+use crate::main_thread::Gateway;
+use moorline_protocol::control::{FromRole, ListPlace};
+
+impl Gateway {
+    /// Handles a report of a loop.
+    pub(super) async fn pass_on(&mut self, report: Report) {
+        match report {
+            Report::Http {
+                socket,
+                listener,
+                peer,
+            } => {
+                if let Some(Some(site)) = self.sites.get(listener.index()) {
+                    site.clone().serve(socket, peer);
+                }
+            }
+            Report::Activated(index) => {
+                self.activated[usize::from(index)] += 1;
+                while self.activated.iter().all(|obeyed| *obeyed > self.confirmed) {
+                    self.confirmed += 1;
+                    self.say(&FromRole::Activated).await;
+                }
+            }
+            Report::Released(process) => {
+                let loops = self.released.entry(process).or_default();
+                *loops += 1;
+                if *loops == self.loops.len() {
+                    self.say(&FromRole::Released { process }).await;
+                }
+            }
+            Report::Garbage(process, reason) => {
+                let name = self.name(process);
+                tracing::error!("{name} wrote garbage into its ring: {reason}");
+                self.say(&FromRole::Garbage { process, reason }).await;
+            }
+            Report::Sessions {
+                index,
+                question,
+                rows,
+                next,
+            } => {
+                let next = self.next_place(index, next);
+                let some = FromRole::Sessions {
+                    question,
+                    rows,
+                    next,
+                };
+                self.say(&some).await;
+            }
+            Report::Attached(process, result) => self.attached(process, result).await,
+            Report::Waiting(index, counts) => {
+                let counts = self.waiting.answered(usize::from(index), counts);
+                self.say(&FromRole::Waiting(counts)).await;
+            }
+            Report::Drained(number) => self.drained(number).await,
+            Report::Empty => {
+                self.empty += 1;
+                if self.empty == self.parties() {
+                    self.say(&FromRole::Drained).await;
+                }
+            }
+        }
+    }
+
+    /// Has a loop list some of its sessions. It reports them, so nothing here waits for it.
+    pub(super) async fn list(&mut self, question: u64, from: ListPlace) {
+        if let Some(inbox) = self.loops.get(usize::from(from.event_loop)) {
+            let place = from.place;
+            inbox.send(Command::List { question, place });
+            return;
+        }
+        let (rows, next) = (Vec::new(), None);
+        let none = FromRole::Sessions {
+            question,
+            rows,
+            next,
+        };
+        self.say(&none).await;
+    }
+
+    /// The place to continue a list of sessions from, after a part from this loop.
+    fn next_place(&self, index: u8, next: Option<u32>) -> Option<ListPlace> {
+        let index = u16::from(index);
+        let is_last = usize::from(index) + 1 == self.loops.len();
+        let (event_loop, place) = match next {
+            Some(place) => (index, place),
+            None if is_last => return None,
+            None => (index + 1, 0),
+        };
+        Some(ListPlace { event_loop, place })
+    }
+}
