@@ -98,7 +98,7 @@ fn watched(start: &mut ProcessStart, builder: &mut Builder) -> io::Result<Waits>
         after: start.stall_after(),
         limits: Limits {
             handlers: start.wait_after(),
-            // Names take a moment, and the supervisor is to have them before it ends the process.
+            // Symbolising takes a moment, and the supervisor should have the names before it ends the process.
             start: Some(start.config.workers.start_timeout / 2),
         },
         start_timeout: start.config.workers.start_timeout,
@@ -139,11 +139,7 @@ async fn serve<A: App>(
         Ok(spawned) => spawned,
         Err(reason) => return orders.fail(reason).await,
     };
-    let looking = core.clone();
-    spawn_local(async move { looking.waits.look_after().await });
-    let counters = core.counters.clone();
-    spawn_local(async move { counters.beat().await });
-
+    spawn_signs_of_life(&core);
     let started = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
         started = start_app(&core, start) => started,
@@ -160,7 +156,25 @@ async fn serve<A: App>(
     begin_hooks(app.clone());
     orders.control.send(&FromRole::Ready, &[]).await?;
     spawn_local(serve_app(core.clone(), app.clone()));
+    serve_until_ordered(app, orders, ring_task, max_wait).await
+}
 
+/// Keeps looking at what hooks wait for, and gives signs of life.
+fn spawn_signs_of_life(core: &Rc<Core>) {
+    let looking = core.clone();
+    spawn_local(async move { looking.waits.look_after().await });
+    let counters = core.counters.clone();
+    spawn_local(async move { counters.beat().await });
+}
+
+/// Serves until the supervisor orders the end, or is gone, and then ends in order.
+async fn serve_until_ordered<A: App>(
+    app: Rc<A>,
+    mut orders: Orders,
+    mut ring_task: JoinHandle<Garbage>,
+    max_wait: Duration,
+) -> io::Result<()> {
+    let core = orders.core.clone();
     let order = tokio::select! {
         garbage = &mut ring_task => return Err(end_with(garbage)),
         order = orders.next() => order,
@@ -192,7 +206,7 @@ async fn start_app<A: App>(
     core: &Rc<Core>,
     start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
 ) -> hook::Ended<A> {
-    // Its places are those of a text that nobody has written.
+    // Its line numbers would be those of a text that no user has written.
     let settings = toml::from_str(&core.config.app)
         .map_err(|error| hook::Failure::Erred(format!("[app]: {}", error.message())))?;
     start_with(core, start, settings).await
@@ -253,8 +267,8 @@ fn spawn_ring_task<A: App>(
     Ok((begin_hooks, ring_task))
 }
 
-/// Takes what is still in the rings, runs the stop hook, waits for what is in hand and for all that was sent to be
-/// published, until the deadline.
+/// Takes the remaining records from the rings, runs the stop hook, and waits until the hooks in progress have ended and
+/// everything sent is published, until the deadline.
 async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.commitment.lead(false);
     core.stopping.send_replace(Some(deadline));
@@ -300,7 +314,7 @@ fn end_with(garbage: Result<Garbage, tokio::task::JoinError>) -> io::Error {
     }
 }
 
-/// Why the process is to end.
+/// Why the process must end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
     /// The supervisor says so, and how long it may take.
@@ -320,7 +334,7 @@ impl Order {
     }
 }
 
-/// What comes from outside the rings: the supervisor's messages, and signals.
+/// The inputs beside the rings: the supervisor's messages, and signals.
 struct Orders {
     control: ControlChannel,
     core: Rc<Core>,
@@ -386,7 +400,7 @@ impl Orders {
     /// Another process leads once it is known that this one does not.
     async fn resign(&self) {
         self.core.commitment.lead(false);
-        // Those who wait for it hear of it before another process leads.
+        // Hooks that wait for it learn it before another process leads.
         tokio::task::yield_now().await;
         if let Err(error) = self.control.send(&FromRole::Resigned, &[]).await {
             tracing::warn!(%error, "could not tell the supervisor that this process does not lead any more");
@@ -425,7 +439,7 @@ impl Orders {
     }
 }
 
-/// Runs what a timer is for. It belongs to no session, so that its end concerns nobody else.
+/// Runs the callback of a timer. It belongs to no session, so its end concerns no other hook.
 pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
     let ended = named(core, Hook::Timer, || async {
         work.await;

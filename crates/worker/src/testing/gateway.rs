@@ -1,19 +1,18 @@
-//! The gateway of a scripted engine: what it knows of sessions, and how it answers the app's process.
+//! The gateway of a scripted engine: its sessions, and what it gives the app's process. `requests` does what that asks for.
+
+mod requests;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Header, Producer};
 
 use crate::app::{CloseReason, Peer};
-use crate::clock;
 use crate::config::{Config, OnCrash, OnError};
-use crate::wire::{
-    ADOPTED, Answer, Closing, DONE, ERRED, FAILED, FIRST, FORCE, FileSpan, FromProcess, LAST,
-    Opening, Question, SessionData, SessionFacts, TEXT, ToProcess, WHOLE,
-};
+use crate::wire::{ADOPTED, Closing, ERRED, FAILED, FIRST, LAST, Opening, SessionData, ToProcess};
+use session::{Given, Scripted};
 
 /// The one listener.
 const LISTENER: u16 = 0;
@@ -25,44 +24,15 @@ pub(super) struct Gateway {
     groups: BTreeMap<Vec<u8>, BTreeSet<u64>>,
     /// The generation that serves.
     serving: u32,
-    /// What is on its way to each generation.
+    /// The records on their way to each generation.
     outgoing: BTreeMap<u32, VecDeque<(Header, Vec<u8>)>>,
-    /// Of messages that come in parts, those that have.
+    /// The received parts of messages that come in parts.
     partials: BTreeMap<(u32, u8, u64), Vec<u8>>,
     files: BTreeMap<(u32, u64), OwnedFd>,
-    /// Tasks in progress: by their numbers here, who has asked and under which number.
+    /// Tasks in progress, by their numbers here: the process that asked, and its number.
     tasks: BTreeMap<u64, (u32, u64)>,
     last_task: u64,
     last_session: u64,
-}
-
-/// A session, and what its peer would see.
-pub(super) struct Scripted {
-    peer: Peer,
-    connected_at: u64,
-    data: SessionData,
-    /// Its open hook has ended.
-    is_open: bool,
-    last_sequence: u64,
-    /// Messages that were delivered and are not done.
-    undone: VecDeque<Given>,
-    /// Messages that wait because it is paused.
-    waiting: VecDeque<(Vec<u8>, bool)>,
-    inbox: VecDeque<Vec<u8>>,
-    inbox_bytes: u64,
-    is_full: bool,
-    /// Why it has ended, and the WebSocket close code.
-    pub(super) end: Option<(CloseReason, u16)>,
-    messages: u64,
-    received: u64,
-    sent: u64,
-}
-
-struct Given {
-    sequence: u64,
-    bytes: Vec<u8>,
-    is_text: bool,
-    attempt: u32,
 }
 
 impl Gateway {
@@ -85,23 +55,7 @@ impl Gateway {
     pub(super) fn connect(&mut self, peer: Peer) -> u64 {
         self.last_session += 1;
         let id = self.last_session;
-        let session = Scripted {
-            peer,
-            connected_at: unix_ms(),
-            data: SessionData::default(),
-            is_open: false,
-            last_sequence: 0,
-            undone: VecDeque::new(),
-            waiting: VecDeque::new(),
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
-            is_full: false,
-            end: None,
-            messages: 0,
-            received: 0,
-            sent: 0,
-        };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Scripted::new(peer));
         self.open(id, false);
         id
     }
@@ -123,7 +77,7 @@ impl Gateway {
         session.map_or(0, |session| session.undone.len() + session.waiting.len())
     }
 
-    /// What the peer receives next.
+    /// The next message for the peer.
     pub(super) fn receive(&mut self, id: u64) -> Option<Vec<u8>> {
         let low = self.listener().low_watermark;
         let session = self.sessions.get_mut(&id)?;
@@ -190,7 +144,7 @@ impl Gateway {
         }
         for id in self.connected() {
             if !has_died {
-                let header = header(ToProcess::Moved, id);
+                let header = header_of(ToProcess::Moved, id);
                 self.give(before, header, Vec::new());
             } else if self.crashes(id) {
                 // The next process runs its close hook.
@@ -226,7 +180,7 @@ impl Gateway {
         }
     }
 
-    /// Writes what is on its way to this generation into its ring. True if there was something.
+    /// Writes waiting records to this generation into its ring. True if there were some.
     pub(super) fn flush(&mut self, generation: u32, producer: &mut Producer) -> bool {
         let Some(outgoing) = self.outgoing.get_mut(&generation) else {
             return false;
@@ -252,110 +206,6 @@ impl Gateway {
             }
         }
         has_given
-    }
-
-    /// Does what a record from this generation asks for.
-    pub(super) fn take(&mut self, from: u32, header: &Header, payload: Vec<u8>) {
-        let Some(kind) = FromProcess::from_u8(header.kind) else {
-            return;
-        };
-        let id = header.session;
-        match kind {
-            FromProcess::Send
-            | FromProcess::Post
-            | FromProcess::Task
-            | FromProcess::TaskDone
-            | FromProcess::Broadcast => {
-                if let Some(whole) = self.assemble(from, header, payload) {
-                    self.take_whole(from, kind, header, whole);
-                }
-            }
-            FromProcess::Done => self.done(id, header.sequence, header.flags),
-            FromProcess::Close => {
-                let reason = match header.flags {
-                    flags if flags & FAILED != 0 => CloseReason::Crash,
-                    flags if flags & ERRED != 0 => CloseReason::Error,
-                    _ => CloseReason::Server,
-                };
-                if header.flags & FORCE != 0
-                    && let Some(session) = self.sessions.get_mut(&id)
-                {
-                    session.inbox.clear();
-                }
-                self.end(id, reason, header.aux);
-            }
-            FromProcess::Ask => self.answer(from, id, &payload),
-            FromProcess::File => self.send_file(from, header, &payload),
-            FromProcess::Opened => {
-                if let Some(session) = self.living(id) {
-                    session.is_open = true;
-                }
-            }
-            // There is no datagram listener, and posts to oneself do not come here.
-            FromProcess::SendTo | FromProcess::PostDone => {}
-            _ => self.note(from, kind, id, payload),
-        }
-    }
-
-    fn take_whole(&mut self, from: u32, kind: FromProcess, header: &Header, whole: Vec<u8>) {
-        match kind {
-            FromProcess::Send => {
-                self.show(from, header.session, whole);
-                if header.flags & DONE != 0 {
-                    self.done(header.session, header.sequence, 0);
-                }
-            }
-            FromProcess::Broadcast => self.broadcast(from, header.session, &whole),
-            FromProcess::Task => {
-                self.last_task += 1;
-                self.tasks.insert(self.last_task, (from, header.session));
-                let header = Header {
-                    sequence: 1,
-                    ..self::header(ToProcess::Task, self.last_task)
-                };
-                self.give(from, header, whole);
-            }
-            FromProcess::TaskDone => {
-                if let Some((asked, number)) = self.tasks.remove(&header.session) {
-                    let header = Header {
-                        flags: FIRST | header.flags & FAILED,
-                        ..self::header(ToProcess::TaskDone, number)
-                    };
-                    self.give(asked, header, whole);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What an app asks to be noted of a session.
-    fn note(&mut self, from: u32, kind: FromProcess, id: u64, payload: Vec<u8>) {
-        let serving = self.serving;
-        let Some(session) = self.living(id) else {
-            return self.unknown(from, id);
-        };
-        let data = &mut session.data;
-        match kind {
-            FromProcess::KeepState if from == serving => data.state = payload,
-            FromProcess::Pause => data.paused = true,
-            FromProcess::Resume => {
-                data.paused = false;
-                self.deliver(id);
-            }
-            FromProcess::Keep => data.kept = true,
-            FromProcess::Unkeep => data.kept = false,
-            FromProcess::Bind => data.key = payload,
-            FromProcess::SetLabel => data.label = payload,
-            FromProcess::Join => {
-                self.groups.entry(payload).or_default().insert(id);
-            }
-            FromProcess::Leave => {
-                if let Some(members) = self.groups.get_mut(&payload) {
-                    members.remove(&id);
-                }
-            }
-            _ => {}
-        }
     }
 
     /// A message for the peer.
@@ -395,66 +245,6 @@ impl Gateway {
         }
     }
 
-    fn broadcast(&mut self, from: u32, number: u64, payload: &[u8]) {
-        if let Some((name, left_out, message)) = split_broadcast(payload) {
-            let members = self.groups.get(name).cloned().unwrap_or_default();
-            for id in members.difference(&left_out) {
-                self.show(from, *id, message.to_vec());
-            }
-        }
-        let header = header(ToProcess::BroadcastDone, number);
-        self.give(from, header, Vec::new());
-    }
-
-    fn answer(&mut self, from: u32, number: u64, question: &[u8]) {
-        let Ok(question) = postcard::from_bytes(question) else {
-            return;
-        };
-        let facts = |id: &u64| Some(self.sessions.get(id)?.facts(*id)).filter(|_| self.lives(*id));
-        let answer = match question {
-            Question::Session(id) => Answer::Session(facts(&id)),
-            Question::Sessions(_) => {
-                Answer::Sessions(self.sessions.keys().filter_map(facts).collect(), None)
-            }
-            Question::Members(name, _) => {
-                let members = self.groups.get(&name).into_iter().flatten();
-                let label = |id| (id, self.sessions[&id].data.label.clone());
-                Answer::Members(members.copied().map(label).collect(), None)
-            }
-        };
-        let header = header(ToProcess::Answer, number);
-        self.give(from, header, encoded(&answer));
-    }
-
-    /// A process has passed the descriptor of a file.
-    pub(super) fn take_file(&mut self, from: u32, name: &[u8], files: Vec<OwnedFd>) {
-        let name = name.try_into().map(u128::from_le_bytes);
-        let (Ok(name), Some(file)) = (name, files.into_iter().next()) else {
-            return;
-        };
-        // The lower half is the number.
-        let number = name as u64;
-        self.files.insert((from, number), file);
-        let header = header(ToProcess::FileHere, number);
-        self.give(from, header, Vec::new());
-    }
-
-    fn send_file(&mut self, from: u32, header: &Header, span: &[u8]) {
-        let (number, id) = (header.sequence, header.session);
-        if let Some(file) = self.files.remove(&(from, number))
-            && let Ok(span) = postcard::from_bytes::<FileSpan>(span)
-        {
-            let mut bytes = vec![0; span.length as usize];
-            match std::fs::File::from(file).read_exact_at(&mut bytes, span.offset) {
-                Ok(()) => self.show(from, id, bytes),
-                // It has become shorter.
-                Err(_) => self.end(id, CloseReason::Error, 0),
-            }
-        }
-        let header = self::header(ToProcess::FileDone, number);
-        self.give(from, header, Vec::new());
-    }
-
     /// A session begins in the process that serves.
     fn open(&mut self, id: u64, adopted: bool) {
         let Some(session) = self.living(id) else {
@@ -473,7 +263,7 @@ impl Gateway {
         };
         let header = Header {
             aux: if adopted { ADOPTED } else { 0 },
-            ..header(ToProcess::Open, id)
+            ..header_of(ToProcess::Open, id)
         };
         self.give(self.serving, header, encoded(&opening));
     }
@@ -496,7 +286,7 @@ impl Gateway {
         }
     }
 
-    /// Gives once more what is not done.
+    /// Sends again what is not done.
     fn redeliver(&mut self, id: u64) {
         let Some(session) = self.living(id) else {
             return;
@@ -507,25 +297,12 @@ impl Gateway {
         }
     }
 
-    /// The whole of a message, with its last part.
-    fn assemble(&mut self, from: u32, header: &Header, payload: Vec<u8>) -> Option<Vec<u8>> {
-        if header.flags & WHOLE == WHOLE {
-            return Some(payload);
-        }
-        let key = (from, header.kind, header.session);
-        let partial = self.partials.entry(key).or_default();
-        partial.extend_from_slice(&payload);
-        (header.flags & LAST != 0)
-            .then(|| self.partials.remove(&key))
-            .flatten()
-    }
-
     fn tell(&mut self, kind: ToProcess, id: u64) {
-        self.give(self.serving, header(kind, id), Vec::new());
+        self.give(self.serving, header_of(kind, id), Vec::new());
     }
 
     fn unknown(&mut self, to: u32, id: u64) {
-        self.give(to, header(ToProcess::Unknown, id), Vec::new());
+        self.give(to, header_of(ToProcess::Unknown, id), Vec::new());
     }
 
     fn give(&mut self, to: u32, header: Header, payload: Vec<u8>) {
@@ -549,43 +326,8 @@ impl Gateway {
     }
 }
 
-impl Scripted {
-    fn facts(&self, id: u64) -> SessionFacts {
-        SessionFacts {
-            id,
-            listener: LISTENER,
-            peer: self.peer.clone(),
-            connected_at: self.connected_at,
-            received_at: self.connected_at,
-            sent_at: self.connected_at,
-            worker: 0,
-            key: self.data.key.clone(),
-            label: self.data.label.clone(),
-            paused: self.data.paused,
-            kept: self.data.kept,
-            messages: self.messages,
-            received: self.received,
-            sent: self.sent,
-            queued: self.inbox_bytes,
-            tls: None,
-        }
-    }
-}
-
-impl Given {
-    fn record(&self, id: u64) -> (Header, Vec<u8>) {
-        let header = Header {
-            flags: FIRST | if self.is_text { TEXT } else { 0 },
-            sequence: self.sequence,
-            time: clock::now(),
-            ..header(ToProcess::Message, id)
-        };
-        (header, self.bytes.clone())
-    }
-}
-
 /// The header of a whole record, or of the first part of one.
-fn header(kind: ToProcess, session: u64) -> Header {
+fn header_of(kind: ToProcess, session: u64) -> Header {
     let flags = match kind {
         ToProcess::Message | ToProcess::Post | ToProcess::Task | ToProcess::Answer => FIRST,
         _ => 0,
@@ -596,16 +338,6 @@ fn header(kind: ToProcess, session: u64) -> Header {
         session,
         ..Header::default()
     }
-}
-
-/// The group, who is left out, and the message.
-fn split_broadcast(payload: &[u8]) -> Option<(&[u8], BTreeSet<u64>, &[u8])> {
-    let (&length, rest) = payload.split_first()?;
-    let (name, rest) = rest.split_at_checked(usize::from(length))?;
-    let (&count, rest) = rest.split_first_chunk()?;
-    let (ids, message) = rest.split_at_checked(usize::from(u16::from_le_bytes(count)) * 8)?;
-    let ids = ids.chunks_exact(8).filter_map(|id| id.try_into().ok());
-    Some((name, ids.map(u64::from_le_bytes).collect(), message))
 }
 
 /// Plain values only: there is nothing in them that could fail to be written.
