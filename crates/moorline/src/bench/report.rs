@@ -13,7 +13,7 @@ use super::server::{CpuSource, CpuTime};
 use super::time::Time;
 use super::{Mode, Plan};
 
-/// What is told at the end of a run: the same fields in both forms.
+/// The results at the end of a run: the same fields in both forms.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     mode: &'static str,
@@ -36,13 +36,13 @@ struct Errors {
     examples: Vec<String>,
 }
 
-/// What a mode has found out.
+/// The results of a mode.
 pub(super) enum Outcome {
     Rates(Rates),
     Memory(Memory),
 }
 
-/// What `echo` and `connect` find out.
+/// The results of `echo` and `connect`.
 pub(super) struct Rates {
     pub(super) answers: u64,
     /// Nanoseconds.
@@ -51,7 +51,7 @@ pub(super) struct Rates {
     pub(super) load_spent: Duration,
 }
 
-/// What `idle` finds out.
+/// The results of `idle`.
 pub(super) struct Memory {
     pub(super) sessions: u64,
     /// Private bytes of the server's process tree before and after.
@@ -140,7 +140,7 @@ impl Report {
 
 impl Rates {
     fn into_shown(self, elapsed: Duration) -> Shown {
-        // With no answer at all, time per answer is what there was in total.
+        // Without any answer, the time per answer is the total.
         let per_request = |spent: Duration| spent.as_secs_f64() * 1e6 / self.answers.max(1) as f64;
         let quantile = |q: f64| self.latency.value_at_quantile(q) as f64 / 1000.0;
         Shown::Rates {
@@ -193,7 +193,14 @@ impl fmt::Display for Report {
                 ""
             },
         )?;
-        match &self.outcome {
+        self.outcome.fmt(f)?;
+        self.errors.fmt(f)
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Shown::Rates {
                 requests,
                 requests_per_second,
@@ -211,23 +218,19 @@ impl fmt::Display for Report {
                     Some(spent) => writeln!(
                         f,
                         "  server CPU  {spent:.2} µs per request{}",
-                        if *server_cpu_source == Some(CpuSource::Ticks) {
-                            ", from ticks of 10 ms"
-                        } else {
-                            ""
+                        match server_cpu_source {
+                            Some(CpuSource::Ticks) => ", from ticks of 10 ms",
+                            _ => "",
                         }
                     )?,
-                    None => writeln!(
-                        f,
-                        "  server CPU  unknown; name the server with --pid, --config or --run-dir"
-                    )?,
+                    None => writeln!(f, "  server CPU  {UNKNOWN}")?,
                 }
                 writeln!(
                     f,
                     "  load CPU    {load_cpu_us_per_request:.2} µs per request"
                 )?;
                 writeln!(f, "  latency     {latency_us}\n")?;
-                draw(histogram, f)?;
+                draw(histogram, f)
             }
             Shown::Memory {
                 sessions,
@@ -246,17 +249,16 @@ impl fmt::Display for Report {
                         "  memory      {} KiB before, {} KiB with them: {each:.0} bytes per session",
                         before / 1024,
                         after / 1024
-                    )?,
-                    _ => writeln!(
-                        f,
-                        "  memory      unknown; name the server with --pid, --config or --run-dir"
-                    )?,
+                    ),
+                    _ => writeln!(f, "  memory      {UNKNOWN}"),
                 }
             }
         }
-        self.errors.fmt(f)
     }
 }
+
+/// Why there is no figure of the server.
+const UNKNOWN: &str = "unknown; name the server with --pid, --config or --run-dir";
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

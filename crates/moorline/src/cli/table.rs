@@ -1,6 +1,6 @@
 //! What `status` and `sessions` look like to people.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use moorline_engine::control::SessionRow;
 use serde_json::Value;
@@ -11,18 +11,27 @@ const STALLS: usize = 5;
 /// The whole of `status`. What a newer or older engine leaves out is shown as a dash.
 pub(super) fn status(status: &Value) -> String {
     let mut out = String::new();
-    let field = |path: &str| shown(status.pointer(path));
     // Writing to a string does not fail.
-    let _ = writeln!(
-        out,
-        "supervisor  pid {}, up {}",
-        field("/supervisor/pid"),
-        status
-            .pointer("/supervisor/uptime_s")
-            .and_then(Value::as_u64)
-            .map_or("-".to_owned(), duration)
-    );
-    let _ = writeln!(
+    let _ = [
+        supervisor, gateway, still, reloads, closing, counts, processes, listeners, helpers, stalls,
+    ]
+    .iter()
+    .try_for_each(|part| part(&mut out, status));
+    out
+}
+
+fn supervisor(out: &mut String, status: &Value) -> fmt::Result {
+    let uptime = status
+        .pointer("/supervisor/uptime_s")
+        .and_then(Value::as_u64)
+        .map_or("-".to_owned(), duration);
+    let pid = shown(status.pointer("/supervisor/pid"));
+    writeln!(out, "supervisor  pid {pid}, up {uptime}")
+}
+
+fn gateway(out: &mut String, status: &Value) -> fmt::Result {
+    let field = |path: &str| shown(status.pointer(path));
+    writeln!(
         out,
         "gateway     pid {}, {} loops, {} sessions, {} accepted, {} messages, {}",
         field("/gateway/pid"),
@@ -31,42 +40,51 @@ pub(super) fn status(status: &Value) -> String {
         field("/gateway/accepted"),
         field("/gateway/messages"),
         memory(status)
-    );
-    if let Some(still) = status
-        .pointer("/gateway/main_still_ms")
-        .filter(|it| !it.is_null())
-    {
-        let _ = writeln!(
-            out,
-            "  the main thread has stood still for {}",
-            seconds(Some(still))
-        );
+    )
+}
+
+/// The gateway's threads that stand still.
+fn still(out: &mut String, status: &Value) -> fmt::Result {
+    let main = status.pointer("/gateway/main_still_ms");
+    if let Some(still) = main.filter(|it| !it.is_null()) {
+        let still = seconds(Some(still));
+        writeln!(out, "  the main thread has stood still for {still}")?;
     }
     for row in rows(status, "/gateway/still") {
-        let _ = writeln!(
+        writeln!(
             out,
             "  loop {} has stood still for {}",
             shown(row.get("loop")),
             seconds(row.get("ms"))
-        );
+        )?;
     }
-    let _ = writeln!(
+    Ok(())
+}
+
+fn reloads(out: &mut String, status: &Value) -> fmt::Result {
+    let [done, failed] =
+        ["/reloads/done", "/reloads/failed"].map(|path| shown(status.pointer(path)));
+    writeln!(out, "reloads     {done} done, {failed} failed")
+}
+
+/// How far a stop or a drain has come.
+fn closing(out: &mut String, status: &Value) -> fmt::Result {
+    let Some(closing) = status.get("closing").filter(|it| !it.is_null()) else {
+        return Ok(());
+    };
+    writeln!(
         out,
-        "reloads     {} done, {} failed",
-        field("/reloads/done"),
-        field("/reloads/failed")
-    );
-    if let Some(closing) = status.get("closing").filter(|it| !it.is_null()) {
-        let _ = writeln!(
-            out,
-            "{:<11} {} of {} sessions are left after {} of {}",
-            shown(closing.get("why")),
-            shown(closing.get("left")),
-            shown(closing.get("of")),
-            seconds(closing.get("elapsed_ms")),
-            seconds(closing.get("over_ms"))
-        );
-    }
+        "{:<11} {} of {} sessions are left after {} of {}",
+        shown(closing.get("why")),
+        shown(closing.get("left")),
+        shown(closing.get("of")),
+        seconds(closing.get("elapsed_ms")),
+        seconds(closing.get("over_ms"))
+    )
+}
+
+/// The counts that are not zero.
+fn counts(out: &mut String, status: &Value) -> fmt::Result {
     for (title, path) in [
         ("lost", "/lost"),
         ("errors", "/errors"),
@@ -75,80 +93,99 @@ pub(super) fn status(status: &Value) -> String {
     ] {
         let counts = nonzero(status.pointer(path));
         if !counts.is_empty() {
-            let _ = writeln!(out, "{title:<11} {counts}");
+            writeln!(out, "{title:<11} {counts}")?;
         }
     }
     let held = held(status);
     if !held.is_empty() {
-        let _ = writeln!(out, "held        {held}");
+        writeln!(out, "held        {held}")?;
     }
     let dropped = status.pointer("/log_lines_dropped").and_then(Value::as_u64);
     if let Some(lines) = dropped.filter(|&lines| lines > 0) {
-        let _ = writeln!(out, "log         {lines} lines dropped");
+        writeln!(out, "log         {lines} lines dropped")?;
     }
-    let _ = writeln!(out);
-    let _ = writeln!(
+    Ok(())
+}
+
+/// A row for each worker and task worker, with its problems below it.
+fn processes(out: &mut String, status: &Value) -> fmt::Result {
+    writeln!(
         out,
-        "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
+        "\n{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
         "", "pid", "state", "generation", "handled", "in hand", "sessions"
-    );
+    )?;
     for (name, path) in [("worker", "/workers"), ("task", "/tasks")] {
         for row in rows(status, path) {
-            let field = |key: &str| shown(row.get(key));
-            let _ = writeln!(
-                out,
-                "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
-                format!("{name} {}", field("slot")),
-                field("pid"),
-                field("state"),
-                field("generation"),
-                field("handled"),
-                field("in_hand"),
-                field("sessions")
-            );
-            if row.get("silent_ms").is_some_and(|ms| !ms.is_null()) {
-                let silent = seconds(row.get("silent_ms"));
-                let waiting = match row.get("waiting").and_then(Value::as_u64) {
-                    None => String::new(),
-                    Some(1) => ", 1 session waits".to_owned(),
-                    Some(sessions) => format!(", {sessions} sessions wait"),
-                };
-                let _ = writeln!(out, "  not answering for {silent}{waiting}");
-            }
-            if let Some(wait) = row.get("retry_in_ms") {
-                let _ = writeln!(out, "  {}; tried again in {wait} ms", field("reason"));
-            }
+            process(out, name, row)?;
         }
     }
+    Ok(())
+}
+
+fn process(out: &mut String, name: &str, row: &Value) -> fmt::Result {
+    let field = |key: &str| shown(row.get(key));
+    writeln!(
+        out,
+        "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
+        format!("{name} {}", field("slot")),
+        field("pid"),
+        field("state"),
+        field("generation"),
+        field("handled"),
+        field("in_hand"),
+        field("sessions")
+    )?;
+    if row.get("silent_ms").is_some_and(|ms| !ms.is_null()) {
+        let silent = seconds(row.get("silent_ms"));
+        let waiting = match row.get("waiting").and_then(Value::as_u64) {
+            None => String::new(),
+            Some(1) => ", 1 session waits".to_owned(),
+            Some(sessions) => format!(", {sessions} sessions wait"),
+        };
+        writeln!(out, "  not answering for {silent}{waiting}")?;
+    }
+    match row.get("retry_in_ms") {
+        Some(wait) => writeln!(out, "  {}; tried again in {wait} ms", field("reason")),
+        None => Ok(()),
+    }
+}
+
+fn listeners(out: &mut String, status: &Value) -> fmt::Result {
     for row in rows(status, "/listeners") {
         let field = |key: &str| shown(row.get(key));
-        let _ = writeln!(
+        writeln!(
             out,
             "listener {}: {} ({}), {}",
             field("name"),
             field("address"),
             field("kind"),
             field("state")
-        );
+        )?;
     }
+    Ok(())
+}
+
+fn helpers(out: &mut String, status: &Value) -> fmt::Result {
     for row in rows(status, "/helpers") {
         let field = |key: &str| shown(row.get(key));
-        let _ = writeln!(
+        writeln!(
             out,
             "helper {}: pid {}, {} restarts",
             field("name"),
             field("pid"),
             field("restarts")
-        );
+        )?;
     }
-    for row in rows(status, "/stalls")
-        .collect::<Vec<_>>()
-        .iter()
-        .rev()
-        .take(STALLS)
-    {
+    Ok(())
+}
+
+/// The latest stalls, the last one first.
+fn stalls(out: &mut String, status: &Value) -> fmt::Result {
+    let stalls: Vec<_> = rows(status, "/stalls").collect();
+    for row in stalls.iter().rev().take(STALLS) {
         let field = |key: &str| shown(row.get(key));
-        let _ = writeln!(
+        let place = row.get("place").filter(|place| !place.is_null());
+        writeln!(
             out,
             "stall: {}, {} hook, session {}, {} for {} ms, in {}",
             field("worker"),
@@ -156,14 +193,10 @@ pub(super) fn status(status: &Value) -> String {
             row.get("session").and_then(Value::as_str).unwrap_or("-"),
             field("kind"),
             field("elapsed_ms"),
-            shown(
-                row.get("place")
-                    .filter(|place| !place.is_null())
-                    .or(row.pointer("/stack/0"))
-            )
-        );
+            shown(place.or(row.pointer("/stack/0")))
+        )?;
     }
-    out
+    Ok(())
 }
 
 /// Milliseconds, as in "4.2 s".
@@ -172,7 +205,7 @@ fn seconds(milliseconds: Option<&Value>) -> String {
     format!("{:.1} s", milliseconds as f64 / 1000.0)
 }
 
-/// What the gateway holds, and the sessions that this throttles.
+/// The memory that the gateway holds, and the sessions that this throttles.
 fn memory(status: &Value) -> String {
     let number = |path| status.pointer(path).and_then(Value::as_u64);
     let held = number("/gateway/buffered_bytes").map_or("-".to_owned(), size);
@@ -186,7 +219,7 @@ fn memory(status: &Value) -> String {
     format!("{held}{limit} buffered{waiting}")
 }
 
-/// What for, by class.
+/// The memory that the gateway holds, by class.
 fn held(status: &Value) -> String {
     let classes = status.pointer("/gateway/held").and_then(Value::as_object);
     let shown: Vec<_> = classes
