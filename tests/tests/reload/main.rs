@@ -1,5 +1,6 @@
 //! Reload: every change is applied without closing a session, or nothing changes.
 
+mod limits;
 mod listeners;
 mod live;
 mod transaction;
