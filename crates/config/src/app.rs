@@ -11,7 +11,7 @@ use super::{load, near};
 
 /// Checks `[app]` of the configuration at `path` against the type that the app reads it as.
 ///
-/// What else is wrong with the file is not told: [`load`](super::load) does that.
+/// Other errors in the file are not reported here: [`load`](super::load) does that.
 ///
 /// # Errors
 /// `[app]` does not fit `T`.

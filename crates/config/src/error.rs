@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Everything that is wrong with a configuration, in the order of the file. Never empty.
 ///
-/// Displayed as `check` prints it: each error with its place, the line with a caret under what is meant, and a hint.
+/// Displayed as `check` prints it: each error with its place, the line with a caret under the faulty part, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -87,7 +87,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// An error was reported; whoever sees this need not report another.
+/// An error was reported; the caller need not report another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reported;
 
@@ -95,7 +95,7 @@ pub(super) struct Reported;
 pub(super) struct Report<'a> {
     file: &'a Path,
     text: &'a str,
-    /// With the place each begins at, for the order.
+    /// Each with the place where it begins, for the order.
     errors: RefCell<Vec<(usize, ConfigError)>>,
     warnings: RefCell<Vec<String>>,
 }

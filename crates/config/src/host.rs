@@ -1,4 +1,4 @@
-//! What defaults and checks take from the machine rather than from the file.
+//! What defaults and checks take from the machine, not from the file.
 
 use std::path::{Path, PathBuf};
 
@@ -72,7 +72,7 @@ pub fn allowed_cpus() -> Vec<u16> {
         .collect()
 }
 
-/// What the folder of the configuration at `file` is called.
+/// The name of the folder with the configuration at `file`.
 fn folder_name(file: &Path) -> String {
     format!("{:016x}", fnv1a(file.as_os_str().as_encoded_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What holds for any text in a configuration's place.
+//! What holds for any text as a configuration.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::host::Host;
 use super::load::{load_on, run_dir_in};
 use super::{Config, ConfigError, ConfigErrors};
 
-/// What stands where a reason should be.
+/// The placeholder of a reason.
 const LOST: &str = "reason was lost";
 
 /// Any text: it is a configuration that makes sense, or each error says where, in words that are fit for a
@@ -41,7 +41,7 @@ pub fn config(data: &[u8]) {
 }
 
 fn assert_sensible(config: &Config) {
-    // As it travels to the processes.
+    // In the form in which it travels to the processes.
     let sent = postcard::to_stdvec(config).expect("a configuration can be sent");
     assert_eq!(postcard::from_bytes::<Config>(&sent).as_ref(), Ok(config));
     assert!(config.engine.run_dir.is_absolute());

@@ -1,4 +1,5 @@
-//! Names that are planned and not there yet: refused with their own message, so that nobody looks for a typing error.
+//! Planned names that do not exist yet. They are refused with a message of their own, so that users do not look for a
+//! typing error.
 
 /// Section, key, what to do meanwhile.
 const KEYS: &[(&str, &str, &str)] = &[

@@ -97,10 +97,10 @@ pub struct Engine {
     /// The close code that WebSocket sessions get when the engine stops or drains: 1001 (going away, the default) or 1012
     /// (service restart).
     pub stop_code: u16,
-    /// A gateway with a loop that has stood still for so long is replaced. Default 30 s; written as zero: it never is.
+    /// A gateway is replaced when one of its loops has stood still for this long. Default 30 s; written as zero: never.
     pub kill_after: Option<Duration>,
     /// What workers, task workers and gateway see as `/` once they have changed their user, if the supervisor is root.
-    /// Absolute. Helpers and hooks are other programs, and stay outside.
+    /// Absolute. Helpers and hooks are other programs, and see the real `/`.
     pub chroot: Option<PathBuf>,
     /// `[engine.log]`.
     pub log: Log,
@@ -113,7 +113,7 @@ pub struct Engine {
 pub struct Hooks {
     /// When it serves.
     pub started: Option<Vec<String>>,
-    /// When it is told to stop, before anything else is done about that.
+    /// When it is told to stop, before anything else happens.
     pub stopping: Option<Vec<String>>,
     /// When every process has ended.
     pub stopped: Option<Vec<String>>,
@@ -127,7 +127,7 @@ impl Default for Hooks {
             started: None,
             stopping: None,
             stopped: None,
-            // As long as everything else that is waited for.
+            // As long as all other waits.
             timeout: Duration::from_secs(10),
         }
     }
@@ -171,7 +171,7 @@ pub struct Workers {
     pub stall_after: Option<Duration>,
     /// A handler that awaits something for longer is reported with where it does. Default: none is.
     pub wait_after: Option<Duration>,
-    /// A worker that has given no sign of life for so long is replaced. Default: it never is.
+    /// A worker is replaced when it has given no sign of life for this long. Default: never.
     pub kill_after: Option<Duration>,
     /// Which CPUs workers and gateway loops stay on.
     pub cpu_affinity: CpuAffinity,
@@ -197,11 +197,11 @@ pub enum Dispatch {
     Sticky,
     /// Each message to the next worker.
     RoundRobin,
-    /// Each message to the worker with the least in hand.
+    /// Each message to the worker with the fewest messages in progress.
     LeastBusy,
     /// All sessions of one address to the same worker, by rendezvous hashing.
     IpHash,
-    /// All sessions bound to one key to the same worker, likewise; before that as `sticky`.
+    /// All sessions bound to one key to the same worker, by rendezvous hashing; sessions without a key as with `sticky`.
     Key,
 }
 
@@ -214,7 +214,7 @@ pub struct Tasks {
     pub attempts: u32,
     /// A task worker is replaced after it has handled this many tasks, and up to half as many more, drawn by each.
     pub max_requests: Option<u64>,
-    /// As for workers. Default: none, since tasks are there to take long.
+    /// As for workers. Default: none, since tasks may take long.
     pub stall_after: Option<Duration>,
     /// As for workers.
     pub wait_after: Option<Duration>,
@@ -246,11 +246,11 @@ pub struct Listener {
     pub websocket: Option<String>,
     /// The folder that every other path is a file of (`http://` listeners only). Absolute.
     pub static_folder: Option<PathBuf>,
-    /// A session that neither received nor sent for so long is closed.
+    /// A session that neither received nor sent for this long is closed.
     pub idle_timeout: Option<Duration>,
-    /// … that did not receive.
+    /// A session that received nothing for this long is closed.
     pub receive_timeout: Option<Duration>,
-    /// … that was not sent to.
+    /// A session to which nothing was sent for this long is closed.
     pub send_timeout: Option<Duration>,
     /// How long a session whose peer has half-closed it may go without sending anything or ending a handler. Default 5 min.
     pub half_close_timeout: Duration,
@@ -258,15 +258,15 @@ pub struct Listener {
     pub handshake_timeout: Duration,
     /// Bytes a second that an unfinished message must bring at least.
     pub min_receive_rate: Option<u64>,
-    /// Outbound bytes queued from which on the app is told `full`. Default 1 MiB.
+    /// The app is told `full` when more outbound bytes than this are queued. Default 1 MiB.
     pub high_watermark: u64,
-    /// … under which it is told `drained`. Default a quarter of the high one.
+    /// The app is told `drained` when fewer are queued. Default a quarter of the high one.
     pub low_watermark: u64,
     /// … over which the session is closed as slow. Default 8 MiB or twice the high watermark, whichever is more.
     pub hard_limit: u64,
-    /// What becomes of a session whose worker dies with its message in hand.
+    /// What happens to a session whose worker dies while it handles a message of it.
     pub on_crash: OnCrash,
-    /// What becomes of a session whose handler returns an error. Default `close`, and `keep` with `on_crash = "drop"`.
+    /// What happens to a session whose handler returns an error. Default `close`, and `keep` with `on_crash = "drop"`.
     pub on_error: OnError,
     /// How many times a message is delivered at most under `redeliver`. Default 3.
     pub attempts: u32,
@@ -276,7 +276,7 @@ pub struct Listener {
     pub max_sessions_per_address: Option<u32>,
     /// Connections accepted in a second; more wait in the kernel's backlog.
     pub accept_rate: Option<u32>,
-    /// What a peer had sent before its connection broke is delivered all the same. Default false.
+    /// Messages that a peer had sent before its connection broke are delivered. Default false.
     pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
@@ -307,17 +307,17 @@ impl Listener {
     }
 }
 
-/// What becomes of a session whose handler returns an error.
+/// What happens to a session whose handler returns an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
     /// It is closed, once what was sent to it before is flushed.
     Close,
-    /// It goes on; the message counts as handled.
+    /// It stays open; the message counts as handled.
     Keep,
 }
 
-/// What becomes of a session whose worker dies with its message in hand.
+/// What happens to a session whose worker dies while it handles a message of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnCrash {
@@ -325,6 +325,6 @@ pub enum OnCrash {
     Close,
     /// The message is given to the next worker.
     Redeliver,
-    /// The message is lost, the session goes on.
+    /// The message is lost; the session stays open.
     Drop,
 }

@@ -56,11 +56,11 @@ pub(super) fn listeners(
     listeners.into_iter().collect()
 }
 
-/// What no two listeners may share.
+/// What two listeners must not have in common.
 #[derive(Default)]
 struct Taken {
     names: Names,
-    /// With the lines they are written on.
+    /// With the lines where they are written.
     addresses: Vec<(Address, usize)>,
 }
 
@@ -180,7 +180,7 @@ fn limits(section: &Section<'_>) -> Result<Limits, Reported> {
     })
 }
 
-/// What becomes of a session whose handler has failed.
+/// What happens to a session whose handler has failed.
 fn failures(section: &Section<'_>) -> Result<(OnCrash, OnError), Reported> {
     let on_crash = section.read("on_crash", |field| {
         field.choice(&[
@@ -200,7 +200,7 @@ fn failures(section: &Section<'_>) -> Result<(OnCrash, OnError), Reported> {
     Ok((on_crash, on_error))
 }
 
-/// What makes no sense on a `udp://` listener.
+/// Settings without a meaning on a `udp://` listener.
 fn check_datagrams(
     section: &Section<'_>,
     dispatch: Option<&Option<Dispatch>>,
@@ -347,7 +347,7 @@ fn tls_of(
     Ok(tls)
 }
 
-/// What a listener makes of its bytes.
+/// How a listener reads its bytes.
 struct Content {
     framing: Framing,
     websocket: Option<String>,
@@ -378,7 +378,7 @@ fn content(
     let websocket = section.read("websocket", |field| request_path(&field));
     let static_folder = section.read("static", |field| existing_folder(&field, base));
     let max_message = section.read("max_message", |field| field.size());
-    // Without the address there is no telling which of them belong.
+    // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
         Address::Http(_) | Address::Https(_) => {

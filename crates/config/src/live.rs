@@ -1,4 +1,4 @@
-//! What a reload can change, and what only a restart can.
+//! What a reload can change, and what needs a restart.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::{Config, Engine, Listener, Workers};
 /// A listener is named by its place in 16 bits of a record's header.
 const MOST_PLACES: usize = u16::MAX as usize;
 
-/// What an engine that runs with `present` goes on with when the file says `new`.
+/// The configuration that an engine with `present` has after a reload of `new`.
 ///
 /// Each listener keeps its place, and so do those that the file has no more: they are retired. One whose address or
 /// framing has changed takes another place, since the sessions it has live on with what they began with. `vacant`
@@ -50,7 +50,7 @@ pub fn tasks_change(present: &Config, new: Config) -> Result<Config, Vec<String>
     }
 }
 
-/// What has changed and cannot.
+/// The changes that need a restart.
 fn refusals(old: &Config, new: &Config) -> Vec<String> {
     // Taken apart by name, so that a key added later must be judged here.
     let Config {
@@ -138,7 +138,7 @@ fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Ve
             None => unplaced.push(listener),
         }
     }
-    // What nobody of its own name wants is there for others.
+    // Sockets that no listener of the same name needs are free for others.
     let is_free = |at: &usize| present[*at].is_retired && merged[*at].is_retired;
     let vacant = vacant.iter().map(|at| usize::from(*at));
     let free: Vec<_> = vacant
@@ -245,7 +245,7 @@ mod tests {
         let vacant = change(&present, &wanted, &[0]);
         assert_eq!(places(&vacant), ["a", "b", "c", "d"]);
         assert_eq!(vacant.listeners[0].framing, wanted.listeners[1].framing);
-        // Of other names one fills it, and the next does not.
+        // A listener of another name fills it, and the next one does not.
         let others = listen(&[("c", LINE), ("b", ""), ("d", "")]);
         let filled = change(&present, &others, &[0]);
         assert_eq!(places(&filled), ["c", "b", "d"]);

@@ -17,7 +17,7 @@ use super::{Config, Dispatch, listen, process};
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What it says, with every default filled in.
+    /// The configuration, with every default filled in.
     pub config: Config,
     /// The file: absolute, its folder without symbolic links.
     pub path: PathBuf,
@@ -163,7 +163,7 @@ pub(super) fn load_on(text: &str, file: &Path, host: &Host) -> Result<Loaded, Co
     })
 }
 
-/// `Reported` without a report would be a fault of this module; it is told rather than panicked about.
+/// `Reported` without a report would be a bug in this module. It becomes an error instead of a panic.
 fn unreachable_report(file: &Path) -> ConfigErrors {
     ConfigErrors::about_file(
         file,
@@ -202,7 +202,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     })
 }
 
-/// The parser goes on after an error and then often stumbles over the same line again; the first is the true one.
+/// After an error the parser continues and often fails at the same line again; the first error is the true one.
 fn syntax_errors(report: &Report<'_>, text: &str, errors: &[toml::de::Error]) -> Reported {
     let mut told = HashSet::new();
     for error in errors {

@@ -15,7 +15,7 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 
 /// Each loop is a thread with a ring pair to every process; more than this is a slip.
 const MAX_LOOPS: u64 = 64;
-/// As the loops; slots are numbered in 16 bits.
+/// The same bound as for loops; slots are numbered in 16 bits.
 const MAX_PROCESSES: u64 = 512;
 /// A datagram of 64 KiB and its sender's address must fit a record, and a record is at most a quarter of a ring.
 const MIN_RING: u64 = 384 << 10;
@@ -33,14 +33,14 @@ pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
 const MAX_REQUESTS: u64 = 1 << 53;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// A second is long for a handler that keeps all others waiting, and short for whoever looks for the reason.
+/// A second is long for a handler that blocks all others, and short for a person who looks for the reason.
 const DEFAULT_STALL_AFTER: Duration = Duration::from_secs(1);
 /// Nothing in a gateway's loop takes a thousandth of it, however loaded the machine is.
 const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(30);
 /// WebSocket close codes for the end of a server: RFC 6455 §7.4.1, and 1012 of IANA's registry.
 const GOING_AWAY: u16 = 1001;
 const SERVICE_RESTART: u16 = 1012;
-/// There are two signs of life in it; with less, one that comes late would cost a process its life.
+/// There are two signs of life in it; with less, a single late one would cost a process its life.
 const SHORTEST_KILL_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
@@ -97,7 +97,7 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     })
 }
 
-/// Without `[engine]`.
+/// The defaults, without `[engine]`.
 fn default_engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine, Reported> {
     warn_of_rights(root.report, host, None, None);
     let run_dir = host.default_run_dir(file);
@@ -242,8 +242,8 @@ fn kill_after(field: &Field<'_>) -> Result<Duration, Reported> {
     ))
 }
 
-/// A user's or group's name. Without root it has no effect, and is then not looked up: a configuration for
-/// the server shall run on the desk.
+/// A user's or group's name. Without root it has no effect, and is not looked up: a configuration for the server should
+/// also run on a developer's machine.
 fn account(
     field: &Field<'_>,
     noun: &str,

@@ -47,28 +47,28 @@ pub struct Section {
 /// A key of a table.
 #[derive(Debug)]
 pub struct Key {
-    /// As it is written.
+    /// As it is written in a file.
     pub name: &'static str,
     /// What a value is, and its unit.
     pub kind: &'static str,
-    /// What holds if the key is absent.
+    /// The value if the key is absent.
     pub default: Default,
     /// A value in TOML, other than the default.
     pub example: &'static str,
     /// When a changed value takes effect.
     pub reload: Reload,
-    /// What it does.
+    /// What the key does.
     pub about: &'static str,
 }
 
-/// What holds if a key is absent.
+/// The value if a key is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Default {
     /// The key must be written.
     Required,
     /// The same as this value, in TOML.
     Value(&'static str),
-    /// What the words say: it depends on the machine or on other keys, or nothing holds.
+    /// Described in words: it depends on the machine or on other keys, or there is none.
     Words(&'static str),
 }
 
@@ -77,7 +77,7 @@ pub enum Default {
 pub enum Reload {
     /// At once, for the sessions that are open too.
     Yes,
-    /// For connections that are accepted after it.
+    /// It applies to connections accepted afterwards.
     NewConnections,
     /// A reload that would change it is refused.
     Restart,

@@ -58,7 +58,7 @@ pub(super) fn tls(
     }
 }
 
-/// What to do about a file that cannot be used, where the error leaves that open.
+/// The remedy for an unusable file, where the error leaves it open.
 fn remedy(kind: FileErrorKind) -> Option<&'static str> {
     match kind {
         FileErrorKind::Missing => {

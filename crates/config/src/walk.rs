@@ -1,7 +1,7 @@
 //! Walking the TOML tree: sections that know which keys were asked for, fields that know where they stand.
 //!
-//! Deserialising stops at the first error. Here every step reports what it finds and goes on; `Reported` in
-//! place of a value says that an error is already told, so that what depends on the value keeps silent.
+//! Deserialising stops at the first error. Here every step reports what it finds and continues. `Reported` in
+//! place of a value says that an error was reported already, so that what depends on the value adds none.
 
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};

@@ -60,7 +60,7 @@ impl Loop {
                 return;
             };
             if let Some(again) = gate.waits_until(listener, now) {
-                // Those that wait do so in the kernel's backlog, and are heard of no more than this.
+                // Those that wait do so in the kernel's backlog. The gateway does not see more of them than this.
                 tools.cx.count_limit(Limit::AcceptRate);
                 tools.agenda.timers.accept_again(again, listener);
                 return;
@@ -196,7 +196,7 @@ impl Loop {
         session.transport.socket = Some(socket);
         tools.cx.count(LoopCounter::Accepted, 1);
         if !unsent.is_empty() {
-            // It was not taken before; the socket says when it takes more.
+            // The kernel did not take all of it; the socket reports when it takes more.
             let queue = session.output.queue.get_or_insert_default();
             queue.push_sealed(&unsent);
             tools.memory.hold(Class::Queued, unsent.len());
@@ -226,7 +226,7 @@ fn prepare(
     };
     let records = match tls.get(listener.index()) {
         Some(Some(tls)) => ServerRecords::new(tls).map_err(|error| error.to_string()),
-        // Never in the clear what is to be encrypted, whatever has happened here.
+        // A connection without its TLS state is closed: its plaintext must never be sent.
         _ if cx.listener(listener).tls.is_some() => Err("it shows nothing".to_owned()),
         _ => return Some((Phase::Open, upgrade)),
     };
@@ -247,7 +247,7 @@ fn prepare(
 fn first_slot(listener: ListenerId, peer: &Peer, tools: &mut Tools) -> SlotId {
     let Tools { cx, processes, .. } = tools;
     let dispatch = cx.listener(listener).dispatch;
-    // Who is at home with a process that does not answer goes there when it has been replaced.
+    // If its home is a silent process, the session starts elsewhere, and moves home once that process is replaced.
     home(dispatch, peer, &[], processes.slots.len())
         .filter(|home| !processes.is_silent(*home))
         .unwrap_or_else(|| processes.choose_slot(dispatch, None, cx))

@@ -1,4 +1,4 @@
-//! What a loop is to do next, and when.
+//! What a loop does next, and when.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use crate::ids::SessionRef;
 use crate::session::Session;
 use crate::timers::Timers;
 
-/// What is to be done.
+/// The work that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     /// Sessions to be serviced in the next turn.

@@ -1,4 +1,4 @@
-//! What is done when the time of a session's timer has come.
+//! The actions of a session's timer.
 
 use crate::input::handshake::refused;
 use crate::output::write::farewell;
@@ -115,7 +115,7 @@ pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(
     Err(End::Now(reason))
 }
 
-/// A half-closed session has had time to go on.
+/// A half-closed session had enough time.
 ///
 /// # Errors
 /// It has not.

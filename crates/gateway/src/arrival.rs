@@ -11,13 +11,13 @@ pub(crate) enum Arrival {
     Upgraded(Upgrade),
 }
 
-/// What HTTP leaves behind.
+/// The state that HTTP hands over.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    /// What came after the request, as plaintext.
+    /// Bytes received after the request, as plaintext.
     pub(crate) received: Vec<u8>,
-    /// What encrypts the connection.
+    /// The TLS state of the connection.
     pub(crate) tls: Option<Box<ServerRecords>>,
-    /// What is still to be sent, as it goes on the wire.
+    /// Bytes still to send, as they go on the wire.
     pub(crate) unsent: Vec<u8>,
 }

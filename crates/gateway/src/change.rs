@@ -1,4 +1,4 @@
-//! What a reload changes.
+//! The changes of a reload.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,14 +12,14 @@ use moorline_protocol::control_channel::Descriptors;
 use crate::ids::ListenerId;
 use crate::sockets::Socket;
 
-/// What changes if a reload is committed.
+/// The changes that apply if the reload is committed.
 pub(crate) struct Change {
     pub(crate) generation: u32,
     pub(crate) config: Config,
     pub(crate) sockets: Vec<(ListenerId, OwnedFd)>,
     pub(crate) folders: Vec<(u16, OwnedFd)>,
     pub(crate) credentials: Credentials,
-    /// What the listeners show by them.
+    /// The certificates and TLS options of the listeners.
     pub(crate) tls: Vec<Option<ServerTls>>,
     pub(crate) log: Option<OwnedFd>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     /// The listeners that have another socket than before.
     pub(crate) sockets: Vec<(ListenerId, Socket)>,
-    /// What each listener shows who connects.
+    /// The TLS state of each listener.
     pub(crate) tls: Arc<[Option<ServerTls>]>,
     /// The listeners whose sessions are counted by their addresses, and have not been.
     pub(crate) counted: Arc<[ListenerId]>,
@@ -79,7 +79,7 @@ impl Change {
         })
     }
 
-    /// Makes ready what the listeners will show; what stays as it is goes on with what it has.
+    /// Prepares the TLS state of the listeners; an unchanged one keeps its session tickets.
     pub(crate) fn ready(
         mut self,
         before: &Credentials,

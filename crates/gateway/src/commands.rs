@@ -1,4 +1,4 @@
-//! What the main thread and the loops tell each other.
+//! The messages between the main thread and the loops.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ impl Inbox {
         self.doorbell.ring();
     }
 
-    /// Gives the loop a command and wakes it. A loop ends with the process alone, so there is nobody to tell of a failure.
+    /// Sends the loop a command and wakes it. A loop ends only with the process, so a failure needs no report.
     pub(crate) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
         self.doorbell.ring();
     }
 }
 
-/// To a loop.
+/// A command to a loop.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A connection that loop 0 accepted.
@@ -56,10 +56,10 @@ pub(crate) enum Command {
     Activate {
         workers: u16,
         serving: Arc<[ProcessId]>,
-        /// What else changes with that.
+        /// Other changes that apply at the same time.
         setup: Option<Box<Setup>>,
     },
-    /// What the listeners show from now on.
+    /// The TLS state of the listeners from now on.
     Show(Arc<[Option<ServerTls>]>),
     Dead {
         process: ProcessId,
@@ -82,7 +82,7 @@ pub(crate) enum Command {
     },
 }
 
-/// From a loop.
+/// A report from a loop.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// A connection that speaks HTTP.
@@ -99,13 +99,13 @@ pub(crate) enum Report {
     Released(ProcessId),
     /// This process wrote garbage.
     Garbage(ProcessId, String),
-    /// So many sessions of the loop of this number wait for each process that does not answer.
+    /// In the loop of this number this many sessions wait for each silent process.
     Waiting(u8, Vec<(ProcessId, u64)>),
     /// No session is left of the drain of this number.
     Drained(u64),
     /// No session is left after `Stop`.
     Empty,
-    /// Some sessions of the loop of this number, and the place in its table to go on from.
+    /// Some sessions of the loop of this number, and the place in its table to continue from.
     Sessions {
         index: u8,
         question: u64,
@@ -114,7 +114,7 @@ pub(crate) enum Report {
     },
 }
 
-/// A process that a loop is to hear.
+/// A process that a loop should serve.
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(crate) process: ProcessId,
@@ -122,16 +122,16 @@ pub(crate) struct Attached {
     /// Its number in the system, for messages.
     pub(crate) pid: u32,
     pub(crate) region: Region,
-    /// What wakes the process.
+    /// Wakes the process.
     pub(crate) doorbell: Arc<Doorbell>,
-    /// What the process wakes this loop by.
+    /// The process wakes this loop through it.
     pub(crate) chime: Chime,
 }
 
 /// How a process died.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Death {
-    /// By a fault, while it polled this session's handler.
+    /// It died by a fault while it polled this session's handler.
     pub(crate) culprit: Option<u64>,
     /// Killed at `max_wait` of a reload.
     pub(crate) forced: bool,
@@ -144,7 +144,7 @@ pub(crate) struct Order {
     pub(crate) number: u64,
     /// The time over which they are spread.
     pub(crate) over: Duration,
-    /// How long what is in hand then may take to end.
+    /// How long messages in progress may take to end then.
     pub(crate) max_wait: Duration,
     /// Those of these listeners; without, all.
     pub(crate) listeners: Option<Vec<ListenerId>>,
@@ -152,7 +152,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// The part of one loop: the loops close sessions at moments of their own.
+    /// The part of one loop: each loop closes sessions at its own moments.
     pub(crate) fn of_loop(&self, index: usize) -> Box<Self> {
         let seed = self.seed.wrapping_add(index as u64);
         Box::new(Self {

@@ -1,4 +1,4 @@
-//! What a loop runs with: its number, the configuration, the clock, its counters, and the threads beside it.
+//! The environment of a loop: its number, the configuration, the clock, its counters, and the threads beside it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::CloseReason;
 
-/// What a loop runs with. Lent as `&Cx`: no step on a session changes it.
+/// The environment of a loop. Lent as `&Cx`: no step on a session changes it.
 pub(crate) struct Cx {
     /// The loop's number.
     pub(crate) index: u8,

@@ -32,12 +32,12 @@ const LINGER_MS: u64 = 2_000;
 /// Reads of what the peer of a closed session still sends, in one turn.
 const LINGERING_READS: usize = 16;
 
-/// What is left of a session.
+/// The state of a session after an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
     /// It stays in the table.
     Session,
-    /// It is to be taken out of the table.
+    /// It must be removed from the table.
     Nothing,
 }
 
@@ -58,7 +58,7 @@ fn break_off(session: &mut Session, error: Errno, groups: &mut Groups, tools: &m
         finish(session, CloseReason::Peer, groups, tools);
         return;
     }
-    // What has come before is read to its end, and then the session ends as any whose peer has finished.
+    // The bytes received before are read to their end. Then the session ends like one whose peer has finished.
     session.transport.link.break_off();
     session.input.readable = true;
     session.app.is_paused = false;
@@ -107,7 +107,7 @@ pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: 
     finish(session, reason, groups, tools);
 }
 
-/// Closes a session although something of it is in hand: the engine stops.
+/// Closes a session even if a message of it is in progress: the engine stops.
 pub(crate) fn close_unfinished(session: &mut Session, groups: &mut Groups, tools: &mut Tools) {
     if session.lives() && session.output.queue.is_none() {
         farewell(session, tools.cx.config.engine.stop_code, tools);
@@ -115,7 +115,7 @@ pub(crate) fn close_unfinished(session: &mut Session, groups: &mut Groups, tools
     finish(session, CloseReason::Stopped, groups, tools);
 }
 
-/// Ends the session now. What is queued is thrown away; its process is told in the next turn.
+/// Ends the session now and discards its queue. Its process is told in the next turn.
 pub(crate) fn finish(
     session: &mut Session,
     reason: CloseReason,
@@ -137,7 +137,7 @@ pub(crate) fn finish(
     }
     discard_uncut(session, &mut uncut, &tools.cx);
     tell_other_senders(session, ToProcess::Unknown, tools);
-    // Before the queue goes: what is cut off must not look as if it had been all.
+    // Before the queue is dropped: a response that was cut off must not look complete.
     close_sealed(session);
     drop_output(session, tools);
     groups.leave_all(session, &mut tools.memory);
@@ -192,18 +192,18 @@ pub(crate) fn go_on_ending(session: &mut Session, tools: &mut Tools) -> Left {
 fn tell_end(session: &mut Session, reason: CloseReason, tools: &mut Tools) -> bool {
     if session.placement.process().is_none() {
         if !session.placement.is_known() {
-            // Nobody ever knew of it.
+            // No process ever knew it.
             return true;
         }
         if !place(session, tools) {
-            // Who is to know is not there yet.
+            // The process that must be told is not there yet.
             return false;
         }
     }
     let Some(at) = session.placement.process() else {
         return false;
     };
-    // With its opening: should the process die before it takes this, the next one is told of both.
+    // Together with its opening: if the process dies before it takes this, the next one is told both.
     let pending = PendingClose {
         id: session.id,
         reason,
@@ -228,7 +228,7 @@ fn tell_end(session: &mut Session, reason: CloseReason, tools: &mut Tools) -> bo
     true
 }
 
-/// The session is no more; its socket may linger.
+/// The session has ended; its socket may linger.
 fn let_go(session: &mut Session, tools: &mut Tools) -> Left {
     session.placement.leave();
     if session.transport.tls.take().is_some() {
@@ -264,7 +264,7 @@ fn drain_lingering(session: &mut Session, tools: &mut Tools) -> Left {
     Left::Nothing
 }
 
-/// One line for each session, under a target of its own, so that `access=off` in the log's level is rid of them.
+/// One line for each session, under a target of its own, so that `access=off` in the log level turns it off.
 fn log_access(session: &Session, cx: &Cx, reason: CloseReason) {
     let listener = cx.config.listeners.get(session.listener.index());
     let tls = session.transport.tls.as_ref();

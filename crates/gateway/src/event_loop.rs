@@ -38,12 +38,12 @@ use crate::sockets::{Socket, Sockets};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 
-/// What a loop is made of.
+/// The parts that a loop is made from.
 pub(crate) struct Parts {
     pub(crate) index: u8,
     pub(crate) config: Arc<Config>,
     pub(crate) shared: Arc<Shared>,
-    /// What wakes it for commands.
+    /// Wakes it for commands.
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) counters: Scoreboard,
     pub(crate) last_serial: u64,

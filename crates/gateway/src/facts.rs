@@ -1,4 +1,4 @@
-//! What processes and the operator are told of a session: when it begins somewhere, when it ends, and when they ask.
+//! The facts of a session for processes and the operator: when it begins somewhere, when it ends, and on request.
 
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
@@ -7,7 +7,7 @@ use crate::tls;
 use moorline_protocol::control::SessionRow;
 use moorline_protocol::wire::{Closing, Opening, SessionFacts};
 
-/// What a process is told of the session when it begins there.
+/// The facts for the process where the session begins.
 pub(crate) fn opening(session: &Session, adopted: bool) -> Vec<u8> {
     let opening = Opening {
         listener: session.listener.0,
@@ -22,7 +22,7 @@ pub(crate) fn opening(session: &Session, adopted: bool) -> Vec<u8> {
     postcard::to_stdvec(&opening).unwrap_or_default()
 }
 
-/// What a process is told of a session at its end.
+/// The facts for a process at the session's end.
 pub(crate) fn closing(session: &Session, cx: &Cx) -> Vec<u8> {
     let meters = &session.meters;
     let closing = Closing {
@@ -38,7 +38,7 @@ pub(crate) fn closing(session: &Session, cx: &Cx) -> Vec<u8> {
     postcard::to_stdvec(&closing).unwrap_or_default()
 }
 
-/// What a process that asks may know of a session, whose listener it knows by this id.
+/// The facts for a process that asks. It knows the session's listener by this id.
 pub(crate) fn facts(session: &Session, listener: ListenerId, cx: &Cx) -> SessionFacts {
     let meters = &session.meters;
     SessionFacts {
@@ -61,7 +61,7 @@ pub(crate) fn facts(session: &Session, listener: ListenerId, cx: &Cx) -> Session
     }
 }
 
-/// What the operator sees of a session.
+/// The facts for the operator.
 pub(crate) fn row(session: &Session, now: u64, cx: &Cx) -> SessionRow {
     let meters = &session.meters;
     let placement = &session.placement;

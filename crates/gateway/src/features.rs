@@ -1,4 +1,4 @@
-//! What apps ask for beside the messages of their sessions, and what becomes of it.
+//! Requests of apps beside the messages of their sessions.
 
 pub(crate) mod broadcasts;
 pub(crate) mod datagrams;

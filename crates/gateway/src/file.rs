@@ -42,14 +42,14 @@ impl Drop for PassedFile {
 /// A file on its way.
 #[derive(Debug)]
 pub(crate) struct FilePiece {
-    /// Who sends it.
+    /// The process that sends it.
     pub(crate) from: Asker,
     pub(crate) file: PassedFile,
     pub(crate) offset: u64,
     pub(crate) left: u64,
 }
 
-/// What went wrong with a copy.
+/// The reason why a copy failed.
 pub(crate) enum Copied {
     Socket(Errno),
     File(String),

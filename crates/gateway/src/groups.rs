@@ -73,9 +73,9 @@ struct Broadcast {
     text: bool,
     /// The ids of those it is not for, sorted.
     left_out: Vec<u64>,
-    /// The place in the group's list from where on to go on.
+    /// The place in the group's list to continue from.
     place: usize,
-    /// As it looks for the listeners met so far.
+    /// The frames for the listeners met so far.
     frames: Vec<(ListenerId, Option<Rc<Frame>>)>,
 }
 
@@ -90,7 +90,7 @@ impl Groups {
         self.under_way.iter().map(Broadcast::held).sum()
     }
 
-    /// Some members of a group from this place on, and where to go on.
+    /// Some members of a group from this place on, and the place to continue from.
     pub(crate) fn page(&self, name: &[u8], from: u32) -> (Vec<u64>, Option<u32>) {
         let Some(group) = self
             .by_name
@@ -167,13 +167,13 @@ impl Broadcast {
     }
 }
 
-/// What fanning out has come to.
+/// The next step of fanning out.
 pub(crate) enum Next {
     /// No broadcast is under way.
     Quiet,
-    /// Nobody is in that place of the group, or the broadcast is over.
+    /// The place is empty, or the broadcast is over.
     Nobody,
-    /// This one is to be sent the oldest broadcast.
+    /// This member gets the oldest broadcast next.
     Member(SessionRef),
 }
 
@@ -225,7 +225,7 @@ impl Groups {
         self.last_group
     }
 
-    /// A session leaves a group. Whoever calls this has sent it what was broadcast before.
+    /// A session leaves a group. The caller has sent it the earlier broadcasts.
     pub(crate) fn leave(&mut self, session: &mut Session, name: &[u8], memory: &mut Memory) {
         let Some(number) = self.by_name.get(name).copied() else {
             return;
@@ -299,7 +299,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Whose turn it is to be sent the oldest broadcast.
+    /// The next member that gets the oldest broadcast.
     pub(crate) fn next_member(&mut self, tools: &mut Tools) -> Next {
         let Some(broadcast) = self.under_way.front_mut() else {
             return Next::Quiet;
@@ -411,7 +411,7 @@ pub(crate) fn refuse_broadcast(
     Ok(())
 }
 
-/// A broadcast of so many bytes has reached all its members.
+/// A broadcast of this many bytes has reached all its members.
 fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
     let Some(sender) = tools.processes.asker(from) else {
         return;

@@ -1,4 +1,4 @@
-//! What names a listener, a slot, a process and a session within one loop.
+//! The names of a listener, a slot, a process and a session within one loop.
 
 use moorline_protocol::wire::UNKNOWN_PLACE;
 

@@ -1,5 +1,5 @@
-//! What must hold between two turns of a loop, whatever has happened. Debug builds check it; the tests with a scripted
-//! loop do so after every turn.
+//! What must hold between two turns of a loop. Debug builds check it; the tests with a scripted loop do so after every
+//! turn.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ impl Loop {
     }
 
     /// # Panics
-    /// One of them does not hold: the loop's state is wrong, and the gateway must not go on with it.
+    /// One of them does not hold: the loop's state is wrong, and the gateway must not continue with it.
     pub(crate) fn check_invariants(&self) {
         self.check_bytes();
         self.check_counts();
@@ -52,7 +52,7 @@ impl Loop {
         let processes = || self.tools.processes.iter().map(|(_, process)| process);
         let memory = &self.tools.memory;
         let received = |session: &Session| match session.phase {
-            // An ended session keeps what encrypts it, for its process to be told of.
+            // An ended session keeps its TLS state until its process is told.
             Phase::Ended(_) | Phase::Lingering => session.received() - session.transport.unopened(),
             _ => session.received(),
         };
@@ -104,7 +104,7 @@ impl Loop {
         to_processes.chain(to_slots).sum()
     }
 
-    /// What slots and processes count is what the table says.
+    /// The counts of slots and processes match the table.
     fn check_counts(&self) {
         let processes = &self.tools.processes;
         let mut by_slot = vec![0; processes.slots.len()];
@@ -141,7 +141,7 @@ impl Loop {
         );
     }
 
-    /// What one process counts is what was found, and it is on the lists that it should be on.
+    /// The counts of one process match the table, and it is on the lists that it belongs to.
     fn check_process(&self, at: ProcessKey, mut found: Counts) {
         let process = &self.tools.processes[at];
         let unheard = |kind: ToProcess| {
@@ -220,7 +220,7 @@ impl Loop {
         lists
     }
 
-    /// What waits for a slot is looked after.
+    /// Every wait for a slot has something that ends it.
     fn check_slots(&self, lists: &mut Lists) {
         let processes = &self.tools.processes;
         for (at, slot) in processes.slots.iter().enumerate() {
@@ -305,7 +305,7 @@ impl Loop {
         let input = &session.input;
         let next = input.kept.as_ref().and_then(|kept| kept.next());
         if let Some(kept) = next {
-            // A suspect waits until nothing else of its session is in hand.
+            // A suspect waits until no other message of its session is in progress.
             let is_alone = kept.deaths == 0 || input.window.in_hand() == 0;
             let is_free =
                 input.is_mid_message() || (is_alone && input.window.takes(kept.bytes.len()));
@@ -327,7 +327,7 @@ impl Loop {
     }
 }
 
-/// What a process has: sessions, messages in hand, and files under way.
+/// The counts of a process: sessions, messages in progress, and files under way.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     sessions: usize,

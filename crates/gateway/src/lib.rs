@@ -19,22 +19,22 @@
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
 //! - `event_loop`: all that a loop owns
 //! - `service`: one session's turn
-//! - `alarms`: what is done when a session's timer is due
-//! - `features`: posts, tasks, broadcasts, files, datagrams, requests, queries, and what handlers report
+//! - `alarms`: the actions of a session's timer
+//! - `features`: posts, tasks, broadcasts, files, datagrams, requests, queries, and the reports of handlers
 //! - `ending`: how a session ends: the one place that acts on an `End`
 //! - `groups`: groups of sessions and their broadcasts
 //! - `input`: read, cut, deliver, handshakes, the slowloris guard
 //! - `output`: write, seal, flush, watermarks
-//! - `placement`: which process has a session; the one rule by which it moves
-//! - `suspects`: messages that were in hand when a process died
-//! - `facts`: what processes and the operator are told of a session
+//! - `placement`: the process of a session; the one rule by which it moves
+//! - `suspects`: messages that were in progress when a process died
+//! - `facts`: the facts of a session for processes and the operator
 //! - `tls`: bytes from a socket, opened
 //! - `timeouts`: the timers that watch a session
 //! - `tools`: what a step on one session may use
 //! - `throttle`: sessions that are not read near the memory limit
-//! - `agenda`: what is to be done next
+//! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
-//! - `timers`: what is to be done at some time
+//! - `timers`: what a loop does at some time
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
 //! - `cx`: what a loop runs with

@@ -12,14 +12,14 @@ use crate::shared::http_memory::HttpMemory;
 use moorline_config::Config;
 pub(crate) use moorline_protocol::control::MemoryClass as Class;
 
-/// What a TLS connection costs at rest, in bytes: keys and the state of its library. Measured, for both versions.
+/// The memory of a TLS connection at rest, in bytes: keys and the state of its library. Measured for both versions.
 pub(crate) const TLS_BYTES: usize = 3_400;
-/// What a session's membership of a group costs, in bytes, about.
+/// The memory of a session's membership in a group, in bytes, about.
 pub(crate) const MEMBERSHIP_BYTES: usize = 64;
-/// What a group costs beside its name, in bytes, about.
+/// The memory of a group beside its name, in bytes, about.
 pub(crate) const GROUP_BYTES: usize = 256;
 
-/// From this part of the limit on it is near, in eighths.
+/// The part of the limit that counts as near, in eighths.
 const NEAR: u64 = 5;
 /// Less than that by what may be in the rings already when apps are told to wait, but by no more than this, in eighths.
 const MOST_COMING: u64 = 2;
@@ -36,7 +36,7 @@ pub(crate) struct Memory {
     total: u64,
     /// Bytes of the frames of broadcasts: several sessions share each.
     frames: Rc<Cell<u64>>,
-    /// What the main thread holds for HTTP, where this loop counts it.
+    /// The bytes that the main thread holds for HTTP, as this loop counts them.
     http: Option<Arc<HttpMemory>>,
     limits: Limits,
     relief: Relief,
@@ -46,18 +46,18 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 struct Limits {
     limit: Option<u64>,
-    /// From so many bytes of all loops on it is near.
+    /// All loops together: from this many bytes on the limit is near.
     all_near: u64,
-    /// From so many bytes of this loop on it is near, and over.
+    /// This loop: from this many bytes on the limit is near, and passed.
     near: u64,
     over: u64,
-    /// From so many on that may have changed: the others may have grown as well.
+    /// From this many bytes on the answer may have changed, because other loops may have grown as well.
     measure_at: u64,
     /// A session's fair share.
     share: u64,
 }
 
-/// Whether the sessions that hold most are to be closed.
+/// Whether the largest sessions must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relief {
     None,
@@ -97,13 +97,13 @@ impl Memory {
         }
     }
 
-    /// So many more are held.
+    /// Counts this many bytes more.
     pub(crate) fn hold(&mut self, class: Class, bytes: usize) {
         self.by_class[class as usize] += bytes as u64;
         self.total += bytes as u64;
     }
 
-    /// So many are held no more.
+    /// Counts this many bytes less.
     pub(crate) fn release(&mut self, class: Class, bytes: usize) {
         self.change(class, bytes, 0);
     }
@@ -113,7 +113,7 @@ impl Memory {
     pub(crate) fn change(&mut self, class: Class, before: usize, after: usize) {
         self.hold(class, after);
         let held = &mut self.by_class[class as usize];
-        // Never more than was held: the invariants prove it after each turn of every test. A release build goes on.
+        // Never more than was held: the invariants prove it after each turn of every test. A release build continues.
         debug_assert!(
             *held >= before as u64,
             "{before} bytes of {class:?} are released, {held} were held"
@@ -204,22 +204,22 @@ impl Memory {
         self.held() >= self.limits.measure_at && self.measure(cx) >= self.limits.near
     }
 
-    /// Whether so many bytes are near the limit, as of the last measurement.
+    /// Whether this many bytes are near the limit, as of the last measurement.
     pub(crate) fn is_near(&self, bytes: u64) -> bool {
         bytes >= self.limits.near
     }
 
-    /// Whether so many bytes pass the limit, as of the last measurement.
+    /// Whether this many bytes pass the limit, as of the last measurement.
     pub(crate) fn is_over(&self, bytes: u64) -> bool {
         bytes > self.limits.over
     }
 
-    /// Whether so many bytes more would pass the limit.
+    /// Whether this many bytes more would pass the limit.
     pub(crate) fn would_pass_limit(&self, more: usize) -> bool {
         self.is_over(self.held().saturating_add(more as u64))
     }
 
-    /// Something has grown: if it has passed the limit, the loop is to make room before it goes on.
+    /// Memory has grown: if it has passed the limit, the loop must make room before it continues.
     #[inline]
     pub(crate) fn ask_for_relief(&mut self, cx: &Cx) {
         if self.is_tight(cx) && self.measure(cx) > self.limits.over {
@@ -227,7 +227,7 @@ impl Memory {
         }
     }
 
-    /// Whether room is to be made. Asked once, it is not due any more.
+    /// Whether the loop must make room. Asking clears the mark.
     #[inline]
     pub(crate) fn takes_relief(&mut self) -> bool {
         std::mem::replace(&mut self.relief, Relief::None) == Relief::Due

@@ -66,7 +66,7 @@ fn place_elsewhere(session: &mut Session, tools: &mut Tools) -> bool {
     false
 }
 
-/// Takes the session away from its process, if nothing of it is there. False: not yet.
+/// Takes the session away from its process, if the process has no message of it. False: not yet.
 fn leave(session: &mut Session, tools: &mut Tools) -> bool {
     let Stay::With(at, _) = session.placement.stay else {
         return true;
@@ -119,7 +119,7 @@ pub(crate) fn enter_slot(session: &mut Session, slot: SlotId, tools: &mut Tools)
     processes[slot].enter(&cx.shared.slots[slot.index()]);
 }
 
-/// The slot that a session belongs to by its address or key, of so many.
+/// The slot, out of this many, that a session belongs to by its address or key.
 pub(crate) fn home_of(session: &Session, slots: usize, cx: &Cx) -> Option<SlotId> {
     let dispatch = cx.listener(session.listener).dispatch;
     home(dispatch, &session.peer, session.app.key(), slots)

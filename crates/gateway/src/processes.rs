@@ -1,4 +1,4 @@
-//! The processes that a loop serves, the slots that they serve, and who of them has something to be done.
+//! The processes that a loop serves, their slots, and the lists of those with work to do.
 
 pub(crate) mod dispatch;
 pub(crate) mod ledger;
@@ -30,7 +30,7 @@ use moorline_protocol::wire::{FIRST, LAST, ToProcess};
 /// The processes of one loop.
 pub(crate) struct Processes {
     list: Slab<Process>,
-    /// Never empty: a slot is there before its first process.
+    /// Never empty: a slot exists before its first process.
     pub(crate) slots: Vec<Slot>,
     /// Where dispatch in turn has got to.
     turns: Turns,
@@ -49,7 +49,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// None yet, and so many slots.
+    /// No process yet, and this many slots.
     pub(crate) fn new(slots: usize, turns: Turns) -> Self {
         Self {
             list: Slab::new(),
@@ -196,7 +196,7 @@ impl Processes {
         self.blocked.len()
     }
 
-    /// The next of them, which is on the list no more.
+    /// The next process of them, removed from the list.
     pub(crate) fn next_blocked(&mut self) -> Option<ProcessKey> {
         let at = self.blocked.pop_front()?;
         self.list[at.index()].is_blocked = false;
@@ -211,9 +211,9 @@ impl Processes {
         }
     }
 
-    /// Asks to be woken when there is room for the sessions that wait for it. True: there is, go on at once.
+    /// Asks to be woken when there is room for the sessions that wait for it. True: there is room, continue at once.
     ///
-    /// After the last push of a turn, for whoever has begun to wait since the list was gone through.
+    /// After the last push of a turn, for sessions that have begun to wait since the list was worked through.
     pub(crate) fn waiters_have_room(&mut self) -> bool {
         let mut have_room = false;
         for at in &self.blocked {
@@ -254,7 +254,7 @@ impl Processes {
         });
     }
 
-    /// Sends what waits for room in a process's ring. True: nothing waits any more.
+    /// Sends the records that wait for room in a process's ring. True: none waits any more.
     pub(crate) fn forward_transfers(&mut self, at: ProcessKey, memory: &mut Memory) -> bool {
         let process = &mut self.list[at.index()];
         let most = process.producer.max_payload();
@@ -291,7 +291,7 @@ impl Processes {
         true
     }
 
-    /// Sends a process something that waits for room if there is none.
+    /// Sends a process a record that waits for room if there is none.
     pub(crate) fn transfer(
         &mut self,
         at: ProcessKey,
@@ -331,16 +331,16 @@ impl Processes {
         self.transfer(asker.at, header, bytes, memory);
     }
 
-    /// What is addressed to a session that is no more is counted, and the sender told.
+    /// A record for a session that does not exist is counted, and its sender is told.
     pub(crate) fn discard(&mut self, at: ProcessKey, session: u64, cx: &Cx) {
         cx.count(LoopCounter::Discarded, 1);
-        // Only a courtesy: without room it is left out.
+        // It is sent only if there is room.
         if self.list[at.index()].tell(ToProcess::Unknown, session) {
             self.mark_dirty(at);
         }
     }
 
-    /// A process is not to be trusted any more.
+    /// The process is not trusted any more.
     pub(crate) fn break_with(&mut self, at: ProcessKey, reason: String, cx: &Cx) {
         let process = &mut self.list[at.index()];
         process.standing = Standing::Broken;
@@ -371,7 +371,7 @@ impl Processes {
         process.is_some_and(|at| self[at].is_silent)
     }
 
-    /// The slot for a new session, or for the next message of one that is in `now`.
+    /// The slot for a new session, or for the next message of a session that is in `now`.
     pub(crate) fn choose_slot(
         &mut self,
         dispatch: Dispatch,
@@ -386,14 +386,15 @@ impl Processes {
         self.turns.choose(dispatch, now, &loads)
     }
 
-    /// Tells the other loops what is in hand in each slot: another process may serve it.
+    /// Tells the other loops how many messages are in progress in each slot: another process may serve it.
     pub(crate) fn tell_all_in_hand(&mut self, cx: &Cx) {
         for slot in self.slot_ids() {
             self.tell_in_hand(slot, cx);
         }
     }
 
-    /// Tells the other loops what is in hand where that may have changed: in the slots of those that are looked into.
+    /// Tells the other loops how many messages are in progress where that may have changed: in the slots of the visited
+    /// processes.
     pub(crate) fn tell_polled_in_hand(&mut self, cx: &Cx) {
         for at in 0..self.polled.len() {
             let at = self.polled[at];
@@ -415,7 +416,7 @@ impl Processes {
         self[slot].tell_in_hand(in_hand, &cx.shared.slots[slot.index()]);
     }
 
-    /// Messages in hand in a slot, of this loop.
+    /// This loop's messages in progress in a slot.
     fn in_hand_here(&self, slot: SlotId) -> usize {
         let process = self[slot].process;
         process.map_or(0, |at| self[at].in_hand)
@@ -446,7 +447,7 @@ impl Processes {
     }
 }
 
-/// What dispatch looks at.
+/// The loads that dispatch compares.
 struct Loads<'a> {
     list: &'a Slab<Process>,
     slots: &'a [Slot],

@@ -22,7 +22,7 @@ use moorline_protocol::wire::{CloseReason, FromProcess};
 /// about 50 ns, so this never takes more than a twentieth of the time.
 const SEARCH_EVERY: Duration = Duration::from_millis(1);
 const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
-/// Who holds bytes, and can be made to let go of them.
+/// The holders of bytes that can be made to release them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Session(SessionKey),
@@ -43,7 +43,7 @@ impl Loop {
         if !memory.change_limit(&cx.config) {
             return;
         }
-        // By the new one they are held back again, if at all.
+        // The new limit decides whether they are held back again.
         throttle.read_all_again(&mut self.sessions, agenda, cx);
         cx.shared.largest[usize::from(cx.index)].store(0, Ordering::Relaxed);
         cx.counters.set(LoopCounter::HeldBack as usize, 0);
@@ -182,8 +182,8 @@ impl Loop {
     }
 
     /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
-    /// With it what those that have ended hold until their process is told: that goes without closing another.
-    /// Nothing if it has only just looked.
+    /// Including ended sessions whose process is not told yet: that memory comes back without closing another session.
+    /// Nothing if it has only just measured.
     fn publish_largest(&mut self) -> (Vec<(u64, Holder)>, u64) {
         let Tools {
             cx,

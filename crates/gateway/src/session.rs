@@ -51,21 +51,21 @@ pub(crate) enum Phase {
     Handshake,
     /// Messages pass both ways.
     Open,
-    /// No more is read; once nothing is in hand and all output is flushed it ends, for this reason.
+    /// No more is read. It ends for this reason once no message is in progress and all output is flushed.
     Ending(CloseReason),
-    /// The socket is gone; the process that has it is still to be told.
+    /// The socket is gone; its process must still be told.
     Ended(CloseReason),
-    /// The process was told; the socket is only kept until the peer has read what was sent last.
+    /// The process was told; the socket is kept only until the peer has read the last bytes.
     Lingering,
 }
 
-/// Why a step could not go on with a session. The loop alone acts on it, in `service`.
+/// Why a step could not continue with a session. Only the loop acts on it, in `service`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the session goes on if nobody ends it"]
 pub(crate) enum End {
     /// No more is read; it ends when its output is flushed.
     WhenFlushed(CloseReason),
-    /// It ends now, and its output is thrown away.
+    /// It ends now, and its output is discarded.
     Now(CloseReason),
     /// The connection broke. What its peer sent before may still be delivered.
     Broken(rustix::io::Errno),
@@ -75,12 +75,12 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) socket: Option<OwnedFd>,
-    /// What encrypts it, if it is encrypted.
+    /// Its TLS state, if it is encrypted.
     pub(crate) tls: Option<Box<ServerRecords>>,
     pub(crate) link: Link,
 }
 
-/// What comes from the peer.
+/// Bytes from the peer.
 #[derive(Debug)]
 pub(crate) struct Input {
     /// The socket may have something to read.
@@ -117,13 +117,13 @@ pub(crate) enum Cut {
     Exhausted,
 }
 
-/// What goes to the peer and was not taken.
+/// Bytes for the peer that the socket did not take.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) queue: Option<Box<Outbound>>,
     /// Where the queue is between its watermarks.
     pub(crate) level: Level,
-    /// What its process knows of that.
+    /// The level that its process knows.
     pub(crate) told: Level,
     /// Whether a timer looks after the peer taking output.
     pub(crate) timer: Timer,
@@ -136,18 +136,18 @@ pub(crate) enum Timer {
     Unset,
 }
 
-/// What the app has set for the session.
+/// The app's settings for the session.
 #[derive(Debug)]
 pub(crate) struct App {
     /// It is not to be read.
     pub(crate) is_paused: bool,
     /// It is not to be closed for being idle.
     pub(crate) is_kept: bool,
-    /// What few sessions have.
+    /// The state that few sessions have.
     pub(crate) state: Option<Box<AppState>>,
 }
 
-/// What is measured of the session. Times are in the loop's milliseconds where nothing else is said.
+/// The meters of the session. Times are in the loop's milliseconds unless said otherwise.
 #[derive(Debug)]
 pub(crate) struct Meters {
     /// Milliseconds since the Unix epoch.
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    /// What came with its handshake.
+    /// Bytes that came with its handshake.
     pub(crate) fn take_received(&mut self, received: Vec<u8>) {
         self.meters.bytes_in = received.len() as u64;
         self.input.cut = match received.is_empty() {
@@ -206,7 +206,7 @@ impl Session {
         ) && !self.transport.link.is_broken()
     }
 
-    /// Whether a message of it is in hand or waits.
+    /// Whether a message of it is in progress or waits.
     pub(crate) fn is_worked_for(&self) -> bool {
         self.input.window.in_hand() > 0 || self.input.waits()
     }
@@ -261,7 +261,7 @@ impl Session {
         input.tail.len() + input.decoder.buffered() + self.transport.unopened() + kept
     }
 
-    /// What the app has asked to be noted of it.
+    /// The app's data of it.
     pub(crate) fn data(&self) -> Option<Box<SessionData>> {
         let app = &self.app;
         let state = app.state.as_deref().filter(|state| state.bytes() > 0);
@@ -327,11 +327,11 @@ impl Output {
     }
 }
 
-/// What few sessions have.
+/// The state that few sessions have.
 #[derive(Debug, Default)]
 pub(crate) struct AppState {
     pub(crate) locker: Vec<u8>,
-    /// The key it is bound to; empty if it is to none.
+    /// The key that it is bound to, or empty.
     pub(crate) key: Vec<u8>,
     /// Its label; empty if it has none.
     pub(crate) label: Vec<u8>,
@@ -416,7 +416,7 @@ pub(crate) struct Kept {
     /// When it was received, nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) time: u64,
     pub(crate) text: bool,
-    /// How many processes died with it in hand.
+    /// How many processes died while they had it in progress.
     pub(crate) deaths: u32,
     pub(crate) bytes: Vec<u8>,
 }

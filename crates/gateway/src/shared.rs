@@ -1,4 +1,4 @@
-//! What the loops of a gateway know of each other.
+//! The state that the loops of a gateway share.
 
 pub(crate) mod admission;
 pub(crate) mod http_memory;
@@ -23,26 +23,26 @@ use moorline_protocol::wire::Peer;
 /// Files that are looked at, at the same time.
 const FILE_LOOKS: usize = 64;
 
-/// What the threads share. Counters only; everything else goes by message.
+/// The state that the threads share. Only counters; everything else goes by message.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// Sessions of each loop, for choosing the least loaded.
     pub(crate) loads: Vec<AtomicUsize>,
-    /// Who may connect to each listener.
+    /// The admission of each listener.
     pub(crate) admissions: Places<Admission>,
     /// Bytes that each loop holds, as of its last turn.
     pub(crate) held: Vec<AtomicU64>,
-    /// Once these are too many: bytes that the session of each loop holds which holds most.
+    /// Once addresses are too many: the bytes of the largest session of each loop.
     pub(crate) largest: Vec<AtomicU64>,
     /// The session that may be read although the memory limit is near; zero: none.
     pub(crate) right_of_way: AtomicU64,
-    /// What the main thread holds for HTTP.
+    /// The bytes that the main thread holds for HTTP.
     pub(crate) http_memory: Arc<HttpMemory>,
     /// Turns at looking at files that workers pass: a look may hang, and then holds a thread.
     pub(crate) file_looks: Arc<Semaphore>,
     /// Descriptors that are kept free of connections and files.
     reserve: AtomicU64,
-    /// What all loops together have with each worker slot.
+    /// The loads of all loops together for each worker slot.
     pub(crate) slots: Vec<SlotLoad>,
     /// The HTTP connections, which the main thread has.
     pub(crate) http: Stopping,
@@ -55,12 +55,12 @@ pub(crate) struct Shared {
 pub(crate) struct SlotLoad {
     /// Sessions that belong to it, counted at once: a burst of connections reaches all loops in the same moment.
     pub(crate) sessions: AtomicUsize,
-    /// Messages in hand, as of each loop's last turn.
+    /// Messages in progress, as of each loop's last turn.
     pub(crate) in_hand: AtomicUsize,
 }
 
 impl Shared {
-    /// For so many loops.
+    /// For this many loops.
     pub(crate) fn new(config: &Config, loops: usize, reserve: u64) -> Self {
         let numbers = || (0..loops).map(|_| AtomicU64::new(0)).collect();
         let shared = Self {
@@ -81,8 +81,8 @@ impl Shared {
         shared
     }
 
-    /// Makes ready for this configuration. Returns the places whose connections are to be counted by their addresses,
-    /// and have not been.
+    /// Prepares for this configuration. Returns the places whose connections must be counted by their addresses, and
+    /// have not been.
     pub(crate) fn prepare(&self, config: &Config, reserve: u64) -> Vec<ListenerId> {
         self.keep_free(reserve);
         self.admissions.grow(config.listeners.len());
@@ -106,7 +106,7 @@ impl Shared {
         self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
     }
 
-    /// Keeps so many descriptors free of connections and files from now on.
+    /// Keeps this many descriptors free of connections and files from now on.
     pub(crate) fn keep_free(&self, reserve: u64) {
         self.reserve.store(reserve, Ordering::Relaxed);
     }
@@ -121,12 +121,12 @@ impl Shared {
         self.admissions.iter().map(Admission::connections).sum()
     }
 
-    /// A connection of this listener is no more.
+    /// A connection of this listener has ended.
     pub(crate) fn release(&self, listener: ListenerId, peer: &Peer) {
         self.admissions[listener.index()].release(peer);
     }
 
-    /// The loop with the fewest sessions, which is to get one more.
+    /// The loop with the fewest sessions, which gets the next one.
     pub(crate) fn least_loaded(&self) -> usize {
         let least = (0..self.loads.len())
             .min_by_key(|at| self.loads[*at].load(Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! What a gateway is started with.
+//! Everything that a gateway starts with.
 
 use std::os::fd::OwnedFd;
 
@@ -21,11 +21,11 @@ pub struct GatewayStart {
     pub scoreboard: Scoreboard,
     /// Those that accept, in order of their places.
     pub listeners: Vec<ListenerStart>,
-    /// What each listener shows who connects.
+    /// The credentials of each listener.
     pub credentials: Credentials,
 }
 
-/// What a gateway needs for one listener.
+/// Everything that a gateway needs for one listener.
 pub struct ListenerStart {
     /// Its place in the configuration.
     pub place: u16,

@@ -52,7 +52,7 @@ pub(crate) fn clear_suspect(session: &Session, tools: &mut Tools) {
     }
     if let Some(next) = slot.suspects.pop_first() {
         agenda.sweep.push_back(next);
-        // That one may have no need any more.
+        // That session may not need it any more.
         processes.is_restless = true;
     }
 }

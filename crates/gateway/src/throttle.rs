@@ -14,17 +14,19 @@ use crate::memory::Memory;
 use crate::session::table::Table;
 use crate::session::{Phase, Session};
 
-/// The right of way is for who uses it: with nothing received or in hand for so long it passes on, in milliseconds.
+/// The right of way passes on if its holder has received nothing and has no message in progress for this long, in
+/// milliseconds.
 const YIELD_MS: u64 = 250;
-/// Who had a loop's session go first lets other loops take their turn, in milliseconds: they look every 5.
+/// A loop whose session had the right of way lets other loops take their turn for this long, in milliseconds: they
+/// check every 5.
 const PASS_MS: u64 = 10;
-/// And for nobody longer than this, in milliseconds.
+/// It does not wait longer than this for them, in milliseconds.
 const GO_FIRST_MS: u64 = 2_000;
 
-/// The sessions of one loop that are not read, and the one of them that is nevertheless.
+/// The sessions of one loop that are not read, and the one of them that is read anyway.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    /// In the order in which they are to go on.
+    /// In the order in which they continue.
     held_back: VecDeque<SessionRef>,
     right_of_way: Option<RightOfWay>,
     /// When this loop last gave the right of way away.
@@ -47,7 +49,7 @@ impl Throttle {
     /// Holds a session back if it has more than its share. False: it may be read.
     pub(crate) fn hold_back(&mut self, session: &mut Session, memory: &Memory, cx: &Cx) -> bool {
         let is_over = memory.is_over(memory.held());
-        // Of a peer that has hung up no more comes than the kernel has, and then the session ends.
+        // After a peer has hung up only the bytes in the kernel are left, and then the session ends.
         if session.under_way() <= memory.share() || session.transport.link.is_hung_up() {
             return false;
         }
@@ -68,7 +70,7 @@ impl Throttle {
         }
     }
 
-    /// The next one that is not read, which will be.
+    /// The next session that is not read. It will be read.
     fn next<'a>(&mut self, sessions: &'a mut Table) -> Option<&'a mut Session> {
         while let Some(name) = self.held_back.pop_front() {
             if sessions.named(name).is_some() {
@@ -80,7 +82,7 @@ impl Throttle {
         None
     }
 
-    /// Sees that one of those that wait comes further: else all could wait for ever, each for the rest of its message.
+    /// Lets one of the waiting sessions proceed. Otherwise all could wait for ever, each for the rest of its message.
     pub(crate) fn pass_right_of_way(
         &mut self,
         sessions: &mut Table,
@@ -113,7 +115,7 @@ impl Throttle {
             return;
         }
         let claim = &cx.shared.right_of_way;
-        // Ids begin above zero, which stands for nobody.
+        // Ids begin above zero. Zero means no session.
         if claim.load(Ordering::Relaxed) == 0
             && let Some(session) = self.next(sessions)
         {

@@ -55,7 +55,7 @@ pub(crate) fn watch_again(session: &mut Session, tools: &mut Tools) {
     }
 }
 
-/// Nothing of the session may be in hand any more: then its idleness counts again.
+/// The last message of the session in progress may have ended: then its idleness counts again.
 pub(crate) fn watch_when_done(session: &mut Session, tools: &mut Tools) {
     if session.meters.idle_timer == Timer::Set
         || session.is_worked_for()
@@ -171,7 +171,7 @@ pub(crate) fn watch_waits_anew(session: &mut Session, tools: &mut Tools) {
     }
 }
 
-/// The peer has half-closed, or its connection broke: what is left to be done for it must go on.
+/// The peer has half-closed, or its connection broke: the remaining work for it must continue.
 pub(crate) fn watch_half_closed(session: &mut Session, tools: &mut Tools) {
     if session.meters.half_closed_at.is_some() || session.phase != Phase::Open {
         return;

@@ -1,4 +1,4 @@
-//! What is to happen at some time.
+//! Actions at some time.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::session::table::Table;
 /// fewer than the others without a stall to find them.
 const LOOKED_AT: usize = 2;
 
-/// What is to happen at some time. Entries are not taken back: what is due is looked at again.
+/// Actions at some time. Entries are not removed early: a due entry is checked again.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     queue: BTreeSet<(u64, Alarm)>,
@@ -57,20 +57,20 @@ impl Timers {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// This is to happen at that time, in the loop's milliseconds.
+    /// Adds an action for that time, in the loop's milliseconds.
     pub(crate) fn set(&mut self, at: u64, alarm: Alarm) {
         self.queue.insert((at, alarm));
         self.set += usize::from(alarm.session().is_some());
     }
 
-    /// A listener is to be looked at again then, if it is not already.
+    /// Checks a listener again then, unless an earlier check is due.
     pub(crate) fn accept_again(&mut self, at: u64, listener: ListenerId) {
         if self.accepting.insert(listener) {
             self.set(at, Alarm::Accept(listener));
         }
     }
 
-    /// Whether it is not yet time to look at this listener again.
+    /// Whether it is not yet time to check this listener again.
     pub(crate) fn pauses(&self, listener: ListenerId) -> bool {
         self.accepting.contains(&listener)
     }
@@ -80,7 +80,7 @@ impl Timers {
         self.accepting.remove(&listener);
     }
 
-    /// What is due at this time, the oldest first.
+    /// The actions that are due at this time, the oldest first.
     pub(crate) fn due(&mut self, now: u64) -> Option<Alarm> {
         self.queue.first().filter(|(at, _)| *at <= now)?;
         self.queue.pop_first().map(|(_, alarm)| alarm)

@@ -1,4 +1,4 @@
-//! What a step on one session may use: everything of a loop but its other sessions and what belongs to several of them.
+//! The tools of a step on one session: everything of a loop except its other sessions and what several sessions share.
 
 use crate::agenda::Agenda;
 use crate::cx::Cx;

@@ -1,4 +1,4 @@
-//! What travels to a process without a session: posts, tasks, results and answers.
+//! Transfers to a process without a session: posts, tasks, results and answers.
 
 use bytes::Bytes;
 use moorline_ipc::Header;
@@ -13,12 +13,12 @@ pub(crate) struct Transfer {
     pub(crate) header: Header,
     pub(crate) bytes: Bytes,
     pub(crate) offset: usize,
-    /// Of a post, who gets the credit for it.
+    /// Of a post: the process that gets the credit for it.
     pub(crate) post: Option<Post>,
 }
 
 impl Transfer {
-    /// What names a post in its receiver: the slot that it comes from, and its sender's number for it.
+    /// The name of a post in its receiver: the slot that it comes from, and its sender's number for it.
     pub(crate) fn post_name(header: &Header) -> (SlotId, u64) {
         (SlotId(header.aux), header.session)
     }
@@ -33,7 +33,7 @@ impl Transfer {
 /// A post that is not done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Post {
-    /// Who has sent it.
+    /// Its sender.
     pub(crate) sender: Asker,
     /// The slot that it is for.
     pub(crate) to: SlotId,

@@ -1,4 +1,4 @@
-//! What a reload, a crash, a stop and a drain do to processes and sessions.
+//! The effects of a reload, a crash, a stop and a drain on processes and sessions.
 
 pub(crate) mod activate;
 pub(crate) mod configure;

@@ -1,8 +1,8 @@
 //! `moorline bench`: a load generator that checks every answer.
 //!
-//! One thread, one epoll and reused buffers: it spends next to nothing of its own beside the system
-//! calls, which cost a client what they cost a server. How much it spent is told with the results. Each connection keeps one request outstanding and compares its answer byte by byte with what that
-//! connection's request of that number must come back as.
+//! One thread, one epoll and reused buffers: it needs little CPU time beside the system calls, which cost a client as
+//! much as a server. The results contain its own CPU time. Each connection keeps one request outstanding and compares
+//! its answer byte by byte with the expected one.
 //!
 //! In reading order: `target` and `message` (where to and what), `client` (one connection),
 //! `load` (all of them), `echo` and `idle` (the modes), `server` (what the other side spends),
@@ -151,7 +151,7 @@ fn measure(args: &BenchArgs, server: Option<u32>) -> Result<bool, BenchError> {
         report.to_string()
     };
     match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads it, `head` for instance, has enough.
+        // The reader, `head` for instance, has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         outcome => outcome.map_err(BenchError::Print)?,
     }
@@ -161,7 +161,7 @@ fn measure(args: &BenchArgs, server: Option<u32>) -> Result<bool, BenchError> {
 /// Bounded without being asked, yet long enough for a p99.9 that means something.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
-/// What is to be done, checked.
+/// The benchmark to run, checked.
 struct Plan {
     mode: Mode,
     target: Target,
@@ -211,7 +211,7 @@ enum BenchError {
     Framing(String),
     /// `--cpu` names a CPU that is not there.
     Pin { cpu: u16, cause: io::Error },
-    /// Not one connection could be opened and used.
+    /// No connection could be opened and used.
     NoConnection { target: String, reason: String },
     /// The server's processes cannot be looked at.
     Server { pid: u32, cause: io::Error },
@@ -265,7 +265,7 @@ impl std::error::Error for BenchError {
 }
 
 impl From<rustix::io::Errno> for BenchError {
-    /// What is not about one connection or the server is about the event loop.
+    /// Errors of the event loop: those of connections and of the server are above.
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Loop(errno.into())
     }

@@ -110,7 +110,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody may be reading.
+            // The reader may be gone.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
@@ -169,7 +169,7 @@ impl Paths {
     }
 }
 
-/// What to say before ending, and the code to end with.
+/// The message before the end, and the exit code.
 struct Failure {
     code: u8,
     message: String,

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
             .build()
             .map_err(|error| Failure::Failed(format!("no event loop: {error}")))?;
         let outcome = runtime.block_on(args.dial(&Dialer::new(options)));
-        // A thread may still wait for standard input, which nobody needs any more.
+        // A thread may still wait for standard input, which is not needed any more.
         runtime.shutdown_background();
         outcome
     });
@@ -94,9 +94,9 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
     }
 }
 
-/// What to say before ending.
+/// The message before the end.
 enum Failure {
-    /// What was asked makes no sense.
+    /// The arguments make no sense.
     Usage(String),
     /// It was tried and failed.
     Failed(String),
@@ -111,7 +111,7 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// Whether it is what was asked that is wrong, not how it went.
+/// Whether the arguments are wrong, as opposed to the dial.
 fn makes_no_sense(cause: &ConnectCause) -> bool {
     matches!(
         cause,
@@ -211,7 +211,7 @@ impl DialArgs {
         .map_err(|broken| self.broken(&broken))
     }
 
-    /// What the error's own words leave open: they know of no command line.
+    /// What the error's own words leave open: they do not know the command line.
     fn hint(&self, error: &ConnectError) -> Option<String> {
         if let (Some(Ok(via)), Some(StepKind::Resolve | StepKind::Connect)) =
             (&self.via, error.step())
@@ -243,7 +243,7 @@ impl DialArgs {
         let drawing = |style| {
             let title = self.address.to_string();
             let tls = tls.as_ref().map(agreed).unwrap_or_default();
-            // Of a datagram's peer nothing is known yet.
+            // Nothing is known yet about a datagram's peer.
             let done = match self.address {
                 Address::Udp(_) | Address::Unixgram(_) => "ready",
                 _ => "connected",
@@ -265,7 +265,7 @@ impl DialArgs {
     }
 }
 
-/// What the handshake has agreed on, and the fingerprint that pins the server.
+/// The result of the handshake, and the fingerprint that pins the server.
 fn agreed(tls: &TlsSession) -> String {
     let TlsSession {
         version,
@@ -281,14 +281,14 @@ fn agreed(tls: &TlsSession) -> String {
     )
 }
 
-/// Whoever prints the error quotes the text.
+/// The error's message quotes the text already.
 fn address(text: &str) -> Result<Address, String> {
     text.parse()
         .map_err(|error: AddressError| format!("{}: {}", error.problem(), error.hint()))
 }
 
-/// What is wrong is told later, by [`DialArgs::options`]: here it would be told together with the text, which
-/// has the password.
+/// Errors are reported later, by [`DialArgs::options`]: here the message would contain the text, which has the
+/// password.
 fn proxy(text: &str) -> Result<Result<Via, String>, Infallible> {
     Ok(text.parse())
 }
@@ -315,7 +315,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("numbers, strings and lists of them have a JSON form")
 }
 
-/// Writes to standard output. A reader who has seen enough is no failure.
+/// Writes to standard output. It is no failure if the reader has closed it.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -326,7 +326,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes to standard error. Where that cannot be written there is nobody to tell.
+/// Writes to standard error. If that fails, nobody can be told.
 fn complain(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

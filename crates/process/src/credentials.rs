@@ -17,11 +17,11 @@ use moorline_config::Config;
 /// More than a thousand certificates with their chains and keys.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What each listener shows and asks for, by its place in the configuration.
+/// The options of each listener, by its place in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Credentials(Vec<Option<(ServerOptions, ServerCredentials)>>);
 
-/// The same, where nobody can change it any more.
+/// The same, sealed: no process can change it any more.
 #[derive(Debug)]
 pub struct SealedCredentials(OwnedFd);
 
@@ -35,7 +35,7 @@ impl Credentials {
             .listeners
             .iter()
             .map(|listener| match &listener.tls {
-                // Nobody begins there any more, and its files may be gone.
+                // No handshake begins there any more, and its files may be gone.
                 _ if listener.is_retired => Ok(None),
                 Some(options) => Ok(Some((options.clone(), ServerCredentials::load(options)?))),
                 None => Ok(None),
@@ -58,7 +58,7 @@ impl Credentials {
         Ok(SealedCredentials(file.into()))
     }
 
-    /// Reads what was sealed.
+    /// Reads sealed credentials.
     ///
     /// # Errors
     /// `InvalidData` if it is too large or no credentials, or what reading it failed with.
@@ -104,7 +104,7 @@ impl Credentials {
 }
 
 impl SealedCredentials {
-    /// To be sent to a gateway.
+    /// The descriptor, for a gateway.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -15,10 +15,10 @@ const MADE_UP: [FsWord; 6] = [
     0x6367_7270, // cgroup2
 ];
 
-/// What keeps a file from being sent; `None` if nothing does. May wait where a file system does.
+/// The reason why a file cannot be sent; `None` if there is none. May block where its file system does.
 ///
 /// # Errors
-/// What the system says when it is asked about the file.
+/// The system's error for the question about the file.
 pub fn is_unfit(file: impl AsFd) -> rustix::io::Result<Option<&'static str>> {
     if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
         return Ok(Some("it is not a regular file"));

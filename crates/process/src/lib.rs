@@ -1,4 +1,4 @@
-//! What every process of an engine does for itself, whichever role it has.
+//! What every process of an engine does for itself, in any role.
 //!
 //! - [`log`]: where its log lines go
 //! - [`rights`]: how it gives up rights

@@ -32,7 +32,7 @@ use moorline_config::{Log, LogFormat};
 /// Lines that may wait for the thread: about a megabyte, a second of a very talkative process.
 const WAITING_LINES: usize = 8192;
 
-/// The file that lines go to; standard error while there is none.
+/// The file for the lines; standard error if there is none.
 static FILE: Mutex<Option<Arc<File>>> = Mutex::new(None);
 /// The last line may have been written in part.
 static IS_TORN: AtomicBool = AtomicBool::new(false);
@@ -44,7 +44,7 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// What makes the thread write the lines that wait, and end.
+/// Makes the thread write the waiting lines, and end.
 static GUARD: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// Writes the waiting lines when it is dropped.
@@ -97,7 +97,7 @@ pub fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
         .with(json)
         .try_init()
         .map_err(io::Error::other)?;
-    // Both are set once, together with the subscriber, which was not there before.
+    // Both are set once, together with the subscriber, which did not exist before.
     let _ = DROPPED.set(dropped);
     let _ = FILTER.set(handle);
     *GUARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
@@ -127,7 +127,7 @@ pub fn reopen(file: OwnedFd) {
 
 /// The supervisor, which reads what this process writes, is gone: nothing more is written, and to try is no error.
 pub fn fall_silent() {
-    // In a `chroot` there may be none; then writing fails.
+    // A `chroot` may have none; then writing fails.
     if let Ok(nothing) = File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&nothing);
         let _ = rustix::stdio::dup2_stderr(&nothing);
@@ -155,13 +155,14 @@ pub fn open(log: &Log) -> io::Result<Option<OwnedFd>> {
     Ok(Some(file.into()))
 }
 
-/// Opens an open log file once more: whoever gets this shares neither flags nor a place in the file with others.
+/// Opens an open log file a second time. The new descriptor shares neither flags nor a position in the file with
+/// others.
 pub fn open_again(file: &OwnedFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(open_for_appending(Path::new(&path))?.into())
 }
 
-/// Waits for nobody: a pipe that is not read cannot be opened.
+/// Does not block: a pipe without a reader cannot be opened.
 fn open_for_appending(path: &Path) -> io::Result<File> {
     let opened = File::options()
         .create(true)
@@ -258,7 +259,7 @@ pub enum Destination {
 
 /// Writes a whole line, with its end. One that cannot be written is counted.
 pub fn write_line(destination: Destination, line: &[u8]) {
-    // Not while it is written: a disk may take its time, and another file be opened meanwhile.
+    // Not while a line is written: a disk may be slow, and another file may be opened meanwhile.
     let file = FILE.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let written = match file.filter(|_| destination == Destination::Log) {
         Some(file) => {

@@ -13,8 +13,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use moorline_config::Config;
 use moorline_protocol::command::ASKERS;
 
-/// What gateway and supervisor have open whatever the configuration says: streams, control channel, runtime, log. Far more
-/// than they do.
+/// What gateway and supervisor have open with any configuration: streams, control channel, runtime, log. Far more than
+/// they need.
 const FIXED: u64 = 64;
 /// What the supervisor keeps open for each process: its control channel, its scoreboard, its doorbell, its pidfd, the pipes
 /// of its log and of its standard streams.
@@ -40,7 +40,7 @@ pub fn raise() {
     );
 }
 
-/// The lowest number that a descriptor could have now; any other can be copied to find out. `u64::MAX`: there is none.
+/// The lowest number that a descriptor could have now. Copying any descriptor shows it. `u64::MAX`: there is none.
 pub fn lowest_free(any: impl AsFd) -> u64 {
     let copy = rustix::io::fcntl_dupfd_cloexec(any, 0);
     copy.map_or(u64::MAX, |copy| copy.as_raw_fd() as u64)
@@ -75,16 +75,16 @@ pub fn lower_to(soft: u64) {
 pub struct Descriptors {
     /// The hard limit (`ulimit -Hn`).
     pub limit: u64,
-    /// What the gateway needs to start with it.
+    /// What the gateway needs to start with this configuration.
     pub gateway_starts: u64,
-    /// What the gateway keeps for itself and its processes, of which there are twice as many during a reload.
+    /// What the gateway keeps for itself and its processes, which are twice as many during a reload.
     pub gateway_keeps: u64,
     /// What the supervisor needs.
     pub supervisor: u64,
 }
 
 impl Descriptors {
-    /// What this configuration needs, held against the limit of this process.
+    /// What this configuration needs, compared with the limit of this process.
     pub fn of(config: &Config) -> Self {
         let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         Self::within(limit, config)
@@ -159,8 +159,8 @@ impl fmt::Display for TooFew {
 
 impl std::error::Error for TooFew {}
 
-/// What the gateway keeps free of connections and files while it goes from one configuration to another; with twice the
-/// same one, what it keeps as long as it has that.
+/// What the gateway keeps free of connections and files while it changes from one configuration to another. With the
+/// same configuration twice: what it keeps free while it has that one.
 pub fn reserve(before: &Config, after: &Config) -> u64 {
     let itself = gateway_itself(before).max(gateway_itself(after));
     let old = slots(before) * per_process(before);

@@ -15,7 +15,7 @@ use nix::unistd::getpgrp;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 
-/// What comes on top of `max_wait`: whoever ends by itself has ended then.
+/// The time in addition to `max_wait`: a process that ends by itself has ended by then.
 const GRACE: Duration = Duration::from_secs(1);
 /// It waits, sleeps and kills.
 const STACK_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ const STACK_BYTES: usize = 64 * 1024;
 /// How long this process may outlive its supervisor, in milliseconds.
 static MAX_WAIT_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Lets this process outlive its supervisor for so long.
+/// Lets this process outlive its supervisor by at most this time.
 pub fn outlive(max_wait: Duration) {
     let ms = u64::try_from(max_wait.as_millis()).unwrap_or(u64::MAX);
     MAX_WAIT_MS.store(ms, Ordering::Relaxed);
@@ -34,7 +34,7 @@ pub fn outlive(max_wait: Duration) {
 pub struct Supervisor(OwnedFd);
 
 impl Supervisor {
-    /// To be called before anything is received from it. If it is gone already, then nothing ever is.
+    /// Call it before anything is received from the supervisor. If the supervisor is gone already, nothing ever is.
     pub fn find() -> io::Result<Self> {
         let parent = getppid().ok_or_else(|| io::Error::other("the supervisor is not visible"))?;
         Ok(Self(pidfd_open(parent, PidfdFlags::empty())?))
@@ -47,7 +47,7 @@ impl Supervisor {
             while poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None).is_err() {}
             let max_wait = Duration::from_millis(MAX_WAIT_MS.load(Ordering::Relaxed));
             thread::sleep(max_wait.saturating_add(GRACE));
-            // Each role leads a group of its own. Nothing is left that could be told of a failure.
+            // Each role leads a group of its own. A failure cannot be reported to anyone.
             let _ = killpg(getpgrp(), Signal::SIGKILL);
         };
         thread::Builder::new()

@@ -10,7 +10,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 /// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it. No other process
 /// of that user may look into its memory.
 ///
-/// Without root there is nothing to give up, so names are not looked at.
+/// Without root there are no rights to drop, so names are not looked up.
 ///
 /// # Errors
 /// An unknown name, or a step that the kernel refused. The process must not go on then.
@@ -18,7 +18,7 @@ pub fn drop_to(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> 
     if geteuid().is_root() && (user.is_some() || group.is_some()) {
         change(user, group, root.filter(|_| user.is_some()))?;
         if user.is_some() {
-            // The kernel sees to it as well, unless it is told otherwise (`fs.suid_dumpable`).
+            // The kernel does this, too, unless it is configured otherwise (`fs.suid_dumpable`).
             hide_memory()?;
         }
     }
@@ -50,7 +50,7 @@ fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::R
         // Files outside could still be reached from the folder that the process was started in.
         chdir("/").map_err(|error| failed("entering the new root folder", error.into()))?;
     }
-    // The group first: a user who is not root may not change it any more.
+    // The group first: only root may change it.
     setgroups(&[] as &[Gid])
         .map_err(|error| failed("giving up supplementary groups", error.into()))?;
     if let Some(gid) = gid {

@@ -14,7 +14,7 @@ pub fn leave_to_supervisor() -> io::Result<()> {
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
         SignalKind::from_raw(nix::libc::SIGXFSZ),
-        // The supervisor opens the log anew.
+        // The supervisor reopens the log.
         SignalKind::from_raw(nix::libc::SIGRTMIN()),
     ] {
         let _ = signal(kind)?;

@@ -31,11 +31,11 @@ pub enum Request {
     },
     /// Drain and end; asked a second time, end now.
     Stop,
-    /// Close the sessions that are there now, spread over a time, and go on serving.
+    /// Close the present sessions, spread over a time, and keep serving.
     Drain {
         /// How long, in milliseconds; without, `stop_over`, or half a minute if that is zero.
         over_ms: Option<u64>,
-        /// Only those of the listener of this name.
+        /// Only sessions of the listener of this name.
         listener: Option<String>,
     },
     /// Tell how things stand.
@@ -58,11 +58,11 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
-    /// It goes on; more follows.
+    /// It is in progress; more answers follow.
     Progress(String),
     /// It is done. The last answer.
     Done(String),
-    /// It was not done, for this reason. The last answer.
+    /// It failed, for this reason. The last answer.
     Refused(String),
     /// It is committed, and not known to be in effect yet, for this reason. The last answer.
     Unconfirmed(String),

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::session_id::SessionId;
 use moorline_config::Config;
 
-/// Names one process for ever: a counter of the supervisor's that is never reused.
+/// Names one process: a counter of the supervisor's whose values are never reused.
 pub type ProcessId = u32;
 
-/// What a process is there for.
+/// The kinds of process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Holds every socket.
@@ -25,7 +25,7 @@ pub enum Role {
     Task(u16),
 }
 
-/// What a role is called in titles, logs and reasons.
+/// The name of a role in titles, logs and reasons.
 pub fn role_name(role: Role) -> String {
     match role {
         Role::Gateway => "gateway".to_owned(),
@@ -68,7 +68,7 @@ pub enum ToRole {
     Serving,
     /// To a worker: it is the leader from now on.
     Lead,
-    /// … and is not any more; answered with `Resigned`.
+    /// To a worker: it is the leader no longer; answered with `Resigned`.
     Resign,
     /// To a worker: the gateway has died, this is its successor. Descriptors: for each loop doorbell and region; last the
     /// channel for files.
@@ -92,10 +92,10 @@ pub enum ToRole {
         workers: u16,
         /// The process that serves each of them now; a slot that is missing waits for one.
         serving: Vec<ProcessId>,
-        /// What was prepared as this generation applies from now on.
+        /// The configuration prepared as this generation applies from now on.
         prepared: Option<u32>,
     },
-    /// To a gateway: this process has ended; what it had in hand follows `on_crash`.
+    /// To a gateway: this process has ended; its messages in progress follow `on_crash`.
     Dead {
         /// Which.
         process: ProcessId,
@@ -109,7 +109,7 @@ pub enum ToRole {
     /// To a worker or task worker: no more records come; run the stop hook and exit. Sent once the gateway
     /// has released it, or when the engine stops.
     Stop {
-        /// For a gateway: over how much time the closings are spread, in milliseconds.
+        /// For a gateway: the time over which the closings are spread, in milliseconds.
         over_ms: u64,
         /// How long it may take beyond that, in milliseconds.
         max_wait_ms: u64,
@@ -119,18 +119,18 @@ pub enum ToRole {
     Drain {
         /// Names it; rises.
         number: u64,
-        /// Only those of the listeners in these places.
+        /// Only sessions of the listeners at these places.
         places: Option<Vec<u16>>,
         /// Over how much time they are spread, in milliseconds.
         over_ms: u64,
-        /// How long what one has in hand may take then, in milliseconds.
+        /// How long a message in progress may take then, in milliseconds.
         max_wait_ms: u64,
     },
     /// To a gateway: list some sessions; answered with `Sessions`.
     ListSessions {
         /// The asker's number for this question.
         question: u64,
-        /// Where to go on.
+        /// The place to continue from.
         from: ListPlace,
     },
     /// Log to this descriptor from now on. A gateway gets the log file, also when it was opened anew; a worker or task worker
@@ -155,7 +155,7 @@ pub enum ToRole {
         /// The places of all listeners with a folder.
         folders: Vec<u16>,
     },
-    /// To a gateway: the reload has failed, what was prepared for it is closed.
+    /// To a gateway: the reload has failed; what was prepared for it is closed.
     Forget,
 }
 
@@ -166,12 +166,12 @@ pub enum FromRole {
     Ready,
     /// Could not start: `App::start` failed, or a step of the set-up did. The role exits next.
     Failed {
-        /// What went wrong, for the person who asked for the reload.
+        /// The reason, for the person who asked for the reload.
         reason: String,
     },
-    /// From a worker: it is about to stop of its own accord, its replacement may start.
+    /// From a worker: it is about to stop by itself; its replacement may start.
     Stopping,
-    /// From a worker: it has heard `Resign` and does not take itself for the leader any more.
+    /// From a worker: it has received `Resign` and does not act as the leader any more.
     Resigned,
     /// From a gateway: the answer to `Attach`. After a failure nothing of the process stays, once it is `Dead`.
     Attached {
@@ -184,7 +184,7 @@ pub enum FromRole {
     Prepared {
         /// The generation it was for.
         generation: u32,
-        /// Why the gateway could not go on with it.
+        /// Why the gateway could not take it.
         failure: Option<String>,
     },
     /// From a gateway: no session is with this process any more and its rings are empty; it may be stopped.
@@ -192,36 +192,36 @@ pub enum FromRole {
         /// Which.
         process: ProcessId,
     },
-    /// From a gateway: this process wrote garbage into a ring and is to be ended.
+    /// From a gateway: this process wrote garbage into a ring and must be ended.
     Garbage {
         /// Which.
         process: ProcessId,
-        /// What was wrong.
+        /// The reason.
         reason: String,
     },
-    /// From a gateway: every loop has obeyed one more `Activate`; from now on no message goes to a process that it replaced.
+    /// From a gateway: every loop has executed one more `Activate`; no message goes to a replaced process any more.
     Activated,
-    /// From a gateway: the answer to `ListSessions`. There may be more although there are no rows.
+    /// From a gateway: the answer to `ListSessions`. There may be more even if there are no rows.
     Sessions {
         /// The question's number.
         question: u64,
         /// Each session comes once, in no order.
         rows: Vec<SessionRow>,
-        /// Where to go on; none if these were the last.
+        /// The place to continue from; none after the last sessions.
         next: Option<ListPlace>,
     },
     /// From a gateway: every session is closed after `Stop`.
     Drained,
-    /// From a gateway: the sessions that the drain of this number was for are closed.
+    /// From a gateway: the sessions of this drain are closed.
     DrainEnded {
         /// Which.
         number: u64,
     },
-    /// From a gateway: how many sessions wait for each process that gives no sign of life.
+    /// From a gateway: how many sessions wait for each silent process.
     Waiting(Vec<(ProcessId, u64)>),
     /// From a worker or task worker: one of its handlers is stuck.
     Stalled(StallReport),
-    /// From a gateway: the retired listeners in these places have no connection any more.
+    /// From a gateway: the retired listeners at these places have no connection left.
     Vacant(Vec<u16>),
 }
 
@@ -245,7 +245,7 @@ pub struct StallReport {
 /// The hook that a process has to end before it is ready, as reports name it.
 pub const START_HOOK: &str = "start";
 
-/// What a stuck handler is doing.
+/// What a stuck handler does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StallKind {
@@ -253,7 +253,7 @@ pub enum StallKind {
     Running,
     /// It is in a system call, which keeps all others waiting.
     Blocked,
-    /// It awaits something, and the others go on meanwhile.
+    /// It awaits something, and other handlers run meanwhile.
     Waiting,
 }
 
@@ -360,7 +360,7 @@ pub enum LoopCounter {
     Held = 40,
 }
 
-/// What bounds a peer or all of them.
+/// A limit that affects one peer or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Limit {
@@ -402,7 +402,7 @@ impl Limit {
     }
 }
 
-/// What the gateway holds bytes for.
+/// The purposes for which the gateway holds bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum MemoryClass {
@@ -412,7 +412,7 @@ pub enum MemoryClass {
     Queued,
     /// Lockers, keys and group memberships of sessions.
     State,
-    /// Of a process's message whose other parts have not come.
+    /// Parts of a process's message that is not whole yet.
     Parts,
     /// Broadcasts that have not reached every member.
     Broadcasts,
@@ -420,7 +420,7 @@ pub enum MemoryClass {
     Tasks,
     /// Posts, results and credits that wait for room in a ring or for a process, and the ends of sessions until they are taken.
     Transfers,
-    /// What encrypts sessions.
+    /// Buffers of encryption.
     Tls,
     /// HTTP connections, and the parts of files on their way there.
     Http,
@@ -459,8 +459,8 @@ impl MemoryClass {
 /// Counters in one row of the gateway's scoreboard.
 pub const LOOP_ROW: usize = 64;
 
-/// Counters in the scoreboard of a gateway with so many loops: a row for each, and one for its main thread, which has only
-/// [`LoopCounter::Beats`].
+/// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
+/// only [`LoopCounter::Beats`].
 pub const fn gateway_board(loops: usize) -> usize {
     main_row(loops) + LOOP_ROW
 }

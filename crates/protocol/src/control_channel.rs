@@ -57,7 +57,7 @@ impl ControlChannel {
     }
 }
 
-/// What came beside a message.
+/// The descriptors beside a message.
 pub type Descriptors = Result<Vec<OwnedFd>, CutOff>;
 
 /// A message as it travels.
@@ -75,7 +75,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> io::Result<M> {
     })
 }
 
-/// The channel, until it is dropped. What the other side has sent and nobody has read goes with it, which may take its time.
+/// The channel, until it is dropped. Unread messages of the other side are dropped with it, which may take time.
 struct Registered(Option<Channel>);
 
 impl Registered {

@@ -1,4 +1,4 @@
-//! What the processes of an engine say to each other, and what a command says to an engine.
+//! What the processes of an engine tell each other, and what a command tells an engine.
 //!
 //! - [`session_id`]: how a session is named everywhere
 //! - [`wire`]: the records in the rings between gateway and workers

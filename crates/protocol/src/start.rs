@@ -14,7 +14,7 @@ pub const CONTROL_FD: RawFd = 3;
 /// in its place can be read by its interpreter too.
 pub const EXECUTABLE_FD: RawFd = 4;
 
-/// What a helper is started with.
+/// The options that a helper is started with.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HelperStart {
     /// The program and its arguments.

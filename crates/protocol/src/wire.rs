@@ -24,7 +24,7 @@ pub const TEXT: u8 = 4;
 pub const DONE: u8 = 8;
 /// On `Done`: the handler panicked. On `Close`: so did the session's open hook. On `TaskDone`: the task failed, the payload says why.
 pub const FAILED: u8 = 16;
-/// On `Close`: the queue for the peer is thrown away, not flushed.
+/// On `Close`: the queue for the peer is discarded, not flushed.
 pub const FORCE: u8 = 32;
 /// On `Done`: the handler returned an error. On `Close`: so did the session's open hook.
 pub const ERRED: u8 = 64;
@@ -77,7 +77,7 @@ pub enum ToProcess {
     Task = 10,
     /// Task numbered `session` (as this process numbered it) has ended. Flags: FIRST, LAST, FAILED. Payload: the result, or why it failed.
     TaskDone = 11,
-    /// `session`, named in a record that this process sent, does not exist (any more).
+    /// `session`, named in a record of this process, does not exist (any more).
     Unknown = 12,
     /// The answer to question number `session` of this process. Flags: FIRST, LAST. Payload: [`Answer`] (postcard).
     Answer = 13,
@@ -186,9 +186,9 @@ impl FromProcess {
 pub enum Peer {
     /// An internet address.
     Ip(SocketAddr),
-    /// A Unix socket, which seldom has a name of its own.
+    /// A Unix socket, which rarely has a name.
     Unix,
-    /// Not known in this process: the session has never been with it. Never in a record.
+    /// Unknown in this process, because the session has never been with it. Never in a record.
     Unknown,
 }
 
@@ -209,7 +209,7 @@ pub fn split_datagram(payload: &[u8]) -> Option<(Peer, &[u8])> {
     Some((postcard::from_bytes(address).ok()?, bytes))
 }
 
-/// What a process is told about a session that begins there.
+/// What a process learns about a session that begins there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
     /// The listener, by its place in the configuration.
@@ -222,9 +222,9 @@ pub struct Opening {
     pub peer: Peer,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub connected_at: u64,
-    /// What the gateway notes of it for the app, if there is something.
+    /// What the gateway keeps of it for the app, if there is anything.
     pub data: Option<Box<SessionData>>,
-    /// What its TLS handshake has agreed on, if it is encrypted.
+    /// The result of its TLS handshake, if it is encrypted.
     pub tls: Option<Box<SessionTls>>,
 }
 
@@ -233,11 +233,11 @@ pub struct Opening {
 pub struct Closing {
     /// When something was last received, milliseconds since the Unix epoch; when it was accepted, if nothing was.
     pub received_at: u64,
-    /// When something was last sent, likewise.
+    /// When something was last sent, in the same unit.
     pub sent_at: u64,
-    /// It was not read.
+    /// The app has paused it.
     pub paused: bool,
-    /// It was not closed for being idle.
+    /// The app has kept it from closing when idle.
     pub kept: bool,
     /// Messages received.
     pub messages: u64,
@@ -258,12 +258,12 @@ pub struct FileSpan {
     pub head: Vec<u8>,
 }
 
-/// What the gateway notes of a session for the app. The next process that serves the session is told.
+/// What the gateway keeps of a session for the app. The next process that serves the session receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionData {
     /// The locker; empty if there is none. At most [`LARGEST_STATE`] bytes.
     pub state: Vec<u8>,
-    /// The key it is bound to; empty if it is to none. At most [`LONGEST_NAME`] bytes.
+    /// The key that it is bound to, or empty. At most [`LONGEST_NAME`] bytes.
     pub key: Vec<u8>,
     /// Its label; empty if it has none. At most [`LONGEST_LABEL`] bytes.
     pub label: Vec<u8>,
@@ -273,7 +273,7 @@ pub struct SessionData {
     pub kept: bool,
 }
 
-/// What a session's TLS handshake has agreed on.
+/// The result of a session's TLS handshake.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionTls {
@@ -305,9 +305,9 @@ pub enum CloseReason {
     Memory = 5,
     /// The engine stops.
     Stopped = 6,
-    /// The worker died, or its handler panicked, with a message of this session in hand.
+    /// The worker died, or its handler panicked, while it handled a message of this session.
     Crash = 7,
-    /// What it sent breaks the listener's framing.
+    /// Its bytes break the listener's framing.
     Framing = 8,
     /// The gateway died.
     GatewayLost = 9,

@@ -31,7 +31,7 @@ const DELIVERY_PAUSE: Duration = Duration::from_millis(20);
 /// The messages of a child are taken before its end is reported, if the channel closes within this time. It does, unless
 /// a process that the child started holds the channel.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// A role that closes its channel is about to exit; one that is still there after this time hangs.
+/// A role that closes its channel exits soon. One that still runs after this time hangs.
 const EXIT: Duration = Duration::from_secs(5);
 /// Messages taken from a worker in a second; the others wait in its channel. An honest worker sends a few in its life, and
 /// its stall reports.
@@ -50,7 +50,7 @@ struct Letter {
     stake: Stake,
 }
 
-/// What fails if a message cannot be delivered for want of something that the supervisor, or the system, lacks.
+/// What fails if the supervisor, or the system, lacks something that a message needs.
 #[derive(Debug, Clone, Copy)]
 enum Stake {
     /// The role cannot go on without it.
@@ -130,7 +130,7 @@ pub(super) fn kill_child(pid: u32, signal: Signal) {
 /// Ends all that a child has started. Its own number may be another's once it was waited for; its group's is not.
 pub(super) fn kill_group(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
-        // ESRCH: nobody is left, which is what is wanted.
+        // ESRCH: the group is empty, which is the aim.
         let _ = killpg(Pid::from_raw(pid), signal);
     }
 }
@@ -145,7 +145,7 @@ async fn converse(
         while let Some(letter) = waiting.recv().await {
             match deliver(&channel, &letter).await {
                 Ok(()) => {}
-                // The child is gone. Whoever reads, or the end of the process, says why.
+                // The child is gone. The reader of its channel, or its exit, gives the reason.
                 Err(error) if is_gone(&error) => return std::future::pending().await,
                 Err(error) => match letter.undelivered(child, &error) {
                     Some(event) => drop(inputs.send(Input::Event(event)).await),
@@ -198,7 +198,7 @@ impl Letter {
         matches!(self.stake, Stake::Role) || waited < DELIVERY
     }
 
-    /// What has failed, if not the role that it was for.
+    /// What has failed, apart from the role that it was meant for.
     fn undelivered(&self, child: Child, error: &io::Error) -> Option<Event> {
         let Child::Gateway(incarnation) = child else {
             return None;
@@ -236,7 +236,7 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Until the channel is closed, or something is wrong with what comes.
+/// Reads until the channel is closed or a message is broken.
 async fn hear(
     child: Child,
     channel: &ControlChannel,

@@ -34,14 +34,14 @@ impl Answers {
         let _ = self.0.try_send(answer);
     }
 
-    /// Gives one of many answers as soon as the asker has read enough of those before it. False: the asker has gone.
-    /// An asker that does not read is disconnected after a while, so this does not wait for ever.
+    /// Sends one of many answers once the caller has read enough of the earlier ones. False: the caller has gone.
+    /// A caller that does not read is disconnected after a while, so this wait ends.
     pub(crate) async fn give_in_turn(&self, answer: Response) -> bool {
         self.0.send(answer).await.is_ok()
     }
 }
 
-/// A request, and who waits for its answer.
+/// A request, and the caller that waits for its answer.
 pub(crate) struct Asked(pub(crate) Request, pub(crate) Answers);
 
 /// Takes requests from the socket for as long as the runtime runs, and sends each with the way back to its asker.
@@ -53,7 +53,7 @@ pub(crate) fn listen<I: From<Asked> + 'static>(
     spawn_local(async move {
         let askers = Arc::new(Semaphore::new(ASKERS));
         loop {
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&askers).acquire_owned().await else {
                 return;
             };

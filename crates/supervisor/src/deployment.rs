@@ -94,7 +94,7 @@ impl Deployment {
                 let opened = opened.map_err(|error| format!("`[[listen]]`: {error}"))?;
                 (credentials, opened)
             }
-            // The gateway goes on with what it has.
+            // The gateway keeps what it has.
             Scope::Tasks => Default::default(),
         };
         let credentials = credentials
@@ -114,9 +114,9 @@ impl Deployment {
         })
     }
 
-    /// The log file for the gateway, in an opening of its own.
+    /// The log file for the gateway, opened separately.
     pub(super) fn log_of_gateway(&self) -> io::Result<Option<OwnedFd>> {
-        // A shared one is better than no gateway: a named pipe that nobody reads now cannot be opened again.
+        // A shared one is better than no gateway: a named pipe without a reader cannot be opened again.
         let open = |file: &OwnedFd| log::open_again(file).or_else(|_| file.try_clone());
         self.log.as_ref().map(open).transpose()
     }
@@ -226,7 +226,7 @@ impl ExecutablePath {
     }
 }
 
-/// To be executed, not read: whoever may run it may also deploy it.
+/// Opened for execution only: a user who may execute it may deploy it, too.
 fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(
         path,
@@ -235,7 +235,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// As a shell finds a command. Not resolved any further: symbolic links are the point.
+/// As a shell finds a command. Symbolic links are kept: a deployment may consist of changing one.
 fn absolute(name: &Path) -> Option<PathBuf> {
     if name.components().count() > 1 || name.is_absolute() {
         return std::path::absolute(name).ok();

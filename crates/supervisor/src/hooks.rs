@@ -43,8 +43,8 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// Starts the hook that this deployment has for the moment, if it has one. A hook that cannot be started is logged, and
-    /// the engine goes on.
+    /// Starts the hook that this deployment has for this moment, if it has one. If the hook cannot be started, that is
+    /// logged and the engine continues.
     pub(super) fn start(moment: Moment, deployment: &Deployment) -> Option<Self> {
         let engine = &deployment.config.engine;
         let command = match moment {
@@ -122,7 +122,7 @@ impl Drop for Hook {
     }
 }
 
-/// Its output is logged before the engine goes on, if it comes within this time.
+/// Its output is logged before the engine continues, if it comes within this time.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn told(end: io::Result<std::process::ExitStatus>) -> String {

@@ -9,7 +9,7 @@ use super::plan::Event;
 /// What comes to the supervisor.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// For the plan.
+    /// An event for the plan.
     Event(Event),
     /// Someone asks for something over the control socket.
     Asked(Request, Answers),
@@ -22,15 +22,15 @@ pub(crate) enum Input {
         rows: Vec<SessionRow>,
         next: Option<ListPlace>,
     },
-    /// In the gateway of this incarnation the retired listeners in these places have no connection any more.
+    /// The gateway of this incarnation: the retired listeners at these places have no connection left.
     Vacant(u32, Vec<u16>),
     /// A worker or task worker has found one of its handlers stuck.
     Stalled(ProcessId, StallReport),
-    /// In the gateway of this incarnation the sessions of the drain of this number are closed.
+    /// The gateway of this incarnation: all sessions of this drain are closed.
     DrainEnded(u32, u64),
     /// The gateway of this incarnation says how many sessions wait for each process that does not answer.
     Waiting(u32, Vec<(ProcessId, u64)>),
-    /// Log files have been moved away and are to be opened anew.
+    /// Log files were moved away and must be opened again.
     ReopenLog,
 }
 

@@ -1,5 +1,5 @@
-//! The sockets that the engine listens on, and the folders that it serves. Opened by the supervisor, for each
-//! deployment, and handed to each gateway in turn: while there is none, connections wait.
+//! The sockets that the engine listens on, and the folders that it serves. The supervisor opens them for each
+//! deployment and passes them to each gateway. While there is no gateway, connections wait.
 //!
 //! A deployment shares sockets with the one before it. A socket is closed with the last deployment that has it, so a reload
 //! that fails closes the sockets that it has opened, and no others.
@@ -20,7 +20,7 @@ use moorline_config::{Config, Listener};
 use super::ServeError;
 use super::systemd::Given;
 
-/// By the listener's place in the configuration; none at the place of a retired one.
+/// Indexed by the listener's place in the configuration; a retired listener has none.
 #[derive(Default)]
 pub(super) struct Listeners(BTreeMap<u16, Opened>);
 
@@ -97,7 +97,7 @@ impl Listeners {
         self.0.iter().map(|(place, opened)| (*place, opened))
     }
 
-    /// Closes them. Nobody can connect after the gateway has closed its copies too.
+    /// Closes them. Clients cannot connect once the gateway has closed its copies, too.
     pub(super) fn close(&mut self) {
         self.0.clear();
     }
@@ -107,8 +107,8 @@ impl Listeners {
     }
 }
 
-/// The place in the old configuration whose socket is for the listener at `place` in the new one: its own, or that of
-/// one that listens on the same address and does so no more.
+/// The place in the old configuration whose socket the listener at `place` in the new one takes: its own, or that of a
+/// listener on the same address that is removed.
 fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16) -> Option<u16> {
     let is_kept = |at: u16| {
         let (was, is) = (&old[usize::from(at)], &new[usize::from(at)]);
@@ -124,8 +124,8 @@ fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16
     })
 }
 
-/// Whether two listeners are bound to the same address. A port that the system has chosen goes to the same name only:
-/// another listener wants a port of its own.
+/// Whether two listeners are bound to the same address. A port that the system has chosen stays with the listener's
+/// name: another listener needs a port of its own.
 fn takes_over(listener: &Listener, other: &Listener) -> bool {
     let is_chosen = |address: &Address| address.host_port().is_some_and(|at| at.port == 0);
     let is_datagram = |address: &Address| matches!(address, Address::Udp(_));
@@ -236,7 +236,7 @@ mod tests {
             .config
     }
 
-    /// For each place that accepts after the change, the place whose socket it has.
+    /// For each place that accepts after the change: the place that its socket comes from.
     fn successors(old: &Config, new: &Config) -> Vec<(u16, Option<u16>)> {
         let new = live_change(old, new.clone(), &Default::default()).unwrap();
         let listeners = new.listeners.iter().zip(0..);
@@ -260,13 +260,13 @@ mod tests {
             ("c", "\"udp://127.0.0.1:9501\""),
             ("d", "\"unix:///run/d\""),
         ]);
-        // One that stays has its own; an address that nobody had is bound.
+        // A listener that stays keeps its socket; a new address is bound.
         let new = config(&[("a", fixed), ("b", any), ("e", any)]);
         assert_eq!(
             successors(&old, &new),
             [(0, Some(0)), (1, Some(1)), (4, None)]
         );
-        // Another framing, or another name: a place of its own with the old one's socket.
+        // Another framing, or another name: a new place with the old listener's socket.
         let new = config(&[
             ("a", &format!("{fixed}\n{LINE}")),
             ("b", &format!("{any}\n{LINE}")),
@@ -276,7 +276,7 @@ mod tests {
             successors(&old, &new),
             [(4, Some(0)), (5, Some(1)), (6, Some(3))]
         );
-        // A port that the system has chosen is nobody else's; datagrams are no streams.
+        // A port that the system has chosen belongs to one listener; datagram sockets and stream sockets differ.
         let new = config(&[("x", any), ("y", "\"udp://127.0.0.1:9502\"")]);
         assert_eq!(successors(&old, &new), [(4, None), (5, None)]);
         let new = config(&[("a", "\"http://127.0.0.1:9501\"\nwebsocket = \"/\"")]);

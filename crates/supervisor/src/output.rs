@@ -45,8 +45,8 @@ struct Pipe {
     process: oneshot::Receiver<()>,
 }
 
-/// To be dropped when the process that writes to a pipe has ended. The pipe is read for [`LAST_WORDS`] more: a process that
-/// it has left behind may hold the other end for ever.
+/// Drop it when the process that writes to the pipe has ended. The pipe is read for [`LAST_WORDS`] more, because a
+/// child of that process may keep the other end open.
 pub(super) struct Writer {
     _lives: oneshot::Sender<()>,
 }
@@ -98,7 +98,7 @@ impl Reader {
     }
 }
 
-/// Until no more pipes come and those that there are have ended.
+/// Runs until no more pipes come and all present ones have ended.
 async fn read_all(mut opened: mpsc::UnboundedReceiver<Pipe>, destination: Destination) {
     let mut reading = JoinSet::new();
     while let Some(Pipe { end, process }) = opened.recv().await {

@@ -55,10 +55,10 @@ pub(crate) use vitals::{GatewaySigns, Signs, seconds};
 /// The time since the supervisor started.
 pub(crate) type Now = Duration;
 
-/// Someone who waits for an answer to a command.
+/// The sender of a command, who waits for its answer.
 pub(crate) type Caller = u64;
 
-/// What a deployment wants of the plan: the parts of its configuration that are decided on here.
+/// The parts of a deployment's configuration that the plan decides on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shape {
     pub workers: u16,
@@ -108,7 +108,7 @@ pub(crate) struct Plan {
     last_run: u32,
     reload: Reload,
     queued: Option<Queued>,
-    /// Processes that the gateway knows not to answer, and when it is told again.
+    /// Processes that the gateway knows to be silent, and when it is told again.
     silent: Vec<ProcessId>,
     say_silent_at: Now,
     /// The hook before a stop runs, and the stop waits for it.
@@ -192,7 +192,7 @@ impl Plan {
         self.deferred.begin_wait(now);
     }
 
-    /// The next thing to do. To be asked after each event until there is none.
+    /// The next action. Ask after each event until there is none.
     pub(crate) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -200,7 +200,7 @@ impl Plan {
     /// When `Event::Tick` is due.
     pub(crate) fn next_timeout(&self) -> Option<Now> {
         let processes = self.processes.values().filter_map(Process::deadline);
-        // What waits to be started again never is once no session is served any more.
+        // What waits for a restart is never started once sessions are not served any more.
         let restarts = !self.is_stopping();
         let slots = self.slots().filter_map(Slot::retry_at);
         let slots = slots.filter(|_| restarts || self.serves_sessions());
@@ -273,7 +273,7 @@ impl Plan {
         !matches!(self.reload, Reload::Idle)
     }
 
-    /// It serves, and nothing says that it shall not.
+    /// It serves, and neither stops nor ends.
     pub(crate) fn is_serving(&self) -> bool {
         self.mode == Mode::Serving
     }
@@ -341,7 +341,7 @@ impl Plan {
         self.tick_deferred(now);
     }
 
-    /// What no single event causes, but a state that has been reached.
+    /// Actions that follow from the state, not from a single event.
     fn go_on(&mut self, now: Now) {
         match &self.mode {
             Mode::Booting => self.finish_boot(now),

@@ -53,7 +53,7 @@ impl RunDir {
     pub(super) fn bind(&self) -> io::Result<UnixListener> {
         let path = self.folder.free_socket_path()?;
         let socket = UnixListener::bind(&path)?;
-        // Until here the folder's own permissions keep others out.
+        // Until here the folder's own permissions keep other users out.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         socket.set_nonblocking(true)?;
         if let Some(common) = &self.common {
@@ -70,7 +70,7 @@ struct Folder {
     is_made: bool,
     /// Locked; the kernel unlocks it however this process ends.
     _lock: File,
-    /// The folder itself, locked for systemd-tmpfiles, which else would remove what is old in `/tmp`.
+    /// The folder itself, locked so that systemd-tmpfiles does not remove its old files from `/tmp`.
     _kept: Option<File>,
 }
 
@@ -136,7 +136,7 @@ fn keep(path: &Path) -> Option<File> {
     Some(folder)
 }
 
-/// True if it was not there.
+/// True if it did not exist.
 fn make(path: &Path) -> io::Result<bool> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -148,7 +148,7 @@ fn make(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// A user that can write here can stop the engine or pretend to be it.
+/// A user who can write here can stop the engine or pretend to be it.
 fn check(path: &Path) -> Result<(), String> {
     let found = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if !found.is_dir() {
@@ -250,7 +250,7 @@ mod tests {
         let (path, common) = (parent.path().join("run"), parent.path().join("common"));
         let run_dir = RunDir::claim(&path, Some(&common)).unwrap();
         for folder in [&path, &common] {
-            // As systemd-tmpfiles asks.
+            // As systemd-tmpfiles expects it.
             let folder = File::open(folder).unwrap();
             let locked = flock(&folder, FlockOperation::NonBlockingLockExclusive);
             assert_eq!(locked, Err(rustix::io::Errno::WOULDBLOCK));

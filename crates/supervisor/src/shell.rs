@@ -35,7 +35,7 @@ use super::stalls::Stall;
 use super::status::Tally;
 use super::systemd::{Given, Notifier};
 
-/// Inputs that may wait while one is dealt with; whoever has more to say waits.
+/// Inputs that may wait while one is handled; further senders wait.
 const WAITING_INPUTS: usize = 256;
 /// When nothing else is due. Far enough never to matter.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -50,7 +50,7 @@ pub(super) struct Shell {
     config_path: PathBuf,
     deployments: BTreeMap<u32, Deployment>,
     given: Given,
-    /// Places of retired listeners that have no connection any more.
+    /// Places of retired listeners that have no connection left.
     vacant: BTreeSet<u16>,
     gateway: Option<GatewayHandle>,
     processes: BTreeMap<ProcessId, ProcessHandle>,
@@ -60,7 +60,7 @@ pub(super) struct Shell {
     stalls: VecDeque<Stall>,
     callers: HashMap<Caller, Answers>,
     last_caller: Caller,
-    /// Who waits for lists of sessions, in the order in which the gateway was asked.
+    /// The callers that wait for lists of sessions, in the order in which the gateway was asked.
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
@@ -72,7 +72,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    /// To be called inside the runtime that [`run`](Self::run) will run in.
+    /// Call it inside the runtime in which [`run`](Self::run) will run.
     pub(super) fn new(
         executable: ExecutablePath,
         config_path: PathBuf,
@@ -110,7 +110,7 @@ impl Shell {
         })
     }
 
-    /// Until the engine has ended. An error says why it did so without being told to.
+    /// Runs until the engine has ended. An error says why it ended without an order.
     pub(super) async fn run(mut self) -> Result<(), String> {
         signals::listen(&self.inputs).map_err(|error| format!("signals: {error}"))?;
         let socket = self
@@ -146,7 +146,7 @@ impl Shell {
                 // There is always an input sender: ours.
                 Some(input) = self.received.recv() => self.take(input),
                 () = sleep_until(due) => self.tell(Event::Tick),
-                // Said by this very loop, so that one that hangs says nothing.
+                // This very loop sends it, so that a loop that hangs sends nothing.
                 () = tick(&mut watchdog) => self.notifier.alive(),
                 _ = look.tick() => self.look(),
             }
@@ -259,7 +259,7 @@ impl Shell {
         }
     }
 
-    /// Keeps the way back to someone who asks for something.
+    /// Keeps the way back to a caller.
     fn new_caller(&mut self, answers: Answers) -> Caller {
         self.last_caller += 1;
         self.callers.insert(self.last_caller, answers);

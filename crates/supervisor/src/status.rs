@@ -84,7 +84,7 @@ impl Tally {
     }
 }
 
-/// All that there is to count at one moment.
+/// All counts at one moment.
 pub(super) struct Counts<'a> {
     pub(super) tally: &'a Tally,
     /// The present gateway's, and its loops.
@@ -188,7 +188,7 @@ impl Counts<'_> {
 /// More than any process counts in its life. Sums of smaller numbers do not overflow.
 const MOST_COUNTED: u64 = 1 << 48;
 
-/// What a worker or task worker says it has counted, if that can be.
+/// The counts of a worker or task worker, if they can be read.
 pub(super) fn claimed(board: &Scoreboard, counter: usize) -> u64 {
     let claimed = board.get(counter);
     if claimed < MOST_COUNTED { claimed } else { 0 }

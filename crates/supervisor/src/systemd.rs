@@ -34,7 +34,7 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    /// To be called while there is one thread.
+    /// Call it while the process has one thread.
     ///
     /// # Errors
     /// A variable of the environment has an invalid value.
@@ -58,7 +58,7 @@ impl Notifier {
         })
     }
 
-    /// How often [`alive`](Self::alive) is to be called.
+    /// How often [`alive`](Self::alive) must be called.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog.filter(|_| self.to.is_some())
     }
@@ -73,7 +73,7 @@ impl Notifier {
 
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        // By it systemd knows whether it has sent the signal before or after.
+        // It tells systemd whether the signal was sent before or after.
         let microseconds = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000;
         self.tell(&format!(
             "RELOADING=1\nMONOTONIC_USEC={microseconds}\nSTATUS=reloading"
@@ -117,7 +117,7 @@ struct GivenSocket {
 }
 
 impl Given {
-    /// To be called while there is one thread, and before anything is opened for children to find.
+    /// Call it while the process has one thread, and before anything is opened that children could inherit.
     ///
     /// # Errors
     /// A variable of the environment has an invalid value.
@@ -147,7 +147,7 @@ impl Given {
         Ok(Self(given))
     }
 
-    /// The socket for this listener, if there is one that no other has: it has the listener's name or is bound to its
+    /// The socket for this listener, if no other listener has taken it: the socket has the listener's name or its
     /// address.
     pub(super) fn take(
         &mut self,

@@ -1,4 +1,4 @@
-//! What an application is made of: the [`App`] trait and the things its hooks are handed.
+//! What an application is made of: the [`App`] trait and the arguments of its hooks.
 //!
 //! An app is one value for each worker process. Its hooks run on that process's only thread, so that
 //! plain `Cell` and `RefCell` are enough for its state; none of its futures need be `Send`.
@@ -34,10 +34,10 @@ pub use task::Task;
 pub use crate::session_id::{SessionId, SessionIdError};
 pub use crate::wire::{CloseReason, Peer, SessionTls};
 
-/// What a hook fails with. `?` turns any error into it, those of `anyhow` and `eyre` too.
+/// The error of a hook. `?` turns any error into it, those of `anyhow` and `eyre` too.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a hook ends with.
+/// The result of a hook.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
 /// Why a session begins in this process.

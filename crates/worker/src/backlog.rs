@@ -43,7 +43,7 @@ impl Backlog {
             self.bytes.drain(..len);
         }
         if self.headers.is_empty() {
-            // What a burst needed is not kept for ever.
+            // The memory of a burst is not kept.
             *self = Self::default();
         }
     }

@@ -74,7 +74,7 @@ impl Broadcasts {
             return Err(SendError::NotServing);
         }
         let credit = self.credit.acquire_many(permits as u32).await;
-        // Never closed.
+        // The semaphore is never closed.
         credit.map_err(|_| SendError::Full)?.forget();
         let loops = outbox.links();
         let number = self.last.get() + 1;

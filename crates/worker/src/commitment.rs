@@ -41,7 +41,7 @@ impl Commitment {
         }
     }
 
-    /// Until it serves. Cancel-safe.
+    /// Waits until it serves. Cancel-safe.
     pub(crate) async fn committed(&self) {
         if !self.is_committed() {
             until(&self.serves, true).await;
@@ -55,7 +55,7 @@ impl Commitment {
         }
     }
 
-    /// Whether to wait for what the commit brings would be to wait for ever, because the commit waits for the caller.
+    /// Whether a wait for the commit would never end, because the commit waits for the caller.
     pub(crate) fn is_deadlocked(&self) -> bool {
         self.is_in_start.get() && !self.is_committed()
     }
@@ -76,7 +76,7 @@ impl Commitment {
         *self.leads.borrow() && self.is_committed()
     }
 
-    /// Until this process is the leader, or is not. Cancel-safe.
+    /// Waits until this process is the leader, or is not. Cancel-safe.
     pub(crate) async fn until_leads(&self, leads: bool) {
         until(&self.leads, leads).await;
     }

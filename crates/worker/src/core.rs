@@ -49,9 +49,9 @@ pub(crate) struct Core {
     pub(crate) commitment: Commitment,
     pub(super) quota: Quota,
     pub(super) waits: Waits,
-    /// Until when the stop that has begun may take.
+    /// The deadline of the stop in progress.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
-    /// The rings of a gateway that replaces the one that died, until the ring task takes them.
+    /// The rings of the gateway that replaces a dead one, until the ring task takes them.
     pub(super) replacement: RefCell<Option<Rings>>,
 }
 
@@ -102,10 +102,10 @@ impl Core {
         self.outbox.connect(links);
     }
 
-    /// Its generation is committed: what has waited for that goes on.
+    /// Its generation is committed: waiting calls continue.
     pub(super) fn commit(&self) {
         self.commitment.commit();
-        // Posts of the process to itself are among it.
+        // Posts of the process to itself are among them.
         self.outbox.schedule();
     }
 
@@ -169,7 +169,7 @@ impl Core {
             .await
     }
 
-    /// The gateway has the descriptor of a file, which goes on its way. False if there is none of this number.
+    /// The gateway has the descriptor of a file, whose record may follow. False if there is no file of this number.
     pub(super) fn file_is_there(&self, number: u64) -> bool {
         self.files.is_there(&self.outbox, number)
     }
@@ -190,7 +190,7 @@ impl Core {
         Some((hook, session))
     }
 
-    /// The listener of a session that is here, likewise.
+    /// The listener of a session that is here, under the same condition.
     pub(super) fn listener_of(&self, session: u64) -> Option<&str> {
         Some(self.listener_name(self.sessions.listener_of(session)?))
     }
@@ -219,7 +219,7 @@ impl Core {
         }
     }
 
-    /// What sets the limit that [`max_message`](Self::max_message) is.
+    /// The setting behind the limit [`max_message`](Self::max_message).
     #[cold]
     pub(crate) fn size_limit(&self, listener: Option<u16>) -> SizeLimit {
         let max = self.max_message(listener);

@@ -1,4 +1,4 @@
-//! What this process tells the scoreboard.
+//! The counts that this process writes to the scoreboard.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,12 +13,12 @@ use crate::control::{BEAT, ProcessCounter};
 /// The number of buckets of the histogram of waiting times.
 const QUEUED_BUCKETS: usize = 32;
 
-/// The process's row of the scoreboard, and who waits for its hooks to end.
+/// The process's row of the scoreboard, and the waits for its hooks to end.
 pub(crate) struct Counters {
     scoreboard: Scoreboard,
     running: Cell<u64>,
     timers: Cell<u64>,
-    /// Posts among what was handled, which `max_requests` does not count.
+    /// Posts among the handled messages, which `max_requests` does not count.
     posts: Cell<u64>,
     /// The last turn of the ring task has left nothing in the rings.
     is_emptied: Cell<bool>,
@@ -119,7 +119,7 @@ impl Counters {
         self.progressed();
     }
 
-    /// What is in the rings now is to be taken before [`is_emptied`](Self::is_emptied) says so again.
+    /// What is in the rings now must be taken before [`is_emptied`](Self::is_emptied) is true again.
     pub(super) fn look_again(&self) {
         self.is_emptied.set(false);
     }

@@ -39,7 +39,7 @@ struct Outstanding {
 }
 
 struct Call {
-    /// Nobody waits if there is none.
+    /// `None` if no caller waits.
     answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
     partial: Vec<u8>,
 }
@@ -74,7 +74,7 @@ impl Credits {
         let Some(call) = tasks.get_mut(&number) else {
             return false;
         };
-        // A result that nobody waits for is not put together.
+        // A result that no caller waits for is not put together.
         if call.answer.is_some() {
             call.partial.extend_from_slice(bytes);
         }
@@ -92,7 +92,7 @@ impl Credits {
                 )),
                 false => Ok(partial),
             };
-            // Nobody may be waiting any more.
+            // The caller may have gone.
             let _ = answer.send(result);
         }
         true

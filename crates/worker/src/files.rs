@@ -51,7 +51,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Begins with this gateway, or anew with another; what was under way to the old one is lost.
+    /// Begins with this gateway, or again with another one; files under way to the old one are lost.
     pub(super) fn connect(&self, channel: ControlChannel) {
         *self.channel.borrow_mut() = Some(Rc::new(channel));
         let lost = std::mem::take(&mut *self.under_way.borrow_mut());
@@ -65,7 +65,7 @@ impl Files {
         };
         self.credit.add_permits(1);
         if let (File::Passed { outcome, .. }, true) = (file, is_refused) {
-            // Nobody may be waiting any more.
+            // The caller may have gone.
             let _ = outcome.send(Err(FileError::Refused));
         }
         true
@@ -81,12 +81,12 @@ impl Files {
         span: FileSpan,
     ) -> Result<(), FileError> {
         let failed = |error| Err(FileError::Session(error));
-        // The gateway answers for each descriptor, and to whoever serves alone.
+        // The gateway answers for each descriptor, and only to a process that serves.
         if commitment.is_deadlocked() {
             return failed(SendError::NotServing);
         }
         let Ok(credit) = self.credit.acquire().await else {
-            // Never closed.
+            // The semaphore is never closed.
             return failed(SendError::Full);
         };
         let number = self.last.get() + 1;
@@ -113,7 +113,7 @@ impl Files {
         said.await.unwrap_or(failed(SendError::Closed))
     }
 
-    /// The gateway has the descriptor of a file, which goes on its way. False if there is none of this number.
+    /// The gateway has the descriptor of a file, whose record may follow. False if there is no file of this number.
     pub(super) fn is_there(&self, outbox: &Outbox, number: u64) -> bool {
         let mut under_way = self.under_way.borrow_mut();
         let Some(file) = under_way.get_mut(&number) else {
@@ -139,7 +139,7 @@ impl Files {
         let link = (session >> 56) as usize;
         // Always: its credit bounds it.
         let _ = outbox.record(link, header, &[&payload], Room::Always);
-        // Nobody may be waiting any more: it goes even so.
+        // The caller may have gone: the file is sent all the same.
         let _ = outcome.send(Ok(()));
         true
     }

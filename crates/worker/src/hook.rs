@@ -22,7 +22,7 @@ pub(super) enum Failure {
     Panicked(String),
     /// It returned an error.
     Erred(String),
-    /// It returned that a session has ended, which is nobody's mistake.
+    /// It returned that a session has ended, which is not a fault.
     Closed(String),
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
 /// A place for a hook's future, empty between two of them.
 pub(super) type Slot<F> = Pin<Box<Option<F>>>;
 
-/// Causes of an error that are told.
+/// The causes of an error that are logged.
 const MOST_CAUSES: usize = 32;
 
 /// Slots that wait to be used again. As many as there may be messages of one turn that did not end at once.
@@ -52,7 +52,7 @@ pub(super) trait HotHook<A, X>: 'static {
     fn slots(&self) -> &Slots<Self::Future>;
 }
 
-/// What the compiler knows a hook by, so that its future can be made where it is kept.
+/// The function type of a hook, so that its future can be made where it is kept.
 pub(super) struct Hot<C, F> {
     call: C,
     slots: Slots<F>,
@@ -108,8 +108,8 @@ impl<F> Slots<F> {
     }
 }
 
-/// Makes a future in an empty slot and polls it for the first time, as [`poll_slot`] does. Making it may panic
-/// as well. Whoever does not end at once is to be polled again, with a waker that is of use.
+/// Makes a future in an empty slot and polls it for the first time, as [`poll_slot`] does. Making it may panic, too. A
+/// future that does not end at once must be polled again, with a real waker.
 #[inline]
 pub(super) fn begin_slot<F, T>(
     mut slot: Pin<&mut Option<F>>,
@@ -150,7 +150,7 @@ fn poll_and_empty<F: Future>(
     polled
 }
 
-/// What a poll has come to. If it has ended, the slot is empty.
+/// The result of a poll. If the future has ended, the slot is empty.
 #[inline]
 fn ended<F, T>(
     mut slot: Pin<&mut Option<F>>,
@@ -161,14 +161,14 @@ fn ended<F, T>(
         Ok(Poll::Ready(Ok(value))) => Poll::Ready(Ok(value)),
         Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(failure(&*error))),
         Err(panic) => {
-            // What is left of it may panic again.
+            // Dropping the rest of it may panic again.
             let _ = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
             Poll::Ready(Err(Failure::Panicked(panic_text(&*panic))))
         }
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 #[cold]
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic

@@ -28,7 +28,7 @@ impl AsRawFd for Registered {
     }
 }
 
-/// What a ring held that no gateway writes. Nothing after it can be trusted.
+/// A ring held a record that no gateway writes. Nothing after it can be trusted.
 #[derive(Debug)]
 pub(super) struct Garbage(pub(super) String);
 
@@ -72,14 +72,14 @@ impl Inlets {
         is_replaced
     }
 
-    /// The turn ends with what was sent in it on its way; `has_more` says that it has left something in the rings.
+    /// Ends the turn: publishes what was sent in it. `has_more` says that it has left records in the rings.
     pub(super) fn end_turn(&mut self, has_more: bool, cx: &mut Task<'_>) -> Result<(), Garbage> {
         let others_wait = match self.core.outbox.flush() {
             Ok(others_wait) => others_wait,
             Err(corrupt) => return Err(Garbage(corrupt.to_string())),
         };
         self.core.quota.note(self.core.counters.requests());
-        // Who was called may not use the room: then the next ones have it.
+        // A called sender may not use the room: then the next ones get it.
         let has_more = has_more || others_wait || !self.falls_asleep(cx);
         self.core.counters.turn_ends(!has_more);
         if has_more {
@@ -95,7 +95,7 @@ impl Inlets {
         if others_wait.map_err(|corrupt| Garbage(corrupt.to_string()))? {
             cx.waker().wake_by_ref();
         }
-        // What it finds waits for the first turn after the start.
+        // New records wait for the first turn after the start.
         if !self.falls_asleep(cx) {
             self.core.outbox.sleeps();
         }
@@ -104,8 +104,8 @@ impl Inlets {
 
     /// False if there is something to take after all.
     fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
-        // The chime is an edge: old news of it is cleared before the rings are looked at again, so that
-        // a ring that comes after the look is news. Nobody reads a descriptor.
+        // The chime is an edge. Old wake-ups are cleared before the rings are checked again, so that a record that
+        // comes after the check wakes the process. The descriptor is never read.
         while let Poll::Ready(guard) = self.chime.poll_read_ready(cx) {
             match guard {
                 Ok(mut guard) => guard.clear_ready(),

@@ -1,7 +1,7 @@
 //! Panics of the app, in its hooks and in what it has started beside them: each is logged where it happens, with its
 //! place, its stack and the session it is about, and counted.
 //!
-//! Whoever catches it later logs nothing more.
+//! A later catch of the panic logs nothing more.
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::control::ProcessCounter;
 use crate::session_id::SessionId;
 
 thread_local! {
-    /// What this thread serves with.
+    /// The core that this thread serves with.
     static CORE: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
     /// Names are kept: a handler that panics will do so again.
     static SYMBOLS: OnceCell<Symbols> = const { OnceCell::new() };
@@ -33,7 +33,7 @@ pub fn report_panics(name: String, scoreboard: Scoreboard, executable: Option<Fi
     }));
 }
 
-/// What panics on this thread belongs to this core's hooks, or to a task beside them.
+/// A panic on this thread belongs to this core's hooks, or to a task beside them.
 pub(super) fn belong_to(core: &Rc<Core>) {
     CORE.with(|place| *place.borrow_mut() = Rc::downgrade(core));
 }
@@ -42,7 +42,7 @@ fn report(name: &str, executable: Option<&File>, panic: &PanicHookInfo<'_>) {
     let text = panic_text(panic.payload());
     let place = panic.location();
     let (file, line) = (place.map(|at| at.file()), place.map(|at| at.line()));
-    // In a hook of another's nothing may be borrowed that is borrowed already.
+    // A hook may run inside another borrow, so this must not panic again.
     let core = CORE.try_with(|core| core.try_borrow().ok()?.upgrade());
     let core = core.ok().flatten();
     let hook = core.as_ref().and_then(|core| core.polled());
@@ -74,7 +74,7 @@ fn report(name: &str, executable: Option<&File>, panic: &PanicHookInfo<'_>) {
         "{who} {text}"
     );
     if cfg!(panic = "abort") {
-        // The thread that writes the log may not get to it any more.
+        // The thread that writes the log may not write it in time.
         eprintln!("{name}: {who} {text} ({file:?}, line {line:?}): {backtrace}");
     }
 }

@@ -63,12 +63,12 @@ impl Questions {
         let Some(asker) = self.open.borrow_mut().remove(&number) else {
             return false;
         };
-        // Who asked may have given up.
+        // The caller may have gone.
         let _ = asker.send(answer);
         true
     }
 
-    /// The gateway has died and answers nothing any more.
+    /// The gateway has died and will not answer.
     pub(super) fn gateway_lost(&self) {
         self.open.borrow_mut().clear();
     }

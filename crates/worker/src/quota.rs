@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 /// together; below there is nothing worth spreading.
 const SPREAD_FROM: u64 = 10;
 
-/// What is left of `max_requests`.
+/// The rest of `max_requests`.
 pub(super) struct Quota {
     limit: Cell<u64>,
     is_spent: Notify,
@@ -28,7 +28,7 @@ impl Quota {
         }
     }
 
-    /// So many have been handled so far.
+    /// This many have been handled so far.
     pub(super) fn note(&self, requests: u64) {
         if requests >= self.limit.get() {
             // Told once: from now on it is for the supervisor to act.
@@ -41,7 +41,7 @@ impl Quota {
         }
     }
 
-    /// Until the limit is reached. Cancel-safe.
+    /// Waits until the limit is reached. Cancel-safe.
     pub(super) async fn spent(&self) {
         self.is_spent.notified().await;
     }

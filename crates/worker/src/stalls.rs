@@ -87,7 +87,7 @@ impl Hook {
     }
 }
 
-/// What the loop lets the watcher see.
+/// The state of the loop that the watcher reads.
 #[derive(Default)]
 pub(super) struct Pulse {
     /// Rises with each sign of life.
@@ -182,7 +182,7 @@ pub(super) struct Waited {
     since: Duration,
     /// The places it waits at.
     stacks: Vec<Vec<usize>>,
-    /// What the compiler calls the handler's future.
+    /// The compiler's name for the handler's future.
     future: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What a worker or task worker is started with.
+//! Everything that a worker or task worker starts with.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use moorline_ipc::{Channel, Chime, Doorbell, Scoreboard};
 use crate::config::Config;
 use crate::control::{ProcessId, Role};
 
-/// What a worker or task worker is started with.
+/// Everything that a worker or task worker starts with.
 pub struct ProcessStart {
     /// Its control channel to the supervisor.
     pub control: Channel,
@@ -23,7 +23,7 @@ pub struct ProcessStart {
     pub config: Config,
     /// Its counters.
     pub scoreboard: Scoreboard,
-    /// What wakes it.
+    /// The descriptor that wakes it.
     pub chime: Chime,
     /// For each gateway loop in order, the doorbell that wakes the loop and the region shared with it.
     pub loops: Vec<(Doorbell, OwnedFd)>,
@@ -34,7 +34,7 @@ pub struct ProcessStart {
 }
 
 impl ProcessStart {
-    /// From when on a stuck handler is reported.
+    /// After this time a stuck handler is reported.
     pub(super) fn stall_after(&self) -> Option<Duration> {
         match self.role {
             Role::Task(_) => self.config.tasks.stall_after,
@@ -42,7 +42,7 @@ impl ProcessStart {
         }
     }
 
-    /// From when on one that awaits something is.
+    /// After this time a handler that awaits something is reported.
     pub(super) fn wait_after(&self) -> Option<Duration> {
         match self.role {
             Role::Task(_) => self.config.tasks.wait_after,

@@ -122,7 +122,7 @@ impl ScriptedEngine {
     /// lockers once their hooks have ended (but no later than `max_wait`), and the old one stops.
     ///
     /// # Errors
-    /// Its start fails; then the old one goes on serving.
+    /// Its start fails; then the old one keeps serving.
     pub async fn reload<A: App>(
         &self,
         start: impl AsyncFnOnce(Context, A::Settings) -> Result<A>,
@@ -135,7 +135,7 @@ impl ScriptedEngine {
         self.0.generation.set(generation);
         let idle = |gateway: &mut Gateway| gateway.is_idle().then_some(());
         let (old, gateway) = (self.0.process(), &self.0.gateway);
-        // What is in progress then is left behind, as a reload does.
+        // Work in progress is left behind, as a reload does.
         let _ = timeout(max_wait, old.drive_until(gateway, idle)).await;
         old.core.commitment.lead(false);
         gateway.borrow_mut().serve(generation, false);
@@ -151,7 +151,7 @@ impl ScriptedEngine {
     /// sent counts; what it had in progress follows the listener's `on_crash` (by default its session is closed).
     ///
     /// # Errors
-    /// Its start fails. The engine is of no use then.
+    /// Its start fails. The engine cannot be used then.
     pub async fn crash<A: App>(
         &self,
         start: impl AsyncFnOnce(Context, A::Settings) -> Result<A>,
@@ -201,7 +201,7 @@ impl Engine {
         self.process.borrow().clone()
     }
 
-    /// Until whatever can go on without waiting has done so.
+    /// Runs until every task that can continue without waiting has done so.
     async fn settle(&self) {
         // A few passes of all tasks for each step of a hook that wakes another one.
         const PASSES: usize = 64;
@@ -217,7 +217,7 @@ impl Engine {
         process.drive(&self.gateway, passes).await;
     }
 
-    /// Until this is so; panics with `what` if it never is.
+    /// Waits until this is true; panics with `what` if it never is.
     async fn until<T>(&self, what: &str, is_so: impl FnMut(&mut Gateway) -> Option<T>) -> T {
         let process = self.process();
         let found = timeout(PATIENCE, process.drive_until(&self.gateway, is_so)).await;

@@ -1,4 +1,4 @@
-//! Who waits for something, in the order they came.
+//! A queue of waiting tasks, in the order in which they came.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -17,7 +17,7 @@ struct Waiter {
 }
 
 impl Waiters {
-    /// Takes a place at the end, or keeps the one that `ticket` names if it has not been called yet.
+    /// Takes a place at the end, or keeps the place of `ticket` if it was not called yet.
     pub(crate) fn wait(&mut self, ticket: &mut Option<u64>, need: usize, waker: &Waker) {
         if let Some(place) = ticket.and_then(|ticket| self.place(ticket)) {
             self.queue[place].waker.clone_from(waker);
@@ -39,19 +39,19 @@ impl Waiters {
         }
     }
 
-    /// What the first one waits for.
+    /// The need of the first one.
     pub(crate) fn first_need(&self) -> Option<usize> {
         self.queue.front().map(|waiter| waiter.need)
     }
 
-    /// Calls the first one, who leaves the queue by that.
+    /// Calls the first one, which leaves the queue.
     pub(crate) fn wake_first(&mut self) {
         if let Some(waiter) = self.queue.pop_front() {
             waiter.waker.wake();
         }
     }
 
-    /// Calls everybody, first come first. Who finds nothing left comes back to the end of the queue.
+    /// Calls all, in their order. A task that finds nothing left returns to the end of the queue.
     pub(crate) fn wake_all(&mut self) {
         for waiter in self.queue.drain(..) {
             waiter.waker.wake();

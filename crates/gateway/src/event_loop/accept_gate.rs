@@ -1,4 +1,4 @@
-//! When a loop accepts: so many connections a second, and no more than there are descriptors for.
+//! When a loop accepts: a limited number of connections a second, and no more than there are descriptors for.
 
 use crate::ids::ListenerId;
 use moorline_config::Listener;
@@ -30,7 +30,7 @@ impl AcceptGate {
     pub(crate) fn change(&mut self, listeners: &[Listener]) {
         self.rates.resize_with(listeners.len(), || None);
         for (rate, listener) in self.rates.iter_mut().zip(listeners) {
-            // Whoever has the place of a retired one next begins with a full bucket.
+            // The next listener at a retired one's place begins with a full bucket.
             let per_second = listener.accept_rate.filter(|_| !listener.is_retired);
             if rate.as_ref().map(|rate| rate.per_second) != per_second {
                 *rate = per_second.map(AcceptRate::new);
@@ -65,14 +65,14 @@ impl AcceptGate {
         self.is_shut
     }
 
-    /// Accepting cannot go on. True: it could until now.
+    /// Accepting cannot continue. True: it could until now.
     pub(crate) fn pause(&mut self, now: u64) -> bool {
         let is_new = self.paused_since.is_none();
         self.paused_since.get_or_insert(now);
         is_new
     }
 
-    /// Nobody waits any more: says for how long accepting had paused, if it had.
+    /// Accepting can continue: returns how long it had paused, if it had.
     pub(crate) fn resume(&mut self, now: u64) -> Option<u64> {
         Some(now - self.paused_since.take()?)
     }

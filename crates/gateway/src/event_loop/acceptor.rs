@@ -1,4 +1,4 @@
-//! What a loop accepts with.
+//! The accepting part of a loop.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use moorline_net::tls::server::ServerTls;
 use crate::event_loop::accept_gate::AcceptGate;
 use crate::sockets::Sockets;
 
-/// What a loop accepts with.
+/// The accepting part of a loop.
 pub(crate) struct Acceptor {
     pub(crate) sockets: Sockets,
     pub(crate) gate: AcceptGate,
-    /// What each listener shows who connects now.
+    /// The TLS state of each listener for new connections.
     pub(crate) tls: Arc<[Option<ServerTls>]>,
 }

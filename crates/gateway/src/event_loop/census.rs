@@ -7,7 +7,7 @@ use crate::processes::Processes;
 use crate::session::table::Table;
 use moorline_protocol::control::ProcessId;
 
-/// Sessions that one turn looks at: a count over very many takes several, and nobody waits for it.
+/// Sessions that one turn looks at: a count over very many takes several turns, and nothing waits for it.
 const SESSIONS_PER_TURN: usize = 4096;
 
 /// A count under way.
@@ -18,7 +18,7 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// Of those that wait for these processes: they do not answer, and no others.
+    /// Begins to count the sessions that wait for these processes. They are silent, and no others are.
     pub(crate) fn begin(silent: &[ProcessId], processes: &mut Processes) -> Self {
         for (_, process) in processes.iter_mut() {
             process.is_silent = silent.contains(&process.id);

@@ -11,6 +11,6 @@ pub(crate) struct Drain {
     pub(crate) sessions: Vec<SessionRef>,
     /// How many of them were told to close.
     pub(crate) told: usize,
-    /// When those that still have something in hand are cut off, in the loop's milliseconds.
+    /// When sessions with a message in progress are cut off, in the loop's milliseconds.
     pub(crate) end: u64,
 }

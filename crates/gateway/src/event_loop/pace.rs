@@ -14,7 +14,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// From now on, over this time. The same seed gives the same moments.
+    /// A pace from now on, over this time. The same seed gives the same moments.
     pub(crate) fn new(now_ms: u64, over: Duration, seed: u64) -> Self {
         Self {
             begun: now_ms,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// How often the log says that the limit is near, at the most, in milliseconds.
+/// How often the log reports that the limit is near, at most, in milliseconds.
 const SAY_MS: u64 = 10_000;
 
 /// How near the memory limit is, and what was logged about it.
@@ -16,7 +16,7 @@ pub(crate) struct Pressure {
     refusal_said_at: Option<u64>,
 }
 
-/// How things stood at the last look.
+/// The state at the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pressed {
     Calm,
@@ -39,7 +39,7 @@ impl Pressure {
         self.standing != Pressed::Calm
     }
 
-    /// Whether a refusal is to be told: not each of them is.
+    /// Whether a refusal should be logged: not each of them is.
     pub(crate) fn tells_of_refusals(&mut self, now: u64) -> bool {
         let is_due = self.refusal_said_at.is_none_or(|at| now - at > SAY_MS);
         if is_due {
@@ -48,7 +48,7 @@ impl Pressure {
         is_due
     }
 
-    /// Whether the log is to say that the limit is near: not each time that it is.
+    /// Whether the log should report that the limit is near: not each time.
     pub(crate) fn is_to_be_said(&mut self, now: u64) -> bool {
         let is_due = self.said_at.is_none_or(|at| now - at > SAY_MS);
         if is_due {

@@ -39,7 +39,7 @@ pub(crate) fn receive(listener: ListenerId, sockets: &Sockets, tools: &mut Tools
     }
 }
 
-/// Passes on one turn's share. `Some`: there may be more, to be looked at after so many milliseconds.
+/// Passes on one turn's share. `Some`: there may be more; look again after this many milliseconds.
 fn receive_some(
     listener: ListenerId,
     socket: &OwnedFd,
@@ -130,7 +130,7 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// There is no socket for a datagram: not any more, or never.
+/// There is no socket for a datagram any more, or there never was.
 fn lose(at: ProcessKey, listener: ListenerId, tools: &Tools) -> Result<(), String> {
     let settings = &tools.processes[at].rules.listeners;
     let settings = settings.get(listener.index());

@@ -58,7 +58,7 @@ impl SentFile {
 }
 
 impl Files {
-    /// What a record in the ring says is to be sent, with the descriptor that has come for it.
+    /// Sends what a record in the ring says, with the descriptor that has come for it.
     ///
     /// # Errors
     /// No honest worker writes that.
@@ -86,7 +86,7 @@ impl Files {
         Ok((SentFile { from, file }, span))
     }
 
-    /// A descriptor is here; or it has come and could not be kept. Its process is told which.
+    /// A descriptor is here, or could not be kept. Its process is told which.
     pub(crate) fn arrive(
         &mut self,
         process: ProcessId,
@@ -94,7 +94,7 @@ impl Files {
         file: Option<PassedFile>,
         tools: &mut Tools,
     ) {
-        // One that has died meanwhile sends no record for it any more.
+        // A process that has died meanwhile sends no record for it any more.
         let Some(at) = tools.processes.find(process) else {
             return;
         };

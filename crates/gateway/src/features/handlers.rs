@@ -1,5 +1,5 @@
-//! What a process says of its handlers for a session: a message is done, the open hook has ended, the session is to be
-//! closed.
+//! Reports of a process about its handlers for a session: a message is done, the open hook has ended, the session
+//! should be closed.
 
 use moorline_ipc::Header;
 use moorline_net::Framing;
@@ -18,7 +18,7 @@ use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, ERRED, FAILED, FORCE};
 
-/// The WebSocket close codes for what has ended as it should, and for what is wrong on this side (RFC 6455 §7.4.1).
+/// The WebSocket close codes for a normal end, and for an error on this side (RFC 6455 §7.4.1).
 const NORMAL: u16 = 1000;
 const INTERNAL_ERROR: u16 = 1011;
 
@@ -39,7 +39,7 @@ impl From<End> for Refused {
 /// A handler has ended.
 ///
 /// # Errors
-/// The message was not in hand, or the session ends because its handler did badly.
+/// The message was not in progress, or the session ends because its handler failed.
 pub(crate) fn done(
     session: &mut Session,
     at: ProcessKey,
@@ -74,7 +74,7 @@ pub(crate) fn done(
     }
 }
 
-/// The oldest message in hand is done with.
+/// The oldest message in progress is done.
 fn end_message(session: &mut Session, header: &Header, tools: &mut Tools) {
     let meters = &mut session.meters;
     meters.half_closed_at = meters.half_closed_at.map(|_| tools.cx.clock.ms);
@@ -107,7 +107,7 @@ fn end_message(session: &mut Session, header: &Header, tools: &mut Tools) {
     }
 }
 
-/// What becomes of a message whose handler has ended badly.
+/// What happens to a message whose handler has failed.
 enum Verdict {
     /// It is delivered once more.
     Again,
@@ -178,7 +178,7 @@ pub(crate) fn opened(session: &mut Session, at: ProcessKey, tools: &mut Tools) {
     }
 }
 
-/// The app closes a session. Whoever calls this has sent it the broadcasts before.
+/// The app closes a session. The caller has sent it the earlier broadcasts.
 ///
 /// # Errors
 /// How it ends.
@@ -206,7 +206,7 @@ pub(crate) fn close_for_app(
     Err(End::WhenFlushed(CloseReason::Server))
 }
 
-/// Whether the app's word ends the session at once, without what is under way for it.
+/// Whether the app ends the session at once, with its messages in progress.
 pub(crate) fn close_at_once(session: &Session, header: &Header, cx: &Cx) -> Result<(), End> {
     if header.flags & FAILED != 0 {
         return Err(crashed(session, "its open hook panicked", cx));
@@ -227,7 +227,7 @@ pub(crate) fn crashed(session: &Session, why: &str, cx: &Cx) -> End {
     End::Now(CloseReason::Crash)
 }
 
-/// A handler or the open hook returned an error: the session ends when what was sent to it before is flushed.
+/// A handler or the open hook returned an error: the session ends when its output so far is flushed.
 fn close_by_error(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
     if session.phase != Phase::Open {
         return Ok(());

@@ -117,7 +117,7 @@ fn return_credit(post: Post, flags: u8, processes: &mut Processes, memory: &mut 
     processes.transfer(post.sender.at, header, Bytes::new(), memory);
 }
 
-/// The posts that a dead process had in hand are lost; their senders get their credit.
+/// The posts that a dead process had in progress are lost; their senders get their credit back.
 pub(crate) fn return_posts(dead: &mut Process, processes: &mut Processes, memory: &mut Memory) {
     for (_, post) in std::mem::take(&mut dead.posts) {
         return_credit(post, FAILED, processes, memory);

@@ -1,4 +1,5 @@
-//! What apps ask for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it, to label it.
+//! Requests of apps for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it,
+//! to label it.
 
 use crate::groups::Groups;
 use crate::ids::ProcessKey;
@@ -23,7 +24,7 @@ pub(crate) fn limit(kind: FromProcess) -> usize {
 /// Does what a process asks for a session.
 ///
 /// # Errors
-/// The session ends, as what was broadcast before could not be sent.
+/// The session ends, because an earlier broadcast could not be sent.
 pub(crate) fn handle_request(
     session: &mut Session,
     at: ProcessKey,
@@ -33,7 +34,7 @@ pub(crate) fn handle_request(
     tools: &mut Tools,
 ) -> Result<(), End> {
     match kind {
-        // What another process has there is newer: the session has moved meanwhile.
+        // Another process has a newer one: the session has moved meanwhile.
         FromProcess::KeepState if session.placement.process() != Some(at) => {
             tools.cx.count(LoopCounter::Discarded, 1);
         }
@@ -52,7 +53,7 @@ pub(crate) fn handle_request(
         }
         FromProcess::Join => groups.join(session, &bytes, tools),
         FromProcess::Leave => {
-            // What was broadcast before it still gets.
+            // It still gets the earlier broadcasts.
             let caught_up = groups.catch_up(session, tools);
             groups.leave(session, &bytes, &mut tools.memory);
             return caught_up;

@@ -20,7 +20,7 @@ use crate::transfer::Asker;
 use moorline_protocol::control::ProcessId;
 use moorline_protocol::wire::{FAILED, ToProcess};
 
-/// Why a task fails where nobody can work on it.
+/// Why a task fails that no process can run.
 const NO_TASK_WORKERS: &[u8] = b"there are no task workers: set [tasks] count";
 /// The reason of a refusal.
 pub(crate) const NO_MEMORY: &[u8] = b"no memory for it: the engine's memory_limit is reached";
@@ -40,9 +40,9 @@ struct Job {
     origin: Asker,
     payload: Bytes,
     deaths: u32,
-    /// The slot that is to do it, and until when, in the loop's milliseconds, it waits for that one alone.
+    /// The slot that should run it, and until when, in the loop's milliseconds, it waits for that one alone.
     slot: Option<(SlotId, u64)>,
-    /// Who works on it.
+    /// The process that runs it.
     worker: Option<ProcessKey>,
 }
 
@@ -184,8 +184,8 @@ impl Tasks {
         }
     }
 
-    /// A process has died: what it worked on goes to another, what it asked for is of no use any more. A task that it had
-    /// not taken to its end did not see its death.
+    /// A process has died: tasks that it ran go to another process; tasks that it asked for are dropped. A task that it
+    /// had not received completely does not count its death.
     pub(crate) fn reassign(
         &mut self,
         at: ProcessKey,
@@ -204,7 +204,7 @@ impl Tasks {
         let attempts = tools.cx.config.tasks.attempts;
         let of_it = self.jobs.iter().filter(|(_, job)| job.worker == Some(at));
         let mut affected: Vec<u64> = of_it.map(|(number, _)| *number).collect();
-        // In the order in which they were asked for.
+        // In the order of the requests.
         affected.sort_unstable();
         for number in affected {
             let Some(job) = self.jobs.get_mut(&number) else {
@@ -226,7 +226,7 @@ impl Tasks {
         self.give(tools);
     }
 
-    /// Nobody waits any more for what this process has asked for, except who works on it.
+    /// No process waits any more for the tasks that this one has asked for. Only running ones continue.
     fn forget_asked_by(&mut self, at: ProcessKey, tools: &mut Tools) {
         let mut dropped = 0;
         self.jobs.retain(|_, job| {

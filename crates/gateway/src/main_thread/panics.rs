@@ -1,5 +1,5 @@
-//! A panic in any thread of the gateway ends the process at once: one that serves a part of its sessions is worse than
-//! none, which the supervisor replaces.
+//! A panic in any thread of the gateway ends the process at once. A gateway that serves only a part of its sessions is
+//! worse than a new one from the supervisor.
 
 use std::backtrace::Backtrace;
 use std::panic::{PanicHookInfo, set_hook};
@@ -11,7 +11,7 @@ pub(crate) fn end_on_panic() {
     set_hook(Box::new(|panic| {
         report(panic);
         log::flush();
-        // Not `exit`: nothing of a process that has panicked may run any more.
+        // Not `exit`: no more code of a process that has panicked may run.
         std::process::abort();
     }));
 }

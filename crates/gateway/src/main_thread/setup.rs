@@ -1,8 +1,8 @@
-//! What the gateway runs with, and how a reload changes it: the main thread's part.
+//! The gateway's configuration, and how a reload changes it: the main thread's part.
 //!
-//! The supervisor says what is to change, and is answered whether it can: all that may fail is done then. With the
-//! `Activate` that commits it, each loop goes over in one command, the one that accepts as the last, so that no loop
-//! hears of a listener that it does not know.
+//! The supervisor announces the change, and the answer says whether it can be made: everything that may fail is done
+//! then. With the `Activate` that commits it, each loop switches in one command. The loop that accepts switches last,
+//! so that no loop receives a connection of a listener that it does not know.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use moorline_process::open_files;
 use moorline_protocol::control::{FromRole, ProcessId};
 
 impl Gateway {
-    /// Has every loop go over to these processes, and to what was prepared as this generation.
+    /// Makes every loop switch to these processes, and to what was prepared as this generation.
     pub(crate) fn activate(
         &mut self,
         workers: u16,
@@ -42,7 +42,7 @@ impl Gateway {
         }
     }
 
-    /// What belongs to no loop goes over at once. Returns what the loops go over to.
+    /// Switches the state that belongs to no loop. Returns the setup for each loop.
     fn change_to(&mut self, change: Change) -> Vec<Setup> {
         let Change {
             generation: _,
@@ -84,14 +84,14 @@ impl Gateway {
         for ((place, listener), site) in (0..).zip(&config.listeners).zip(&mut self.sites) {
             let folder = folders.next_if(|(of, _)| *of == place);
             if listener.is_retired || !listener.is_http() {
-                // Connections that a removed one has go on with what it served.
+                // Connections of a removed site keep what it served.
                 continue;
             }
             let tls = self.tls.get(usize::from(place)).cloned().flatten();
             let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
             match site {
                 Some(site) if site.is_of(listener) => site.change(settings),
-                // What another one in this place has served nobody asks for any more.
+                // The earlier site at this place gets no requests any more.
                 _ => {
                     let name = listener.name.clone();
                     let (loops, shared) = (self.loops.clone(), self.shared.clone());
@@ -107,7 +107,7 @@ impl Gateway {
         }
     }
 
-    /// Retired listeners are looked at until they have no connection any more.
+    /// Retired listeners are checked until they have no connection any more.
     pub(crate) fn watch_retired(&mut self, config: &Config) {
         let places = (0..).zip(&config.listeners);
         self.retired = places

@@ -66,14 +66,14 @@ impl Gateway {
         self.tell_loops(|index| Command::Stop(order.of_loop(index)));
         let (shared, reports) = (self.shared.clone(), self.reporter.clone());
         tokio::task::spawn_local(async move {
-            // What has not ended by then is given up, as with the loops.
+            // Connections that have not ended by then are given up, as in the loops.
             let _ = tokio::time::timeout(over + max_wait, shared.http.stop(over)).await;
             // The main thread lives as long as the process.
             let _ = reports.send(Report::Empty);
         });
     }
 
-    /// Who says `Report::Empty`: each loop, and HTTP.
+    /// The parties that report `Report::Empty`: each loop, and HTTP.
     pub(crate) fn parties(&self) -> usize {
         self.loops.len() + 1
     }

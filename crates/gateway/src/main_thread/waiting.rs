@@ -1,10 +1,10 @@
-//! What the main thread knows of those who wait for processes that do not answer.
+//! How many sessions wait for silent processes, as the main thread knows it.
 
 use std::sync::Arc;
 
 use moorline_protocol::control::ProcessId;
 
-/// What the main thread knows of all loops' counts.
+/// The counts of all loops.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     loops: Vec<LoopWaiting>,
@@ -18,15 +18,15 @@ struct LoopWaiting {
 }
 
 impl Waiting {
-    /// Of so many loops.
+    /// For this many loops.
     pub(crate) fn new(loops: usize) -> Self {
         Self {
             loops: (0..loops).map(|_| LoopWaiting::default()).collect(),
         }
     }
 
-    /// The loops that are to be asked about these processes. One that has been and does not answer is not asked again, so
-    /// that nothing piles up in front of a loop that stands still.
+    /// The loops that should be asked about these processes. A loop that was asked and has not answered is not asked
+    /// again, so that nothing piles up in front of a loop that stands still.
     pub(crate) fn ask(&mut self, processes: &Arc<[ProcessId]>) -> Vec<usize> {
         let mut asked = Vec::new();
         for (index, one) in self.loops.iter_mut().enumerate() {

@@ -12,10 +12,10 @@ use crate::ids::SlotId;
 use moorline_config::Dispatch;
 use moorline_protocol::wire::Peer;
 
-/// The slot, of so many, that an address or a key belongs to; none where it is chosen by load.
+/// The slot, out of this many, that an address or a key belongs to; none where it is chosen by load.
 pub(crate) fn home(dispatch: Dispatch, peer: &Peer, key: &[u8], slots: usize) -> Option<SlotId> {
     match (dispatch, peer) {
-        // Without the port: all of a machine's connections belong together.
+        // Without the port: all connections of a machine belong together.
         (Dispatch::IpHash, Peer::Ip(address)) => Some(rendezvous(address.ip(), slots)),
         (Dispatch::Key, _) if !key.is_empty() => Some(rendezvous(key, slots)),
         _ => None,
@@ -36,14 +36,14 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// What is known of the slots that are chosen from. There is at least one.
+/// The loads of the slots to choose from. There is at least one.
 pub(crate) trait Slots {
     fn count(&self) -> usize;
     /// Whether a process serves the slot.
     fn is_served(&self, slot: SlotId) -> bool;
     /// Whether that one does not answer.
     fn is_silent(&self, slot: SlotId) -> bool;
-    /// Messages in hand there.
+    /// Messages in progress there.
     fn in_hand(&self, slot: SlotId) -> usize;
     /// Sessions that belong there.
     fn sessions(&self, slot: SlotId) -> usize;
@@ -66,7 +66,7 @@ impl Turns {
         }
     }
 
-    /// The slot for a new session, or for the next message of one that is in `now`.
+    /// The slot for a new session, or for the next message of a session that is in `now`.
     pub(crate) fn choose(
         &mut self,
         dispatch: Dispatch,
@@ -173,7 +173,7 @@ mod tests {
         );
     }
 
-    /// A slot for each: whether it is served, whether it is silent, messages in hand, and sessions.
+    /// For each slot: whether it is served, whether it is silent, messages in progress, and sessions.
     struct Loads(Vec<(bool, bool, usize, usize)>);
 
     impl Slots for Loads {

@@ -1,4 +1,4 @@
-//! What one process has asked for and was not answered: the one bound on what waits here for a process that takes nothing.
+//! The unanswered requests of one process: the one bound on what waits here for a process that takes nothing.
 //!
 //! Each request (a post, a task, a file, a broadcast, a question) is answered by one record. It counts from the moment it
 //! comes until that record lies in the ring, so whatever a process does not take, no more than this waits for it. A worker's
@@ -46,11 +46,11 @@ struct Open {
 /// Something that a process asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request {
-    /// To this slot, of so many bytes.
+    /// To this slot, of this many bytes.
     Post(SlotId, usize),
     Task,
     File,
-    /// Of so many bytes.
+    /// Of this many bytes.
     Broadcast(usize),
     Question,
 }
@@ -179,7 +179,7 @@ mod tests {
             let mut ledger = Ledger::default();
             for _ in 0..most {
                 ledger.open(request).unwrap();
-                // It is done, and nobody has taken that.
+                // It is done, and its answer was not taken.
                 ledger.carried(request);
             }
             let reason = ledger.open(request).unwrap_err();

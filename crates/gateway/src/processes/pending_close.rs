@@ -4,7 +4,7 @@ use moorline_ipc::Header;
 
 use moorline_protocol::wire::{ADOPTED, CloseReason, ToProcess};
 
-/// A session that has ended, as a process is told of it: nothing of this is ever read back from a ring.
+/// The end of a session, as its process is told: none of it is ever read back from a ring.
 #[derive(Debug)]
 pub(crate) struct PendingClose {
     pub(crate) id: u64,

@@ -1,4 +1,4 @@
-//! One process, as a loop sees it: its rings, and what is on its way through them.
+//! One process, as a loop sees it: its rings, and the records under way in them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use moorline_config::Config;
 use moorline_protocol::control::{ProcessId, Role, process_name};
 use moorline_protocol::wire::{FromProcess, ToProcess};
 
-/// Records published together at the most; a consumer on another core begins before the turn ends.
+/// The most records published together; a consumer on another core begins before the turn ends.
 const PUBLISH_EVERY: u32 = 64;
 
-/// What a process is doing, as a loop sees it.
+/// The phase of a process, as a loop sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Attached, not committed: nothing goes there, and nothing it writes is read. Its ring keeps that until the commit.
@@ -28,7 +28,7 @@ pub(crate) enum Standing {
     Retiring,
     /// Has given them up, and the main thread knows.
     Released,
-    /// Wrote garbage: nothing it writes is read any more, its death will follow.
+    /// It wrote garbage: its records are not read any more, and it will be killed.
     Broken,
 }
 
@@ -44,9 +44,9 @@ pub(crate) struct Process {
     pub(crate) producer: Producer,
     /// Taken out while its records are handled.
     pub(crate) consumer: Option<Consumer>,
-    /// What wakes it.
+    /// Wakes it.
     pub(crate) doorbell: Arc<Doorbell>,
-    /// What it wakes the loop by.
+    /// It wakes the loop through this.
     pub(crate) chime: Chime,
     /// Sessions that it has.
     pub(crate) sessions: usize,
@@ -60,7 +60,7 @@ pub(crate) struct Process {
     pub(crate) partials: FxHashMap<(u8, u64), Partial>,
     /// Posts it has and has not done, by the slot that each came from and its number there.
     pub(crate) posts: FxHashMap<(SlotId, u64), Post>,
-    /// What it has asked for and was not answered.
+    /// Its unanswered requests.
     pub(crate) ledger: Ledger,
     /// Tasks that it was given and has not ended.
     pub(crate) tasks: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Process {
     pub(crate) rules: Arc<Config>,
     /// The largest message that it may send by them.
     max_message: u64,
-    /// Was pushed to and is on the loop's list of those that are to be shown it.
+    /// It is on the loop's list of processes with records to publish.
     pub(crate) dirty: bool,
     /// The loop looks into its ring in each turn; else it rings.
     pub(crate) is_polled: bool,
@@ -131,7 +131,7 @@ impl Process {
         }
     }
 
-    /// As logs name it.
+    /// Its name in logs.
     pub(crate) fn name(&self) -> String {
         process_name(self.role, self.pid)
     }
@@ -153,7 +153,8 @@ impl Process {
         !matches!(self.standing, Standing::Waiting | Standing::Broken)
     }
 
-    /// Tells it of a session's end. Kept until it has taken that, for whoever comes after it. False: there is no room.
+    /// Tells it of a session's end. The end is kept until it has taken that, for its successor. False: there is no
+    /// room.
     pub(crate) fn push_close(&mut self, pending: PendingClose) -> bool {
         let header = pending.close();
         if self.producer.push(&header, &[&pending.closing]).is_err() {
@@ -203,19 +204,19 @@ impl Process {
             .map(|(_, pending)| pending)
     }
 
-    /// Makes what was pushed visible, and wakes the process if it sleeps.
+    /// Publishes the pushed records, and wakes the process if it sleeps.
     pub(crate) fn publish(&mut self) {
         if self.producer.publish() {
             self.doorbell.ring();
         }
     }
 
-    /// Whether so many records wait that they are better published now.
+    /// Whether enough records wait to publish them now.
     pub(crate) fn is_ripe(&self) -> bool {
         self.producer.unpublished() >= PUBLISH_EVERY
     }
 
-    /// Whether the process has taken everything that was pushed for it, what is not yet published included.
+    /// Whether the process has taken every pushed record, including those that are not published yet.
     pub(crate) fn is_told(&mut self) -> bool {
         self.producer.unpublished() == 0 && self.producer.is_consumed()
     }

@@ -17,11 +17,11 @@ pub(crate) struct Slot {
     pub(crate) empty_since: Option<u64>,
     /// Sessions that belong here.
     pub(crate) sessions: usize,
-    /// Messages in hand here, as the other loops know.
+    /// Messages in progress here, as the other loops know it.
     in_hand_told: usize,
     /// Sessions that wait for a process to serve it, with their ids.
     pub(crate) waiters: VecDeque<SessionRef>,
-    /// Sessions whose next message was in hand when a process died. Only one such is delivered at a time.
+    /// Sessions whose next message was in progress when a process died. Only one of these is delivered at a time.
     pub(crate) suspects: BTreeSet<SessionRef>,
     /// The session whose suspect message is out now.
     pub(crate) suspect: Option<u64>,
@@ -38,13 +38,13 @@ impl Slot {
         load.sessions.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One that belonged here does so no more.
+    /// A session does not belong here any more.
     pub(crate) fn leave(&mut self, load: &SlotLoad) {
         self.sessions -= 1;
         load.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Tells the other loops how many messages are in hand here.
+    /// Tells the other loops how many messages are in progress here.
     pub(crate) fn tell_in_hand(&mut self, in_hand: usize, load: &SlotLoad) {
         let told = std::mem::replace(&mut self.in_hand_told, in_hand);
         if told != in_hand {
@@ -54,7 +54,7 @@ impl Slot {
         }
     }
 
-    /// Messages that the other loops have in hand here.
+    /// Messages that the other loops have in progress here.
     pub(crate) fn in_hand_elsewhere(&self, load: &SlotLoad) -> usize {
         let all = load.in_hand.load(Ordering::Relaxed);
         all.wrapping_sub(self.in_hand_told)

@@ -12,17 +12,17 @@ use crate::transfer::Asker;
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     pub(crate) queue: VecDeque<Piece>,
-    /// How much of the first piece is sent, if it is of bytes.
+    /// How much of the first piece is sent, if it consists of bytes.
     pub(crate) offset: usize,
-    /// What is left of all bytes. Of files only little is ever in memory, and that does not count: an app cannot help it.
+    /// The remaining bytes. Only a little of a file is ever in memory, and that does not count: an app cannot avoid it.
     pub(crate) bytes: u64,
-    /// What is in memory for this session alone.
+    /// Bytes in memory for this session alone.
     pub(crate) own: u64,
-    /// What goes ahead of the pieces: encrypted already, and not taken by the socket.
+    /// Bytes that go before the pieces: encrypted already, and not taken by the socket.
     sealed: Vec<u8>,
     /// How much of it is sent.
     sealed_offset: usize,
-    /// How much of what is left of it is a file's; it comes first.
+    /// How much of the rest belongs to a file; it comes first.
     sealed_of_file: usize,
     /// The socket may take more: the turn's share was used up.
     pub(crate) again: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Outbound {
     pub(crate) others_told: Vec<ProcessKey>,
 }
 
-/// One part of what is queued.
+/// One part of the queue.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Bytes(Vec<u8>),
@@ -59,12 +59,12 @@ impl Outbound {
         self.queue.is_empty() && self.sealed().is_empty()
     }
 
-    /// What is in memory, this session's alone or shared.
+    /// Bytes in memory, this session's alone or shared.
     pub(crate) fn held(&self) -> u64 {
         self.bytes + self.sealed_of_file as u64
     }
 
-    /// What is encrypted and not sent.
+    /// Bytes that are encrypted and not sent.
     pub(crate) fn sealed(&self) -> &[u8] {
         &self.sealed[self.sealed_offset..]
     }
@@ -130,7 +130,7 @@ impl Outbound {
         }
     }
 
-    /// Puts what is left of a shared frame, of which the socket took the beginning, at the end of the queue.
+    /// Puts the rest of a shared frame, of which the socket took the beginning, at the end of the queue.
     pub(crate) fn share(&mut self, frame: Rc<Frame>, sent: usize) {
         if self.queue.is_empty() {
             self.offset = sent;
@@ -161,7 +161,7 @@ impl Outbound {
         (before - self.own) as usize
     }
 
-    /// Who sends each of the files that are queued.
+    /// The sender of each queued file.
     pub(crate) fn file_owners(&self) -> impl Iterator<Item = Asker> {
         self.queue.iter().filter_map(|piece| match piece {
             Piece::File(file) => Some(file.from),

@@ -15,7 +15,7 @@ pub(crate) struct Placement {
 pub(crate) enum Stay {
     /// None has known of it.
     New,
-    /// None does now. One did: the next is told `adopted`.
+    /// None has it now. One did: the next is told `adopted`.
     Between,
     /// This one does.
     With(ProcessKey, Visit),
@@ -28,9 +28,9 @@ pub(crate) enum Visit {
     Opening,
     /// The open hook has ended.
     Open,
-    /// The open hook runs, and the session is to go to another process then; until then it is not read.
+    /// The open hook runs, and the session moves to another process then; until then it is not read.
     OpeningAndMoving,
-    /// It goes to another process as soon as nothing of it is in hand; until then it is not read.
+    /// It moves to another process as soon as no message of it is in progress; until then it is not read.
     Moving,
 }
 
@@ -51,7 +51,7 @@ impl Placement {
         }
     }
 
-    /// Whether its process gives it up as soon as nothing of it is in hand.
+    /// Whether its process gives it up as soon as no message of it is in progress.
     #[inline]
     pub(crate) fn is_moving(&self) -> bool {
         let Stay::With(_, visit) = self.stay else {
@@ -88,7 +88,7 @@ impl Placement {
         }
     }
 
-    /// It is to go to another process, if one has it.
+    /// It should move to another process, if one has it.
     pub(crate) fn must_move(&mut self) {
         if let Stay::With(_, visit) = &mut self.stay {
             *visit = match visit {
@@ -108,7 +108,7 @@ impl Placement {
         }
     }
 
-    /// Its process has it no more.
+    /// Its process does not have it any more.
     pub(crate) fn leave(&mut self) {
         if self.is_known() {
             self.stay = Stay::Between;

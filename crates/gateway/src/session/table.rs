@@ -96,8 +96,8 @@ impl Table {
         self.sessions.iter_mut().map(|(_, session)| session)
     }
 
-    /// At most `rows` of those that are wanted, from this place on, looking at no more than `places`; and the place to go
-    /// on from, unless these were the last. A session keeps its place as long as it lives.
+    /// At most `rows` of the wanted sessions, from this place on, looking at no more than `places`; and the place to
+    /// continue from, unless these were the last. A session keeps its place as long as it lives.
     pub(crate) fn page(
         &self,
         from: u32,

@@ -1,8 +1,8 @@
 //! The window: how much of a session may be delivered and not done.
 
-/// Messages of one session delivered and not done, at the most.
+/// The most messages of one session that are delivered and not done.
 pub(crate) const WINDOW_MESSAGES: u32 = 16;
-/// Their bytes, at the most (one message, if larger).
+/// The most bytes of them (one message, if larger).
 pub(crate) const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Messages delivered and not done.
@@ -45,7 +45,7 @@ impl Window {
         self.bytes += bytes;
     }
 
-    /// The oldest message in hand is done; `bytes` is what its process says of its size.
+    /// The oldest message in progress is done; `bytes` is its size as its process reports it.
     pub(crate) fn end_one(&mut self, bytes: u64) {
         self.done = self.done.wrapping_add(1);
         self.bytes = match self.in_hand() {
@@ -56,7 +56,7 @@ impl Window {
         };
     }
 
-    /// Nothing is in hand any more: what was will be delivered anew, or is lost.
+    /// No message is in progress any more: they are delivered again, or lost.
     pub(crate) fn take_back(&mut self) {
         self.sent = self.done;
         self.bytes = 0;

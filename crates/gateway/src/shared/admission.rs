@@ -1,4 +1,4 @@
-//! Who may connect: so many sessions for a listener, and so many for one address.
+//! Limits of connections: for a listener, and for one address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,13 +24,12 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct ByAddress {
     most: u32,
-    /// Only addresses that have a connection are in it.
+    /// Only addresses with a connection are in it.
     counts: FxHashMap<IpAddr, u32>,
 }
 
 impl Admission {
-    /// Makes ready for what this asks for. True: those that are in are to be [counted](Self::count), which they have
-    /// not been.
+    /// Prepares for these limits. True: present connections must be [counted](Self::count), which they have not been.
     pub(crate) fn prepare(&self, listener: &Listener) -> bool {
         if listener.max_sessions_per_address.is_none() {
             return false;
@@ -47,15 +46,15 @@ impl Admission {
     pub(crate) fn change(&self, listener: &Listener) {
         self.most.store(listener.max_sessions, Ordering::Relaxed);
         if let Some(by_address) = self.by_address.get() {
-            // Without a limit they go on being counted: it may come back.
+            // Without a limit they are still counted: it may come back.
             let most = listener.max_sessions_per_address.unwrap_or(u32::MAX);
             by_address.locked().most = most;
             self.counts.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Counts one that was let in while addresses were not counted yet. One that is not a session by then is missed: its
-    /// release may take another one of its address out of the count, and one more is let in.
+    /// Counts a connection that was admitted while addresses were not counted. A connection that is no session by then
+    /// is missed: its release may remove another one of its address from the count, and one more is admitted.
     pub(crate) fn count(&self, peer: &Peer) {
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             *by_address.locked().counts.entry(host).or_default() += 1;
@@ -88,7 +87,7 @@ impl Admission {
         Ok(())
     }
 
-    /// One that was let in is no more.
+    /// An admitted connection has ended.
     pub(crate) fn release(&self, peer: &Peer) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {

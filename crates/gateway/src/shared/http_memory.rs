@@ -24,21 +24,21 @@ impl HttpMemory {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The gateway may hold so many bytes, for HTTP and for all else; without a limit any number.
+    /// The gateway may hold this many bytes, for HTTP and everything else; without a limit any number.
     pub(crate) fn change_limit(&self, limit: Option<u64>) {
         self.limit
             .store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Counts so many more until the result is dropped. `None`: with them and with what the loops hold the limit would be
-    /// passed.
+    /// Counts this many more until the result is dropped. `None`: the limit would be passed, including what the loops
+    /// hold.
     pub(crate) fn try_hold(self: &Arc<Self>, bytes: usize, by_loops: u64) -> Option<Held> {
         let limit = self.limit.load(Ordering::Relaxed);
         let all = self.bytes().max(by_loops).saturating_add(bytes as u64);
         (all <= limit).then(|| self.hold(bytes))
     }
 
-    /// Counts so many more until the result is dropped.
+    /// Counts this many more until the result is dropped.
     pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Held {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Held {

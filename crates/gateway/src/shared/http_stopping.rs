@@ -39,13 +39,13 @@ impl Stopping {
         let _ = connections.wait_for(|connections| *connections == 0).await;
     }
 
-    /// Whether connections are to end: nothing that lasts begins any more.
+    /// Whether connections must end: nothing that lasts begins any more.
     pub(crate) fn is_under_way(&self) -> bool {
         self.period.borrow().is_some()
     }
 
-    /// Waits until the connection that asks is to end: at a random moment, for if all clients came back at once the next
-    /// engine would feel it.
+    /// Waits until the calling connection must end: at a random moment, because clients that all came back at once
+    /// would be a burden for the next engine.
     pub(crate) async fn asked(&self) {
         let mut period = self.period.subscribe();
         // The sender lives as long as this.

@@ -1,4 +1,4 @@
-//! What there is of each listener, by its place: a list that grows while others read it.
+//! A value for each listener, by its place: a list that grows while others read it.
 
 use std::ops::Index;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ pub(crate) struct Places<T> {
 }
 
 impl<T: Default> Places<T> {
-    /// At least so many, as they are by default.
+    /// At least this many, with their default values.
     pub(crate) fn new(count: usize) -> Self {
         let places = Self {
             blocks: (0..BLOCKS).map(|_| OnceLock::new()).collect(),
@@ -24,7 +24,7 @@ impl<T: Default> Places<T> {
         places
     }
 
-    /// Has at least so many, up to the most there can be.
+    /// Grows to at least this many, up to the most there can be.
     pub(crate) fn grow(&self, count: usize) {
         for block in self.blocks.iter().take(count.div_ceil(BLOCK)) {
             block.get_or_init(|| (0..BLOCK).map(|_| T::default()).collect());
@@ -44,7 +44,7 @@ impl<T: Default> Places<T> {
 impl<T: Default> Index<usize> for Places<T> {
     type Output = T;
 
-    /// Panics where it has not grown to: as with any list, a place is known by whoever made it.
+    /// Panics at a place that it has not grown to: as with any list, the caller knows the place from its maker.
     fn index(&self, at: usize) -> &T {
         match self.get(at) {
             Some(entry) => entry,

@@ -1,4 +1,4 @@
-//! Other processes serve than before: sessions, posts and tasks go over to them.
+//! Other processes serve than before: sessions, posts and tasks move to them.
 
 use std::sync::atomic::Ordering;
 
@@ -15,15 +15,15 @@ use crate::tools::Tools;
 use crate::transfer::Transfer;
 use moorline_protocol::control::{ProcessId, Role};
 
-/// What two records take beside their payloads, in bytes, and more.
+/// The size of two records beside their payloads, in bytes, rounded up.
 const RECORD_ROOM: usize = 256;
 
 impl Loop {
-    /// From now on these processes serve, and the others give up what they have.
+    /// From now on these processes serve, and the others give up their sessions.
     pub(crate) fn activate(&mut self, workers: u16, serving: &[ProcessId]) {
         let workers = usize::from(workers).max(1);
         let tools = &mut self.tools;
-        // What they have written before rang no bell.
+        // Their earlier records rang no bell.
         for at in appoint(workers, serving, tools) {
             tools.processes.poll(at);
         }
@@ -48,7 +48,7 @@ impl Loop {
         tools.cx.report(Report::Activated(tools.cx.index));
     }
 
-    /// What no record and no event wakes a loop for. True: look again soon.
+    /// Does the checks that no record and no event triggers. True: check again soon.
     pub(crate) fn look_after_processes(&mut self) -> bool {
         if std::mem::take(&mut self.tools.processes.is_restless) {
             let again = self.look_after_all();
@@ -58,7 +58,7 @@ impl Loop {
         self.tools.processes.is_restless || is_emptying
     }
 
-    /// False: there is nothing to look after any more.
+    /// False: nothing is left to check.
     fn look_after_all(&mut self) -> bool {
         let Tools { cx, processes, .. } = &mut self.tools;
         let mut again = false;
@@ -122,7 +122,7 @@ fn sweep_waiters(slot: SlotId, sessions: &mut Table, tools: &mut Tools) {
     }
 }
 
-/// A slot has a process (again): what waited for it goes on.
+/// A slot has a process (again): everything that waited for it continues.
 pub(crate) fn rouse_slot(slot: SlotId, sessions: &mut Table, tools: &mut Tools) {
     let Some(process) = tools.processes[slot].process else {
         return;
@@ -144,7 +144,7 @@ pub(crate) fn rouse_slot(slot: SlotId, sessions: &mut Table, tools: &mut Tools) 
     tell_pending(slot, &mut tools.processes);
 }
 
-/// Tells the slot's process of sessions whose end its predecessor was not told of.
+/// Tells the slot's process of the ends of sessions that its predecessor was not told of.
 fn tell_pending(slot: SlotId, processes: &mut Processes) {
     let Some(at) = processes[slot].process else {
         return;
@@ -194,7 +194,7 @@ fn sweep_moved(workers: usize, sessions: &mut Table, tools: &mut Tools) {
     }
 }
 
-/// Takes away the slots that there are no more; what waits there goes to others.
+/// Removes the slots that do not exist any more; what waits there goes to others.
 fn remove_slots(workers: usize, sessions: &mut Table, tools: &mut Tools) {
     while tools.processes.slots.len() > workers {
         let Some(mut slot) = tools.processes.slots.pop() else {
@@ -227,7 +227,7 @@ fn remove_slots(workers: usize, sessions: &mut Table, tools: &mut Tools) {
     }
 }
 
-/// The slot with the fewest sessions, of so many, if possible one that has a process.
+/// The slot with the fewest sessions, out of this many, if possible one with a process.
 fn emptiest(slots: usize, processes: &Processes) -> SlotId {
     let slots = processes.slot_ids().take(slots);
     let least = slots.min_by_key(|slot| {

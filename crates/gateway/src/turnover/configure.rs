@@ -1,4 +1,4 @@
-//! A loop goes over to another configuration, and no session of it ends by that.
+//! A loop switches to another configuration, and no session ends by that.
 //!
 //! Most settings are looked up when they are needed, and so are the new ones from then on. Here is what was derived
 //! from the old ones: sockets, timers, and what processes were told.
@@ -35,7 +35,7 @@ impl Loop {
                 self.stop_listening(id);
             }
         }
-        // While the engine stops nobody connects any more.
+        // While the engine stops there are no new connections.
         let sockets = match self.tools.cx.is_stopping() {
             true => Vec::new(),
             false => sockets,
@@ -53,13 +53,13 @@ impl Loop {
         self.begin_measuring(&before, &config, &counted);
         let cx = &self.tools.cx;
         if cx.index == 0 {
-            // The one that accepts.
+            // The loop that accepts.
             cx.shared.change(&config);
         }
         self.change_memory_limit();
     }
 
-    /// Shows this to who connects from now on.
+    /// Uses this TLS state for new connections.
     pub(crate) fn show(&mut self, tls: Arc<[Option<ServerTls>]>) {
         if tls.iter().any(Option::is_some) {
             self.tools.scratch.prepare_for_tls();
@@ -116,7 +116,7 @@ impl Loop {
         }
     }
 
-    /// Counts and measures what was neither counted nor measured by the configuration before this one.
+    /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
         for session in self.sessions.iter() {
             if counted.contains(&session.listener) {
@@ -133,7 +133,7 @@ impl Loop {
     }
 }
 
-/// For each place that there was, whether this of its listener is another now.
+/// For each earlier place, whether this value of its listener has changed.
 fn changed<T: PartialEq>(
     before: &Config,
     after: &Config,

@@ -14,7 +14,7 @@ use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::CloseReason;
 
-/// Sessions that one turn closes at the most: with very many and little time the others must be served meanwhile.
+/// The most sessions that one turn closes: with very many and little time the others must be served meanwhile.
 const CLOSED_PER_TURN: usize = 256;
 /// How often a drain that has asked all its sessions to close looks whether they have.
 const LOOK_MS: u64 = 100;
@@ -28,7 +28,8 @@ fn goes_on(session: &Session) -> bool {
 }
 
 impl Loop {
-    /// The engine stops: nobody connects any more, and the sessions close in their turn, each when nothing of it is in hand.
+    /// The engine stops: there are no new connections, and the sessions close one after the other, each when no message
+    /// of it is in progress.
     pub(crate) fn stop(&mut self, order: &Order) {
         let cx = &mut self.tools.cx;
         if cx.is_stopping() {
@@ -41,7 +42,7 @@ impl Loop {
         self.tools.agenda.timers.set(until, Alarm::Stop);
     }
 
-    /// Begins to close sessions. One that closes others already goes on with these instead.
+    /// Begins to close sessions. A drain in progress is replaced by this one.
     pub(crate) fn begin_drain(&mut self, order: &Order) {
         let is_meant = |session: &&Session| {
             let listeners = order.listeners.as_ref();
@@ -68,7 +69,7 @@ impl Loop {
 
     /// Closes those whose time has come.
     pub(crate) fn go_on_draining(&mut self, number: u64) {
-        // A timer may be from one that another has replaced.
+        // The timer may belong to a drain that another has replaced.
         let Some(mut drain) = self.drain.take_if(|drain| drain.number == number) else {
             return;
         };
@@ -78,7 +79,7 @@ impl Loop {
             self.cut_off(&drain.sessions);
         }
         if again.is_none() {
-            // All were told. Those that are left end what is in hand.
+            // All were told. The remaining sessions end their messages in progress.
             let sessions = &self.sessions;
             let stays = |name: &SessionRef| sessions.named(*name).is_some_and(goes_on);
             drain.sessions.retain(stays);
@@ -119,7 +120,7 @@ impl Loop {
         None
     }
 
-    /// Time is over: what is still open closes.
+    /// Time is over: sessions that are still open close.
     fn cut_off(&mut self, sessions: &[SessionRef]) {
         for name in sessions {
             if let Some(session) = self.sessions.named_mut(*name) {

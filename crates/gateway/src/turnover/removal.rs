@@ -1,4 +1,4 @@
-//! What becomes of a process's sessions when it dies.
+//! What happens to a process's sessions when it dies.
 //!
 //! First its ring is emptied: what it published counts. Then the gateway looks up, in what it remembers itself of all that it
 //! wrote for the process, what it never took; that goes to the next one. Only the payloads of messages and posts are read
@@ -34,7 +34,7 @@ use moorline_protocol::wire::{ADOPTED, LAST, TEXT, ToProcess, WHOLE};
 /// the oldest are forgotten.
 const MOST_PENDING: usize = 65_536;
 
-/// What a dead process had not taken from one session.
+/// The records of one session that a dead process had not taken.
 #[derive(Default)]
 struct UntakenOfSession {
     /// It had not even been told of the session; whether that would have been as an adopted one.
@@ -45,7 +45,7 @@ struct UntakenOfSession {
     whole: Vec<Kept>,
 }
 
-/// What a dead process had not taken.
+/// The records that a dead process had not taken.
 #[derive(Default)]
 struct Untaken {
     sessions: FxHashMap<u64, UntakenOfSession>,
@@ -96,7 +96,7 @@ impl Loop {
             .reassign(at, &dead, &untaken.tasks, death.forced, tools);
         let unsent = dead.transfers.iter().map(Transfer::held).sum();
         tools.memory.release(Class::Transfers, unsent);
-        // Its slot may have another process already, which takes over what it was not told.
+        // Its slot may have another process already. That process is told what the dead one was not told.
         for slot in tools.processes.slot_ids() {
             let here = &tools.processes[slot];
             if !here.transfers.is_empty() || !here.pending.is_empty() {
@@ -168,7 +168,7 @@ fn read_untaken(dead: &mut Process) -> Untaken {
     untaken
 }
 
-/// The slot whose next process takes over what the dead one was not told.
+/// The slot whose next process is told what the dead one was not told.
 fn slot_of(dead: &Process, tools: &Tools) -> SlotId {
     let count = tools.processes.slots.len();
     match dead.role {
@@ -177,13 +177,13 @@ fn slot_of(dead: &Process, tools: &Tools) -> SlotId {
     }
 }
 
-/// The ends of sessions that the dead process was not told of are for the next one.
+/// The next process is told the ends of sessions that the dead process was not told of.
 fn hand_down_closes(dead: &mut Process, untaken: &Untaken, slot: SlotId, tools: &mut Tools) {
     let Tools {
         processes, memory, ..
     } = tools;
     let here = &mut processes[slot];
-    // Of those that nobody ever knew of nobody needs to be told.
+    // Sessions that no process ever knew need no report.
     let was_known = |id: u64| {
         let session = untaken.sessions.get(&id);
         session.is_none_or(|session| session.opening != Some(false))
@@ -214,12 +214,12 @@ fn hand_down_posts(dead: &mut Process, untaken: &mut Untaken, slot: SlotId, tool
     let here = &mut processes[slot];
     for mut transfer in std::mem::take(&mut untaken.posts) {
         let name = Transfer::post_name(&transfer.header);
-        // What was pushed in part only is still among the transfers, whole.
+        // A partly pushed record is still among the transfers, whole.
         if untaken.partly.contains(&name) {
             continue;
         }
         transfer.post = dead.posts.remove(&name);
-        // Of one that it says is done nobody waits for the end.
+        // The end of a done message is not awaited.
         if transfer.post.is_some() {
             memory.hold(Class::Transfers, transfer.held());
             here.transfers.push_back(transfer);
@@ -248,7 +248,7 @@ fn on_process_lost(
 ) -> Result<(), End> {
     clear_suspect(session, tools);
     let window = &mut session.input.window;
-    // A claim of the dead one's ring, so it is held against what was delivered.
+    // It comes from the dead process's ring, so it is compared with what was delivered.
     let never_taken = untaken.count.min(window.in_hand());
     let taken = window.in_hand() - never_taken;
     let is_known = untaken.opening.unwrap_or(true) || window.done > 0;
@@ -300,11 +300,11 @@ fn on_process_lost(
     Ok(())
 }
 
-/// Counts a death against the messages that were in hand. True: one of them has caused as many as it may.
+/// Counts a death against the messages in progress. True: one of them has caused as many as it may.
 fn blame(inbound: &mut Inbound, taken: usize, session: u64, death: Death, attempts: u32) -> bool {
     let mut kills = false;
     for (place, kept) in inbound.queue.iter_mut().take(taken).enumerate() {
-        // A fault counts against the message that was being polled, any other death against all in hand.
+        // A fault counts against the message that was being polled, any other death against all in progress.
         let counts = death
             .culprit
             .is_none_or(|culprit| culprit == session && place == 0);
@@ -316,7 +316,7 @@ fn blame(inbound: &mut Inbound, taken: usize, session: u64, death: Death, attemp
     kills
 }
 
-/// Puts a session's undone messages back into its queue, in order; those in hand only if they are to be redelivered.
+/// Puts a session's undone messages back into its queue, in order; those in progress only if they are redelivered.
 fn requeue(
     inbound: &mut Inbound,
     whole: Vec<Kept>,
@@ -327,7 +327,7 @@ fn requeue(
     if on_crash == OnCrash::Redeliver {
         // All that is undone is kept here, in order.
     } else {
-        // Of the delivered ones only those that travelled in parts are kept here; what was in hand goes.
+        // Of the delivered ones only those that travelled in parts are kept here; the one in progress is dropped.
         let delivered: Vec<Kept> = inbound.queue.drain(..inbound.delivered).collect();
         let mut back: Vec<Kept> = delivered
             .into_iter()

@@ -20,7 +20,7 @@ pub(super) struct Bar {
 /// scale and begin at numbers that read well.
 const STEPS: [u64; 12] = [100, 120, 150, 180, 220, 270, 330, 390, 470, 560, 680, 820];
 
-/// More rows than this are no picture any more.
+/// More rows than this are hard to read.
 const MOST_ROWS: usize = 20;
 
 /// Rows from the fastest answer to the slowest; the tail past p99.9 lies in the last one.
@@ -50,7 +50,7 @@ pub(super) fn bars(latency: &Histogram<u64>) -> Vec<Bar> {
     bars
 }
 
-/// From 100 ns upwards without end, each row's lower and upper edge; the first begins at 0.
+/// Each row's lower and upper edge, from 100 ns upwards without end; the first begins at 0.
 fn edges() -> impl Iterator<Item = (u64, u64)> {
     let edge = |index: u32| STEPS[index as usize % 12] * 10u64.pow(index / 12);
     // Up to 100 ns · 10¹⁵, past everything a histogram holds.

@@ -24,7 +24,7 @@ pub(super) struct Client {
     /// Whether the epoll tells of room to write; only while `request` is not all sent.
     pub(super) watches_room: bool,
     request: Vec<u8>,
-    /// What must come back; empty: the request itself.
+    /// The expected answer; empty: the request itself.
     answer: Vec<u8>,
     sent: usize,
     received: usize,
@@ -33,7 +33,7 @@ pub(super) struct Client {
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No socket: not yet, or no more after a fault.
+    /// No socket: none yet, or none after a fault.
     Absent,
     /// The backlog of a Unix socket is full; it is tried again.
     Waiting,
@@ -60,7 +60,7 @@ impl Phase {
 /// How far the bytes received have brought a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// More is to come.
+    /// More will come.
     Partial,
     /// The handshake is done.
     Upgraded,

@@ -67,8 +67,8 @@ fn warm_up(plan: &Plan, load: &mut Load<'_>) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Runs until time is up, the count is reached, no connection is left, nothing comes any more or the user
-/// has enough. Returns how long that was.
+/// Runs until time is up, the count is reached, no connection is left, nothing comes any more or the user interrupts.
+/// Returns how long that took.
 fn until_done(plan: &Plan, load: &mut Load<'_>) -> Result<Duration, BenchError> {
     let length = plan
         .count

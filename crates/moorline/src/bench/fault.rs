@@ -1,11 +1,11 @@
-//! What went wrong with connections and answers.
+//! Failures of connections, and wrong answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use rustix::io::Errno;
 
-/// What ends one connection before its time.
+/// A failure that ends one connection early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It could not be made.
@@ -70,7 +70,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Enough to see what is wrong, few enough to read.
+    /// Enough to show the problem, few enough to read.
     const EXAMPLES: usize = 5;
 
     pub(super) fn add(&mut self, connection: usize, sequence: u64, fault: &Fault) {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) struct Interrupt(Arc<AtomicU8>);
 
 impl Interrupt {
-    /// Begins to listen, on a thread that sleeps otherwise. Without a handler, Ctrl-C kills as ever.
+    /// Begins to listen, on a thread that sleeps otherwise. Without a handler, Ctrl-C kills the process.
     pub(super) fn listen() -> io::Result<Self> {
         let interrupt = Self::default();
         let heard = interrupt.clone();
@@ -25,12 +25,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// The run is to end now.
+    /// The run must end now.
     pub(super) fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// Not even the answers outstanding are to be waited for.
+    /// Outstanding answers are not awaited either.
     pub(super) fn is_raised_twice(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }

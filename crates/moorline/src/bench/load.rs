@@ -19,7 +19,7 @@ use super::{BenchError, Plan};
 
 /// All connections, driven by one epoll.
 ///
-/// Whoever owns it calls `turn` until it has what it wants; between turns nothing happens.
+/// The owner calls `turn` until it has its results; between turns nothing happens.
 pub(super) struct Load<'a> {
     target: &'a Target,
     codec: &'a Codec,
@@ -55,7 +55,7 @@ pub(super) enum AfterAnswer {
     Rest,
 }
 
-/// What has come of it.
+/// The results so far.
 pub(super) struct Tally {
     /// Right answers.
     pub(super) answers: u64,
@@ -68,7 +68,7 @@ pub(super) struct Tally {
 /// How long a turn waits for events: progress is drawn and ends are noticed at least so often.
 const TICK: Duration = Duration::from_millis(50);
 
-/// With nothing coming from any connection for so long, what is outstanding is missing.
+/// If nothing comes from any connection for this long, the outstanding answers are lost.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections begun at the same time: fewer than any usual backlog.
@@ -163,7 +163,7 @@ impl<'a> Load<'a> {
         while self.busy > 0 && began.elapsed() < PATIENCE && !self.interrupt.is_raised_twice() {
             self.turn(TICK)?;
         }
-        // Once more without waiting: surplus bytes may lie behind the last answers.
+        // Once more without waiting: surplus bytes may follow the last answers.
         self.turn(Duration::ZERO)?;
         for index in 0..self.clients.len() {
             if self.clients[index].phase.is_busy() {
@@ -303,7 +303,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Takes in what has come. An edge is told once, so with `has_ended` it reads on to the end.
+    /// Reads what has come. An edge is reported once, so with `has_ended` it reads on to the end.
     fn receive(&mut self, index: usize, has_ended: bool) -> Result<(), Fault> {
         loop {
             let client = &mut self.clients[index];
@@ -384,12 +384,12 @@ impl<'a> Load<'a> {
     }
 }
 
-/// What every connection is watched for. Edge-triggered: a turn costs nothing for what was seen before.
+/// The events of every connection. Edge-triggered: a turn costs nothing for what was seen before.
 const READABLE: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
 
-/// What says that a connection's end lies behind its bytes.
+/// The event that means that a connection's end follows its bytes.
 const ENDED: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
     .union(EventFlags::ERR);

@@ -34,7 +34,7 @@ impl Codec {
             {
                 return Err("such a delimiter may stand in the messages that bench sends: only one with a byte below @ or above 0x7f does not".to_owned());
             }
-            // The server's own maximum is to be met, not this one.
+            // Messages should meet the server's maximum, not this one.
             Framing::Length(length) => length.max = u64::MAX,
             Framing::Delimiter(delimiter) => delimiter.max = u64::MAX,
             Framing::Line { max } => *max = u64::MAX,
@@ -91,8 +91,8 @@ impl Codec {
     }
 }
 
-/// Appends `size` printable bytes that no other request of this or another connection has: an answer that
-/// belongs elsewhere or came before is told from the right one.
+/// Appends `size` printable bytes that no other request of any connection has, so that a late answer or one of another
+/// connection is recognised.
 fn append_payload(out: &mut Vec<u8>, connection: u32, sequence: u64, size: usize) {
     // Six bits of each byte, set as `is_payload` says: a payload has no line end in it and is valid UTF-8.
     const KEEP: u64 = 0x3f3f_3f3f_3f3f_3f3f;
@@ -125,8 +125,7 @@ fn scramble(seed: u64) -> u64 {
 const MASKED: u8 = 0x80;
 const UNMASKED: u8 = 0;
 
-/// Clients must mask (RFC 6455 §5.3). That is against attacks through proxies, of which there is none
-/// here, so one key does.
+/// Clients must mask (RFC 6455 §5.3). That prevents attacks through proxies. There are none here, so one key is enough.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The header of one binary message in one frame (RFC 6455 §5.2), without its mask.

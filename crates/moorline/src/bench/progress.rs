@@ -10,7 +10,7 @@ pub(super) struct Progress {
     drawn: Instant,
 }
 
-/// Often enough to look alive; the load thread draws itself, so no more often than that.
+/// Often enough to look alive; the load thread draws itself, so not more often.
 const REDRAW: Duration = Duration::from_millis(200);
 
 impl Progress {

@@ -55,8 +55,8 @@ impl CpuSample {
 
     /// The time spent since an earlier sample of the same tree.
     ///
-    /// Nanoseconds are taken if every thread of then is still there. The time of one that ended is
-    /// known only to its process, and that of a process that ended only to its parent, in ticks.
+    /// Nanoseconds are used if every thread of the first look still exists. The time of an ended thread is known only
+    /// to its process, and that of an ended process only to its parent, in ticks.
     pub(super) fn since(&self, earlier: &Self) -> CpuTime {
         if let (Some(now), Some(then)) = (&self.threads, &earlier.threads)
             && then.keys().all(|thread| now.contains_key(thread))

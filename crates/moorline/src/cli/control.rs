@@ -136,7 +136,7 @@ pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
 fn run_dir(paths: &Paths, engine: Engine) -> Result<PathBuf, Failure> {
     match engine.run_dir {
         Some(run_dir) => Ok(run_dir),
-        // Not all of the configuration: it may have been broken since the engine was started.
+        // Not the whole configuration: it may have been broken since the engine was started.
         None => {
             let run_dirs =
                 config::run_dirs(&paths.config(engine.config)?).map_err(Failure::usage)?;
@@ -146,7 +146,7 @@ fn run_dir(paths: &Paths, engine: Engine) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Writes to standard output. A reader who has seen enough is no failure.
+/// Writes to standard output. It is no failure if the reader has closed it.
 fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {

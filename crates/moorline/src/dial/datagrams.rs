@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use super::pipe::{Broken, Output, read_line};
 
-/// What is read at once, in bytes, and so sent at once: what a UDP datagram holds over IPv4.
+/// The size of one read, in bytes, and so of one datagram: what a UDP datagram holds over IPv4.
 const CHUNK: usize = 65_507;
 
-/// What is received at once, in bytes: more than the usual buffer of a Unix socket holds.
+/// The size of one receive, in bytes: more than the usual buffer of a Unix socket holds.
 const LARGEST: usize = 256 << 10;
 
 /// Sends what each read gives as a datagram, or each line if `framing` is [`Framing::Line`], and writes what comes,
@@ -85,7 +85,7 @@ async fn receive(
     let mut buffer = vec![0; LARGEST];
     loop {
         let silence = async {
-            // Without its sender no input will come either.
+            // If the sender is gone, no input will come either.
             let _ = input_ended.wait_for(|has_ended| *has_ended).await;
             sleep(patience).await;
         };

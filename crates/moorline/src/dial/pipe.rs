@@ -1,4 +1,4 @@
-//! What follows a dial that succeeded: standard input to the peer, what the peer sends to standard output.
+//! After a successful dial: standard input goes to the peer, what the peer sends to standard output.
 //!
 //! Both ways run side by side. The end of the input half-closes. The peer's end is the end of all, but of the
 //! input that is at hand: a peer may have nothing more to say and still listen.
@@ -17,11 +17,11 @@ use tokio::io::{
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// What is read at once, in bytes: a socket buffer's usual share, as a relay's.
+/// The size of one read, in bytes: a usual part of a socket buffer, as in a relay.
 const CHUNK: usize = 64 << 10;
 
-/// Once the peer has ended, an input that has given nothing for so long gives nothing more: time enough for
-/// another program in a pipeline, and nothing that someone at a keyboard would wait for.
+/// Once the peer has ended, an input that has given nothing for this long is taken as ended: long enough for another
+/// program in a pipeline, and too short for a person at a keyboard to notice.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Why it ended before everything was said.
@@ -58,9 +58,9 @@ impl fmt::Display for Broken {
 
 /// How receiving ended well.
 enum End {
-    /// The peer has said everything.
+    /// The peer has sent everything.
     Peer,
-    /// Whoever reads standard output, `head` for instance, has seen enough.
+    /// The reader of standard output, `head` for instance, has closed it.
     Reader,
 }
 
@@ -208,7 +208,7 @@ pub(super) async fn read_line(
     line: &mut Vec<u8>,
 ) -> io::Result<bool> {
     line.clear();
-    // The longest message and its line feed: of a longer line no more is read, and it is refused.
+    // The longest message and its line feed. No more of a longer line is read, and it is refused.
     let most = framing.max_message().saturating_add(1);
     let count = input.take(most).read_until(b'\n', line).await?;
     line.pop_if(|last| *last == b'\n');
@@ -224,7 +224,7 @@ async fn receive_messages(
     let mut received = Vec::with_capacity(CHUNK);
     while peer.read_buf(&mut received).await.map_err(Broken::Peer)? > 0 {
         let mut done = 0;
-        // Without WebSocket all but a message is one that is not whole yet.
+        // Without WebSocket the only other case is an unfinished message.
         while let Decoded::Message {
             start,
             end,
@@ -251,7 +251,7 @@ async fn receive_messages(
     }
 }
 
-/// What the peer sends breaks the framing.
+/// The peer's bytes break the framing.
 fn nonsense(framing: &Framing, received: &[u8], at: usize, error: FramingError) -> Broken {
     let mut told = error.to_string();
     if let Some(guess) = guess(framing, received, at) {
@@ -268,7 +268,7 @@ impl Output {
         Self(stdout())
     }
 
-    /// Writes all the parts. `Break`: whoever reads it, `head` for instance, has seen enough.
+    /// Writes all the parts. `Break`: the reader, `head` for instance, has closed the output.
     pub(super) async fn put(&mut self, parts: &[&[u8]]) -> Result<ControlFlow<()>, Broken> {
         let written = async {
             for part in parts {

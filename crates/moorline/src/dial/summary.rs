@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, json, makes_no_sense, print};
 use crate::bench::Time;
 
-/// What many dials came to.
+/// The results of many dials.
 #[derive(Debug)]
 pub(super) struct Summary {
     address: String,
@@ -21,20 +21,20 @@ pub(super) struct Summary {
     failed: u64,
     /// How often each failure was; the same words are the same failure.
     causes: BTreeMap<String, u64>,
-    /// Of those that connected.
+    /// Times of the dials that connected.
     total: Times,
-    /// Of steps that were done, in the order of a dial.
+    /// Times of the successful steps, in the order of a dial.
     steps: [(StepKind, Times); 4],
 }
 
-/// Failures that are told apart: their words may name what is different each time.
+/// The most kinds of failure that are kept apart: their words may name something different each time.
 const MOST_CAUSES: usize = 16;
 
 impl Summary {
     /// Dials `count` times, or until Ctrl-C. Connections are closed at once.
     ///
     /// # Errors
-    /// The first dial shows that what is asked makes no sense.
+    /// The first dial shows that the arguments make no sense.
     pub(super) async fn gather(
         dialer: &Dialer,
         address: &Address,
@@ -115,7 +115,7 @@ impl Summary {
     }
 }
 
-/// What `work` comes to, unless Ctrl-C is pressed.
+/// The result of `work`, unless Ctrl-C is pressed.
 async fn unless<T>(interrupt: &mut Signal, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         done = work => Some(done),

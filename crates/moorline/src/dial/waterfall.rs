@@ -9,7 +9,7 @@ use moorline_net::dial::{Outcome, Step};
 
 use crate::bench::Time;
 
-/// What the drawing may use of a terminal.
+/// The drawing's share of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     /// Characters in a line.
@@ -19,7 +19,7 @@ pub(super) struct Style {
 
 /// Where no terminal says how wide it is.
 const COLUMNS: usize = 80;
-/// Past this a bar tells no more.
+/// A longer bar says no more.
 const MOST_COLUMNS: usize = 120;
 /// Less is no bar.
 const LEAST_BAR: usize = 16;
@@ -44,7 +44,7 @@ impl Style {
 /// The drawing of one dial.
 pub(super) struct Waterfall<'a> {
     title: &'a str,
-    /// What it is when the dial succeeded.
+    /// The word for a dial that succeeded, such as `connected`.
     done: &'static str,
     timeline: &'a Timeline,
     style: Style,
@@ -79,7 +79,7 @@ impl fmt::Display for Waterfall<'_> {
         let names = rows.iter().map(|row| row.name.chars().count()).max();
         let names = names.unwrap_or(0);
         let outcomes = rows.iter().map(|row| row.outcome_columns()).max();
-        // What a line has beside the bar: two spaces before each part.
+        // The width of a line beside the bar: two spaces before each part.
         let beside = 2 + names + 2 + 2 + TIME + 2 + outcomes.unwrap_or(0);
         let width = self.style.columns.saturating_sub(beside).max(LEAST_BAR);
         for row in rows {
@@ -105,7 +105,7 @@ impl fmt::Display for Waterfall<'_> {
 
 struct Row<'a> {
     step: &'a Step,
-    /// What is done, and its target.
+    /// The step, and its target.
     name: String,
 }
 

@@ -20,7 +20,7 @@ use super::status::{Json, Status, WorkerStatus};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a stop may take before it is forced, when an engine is dropped.
 const GRACE: Duration = Duration::from_secs(3);
-/// From one look at what is awaited to the next.
+/// The time between two looks at an awaited condition.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// An app's program as its users run it: supervisor, gateway and workers, in a temporary folder.
@@ -70,8 +70,8 @@ impl From<io::Error> for StartError {
 }
 
 impl Engine {
-    /// Starts `program serve` with this configuration, and waits until it is ready. Port 0 in an address is any that is
-    /// free; relative paths are of the engine's own folder.
+    /// Starts `program serve` with this configuration, and waits until it is ready. Port 0 in an address means any free
+    /// port; relative paths begin in the engine's own folder.
     ///
     /// # Errors
     /// The program cannot be started, or it ends before it is ready: with what it has printed.
@@ -124,8 +124,8 @@ impl Engine {
         }
     }
 
-    /// Where a listener of the configuration listens, counted from 0, with its real port. Panics if there is none, or if it
-    /// is a Unix socket.
+    /// The address of the listener with this number, counted from 0, with its real port. Panics if there is none, or if
+    /// it is a Unix socket.
     #[track_caller]
     pub fn address(&self, listener: usize) -> SocketAddr {
         let address = self.addresses.get(listener);
@@ -140,7 +140,7 @@ impl Engine {
         &self.folder
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
     }
@@ -271,7 +271,7 @@ impl Drop for Engine {
             }
         }
         if let Some(group) = pid(self.supervisor.id().cast_signed()) {
-            // Mostly there is nobody left in it.
+            // Usually the group is empty by now.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.supervisor.wait();
@@ -283,7 +283,7 @@ fn pid(pid: i32) -> Option<Pid> {
     Pid::from_raw(pid)
 }
 
-/// The program in this folder, not yet run.
+/// A command for the program in this folder, not yet running.
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(folder.join("app"));
     command

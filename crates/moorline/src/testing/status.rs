@@ -1,4 +1,4 @@
-//! What `status` says, as far as tests need it.
+//! The output of `status`, as far as tests need it.
 
 use serde::Deserialize;
 

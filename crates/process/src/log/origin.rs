@@ -1,4 +1,4 @@
-//! What each line of a worker says of its origin: worker, session, generation. So the app's own lines can be told
+//! What each line of a worker says about its origin: worker, session, generation. So the app's own lines can be told
 //! apart without the app's help.
 
 use std::fmt::{self, Write};
@@ -24,7 +24,7 @@ struct Origin {
     marks: Mutex<Vec<Marks>>,
 }
 
-/// From now on each line names this worker. To be called on the thread that runs its hooks.
+/// From now on each line names this worker. Call it on the thread that runs the hooks.
 pub fn set(worker: String, generation: u32) {
     // A process has one role for all its life.
     let _ = ORIGIN.set(Origin {
@@ -58,7 +58,7 @@ pub(super) fn write(
         return writer.write_str(line);
     };
     let line = line.trim_end();
-    // What the line says itself is not said again.
+    // Fields that the line has itself are not repeated.
     let has = |name| event.metadata().fields().field(name).is_some();
     let mut fields = String::new();
     let mut add = |name: &str, value: &dyn fmt::Display| match format {

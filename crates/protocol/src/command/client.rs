@@ -10,8 +10,8 @@ use crate::run_dir::{is_ours, socket_path};
 
 use super::{Request, Response};
 
-/// An engine answers a question at once; one that has not answered after this time hangs, or is stopped. Longer commands
-/// have deadlines of their own.
+/// An engine answers a question at once. One that has not answered after this time hangs, or is stopped. Longer
+/// commands have deadlines of their own.
 const KNOWN: Duration = Duration::from_secs(10);
 
 /// The first of these run folders in which an engine answers; the first at all if none does.

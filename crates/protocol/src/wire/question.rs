@@ -1,4 +1,4 @@
-//! What a process may ask a loop, and what it is answered.
+//! The questions of a process to a loop, and their answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,16 +11,16 @@ pub enum Question {
     Session(u64),
     /// Which sessions are there? From this place of the loop's table on.
     Sessions(u32),
-    /// Who is in this group? From this place of its list on.
+    /// The members of this group, from this place of its list on.
     Members(Vec<u8>, u32),
 }
 
-/// From a loop, in as many records as it takes.
+/// From a loop, in as many records as needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing, if there is no such session.
     Session(Option<SessionFacts>),
-    /// A few, and where to go on asking; nowhere if these were the last.
+    /// Some sessions, and the place to continue from; none after the last.
     Sessions(Vec<SessionFacts>, Option<u32>),
     /// Likewise, by their ids, with their labels.
     Members(Vec<(u64, Vec<u8>)>, Option<u32>),
@@ -40,13 +40,13 @@ pub struct SessionFacts {
     pub peer: Peer,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub connected_at: u64,
-    /// When something was last received, likewise; when it was accepted, if nothing was.
+    /// When something was last received, in the same unit; when it was accepted, if nothing was.
     pub received_at: u64,
-    /// When something was last sent, likewise.
+    /// When something was last sent, in the same unit.
     pub sent_at: u64,
     /// The worker slot it belongs to.
     pub worker: u16,
-    /// The key it is bound to; empty if it is to none.
+    /// The key that it is bound to, or empty.
     pub key: Vec<u8>,
     /// Its label; empty if it has none.
     pub label: Vec<u8>,
@@ -62,12 +62,12 @@ pub struct SessionFacts {
     pub sent: u64,
     /// Bytes queued for it.
     pub queued: u64,
-    /// What its TLS handshake has agreed on, if it is encrypted. Among others it comes without the certificate.
+    /// The result of its TLS handshake, if it is encrypted. In a list it comes without the certificate.
     pub tls: Option<Box<SessionTls>>,
 }
 
 impl SessionFacts {
-    /// As it is in a list: a page of them stays small.
+    /// The form for a list: a page of sessions stays small.
     pub fn among_others(mut self) -> Self {
         if let Some(tls) = &mut self.tls {
             tls.certificate = None;

@@ -1,4 +1,4 @@
-//! What the plan wants done.
+//! The actions that the plan orders.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use moorline_protocol::control::{ProcessId, Role};
 
 use super::{Caller, Child};
 
-/// What to do.
+/// An action.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Start a gateway from this generation.
@@ -33,18 +33,18 @@ pub(crate) enum Action {
     NewGateway { process: ProcessId },
     /// Tell the gateway what this generation changes, without changing it yet. It answers with `Prepared`.
     Prepare { generation: u32, scope: Scope },
-    /// Tell the gateway who serves.
+    /// Tell the gateway which processes serve.
     Activate {
         workers: u16,
         serving: Vec<ProcessId>,
-        /// What was prepared as this generation applies from now on.
+        /// The configuration prepared as this generation applies from now on.
         prepared: Option<u32>,
     },
     /// Tell a process that it serves.
     Serve { process: ProcessId },
     /// Tell a process that it leads.
     Lead { process: ProcessId },
-    /// Tell a process that it does not lead any more.
+    /// Tell a process that it is no longer the leader.
     Resign { process: ProcessId },
     /// Tell the gateway that this process has ended.
     Dead {
@@ -52,9 +52,9 @@ pub(crate) enum Action {
         fault: bool,
         forced: bool,
     },
-    /// Tell the gateway who does not answer, and ask it who waits for them.
+    /// Tell the gateway which processes are silent, and ask how many sessions wait for them.
     SaySilent { processes: Vec<ProcessId> },
-    /// Log that a process has not answered for so long.
+    /// Log that a process has been silent for this long.
     ReportSilent {
         process: ProcessId,
         silent: Duration,
@@ -64,11 +64,11 @@ pub(crate) enum Action {
         process: ProcessId,
         silent: Duration,
     },
-    /// Run the hook before a stop. Its end is answered with `StopHookEnded`, at once if there is none.
+    /// Run the hook before a stop. `StopHookEnded` follows when it ends, at once if there is none.
     RunStopHook,
     /// Tell the gateway to drain.
     StopGateway { over: Duration, max_wait: Duration },
-    /// Tell the gateway to close the sessions that are there now, of the listeners in these places or all, and to go on.
+    /// Tell the gateway to close the present sessions of the listeners at these places, or of all, and to continue.
     Drain {
         number: u64,
         places: Option<Vec<u16>>,
@@ -97,19 +97,19 @@ pub(crate) enum Action {
     Announce,
     /// Answer someone.
     Reply { caller: Caller, reply: Reply },
-    /// Every child is gone: remove the files and end; with a reason if this is not what was wanted.
+    /// All children are gone: remove the files and end, with a reason if the end is a failure.
     Exit { failure: Option<String> },
 }
 
-/// An answer to someone who asked for something.
+/// An answer to a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// It goes on; more answers follow.
+    /// The command is in progress; more answers follow.
     Progress(String),
     /// It is done.
     Done(String),
     /// It is committed, and not known to be in effect yet, for this reason.
     Unconfirmed(String),
-    /// It was not done, for this reason.
+    /// The command failed, for this reason.
     Refused(String),
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Ready for less than this, it died young. Long enough that a start-up crash loop is one, short
-/// enough that someone who kills a worker each second does not slow its replacement down.
+/// A process that was ready for less than this died young. It is long enough to catch a crash loop at start-up, and
+/// short enough that killing a worker every second does not slow its replacement down.
 const YOUNG: Duration = Duration::from_millis(500);
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);

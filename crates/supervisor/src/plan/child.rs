@@ -36,7 +36,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// By a signal that says that it did something wrong itself, not that someone else ended it.
+    /// It was killed by a signal that means a fault of its own, not by someone else.
     pub(crate) fn is_fault(self) -> bool {
         use nix::libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
         matches!(
@@ -45,7 +45,7 @@ impl Ended {
         )
     }
 
-    /// It exited of its own accord and says that all was well.
+    /// It exited by itself and reports success.
     pub(crate) fn is_success(self) -> bool {
         self.code == Some(0)
     }

@@ -1,4 +1,4 @@
-//! Sessions are being closed: by a stop, or by a drain, after which the engine goes on.
+//! Sessions are being closed: by a stop, or by a drain, after which the engine continues.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tracing::{info, warn};
 
 use super::{Action, Caller, Now, Plan, Reply, seconds};
 
-/// How often it is told how many sessions are left.
+/// How often the number of sessions left is logged.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How long a drain takes if neither the command nor `stop_over` says it.
 const DEFAULT_OVER: Duration = Duration::from_secs(30);
-/// As long as any duration of a configuration: a year.
+/// As long as any duration in a configuration: a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The gateway has this long after its own deadline to report that all are closed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ enum Why {
     Stop,
     Drain {
         number: u64,
-        /// When the caller is told that the gateway is late.
+        /// When the caller learns that the gateway is late.
         deadline: Now,
         caller: Caller,
     },
@@ -47,7 +47,7 @@ enum Why {
 pub(crate) struct DrainRequest {
     /// Over how much time the closings are spread, if the command says it.
     pub(crate) over: Option<Duration>,
-    /// The listener whose sessions are to be closed; without it, all.
+    /// The listener whose sessions are closed; without one, all listeners.
     pub(crate) listener: Option<String>,
     /// Its places, or why there are none.
     pub(crate) places: Result<Option<Vec<u16>>, String>,
@@ -74,7 +74,7 @@ impl Closing {
         now.saturating_sub(self.begun)
     }
 
-    /// How long after the last time it is told how many sessions are left. That is told of short ones, too.
+    /// How long until the number of sessions left is logged again. Short closings are logged, too.
     fn pause(&self, now: Now) -> Duration {
         match self.elapsed(now) < self.over {
             true => PROGRESS.min(self.over / 4),
@@ -95,7 +95,7 @@ impl Plan {
         self.closing.as_ref()
     }
 
-    /// The gateway is told to stop. A drain that runs is part of that.
+    /// The gateway is told to stop. A drain in progress becomes part of that.
     pub(super) fn stop_closes(&mut self, over: Duration, now: Now) {
         let stop = Closing::new(over, Why::Stop, now);
         let drain = self.closing.replace(stop);

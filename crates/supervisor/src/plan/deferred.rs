@@ -1,6 +1,7 @@
-//! What tells others that a process serves, held back until the gateway has obeyed the last `Activate`.
+//! Actions that tell others that a process serves. They are held back until the gateway has executed the last
+//! `Activate`.
 //!
-//! Between the two the gateway may still give a message to a process that was replaced. So a command is answered, a
+//! Before that the gateway may still give a message to a process that was replaced. So a command is answered, a
 //! commit logged and a leader appointed only when every loop has switched, or when the gateway is gone, and its sessions with
 //! it.
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::{Action, Now, Plan, Reply};
 
-/// How long the gateway may take to obey; then those who wait for an answer are told that it has not.
+/// How long the gateway may take to execute it. Then the callers are told that it is late.
 const OBEY_TIME: Duration = Duration::from_secs(10);
 
 /// Deferred actions, in order.
@@ -20,7 +21,7 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    /// When those who wait for an answer are told that the gateway is late.
+    /// When the callers are told that the gateway is late.
     pub(super) fn deadline(&self) -> Option<Now> {
         let is_awaited = self.actions.iter().any(is_reply);
         self.since
@@ -32,7 +33,7 @@ impl Deferred {
         self.actions.push(action);
     }
 
-    /// What was pushed waits since now.
+    /// The wait for the pushed actions begins now.
     pub(super) fn begin_wait(&mut self, now: Now) {
         if !self.actions.is_empty() {
             self.since.get_or_insert(now);
@@ -63,13 +64,13 @@ impl Plan {
         }
     }
 
-    /// The gateway has obeyed, or is gone: what was held back is true.
+    /// The gateway has executed it, or is gone: the deferred actions are true now.
     pub(super) fn release_deferred(&mut self) {
         self.actions
             .extend(std::mem::take(&mut self.deferred).actions);
     }
 
-    /// Answers those who have waited too long. The rest stays deferred.
+    /// Answers callers that have waited too long. The rest stays deferred.
     pub(super) fn tick_deferred(&mut self, now: Now) {
         if self.deferred.deadline().is_none_or(|at| at > now) {
             return;

@@ -1,4 +1,4 @@
-//! What the plan is told.
+//! The events that the plan receives.
 
 use moorline_protocol::command::Scope;
 use moorline_protocol::control::ProcessId;
@@ -6,7 +6,7 @@ use moorline_protocol::control::ProcessId;
 use super::vitals::Signs;
 use super::{Caller, Child, DrainRequest, Ended, Shape};
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// A child could not even be started.
@@ -21,7 +21,7 @@ pub(crate) enum Event {
     Exited { child: Child, end: Ended },
     /// A worker was told by someone else to stop, and asks for its replacement.
     Stopping(ProcessId),
-    /// A process that was told to does not lead any more.
+    /// A process that was ordered to resign is no longer the leader.
     Resigned(ProcessId),
     /// The gateway of this incarnation has obeyed one more `Activate`.
     Activated(u32),
@@ -31,7 +31,7 @@ pub(crate) enum Event {
         process: ProcessId,
         failure: Option<String>,
     },
-    /// The gateway of this incarnation can go on with this generation, or cannot for this reason.
+    /// The gateway of this incarnation has prepared this generation, or cannot, for this reason.
     Prepared {
         incarnation: u32,
         generation: u32,

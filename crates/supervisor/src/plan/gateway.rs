@@ -207,7 +207,7 @@ impl Plan {
         }
     }
 
-    /// Events of a gateway that is no more come late and mean nothing.
+    /// Events of an earlier gateway come late and mean nothing.
     pub(super) fn is_present(&self, incarnation: u32) -> bool {
         self.gateway.is_alive() && self.gateway.incarnation == incarnation
     }

@@ -7,11 +7,10 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::{Action, Child, Mode, Now, Plan};
 
-/// A helper that is asked to end has so long until it is killed, whatever `max_wait` says, because
-/// it holds no session.
+/// How long a helper may take to end. `max_wait` does not matter, because a helper holds no session.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One `[[helpers]]`, or one that a reload removed and that has not ended.
+/// An entry of `[[helpers]]`, or a removed one that has not ended.
 #[derive(Debug)]
 pub(super) struct Helper {
     spec: moorline_config::Helper,

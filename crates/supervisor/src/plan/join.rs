@@ -23,7 +23,7 @@ impl Process {
 }
 
 impl Plan {
-    /// Starts what is queued, and joins what a new gateway does not know, a few at a time.
+    /// Starts queued processes, and joins processes with a new gateway, a few at a time.
     pub(super) fn begin_more(&mut self, now: Now) {
         let has_gateway = self.gateway.is_ready();
         let (candidates, others): (Vec<_>, Vec<_>) = self
@@ -110,7 +110,8 @@ impl Plan {
         }
     }
 
-    /// Tells a new gateway who serves, once it is joined with all of them: the first ones would get all early sessions.
+    /// Tells a new gateway which processes serve, once it is joined with all of them. Otherwise the first ones would
+    /// get all early sessions.
     pub(super) fn activate_joined(&mut self) {
         let serving = self.slots().filter_map(|slot| slot.serving);
         let serving = serving.filter_map(|id| self.processes.get(&id));
@@ -123,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// The processes that serve, as far as the present gateway can serve them, which is told so.
+    /// The serving processes that the present gateway can serve. Marks them as active.
     pub(super) fn activate_serving(&mut self) -> Vec<ProcessId> {
         let mut serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
         serving.retain(|id| {
@@ -142,7 +143,7 @@ impl Plan {
         process.is_some_and(|it| it.phase == ProcessPhase::Ready && !it.attachment.is_pending())
     }
 
-    /// The gateway has died, and with it every session: what was draining has nothing left to drain.
+    /// The gateway has died, and all sessions with it: draining processes have nothing left to drain.
     pub(super) fn detach_processes(&mut self, now: Now) {
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
             let Some(process) = self.processes.get_mut(&id) else {
@@ -155,10 +156,10 @@ impl Plan {
         }
     }
 
-    /// Tells the gateway who serves now, and from which generation on if that changes.
+    /// Tells the gateway which processes serve now, and from which generation on if that changes.
     pub(super) fn activate(&mut self, prepared: Option<u32>) {
         if !self.gateway.is_ready() {
-            // It is told when it is.
+            // It is told once it is ready.
             return;
         }
         // The others follow when it has them.

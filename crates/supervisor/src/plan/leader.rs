@@ -1,19 +1,19 @@
 //! The leader: the one worker that runs the jobs of which only one may run.
 //!
-//! Never two at a time: the next one is told only when the one before has said that it does not lead any more, or has
-//! ended. And one whenever a worker serves: so the leader stays for as long as it serves its slot.
+//! There are never two: the next leader is appointed only when the last one has confirmed that it does not lead any
+//! more, or has ended. And there is one whenever a worker serves, so the leader stays leader while it serves its slot.
 
 use moorline_protocol::control::ProcessId;
 
 use super::{Action, Plan};
 
-/// Who leads.
+/// The leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leader {
     Nobody,
     /// This process was told so.
     Is(ProcessId),
-    /// This process was told not to any more, and has not answered.
+    /// This process was ordered to resign, and has not confirmed it.
     Resigns(ProcessId),
 }
 
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// It has said that it does not lead any more.
+    /// It has confirmed that it does not lead any more.
     pub(super) fn resigned(&mut self, process: ProcessId) {
         if self.leader == Leader::Resigns(process) {
             self.leader = Leader::Nobody;
@@ -52,7 +52,7 @@ impl Plan {
         }
     }
 
-    /// Who leads, as far as anybody does.
+    /// The leader, if there is one.
     pub(crate) fn leader(&self) -> Option<ProcessId> {
         match self.leader {
             Leader::Is(process) => Some(process),

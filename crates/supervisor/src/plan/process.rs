@@ -19,7 +19,7 @@ pub(super) struct Process {
     ready_at: Option<Now>,
     /// Why it could not start.
     failure: Option<String>,
-    /// What its start hook does all the time, and where.
+    /// What its start hook is doing for too long, and where.
     late: Option<String>,
     /// It was told that it serves.
     pub(super) knows_it_serves: bool,
@@ -30,7 +30,7 @@ pub(super) struct Process {
 /// How far a process has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProcessPhase {
-    /// It is to be started when others have been.
+    /// It is started when others have been.
     Queued { timeout: Duration },
     /// Its hello is outstanding.
     Spawned { deadline: Now },
@@ -92,7 +92,7 @@ impl Process {
     pub(super) fn is_expected(&self, end: Ended) -> bool {
         match self.phase {
             ProcessPhase::Killed(_) => true,
-            // One that only drains, because it may have messages in progress, was not told yet.
+            // A process that only drains, because it may have messages in progress, was not told yet.
             ProcessPhase::Stopping { .. } => end.is_success(),
             _ => false,
         }
@@ -234,7 +234,7 @@ impl Plan {
         });
     }
 
-    /// The engine stops: whoever is able to is told so, the others are killed.
+    /// The engine stops: a process that can stop is told to, the others are killed.
     pub(super) fn stop_for_good(&mut self, id: ProcessId, deadline: Now, max_wait: Duration) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
@@ -303,7 +303,7 @@ impl Plan {
         }
     }
 
-    /// Whoever waits for this process learns why it will not come.
+    /// Callers that wait for this process learn why it will not come.
     pub(super) fn note_failure(&mut self, id: ProcessId, reason: &str) {
         let Some(process) = self.processes.get_mut(&id) else {
             return;

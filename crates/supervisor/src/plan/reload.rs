@@ -23,13 +23,13 @@ pub(super) enum Reload {
         scope: Scope,
         callers: Vec<Caller>,
         shape: Shape,
-        /// In order of role; none has a slot yet.
+        /// In order of role; none of them serves a slot yet.
         candidates: Vec<(Role, ProcessId)>,
         gateway: Preparation,
     },
 }
 
-/// Whether the gateway can go on with what the reload changes.
+/// Whether the gateway can run with what the reload changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preparation {
     /// Its answer is outstanding, or there is no gateway at the moment.
@@ -51,7 +51,7 @@ impl Reload {
     }
 }
 
-/// The one reload that waits for its turn, with everyone who asked for it.
+/// The one reload that waits for its turn, with all its callers.
 #[derive(Debug)]
 pub(super) struct Queued {
     scope: Scope,
@@ -114,7 +114,7 @@ impl Plan {
         }
         if let Some(Queued { scope, callers }) = self.queued.take() {
             self.reload = Reload::Opening { scope, callers };
-            // Whatever becomes of it: two generations of one number could not be told apart in a log.
+            // Even for a reload that fails: two generations with one number could not be told apart in a log.
             self.last_generation += 1;
             self.act(Action::Open {
                 generation: self.last_generation,
@@ -179,7 +179,7 @@ impl Plan {
         self.tell_progress();
     }
 
-    /// Asks the gateway whether it can go on with what the reload changes, if there is one of both.
+    /// Asks the gateway whether it can run with what the reload changes, if there are both.
     pub(super) fn prepare_gateway(&mut self) {
         let generation = self.last_generation;
         if let Reload::Preparing { scope, .. } = self.reload
@@ -207,7 +207,7 @@ impl Plan {
         }
     }
 
-    /// What the gateway has prepared has died with it; the next one is asked again.
+    /// What the gateway has prepared died with it; the next one is asked again.
     pub(super) fn preparation_lost(&mut self, now: Now) {
         if let Reload::Preparing { shape, gateway, .. } = &mut self.reload {
             let deadline = now + shape.start_timeout;

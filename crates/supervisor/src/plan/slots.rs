@@ -1,4 +1,4 @@
-//! Slots: the places that processes serve, and who comes next into each.
+//! Slots: the places that processes serve, and the next process of each.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Now, Plan, role_name};
 /// A place that one process serves at a time.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Who serves it, as the gateway knows or will be told.
+    /// The process that serves it, as the gateway knows or will be told.
     pub(super) serving: Option<ProcessId>,
     pub(super) next: Next,
     backoff: Backoff,
@@ -19,10 +19,10 @@ pub(super) struct Slot {
     reason: String,
 }
 
-/// Who comes into a slot next, other than by a reload.
+/// The next process of a slot, apart from a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nobody needs to.
+    /// No process is needed.
     Nobody,
     /// This process, once it is ready.
     Starting(ProcessId),

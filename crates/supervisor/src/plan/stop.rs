@@ -190,7 +190,7 @@ impl Plan {
         }
     }
 
-    /// What was killed ends without being asked again, so the deadline only moves out of the way.
+    /// Killed children end without being asked again, so the deadline only moves out of the way.
     fn wait_for_the_killed(&mut self, step: Step, now: Now) {
         self.mode = Mode::Stopping(Step {
             deadline: now + GRACE,

@@ -8,7 +8,7 @@ use super::Now;
 
 /// How often signs of life are looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(BEAT.as_millis() as u64 / 2);
-/// Without a sign of life for so long a process does not answer. Four are missing then.
+/// A process without a sign of life for this long is silent. It has missed four.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// What the shell has seen of one thread that gives signs of life.
@@ -16,7 +16,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 pub(crate) struct Sign {
     /// Its count.
     pub(crate) beats: u64,
-    /// A debugger holds the process. Looked at for whoever is [`doubtful`](Vital::is_doubtful) alone.
+    /// A debugger holds the process. Read only for processes that are [`doubtful`](Vital::is_doubtful).
     pub(crate) is_traced: bool,
 }
 
@@ -27,9 +27,9 @@ pub(super) struct Vital {
     looked_at: Option<Now>,
     /// How long there has been no sign of life.
     pub(super) still: Duration,
-    /// As much of that as counts against it.
+    /// The part of that which counts towards `kill_after`.
     charged: Duration,
-    /// When it is to be reported again; until it has been, it is not silent.
+    /// When its silence is reported again. Without a value it is not silent.
     report_at: Option<Duration>,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Finding {
     FellSilent,
     /// It has been silent for twice as long as when this was found last.
     StillSilent,
-    /// It lives after all; it was silent for so long.
+    /// It lives; it was silent for this long.
     Answers(Duration),
 }
 

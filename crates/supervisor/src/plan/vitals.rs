@@ -15,7 +15,7 @@ use super::process::{Process, ProcessPhase};
 use super::vital::{Finding, Sign, Vital};
 use super::{Action, Forced, Left, Now, Plan, role_name};
 
-/// How often the gateway is told who does not answer, and asked who waits.
+/// How often the gateway is told which processes are silent, and asked how many sessions wait for them.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Signs of life as they are at one moment.
@@ -79,7 +79,7 @@ impl Plan {
         let Some(process) = self.processes.get_mut(&id) else {
             return false;
         };
-        // Whoever starts or ends has a deadline for that.
+        // A process that starts or ends has a deadline for that.
         if process.phase != ProcessPhase::Ready {
             return false;
         }
@@ -179,7 +179,7 @@ impl Plan {
     }
 }
 
-/// What speaks HTTP, takes files from workers, and hears the supervisor.
+/// The thread that serves HTTP, takes files from workers and receives the supervisor's messages.
 const MAIN_THREAD: &str = "the gateway's main thread";
 
 fn loop_name(index: usize) -> String {

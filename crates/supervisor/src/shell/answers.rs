@@ -23,7 +23,7 @@ use super::{Shell, milliseconds};
 /// How long the gateway may take to list some sessions. Under the time that the asker waits.
 const LIST_TIME: Duration = Duration::from_secs(5);
 
-/// Someone who waits for the next sessions of a list.
+/// A caller that waits for the next sessions of a list.
 pub(super) struct Listing {
     pub(super) answers: Answers,
     asked_at: Instant,
@@ -95,7 +95,7 @@ impl Shell {
             return;
         };
         let inputs = self.inputs.clone();
-        // The list goes on when the asker has taken this: one that reads slowly gets all of it, and nothing piles up.
+        // The list continues when the caller has taken this part: a slow reader gets all of it, and nothing piles up.
         spawn_local(async move {
             let is_wanted = rows.is_empty() || answers.give_in_turn(Response::Sessions(rows)).await;
             match next {
@@ -111,7 +111,7 @@ impl Shell {
         });
     }
 
-    /// Answers those who have waited too long for a gateway that does not.
+    /// Answers callers that have waited too long for a gateway that does not answer.
     pub(super) fn give_up_waiting(&mut self) {
         let late = self
             .listing

@@ -32,7 +32,7 @@ pub(super) struct GatewayHandle {
     pub(super) prepared: Option<(u32, Sockets)>,
     /// `None` once its channel was closed to end it.
     pub(super) outbox: Option<Outbox>,
-    /// What it writes to its standard streams is read as long as this is here.
+    /// Its standard streams are read while this value lives.
     pub(super) _writer: Writer,
 }
 

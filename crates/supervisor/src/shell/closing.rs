@@ -1,4 +1,4 @@
-//! What closes sessions: a stop, and a drain, after which the engine goes on.
+//! How sessions are closed: by a stop, and by a drain, after which the engine continues.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Shell {
         self.tell(Event::DrainAsked { caller, request });
     }
 
-    /// The places of the listeners of this name: the one that accepts, and those that are retired.
+    /// The places of the listeners with this name: the one that accepts, and retired ones.
     fn places(&self, name: &str) -> Result<Vec<u16>, String> {
         let [generation, _] = self.plan.generations();
         let present = self.deployments.get(&generation);
@@ -100,7 +100,7 @@ impl Shell {
     }
 }
 
-/// What tells a role to stop.
+/// The message that tells a role to stop.
 fn stop(over: Duration, max_wait: Duration) -> ToRole {
     ToRole::Stop {
         over_ms: milliseconds(over),

@@ -54,7 +54,7 @@ impl Shell {
         )
     }
 
-    /// What the engine as a whole runs with: the configuration of gateway and workers, and the task workers' part of theirs.
+    /// What the engine runs with: the configuration of gateway and workers, and the task workers' part of theirs.
     fn effective(&self) -> io::Result<Config> {
         let [workers, tasks] = self.plan.generations();
         let config = self.deployment(workers)?.config.clone();
@@ -67,8 +67,8 @@ impl Shell {
     pub(super) fn commit(&mut self, generation: u32, scope: Scope) {
         self.tally.reloads_done += 1;
         let used = self.plan.generations();
-        // The next reload may have opened its own already, or be committed too and be told after this one. Dropping the old
-        // deployments closes the files that only they had open.
+        // The next reload may already have opened its own deployment, or may be committed too and be confirmed later.
+        // Dropping the old deployments closes the files that only they had open.
         let is_used = |opened: u32| used.contains(&opened) || opened >= generation;
         let (kept, old) = std::mem::take(&mut self.deployments)
             .into_iter()
@@ -168,7 +168,7 @@ impl Shell {
     /// A descriptor cannot be made. What the gateway answers comes as an event.
     fn try_prepare_gateway(&mut self, generation: u32, scope: Scope) -> io::Result<()> {
         let opened = self.deployment(generation)?;
-        // A reload of task workers goes on with what the gateway has.
+        // A reload of task workers keeps the gateway's configuration.
         let (config, deployment) = match scope {
             Scope::All => (opened.config.clone(), opened),
             Scope::Tasks => {
@@ -219,7 +219,7 @@ impl Shell {
         Ok(())
     }
 
-    /// The gateway does not go on with this generation.
+    /// The gateway does not take this generation.
     fn not_prepared(&mut self, generation: u32, reason: String) {
         if let Some(gateway) = &self.gateway {
             self.tell(Event::Prepared {
@@ -230,7 +230,7 @@ impl Shell {
         }
     }
 
-    /// Tells the gateway who serves, and what it goes on with.
+    /// Tells the gateway which processes serve, and which generation applies.
     pub(super) fn activate(
         &mut self,
         workers: u16,
@@ -245,7 +245,7 @@ impl Shell {
         });
     }
 
-    /// The gateway switches to what was prepared as this generation.
+    /// The gateway switches to what it prepared as this generation.
     fn switch_to(&mut self, prepared: Option<u32>) {
         let Some(gateway) = &mut self.gateway else {
             return;
@@ -273,7 +273,7 @@ impl Shell {
         self.deployments.remove(&generation);
     }
 
-    /// The gateway closes what was prepared for this generation.
+    /// The gateway closes what it prepared for this generation.
     fn forget_prepared(&mut self, generation: u32) {
         let is_meant = |(prepared, _): &mut (u32, _)| *prepared == generation;
         let gateway = self.gateway.as_mut();
@@ -282,7 +282,7 @@ impl Shell {
         }
     }
 
-    /// Where a listener of this configuration accepts it is vacant no more.
+    /// Where a listener of this configuration accepts, the place is not vacant any more.
     fn fill(&mut self, config: &Config) {
         self.vacant.retain(|place| {
             let listener = config.listeners.get(usize::from(*place));
@@ -315,7 +315,7 @@ impl Shell {
         }
     }
 
-    /// Nobody connects any more, once the gateway has closed its copies too.
+    /// Clients cannot connect any more once the gateway has closed its copies, too.
     pub(super) fn close_listeners(&mut self) {
         for deployment in self.deployments.values_mut() {
             deployment.listeners.close();

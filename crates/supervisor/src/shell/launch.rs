@@ -94,7 +94,7 @@ impl Shell {
         let doorbell = Doorbell::new()?;
         let worker = role_name(role);
         let title = match role {
-            // Short, and not to be taken for a worker by whoever looks for one in a list of titles.
+            // Short, and different from a worker's title in a list of processes.
             Role::Task(slot) => format!("moorline: task {slot} ({})", deployment.config.name),
             _ => format!("moorline: {worker} ({})", deployment.config.name),
         };
@@ -158,7 +158,7 @@ impl Shell {
     /// Joins a process with the present gateway, and has it start.
     ///
     /// # Errors
-    /// What the supervisor could not make or send for it; the gateway has no part in that.
+    /// What the supervisor could not make or send for it; failures of the gateway are not among them.
     fn try_start_process(&mut self, id: ProcessId) -> io::Result<()> {
         let Some(process) = self.processes.get(&id) else {
             return Ok(());
@@ -232,7 +232,7 @@ impl Shell {
             pid: process.pid,
         };
         let sent = outbox.send(&attach, gateways);
-        // If the gateway reads nothing any more, that is not the process's failure.
+        // If the gateway does not read any more, that is not the process's failure.
         self.unless_sent_to_gateway(sent);
         Ok(theirs)
     }

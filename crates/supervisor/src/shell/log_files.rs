@@ -1,4 +1,4 @@
-//! Log files that were moved away are opened anew.
+//! Log files that were moved away are opened again.
 
 use tracing::{error, info};
 
@@ -23,9 +23,9 @@ impl Shell {
                 .gateway
                 .as_ref()
                 .and_then(|gateway| gateway.outbox.as_ref());
-            // What workers write comes by way of this process.
+            // What workers write comes through this process.
             if let Some(gateway) = gateway {
-                // One that is just ending needs no log any more.
+                // A process that is ending needs no log any more.
                 let _ = gateway.send(&ToRole::ReopenLog, vec![log::open_again(&file)?]);
             }
             log::reopen(file);

@@ -44,7 +44,7 @@ impl Shell {
         self.give_up_waiting();
     }
 
-    /// The gateway has counted who waits for processes that do not answer.
+    /// The gateway has counted the sessions that wait for silent processes.
     pub(super) fn waiting(&mut self, incarnation: u32, counts: Vec<(ProcessId, u64)>) {
         if self
             .gateway
@@ -60,7 +60,7 @@ impl Shell {
         }
     }
 
-    /// Tells the gateway who does not answer.
+    /// Tells the gateway which processes are silent.
     pub(super) fn say_silent(&mut self, processes: Vec<ProcessId>) {
         for (id, process) in &mut self.processes {
             if !processes.contains(id) {

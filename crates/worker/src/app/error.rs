@@ -36,11 +36,11 @@ pub enum SendError {
     NotServing,
 }
 
-/// What an app reads that asks in `start` for what only the commit brings.
+/// The error of an app that asks in `start` for what only the commit brings.
 const NOT_SERVING: &str = "this process does not serve yet: do it in the `serving` hook";
 
 impl SendError {
-    /// What [`Closed`](Self::Closed) shows.
+    /// The text of [`Closed`](Self::Closed).
     pub(crate) const CLOSED: &str = "the session is closed";
     pub(crate) const NO_SUCH_SESSION: &str = "there is no such session";
 }
@@ -69,7 +69,7 @@ impl fmt::Display for SendError {
 
 impl Error for SendError {}
 
-/// What sets the limit that something was too large for.
+/// The setting behind a size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SizeLimit {

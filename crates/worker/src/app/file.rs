@@ -104,7 +104,8 @@ pub enum FileError {
         /// The file's size in bytes.
         size: u64,
     },
-    /// The gateway has no descriptor left for it. The session goes on; raise the limit (`ulimit -n`), or send it later.
+    /// The gateway has no descriptor left for it. The session stays open; raise the limit (`ulimit -n`), or send it
+    /// later.
     Refused,
     /// The session does not take it.
     Session(SendError),

@@ -100,7 +100,7 @@ impl Context {
     /// All sessions of the engine, of all workers and listeners, one after another. The gateway is asked for a page at a time,
     /// so that a million of them neither need memory here nor keep the gateway busy.
     ///
-    /// A session that lives all the while comes once; one that begins or ends meanwhile, once or not at all.
+    /// A session that lives the whole time comes once; one that begins or ends meanwhile, once or not at all.
     pub fn sessions(&self) -> Sessions {
         Sessions {
             core: self.core().clone(),

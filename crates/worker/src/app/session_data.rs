@@ -1,4 +1,4 @@
-//! What an app asks the gateway to note of a session, beside its locker: paused, exempt from idleness, key and label.
+//! What an app asks the gateway to keep of a session, beside its locker: paused, exempt from idleness, key and label.
 
 use crate::app::{SendError, Session};
 use crate::wire::FromProcess;

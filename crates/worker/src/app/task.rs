@@ -47,7 +47,7 @@ impl<P: AsRef<[u8]>> Task<P> {
         self
     }
 
-    /// Gives the task out; nobody waits for the result. That it failed is in the task worker's log.
+    /// Gives the task out without waiting for the result. A failure is in the task worker's log.
     ///
     /// # Errors
     /// It could not be given out.

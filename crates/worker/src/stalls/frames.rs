@@ -1,11 +1,11 @@
-//! What is told of a stack: the app's own frames, and the few that these have called last.
+//! The part of a stack that is reported: the app's own frames, and the last few that these have called.
 //!
 //! The rest is of no use to whoever looks for the reason, and would not fit on a screen.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Lines that are told, of all stacks of one report, and how long one may be. A screen has no more.
+/// The most lines of all stacks in one report, and the longest line. A screen has no more.
 const LINES: usize = 12;
 const LINE_BYTES: usize = 200;
 /// Frames of others, inside of the app's innermost one: the one that it has called, and what that has come to.
@@ -38,15 +38,15 @@ const CALLING_FUNCTIONS: [&str; 2] = [
     "tokio::runtime::task::core::",
     "tokio::runtime::blocking::pool::",
 ];
-/// What says nothing to anyone.
+/// Frames without information for a reader.
 const GLUE: &[(&str, &str)] = &[
     ("core", "/src/ops/function.rs"),
     ("std", "/src/panic.rs"),
     ("core", "/src/panic/unwind_safe.rs"),
 ];
-/// What a thread of the standard library's calls its work by.
+/// The function with which a thread of the standard library calls its work.
 const THREAD_MAIN: &str = "__rust_begin_short_backtrace";
-/// What calls the hook that reports a panic.
+/// The function that calls the hook that reports a panic.
 const PANICKING: [&str; 5] = [
     "core::panicking::",
     "std::panicking::panic",
@@ -102,7 +102,7 @@ impl Frame {
         self.file.as_deref().is_some_and(is_in)
     }
 
-    /// Whether it is of the app's own code.
+    /// Whether it belongs to the app's own code.
     fn is_own(&self) -> bool {
         let is_own = |file: &str| {
             let is_others = OTHERS.iter().any(|part| file.contains(part));
@@ -122,7 +122,7 @@ impl Frame {
                 .is_some_and(|it| is_own(&it))
     }
 
-    /// Whether it is of what calls the app's code.
+    /// Whether it belongs to the code that calls the app's.
     fn is_calling(&self) -> bool {
         let mut functions = CALLING_FUNCTIONS.iter().chain([&THREAD_MAIN]);
         self.is_in(CALLING) || functions.any(|part| self.function.contains(part))
@@ -148,7 +148,7 @@ impl fmt::Display for Frame {
     }
 }
 
-/// What is told of a stack, or of several.
+/// The reported part of a stack, or of several.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stack {
     /// The innermost frame of the app's own.
@@ -185,7 +185,8 @@ impl Stack {
         }
         let place = own.map(|own| shortened(kept[own].to_string()));
         let mut lines: Vec<_> = kept.iter().map(|it| shortened(it.to_string())).collect();
-        // Of those inside of the app's the innermost says what it is, and the outermost what the app has called.
+        // Of the frames inside of the app's, the innermost says what it does, and the outermost what the app has
+        // called.
         if let Some(own) = own.filter(|own| *own > CALLED) {
             lines.drain(1..own + 1 - CALLED);
         }

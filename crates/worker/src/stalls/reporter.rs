@@ -21,7 +21,7 @@ use crate::control_channel::encode;
 /// What stalls at a place that was reported so lately is counted, and told in one line when this time is over. Long
 /// enough that what stalls for one reason is one report, short enough that the line is part of the same story.
 const ONE_STORY: Duration = Duration::from_secs(10);
-/// Places that are remembered. An app has no more at which it stalls in so short a time.
+/// The most places that are remembered. An app does not stall at more in so short a time.
 const PLACES: usize = 64;
 
 /// A stall, its stacks being addresses yet.
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub(super) kind: StallKind,
     pub(super) elapsed: Duration,
     pub(super) stacks: Vec<Vec<usize>>,
-    /// What is said if they are empty.
+    /// The text for an empty stack.
     pub(super) without_stack: String,
 }
 
@@ -51,7 +51,7 @@ struct Writer {
     told: Mutex<Told>,
 }
 
-/// What was reported lately.
+/// The latest reports.
 #[derive(Default)]
 struct Told {
     places: HashMap<(&'static str, StallKind, String), Story>,
@@ -100,7 +100,7 @@ impl Reporter {
         }
     }
 
-    /// Queues a report; where too many wait it is counted and no more.
+    /// Queues a report. If too many wait, it is only counted.
     pub(super) fn report(&mut self, found: Found) {
         self.prepare();
         let is_queued = self.found.as_ref().map(|queue| queue.try_send(found));
@@ -109,12 +109,12 @@ impl Reporter {
         }
     }
 
-    /// So many were found of which no more is known.
+    /// This many more were found, without details.
     pub(super) fn omit(&self, count: u64) {
         self.writer.told().unplaced += count;
     }
 
-    /// Nothing stalls any more. What is queued is written yet.
+    /// Nothing stalls any more. Queued reports are still written.
     pub(super) fn rest(&mut self) {
         self.found = None;
     }
@@ -213,7 +213,7 @@ impl Writer {
 }
 
 impl Told {
-    /// Whether this was told lately. Then it is counted, else it is to be told now.
+    /// Whether this was reported lately. Then it is counted; otherwise report it now.
     fn is_known(&mut self, hook: &'static str, kind: StallKind, place: &str) -> bool {
         let key = (hook, kind, place.to_owned());
         if let Some(story) = self.places.get_mut(&key) {

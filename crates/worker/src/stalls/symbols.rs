@@ -13,7 +13,7 @@ use addr2line::Loader;
 
 use super::frames::{Frame, Stack};
 
-/// What is mapped into this process, and the symbols of it that were needed so far.
+/// The mappings of this process, and the symbols of them that were needed so far.
 pub(crate) struct Symbols {
     mapped: Vec<Mapped>,
     loaders: RefCell<HashMap<String, Option<Loader>>>,
@@ -30,7 +30,7 @@ struct Mapped {
 }
 
 impl Symbols {
-    /// Looks at what is mapped. Where `/proc` is not to be seen addresses remain what they are.
+    /// Reads the mappings. If `/proc` is not there, addresses stay addresses.
     pub(crate) fn load(executable: Option<BorrowedFd<'_>>) -> Self {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let own = fs::read_link("/proc/self/exe").unwrap_or_default();
@@ -72,7 +72,7 @@ impl Symbols {
         }
     }
 
-    /// What there is to be told of these stacks, of which each is given with the innermost address first.
+    /// The text of these stacks. Each has its innermost address first.
     pub(crate) fn stack(&self, stacks: &[Vec<usize>]) -> Stack {
         let frames = |addresses: &Vec<usize>| {
             let frames = addresses.iter().flat_map(|&address| self.frames(address));

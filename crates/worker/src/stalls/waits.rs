@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Hook, Pulse, Reports, Waited};
 
-/// Ended handlers that the queue may hold beside those that run, until it is tidied.
+/// How many ended handlers the queue may hold beside the running ones, until it is tidied.
 const SPARE: usize = 256;
 
 /// How long what awaits something may do so before it is reported.
@@ -60,7 +60,7 @@ pub(crate) struct Wait {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Waits,
-    /// Its next poll is to note where it waits.
+    /// Its next poll must note where it waits.
     IsOverdue,
     Ended,
 }
@@ -77,7 +77,7 @@ impl Waits {
         }
     }
 
-    /// For a worker that nobody watches.
+    /// For a worker without a watcher.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn unwatched() -> Self {
         let (reports, _) = std::sync::mpsc::sync_channel(0);
@@ -196,7 +196,7 @@ impl Waits {
             let period = period(after);
             let due = Instant::now() + period;
             sleep_until(due).await;
-            // The loop itself was held up: whoever waits may have what it waited for and gets a turn first.
+            // The loop itself was held up: a waiting handler may already have its result, and gets a turn first.
             was_held_up = !was_held_up && due.elapsed() > period;
             if !was_held_up {
                 self.ask_overdue();

@@ -16,13 +16,14 @@ use super::waits::{Limits, Waits, period};
 use super::{Pulse, WAITING_REPORTS, Waited};
 use crate::control::{ProcessCounter, StallKind};
 
-/// How long the stuck thread may take to answer the signal. One that the kernel lets nobody interrupt never does.
+/// How long the stuck thread may take to answer the signal. A thread that the kernel does not let anyone interrupt
+/// never answers.
 const ANSWER: Duration = Duration::from_millis(200);
 
-/// How often is looked whether there is more to say of what was reported, while nothing else is to be looked at.
+/// How often reported stalls are checked for news while there is nothing else to check.
 const SUM_UP: Duration = Duration::from_secs(1);
 
-/// What is watched, and where reports go.
+/// The watched thread, and the way of reports.
 pub(crate) struct Watched {
     /// As in "worker 3".
     pub(crate) name: String,
@@ -34,7 +35,7 @@ pub(crate) struct Watched {
     pub(crate) scoreboard: Scoreboard,
     /// A handle of its own to the supervisor's channel.
     pub(crate) control: Channel,
-    /// What this process runs, for its symbols.
+    /// The program of this process, for its symbols.
     pub(crate) executable: Option<File>,
 }
 
@@ -116,11 +117,11 @@ impl Watcher {
                 continue;
             };
             let now = self.look();
-            // The whole process was stopped, by a debugger say: that time is nobody's fault.
+            // The whole process was stopped, by a debugger for example: that time is not counted.
             let was_stopped = begun.elapsed() > after + period;
             let goes_on = now.sign == seen.sign;
             if was_stopped || !goes_on || self.pulse.is_asleep.load(Ordering::Relaxed) {
-                // What was reported before such a stop and goes on after it is not reported again.
+                // A stall that was reported before such a stop and continues after it is not reported again.
                 let is_reported = goes_on && seen.is_reported;
                 seen = Seen { is_reported, ..now };
                 self.reporter.rest();
@@ -146,7 +147,7 @@ impl Watcher {
         self.after.or(self.start.filter(|_| is_starting))
     }
 
-    /// Tells what was not worth a report of its own. True while there may be more.
+    /// Reports the stalls that were too small for a report of their own. True while there may be more.
     fn sum_up(&mut self) -> bool {
         let unwritten = self.pulse.unwritten.swap(0, Ordering::Relaxed);
         if unwritten > 0 {

@@ -1,4 +1,4 @@
-//! What the gateway notes of a session for the app, as this process knows it.
+//! What the gateway keeps of a session for the app, as this process knows it.
 
 use moorline_ipc::Header;
 
@@ -69,7 +69,7 @@ impl SessionState {
         Ok(())
     }
 
-    /// What is in the locker; empty if there is nothing.
+    /// The contents of the locker; empty if there are none.
     pub(crate) fn locker(&self) -> Vec<u8> {
         self.data(|data| data.state.clone())
     }
@@ -92,8 +92,8 @@ impl SessionState {
         self.data.borrow().as_deref().map(read).unwrap_or_default()
     }
 
-    /// Notes what was requested, as the next process that serves the session will be told. Of other processes' sessions
-    /// nothing is known.
+    /// Notes a request, as the next process that serves the session will be told. Nothing is known of other processes'
+    /// sessions.
     pub(crate) fn change_data(&self, change: impl FnOnce(&mut SessionData)) {
         if self.phase.get() != Phase::Here {
             return;
