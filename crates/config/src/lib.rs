@@ -262,7 +262,7 @@ pub struct Listener {
     pub high_watermark: u64,
     /// The app is told `drained` when fewer are queued. Default a quarter of the high one.
     pub low_watermark: u64,
-    /// … over which the session is closed as slow. Default 8 MiB or twice the high watermark, whichever is more.
+    /// A session with more queued bytes than this is closed as slow. Default 8 MiB or twice the high watermark, whichever is more.
     pub hard_limit: u64,
     /// What happens to a session whose worker dies while it handles a message of it.
     pub on_crash: OnCrash,
@@ -272,7 +272,7 @@ pub struct Listener {
     pub attempts: u32,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
-    /// … from one address (an IPv6 network of 64 bits counts as one).
+    /// The most sessions from one address (an IPv6 network of 64 bits counts as one).
     pub max_sessions_per_address: Option<u32>,
     /// Connections accepted in a second; more wait in the kernel's backlog.
     pub accept_rate: Option<u32>,

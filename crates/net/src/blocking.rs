@@ -1,7 +1,7 @@
 //! A client without a runtime: each call blocks its thread until it is done or its time is up.
 //!
 //! - [`Client`]: a connection, to be sent to and received from
-//! - [`Connecting`]: one that is still to come, for programs that go on meanwhile
+//! - [`Connecting`]: a connection in progress, for programs that do something else meanwhile
 //! - [`Pool`]: connections that are kept and lent again
 //! - [`DatagramClient`]: datagrams, to one peer or to anyone
 //! - [`select`]: waits for several of them at once

@@ -110,7 +110,7 @@ impl Connection {
             if let Err(error) = ready!(readable) {
                 return Poll::Ready(Liveness::Dead(Some(error)));
             }
-            // What was readable may have been read. The runtime is told so, or it would not wake anybody.
+            // The readable bytes may have been read. The runtime must know, or it would not wake anyone.
             let looked = match &mut self.stream {
                 Stream::Tcp(stream) => stream.try_io(Interest::READABLE, || {
                     or_would_block(liveness::of_socket(stream.as_fd()))
@@ -131,7 +131,7 @@ impl Connection {
         }
     }
 
-    /// What the system has found wrong with it, be there bytes to read or not. It is told once.
+    /// The error that the system has found, whether or not there are bytes to read. It is reported once.
     pub(crate) fn take_error(&self) -> io::Result<()> {
         let mut look = [PollFd::new(self, PollFlags::empty())];
         let now = Timespec {
@@ -139,8 +139,8 @@ impl Connection {
             tv_nsec: 0,
         };
         rustix::event::poll(&mut look, Some(&now))?;
-        // Of a connection that lives on, the system tells what befell single packets too, such as a router's word that
-        // a network was unreachable for a moment (RFC 1122 §4.2.3.9).
+        // The system also reports errors of single packets on a connection that stays open, such as a router's message
+        // that a network was unreachable for a moment (RFC 1122 §4.2.3.9).
         if !look[0]
             .revents()
             .intersects(PollFlags::ERR | PollFlags::HUP)
@@ -150,7 +150,7 @@ impl Connection {
         Ok(rustix::net::sockopt::socket_error(self)??)
     }
 
-    /// What carries the bytes, taken out.
+    /// The stream itself.
     #[cfg(feature = "blocking")]
     pub(crate) fn into_stream(self) -> (Stream, Timeline) {
         (self.stream, self.timeline)
@@ -171,7 +171,7 @@ impl Connection {
     }
 }
 
-/// As the runtime wants to hear of it that nothing has come.
+/// The error by which the runtime learns that nothing has come.
 fn or_would_block(liveness: Liveness) -> io::Result<Liveness> {
     match liveness {
         Liveness::Quiet => Err(io::ErrorKind::WouldBlock.into()),

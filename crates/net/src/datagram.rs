@@ -66,7 +66,7 @@ impl DatagramClient {
     /// block, except that it waits, 250 ms at the most, for a process that replaces one in the same folder. Needs a tokio
     /// runtime.
     ///
-    /// Of the options `socket` and `interface` are used; for UDP `via` is refused.
+    /// It uses the options `socket` and `interface`; for UDP `via` is refused.
     pub fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
         let opened = Opened::bind(own, options)?;
         Self::on_runtime(opened, own)
@@ -107,8 +107,8 @@ impl DatagramClient {
         }
     }
 
-    /// From now on it talks to this peer alone; what others had sent is dropped. Otherwise like
-    /// [`connect`](Self::connect), cancel-safe too. If it fails or is dropped, everything is as before.
+    /// From now on it talks to this peer alone; earlier datagrams of others are dropped. Otherwise like
+    /// [`connect`](Self::connect), cancel-safe too. If it fails or is dropped, nothing changes.
     pub async fn connect_to(
         &mut self,
         dialer: &Dialer,
@@ -119,7 +119,7 @@ impl DatagramClient {
         Ok(())
     }
 
-    /// From now on it talks to anyone again, from the port that it had.
+    /// From now on it talks to anyone again, from the same port.
     pub fn disconnect(&mut self) -> io::Result<()> {
         disconnect(&self.socket)?;
         self.is_connected = false;
@@ -205,7 +205,7 @@ impl DatagramClient {
         }
     }
 
-    /// What connecting it took. Empty if it never was.
+    /// The timeline of connecting it. Empty if it was never connected.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
     }

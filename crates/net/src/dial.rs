@@ -39,20 +39,20 @@ use via::Via;
 
 /// Opens connections.
 ///
-/// Cloning is cheap; clones share the resolver and what was read from files for TLS.
+/// Cloning is cheap; clones share the resolver and the TLS files that were read.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     shared: Arc<Shared>,
-    /// In place of the system's.
+    /// Replaces the system's resolver.
     resolver: Option<Arc<dyn Resolver>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     options: DialOptions,
-    /// Between the addresses of a name.
+    /// Orders the addresses of a name.
     order: Order,
-    /// Made when it is first needed: many a dialer never speaks TLS.
+    /// Made when it is first needed: many dialers never use TLS.
     tls: OnceCell<TlsConnector>,
 }
 
@@ -78,7 +78,7 @@ impl Dialer {
 
     /// TLS handshakes use this connector. [`DialOptions::tls`] has no effect then.
     ///
-    /// With [`TlsConnector::from_config`] it is the way to a configuration of the caller's own:
+    /// With [`TlsConnector::from_config`] it takes the caller's own configuration:
     ///
     /// ```
     /// # fn example(config: moorline_net::tls::rustls::ClientConfig) {
@@ -144,8 +144,8 @@ impl Dialer {
     /// options' deadline; a full backlog of a Unix socket is waited for within it. Of thousands whose deadline is the
     /// same instant the last are told when the others are closed.
     ///
-    /// With [`DialOptions::via`] it is the proxy that is resolved, raced, and bound for; the target's name
-    /// travels to it.
+    /// With [`DialOptions::via`] the proxy is resolved and raced, and `bind` applies to it; the proxy gets the target's
+    /// name.
     ///
     /// Needs a tokio runtime with I/O and time, and does not block it: of thousands of dials that begin in
     /// one instant a few go on at a time, with the loop's other work between them. Cancel-safe: dropping the
@@ -225,7 +225,7 @@ impl Dialer {
         turn(now()).await;
         let name = Target::Name(target.host.as_str().into());
         let step = timeline.begin(StepKind::Tls, name, now());
-        // A zone is of this machine; no certificate is for it.
+        // A zone belongs to this machine; no certificate is for it.
         let host = target.host.split('%').next().unwrap_or(&target.host);
         let secured = Box::pin(connector.shake_hands(host, stream)).await;
         let secured = secured.map_err(ConnectCause::from);
@@ -234,7 +234,7 @@ impl Dialer {
         Ok(Stream::Tls(Box::new(secured)))
     }
 
-    /// What shakes hands. Reading its files blocks, so another thread does.
+    /// The TLS connector. Reading its files blocks, so another thread does it.
     async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, Failure> {
         if let Some(connector) = self.shared.tls.get() {
             return Ok(connector);
@@ -255,7 +255,7 @@ impl Dialer {
         made.map_err(|cause| Failure::at(StepKind::Tls, cause))
     }
 
-    /// Opens a TCP connection by way of a proxy.
+    /// Opens a TCP connection through a proxy.
     async fn reach_through(
         &self,
         via: &Via,
@@ -281,7 +281,7 @@ impl Dialer {
         if let Some(address) = self.literal(target)? {
             return attempt::connect(address, timeline, start).await;
         }
-        // In a box, as every way but the shortest, whose future is small so.
+        // Boxed, like every path but the shortest, which keeps that future small.
         Box::pin(self.reach_name(target, timeline, start)).await
     }
 

@@ -1,8 +1,8 @@
 //! How a byte stream is cut into messages.
 //!
-//! Sans-io: a [`Decoder`] looks at the bytes that were received and says what they are; an [`Envelope`]
-//! says what to put around a payload that is sent. Neither copies a payload, save for the parts of a
-//! fragmented WebSocket message, and neither allocates by a size that a peer has merely announced.
+//! Sans-io: a [`Decoder`] looks at the received bytes and reports what they are; an [`Envelope`] says what to put
+//! around a payload that is sent. Neither copies a payload, except the parts of a fragmented WebSocket message, and
+//! neither allocates by a size that a peer has only announced.
 
 #[cfg(feature = "codec")]
 mod codec;

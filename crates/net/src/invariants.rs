@@ -1,5 +1,5 @@
-//! What holds for any input from outside: one function for each target of `fuzz/`. The tests here replay what
-//! is kept in `fuzz/corpus`.
+//! What holds for any input from outside: one function for each target of `fuzz/`. The tests here replay the inputs in
+//! `fuzz/corpus`.
 
 #[cfg(test)]
 include!("../../../fuzz/replay.rs");

@@ -88,8 +88,8 @@ impl Default for ListenerOptions {
 impl Listener {
     /// Binds `address` and accepts. `make` makes the handler of each connection, on its loop.
     ///
-    /// Of the handler, `connected` is called first; `error` never, as nothing is dialed. A name in the address is
-    /// resolved by the system, which blocks. A Unix socket's file is removed when the listener ends.
+    /// The handler's `connected` is called first; `error` is never called, because nothing is dialed. The system
+    /// resolves a name in the address, which blocks. A Unix socket's file is removed when the listener ends.
     ///
     /// # Errors
     /// The address cannot be bound or is no stream's; the framing makes no sense or is WebSocket's, which begins with
@@ -153,7 +153,7 @@ impl Listener {
     }
 
     /// Waits until it accepts nothing any more and all sessions have ended; [`stop`](Self::stop) makes that happen.
-    /// Cancel-safe: dropped before it is ready, all goes on.
+    /// Cancel-safe: dropping the future changes nothing.
     pub async fn ended(&mut self) {
         if !self.accepting.is_finished() {
             let _ = (&mut self.accepting).await;

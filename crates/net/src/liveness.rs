@@ -13,8 +13,8 @@ pub(crate) enum Liveness {
     Quiet,
     /// Open, with bytes to read.
     Stray,
-    /// The peer closed it, or it broke: then with an error that the system tells once, and that whoever reads next
-    /// would not see any more.
+    /// The peer closed it, or it broke: then with an error that the system reports once. A later read would not see it
+    /// any more.
     Dead(Option<io::Error>),
 }
 

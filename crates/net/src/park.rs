@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::later;
 
-/// Blocks until a future is ready, for so long at the most. It must need no runtime.
+/// Blocks until a future is ready, at most for this long. The future must need no runtime.
 pub(crate) fn wait_for<F: Future>(future: F, most: Duration) -> Option<F::Output> {
     let deadline = later(Instant::now(), most);
     let mut future = pin!(future);

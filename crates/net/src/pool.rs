@@ -37,9 +37,9 @@ use crate::resolve::Resolver;
 
 /// Keeps connections and lends them again.
 ///
-/// One that the peer closes while it is at rest is closed at once, and each is looked at again before it is lent; one
-/// on which bytes come that nobody asked for is treated as [`PoolOptions::stray`] says. None is lent that the peer may be about to close: see
-/// [`PoolOptions::max_idle`] and [`lead`](PoolOptions::lead).
+/// A connection that its peer closes while it is at rest is closed at once, and each one is checked again before it is
+/// lent. One that received unexpected bytes is treated as [`PoolOptions::stray`] says. A connection that the peer may
+/// be about to close is not lent: see [`PoolOptions::max_idle`] and [`lead`](PoolOptions::lead).
 ///
 /// A window remains: a request fails, as it would not on a fresh connection, if the peer closes after the look and
 /// before the request arrives. A peer that keeps to `max_idle` gets there only when this machine and the way to it pause
@@ -86,7 +86,7 @@ impl Pool {
         Self { shared }
     }
 
-    /// Lends a connection: one at rest, or a fresh one, or whichever comes first while all are in use. Who asks first
+    /// Lends a connection: one at rest, or a fresh one, or whichever comes first while all are in use. The first caller
     /// is served first.
     ///
     /// Takes at most [`PoolOptions::max_wait`] and then the deadline of the dial. Cancel-safe: dropping the future
@@ -113,7 +113,7 @@ impl Pool {
     /// Cancel-safe: dropping the future ends the dials that run.
     pub async fn warm(&self, key: &PoolKey, count: usize) -> Result<usize, PoolError> {
         let permits = self.shared.reserve(key, count)?;
-        // All are held until the end: one that rests already would give way to the next.
+        // All are held until the end: otherwise the next one would replace one at rest.
         let dialed = join_all(permits.into_iter().map(|permit| self.dial(permit))).await;
         let opened: Result<Vec<Pooled>, PoolError> = dialed.into_iter().collect();
         opened.map(|opened| opened.len())

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::clock::later;
 use crate::scratch;
 
-/// After so many reads of one direction, other tasks of the loop have their turn.
+/// After this many reads of one direction, other tasks of the loop have their turn.
 const TURNS: usize = 16;
 
 /// Two streams to be joined both ways.
@@ -77,14 +77,14 @@ where
         }
     }
 
-    /// It ends when nothing comes from either side for so long. Without this it waits for ever.
+    /// It ends when nothing comes from either side for this long. Without a value it waits for ever.
     #[must_use]
     pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// The second stream gets these bytes first: what was read of the first one already.
+    /// The second stream gets these bytes first: bytes already read from the first one.
     #[must_use]
     pub fn with_unread(mut self, bytes: Bytes) -> Self {
         self.ahead.kept = bytes.into();
@@ -93,15 +93,15 @@ where
 
     /// Relays until both sides have ended, one is lost, or nothing comes for too long; then both are closed.
     ///
-    /// A side that ends its sending is told to the other as a half-close, and goes on receiving. If one side is
-    /// lost, what can be delivered of it to the other still is. Does not block. Dropping the future closes both at
-    /// once; what was read and not delivered is lost then.
+    /// If a side ends its sending, the other side gets a half-close and the first one goes on receiving. If one side is
+    /// lost, its bytes are still delivered to the other as far as possible. Does not block. Dropping the future closes
+    /// both at once; bytes that were read and not delivered are lost then.
     pub async fn run(mut self) -> Relayed {
         let end = poll_fn(|cx| self.poll(cx)).await;
         self.relayed(end)
     }
 
-    /// What it has done, with how it ended.
+    /// Its counts, and how it ended.
     pub(crate) fn relayed(self, end: RelayEnd) -> Relayed {
         Relayed {
             ahead: self.ahead.bytes,
@@ -110,8 +110,8 @@ where
         }
     }
 
-    /// Nothing more is relayed: what was read is delivered, both sides are told the end, and what they still send is
-    /// thrown away until they have ended too.
+    /// Nothing more is relayed: bytes that were read are delivered, both sides get the end, and what they still send is
+    /// discarded until they have ended too.
     pub(crate) fn begin_closing(&mut self) {
         self.ahead.begin_closing();
         self.back.begin_closing();
@@ -157,7 +157,7 @@ where
 #[derive(Debug, Default)]
 struct Way {
     phase: Phase,
-    /// What was read and not taken by the other side.
+    /// Bytes that were read and not taken by the other side.
     kept: Vec<u8>,
     /// How much of that it has taken since.
     taken: usize,
@@ -175,22 +175,22 @@ enum Phase {
     /// It flows.
     #[default]
     Open,
-    /// Its source has ended, with an error if so; what is kept is still to be delivered, and the end told.
+    /// Its source has ended, with an error if there is one; kept bytes must still be delivered, and then the end.
     Ending(Option<io::Error>),
-    /// It is being closed: the end is told, and what comes is thrown away.
+    /// It is being closed: the other side gets the end, and further bytes are discarded.
     Closing {
         /// The source has ended.
         source: Source,
         /// The other side has everything, with the end.
         is_told: bool,
     },
-    /// Nothing more is to be done.
+    /// It has nothing more to do.
     Ended,
     /// It was lost.
     Failed(Failure),
 }
 
-/// What the source of a direction that is being closed does.
+/// Reads the source of a direction that is being closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Open,
@@ -263,7 +263,7 @@ impl Way {
                 let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 self.phase = match (error.take(), told) {
                     (Some(error), _) => Phase::Failed(Failure::Read(error)),
-                    // Whoever has gone cannot be told.
+                    // A side that has gone cannot be told.
                     (None, Err(told)) if told.kind() != io::ErrorKind::NotConnected => {
                         Phase::Failed(Failure::Write(told))
                     }
@@ -290,7 +290,7 @@ impl Way {
         Poll::Pending
     }
 
-    /// Delivers what is kept, and tells the end.
+    /// Delivers the kept bytes, and then the end.
     fn poll_tell_end(
         &mut self,
         to: &mut (impl AsyncWrite + Unpin),
@@ -305,7 +305,7 @@ impl Way {
         }
     }
 
-    /// Hands over what was just read, and keeps what is not taken at once.
+    /// Hands over the bytes just read, and keeps those that are not taken at once.
     fn deliver(
         &mut self,
         read: &[u8],

@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 
-/// What one read may bring, in bytes. Measured for relays: 64 KiB cost half of what 16 KiB do.
+/// The most bytes of one read. Measured for relays: 64 KiB cost half as much as 16 KiB.
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Lends the thread's scratch buffer, so that an idle stream owns none. Who asks again meanwhile gets another.
+/// Lends the thread's scratch buffer, so that an idle stream owns none. A nested call gets another buffer.
 pub(crate) fn with<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
     let mut scratch = SCRATCH.take();
     if scratch.is_empty() {

@@ -23,12 +23,12 @@ use crate::resolve::{self, Families, ResolveError};
 /// number; a smaller one refuses clients when thousands of them reconnect at once.
 const BACKLOG: i32 = 4096;
 
-/// What a datagram listener asks the kernel to hold in each direction, in bytes. The default of about
-/// 200 KiB is a hundred datagrams, fewer than arrive in a scheduling gap; `net.core.rmem_max` caps it.
+/// The buffer that a datagram listener asks the kernel for in each direction, in bytes. The default of about 200 KiB is
+/// a hundred datagrams, fewer than arrive in a scheduling gap; `net.core.rmem_max` caps it.
 const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 
-/// The permissions of a Unix socket's file: whoever reaches its folder may connect, as with a port.
-/// The folder's permissions are the fence.
+/// The permissions of a Unix socket's file: anyone who reaches its folder may connect, as with a port. The folder's
+/// permissions are the protection.
 const UNIX_MODE: u32 = 0o666;
 
 /// Binds an address and, unless it is a datagram one, listens on it.
@@ -36,7 +36,7 @@ const UNIX_MODE: u32 = 0o666;
 /// The socket is non-blocking and close-on-exec. A name is resolved by the system, which blocks; of
 /// several addresses the first that this machine has is bound, IPv4 first. IPv6 is asked for where no IPv4 one will do.
 ///
-/// What is spoken over TCP, be it TLS or WebSocket, is the caller's.
+/// The protocol over TCP, such as TLS or WebSocket, is the caller's matter.
 ///
 /// - TCP and what is spoken over it: `SO_REUSEADDR`, so that a restart does not wait for old connections, and
 ///   `TCP_NODELAY`, which accepted sockets inherit.
@@ -99,7 +99,7 @@ fn bind_first(
         cause,
     };
     if host_port.ip().is_some() {
-        // This waits for nobody, and knows the number of an IPv6 zone.
+        // This does not block, and knows the number of an IPv6 zone.
         let literal = (host_port.host.as_str(), host_port.port).to_socket_addrs();
         let literal = literal.and_then(|mut found| found.next().ok_or(ErrorKind::NotFound.into()));
         return bind(literal.map_err(|source| error(Cause::Bind(source)))?)
@@ -146,7 +146,7 @@ fn bind_stream(address: SocketAddr) -> io::Result<Socket> {
 fn bind_datagram(address: SocketAddr) -> io::Result<Socket> {
     // Without SO_REUSEADDR: with it a second engine would take the first one's datagrams.
     let socket = open(address, Type::DGRAM, Protocol::UDP)?;
-    // As much as the system grants; a smaller buffer is no reason not to serve.
+    // As much as the system grants; a smaller buffer still works.
     let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES);
     socket.bind(&address.into())?;
@@ -171,7 +171,7 @@ fn listen_unix(address: &Address, path: &Path, kind: Type) -> Result<Socket, Lis
         return Err(error(Cause::PathTooLong));
     }
     let file = address.socket_file();
-    // Until it listens: before, others take its file for a dead process's.
+    // Until it listens: before that, others take its file for a dead process's.
     let _lock = file.map(FolderLock::around);
     if let Some(file) = file {
         remove_stale(file).map_err(error)?;
@@ -204,8 +204,8 @@ pub(crate) fn remove_stale(path: &Path) -> Result<(), Cause> {
         Socket::new_raw(Domain::UNIX, kind, None)?.connect(&SockAddr::unix(path)?)
     };
     match probe() {
-        // Nobody holds the other end; every other answer comes from somebody who does, be it that
-        // the backlog is full or that the socket is of another type.
+        // No process holds the other end. Every other answer comes from a process that does: the backlog is full, or
+        // the socket is of another type.
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(Cause::Bind)
         }

@@ -20,8 +20,9 @@ pub struct SocketOptions {
     pub reuse_address: bool,
     /// `SO_KEEPALIVE` and its times: off, a timer of the protocol on top tells more.
     pub keep_alive: Option<KeepAlive>,
-    /// Closing a TCP connection resets it, and what waits in the kernel is lost (`SO_LINGER` with zero seconds): off,
-    /// the kernel delivers what is queued. With other times of `SO_LINGER` closing blocks its thread, so there are none.
+    /// Closing a TCP connection resets it, and bytes that wait in the kernel are lost (`SO_LINGER` with zero seconds).
+    /// Off: the kernel delivers what is queued. Other times of `SO_LINGER` are not offered, because closing would block
+    /// the thread.
     pub reset_on_close: bool,
     /// `SO_SNDBUF` in bytes: the system's, which grows by itself; a set one does not.
     pub send_buffer: Option<usize>,

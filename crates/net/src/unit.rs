@@ -197,7 +197,7 @@ impl Quantity {
             })
     }
 
-    /// Guesses what was meant by a unit that is none.
+    /// Guesses the meant unit from a wrong one.
     fn unit_hint(&self, number: &str, unit: &str) -> String {
         if unit.starts_with(['.', ',']) {
             return format!(

@@ -1,4 +1,4 @@
-//! Where a queue is between its watermarks: a decision without a queue, for whoever keeps one.
+//! Where a queue is between its watermarks: a decision without a queue, for any owner of one.
 
 /// Where a queue is: full over the high watermark, until it is at or under the low one.
 ///

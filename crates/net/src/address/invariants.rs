@@ -7,8 +7,8 @@ use crate::dial::via::Via;
 use crate::resolve::{Name, StaticResolver};
 use crate::unit::{duration, size};
 
-/// Any text: what is accepted means the same when it is written and read again, and what is not accepted is
-/// told in words that are fit for a terminal.
+/// Any text: an accepted text means the same when it is written and read again, and the error for a refused one is fit
+/// for a terminal.
 pub fn address(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -19,7 +19,7 @@ use crate::liveness::Liveness;
 #[cfg(feature = "tls")]
 use crate::tls::TlsSession;
 
-/// What is read at a time when the wanted length is not known: a TLS record.
+/// The size of one read when the wanted length is not known: a TLS record.
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// A connection, to be sent to and received from by calls that block.
@@ -44,9 +44,9 @@ pub struct Client {
     timeout: Timeout,
     framing: Framing,
     decoder: Decoder,
-    /// What came and was not asked for yet.
+    /// Received bytes that were not taken yet.
     buffer: BytesMut,
-    /// What a look for bytes has met; the system tells it once.
+    /// An error that a look for bytes has found; the system reports it once.
     failed: Option<io::Error>,
     sending: Sending,
 }
@@ -79,8 +79,8 @@ impl Client {
         Connecting::begin(address, options, dialer)
     }
 
-    /// The same with a dialer of the caller's, whose options are used in place of `options.dial`; so many clients
-    /// share its resolver and TLS sessions.
+    /// The same with the caller's dialer, whose options replace `options.dial`; so many clients can share its resolver
+    /// and TLS sessions.
     pub fn begin_with(
         dialer: &Dialer,
         address: &Address,
@@ -116,13 +116,13 @@ impl Client {
         self.link.reused
     }
 
-    /// Of a connection that a [`Pool`](super::Pool) lends: all that was asked for has come, however many messages that
-    /// were. It can be given back then.
+    /// For a connection that a [`Pool`](super::Pool) lends: all answers have come, however many messages that were. The
+    /// connection can be given back then.
     pub fn mark_answered(&mut self) {
         self.link.mark_answered();
     }
 
-    /// Of a connection that a [`Pool`](super::Pool) lends: it is not to be lent again. Dropping the client closes it.
+    /// For a connection that a [`Pool`](super::Pool) lends: it must not be lent again. Dropping the client closes it.
     pub fn poison(&mut self) {
         self.link.poison();
     }
@@ -200,7 +200,7 @@ impl Client {
     /// The next whole message; `None` at the peer's end of the stream. Without a framing: whatever is there.
     ///
     /// # Errors
-    /// After [`ReceiveError::Framing`] the stream has no next message; the client is to be dropped.
+    /// After [`ReceiveError::Framing`] the stream has no next message; drop the client.
     pub fn receive_message(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         let deadline = self.timeout.deadline();
         loop {
@@ -323,7 +323,7 @@ impl Client {
         }
     }
 
-    /// Ends the sending: the peer reads to the end. Receiving goes on.
+    /// Ends the sending: the peer reads to the end. Receiving continues.
     pub fn half_close(&mut self) -> Result<(), SendError> {
         self.sending = Sending::Over;
         let finished = self.link.stream.finish(self.timeout.deadline());

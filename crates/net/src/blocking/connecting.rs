@@ -61,7 +61,7 @@ impl Connecting {
                     }
                     Err(error) => Err(error),
                 };
-                // Nobody waits any more: the connection is closed.
+                // The waiter has gone: the connection is closed.
                 let _ = sender.send(result);
                 drop(bell);
             });

@@ -57,7 +57,7 @@ impl DatagramClient {
     /// `unixgram:///path` and `unixgram://@name`. A socket file that a dead process left is replaced. Does not
     /// wait, except that it waits, 250 ms at the most, for a process that replaces one in the same folder.
     ///
-    /// Of the options of a dial `socket` and `interface` are used; for UDP `via` is refused.
+    /// It uses the options `socket` and `interface` of a dial; for UDP `via` is refused.
     pub fn bind(own: &Address, options: DatagramOptions) -> Result<Self, ConnectError> {
         let opened = Opened::bind(own, &options.dial)?;
         let dialer = Dialer::new(options.dial);
@@ -79,8 +79,8 @@ impl DatagramClient {
         Ok(Self::new(opened, dialer, options.timeout))
     }
 
-    /// From now on it talks to this peer alone; what others had sent is dropped. Otherwise like
-    /// [`connect`](Self::connect), with the options that the client was made with. If it fails, everything is as before.
+    /// From now on it talks to this peer alone; earlier datagrams of others are dropped. Otherwise like
+    /// [`connect`](Self::connect), with the options that the client was made with. If it fails, nothing changes.
     pub fn connect_to(&mut self, peer: &Address) -> Result<(), ConnectError> {
         let (socket, dialer, target) = (self.socket.clone(), self.dialer.clone(), peer.clone());
         let connecting = async move { datagram::reconnect(&*socket, &dialer, &target).await };
@@ -89,7 +89,7 @@ impl DatagramClient {
         Ok(())
     }
 
-    /// From now on it talks to anyone again, from the port that it had.
+    /// From now on it talks to anyone again, from the same port.
     pub fn disconnect(&mut self) -> io::Result<()> {
         datagram::disconnect(&*self.socket)?;
         self.is_connected = false;
@@ -143,7 +143,7 @@ impl DatagramClient {
         received.map_err(error_of)
     }
 
-    /// What connecting it took. Empty if it never was.
+    /// The timeline of connecting it. Empty if it was never connected.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
     }

@@ -14,7 +14,7 @@ pub enum ReceiveError {
     Timeout,
     /// The peer ended the stream in the middle.
     EndOfFile {
-        /// How many bytes of what was wanted had come.
+        /// How many of the wanted bytes had come.
         unfinished: usize,
     },
     /// The peer's system reset the connection.
@@ -24,7 +24,7 @@ pub enum ReceiveError {
         /// The most bytes.
         max: usize,
     },
-    /// What came does not fit the framing.
+    /// The received bytes do not fit the framing.
     Framing(FramingError),
     /// TLS failed; in TLS 1.3 this is how a server refuses this side's certificate.
     Tls(TlsError),

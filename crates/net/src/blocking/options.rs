@@ -76,7 +76,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// What makes no sense in them, and what to do about it.
+    /// The contradiction in them, and its remedy.
     pub(super) fn check(&self) -> Result<(), String> {
         #[cfg(feature = "websocket")]
         if let Framing::WebSocket { .. } = self.framing {
@@ -152,7 +152,7 @@ impl Deadline {
         Self(Some(Instant::now()))
     }
 
-    /// How long until then; `None`: for ever.
+    /// The time until then; `None`: for ever.
     pub(super) fn left(self) -> Option<Duration> {
         self.0
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))

@@ -51,8 +51,8 @@ impl Pool {
         Self { shared }
     }
 
-    /// Lends a client: on a connection at rest, or a fresh one, or whichever comes first while all are in use. Who asks
-    /// first is served first. The key says how it is dialed, in place of `options.dial`.
+    /// Lends a client: on a connection at rest, or a fresh one, or whichever comes first while all are in use. The
+    /// first caller is served first. The key says how it is dialed, in place of `options.dial`.
     ///
     /// Blocks for at most [`PoolOptions::max_wait`] and then the deadline of the dial.
     ///
@@ -88,7 +88,7 @@ impl Pool {
             .into_iter()
             .map(|permit| self.begin(permit))
             .collect();
-        // All are held until the end: one that rests already would give way to the next.
+        // All are held until the end: otherwise the next one would replace one at rest.
         let dialed: Vec<_> = dials.into_iter().map(|dial| dial?.wait()).collect();
         let opened: Result<Vec<_>, PoolError> = dialed.into_iter().collect();
         opened.map(|opened| opened.len())

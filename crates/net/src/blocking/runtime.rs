@@ -6,10 +6,10 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-/// What all dials of blocking clients run on; its thread never ends.
+/// The runtime of all dials of blocking clients; its thread never ends.
 static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
 
-/// What all dials of blocking clients run on, and what looks after their connections at rest.
+/// The runtime of all dials of blocking clients, which also watches their connections at rest.
 pub(super) fn runtime() -> io::Result<Handle> {
     let mut known = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*known {

@@ -11,7 +11,7 @@ use super::datagram::DatagramClient;
 use super::options::{Deadline, Timeout};
 use super::stream::poll_until;
 
-/// A client, and what is waited for.
+/// A client, and the event to wait for.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Watch<'a> {
@@ -50,7 +50,7 @@ pub fn select(watched: &mut [Watch<'_>], timeout: Timeout) -> io::Result<Vec<usi
             .collect();
         drop(sockets);
         for ((watch, ready), happened) in watched.iter_mut().zip(&mut ready).zip(happened) {
-            // What came may be TLS's own, and nothing to receive.
+            // The bytes may belong to TLS itself, with nothing to receive.
             *ready = *ready || happened && watch.is_ready();
         }
         if none || ready.contains(&true) {

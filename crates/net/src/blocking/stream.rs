@@ -15,7 +15,7 @@ use crate::connection;
 use crate::liveness::{self, Liveness};
 use crate::tls::{self, BlockingStream, ClientConnection};
 
-/// What is read of a file at a time where the kernel cannot send it: four TLS records.
+/// The size of one read of a file where the kernel cannot send it: four TLS records.
 const FILE_CHUNK_BYTES: usize = 64 << 10;
 
 /// A socket, with or without TLS. It never blocks by itself; deadlines are waited for by `poll`.
@@ -58,7 +58,7 @@ impl Stream {
                 let session: &mut ClientConnection = session;
                 let mut socket = Waiting::new(socket, deadline);
                 let mut stream = BlockingStream::new(session, &mut socket);
-                // What the session took before goes first, and says what went wrong with it.
+                // Bytes that the session took before are written first, and report its error.
                 stream.flush()?;
                 stream.write(bytes)
             }
@@ -114,7 +114,7 @@ impl Stream {
         }
     }
 
-    /// Ends the sending: the peer reads to the end. Receiving goes on.
+    /// Ends the sending: the peer reads to the end. Receiving continues.
     pub(super) fn finish(&mut self, deadline: Deadline) -> io::Result<()> {
         if let Self::Tls(_, session) = self {
             session.send_close_notify();
@@ -139,7 +139,7 @@ impl Stream {
     }
 }
 
-/// What failed when a file was sent.
+/// The failed side when a file was sent.
 #[derive(Debug)]
 pub(super) enum FileFailure {
     File(io::Error),
@@ -215,7 +215,7 @@ pub(super) fn wait(socket: BorrowedFd<'_>, what: PollFlags, deadline: Deadline) 
 /// Waits until one of them is ready, and says how many are; 0 at the deadline. A signal does not end the wait.
 pub(super) fn poll_until(watched: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<usize> {
     loop {
-        // Too long for the kernel is for ever.
+        // A time too long for the kernel means for ever.
         let left = deadline
             .left()
             .and_then(|left| Timespec::try_from(left).ok());

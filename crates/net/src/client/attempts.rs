@@ -1,7 +1,7 @@
 //! Which attempt a client is at, and when the next one is due.
 //!
-//! Sans-io: it is told what happened and when, and says what is to be done. Every attempt has a number, and what
-//! is reported under an older one changes nothing.
+//! Sans-io: it is told what happened and when, and answers what to do. Every attempt has a number, and reports under an
+//! older one change nothing.
 
 use std::time::{Duration, Instant};
 
@@ -33,23 +33,23 @@ pub(super) enum Phase {
     Waiting(Instant),
 }
 
-/// What an attempt that ended before its time is owed.
+/// The report that is due for an attempt that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owed {
-    /// It ran: its error is to be told.
+    /// It ran: its error must be reported.
     Error,
-    /// It was connected: that is to be told closed.
+    /// It was connected: its close must be reported.
     Closed,
 }
 
-/// What the outcome of an attempt means.
+/// The meaning of an attempt's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing: another attempt has taken its place.
     Late,
     /// It is the connection now.
     Connected,
-    /// To be told; what comes next is the phase.
+    /// It must be reported; the phase says what comes next.
     Failed,
 }
 
@@ -103,7 +103,7 @@ impl Attempts {
         }
     }
 
-    /// An attempt's connection is lost. False: it was none, or is not the connection any more.
+    /// An attempt's connection is lost. False: it had none, or it is not the present one any more.
     pub(super) fn lost(&mut self, attempt: u64, now: Instant) -> bool {
         if attempt != self.attempt || self.phase != Phase::Connected {
             return false;
@@ -159,7 +159,7 @@ impl Attempts {
     }
 }
 
-/// The wait after so many failures in a row.
+/// The wait after this many failures in a row.
 fn back_off(reconnect: &Reconnect, failures: u32, random: &mut fastrand::Rng) -> Duration {
     // Doubling more than thirty times exceeds every cap that a duration can be written as.
     let doublings = failures.saturating_sub(1).min(30);

@@ -17,30 +17,30 @@ use crate::clock::later;
 use crate::scratch;
 use crate::sys;
 
-/// After so many reads the loop's other tasks have their turn.
+/// After this many reads the loop's other tasks have their turn.
 const READS: usize = 16;
 
-/// A peer that has acknowledged everything and has sent nothing for this long is not waited for any longer: many
-/// never end before they are told to. Longer than a packet takes around the world.
+/// A peer that has acknowledged everything and has sent nothing for this long is not awaited any longer: many never end
+/// before they are told to. It is longer than a packet takes around the world.
 const QUIET: Duration = Duration::from_millis(500);
 
 impl Client {
-    /// Ends the sending once what waits is sent: the peer reads an end of file. Receiving goes on.
+    /// Ends the sending once the queue is sent: the peer reads an end of file. Receiving continues.
     ///
-    /// Cancel-safe: it happens nevertheless, while something else is awaited.
+    /// Cancel-safe: it still happens while something else is awaited.
     pub async fn half_close(&mut self) -> Result<(), StreamError> {
         self.want_end();
         self.flush().await
     }
 
-    /// Closes the connection: what waits is sent, then the peer's end is waited for, all within
-    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). What the peer sends meanwhile is thrown away; closed without that, the system
-    /// would reset the connection, and the peer could lose what was sent last.
+    /// Closes the connection: sends the queue, then waits for the peer's end, all within
+    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). Bytes that the peer sends meanwhile are
+    /// discarded. Without that wait the system would reset the connection, and the peer could lose the last bytes.
     ///
     /// A peer whose system has acknowledged everything and that sends nothing for 500 ms is not waited for any longer.
     ///
-    /// An error means that something may not have reached the peer; closed it is in any case. Cancel-safe: dropped
-    /// before it is ready, the closing goes on with the next call, or ends when the client is dropped.
+    /// An error means that something may not have reached the peer; the connection is closed in any case. Cancel-safe:
+    /// if it is dropped before it is ready, the next call continues the closing, or dropping the client ends it.
     pub async fn close(&mut self) -> Result<(), StreamError> {
         if self.connection.is_none() {
             self.close_now();
@@ -50,8 +50,8 @@ impl Client {
         self.flush().await
     }
 
-    /// Closes the connection now; what waits is lost. In a [`Handler`](super::Handler) the call returns first, then it is told
-    /// `closed`. Does not block.
+    /// Closes the connection now; the queue is lost. In a [`Handler`](super::Handler) the call returns first, then
+    /// `closed` is called. Does not block.
     pub fn close_now(&mut self) {
         if self.started {
             self.wanted = Wanted::CloseNow;
@@ -60,9 +60,9 @@ impl Client {
         }
     }
 
-    /// Closes a client with a [`Handler`](super::Handler) once what waits is sent, at the latest after
-    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). Returns at once; `closed` is told. Without a handler see
-    /// [`close`](Self::close).
+    /// Closes a client with a [`Handler`](super::Handler) once its queue is sent, at the latest after
+    /// [`ClientOptions::close_deadline`](super::ClientOptions::close_deadline). Returns at once; `closed` is called
+    /// later. Without a handler see [`close`](Self::close).
     pub fn start_close(&mut self) {
         self.wanted = self.wanted.max(Wanted::Close);
     }
@@ -78,8 +78,8 @@ impl Client {
         self.want_end();
     }
 
-    /// The connection is to be closed once what waits is sent and the peer has ended. A deadline that runs already is
-    /// not put off.
+    /// The connection should be closed once the queue is sent and the peer has ended. A deadline that runs already
+    /// stays.
     pub(super) fn begin_closing(&mut self, reason: CloseReason) {
         if let Some(closing) = &mut self.closing {
             closing.reason = reason;
@@ -168,7 +168,7 @@ fn poll_discard(
             Ok(()) => *reads += 1,
             Err(error) => {
                 return Poll::Ready(match error.into() {
-                    // Without TLS's farewell, which nobody needs any more.
+                    // Without the closing message of TLS, which is not needed any more.
                     StreamError::EndOfFile { .. } => Ok(()),
                     error => Err(error),
                 });

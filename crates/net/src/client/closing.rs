@@ -21,7 +21,7 @@ pub(super) struct Closing {
 /// What the peer does meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// It may send: that is thrown away.
+    /// It may send: that is discarded.
     Open,
     /// It has ended its sending.
     Ended,

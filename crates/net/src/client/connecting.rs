@@ -24,7 +24,7 @@ impl Client {
         if self.connection.is_some() {
             return Err(self.refusal(ConnectCause::AlreadyConnected));
         }
-        // What was ordered before is about something else.
+        // Earlier orders were about another connection.
         self.wanted = Wanted::Nothing;
         if let Some(shared) = &self.shared {
             shared.forget_orders();

@@ -21,13 +21,13 @@ pub(super) enum Over {
 }
 
 impl Client {
-    /// Reads more, and writes what waits meanwhile. Zero: the end, the peer's or one that a sender wants.
+    /// Reads more, and writes the queue meanwhile. Zero: the end, of the peer or by order of a sender.
     #[inline]
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         match self.poll_over(cx) {
             Poll::Pending if self.closing.is_some() => return Poll::Pending,
             Poll::Pending => {}
-            // What did not reach the peer was logged as lost.
+            // Bytes that did not reach the peer were logged as lost.
             Poll::Ready(Over::Closed(_)) => return Poll::Ready(Ok(0)),
             Poll::Ready(Over::Lost(error)) => return Poll::Ready(Err(error)),
         }
@@ -36,7 +36,7 @@ impl Client {
         };
         match self.input.poll_fill(connection, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.broke(error.into()))),
-            // What could be read in spite of a failed write has been.
+            // Everything that could be read in spite of a failed write has been read.
             Poll::Ready(Ok(0)) | Poll::Pending if self.output.broken.is_some() => {
                 let error = self
                     .output
@@ -69,7 +69,7 @@ impl Client {
         }
     }
 
-    /// Does what is wanted of the connection.
+    /// Carries out the orders for the connection.
     #[cold]
     fn obey(&mut self) -> Option<Over> {
         match std::mem::take(&mut self.wanted) {
@@ -90,7 +90,7 @@ impl Client {
                     false => Ok(()),
                 }))
             }
-            // What closes is not to come again.
+            // A closing client does not reconnect.
             Wanted::Reconnect if self.closing.is_some() => None,
             Wanted::Reconnect => Some(Over::Lost(self.broke(StreamError::NotConnected))),
         }
@@ -111,7 +111,7 @@ impl Client {
         .await
     }
 
-    /// Nothing further is to be sent; what senders have queued goes out before the end.
+    /// Nothing more is accepted; what senders have queued goes out before the end.
     pub(super) fn want_end(&mut self) {
         let is_news = self.output.want_end();
         // First, so that nothing is queued behind what is taken.
@@ -261,7 +261,7 @@ impl Client {
         owed
     }
 
-    /// Begins anew for another connection.
+    /// Starts again for another connection.
     pub(super) fn clear(&mut self) {
         self.closing = None;
         self.input.restart();

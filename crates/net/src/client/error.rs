@@ -14,7 +14,7 @@ pub enum SendError {
         /// How many bytes wait.
         queued: u64,
     },
-    /// It does not fit the framing: too large, or without the header that it is to bring.
+    /// It does not fit the framing: too large, or without the header that it must bring.
     Unfit(EncodeError),
     /// There is no connection, and nothing is kept for the next one.
     NotConnected,
@@ -43,7 +43,7 @@ pub enum StreamError {
     Reset(io::Error),
     /// The system gave up on a peer that no longer answers.
     TimedOut(io::Error),
-    /// What came does not fit the framing.
+    /// The received bytes do not fit the framing.
     Framing(FramingError),
     /// A file that was being sent has become shorter, so that its message cannot be finished.
     FileShrank,
@@ -76,7 +76,7 @@ impl StreamError {
 }
 
 impl StreamError {
-    /// With as many bytes of a message before it: what reads the stream does not know of messages.
+    /// With the number of bytes of a message before it: the reader of the stream does not know messages.
     pub(super) fn after(self, unfinished: u64) -> Self {
         match self {
             Self::EndOfFile { .. } => Self::EndOfFile { unfinished },

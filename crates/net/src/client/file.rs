@@ -27,7 +27,7 @@ const COPY_BYTES: u64 = 64 * 1024;
 /// The disk is never waited for on the loop: what the page cache lacks is read by another thread first.
 #[derive(Debug)]
 pub(super) struct FileTransfer {
-    /// What stands before and after the file's bytes.
+    /// The bytes before and after the file's bytes.
     prefix: Vec<u8>,
     suffix: Vec<u8>,
     file: Arc<File>,
@@ -75,7 +75,7 @@ impl FileTransfer {
         self.written
     }
 
-    /// It is to be written from its beginning.
+    /// It will be written from its beginning.
     pub(super) fn rewind(&mut self) {
         self.written = 0;
         self.loaded.clear();
@@ -170,7 +170,7 @@ impl FileTransfer {
             match preadv2(&self.file, slices, position, ReadWriteFlags::NOWAIT) {
                 Ok(_) => true,
                 Err(Errno::AGAIN | Errno::OPNOTSUPP) => false,
-                // Whoever sends it will say what is wrong.
+                // The sending itself will report the error.
                 Err(_) => true,
             }
         })
@@ -223,7 +223,7 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(file: File, offset: u64, length: Option<u64>) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        // Reading anything else may wait for ever.
+        // Reading anything else may block for ever.
         if !metadata.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -16,7 +16,7 @@ pub trait Handler: Send {
     /// An attempt has succeeded.
     fn connected(&mut self, client: &mut Client);
 
-    /// A whole message has come; with raw framing, what was there.
+    /// A whole message has come; with raw framing, any received bytes.
     fn message(&mut self, client: &mut Client, message: &[u8]);
 
     /// The connection is closed. If the client reconnects, an attempt follows.

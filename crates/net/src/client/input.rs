@@ -1,4 +1,4 @@
-//! A client's way in: what was received and not yet delivered.
+//! A client's way in: bytes that were received and not yet delivered.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::link::Link;
 use crate::framing::{Decoded, Decoder, Framing, FramingError};
 use crate::scratch;
 
-/// What one read may bring, in bytes.
+/// The most bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 /// So much of the buffer is kept while nothing is there, in bytes: small messages come into it without an allocation.
@@ -22,14 +22,14 @@ const KEPT_BYTES: usize = 4 * 1024;
 /// so that a client that waits owns none.
 const LONG_TAIL_BYTES: usize = READ_BYTES / 2;
 
-/// With less room than this more is made, in bytes: small reads cost as much as large ones.
+/// With less room than this more is allocated, in bytes: small reads cost as much as large ones.
 const LEAST_ROOM_BYTES: usize = 8 * 1024;
 
-/// Up to this size a message is copied out, to a page with others: that is no dearer than sharing the buffer, and
-/// who keeps one for long keeps a page and not the buffer.
+/// Up to this size a message is copied out, to a page with others. That costs no more than sharing the buffer, and a
+/// caller who keeps one for long keeps a page and not the buffer.
 const SMALL_BYTES: usize = 512;
 
-/// What small messages share, in bytes.
+/// The size of a page for small messages, in bytes.
 const PAGE_BYTES: usize = 4 * 1024;
 
 /// A client's way in.
@@ -71,7 +71,7 @@ impl Input {
             Cut::Incomplete => Ok(None),
             Cut::Message(range, consumed) if range.len() <= SMALL_BYTES => {
                 if page.capacity() < range.len() {
-                    // The same page again if nobody has kept anything of it.
+                    // The same page again if no message in it is kept.
                     page.reserve(PAGE_BYTES);
                 }
                 page.extend_from_slice(&unread[range]);
@@ -103,7 +103,7 @@ impl Input {
         if self.unread.len() < bytes {
             return None;
         }
-        // What the decoder remembers of them holds no longer.
+        // The decoder's memory of them is not valid any more.
         self.decoder = Decoder::new();
         self.need = 0;
         Some(self.unread.split_to(bytes).freeze())
@@ -116,13 +116,13 @@ impl Input {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.unread.is_empty() && self.unread.capacity() > KEPT_BYTES {
-            // Those who wait for a message have no use for it.
+            // A wait for a message is of no use.
             self.unread = BytesMut::new();
         }
         let room = self.unread.capacity() - self.unread.len();
         if self.unread.len() > LONG_TAIL_BYTES || room >= LEAST_ROOM_BYTES {
             if room < LEAST_ROOM_BYTES {
-                // Grows with what has come, not with what was announced.
+                // Grows with the received bytes, not with the announced ones.
                 self.unread.reserve(READ_BYTES.max(self.unread.len()));
             }
             let read = pin!(connection.read_buf(&mut self.unread));
@@ -140,7 +140,7 @@ impl Input {
         })
     }
 
-    /// Begins anew for another connection.
+    /// Starts again for another connection.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
     }

@@ -79,7 +79,7 @@ impl Link {
         }
     }
 
-    /// The connection alone, out of its pool if it is of one.
+    /// The connection alone, out of its pool if it belongs to one.
     pub(super) fn into_connection(self) -> Connection {
         match self {
             Self::Own(connection) => connection,

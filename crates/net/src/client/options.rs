@@ -72,8 +72,8 @@ pub struct Reconnect {
     /// Each wait is shortened at random by up to this many per cent, so that the clients of a restarted server do not
     /// return together. 50.
     pub jitter: u8,
-    /// A connection that lasted so long was good: the waits begin anew. 5 s. Without such a limit a server
-    /// that accepts and closes at once would be dialed without pause.
+    /// A connection that lasted this long was good: the waits begin at the shortest again. 5 s. Without such a limit a
+    /// server that accepts and closes at once would be dialed without pause.
     #[serde(with = "as_duration")]
     pub good_after: Duration,
     /// It gives up after this many failures in a row. Never, unless set.
@@ -98,8 +98,8 @@ setters! {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Unsent {
-    /// They are dropped and logged, and nothing can be sent until connected again: for protocols in which a
-    /// connection begins with words of its own.
+    /// They are dropped and logged, and nothing can be sent until connected again: for protocols that begin with a
+    /// message of their own on each connection.
     #[default]
     Fail,
     /// They go out on the next connection, one of which only a part was sent from its beginning. What the

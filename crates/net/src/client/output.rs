@@ -18,10 +18,10 @@ use crate::framing::{Envelope, Framing};
 /// costs less than a call with several parts.
 const COPIED_BYTES: usize = 16 * 1024;
 
-/// While corked, so many bytes go out nevertheless: what one system call is given.
+/// While corked, this many bytes go out anyway: the size of one system call.
 const CORKED_BYTES: u64 = 64 * 1024;
 
-/// While so many files wait, no more are taken: each holds a descriptor. Senders may have as many of their own.
+/// While this many files wait, no more are taken: each holds a descriptor. Senders may have as many of their own.
 pub(super) const MAX_FILES: usize = 64;
 
 /// A client's way out.
@@ -31,9 +31,9 @@ pub(super) struct Output {
     pub(super) watermarks: Watermarks,
     /// Sends only queue.
     pub(super) corked: bool,
-    /// What broke it: nothing is written any more.
+    /// The error that broke it: nothing is written any more.
     pub(super) broken: Option<StreamError>,
-    /// What waits goes out on the next connection.
+    /// The queue goes out on the next connection.
     keep: bool,
     end: End,
     /// A small message with its header, while it is handed to the system.
@@ -47,7 +47,7 @@ pub(super) struct Output {
 /// The end of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// It goes on.
+    /// It continues.
     Open,
     /// It comes once the queue is empty.
     Wanted,
@@ -243,7 +243,7 @@ impl Output {
         }
         if self.end == End::Wanted {
             match ready!(Pin::new(connection).poll_shutdown(cx)) {
-                // The peer has gone already: there is nobody to tell.
+                // The peer has gone already and cannot be told.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
                 told => told?,
             }
@@ -252,7 +252,7 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing further is to be sent: once the queue is empty the peer is told. False: that is so already.
+    /// Nothing more is accepted: once the queue is empty the peer gets the end. False: that was so already.
     pub(super) fn want_end(&mut self) -> bool {
         let was_open = self.is_open();
         if was_open {
@@ -282,7 +282,7 @@ impl Output {
         (self.queue.is_empty() && !self.dirty && self.end != End::Wanted) || self.broken.is_some()
     }
 
-    /// Begins anew for another connection; says what was given up.
+    /// Starts again for another connection; returns what was given up.
     pub(super) fn restart(&mut self, keep: bool) -> Lost {
         self.end = End::Open;
         self.broken = None;
@@ -307,7 +307,7 @@ pub(super) fn wrap_file(framing: &Framing, prepared: Prepared) -> Result<FileTra
         head,
     } = prepared;
     if matches!(framing, Framing::Line { .. } | Framing::Delimiter(_)) {
-        // The peer would take one that contains the end for several messages.
+        // The peer would read one that contains the end as several messages.
         return Err(SendError::File(io::Error::new(
             io::ErrorKind::InvalidInput,
             "a file may contain the end of a message: send it with length framing or raw",

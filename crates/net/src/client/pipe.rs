@@ -36,7 +36,7 @@ impl Client {
         // However it ends, nothing is known of what the next user would read.
         connection.poison();
         let unread = std::mem::take(&mut self.input.unread).freeze();
-        // From here on they can close it, and no more.
+        // From here on senders can only close it.
         self.tell_senders();
         let mut relay = Relay::new(connection, other).with_unread(unread);
         if let Some(timeout) = idle_timeout {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::file::FileTransfer;
 use crate::framing::Envelope;
 
-/// A transfer takes further messages until it has so many bytes: what one system call is given.
+/// A transfer takes further messages until it has this many bytes: the size of one system call.
 const TRANSFER_BYTES: usize = 64 * 1024;
 
 /// The memory of a transfer is kept for the next one up to this size, in bytes: a client at rest has no use for more.
@@ -39,7 +39,7 @@ struct Messages {
     ends: Vec<usize>,
 }
 
-/// What is to be written next.
+/// The next bytes or file to write.
 pub(super) enum Front<'a> {
     /// These bytes; then say how many were [written](Queue::wrote).
     Bytes(&'a [u8]),
@@ -47,7 +47,7 @@ pub(super) enum Front<'a> {
     File(&'a mut FileTransfer),
 }
 
-/// What was given up.
+/// The messages that were given up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lost {
     pub(super) messages: usize,
@@ -130,7 +130,7 @@ impl Queue {
         }
     }
 
-    /// What is to be written next.
+    /// The next bytes or file to write.
     #[inline]
     pub(super) fn front(&mut self) -> Option<Front<'_>> {
         match self.transfers.front_mut()? {
@@ -163,8 +163,7 @@ impl Queue {
         }
     }
 
-    /// The message of which a part was written is to be written from its beginning: the next bytes go to
-    /// another peer.
+    /// The partly written message must be written from its beginning: the next bytes go to another peer.
     pub(super) fn rewind(&mut self) {
         match self.transfers.front_mut() {
             Some(Transfer::Messages(first)) => {

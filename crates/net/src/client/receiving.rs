@@ -12,8 +12,8 @@ impl Client {
     /// The next whole message; with raw framing, what is there. `None`: the peer has ended its sending, at the end
     /// of a message, or a [`Sender`](super::Sender) has closed the client.
     ///
-    /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they
-    /// were received in; who keeps small ones for long should copy them.
+    /// Cancel-safe: nothing is lost. After an error the connection is closed. The bytes share the memory that they were
+    /// received in; copy small ones that you keep for long.
     #[inline]
     pub async fn receive_message(&mut self) -> Result<Option<Bytes>, StreamError> {
         // Most have come with an earlier one.
@@ -65,8 +65,8 @@ impl Client {
         .await
     }
 
-    /// What has been received and not taken, at least one byte of it; nothing if the peer has ended. It is not
-    /// taken by this. Cancel-safe.
+    /// Received bytes that were not taken, at least one; none if the peer has ended. This does not take them.
+    /// Cancel-safe.
     pub async fn peek(&mut self) -> Result<&[u8], StreamError> {
         if self.input.unread.is_empty() {
             poll_fn(|cx| self.poll_fill(cx)).await?;

@@ -1,4 +1,4 @@
-//! A client on its loop: what happens is told to the handler.
+//! A client on its loop: its events go to the handler.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +24,7 @@ use crate::framing::FramingError;
 use crate::liveness::Liveness;
 use crate::scratch::{self, SCRATCH_BYTES};
 
-/// After so many turns other tasks of the loop have theirs.
+/// After this many turns other tasks of the loop have theirs.
 const TURNS: usize = 32;
 
 /// An unfinished message of this size is read on where it lies; a shorter one is put in front of the scratch
@@ -79,7 +79,7 @@ struct HalfClosed {
 
 type Dial = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
-/// What follows on a step.
+/// The next action after a step.
 enum Step {
     /// Another one.
     Again,
@@ -143,7 +143,7 @@ impl<H: Handler> Run<'_, H> {
         self.client.attend(cx);
         match std::mem::take(&mut self.client.wanted) {
             Wanted::Nothing => {}
-            // What closes is not to come again.
+            // A closing client does not reconnect.
             Wanted::Reconnect if self.is_closing_by_us() => {}
             Wanted::Reconnect => {
                 self.replace();
@@ -183,7 +183,7 @@ impl<H: Handler> Run<'_, H> {
 
     fn poll_dial(&mut self, cx: &mut Context<'_>) -> Step {
         let Some(dial) = &mut self.dial else {
-            // It was begun by someone who has stopped waiting for it.
+            // Its caller has stopped waiting for it.
             self.dial();
             return Step::Again;
         };
@@ -233,7 +233,7 @@ impl<H: Handler> Run<'_, H> {
         let unfinished = self.client.input.unread.len() as u64;
         let error = match read {
             Poll::Ready(Ok(0)) | Poll::Pending if self.client.output.broken.is_some() => {
-                // What could be read in spite of a failed write has been.
+                // Everything that could be read in spite of a failed write has been read.
                 self.client.output.broken.take()
             }
             Poll::Ready(Ok(0)) if unfinished > 0 => Some(StreamError::EndOfFile { unfinished }),
@@ -283,7 +283,7 @@ impl<H: Handler> Run<'_, H> {
         Step::Wait
     }
 
-    /// Ready: it is to be read, since it is not paused, or the peer has ended and no message lies before its end.
+    /// Ready: read now, because it is not paused, or the peer has ended and no message lies before its end.
     fn poll_paused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.client.paused {
             return Poll::Ready(Ok(()));
@@ -301,7 +301,7 @@ impl<H: Handler> Run<'_, H> {
         }
     }
 
-    /// Reads once, and delivers what is whole. Zero: the peer has ended.
+    /// Reads once, and delivers whole messages. Zero: the peer has ended.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         let tail = self.client.input.unread.len();
         if self.client.undelivered {
@@ -433,7 +433,7 @@ impl<H: Handler> Run<'_, H> {
         closing.is_some_and(|closing| matches!(closing.reason, CloseReason::ByUs))
     }
 
-    /// The connection is lost; the handler is told once it is closed.
+    /// The connection is lost; the handler learns it once the connection is closed.
     fn lose(&mut self, reason: CloseReason) {
         self.timer = None;
         self.half_closed = None;
@@ -466,7 +466,7 @@ impl<H: Handler> Run<'_, H> {
         self.call(|handler, client| handler.error(client, &error));
     }
 
-    /// Everything ends: whatever the latest attempt is owed is told.
+    /// Everything ends: the report that is due for the latest attempt is made.
     fn end(&mut self, reason: CloseReason) -> Step {
         self.timer = None;
         self.dial = None;

@@ -21,14 +21,14 @@ use crate::framing::Framing;
 
 /// Sends through a client from elsewhere: from other tasks, other threads.
 ///
-/// What it sends lies in a queue of its own, bounded like the client's, until whoever has the client polls it. One
-/// sender's messages keep their order. Cloning is cheap; dropping it does nothing to the client.
+/// Its messages lie in a queue of its own, bounded like the client's, until the client is polled. One sender's messages
+/// keep their order. Cloning is cheap; dropping it does nothing to the client.
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What a client shares with its senders.
+/// The state that a client and its senders share.
 #[derive(Debug)]
 pub(super) struct Shared {
     framing: Framing,
@@ -37,11 +37,11 @@ pub(super) struct Shared {
     connected: AtomicBool,
     attempt: AtomicU64,
     gate: Mutex<Gate>,
-    /// Those who wait for room are to look again.
+    /// Senders that wait for room should check again.
     room: Notify,
 }
 
-/// What is handed from the senders to the client.
+/// The messages and orders from the senders to the client.
 #[derive(Debug)]
 struct Gate {
     orders: Orders,
@@ -52,7 +52,7 @@ struct Gate {
     waker: Option<Waker>,
 }
 
-/// What senders want of a client.
+/// The senders' orders for a client.
 ///
 /// An order is meant for the connection, or for the life, that its sender knew of: it is forgotten when that is over.
 #[derive(Debug, Default)]
@@ -65,10 +65,10 @@ pub(super) struct Orders {
     pub(super) pause: Option<bool>,
 }
 
-/// What is wanted of a client's connection; the greater one prevails.
+/// The order for a client's connection; the greater one wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Wanted {
-    /// That it goes on.
+    /// It stays as it is.
     #[default]
     Nothing,
     /// A new one in its place.
@@ -142,7 +142,7 @@ impl Sender {
 
     /// Closes the client once what waits is sent, at the latest after its close deadline. Does not wait.
     ///
-    /// Without effect on a client that is neither connected nor about to be.
+    /// It has no effect on a client that is neither connected nor connecting.
     pub fn close(&self) {
         self.shared
             .order(|orders| orders.wanted = orders.wanted.max(Wanted::Close));
@@ -157,14 +157,14 @@ impl Sender {
 
     /// Replaces the connection by a new one. Does not wait.
     ///
-    /// It means the connection of this moment: one that has taken its place by the time that the order arrives stays,
-    /// and while an attempt runs the order has no effect.
+    /// It applies to the present connection: one that has replaced it when the order arrives stays, and while an
+    /// attempt runs the order has no effect.
     pub fn reconnect(&self) {
         self.shared
             .order(|orders| orders.wanted = orders.wanted.max(Wanted::Reconnect));
     }
 
-    /// Ends the sending once what waits is sent; receiving goes on. Does not wait.
+    /// Ends the sending once the queue is sent; receiving continues. Does not wait.
     pub fn half_close(&self) {
         self.shared.order(|orders| orders.half_close = true);
     }
@@ -190,7 +190,7 @@ impl Sender {
     }
 }
 
-/// Whether whoever is refused waits for room.
+/// Whether a refused sender waits for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
     Waits,
@@ -226,7 +226,7 @@ impl Shared {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// What the senders want. Their messages only if the client has room for them.
+    /// The senders' orders, and their messages if the client has room for them.
     pub(super) fn take(&self, full: bool) -> Orders {
         let mut gate = self.gate();
         let mut orders = std::mem::take(&mut gate.orders);
@@ -278,7 +278,7 @@ impl Shared {
         self.give_room(&mut gate);
     }
 
-    /// Wakes those who wait for room, if there is some or there never will be.
+    /// Wakes senders that wait for room, if there is room or there never will be.
     fn give_room(&self, gate: &mut Gate) {
         if gate.waiting && !(gate.standing.intake == Intake::Open && gate.is_full()) {
             gate.waiting = false;
@@ -342,7 +342,7 @@ impl Intake {
 }
 
 impl Gate {
-    /// Forgets what was ordered of a connection that is over, and of its client up to this.
+    /// Forgets the orders for a connection that is over, and for its client up to this one.
     fn forget(&mut self, most: Wanted) {
         self.orders.half_close = false;
         self.orders.pause = None;

@@ -17,9 +17,9 @@ const RAW_PIECE_BYTES: usize = 64 * 1024;
 impl Client {
     /// Sends a message as soon as there is room; while the client is full it waits for the low watermark.
     ///
-    /// What the socket does not take at once waits in the queue. Cancel-safe: dropped before it is ready, nothing is
-    /// sent; of a raw payload over 64 KiB perhaps a part. It waits as long as the peer is slow, and reads nothing
-    /// meanwhile. Without a connection it does not wait.
+    /// Bytes that the socket does not take at once wait in the queue. Cancel-safe: if it is dropped before it is ready,
+    /// nothing is sent; of a raw payload over 64 KiB perhaps a part. It waits as long as the peer is slow, and reads
+    /// nothing meanwhile. Without a connection it does not wait.
     #[inline]
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         if self.has_orders() {
@@ -43,7 +43,7 @@ impl Client {
                 Err(SendError::Full { .. }) if self.connection.is_some() => {}
                 sent => return sent,
             }
-            // What is over the low watermark leaves no room for this one, however long the wait.
+            // Bytes over the low watermark leave no room for this message, however long the wait.
             let needs_all = payload.len() as u64 > self.options.buffer / 2;
             poll_fn(|cx| {
                 match self.poll_over(cx) {

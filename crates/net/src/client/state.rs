@@ -35,7 +35,7 @@ pub struct Client {
     pub(super) connection: Option<Link>,
     pub(super) input: Input,
     pub(super) output: Output,
-    /// Once there are senders.
+    /// Set once there are senders.
     pub(super) shared: Option<Arc<Shared>>,
     /// The task that senders wake.
     pub(super) registered: Option<Waker>,
@@ -132,8 +132,8 @@ impl Client {
         self
     }
 
-    /// Stops reading for a [`Handler`](super::Handler), so that a fast peer is slowed down by its own system. The peer's end is told
-    /// nevertheless, unless messages lie before it. The next connection is read again.
+    /// Stops reading for a [`Handler`](super::Handler), so that its system slows down a fast peer. The handler still
+    /// learns the peer's end, unless messages lie before it. The next connection is read again.
     pub fn pause(&mut self) {
         self.paused = true;
     }
@@ -174,7 +174,7 @@ impl Client {
         &self.options
     }
 
-    /// Of a connection that a pool lends: all that was asked for has come, however many messages that were. See
+    /// For a connection that a pool lends: all answers have come, however many messages that were. See
     /// [`on`](Self::on).
     pub fn mark_answered(&mut self) {
         if let Some(connection) = &mut self.connection {

@@ -34,7 +34,7 @@ impl Batch {
         }
     }
 
-    /// The datagrams that were received last, in order: their bytes, and who sent them.
+    /// The last received datagrams, in order: their bytes, and their senders.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Received)> {
         let rooms = self.room.chunks_exact(self.each);
         rooms

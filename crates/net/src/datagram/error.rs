@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// Why a datagram was not sent or received. The client can be used on.
+/// Why a datagram was not sent or received. The client can still be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DatagramError {

@@ -16,22 +16,22 @@ use crate::address::Address;
 use crate::dial::{ConnectCause, ConnectError, DialOptions, Dialer, Timeline};
 use crate::socket::SocketFile;
 
-/// The most datagrams that are thrown away when a socket is connected: more than its buffer holds, so that a peer that
-/// never stops does not hold it up for ever.
+/// The most datagrams that are discarded when a socket is connected: more than its buffer holds. So a peer that never
+/// stops does not hold it up for ever.
 const MOST_DROPPED: usize = 65_536;
 
 /// A datagram socket that was opened. It never blocks.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) socket: Socket,
-    /// That of a Unix socket with a path of its own.
+    /// The file of a Unix socket with a path of its own.
     pub(crate) file: Option<SocketFile>,
     pub(crate) is_connected: bool,
     pub(crate) timeline: Timeline,
 }
 
 impl Opened {
-    /// One with an address of its own, that talks to anyone.
+    /// A socket with an address of its own, that talks to anyone.
     pub(crate) fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
         let bound = match own {
             Address::Udp(host_port) => match host_port.ip() {
@@ -77,8 +77,8 @@ impl Opened {
     }
 }
 
-/// From now on the socket talks to this peer alone; what others had sent is dropped. If it fails or is dropped,
-/// everything is as before.
+/// From now on the socket talks to this peer alone; earlier datagrams of others are dropped. If it fails or is dropped,
+/// nothing changes.
 pub(crate) async fn reconnect(
     socket: impl AsFd,
     dialer: &Dialer,
@@ -105,7 +105,7 @@ pub(crate) async fn reconnect(
     Ok(timeline)
 }
 
-/// From now on the socket talks to anyone again, from the port that it had.
+/// From now on the socket talks to anyone again, from the same port.
 pub(crate) fn disconnect(socket: impl AsFd) -> io::Result<()> {
     let socket = socket.as_fd();
     let had = own_ip(socket);
@@ -158,10 +158,10 @@ fn connect_now(socket: BorrowedFd<'_>, peer: &Peer) -> Result<(), ConnectCause> 
     Ok(connected.map_err(io::Error::from)?)
 }
 
-/// What came before it was connected may be from anyone.
+/// Datagrams from before it was connected may be from anyone.
 fn drop_queued(socket: BorrowedFd<'_>) {
     for _ in 0..MOST_DROPPED {
-        // Anything but emptiness is something thrown away: a datagram, or news of one sent earlier.
+        // Everything else was a discarded datagram, or an error of an earlier one.
         let thrown = rustix::net::recv(socket, &mut [0u8; 1][..], RecvFlags::DONTWAIT);
         if let Err(Errno::AGAIN) = thrown {
             return;

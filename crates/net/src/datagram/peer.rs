@@ -1,4 +1,4 @@
-//! Who sends and gets datagrams.
+//! The senders and receivers of datagrams.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use rustix::net::{SendFlags, SocketAddrAny, SocketAddrUnix, sendto};
 use crate::address::UnixName;
 use crate::dial::ConnectCause;
 
-/// Who sends or gets a datagram.
+/// The sender or receiver of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {

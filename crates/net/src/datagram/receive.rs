@@ -12,7 +12,7 @@ use super::peer::Peer;
 pub struct Received {
     /// How many bytes of it are in the buffer.
     pub bytes: usize,
-    /// Who sent it.
+    /// Its sender.
     pub peer: Peer,
     /// It was longer than the buffer: the rest is lost.
     pub is_cut: bool,

@@ -17,7 +17,7 @@ use crate::timeline::{StepKind, Target, Timeline};
 
 /// A socket that connects. Dropping it closes it.
 pub(super) trait Attempt {
-    /// What it is once it has connected.
+    /// The connected socket.
     type Opened;
 
     /// Whether it has come to an end, and which.
@@ -61,7 +61,7 @@ impl TcpAttempt {
         match socket.connect(&SockAddr::from(target)) {
             Ok(()) => {}
             Err(error) => match Errno::from_io_error(&error) {
-                // A signal does not end it: it goes on by itself, as if it had been in progress (connect(2)).
+                // A signal does not end it: it continues by itself, as if it had been in progress (connect(2)).
                 Some(Errno::INPROGRESS | Errno::INTR) => {}
                 _ => return Err(error.into()),
             },
@@ -80,8 +80,8 @@ impl Attempt for TcpAttempt {
         if let Some(error) = self.stream.take_error()? {
             return Poll::Ready(Err(error));
         }
-        // On a port from which the system also takes local ports, where nobody listens, a socket can meet
-        // itself (simultaneous open, RFC 9293 §3.5).
+        // If nobody listens on a port from the range of local ports, a socket can connect to itself (simultaneous open,
+        // RFC 9293 §3.5).
         if self.stream.local_addr()? == self.target {
             return Poll::Ready(Err(Errno::CONNREFUSED.into()));
         }
@@ -93,7 +93,7 @@ impl Attempt for TcpAttempt {
     }
 }
 
-/// A datagram socket that is connected: that takes no time, since nobody is asked.
+/// A datagram socket that is connected: that takes no time, because no packet is sent.
 pub(super) struct Connected<T>(pub(super) T);
 
 impl<T> Attempt for Connected<T> {

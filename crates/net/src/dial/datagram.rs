@@ -87,7 +87,7 @@ impl DialOptions {
         let domain = Domain::for_address(family_of);
         let socket = Socket::new_raw(domain, kind, Some(Protocol::UDP))?;
         if domain == Domain::IPV6 {
-            // As everywhere here: an IPv4 peer is one of an IPv4 socket.
+            // As everywhere here: an IPv4 peer needs an IPv4 socket.
             socket.set_only_v6(true)?;
         }
         if self.socket.reuse_address {

@@ -126,9 +126,9 @@ impl ConnectError {
         self.0.cause.errno()
     }
 
-    /// Whether another attempt with the same address and options must fail too: they are what is wrong.
+    /// Whether another attempt with the same address and options must fail too, because they are wrong.
     ///
-    /// What a peer, a network or a name server says can change, be it a refusal or an expired certificate.
+    /// The answer of a peer, a network or a name server can change, even a refusal or an expired certificate.
     pub fn is_permanent(&self) -> bool {
         self.0.cause.is_permanent()
     }

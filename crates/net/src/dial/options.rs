@@ -22,8 +22,8 @@ pub struct DialOptions {
     pub deadline: Duration,
     /// Which address families are tried, and which first.
     pub family: Family,
-    /// How long an attempt runs before the next address is tried beside it (RFC 8305 §5). 250 ms; less than
-    /// 10 ms is taken as 10 ms.
+    /// How long an attempt runs before the next address is tried in parallel (RFC 8305 §5). 250 ms; less than 10 ms
+    /// counts as 10 ms.
     #[serde(with = "as_duration")]
     pub attempt_delay: Duration,
     /// How long an answer of the other family waits for one of the preferred (RFC 8305 §3). 50 ms.

@@ -40,7 +40,7 @@ impl Order {
         }
     }
 
-    /// By RFC 6724's own policy.
+    /// RFC 6724's own policy.
     #[cfg(test)]
     pub(super) const fn rfc(family: Family) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Order {
 
     /// Puts the better one first: `Less` if that is `a`.
     ///
-    /// Rules 3, 4 and 7 need to know more about local addresses than a program is told. An order only among
+    /// Rules 3, 4 and 7 need to know more about local addresses than a program can learn. The order is total only among
     /// addresses of one family: rule 9 compares no others.
     pub(super) fn compare(self, a: &Candidate, b: &Candidate) -> Ordering {
         let (Some(source_a), Some(source_b)) = (a.source, b.source) else {
@@ -71,7 +71,7 @@ impl Order {
         let scope = |ip| self.policy.scope(ip);
         let matches_scope = |to, from| scope(to) == scope(from);
         let matches_label = |to, from| self.policy.label(to) == self.policy.label(from);
-        // Each compares what is better when greater, b's first; rule 8 the other way round.
+        // Each pair compares a value that is better when greater, b's first; rule 8 the other way round.
         matches_scope(to_b, source_b)
             .cmp(&matches_scope(to_a, source_a)) // Rule 2
             .then_with(|| matches_label(to_b, source_b).cmp(&matches_label(to_a, source_a))) // Rule 5

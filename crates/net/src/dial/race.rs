@@ -1,6 +1,6 @@
 //! The race between the addresses of a name (RFC 8305): which is tried when.
 //!
-//! It knows neither sockets nor a clock. It is told what happens and when, and asked what comes next.
+//! It knows neither sockets nor a clock. It is told what happens and when, and answers what comes next.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::order::{Candidate, Order, Preferred};
 
-/// The most addresses of one family that are tried; who lists more has them tried in vain anyway.
+/// The most addresses of one family that are tried. Trying more would not help.
 pub(super) const MAX_CANDIDATES: usize = 64;
 
 /// The shortest time between two attempts (RFC 8305 §8): less would be a flood.
@@ -21,7 +21,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) order: Order,
-    /// How long an attempt runs before the next begins beside it (§5).
+    /// How long an attempt runs before the next one begins in parallel (§5).
     pub(super) attempt_delay: Duration,
     /// How long one family's answer waits for the preferred one's (§3).
     pub(super) resolution_delay: Duration,

@@ -40,7 +40,7 @@ pub(super) async fn connect<A: Attempt>(
     poll_fn(|context| route.poll(timer.as_mut(), context)).await
 }
 
-/// What runs for one name.
+/// The look-ups and attempts for one name.
 struct Route<'a, A, S> {
     options: &'a DialOptions,
     target: &'a HostPort,
@@ -49,7 +49,7 @@ struct Route<'a, A, S> {
     lookups: Vec<(Which, StepId, Lookup)>,
     start: S,
     attempts: Vec<(StepId, A)>,
-    /// What the failed look-ups and attempts say, the weightiest so far.
+    /// The weightiest error of the failed look-ups and attempts so far.
     failure: Option<Failure>,
 }
 
@@ -117,7 +117,7 @@ where
             }
             self.poll_lookups(context);
             match self.race.next(now()) {
-                // What has just begun is polled in the next turn, so that it wakes this task.
+                // A new attempt is polled in the next turn, so that it wakes this task.
                 Next::Start(address) => self.start(address),
                 Next::WaitUntil(then) => {
                     if timer.deadline().into_std() != then {
@@ -133,7 +133,7 @@ where
         }
     }
 
-    /// The first one that is connected; the other attempts are over then.
+    /// The first one that is connected; the other attempts are dropped then.
     fn poll_attempts(&mut self, context: &mut Context<'_>) -> Option<A::Opened> {
         let mut index = 0;
         while let Some((step, attempt)) = self.attempts.get(index) {
@@ -230,7 +230,7 @@ where
 }
 
 impl Which {
-    /// What is asked about `name`.
+    /// The question about `name`.
     pub(super) fn asked(self, name: Arc<str>) -> Target {
         let record = match self {
             Self::Both => return Target::Name(name),

@@ -1,8 +1,8 @@
 //! Turns: thousands of dials that begin at once leave their loop time for its other work.
 //!
-//! A dial's costly moments (opening a socket, making keys, closing what has not connected) are system calls
-//! and arithmetic that nobody can take part of. What comes singly passes; of a burst a few go on each time
-//! that the runtime has looked at everything else.
+//! A dial's costly moments (opening a socket, making keys, closing an unconnected socket) are system calls and
+//! arithmetic that cannot be divided. Single ones pass at once; a few of a burst continue each time that the runtime
+//! has looked at everything else.
 
 #[cfg(test)]
 mod tests;
@@ -16,22 +16,23 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 
-/// So many costly moments on one thread within a window are no burst. A socket takes some 20 µs: half the window.
+/// This many costly moments on one thread within a window are no burst. A socket takes some 20 µs: half the window.
 const AT_ONCE: u32 = 24;
 /// The time in which they are counted.
 const WINDOW: Duration = Duration::from_millis(1);
-/// So many of a burst go on at a time: another task waits for them 200 µs, or a millisecond where they make keys.
+/// This many of a burst continue at a time: another task waits for them 200 µs, or a millisecond if they make keys.
 const IN_ONE_GO: usize = 8;
 
 /// Waits for a turn; returns at once unless there is a burst.
 ///
-/// Cancel-safe, and nobody waits for who is not polled: a turn that nobody takes is over. Needs a tokio runtime.
+/// Cancel-safe: a future that is not polled keeps nobody waiting, because an unused turn is skipped. Needs a tokio
+/// runtime.
 pub(super) async fn turn(now: Instant) {
     if HERE.with(|here| here.passes(now)) {
         return;
     }
     let mut place: Option<Place> = None;
-    // Who is polled before its turn, for whatever reason, goes on waiting.
+    // A future that is polled before its turn, for whatever reason, keeps waiting.
     poll_fn(|context| match &place {
         Some(place) => place.poll(context.waker()),
         None => {
@@ -51,8 +52,8 @@ thread_local! {
 struct Here {
     window: Cell<Option<Instant>>,
     in_window: Cell<u32>,
-    /// The queue of the runtime that was here last. One runtime does not serve what waits on another, which may
-    /// be driven no more.
+    /// The queue of the latest runtime here. One runtime does not serve waits on another, which may not be driven any
+    /// more.
     waiting: RefCell<Option<(Id, Arc<Waiting>)>>,
 }
 
@@ -69,7 +70,7 @@ impl Here {
         }
         let count = self.in_window.get();
         self.in_window.set(count.saturating_add(1));
-        // Who comes during a burst waits behind it.
+        // A newcomer during a burst waits behind it.
         count < AT_ONCE && !self.is_served()
     }
 
@@ -107,7 +108,7 @@ impl Here {
     }
 }
 
-/// Those who wait. No more than there were dials at one time.
+/// The waiting futures. No more than there were dials at one time.
 #[derive(Default)]
 struct Waiting(Mutex<Queue>);
 
@@ -123,7 +124,7 @@ struct Queue {
 }
 
 impl Waiting {
-    /// A place at the end. True: a task is to be made that serves the queue.
+    /// A place at the end. True: the caller must spawn a task that serves the queue.
     fn enter(waiting: Arc<Self>, waker: Waker) -> (Place, bool) {
         let mut queue = waiting.lock();
         let ticket = queue.next + queue.places.len() as u64;
@@ -198,7 +199,7 @@ impl Drop for Place {
             return;
         };
         let old = known.take();
-        // Nobody has these tickets any more, so that they can be given again.
+        // These tickets are unused now, so they can be given again.
         while let Some(None) = queue.places.back() {
             queue.places.pop_back();
         }
@@ -208,7 +209,7 @@ impl Drop for Place {
     }
 }
 
-/// The task that serves a queue. It may end early, with its runtime: then all go on.
+/// The task that serves a queue. It may end early, with its runtime: then all waits end.
 struct Serving(Arc<Waiting>);
 
 impl Drop for Serving {

@@ -55,7 +55,7 @@ async fn attempt(path: &Path, options: &DialOptions) -> Result<UnixStream, Conne
             Some(Errno::INTR) => {}
             // The backlog is full. No poll tells when it has room again; the dial's deadline ends this.
             Some(Errno::AGAIN) => {
-                // Those that began together shall not come back together.
+                // Randomised, so that dials that began together do not retry together.
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

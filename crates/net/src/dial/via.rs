@@ -30,7 +30,7 @@ pub struct Via {
     pub protocol: ViaProtocol,
     /// Where it is.
     pub proxy: HostPort,
-    /// Who asks.
+    /// The user and password.
     pub credentials: Option<Credentials>,
 }
 

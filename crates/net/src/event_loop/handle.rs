@@ -21,11 +21,11 @@ use super::shared::{Owner, Shared};
 use super::task::{self, Job, Task, TaskError};
 use super::watchdog;
 
-/// What waits to be started on one loop, at most. A loop so far behind is not caught up with by waiting.
+/// The most work that may wait to be started on one loop. Waiting would not help a loop that is so far behind.
 pub const MAX_POSTED: usize = 1 << 17;
 /// Posted work started in one turn, so that what runs already is not kept waiting.
 const POSTED_PER_TURN: usize = 256;
-/// How much nicer a loop of high priority is to itself than others are: the kernel gives it ten times the weight.
+/// How much the nice value of a loop of high priority is lowered: the kernel gives it ten times the weight.
 const HIGH_PRIORITY: i32 = -10;
 
 /// One thread that runs a tokio `LocalRuntime`: work is posted to it from anywhere.
@@ -59,7 +59,7 @@ impl EventLoop {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             CURRENT.set(Arc::downgrade(&shared));
-            // Nobody waits any more: nobody holds it, so that it is about to end.
+            // The caller has gone, and nobody else holds the loop, so it is about to end.
             let _ = tell.send(Ok(shared.clone()));
             shared.run(runtime);
         })?;
@@ -83,8 +83,8 @@ impl EventLoop {
 
     /// Posts work behind all that is posted. Never blocks.
     ///
-    /// `make` runs on the loop and gives a future, which need not be `Send`. What becomes of it is told by the
-    /// [`Task`], whose [`cancel`](Task::cancel) cancels it; dropping the task does not.
+    /// `make` runs on the loop and returns a future, which need not be `Send`. The [`Task`] gives its result, and
+    /// [`cancel`](Task::cancel) cancels it; dropping the task does not.
     pub fn spawn<F, Fut>(&self, make: F) -> Task<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -130,7 +130,7 @@ impl EventLoop {
         CURRENT.with_borrow(|current| current.as_ptr() == Arc::as_ptr(self.shared()))
     }
 
-    /// The share of time that it was not asleep, from 0 to 1; the last second counts most.
+    /// The share of time that it was awake, from 0 to 1; the last second counts most.
     pub fn load(&self) -> f64 {
         self.shared().load.at(Instant::now())
     }
@@ -150,7 +150,7 @@ impl EventLoop {
         &self.shared().handle
     }
 
-    /// Ends it: nothing is started any more, and all that lives on it is dropped there. Does not wait for that.
+    /// Ends it: no more work is started, and everything on it is dropped there. Does not wait for that.
     pub fn stop(&self) {
         self.shared().stop();
     }
@@ -251,12 +251,12 @@ impl Shared {
     /// Runs until it is stopped.
     fn run(&self, runtime: LocalRuntime) {
         runtime.block_on(self.start_posted());
-        // What was not started is dropped here, as what was.
+        // Work that was not started is dropped here, like started work.
         let posted = std::mem::take(&mut *lock(&self.posted));
         if catch_unwind(AssertUnwindSafe(|| drop(posted))).is_err() {
             tracing::error!(event_loop = %self.name, "a queued task panicked while it was dropped");
         }
-        // Not waiting for threads that block: they may do so for ever.
+        // Does not wait for threads that block: they may do so for ever.
         runtime.shutdown_background();
         *lock(&self.has_ended) = true;
         self.ended.notify_all();

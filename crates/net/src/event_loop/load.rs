@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// After this long, 63 % of what is told is what happened since: a burst shows soon, a hiccup does not.
+/// The time after which 63 % of the load comes from what happened since: a burst shows soon, a hiccup does not.
 const MEMORY: Duration = Duration::from_secs(1);
 
 /// The bits of the published word: 47 of microseconds (four years), 1 of state, 16 of load.
@@ -64,7 +64,7 @@ impl LoadMeter {
             .store(stamp | state | shown, Ordering::Relaxed);
     }
 
-    /// What `average` has become since it was published, in the state that began then.
+    /// The present value of `average`, in the state that began when it was published.
     fn decayed(&self, average: f64, published: u64, now: Instant) -> f64 {
         let since = published >> (LOAD_BITS + 1);
         let passed = self.microseconds(now).saturating_sub(since) as f64 / 1e6;

@@ -31,7 +31,7 @@ setters! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Priority {
-    /// As any other.
+    /// Like any other thread.
     #[default]
     Normal,
     /// Before others (a nice value of −10), if the system allows it; else as any other, and a warning is logged.

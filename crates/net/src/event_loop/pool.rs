@@ -34,11 +34,12 @@ struct Loops {
 pub struct LoopPoolOptions {
     /// How many. `None`: as many as CPUs that this process may use.
     pub size: Option<usize>,
-    /// What their names begin with; a number follows.
+    /// The beginning of their names; a number follows.
     pub name: String,
     /// How the system's scheduler treats them.
     pub priority: Priority,
-    /// Each runs on one CPU alone, in turn. Off: the scheduler knows better, save on a machine that does nothing else.
+    /// Each runs on one CPU alone, in turn. Off: the scheduler knows better, except on a machine that does nothing
+    /// else.
     pub cpu_affinity: bool,
     /// [`EventLoopPool::choose`] gives the loop that asks, if it belongs to the pool. On: work that stays on its
     /// loop wakes no other.

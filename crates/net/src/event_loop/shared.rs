@@ -1,4 +1,4 @@
-//! What a loop's thread and its handles share.
+//! The state that a loop's thread and its handles share.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::load::LoadMeter;
 use super::task::Job;
 
-/// What the loop's thread, its handles and the watchdog share.
+/// The state that the loop's thread, its handles and the watchdog share.
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) stall_after: Option<Duration>,

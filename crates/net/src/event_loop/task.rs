@@ -15,7 +15,7 @@ use super::lock::lock;
 
 /// Work that was posted to a loop. As a future: its result.
 ///
-/// Dropping it lets the work go on.
+/// Dropping it does not stop the work.
 #[derive(Debug)]
 pub struct Task<T> {
     phase: Arc<Mutex<Phase>>,
@@ -47,8 +47,8 @@ enum Phase {
 }
 
 impl<T> Task<T> {
-    /// Cancels it: nothing of it runs after this returns, save that another thread's call does not wait for what
-    /// is running at the moment. Its future is dropped on its loop. Does nothing if it has ended.
+    /// Cancels it: none of it runs after this returns. A call from another thread does not wait for a poll that is
+    /// running. Its future is dropped on its loop. Does nothing if it has ended.
     pub fn cancel(&self) {
         let mut phase = lock(&self.phase);
         match &*phase {
@@ -147,7 +147,7 @@ where
         });
         let future = match first {
             Ok(Err(future)) => future,
-            // Nobody may want the value, and dropping it is the poster's code, too.
+            // The value may be unwanted, and dropping it runs the poster's code, too.
             Ok(Ok(value)) => return contained(event_loop, || report.end(Ok(value))).unwrap_or(()),
             Err(panicked) => return report.end(Err(panicked)),
         };
@@ -190,7 +190,7 @@ struct Report<T> {
 impl<T> Report<T> {
     fn end(mut self, result: Result<T, TaskError>) {
         if let (true, Some(tell)) = (self.close(), self.tell.take()) {
-            // Nobody may be interested.
+            // The poster may have gone.
             let _ = tell.send(result);
         }
     }

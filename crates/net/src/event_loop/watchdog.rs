@@ -15,7 +15,7 @@ use super::shared::Shared;
 
 /// A stall is noticed at most this part of `stall_after` late.
 const PRECISION: u32 = 4;
-/// Nobody is interested in shorter stalls, and looking for them would itself take time.
+/// Shorter stalls do not matter, and looking for them would itself take time.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 /// A new loop is watched after at most this time, however patient the others are.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use super::kinds::Framing;
 /// A framing as the codec of [`tokio_util::codec::Framed`]: it gives messages as [`Bytes`], and takes anything that is a
 /// slice of bytes.
 ///
-/// It keeps no bytes of its own. A message shares the memory that it was received in.
+/// It keeps no bytes itself. A message shares the memory that it was received in.
 ///
 /// ```
 /// # async fn example(stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
@@ -46,7 +46,7 @@ pub struct FramingCodec {
 pub enum CodecError {
     /// The stream beneath failed.
     Io(io::Error),
-    /// What came does not fit the framing: the stream has no next message.
+    /// The received bytes do not fit the framing: the stream has no next message.
     Decode(FramingError),
     /// The message does not fit the framing. Nothing was written.
     Encode(EncodeError),

@@ -34,7 +34,7 @@ pub enum Decoded {
     Reply {
         /// How much of the input is done with.
         consumed: usize,
-        /// What to send, as it is.
+        /// The bytes to send, as they are.
         bytes: ControlFrame,
     },
     /// Nothing to do: a fragment was kept, or a pong arrived.
@@ -43,12 +43,12 @@ pub enum Decoded {
         /// How much of the input is done with.
         consumed: usize,
     },
-    /// The peer closes the WebSocket: send the reply, flush, end. Whatever follows is to be ignored.
+    /// The peer closes the WebSocket: send the reply, flush, end. Ignore everything that follows.
     #[cfg(feature = "websocket")]
     Close {
         /// How much of the input is done with.
         consumed: usize,
-        /// What to send, as it is.
+        /// The bytes to send, as they are.
         reply: ControlFrame,
         /// The peer's status code, if it gave one.
         code: Option<u16>,
@@ -62,7 +62,7 @@ pub enum Decoded {
     },
 }
 
-/// What is known of the message at the beginning of the input.
+/// What the decoder knows about the message at the beginning of the input.
 #[derive(Debug, Default)]
 pub(super) enum State {
     /// At the beginning of a message, and nothing is known of it.

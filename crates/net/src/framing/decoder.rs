@@ -9,7 +9,7 @@ use super::websocket;
 
 /// Cuts one session's byte stream into messages.
 ///
-/// It keeps no input: the caller holds what is not yet consumed and shows it again, grown, after
+/// It keeps no input: the caller holds the unconsumed bytes and shows them again with more behind them after
 /// [`Decoded::Incomplete`]. One decoder serves one stream and one framing.
 #[derive(Debug, Default)]
 pub struct Decoder(State);
@@ -20,7 +20,7 @@ impl Decoder {
         Self::default()
     }
 
-    /// Says what the first bytes of `input` are: those received and not yet consumed.
+    /// Reports what the first bytes of `input` are: bytes that were received and not yet consumed.
     ///
     /// After everything but [`Decoded::Incomplete`] the caller drops `consumed` bytes, which are never
     /// none, and calls again. The payload of a WebSocket message is unmasked in place. After an error

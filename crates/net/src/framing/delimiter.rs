@@ -41,7 +41,7 @@ impl Delimiter {
         if self.keep { &[] } else { &self.delimiter }
     }
 
-    /// Where a delimiter begins that would be found before the one that is appended, if it is.
+    /// Where a delimiter begins that would be found before the appended one, if there is one.
     #[inline]
     pub(super) fn early_end(&self, payload: &[u8]) -> Option<usize> {
         if self.keep {

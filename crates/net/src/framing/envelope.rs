@@ -1,4 +1,4 @@
-//! What stands around a payload on the wire.
+//! The bytes around a payload on the wire.
 
 /// The longest header that a framing may have, in bytes; [`Framing::envelope`](super::Framing::envelope) builds it in place.
 pub const MAX_HEADER_BYTES: usize = 64;
@@ -6,9 +6,9 @@ pub const MAX_HEADER_BYTES: usize = 64;
 /// The longest delimiter, in bytes. One byte less is looked at again whenever more input arrives.
 pub const MAX_DELIMITER_BYTES: usize = 64;
 
-/// What stands around a payload on the wire.
+/// The bytes around a payload on the wire.
 ///
-/// To be sent: [`prefix`](Self::prefix), the payload from [`skip`](Self::skip) on, [`suffix`](Self::suffix).
+/// Send [`prefix`](Self::prefix), the payload from [`skip`](Self::skip) on, [`suffix`](Self::suffix).
 #[derive(Debug, Clone)]
 pub struct Envelope<'a> {
     pub(super) prefix: [u8; MAX_HEADER_BYTES],
@@ -36,13 +36,13 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// What goes before the payload.
+    /// The bytes before the payload.
     #[inline]
     pub fn prefix(&self) -> &[u8] {
         &self.prefix[..usize::from(self.prefix_len)]
     }
 
-    /// What goes after it.
+    /// The bytes after it.
     #[inline]
     pub fn suffix(&self) -> &'a [u8] {
         self.suffix
@@ -54,7 +54,7 @@ impl<'a> Envelope<'a> {
         usize::from(self.prefix_len) + (len - self.skip) + self.suffix.len()
     }
 
-    /// Appends all that goes over the wire for `payload`.
+    /// Appends everything that goes over the wire for `payload`.
     #[inline]
     pub(crate) fn append_to(&self, bytes: &mut Vec<u8>, payload: &[u8]) {
         /// Nearly every prefix is as short as this: a copy of constant size needs no call.

@@ -1,4 +1,4 @@
-//! What does not fit a framing.
+//! Why bytes or a message do not fit a framing.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::websocket::violation::Violation;
 pub enum FramingError {
     /// A length field makes the packet smaller than its header.
     TooSmall {
-        /// What the length field makes of it, in bytes.
+        /// The length that the field claims, in bytes.
         size: u64,
         /// The header's size, in bytes.
         header: u64,
@@ -90,7 +90,7 @@ pub enum EncodeError {
         /// The largest allowed.
         max: u64,
     },
-    /// It is to be a whole packet, and is shorter than the header.
+    /// It should be a whole packet, and is shorter than the header.
     NoHeader {
         /// Its size, in bytes.
         size: u64,
@@ -147,7 +147,7 @@ pub enum InvalidFraming {
     NeedsReplies,
     /// Not even the smallest message passes.
     MaxTooSmall {
-        /// What `max` must be, at least.
+        /// The least value that `max` must have.
         least: u64,
     },
 }

@@ -43,7 +43,7 @@ enum Fields {
     },
 }
 
-/// What a length counts, as far as that has a name.
+/// The name of what a length counts, if it has one.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum CountsName {

@@ -1,4 +1,4 @@
-//! What input looks like that breaks a framing: most often a client that speaks something else.
+//! Guesses the protocol of input that breaks a framing: usually a client that speaks something else.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::decoded::Decoded;
 use super::kinds::Framing;
 use super::length::{Counts, Endian, Length};
 
-/// What input that breaks a framing looks like.
+/// The likely protocol of input that breaks a framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guess {

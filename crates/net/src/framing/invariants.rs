@@ -34,7 +34,7 @@ pub fn framing(data: &[u8]) {
     }
 }
 
-/// Any framing and any payloads: what is sent arrives, and what is refused is too large, or would be cut.
+/// Any framing and any payloads: what is sent arrives; what is refused is too large, or would be cut.
 pub fn envelope(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let Ok((framing, pieces)) = framing_and_pieces(&mut input) else {
@@ -80,7 +80,7 @@ pub fn envelope(data: &[u8]) {
     }
 }
 
-/// What a foreign WebSocket client makes of these bytes.
+/// How a foreign WebSocket client reads these bytes.
 fn as_client(wire: Vec<u8>) -> Vec<Event> {
     let mut client = WebSocket::from_raw_socket(std::io::Cursor::new(wire), Role::Client, None);
     let messages = std::iter::from_fn(|| client.read().ok());
@@ -128,7 +128,7 @@ fn any_framing(input: &mut Unstructured<'_>) -> Result<Framing> {
     })
 }
 
-/// A small number, or by way of exception the largest.
+/// A small number, or rarely the largest.
 fn any_number(input: &mut Unstructured<'_>) -> Result<u64> {
     Ok(match input.arbitrary::<u16>()? {
         u16::MAX => u64::MAX,
@@ -160,7 +160,7 @@ impl Framing {
         )
     }
 
-    /// What messages end with, if that is how they are told apart.
+    /// The end of a message, if the framing has one.
     fn end(&self) -> Option<&[u8]> {
         match self {
             Self::Delimiter(Delimiter { delimiter, .. }) => Some(delimiter),
@@ -188,7 +188,7 @@ impl Framing {
         matches!(self, Self::Delimiter(delimiter) if delimiter.keep)
     }
 
-    /// What the app sees of a payload that was sent: a header that it keeps has the right length in it.
+    /// The app's view of a payload that was sent: a header that it keeps has the right length in it.
     pub(super) fn as_received(&self, payload: &[u8]) -> Vec<u8> {
         let mut packet = payload.to_vec();
         if let Self::Length(length) = self
@@ -206,7 +206,7 @@ impl Framing {
         packet
     }
 
-    /// As far as one may have to look to find the end of a message.
+    /// The most bytes in which the end must be searched.
     fn longest_need(&self) -> u64 {
         // A control frame may be longer than any message; what stands around a payload is a header or a delimiter.
         let payload = self
@@ -222,13 +222,13 @@ struct Receiver<'a> {
     is_valid: bool,
     decoder: Decoder,
     unconsumed: Vec<u8>,
-    /// So many bytes of it were looked at and hold no end.
+    /// This many bytes of it were looked at and hold no end.
     scanned: usize,
     received: usize,
     events: Vec<Event>,
 }
 
-/// What a session was told.
+/// The events of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     Message(Vec<u8>),
@@ -319,8 +319,8 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// The input, full of ends where there was none: whoever looks there again, in work that is not linear,
-    /// finds them. Only where an end may have begun is it as it was received.
+    /// The input, full of ends where there was none: a decoder that searches the same bytes twice finds them. Where an
+    /// end may have begun it is as received.
     fn with_scanned_replaced(&self) -> Vec<u8> {
         let mut input = self.unconsumed.clone();
         if let Some(end) = self.framing.end() {
@@ -339,7 +339,7 @@ impl<'a> Receiver<'a> {
         self.events.push(message(payload, text));
     }
 
-    /// Whoever waits for more gets further with it, and never waits for more than a message.
+    /// A decoder that waits for more makes progress with it, and never waits for more than a message.
     fn check_need(&self, need: usize) {
         let before = self.unconsumed.len();
         assert!(need > before, "{need} bytes needed, {before} are there");
@@ -348,7 +348,7 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// What is held has arrived and is of one message; a vector that grows may have twice the room.
+    /// Held bytes have arrived and belong to one message; a growing vector may have twice the room.
     fn check_memory(&self) {
         const LEAST_CAPACITY: u64 = 8;
         let held = self.decoder.buffered() as u64;
@@ -365,7 +365,7 @@ pub(super) fn message(bytes: Vec<u8>, text: bool) -> Event {
     }
 }
 
-/// What comes of `wire` when it arrives in pieces of these sizes, over and over; no sizes: at once.
+/// The events of `wire` when it arrives in pieces of these sizes, over and over; no sizes: at once.
 pub(super) fn events(framing: &Framing, wire: &[u8], pieces: &[usize]) -> Vec<Event> {
     let mut receiver = Receiver::new(framing);
     let mut rest = wire;
@@ -381,7 +381,7 @@ pub(super) fn events(framing: &Framing, wire: &[u8], pieces: &[usize]) -> Vec<Ev
     receiver.events
 }
 
-/// What a framing without bounds delivers, put together again.
+/// The output of a framing without bounds, put together again.
 fn joined(events: &[Event]) -> Vec<u8> {
     let parts = events.iter().map(|event| match event {
         Event::Message(bytes) => bytes.as_slice(),

@@ -14,7 +14,7 @@ use super::websocket;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Framing {
-    /// What arrives is delivered as it arrives.
+    /// Bytes are delivered as they arrive.
     Raw,
     /// A length field in a header.
     Length(Length),
@@ -81,7 +81,7 @@ impl Framing {
         }
     }
 
-    /// What to put around a payload of `len` bytes that begins with `head`.
+    /// The envelope of a payload of `len` bytes that begins with `head`.
     ///
     /// `head` holds the payload's first [`MAX_HEADER_BYTES`], or all of a shorter one. `text` matters to
     /// WebSocket alone: the payload goes out as text, and the caller answers for its being UTF-8.

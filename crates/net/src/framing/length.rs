@@ -31,7 +31,7 @@ pub struct Length {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Counts {
-    /// What follows the field.
+    /// The bytes after the field.
     Payload,
     /// The whole packet, the field and what stands before it included.
     Message,
@@ -91,7 +91,7 @@ impl Length {
         }
     }
 
-    /// The largest packet, in bytes: what is allowed, and what the field can say.
+    /// The largest packet, in bytes: the allowed size, and what the field can express.
     #[inline]
     fn max_packet(&self) -> u64 {
         self.counted_from()

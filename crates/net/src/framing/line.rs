@@ -3,7 +3,7 @@
 use super::decoded::Decoded;
 use super::error::FramingError;
 
-/// What is sent after a line.
+/// The end of a sent line.
 pub(super) const END: u8 = b'\n';
 
 /// Looks for the end of the first line; the first `from` bytes hold none.

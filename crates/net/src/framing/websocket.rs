@@ -74,7 +74,7 @@ pub(super) fn decode(
     }
 }
 
-/// What the input begins with.
+/// The frame at the beginning of the input.
 enum Parsed {
     Header(Header),
     /// Less than a header; the input must be so long, at least, to get further.
@@ -211,7 +211,7 @@ fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
 
 /// The answer to a client's `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
 pub fn accept_key(key: &str) -> String {
-    /// What every server appends to the key.
+    /// The text that every server appends to the key.
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
     let mut hash = sha1_smol::Sha1::from(key.as_bytes());

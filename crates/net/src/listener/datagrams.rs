@@ -24,9 +24,9 @@ const IDLE_PRECISION: u32 = 4;
 /// Longer pauses between looks save nothing, and this one can be added to any clock.
 const LONGEST_LOOK: Duration = Duration::from_secs(3600);
 
-/// What a peer's datagrams are given to, one call at a time, on one loop.
+/// The receiver of a peer's datagrams: one call at a time, on one loop.
 ///
-/// A call that panics ends its session, which is told nothing any more; the others go on.
+/// A call that panics ends its session, which gets no further call; the others continue.
 pub trait DatagramHandler {
     /// A datagram has come.
     fn datagram(&mut self, session: &mut DatagramSession<'_>, payload: &[u8]);
@@ -49,7 +49,7 @@ pub struct DatagramListener {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DatagramListenerOptions {
-    /// A peer that is silent for so long is forgotten. 60 s.
+    /// A peer that is silent for this long is forgotten. 60 s.
     pub idle_timeout: Duration,
     /// The most peers at the same time; those beyond are not heard. 10,000: sender addresses can be forged.
     pub max_sessions: usize,
@@ -165,7 +165,7 @@ impl DatagramListener {
         self.ending.send_replace(true);
     }
 
-    /// Waits until that is done. Cancel-safe: dropped before it is ready, all goes on.
+    /// Waits until that is done. Cancel-safe: dropping the future changes nothing.
     pub async fn ended(&mut self) {
         if !self.serving.is_finished() {
             let _ = (&mut self.serving).await;
@@ -227,7 +227,7 @@ where
                 match self.socket.try_recv_from(scratch) {
                     Ok((length, peer)) => self.deliver(peer, &scratch[..length]),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    // What became of an earlier datagram (ICMP); it ends nothing.
+                    // An error of an earlier datagram (ICMP); it ends nothing.
                     Err(_) => {}
                 }
             }
@@ -268,7 +268,7 @@ where
         match handled {
             Ok(()) if shown.is_closed => self.end(peer),
             Ok(()) => {}
-            // Nobody knows what its handler is like by now.
+            // The state of its handler is unknown by now.
             Err(_) => {
                 let session = self.sessions.remove(&peer);
                 let _ = contained(&self.event_loop, || drop(session));

@@ -1,16 +1,16 @@
-//! What a listener and its sessions share.
+//! The state that a listener and its sessions share.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::{Semaphore, watch};
 
-/// What the listener and its sessions share.
+/// The state that the listener and its sessions share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) sessions: AtomicUsize,
     pub(super) places: Arc<Semaphore>,
     pub(super) max_sessions: u32,
-    /// Whether all is to end.
+    /// Whether everything must end.
     pub(super) ending: watch::Sender<bool>,
 }

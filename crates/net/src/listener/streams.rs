@@ -56,7 +56,7 @@ where
         }
     }
 
-    /// Accepts for ever, or until the socket fails.
+    /// Accepts until the socket fails.
     async fn accept(&self, socket: &Socket) -> io::Error {
         loop {
             // The semaphore is never closed.
@@ -70,7 +70,7 @@ where
                         tracing::warn!(address = %self.address, %error, "cannot accept a connection: trying again");
                         tokio::time::sleep(SHORT_OF_RESOURCES).await;
                     }
-                    // What the kernel reports of a connection that is gone already (accept(2)), and interruptions.
+                    // Errors of connections that are gone already (accept(2)), and interruptions.
                     Some(errno) if errno != Errno::BADF && errno != Errno::INVAL => {}
                     _ => return error,
                 },
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// What is accepted on.
+/// The socket that accepts.
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -156,7 +156,7 @@ impl Drop for Session {
     }
 }
 
-/// Ready once all is to end, which the disappearance of the listener means too.
+/// Ready once everything must end, or the listener is gone.
 async fn ended(ending: &mut watch::Receiver<bool>) {
     let _ = ending.wait_for(|ending| *ending).await;
 }

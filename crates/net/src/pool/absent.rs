@@ -14,7 +14,7 @@ use crate::connection::Connection;
 #[derive(Debug)]
 enum Never {}
 
-/// A loan that nobody makes.
+/// A loan that cannot exist.
 #[derive(Debug)]
 pub(crate) struct Lent<C> {
     never: Never,

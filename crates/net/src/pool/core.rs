@@ -1,4 +1,4 @@
-//! Who gets which connection: what the pool decides, without sockets and clocks.
+//! Which caller gets which connection: the pool's decisions, without sockets and clocks.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::keep::Age;
 use super::options::PoolOptions;
 
-/// Decides who gets which connection. `K` tells connections apart, `C` is a connection, `W` reaches a waiter.
+/// Decides which caller gets which connection. `K` is a key, `C` is a connection, `W` reaches a waiter.
 ///
 /// A key's *open* connections are those at rest, those lent and those being dialed. What is true between
 /// calls, beside the caps:
@@ -27,7 +27,7 @@ pub(super) struct Core<K, C, W> {
     resting: usize,
     waiting: usize,
     next_ticket: Ticket,
-    /// Connections that the caller is to drop, outside of its lock.
+    /// Connections that the caller must drop, outside of its lock.
     closing: Vec<C>,
     expired: u64,
 }
@@ -43,7 +43,7 @@ struct Shelf<C, W> {
     open: usize,
 }
 
-/// A connection that nobody uses.
+/// A connection at rest.
 #[derive(Debug)]
 struct Resting<C> {
     connection: C,
@@ -51,7 +51,7 @@ struct Resting<C> {
     until: Instant,
 }
 
-/// What somebody who asks for a connection gets.
+/// What a caller gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ask<C> {
     /// One that was at rest.
@@ -107,12 +107,12 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         }
     }
 
-    /// A connection that was at rest turned out to be useless: whoever got it gets another one, or its permit.
+    /// A connection that was at rest turned out to be useless: its caller gets another one, or its permit.
     pub(super) fn replace(&mut self, key: &K, now: Instant) -> Ask<C> {
         let Some(shelf) = self.keys.get_mut(key) else {
             return Ask::Dial;
         };
-        // Nobody waits for the permits that become free here: some of the key were at rest.
+        // No waiter is served with the permits that become free here: some of the key were at rest.
         while let Some(resting) = shelf.resting.pop_back() {
             self.resting -= 1;
             shelf.open -= 1;
@@ -184,7 +184,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
             return self.free(key);
         }
         let first = self.keys.get(key).and_then(Shelf::first_waiter);
-        // Whoever waits longest is first, even if this connection is of no use to them: its permit is.
+        // The longest waiter is first, even if it cannot use this connection: it can use its permit.
         let other = self.short_of_total.first_key_value();
         if let Some((ticket, other)) = other
             && first.is_none_or(|first| *ticket < first)
@@ -207,7 +207,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         if let Some(oldest) = shelf.resting.pop_front() {
             self.closing.push(oldest.connection);
         }
-        // Nobody waits for the total: one was at rest.
+        // No caller waits for the total: one connection was at rest.
         self.free(key)
     }
 
@@ -231,7 +231,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         Some((waiter, Grant::Dial))
     }
 
-    /// Takes out what is too old, and says when to look again.
+    /// Removes connections that are too old, and says when to look again.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let gone = self.take_out(|resting| {
@@ -255,7 +255,7 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         self.take_out(|_| true);
     }
 
-    /// Takes some of those at rest out, and says how many. Nobody waits for what becomes free: some were at rest.
+    /// Removes some of those at rest, and says how many. No caller waits for what becomes free: some were at rest.
     fn take_out(&mut self, mut is_to_go: impl FnMut(&mut Resting<C>) -> bool) -> usize {
         let Self { keys, closing, .. } = self;
         let before = closing.len();
@@ -279,14 +279,14 @@ impl<K: Hash + Eq + Clone, C, W> Core<K, C, W> {
         gone
     }
 
-    /// Of those of `key` that are at rest, the one that came last.
+    /// The latest connection of `key` at rest.
     pub(super) fn newest_resting(&mut self, key: &K) -> Option<&mut C> {
         let shelf = self.keys.get_mut(key)?;
         let newest = shelf.resting.back_mut()?;
         Some(&mut newest.connection)
     }
 
-    /// The connections that are to be dropped.
+    /// The connections that must be dropped.
     pub(super) fn take_closing(&mut self) -> Vec<C> {
         std::mem::take(&mut self.closing)
     }

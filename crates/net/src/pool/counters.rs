@@ -21,13 +21,13 @@ pub struct PoolCounters {
     pub dropped: u64,
     /// Times that somebody had to wait.
     pub waited: u64,
-    /// Of these, how many timed out, or found the queue full.
+    /// How many of these timed out, or found the queue full.
     pub refused: u64,
     /// Connections lent, at rest and being dialed, now.
     pub open: usize,
     /// Connections at rest, now.
     pub idle: usize,
-    /// Who waits, now.
+    /// Callers that wait now.
     pub waiting: usize,
 }
 

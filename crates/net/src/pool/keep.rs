@@ -1,4 +1,4 @@
-//! What a pool keeps.
+//! The connections that a pool keeps.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::connection::Connection;
 use crate::liveness::Liveness;
 
-/// What a pool keeps.
+/// The connections that a pool keeps.
 pub(crate) trait Keep: AsFd + fmt::Debug + Send + 'static {
     /// Whether it is alive, by a look that does not wait and takes away nothing that its user could read.
     fn liveness(&mut self) -> Liveness;

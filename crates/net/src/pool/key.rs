@@ -1,4 +1,4 @@
-//! What tells a pool's connections apart.
+//! The key of a pool's connections.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use crate::address::Address;
 use crate::dial::{DialOptions, Dialer};
 
-/// What tells a pool's connections apart: the address, everything that a dial was told (TLS, proxy, local address,
-/// socket options), and an id, if one is given.
+/// The key of a pool's connections: the address, everything that a dial depends on (TLS, proxy, local address, socket
+/// options), and an id, if one is given.
 ///
 /// Make one and keep it: cloning and comparing are cheap, making hashes all options.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ impl PoolKey {
         Self::of(address, options, None)
     }
 
-    /// The same, apart from all others under an id of its own. An id belongs to one address and one set of
-    /// options for as long as the pool has connections of it.
+    /// The same, kept apart from all others under an id of its own. An id belongs to one address and one set of options
+    /// for as long as the pool has connections of it.
     #[must_use]
     pub fn with_id(self, id: impl Into<String>) -> Self {
         let (address, options) = (self.address().clone(), self.options().clone());
@@ -43,7 +43,7 @@ impl PoolKey {
         &self.0.address
     }
 
-    /// What their dials are told.
+    /// The options of their dials.
     pub fn options(&self) -> &DialOptions {
         self.0.dialer.options()
     }
@@ -53,7 +53,7 @@ impl PoolKey {
         self.0.id.as_deref()
     }
 
-    /// What opens its connections. Clones share what is costly to make, such as trusted issuers.
+    /// The dialer of its connections. Clones share what is costly to make, such as trusted issuers.
     pub(super) fn dialer(&self) -> &Dialer {
         &self.0.dialer
     }

@@ -1,4 +1,4 @@
-//! What is lent, and the permit that it counts as.
+//! A lent connection, and the permit that it counts as.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Weak;
@@ -30,7 +30,7 @@ pub(crate) struct Kept<C> {
 
 /// A connection that is lent. Dropping it gives it back, or closes it if it may not be lent again.
 ///
-/// Whoever reads and writes tells it what moved.
+/// Its user reports here what it read and wrote.
 #[derive(Debug)]
 pub(crate) struct Lent<C: Keep> {
     /// Taken in `drop` and `into_inner` alone, with the connection.
@@ -83,7 +83,7 @@ impl<C: Keep> Lent<C> {
         self.owed += messages;
     }
 
-    /// A message was received. There may be several to one that was sent.
+    /// A message was received. One sent message may have several answers.
     pub(crate) fn answered(&mut self) {
         self.owed = self.owed.saturating_sub(1);
     }

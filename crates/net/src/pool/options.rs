@@ -36,7 +36,7 @@ pub struct PoolOptions {
     /// The longest wait for a connection while a cap is reached. 5 s. A dial has its own deadline.
     #[serde(with = "as_duration")]
     pub max_wait: Duration,
-    /// The most who wait; the next is refused at once. 1024.
+    /// The most callers that wait; the next one is refused at once. 1024.
     pub max_waiting: usize,
     /// What happens to an idle connection when unexpected bytes arrive.
     pub stray: Stray,

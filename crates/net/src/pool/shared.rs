@@ -1,4 +1,4 @@
-//! What the handles and the lent connections of a pool share.
+//! The state that the handles and the lent connections of a pool share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +29,7 @@ pub(crate) use super::waiting::Turn;
 /// The shortest pause between two looks for connections that are too old.
 const REAP_PAUSE: Duration = Duration::from_millis(20);
 
-/// What the handles and the lent connections of a pool share.
+/// The state that the handles and the lent connections of a pool share.
 pub(crate) struct Shared<C: Keep> {
     options: PoolOptions,
     resolver: Option<Arc<dyn Resolver>>,
@@ -71,7 +71,7 @@ impl<C: Keep> Shared<C> {
         })
     }
 
-    /// What opens the connections of a key.
+    /// The dialer of a key's connections.
     pub(crate) fn dialer(&self, key: &PoolKey) -> Dialer {
         let dialer = key.dialer().clone();
         match &self.resolver {
@@ -102,7 +102,8 @@ impl<C: Keep> Shared<C> {
         Ok(turn)
     }
 
-    /// Lends what was handed over, or another one at rest if it is of no use. Else there is the permit to dial one.
+    /// Lends the connection that was handed over, or another one at rest if that is useless. Otherwise returns the
+    /// permit to dial one.
     pub(crate) fn lend(&self, handed: Handed<C>) -> Result<Lent<C>, Permit<C>> {
         let Handed { permit, mut kept } = handed;
         while let Some(found) = kept {
@@ -116,7 +117,7 @@ impl<C: Keep> Shared<C> {
         Err(permit)
     }
 
-    /// Lends what was dialed, and when that began.
+    /// Lends the dialed connection. The dial began at this time.
     pub(crate) fn dialed(
         &self,
         permit: Permit<C>,
@@ -317,7 +318,7 @@ impl<C: Keep> Shared<C> {
         }
     }
 
-    /// Closes those at rest on which something has come, and is of no use any more.
+    /// Closes connections at rest that have received something and are useless now.
     fn discard(&self, came: &[u64]) {
         let closing = {
             let mut held = self.lock();
@@ -330,7 +331,7 @@ impl<C: Keep> Shared<C> {
         drop(closing);
     }
 
-    /// Like [`is_useless`](Self::is_useless); stray bytes that are kept are told of when they are lent.
+    /// Like [`is_useless`](Self::is_useless); tolerated stray bytes are logged when the connection is lent.
     fn is_useless_at_rest(&self, connection: &mut C) -> bool {
         match (connection.liveness(), self.options.stray) {
             (Liveness::Quiet, _) | (Liveness::Stray, Stray::Keep) => false,
@@ -384,7 +385,7 @@ impl<C: Keep> Home<C> for Shared<C> {
                     Grant::Dial => None,
                 },
             };
-            // Whoever stopped waiting at this very moment takes nothing along.
+            // A caller that stopped waiting at this very moment takes nothing along.
             given = waiter.handed.send(handed).err().map(Handed::into_parts);
         }
     }
@@ -492,8 +493,7 @@ async fn came(events: Option<&AsyncFd<Watch>>) -> Vec<u64> {
     }
 }
 
-/// Says so when the task ends before its work does, be it that its runtime ends or that there is none. Points nowhere
-/// once the work is done.
+/// Logs that the task ended before its work, because its runtime ended or there is none. Empty once the work is done.
 struct Reaper<C: Keep> {
     shared: Weak<Shared<C>>,
     /// Where its runtime tells that something has come. None until that has worked.

@@ -12,7 +12,7 @@ use super::lent::{Home, Kept, Permit};
 #[cfg(feature = "blocking")]
 use crate::park::wait_for;
 
-/// A pool, as those who wait for it know it.
+/// A pool, as its waiting callers know it.
 pub(super) trait Queue<C: Keep>: Home<C> {
     /// A waiter goes away.
     fn leave(&self, key: &PoolKey, ticket: Ticket);
@@ -33,7 +33,7 @@ pub(crate) struct Handed<C: Keep> {
     pub(super) kept: Option<Kept<C>>,
 }
 
-/// Somebody who waits.
+/// A waiting caller.
 pub(super) struct Waiter<C: Keep> {
     pub(super) key: PoolKey,
     pub(super) handed: oneshot::Sender<Handed<C>>,
@@ -54,7 +54,7 @@ impl<C: Keep> Handed<C> {
 }
 
 impl<C: Keep> Waiting<C> {
-    /// What is handed over, within the time that the pool lets wait.
+    /// The connection that is handed over, within the pool's waiting time.
     pub(crate) async fn handed(mut self) -> Result<Handed<C>, PoolError> {
         let waited = self.shared.options().max_wait;
         let handed = tokio::time::timeout(waited, &mut self.receiver).await;
@@ -75,7 +75,7 @@ impl<C: Keep> Waiting<C> {
     ) -> Result<Handed<C>, PoolError> {
         match handed {
             Some(Ok(handed)) => Ok(handed),
-            // The queue holds the sender until it is used; an end without is a wait in vain, too.
+            // The queue holds the sender until it is used; its end without a value means that the wait failed, too.
             Some(Err(_)) | None => Err(self.shared.time_out(&self.key)),
         }
     }
@@ -84,7 +84,7 @@ impl<C: Keep> Waiting<C> {
 impl<C: Keep> Drop for Waiting<C> {
     fn drop(&mut self) {
         self.shared.leave(&self.key, self.ticket);
-        // What was handed over at this very moment is not lost.
+        // A connection that was handed over at this very moment is not lost.
         self.receiver.close();
         if let Ok(handed) = self.receiver.try_recv() {
             let (key, kept) = handed.into_parts();

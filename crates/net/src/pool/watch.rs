@@ -32,9 +32,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches it no more. One that is closed is watched no more either.
+    /// Stops watching it. A closed connection is not watched either.
     pub(super) fn remove(&self, connection: impl AsFd) {
-        // It fails for a descriptor that is not watched, and that is what is wanted.
+        // It fails for a descriptor that is not watched, which is fine.
         let _ = epoll::delete(&*self.0, connection);
     }
 

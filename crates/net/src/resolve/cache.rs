@@ -1,4 +1,4 @@
-//! What was answered, and for how long it holds.
+//! Answers, and how long they hold.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub struct CacheOptions {
     /// How long an answer that is out of date is served if its source fails (RFC 8767 §5). 24 h; `0s` for never.
     #[serde(with = "as_duration")]
     pub max_stale: Duration,
-    /// How long a source may take before an old answer is served while it goes on (RFC 8767 §5). 1800 ms.
+    /// How long a source may take before an old answer is served while it continues (RFC 8767 §5). 1800 ms.
     #[serde(with = "as_duration")]
     pub patience: Duration,
     /// How long a source that has failed is left alone while there is an old answer (RFC 8767 §5). 30 s.
@@ -72,7 +72,7 @@ impl Default for CacheOptions {
     }
 }
 
-/// What is kept under one key.
+/// The entry of one key.
 pub(super) type Key = (Name, Families);
 
 /// Answers, bounded in number.
@@ -80,7 +80,7 @@ pub(super) type Key = (Name, Families);
 pub(super) struct Cache {
     options: CacheOptions,
     entries: HashMap<Key, Entry>,
-    /// From the least recently used on.
+    /// Begins with the least recently used entry.
     order: BTreeMap<u64, Key>,
     /// The next place in `order`.
     clock: u64,
@@ -89,14 +89,14 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Entry {
     kept: Result<Answer, ResolveError>,
-    /// Until then it holds.
+    /// The answer holds until then.
     until: Instant,
-    /// Until then its source is left alone, since it has failed.
+    /// The source has failed and is not asked before then.
     recheck: Option<Instant>,
     place: u64,
 }
 
-/// What the cache knows of a name.
+/// The cache's knowledge of a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nothing: ask.
@@ -121,7 +121,7 @@ impl Cache {
         &self.options
     }
 
-    /// What is known of a name.
+    /// The cache's knowledge of a name.
     pub(super) fn find(&mut self, key: &Key, now: Instant) -> Known {
         let Some(entry) = self.entries.get_mut(key) else {
             return Known::Nothing;
@@ -207,7 +207,7 @@ impl Cache {
     }
 }
 
-/// What is kept, as one who asks now is told it.
+/// The kept answer, as a caller gets it now.
 fn with_ttl(kept: &Result<Answer, ResolveError>, left: Duration) -> Result<Answer, ResolveError> {
     match kept {
         Ok(answer) => Ok(Answer {

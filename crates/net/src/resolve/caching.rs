@@ -29,7 +29,7 @@ pub struct CachingResolver {
 
 struct State {
     cache: Cache,
-    /// Look-ups that run. Bounded by those who await them, and swept when there are `swept`.
+    /// Running look-ups. Bounded by their callers, and swept when there are `swept`.
     running: HashMap<Key, WeakShared<Lookup>>,
     swept: usize,
 }
@@ -73,7 +73,7 @@ impl CachingResolver {
                 Ok(outcome) => or_old(outcome, old),
                 Err(_) => {
                     lock(&shared).cache.failed(&key, Instant::now());
-                    // Its answer is for those who ask later; it holds no more than one task for each name.
+                    // Its answer is for later callers; it holds at most one task for each name.
                     tokio::spawn(lookup);
                     Ok(old)
                 }
@@ -100,7 +100,7 @@ impl State {
         });
         let lookup = lookup.shared();
         if self.running.len() >= self.swept {
-            // What was dropped before it had an answer.
+            // Look-ups that were dropped before their answer.
             self.running.retain(|_, weak| weak.upgrade().is_some());
             self.swept = 2 * self.running.len() + MIN_SWEPT;
         }
@@ -136,8 +136,8 @@ impl fmt::Debug for CachingResolver {
     }
 }
 
-/// Only a source that says nothing of the name is overruled: that a name is gone is an answer, and an address
-/// that no route leads to is of no use.
+/// Only a source that says nothing about the name is overruled: "no such name" is an answer, and so is an address
+/// without a route.
 fn or_old(outcome: Result<Answer, ResolveError>, old: Answer) -> Result<Answer, ResolveError> {
     match outcome {
         Ok(answer) => Ok(answer),

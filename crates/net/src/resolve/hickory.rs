@@ -172,7 +172,7 @@ async fn answer_all(resolver: TokioResolver, mut asked: mpsc::Receiver<Question>
                         outcome = look_up(&resolver, &question.name, question.record) => outcome,
                         () = question.answer.closed() => return,
                     };
-                    // Whoever asked may have left.
+                    // The caller may have gone.
                     let _ = question.answer.send(outcome);
                 });
             }
@@ -206,7 +206,7 @@ async fn look_up(
             addresses.push(ip);
         }
     }
-    // Of the aliases on the way, too: each may change by itself.
+    // Also of the aliases on the way: each may change by itself.
     let ttl = records.iter().map(|record| record.ttl).min();
     let ttl = ttl.map(|seconds| Duration::from_secs(seconds.into()));
     match addresses.is_empty() {

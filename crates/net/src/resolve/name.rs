@@ -19,7 +19,7 @@ pub const MAX_LABEL_BYTES: usize = 63;
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Reads a name. [`ResolveError::InvalidName`] says what is wrong with one that cannot exist.
+    /// Reads a name. [`ResolveError::InvalidName`] says why it cannot exist.
     pub fn parse(text: &str) -> Result<Self, ResolveError> {
         match problem(text.strip_suffix('.').unwrap_or(text)) {
             None => Ok(Self(text.to_ascii_lowercase().into())),

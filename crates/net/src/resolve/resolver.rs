@@ -1,4 +1,4 @@
-//! What every resolver is: questions, answers, errors.
+//! The parts of every resolver: questions, answers, errors.
 
 use std::fmt;
 use std::future::Future;
@@ -157,7 +157,7 @@ pub enum ResolveError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// As many look-ups as the resolver may have at once wait for servers that do not answer.
+    /// All look-ups that the resolver may have at once wait for servers that do not answer.
     Busy {
         /// How many; the system's resolver has a thread for each.
         threads: usize,

@@ -167,7 +167,7 @@ fn look_up(name: &str, families: Families) -> Result<Vec<IpAddr>, ResolveError> 
     Ok(addresses)
 }
 
-/// What glibc's code means: only a server's own word is `NotFound`, all else may be another time.
+/// The meaning of glibc's code: only a server's own answer is `NotFound`, everything else may change.
 fn failure(name: &str, error: LookupError) -> ResolveError {
     /// `EAI_ADDRFAMILY`: the name has addresses, of the other family. The crate has no name for it.
     const OTHER_FAMILY: i32 = -9;

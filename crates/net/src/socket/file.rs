@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The file of a bound Unix socket. Dropping it removes the file, if that is still the one that the socket made.
 ///
-/// To be dropped before the socket is closed. Until then nobody takes the file for a dead process's and puts
-/// another in its place, and its inode is nobody else's.
+/// Drop it before the socket is closed. Until then no process takes the file for a dead process's and replaces it, and
+/// no other file has its inode.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,

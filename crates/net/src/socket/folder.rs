@@ -1,4 +1,4 @@
-//! One at a time: who binds a Unix socket in a folder.
+//! Only one process at a time binds a Unix socket in a folder.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,12 +19,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// of the first. Only processes that take it are kept apart. It ends with this value, or the process.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    /// None if the folder cannot be read, or is locked for long: then the caller goes on without the lock.
+    /// None if the folder cannot be read, or is locked for long: then the caller continues without the lock.
     _folder: Option<OwnedFd>,
 }
 
 impl FolderLock {
-    /// Locks the folder that `file` is in. Waits for another process, a quarter of a second at the most.
+    /// Locks the folder of `file`. Waits for another process, at most a quarter of a second.
     pub(crate) fn around(file: &Path) -> Self {
         Self {
             _folder: lock(file),

@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! The contents of a certificate.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -24,7 +24,7 @@ pub struct Fingerprint([u8; 32]);
 
 /// A certificate, read. Sequences are without their tags and lengths, as trust anchors have them.
 pub(super) struct Certificate<'a> {
-    /// What the signature is for, as it is.
+    /// The signed bytes, as they are.
     signed: &'a [u8],
     algorithm: &'a [u8],
     signature: &'a [u8],
@@ -235,7 +235,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Whether it is the one that this root names: same subject and key.
+    /// Whether it is the certificate that this root names: same subject and key.
     pub(super) fn is(&self, root: &rustls::pki_types::TrustAnchor<'_>) -> bool {
         self.subject == root.subject.as_ref()
             && self.public_key == root.subject_public_key_info.as_ref()

@@ -1,4 +1,4 @@
-//! What this side shows a server that asks.
+//! This side's certificate for a server that asks.
 
 use std::cell::Cell;
 use std::fmt;

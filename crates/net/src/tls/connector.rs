@@ -31,14 +31,14 @@ const MAX_PROTOCOL_BYTES: usize = 255;
 #[derive(Clone)]
 pub struct TlsConnector {
     inner: tokio_rustls::TlsConnector,
-    /// In place of the address's host.
+    /// Replaces the address's host.
     server_name: Option<ServerName<'static>>,
 }
 
 impl TlsConnector {
     /// Makes the options ready: reads their files, and the system's roots once in a process. Blocks on that.
     ///
-    /// What makes no sense or cannot be read is [`TlsError::Options`], with what is wrong and where.
+    /// Contradictory or unreadable options are [`TlsError::Options`], with the place of the problem.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = ServerVerifier {
@@ -82,8 +82,8 @@ impl TlsConnector {
         })
     }
 
-    /// A connector with the caller's own configuration of rustls, which alone decides what is verified, shown and offered.
-    /// Its provider, roots and session cache are the caller's too.
+    /// A connector with the caller's own configuration of rustls, which alone decides what is verified, shown and
+    /// offered. Its provider, roots and session cache are the caller's too.
     ///
     /// [`tls::rustls`](super::rustls) is the version that it must come from.
     pub fn from_config(config: Arc<ClientConfig>) -> Self {
@@ -118,7 +118,7 @@ impl TlsConnector {
         let mut handshake = pin!(self.inner.connect(name, stream));
         let mut asked = false;
         let stream = poll_fn(|context| {
-            // What another handshake has left on this thread.
+            // The mark that another handshake has left on this thread.
             was_asked();
             let poll = handshake.as_mut().poll(context);
             asked |= was_asked();

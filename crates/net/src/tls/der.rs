@@ -13,7 +13,7 @@ pub(super) struct Value<'a> {
     pub(super) whole: &'a [u8],
 }
 
-/// What is not DER, or not what was expected.
+/// Bytes that are not DER, or not the expected value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -87,7 +87,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A length in the long form: in so many bytes, none too many.
+/// A length in the long form: in this many bytes, none too many.
 fn long_length(bytes: u8, rest: &[u8]) -> Result<(usize, &[u8]), Malformed> {
     let (field, rest) = rest.split_at_checked(usize::from(bytes)).ok_or(Malformed)?;
     if field.len() > 4 || field.first().is_none_or(|first| *first == 0) {

@@ -41,7 +41,7 @@ pub enum TlsError {
     Alert(String),
     /// The server's certificate is unacceptable for another reason.
     Certificate(String),
-    /// What came is no TLS, or breaks it.
+    /// The bytes are no TLS, or break it.
     Protocol(String),
     /// The stream beneath the handshake failed.
     Stream {

@@ -136,7 +136,7 @@ enum Readable {
     Text { pem: String },
 }
 
-/// What binary formats hold: there a reader cannot see whether a path or a table comes next.
+/// What binary formats hold: their reader cannot see whether a path or a table comes next.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Pem")]
 enum Tagged {

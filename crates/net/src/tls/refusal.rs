@@ -8,8 +8,8 @@ use super::error::{HandshakeError, TlsError};
 
 /// An error of reading from or writing to a TLS stream, with a [`TlsError`] as its source where TLS is at fault.
 ///
-/// In TLS 1.3 a client is done before the server has seen its certificate. So a server that refuses it is heard
-/// of by the first read: as `TlsError::ClientCertificateRefused`. The error's kind stays.
+/// In TLS 1.3 a client is done before the server has seen its certificate. So a server that refuses it shows in the
+/// first read: as `TlsError::ClientCertificateRefused`. The error's kind stays.
 pub fn typed(error: io::Error) -> io::Error {
     match rustls_error(&error) {
         // After the handshake only a certificate can be what these alerts are about.

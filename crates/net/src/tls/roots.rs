@@ -68,7 +68,7 @@ fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let mut certificates = Vec::new();
     for entry in std::fs::read_dir(path).map_err(wrong)? {
         let file = entry.map_err(wrong)?.path();
-        // A link that dangles is what is left of a root that was removed.
+        // A dangling link is the rest of a removed root.
         let Ok(metadata) = std::fs::metadata(&file) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! What a handshake has agreed on.
+//! The results of a handshake.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use crate::liveness::Liveness;
 /// The most reads of one look, of 4 KiB and more each: tickets take one or two.
 const MOST_READS: usize = 16;
 
-/// What a handshake has agreed on, and the server's identity.
+/// The results of a handshake, and the server's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TlsSession {
@@ -47,7 +47,7 @@ pub enum TlsVersion {
 }
 
 impl TlsSession {
-    /// What this connection's handshake has agreed on; `None` before it has ended.
+    /// The results of this connection's handshake; `None` before it has ended.
     ///
     /// Copies and reads the certificate: call it where somebody wants to know, not for each connection.
     pub fn of(connection: &ClientConnection) -> Option<Self> {
@@ -97,7 +97,7 @@ pub(crate) fn protocol(session: &ClientConnection) -> Option<&[u8]> {
     session.alpn_protocol()
 }
 
-/// Looks at a TLS connection. Bytes may be the session's own, such as tickets: it takes them in and says what is left.
+/// Looks at a TLS connection. Bytes may belong to TLS itself, such as tickets: it takes these in and reports the rest.
 pub(crate) fn look(socket: BorrowedFd<'_>, session: &mut ClientConnection) -> Liveness {
     for _ in 0..MOST_READS {
         let Ok(state) = session.process_new_packets() else {
@@ -118,11 +118,11 @@ pub(crate) fn look(socket: BorrowedFd<'_>, session: &mut ClientConnection) -> Li
             Err(error) => return Liveness::Dead(Some(error)),
         }
     }
-    // A peer that never stops is no peer to go on with.
+    // A peer that never stops cannot be used any more.
     Liveness::Dead(None)
 }
 
-/// Reads what is there and never waits.
+/// Reads the available bytes and never waits.
 struct Now<'a>(BorrowedFd<'a>);
 
 impl Read for Now<'_> {

@@ -1,4 +1,4 @@
-//! Decides whether a server is who it should be.
+//! Decides whether a server is the right one.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::certificate::{Certificate, Fingerprint};
 use super::error::TlsError;
 use super::options::Verification;
 
-/// Decides whether a server is who it should be, and says which check refused.
+/// Decides whether a server is the right one, and says which check refused it.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) verification: Verification,
@@ -164,7 +164,8 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
     }
 }
 
-/// As rustls carries it to the end of the handshake. Where it has a word of its own the server gets the right alert.
+/// The form in which rustls carries it to the end of the handshake. Where rustls has an error of its own the server
+/// gets the right alert.
 fn carried(error: TlsError) -> CertificateError {
     match error {
         TlsError::Expired => CertificateError::Expired,

@@ -20,7 +20,7 @@ const GLOBAL: u32 = 0xe;
 pub(super) struct Policy {
     precedences: Table,
     labels: Table,
-    /// Of IPv4 addresses alone, which stand in it as mapped ones.
+    /// Only of IPv4 addresses, which are stored as mapped ones.
     scopes: Table,
 }
 
@@ -100,8 +100,8 @@ impl Policy {
         &SYSTEM
     }
 
-    /// What a file like gai.conf(5) says. A line of one kind replaces the whole default table of its kind. Lines that
-    /// cannot be read are left out, as the system does it.
+    /// The tables of a file like gai.conf(5). A line of one kind replaces the whole default table of its kind.
+    /// Unreadable lines are skipped, as the system does it.
     pub(super) fn parse(text: &str) -> Self {
         let (mut precedences, mut labels, mut scopes) = (Vec::new(), Vec::new(), Vec::new());
         for (index, line) in text.lines().enumerate() {
@@ -186,7 +186,7 @@ fn table(mut rows: Vec<Row>, default: &Table, any: Row) -> Table {
         return default.clone();
     }
     rows.push(any);
-    // Of two equal ones the first counts.
+    // The first of two equal ones counts.
     rows.sort_by_key(|row| std::cmp::Reverse(row.bits));
     Cow::Owned(rows)
 }

@@ -12,7 +12,7 @@ use crate::dial::error::ConnectCause;
 /// The longest answer, all its heads together: what servers commonly limit a head to.
 const MAX_ANSWER_BYTES: usize = 16 << 10;
 
-/// How much of a proxy's words is told.
+/// How much of a proxy's message is reported.
 const MAX_WORDS: usize = 100;
 
 /// Asks the proxy at the other end of `stream` to connect to `target`. What it sends behind its answer is
@@ -68,11 +68,11 @@ pub(super) struct Answer {
     has_credentials: bool,
     /// The part of the current head that has arrived.
     head: Vec<u8>,
-    /// What all heads together may still have.
+    /// The room left for all heads together.
     allowance: usize,
 }
 
-/// What became of the bytes that were shown.
+/// What happened to the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     /// This many of them belong to the answer.
@@ -116,7 +116,7 @@ impl Answer {
         Ok(Taken { bytes, is_open })
     }
 
-    /// What a whole head says. False: it is interim, the answer is still to come (RFC 9110 §15.2).
+    /// The meaning of a whole head. False: it is interim, the answer is still to come (RFC 9110 §15.2).
     fn verdict(&self) -> Result<bool, ConnectCause> {
         match status(&self.head)? {
             (100..200, _) => Ok(false),

@@ -1,4 +1,4 @@
-//! What holds for whatever a proxy answers.
+//! What holds for any answer of a proxy.
 
 use std::io;
 use std::iter::{Copied, Cycle};
@@ -88,7 +88,7 @@ impl Asked {
                         return Some((taken, Ok(())));
                     }
                 }
-                // How much is taken of what is refused does not matter.
+                // For refused answers the number of taken bytes does not matter.
                 Err(error) => return Some((0, Err(shown(&error)))),
             }
         }
@@ -105,7 +105,7 @@ impl Asked {
         }
     }
 
-    /// How many bytes of the answer were taken, what was said, and the verdict.
+    /// How many bytes of the answer were taken, the message, and the verdict.
     fn speak(&self, answer: &[u8], pieces: &[usize]) -> (usize, Vec<u8>, Result<(), String>) {
         let mut proxy = Proxy {
             answer: Parts::new(answer, pieces),
@@ -126,7 +126,7 @@ fn shown(error: &ConnectCause) -> String {
     text
 }
 
-/// What arrives, in pieces of these sizes over and over; no sizes: as much as is asked for.
+/// The bytes that arrive, in pieces of these sizes over and over; no sizes: as much as is asked for.
 struct Parts<'a> {
     bytes: &'a [u8],
     taken: usize,

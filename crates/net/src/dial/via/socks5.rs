@@ -27,7 +27,7 @@ pub(super) async fn open(
     target: &HostPort,
     credentials: Option<&Credentials>,
 ) -> Result<(), ConnectCause> {
-    // Both are made first: what cannot be sent shall not be begun.
+    // Both are made first: an unsendable request must not be begun.
     let authentication = credentials.map(authentication).transpose()?;
     let request = request(target)?;
 

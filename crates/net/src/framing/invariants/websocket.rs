@@ -15,7 +15,7 @@ pub fn websocket(data: &[u8]) {
     let Ok(max) = any_number(&mut input) else {
         return;
     };
-    // The other one makes room for what is merely announced.
+    // The other one allocates room for announced bytes.
     let framing = Framing::WebSocket {
         max: max.clamp(1, u16::MAX.into()),
     };
@@ -47,7 +47,7 @@ pub fn websocket(data: &[u8]) {
     assert_ne!(their_end, TheirEnd::Closed, "in spite of {error:?}");
 }
 
-/// What the standard forbids and tungstenite lets pass.
+/// What the standard forbids and tungstenite accepts.
 fn is_ours_alone(error: &FramingError) -> bool {
     matches!(
         error,
@@ -67,7 +67,7 @@ enum TheirEnd {
     Waiting,
 }
 
-/// What a foreign WebSocket server makes of these bytes.
+/// How a foreign WebSocket server reads these bytes.
 fn as_server(wire: &[u8], max: u64) -> (Vec<Event>, TheirEnd) {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     // A control frame is no message, and may be longer than any.

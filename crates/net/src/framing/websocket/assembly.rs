@@ -9,7 +9,7 @@ pub(in crate::framing) struct Assembly {
     pub(super) kind: Kind,
 }
 
-/// What the fragments are to become.
+/// The message that the fragments make up.
 #[derive(Debug)]
 pub(in crate::framing) enum Kind {
     Binary,

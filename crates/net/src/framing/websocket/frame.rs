@@ -8,7 +8,7 @@ pub(super) const FIN: u8 = 0x80;
 pub(super) const RESERVED_BITS: u8 = 0x70;
 pub(super) const MASKED: u8 = 0x80;
 
-/// What a frame is (RFC 6455 §5.2).
+/// The kinds of frame (RFC 6455 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -20,7 +20,7 @@ pub enum Opcode {
     Binary = 0x2,
     /// The peer closes.
     Close = 0x8,
-    /// To be answered with a pong.
+    /// It must be answered with a pong.
     Ping = 0x9,
     /// The answer.
     Pong = 0xa,
@@ -58,7 +58,7 @@ pub struct ControlFrame {
 }
 
 impl ControlFrame {
-    /// What does not fit a control frame is cut off.
+    /// Text that does not fit a control frame is cut off.
     pub(super) fn new(opcode: Opcode, payload: &[u8]) -> Self {
         let len = payload.len().min(MAX_CONTROL_BYTES);
         let mut bytes = [0; 2 + MAX_CONTROL_BYTES];

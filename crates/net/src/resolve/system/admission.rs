@@ -1,19 +1,19 @@
-//! Who looks a name up: an idle thread, a new one, one that is yet to end its work, or none.
+//! Which thread looks a name up: an idle one, a new one, one that is about to finish, or none.
 
 use std::time::{Duration, Instant};
 
 /// The most threads of a family. Each holds some KiB of stack while it waits; as many silent servers at once are an outage.
 pub const MAX_THREADS: usize = 256;
-/// So many of them are kept for names that were answered lately: names that were never answered, however many hang, do
-/// not stop a program from reaching the servers that it works with.
+/// This many threads are reserved for names that were answered lately. So hanging look-ups of other names, however
+/// many, do not keep a program from the servers that it works with.
 pub(super) const RESERVED_THREADS: usize = 32;
-/// So many serve every name.
+/// This many serve every name.
 pub(super) const COMMON_THREADS: usize = MAX_THREADS - RESERVED_THREADS;
 /// The most names that wait for a thread, some hundred bytes each: a burst of a healthy program, which a server
 /// nearby answers in a millisecond each.
 pub const MAX_QUEUED: usize = 16 * 1024;
-/// All threads are stuck when none has begun or ended a look-up for so long. A name that no cache has yet takes some
-/// tenths of a second.
+/// All threads are stuck when none has begun or ended a look-up for this long. A name without a cached answer takes
+/// some tenths of a second.
 pub(super) const STUCK_AFTER: Duration = Duration::from_millis(500);
 
 /// Counts threads and queued names, and decides.
@@ -28,12 +28,12 @@ pub(super) struct Admission {
     moved: Instant,
 }
 
-/// What becomes of a look-up. All but `Refused` are queued, and taken by a thread in their order.
+/// The fate of a look-up. All but `Refused` are queued, and threads take them in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admitted {
-    /// An idle thread is to be woken.
+    /// Wake an idle thread.
     Wake,
-    /// A thread is to be started; it counts already.
+    /// Start a thread; it counts already.
     Start,
     /// The next thread that ends its work takes it.
     Wait,
@@ -52,13 +52,13 @@ impl Admission {
         }
     }
 
-    /// Another name is to be looked up.
+    /// Another name should be looked up.
     pub(super) fn admit(&mut self, now: Instant) -> Admitted {
         // Idle threads that were woken for a name still count as idle until they have taken it.
         let admitted = if self.idle > self.queued {
             Admitted::Wake
         } else if self.queued >= MAX_QUEUED {
-            // Where no more threads can be started, that is so below the most, too.
+            // If no more threads can be started, that also holds below the most.
             return Admitted::Refused;
         } else if self.threads < self.most {
             self.threads += 1;

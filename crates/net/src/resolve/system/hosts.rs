@@ -1,4 +1,4 @@
-//! What `/etc/hosts` says of a name, where `getaddrinfo` would ask servers too.
+//! The entries of `/etc/hosts` for a name, where `getaddrinfo` would ask servers too.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::resolve::Name;
 
-/// The most names that are remembered, some hundred bytes each. The one that was noted longest ago goes.
+/// The most names that are remembered, some hundred bytes each. The oldest one is dropped.
 const MAX_NAMES: usize = 4096;
 
 /// Names that were answered lately, and in good time.

@@ -27,7 +27,7 @@ fn source_towards(address: SocketAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// Whether an interface has an address of use: its network is a route, be there a default one or not.
+/// Whether an interface has a usable address: its network is a route, with or without a default one.
 fn has_address() -> bool {
     let Ok(addresses) = getifaddrs() else {
         return true;

@@ -1,4 +1,4 @@
-//! The threads that look names up, and who waits for them.
+//! The threads that look names up, and the callers that wait for them.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ struct Shared {
     families: Families,
     function: Arc<Function>,
     state: Mutex<State>,
-    /// For idle threads, those of each kind.
+    /// Wakes idle threads of each kind.
     work: PerKind<Condvar>,
 }
 
@@ -107,7 +107,8 @@ impl Threads {
         threads(Kind::Common) + threads(Kind::Reserved)
     }
 
-    /// Asks, or joins those who have asked. Cancel-safe: what a thread has begun it ends, for whoever asks next.
+    /// Asks, or joins callers that have asked. Cancel-safe: a thread ends a look-up that it has begun, for the next
+    /// caller.
     pub(super) async fn ask(&self, name: Name) -> Outcome {
         let mut answer = self.join(&name)?;
         match answer.wait_for(Option::is_some).await {
@@ -141,7 +142,7 @@ impl Threads {
         let Err(error) = started else { return Ok(()) };
         let lane = &mut state.lanes[kind];
         lane.admission.gone();
-        // Any other thread will come to it; without one it would wait for ever.
+        // Any other thread will take it; without one it would wait for ever.
         if lane.admission.threads() > 0 {
             return Ok(());
         }
@@ -223,7 +224,7 @@ impl Shared {
         kind: Kind,
         name: Name,
     ) -> MutexGuard<'a, State> {
-        // Whoever asked may have left while it was queued.
+        // The caller may have gone while it was queued.
         if state.asked[&name].is_closed() {
             state.asked.remove(&name);
             return state;

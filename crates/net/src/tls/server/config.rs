@@ -24,7 +24,7 @@ use super::options::{ClientCertificates, Oldest, ServerOptions};
 pub struct ServerTls(pub(super) Arc<ServerConfig>);
 
 impl ServerTls {
-    /// Makes credentials ready. Dates are not looked at: what was good when it was loaded goes on being shown.
+    /// Makes credentials ready. Dates are not checked: a certificate that was valid when it was loaded is still shown.
     ///
     /// # Errors
     /// [`TlsError::Options`]: a key does not belong to its certificate, or an issuer is none.

@@ -40,7 +40,7 @@ impl ServerCredentials {
             None => Vec::new(),
         };
         let credentials = Self { pairs, issuers };
-        // What only shows when it is used is refused here too, where somebody can mend it.
+        // Errors that show only when it is used are reported here too, where somebody can fix them.
         ServerTls::new(options, &credentials)?;
         Ok(credentials)
     }

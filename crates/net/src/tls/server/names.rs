@@ -15,7 +15,7 @@ use super::options::ServerOptions;
 
 /// The certificates of a listener, found by the name that a client asks for (SNI, RFC 6066 §3).
 pub(super) struct Shown {
-    /// By host in lower case; several where there are keys of several kinds. A wildcard stands under `*.parent`.
+    /// By host in lower case; several where there are keys of several kinds. A wildcard has the key `*.parent`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,

@@ -1,7 +1,7 @@
 //! The TLS of one accepted connection, without its socket.
 //!
-//! rustls's unbuffered interface underneath: an idle connection keeps its keys and nothing else. What was
-//! received of a record that is not whole stays here; plaintext and what is to be sent never do.
+//! It uses rustls's unbuffered interface: an idle connection keeps its keys and nothing else. The received part of an
+//! unfinished record stays here; plaintext and bytes to send never do.
 
 use std::fmt;
 
@@ -15,17 +15,17 @@ use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, ProtocolV
 use super::super::session::TlsVersion;
 use super::config::ServerTls;
 
-/// The plaintext of one record at the most, in bytes (RFC 8446 §5.1).
+/// The most plaintext in one record, in bytes (RFC 8446 §5.1).
 pub const MAX_PLAINTEXT: usize = 16 * 1024;
-/// What a record adds to its plaintext at the most: header, explicit nonce, content type, tag.
+/// The most bytes that a record adds to its plaintext: header, explicit nonce, content type, tag.
 const OVERHEAD: usize = 5 + 8 + 1 + 16;
-/// What is taken for a message of the handshake before its size is known.
+/// The assumed size of a message of the handshake before its size is known.
 const FLIGHT: usize = 2 * 1024;
 
 /// The TLS of one accepted connection, without its socket.
 pub struct ServerRecords {
     connection: UnbufferedServerConnection,
-    /// What was received of a record, or of a message of the handshake, that is not whole.
+    /// The received part of an unfinished record, or of an unfinished message of the handshake.
     unfinished: Vec<u8>,
     phase: Phase,
 }
@@ -39,7 +39,7 @@ enum Phase {
     Failed,
 }
 
-/// What [`ServerRecords::open`] has found.
+/// The result of [`ServerRecords::open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     /// Bytes of plaintext.
@@ -77,8 +77,8 @@ impl ServerRecords {
         self.unfinished.len()
     }
 
-    /// Copies the [unfinished](Self::unfinished) record to the front of `buffer`, where what is received next is to
-    /// be put behind it. Returns its length, or `None` if it leaves no room there.
+    /// Copies the [unfinished](Self::unfinished) record to the front of `buffer`, where the next received bytes must
+    /// follow it. Returns its length, or `None` if it leaves no room there.
     pub fn lend(&self, buffer: &mut [u8]) -> Option<usize> {
         let length = self.unfinished.len();
         if length >= buffer.len() {
@@ -88,9 +88,9 @@ impl ServerRecords {
         Some(length)
     }
 
-    /// Takes what was received: `records` begins with what was [lent](Self::lend). Their plaintext goes to the front
-    /// of `plaintext`, which must not be shorter; what is to be sent in answer goes behind `answer`, also
-    /// where this fails: it is the alert then.
+    /// Takes received bytes: `records` begins with the [lent](Self::lend) part. Their plaintext goes to the front of
+    /// `plaintext`, which must not be shorter. Bytes to send in answer are appended to `answer`, also if this fails:
+    /// then they are the alert.
     ///
     /// # Errors
     /// The peer broke the protocol, or is refused. Nothing more may be taken from it.
@@ -117,7 +117,7 @@ impl ServerRecords {
             if let Step::Stop(result) = next {
                 break result;
             }
-            // All is opened, and nothing is to be said: it need not be asked what comes next.
+            // Everything is opened, and there is nothing to send: rustls need not be asked again.
             if at == records.len() && self.phase == Phase::Open && !self.connection.wants_write() {
                 break Ok(());
             }
@@ -251,7 +251,7 @@ impl ServerRecords {
         }
     }
 
-    /// What a failed connection still has to say.
+    /// The last bytes that a failed connection must send.
     fn last_words(&mut self, records: &mut [u8], answer: &mut Vec<u8>) {
         // Asked first: with nothing to say it would look at the same records again, and fail again.
         while self.connection.wants_write() {
@@ -365,7 +365,7 @@ fn fill(
                 out.truncate(start + bytes);
                 return Ok(());
             }
-            // It has just been given that much: it would ask for ever.
+            // It has just got that much: it would ask for ever.
             Err(EncryptError::InsufficientSize(needs)) if needs.required_size > room => {
                 room = needs.required_size;
             }
@@ -377,7 +377,7 @@ fn fill(
     }
 }
 
-/// Why a connection's TLS cannot go on.
+/// Why a connection's TLS cannot continue.
 #[derive(Debug, Clone)]
 pub struct RecordsError(Error);
 

@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::config::ServerTls;
 use super::records::{MAX_PLAINTEXT, RecordsError, ServerRecords};
 
-/// What is read from the stream at once.
+/// The size of one read from the stream.
 const READ: usize = 16 * 1024 + 512;
 /// Encrypted bytes that may wait for the stream; past it writing waits.
 const UNSENT: usize = 64 * 1024;
 
 /// A stream that speaks TLS as a server. Dropping it closes the stream without a word.
 ///
-/// Its parts can be taken out at any time, so that what began as one protocol goes on as another elsewhere.
+/// Its parts can be taken out at any time, so that one protocol can follow another on the connection.
 #[derive(Debug)]
 pub struct ServerStream<S> {
     stream: S,
@@ -30,7 +30,7 @@ pub struct ServerStream<S> {
     has_closed: bool,
 }
 
-/// What a [`ServerStream`] was made of.
+/// The parts of a [`ServerStream`].
 #[derive(Debug)]
 pub struct StreamParts<S> {
     /// The stream underneath.
@@ -39,7 +39,7 @@ pub struct StreamParts<S> {
     pub records: Box<ServerRecords>,
     /// Plaintext that was received and not read.
     pub received: Vec<u8>,
-    /// What is to be sent before anything else, encrypted.
+    /// Encrypted bytes that must be sent before anything else.
     pub unsent: Vec<u8>,
 }
 
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
             // Its answers first: the peer may wait for them.
             ready!(self.poll_send(cx))?;
             if let Err(error) = ready!(self.poll_receive(cx)) {
-                // The peer is told why, if it can be told at once.
+                // The peer gets the reason, if it can be sent at once.
                 let _ = self.poll_send(cx);
                 return Poll::Ready(Err(error));
             }
