@@ -21,6 +21,7 @@ mod needs;
 mod nightly;
 mod pages;
 mod random;
+mod sizes;
 mod sources;
 mod steps;
 mod test;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{arrows, chaos, crates, features, hooks, ignored, needs, pages, way, words};
+use crate::{arrows, chaos, crates, features, hooks, ignored, needs, pages, sizes, way, words};
 
 const STEPS: &[Step] = &[
     Step {
@@ -23,6 +23,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "dependencies between crates",
         run: crates::depend_as_drawn,
+    },
+    Step {
+        name: "sizes",
+        run: sizes::are_small,
     },
     Step {
         name: "hooks",

@@ -101,6 +101,7 @@ fn host_port(host: &str, port: u16) -> HostPort {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 fn the_sketch_loads() {
     let (_folder, chat) = chat(SKETCH);
     let loaded = load(&chat).unwrap();

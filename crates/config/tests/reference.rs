@@ -20,6 +20,7 @@ fn folder() -> tempfile::TempDir {
 
 /// A file in which this key of this table has this value, and nothing but what the key needs beside it. `None`: without
 /// the key.
+#[expect(clippy::too_many_lines, reason = "one arm for each table")]
 fn file(title: &str, key: &str, value: Option<&str>) -> String {
     let line = value.map_or(String::new(), |value| format!("{key} = {value}"));
     let inline = value.map_or(String::new(), |value| format!(", {key} = {value}"));

@@ -43,6 +43,7 @@ async fn disturb(random: &mut fastrand::Rng, peer: TcpStream, user: &Sender) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 async fn each_attempt_is_told_as_one_error_or_as_connected_and_closed_once() {
     for round in 0..12 {
         let seed = fastrand::u64(..);

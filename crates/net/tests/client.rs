@@ -484,6 +484,7 @@ async fn a_connection_can_be_taken_out_with_what_was_received() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
     let options: ClientOptions = toml::from_str(
         r#"

@@ -157,6 +157,7 @@ fn a_black_holed_name_does_not_delay_others_by_the_systems_resolver() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 async fn inside() {
     // A route, without which nobody is asked for IPv6 addresses.
     namespace::run("ip", "address add 2001:db8::9/128 dev lo nodad");

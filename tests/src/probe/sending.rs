@@ -38,6 +38,7 @@ impl Error for Wrapped {
 }
 
 /// Carries out one of them.
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 pub(super) async fn obey(
     probe: &Probe,
     session: &Session,

@@ -23,6 +23,7 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 pub(super) async fn obey(
     context: &Context,
     session: &Session,
@@ -100,6 +101,7 @@ pub(super) async fn obey(
 }
 
 /// Carries out a task; one that is no command comes back in capitals.
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 pub(super) async fn carry_out(probe: &Probe, text: &str) -> Result<Vec<u8>> {
     let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
     match command {

@@ -294,6 +294,7 @@ fn what_breaks_rfc_6455_closes_its_session_with_the_code_it_prescribes() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn broken_handshakes_are_answered_with_an_error() {
     let watched = Watched::start();
     let engine = &watched.engine;

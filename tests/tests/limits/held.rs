@@ -120,6 +120,7 @@ fn begin_post(engine: &Engine, bytes: u64) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 fn each_class_is_shown_while_it_is_held_and_falls_to_nothing() {
     let (engine, issuer) = start("");
     let downloads: Vec<Client> = (0..DOWNLOADS).map(|_| download(&engine)).collect();

@@ -208,6 +208,7 @@ fn a_reload_applies_whatever_tls_says_and_drops_no_session() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn files_that_cannot_be_used_refuse_the_reload_with_their_name_and_nothing_is_applied() {
     let issuer = Issuer::new();
     let tls = format!("tls = {{ {REQUIRED} }}");

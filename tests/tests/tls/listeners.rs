@@ -419,6 +419,7 @@ fn a_slow_reader_is_told_of_and_closed_as_over_plain_tcp() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 fn https_serves_files_and_wss_sessions() {
     let issuer = Issuer::new();
     let config = r#"

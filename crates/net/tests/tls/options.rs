@@ -9,6 +9,7 @@ use crate::authority::Authority;
 use crate::trusting;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn options_that_make_no_sense_say_what_is_wrong() {
     let authority = Authority::new("root");
     let folder = authority.folder();

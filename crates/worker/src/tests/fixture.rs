@@ -397,6 +397,7 @@ fn await_readable(fd: BorrowedFd<'_>) {
     assert_ne!(ready, 0, "nothing came");
 }
 
+#[expect(clippy::too_many_lines, reason = "one line for each field")]
 pub(super) fn config(name: &str) -> Config {
     let listener = Listener {
         name: "main".into(),

@@ -45,6 +45,7 @@ impl App for Scripted {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
         let text = String::from_utf8_lossy(&message[..message.len().min(100)]).into_owned();
         let (verb, rest) = text.split_once(' ').unwrap_or((&text, ""));

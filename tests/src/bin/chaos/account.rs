@@ -122,6 +122,7 @@ impl Account {
     }
 
     /// What nothing explains.
+    #[expect(clippy::too_many_lines, reason = "one check for each count")]
     pub(crate) fn unexplained(&self) -> Vec<String> {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         let mut found = Vec::new();

@@ -108,6 +108,7 @@ struct Tallies {
 }
 
 impl Stage {
+    #[expect(clippy::too_many_lines, reason = "one line for each part")]
     fn set(seed: u64, powers: Powers) -> Stage {
         let mut random = Random::seeded(seed);
         let doors = sites::EchoDoors::free();

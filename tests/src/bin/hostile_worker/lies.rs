@@ -21,6 +21,7 @@ const SIZES: [u64; 8] = [
     1 << 20,
 ];
 
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 pub(crate) fn carry_out(worker: &Worker, what: &str) -> io::Result<()> {
     match what {
         "written-falling" => positions(worker, |region| {

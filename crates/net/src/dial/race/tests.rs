@@ -227,6 +227,7 @@ struct Course {
     exhausted: bool,
 }
 
+#[expect(clippy::too_many_lines, reason = "a small simulator around one loop")]
 fn run(world: &World) -> Course {
     let (attempt_delay, resolution_delay, prefers_ipv6) = world.rules;
     let rules = Rules {

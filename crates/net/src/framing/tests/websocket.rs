@@ -136,6 +136,7 @@ fn the_key_of_the_standard_is_accepted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_breach_is_refused_with_its_close_code() {
     let ping = frame(0x89, b"");
     let begun = frame(0x01, b"a");

@@ -195,131 +195,45 @@ proptest! {
 }
 
 fn play(world: &mut World, step: Happening, callers: &mut Caller) {
-    let child = |world: &World, place: usize| {
-        let children: Vec<_> = world.children.iter().copied().collect();
-        (!children.is_empty()).then(|| children[place % children.len()])
-    };
-    let process = |world: &World, place: usize| match child(world, place) {
-        Some(Child::Process(process)) => Some(process),
-        _ => None,
-    };
     match step {
-        Happening::Hello(place) => {
-            if let Some(child) = child(world, place) {
-                world.tell(Event::Hello(child));
-            }
-        }
-        Happening::Ready(place) => {
-            if let Some(child) = child(world, place) {
-                world.tell(Event::Ready(child));
-            }
-        }
-        Happening::Fail(place) => {
-            if let Some(child) = child(world, place) {
-                world.tell(Event::Failed {
-                    child,
-                    reason: "so it goes".to_owned(),
-                });
-            }
-        }
+        Happening::Hello(place) => on_child(world, place, |world, child| {
+            world.tell(Event::Hello(child));
+        }),
+        Happening::Ready(place) => on_child(world, place, |world, child| {
+            world.tell(Event::Ready(child));
+        }),
+        Happening::Fail(place) => on_child(world, place, |world, child| {
+            let reason = "so it goes".to_owned();
+            world.tell(Event::Failed { child, reason });
+        }),
         Happening::FailSpawns(count) => world.failing_spawns = count,
-        Happening::Garbage(place) => {
-            if let Some(process) = process(world, place) {
-                world.tell(Event::Garbage {
-                    process,
-                    reason: "length".to_owned(),
-                });
-            }
-        }
-        Happening::Die(place) => {
-            if let Some(child) = child(world, place) {
-                world.exit(child, KILLED);
-            }
-        }
-        Happening::Exit(place) => {
-            if let Some(child) = child(world, place) {
-                world.exit(child, DONE);
-            }
-        }
-        Happening::Release(place) => {
-            if let Some(process) = process(world, place) {
-                world.tell(Event::Released(process));
-            }
-        }
-        Happening::Resigned(place) => {
-            if let Some(process) = process(world, place) {
-                world.tell(Event::Resigned(process));
-            }
-        }
+        Happening::Garbage(place) => on_process(world, place, |world, process| {
+            let reason = "length".to_owned();
+            world.tell(Event::Garbage { process, reason });
+        }),
+        Happening::Die(place) => on_child(world, place, |world, child| world.exit(child, KILLED)),
+        Happening::Exit(place) => on_child(world, place, |world, child| world.exit(child, DONE)),
+        Happening::Release(place) => on_process(world, place, |world, process| {
+            world.tell(Event::Released(process));
+        }),
+        Happening::Resigned(place) => on_process(world, place, |world, process| {
+            world.tell(Event::Resigned(process));
+        }),
+        Happening::Stopping(place) => on_process(world, place, |world, process| {
+            world.tell(Event::Stopping(process));
+        }),
+        Happening::Attached(place, fails) => on_process(world, place, |world, process| {
+            world.attached(process, fails.then_some("no room"));
+        }),
         Happening::Mute(is_mute) => world.is_mute = is_mute,
-        Happening::Attached(place, fails) => {
-            if let Some(process) = process(world, place) {
-                world.attached(process, fails.then_some("no room"));
-            }
-        }
-        Happening::Prepared(fails) => {
-            let generation = world.plan.generations().into_iter().max().unwrap_or(1) + 1;
-            world.prepared(generation, fails.then_some("no room"));
-        }
-        Happening::Obeyed => world.obey(),
-        Happening::Stopping(place) => {
-            if let Some(process) = process(world, place) {
-                world.tell(Event::Stopping(process));
-            }
-        }
-        Happening::Reload { tasks_only } => {
-            *callers += 1;
-            let scope = if tasks_only { Scope::Tasks } else { Scope::All };
-            world.tell(Event::ReloadAsked {
-                caller: Some(*callers),
-                scope,
-            });
-        }
-        Happening::Open {
-            is_good,
-            workers,
-            tasks,
-            helpers,
-        } => {
-            let result = if is_good {
-                Ok(watched(workers, tasks, helpers))
-            } else {
-                Err("broken".to_owned())
-            };
-            world.tell(Event::Opened(result));
-        }
         Happening::Pass { millis } => world.pass(Duration::from_millis(millis)),
-        Happening::Drain => {
-            *callers += 1;
-            let request = DrainRequest {
-                over: Some(Duration::from_secs(1)),
-                listener: None,
-                places: Ok(None),
-            };
-            world.tell(Event::DrainAsked {
-                caller: *callers,
-                request,
-            });
-        }
-        Happening::DrainEnded(number) => {
-            if let Some(Child::Gateway(incarnation)) = world.gateway() {
-                world.tell(Event::DrainEnded {
-                    incarnation,
-                    number,
-                    count: 1,
-                });
-            }
-        }
         Happening::Watch {
             times,
             silent,
             is_traced,
         } => {
-            let silent = world
-                .children
-                .iter()
-                .copied()
-                .nth(silent % (world.children.len() + 1));
+            let count = world.children.len() + 1;
+            let silent = world.children.iter().copied().nth(silent % count);
             // One death a step, so that a test sees each of its consequences.
             (0..times).any(|_| watch(world, silent, is_traced));
         }
@@ -327,11 +241,84 @@ fn play(world: &mut World, step: Happening, callers: &mut Caller) {
             left: Some(Left { left, of: 3 }),
             ..Signs::default()
         })),
-        Happening::Drained => {
-            if let Some(Child::Gateway(incarnation)) = world.gateway() {
-                world.tell(Event::Drained(incarnation));
-            }
+        Happening::Prepared(_)
+        | Happening::Obeyed
+        | Happening::DrainEnded(_)
+        | Happening::Drained => play_gateway(world, step),
+        Happening::Reload { .. } | Happening::Open { .. } | Happening::Drain => {
+            play_command(world, step, callers);
         }
+    }
+}
+
+/// Does something with the child in this place, if there is any.
+fn on_child(world: &mut World, place: usize, act: impl FnOnce(&mut World, Child)) {
+    let children: Vec<_> = world.children.iter().copied().collect();
+    if !children.is_empty() {
+        act(world, children[place % children.len()]);
+    }
+}
+
+/// The same, if the child is a process.
+fn on_process(world: &mut World, place: usize, act: impl FnOnce(&mut World, ProcessId)) {
+    on_child(world, place, |world, child| {
+        if let Child::Process(process) = child {
+            act(world, process);
+        }
+    });
+}
+
+/// What the gateway does.
+fn play_gateway(world: &mut World, step: Happening) {
+    match (step, world.gateway()) {
+        (Happening::Prepared(fails), _) => {
+            let generation = world.plan.generations().into_iter().max().unwrap_or(1) + 1;
+            world.prepared(generation, fails.then_some("no room"));
+        }
+        (Happening::Obeyed, _) => world.obey(),
+        (Happening::DrainEnded(number), Some(Child::Gateway(incarnation))) => {
+            world.tell(Event::DrainEnded {
+                incarnation,
+                number,
+                count: 1,
+            });
+        }
+        (Happening::Drained, Some(Child::Gateway(incarnation))) => {
+            world.tell(Event::Drained(incarnation));
+        }
+        _ => {}
+    }
+}
+
+/// What operators do, and what comes of it.
+fn play_command(world: &mut World, step: Happening, callers: &mut Caller) {
+    match step {
+        Happening::Reload { tasks_only } => {
+            *callers += 1;
+            let scope = if tasks_only { Scope::Tasks } else { Scope::All };
+            let caller = Some(*callers);
+            world.tell(Event::ReloadAsked { caller, scope });
+        }
+        Happening::Open {
+            is_good,
+            workers,
+            tasks,
+            helpers,
+        } => world.tell(Event::Opened(match is_good {
+            true => Ok(watched(workers, tasks, helpers)),
+            false => Err("broken".to_owned()),
+        })),
+        Happening::Drain => {
+            *callers += 1;
+            let caller = *callers;
+            let request = DrainRequest {
+                over: Some(Duration::from_secs(1)),
+                listener: None,
+                places: Ok(None),
+            };
+            world.tell(Event::DrainAsked { caller, request });
+        }
+        _ => {}
     }
 }
 
