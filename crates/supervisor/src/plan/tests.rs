@@ -127,69 +127,45 @@ impl World {
                 self.disobeyed == 0 || !tells_of_a_switch(&action),
                 "{action:?} before the gateway has switched"
             );
-            match &action {
-                Action::SpawnGateway { incarnation, .. } => {
-                    let child = Child::Gateway(*incarnation);
-                    self.seen.push(action);
-                    self.spawn(child);
-                    continue;
-                }
-                Action::SpawnProcess {
-                    process,
-                    role,
-                    generation,
-                } => {
-                    let child = Child::Process(*process);
-                    self.processes.insert(*process, (*role, *generation));
-                    self.seen.push(action);
-                    self.spawn(child);
-                    continue;
-                }
-                Action::SpawnHelper { run, helper, .. } => {
-                    let child = Child::Helper(*run);
-                    self.helpers.insert(*run, helper.name.clone());
-                    self.seen.push(action);
-                    self.spawn(child);
-                    continue;
-                }
-                Action::Activate { serving, .. } => {
-                    self.serving = serving.clone();
-                    self.disobeyed += 1;
-                    self.seen.push(action);
-                    if !self.is_mute {
-                        self.obey();
-                    }
-                    continue;
-                }
-                Action::RunStopHook if !self.is_hook_slow => {
-                    self.tell(Event::StopHookEnded);
-                    continue;
-                }
-                Action::StartProcess { process } | Action::NewGateway { process } => {
-                    let process = *process;
-                    self.seen.push(action);
-                    if !self.is_mute {
-                        self.attached(process, None);
-                    }
-                    continue;
-                }
-                Action::Prepare { generation, .. } => {
-                    let generation = *generation;
-                    self.seen.push(action);
-                    if !self.is_mute {
-                        self.prepared(generation, None);
-                    }
-                    continue;
-                }
-                Action::Kill(child) => {
-                    let child = *child;
-                    self.seen.push(action);
-                    self.exit(child, KILLED);
-                    continue;
-                }
-                _ => {}
+            if action == Action::RunStopHook && !self.is_hook_slow {
+                self.tell(Event::StopHookEnded);
+                continue;
             }
-            self.seen.push(action);
+            self.seen.push(action.clone());
+            self.answer(action);
+        }
+    }
+
+    /// Does what an action asks for, and tells what comes of it at once.
+    fn answer(&mut self, action: Action) {
+        match action {
+            Action::SpawnGateway { incarnation, .. } => self.spawn(Child::Gateway(incarnation)),
+            Action::SpawnProcess {
+                process,
+                role,
+                generation,
+            } => {
+                self.processes.insert(process, (role, generation));
+                self.spawn(Child::Process(process));
+            }
+            Action::SpawnHelper { run, helper, .. } => {
+                self.helpers.insert(run, helper.name);
+                self.spawn(Child::Helper(run));
+            }
+            Action::Activate { serving, .. } => {
+                self.serving = serving;
+                self.disobeyed += 1;
+                if !self.is_mute {
+                    self.obey();
+                }
+            }
+            Action::Kill(child) => self.exit(child, KILLED),
+            _ if self.is_mute => {}
+            Action::StartProcess { process } | Action::NewGateway { process } => {
+                self.attached(process, None);
+            }
+            Action::Prepare { generation, .. } => self.prepared(generation, None),
+            _ => {}
         }
     }
 
