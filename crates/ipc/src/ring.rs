@@ -4,7 +4,8 @@
 //! length of the payload, kind, flags and aux in the first, then session, sequence and time; the payload
 //! follows. Where a record would reach over the end of the data area, a single word marks the rest as
 //! padding, and the record begins at the front. A record, header included, is at most a quarter of the ring, so
-//! that with its padding it always fits into an empty one.
+//! that with its padding it always fits into an empty one. A producer that finds its ring empty marks the rest as padding
+//! as well, once it has used so much that the memory of both sides would leave the processor's cache.
 //!
 //! Each side keeps its own position in private and stores it for the other, which keeps a copy and looks
 //! again only when the copy says that there is nothing to do: as long as both are busy, they seldom touch
@@ -123,12 +124,12 @@ fn find(memory: &Memory, position: u64, end: u64) -> Result<Found, Corrupt> {
     })
 }
 
-/// Padding is shorter than the record that did not fit there, and that record was published with it.
+/// A record was published with the padding before it.
 #[cold]
 #[inline(never)]
 fn after_padding(memory: &Memory, position: u64, end: u64) -> Result<u64, Corrupt> {
     let rest = memory.rest(position);
-    if rest >= longest(memory) || rest >= end - position {
+    if rest >= end - position {
         return Err(Corrupt(Fault::Padding { position, rest }));
     }
     Ok(position + rest)

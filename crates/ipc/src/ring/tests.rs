@@ -116,6 +116,28 @@ fn a_payload_of_a_quarter_of_the_ring_always_fits_into_an_empty_one() {
 }
 
 #[test]
+fn an_empty_ring_begins_at_the_front_again() {
+    let (mut producer, mut consumer, memory) = ring(64 * 1024);
+    let offset = |producer: &Producer| memory.capacity() - memory.rest(producer.position());
+    let mut highest = 0;
+    for number in 0..1000 {
+        producer.push(&header(number), &[&[1; 1000]]).unwrap();
+        let _ = producer.publish();
+        assert_eq!(take(&mut consumer), Some((header(number), vec![1; 1000])));
+        highest = highest.max(offset(&producer));
+    }
+    assert!((8 * 1024..10 * 1024).contains(&highest), "{highest}");
+    // While something is in it, it goes on to its end.
+    for number in 0..20 {
+        producer.push(&header(number), &[&[2; 1000]]).unwrap();
+        let _ = producer.publish();
+        producer.push(&header(number), &[&[3; 1000]]).unwrap();
+        take(&mut consumer);
+    }
+    assert!(offset(&producer) > 16 * 1024);
+}
+
+#[test]
 fn a_full_ring_refuses_and_changes_nothing() {
     let (mut producer, mut consumer, _) = ring(256);
     for number in 0..4 {

@@ -50,10 +50,10 @@ proptest! {
                     if fits {
                         pushed.push_back((header(number), payload));
                     } else if length <= producer.max_payload() {
-                        // Even with the padding here and the one in between it would not have fitted.
+                        // When it went back to the front, at least an eighth of the ring was before it.
                         let used: u64 = pushed.iter().map(|(_, payload)| record_size(payload.len() as u64)).sum();
                         let size = record_size(length as u64);
-                        prop_assert!(used + 2 * size + capacity as u64 / 4 > capacity as u64);
+                        prop_assert!(used > 0 && used + size > capacity as u64 / 8);
                     }
                 }
                 Step::Amend => match producer.last_unpublished() {
