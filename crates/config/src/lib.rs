@@ -81,7 +81,7 @@ pub struct Engine {
     pub run_dir: PathBuf,
     /// Event loops in the gateway, 1 to 64. Default: the CPUs.
     pub gateway_loops: u16,
-    /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 4 MiB and 1 MiB a loop.
+    /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 8 MiB and 2 MiB a loop.
     pub ring_memory: u64,
     /// Buffered bytes of all sessions together. Near it, sessions that hold much are throttled; at it, they are closed.
     /// None: each session's own limits are all there is.

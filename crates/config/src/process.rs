@@ -17,11 +17,12 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 const MAX_LOOPS: u64 = 64;
 /// The same bound as for loops; slots are numbered in 16 bits.
 const MAX_PROCESSES: u64 = 512;
-/// A datagram of 64 KiB and its sender's address must fit a record, and a record is at most a quarter of a ring.
+/// A datagram of 64 KiB and its sender's address must fit a record, and a record is at most half of a ring.
 const MIN_RING: u64 = 384 << 10;
-/// A loop's share of the default ring memory: two rings of 512 KiB.
-const DEFAULT_LOOP_MEMORY: u64 = 1 << 20;
-const DEFAULT_RING_MEMORY: u64 = 4 << 20;
+/// A loop's share of the default ring memory: two rings of 1 MiB.
+const DEFAULT_LOOP_MEMORY: u64 = 2 << 20;
+/// With one loop a message of 2 MiB is still one record. Memory is used only as the rings fill.
+const DEFAULT_RING_MEMORY: u64 = 8 << 20;
 /// Memory for one process's rings; beyond this a size was mistyped.
 const MAX_RING_MEMORY: u64 = 4 << 30;
 /// Less than this would have sessions held back that do nothing out of the ordinary.

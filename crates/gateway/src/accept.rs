@@ -277,6 +277,7 @@ fn new_session(
             readable: true,
             tail: Vec::new(),
             cut: Cut::Exhausted,
+            expected: 0,
             decoder: Decoder::new(),
             window: Default::default(),
             kept: None,

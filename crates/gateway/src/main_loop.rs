@@ -283,11 +283,11 @@ impl Loop {
         if !tools.processes.forward_transfers(at, &mut tools.memory) {
             return;
         }
-        // A quarter of the ring: else a full ring would have all of them try after each record.
+        // Half of the ring: else a full ring would have all of them try after each record.
         for _ in 0..self.tools.processes[at].waiters.len() {
             let process = &mut self.tools.processes[at];
-            let quarter = process.producer.max_payload();
-            if !process.producer.wait_for_room(quarter) {
+            let half = process.producer.max_payload();
+            if !process.producer.wait_for_room(half) {
                 break;
             }
             let Some(name) = process.waiters.pop_front() else {

@@ -88,6 +88,8 @@ pub(crate) struct Input {
     /// Bytes received and not yet cut.
     pub(crate) tail: Vec<u8>,
     pub(crate) cut: Cut,
+    /// How long the tail must be before it can be cut further, if that is known: the peer's word, within its framing's limit.
+    pub(crate) expected: usize,
     pub(crate) decoder: Decoder,
     pub(crate) window: Window,
     pub(crate) kept: Option<Box<Inbound>>,

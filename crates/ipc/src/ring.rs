@@ -3,7 +3,7 @@
 //! A record begins at a multiple of eight bytes with four words (little-endian on all that we run on):
 //! length of the payload, kind, flags and aux in the first, then session, sequence and time; the payload
 //! follows. Where a record would reach over the end of the data area, a single word marks the rest as
-//! padding, and the record begins at the front. A record, header included, is at most a quarter of the ring, so
+//! padding, and the record begins at the front. A record, header included, is at most half of the ring, so
 //! that with its padding it always fits into an empty one. A producer that finds its ring empty marks the rest as padding
 //! as well, once it has used so much that the memory of both sides would leave the processor's cache.
 //!
@@ -67,7 +67,7 @@ const fn record_size(length: u64) -> u64 {
 /// The longest record, header included.
 #[inline]
 fn longest(memory: &Memory) -> u64 {
-    memory.capacity() / 4
+    memory.capacity() / 2
 }
 
 #[inline]

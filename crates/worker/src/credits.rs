@@ -154,7 +154,7 @@ impl Credits {
         self.posts.borrow_mut().insert(number, (to, bytes.len()));
         if to == own {
             let now = clock::now();
-            let mut buffer = pool::take();
+            let mut buffer = pool::take(bytes.len());
             buffer.extend_from_slice(bytes);
             self.local
                 .borrow_mut()

@@ -15,7 +15,7 @@ use crate::wire::{DONE, FIRST, FromProcess, LAST, WHOLE};
 
 /// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
 /// gateway empties rings whatever happens, so that more than this waits only if it is badly behind.
-const BACKLOG_BOUND_IN_LARGEST_RECORDS: usize = 4;
+const BACKLOG_BOUND_IN_LARGEST_RECORDS: usize = 2;
 
 /// What a record does if there is no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

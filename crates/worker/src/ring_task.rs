@@ -161,15 +161,13 @@ where
                 return Ok(true);
             }
             let bytes = if flags & WHOLE == WHOLE {
-                let mut bytes = pool::take();
+                let mut bytes = pool::take(record.len());
                 record.copy_to(&mut bytes);
                 bytes
             } else {
-                let (first, last) = (flags & FIRST != 0, flags & LAST != 0);
-                match session
-                    .shared()
-                    .assemble(first, last, |partial| record.copy_to(partial))
-                {
+                let place = (flags & FIRST != 0, flags & LAST != 0);
+                let state = session.shared();
+                match state.assemble(place, record.len(), |partial| record.copy_to(partial)) {
                     Some(bytes) => bytes,
                     None => return Ok(true),
                 }
@@ -182,10 +180,9 @@ where
         let header = *record.header();
         let kind = ToProcess::from_u8(kind)
             .ok_or_else(|| Garbage(format!("a record of the unknown kind {kind}")))?;
-        let mut payload = if record.len() > 0 {
-            pool::take()
-        } else {
-            Vec::new()
+        let mut payload = match record.len() {
+            0 => Vec::new(),
+            length => pool::take(length),
         };
         record.copy_to(&mut payload);
         drop(record);
@@ -297,7 +294,7 @@ where
     ) -> Result<bool, Garbage> {
         let (peer, bytes) =
             split_datagram(&payload).ok_or_else(|| Garbage("a datagram's address".into()))?;
-        let mut buffer = pool::take();
+        let mut buffer = pool::take(bytes.len());
         buffer.extend_from_slice(bytes);
         pool::give_back(payload);
         let message = Message::new(buffer, false, header.time, now);

@@ -95,7 +95,7 @@ pub(super) const ENGINE: Section = Section {
         key(
             "ring_memory",
             "size, up to `\"4GiB\"`",
-            Words("4 MiB, or 1 MiB for each loop if that is more"),
+            Words("8 MiB, or 2 MiB for each loop if that is more"),
             r#""512MiB""#,
             Restart,
             "Shared memory for the rings of one process.",

@@ -92,8 +92,9 @@ pub(crate) fn cut(
                 };
                 return (input.len(), Err(end));
             }
-            Ok(Decoded::Incomplete { .. }) => {
+            Ok(Decoded::Incomplete { need }) => {
                 session.input.cut = Cut::Exhausted;
+                session.input.expected = need;
                 break;
             }
             Err(error) => {

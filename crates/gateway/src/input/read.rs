@@ -1,6 +1,9 @@
 //! From the socket to the framing: a loop reads into one scratch buffer for all its sessions, and only an unfinished rest
 //! stays with the session.
 
+use std::os::fd::OwnedFd;
+
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
@@ -19,7 +22,7 @@ use crate::tools::Tools;
 const READS_PER_TURN: usize = 4;
 /// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
 const LONG_TAIL: usize = SCRATCH / 2;
-/// One read into a long tail takes no more than this, in bytes: the memory budget is looked at between reads.
+/// A long tail grows by no more than this at once, in bytes: the memory budget is looked at between reads.
 const LARGEST_READ: usize = 1024 * 1024;
 
 const _: () = assert!(WINDOW_BYTES <= SCRATCH, "one read fills a window");
@@ -113,25 +116,41 @@ fn read_into_scratch(
     result.and(answered).map(|()| read)
 }
 
-/// A long message: read to its place at once. The buffer grows with what has come, not by what was announced.
+/// A long message: read to its place at once. The buffer grows with what has come, to at most four times of it, and not
+/// beyond what was announced.
 fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End> {
     let mut tail = std::mem::take(&mut session.input.tail);
     let before = tail.len();
-    let largest = match session.transport.tls {
+    // For a framing that announces no lengths this is one byte.
+    let missing = session.input.expected.saturating_sub(before);
+    let missing = if missing > 1 { missing } else { SCRATCH };
+    let (read, answered) = if session.transport.tls.is_some() {
         // What is received encrypted goes through a buffer of this size.
-        Some(_) => SCRATCH,
-        None => LARGEST_READ,
+        let room = missing.min(SCRATCH);
+        tail.reserve_exact(room);
+        tail.resize(before + room, 0);
+        let (read, answered) = receive_from(session, &mut tail[before..], tools);
+        let bytes = match read {
+            Read::Bytes { bytes, .. } => bytes,
+            _ => 0,
+        };
+        tail.truncate(before + bytes);
+        (read, answered)
+    } else {
+        if tail.capacity() == before {
+            tail.reserve_exact(missing.min(3 * before).min(LARGEST_READ));
+        }
+        let room = tail.capacity() - before;
+        let read = receive_plain(session, room, |socket| {
+            rustix::net::recv(socket, spare_capacity(&mut tail), RecvFlags::empty())
+                .map(|(_, bytes)| bytes)
+        });
+        (read, Ok(()))
     };
-    let room = before.clamp(SCRATCH, largest);
-    // Not twice what is needed: what is counted are the bytes.
-    tail.reserve_exact(room);
-    tail.resize(before + room, 0);
-    let (read, answered) = receive_from(session, &mut tail[before..], tools);
     let (bytes, has_more) = match read {
         Read::Bytes { bytes, has_more } => (bytes, has_more),
         _ => (0, false),
     };
-    tail.truncate(before + bytes);
     session.input.tail = tail;
     if bytes > 0 {
         note_received(session, bytes, has_more, tools);
@@ -150,25 +169,36 @@ fn receive_from(
     if session.transport.tls.is_some() {
         return receive_sealed(session, buffer, tools);
     }
+    let read = receive_plain(session, buffer.len(), |socket| {
+        rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()).map(|(_, bytes)| bytes)
+    });
+    (read, Ok(()))
+}
+
+/// Receives without TLS, up to `room` bytes.
+fn receive_plain(
+    session: &Session,
+    room: usize,
+    mut receive: impl FnMut(&OwnedFd) -> Result<usize, Errno>,
+) -> Read {
     let Some(socket) = &session.transport.socket else {
-        return (Read::End, Ok(()));
+        return Read::End;
     };
     if session.phase != Phase::Open {
-        return (Read::Nothing, Ok(()));
+        return Read::Nothing;
     }
     loop {
-        let read = match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
-            Ok((0, _)) => Read::End,
-            Ok((bytes, _)) => Read::Bytes {
+        return match receive(socket) {
+            Ok(0) => Read::End,
+            Ok(bytes) => Read::Bytes {
                 bytes,
                 // A short read has emptied the socket, unless the peer's end is behind it.
-                has_more: bytes == buffer.len() || session.transport.link.is_hung_up(),
+                has_more: bytes >= room || session.transport.link.is_hung_up(),
             },
             Err(Errno::AGAIN) => Read::Nothing,
             Err(Errno::INTR) => continue,
             Err(error) => Read::Broken(error),
         };
-        return (read, Ok(()));
     }
 }
 

@@ -66,7 +66,7 @@ impl Ring {
                 control.waiting.0.store(input.arbitrary()?, Relaxed);
             }
             5 | 6 => {
-                let length = usize::from(input.arbitrary::<u16>()?) % (self.capacity / 4);
+                let length = usize::from(input.arbitrary::<u16>()?) % (self.capacity / 2);
                 let _ = self.producer.push(&Header::default(), &[&vec![1; length]]);
             }
             7 => {

@@ -54,7 +54,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The smallest data area in bytes: a quarter of it still holds a header and 32 bytes.
+    /// The smallest data area in bytes: half of it still holds a header and 96 bytes.
     pub(crate) const MIN_CAPACITY: usize = 256;
 
     /// The largest in bytes: far beyond what is of use, and the length of any record fits into 32 bits.

@@ -95,7 +95,7 @@ impl Producer {
         self
     }
 
-    /// The longest payload of one record in bytes: a quarter of the ring with its header.
+    /// The longest payload of one record in bytes: half of the ring with its header.
     #[inline]
     pub fn max_payload(&self) -> usize {
         (longest(&self.memory) - HEADER) as usize
@@ -116,7 +116,7 @@ impl Producer {
         if position != self.head {
             self.memory.store(self.head, u64::from(PADDING));
         }
-        // `place` has seen that it is at most a quarter of a ring, which has at most MAX_CAPACITY bytes.
+        // `place` has seen that it is at most half of a ring, which has at most MAX_CAPACITY bytes.
         let length = length as u32;
         store_header(&self.memory, position, length, header);
         let mut at = position + HEADER;

@@ -97,14 +97,14 @@ fn the_last_record_can_be_amended_until_it_is_published() {
 }
 
 #[test]
-fn a_payload_of_a_quarter_of_the_ring_always_fits_into_an_empty_one() {
+fn a_payload_of_half_of_the_ring_always_fits_into_an_empty_one() {
     let (mut producer, mut consumer, _) = ring(256);
-    assert_eq!(producer.max_payload(), 32);
-    assert!(!producer.fits(33));
-    assert_eq!(producer.push(&header(0), &[&[0; 33]]), Err(NoRoom));
+    assert_eq!(producer.max_payload(), 96);
+    assert!(!producer.fits(97));
+    assert_eq!(producer.push(&header(0), &[&[0; 97]]), Err(NoRoom));
     // The odd record shifts where the long ones begin, so that all paddings occur.
     for number in 0..100 {
-        for payload in [&[7; 32][..], &[5; 3]] {
+        for payload in [&[7; 96][..], &[5; 3]] {
             producer.push(&header(number), &[payload]).unwrap();
             let _ = producer.publish();
             assert_eq!(
@@ -292,10 +292,10 @@ fn a_record_that_does_not_fit_is_corrupt() {
     let first = |length: u32| u64::from(length).to_le_bytes();
     for (length, fault) in [
         (
-            33,
+            97,
             Fault::Length {
                 position: 0,
-                length: 33,
+                length: 97,
             },
         ),
         (

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use super::Core;
 use crate::app::{Message, Opened, SendError, Session};
 use crate::outbox::{Needs, Room};
+use crate::pool;
 use crate::waiters::Waiters;
 use crate::wire::{CloseReason, Closing, FORCE, FromProcess, Opening, SessionData, SessionFacts};
 
@@ -255,18 +256,19 @@ impl SessionState {
         }
     }
 
-    /// A part of a message has arrived; the whole of it with the last one. `append` adds the part.
-    /// `None` as well for a part whose beginning was never seen.
+    /// A part of a message has arrived; the whole of it with the last one. `append` adds the part, which has `length`
+    /// bytes. `None` as well for a part whose beginning was never seen.
     pub(crate) fn assemble(
         &self,
-        first: bool,
-        last: bool,
+        (first, last): (bool, bool),
+        length: usize,
         append: impl FnOnce(&mut Vec<u8>),
     ) -> Option<Vec<u8>> {
         let mut inbox = self.inbox.borrow_mut();
         let partial = &mut inbox.get_or_insert_default().partial;
         if first {
-            *partial = Some(Vec::new());
+            // All parts but the last are as long as the first, and there are two at least.
+            *partial = Some(pool::take(2 * length));
         }
         append(partial.as_mut()?);
         if last { partial.take() } else { None }

@@ -32,7 +32,7 @@ proptest! {
     #[test]
     fn a_ring_is_a_queue(
         (capacity, steps) in prop::sample::select(vec![256usize, 512, 1024, 4096])
-            .prop_flat_map(|capacity| (Just(capacity), prop::collection::vec(step(capacity / 4 - 32), 1..300)))
+            .prop_flat_map(|capacity| (Just(capacity), prop::collection::vec(step(capacity / 2 - 32), 1..300)))
     ) {
         let (mut producer, mut consumer, _) = ring(capacity);
         let mut pushed: VecDeque<(Header, Vec<u8>)> = VecDeque::new();
