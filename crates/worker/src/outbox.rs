@@ -234,10 +234,13 @@ impl Outbox {
         self.is_scheduled.set(false);
     }
 
-    /// Shows the gateway all that was sent, and wakes those of its loops that sleep.
-    pub(super) fn publish(&self) {
-        for link in &mut *self.links.borrow_mut() {
-            link.publish();
+    /// Shows the gateway all that was sent, and wakes those of its loops that sleep; also the loop whose ring had a turn, if
+    /// that waits for the room that was made.
+    pub(super) fn end_turn(&self, link: usize, waits_for_room: bool) {
+        for (number, it) in self.links.borrow_mut().iter_mut().enumerate() {
+            if !it.publish() && waits_for_room && number == link {
+                it.doorbell.ring();
+            }
         }
     }
 
@@ -253,13 +256,6 @@ impl Outbox {
             link.producer.check()?;
         }
         Ok(others_wait)
-    }
-
-    /// Wakes the loop: it waits for the room that was just made.
-    pub(super) fn ring(&self, link: usize) {
-        if let Some(link) = self.links.borrow().get(link) {
-            link.doorbell.ring();
-        }
     }
 
     /// All that was sent is published; nothing waits in a backlog.
@@ -402,10 +398,13 @@ impl Link {
         pushed
     }
 
-    fn publish(&mut self) {
-        if self.producer.unpublished() > 0 && self.producer.publish() {
+    /// True: it has rung.
+    fn publish(&mut self) -> bool {
+        let must_ring = self.producer.unpublished() > 0 && self.producer.publish();
+        if must_ring {
             self.doorbell.ring();
         }
+        must_ring
     }
 
     /// True: some who waited were called, and others wait yet.

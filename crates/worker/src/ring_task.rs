@@ -22,6 +22,9 @@ use crate::wire::{
 
 /// Records of one ring that one turn takes. Then other tasks have theirs, and the gateway sees the answers.
 const RECORDS_PER_TURN: usize = 64;
+/// Bytes of one ring that one turn takes, and one record more: the gateway writes out what is answered while it is still in
+/// the processor's cache.
+const BYTES_PER_TURN: u64 = 128 * 1024;
 
 /// Takes records out of all rings and hands them to the app.
 pub(super) struct RingTask<A, M, D> {
@@ -108,15 +111,16 @@ where
         for link in 0..self.inlets.len() {
             let mut taken = 0;
             // The clock is read for each record: a handler that ran for the one before may have taken long.
-            while taken < RECORDS_PER_TURN && self.take_record(link, clock::now())? {
+            let end = self.inlets.ring(link).position() + BYTES_PER_TURN;
+            let mut is_over = false;
+            while !is_over && self.take_record(link, clock::now())? {
                 taken += 1;
+                is_over = taken == RECORDS_PER_TURN || self.inlets.ring(link).position() >= end;
             }
-            has_more |= taken == RECORDS_PER_TURN;
+            has_more |= is_over;
             if taken > 0 {
-                if self.inlets.ring(link).end_turn() {
-                    self.core.outbox.ring(link);
-                }
-                self.core.outbox.publish();
+                let waits_for_room = self.inlets.ring(link).end_turn();
+                self.core.outbox.end_turn(link, waits_for_room);
             }
         }
         if !self.core.commitment.is_committed() {

@@ -79,6 +79,12 @@ impl Consumer {
         }))
     }
 
+    /// Up to where records are taken, in bytes since the ring began.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.tail
+    }
+
     /// Ends a turn in which records may have been taken. True: the producer waits for room, ring its doorbell.
     #[inline]
     #[must_use = "the producer waits on if nobody rings"]
