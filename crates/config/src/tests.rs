@@ -45,7 +45,7 @@ fn counts_and_memory_follow_the_cpus() {
             config.workers.count,
             config.engine.ring_memory
         ),
-        (4, 4, 4 << 20)
+        (4, 4, 8 << 20)
     );
     let config = load_on(LISTEN, file(), &server()).unwrap().config;
     assert_eq!(
@@ -54,7 +54,7 @@ fn counts_and_memory_follow_the_cpus() {
             config.workers.count,
             config.engine.ring_memory
         ),
-        (64, 96, 64 << 20)
+        (64, 96, 128 << 20)
     );
 }
 

@@ -135,7 +135,7 @@ fn the_sketch_loads() {
         engine: Engine {
             run_dir: "/run/chat".into(),
             gateway_loops: 2,
-            ring_memory: 4 << 20,
+            ring_memory: 8 << 20,
             memory_limit: None,
             user: Some("root".into()),
             group: None,

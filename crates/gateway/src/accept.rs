@@ -278,6 +278,7 @@ fn new_session(
             tail: Vec::new(),
             cut: Cut::Exhausted,
             expected: 0,
+            direct: 0,
             decoder: Decoder::new(),
             window: Default::default(),
             kept: None,

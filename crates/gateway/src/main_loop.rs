@@ -98,8 +98,9 @@ impl Loop {
         for at in 0..self.tools.processes.polled().len() {
             more |= self.take_records(self.tools.processes.polled()[at]);
         }
-        self.take_events();
+        // Before others fill the room that they wait for.
         self.rouse_waiters();
+        self.take_events();
         self.work();
         let handshakes_wait = self.run_handshakes();
         fan_out(&mut self.groups, &mut self.sessions, &mut self.tools);
@@ -283,11 +284,9 @@ impl Loop {
         if !tools.processes.forward_transfers(at, &mut tools.memory) {
             return;
         }
-        // Half of the ring: else a full ring would have all of them try after each record.
         for _ in 0..self.tools.processes[at].waiters.len() {
             let process = &mut self.tools.processes[at];
-            let half = process.producer.max_payload();
-            if !process.producer.wait_for_room(half) {
+            if !process.has_room_for_waiters() {
                 break;
             }
             let Some(name) = process.waiters.pop_front() else {

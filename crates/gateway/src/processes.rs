@@ -219,9 +219,7 @@ impl Processes {
         for at in &self.blocked {
             let process = &mut self.list[at.index()];
             if !process.waiters.is_empty() {
-                have_room |= process
-                    .producer
-                    .wait_for_room(process.producer.max_payload());
+                have_room |= process.has_room_for_waiters();
             }
         }
         have_room

@@ -90,6 +90,8 @@ pub(crate) struct Input {
     pub(crate) cut: Cut,
     /// How long the tail must be before it can be cut further, if that is known: the peer's word, within its framing's limit.
     pub(crate) expected: usize,
+    /// The length of the last message, if the next may be read straight into the ring; else 0.
+    pub(crate) direct: u32,
     pub(crate) decoder: Decoder,
     pub(crate) window: Window,
     pub(crate) kept: Option<Box<Inbound>>,

@@ -23,6 +23,7 @@ pub(crate) mod invariants;
 mod loom_tests;
 mod memory;
 mod producer;
+mod reserved;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -34,6 +35,7 @@ pub(crate) use memory::Control;
 pub(crate) use memory::Memory;
 use memory::WORD;
 pub use producer::{LastRecord, NoRoom, Producer};
+pub use reserved::Reserved;
 
 /// What stands before the payload of a record. The ring carries it and reads nothing into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

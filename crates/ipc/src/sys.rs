@@ -3,6 +3,7 @@
 mod environment;
 mod inherited;
 mod mapping;
+mod receive;
 mod sealed;
 mod send;
 mod stack;
@@ -10,6 +11,7 @@ mod stack;
 pub use environment::take_variable;
 pub use inherited::inherited;
 pub(crate) use mapping::Mapping;
+pub(crate) use receive::receive_around;
 pub(crate) use sealed::{check_sealed, create_sealed};
 pub(crate) use send::{Piece, send_pieces};
 pub use stack::{StackSampler, capture_stack, poll_traced};

@@ -1,5 +1,6 @@
-//! WebSocket, HTTP files and datagrams.
+//! Messages of all lengths, WebSocket, HTTP files and datagrams.
 
 mod datagrams;
 mod files;
+mod long;
 mod websocket;

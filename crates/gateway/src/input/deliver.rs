@@ -4,6 +4,7 @@
 use moorline_ipc::Header;
 
 use crate::ids::ProcessKey;
+use crate::input::direct::expect_direct;
 use crate::memory::Class;
 use crate::placement::{change_slot, place};
 use crate::session::{Kept, Session};
@@ -15,8 +16,7 @@ use moorline_protocol::wire::{FIRST, LAST, TEXT, ToProcess, WHOLE};
 
 /// Gives one message to the session's process, or keeps it until that is possible.
 pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &mut Tools) {
-    tools.cx.count(LoopCounter::Messages, 1);
-    session.meters.messages += 1;
+    count_message(session, tools);
     let listener = tools.cx.listener(session.listener);
     let keeps = listener.on_crash == OnCrash::Redeliver;
     let dispatch = listener.dispatch;
@@ -42,14 +42,12 @@ pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &m
         };
         let process = &mut tools.processes[at];
         if process.producer.push(&header, &[bytes]).is_ok() {
-            process.in_hand += 1;
-            session.input.window.deliver(bytes.len());
+            note_in_hand(session, at, bytes.len(), tools);
             if keeps {
                 let sequence = session.input.window.sent;
                 keep(session, sequence, bytes, text, tools);
                 session.input.queue().delivered += 1;
             }
-            tools.processes.mark_dirty(at);
             return;
         }
     }
@@ -57,6 +55,22 @@ pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &m
     if place(session, tools) {
         forward_kept(session, tools);
     }
+}
+
+/// Counts a message that has come.
+#[inline]
+pub(crate) fn count_message(session: &mut Session, tools: &Tools) {
+    tools.cx.count(LoopCounter::Messages, 1);
+    session.meters.messages += 1;
+}
+
+/// A message of so many bytes is in the ring, whole.
+#[inline]
+pub(crate) fn note_in_hand(session: &mut Session, at: ProcessKey, bytes: usize, tools: &mut Tools) {
+    session.input.window.deliver(bytes);
+    session.input.direct = expect_direct(tools.cx.listener(session.listener), bytes);
+    tools.processes[at].in_hand += 1;
+    tools.processes.mark_dirty(at);
 }
 
 /// Puts a message at the end of those that are kept.

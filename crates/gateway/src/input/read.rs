@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::input::cut::{cut, cut_tail};
+use crate::input::direct::{Direct, read_direct, waits_for_process};
 use crate::input::slowloris;
 use crate::memory::Class;
 use crate::output::sealing::send_sealed;
@@ -56,6 +57,9 @@ fn read_and_cut(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
         if memory.is_tight(cx) && throttle.hold_back(session, memory, cx) {
             return Ok(());
         }
+        if waits_for_process(session, tools) {
+            return Ok(());
+        }
         match read(session, tools)? {
             Read::Bytes { .. } => {}
             Read::Nothing => {
@@ -83,9 +87,35 @@ fn read(session: &mut Session, tools: &mut Tools) -> Result<Read, End> {
         return read_into_tail(session, tools);
     }
     let mut scratch = std::mem::take(&mut tools.scratch.received);
-    let read = read_into_scratch(session, &mut scratch, tools);
+    let is_direct = session.input.direct > 0
+        && session.input.tail.is_empty()
+        && session.transport.tls.is_none();
+    let read = match is_direct {
+        true => read_into_ring(session, &mut scratch, tools),
+        false => read_into_scratch(session, &mut scratch, tools),
+    };
     tools.scratch.received = scratch;
     read
+}
+
+fn read_into_ring(
+    session: &mut Session,
+    scratch: &mut [u8],
+    tools: &mut Tools,
+) -> Result<Read, End> {
+    let (read, uncut) = match read_direct(session, scratch, tools) {
+        Direct::Delivered { read, rest } => (read, rest),
+        Direct::Received { read, bytes } => (read, bytes),
+        Direct::Nothing(read) => return Ok(read),
+        Direct::Unsuited => return read_into_scratch(session, scratch, tools),
+    };
+    if let Read::Bytes { bytes, has_more } = read {
+        note_received(session, bytes, has_more, tools);
+    }
+    if uncut > 0 {
+        cut_scratch(session, 0, &mut scratch[..uncut], tools)?;
+    }
+    Ok(read)
 }
 
 fn read_into_scratch(
@@ -100,20 +130,30 @@ fn read_into_scratch(
         return answered.map(|()| read);
     };
     note_received(session, bytes, has_more, tools);
-    let whole = before + bytes;
-    let (cut, result) = cut(session, &mut scratch[..whole], tools);
-    if before > 0 || cut < whole {
+    let cut = cut_scratch(session, before, &mut scratch[..before + bytes], tools);
+    cut.and(answered).map(|()| read)
+}
+
+/// Cuts what lies in the scratch buffer, the first `before` bytes of which are the session's tail. The rest is its new tail.
+fn cut_scratch(
+    session: &mut Session,
+    before: usize,
+    received: &mut [u8],
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let (cut, result) = cut(session, received, tools);
+    if before > 0 || cut < received.len() {
         let tail = &mut session.input.tail;
-        if cut == whole {
+        if cut == received.len() {
             // An idle session owns no buffer.
             *tail = Vec::new();
         } else {
             tail.clear();
-            tail.extend_from_slice(&scratch[cut..whole]);
+            tail.extend_from_slice(&received[cut..]);
         }
         tools.memory.change(Class::Received, before, tail.len());
     }
-    result.and(answered).map(|()| read)
+    result
 }
 
 /// A long message: read to its place at once. The buffer grows with what has come, to at most four times of it, and not

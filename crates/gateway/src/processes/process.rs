@@ -17,6 +17,10 @@ use moorline_protocol::wire::{FromProcess, ToProcess};
 /// The most records published together; a consumer on another core begins before the turn ends.
 const PUBLISH_EVERY: u32 = 64;
 
+/// A process with more than this in its ring, in bytes, is behind: what is added now has left the processor's cache when the
+/// process reads it.
+const BEHIND: u64 = 256 * 1024;
+
 /// The phase of a process, as a loop sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -209,6 +213,20 @@ impl Process {
         if self.producer.publish() {
             self.doorbell.ring();
         }
+    }
+
+    /// Asks to be woken when there is room for the sessions that wait for it. True: there is, go on at once.
+    ///
+    /// Room for any record, or a full ring would have all of them try after each one that is taken; and little in the ring,
+    /// or those that leave their input in the socket until then would.
+    pub(crate) fn has_room_for_waiters(&mut self) -> bool {
+        self.producer.wait_until_taken(BEHIND / 2)
+    }
+
+    /// Whether so much lies in its ring that long messages for it are better left in their sockets until it has taken more.
+    #[inline]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.producer.holds_more_than(BEHIND)
     }
 
     /// Whether enough records wait to publish them now.

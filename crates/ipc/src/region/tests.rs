@@ -36,7 +36,7 @@ fn each_side_reads_what_the_other_wrote() {
         (&mut gateway.producer, &mut process.consumer),
         (&mut process.producer, &mut gateway.consumer),
     ] {
-        assert_eq!(from.max_payload(), MIN_RING / 4 - 32);
+        assert_eq!(from.max_payload(), MIN_RING / 2 - 32);
         // More than one time around.
         for round in 0..20u8 {
             let payload = vec![round; 10_000];
@@ -63,7 +63,7 @@ fn marks_and_records_outlive_the_side_that_wrote_them() {
     drop(producer);
     let mut process = map(&fd, Side::Process);
     drop(fd);
-    assert_eq!(process.producer.max_payload(), 131_072 / 4 - 32);
+    assert_eq!(process.producer.max_payload(), 131_072 / 2 - 32);
     process.marks.set_polling(42);
     process
         .producer

@@ -10,12 +10,14 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Word, Ordering};
 
 use crate::sync::{AtomicU32, AtomicU64};
-use crate::sys::Piece;
+use crate::sys::{Piece, receive_around};
 
 /// The unit of records, headers and positions in bytes.
 pub(super) const WORD: u64 = 8;
@@ -158,6 +160,21 @@ impl Memory {
         let start = self.address(position, length, Access::Read);
         // SAFETY: `address` checked that the bytes lie in the data area, which lives as long as self.
         unsafe { Piece::shared(start, length) }
+    }
+
+    /// Receives from a socket into `before`, then into the ring, then into `after`.
+    #[inline]
+    pub(super) fn receive(
+        &self,
+        socket: BorrowedFd<'_>,
+        before: &mut [u8],
+        (position, length): (u64, usize),
+        after: &mut [u8],
+    ) -> io::Result<usize> {
+        let start = self.address(position, length, Access::Write);
+        // SAFETY: `address` checked that the bytes lie in the data area, which lives as long as self and is never used but by
+        // copies.
+        unsafe { receive_around(socket, before, (start, length), after) }
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use crate::sync::{Ordering, fence};
 /// then the consumer does not see it. Dropping the producer publishes nothing.
 #[derive(Debug)]
 pub struct Producer {
-    memory: Memory,
+    pub(super) memory: Memory,
     /// Where the next record goes.
     head: u64,
     /// What the consumer was told of that.
@@ -23,10 +23,12 @@ pub struct Producer {
     unpublished: u32,
     last: Last,
     /// The consumer's position when we last looked.
-    tail: Cell<u64>,
+    pub(super) tail: Cell<u64>,
     corrupt: Cell<Option<Corrupt>>,
     /// From where on it goes back to the front when it is empty.
     lap: u64,
+    /// Where it went back the last time.
+    lap_began: u64,
     journal: Option<Journal>,
 }
 
@@ -74,6 +76,7 @@ impl Producer {
     /// The producer of a ring in which nothing has been written yet.
     pub(crate) fn new(memory: Memory) -> Self {
         Self {
+            lap_began: 0,
             lap: LAP.min(memory.capacity() / 8).max(SHORTEST_LAP),
             memory,
             head: 0,
@@ -112,18 +115,27 @@ impl Producer {
         let length = parts
             .iter()
             .fold(0usize, |sum, part| sum.saturating_add(part.len()));
-        let (position, end) = self.place(length).ok_or(NoRoom)?;
-        if position != self.head {
-            self.memory.store(self.head, u64::from(PADDING));
-        }
-        // `place` has seen that it is at most half of a ring, which has at most MAX_CAPACITY bytes.
-        let length = length as u32;
-        store_header(&self.memory, position, length, header);
+        let (position, _) = self.place(length).ok_or(NoRoom)?;
         let mut at = position + HEADER;
         for part in parts {
             self.memory.write(at, part);
             at += part.len() as u64;
         }
+        // `place` has seen that it is at most half of a ring, which has at most MAX_CAPACITY bytes.
+        self.begin_record(position, length as u32, header);
+        Ok(())
+    }
+
+    /// Makes a record of the payload that was written for `position`, which [`Producer::place`] has found.
+    #[inline]
+    pub(super) fn begin_record(&mut self, position: u64, length: u32, header: &Header) {
+        if position != self.head {
+            self.memory.store(self.head, u64::from(PADDING));
+            if self.tail.get() == self.head {
+                self.lap_began = position;
+            }
+        }
+        store_header(&self.memory, position, length, header);
         self.last = Last {
             header: *header,
             length,
@@ -132,9 +144,15 @@ impl Producer {
         if self.journal.is_some() {
             self.remember(*header, length, position);
         }
-        self.head = end;
+        self.head = position + record_size(u64::from(length));
         self.unpublished += 1;
-        Ok(())
+    }
+
+    /// Whether records of more than so many bytes lie in the ring, headers included, that the consumer has not taken.
+    #[inline]
+    pub fn holds_more_than(&self, bytes: u64) -> bool {
+        let holds = || self.head - self.tail.get().max(self.lap_began);
+        holds() > bytes && (!self.look() || holds() > bytes)
     }
 
     /// Whether a push of so many bytes would succeed now.
@@ -183,15 +201,26 @@ impl Producer {
     /// [`Producer::check`]: a corrupt consumer never makes room either.
     #[must_use = "nobody rings if there is room already"]
     pub fn wait_for_room(&mut self, payload: usize) -> bool {
+        self.wait(|this| this.fits(payload))
+    }
+
+    fn wait(&self, has_room: impl FnOnce(&Self) -> bool) -> bool {
         let waiting = &self.memory.control().waiting.0;
         waiting.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.look();
-        let fits = self.fits(payload);
-        if fits {
+        let has_room = has_room(self);
+        if has_room {
             waiting.store(0, Ordering::Relaxed);
         }
-        fits
+        has_room
+    }
+
+    /// Asks to be woken when the consumer has taken something. True: records of at most `left` bytes lie in the ring, and one
+    /// of any length fits, go on at once. Otherwise as [`Producer::wait_for_room`].
+    #[must_use = "nobody rings if there is room already"]
+    pub fn wait_until_taken(&mut self, left: u64) -> bool {
+        self.wait(|this| !this.holds_more_than(left) && this.fits(this.max_payload()))
     }
 
     /// Whether the consumer has taken all that was published.
@@ -283,7 +312,7 @@ impl Producer {
 
     /// Where a record would begin and end, if there is room for it.
     #[inline]
-    fn place(&self, length: usize) -> Option<(u64, u64)> {
+    pub(super) fn place(&self, length: usize) -> Option<(u64, u64)> {
         if length > self.max_payload() {
             return None;
         }

@@ -58,6 +58,15 @@ impl Framing {
         }
     }
 
+    /// The size of a header that alone says how long its message is, in bytes, where the app sees only what follows it.
+    #[inline]
+    pub fn length_header(&self) -> Option<usize> {
+        match self {
+            Self::Length(length) if !length.keep_header => Some(length.header()),
+            _ => None,
+        }
+    }
+
     /// The key of a listener that sets the largest message.
     pub fn limit_key(&self) -> &'static str {
         match self {

@@ -186,7 +186,7 @@ impl Length {
 
     /// The header's size in bytes, never zero.
     #[inline]
-    fn header(&self) -> usize {
+    pub(super) fn header(&self) -> usize {
         let field_end = self.offset as usize + self.width();
         match self.counts {
             Counts::From(from) => field_end.max(from as usize),

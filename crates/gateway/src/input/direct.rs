@@ -1,0 +1,156 @@
+//! Reading straight into a ring: a session whose last message was long is read into the place of its next record, and the
+//! message is copied once less.
+//!
+//! Only the header of the framing is read into memory of the loop's own, and only it is believed. The process may change
+//! what lies in the ring at any time, but that is input of a session that is its own.
+
+use std::os::fd::AsFd;
+
+use moorline_config::{Dispatch, Listener, OnCrash};
+use moorline_ipc::Header;
+use moorline_net::framing::MAX_HEADER_BYTES;
+use moorline_net::{Decoded, Framing};
+use moorline_protocol::wire::{ToProcess, WHOLE};
+use rustix::io::Errno;
+
+use crate::input::deliver::{count_message, note_in_hand};
+use crate::scratch::SCRATCH;
+use crate::session::Session;
+use crate::tls::Read;
+use crate::tools::Tools;
+
+/// A shorter message costs less to copy than to read apart from its header, in bytes.
+const LEAST: usize = 2 * 1024;
+/// A longer one seldom comes in one read.
+const MOST: usize = 64 * 1024;
+
+const _: () = assert!(
+    MAX_HEADER_BYTES + MOST < SCRATCH,
+    "what is no message is put together there"
+);
+
+/// What came of reading straight into a ring.
+pub(crate) enum Direct {
+    /// A message was received and delivered, and perhaps the beginning of the next: so many bytes of it lie at the front of
+    /// the scratch buffer.
+    Delivered { read: Read, rest: usize },
+    /// These bytes at the front of the scratch buffer were received; no message was delivered.
+    Received { read: Read, bytes: usize },
+    /// Nothing was received.
+    Nothing(Read),
+    /// It cannot be read so now.
+    Unsuited,
+}
+
+/// Whether the next message of a session may be read straight into the ring, after one of so many bytes. The length of
+/// that, or else 0.
+pub(crate) fn expect_direct(listener: &Listener, bytes: usize) -> u32 {
+    let is_suited = (LEAST..=MOST).contains(&bytes)
+        && listener.framing.length_header().is_some()
+        // Else the message is copied anyway.
+        && listener.on_crash != OnCrash::Redeliver
+        && !matches!(listener.dispatch, Dispatch::RoundRobin | Dispatch::LeastBusy);
+    if is_suited { bytes as u32 } else { 0 }
+}
+
+/// Whether the next message of a session is better left in the socket until the process has taken more. Then the session
+/// is on the list of those that wait for that.
+pub(crate) fn waits_for_process(session: &mut Session, tools: &mut Tools) -> bool {
+    if session.input.direct == 0 {
+        return false;
+    }
+    let Some(at) = session.placement.process() else {
+        return false;
+    };
+    let is_behind = tools.processes[at].is_behind();
+    if is_behind {
+        tools.processes.park(session, at);
+    }
+    is_behind
+}
+
+/// Reads once into the ring of the session's process, which has its last message delivered and takes another.
+pub(crate) fn read_direct(session: &mut Session, scratch: &mut [u8], tools: &mut Tools) -> Direct {
+    let listener = tools.cx.listener(session.listener);
+    let (Some(header), Some(at)) = (
+        listener.framing.length_header(),
+        session.placement.process(),
+    ) else {
+        return Direct::Unsuited;
+    };
+    let Some(socket) = &session.transport.socket else {
+        return Direct::Unsuited;
+    };
+    let least = session.input.direct as usize;
+    let producer = &mut tools.processes[at].producer;
+    let Some(mut place) = producer.reserve(least, MOST) else {
+        return Direct::Unsuited;
+    };
+    let reserved = place.len();
+    let mut head = [0; MAX_HEADER_BYTES];
+    let head = &mut head[..header];
+    // What lies in the ring goes before it, if it is no message.
+    let (front, back) = scratch.split_at_mut(header + reserved);
+    let bytes = match place.receive(socket.as_fd(), head, back) {
+        Ok(0) => return Direct::Nothing(Read::End),
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return Direct::Nothing(match Errno::from_io_error(&error) {
+                Some(Errno::AGAIN) => Read::Nothing,
+                error => Read::Broken(error.unwrap_or(Errno::IO)),
+            });
+        }
+    };
+    let read = Read::Bytes {
+        bytes,
+        has_more: bytes == header + reserved + back.len() || session.transport.link.is_hung_up(),
+    };
+    let whole = message_length(&listener.framing, head, bytes, session);
+    if let Some(length) = whole.filter(|length| *length <= reserved)
+        && session.input.window.takes(length)
+    {
+        // The beginning of the next message, behind this one in the ring and in the scratch buffer.
+        let rest = bytes - header - length;
+        let in_ring = rest.min(reserved - length);
+        place.read(length, &mut front[..in_ring]);
+        scratch.copy_within(
+            header + reserved..header + reserved + rest - in_ring,
+            in_ring,
+        );
+        let record = Header {
+            kind: ToProcess::Message as u8,
+            flags: WHOLE,
+            aux: 0,
+            session: session.id,
+            sequence: u64::from(session.input.window.next()),
+            time: tools.cx.clock.ns,
+        };
+        place.commit(&record, length);
+        count_message(session, tools);
+        note_in_hand(session, at, length, tools);
+        return Direct::Delivered { read, rest };
+    }
+    let in_head = bytes.min(header);
+    front[..in_head].copy_from_slice(&head[..in_head]);
+    let in_ring = (bytes - in_head).min(reserved);
+    place.read(0, &mut front[in_head..in_head + in_ring]);
+    Direct::Received { read, bytes }
+}
+
+/// The length of the first message, if all of its `bytes` have come.
+fn message_length(
+    framing: &Framing,
+    head: &mut [u8],
+    bytes: usize,
+    session: &mut Session,
+) -> Option<usize> {
+    let header = head.len();
+    if bytes < header {
+        return None;
+    }
+    match session.input.decoder.decode(framing, head) {
+        Ok(Decoded::Incomplete { need }) if (header..=bytes).contains(&need) => Some(need - header),
+        // An empty message, or one that breaks the framing, is for the decoder to say.
+        _ => None,
+    }
+}
