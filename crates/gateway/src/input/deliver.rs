@@ -3,6 +3,7 @@
 
 use moorline_ipc::Header;
 
+use crate::cx::Cx;
 use crate::ids::ProcessKey;
 use crate::input::direct::expect_direct;
 use crate::memory::Class;
@@ -32,14 +33,7 @@ pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &m
         && session.input.window.takes(bytes.len())
         && let Some(at) = session.placement.process()
     {
-        let header = Header {
-            kind: ToProcess::Message as u8,
-            flags: WHOLE | if text { TEXT } else { 0 },
-            aux: 0,
-            session: session.id,
-            sequence: u64::from(session.input.window.next()),
-            time: tools.cx.clock.ns,
-        };
+        let header = whole_message(session, text, &tools.cx);
         let process = &mut tools.processes[at];
         if process.producer.push(&header, &[bytes]).is_ok() {
             note_in_hand(session, at, bytes.len(), tools);
@@ -54,6 +48,19 @@ pub(crate) fn deliver(session: &mut Session, bytes: &[u8], text: bool, tools: &m
     keep(session, 0, bytes, text, tools);
     if place(session, tools) {
         forward_kept(session, tools);
+    }
+}
+
+/// The header of the session's next message, where that is one record.
+#[inline]
+pub(crate) fn whole_message(session: &Session, text: bool, cx: &Cx) -> Header {
+    Header {
+        kind: ToProcess::Message as u8,
+        flags: WHOLE | if text { TEXT } else { 0 },
+        aux: 0,
+        session: session.id,
+        sequence: u64::from(session.input.window.next()),
+        time: cx.clock.ns,
     }
 }
 

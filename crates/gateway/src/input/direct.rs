@@ -7,13 +7,11 @@
 use std::os::fd::AsFd;
 
 use moorline_config::{Dispatch, Listener, OnCrash};
-use moorline_ipc::Header;
 use moorline_net::framing::MAX_HEADER_BYTES;
 use moorline_net::{Decoded, Framing};
-use moorline_protocol::wire::{ToProcess, WHOLE};
 use rustix::io::Errno;
 
-use crate::input::deliver::{count_message, note_in_hand};
+use crate::input::deliver::{count_message, note_in_hand, whole_message};
 use crate::scratch::SCRATCH;
 use crate::session::Session;
 use crate::tls::Read;
@@ -117,15 +115,7 @@ pub(crate) fn read_direct(session: &mut Session, scratch: &mut [u8], tools: &mut
             header + reserved..header + reserved + rest - in_ring,
             in_ring,
         );
-        let record = Header {
-            kind: ToProcess::Message as u8,
-            flags: WHOLE,
-            aux: 0,
-            session: session.id,
-            sequence: u64::from(session.input.window.next()),
-            time: tools.cx.clock.ns,
-        };
-        place.commit(&record, length);
+        place.commit(&whole_message(session, false, &tools.cx), length);
         count_message(session, tools);
         note_in_hand(session, at, length, tools);
         return Direct::Delivered { read, rest };
