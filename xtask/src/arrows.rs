@@ -54,7 +54,7 @@ impl Files {
         let mut texts = BTreeMap::new();
         collect(src, src, &mut texts)?;
         let root = texts.remove("lib").unwrap_or_default();
-        let modules: BTreeSet<String> = texts.keys().cloned().collect();
+        let modules = Modules::new(texts.keys().cloned().collect(), &root);
         let imports = texts
             .iter()
             .map(|(module, text)| (module.clone(), imports(module, text, &modules)));
@@ -141,51 +141,75 @@ fn collect(src: &Path, folder: &Path, texts: &mut BTreeMap<String, String>) -> s
     Ok(())
 }
 
-/// The modules of the same crate that a file imports: what `use crate::…` and `use super::…` name.
-fn imports(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
-    // A file's own tests may import what they like.
-    let text = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or(text);
+/// The files of a crate by their module paths, and the names that its first file gives to what they have.
+struct Modules {
+    files: BTreeSet<String>,
+    /// `Name` where the first file says `pub use module::Name`: the module.
+    shortcuts: BTreeMap<String, String>,
+}
+
+impl Modules {
+    fn new(files: BTreeSet<String>, root: &str) -> Self {
+        let mut modules = Self {
+            files,
+            shortcuts: BTreeMap::new(),
+        };
+        for path in uses(root) {
+            let path = path.trim_start_matches("self::");
+            let name = path.rsplit("::").next().unwrap_or(path);
+            if let Some(file) = modules.file(path) {
+                modules.shortcuts.insert(name.to_owned(), file);
+            }
+        }
+        modules
+    }
+
+    /// The file that has what a path from the crate's root names: the longest part of the path that is one.
+    fn file(&self, path: &str) -> Option<String> {
+        let first = path.split("::").next().unwrap_or(path);
+        if let Some(file) = self.shortcuts.get(first) {
+            return Some(file.clone());
+        }
+        let mut part = path;
+        while !self.files.contains(part) {
+            part = &part[..part.rfind("::")?];
+        }
+        Some(part.to_owned())
+    }
+}
+
+/// The modules of the same crate that a file imports: what `use crate::…` and `use super::…` name. A parent names its
+/// children by its own path, which does not count.
+fn imports(module: &str, text: &str, modules: &Modules) -> BTreeSet<String> {
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let full = |path: String| {
+        if let Some(path) = path.strip_prefix("crate::") {
+            return Some(path.to_owned());
+        }
+        let path = path.strip_prefix("super::")?;
+        let full = format!("{parent}::{path}");
+        Some(full.trim_start_matches("::").to_owned())
+    };
+    let files = uses(text)
+        .filter_map(full)
+        .filter_map(|path| modules.file(&path));
+    files.filter(|file| file != module).collect()
+}
+
+/// The paths that a text's `use` lines name, without those of its own tests, which may import what they like.
+fn uses(text: &str) -> impl Iterator<Item = String> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next();
+    let text = text.unwrap_or_default();
     let text = text
         .replace("\npub use ", "\nuse ")
         .replace("\npub(crate) use ", "\nuse ")
         .replace("\npub(super) use ", "\nuse ");
-    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
-    let mut found = BTreeSet::new();
-    for item in text.split("\nuse ").skip(1) {
-        let item = item
-            .split(';')
-            .next()
-            .unwrap_or(item)
-            .replace(['\n', ' '], "");
-        for path in paths(&item) {
-            let full = if let Some(path) = path.strip_prefix("crate::") {
-                path.to_owned()
-            } else if let Some(path) = path.strip_prefix("super::") {
-                format!("{parent}::{path}")
-                    .trim_start_matches("::")
-                    .to_owned()
-            } else {
-                continue;
-            };
-            // The longest part of the path that is a file.
-            let mut end = full.len();
-            while !modules.contains(&full[..end]) {
-                match full[..end].rfind("::") {
-                    Some(shorter) => end = shorter,
-                    None => break,
-                }
-            }
-            let file = &full[..end];
-            // A parent names its children's items by its own path.
-            if modules.contains(file) && file != module {
-                found.insert(file.to_owned());
-            }
-        }
-    }
-    found
+    let items = text.split("\nuse ").skip(1);
+    let items = items.filter_map(|item| item.split(';').next());
+    let paths: Vec<_> = items
+        .flat_map(|item| paths(&item.replace(['\n', ' '], "")))
+        .collect();
+    paths.into_iter()
 }
 
 /// The paths that one `use` names: `a::{b, c::d}` are two.
@@ -236,7 +260,8 @@ mod tests {
     use super::*;
 
     fn files(texts: &[(&str, &str)], order: &[&str]) -> Files {
-        let modules: BTreeSet<String> = texts.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let names = texts.iter().map(|(name, _)| (*name).to_owned());
+        let modules = Modules::new(names.collect(), ROOT);
         let imports = texts
             .iter()
             .map(|(name, text)| ((*name).to_owned(), imports(name, text, &modules)));
@@ -244,6 +269,22 @@ mod tests {
             imports: imports.collect(),
             order: order.iter().map(|name| (*name).to_owned()).collect(),
         }
+    }
+
+    /// The first file of a crate.
+    const ROOT: &str = "\nmod c;\n\npub(crate) use self::c::d::{Thing, Other};\nuse std::fmt;\n";
+
+    #[test]
+    fn a_circle_by_way_of_a_name_of_the_first_file_is_one() {
+        let files = files(
+            &[
+                ("a", "\nuse crate::{Thing, b};\n"),
+                ("b", ""),
+                ("c::d", "\nuse crate::a::One;\n"),
+            ],
+            &[],
+        );
+        assert_eq!(files.circles(), [["a", "c::d", "a"]]);
     }
 
     #[test]
