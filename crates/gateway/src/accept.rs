@@ -98,12 +98,13 @@ impl Loop {
                 }
             }
         }
-        // More may wait, and no edge will say so.
+        // More may wait, and the edge-triggered epoll does not report it again.
         let Tools { cx, agenda, .. } = &mut self.tools;
         agenda.timers.accept_again(cx.clock.ms, listener);
     }
 
-    /// Descriptors or memory have run out. It is warned of once, until all that wait have been accepted.
+    /// Descriptors or memory have run out. The warning is logged once, until all waiting connections have been
+    /// accepted.
     fn pause_accepting(&mut self, listener: ListenerId, error: &dyn fmt::Display) {
         let Tools { cx, agenda, .. } = &mut self.tools;
         let now = cx.clock.ms;
@@ -209,7 +210,7 @@ impl Loop {
     }
 }
 
-/// Where a new session begins, and what it has by then. `None`: it cannot be encrypted.
+/// Where a new session begins, and its bytes so far. `None`: it cannot be encrypted.
 fn prepare(
     listener: ListenerId,
     arrival: Arrival,
@@ -273,7 +274,7 @@ fn new_session(
             link: Link::Open,
         },
         input: Input {
-            // Data often comes with the connection; the first read says.
+            // Data often comes with the connection; the first read shows it.
             readable: true,
             tail: Vec::new(),
             cut: Cut::Exhausted,

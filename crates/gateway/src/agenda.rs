@@ -9,9 +9,9 @@ use crate::timers::Timers;
 /// The work that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    /// Sessions to be serviced in the next turn.
+    /// Sessions to service in the next turn.
     pub(crate) work: VecDeque<SessionRef>,
-    /// Sessions to be looked at because their process retires or all end, a few each turn.
+    /// Sessions to check because their process retires or the engine stops, a few each turn.
     pub(crate) sweep: VecDeque<SessionRef>,
     /// Sessions that wait for the next step of their handshake.
     pub(crate) handshakes: VecDeque<SessionRef>,

@@ -16,7 +16,7 @@ const GOING_AWAY: u16 = 1001;
 /// A session may have been idle for too long.
 ///
 /// # Errors
-/// It has.
+/// It was idle for too long.
 pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
     if session.phase != Phase::Open {
         return Ok(());
@@ -41,7 +41,7 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
     Err(End::Now(CloseReason::Idle))
 }
 
-/// A session that is closing has had time to get rid of its output.
+/// A closing session had enough time to send its output.
 ///
 /// # Errors
 /// Its peer has taken none of it for too long.
@@ -74,7 +74,7 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
 /// A handshake may have taken too long.
 ///
 /// # Errors
-/// It has not ended.
+/// It has not ended in time.
 pub(crate) fn check_handshake(session: &Session, tools: &Tools) -> Result<(), End> {
     if session.phase != Phase::Handshake {
         return Ok(());
@@ -118,7 +118,7 @@ pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(
 /// A half-closed session had enough time.
 ///
 /// # Errors
-/// It has not.
+/// It has had no progress.
 pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<(), End> {
     let (Phase::Open, Some(since)) = (session.phase, session.meters.half_closed_at) else {
         return Ok(());
@@ -126,7 +126,7 @@ pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<
     let listener = tools.cx.listener(session.listener);
     let timeout = listener.half_close_timeout.as_millis() as u64;
     let now = tools.cx.clock.ms;
-    // Also while the app has paused it: it need not come back to it.
+    // Also while the app has paused it: the app need not resume it.
     let since = since.max(session.meters.sent_at);
     if since + timeout > now {
         let alarm = Alarm::HalfClose(session.name());

@@ -50,7 +50,8 @@ pub(crate) enum Command {
         peer: Peer,
         upgrade: Upgrade,
     },
-    /// A handshake on the main thread has failed, by this limit if by one; it is counted here, where there are counters.
+    /// A handshake on the main thread has failed, perhaps because of this limit. It is counted here, where the counters
+    /// are.
     Refused(Option<Limit>),
     Attach(Box<Attached>),
     Activate {
@@ -71,7 +72,7 @@ pub(crate) enum Command {
         number: u64,
         file: Option<PassedFile>,
     },
-    /// These processes do not answer, and no others. To be answered with `Report::Waiting`.
+    /// These processes are silent, and no others. The answer is `Report::Waiting`.
     Silent(Arc<[ProcessId]>),
     Stop(Box<Order>),
     Drain(Box<Order>),
@@ -91,17 +92,17 @@ pub(crate) enum Report {
         listener: ListenerId,
         peer: Peer,
     },
-    /// The loop of this number has obeyed one more `Activate`.
+    /// The loop of this number has executed one more `Activate`.
     Activated(u8),
     /// The loop hears this process from now on, or cannot.
     Attached(ProcessId, Result<(), String>),
-    /// Nothing of this process is left in the loop.
+    /// The loop has nothing of this process any more.
     Released(ProcessId),
     /// This process wrote garbage.
     Garbage(ProcessId, String),
     /// In the loop of this number this many sessions wait for each silent process.
     Waiting(u8, Vec<(ProcessId, u64)>),
-    /// No session is left of the drain of this number.
+    /// No session of this drain is left.
     Drained(u64),
     /// No session is left after `Stop`.
     Empty,
@@ -137,7 +138,7 @@ pub(crate) struct Death {
     pub(crate) forced: bool,
 }
 
-/// Which sessions are to close, and how fast.
+/// Which sessions to close, and how fast.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     /// Names it; the next one has a higher number.
@@ -146,7 +147,7 @@ pub(crate) struct Order {
     pub(crate) over: Duration,
     /// How long messages in progress may take to end then.
     pub(crate) max_wait: Duration,
-    /// Those of these listeners; without, all.
+    /// Only sessions of these listeners; without a list, all.
     pub(crate) listeners: Option<Vec<ListenerId>>,
     pub(crate) seed: u64,
 }

@@ -32,7 +32,7 @@ pub(crate) struct Cx {
 pub(crate) enum Stop {
     /// It serves.
     No,
-    /// It closes what it has, until this time in the loop's milliseconds.
+    /// It closes its sessions, until this time in the loop's milliseconds.
     Until(u64),
     /// It has nothing left, and the main thread knows.
     Empty,
@@ -43,7 +43,7 @@ impl Cx {
         &self.config.listeners[id.index()]
     }
 
-    /// A single loop has no other to tell anything.
+    /// A single loop has nobody to tell.
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.len() < 2
     }
@@ -79,7 +79,7 @@ impl Cx {
 /// The loop's clock, read once a turn.
 pub(crate) struct Clock {
     started: Instant,
-    /// A test says what time it is.
+    /// A test sets the time.
     #[cfg(test)]
     is_scripted: bool,
     /// Milliseconds since the loop began.

@@ -87,7 +87,7 @@ fn end_when_flushed(
     }
 }
 
-/// Ends the session if all that its end waits for has happened.
+/// Ends the session if everything that its end waits for has happened.
 pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: &mut Tools) {
     let is_idle = || session.input.window.in_hand() == 0 && !session.has_input_left();
     let reason = match session.phase {
@@ -169,7 +169,7 @@ fn close_socket(session: &mut Session, reason: CloseReason) {
         };
     match &transport.socket {
         Some(socket) if lingers => {
-            // A socket that is broken already says so, and has nothing left to lose.
+            // A broken socket reports that already, and has nothing left to lose.
             let _ = rustix::net::shutdown(socket, Shutdown::Write);
         }
         _ => transport.socket = None,
@@ -247,7 +247,7 @@ fn let_go(session: &mut Session, tools: &mut Tools) -> Left {
     drain_lingering(session, tools)
 }
 
-/// Throws away what the peer still sends, until it closes.
+/// Discards what the peer still sends, until it closes.
 fn drain_lingering(session: &mut Session, tools: &mut Tools) -> Left {
     for _ in 0..LINGERING_READS {
         let Some(socket) = &session.transport.socket else {
@@ -257,7 +257,7 @@ fn drain_lingering(session: &mut Session, tools: &mut Tools) -> Left {
         match rustix::net::recv(socket, scratch, RecvFlags::empty()) {
             Ok((bytes, _)) if bytes > 0 => {}
             Err(Errno::AGAIN) => return Left::Session,
-            // The peer has closed; or it sends without end, and has been heard long enough.
+            // The peer has closed, or it sends without end and has been read for long enough.
             _ => break,
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct PassedFile {
 }
 
 impl PassedFile {
-    /// One that counts as under way there until it is dropped.
+    /// A file that counts as under way in this number until it is dropped.
     pub(crate) fn new(file: OwnedFd, under_way: &Arc<AtomicUsize>) -> Self {
         under_way.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -56,7 +56,7 @@ pub(crate) enum Copied {
 }
 
 impl FilePiece {
-    /// Has the kernel copy as much as one call does; at least one byte.
+    /// The kernel copies as much as one call does; at least one byte.
     pub(crate) fn copy_to(&mut self, socket: impl AsFd) -> Result<usize, Copied> {
         let PassedFile { file, .. } = &self.file;
         let length = self.left.min(COPY) as usize;

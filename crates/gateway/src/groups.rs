@@ -1,9 +1,9 @@
-//! Groups of sessions, and what is sent to all of a group.
+//! Groups of sessions, and the messages to all members of a group.
 //!
-//! Each loop knows its own members. A broadcast comes once for each loop and is fanned out here: framed once for each
-//! framing, shared by the queues of those who cannot take it yet, to so many members in a turn, so that other
-//! sessions do not wait. Who is sent something of its own meanwhile is first given the broadcasts before it, so
-//! one worker's messages keep their order.
+//! Each loop knows its own members. A broadcast comes once for each loop and is fanned out here. It is framed once for
+//! each framing, and the queues of slow members share the frame. One turn serves a limited number of members, so that
+//! other sessions do not wait. A member that is sent something else meanwhile first gets the earlier broadcasts, so one
+//! worker's messages keep their order.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -51,7 +51,7 @@ struct Group {
 }
 
 impl Group {
-    /// Bytes that it holds without its members: its name is there twice.
+    /// Bytes that it holds without its members: its name is stored twice.
     fn bytes(&self) -> usize {
         GROUP_BYTES + 2 * self.name.len()
     }
@@ -60,7 +60,7 @@ impl Group {
 #[derive(Debug)]
 struct Member {
     name: SessionRef,
-    /// Broadcasts up to this number it was sent, or they were before its time.
+    /// The broadcasts up to this number were sent to it, or are older than it.
     seen: u64,
 }
 
@@ -71,7 +71,7 @@ struct Broadcast {
     from: Asker,
     message: Vec<u8>,
     text: bool,
-    /// The ids of those it is not for, sorted.
+    /// The ids of the sessions to leave out, sorted.
     left_out: Vec<u64>,
     /// The place in the group's list to continue from.
     place: usize,
@@ -192,7 +192,7 @@ impl Groups {
                 "not joined: a session is in {MOST_GROUPS} groups at the most"
             );
             tools.cx.count(LoopCounter::Discarded, 1);
-            // A group that was made for it goes again.
+            // Removes the group again if it was made for this.
             let freed = self.remove(number, u32::MAX);
             tools.memory.release(Class::State, freed);
             return;
@@ -209,7 +209,7 @@ impl Groups {
         tools.memory.change(Class::State, before, after);
     }
 
-    /// The number of the group of this name, which is made if it is not there.
+    /// The number of the group of this name. Makes the group if it does not exist.
     fn number(&mut self, name: &[u8], memory: &mut Memory) -> u64 {
         if let Some(number) = self.by_name.get(name) {
             return *number;
@@ -261,7 +261,7 @@ impl Groups {
     /// A process sends something to a group.
     ///
     /// # Errors
-    /// It is no broadcast, or one too many.
+    /// It is not a broadcast, or there are too many.
     pub(crate) fn broadcast(
         &mut self,
         at: ProcessKey,
@@ -323,7 +323,7 @@ impl Groups {
         }
     }
 
-    /// Sends a session the broadcasts that are for it and under way, before something else.
+    /// Sends a session its waiting broadcasts, before something else.
     ///
     /// # Errors
     /// The session ends, as one of them could not be sent.
@@ -394,7 +394,7 @@ impl Groups {
 /// There was no memory for a broadcast.
 ///
 /// # Errors
-/// It is one too many.
+/// There are too many.
 pub(crate) fn refuse_broadcast(
     at: ProcessKey,
     header: &Header,

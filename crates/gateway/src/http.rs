@@ -115,7 +115,7 @@ impl Site {
         self.name == listener.name
     }
 
-    /// Serves this from the next request on, also over connections that are there. What is shown is for new ones.
+    /// Serves this from the next request on, also over present connections. TLS state is for new ones.
     pub(crate) fn change(&self, settings: Settings) {
         *self
             .settings
@@ -164,7 +164,7 @@ impl Site {
         });
     }
 
-    /// Counts are kept by the loops.
+    /// The loops keep the counts.
     fn count_refused(&self, limit: Option<Limit>) {
         self.loops[0].send(Command::Refused(limit));
     }

@@ -14,11 +14,11 @@ use crate::session::{Phase, Session};
 use crate::transfer::{Asker, Transfer};
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
-/// Sessions that a running debug build looks at for each turn, on average: it must stay usable with thousands of them.
+/// Sessions that a running debug build checks in each turn, on average: it must stay usable with thousands of them.
 const SESSIONS_PER_TURN: usize = 64;
 
 impl Loop {
-    /// Checks the invariants, in a debug build and not so often that it would be slow.
+    /// Checks the invariants, in a debug build, and rarely enough to stay fast.
     pub(crate) fn check_invariants_sometimes(&mut self) {
         if !cfg!(debug_assertions) {
             return;
@@ -46,7 +46,7 @@ impl Loop {
         }
     }
 
-    /// The bytes that are counted are those that are held.
+    /// The counted bytes are the held ones.
     fn check_bytes(&self) {
         let sessions = || self.sessions.iter();
         let processes = || self.tools.processes.iter().map(|(_, process)| process);
@@ -246,7 +246,7 @@ impl Loop {
         }
     }
 
-    /// A session that lives is on a list, for the first time.
+    /// A living session is on a list, for the first time.
     fn note_once(&self, name: &SessionRef, list: &mut FxHashSet<SessionKey>, what: &str) {
         if self.is_here(*name) {
             assert!(list.insert(name.key), "session {} is {what} twice", name.id);
@@ -265,7 +265,7 @@ impl Loop {
         let is_broken = process.is_some_and(|at| processes[at].standing == Standing::Broken);
         let is_flushed = session.output.queue.is_none() && !is_sent_to;
         match session.phase {
-            // A death follows, and with it all sessions of the process are looked at.
+            // A death follows, and then all sessions of the process are checked.
             _ if is_broken => None,
             Phase::Handshake | Phase::Lingering => None,
             Phase::Ended(_) => Some("has ended, and its process does not know"),

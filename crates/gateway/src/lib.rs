@@ -4,7 +4,7 @@
 //! sessions, and one ring pair with every process. A message never passes through the main thread.
 //!
 //! Every piece of state has one owner. A loop sees all of its own; a step on a session sees that session and the
-//! `tools`, and returns why the session is to end instead of ending it.
+//! `tools`, and returns the reason for the session's end instead of ending it.
 //!
 //! The modules, from top to bottom: each imports only those below it, and no two files import each other in a circle
 //! (`cargo xtask test` checks both).
@@ -13,7 +13,7 @@
 //! - `http`: HTTP listeners, up to the moment at which a request becomes a session
 //! - `main_loop`: a turn of an event loop: events, records, commands, timers
 //! - `invariants`: what holds between two turns
-//! - `records`: from a ring record to what it asks for
+//! - `records`: from a ring record to its effect
 //! - `accept`: from a connection to a session
 //! - `relief`: what a loop does when memory runs out
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
@@ -30,25 +30,25 @@
 //! - `facts`: the facts of a session for processes and the operator
 //! - `tls`: bytes from a socket, opened
 //! - `timeouts`: the timers that watch a session
-//! - `tools`: what a step on one session may use
+//! - `tools`: the tools of a step on one session
 //! - `throttle`: sessions that are not read near the memory limit
 //! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
 //! - `timers`: what a loop does at some time
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
-//! - `cx`: what a loop runs with
-//! - `shared`: what the loops know of each other
-//! - `commands`: what the main thread and the loops tell each other
-//! - `change`: what a reload changes
-//! - `start`: what a gateway is started with
-//! - `arrival`: what a connection brings
+//! - `cx`: the environment of a loop
+//! - `shared`: the state that the loops share
+//! - `commands`: the messages between the main thread and the loops
+//! - `change`: the changes of a reload
+//! - `start`: everything that a gateway starts with
+//! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
 //! - `file`: a file on its way
-//! - `transfer`: what travels to a process without a session
+//! - `transfer`: transfers to a process without a session
 //! - `poller`: the epoll set
 //! - `scratch`: the buffers that a turn borrows
-//! - `ids`: what names a listener, a slot, a process, a session
+//! - `ids`: the names of a listener, a slot, a process, a session
 
 #![forbid(unsafe_code)]
 

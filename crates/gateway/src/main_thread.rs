@@ -1,4 +1,4 @@
-//! The main thread: it speaks with the supervisor, and hands what that says to the event loops.
+//! The main thread: it speaks with the supervisor, and passes its orders to the event loops.
 
 pub(crate) mod file_channel;
 mod joining;
@@ -87,7 +87,8 @@ pub(crate) struct Gateway {
     pub(crate) attaching: FxHashMap<ProcessId, usize>,
     /// How many loops have released each process.
     pub(crate) released: FxHashMap<ProcessId, usize>,
-    /// How many `Activate` there were, how many of them each loop has obeyed, and of how many the supervisor knows.
+    /// How many `Activate` there were, how many of them each loop has executed, and how many the supervisor knows as
+    /// executed.
     pub(crate) activations: usize,
     pub(crate) activated: Vec<usize>,
     pub(crate) confirmed: usize,
@@ -107,7 +108,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Joined {
     /// The notes that it leaves for the case of its death, one for each loop.
     pub(crate) marks: Vec<Marks>,
-    /// Dropped at its death, which is how the task that takes its files hears of that.
+    /// Dropped at its death, which ends the task that takes its files.
     pub(crate) _lives: oneshot::Sender<()>,
 }
 
@@ -153,7 +154,7 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// One that has no process, no site and no loop that runs.
+    /// A gateway without a process, a site or a running loop.
     fn new(
         control: ControlChannel,
         config: Arc<Config>,
@@ -221,14 +222,14 @@ impl Gateway {
         }
     }
 
-    /// Tells the supervisor. If it is gone, the next look at the channel says so.
+    /// Tells the supervisor. If it is gone, the next read of the channel shows it.
     pub(crate) async fn say(&self, message: &FromRole) {
         if let Err(error) = self.control.send(message, &[]).await {
             tracing::warn!(%error, "the supervisor could not be told");
         }
     }
 
-    /// Does what the supervisor says. What cannot be done is an answer, and never the gateway's end.
+    /// Executes an order of the supervisor. A failure is an answer, and never ends the gateway.
     async fn obey(&mut self, message: ToRole, descriptors: Descriptors) {
         match message {
             ToRole::Attach { process, role, pid } => {
@@ -297,7 +298,7 @@ impl Gateway {
         }
     }
 
-    /// Makes ready what a reload changes, and says whether it can be committed.
+    /// Prepares the changes of a reload, and answers whether it can be committed.
     async fn prepare(
         &mut self,
         (generation, config, sockets, folders): (u32, Config, Vec<u16>, Vec<u16>),
@@ -395,7 +396,7 @@ const EARLY_DESCRIPTORS: u32 = 65_536;
 pub(crate) fn raise_descriptors() {
     open_files::raise();
     if let Err(error) = reserve_descriptors(EARLY_DESCRIPTORS) {
-        // It grows with the sessions then, and each doubling is felt.
+        // It grows with the sessions then, and each doubling causes a delay.
         tracing::warn!(%error, "no room is made for descriptors");
     }
 }

@@ -1,6 +1,6 @@
-//! The bytes that a loop holds, by what they are: the one place that counts them, and knows how many they may be.
+//! The bytes that a loop holds, by purpose: the one place that counts them, and knows their limit.
 //!
-//! All loops share one limit: each tells the others what it holds.
+//! All loops share one limit: each tells the others how much it holds.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,12 +21,12 @@ pub(crate) const GROUP_BYTES: usize = 256;
 
 /// The part of the limit that counts as near, in eighths.
 const NEAR: u64 = 5;
-/// Less than that by what may be in the rings already when apps are told to wait, but by no more than this, in eighths.
+/// Reduced by what may be in the rings already when apps are told to wait, but by no more than this, in eighths.
 const MOST_COMING: u64 = 2;
-/// All fair shares together, in eighths. Sessions that came late may still take theirs, so the room that is left for the
-/// one that has the right of way are the two eighths above both.
+/// All fair shares together, in eighths. Late sessions may still take theirs, so the room for the session with the
+/// right of way is the two eighths above both.
 const SHARES: u64 = 1;
-/// A loop that has grown by this part of the limit tells the others, and looks how they have.
+/// A loop that has grown by this part of the limit tells the others, and reads how they have grown.
 const STEPS: u64 = 64;
 
 /// The bytes that one loop holds.
@@ -42,7 +42,7 @@ pub(crate) struct Memory {
     relief: Relief,
 }
 
-/// How much a loop may hold, the others holding what they held last.
+/// How much this loop may hold if the others hold what they held last.
 #[derive(Debug)]
 struct Limits {
     limit: Option<u64>,
@@ -139,13 +139,13 @@ impl Memory {
         &self.frames
     }
 
-    /// Bytes that this loop holds for sessions and for processes; what several share once.
+    /// Bytes that this loop holds for sessions and for processes; shared ones once.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
         self.total + self.frames.get() + self.http()
     }
 
-    /// Those of them that are held for this.
+    /// The part of them for this purpose.
     pub(crate) fn held_of(&self, class: Class) -> u64 {
         let besides = match class {
             Class::Broadcasts => self.frames.get(),
@@ -159,7 +159,7 @@ impl Memory {
         self.http.as_ref().map_or(0, |http| http.bytes())
     }
 
-    /// Goes over to the limit of another configuration. False: it is the same.
+    /// Switches to the limit of another configuration. False: it is the same.
     pub(crate) fn change_limit(&mut self, config: &Config) -> bool {
         let limits = Limits::new(config);
         let is_other = (limits.limit, limits.all_near) != (self.limits.limit, self.limits.all_near);
@@ -179,7 +179,7 @@ impl Memory {
         self.limits.share
     }
 
-    /// Tells the other loops how much this one holds, and works out how much it may. Returns the former.
+    /// Tells the other loops how much this one holds, and computes how much it may hold. Returns the former.
     pub(crate) fn measure(&mut self, cx: &Cx) -> u64 {
         let mine = self.held();
         let shared = &cx.shared;

@@ -16,10 +16,10 @@ use crate::suspects::clear_suspect;
 use crate::tools::Tools;
 use moorline_protocol::wire::{ADOPTED, ToProcess};
 
-/// Sees to it that a process has the session and knows of it. False: it waits for one, or for room.
+/// Makes sure that a process has the session and knows of it. False: it waits for a process, or for room.
 pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
     if session.placement.is_moving() && !leave(session, tools) {
-        // A message that has begun to go to this process goes there to its end, and nothing behind it.
+        // A message that has begun to go to this process goes there completely, and nothing behind it.
         return session.input.is_mid_message();
     }
     if session.placement.process().is_some() {
@@ -48,7 +48,8 @@ pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
     true
 }
 
-/// The session's slot has no process. Where each message has its own slot, another one is chosen; else the session waits.
+/// The session's slot has no process. If each message has its own slot, another one is chosen; otherwise the session
+/// waits.
 fn place_elsewhere(session: &mut Session, tools: &mut Tools) -> bool {
     let dispatch = tools.cx.listener(session.listener).dispatch;
     let now = Some(session.placement.slot);
@@ -101,7 +102,7 @@ pub(crate) fn change_slot(session: &mut Session, slot: SlotId, tools: &mut Tools
 
 /// Counts a session to another slot.
 pub(crate) fn enter_slot(session: &mut Session, slot: SlotId, tools: &mut Tools) {
-    // Its suspect may be out: others there would wait for the end of it, which is heard of in the new slot.
+    // Its suspect may be out: others there would wait for its end, which is reported in the new slot.
     clear_suspect(session, tools);
     let Tools { cx, processes, .. } = tools;
     let before = &mut processes[session.placement.slot];
@@ -125,7 +126,7 @@ pub(crate) fn home_of(session: &Session, slots: usize, cx: &Cx) -> Option<SlotId
     home(dispatch, &session.peer, session.app.key(), slots)
 }
 
-/// A session was bound to another key: it goes where that belongs.
+/// A session was bound to another key: it goes to the key's slot.
 pub(crate) fn go_home(session: &mut Session, tools: &mut Tools) {
     if let Some(slot) = home_of(session, tools.processes.slots.len(), &tools.cx) {
         change_slot(session, slot, tools);

@@ -32,19 +32,19 @@ pub(crate) struct Processes {
     list: Slab<Process>,
     /// Never empty: a slot exists before its first process.
     pub(crate) slots: Vec<Slot>,
-    /// Where dispatch in turn has got to.
+    /// The next slot of dispatch in turn.
     turns: Turns,
-    /// Those with unpublished records.
+    /// Processes with unpublished records.
     dirty: Vec<ProcessKey>,
-    /// Those whose rings are looked into in each turn. The others know that the loop sleeps, and ring.
+    /// Processes whose rings are read in each turn. The others know that the loop sleeps, and ring.
     polled: Vec<ProcessKey>,
-    /// Those in whose rings something waits for room.
+    /// Processes with something that waits for room in their rings.
     blocked: VecDeque<ProcessKey>,
-    /// Those that were told of the ends of sessions, and may not have taken that.
+    /// Processes that were told the ends of sessions, and may not have taken them.
     told: Vec<ProcessKey>,
-    /// Those that serve tasks.
+    /// Processes that serve tasks.
     task_workers: Vec<ProcessKey>,
-    /// There is something to look after that nothing wakes the loop for.
+    /// There are checks to do that nothing wakes the loop for.
     pub(crate) is_restless: bool,
 }
 
@@ -65,7 +65,7 @@ impl Processes {
         }
     }
 
-    /// The key that the next process will have.
+    /// The key of the next process.
     pub(crate) fn next_key(&self) -> ProcessKey {
         ProcessKey(self.list.vacant_key() as u16)
     }
@@ -122,7 +122,7 @@ impl Processes {
         process.is_some_and(|at| self[at].is_sending_to(session.id))
     }
 
-    /// Looks into a process's ring from now on, until the loop sleeps.
+    /// Reads a process's ring from now on, until the loop sleeps.
     pub(crate) fn poll(&mut self, at: ProcessKey) {
         // It may have died since it rang.
         let Some(process) = self.list.get_mut(at.index()) else {
@@ -136,12 +136,12 @@ impl Processes {
         }
     }
 
-    /// Those whose rings are looked into.
+    /// Processes whose rings are read.
     pub(crate) fn polled(&self) -> &[ProcessKey] {
         &self.polled
     }
 
-    /// Tells the processes whose rings were looked into that this loop sleeps. False: one has something.
+    /// Tells the processes whose rings were read that this loop sleeps. False: one has a record.
     pub(crate) fn fall_asleep(&mut self) -> bool {
         for at in &self.polled {
             if let Some(consumer) = &mut self.list[at.index()].consumer {
@@ -172,7 +172,7 @@ impl Processes {
         }
     }
 
-    /// Makes all that was pushed visible.
+    /// Publishes all pushed records.
     pub(crate) fn publish(&mut self) {
         while let Some(at) = self.dirty.pop() {
             let process = &mut self.list[at.index()];
@@ -308,7 +308,7 @@ impl Processes {
         self.forward_transfers(at, memory);
     }
 
-    /// Answers what a process has asked for, if it still lives.
+    /// Answers a process's request, if it still lives.
     pub(crate) fn answer(
         &mut self,
         asker: Asker,
@@ -420,7 +420,7 @@ impl Processes {
         process.map_or(0, |at| self[at].in_hand)
     }
 
-    /// How often a process is on each of the lists, and whether it says that it is: polled, blocked, dirty, told.
+    /// How often a process is on each of the lists, and whether it is marked so: polled, blocked, dirty, told.
     pub(crate) fn listed(&self, at: ProcessKey) -> ([usize; 4], [usize; 4]) {
         let process = &self[at];
         let is_it = |listed: &&ProcessKey| **listed == at;

@@ -1,6 +1,6 @@
-//! What a loop does when memory runs out: near the limit it tells the others, over it the session that holds most is closed,
-//! unless none holds more than its share: then it is not the sessions' fault. What apps send beside their sessions (posts,
-//! tasks, broadcasts, in parts or whole) is refused where it would pass the limit.
+//! What a loop does when memory runs out. Near the limit it tells the others. Over the limit the largest session is
+//! closed, unless none holds more than its share: then the sessions are not the cause. Other data of apps (posts,
+//! tasks, broadcasts, in parts or whole) is refused if it would pass the limit.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,20 +18,22 @@ use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, FromProcess};
 
-/// How often all sessions are looked through for the largest: so often, and less often the more there are. One costs
-/// about 50 ns, so this never takes more than a twentieth of the time.
+/// The shortest time between two searches of all sessions for the largest, and how much longer it is for each session. A
+/// look at one costs about 50 ns, so this never takes more than a twentieth of the time.
 const SEARCH_EVERY: Duration = Duration::from_millis(1);
 const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
+
 /// The holders of bytes that can be made to release them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Session(SessionKey),
-    /// A message of a process of which some parts have arrived: it is for no session, so none is closed for it.
+    /// A message of a process of which some parts have arrived: it belongs to no session, so no session is closed for
+    /// it.
     Parts(ProcessKey, (u8, u64)),
 }
 
 impl Loop {
-    /// The limit, or what may come on top of it, may be another from now on.
+    /// The limit, or the reserve for rings, may change from now on.
     pub(crate) fn change_memory_limit(&mut self) {
         let Tools {
             cx,
@@ -50,7 +52,7 @@ impl Loop {
         self.pressure = Pressure::new();
     }
 
-    /// Looks how much all hold, once a turn.
+    /// Compares what all loops hold with the limit, once a turn.
     pub(crate) fn look_at_memory(&mut self) {
         let Tools {
             cx,
@@ -75,7 +77,7 @@ impl Loop {
         }
         match after {
             Pressed::Calm => {
-                // Some may have been held back since the last look although it was calm then as well.
+                // Some may have been held back since the last look, even if it was calm then, too.
                 if before != Pressed::Calm || !throttle.held_back().is_empty() {
                     throttle.read_all_again(&mut self.sessions, agenda, cx);
                 }
@@ -113,14 +115,14 @@ impl Loop {
                 "memory_limit is near: sessions over their fair share are not read for now"
             );
         }
-        // Another loop may sleep, and the largest be there.
+        // Another loop may sleep and have the largest session.
         let peers = cx.peers.iter().enumerate();
         let others = peers.filter(|(at, _)| *at != usize::from(cx.index));
         others.for_each(|(_, peer)| peer.wake());
     }
 
-    /// Whether there is memory for so many bytes more of what an app asks for beside its sessions. Those that hold too much
-    /// make room first.
+    /// Whether there is memory for this many bytes more of an app's data beside its sessions. Sessions that hold too
+    /// much make room first.
     pub(crate) fn has_memory_for(&mut self, bytes: usize) -> bool {
         let Tools { cx, memory, .. } = &mut self.tools;
         if !memory.would_pass_limit(bytes) {
@@ -141,7 +143,7 @@ impl Loop {
         }
     }
 
-    /// Closes those that hold most, until there is room or another loop has a larger one.
+    /// Closes the largest sessions, until there is room or another loop has a larger one.
     #[cold]
     fn relieve(&mut self) {
         let (mut holders, mut leaving) = self.publish_largest();
@@ -181,7 +183,7 @@ impl Loop {
         }
     }
 
-    /// Those that hold more than their share, the largest last; and tells the other loops how much that one holds.
+    /// Sessions that hold more than their share, the largest last. Tells the other loops how much that one holds.
     /// Including ended sessions whose process is not told yet: that memory comes back without closing another session.
     /// Nothing if it has only just measured.
     fn publish_largest(&mut self) -> (Vec<(u64, Holder)>, u64) {

@@ -44,7 +44,7 @@ pub(crate) struct Session {
     pub(crate) listed: Listed,
 }
 
-/// Where a session's life has got to.
+/// How far a session's life has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Its TLS handshake runs; no process knows of it yet.
@@ -71,7 +71,7 @@ pub(crate) enum End {
     Broken(rustix::io::Errno),
 }
 
-/// The connection: what bytes pass through.
+/// The connection that the bytes pass through.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) socket: Option<OwnedFd>,
@@ -95,7 +95,7 @@ pub(crate) struct Input {
     pub(crate) decoder: Decoder,
     pub(crate) window: Window,
     pub(crate) kept: Option<Box<Inbound>>,
-    /// How fast an unfinished message comes, where that is measured.
+    /// How fast an unfinished message comes, if that is measured.
     pub(crate) measurement: Option<Box<Measurement>>,
 }
 
@@ -143,9 +143,9 @@ pub(crate) enum Timer {
 /// The app's settings for the session.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// It is not to be read.
+    /// The session is not read.
     pub(crate) is_paused: bool,
-    /// It is not to be closed for being idle.
+    /// The session is not closed for being idle.
     pub(crate) is_kept: bool,
     /// The state that few sessions have.
     pub(crate) state: Option<Box<AppState>>,
@@ -202,7 +202,7 @@ impl Session {
         matches!(self.phase, Phase::Open | Phase::Ending(_))
     }
 
-    /// Whether what an app sends still goes to the peer.
+    /// Whether the app's output still goes to the peer.
     pub(crate) fn takes_output(&self) -> bool {
         matches!(
             self.phase,
@@ -252,13 +252,13 @@ impl Session {
         self.under_way() + state as u64
     }
 
-    /// Those of them that are on their way from its peer or to it.
+    /// The part of them that is on its way from its peer or to it.
     pub(crate) fn under_way(&self) -> u64 {
         let queue = self.output.queue.as_ref().map_or(0, |queue| queue.held());
         self.received() as u64 + queue
     }
 
-    /// Bytes received from its peer and not done with.
+    /// Bytes received from its peer and not done.
     pub(crate) fn received(&self) -> usize {
         let input = &self.input;
         let kept = input.kept.as_ref().map_or(0, |kept| kept.bytes());
@@ -425,8 +425,8 @@ pub(crate) struct Kept {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What an idle session costs the loop, without its peer's share of the kernel. Beside it stands its entry in the map of ids,
-/// about 32 bytes.
+/// The cost of an idle session for the loop, without the kernel's part for its peer. Its entry in the map of ids comes
+/// on top, about 32 bytes.
 const _: () = assert!(
     size_of::<Session>() <= 512,
     "an idle session stays under 600 bytes"

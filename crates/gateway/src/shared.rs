@@ -20,7 +20,7 @@ use moorline_config::Config;
 use moorline_process::open_files;
 use moorline_protocol::wire::Peer;
 
-/// Files that are looked at, at the same time.
+/// The most files that are checked at the same time.
 const FILE_LOOKS: usize = 64;
 
 /// The state that the threads share. Only counters; everything else goes by message.
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) right_of_way: AtomicU64,
     /// The bytes that the main thread holds for HTTP.
     pub(crate) http_memory: Arc<HttpMemory>,
-    /// Turns at looking at files that workers pass: a look may hang, and then holds a thread.
+    /// Permits to check files that workers pass: a check may hang, and then holds a thread.
     pub(crate) file_looks: Arc<Semaphore>,
     /// Descriptors that are kept free of connections and files.
     reserve: AtomicU64,

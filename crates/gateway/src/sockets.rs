@@ -64,7 +64,7 @@ impl Sockets {
         }
     }
 
-    /// Lets go of a listener's socket.
+    /// Drops a listener's socket.
     pub(crate) fn take(&mut self, listener: ListenerId) {
         let at = listener.index();
         if at < self.streams.len() {

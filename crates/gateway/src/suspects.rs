@@ -1,5 +1,5 @@
-//! Messages that were in hand when a process died. One at a time is delivered in each slot, over all loops, so that the one
-//! that kills is found out.
+//! Messages that were in progress when a process died. One at a time is delivered in each slot, over all loops, so that
+//! the fatal one is found.
 
 use std::sync::atomic::Ordering;
 
@@ -32,7 +32,7 @@ pub(crate) fn takes_suspect(session: &Session, tools: &mut Tools) -> bool {
     free
 }
 
-/// The session's suspect message is done with, one way or the other.
+/// The session's suspect message has ended, in any way.
 #[inline]
 pub(crate) fn clear_suspect(session: &Session, tools: &mut Tools) {
     let Tools {

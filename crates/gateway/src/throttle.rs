@@ -1,8 +1,8 @@
 //! Sessions that are not read because the memory limit is near.
 //!
-//! Near the limit those that hold more than a fair share are not read, and sends to them answer `Full`; whoever holds
-//! little goes on as if nothing were. A fair share is less than what is left for it, so some room remains: one of
-//! those that wait, and then the next, may use it to come to the end of its message.
+//! Near the limit sessions that hold more than a fair share are not read, and sends to them answer `Full`; sessions
+//! that hold little are not affected. A fair share is less than the rest of the memory, so some room remains: one of
+//! the waiting sessions at a time may use it to complete its message.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -41,7 +41,7 @@ struct RightOfWay {
 }
 
 impl Throttle {
-    /// Those that are not read.
+    /// The sessions that are not read.
     pub(crate) fn held_back(&self) -> &VecDeque<SessionRef> {
         &self.held_back
     }
@@ -62,7 +62,7 @@ impl Throttle {
         true
     }
 
-    /// There is room again for all that were not read.
+    /// There is room again for all of them.
     pub(crate) fn read_all_again(&mut self, sessions: &mut Table, agenda: &mut Agenda, cx: &Cx) {
         self.yield_right_of_way(cx);
         while let Some(session) = self.next(sessions) {

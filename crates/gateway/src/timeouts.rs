@@ -84,13 +84,13 @@ pub(crate) fn watch_handshake(session: &Session, tools: &mut Tools) {
 pub(crate) enum Stuck {
     /// For `send_timeout`.
     Slow,
-    /// For `idle_timeout`, in which nothing else passed either.
+    /// For `idle_timeout`: nothing else passed in that time either.
     Idle,
 }
 
 impl Stuck {
-    /// When an open session, whose output has been queued since then at the latest, will have waited for too long, and
-    /// what that is called.
+    /// When an open session will have waited for too long, if its output was queued then at the latest, and the name of
+    /// that timeout.
     pub(crate) fn due(
         session: &Session,
         listener: &Listener,
@@ -110,8 +110,7 @@ impl Stuck {
     }
 }
 
-/// When a session that is closing, and whose output has been queued since then at the latest, will have waited for too
-/// long.
+/// When a closing session will have waited for too long, if its output was queued then at the latest.
 pub(crate) fn flush_due(session: &Session, listener: &Listener, queued_at: u64) -> u64 {
     let timeout = listener.send_timeout.unwrap_or(FLUSH_TIMEOUT);
     session.meters.sent_at.max(queued_at) + timeout.as_millis() as u64
@@ -141,8 +140,8 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
     tools.agenda.timers.set(at, alarm);
 }
 
-/// The session closes: from now on its output has the time that there is for that. So has the rest of a message that the
-/// app has begun to send; what a handler does while the engine stops or drains has `max_wait`.
+/// The session closes: from now on its output has the time for closing. The same holds for the rest of a message that
+/// the app has begun to send; a handler has `max_wait` while the engine stops or drains.
 pub(crate) fn watch_closing(session: &mut Session, tools: &mut Tools) {
     session.output.timer = Timer::Unset;
     if session.output.queue.is_some() || session.phase != Phase::Ending(CloseReason::Stopped) {
@@ -150,7 +149,7 @@ pub(crate) fn watch_closing(session: &mut Session, tools: &mut Tools) {
     }
 }
 
-/// The timers of a session's waits were taken away: by other timeouts they are set again.
+/// The timers of a session's waits were removed: they are set again by the new timeouts.
 pub(crate) fn watch_waits_anew(session: &mut Session, tools: &mut Tools) {
     if session.phase != Phase::Open {
         watch_closing(session, tools);

@@ -8,17 +8,17 @@ use rustc_hash::FxHashSet;
 use crate::ids::{ListenerId, SessionRef};
 use crate::session::table::Table;
 
-/// Timers that are looked at for each new one, whether their session is gone: two, so that those that are left over stay
-/// fewer than the others without a stall to find them.
+/// Timers that are checked for each new one, whether their session is gone: two, so that leftovers stay fewer than the
+/// others without a search that stalls the loop.
 const LOOKED_AT: usize = 2;
 
 /// Actions at some time. Entries are not removed early: a due entry is checked again.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     queue: BTreeSet<(u64, Alarm)>,
-    /// How far the look for those of sessions that are gone has got.
+    /// How far the search for timers of gone sessions has got.
     looked_at: Option<(u64, Alarm)>,
-    /// Those of sessions that were set since that look.
+    /// Timers of sessions that were set since that search.
     set: usize,
     /// Listeners that will be looked at again.
     accepting: FxHashSet<ListenerId>,
@@ -39,13 +39,13 @@ pub(crate) enum Alarm {
     Output(SessionRef),
     /// Has this session, which its peer has half-closed, gone on?
     HalfClose(SessionRef),
-    /// Let go of this socket.
+    /// Drop this socket.
     Linger(SessionRef),
     /// Accept from this listener again.
     Accept(ListenerId),
-    /// Tasks that waited for one slot may be for any now.
+    /// Tasks that waited for one slot may go to any slot now.
     Tasks,
-    /// The next sessions of the drain of this number are to close.
+    /// The next sessions of the drain of this number should close.
     Drain(u64),
     /// Stopping takes too long.
     Stop,
@@ -99,7 +99,7 @@ impl Timers {
         }
     }
 
-    /// Forgets the timers of these sessions that watch how long something of theirs takes: each has one of each kind.
+    /// Forgets the timers that watch these sessions' waits: each session has one of each kind.
     pub(crate) fn forget_waits(&mut self, is_meant: impl Fn(SessionRef) -> bool) {
         self.queue.retain(|(_, alarm)| match alarm {
             Alarm::Idle(name)

@@ -7,7 +7,7 @@ use crate::processes::Processes;
 use crate::scratch::Scratch;
 use crate::throttle::Throttle;
 
-/// A loop's tools, each of which owns its state. A step takes those that it needs, or all of them where it passes them on.
+/// A loop's tools, each of which owns its state. A step takes the ones that it needs, or all of them to pass them on.
 pub(crate) struct Tools {
     pub(crate) cx: Cx,
     pub(crate) agenda: Agenda,

@@ -40,8 +40,8 @@ pub(crate) struct Post {
     pub(crate) bytes: usize,
 }
 
-/// A process that waits for an answer: its place, its id, because the place may be another's by then, and its number for
-/// what it has asked for.
+/// A process that waits for an answer: its place, its id (because the place may have another process by then), and its
+/// number for the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asker {
     pub(crate) at: ProcessKey,

@@ -59,7 +59,7 @@ impl AcceptGate {
         self.is_shut = true;
     }
 
-    /// Whether there is no descriptor for one more connection. It is only asked for one where there was none.
+    /// Whether there is no descriptor for one more connection. Only asked after there was none.
     pub(crate) fn is_shut(&mut self, has_free: impl Fn() -> bool) -> bool {
         self.is_shut = self.is_shut && !has_free();
         self.is_shut

@@ -29,7 +29,7 @@ impl Census {
         }
     }
 
-    /// Goes on counting. `None`: it is over, and the main thread knows the result.
+    /// Continues the count. `None`: it is complete, and the main thread has the result.
     pub(crate) fn go_on(
         mut self,
         sessions: &Table,

@@ -23,7 +23,8 @@ impl Pace {
         }
     }
 
-    /// Puts sessions into the order in which they close: not that in which they came, which neighbours share.
+    /// Puts sessions into the order in which they close. It differs from the order in which they came, which neighbours
+    /// share.
     pub(crate) fn shuffle<T>(&self, sessions: &mut [T]) {
         Rng::with_seed(self.seed).shuffle(sessions);
     }

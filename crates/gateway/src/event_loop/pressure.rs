@@ -1,4 +1,4 @@
-//! How it stands with the memory limit.
+//! How near the memory limit is.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub(crate) struct Pressure {
     /// When to look for the largest again. Not by the loop's clock: a flood comes within a turn.
     pub(crate) search_at: Instant,
     said_at: Option<u64>,
-    /// When the last refusal was told.
+    /// When the last refusal was logged.
     refusal_said_at: Option<u64>,
 }
 

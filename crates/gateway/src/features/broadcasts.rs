@@ -9,7 +9,7 @@ use crate::tools::Tools;
 /// cost is a small part of it.
 const MEMBERS_PER_TURN: usize = 64;
 
-/// Takes the broadcasts further: one turn's share.
+/// Continues the broadcasts: one turn's share.
 pub(crate) fn fan_out(groups: &mut Groups, sessions: &mut Table, tools: &mut Tools) {
     for _ in 0..MEMBERS_PER_TURN {
         match groups.next_member(tools) {

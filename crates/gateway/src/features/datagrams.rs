@@ -1,4 +1,4 @@
-//! Datagrams: no session, no window; what does not fit is dropped and counted, as the network would.
+//! Datagrams: no session, no window; a datagram without room is dropped and counted, as the network would.
 
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ use moorline_protocol::wire::{Peer, ToProcess, split_datagram};
 
 /// Datagrams received from one socket in one turn.
 const RECEIVES_PER_TURN: usize = 64;
-/// How long receiving pauses after an error of this machine's, in milliseconds.
+/// How long receiving pauses after an error on this machine, in milliseconds.
 const PAUSE_MS: u64 = 100;
 /// The longest datagram, and room for the sender's address in front of it.
 const LONGEST: usize = 65_536 + 256;
 
-/// Passes on what has come in on a datagram socket.
+/// Passes on the datagrams of a socket.
 pub(crate) fn receive(listener: ListenerId, sockets: &Sockets, tools: &mut Tools) {
     let Some(socket) = sockets.received_from(listener) else {
         return;

@@ -38,7 +38,7 @@ impl Files {
         owners.filter(|owner| *owner == process).count()
     }
 
-    /// This process is dead, and its last records are taken: no others come.
+    /// This process is dead, and its last records are taken: no more come.
     pub(crate) fn drop_of(&mut self, process: ProcessId) {
         self.0.retain(|(owner, _), _| *owner != process);
     }

@@ -26,7 +26,7 @@ const INTERNAL_ERROR: u16 = 1011;
 pub(crate) enum Refused {
     /// The session ends.
     Ends(End),
-    /// The process wrote what makes no sense.
+    /// The process wrote a record that makes no sense.
     Garbage(String),
 }
 
@@ -111,13 +111,13 @@ fn end_message(session: &mut Session, header: &Header, tools: &mut Tools) {
 enum Verdict {
     /// It is delivered once more.
     Again,
-    /// It is done with.
+    /// It is done.
     Done,
-    /// It is done with, and so is its session.
+    /// It is done, and its session ends.
     Ends(End),
 }
 
-/// A handler has ended badly, and the worker lives.
+/// A handler has failed, and the worker lives.
 fn judge(session: &mut Session, at: ProcessKey, flags: u8, tools: &mut Tools) -> Verdict {
     if !matches!(
         session.phase,
@@ -158,7 +158,7 @@ fn redeliver(session: &mut Session, at: ProcessKey, attempts: u32, tools: &mut T
         return Verdict::Ends(crashed(session, "its handler panicked", &tools.cx));
     }
     tools.processes[at].in_hand -= behind;
-    // The worker skips what follows until it sees this one again, so the order stays.
+    // The worker skips the following messages until it sees this one again, so the order stays.
     inbound.delivered = 0;
     inbound.offset = 0;
     session.input.window.take_back();

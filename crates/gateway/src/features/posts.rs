@@ -1,7 +1,6 @@
-//! Posts from worker to worker: what travels through a loop without a session.
+//! Posts from worker to worker: they pass through a loop without a session.
 //!
-//! A loop holds what does not fit its destination's ring. How much that can be is bounded by the ledgers of those who asked
-//! for it.
+//! A loop holds what does not fit into the receiver's ring. The ledgers of the senders bound how much that can be.
 
 use bytes::Bytes;
 use moorline_ipc::Header;
@@ -18,7 +17,7 @@ use moorline_protocol::wire::{FAILED, FIRST, LAST, ToProcess};
 /// A post from one worker slot to another.
 ///
 /// # Errors
-/// It is one too many.
+/// There are too many.
 pub(crate) fn post(
     at: ProcessKey,
     header: &Header,
@@ -59,7 +58,7 @@ pub(crate) fn post(
 /// There was no memory for a post.
 ///
 /// # Errors
-/// It is one too many.
+/// There are too many.
 pub(crate) fn refuse_post(
     at: ProcessKey,
     header: &Header,
@@ -124,7 +123,7 @@ pub(crate) fn return_posts(dead: &mut Process, processes: &mut Processes, memory
     }
 }
 
-/// Puts the parts of the posts that a dead process had not taken together again.
+/// Puts the parts of posts that a dead process had not taken together again.
 pub(crate) fn gather(
     transfers: &mut Vec<Transfer>,
     open: &mut FxHashSet<(SlotId, u64)>,

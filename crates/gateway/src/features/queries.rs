@@ -25,7 +25,7 @@ const PLACES: usize = 1024;
 /// A process asks something.
 ///
 /// # Errors
-/// It is no question, or one too many.
+/// It is not a question, or there are too many.
 pub(crate) fn answer(
     at: ProcessKey,
     record: &Record<'_>,

@@ -1,7 +1,6 @@
-//! Tasks and their results: slow jobs that workers ask for and task workers do.
+//! Tasks and their results: workers request slow jobs, and task workers do them.
 //!
-//! A loop holds what does not fit its destination's ring. How much that can be is bounded by the ledgers of those who asked
-//! for it.
+//! A loop holds what does not fit into the receiver's ring. The ledgers of the senders bound how much that can be.
 
 use std::collections::VecDeque;
 
@@ -30,7 +29,7 @@ pub(crate) const NO_MEMORY: &[u8] = b"no memory for it: the engine's memory_limi
 pub(crate) struct Tasks {
     jobs: FxHashMap<u64, Job>,
     waiting: VecDeque<u64>,
-    /// A timer will look at those that wait for one slot.
+    /// A timer will check the tasks that wait for one slot.
     is_timed: bool,
     last: u64,
 }
@@ -58,7 +57,7 @@ impl Tasks {
     /// A worker asks for a task.
     ///
     /// # Errors
-    /// It is one too many.
+    /// There are too many.
     pub(crate) fn begin(
         &mut self,
         at: ProcessKey,
@@ -97,14 +96,14 @@ impl Tasks {
         Ok(())
     }
 
-    /// The time of the timer that this has set has come.
+    /// The timer that this has set is due.
     pub(crate) fn timer_is_due(&mut self, tools: &mut Tools) {
         self.is_timed = false;
         self.give(tools);
     }
 
-    /// Gives the tasks that wait to the task workers with the fewest, or to those they are for. One that is for a
-    /// slot waits for its process as long as that may take to start, and then goes to any.
+    /// Gives the waiting tasks to the task workers with the fewest tasks, or to the ones that they name. A task for one
+    /// slot waits for that slot's process as long as its start may take, and then goes to any.
     pub(crate) fn give(&mut self, tools: &mut Tools) {
         for _ in 0..self.waiting.len() {
             if let Some(number) = self.waiting.pop_front() {
@@ -133,7 +132,7 @@ impl Tasks {
         }
     }
 
-    /// Has those that wait for one slot looked at again when the first of them has waited for long enough.
+    /// Checks the tasks that wait for one slot again when the first of them has waited for long enough.
     fn set_timer(&mut self, tools: &mut Tools) {
         if self.is_timed {
             return;
@@ -164,7 +163,7 @@ impl Tasks {
         processes.transfer(worker, header, payload, memory);
     }
 
-    /// A task worker has ended one.
+    /// A task worker has finished a task.
     pub(crate) fn end(
         &mut self,
         at: ProcessKey,
@@ -248,7 +247,7 @@ impl Tasks {
 /// There was no memory for a task.
 ///
 /// # Errors
-/// It is one too many.
+/// There are too many.
 pub(crate) fn refuse_task(
     at: ProcessKey,
     header: &Header,
@@ -274,12 +273,12 @@ fn answer(origin: Asker, flags: u8, bytes: Bytes, tools: &mut Tools) {
     processes.answer(origin, ToProcess::TaskDone, flags, bytes, memory);
 }
 
-/// There are none that serve, and none will come.
+/// No process serves tasks, and none will.
 fn lacks_workers(tools: &Tools) -> bool {
     tools.cx.config.tasks.count == 0 && tools.processes.task_workers().is_empty()
 }
 
-/// The task worker that serves this slot, or the one with the fewest tasks, of those that answer if any does.
+/// The task worker of this slot, or the one with the fewest tasks, preferably one that answers.
 fn worker_for(slot: Option<SlotId>, processes: &Processes) -> Option<ProcessKey> {
     let workers = processes.task_workers().iter().copied();
     workers

@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use super::handshake::is_sixteen_bytes;
 use super::*;
 
-/// A folder with files and folders in it; that it has sources is nothing to the site.
+/// A folder with files and folders in it. The site does not care that they are sources.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// How often hyper may give others a turn without having taken a byte.
@@ -45,7 +45,7 @@ pub fn http(data: &[u8]) {
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(browser), service),
     );
-    // A browser that never makes wait is never waited for; hyper gives others a turn now and then.
+    // This browser never makes the server wait; hyper gives other tasks a turn now and then.
     let mut context = Context::from_waker(Waker::noop());
     let has_ended =
         (0..data.len() + TURNS).any(|_| connection.as_mut().poll(&mut context).is_ready());

@@ -1,5 +1,5 @@
-//! The way of the descriptors that workers pass for files: looked at on the main thread, and handed to the loop that has the
-//! session.
+//! The way of the descriptors that workers pass for files: the main thread checks them, and passes them to the loop
+//! with the session.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -45,14 +45,14 @@ pub(crate) async fn receive(
     }
 }
 
-/// How long the look at a file may take.
+/// How long the check of a file may take.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// Why a file is not sent.
 enum Unfit {
     /// No honest worker passes that.
     Proven(String),
-    /// It could not be seen.
+    /// It could not be checked.
     Unknown(String),
 }
 
@@ -115,7 +115,7 @@ impl Passage<'_> {
         let looks = self.shared.file_looks.clone().acquire_owned();
         let look = timeout(LOOK_TIME, async {
             let turn = looks.await.map_err(|error| unknown(&error))?;
-            // The turn ends with the look, not with the wait for it.
+            // The permit ends with the check, not with the wait for it.
             let look = move || (unseen.look(), unseen, turn);
             let looked = tokio::task::spawn_blocking(look).await;
             let (verdict, mut unseen, _) = looked.map_err(|error| unknown(&error))?;
@@ -178,7 +178,7 @@ impl Passage<'_> {
         let file = match self.look_at(file).await {
             Ok(file) => file,
             Err(Unfit::Proven(reason)) => return Err(reason),
-            // That may be its file system's fault, or a server's far away.
+            // That may be the fault of its file system, or of a remote server.
             Err(Unfit::Unknown(reason)) => {
                 tracing::warn!("a file of {} could not be looked at: {reason}", self.name);
                 return Ok(None);

@@ -80,7 +80,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// A loop hears a process from now on, or cannot. The supervisor is told once all do, or of each that cannot.
+    /// A loop serves a process from now on, or cannot. The supervisor is told once all loops do, or of each that
+    /// cannot.
     pub(super) async fn attached(&mut self, process: ProcessId, result: Result<(), String>) {
         if result.is_ok() {
             let Some(others) = self.attaching.get_mut(&process) else {

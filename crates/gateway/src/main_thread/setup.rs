@@ -77,7 +77,7 @@ impl Gateway {
         shares.into_iter().map(setup).collect()
     }
 
-    /// Has the HTTP listeners serve what they are to serve.
+    /// Gives the HTTP listeners their new settings.
     pub(crate) fn change_sites(&mut self, config: &Config, folders: Vec<(u16, OwnedFd)>) {
         let mut folders = folders.into_iter().peekable();
         self.sites.resize(config.listeners.len(), None);
@@ -141,7 +141,7 @@ impl Gateway {
         self.say(&FromRole::Vacant(vacant)).await;
     }
 
-    /// Lets go of what these listeners served and showed.
+    /// Drops what these listeners served and showed.
     fn forget(&mut self, vacant: &[u16]) {
         let mut tls = self.tls.to_vec();
         for at in vacant.iter().copied().map(usize::from) {

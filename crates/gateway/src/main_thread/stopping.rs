@@ -1,4 +1,4 @@
-//! The main thread's part of a stop and of a drain: it tells the loops, and hears when they have closed all.
+//! The main thread's part of a stop and of a drain: it tells the loops, and learns when they have closed all sessions.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use moorline_protocol::control::FromRole;
 const STOP: u64 = u64::MAX;
 
 impl Gateway {
-    /// Has the loops close the sessions that there are, over the first of these times, and cut them off after the second.
+    /// Makes the loops close the present sessions, over the first of these times, and cut them off after the second.
     pub(crate) fn begin_drain(
         &mut self,
         number: u64,
@@ -49,7 +49,7 @@ impl Gateway {
         self.say(&ended).await;
     }
 
-    /// Has loops and HTTP connections end what they have. Each party says `Report::Empty` when it has.
+    /// Makes loops and HTTP connections end their work. Each party reports `Report::Empty` when it has.
     pub(crate) fn stop(&mut self, over: Duration, max_wait: Duration) {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;

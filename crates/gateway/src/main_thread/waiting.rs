@@ -12,7 +12,7 @@ pub(crate) struct Waiting {
 
 #[derive(Debug, Default)]
 struct LoopWaiting {
-    /// Asked and not answered yet: about these.
+    /// The processes of the question that was not answered yet.
     asked: Option<Arc<[ProcessId]>>,
     counts: Vec<(ProcessId, u64)>,
 }

@@ -49,8 +49,8 @@ pub(crate) trait Slots {
     fn sessions(&self, slot: SlotId) -> usize;
 }
 
-/// Where dispatch in turn has got to. Sessions and messages have turns of their own: with one for both, of two workers one
-/// would have all messages of sessions that bring one each.
+/// The next slot of dispatch in turn. Sessions and messages have turns of their own. With one turn for both, one of two
+/// workers would get all messages of sessions that bring one message each.
 #[derive(Debug)]
 pub(crate) struct Turns {
     sessions: usize,
@@ -115,8 +115,8 @@ impl Turns {
     }
 }
 
-/// What decides between slots, the least first: a slot without a process comes last, and before it one whose process does
-/// not answer; then messages in hand, whether a session would move, and sessions.
+/// The comparison between slots, the least first: a slot without a process comes last, and before it one whose process
+/// is silent; then messages in progress, whether a session would move, and sessions.
 type Rank = (bool, bool, usize, bool, usize);
 
 fn rank(slot: SlotId, dispatch: Dispatch, now: Option<SlotId>, slots: &impl Slots) -> Rank {

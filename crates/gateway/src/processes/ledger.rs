@@ -88,7 +88,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The bytes of a post are with the process that it is for, or of a broadcast with all members. Its answer is under way.
+    /// The receiver of a post, or all members of a broadcast, have its bytes. Its answer is under way.
     pub(crate) fn carried(&mut self, request: Request) {
         match request {
             Request::Post(to, bytes) => {
@@ -136,7 +136,7 @@ impl Open {
     }
 }
 
-/// All slots that cannot be are one.
+/// All slots out of range count as one.
 fn pair(to: SlotId) -> SlotId {
     to.min(SlotId(MAX_SLOTS as u16))
 }

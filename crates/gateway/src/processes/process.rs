@@ -43,7 +43,7 @@ pub(crate) struct Process {
     pid: u32,
     pub(crate) role: Role,
     pub(crate) standing: Standing,
-    /// It gives no sign of life: nothing new goes there while there is another.
+    /// It is silent: it gets nothing new while there is another process.
     pub(crate) is_silent: bool,
     pub(crate) producer: Producer,
     /// Taken out while its records are handled.
@@ -68,10 +68,10 @@ pub(crate) struct Process {
     pub(crate) ledger: Ledger,
     /// Tasks that it was given and has not ended.
     pub(crate) tasks: usize,
-    /// Sessions of whose end it was told, up to where in its ring that was said, and that it may not have taken yet.
+    /// Sessions whose end it was told, up to which place in its ring, and that it may not have taken yet.
     closings: VecDeque<(u64, PendingClose)>,
-    /// The configuration by which it serves: what its sessions' messages were delivered by while it is replaced. One
-    /// that waits may have another, which this loop does not know yet.
+    /// The configuration by which it serves: its sessions' messages were delivered by this one while it is replaced. A
+    /// process that does not serve yet may have another, which this loop does not know.
     pub(crate) rules: Arc<Config>,
     /// The largest message that it may send by them.
     max_message: u64,
@@ -87,7 +87,7 @@ pub(crate) struct Process {
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
-    /// There was no memory for all of it: what comes of it is dropped, and its end answered so.
+    /// There was no memory for all of it: its further parts are dropped, and its end is answered with a refusal.
     pub(crate) is_refused: bool,
 }
 
@@ -147,12 +147,12 @@ impl Process {
         self.rules = rules;
     }
 
-    /// The size that no message of its passes, to whichever session it goes.
+    /// The limit for any message of it, to any session.
     pub(crate) fn max_message(&self) -> u64 {
         self.max_message
     }
 
-    /// Whether what it writes is read.
+    /// Whether its records are read.
     pub(crate) fn is_heard(&self) -> bool {
         !matches!(self.standing, Standing::Waiting | Standing::Broken)
     }

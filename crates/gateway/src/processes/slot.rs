@@ -27,12 +27,12 @@ pub(crate) struct Slot {
     pub(crate) suspect: Option<u64>,
     /// Posts that wait for a process to serve it.
     pub(crate) transfers: VecDeque<Transfer>,
-    /// Sessions that ended while their process died, before it took the news.
+    /// Sessions that ended while their process died, before it took the end.
     pub(crate) pending: VecDeque<PendingClose>,
 }
 
 impl Slot {
-    /// One more session belongs here. `load` is what all loops have with this slot.
+    /// One more session belongs here. `load` is the load of all loops together for this slot.
     pub(crate) fn enter(&mut self, load: &SlotLoad) {
         self.sessions += 1;
         load.sessions.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// A message as it is sent, once for all that it is sent to.
+/// A message as it is sent, once for all its receivers.
 #[derive(Debug)]
 pub(crate) struct Frame {
     bytes: Vec<u8>,
@@ -12,7 +12,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// One of these bytes, counted in `shared` as long as somebody has it.
+    /// The same bytes, counted in `shared` as long as a queue has them.
     pub(crate) fn new(bytes: Vec<u8>, shared: &Rc<Cell<u64>>) -> Rc<Self> {
         shared.set(shared.get() + bytes.len() as u64);
         Rc::new(Self {

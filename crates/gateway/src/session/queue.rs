@@ -26,7 +26,7 @@ pub(crate) struct Outbound {
     sealed_of_file: usize,
     /// The socket may take more: the turn's share was used up.
     pub(crate) again: bool,
-    /// Processes other than the session's own that were told it is full.
+    /// Other processes than the session's that were told it is full.
     pub(crate) others_told: Vec<ProcessKey>,
 }
 
@@ -50,7 +50,7 @@ impl Piece {
     }
 }
 
-/// Small frames are gathered in pieces of this size, so that a thousand of them are not a thousand allocations.
+/// Small frames are gathered in pieces of this size, so that a thousand frames are not a thousand allocations.
 const PIECE: usize = 16 * 1024;
 
 impl Outbound {

@@ -17,7 +17,7 @@ pub(crate) struct Admission {
     most: AtomicU64,
     /// Locked once a connection, and only where the configuration asks, or has asked, for it.
     by_address: OnceLock<Mutex<ByAddress>>,
-    /// Those that are let in are counted there.
+    /// Admitted connections are counted there.
     counts: AtomicBool,
 }
 
@@ -61,12 +61,12 @@ impl Admission {
         }
     }
 
-    /// Those that were let in and not released.
+    /// Connections that were admitted and not released.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Lets one more in, to be given back with [`release`](Self::release), or says which limit forbids it.
+    /// Admits one more, which must be given back with [`release`](Self::release), or says which limit forbids it.
     pub(crate) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -107,7 +107,7 @@ trait Locked<T> {
 }
 
 impl<T> Locked<T> for Mutex<T> {
-    /// Nothing under the lock can panic, so a poisoned one has nothing wrong in it.
+    /// Code under the lock cannot panic, so a poisoned one is still consistent.
     fn locked(&self) -> MutexGuard<'_, T> {
         self.lock().unwrap_or_else(PoisonError::into_inner)
     }

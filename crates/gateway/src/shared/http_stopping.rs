@@ -1,12 +1,12 @@
-//! What HTTP connections hear of a stop: each ends at a moment of its own within the time that sessions have for that, one
-//! that has a request then with its answer.
+//! How HTTP connections end at a stop: each at a moment of its own within the time that sessions have for that. A
+//! connection with a request in progress ends after its answer.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// The connections of all listeners, and when they are to end.
+/// The connections of all listeners, and when they must end.
 #[derive(Debug)]
 pub(crate) struct Stopping {
     period: watch::Sender<Option<Period>>,

@@ -34,7 +34,7 @@ impl Loop {
             } else {
                 let now = tools.cx.clock.ms;
                 tools.processes[slot].empty_since.get_or_insert(now);
-                // Those that are bound to no slot may go to another one now.
+                // Sessions without a slot of their own may go to another one now.
                 sweep_waiters(slot, &mut self.sessions, tools);
             }
         }
@@ -42,7 +42,7 @@ impl Loop {
         remove_slots(workers, &mut self.sessions, tools);
         tools.processes.note_task_workers();
         self.tasks.give(tools);
-        // Those that retire, and slots that are empty.
+        // Retiring processes, and empty slots.
         tools.processes.is_restless = true;
         tools.processes.tell_all_in_hand(&tools.cx);
         tools.cx.report(Report::Activated(tools.cx.index));
@@ -112,7 +112,7 @@ fn appoint(workers: usize, serving: &[ProcessId], tools: &mut Tools) -> Vec<Proc
     new
 }
 
-/// Queues the sessions that wait for a process of a slot to be looked at.
+/// Queues the sessions that wait for a process of a slot for a check.
 fn sweep_waiters(slot: SlotId, sessions: &mut Table, tools: &mut Tools) {
     for name in std::mem::take(&mut tools.processes[slot].waiters) {
         if let Some(session) = sessions.named_mut(name) {
@@ -162,14 +162,14 @@ fn tell_pending(slot: SlotId, processes: &mut Processes) {
             processes[slot].pending.push_front(pending);
             return;
         }
-        // There was room for both. It stays counted until it is taken.
+        // There was room for both. The bytes stay counted until it has taken them.
         to.push_close(pending);
         processes.note_told(at);
         processes.mark_dirty(at);
     }
 }
 
-/// Marks the sessions that must move, and queues them to be looked at.
+/// Marks the sessions that must move, and queues them for a check.
 fn sweep_moved(workers: usize, sessions: &mut Table, tools: &mut Tools) {
     for session in sessions.iter_mut() {
         if session.phase == Phase::Lingering {

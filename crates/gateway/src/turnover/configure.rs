@@ -1,7 +1,7 @@
 //! A loop switches to another configuration, and no session ends by that.
 //!
-//! Most settings are looked up when they are needed, and so are the new ones from then on. Here is what was derived
-//! from the old ones: sockets, timers, and what processes were told.
+//! Most settings are read when they are needed, so the new ones apply at once. This file changes what was derived from
+//! the old ones: sockets, timers, and what processes were told.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::timeouts::watch_waits_anew;
 use moorline_config::{Config, Listener};
 
 impl Loop {
-    /// Goes over to this configuration. Which processes serve by it is said next.
+    /// Switches to this configuration. The order about the processes that serve by it follows.
     pub(crate) fn configure(&mut self, setup: Setup) {
         let Setup {
             config,
@@ -67,7 +67,7 @@ impl Loop {
         self.acceptor.tls = tls;
     }
 
-    /// Takes a listener's socket, and waits for what comes in there. What waits there already is reported, too.
+    /// Takes a listener's socket, and waits for its events. Connections that wait already are reported, too.
     pub(crate) fn listen(&mut self, listener: ListenerId, socket: Socket) -> io::Result<()> {
         self.stop_listening(listener);
         self.acceptor.sockets.put(listener, socket);
@@ -77,7 +77,7 @@ impl Loop {
         }
     }
 
-    /// Lets go of a listener's socket.
+    /// Drops a listener's socket.
     fn stop_listening(&mut self, listener: ListenerId) {
         if let Some(socket) = self.acceptor.sockets.waited_for(listener) {
             self.poller.ignore_listener(socket);

@@ -1,4 +1,4 @@
-//! Closing sessions a few at a time: all of them when the engine stops, or those that are there when it is asked to drain.
+//! Closes sessions a few at a time: all of them when the engine stops, or the present ones in a drain.
 
 use crate::commands::Order;
 use crate::commands::Report;
@@ -19,7 +19,7 @@ const CLOSED_PER_TURN: usize = 256;
 /// How often a drain that has asked all its sessions to close looks whether they have.
 const LOOK_MS: u64 = 100;
 
-/// How long after the deadline of a stop a loop says that it is empty, whatever is left, in milliseconds.
+/// How long after the deadline of a stop a loop reports that it is empty, even with sessions left, in milliseconds.
 const STOP_GRACE_MS: u64 = 100;
 
 /// Whether a session is not over yet.
@@ -129,7 +129,7 @@ impl Loop {
         }
     }
 
-    /// The time to stop is over: all that is still open closes.
+    /// The time to stop is over: everything that is still open closes.
     pub(crate) fn end_all(&mut self) {
         for session in self.sessions.iter_mut() {
             close_unfinished(session, &mut self.groups, &mut self.tools);

@@ -1,10 +1,10 @@
 //! What happens to a process's sessions when it dies.
 //!
-//! First its ring is emptied: what it published counts. Then the gateway looks up, in what it remembers itself of all that it
-//! wrote for the process, what it never took; that goes to the next one. Only the payloads of messages and posts are read
-//! from the ring, where the dead one may have changed them: they were in its hands. What it took and did not finish was in
-//! hand, and follows the listener's `on_crash`. A message that was in hand when a process died is a suspect: its next
-//! delivery has the worker to itself, as far as other suspects go, so that the one that kills is found out.
+//! First its ring is emptied: what it published counts. Then the gateway compares its own records with the ring: what
+//! the process never took goes to the next one. Only the payloads of messages and posts are read from the ring, and the
+//! dead process may have changed them, as it could change any message that it had. Messages that it took and did not
+//! finish were in progress, and follow the listener's `on_crash`. A message that was in progress when a process died is
+//! a suspect: its next delivery has the worker without other suspects, so that the fatal one is found.
 
 use std::collections::VecDeque;
 
@@ -30,18 +30,18 @@ use moorline_protocol::control::{LoopCounter, ProcessId, Role};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{ADOPTED, LAST, TEXT, ToProcess, WHOLE};
 
-/// Ends of sessions that wait for a worker in one slot to take them, while one after the other dies before it does. Beyond it
-/// the oldest are forgotten.
+/// Ends of sessions that wait for a worker in one slot to take them, if workers die before that again and again. Beyond
+/// this number the oldest are forgotten.
 const MOST_PENDING: usize = 65_536;
 
 /// The records of one session that a dead process had not taken.
 #[derive(Default)]
 struct UntakenOfSession {
-    /// It had not even been told of the session; whether that would have been as an adopted one.
+    /// It had not even been told of the session, and this says whether it would have been as an adopted one.
     opening: Option<bool>,
     /// Messages whose last part it had not taken.
     count: u32,
-    /// Those of them that lie whole in the ring.
+    /// Messages that lie whole in the ring.
     whole: Vec<Kept>,
 }
 
@@ -262,7 +262,7 @@ fn on_process_lost(
         tools.agenda.schedule(session);
         return Ok(());
     }
-    // Those that its messages were delivered by: whether they are kept depends on it.
+    // The rules that its messages were delivered by decide whether they are kept.
     let listener = &dead.rules.listeners[session.listener.index()];
     let (on_crash, attempts) = (listener.on_crash, listener.attempts);
     let first_untaken = session.input.window.done.wrapping_add(taken);
