@@ -1,4 +1,4 @@
-//! A child's control channel, its output and its end. A task for each turns messages into inputs of the shell.
+//! A child's control channel, its output and its end. One task for each turns messages into inputs of the shell.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,10 +21,10 @@ use moorline_protocol::control_channel::{ControlChannel, decode, encode};
 use super::input::Input;
 use super::plan::{Child, Ended, Event};
 
-/// Messages that may wait until a role reads them: some for each slot there can be. A role with more unread messages does
-/// not read at all.
+/// The most messages that wait until a role reads them: some for each slot there can be. A role with more unread
+/// messages does not read at all.
 const UNREAD: usize = 2048;
-/// How long a packet that the system has no room for is tried again, if only one process or one reload waits for it.
+/// How long a packet without room in the system is tried again, if only one process or one reload waits for it.
 const DELIVERY: Duration = Duration::from_secs(2);
 /// The pause between two tries.
 const DELIVERY_PAUSE: Duration = Duration::from_millis(20);
@@ -55,9 +55,9 @@ struct Letter {
 enum Stake {
     /// The role cannot go on without it.
     Role,
-    /// The gateway can do without, and this process cannot be served.
+    /// The gateway can live without it, but this process cannot be served.
     Process(ProcessId),
-    /// The gateway can do without, and the reload to this generation fails.
+    /// The gateway can live without it, but the reload to this generation fails.
     Reload(u32),
 }
 
@@ -119,7 +119,7 @@ pub(super) fn attend_helper(
     spawn_local(await_end(child, process, outputs, inputs.clone()));
 }
 
-/// Ends a child that has not been waited for, though it has left its group, and all that it has started.
+/// Ends a child that has not been reaped, even if it has left its group, and everything that it has started.
 pub(super) fn kill_child(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
         let _ = kill(Pid::from_raw(pid), signal);
@@ -127,7 +127,8 @@ pub(super) fn kill_child(pid: u32, signal: Signal) {
     kill_group(pid, signal);
 }
 
-/// Ends all that a child has started. Its own number may be another's once it was waited for; its group's is not.
+/// Ends everything that a child has started. After it was reaped its number may belong to another process; its group's
+/// does not.
 pub(super) fn kill_group(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {
         // ESRCH: the group is empty, which is the aim.
@@ -178,7 +179,7 @@ async fn converse(
     });
 }
 
-/// Sends a message; again for a while if the system has no room for it.
+/// Sends a message; tries again for a while if the system has no room for it.
 async fn deliver(channel: &ControlChannel, letter: &Letter) -> io::Result<()> {
     let fds: Vec<_> = letter.fds.iter().map(AsFd::as_fd).collect();
     let begun = Instant::now();
@@ -265,7 +266,7 @@ async fn hear(
         let input = if is_greeted {
             match decode(&bytes).map(|message| input(child, message)) {
                 Ok(Ok(input)) => Some(input),
-                // No wrong message is a reason to lose every session.
+                // A wrong message is no reason to lose every session.
                 Ok(Err(reason)) if matches!(child, Child::Gateway(_)) => {
                     tracing::error!(?child, reason, "the gateway is out of step");
                     None
@@ -316,7 +317,7 @@ impl Pace {
     }
 }
 
-/// The input that a role's message stands for.
+/// The input that a role's message becomes.
 ///
 /// # Errors
 /// The role must not send that message.
@@ -403,7 +404,7 @@ async fn await_end(
         kill_group(pid, Signal::SIGKILL);
     }
     for mut output in outputs {
-        // Whatever still holds its channel or its output is not it.
+        // Other processes may still hold its channel or its output.
         if timeout(LAST_WORDS, &mut output).await.is_err() {
             output.abort();
         }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use moorline_protocol::command::{ASKERS, Request, Response};
 
-/// Answers that may wait until they are read. Progress beyond that is left out; long lists wait.
+/// Answers that may wait until they are read. Further progress is dropped; long lists wait.
 const UNREAD: usize = 64;
 /// A request is a short line.
 const REQUEST_BYTES: u64 = 4 * 1024;

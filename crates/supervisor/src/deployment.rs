@@ -24,11 +24,11 @@ use super::plan::Shape;
 use super::systemd::Given;
 use moorline_protocol::command::Scope;
 
-/// A generation: the files at the paths when it was opened, whatever is there now.
+/// A generation: the files as they were when it was opened, independent of later changes at their paths.
 pub(super) struct Deployment {
     pub(super) executable: OwnedFd,
     pub(super) config: Config,
-    /// Settings that are allowed and likely not meant.
+    /// Settings that are allowed and probably not intended.
     pub(super) warnings: Vec<String>,
     /// The listeners' certificates when it was opened.
     pub(super) credentials: SealedCredentials,
@@ -50,11 +50,11 @@ pub(super) struct Present<'a> {
 }
 
 impl Deployment {
-    /// Opens executable and configuration afresh, and the files that the configuration names.
+    /// Opens the executable, the configuration and the files that the configuration names.
     ///
     /// # Errors
-    /// A file cannot be opened, or the configuration changes a key that only a restart can change. All that was opened is
-    /// closed again.
+    /// A file cannot be opened, or the configuration changes a key that only a restart can change. Everything that was
+    /// opened is closed again.
     pub(super) fn open(
         executable: &ExecutablePath,
         config: &Path,
@@ -206,7 +206,7 @@ impl ExecutablePath {
         }
     }
 
-    /// The binary that runs now, whatever is at the path meanwhile.
+    /// The running binary, independent of later changes at the path.
     pub(super) fn open_running(&self) -> io::Result<OwnedFd> {
         open(Path::new("/proc/self/exe"))
     }

@@ -1,5 +1,5 @@
 //! The parent of all processes: binds the listeners, starts, watches, reloads and stops the others, and touches no
-//! payload. It does not know gateway and worker, only what they say.
+//! payload. It knows gateway and worker only by their messages.
 //!
 //! [`serve`] runs an engine. In reading order:
 //!
@@ -50,8 +50,8 @@ use systemd::{Given, Notifier};
 
 /// Runs the engine in the foreground until it is told to stop.
 ///
-/// Prints what listens where on standard output, and `ready` once messages are handled. Everything
-/// that came to be is gone when this returns: processes, control socket, lock file, Unix sockets.
+/// Prints what listens where on standard output, and `ready` once messages are handled. Everything that it has made is
+/// gone when this returns: processes, control socket, lock file, Unix sockets.
 ///
 /// # Errors
 /// The engine could not be started; nothing of it is left then.
@@ -101,21 +101,21 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
     })
 }
 
-/// Why the engine could not be started, or ended otherwise than by being told to.
+/// Why the engine could not be started, or ended without an order.
 #[derive(Debug)]
 pub enum ServeError {
     /// It runs already.
     AlreadyRunning {
-        /// The supervisor, as far as the lock file says.
+        /// The supervisor's pid, as the lock file says.
         pid: Option<u32>,
-        /// Where its lock is.
+        /// The path of its lock.
         run_dir: PathBuf,
     },
     /// `run_dir` cannot be used.
     RunDir {
-        /// Which.
+        /// The path.
         run_dir: PathBuf,
-        /// What is wrong, and how to mend it.
+        /// The problem, and its remedy.
         reason: String,
     },
     /// A listener could not be bound.
@@ -126,16 +126,16 @@ pub enum ServeError {
     Given(String),
     /// A listener's `static` folder could not be opened.
     Static {
-        /// Which.
+        /// The path.
         folder: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A listener's certificate cannot be used.
     Tls(TlsError),
     /// The executable could not be found or opened.
     Executable(io::Error),
-    /// Fewer files may be open than the configuration needs.
+    /// The limit of open files is lower than the configuration needs.
     Descriptors(TooFew),
     /// Logging could not be set up.
     Log(io::Error),

@@ -1,8 +1,8 @@
 //! The sockets that the engine listens on, and the folders that it serves. The supervisor opens them for each
 //! deployment and passes them to each gateway. While there is no gateway, connections wait.
 //!
-//! A deployment shares sockets with the one before it. A socket is closed with the last deployment that has it, so a reload
-//! that fails closes the sockets that it has opened, and no others.
+//! A deployment shares sockets with the one before it. A socket is closed with the last deployment that has it, so a
+//! failed reload closes only the sockets that it has opened.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,7 +36,7 @@ pub(super) struct Opened {
 
 /// A socket, and its clean-up when it is dropped.
 pub(super) struct Listening {
-    /// A socket from systemd is kept there as well.
+    /// A socket from systemd is kept there, too.
     socket: Rc<OwnedFd>,
     /// The file of a Unix socket that was made here.
     file: Option<SocketFile>,
@@ -81,7 +81,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// The socket that the listener at this place of a new configuration has from the one before it.
+    /// The socket that the listener at this place of a new configuration takes over from the old one.
     fn successor(&self, old: &Config, new: &Config, place: u16) -> Option<Rc<Listening>> {
         let listener = &new.listeners[usize::from(place)];
         let from = successor(&old.listeners, &new.listeners, listener, place)?;

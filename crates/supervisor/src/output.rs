@@ -19,12 +19,12 @@ use tokio::task::{JoinSet, LocalSet};
 
 use moorline_process::log::{self, Destination};
 
-/// A longer line is written in pieces of this size, in bytes: none has to be held in memory, and output without line ends is
-/// still cut into lines.
+/// A longer line is written in pieces of this size, in bytes. So no line has to be held in memory, and output without
+/// line ends is still cut into lines.
 const LINE_BYTES: u64 = 64 * 1024;
 /// The size of a pipe, in bytes: the lines of a moment. The kernel may allow less.
 const PIPE_BYTES: usize = 256 * 1024;
-/// How long the last output of ended processes may take. It is there at once, unless another process holds a pipe.
+/// How long the last output of ended processes may take. It is available at once, unless another process holds a pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The ends that are read.

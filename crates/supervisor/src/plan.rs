@@ -1,8 +1,7 @@
-//! What the supervisor decides, without doing any of it.
+//! The supervisor's decisions, without any action.
 //!
-//! [`Plan`] takes [`Event`]s and the time, and gives out [`Action`]s; the shell around it spawns,
-//! sends, kills and waits. So every order of deaths, answers and timeouts can be played through in
-//! tests, with a clock that is a number.
+//! [`Plan`] takes [`Event`]s and the time, and returns [`Action`]s; the shell around it spawns, sends, kills and waits.
+//! So tests can play every order of deaths, answers and timeouts, with a clock that is a number.
 //!
 //! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` joins
 //! them with the gateway; `gateway.rs` and `helpers.rs` hold the other children; `reload.rs`, `closing.rs` and `stop.rs` do
@@ -75,9 +74,9 @@ pub(crate) struct Shape {
 /// Where the engine as a whole stands.
 #[derive(Debug, Clone, PartialEq)]
 enum Mode {
-    /// Nothing is served yet; whatever fails now ends the engine.
+    /// Nothing is served yet; any failure ends the engine.
     Booting,
-    /// Whatever ends is started again.
+    /// Every child that ends is started again.
     Serving,
     /// Stopping in order. Nothing is started again.
     Stopping(Step),
@@ -151,7 +150,7 @@ impl Plan {
         plan
     }
 
-    /// Takes an event in.
+    /// Handles an event.
     pub(crate) fn handle(&mut self, event: Event, now: Now) {
         match event {
             Event::SpawnFailed { child, reason } => self.spawn_failed(child, reason, now),
@@ -245,7 +244,7 @@ impl Plan {
         }
     }
 
-    /// Whether a child that has ended was told to, so that its end is no failure. To be asked before the plan hears of it.
+    /// Whether a child that has ended was told to, so that its end is no failure. Ask before the plan gets the event.
     pub(crate) fn is_expected(&self, child: Child, end: Ended) -> bool {
         match child {
             Child::Gateway(incarnation) => {
@@ -385,7 +384,7 @@ impl Plan {
         self.end(Some(reason));
     }
 
-    /// Kills whatever is there and waits for it.
+    /// Kills all children and waits for them.
     fn end(&mut self, failure: Option<String>) {
         self.refuse_reloads("the engine is stopping");
         self.mode = Mode::Ending { failure };
@@ -417,7 +416,7 @@ enum Change {
     Replacement,
 }
 
-/// Whether a kill cuts off what a reload would have let finish.
+/// Whether a kill cuts off work that a reload would have let finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Forced {
     No,

@@ -23,8 +23,8 @@ pub(super) struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the folder if it is not there, and takes its lock, and that of the common folder if there is one. Files of an
-    /// engine that has died are replaced. Without the common folder the engine is still found by its own.
+    /// Makes the folder if it does not exist, and takes its lock, and that of the common folder if there is one. Files
+    /// of a dead engine are replaced. Without the common folder the engine is still found by its own.
     pub(super) fn claim(path: &Path, common: Option<&Path>) -> Result<Self, ServeError> {
         let folder = Folder::claim(path)?;
         let (common, warning) = match common.map(Folder::claim).transpose() {
@@ -107,7 +107,7 @@ impl Folder {
         }
     }
 
-    /// The path of the control socket, where nothing is now.
+    /// The path of the control socket, with nothing there now.
     fn free_socket_path(&self) -> io::Result<PathBuf> {
         let path = socket_path(&self.path);
         match fs::remove_file(&path) {
@@ -129,7 +129,7 @@ impl Drop for Folder {
     }
 }
 
-/// Says to systemd-tmpfiles that a folder is in use (tmpfiles.d(5), "Age"). Not every file system can say so.
+/// Tells systemd-tmpfiles that a folder is in use (tmpfiles.d(5), "Age"). Not every file system can express that.
 fn keep(path: &Path) -> Option<File> {
     let folder = File::open(path).ok()?;
     flock(&folder, FlockOperation::NonBlockingLockShared).ok()?;

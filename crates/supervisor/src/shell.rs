@@ -1,4 +1,4 @@
-//! The supervisor's one thread: carries the plan's actions out, and tells it what comes of them.
+//! The supervisor's one thread: executes the plan's actions, and tells it the results.
 
 mod answers;
 mod children;
@@ -37,7 +37,7 @@ use super::systemd::{Given, Notifier};
 
 /// Inputs that may wait while one is handled; further senders wait.
 const WAITING_INPUTS: usize = 256;
-/// When nothing else is due. Far enough never to matter.
+/// The tick when nothing is due. Far enough never to matter.
 const IDLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Shell {
@@ -67,7 +67,7 @@ pub(super) struct Shell {
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
-    /// Last, so that the files go when everything else has.
+    /// Last, so that the files are removed after everything else.
     run_dir: RunDir,
 }
 

@@ -10,7 +10,7 @@ use super::input::Input;
 use super::plan::Event;
 use moorline_protocol::command::Scope;
 
-/// Listens to every signal that means something, for as long as the receiver is there.
+/// Listens to every signal with a meaning, for as long as the receiver exists.
 pub(super) fn listen(inputs: &mpsc::Sender<Input>) -> io::Result<()> {
     let reload: fn() -> Input = || {
         Input::Event(Event::ReloadAsked {

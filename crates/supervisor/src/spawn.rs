@@ -18,8 +18,8 @@ use moorline_protocol::start::{
 /// Open descriptors that only occupy their numbers.
 static RESERVED: OnceLock<Vec<File>> = OnceLock::new();
 
-/// Occupies the numbers that a child finds its descriptors at. Were they free, the pipe by which a
-/// failed exec is reported could get one of them in the child, and be overwritten.
+/// Occupies the numbers at which a child finds its descriptors. If they were free, the pipe by which a failed exec is
+/// reported could get one of them in the child, and be overwritten.
 pub(super) fn reserve_low_descriptors() -> io::Result<()> {
     let mut reserved = Vec::new();
     loop {
@@ -29,7 +29,7 @@ pub(super) fn reserve_low_descriptors() -> io::Result<()> {
         }
         reserved.push(file);
     }
-    // Set before: then they are reserved already.
+    // They were set before, so they are reserved already.
     let _ = RESERVED.set(reserved);
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) fn helper(
 }
 
 fn command(title: &str) -> StdCommand {
-    // The number in the child. Whatever is at the executable's path by now does not matter.
+    // The number in the child. It works even if the executable's path leads elsewhere by now.
     let mut command = StdCommand::new(format!("/proc/self/fd/{EXECUTABLE_FD}"));
     command.arg0(title).stdin(Stdio::null()).process_group(0);
     command

@@ -1,4 +1,4 @@
-//! Counters, kept over the ends of the processes that count.
+//! Counters that survive the processes that count.
 
 use moorline_ipc::Scoreboard;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use moorline_protocol::control::{
 };
 use moorline_protocol::wire::CloseReason;
 
-/// Counters that say how much there is now. Of a dead process there is nothing.
+/// Counters of a present amount. A dead process has none.
 const LOOP_GAUGES: [LoopCounter; 7] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
@@ -24,7 +24,7 @@ const PROCESS_GAUGES: [ProcessCounter; 3] = [
     ProcessCounter::Beats,
 ];
 
-/// Sums over everything that has ended, and what the supervisor counts itself.
+/// Sums over all ended processes, and the supervisor's own counts.
 #[derive(Debug)]
 pub(super) struct Tally {
     gateways: [u64; LOOP_ROW],
@@ -93,7 +93,7 @@ pub(super) struct Counts<'a> {
 }
 
 impl Counts<'_> {
-    /// The part of `status` about the gateway that is counted.
+    /// The counted part of `status` about the gateway.
     pub(super) fn gateway(&self) -> Map<String, Value> {
         let closed: Map<String, Value> = (1..)
             .map_while(CloseReason::from_u16)
@@ -143,12 +143,12 @@ impl Counts<'_> {
         self.loops(LoopCounter::Discarded as usize)
     }
 
-    /// All that was ever handled.
+    /// All handled messages.
     pub(super) fn handled(&self) -> u64 {
         self.all_processes(ProcessCounter::Handled)
     }
 
-    /// Lines that the logs of gateway, workers and task workers had no room for.
+    /// Log lines of gateway, workers and task workers that were dropped.
     pub(super) fn log_lines_dropped(&self) -> u64 {
         self.loops(LoopCounter::LogLinesDropped as usize)
             + self.all_processes(ProcessCounter::LogLinesDropped)

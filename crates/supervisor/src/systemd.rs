@@ -1,7 +1,7 @@
 //! Messages to systemd: readiness, reloads, signs of life (sd_notify(3)); and sockets that systemd has opened
 //! (sd_listen_fds(3)).
 //!
-//! Both come by variables of the environment, which are removed: they are not meant for the other processes.
+//! Both come in environment variables, which are removed: they are not meant for the other processes.
 
 use std::ffi::OsString;
 use std::io;
@@ -21,7 +21,7 @@ use moorline_config::Listener;
 
 /// Where the sockets begin (`SD_LISTEN_FDS_START`).
 const FIRST_SOCKET: i32 = 3;
-/// Sockets are moved out of the way of the numbers at which children find their descriptors.
+/// Sockets are moved away from the numbers at which children find their descriptors.
 const LOWEST: i32 = 16;
 /// More than a configuration has listeners: a number that was mistyped.
 const MOST_SOCKETS: i32 = 1024;

@@ -79,7 +79,7 @@ pub enum Opened {
 ///
 /// # Errors
 /// A hook that returns an error or panics is logged, with its session and listener, and counted. It ends neither the
-/// process nor any other hook. The listener's `on_error` (for a panic `on_crash`) decides what becomes of the session.
+/// process nor any other hook. The listener's `on_error` (for a panic `on_crash`) decides what happens to the session.
 /// [`SendError::Closed`] and [`SendError::NoSuchSession`] do not count as errors, anywhere in the chain of sources: a
 /// session may end at any time, so `session.send(..).await?` is all that a handler needs.
 ///
@@ -147,7 +147,7 @@ pub trait App: Sized + 'static {
     /// For each message of a session, in order. The message is in progress until the hook ends.
     ///
     /// # Errors
-    /// The listener's `on_error` decides what becomes of the session.
+    /// The listener's `on_error` decides what happens to the session.
     ///
     /// # Cancellation
     /// If the process dies or the hook panics, the listener's `on_crash` decides: close the session, drop the message or

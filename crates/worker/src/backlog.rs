@@ -48,7 +48,7 @@ impl Backlog {
         }
     }
 
-    /// The header of the record that came last.
+    /// The header of the last record.
     pub(super) fn back_mut(&mut self) -> Option<&mut Header> {
         self.headers.back_mut().map(|(header, _)| header)
     }

@@ -15,14 +15,14 @@ use crate::wire::{FromProcess, LARGEST_BROADCAST, MOST_LEFT_OUT};
 
 /// Bytes of a broadcast for which one permit is needed.
 const PERMIT_BYTES: usize = 64 * 1024;
-/// Permits there are: the largest broadcast takes all of them. The gateway holds no more than this of one worker in each
-/// loop, and enough small ones are under way that the way to all members and back costs nothing.
+/// All permits: the largest broadcast takes all of them. The gateway holds no more than this of one worker in each
+/// loop. It is enough for many small ones, so that the way to all members and back costs no time.
 const PERMITS: usize = (LARGEST_BROADCAST + MOST_LEFT_OUT * 8 + 1024) / PERMIT_BYTES + 1;
 
 /// The broadcasts that have not reached all their members.
 pub(crate) struct Broadcasts {
     credit: Semaphore,
-    /// The permits of each, and the loops that it has yet to get through.
+    /// The permits of each, and the number of loops that have not finished it.
     under_way: RefCell<FxHashMap<u64, (usize, u32)>>,
     last: Cell<u64>,
 }
@@ -118,7 +118,7 @@ impl Broadcasts {
     }
 }
 
-/// A broadcast that has not gone to every loop. Dropped before that, the others' credit returns.
+/// A broadcast that has not gone to every loop. Dropping it returns the credit for the other loops.
 struct Sending<'a> {
     broadcasts: &'a Broadcasts,
     outbox: &'a Outbox,

@@ -1,8 +1,9 @@
 //! Whether this process serves yet, and whether it is the leader.
 //!
-//! Until its generation is committed nobody reads what a process writes into its rings, so that all of it waits there:
-//! the gateway sees to that, whatever the process does. Here is what an honest one does meanwhile. Timers do not fire,
-//! who can wait waits, and `start`, for which the commit itself waits, is refused what would never come.
+//! Until its generation is committed the gateway does not read what a process writes into its rings, so all of it waits
+//! there. The gateway ensures that for any process; this file is what an honest one does meanwhile. Timers do not fire,
+//! calls that can wait do so, and `start`, for which the commit itself waits, gets an error instead of a wait without
+//! end.
 
 use std::cell::Cell;
 
@@ -83,6 +84,6 @@ impl Commitment {
 }
 
 async fn until(state: &watch::Sender<bool>, wanted: bool) {
-    // An error would mean that its sender is gone, which is lent here.
+    // The sender is lent here, so it cannot be gone.
     let _ = state.subscribe().wait_for(|is| *is == wanted).await;
 }

@@ -94,7 +94,7 @@ impl Core {
         })
     }
 
-    /// Goes over to the links of this gateway.
+    /// Switches to the links of this gateway.
     pub(super) fn connect(&self, links: Vec<Link>) {
         let marks = || links.iter().map(Link::marks).collect();
         self.waits.follow(marks);
@@ -155,8 +155,8 @@ impl Core {
             .ask(&self.outbox, &self.commitment, link, question)
     }
 
-    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: it goes whole or not at
-    /// all.
+    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: the file goes whole
+    /// or not at all.
     pub(crate) async fn send_file(
         &self,
         session: u64,
@@ -182,7 +182,7 @@ impl Core {
             .await
     }
 
-    /// The hook that is being polled, and its session. To be asked from anywhere, also from amid the hook.
+    /// The hook that is being polled, and its session. It can be called from anywhere, also from within the hook.
     pub(super) fn polled(&self) -> Option<(Hook, Option<u64>)> {
         let session = self.outbox.polled();
         let hook = self.waits.polled();
@@ -211,7 +211,7 @@ impl Core {
         u16::try_from(place).ok()
     }
 
-    /// The largest message that can be sent to a session of this listener; with none known, to any.
+    /// The largest message that can be sent to a session of this listener; without a known listener, to any session.
     pub(crate) fn max_message(&self, listener: Option<u16>) -> u64 {
         match listener.and_then(|listener| self.config.listeners.get(usize::from(listener))) {
             Some(listener) => listener.max_message(),

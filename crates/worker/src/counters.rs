@@ -20,9 +20,9 @@ pub(crate) struct Counters {
     timers: Cell<u64>,
     /// Posts among the handled messages, which `max_requests` does not count.
     posts: Cell<u64>,
-    /// The last turn of the ring task has left nothing in the rings.
+    /// The last turn of the ring task has left the rings empty.
     is_emptied: Cell<bool>,
-    /// Told whenever something ends that a stop may wait for; but not before the first one waits.
+    /// Notified whenever something ends that a stop may wait for, but only once somebody waits.
     progress: Notify,
     is_awaited: Cell<bool>,
 }
@@ -73,7 +73,7 @@ impl Counters {
         self.progressed();
     }
 
-    /// A timer that a stop waits for, until what this returns is dropped.
+    /// A timer that a stop waits for, until the returned value is dropped.
     pub(crate) fn pending_timer(self: &Rc<Self>) -> PendingTimer {
         self.timers.set(self.timers.get() + 1);
         PendingTimer(self.clone())
@@ -84,7 +84,7 @@ impl Counters {
         self.running.get() == 0 && self.timers.get() == 0
     }
 
-    /// Something is handled that has waited so long.
+    /// Counts a handled message, and how long it has waited.
     #[inline]
     pub(super) fn handle(&self, queued_ns: u64) {
         self.add(ProcessCounter::Handled);
@@ -97,7 +97,7 @@ impl Counters {
         );
     }
 
-    /// A post is handled that has waited so long.
+    /// Counts a handled post, and how long it has waited.
     pub(super) fn handle_post(&self, queued_ns: u64) {
         self.posts.set(self.posts.get() + 1);
         self.handle(queued_ns);
@@ -109,7 +109,7 @@ impl Counters {
         handled.saturating_sub(self.posts.get())
     }
 
-    /// A turn of the ring task has ended; true: with nothing left in the rings.
+    /// A turn of the ring task has ended; true: with empty rings.
     pub(super) fn turn_ends(&self, is_emptied: bool) {
         self.is_emptied.set(is_emptied);
         self.scoreboard.set(
@@ -124,7 +124,7 @@ impl Counters {
         self.is_emptied.set(false);
     }
 
-    /// Nothing was left in the rings when they were last looked at.
+    /// The rings were empty at the last look.
     pub(super) fn is_emptied(&self) -> bool {
         self.is_emptied.get()
     }

@@ -22,7 +22,7 @@ const POST_BYTES: usize = 1024 * 1024;
 /// Tasks of this process that may be unfinished.
 const TASKS: usize = 64;
 
-/// The books of posts and tasks.
+/// The accounts of posts and tasks.
 pub(crate) struct Credits {
     next: Cell<u64>,
     slots: RefCell<FxHashMap<u16, Outstanding>>,
@@ -103,7 +103,7 @@ impl Credits {
         self.local.borrow_mut().pop_front()
     }
 
-    /// The gateway has died and with it all that was on its way. Posts to itself are not.
+    /// The gateway has died, and everything on its way with it. Posts to itself are not lost.
     pub(super) fn gateway_lost(&self) {
         self.tasks.borrow_mut().clear();
         let local: Vec<u64> = self
@@ -205,7 +205,7 @@ impl Credits {
         outbox
             .message(link, header, bytes, Room::Bounded)
             .map_err(|_| TaskError::Full)?;
-        // A caller that gives up leaves its entry: until the result has come the task is outstanding.
+        // A caller that gives up leaves its entry: the task is outstanding until its result has come.
         let partial = Vec::new();
         self.tasks
             .borrow_mut()

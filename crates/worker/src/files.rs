@@ -32,7 +32,7 @@ enum File {
     Passed {
         session: u64,
         span: FileSpan,
-        /// Hears what it says; dropped if the gateway dies first.
+        /// Receives the outcome; dropped if the gateway dies first.
         outcome: oneshot::Sender<Result<(), FileError>>,
     },
     /// The gateway has all of it.
@@ -71,7 +71,8 @@ impl Files {
         true
     }
 
-    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: it goes whole or not at all.
+    /// Passes a file on, waiting for credit and until the gateway has the descriptor. Cancel-safe: the file goes whole
+    /// or not at all.
     pub(super) async fn send(
         &self,
         outbox: &Outbox,

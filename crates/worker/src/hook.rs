@@ -18,7 +18,7 @@ pub(super) type Ended<T = ()> = Result<T, Failure>;
 /// Why a hook has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It panicked: where is logged already.
+    /// It panicked; the place is logged already.
     Panicked(String),
     /// It returned an error.
     Erred(String),
@@ -178,13 +178,13 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("no text"))
 }
 
-/// An error with its causes. One that shows its cause itself does not show it twice.
+/// An error with its causes. If an error's message contains its cause, the cause is not repeated.
 #[cold]
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut text = error.to_string();
     let mut is_closed = tells_of_an_end(error, &text);
     let mut source = error.source();
-    // A chain of causes need not end.
+    // A chain of causes may be endless.
     for _ in 0..MOST_CAUSES {
         let Some(cause) = source else { break };
         let reason = cause.to_string();

@@ -1,4 +1,4 @@
-//! The rings that records come out of: when they are looked at, and when this process sleeps until one has something.
+//! The rings that records come from: when they are read, and when this process sleeps until one has a record.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::core::{Core, Rings};
 
-/// One ring for each loop of the gateway, and what wakes this process when one of them has something.
+/// One ring for each loop of the gateway, and the chime that wakes this process for them.
 pub(super) struct Inlets {
     core: Rc<Core>,
     chime: AsyncFd<Registered>,
@@ -56,7 +56,7 @@ impl Inlets {
         &mut self.rings[link]
     }
 
-    /// A turn begins. True if it is the first with another gateway's rings: what came from the old one is void.
+    /// A turn begins. True if it is the first with another gateway's rings: records of the old one are void.
     pub(super) fn begin_turn(&mut self, cx: &mut Task<'_>) -> bool {
         self.core.waits.beat();
         self.core.outbox.turn_begins(cx.waker());
@@ -65,7 +65,7 @@ impl Inlets {
             self.rings.iter_mut().for_each(Consumer::awake);
         }
         let is_replaced = self.follow_gateway();
-        // The gateway tells a process nothing before it serves. The supervisor says so too, over another way.
+        // The gateway sends nothing to a process before it serves. The supervisor says so too, over another channel.
         if !self.core.commitment.is_committed() && !self.rings.iter_mut().all(Consumer::is_empty) {
             self.core.commit();
         }
@@ -88,7 +88,7 @@ impl Inlets {
         Ok(())
     }
 
-    /// A turn before the app has started. It takes nothing, whatever is there.
+    /// A turn before the app has started. It takes no record.
     pub(super) fn idle_turn(&mut self, cx: &mut Task<'_>) -> Result<(), Garbage> {
         self.begin_turn(cx);
         let others_wait = self.core.outbox.flush();
@@ -102,7 +102,7 @@ impl Inlets {
         Ok(())
     }
 
-    /// False if there is something to take after all.
+    /// False if there is a record to take after all.
     fn falls_asleep(&mut self, cx: &mut Task<'_>) -> bool {
         // The chime is an edge. Old wake-ups are cleared before the rings are checked again, so that a record that
         // comes after the check wakes the process. The descriptor is never read.
@@ -124,7 +124,7 @@ impl Inlets {
         is_quiet
     }
 
-    /// Goes over to the rings of another gateway, if the old one has died.
+    /// Switches to the rings of another gateway, if the old one has died.
     fn follow_gateway(&mut self) -> bool {
         let Some(Rings { links, inlets }) = self.core.replacement.take() else {
             return false;

@@ -1,7 +1,7 @@
 //! A worker or task worker: one thread that takes records out of the rings and runs the app's hooks.
 //!
-//! The ring task (`ring_task`) takes records, the `handlers` run hooks for them, and what those send goes
-//! out through the `outbox`. Beside them the process listens to its supervisor, here.
+//! The ring task (`ring_task`) takes records, the `handlers` run hooks for them, and the `outbox` sends their output.
+//! Beside them the process listens to its supervisor, here.
 
 #![forbid(unsafe_code)]
 
@@ -86,7 +86,7 @@ pub fn run<A: App>(
     runtime.block_on(serve(process, waits, start))
 }
 
-/// Has this thread watched for stalls.
+/// Makes another thread watch this one for stalls.
 fn watched(start: &mut ProcessStart, builder: &mut Builder) -> io::Result<Waits> {
     let pulse = Arc::new(Pulse::default());
     pulse.set_starting(true);
@@ -159,7 +159,7 @@ async fn serve<A: App>(
     serve_until_ordered(app, orders, ring_task, max_wait).await
 }
 
-/// Keeps looking at what hooks wait for, and gives signs of life.
+/// Checks again and again what hooks wait for, and gives signs of life.
 fn spawn_signs_of_life(core: &Rc<Core>) {
     let looking = core.clone();
     spawn_local(async move { looking.waits.look_after().await });
@@ -201,7 +201,7 @@ async fn serve_until_ordered<A: App>(
     }
 }
 
-/// Makes the app from what the configuration says. The commit waits for it.
+/// Makes the app from its part of the configuration. The commit waits for it.
 async fn start_app<A: App>(
     core: &Rc<Core>,
     start: impl AsyncFnOnce(Context, A::Settings) -> app::Result<A>,
@@ -248,7 +248,7 @@ fn map_rings(loops: Vec<(Doorbell, OwnedFd)>) -> io::Result<Rings> {
     Ok(rings)
 }
 
-/// Spawns the task that follows the rings. It runs the app's hooks from when the first of what this returns is called.
+/// Spawns the task that follows the rings. It runs the app's hooks once the first returned value is called.
 fn spawn_ring_task<A: App>(
     core: &Rc<Core>,
     chime: Chime,
@@ -272,7 +272,7 @@ fn spawn_ring_task<A: App>(
 async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     core.commitment.lead(false);
     core.stopping.send_replace(Some(deadline));
-    // The order to stop may have overtaken the last records, which the ends of sessions are among.
+    // The order to stop may have overtaken the last records, among them the ends of sessions.
     core.counters.look_again();
     core.outbox.schedule();
     let context = Context::new(core.clone());
@@ -291,8 +291,8 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
     }
 }
 
-/// Waits until this is true. It is looked at again whenever a hook or a timer ends, and after each turn of the ring
-/// task, which whatever is sent brings about.
+/// Waits until this is true. It checks again whenever a hook or a timer ends, and after each turn of the ring task,
+/// which every send causes.
 async fn reached(core: &Core, is_true: impl Fn() -> bool) {
     loop {
         let mut progress = pin!(core.counters.progress());
@@ -317,7 +317,7 @@ fn end_with(garbage: Result<Garbage, tokio::task::JoinError>) -> io::Error {
 /// Why the process must end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
-    /// The supervisor says so, and how long it may take.
+    /// The supervisor orders it, and says how long it may take.
     Stop(Duration),
     /// The supervisor is gone.
     Orphaned,
@@ -353,7 +353,7 @@ impl Orders {
         })
     }
 
-    /// The next order to end; follows all others meanwhile. Cancel-safe.
+    /// The next order to end; executes all other messages meanwhile. Cancel-safe.
     async fn next(&mut self) -> Order {
         loop {
             tokio::select! {
@@ -382,7 +382,7 @@ impl Orders {
         }
     }
 
-    /// Follows what may still come after an order to end.
+    /// Executes the messages that may still come after an order to end.
     async fn follow(&mut self) -> Infallible {
         while let Order::Stop(_) | Order::Unjoined(_) = self.next().await {}
         pending().await

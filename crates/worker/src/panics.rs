@@ -1,5 +1,5 @@
-//! Panics of the app, in its hooks and in what it has started beside them: each is logged where it happens, with its
-//! place, its stack and the session it is about, and counted.
+//! Panics of the app, in its hooks and in tasks that it has started: each is logged where it happens, with its place,
+//! its stack and its session, and counted.
 //!
 //! A later catch of the panic logs nothing more.
 
@@ -25,7 +25,7 @@ thread_local! {
     static SYMBOLS: OnceCell<Symbols> = const { OnceCell::new() };
 }
 
-/// Has every panic of this process reported.
+/// Reports every panic of this process from now on.
 pub fn report_panics(name: String, scoreboard: Scoreboard, executable: Option<File>) {
     std::panic::set_hook(Box::new(move |panic| {
         scoreboard.add(ProcessCounter::Panics as usize, 1);

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Above so many each process draws some more of its own, so that those that began together do not leave
-/// together; below there is nothing worth spreading.
+/// Above this limit each process adds a random number to it, so that processes that began together do not leave together;
+/// below it there is nothing worth spreading.
 const SPREAD_FROM: u64 = 10;
 
 /// The rest of `max_requests`.
@@ -15,7 +15,7 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// `draw` gives a number from zero to the one it is handed.
+    /// `draw` gives a number from zero to its argument.
     pub(super) fn new(max_requests: Option<u64>, draw: impl FnOnce(u64) -> u64) -> Self {
         let limit = match max_requests {
             Some(max) if max > SPREAD_FROM => max.saturating_add(draw(max / 2)),
@@ -31,7 +31,7 @@ impl Quota {
     /// This many have been handled so far.
     pub(super) fn note(&self, requests: u64) {
         if requests >= self.limit.get() {
-            // Told once: from now on it is for the supervisor to act.
+            // Reported once: from now on the supervisor must act.
             self.limit.set(u64::MAX);
             tracing::info!(
                 requests,

@@ -1,15 +1,15 @@
 //! Stall reports: which handler is stuck, since when and where.
 //!
-//! A handler that keeps the process's one thread (it computes, or is blocked in a system call) is found from
-//! outside, by a thread that looks now and then for a sign of life (`watcher`); one that awaits something for longer
-//! than `wait_after` is found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses; a
-//! thread that is there for it (`reporter`) turns them into names (`symbols`, `frames`), logs the report and sends it to
-//! the supervisor, once for each place in a while. Nothing is ended or stopped.
+//! A handler that keeps the process's one thread (it computes, or is blocked in a system call) is found by another
+//! thread that checks for signs of life (`watcher`). A handler that awaits something for longer than `wait_after` is
+//! found by the loop itself (`waits`). Either way the stuck thread or future only notes addresses. A thread for that
+//! purpose (`reporter`) turns them into names (`symbols`, `frames`), logs the report and sends it to the supervisor,
+//! once in a while for each place. Nothing is ended or stopped.
 //!
-//! A start hook is reported when half of `start_timeout` is over, so that what ends the process can say why.
+//! A start hook is reported when half of `start_timeout` is over, so that the error at the end can name the reason.
 //!
-//! While nothing stalls a message costs nothing of its own: a sign of life is a store once a turn. The thread takes
-//! 0.3 ms of CPU a second, busy or idle, at a `stall_after` of a second.
+//! Without a stall a message has no cost of its own: a sign of life is one store a turn. The thread takes 0.3 ms of CPU
+//! a second, busy or idle, at a `stall_after` of a second.
 
 mod frames;
 mod reporter;
@@ -31,8 +31,8 @@ pub(super) use symbols::Symbols;
 pub(super) use waits::{Limits, Waits};
 pub(super) use watcher::{Watched, watch};
 
-/// Reports that may wait until they are written: as many as a worker has sessions that wait for one thing, mostly. More
-/// that come at once are counted and no more.
+/// Reports that may wait until they are written: usually as many as a worker has sessions that wait for the same thing.
+/// Further ones at the same moment are only counted.
 const WAITING_REPORTS: usize = 256;
 
 /// The hooks of an app, as reports name them.
@@ -98,11 +98,11 @@ pub(super) struct Pulse {
     hook: AtomicU8,
     /// The session whose handler the watcher has reported and that may still be waiting; 0: none.
     reported: AtomicU64,
-    /// Those that were found and that the watcher did not hear of.
+    /// Stalls that were found and not reported to the watcher.
     unwritten: AtomicU64,
     /// The start hook has not ended.
     is_starting: AtomicBool,
-    /// What is noted of the sessions that are being polled, one for each loop of the gateway.
+    /// The notes about the sessions that are being polled, one for each loop of the gateway.
     marks: Mutex<Vec<Marks>>,
     /// The ring task, whose turn is a sign of life.
     ring_task: OnceLock<Waker>,
@@ -129,7 +129,7 @@ impl Pulse {
         self.beat();
     }
 
-    /// Notes which hook it is that `poll` polls.
+    /// Notes which hook `poll` polls.
     pub(super) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
         let number = match hook {
             Hook::Message => 0,
@@ -145,7 +145,7 @@ impl Pulse {
         *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
     }
 
-    /// The ring task, to be asked for a turn from now on. There is one in the life of a process.
+    /// Sets the ring task, which is asked for turns from now on. A process has only one.
     pub(super) fn asks(&self, ring_task: &Waker) {
         let _ = self.ring_task.set(ring_task.clone());
     }

@@ -27,9 +27,9 @@ pub struct ProcessStart {
     pub chime: Chime,
     /// For each gateway loop in order, the doorbell that wakes the loop and the region shared with it.
     pub loops: Vec<(Doorbell, OwnedFd)>,
-    /// What it runs, opened before it gave up its rights; its symbols are read from there.
+    /// Its executable, opened before it gave up its rights; its symbols are read from there.
     pub executable: Option<File>,
-    /// Where descriptors of files go.
+    /// The channel for descriptors of files.
     pub files: Channel,
 }
 

@@ -147,8 +147,8 @@ impl ScriptedEngine {
         Ok(())
     }
 
-    /// Has the app's process die without a word, and starts another value of the app in its place. What the old one has
-    /// sent counts; what it had in progress follows the listener's `on_crash` (by default its session is closed).
+    /// The app's process dies without a word, and another value of the app starts in its place. What the old one has
+    /// sent counts; its messages in progress follow the listener's `on_crash` (by default their sessions are closed).
     ///
     /// # Errors
     /// Its start fails. The engine cannot be used then.
@@ -170,14 +170,14 @@ impl ScriptedEngine {
         Ok(())
     }
 
-    /// Lets time pass: hooks and timers run in their order. With a paused clock that takes no time.
+    /// Lets time pass: hooks and timers run in their order. With a paused clock that takes no real time.
     pub async fn advance(&self, time: Duration) {
         let passing = sleep(time);
         self.0.process().drive(&self.0.gateway, passing).await;
         self.0.settle().await;
     }
 
-    /// Runs something of the test's own in the app's process, with its context.
+    /// Runs code of the test in the app's process, with its context.
     pub async fn run<T>(&self, work: impl AsyncFnOnce(Context) -> T) -> T {
         let process = self.0.process();
         let work = work(Context::new(process.core.clone()));

@@ -59,7 +59,7 @@ pub(crate) enum Action {
         process: ProcessId,
         silent: Duration,
     },
-    /// Log that it does again.
+    /// Log that it gives signs of life again.
     ReportAnswers {
         process: ProcessId,
         silent: Duration,
@@ -86,10 +86,10 @@ pub(crate) enum Action {
     TerminateHelper { run: u32 },
     /// End a child and whatever it started, now.
     Kill(Child),
-    /// Open executable and configuration afresh, as far as they are for this scope, to be known as this generation;
-    /// answer with `Opened`.
+    /// Open the executable and the configuration again, as far as this scope needs them, as this generation; answer
+    /// with `Opened`.
     Open { generation: u32, scope: Scope },
-    /// This generation is what crash restarts use from now on.
+    /// Crash restarts use this generation from now on.
     Commit { generation: u32, scope: Scope },
     /// This generation will not be used, for this reason.
     Abandon { generation: u32, reason: String },

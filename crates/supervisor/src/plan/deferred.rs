@@ -46,7 +46,7 @@ fn is_reply(action: &Action) -> bool {
 }
 
 impl Plan {
-    /// Does this at once, or when the gateway has obeyed.
+    /// Does this at once, or when the gateway has executed every `Activate`.
     pub(super) fn act_after_switch(&mut self, action: Action) {
         match self.gateway.activations {
             0 => self.act(action),
@@ -54,7 +54,7 @@ impl Plan {
         }
     }
 
-    /// The gateway has obeyed one more `Activate`.
+    /// The gateway has executed one more `Activate`.
     pub(super) fn gateway_activated(&mut self, incarnation: u32) {
         if self.is_present(incarnation) {
             self.gateway.activations = self.gateway.activations.saturating_sub(1);

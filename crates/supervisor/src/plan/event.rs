@@ -9,21 +9,21 @@ use super::{Caller, Child, DrainRequest, Ended, Shape};
 /// An event.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// A child could not even be started.
+    /// A child could not be started.
     SpawnFailed { child: Child, reason: String },
-    /// It said a hello that fits.
+    /// Its hello matched.
     Hello(Child),
     /// It is able to serve.
     Ready(Child),
-    /// It cannot start, or does not speak our language.
+    /// It cannot start, or speaks another protocol.
     Failed { child: Child, reason: String },
     /// It has ended and was reaped.
     Exited { child: Child, end: Ended },
-    /// A worker was told by someone else to stop, and asks for its replacement.
+    /// Someone else has told a worker to stop, and it asks for its replacement.
     Stopping(ProcessId),
     /// A process that was ordered to resign is no longer the leader.
     Resigned(ProcessId),
-    /// The gateway of this incarnation has obeyed one more `Activate`.
+    /// The gateway of this incarnation has executed one more `Activate`.
     Activated(u32),
     /// The gateway of this incarnation can serve this process, or cannot for this reason.
     Attached {
@@ -50,7 +50,7 @@ pub(crate) enum Event {
     },
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
-    /// Someone asks the engine to stop; asked again: at once.
+    /// Someone asks the engine to stop; a second time: at once.
     StopAsked,
     /// The answer to `Action::RunStopHook`.
     StopHookEnded,

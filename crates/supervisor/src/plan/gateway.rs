@@ -14,7 +14,7 @@ pub(super) struct Gateway {
     phase: GatewayPhase,
     ready_at: Option<Now>,
     backoff: Backoff,
-    /// How many `Activate` it was sent and has not obeyed yet.
+    /// How many `Activate` it was sent and has not executed yet.
     pub(super) activations: u32,
     /// Its main thread.
     pub(super) main: Vital,

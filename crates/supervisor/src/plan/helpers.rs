@@ -83,7 +83,7 @@ impl Plan {
         self.tick_helpers(now);
     }
 
-    /// After a reload: only what the new configuration says otherwise is touched.
+    /// After a reload: only helpers that the new configuration changes are touched.
     pub(super) fn change_helpers(&mut self, now: Now) {
         let wanted = self.shape.helpers.clone();
         for helper in &mut self.helpers {
@@ -189,7 +189,7 @@ impl Plan {
         self.tick_helpers(now);
     }
 
-    /// The engine stops: asks every helper to end. What waits to be started never is.
+    /// The engine stops: asks every helper to end. A helper that waits for its start is not started.
     pub(super) fn terminate_helpers(&mut self, now: Now) {
         self.helpers.retain(Helper::is_alive);
         for helper in &mut self.helpers {

@@ -1,4 +1,4 @@
-//! How processes are started a few at a time, joined with the gateway, and made known to it as those that serve.
+//! How processes are started a few at a time, joined with the gateway, and reported to it as serving.
 
 use moorline_process::open_files::STARTING_AT_ONCE;
 use moorline_protocol::control::ProcessId;
@@ -7,8 +7,8 @@ use super::attachment::Attachment;
 use super::process::{Process, ProcessPhase};
 use super::{Action, Now, Plan};
 
-/// During a reload this many of the places for processes on their way are kept for processes of the reload, and as many
-/// for all others.
+/// During a reload this many of the places for processes on their way are reserved for processes of the reload, and as
+/// many for all others.
 const KEPT_FOR_THE_OTHERS: usize = 2;
 
 impl Process {
@@ -30,7 +30,7 @@ impl Plan {
             .processes
             .keys()
             .partition(|id| self.is_candidate(**id));
-        // Those of a reload, and those that replace what has crashed, may hang, and leave places to each other.
+        // Processes of a reload, and replacements of crashed ones, may hang, so they leave places to each other.
         let most = match candidates.is_empty() {
             true => STARTING_AT_ONCE,
             false => STARTING_AT_ONCE - KEPT_FOR_THE_OTHERS,
@@ -162,7 +162,7 @@ impl Plan {
             // It is told once it is ready.
             return;
         }
-        // The others follow when it has them.
+        // The others follow when the gateway can serve them.
         let serving = self.activate_serving();
         self.act(Action::Activate {
             // Made from a `u16`.
@@ -173,7 +173,7 @@ impl Plan {
         self.let_serve();
     }
 
-    /// Tells those that serve and do not know it.
+    /// Tells processes that serve and do not know it.
     fn let_serve(&mut self) {
         let serving: Vec<_> = self.slots().filter_map(|slot| slot.serving).collect();
         for process in serving {

@@ -11,14 +11,14 @@ use super::{Action, Plan};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leader {
     Nobody,
-    /// This process was told so.
+    /// This process was told that it leads.
     Is(ProcessId),
     /// This process was ordered to resign, and has not confirmed it.
     Resigns(ProcessId),
 }
 
 impl Plan {
-    /// Sees to it that the leader is a process that serves.
+    /// Makes sure that the leader is a process that serves.
     pub(super) fn appoint_leader(&mut self) {
         let mut serving = self.workers.iter().filter_map(|slot| slot.serving);
         match self.leader {

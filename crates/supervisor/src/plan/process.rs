@@ -57,7 +57,7 @@ pub(crate) enum State {
     Starting,
     /// Serves, or could.
     Ready,
-    /// On its way out.
+    /// It is ending.
     Draining,
 }
 
@@ -104,7 +104,7 @@ impl Process {
 }
 
 impl Plan {
-    /// Queues a process, which may take so long to become ready once it is started.
+    /// Queues a process, which may take this long to become ready once it is started.
     pub(super) fn spawn_process(
         &mut self,
         role: Role,
@@ -138,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// Its start hook takes long: this is what it does, and where.
+    /// Its start hook takes long: what it does, and where.
     pub(crate) fn process_is_late(&mut self, id: ProcessId, verb: &str, at: &str) {
         if let Some(process) = self.processes.get_mut(&id)
             && process.state() == State::Starting

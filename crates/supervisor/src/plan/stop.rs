@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     stage: Stage,
-    /// When what this stage waits for is killed.
+    /// When the children that this stage waits for are killed.
     pub(super) deadline: Now,
     /// When `stop_over` and then `max_wait` are over for all stages together.
     end: Now,
@@ -39,7 +39,7 @@ impl Plan {
                 info!("stopping before everything was started");
                 self.end(None);
             }
-            // Everything is served as before until the hook has ended, or a stop is asked for again.
+            // Everything is served as before until the hook has ended, or a second stop is asked for.
             Mode::Serving if !self.stop_hook_runs => {
                 self.stop_hook_runs = true;
                 self.act(Action::RunStopHook);
@@ -104,7 +104,7 @@ impl Plan {
         }
     }
 
-    /// Goes from stage to stage for as long as there is nothing to wait for.
+    /// Goes from stage to stage until there is something to wait for.
     pub(super) fn advance_stop(&mut self, now: Now) {
         while let Mode::Stopping(step) = self.mode {
             let is_done = match step.stage {

@@ -36,7 +36,7 @@ pub(crate) struct GatewaySigns {
 }
 
 impl Plan {
-    /// Takes in what has been seen.
+    /// Handles what has been seen.
     pub(super) fn look(&mut self, signs: Signs, now: Now) {
         if let Some(left) = signs.left {
             self.look_at_closing(left, now);

@@ -210,7 +210,7 @@ impl Shell {
         self.helpers.values().map(status).collect()
     }
 
-    /// By slot, the newest generation first, and after all what it waits for.
+    /// By slot, the newest generation first, and last the processes that wait for a restart.
     fn rows(&self, which: impl Fn(Role) -> bool) -> Vec<Value> {
         let mut found: Vec<_> = self
             .processes

@@ -20,7 +20,7 @@ use super::children::Sockets;
 use moorline_protocol::command::Scope;
 
 impl Shell {
-    /// Opens the deployment that a reload will commit, if all goes well.
+    /// Opens the deployment that a reload commits if all goes well.
     pub(super) fn open(&mut self, generation: u32, scope: Scope) {
         self.notifier.reloading();
         info!(generation, "reload: starting");

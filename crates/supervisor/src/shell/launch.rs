@@ -57,7 +57,7 @@ impl Shell {
         let board_fd = create_scoreboard(counters)?;
         let board = Scoreboard::map(board_fd.try_clone()?, counters)?;
         let title = format!("moorline: gateway ({})", deployment.config.name);
-        // Its standard streams are its own, too: what it does to them must not affect others.
+        // It has its own standard streams, too: its use of them must not affect others.
         let (output, writer) = self.outputs.pipe(Destination::Errors)?;
         let (process, channel) = spawn::role(deployment.executable.as_fd(), &title, output)?;
         let pid = pid(&process)?;
@@ -203,8 +203,8 @@ impl Shell {
         }
     }
 
-    /// Sends the gateway its ends of what joins it with this process, and returns the process's: for each loop the
-    /// doorbell by which the process wakes it, and the region; then its end of the channel for files.
+    /// Sends the gateway its ends of the connection with this process, and returns the process's ends: for each loop
+    /// the doorbell by which the process wakes it, and the region; then its end of the channel for files.
     fn attach(&mut self, id: ProcessId) -> io::Result<Vec<OwnedFd>> {
         let (Some(process), Some(gateway)) = (self.processes.get(&id), &self.gateway) else {
             return Err(io::ErrorKind::BrokenPipe.into());

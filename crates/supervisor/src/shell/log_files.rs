@@ -32,7 +32,7 @@ impl Shell {
             Ok(())
         });
         for deployment in self.deployments.values_mut() {
-            // What a reload has opened was moved away, too. One that is not committed may log elsewhere.
+            // A file that a reload has opened was moved away, too. A reload that is not committed may log elsewhere.
             if let Ok(Some(file)) = log::open(&deployment.config.engine.log) {
                 deployment.log = Some(file);
             }

@@ -1,4 +1,4 @@
-//! Reading signs of life from the scoreboards, and saying what the plan makes of them.
+//! Reads signs of life from the scoreboards, and carries out what the plan decides about them.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use super::super::plan::{Event, GatewaySigns, Sign, Signs, role_name, seconds};
 use super::Shell;
 
 impl Shell {
-    /// Looks at everybody's signs of life.
+    /// Reads the signs of life of all children.
     pub(super) fn look(&mut self) {
         let gateway = self.gateway.as_ref().map(|gateway| {
             let is_traced = self.plan.is_gateway_doubtful() && is_traced(gateway.pid);

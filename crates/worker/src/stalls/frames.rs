@@ -1,6 +1,6 @@
 //! The part of a stack that is reported: the app's own frames, and the last few that these have called.
 //!
-//! The rest is of no use to whoever looks for the reason, and would not fit on a screen.
+//! The rest does not help to find the reason, and would not fit on a screen.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::fmt;
 /// The most lines of all stacks in one report, and the longest line. A screen has no more.
 const LINES: usize = 12;
 const LINE_BYTES: usize = 200;
-/// Frames of others, inside of the app's innermost one: the one that it has called, and what that has come to.
+/// The most frames of others inside of the app's innermost one: the function that it has called, and where that is now.
 const CALLED: usize = 3;
 
-/// The engine's own files: frames inside of the first are how a stack was taken, those outside of the others how the
-/// app's code is called. Files and not functions, because what was inlined has no path to its name.
+/// The engine's own files. Frames inside of the first show how a stack was taken; those outside of the others show how
+/// the app's code is called. Files and not functions, because an inlined function has no path in its name.
 const TAKING: &[(&str, &str)] = &[
     ("ipc", "/src/sys/stack.rs"),
     (
@@ -223,7 +223,7 @@ fn without_trait(function: &str) -> Cow<'_, str> {
     }
 }
 
-/// A file as its reader knows it: what others wrote without the way to where it was built.
+/// A file as its reader knows it: files of dependencies without the path to where they were built.
 fn place(file: &str) -> String {
     let file = resolved(file);
     let library = file
@@ -239,7 +239,7 @@ fn place(file: &str) -> String {
     }
 }
 
-/// A path without the `..` that it was put together with.
+/// A path without its `..` parts.
 fn resolved(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -1,7 +1,7 @@
 //! Writes the reports: gives addresses their names, logs, and tells the supervisor.
 //!
-//! On a thread of its own, which is there while something stalls: to read the symbols of a large executable takes longer
-//! than many a stall does, and meanwhile the next one is looked for.
+//! It runs on a thread of its own, which exists while something stalls: reading the symbols of a large executable takes
+//! longer than many stalls, and meanwhile the watcher looks for the next one.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,15 +18,16 @@ use super::{Hook, WAITING_REPORTS};
 use crate::control::{FromRole, StallKind, StallReport};
 use crate::control_channel::encode;
 
-/// What stalls at a place that was reported so lately is counted, and told in one line when this time is over. Long
-/// enough that what stalls for one reason is one report, short enough that the line is part of the same story.
+/// A stall at a place that was reported this recently is counted, and all are logged in one line when this time is
+/// over. It is long enough that stalls for one reason make one report, and short enough that the line belongs to the
+/// same incident.
 const ONE_STORY: Duration = Duration::from_secs(10);
 /// The most places that are remembered. An app does not stall at more in so short a time.
 const PLACES: usize = 64;
 
-/// A stall, its stacks being addresses yet.
+/// A stall; its stacks are still addresses.
 pub(super) struct Found {
-    /// None: what keeps the thread is none of the app's hooks.
+    /// None: no hook of the app keeps the thread.
     pub(super) hook: Option<Hook>,
     pub(super) session: Option<u64>,
     pub(super) kind: StallKind,
@@ -55,14 +56,14 @@ struct Writer {
 #[derive(Default)]
 struct Told {
     places: HashMap<(&'static str, StallKind, String), Story>,
-    /// Found while too many reports waited to have their places looked up.
+    /// Stalls found while too many reports waited for their names.
     unplaced: u64,
 }
 
 /// One place that was reported.
 struct Story {
     since: Instant,
-    /// Those that were found there after the first one.
+    /// Stalls that were found there after the first one.
     more: u64,
 }
 
@@ -119,7 +120,7 @@ impl Reporter {
         self.found = None;
     }
 
-    /// Tells how many more there were at places that were reported, once that time is over. True while it is not.
+    /// Logs how many more there were at reported places, once that time is over. True while it is not.
     pub(super) fn sum_up(&self) -> bool {
         self.writer.sum_up()
     }

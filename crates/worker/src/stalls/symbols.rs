@@ -1,7 +1,7 @@
 //! Names for the addresses on a stack.
 //!
-//! The executable is read through the descriptor that was opened when the process began, since its path may lead
-//! to another build by now, or be out of reach for the user that the process has become.
+//! The executable is read through the descriptor that was opened when the process began. Its path may lead to another
+//! build by now, or be unreachable for the user that the process has become.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ struct Mapped {
     addresses: Range<usize>,
     /// Where the file begins.
     base: usize,
-    /// Its name, and from where it is read.
+    /// Its name, and the path to read it from.
     name: String,
     file: String,
 }
@@ -65,7 +65,7 @@ impl Symbols {
         }
     }
 
-    /// Reads what will be asked for first.
+    /// Reads early what will be asked for first.
     pub(super) fn load_executable(&self) {
         if let Some(first) = self.mapped.first() {
             self.frames(first.addresses.start);

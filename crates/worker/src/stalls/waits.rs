@@ -17,12 +17,12 @@ use super::{Hook, Pulse, Reports, Waited};
 /// How many ended handlers the queue may hold beside the running ones, until it is tidied.
 const SPARE: usize = 256;
 
-/// How long what awaits something may do so before it is reported.
+/// How long a handler may await something before it is reported.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
     /// `wait_after`; none: for as long as it likes.
     pub(crate) handlers: Option<Duration>,
-    /// The start hook: before the process is given up, early enough to say why.
+    /// For the start hook: before the process is given up, early enough to give the reason.
     pub(crate) start: Option<Duration>,
 }
 
@@ -35,14 +35,14 @@ impl Limits {
     }
 }
 
-/// The handlers that wait and for which that is limited, in the order in which they began to. The start hook is alone
-/// among them: it has ended before any other begins.
+/// The waiting handlers with such a limit, in the order in which they began to wait. The start hook is alone in the
+/// queue: it has ended before any other begins.
 pub(crate) struct Waits {
     pulse: Arc<Pulse>,
     limits: Limits,
     reports: Reports,
     queue: RefCell<VecDeque<Rc<Wait>>>,
-    /// Those in the queue that have not ended.
+    /// The number of those in the queue that have not ended.
     live: Cell<usize>,
     is_filled: Notify,
 }
@@ -94,12 +94,12 @@ impl Waits {
         self.pulse.set_starting(false);
     }
 
-    /// Lets the watcher have the ring task take a turn, which is a sign of life.
+    /// Lets the watcher ask the ring task for a turn, which is a sign of life.
     pub(crate) fn follow_ring_task(&self, waker: &Waker) {
         self.pulse.asks(waker);
     }
 
-    /// Notes which hook it is that `poll` polls, if it is not a session's message.
+    /// Notes which hook `poll` polls, if it is not a session's message.
     pub(crate) fn during<T>(&self, hook: Hook, poll: impl FnOnce() -> T) -> T {
         self.pulse.during(hook, poll)
     }
@@ -255,7 +255,7 @@ impl Wait {
         stacks: Vec<Vec<usize>>,
         future: &'static str,
     ) {
-        // The watcher has told of it while it kept the thread.
+        // The watcher has reported it while it kept the thread.
         if let Some(session) = self.session
             && pulse
                 .reported
@@ -277,7 +277,7 @@ impl Wait {
     }
 }
 
-/// How often is looked, so that a report comes at most a quarter late, and within a second.
+/// How often the queue is checked: a report comes at most a quarter late, and within a second.
 pub(super) fn period(after: Duration) -> Duration {
     (after / 4).clamp(Duration::from_millis(5), Duration::from_millis(250))
 }

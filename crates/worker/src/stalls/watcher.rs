@@ -1,4 +1,4 @@
-//! The thread that looks for signs of life.
+//! The thread that checks for signs of life.
 
 use std::fs::{self, File};
 use std::io;
@@ -39,10 +39,10 @@ pub(crate) struct Watched {
     pub(crate) executable: Option<File>,
 }
 
-/// Has this thread watched by another one.
+/// Starts a thread that watches this one.
 ///
 /// # Errors
-/// The thread or the signal cannot be had.
+/// The thread or the signal is not available.
 pub(crate) fn watch(watched: Watched) -> io::Result<Waits> {
     let Watched {
         name,
@@ -128,7 +128,7 @@ impl Watcher {
             } else if seen.is_reported {
                 // Once is enough.
             } else if seen.at.elapsed() < after {
-                // A loop that lives and has nothing to do with the rings answers with a turn.
+                // A loop that lives and has no records to handle answers with a turn.
                 self.pulse.ask();
                 if seen.at.elapsed() > after / 2 {
                     // Symbols take a moment, which is better spent now.

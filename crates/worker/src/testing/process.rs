@@ -99,7 +99,7 @@ impl Process {
         }
     }
 
-    /// Runs the app's tasks, and carries what goes to and fro, until `work` ends.
+    /// Runs the app's tasks, and carries records to and fro, until `work` ends.
     pub(super) async fn drive<T>(
         &self,
         gateway: &RefCell<Gateway>,
@@ -125,7 +125,7 @@ impl Process {
             .await
     }
 
-    /// The same, until something that the gateway knows is so.
+    /// The same, until this is true for the gateway.
     pub(super) async fn drive_until<T>(
         &self,
         gateway: &RefCell<Gateway>,
@@ -152,7 +152,7 @@ impl Process {
             .await
     }
 
-    /// Takes all that it has sent, and gives it all there is for it.
+    /// Takes all that it has sent, and gives it all that waits for it.
     pub(super) fn exchange(&self, gateway: &RefCell<Gateway>) {
         let (producer, consumer) = &mut *self.rings.borrow_mut();
         let mut gateway = gateway.borrow_mut();

@@ -14,7 +14,7 @@ use crate::wire::{
 };
 
 impl Gateway {
-    /// Does what a record from this generation asks for.
+    /// Executes a record of this generation.
     pub(in crate::testing) fn take(&mut self, from: u32, header: &Header, payload: Vec<u8>) {
         let Some(kind) = FromProcess::from_u8(header.kind) else {
             return;
