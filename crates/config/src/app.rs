@@ -1,4 +1,4 @@
-//! `[app]`, which only the app understands: read once more as the app's own type, to tell its errors with their place.
+//! `[app]`, which only the app understands: read again as the app's own type, so that its errors have their place.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigErrors, Report};
 use super::{load, near};
 
-/// Checks `[app]` of the configuration at `path` against the type that the app reads it as.
+/// Checks `[app]` of the configuration at `path` against the app's type.
 ///
 /// Other errors in the file are not reported here: [`load`](super::load) does that.
 ///
@@ -55,8 +55,8 @@ pub fn check_app_text<T: DeserializeOwned>(text: &str, path: &Path) -> Result<()
     report.finish().map(|_| ())
 }
 
-/// An app without settings is recognised by what serde says of a struct without fields, a slip by the names
-/// that serde says are known: "unknown field `dealy`, expected `delay`".
+/// serde's message for a struct without fields shows an app without settings. The names that serde lists show a slip:
+/// "unknown field `dealy`, expected `delay`".
 fn hint(message: &str) -> Option<String> {
     if message.ends_with(", there are no fields") {
         return Some("this app has no settings: remove this key".to_owned());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file, as its path was given.
@@ -22,7 +22,7 @@ pub struct ConfigError {
     pub column: usize,
     /// The mistake: lower case, no full stop.
     pub message: String,
-    /// How to mend it.
+    /// The remedy.
     pub hint: Option<String>,
     /// The line, fit for a terminal, and the row of carets under it.
     pub quote: Option<(String, String)>,
@@ -125,7 +125,7 @@ impl<'a> Report<'a> {
         self.push(span, message.into(), None)
     }
 
-    /// Reports an error that has no place in the text: something is absent.
+    /// Reports an error without a place in the text: something is absent.
     pub(super) fn file_error(&self, message: String, hint: &str) -> Reported {
         self.errors.borrow_mut().push((
             self.text.len(),
@@ -134,7 +134,7 @@ impl<'a> Report<'a> {
         Reported
     }
 
-    /// Reports a setting that is allowed and likely not meant.
+    /// Reports a setting that is allowed and probably not intended.
     pub(super) fn warn(&self, message: String) {
         self.warnings.borrow_mut().push(message);
     }
@@ -181,7 +181,7 @@ impl<'a> Report<'a> {
 
 /// Line and column (both from 1) of a byte, and its line.
 fn position(text: &str, at: usize) -> (usize, usize, &str) {
-    // The parser's spans lie on character boundaries; a foreign one must still not panic.
+    // The parser's spans lie on character boundaries; others must not panic either.
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;
@@ -193,8 +193,8 @@ fn position(text: &str, at: usize) -> (usize, usize, &str) {
     )
 }
 
-/// Characters of a line that are quoted at most, and how many of them before the marked place: a line of a
-/// generated file may be megabytes long.
+/// The most quoted characters of a line, and how many of them before the marked place: a line of a generated file may
+/// be megabytes long.
 const QUOTED: usize = 120;
 const QUOTED_BEFORE: usize = 60;
 

@@ -44,7 +44,7 @@ pub(super) fn framing(field: &Field<'_>) -> Result<Framing, Reported> {
     };
     section.finish()?;
     let framing = framing?;
-    // The rules above tell more; this one is the last word.
+    // The rules above give better messages; this one is complete.
     framing
         .validate()
         .map_err(|error| field.refuse(format!("`framing`: {error}"), KIND_HINT))?;

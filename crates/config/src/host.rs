@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{AccessFlags, Group, Pid, User, access, geteuid};
 
-/// The machine and the user the engine is started by.
+/// The machine, and the user that starts the engine.
 pub(super) struct Host {
     pub(super) uid: u32,
     /// At least one.
@@ -41,8 +41,8 @@ impl Host {
         self.uid == 0
     }
 
-    /// The folder that the configuration at `file` has its engine in, unless it names one: the same for every
-    /// command that is given this file.
+    /// The engine's folder for the configuration at `file`, unless it names one: the same for every command with this
+    /// file.
     pub(super) fn default_run_dir(&self, file: &Path) -> PathBuf {
         match &self.runtime_dir {
             Some(folder) => folder.join("moorline").join(folder_name(file)),
@@ -50,10 +50,10 @@ impl Host {
         }
     }
 
-    /// Where that engine is found too, whatever the environment says: the same for every command of this user.
+    /// Where that engine is also found, in any environment: the same for every command of this user.
     pub(super) fn common_run_dir(&self, file: &Path) -> PathBuf {
         let folder = match self.is_root() && self.has_run {
-            // Others can neither take that name nor write there, and nothing of it is removed for its age.
+            // Other users can neither take that name nor write there, and no cleaner removes old files from it.
             true => PathBuf::from("/run/moorline"),
             false => PathBuf::from(format!("/tmp/moorline-{}", self.uid)),
         };
@@ -61,7 +61,7 @@ impl Host {
     }
 }
 
-/// The numbers of the CPUs that this process may use; none if the system does not tell.
+/// The numbers of the CPUs that this process may use; none if the system does not report them.
 pub fn allowed_cpus() -> Vec<u16> {
     let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else {
         return Vec::new();

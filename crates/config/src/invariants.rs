@@ -9,8 +9,7 @@ use super::{Config, ConfigError, ConfigErrors};
 /// The placeholder of a reason.
 const LOST: &str = "reason was lost";
 
-/// Any text: it is a configuration that makes sense, or each error says where, in words that are fit for a
-/// terminal.
+/// Any text: it is a valid configuration, or each error has its place, in words that are fit for a terminal.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -73,7 +72,7 @@ fn assert_helpful(errors: &ConfigErrors, text: &str) {
     }
 }
 
-/// Line and column lie in the text, and the carets stand under the line that is quoted.
+/// Line and column lie in the text, and the carets mark the quoted line.
 fn assert_placed(error: &ConfigError, text: &str) {
     let Some((quote, carets)) = &error.quote else {
         assert_eq!((error.line, error.column), (0, 0));
@@ -98,7 +97,7 @@ fn assert_placed(error: &ConfigError, text: &str) {
     assert!(carets.ends_with('^'));
 }
 
-/// Says something, on one line, without a sequence that the terminal would obey.
+/// A message on one line, without a sequence that the terminal would obey.
 fn is_fit(words: &str) -> bool {
     !words.is_empty() && !words.chars().any(char::is_control)
 }

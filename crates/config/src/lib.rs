@@ -74,7 +74,7 @@ impl Config {
     }
 }
 
-/// `[engine]`: what belongs to no single process.
+/// `[engine]`: the settings that belong to no single process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Engine {
     /// The folder with lock and control socket; absolute.
@@ -83,8 +83,8 @@ pub struct Engine {
     pub gateway_loops: u16,
     /// Shared memory for one process's rings, all loops together, in bytes. Default: the larger of 8 MiB and 2 MiB a loop.
     pub ring_memory: u64,
-    /// Buffered bytes of all sessions together. Near it, sessions that hold much are throttled; at it, they are closed.
-    /// None: each session's own limits are all there is.
+    /// Buffered bytes of all sessions together. Near it, large sessions are throttled; at it, they are closed. None:
+    /// only each session's own limits apply.
     pub memory_limit: Option<u64>,
     /// The user that workers and task workers run as, if the supervisor is root.
     pub user: Option<String>,
@@ -108,7 +108,7 @@ pub struct Engine {
     pub hooks: Hooks,
 }
 
-/// `[engine.hooks]`: commands that are run when the engine as a whole gets somewhere, with the helpers' rights.
+/// `[engine.hooks]`: commands that run when the engine as a whole reaches a state, with the helpers' rights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hooks {
     /// When it serves.
@@ -167,9 +167,9 @@ pub struct Workers {
     pub dispatch: Dispatch,
     /// A worker is replaced after it has handled this many messages, and up to half as many more, drawn by each worker.
     pub max_requests: Option<u64>,
-    /// A handler that keeps the thread for longer is reported with its stack. Default 1 s; written as zero: none is.
+    /// A handler that keeps the thread for longer is reported with its stack. Default 1 s; written as zero: never.
     pub stall_after: Option<Duration>,
-    /// A handler that awaits something for longer is reported with where it does. Default: none is.
+    /// A handler that awaits something for longer is reported with the place where it does. Default: never.
     pub wait_after: Option<Duration>,
     /// A worker is replaced when it has given no sign of life for this long. Default: never.
     pub kill_after: Option<Duration>,
@@ -183,13 +183,13 @@ pub struct Workers {
 pub enum CpuAffinity {
     /// The kernel decides.
     Off,
-    /// One each of those that the supervisor may use.
+    /// One each of the CPUs that the supervisor may use.
     Each,
     /// One each of these, by number; not empty.
     Only(Vec<u16>),
 }
 
-/// Which worker handles what.
+/// Which worker handles a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dispatch {
@@ -244,7 +244,7 @@ pub struct Listener {
     pub framing: Framing,
     /// The path whose requests become WebSocket sessions (`http://` listeners only).
     pub websocket: Option<String>,
-    /// The folder that every other path is a file of (`http://` listeners only). Absolute.
+    /// The folder of the files at all other paths (`http://` listeners only). Absolute.
     pub static_folder: Option<PathBuf>,
     /// A session that neither received nor sent for this long is closed.
     pub idle_timeout: Option<Duration>,
@@ -252,11 +252,11 @@ pub struct Listener {
     pub receive_timeout: Option<Duration>,
     /// A session to which nothing was sent for this long is closed.
     pub send_timeout: Option<Duration>,
-    /// How long a session whose peer has half-closed it may go without sending anything or ending a handler. Default 5 min.
+    /// How long a session whose peer has half-closed it may neither send anything nor end a handler. Default 5 min.
     pub half_close_timeout: Duration,
     /// How long a TLS handshake may take, and the head of a request. Default 10 s.
     pub handshake_timeout: Duration,
-    /// Bytes a second that an unfinished message must bring at least.
+    /// The least bytes a second of an unfinished message.
     pub min_receive_rate: Option<u64>,
     /// The app is told `full` when more outbound bytes than this are queued. Default 1 MiB.
     pub high_watermark: u64,
@@ -280,8 +280,8 @@ pub struct Listener {
     pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.
     pub dispatch: Dispatch,
-    /// A reload has removed it: it accepts nothing, and its sessions live on until they end. Another listener may have
-    /// its name by then.
+    /// A reload has removed it: it accepts nothing, and its sessions live until they end. Another listener may have its
+    /// name by then.
     pub is_retired: bool,
 }
 
@@ -311,7 +311,7 @@ impl Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
-    /// It is closed, once what was sent to it before is flushed.
+    /// It is closed, once its output so far is flushed.
     Close,
     /// It stays open; the message counts as handled.
     Keep,

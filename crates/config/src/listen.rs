@@ -160,7 +160,7 @@ fn times(section: &Section<'_>) -> Result<Times, Reported> {
     })
 }
 
-/// How many connections there may be.
+/// The limits of connections.
 struct Limits {
     sessions: u64,
     sessions_per_address: Option<u32>,

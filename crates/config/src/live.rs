@@ -9,9 +9,9 @@ const MOST_PLACES: usize = u16::MAX as usize;
 
 /// The configuration that an engine with `present` has after a reload of `new`.
 ///
-/// Each listener keeps its place, and so do those that the file has no more: they are retired. One whose address or
-/// framing has changed takes another place, since the sessions it has live on with what they began with. `vacant`
-/// places are retired and without sessions: they may have another listener, whatever it is like.
+/// Each listener keeps its place, even if the file does not have it any more: then it is retired. A listener with a new
+/// address or framing takes a new place, because its sessions keep what they began with. `vacant` places are retired
+/// and without sessions: any listener may take them.
 ///
 /// # Errors
 /// One message for each key that needs a restart, naming it.
@@ -33,8 +33,8 @@ pub fn live_change(
     }
 }
 
-/// What the task workers go on with when they alone are reloaded: `[tasks]` and `[app]` of the file, and all else as it
-/// is until the whole engine is reloaded.
+/// The configuration of the task workers when only they are reloaded: `[tasks]` and `[app]` of the file, and everything
+/// else unchanged until the whole engine is reloaded.
 ///
 /// # Errors
 /// As [`live_change`].
@@ -52,7 +52,7 @@ pub fn tasks_change(present: &Config, new: Config) -> Result<Config, Vec<String>
 
 /// The changes that need a restart.
 fn refusals(old: &Config, new: &Config) -> Vec<String> {
-    // Taken apart by name, so that a key added later must be judged here.
+    // Destructured by name, so that a key added later must be judged here.
     let Config {
         name,
         engine,
@@ -123,7 +123,7 @@ impl Refused {
     }
 }
 
-/// Gives each listener of the file its place among those there are.
+/// Gives each listener of the file its place among the present ones.
 fn merge(present: &[Listener], new: Vec<Listener>, vacant: &BTreeSet<u16>) -> Vec<Listener> {
     let retire = |listener: &Listener| Listener {
         is_retired: true,
@@ -171,7 +171,8 @@ fn place(present: &[Listener], listener: &Listener, vacant: &BTreeSet<u16>) -> O
 }
 
 impl Listener {
-    /// Whether sessions of the other are sessions of this one too: what they live by for as long as they do is the same.
+    /// Whether sessions of the other are also sessions of this one: everything that holds for their whole life is the
+    /// same.
     pub fn continues(&self, other: &Self) -> bool {
         self.name == other.name && self.address == other.address && self.framing == other.framing
     }
@@ -249,7 +250,7 @@ mod tests {
         let others = listen(&[("c", LINE), ("b", ""), ("d", "")]);
         let filled = change(&present, &others, &[0]);
         assert_eq!(places(&filled), ["c", "b", "d"]);
-        // One that accepts is never vacant, whatever was heard of it.
+        // A listener that accepts is never vacant, even if an old report says so.
         let stale = change(&present, &listen(&[("b", LINE)]), &[1, 7]);
         assert_eq!(places(&stale), ["-a", "-b", "b"]);
     }

@@ -21,7 +21,7 @@ pub struct Loaded {
     pub config: Config,
     /// The file: absolute, its folder without symbolic links.
     pub path: PathBuf,
-    /// Settings that are allowed and likely not meant.
+    /// Settings that are allowed and probably not intended.
     pub warnings: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct Loaded {
 /// and on the user database.
 ///
 /// # Errors
-/// Everything that is wrong with it, not only the first.
+/// All mistakes in it, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let (file, text) = read(path)?;
     load_text(&text, &file)
@@ -43,8 +43,8 @@ pub fn load_text(text: &str, path: &Path) -> Result<Loaded, ConfigErrors> {
     load_on(text, path, &Host::current())
 }
 
-/// Where the engine of the configuration at `path` has its lock and control socket, as far as the file can
-/// be read: a running engine must be found although its configuration has been broken meanwhile.
+/// Where the engine of the configuration at `path` has its lock and control socket. It works with a file that is partly
+/// broken: a running engine must still be found then.
 ///
 /// # Errors
 /// The file cannot be read, or its `run_dir` is not acceptable.
@@ -67,7 +67,7 @@ pub fn run_dirs(path: &Path) -> Result<Vec<PathBuf>, ConfigErrors> {
 }
 
 impl Loaded {
-    /// Where commands look for the engine that have another `$XDG_RUNTIME_DIR` than it has. `None`: in its `run_dir`.
+    /// Where commands with another `$XDG_RUNTIME_DIR` look for the engine. `None`: in its `run_dir`.
     pub fn common_run_dir(&self) -> Option<PathBuf> {
         common_run_dir_on(&self.path, &self.config.engine.run_dir, &Host::current())
     }
@@ -83,7 +83,7 @@ pub fn resolved(path: &Path) -> PathBuf {
     canonical(&file(path))
 }
 
-/// [`run_dir`] of a text, on a machine that may be made up.
+/// [`run_dir`] of a text, on a given machine.
 pub(super) fn run_dir_in(text: &str, file: &Path, host: &Host) -> Result<PathBuf, ConfigErrors> {
     let absolute = canonical(file);
     let (tree, _) = DeTable::parse_recoverable(text);
@@ -149,7 +149,7 @@ pub(super) fn read(path: &Path) -> Result<(PathBuf, String), ConfigErrors> {
     Ok((file, text))
 }
 
-/// [`load_text`] on a machine that may be made up.
+/// [`load_text`] on a given machine.
 pub(super) fn load_on(text: &str, file: &Path, host: &Host) -> Result<Loaded, ConfigErrors> {
     let path = canonical(file);
     let report = Report::new(file, text);

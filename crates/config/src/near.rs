@@ -1,4 +1,4 @@
-//! Which of the known words a mistyped one was likely meant to be.
+//! The known word that a mistyped one probably means.
 
 /// The known word nearest to `word`, if it is near enough to be a slip of the fingers.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -14,7 +14,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// Letters to insert, remove or replace, and neighbours to swap (optimal string alignment).
 fn distance(from: &str, to: &str) -> usize {
-    // A text this long is no slip, and the work grows with the product of the lengths.
+    // A text of this length is no slip, and the work grows with the product of the lengths.
     if from.len() > 64 {
         return usize::MAX;
     }

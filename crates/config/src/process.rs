@@ -25,7 +25,7 @@ const DEFAULT_LOOP_MEMORY: u64 = 2 << 20;
 const DEFAULT_RING_MEMORY: u64 = 8 << 20;
 /// Memory for one process's rings; beyond this a size was mistyped.
 const MAX_RING_MEMORY: u64 = 4 << 30;
-/// Less than this would have sessions held back that do nothing out of the ordinary.
+/// With less than this, ordinary sessions would be held back.
 const MIN_MEMORY: u64 = 8 << 20;
 /// Deliveries of one message or task; each may cost a worker its life.
 pub(super) const MAX_ATTEMPTS: u64 = 1000;
@@ -36,7 +36,7 @@ const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A second is long for a handler that blocks all others, and short for a person who looks for the reason.
 const DEFAULT_STALL_AFTER: Duration = Duration::from_secs(1);
-/// Nothing in a gateway's loop takes a thousandth of it, however loaded the machine is.
+/// No step of a gateway's loop takes a thousandth of it, even on a loaded machine.
 const DEFAULT_KILL_AFTER: Duration = Duration::from_secs(30);
 /// WebSocket close codes for the end of a server: RFC 6455 §7.4.1, and 1012 of IANA's registry.
 const GOING_AWAY: u16 = 1001;
@@ -135,7 +135,7 @@ fn run_dir(section: &Section<'_>, file: &Path, host: &Host) -> Result<PathBuf, R
     Ok(run_dir)
 }
 
-/// The folder that relative paths in a file are meant from.
+/// The folder that relative paths in a file begin at.
 fn folder(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new("/"))
 }
@@ -259,7 +259,7 @@ fn account(
     Ok(name.to_owned())
 }
 
-/// Like a user it has no effect without root, and is then not looked for.
+/// Like a user it has no effect without root, and is not checked then.
 fn chroot(field: &Field<'_>, base: &Path, host: &Host) -> Result<PathBuf, Reported> {
     let path = field.path(base)?;
     if host.is_root() && !path.is_dir() {
@@ -548,7 +548,7 @@ fn command(field: &Field<'_>, base: &Path) -> Result<Vec<String>, Reported> {
     let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
         return Err(field.refuse(format!("`{}` names no program", field.key), COMMAND_HINT));
     };
-    // A bare name is looked for in $PATH, as a shell would.
+    // A bare name is searched in $PATH, as a shell does.
     if program.contains('/') {
         *program = base.join(&*program).to_string_lossy().into_owned();
     }

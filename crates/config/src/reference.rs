@@ -1,4 +1,4 @@
-//! Every key of the configuration: its type, its default, what it does, and what a reload does with a change of it.
+//! Every key of the configuration: its type, its default, its effect, and how a reload treats a change of it.
 //!
 //! The parser refuses to read a key that is not in [`SECTIONS`] (in debug builds), the tests write each default and each
 //! example into a file, and [`page`] is `docs/reference/configuration.md`.

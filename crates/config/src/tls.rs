@@ -25,8 +25,8 @@ enum Asks {
     Required,
 }
 
-/// Reads the table, and the files that it names: what could not be shown is refused here. `protocols` are
-/// those of the listener's scheme, spoken unless the table names others.
+/// Reads the table, and the files that it names: unusable ones are refused here. `protocols` are those of the
+/// listener's scheme, used unless the table names others.
 pub(super) fn tls(
     field: &Field<'_>,
     base: &Path,
@@ -98,7 +98,8 @@ fn certificates(section: &Section<'_>, base: &Path) -> Result<Vec<ServerCertific
     match several? {
         None => Ok(vec![files(section, base, HINT)?]),
         Some(several) => {
-            // Asked for, so that they are known keys; both ways at once would leave open which is the first.
+            // Read here, so that they are known keys; with both forms at once it would be open which certificate is the
+            // first.
             for key in ["certificate", "key"] {
                 section.read(key, |field| {
                     Err::<(), _>(field.refuse(

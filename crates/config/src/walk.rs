@@ -1,4 +1,4 @@
-//! Walking the TOML tree: sections that know which keys were asked for, fields that know where they stand.
+//! Walking the TOML tree: sections that know which keys were read, fields that know their place.
 //!
 //! Deserialising stops at the first error. Here every step reports what it finds and continues. `Reported` in
 //! place of a value says that an error was reported already, so that what depends on the value adds none.
@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Report, Reported};
 use super::{later, near, reference};
 
-/// A table, and the keys it was asked for.
+/// A table, and the keys that were read from it.
 pub(super) struct Section<'a> {
     pub(super) report: &'a Report<'a>,
     /// As its header is written: `[engine]`, `[[listen]]`; empty for the file itself.
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
             .map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
-    /// Every key was asked for: refuses the others.
+    /// Every key was read: refuses the others.
     pub(super) fn finish(self) -> Result<(), Reported> {
         let asked = self.asked.borrow();
         let mut result = Ok(());
@@ -278,7 +278,7 @@ impl<'a> Field<'a> {
     /// A path; a relative one is relative to `base`.
     pub(super) fn path(&self, base: &Path) -> Result<PathBuf, Reported> {
         let path = base.join(self.text()?);
-        // `base` is absolute, so this only takes `.` and doubled slashes out.
+        // `base` is absolute, so this only removes `.` and doubled slashes.
         Ok(std::path::absolute(&path).unwrap_or(path))
     }
 

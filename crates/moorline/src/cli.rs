@@ -143,7 +143,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
     }
 }
 
-/// The exit code for what makes no sense.
+/// The exit code for wrong arguments.
 const USAGE: u8 = 2;
 
 /// Where configurations are found, and what is served.

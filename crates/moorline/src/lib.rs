@@ -54,7 +54,7 @@ use std::process::ExitCode;
 
 pub use moorline_engine::app::*;
 pub use moorline_engine::config;
-/// Connections that are opened well: dialer, clients, pools. Of use in handlers and without an engine.
+/// Opens connections: dialer, clients, pools. It is useful in handlers and without an engine.
 #[doc(inline)]
 pub use moorline_net as net;
 
@@ -120,7 +120,7 @@ impl<F> Builder<F> {
         self
     }
 
-    /// There is no app: what only an app can answer is not served. For the `moorline` command.
+    /// There is no app: requests that only an app can answer are not served. For the `moorline` command.
     #[doc(hidden)]
     #[must_use]
     pub fn only_static(mut self) -> Self {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use moorline::{App, Context, Message, NoSettings, Result, Session};
 
-/// Handles nothing: no listener that would need it is served.
+/// It handles nothing: no listener that needs an app is served.
 struct Nothing;
 
 impl App for Nothing {

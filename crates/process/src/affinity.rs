@@ -4,8 +4,8 @@ use moorline_config::{CpuAffinity, allowed_cpus};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// The calling thread, and whatever it starts from then on, stays on the CPU for this number: worker k and gateway
-/// loop k share one, so that what passes between them stays in its caches. To be called once there is a log.
+/// The calling thread, and every thread that it starts from then on, stays on the CPU for this number: worker k and
+/// gateway loop k share one, so that their data stays in its caches. Call it once there is a log.
 pub fn stay(affinity: &CpuAffinity, number: u16) {
     let cpus = match affinity {
         CpuAffinity::Off => return,
@@ -21,7 +21,7 @@ pub fn stay(affinity: &CpuAffinity, number: u16) {
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     match stayed {
         Ok(()) => tracing::debug!(cpu, number, "stays on one CPU"),
-        // A CPU may have been taken away since the configuration was read. It runs as well elsewhere.
+        // A CPU may have been removed since the configuration was read. The thread works as well on another one.
         Err(error) => tracing::warn!(cpu, number, %error, "cannot stay on this CPU"),
     }
 }

@@ -1,7 +1,7 @@
 //! Certificates and keys on their way from the supervisor, which may read them, to the gateway, which uses them.
 //!
-//! They travel as sealed memory: a gateway that is started anew shows what the last reload has committed, not
-//! what lies on disk by then.
+//! They travel as sealed memory: a gateway that is started again uses the files as of the last reload, not as they are
+//! on disk by then.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -61,7 +61,7 @@ impl Credentials {
     /// Reads sealed credentials.
     ///
     /// # Errors
-    /// `InvalidData` if it is too large or no credentials, or what reading it failed with.
+    /// `InvalidData` if it is too large or holds no credentials, or the system's error.
     pub fn open(sealed: OwnedFd) -> io::Result<Self> {
         let wrong = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
         let mut file = File::from(sealed);
@@ -75,8 +75,8 @@ impl Credentials {
         postcard::from_bytes(&bytes).map_err(|_| wrong("the certificates cannot be understood"))
     }
 
-    /// Makes each ready for use; what has not changed since `before` stays as it is, so that sessions are resumed, and so
-    /// does what a retired listener showed: some of its connections may just be beginning.
+    /// Makes each ready for use. An unchanged one since `before` stays as it is, so that sessions can be resumed. The
+    /// same holds for a retired listener: some of its connections may just be beginning.
     pub fn ready(
         &self,
         config: &Config,

@@ -1,11 +1,11 @@
-//! Which files can be sent: those whose bytes lie somewhere and are there when they are read.
+//! Which files can be sent: those whose bytes are on a disk when they are read.
 
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, FsWord, fstat, fstatfs};
 
-/// File systems that make their files up as they are read, or ask some process for them. A read may wait for ever there,
-/// and a loop of the gateway with it. `linux/magic.h` names them.
+/// File systems that make up their files when they are read, or ask a process for them. A read may block for ever
+/// there, and with it a loop of the gateway. `linux/magic.h` names them.
 const MADE_UP: [FsWord; 6] = [
     0x0000_9fa0, // proc
     0x6265_6572, // sysfs

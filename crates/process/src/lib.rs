@@ -8,7 +8,7 @@
 //! - [`credentials`]: certificates and keys on their way from supervisor to gateway
 //! - [`disk_file`]: which files may be sent
 //!
-//! It knows nothing of what supervisor, gateway and worker do.
+//! It knows nothing of the work of supervisor, gateway and worker.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,7 @@
-//! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a
-//! slow terminal never holds up a loop. Lines that the thread cannot keep up with, or cannot write, are
-//! dropped and counted.
+//! Where log lines go: to standard error or a file, by a thread of their own, so that a full disk or a slow terminal
+//! never blocks a loop. Lines that the thread cannot write in time, or at all, are dropped and counted.
 //!
-//! Where they go, what they look like and which there are can change at any time.
+//! Their destination, format and level can change at any time.
 
 pub mod origin;
 
@@ -36,9 +35,9 @@ const WAITING_LINES: usize = 8192;
 static FILE: Mutex<Option<Arc<File>>> = Mutex::new(None);
 /// The last line may have been written in part.
 static IS_TORN: AtomicBool = AtomicBool::new(false);
-/// How lines look, as a number.
+/// The format of lines, as a number.
 static FORMAT: AtomicU8 = AtomicU8::new(LogFormat::Pretty as u8);
-/// Lines that the thread could not keep up with.
+/// Lines that the thread could not write in time.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Lines that could not be written, on a full disk say.
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -57,12 +56,12 @@ impl Drop for Flush {
     }
 }
 
-/// Writes the lines that wait, if that takes no longer than a second. Nothing is logged afterwards.
+/// Writes the waiting lines, if that takes no longer than a second. Nothing is logged afterwards.
 pub fn flush() {
     drop(GUARD.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
-/// Sets logging up for this process, which runs the named role. Fails if that has been done before.
+/// Sets logging up for this process, which runs the named role. Fails if it was set up before.
 pub fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
@@ -71,7 +70,7 @@ pub fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
         .finish(Output);
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    // Both are always there, so that each knows the spans that were opened while the other one wrote.
+    // Both layers always exist, so that each knows the spans that were opened while the other one wrote.
     let pretty = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .event_format(InUse {
@@ -107,7 +106,7 @@ pub fn init(log: &Log, role: &str, file: Option<OwnedFd>) -> io::Result<Flush> {
     Ok(flush)
 }
 
-/// Logs as this says from now on, to the file if there is one.
+/// Logs by these settings from now on, to the file if there is one.
 pub fn configure(log: &Log, file: Option<OwnedFd>) -> io::Result<()> {
     let filter = filter(&log.level)?;
     let file = file.map(|file| Arc::new(File::from(file)));
@@ -125,7 +124,7 @@ pub fn reopen(file: OwnedFd) {
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
 }
 
-/// The supervisor, which reads what this process writes, is gone: nothing more is written, and to try is no error.
+/// The supervisor, which reads this process's lines, is gone: nothing more is written, and a log call is no error.
 pub fn fall_silent() {
     // A `chroot` may have none; then writing fails.
     if let Ok(nothing) = File::options().write(true).open("/dev/null") {
@@ -176,7 +175,7 @@ fn open_for_appending(path: &Path) -> io::Result<File> {
         }
         opened => opened?,
     };
-    // The thread that writes has time.
+    // The writing thread waits for lines.
     let flags = fcntl_getfl(&file)?;
     fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
     Ok(file)
@@ -191,7 +190,7 @@ fn filter(level: &str) -> io::Result<EnvFilter> {
     })
 }
 
-/// Lines of a format, while that is the one in use.
+/// Lines of one format, while it is the present one.
 struct InUse<L> {
     lines: L,
     format: LogFormat,
@@ -222,7 +221,7 @@ where
     }
 }
 
-/// The way to the thread, for lines that have something in them.
+/// The way to the thread, for lines that are not empty.
 struct Lines(NonBlocking);
 
 impl MakeWriter<'_> for Lines {
@@ -248,16 +247,16 @@ impl Write for Line {
     }
 }
 
-/// Where a line is for.
+/// The destination of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// The log.
     Log,
-    /// Standard error, wherever the log is.
+    /// Standard error, even if the log is elsewhere.
     Errors,
 }
 
-/// Writes a whole line, with its end. One that cannot be written is counted.
+/// Writes a whole line, with its end. A failure is counted.
 pub fn write_line(destination: Destination, line: &[u8]) {
     // Not while a line is written: a disk may be slow, and another file may be opened meanwhile.
     let file = FILE.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -280,11 +279,11 @@ pub fn write_line(destination: Destination, line: &[u8]) {
     }
 }
 
-/// The log of the moment.
+/// The present log.
 struct Output;
 
 impl Write for Output {
-    /// Takes a whole line, whatever becomes of it: the thread that calls this has no use for an error.
+    /// Takes a whole line and reports no error: the calling thread could not use one.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         write_line(Destination::Log, line);
         Ok(line.len())

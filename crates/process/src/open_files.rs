@@ -1,8 +1,8 @@
 //! Open files: how many each process of an engine needs, and how many it may have.
 //!
-//! The supervisor raises its soft limit to the hard one, and gateway and workers inherit that. What the gateway does not
-//! need for itself and for its processes is left for connections and for files. Descriptors are numbered from the lowest
-//! free one, so one whose number is below a limit leaves all above it free.
+//! The supervisor raises its soft limit to the hard one, and gateway and workers inherit that. Descriptors that the
+//! gateway does not need for itself and its processes are for connections and files. The system gives out the lowest
+//! free number, so if the latest one is below a limit, all above it are free.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,8 +19,8 @@ const FIXED: u64 = 64;
 /// What the supervisor keeps open for each process: its control channel, its scoreboard, its doorbell, its pidfd, the pipes
 /// of its log and of its standard streams.
 const KEPT_BY_SUPERVISOR: u64 = 6;
-/// Processes that are on their way between their spawn and the gateway's answer to them at the same time, each with
-/// descriptors for both sides. The kernel bounds those that are under way.
+/// Processes that are on their way at the same time, between their spawn and the gateway's answer about them. Each has
+/// descriptors for both sides. The kernel bounds the descriptors under way.
 pub const STARTING_AT_ONCE: usize = 8;
 
 /// The soft limit that this process was started with.
@@ -30,7 +30,7 @@ static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let _ = BEFORE.set(limit.current);
-    // Where it cannot be raised it stays, and counts as it is.
+    // If it cannot be raised it stays, and counts as it is.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -51,16 +51,16 @@ pub fn allowed() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The soft limit as it was before it was [raised](raise). Commands that are not ours get that: some make tables as large
-/// as the limit, and `select` knows no number over 1,023.
+/// The soft limit as it was before it was [raised](raise). Programs of others get that: some make tables as large as
+/// the limit, and `select` cannot handle numbers over 1,023.
 pub fn soft_before() -> Option<u64> {
     BEFORE.get().copied().flatten()
 }
 
-/// Gives this process such a soft limit.
+/// Sets this process's soft limit.
 pub fn lower_to(soft: u64) {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    // It was in force before, so it can be; and where it cannot, more is no harm.
+    // It was in force before, so it can be set; if not, a higher one does no harm.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -111,7 +111,7 @@ impl Descriptors {
         self.limit.saturating_sub(self.gateway_keeps)
     }
 
-    /// Why an engine cannot start with so few, if it cannot.
+    /// Why an engine cannot start with this limit, if it cannot.
     ///
     /// # Errors
     /// Gateway or supervisor need more than the limit.
@@ -211,7 +211,7 @@ mod tests {
         let (small, large) = (shaped(4, 10), shaped(4, 100));
         let itself = 64 + 3 * 4 + 2 * 2;
         assert_eq!(reserve(&small, &small), itself + 20 * 6);
-        // Growing, what follows the reload is the most.
+        // A growing configuration: the need after the reload is the largest.
         assert_eq!(reserve(&small, &large), itself + 200 * 6);
         assert_eq!(reserve(&large, &small), itself + 110 * 6);
     }

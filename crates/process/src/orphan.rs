@@ -1,8 +1,7 @@
 //! The end of a role whose supervisor is gone.
 //!
-//! Gateway and workers see their control channel close, drain and exit. A worker whose loop is blocked
-//! by its app sees nothing, so a thread of its own sees to it that nothing outlives the supervisor by
-//! more than `max_wait`.
+//! Gateway and workers see their control channel close, drain and exit. A worker whose loop is blocked by its app sees
+//! nothing, so a thread of its own ensures that no process outlives the supervisor by more than `max_wait`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,7 +16,7 @@ use rustix::process::{PidfdFlags, getppid, pidfd_open};
 
 /// The time in addition to `max_wait`: a process that ends by itself has ended by then.
 const GRACE: Duration = Duration::from_secs(1);
-/// It waits, sleeps and kills.
+/// The thread waits, sleeps and kills.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// How long this process may outlive its supervisor, in milliseconds.
@@ -29,8 +28,8 @@ pub fn outlive(max_wait: Duration) {
     MAX_WAIT_MS.store(ms, Ordering::Relaxed);
 }
 
-/// The supervisor, held by a descriptor: a number could be another process's later, and a signal at the
-/// parent's death would be forgotten with the change of user.
+/// The supervisor, held by a descriptor: its number could belong to another process later, and a signal at the parent's
+/// death would be cancelled by the change of user.
 pub struct Supervisor(OwnedFd);
 
 impl Supervisor {
@@ -40,7 +39,8 @@ impl Supervisor {
         Ok(Self(pidfd_open(parent, PidfdFlags::empty())?))
     }
 
-    /// Ends this process and all that it has started, `max_wait` after the supervisor's death, or what [`outlive`] says.
+    /// Ends this process and all that it has started, `max_wait` after the supervisor's death, or the time set by
+    /// [`outlive`].
     pub fn follow(self, max_wait: Duration) -> io::Result<()> {
         outlive(max_wait);
         let follow = move || {

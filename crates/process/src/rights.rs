@@ -1,4 +1,4 @@
-//! Giving up what the supervisor's user may do.
+//! Giving up the rights of the supervisor's user.
 
 use std::io;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 use nix::unistd::{Gid, Group, User, chdir, chroot, geteuid, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Becomes this user and group, if the process runs as root and one is given; and never gets rights back. Whoever
-/// becomes a user sees this folder as `/` from then on, if there is one; root would not be held by it. No other process
-/// of that user may look into its memory.
+/// Becomes this user and group, if the process runs as root and one is given, and never gets rights back. A process
+/// that becomes a user sees this folder as `/` from then on, if there is one; root could leave it. No other process of
+/// that user may read its memory.
 ///
 /// Without root there are no rights to drop, so names are not looked up.
 ///
 /// # Errors
-/// An unknown name, or a step that the kernel refused. The process must not go on then.
+/// An unknown name, or a step that the kernel refused. The process must not continue then.
 pub fn drop_to(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::Result<()> {
     if geteuid().is_root() && (user.is_some() || group.is_some()) {
         change(user, group, root.filter(|_| user.is_some()))?;
@@ -44,7 +44,7 @@ fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::R
         (None, Some(user)) => Some(user.gid),
         (None, None) => None,
     };
-    // After the names were looked up, whose files may be out of sight then.
+    // After the names were looked up: their files may be out of reach then.
     if let Some(root) = root {
         chroot(root).map_err(|error| failed("changing the root folder", error.into()))?;
         // Files outside could still be reached from the folder that the process was started in.
@@ -62,7 +62,7 @@ fn change(user: Option<&str>, group: Option<&str>, root: Option<&Path>) -> io::R
     Ok(())
 }
 
-/// No other process of the same user may look into this one's memory: it holds every session's bytes.
+/// No other process of the same user may read this one's memory: it holds every session's bytes.
 pub fn hide_memory() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| failed("making the process not dumpable", error.into()))

@@ -1,11 +1,11 @@
-//! Signals that mean something to the supervisor alone.
+//! Signals that only the supervisor handles.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Takes their default action, which is to end the process, away for good: whoever sends them by the program's name
-/// means the engine, and that a file has become too large is said by the write. Needs a runtime.
+/// Removes their default action, which ends the process. A user who sends them by the program's name means the engine.
+/// The write itself reports that a file has become too large. Needs a runtime.
 pub fn leave_to_supervisor() -> io::Result<()> {
     for kind in [
         SignalKind::interrupt(),

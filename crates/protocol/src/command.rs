@@ -1,4 +1,4 @@
-//! The control socket: how a running engine is asked for something.
+//! The control socket: requests to a running engine, and their answers.
 //!
 //! One JSON object a line each way, so that an older command can talk to a newer engine: the asker sends one [`Request`]
 //! and reads [`Response`]s until one is the last. [`ask`] does that; the supervisor has the other side.
@@ -17,7 +17,7 @@ pub use client::{CommandError, ask, find, stop};
 /// Askers at the same time; more wait in the socket's backlog.
 pub const ASKERS: usize = 64;
 
-/// What an engine can be asked for.
+/// A request to an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
@@ -38,7 +38,7 @@ pub enum Request {
         /// Only sessions of the listener of this name.
         listener: Option<String>,
     },
-    /// Tell how things stand.
+    /// Report the state.
     Status,
     /// List the sessions.
     Sessions,
@@ -54,7 +54,7 @@ pub enum Scope {
     Tasks,
 }
 
-/// What an engine answers.
+/// An answer of an engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
@@ -64,16 +64,16 @@ pub enum Response {
     Done(String),
     /// It failed, for this reason. The last answer.
     Refused(String),
-    /// It is committed, and not known to be in effect yet, for this reason. The last answer.
+    /// It is committed, and may not be in effect yet, for this reason. The last answer.
     Unconfirmed(String),
-    /// How things stand. The last answer.
+    /// The state. The last answer.
     Status(Value),
     /// Some of the sessions; more follows.
     Sessions(Vec<SessionRow>),
 }
 
 impl Response {
-    /// Nothing follows this one.
+    /// No answer follows this one.
     pub fn is_last(&self) -> bool {
         match self {
             Response::Done(_)

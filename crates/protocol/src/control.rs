@@ -1,4 +1,4 @@
-//! What supervisor and roles say to each other over their control channel.
+//! The messages between the supervisor and the roles over their control channels.
 //!
 //! Each role has one `SOCK_SEQPACKET` pair with the supervisor. It opens with an `ipc::Hello` from the
 //! role; every packet after it is one of these messages (postcard) with descriptors beside it. No
@@ -104,8 +104,8 @@ pub enum ToRole {
         /// It was killed by the supervisor at `max_wait` after a reload.
         forced: bool,
     },
-    /// To a gateway: close the listeners, close the sessions one after the other over `over`, let each end what it has within
-    /// `max_wait`, then report `Drained`.
+    /// To a gateway: close the listeners, close the sessions one after the other over `over`, let each end its messages
+    /// in progress within `max_wait`, then report `Drained`.
     /// To a worker or task worker: no more records come; run the stop hook and exit. Sent once the gateway
     /// has released it, or when the engine stops.
     Stop {
@@ -114,10 +114,10 @@ pub enum ToRole {
         /// How long it may take beyond that, in milliseconds.
         max_wait_ms: u64,
     },
-    /// To a gateway: close the sessions that are there now, and go on accepting; then report `DrainEnded`. One that goes on
-    /// already is replaced.
+    /// To a gateway: close the present sessions, and go on accepting; then report `DrainEnded`. It replaces a drain in
+    /// progress.
     Drain {
-        /// Names it; rises.
+        /// Its number, which rises.
         number: u64,
         /// Only sessions of the listeners at these places.
         places: Option<Vec<u16>>,
@@ -133,17 +133,17 @@ pub enum ToRole {
         /// The place to continue from.
         from: ListPlace,
     },
-    /// Log to this descriptor from now on. A gateway gets the log file, also when it was opened anew; a worker or task worker
-    /// gets a pipe to the supervisor, right after its start message.
+    /// Log to this descriptor from now on. A gateway gets the log file, also after it was reopened; a worker or task
+    /// worker gets a pipe to the supervisor, right after its start message.
     ReopenLog,
-    /// To a gateway: these processes, and no others, give no sign of life. No new session goes there. Said again each
-    /// second while there are some; each time the gateway answers with `Waiting`.
+    /// To a gateway: these processes, and no others, are silent. They get no new session. Sent again each second while
+    /// there are some; each time the gateway answers with `Waiting`.
     Silent {
-        /// Which.
+        /// Which processes.
         processes: Vec<ProcessId>,
     },
-    /// To a gateway: what it goes on with from the `Activate` on that names this generation. Descriptors: the sockets, the
-    /// folders, the sealed credentials, and the log file if there is one. Answered with `Prepared`.
+    /// To a gateway: the configuration that applies from the `Activate` on that names this generation. Descriptors: the
+    /// sockets, the folders, the sealed credentials, and the log file if there is one. Answered with `Prepared`.
     Prepare {
         /// The generation of the reload that is being prepared.
         generation: u32,
@@ -173,7 +173,8 @@ pub enum FromRole {
     Stopping,
     /// From a worker: it has received `Resign` and does not act as the leader any more.
     Resigned,
-    /// From a gateway: the answer to `Attach`. After a failure nothing of the process stays, once it is `Dead`.
+    /// From a gateway: the answer to `Attach`. After a failure the gateway keeps nothing of the process once it is
+    /// `Dead`.
     Attached {
         /// Which.
         process: ProcessId,
@@ -232,9 +233,9 @@ pub struct StallReport {
     pub hook: String,
     /// The session it is for, if it is for one.
     pub session: Option<SessionId>,
-    /// What it is doing.
+    /// What it does.
     pub kind: StallKind,
-    /// How long it has been doing that.
+    /// For how long.
     pub elapsed_ms: u64,
     /// The innermost frame of the app's own, if there is one.
     pub place: Option<String>,
@@ -242,7 +243,7 @@ pub struct StallReport {
     pub stack: Vec<String>,
 }
 
-/// The hook that a process has to end before it is ready, as reports name it.
+/// The hook that must end before a process is ready, as reports name it.
 pub const START_HOOK: &str = "start";
 
 /// What a stuck handler does.
@@ -280,7 +281,7 @@ impl std::fmt::Display for StallKind {
     }
 }
 
-/// How far a list of all sessions has got.
+/// The place in a list of all sessions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPlace {
     /// The gateway loop.
@@ -350,11 +351,11 @@ pub enum LoopCounter {
     Limits = 25,
     /// Lines that the gateway's log had no room for.
     LogLinesDropped = 31,
-    /// Signs of life: the turns of the loop, of which there is one each [`BEAT`] at the least, and beats of the main thread.
+    /// Signs of life: turns of the loop, at least one each [`BEAT`], and beats of the main thread.
     Beats,
     /// Sessions that a stop or a drain has not closed yet.
     Closing,
-    /// How many they were at its beginning.
+    /// How many there were at its beginning.
     ClosingOf,
     /// Bytes held of each [`MemoryClass`] now: this place + the class's number.
     Held = 40,
@@ -497,7 +498,7 @@ pub enum ProcessCounter {
     LogLinesDropped,
     /// Signs of life: there is one each [`BEAT`].
     Beats,
-    /// Panics, of hooks and of whatever else the app runs.
+    /// Panics of hooks and of other code of the app.
     Panics,
     /// Handlers that were found stuck.
     Stalls,

@@ -15,7 +15,7 @@ pub struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Registers the channel with the runtime that this is called in.
+    /// Registers the channel with the present runtime.
     #[expect(
         deprecated,
         reason = "its successor is unsafe, since a type might give up its descriptor while registered; `Registered` owns it"
@@ -34,7 +34,7 @@ impl ControlChannel {
     /// The next message, or `None` if the other side is gone. Cancel-safe: a message is returned or still there.
     ///
     /// # Errors
-    /// `InvalidData` for one packet that is no message; the next one may be.
+    /// `InvalidData` for one packet that is no message; the next one may be one.
     pub async fn recv<M: DeserializeOwned>(&self) -> io::Result<Option<(M, Descriptors)>> {
         match self.recv_packet().await? {
             Some(Packet { bytes, fds }) => Ok(Some((decode(&bytes)?, fds))),

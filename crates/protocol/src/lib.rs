@@ -1,12 +1,12 @@
 //! What the processes of an engine tell each other, and what a command tells an engine.
 //!
-//! - [`session_id`]: how a session is named everywhere
+//! - [`session_id`]: the name of a session
 //! - [`wire`]: the records in the rings between gateway and workers
 //! - [`control`]: the messages between supervisor and roles; [`control_channel`]: how they travel
 //! - [`start`]: how the supervisor starts a role
 //! - [`command`]: the requests and answers on the control socket; [`run_dir`]: where that socket is
 //!
-//! It knows nothing of what supervisor, gateway and worker do.
+//! It knows nothing of the work of supervisor, gateway and worker.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A session's id, and its one spelling.
+//! A session's id, and its one written form.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -74,7 +74,7 @@ impl FromStr for SessionId {
     }
 }
 
-/// A text for people and programs; a number where the engine talks to itself.
+/// A text for people and programs; a number between processes of the engine.
 impl Serialize for SessionId {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {

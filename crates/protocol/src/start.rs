@@ -1,4 +1,4 @@
-//! How the supervisor starts its children: what they find in the environment and among their descriptors.
+//! How the supervisor starts its children: their environment variables and descriptors.
 
 use std::os::fd::RawFd;
 
@@ -10,8 +10,8 @@ pub const ROLE_VARIABLE: &str = "MOORLINE_ROLE";
 pub const HELPER_VARIABLE: &str = "MOORLINE_HELPER";
 /// Where a role finds its control channel.
 pub const CONTROL_FD: RawFd = 3;
-/// Where a role finds the executable it was started from. It stays open across exec, so that a script
-/// in its place can be read by its interpreter too.
+/// Where a role finds the executable it was started from. It stays open across exec, so that the interpreter of a
+/// script can read it, too.
 pub const EXECUTABLE_FD: RawFd = 4;
 
 /// The options that a helper is started with.

@@ -1,8 +1,8 @@
-//! What the records in the rings mean: the vocabulary between a gateway loop and one process.
+//! The meaning of the records in the rings between a gateway loop and one process.
 //!
-//! A ring carries records of a kind, flags, a session and a payload (`ipc::Header`); this file names
-//! the kinds and says what each field holds. Both sides treat what the other writes as a claim to be
-//! checked: an unknown kind is garbage, a session that is not known is dropped and counted.
+//! A ring carries records of a kind, flags, a session and a payload (`ipc::Header`); this file names the kinds and the
+//! meaning of each field. Each side checks what the other one writes: an unknown kind is garbage, a record for an
+//! unknown session is dropped and counted.
 
 mod question;
 
@@ -34,8 +34,8 @@ pub const ADOPTED: u16 = 1;
 
 /// The largest post, task or result, in bytes.
 pub const LARGEST_TRANSFER: u64 = 64 * 1024 * 1024;
-/// What fits into a locker, in bytes. It travels with a session's opening, which is one record, and a record is at
-/// most a quarter of a ring: this leaves room even in the smallest there may be.
+/// The size of a locker, in bytes. It travels with a session's opening, which is one record, and a record is at most a
+/// quarter of a ring: this leaves room even in the smallest ring.
 pub const LARGEST_LOCKER: usize = 8 * 1024;
 /// The largest locker with its tag: one byte, and the version of a value.
 pub const LARGEST_STATE: usize = LARGEST_LOCKER + 5;
@@ -124,8 +124,8 @@ pub enum FromProcess {
     Bind = 14,
     /// Question number `session` of this process. Payload: [`Question`] (postcard). Always in one record.
     Ask = 15,
-    /// A file for `session`, as one message; its descriptor has gone another way, under the number in `sequence`, and is
-    /// [there](ToProcess::FileHere). Payload: [`FileSpan`] (postcard).
+    /// A file for `session`, as one message. Its descriptor has gone through another channel, under the number in
+    /// `sequence`, and is [there](ToProcess::FileHere). Payload: [`FileSpan`] (postcard).
     File = 16,
     /// `session` joins the group that the payload names.
     Join = 17,
@@ -141,7 +141,7 @@ pub enum FromProcess {
 }
 
 impl ToProcess {
-    /// The kind with this number, if there is one.
+    /// The kind of this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use ToProcess::*;
         [
@@ -168,7 +168,7 @@ impl ToProcess {
 }
 
 impl FromProcess {
-    /// The kind with this number, if there is one.
+    /// The kind of this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use FromProcess::*;
         [
@@ -228,7 +228,7 @@ pub struct Opening {
     pub tls: Option<Box<SessionTls>>,
 }
 
-/// How a session was at its end, apart from what its opening tells.
+/// The state of a session at its end, apart from its opening.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
     /// When something was last received, milliseconds since the Unix epoch; when it was accepted, if nothing was.
@@ -247,7 +247,7 @@ pub struct Closing {
     pub sent: u64,
 }
 
-/// Which part of a file is sent.
+/// The part of a file that is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSpan {
     /// Where it begins.
@@ -320,7 +320,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The reason with this number, if there is one.
+    /// The reason of this number, if there is one.
     pub fn from_u16(reason: u16) -> Option<Self> {
         use CloseReason::*;
         [

@@ -79,7 +79,7 @@ pub(super) fn draw(bars: &[Bar], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// Characters of the longest bar: a row fits 80 columns.
 const WIDTH: usize = 44;
 
-/// A bar in eighths of a character; whatever is not nothing shows.
+/// A bar in eighths of a character; every count over zero shows.
 fn blocks(count: u64, most: u64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let length = (count as f64 / most.max(1) as f64 * (WIDTH * 8) as f64).round() as usize;

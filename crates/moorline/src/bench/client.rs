@@ -119,7 +119,7 @@ impl Client {
                 Ok(sent) => self.sent += sent,
                 Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::INTR) => {}
-                // The answer to why comes by reading: the server closed.
+                // Reading will show the reason: the server closed.
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(Fault::Closed),
                 Err(errno) => return Err(Fault::Broken(errno)),
             }
@@ -127,7 +127,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Compares what came with what must come.
+    /// Compares the received bytes with the expected ones.
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],

@@ -1,4 +1,4 @@
-//! `idle`: what a session costs that does nothing.
+//! `idle`: the memory of a session that does nothing.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report, BenchError> {
     ))
 }
 
-/// Lets time pass with an eye on the sessions; says how much has.
+/// Lets time pass while it watches the sessions; returns how much has passed.
 fn wait(
     plan: &Plan,
     load: &mut Load<'_>,

@@ -74,10 +74,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections begun at the same time: fewer than any usual backlog.
 const OPENING_AT_ONCE: usize = 100;
 
-/// A full backlog is looked at again after so long.
+/// A full backlog is tried again after this long.
 const BACKLOG_RETRY: Duration = Duration::from_millis(1);
 
-/// One receive takes in whatever a socket usually holds.
+/// One receive takes as much as a socket usually holds.
 const INBOX_BYTES: usize = 256 << 10;
 
 /// Events taken from the epoll at once.
@@ -285,7 +285,7 @@ impl<'a> Load<'a> {
         self.send(index)
     }
 
-    /// Sends what is left, and has the epoll tell of room exactly while something is.
+    /// Sends the rest, and asks the epoll for room exactly while there is a rest.
     fn send(&mut self, index: usize) -> Result<(), Fault> {
         let client = &mut self.clients[index];
         let is_sent = client.send()?;

@@ -114,7 +114,7 @@ fn is_payload(byte: u8) -> bool {
 /// 2⁶⁴ divided by the golden ratio, odd: the step of SplitMix64.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One step of SplitMix64: neighbours in, no likeness out.
+/// One step of SplitMix64: neighbouring inputs give unrelated outputs.
 fn scramble(seed: u64) -> u64 {
     let mut word = seed.wrapping_add(GOLDEN);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

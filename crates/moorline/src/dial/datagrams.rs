@@ -1,6 +1,6 @@
 //! Standard input to a peer as datagrams, and each of its datagrams to standard output.
 //!
-//! No datagram says that it was the last: once the input has ended, silence is the end.
+//! No datagram says that it is the last: once the input has ended, silence is the end.
 
 use std::io;
 use std::time::Duration;

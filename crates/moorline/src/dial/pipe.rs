@@ -1,7 +1,7 @@
 //! After a successful dial: standard input goes to the peer, what the peer sends to standard output.
 //!
-//! Both ways run side by side. The end of the input half-closes. The peer's end is the end of all, but of the
-//! input that is at hand: a peer may have nothing more to say and still listen.
+//! Both ways run at the same time. The end of the input half-closes. The peer's end ends everything, except the input
+//! that is available at that moment: a peer may have nothing more to send and still listen.
 
 use std::fmt;
 use std::io;
@@ -83,8 +83,8 @@ pub(super) async fn messages(connection: Connection, framing: &Framing) -> Resul
     .await
 }
 
-/// Runs both until receiving ends and no input is at hand, or either fails. A peer that no longer listens may
-/// still have something to say, so that its refusal counts only once it has ended without an error.
+/// Runs both until receiving ends and no input is available, or either fails. A peer that no longer listens may still
+/// send something, so its refusal counts only once it has ended without an error.
 async fn both(
     sending: impl Future<Output = Result<(), Broken>>,
     receiving: impl Future<Output = Result<End, Broken>>,

@@ -21,7 +21,7 @@ pub(super) struct Style {
 const COLUMNS: usize = 80;
 /// A longer bar says no more.
 const MOST_COLUMNS: usize = 120;
-/// Less is no bar.
+/// A narrower one is no bar.
 const LEAST_BAR: usize = 16;
 /// Columns of the time it took.
 const TIME: usize = 9;
@@ -117,7 +117,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Columns for how it went. A reason is as long as it is, and stands at the end of its line.
+    /// Columns for the outcome. A reason may have any length, and is at the end of its line.
     fn outcome_columns(&self) -> usize {
         match self.step.outcome {
             Outcome::Failed(_) => 0,
@@ -131,7 +131,7 @@ impl<'a> Row<'a> {
         let total = total.as_secs_f64().max(f64::MIN_POSITIVE);
         let columns = |time: Duration| (time.as_secs_f64() / total).clamp(0.0, 1.0) * width as f64;
         let took = columns(self.step.took.unwrap_or_default());
-        // Whatever took any time shows, and a bar begins with a whole column.
+        // Every step that took time shows, and a bar begins with a whole column.
         let eighths = ((took * 8.0).round() as usize).max(1);
         let start = columns(self.step.start).floor() as usize;
         let before = start.min(width - eighths.div_ceil(8));

@@ -14,11 +14,11 @@ use moorline_protocol::session_id::SessionId;
 
 static ORIGIN: OnceLock<Origin> = OnceLock::new();
 
-/// The worker or task worker that this process is.
+/// The worker or task worker of this process.
 struct Origin {
     worker: String,
     generation: u32,
-    /// Where hooks run. What other threads log is for no session.
+    /// The thread where hooks run. Lines of other threads belong to no session.
     thread: ThreadId,
     /// The sessions that are being polled, noted for each loop of the gateway.
     marks: Mutex<Vec<Marks>>,
@@ -35,19 +35,19 @@ pub fn set(worker: String, generation: u32) {
     });
 }
 
-/// Where to look for the session that is being polled: the gateway is a new one.
+/// The notes about the polled session, of a new gateway.
 pub fn follow(marks: impl FnOnce() -> Vec<Marks>) {
     if let Some(origin) = ORIGIN.get() {
         *origin.marks.lock().unwrap_or_else(PoisonError::into_inner) = marks();
     }
 }
 
-/// Whether lines of this process have something added.
+/// Whether lines of this process get an origin.
 pub(super) fn is_known() -> bool {
     ORIGIN.get().is_some()
 }
 
-/// Writes a line that was formatted already, with the origin behind its own fields.
+/// Writes a formatted line, with the origin behind its own fields.
 pub(super) fn write(
     line: &str,
     format: LogFormat,
@@ -86,7 +86,7 @@ pub(super) fn write(
 }
 
 impl Origin {
-    /// The session whose hook is being polled by the thread that logs.
+    /// The session whose hook the logging thread polls.
     fn polled(&self) -> Option<SessionId> {
         if thread::current().id() != self.thread {
             return None;

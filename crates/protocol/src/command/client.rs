@@ -1,4 +1,4 @@
-//! The asker's side of the control socket. It blocks: a command has nothing else to do.
+//! The caller's side of the control socket. It blocks, because a command has nothing else to do.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use super::{Request, Response};
 /// commands have deadlines of their own.
 const KNOWN: Duration = Duration::from_secs(10);
 
-/// The first of these run folders in which an engine answers; the first at all if none does.
+/// The first of these run folders in which an engine answers; the first of all if none does.
 pub fn find(run_dirs: Vec<PathBuf>) -> Option<PathBuf> {
     let runs =
         |run_dir: &&PathBuf| is_ours(run_dir) && UnixStream::connect(socket_path(run_dir)).is_ok();
@@ -26,12 +26,12 @@ pub fn find(run_dirs: Vec<PathBuf>) -> Option<PathBuf> {
     run_dirs.into_iter().next()
 }
 
-/// Asks the engine that runs with this run folder, and hands each answer on until the last.
+/// Sends a request to the engine with this run folder, and passes each answer on until the last.
 ///
 /// # Errors
-/// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it does not do it,
-/// [`CommandError::Unconfirmed`] if it has committed to it and cannot tell yet whether it is in effect,
-/// [`CommandError::Lost`] if it ended before it answered, [`CommandError::Silent`] if it does not answer.
+/// [`CommandError::NotRunning`] if there is no engine, [`CommandError::Refused`] if it refuses,
+/// [`CommandError::Unconfirmed`] if it has committed and may not have put it into effect yet, [`CommandError::Lost`] if
+/// it ended before it answered, [`CommandError::Silent`] if it does not answer.
 pub fn ask(
     run_dir: &Path,
     request: Request,
@@ -119,9 +119,9 @@ pub enum CommandError {
     },
     /// The engine does not do it, for this reason.
     Refused(String),
-    /// The engine has committed to it, and does not know yet that it is so, for this reason.
+    /// The engine has committed, and may not have put it into effect yet, for this reason.
     Unconfirmed(String),
-    /// The engine ended, or turned the caller away, before it had answered.
+    /// The engine ended, or closed the connection, before it had answered.
     Lost,
     /// The engine runs and does not answer.
     Silent,

@@ -7,9 +7,9 @@ use super::{Peer, SessionTls};
 /// From a process, one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
-    /// How is this session?
+    /// The facts of this session.
     Session(u64),
-    /// Which sessions are there? From this place of the loop's table on.
+    /// The sessions, from this place of the loop's table on.
     Sessions(u32),
     /// The members of this group, from this place of its list on.
     Members(Vec<u8>, u32),
@@ -22,14 +22,14 @@ pub enum Answer {
     Session(Option<SessionFacts>),
     /// Some sessions, and the place to continue from; none after the last.
     Sessions(Vec<SessionFacts>, Option<u32>),
-    /// Likewise, by their ids, with their labels.
+    /// Some members, by their ids, with their labels, and the place to continue from.
     Members(Vec<(u64, Vec<u8>)>, Option<u32>),
 }
 
 /// The place of no listener.
 pub const UNKNOWN_PLACE: u16 = u16::MAX;
 
-/// What a loop knows of a session.
+/// A loop's facts of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionFacts {
     /// The session's id.
