@@ -1,9 +1,10 @@
 //! Which slots sessions and messages go to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::script::{Script, config};
-use crate::commands::Command;
+use crate::commands::{Command, Order};
 use moorline_protocol::control::{ProcessId, Role};
 
 fn round_robin(workers: u16) -> Script {
@@ -61,4 +62,30 @@ fn round_robin_passes_over_processes_that_do_not_answer_while_others_do() {
     }
     assert_eq!(clients[0].echoes.len(), 11);
     assert_eq!(messages(&script), [2, 7, 2]);
+}
+
+#[test]
+fn a_session_that_has_ended_while_it_waited_for_a_worker_does_not_go_to_another_slot() {
+    let text = "[workers]\ncount = 2\nstart_timeout = \"1s\"\n[[listen]]\naddress = \"tcp://127.0.0.1:1001\"\n\
+                framing = { kind = \"line\" }\ndispatch = \"ip-hash\"\n";
+    // All of one address have the same slot: one of the two.
+    for dead in 0..2 {
+        let mut script = Script::serving(config(text), 2);
+        script.kill(dead);
+        let mut clients = [script.connect(0), script.connect(0)];
+        script.turn();
+        script.command(Command::Drain(Box::new(Order {
+            number: 1,
+            over: Duration::ZERO,
+            max_wait: Duration::ZERO,
+            listeners: None,
+            seed: 1,
+        })));
+        for _ in 0..150 {
+            script.now += 10;
+            script.turn();
+        }
+        script.settle(&mut clients);
+        assert!(clients.iter().all(|client| client.is_ended));
+    }
 }

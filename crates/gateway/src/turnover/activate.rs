@@ -265,8 +265,11 @@ fn look_after_slot(slot: SlotId, sessions: &mut Table, tools: &mut Tools) -> boo
         for name in std::mem::take(&mut tools.processes[slot].waiters) {
             if let Some(session) = sessions.named_mut(name) {
                 session.listed.parked = false;
-                change_slot(session, other, tools);
-                tools.agenda.schedule(session);
+                // One that only lingers has left its slot already.
+                if session.phase != Phase::Lingering {
+                    change_slot(session, other, tools);
+                    tools.agenda.schedule(session);
+                }
             }
         }
     }
