@@ -1,9 +1,13 @@
 //! Whatever clients, workers and operators do, in any order: the invariants hold, and what is promised of messages does.
 
+mod operator;
+
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fastrand::Rng;
 use moorline_ipc::Header;
+use operator::Operator;
 
 use super::client::Client;
 use super::process::Outcome;
@@ -18,7 +22,14 @@ const CLIENTS: usize = 40;
 /// Turns of one run.
 const TURNS: u32 = 2_500;
 /// Seeds that once found something.
-const KNOWN: &[u64] = &[1, 2, 3];
+const KNOWN: &[u64] = &[
+    1,
+    2,
+    3,
+    2417936333502069798,
+    7412595796402523153,
+    9961202731677132540,
+];
 
 const CONFIG: &str = r#"
 [workers]
@@ -77,8 +88,11 @@ struct Crowd {
     workers: u16,
     /// Ids of sessions that some process has seen, the living and the dead.
     known: Vec<u64>,
+    operator: Operator,
     /// Some process writes what none should.
     is_hostile: bool,
+    /// The engine stops: nothing is started any more.
+    is_stopping: bool,
 }
 
 impl Crowd {
@@ -95,7 +109,9 @@ impl Crowd {
             clients: Vec::new(),
             workers,
             known: Vec::new(),
+            operator: Operator::default(),
             is_hostile: false,
+            is_stopping: false,
         }
     }
 
@@ -112,6 +128,8 @@ impl Crowd {
             88..90 => self.kill(),
             90..92 => self.deploy(),
             92..95 => self.hold_suspects_back(),
+            // A run has some of them: more would leave no session old.
+            95 if self.rng.u32(0..20) == 0 => self.drain(),
             _ => {
                 let ms = self.rng.u64(0..1000);
                 self.script.now += ms * ms / 1000;
@@ -132,7 +150,7 @@ impl Crowd {
             );
         }
         if self.clients.len() < CLIENTS {
-            let listener = self.rng.u16(0..LISTENERS);
+            let listener = self.listener();
             let client = self.script.connect(listener);
             self.clients.push(client);
         }
@@ -346,7 +364,7 @@ impl Crowd {
 
     /// A crashed worker is replaced, or all are by a reload.
     fn deploy(&mut self) {
-        if self.script.processes.len() > 12 {
+        if self.script.processes.len() > 12 || self.is_stopping {
             return;
         }
         if self.rng.bool() {
@@ -359,11 +377,12 @@ impl Crowd {
             }
         }
         if self.rng.u32(0..4) > 0 {
-            self.script.activate(self.workers);
+            let setup = (all && self.rng.bool()).then(|| self.change());
+            self.script.activate_with(self.workers, setup);
         }
     }
 
-    /// Another loop has a suspect message out in some slot, or has heard of it.
+    /// Another loop has a suspect message out in some slot, or its end has come.
     fn hold_suspects_back(&mut self) {
         let slot = self.rng.usize(0..5);
         let holds = self.rng.bool();
@@ -384,7 +403,12 @@ impl Crowd {
 
     fn turn(&mut self) {
         self.script.turn();
+        self.hear_reports();
+    }
+
+    fn hear_reports(&mut self) {
         for report in self.script.end_released() {
+            self.operator.hear(&report);
             if let Report::Garbage(process, reason) = report {
                 assert!(self.is_hostile, "process {process} was accused: {reason}");
                 // It may be dead by now.
@@ -442,7 +466,7 @@ impl Crowd {
         }
         for _ in 0..10 {
             self.script.settle(&mut self.clients);
-            self.script.end_released();
+            self.hear_reports();
         }
         for client in self.clients.iter().filter(|_| !self.is_hostile) {
             let in_order = client.echoes.is_sorted_by(|one, next| one < next);
@@ -478,6 +502,8 @@ impl Crowd {
             LoopCounter::Discarded,
         ];
         let counted = counted.map(|counter| (counter, self.script.count(counter)));
+        self.pass(Duration::from_secs(4));
+        self.stop();
         println!(
             "{} clients, {answered} answers, {counted:?}",
             self.clients.len()

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
+use crate::change::Setup;
 use crate::commands::{Attached, Command, Death, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::file::PassedFile;
@@ -151,6 +152,11 @@ impl Script {
 
     /// The newest process of each slot serves from now on.
     pub(super) fn activate(&mut self, workers: u16) {
+        self.activate_with(workers, None);
+    }
+
+    /// The same, and with that this changes.
+    pub(super) fn activate_with(&mut self, workers: u16, setup: Option<Setup>) {
         let newest = |role: &Role| {
             let of_role = self.processes.iter().filter(|it| it.role == *role);
             of_role.map(|it| it.id).max()
@@ -164,7 +170,7 @@ impl Script {
         self.command(Command::Activate {
             workers,
             serving,
-            setup: None,
+            setup: setup.map(Box::new),
         });
     }
 
@@ -259,7 +265,7 @@ impl Script {
             if let Some(at) = self.processes.iter().position(|it| it.id == id) {
                 assert!(
                     self.processes[at].is_idle(),
-                    "process {id} was released with something in hand"
+                    "process {id} was released with something in progress"
                 );
                 self.kill(at);
             }
