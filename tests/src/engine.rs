@@ -459,7 +459,7 @@ pub struct GatewayStatus {
     /// Bytes of each class.
     pub held: BTreeMap<String, u64>,
     pub memory_limit: Option<u64>,
-    pub held_back: u64,
+    pub throttled: u64,
     /// How many sessions closed, by reason.
     pub closed: BTreeMap<String, u64>,
     /// How often each limit was reached, by its key.
@@ -477,7 +477,7 @@ pub struct ProcessStatus {
     pub generation: u32,
     pub leader: bool,
     pub handled: u64,
-    pub in_hand: u64,
+    pub in_progress: u64,
     pub sessions: u64,
     /// How long it has given no sign of life, if it should have.
     pub silent_ms: Option<u64>,

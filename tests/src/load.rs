@@ -106,7 +106,7 @@ impl Load {
         load
     }
 
-    /// Waits until each session has had so many more answers.
+    /// Waits until each session has had `more` more answers.
     #[track_caller]
     pub fn progress(&self, more: u64) {
         let now = || {

@@ -5,7 +5,7 @@
 pub enum Wire {
     /// Bytes as they come.
     Raw,
-    /// A length field of so many bytes, then so many bytes.
+    /// A length field of `width` bytes, then the number of bytes that it says.
     Length { width: usize, little_endian: bool },
     /// A delimiter after each message.
     Delimiter(&'static [u8]),

@@ -281,7 +281,7 @@ fn check_rights(
         ("group", "`group` has no effect without `user`"),
         (
             "chroot",
-            "`chroot` holds nobody who is root: it needs a `user`",
+            "`chroot` does not confine root: it needs a `user`",
         ),
     ];
     for (key, message) in without_user {

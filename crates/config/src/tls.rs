@@ -139,7 +139,7 @@ fn client_certificates(section: &Section<'_>, base: &Path) -> Result<ClientCerti
         )),
         (_, None) => Err(section.report.error(
             section.key_place("client_certificates"),
-            "`client_certificates` asks for certificates, and nothing says whose are trusted",
+            "`client_certificates` needs `client_issuers`: no issuer is trusted",
             r#"write client_issuers = "ca.pem" beside it"#,
         )),
     }

@@ -65,7 +65,7 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
     };
     tracing::warn!(
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
-        queued = session.output.queued(), in_hand = session.input.window.in_hand(), reason = %CloseReason::Slow,
+        queued = session.output.queued(), in_progress = session.input.window.in_hand(), reason = %CloseReason::Slow,
         "session closed: its peer takes no output while it is closing, {timeout} is reached"
     );
     Err(End::Now(CloseReason::Slow))
@@ -109,7 +109,7 @@ pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(
     };
     tracing::warn!(
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
-        queued = queue.bytes, in_hand = session.input.window.in_hand(), %reason,
+        queued = queue.bytes, in_progress = session.input.window.in_hand(), %reason,
         "session closed: its peer takes no output, {timeout} is reached"
     );
     Err(End::Now(reason))
@@ -135,8 +135,8 @@ pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<
     }
     tracing::warn!(
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
-        in_hand = session.input.window.in_hand(), reason = %CloseReason::Peer,
-        "session closed: its peer has half-closed, and for half_close_timeout nothing was done for it"
+        in_progress = session.input.window.in_hand(), reason = %CloseReason::Peer,
+        "session closed: no progress for half_close_timeout after its peer half-closed it"
     );
     Err(End::Now(CloseReason::Peer))
 }

@@ -64,7 +64,7 @@ pub(crate) struct DialArgs {
     /// The time for resolving, connecting and handshakes together; 5s unless given.
     #[arg(long, value_name = "DURATION", value_parser = deadline)]
     deadline: Option<Duration>,
-    /// Dial so many times, one after the other, closing each connection at once, and sum up.
+    /// Dial this number of times, one after the other, closing each connection at once, and sum up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
 }

@@ -150,7 +150,7 @@ async fn converse(
                 Err(error) if is_gone(&error) => return std::future::pending().await,
                 Err(error) => match letter.undelivered(child, &error) {
                     Some(event) => drop(inputs.send(Input::Event(event)).await),
-                    None => return Some(format!("cannot be told what it is to do: {error}")),
+                    None => return Some(format!("cannot receive its orders: {error}")),
                 },
             }
         }

@@ -174,7 +174,7 @@ fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> 
     if bytes > MAX_PACKET || descriptors > MAX_FDS {
         let retired = config.listeners.iter().filter(|it| it.is_retired).count();
         return Err(format!(
-            "the configuration is longer than a process can be told at once ({bytes} of {MAX_PACKET} bytes, {descriptors} of \
+            "the configuration is too large for one message to a process ({bytes} of {MAX_PACKET} bytes, {descriptors} of \
              {MAX_FDS} descriptors): `[app]` has {} bytes, and of {} `[[listen]]` {retired} are removed ones, which go with a \
              restart of the engine",
             config.app.len(),

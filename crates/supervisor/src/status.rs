@@ -110,7 +110,7 @@ impl Counts<'_> {
             ("accepted", LoopCounter::Accepted),
             ("messages", LoopCounter::Messages),
             ("buffered_bytes", LoopCounter::BufferedBytes),
-            ("held_back", LoopCounter::HeldBack),
+            ("throttled", LoopCounter::HeldBack),
         ];
         for (name, counter) in counters {
             object.insert(name.to_owned(), self.loops(counter as usize).into());

@@ -365,7 +365,7 @@ fn status_counts_sessions_messages_and_workers() {
     assert!(
         workers
             .iter()
-            .all(|worker| worker.generation == 1 && worker.in_hand == 0)
+            .all(|worker| worker.generation == 1 && worker.in_progress == 0)
     );
     assert_eq!(
         status

@@ -71,7 +71,7 @@ fn a_send_to_a_session_that_has_ended_is_nobodys_mistake() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
     client.send("sleep 500");
-    eventually("its handler runs", || engine.worker(0).in_hand == 1);
+    eventually("its handler runs", || engine.worker(0).in_progress == 1);
     client.reset();
     engine.journaled(&format!("close {id} peer"));
     let status = engine.status();

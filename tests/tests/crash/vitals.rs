@@ -53,7 +53,7 @@ fn a_panic_in_a_thread_of_the_gateway_ends_it_at_once_and_is_logged_with_its_bac
 fn a_gateway_whose_loop_stands_still_is_replaced_after_kill_after() {
     let engine = engine("[engine]\ngateway_loops = 2\nkill_after = \"1s\"\n[workers]\ncount = 1");
     let frozen = Frozen::thread(engine.status().gateway.pid, "loop 1");
-    engine.logged(&["gateway loop 1 has stood still", "the gateway is replaced"]);
+    engine.logged(&["gateway loop 1 has been stuck", "the gateway is replaced"]);
     drop(frozen);
     eventually("another gateway serves", || {
         engine.status().gateway.incarnation == 2
@@ -77,7 +77,7 @@ fn a_gateway_whose_main_thread_stands_still_is_replaced_after_kill_after() {
     // A thread in a debugger would not count.
     Frozen::main_thread(gateway).go_on_with(function(&engine, "hang"));
     engine.logged(&[
-        "the gateway's main thread has stood still",
+        "the gateway's main thread has been stuck",
         "the gateway is replaced",
     ]);
     eventually("another gateway serves", || {
@@ -91,7 +91,7 @@ fn while_the_gateways_main_thread_stands_still_the_engine_says_so_and_sessions_g
     let engine = engine("[engine]\ngateway_loops = 2\nkill_after = \"0s\"\n[workers]\ncount = 1");
     let before = engine.status().gateway;
     let frozen = Frozen::main_thread(before.pid);
-    engine.logged(&["the gateway's main thread has stood still for"]);
+    engine.logged(&["the gateway's main thread has been stuck for"]);
     let still = engine.status().gateway;
     assert_eq!(still.still.len(), 0);
     assert!(
@@ -100,7 +100,7 @@ fn while_the_gateways_main_thread_stands_still_the_engine_says_so_and_sessions_g
     );
     let shown = engine.run(&["status"]).expect_success().stdout;
     assert!(
-        shown.contains("the main thread has stood still for"),
+        shown.contains("the main thread has been stuck for"),
         "{shown}"
     );
     assert_eq!(engine.ask_once("build"), "first");
@@ -108,11 +108,11 @@ fn while_the_gateways_main_thread_stands_still_the_engine_says_so_and_sessions_g
     assert!(
         finished
             .stderr
-            .contains("the gateway's main thread has stood still"),
+            .contains("the gateway's main thread has been stuck"),
         "{finished:?}"
     );
     drop(frozen);
-    engine.logged(&["the gateway's main thread goes on after"]);
+    engine.logged(&["the gateway's main thread runs again after"]);
     let after = engine.status().gateway;
     assert_eq!((after.pid, after.main_still_ms), (before.pid, None));
 }
@@ -122,15 +122,15 @@ fn while_a_loop_stands_still_the_engine_says_so_and_answers() {
     let engine = engine("[engine]\ngateway_loops = 2\nkill_after = \"0s\"\n[workers]\ncount = 1");
     let before = engine.status().gateway;
     let frozen = Frozen::thread(before.pid, "loop 1");
-    engine.logged(&["gateway loop 1 has stood still for"]);
+    engine.logged(&["gateway loop 1 has been stuck for"]);
     let still = engine.status().gateway.still;
     assert_eq!(still.len(), 1);
     assert_eq!(still[0].index, 1);
     assert!(still[0].ms >= 2000, "{still:?}");
     let shown = engine.run(&["status"]).expect_success().stdout;
-    assert!(shown.contains("loop 1 has stood still for"), "{shown}");
+    assert!(shown.contains("loop 1 has been stuck for"), "{shown}");
     drop(frozen);
-    engine.logged(&["gateway loop 1 goes on after"]);
+    engine.logged(&["gateway loop 1 runs again after"]);
     let after = engine.status().gateway;
     assert_eq!((after.pid, after.still.len()), (before.pid, 0));
 }
@@ -143,7 +143,7 @@ fn commands_are_answered_while_a_loop_stands_still() {
         let finished = engine.run(&[command]);
         assert!(!finished.status.success(), "{command}: {finished:?}");
         assert!(
-            finished.stderr.contains("gateway loop 1 has stood still"),
+            finished.stderr.contains("gateway loop 1 has been stuck"),
             "{command}: {finished:?}"
         );
     }
@@ -151,7 +151,7 @@ fn commands_are_answered_while_a_loop_stands_still() {
     assert_eq!(engine.status().reloads.done, 0);
     assert_eq!(engine.status().reloads.failed, 1);
     drop(frozen);
-    engine.logged(&["gateway loop 1 goes on after"]);
+    engine.logged(&["gateway loop 1 runs again after"]);
     engine.reload().expect_success();
     assert_eq!(engine.status().reloads.done, 1);
     assert!(engine.run(&["sessions"]).status.success());
@@ -181,12 +181,12 @@ fn a_reload_that_a_loop_does_not_carry_out_is_told_as_committed_but_not_yet_in_e
     assert!(!finished.status.success(), "{finished:?}");
     for words in [
         "committed, but not yet in effect",
-        "gateway loop 1 has stood still",
+        "gateway loop 1 has been stuck",
     ] {
         assert!(finished.stderr.contains(words), "{words}: {finished:?}");
     }
     drop(frozen);
-    engine.logged(&["gateway loop 1 goes on after"]);
+    engine.logged(&["gateway loop 1 runs again after"]);
     eventually("it is in effect", || engine.status().reloads.done == 1);
     assert_ne!(engine.ask_once("pid"), before);
 }
@@ -271,7 +271,7 @@ fn a_worker_that_does_not_answer_is_replaced_after_its_kill_after() {
     let stopped = engine.worker(0).pid;
     kill(stopped, Signal::SIGSTOP);
     engine.logged(&["worker 0", "has not answered for", "it is replaced"]);
-    // Nothing of the session was in hand, so it is served by the replacement.
+    // Nothing of the session was in progress, so it is served by the replacement.
     assert_eq!(client.ask("slot"), "0");
     assert_ne!(engine.worker(0).pid, stopped);
 }

@@ -1,4 +1,4 @@
-//! Processes that die: sessions stay, and what became of the messages in hand is what `on_crash` says.
+//! Processes that die: sessions stay, and what became of the messages in progress is what `on_crash` says.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ fn under_redeliver_a_worker_killed_every_second_loses_nothing() {
     assert_eq!(report.troubles, Troubles::default());
     assert!(
         status.lost.redelivered > 0,
-        "no kill found a message in hand"
+        "no kill found a message in progress"
     );
     assert_eq!(
         status.lost,
@@ -60,7 +60,7 @@ fn under_redeliver_a_worker_killed_every_second_loses_nothing() {
 fn under_close_a_worker_killed_every_second_closes_what_it_had_in_hand_and_counts_it() {
     let (report, status) = twenty_seconds_of_kills("close", Plan::default());
     let closed = report.troubles.closed;
-    assert!(closed > 0, "no kill found a message in hand");
+    assert!(closed > 0, "no kill found a message in progress");
     assert_eq!(
         report.troubles,
         Troubles {
@@ -87,7 +87,7 @@ fn under_drop_a_worker_killed_every_second_loses_what_it_had_in_hand_and_counts_
     };
     let (report, status) = twenty_seconds_of_kills("drop", plan);
     let unanswered = report.troubles.unanswered;
-    assert!(unanswered > 0, "no kill found a message in hand");
+    assert!(unanswered > 0, "no kill found a message in progress");
     assert_eq!(
         report.troubles,
         Troubles {
@@ -111,8 +111,8 @@ fn a_crash_closes_the_session_in_hand_and_no_other() {
     let mut clients = [(); 3].map(|()| Client::connect(&engine, 0, Wire::LENGTH));
     let ids = clients.each_mut().map(|client| client.ask("id"));
     clients[1].send("hang");
-    eventually("the message is in hand", || {
-        engine.status().workers[0].in_hand == 1
+    eventually("the message is in progress", || {
+        engine.status().workers[0].in_progress == 1
     });
 
     let killed = engine.kill_worker(0, Signal::SIGKILL);
@@ -154,14 +154,14 @@ fn a_worker_that_exits_without_being_told_is_reported_as_lost_although_its_code_
     );
 }
 
-/// One that a reload has replaced, and that still has a message in hand, was not told to stop either.
+/// One that a reload has replaced, and that still has a message in progress, was not told to stop either.
 #[test]
 fn a_worker_that_exits_while_it_drains_is_reported_as_lost_although_its_code_is_zero() {
     let engine = Engine::start("probe", &probe(1, "", ""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let pid = client.ask("pid");
     client.send("exit-later 0 1500");
-    eventually("it is in hand", || engine.worker(0).in_hand == 1);
+    eventually("it is in progress", || engine.worker(0).in_progress == 1);
     engine.reload().expect_success();
     assert_ne!(engine.ask_once("pid"), pid);
     assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
@@ -402,12 +402,12 @@ fn after_the_supervisors_death_nothing_is_left_and_a_new_start_works() {
     let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(idle.ask("build"), "first");
     client.send("sleep 1000");
-    eventually("the message is in hand", || {
+    eventually("the message is in progress", || {
         engine
             .status()
             .workers
             .iter()
-            .any(|worker| worker.in_hand == 1)
+            .any(|worker| worker.in_progress == 1)
     });
 
     kill(engine.supervisor(), Signal::SIGKILL);
@@ -417,7 +417,7 @@ fn after_the_supervisors_death_nothing_is_left_and_a_new_start_works() {
     assert_eq!(
         client.receive_to_end(),
         [b"slept"],
-        "what is in hand is answered first"
+        "what is in progress is answered first"
     );
     eventually("every process has ended", || engine.processes().is_empty());
     assert_eq!(
@@ -441,8 +441,8 @@ fn after_the_supervisors_death_stuck_handlers_end_too() {
         let mut engine = Engine::start("probe", &config);
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
         client.send(stuck);
-        eventually("the message is in hand", || {
-            engine.status().workers[0].in_hand == 1
+        eventually("the message is in progress", || {
+            engine.status().workers[0].in_progress == 1
         });
         kill(engine.supervisor(), Signal::SIGKILL);
         engine.ended();

@@ -103,7 +103,9 @@ fn posts_to_a_worker_that_dies_wait_for_its_successor() {
     let mut client = client_of(&engine, 0);
     let mut busy = client_of(&engine, 1);
     busy.send("block 60000");
-    eventually("the worker is blocked", || engine.worker(1).in_hand == 1);
+    eventually("the worker is blocked", || {
+        engine.worker(1).in_progress == 1
+    });
     assert_eq!(client.ask("post-fill 1 0"), "64 Full");
     assert_eq!(client.ask("post 1 one more"), "Full");
     let dead = engine.kill_worker(1, Signal::SIGKILL);

@@ -103,7 +103,7 @@ fn a_file_on_its_way_survives_the_worker() {
     let slot = client.ask_number("slot") as u16;
     client.send(format!("file {path}"));
     eventually("it has been handed over", || {
-        engine.worker(slot).handled >= 2 && engine.worker(slot).in_hand == 0
+        engine.worker(slot).handled >= 2 && engine.worker(slot).in_progress == 0
     });
     engine.kill_worker(slot, Signal::SIGKILL);
     std::fs::remove_file(&path).expect("it is there");

@@ -58,7 +58,7 @@ const SERVES_AGAIN: Duration = Duration::from_millis(100);
 /// How much the gateway may grow, in bytes.
 const GROWTH: u64 = 96 << 20;
 
-/// What becomes of the hostile worker's sessions that have nothing in hand.
+/// What becomes of the hostile worker's sessions that have nothing in progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
     /// They serve again with the next worker.

@@ -198,7 +198,7 @@ fn senders_wait_near_the_limit_and_nothing_is_lost() {
 fn messages_that_do_not_fit_together_arrive_one_after_the_other() {
     const CLIENTS: usize = 20;
     let engine = Engine::start("probe", &probe(""));
-    let was_held_back = AtomicBool::new(false);
+    let was_throttled = AtomicBool::new(false);
     while_watched(&engine, || {
         std::thread::scope(|scope| {
             let uploads: Vec<_> = (0..CLIENTS)
@@ -213,17 +213,17 @@ fn messages_that_do_not_fit_together_arrive_one_after_the_other() {
                 })
                 .collect();
             while uploads.iter().any(|upload| !upload.is_finished()) {
-                let held_back = engine.status().gateway.held_back;
-                was_held_back.fetch_or(held_back > 0, Ordering::Relaxed);
+                let throttled = engine.status().gateway.throttled;
+                was_throttled.fetch_or(throttled > 0, Ordering::Relaxed);
             }
         });
     });
-    assert!(was_held_back.into_inner(), "status shows who waits");
+    assert!(was_throttled.into_inner(), "status shows who waits");
     assert_eq!(engine.status().closed("memory"), 0);
     // The last answer overtakes the news that its message is done.
     eventually("all is given back", || {
         let gateway = engine.status().gateway;
-        (gateway.held_back, gateway.buffered_bytes) == (0, 0)
+        (gateway.throttled, gateway.buffered_bytes) == (0, 0)
     });
 }
 

@@ -109,7 +109,7 @@ fn falls_to_nothing(engine: &Engine, class: &str) {
     });
 }
 
-/// Has a worker of slot 1 that begins a post of so many bytes, and does not end it.
+/// Has a worker of slot 1 begin a post of `bytes` bytes, and not end it.
 fn begin_post(engine: &Engine, bytes: u64) {
     let before = engine.worker(1).pid;
     engine.write("hostile", format!("half-part {bytes}"));

@@ -377,7 +377,7 @@ fn when_the_kernel_has_no_descriptor_left_accepting_pauses_without_spinning_and_
     for client in &mut clients {
         client.send("build");
     }
-    engine.logged(&["accepting pauses", "none is left for connections"]);
+    engine.logged(&["accepting pauses", "no descriptor is left for connections"]);
     expect_quiet(gateway);
     assert_eq!(old.ask("build"), "first");
     let status = engine.status();
@@ -408,7 +408,7 @@ fn the_descriptors_of_new_processes_are_not_given_to_connections() {
     for client in &mut clients {
         client.send("id");
     }
-    engine.logged(&["accepting pauses", "none is left for connections"]);
+    engine.logged(&["accepting pauses", "no descriptor is left for connections"]);
     expect_quiet(gateway);
     let sessions = engine.status().gateway.sessions as usize;
     assert!((10..130).contains(&sessions), "{sessions}");

@@ -40,7 +40,7 @@ fn an_idle_session_costs_at_most_1200_bytes_in_all_processes_together() {
     assert_eq!(engine.status().gateway.buffered_bytes, 0);
 }
 
-/// So many more sessions, each after one exchange.
+/// Opens `count` more sessions, each with one exchange.
 fn idle(engine: &Engine, clients: &mut Vec<Client>, count: u64) {
     for _ in 0..count {
         let mut client = Client::connect(engine, 0, Wire::LENGTH);

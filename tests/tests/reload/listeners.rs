@@ -218,7 +218,7 @@ fn what_cannot_be_had_as_a_whole_is_not_had_in_part() {
     let fixed = config("[engine]\nring_memory = \"48MiB\"", &[new]);
     live.refused(&fixed, &["`engine.ring_memory`"]);
 
-    // Neither then nor after a crash, which closes what is in hand: the load ends here.
+    // Neither then nor after a crash, which closes what is in progress: the load ends here.
     assert_eq!(live.load.finish().troubles, Troubles::default());
     for crash in ["nothing", "worker", "gateway"] {
         match crash {

@@ -148,7 +148,7 @@ fn errors_are_treated_by_what_the_reload_says() {
     assert_eq!(status.reloads.done, 2);
 }
 
-/// A message in hand follows the rules it was delivered by: only those say whether the gateway has kept it.
+/// A message in progress follows the rules it was delivered by: only those say whether the gateway has kept it.
 #[test]
 fn what_is_in_hand_during_a_reload_crashes_by_the_old_rules() {
     for (before, after) in [("close", "redeliver"), ("redeliver", "close")] {
@@ -157,12 +157,12 @@ fn what_is_in_hand_during_a_reload_crashes_by_the_old_rules() {
         let mut client = Client::connect(&engine, 1, Wire::LENGTH);
         client.ask("id");
         client.send("sleep 4000");
-        eventually("the message is in hand", || {
+        eventually("the message is in progress", || {
             engine
                 .status()
                 .workers
                 .iter()
-                .any(|worker| worker.in_hand == 1)
+                .any(|worker| worker.in_progress == 1)
         });
         engine.configure(&with(after));
         engine.reload().expect_success();
@@ -366,12 +366,12 @@ fn patience_with_handlers_tasks_and_hooks_follows_a_reload() {
     assert!(client.ask("task crash").starts_with("Failed"));
     assert_eq!(engine.status().errors.worker_exits, 1);
     client.send("hang");
-    eventually("it is in hand", || {
+    eventually("it is in progress", || {
         engine
             .status()
             .workers
             .iter()
-            .any(|worker| worker.in_hand == 1)
+            .any(|worker| worker.in_progress == 1)
     });
     let begun = Instant::now();
     kill(engine.supervisor(), Signal::SIGTERM);

@@ -301,12 +301,12 @@ fn reloads_asked_for_during_a_reload_wait_and_join() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     // In hand, so that the old worker cannot end and the second reload must wait.
     client.send("sleep 1500");
-    eventually("the message is in hand", || {
+    eventually("the message is in progress", || {
         engine
             .status()
             .workers
             .iter()
-            .any(|worker| worker.in_hand == 1)
+            .any(|worker| worker.in_progress == 1)
     });
     engine.reload().expect_success();
 
@@ -370,8 +370,8 @@ fn handlers_that_outlast_max_wait_are_killed_and_counted() {
     let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(idle.ask("build"), "first");
     stuck.send("hang");
-    eventually("the message is in hand", || {
-        engine.status().workers[0].in_hand == 1
+    eventually("the message is in progress", || {
+        engine.status().workers[0].in_progress == 1
     });
 
     engine.reload().expect_success();

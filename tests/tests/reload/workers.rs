@@ -34,7 +34,9 @@ fn a_lowered_hard_limit_holds_for_sessions_and_not_against_the_workers_before_it
     kill(old, Signal::SIGSTOP);
     raw.send(format!("big {size}"));
     beside.send("pid");
-    eventually("both are in hand", || engine.status().gateway.messages == 3);
+    eventually("both are in progress", || {
+        engine.status().gateway.messages == 3
+    });
     engine.configure(&limited("2MiB"));
     engine.reload().expect_success();
     kill(old, Signal::SIGCONT);

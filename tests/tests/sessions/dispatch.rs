@@ -100,18 +100,18 @@ fn least_busy_avoids_the_worker_that_has_work() {
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     busy.send("sleep 1500");
-    eventually("the message is in hand", || {
+    eventually("the message is in progress", || {
         engine
             .status()
             .workers
             .iter()
-            .any(|worker| worker.in_hand == 1)
+            .any(|worker| worker.in_progress == 1)
     });
     let taken = engine
         .status()
         .workers
         .iter()
-        .find(|worker| worker.in_hand == 1)
+        .find(|worker| worker.in_progress == 1)
         .map(|worker| worker.slot);
     let slots: BTreeSet<u64> = (0..10).map(|_| client.ask_number("slot")).collect();
     assert_eq!(

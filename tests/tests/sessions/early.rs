@@ -12,7 +12,7 @@ const SESSIONS: usize = 200;
 const EVEN: RangeInclusive<u64> = 95..=105;
 /// An address belongs to one worker by its hash, so chance has its part.
 const EVEN_BY_HASH: RangeInclusive<u64> = 65..=135;
-/// A message, and its session with it, goes to whoever has less in hand in that moment: who is quick gets more, and the other
+/// A message, and its session with it, goes to whoever has less in progress in that moment: who is quick gets more, and the other
 /// one some.
 const BY_WORK: RangeInclusive<u64> = 10..=190;
 

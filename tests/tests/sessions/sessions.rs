@@ -465,7 +465,7 @@ fn a_message_knows_how_long_it_has_waited() {
     );
     blocker.send("block 600");
     eventually("the worker is blocked", || {
-        engine.status().workers[0].in_hand == 1
+        engine.status().workers[0].in_progress == 1
     });
     let waited = waiter.ask_number("queued");
     assert!((100..5_000).contains(&waited), "it waited for {waited} ms");

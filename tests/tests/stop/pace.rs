@@ -67,15 +67,15 @@ fn a_stop_spreads_closings_over_stop_over_and_serves_the_others_meanwhile() {
     let over = Duration::from_secs(8);
     let mut engine = engine("stop_over = \"8s\"");
     let mut clients = connect(&engine);
-    // What this one has in hand ends, whenever its turn comes.
+    // What this one has in progress ends, whenever its turn comes.
     let mut busy = clients.pop().expect("there are some");
     busy.send("sleep 1000");
-    eventually("it is in hand", || {
+    eventually("it is in progress", || {
         engine
             .status()
             .workers
             .iter()
-            .any(|worker| worker.in_hand > 0)
+            .any(|worker| worker.in_progress > 0)
     });
     kill(engine.supervisor(), Signal::SIGTERM);
     let waits = thread::spawn(move || closed(clients));
@@ -265,7 +265,7 @@ fn a_drain_cuts_off_what_is_in_hand_for_longer_than_max_wait() {
     );
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("hang");
-    eventually("it is in hand", || engine.worker(0).in_hand > 0);
+    eventually("it is in progress", || engine.worker(0).in_progress > 0);
     engine.run(&["drain", "--over", "0s"]).expect_success();
     assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
     assert_eq!(engine.ask_once("build"), "first");

@@ -1,4 +1,4 @@
-//! Stopping: what is in hand is answered, everything ends in order, nothing is left.
+//! Stopping: what is in progress is answered, everything ends in order, nothing is left.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ fn probe(max_wait: &str) -> String {
     )
 }
 
-fn has_message_in_hand(engine: &Engine) -> bool {
+fn has_message_in_progress(engine: &Engine) -> bool {
     engine
         .status()
         .workers
         .iter()
-        .any(|worker| worker.in_hand > 0)
+        .any(|worker| worker.in_progress > 0)
 }
 
 #[test]
@@ -26,7 +26,9 @@ fn stop_answers_what_is_in_hand_and_closes_the_idle_at_once() {
     let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
     let (busy_id, idle_id) = (busy.ask("id"), idle.ask("id"));
     busy.send("sleep 1500");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
 
     let since = Instant::now();
     std::thread::scope(|scope| {
@@ -132,7 +134,9 @@ fn task_workers_outlive_the_workers() {
     let mut engine = Engine::start("probe", &probe("10s"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("task block 800");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     engine.run(&["stop"]).expect_success();
     assert_eq!(client.receive_to_end(), [b"blocked"]);
     assert!(engine.ended().success());
@@ -166,7 +170,9 @@ fn stuck_handlers_are_given_up_after_max_wait() {
         let mut client = Client::connect(&engine, 0, Wire::LENGTH);
         let slot = client.ask("slot");
         client.send(stuck);
-        eventually("the message is in hand", || has_message_in_hand(&engine));
+        eventually("the message is in progress", || {
+            has_message_in_progress(&engine)
+        });
         let since = Instant::now();
         engine.run(&["stop"]);
         assert_eq!(client.receive_to_end(), Vec::<Vec<u8>>::new());
@@ -194,7 +200,9 @@ fn a_worker_that_has_left_its_process_group_is_killed_too() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.ask("misuse group");
     client.send("hang");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     kill(engine.supervisor(), Signal::SIGTERM);
     assert!(engine.ended().success());
 }
@@ -204,7 +212,9 @@ fn a_second_signal_stops_now() {
     let mut engine = Engine::start("probe", &probe("60s"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("hang");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     kill(engine.supervisor(), Signal::SIGINT);
     eventually("it no longer accepts", || {
         Client::try_connect(engine.address(0), Wire::LENGTH).is_err()
@@ -212,7 +222,7 @@ fn a_second_signal_stops_now() {
     assert_eq!(
         engine.ended_within(Duration::from_millis(200)),
         None,
-        "what is in hand has its time"
+        "what is in progress has its time"
     );
     kill(engine.supervisor(), Signal::SIGINT);
     engine.ended();
@@ -224,7 +234,9 @@ fn a_max_wait_of_zero_ends_at_once() {
     let mut engine = Engine::start("probe", &probe("0s"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("hang");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     let since = Instant::now();
     engine.run(&["stop"]);
     engine.ended();
@@ -241,7 +253,9 @@ fn a_worker_that_dies_while_the_engine_stops_is_not_replaced() {
     let mut engine = Engine::start("probe", &probe("1s"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("hang");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     let starts = engine.journal_of("start ").len();
     let workers = engine.status().worker_pids();
     kill(engine.supervisor(), Signal::SIGTERM);
@@ -263,7 +277,9 @@ fn a_replaced_worker_that_does_not_end_is_killed_with_a_warning() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let slot = client.ask("slot");
     client.send("block 60000");
-    eventually("the message is in hand", || has_message_in_hand(&engine));
+    eventually("the message is in progress", || {
+        has_message_in_progress(&engine)
+    });
     let old = engine.status().worker_pids();
     engine.reload();
     let told = format!("worker {slot} had not ended at max_wait after a reload and is killed");

@@ -95,7 +95,11 @@ fn tasks_beyond_the_bound_are_refused_until_some_have_ended() {
         });
         assert_eq!(answer, "PLEASANT");
         eventually("they have ended", || {
-            engine.status().tasks.iter().all(|task| task.in_hand == 0)
+            engine
+                .status()
+                .tasks
+                .iter()
+                .all(|task| task.in_progress == 0)
         });
     }
 }
@@ -159,7 +163,7 @@ fn tasks_that_a_dead_worker_had_not_taken_are_not_held_to_have_killed_it() {
             let tasks = engine.status().tasks;
             let blocked = tasks
                 .iter()
-                .find(|task| task.in_hand == 1 && task.pid != died);
+                .find(|task| task.in_progress == 1 && task.pid != died);
             pid = blocked.map_or(0, |task| task.pid);
             pid != 0
         });
@@ -220,7 +224,7 @@ fn blocking_code_is_fine_in_task_workers() {
     assert_eq!(busy.receive(), b"blocked");
 }
 
-/// USR2 replaces task workers and leaves workers alone; what they have in hand is ended first. Once the
+/// USR2 replaces task workers and leaves workers alone; what they have in progress is ended first. Once the
 /// reload counts as done nothing goes to the old ones.
 #[test]
 fn usr2_reloads_task_workers_alone() {
@@ -229,8 +233,12 @@ fn usr2_reloads_task_workers_alone() {
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
     let (worker, task) = (client.ask("pid"), client.ask("task-to 0 pid"));
     busy.send("task-to 0 block 700");
-    eventually("it is in hand", || {
-        engine.status().tasks.iter().any(|task| task.in_hand == 1)
+    eventually("it is in progress", || {
+        engine
+            .status()
+            .tasks
+            .iter()
+            .any(|task| task.in_progress == 1)
     });
     moorline_tests::kill(engine.supervisor(), Signal::SIGUSR2);
     eventually("it is done", || engine.status().reloads.done == 1);

@@ -54,7 +54,7 @@ tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_ve
   8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
     |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   hint: write tls = { certificate = "cert.pem", key = "key.pem" }
-/c/a.toml:8:41: `client_certificates` asks for certificates, and nothing says whose are trusted
+/c/a.toml:8:41: `client_certificates` needs `client_issuers`: no issuer is trusted
   8 | tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_version = "1.1" }
     |                                         ^^^^^^^^^^^^^^^^^^^
   hint: write client_issuers = "ca.pem" beside it

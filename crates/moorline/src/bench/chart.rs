@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::time::Time;
 
-/// One row: how many answers took so long.
+/// One row: the number of answers that took this time.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Bar {
     from_us: f64,

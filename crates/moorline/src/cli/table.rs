@@ -48,12 +48,12 @@ fn still(out: &mut String, status: &Value) -> fmt::Result {
     let main = status.pointer("/gateway/main_still_ms");
     if let Some(still) = main.filter(|it| !it.is_null()) {
         let still = seconds(Some(still));
-        writeln!(out, "  the main thread has stood still for {still}")?;
+        writeln!(out, "  the main thread has been stuck for {still}")?;
     }
     for row in rows(status, "/gateway/still") {
         writeln!(
             out,
-            "  loop {} has stood still for {}",
+            "  loop {} has been stuck for {}",
             shown(row.get("loop")),
             seconds(row.get("ms"))
         )?;
@@ -111,8 +111,8 @@ fn counts(out: &mut String, status: &Value) -> fmt::Result {
 fn processes(out: &mut String, status: &Value) -> fmt::Result {
     writeln!(
         out,
-        "\n{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
-        "", "pid", "state", "generation", "handled", "in hand", "sessions"
+        "\n{:<10} {:>8}  {:<13} {:>10} {:>12} {:>11} {:>9}",
+        "", "pid", "state", "generation", "handled", "in progress", "sessions"
     )?;
     for (name, path) in [("worker", "/workers"), ("task", "/tasks")] {
         for row in rows(status, path) {
@@ -126,13 +126,13 @@ fn process(out: &mut String, name: &str, row: &Value) -> fmt::Result {
     let field = |key: &str| shown(row.get(key));
     writeln!(
         out,
-        "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>8} {:>9}",
+        "{:<10} {:>8}  {:<13} {:>10} {:>12} {:>11} {:>9}",
         format!("{name} {}", field("slot")),
         field("pid"),
         field("state"),
         field("generation"),
         field("handled"),
-        field("in_hand"),
+        field("in_progress"),
         field("sessions")
     )?;
     if row.get("silent_ms").is_some_and(|ms| !ms.is_null()) {
@@ -211,10 +211,10 @@ fn memory(status: &Value) -> String {
     let held = number("/gateway/buffered_bytes").map_or("-".to_owned(), size);
     let limit = number("/gateway/memory_limit")
         .map_or(String::new(), |limit| format!(" of {}", size(limit)));
-    let waiting = number("/gateway/held_back")
+    let waiting = number("/gateway/throttled")
         .filter(|sessions| *sessions > 0)
         .map_or(String::new(), |sessions| {
-            format!(", {sessions} sessions held back")
+            format!(", {sessions} sessions throttled")
         });
     format!("{held}{limit} buffered{waiting}")
 }
@@ -316,7 +316,7 @@ mod tests {
             "supervisor": { "pid": 7, "uptime_s": 3725 },
             "gateway": { "pid": 8, "loops": 2, "sessions": 5, "accepted": 9, "messages": 100, "buffered_bytes": 2048,
                 "closed": { "peer": 4, "slow": 0 }, "limits": { "accept_rate": 3, "descriptors": 0 } },
-            "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_hand": 1, "sessions": 5 },
+            "workers": [{ "slot": 0, "pid": 9, "state": "ready", "generation": 3, "handled": 100, "in_progress": 1, "sessions": 5 },
                 { "slot": 2, "pid": 10, "state": "not answering", "silent_ms": 4230, "waiting": 3 },
                 { "slot": 1, "pid": null, "state": "waiting", "retry_in_ms": 400, "reason": "exited with code 7" }],
             "listeners": [{ "name": "door", "address": "tcp://127.0.0.1:7000", "kind": "line", "state": "retired" }],
@@ -347,11 +347,11 @@ mod tests {
     #[test]
     fn status_shows_how_near_the_memory_limit_is() {
         let text = status(&json!({
-            "gateway": { "buffered_bytes": 7 << 20, "memory_limit": 8 << 20, "held_back": 3,
+            "gateway": { "buffered_bytes": 7 << 20, "memory_limit": 8 << 20, "throttled": 3,
                 "held": { "received": 6 << 20, "tls": 1 << 20, "http": 0 } },
         }));
         assert!(
-            text.contains("7.0 MiB of 8.0 MiB buffered, 3 sessions held back\n"),
+            text.contains("7.0 MiB of 8.0 MiB buffered, 3 sessions throttled\n"),
             "{text}"
         );
         assert!(

@@ -255,7 +255,7 @@ impl World {
             .collect()
     }
 
-    /// Lets so much time pass, with every timeout in it.
+    /// Lets this time pass, with every timeout in it.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.plan.next_timeout().filter(|&due| due <= end) {

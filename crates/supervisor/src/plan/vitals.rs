@@ -158,7 +158,7 @@ impl Plan {
         let loops = loops.map(|(index, still)| (loop_name(index), still));
         let still = main.into_iter().chain(loops).map(|(name, still)| {
             let still = seconds(still);
-            format!("{name} has stood still for {still}")
+            format!("{name} has been stuck for {still}")
         });
         let still: Vec<_> = still.collect();
         match still.is_empty() {
@@ -197,14 +197,14 @@ fn look_at_thread(
     match vital.look(sign, now) {
         Finding::Nothing => {}
         Finding::FellSilent | Finding::StillSilent => {
-            warn!("{} has stood still for {}", name(), seconds(vital.still));
+            warn!("{} has been stuck for {}", name(), seconds(vital.still));
         }
-        Finding::Answers(still) => info!("{} goes on after {}", name(), seconds(still)),
+        Finding::Answers(still) => info!("{} runs again after {}", name(), seconds(still)),
     }
     let is_over = vital.is_over(kill_after);
     if is_over {
         warn!(
-            "{} has stood still for {}, over `kill_after` in [engine]: the gateway is replaced",
+            "{} has been stuck for {}, over `kill_after` in [engine]: the gateway is replaced",
             name(),
             seconds(vital.still)
         );

@@ -5,11 +5,11 @@
 //! | --- | --- |
 //! | reload, `TERM` to a worker | nothing |
 //! | broken deployment, full disk, flood, garbage | nothing |
-//! | worker's death | what it had in hand, by `on_crash`: sessions closed, messages lost, or nothing; all counted |
+//! | worker's death | what it had in progress, by `on_crash`: sessions closed, messages lost, or nothing; all counted |
 //! | task worker's or helper's death | nothing |
 //! | `TERM` to the gateway or a helper | nothing |
 //! | stopped process | nothing; killed at `max_wait` of a reload it is a dead one, counted as forced |
-//! | hostile worker | what it had in hand, as with a death |
+//! | hostile worker | what it had in progress, as with a death |
 //! | no descriptors, no memory for rings, a full `/dev/shm` | nothing; what is started meanwhile may fail and is started again |
 //! | gateway's death | its sessions closed |
 //! | supervisor's death, stop | sessions drained and closed |

@@ -29,7 +29,7 @@ const GIVES_UP: Duration = Duration::from_secs(3);
 const HANGS: Duration = Duration::from_secs(60);
 /// Between two attempts to connect while nobody listens.
 const AGAIN: Duration = Duration::from_millis(20);
-/// After each answer a session may have enough and half-close, with a chance of one in so many.
+/// After each answer a session may have enough and half-close, with a chance of one in this number.
 const LIFE: usize = 200;
 /// No answer is longer.
 const LONGEST: usize = 1 << 20;
@@ -108,7 +108,7 @@ impl Crowd {
         Crowd { thread, shared }
     }
 
-    /// Waits until each place has had so many more answers; those that have not are returned.
+    /// Waits until each place has had `more` more answers; those that have not are returned.
     pub(crate) fn progress(&self, more: u64, patience: Duration) -> Vec<usize> {
         let now = || {
             let answers = self.shared.answers.iter();

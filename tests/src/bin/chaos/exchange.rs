@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Messages of one session on their way at a time.
 const WINDOW: usize = 4;
-/// One message in so many travels in parts.
+/// One message in this number travels in parts.
 const LARGE_EVERY: usize = 50;
 /// A message's head: a zero byte, so that no app takes it for a command, then its session and its number.
 const HEAD: usize = 17;
@@ -23,7 +23,7 @@ pub(crate) enum Script {
 pub(crate) enum Messages {
     /// Each is answered.
     Stay,
-    /// A worker's death loses those that it had in hand.
+    /// A worker's death loses those that it had in progress.
     MayBeLost,
 }
 

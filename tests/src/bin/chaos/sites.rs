@@ -118,7 +118,7 @@ command = ["/bin/sh", "-c", "while :; do echo fed; sleep 1; done"]
 commands = true
 delay = "2ms"
 "#;
-    // So many attempts that random deaths use none of them up.
+    // More attempts than random deaths use up.
     let redeliver = "on_crash = \"redeliver\"\nattempts = 20\n";
     let sealed = format!("{redeliver}tls = {{ certificate = \"echo.pem\", key = \"echo.key\" }}\n");
     let spread = format!("{redeliver}dispatch = \"round-robin\"\n");

@@ -220,7 +220,7 @@ impl Subject {
         self.start_again();
     }
 
-    /// As a machine's operator does it. What is in hand has its time.
+    /// As a machine's operator does it. What is in progress has its time.
     fn restart(&mut self) {
         let Some(mut engine) = self.engine.take() else {
             return;

@@ -356,7 +356,7 @@ fn records(worker: &Worker, seed: u64) -> io::Result<()> {
     })
 }
 
-/// A broadcast to a group without members, of so many bytes.
+/// A broadcast of `bytes` bytes to a group without members.
 fn broadcast(bytes: usize) -> Vec<u8> {
     let mut payload = b"\x07nowhere\x00\x00".to_vec();
     payload.resize(payload.len() + bytes, b'b');
@@ -397,7 +397,7 @@ fn large_broadcasts(worker: &Worker) -> io::Result<()> {
     })
 }
 
-/// Begins so many posts and never ends one.
+/// Begins `posts` posts and never ends one.
 fn parts(worker: &Worker, posts: u64) -> io::Result<()> {
     let links = worker.links.len() as u64;
     let each = |header: &mut Header, number: u64| {
@@ -408,7 +408,7 @@ fn parts(worker: &Worker, posts: u64) -> io::Result<()> {
     flood_with(worker, each, &[b'x'; 16_000])
 }
 
-/// Begins one post, sends so many bytes of it, and then nothing.
+/// Begins one post, sends `bytes` bytes of it, and then nothing.
 fn half_part(worker: &Worker, bytes: usize) -> io::Result<()> {
     let link = &worker.links[0];
     let region = RawRegion::new(&link.region)?;

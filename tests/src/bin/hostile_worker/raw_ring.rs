@@ -92,7 +92,7 @@ impl<'a> RawRegion<'a> {
         self.look(TO_PROCESS + HEAD)
     }
 
-    /// Shows a record whose header says that it has so many bytes, whatever there is room for.
+    /// Shows a record whose header says that it has `size` bytes, whatever there is room for.
     pub(crate) fn push_lie(&self, header: &Header, size: u64) {
         let at = self.written();
         let first = size | u64::from(header.kind) << 32 | u64::from(header.flags) << 40;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{dial, dial_with, parse, start};
 use moorline_tests::Finish;
 
-/// A UDP server that answers so many datagrams with their length and themselves.
+/// A UDP server that answers `count` datagrams with their length and themselves.
 fn server(count: usize) -> (String, JoinHandle<()>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
     let address = format!("udp://{}", socket.local_addr().expect("it is bound"));
