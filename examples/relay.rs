@@ -11,7 +11,7 @@ use std::time::Duration;
 use moorline::net::{Address, DialOptions, Dialer, Relay};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A relay on which nothing moves for so long is closed.
+/// A relay on which nothing moves for this time is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
 #[tokio::main(flavor = "current_thread")]

@@ -7,7 +7,7 @@ use crate::steps::{Failure, Shown, program, root};
 
 /// The largest input in bytes: whatever has bounds here has small ones in the targets, and short inputs run fast.
 const MAX_INPUT_BYTES: u32 = 4096;
-/// An input that takes so long, in seconds, is a finding. Normal ones take microseconds.
+/// An input that takes this time, in seconds, is a finding. Normal ones take microseconds.
 const TIMEOUT_SECONDS: u32 = 10;
 
 /// What `cargo xtask fuzz` is told.

@@ -211,7 +211,7 @@ fn compare(rounds: Option<&String>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A server, and the process that has its members: so many open files as both have are too many for one.
+/// A server, and the process that has its members: both together have more open files than one process may have.
 struct Server {
     child: Child,
     load: Child,

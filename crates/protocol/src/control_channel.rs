@@ -70,7 +70,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> io::Result<M> {
     postcard::from_bytes(bytes).map_err(|error| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("a control message that is none: {error}"),
+            format!("a malformed control message: {error}"),
         )
     })
 }

@@ -11,7 +11,7 @@ use super::Result;
 use super::number;
 use super::report::{Aim, Row};
 
-/// A broadcast may keep the other sessions of its loop waiting for so long.
+/// The time for which a broadcast may keep the other sessions of its loop waiting.
 const LONGEST_WAIT_MS: f64 = 5.0;
 
 /// How many messages are delivered for a second of CPU time, and how long others wait meanwhile.

@@ -67,7 +67,7 @@ impl Client {
         self.listener
     }
 
-    /// Queues one more line of at least so many bytes.
+    /// Queues one more line of at least `bytes` bytes.
     pub(super) fn say(&mut self, bytes: usize) {
         self.lines += 1;
         let line = format!("{}:{}:", self.number, self.lines);
@@ -77,14 +77,14 @@ impl Client {
         self.to_send.push_back(b'\n');
     }
 
-    /// Queues the beginning of one more line, of so many bytes.
+    /// Queues the first `bytes` bytes of one more line.
     pub(super) fn begin(&mut self, bytes: usize) {
         self.say(bytes - 1);
         self.to_send.pop_back();
         self.more(1);
     }
 
-    /// Queues so many more bytes of it.
+    /// Queues `bytes` more bytes of it.
     pub(super) fn more(&mut self, bytes: usize) {
         self.to_send.extend(std::iter::repeat_n(b'.', bytes));
     }
@@ -103,7 +103,7 @@ impl Client {
         self.socket.is_some() && !self.is_ended
     }
 
-    /// Sends at most so many bytes of what is queued. True: some were taken.
+    /// Sends at most `most` bytes of what is queued. True: some were taken.
     pub(super) fn send(&mut self, most: usize) -> bool {
         let Some(socket) = &self.socket else {
             return false;
@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Reads at most so many bytes. True: something came.
+    /// Reads at most `most` bytes. True: something came.
     pub(super) fn receive(&mut self, most: usize) -> bool {
         let Some(socket) = self.socket.as_ref().filter(|_| !self.is_ended) else {
             return false;

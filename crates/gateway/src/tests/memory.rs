@@ -44,7 +44,7 @@ fn closed_for_memory(script: &Script) -> u64 {
     script.count_at(LoopCounter::Closed as usize + CloseReason::Memory as usize - 1)
 }
 
-/// Sends so many bytes as a message of one of these kinds, without its last part.
+/// Sends `bytes` bytes as a message of this kind, without its last part.
 fn send_unfinished(script: &mut Script, at: usize, kind: FromProcess, bytes: usize) {
     let mut left = bytes;
     while left > 0 {

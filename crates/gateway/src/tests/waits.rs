@@ -25,7 +25,7 @@ fn closed(script: &Script, reason: CloseReason) -> u64 {
     script.count_at(counter)
 }
 
-/// Turns for so many milliseconds, ten at a time.
+/// Takes turns for `ms` milliseconds, one every ten.
 fn pass(script: &mut Script, ms: u64) {
     for _ in 0..ms / 10 {
         script.turn();
@@ -34,11 +34,11 @@ fn pass(script: &mut Script, ms: u64) {
     script.turn();
 }
 
-/// A session whose output waits for a peer that takes nothing, and that still has a message in hand.
+/// A session whose output waits for a peer that takes nothing, and that still has a message in progress.
 fn stuck(listener: &str) -> (Script, Client) {
     let mut script = one_worker(listener);
     let mut client = script.connect(0);
-    // Two messages: the first is answered with more than the socket takes, the second stays in hand.
+    // Two messages: the first is answered with more than the socket takes, the second stays in progress.
     client.say(MUCH);
     client.say(10);
     client.reads = false;

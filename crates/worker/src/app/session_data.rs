@@ -51,7 +51,7 @@ impl Session {
     }
 
     /// Binds the session to a key, a user's name for instance; an empty one undoes it. On a listener with `dispatch =
-    /// "key"` the session goes to the worker that all sessions of this key are with, once nothing of it is in hand.
+    /// "key"` the session goes to the worker that all sessions of this key are with, once nothing of it is in progress.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] over 255 bytes; else as [`push`](Self::push).

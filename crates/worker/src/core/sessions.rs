@@ -75,7 +75,7 @@ pub(crate) enum Event {
 pub(crate) enum Refusal {
     /// The outbound queue is over its high watermark.
     Watermark,
-    /// The ring has no room for so many bytes.
+    /// The ring has no room for this number of bytes.
     NoRoom(usize),
     /// Waiting would not help.
     Never(SendError),
