@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let key = PoolKey::new(address, DialOptions::default());
     let pool = Pool::new(
         PoolOptions::default()
-            // Whoever finds them all in use waits for one.
+            // A task that finds them all in use waits for one.
             .max_per_key(10),
     );
     let mut requests = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Two streams joined both ways: whoever connects here talks to another server.
+//! Two streams joined both ways: a client that connects here talks to another server.
 //!
 //! ```text
 //! cargo run --example relay -- 127.0.0.1:9600 tcp://127.0.0.1:9501

@@ -63,7 +63,7 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         for task in &self.0 {
             if ptrace::detach(*task, None::<Signal>).is_err() {
-                // It was killed meanwhile, and nobody hears of that before this.
+                // It was killed meanwhile, and nobody sees that before this.
                 let _ = waitpid(*task, Some(WaitPidFlag::__WALL));
             }
         }

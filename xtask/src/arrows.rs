@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_that_points_up_is_named_and_so_is_who_is_not_listed() {
+    fn an_arrow_that_points_up_and_an_unlisted_file_are_named() {
         let files = files(
             &[
                 ("top", "\nuse crate::bottom::Thing;\n"),

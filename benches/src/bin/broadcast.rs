@@ -152,7 +152,7 @@ mod plain {
             Ok(sent) if sent == frame.len() => return,
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            // Whoever reads it hears of it.
+            // Its reader sees that.
             Err(_) => return,
         };
         let (stream, frame) = (stream.clone(), frame.clone());

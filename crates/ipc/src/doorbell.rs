@@ -59,7 +59,7 @@ impl Doorbell {
         Ok(Chime(set))
     }
 
-    /// Wakes whoever waits on its chime.
+    /// Wakes the process that waits on its chime.
     #[inline]
     pub fn ring(&self) {
         // Nobody reads the counter, and no machine lives until 2^64 rings fill it. A process that fills its own doorbell
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ring_is_an_edge_at_either_kind_of_end_and_nobody_reads_it() {
+    fn each_ring_is_an_edge_at_either_kind_of_end_without_a_read() {
         let doorbell = Doorbell::new().unwrap();
         let other = doorbell.try_clone().unwrap();
         let chime = doorbell.chime().unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Says "Moorline" to whoever looks at the bytes.
+/// Shows "Moorline" to a reader of the bytes.
 const MAGIC: [u8; 8] = *b"MOORLINE";
 /// Rises when the layout of a region, a record or a scoreboard changes.
 pub(crate) const RING_VERSION: u32 = 2;

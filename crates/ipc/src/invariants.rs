@@ -7,6 +7,6 @@ include!("../../../fuzz/replay.rs");
 pub use crate::ring::invariants::ring;
 
 #[test]
-fn a_ring_may_hold_what_is_kept() {
+fn kept_inputs_break_no_invariant_of_rings() {
     replay("ring", ring);
 }

@@ -1,7 +1,7 @@
 //! The shared memory between one gateway loop and one process.
 //!
 //! ```text
-//! 0      magic, version, ring size          checked by whoever maps it
+//! 0      magic, version, ring size          checked by the process that maps it
 //! 128    marks
 //! 256    control blocks of the two rings    four cache lines each
 //! 4096   data of the ring gateway → process

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_mapping_counts_the_other_reads() {
+    fn counts_of_one_mapping_are_read_by_the_other() {
         let fd = create_scoreboard(6).unwrap();
         let reader = Scoreboard::map(fd.try_clone().unwrap(), 6).unwrap();
         let writer = Scoreboard::map(fd, 6).unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_the_end_is_ignored() {
+    fn counters_past_the_end_are_ignored() {
         let board = Scoreboard::map(create_scoreboard(3).unwrap(), 3).unwrap();
         let row = board.row(1);
         row.set(2, 1);

@@ -81,12 +81,12 @@ mod tests {
     include!("../../../fuzz/replay.rs");
 
     #[test]
-    fn control_messages_may_be_what_is_kept() {
+    fn kept_inputs_break_no_invariant_of_control_messages() {
         replay("control", control);
     }
 
     #[test]
-    fn records_may_be_what_is_kept() {
+    fn kept_inputs_break_no_invariant_of_records() {
         replay("record", record);
     }
 }

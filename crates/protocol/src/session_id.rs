@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn malformed_ids_are_refused() {
         for text in ["", "x", "00000000000000001", "-1", "12 "] {
             let parsed = text.parse::<SessionId>();
             assert_eq!(parsed.is_ok(), text == "00000000000000001", "{text:?}");

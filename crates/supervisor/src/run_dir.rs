@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_engine_left_is_replaced() {
+    fn the_files_of_a_dead_engine_are_replaced() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
         make(&path).unwrap();

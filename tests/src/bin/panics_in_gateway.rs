@@ -1,4 +1,4 @@
-//! An app whose gateway tells where in its memory there are functions that panic and that never end.
+//! An app whose gateway prints the addresses of two functions: one panics, one never ends.
 
 use moorline_tests::probe::Probe;
 

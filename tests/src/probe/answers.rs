@@ -1,4 +1,4 @@
-//! What commands of the probe answer with.
+//! The answers of the probe's commands.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ pub(super) async fn every(context: &Context, period: Duration) -> Vec<u8> {
     format!("{} ticks", ticks.get()).into_bytes()
 }
 
-/// What a task has come to.
+/// The outcome of a task.
 pub(super) fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>) -> Result<String> {
     match result {
         Ok(result) => Ok(String::from_utf8(result)?),
@@ -31,7 +31,7 @@ pub(super) fn told_by(result: std::result::Result<Vec<u8>, moorline::TaskError>)
     }
 }
 
-/// What is known of a session.
+/// The description of a session.
 pub(super) fn told_of(
     info: std::result::Result<moorline::SessionInfo, moorline::AskError>,
 ) -> String {

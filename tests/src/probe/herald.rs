@@ -1,4 +1,4 @@
-//! What a worker says before anybody may hear it, and when it leads.
+//! What a worker sends before it serves, and when it leads.
 
 use std::rc::Rc;
 use std::time::Duration;

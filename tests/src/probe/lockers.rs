@@ -1,4 +1,4 @@
-//! What the probe keeps with a session as a value. Each build has a version of it of its own, and reads the older one too.
+//! Values that the probe keeps in lockers. Each build has its own version, and the next build reads the older one too.
 
 use moorline::{LockerError, Result, Session, Versioned};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What a process can do to the descriptors it was given, other than to use them.
+//! Misuse of the descriptors that a process has.
 
 use std::fs;
 use std::os::fd::OwnedFd;

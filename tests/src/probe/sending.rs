@@ -1,4 +1,4 @@
-//! Commands that send much, to find out what happens when nobody takes it.
+//! Commands that send much, to peers that do not read it.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};

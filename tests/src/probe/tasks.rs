@@ -1,4 +1,4 @@
-//! What the probe gives to other processes: posts and tasks, and what a task worker does with them.
+//! Posts and tasks of the probe, and the jobs of its task workers.
 
 use std::fs::File;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The load generator: it measures, and it finds every answer that is not what it must be.
+//! The load generator: it measures, and finds every wrong answer.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -68,7 +68,7 @@ fn each_request_has_a_connection_of_its_own_when_connecting_is_measured() {
 }
 
 #[test]
-fn what_idle_sessions_cost_is_told_for_people_and_programs() {
+fn the_cost_of_idle_sessions_is_printed_for_people_and_programs() {
     let engine = Engine::start("echo", LENGTH_LISTENER);
     let config = engine.path("moorline.toml").display().to_string();
     let more = [

@@ -53,7 +53,7 @@ on_crash = "redeliver"
 
 /// An app whose `main` names the type of its settings: `check` and `serve` agree on what it takes.
 #[test]
-fn what_the_app_would_refuse_is_refused_beforehand_with_its_place() {
+fn settings_that_the_app_refuses_are_refused_before_the_start_with_their_place() {
     let wrong = format!("{LENGTH_LISTENER}[app]\ndellay = \"10ms\"\n");
     let site = Site::new("echo", &wrong);
     let line = wrong.lines().count();
@@ -181,7 +181,7 @@ fn a_port_that_is_taken_is_named_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn an_app_whose_start_fails_does_not_serve_and_says_why() {
+fn an_app_whose_start_fails_does_not_serve_and_prints_why() {
     let site = Site::new(
         "probe",
         &format!("[workers]\ncount = 2\n{LENGTH_LISTENER}[app]\nfails_in_slot = 1\n"),
@@ -238,7 +238,7 @@ fn an_engine_is_found_whatever_the_environment_of_the_command() {
 }
 
 #[test]
-fn what_a_dead_engine_left_is_replaced() {
+fn the_files_of_a_dead_engine_are_replaced() {
     let mut engine = Engine::start(
         "probe",
         &format!("{LENGTH_LISTENER}[[listen]]\naddress = \"unix://{{folder}}/local.sock\"\n"),
@@ -394,7 +394,7 @@ fn status_counts_sessions_messages_and_workers() {
 }
 
 #[test]
-fn what_has_been_counted_survives_the_processes_that_counted_it() {
+fn counts_survive_the_processes_that_counted() {
     let engine = Engine::start("probe", &format!("[workers]\ncount = 1\n{LENGTH_LISTENER}"));
     for _ in 0..3 {
         assert_eq!(engine.ask_once("counted"), "counted");

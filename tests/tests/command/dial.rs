@@ -128,7 +128,7 @@ fn machines_get_one_line_of_json() {
 }
 
 #[test]
-fn a_port_that_refuses_is_told_with_its_errno_and_code_1() {
+fn a_refused_connection_is_printed_with_its_errno_and_exits_with_1() {
     let address = refusing();
     let finished = dial(&["--json", &address]).finish();
     assert_eq!(finished.status.code(), Some(1), "{finished:#?}");
@@ -146,7 +146,7 @@ fn a_port_that_refuses_is_told_with_its_errno_and_code_1() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told_with_code_2() {
+fn wrong_arguments_exit_with_2() {
     for arguments in [
         &[][..],
         &["nowhere"],
@@ -212,7 +212,7 @@ fn a_local_address_that_is_not_ours_is_named() {
 }
 
 #[test]
-fn an_output_that_is_full_is_told() {
+fn a_full_output_is_an_error() {
     let full = || {
         File::options()
             .write(true)
@@ -239,7 +239,7 @@ fn an_output_that_is_full_is_told() {
 }
 
 #[test]
-fn json_comes_before_what_the_peer_says() {
+fn json_comes_before_the_peers_output() {
     let (address, _served) = server(|mut stream, _| stream.write_all(b"welcome\n"));
     let finished = dial(&["--json", &address]).finish().expect_success();
     let (first, rest) = finished.stdout.split_once('\n').expect("two lines");

@@ -1,4 +1,4 @@
-//! What is logged, where to, and what becomes of lines that find no room.
+//! The log: its lines, its targets, and lines that cannot be written.
 
 use std::fs::OpenOptions;
 

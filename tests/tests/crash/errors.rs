@@ -34,7 +34,7 @@ fn an_error_closes_its_session_for_a_reason_of_its_own() {
 }
 
 #[test]
-fn a_websocket_is_told_of_an_error_by_close_code_1011() {
+fn a_websocket_is_closed_with_code_1011_after_an_error() {
     let config =
         "[workers]\ncount = 1\n[[listen]]\naddress = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n";
     let engine = Engine::start("probe", config);
@@ -66,7 +66,7 @@ fn under_keep_a_session_goes_on_after_an_error_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_send_to_a_session_that_has_ended_is_nobodys_mistake() {
+fn a_send_to_a_session_that_has_ended_is_no_error_of_the_handler() {
     let engine = Engine::start("probe", &probe(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -116,7 +116,7 @@ fn an_error_that_tells_of_another_sessions_end_does_no_harm_to_the_session_that_
 
 /// Every log format names the place and the way there.
 #[test]
-fn panics_of_handlers_and_of_what_the_app_started_are_logged_with_place_and_stack_and_counted() {
+fn panics_of_handlers_tasks_and_threads_are_logged_with_place_and_stack_and_counted() {
     for format in ["pretty", "json"] {
         let config = format!("[engine.log]\nformat = \"{format}\"\n{}", probe(""));
         let engine = Engine::start("probe", &config);

@@ -1,4 +1,4 @@
-//! A stuck handler is reported once, with where it is, and nothing is stopped for it.
+//! A stuck handler is reported once, with its place in the code, and is not stopped.
 
 use std::time::{Duration, Instant};
 
@@ -286,9 +286,9 @@ fn each_request_that_is_stuck_is_counted_once() {
     assert_eq!(engine.status().errors.stalls, 2);
 }
 
-/// Tasks, queries and long polls take their time. Nobody is told of those unless somebody asked to be.
+/// Tasks, queries and long polls take their time. They are not reported without `wait_after`.
 #[test]
-fn who_only_awaits_is_not_stuck() {
+fn a_handler_that_awaits_is_not_stuck() {
     let engine = echo("stall_after = \"300ms\"");
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("!wait");
@@ -306,7 +306,7 @@ fn who_only_awaits_is_not_stuck() {
 
 /// A start hook that takes too long is found before its time is over, and what ends the process says where it is.
 #[test]
-fn a_late_start_is_told_with_start_timeout_and_what_it_waits_for() {
+fn a_late_start_is_reported_with_start_timeout_and_where_it_waits() {
     // Of the three, `stall_after` is about what blocks, and the others are off.
     for (app, verb, place) in [
         (

@@ -159,7 +159,7 @@ fn commands_are_answered_while_a_loop_stands_still() {
 
 /// The loop is frozen when all has been prepared, and the new worker alone is waited for.
 #[test]
-fn a_reload_that_a_loop_does_not_carry_out_is_told_as_committed_but_not_yet_in_effect() {
+fn a_reload_that_a_loop_does_not_carry_out_is_reported_as_committed_but_not_yet_in_effect() {
     let keys = "[engine]\ngateway_loops = 2\nkill_after = \"0s\"\n[workers]\ncount = 1";
     let engine = engine(keys);
     let before = engine.ask_once("pid");

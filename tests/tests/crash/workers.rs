@@ -1,4 +1,4 @@
-//! Processes that die: sessions stay, and what became of the messages in progress is what `on_crash` says.
+//! Processes that die: sessions stay, and `on_crash` decides about the messages in progress.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ fn under_redeliver_a_worker_killed_every_second_loses_nothing() {
 }
 
 #[test]
-fn under_close_a_worker_killed_every_second_closes_what_it_had_in_hand_and_counts_it() {
+fn under_close_a_killed_worker_closes_its_sessions_with_messages_in_progress_and_counts_them() {
     let (report, status) = twenty_seconds_of_kills("close", Plan::default());
     let closed = report.troubles.closed;
     assert!(closed > 0, "no kill found a message in progress");
@@ -79,7 +79,7 @@ fn under_close_a_worker_killed_every_second_closes_what_it_had_in_hand_and_count
 }
 
 #[test]
-fn under_drop_a_worker_killed_every_second_loses_what_it_had_in_hand_and_counts_it() {
+fn under_drop_a_killed_worker_loses_its_messages_in_progress_and_counts_them() {
     // Long enough that an answer which comes at all comes before.
     let plan = Plan {
         patience: Duration::from_secs(4),
@@ -175,7 +175,7 @@ fn a_worker_that_exits_while_it_drains_is_reported_as_lost_although_its_code_is_
     );
 }
 
-/// Who exits while it serves is reported with its code, be it worker or task worker, and replaced.
+/// A worker or task worker that exits while it serves is reported with its code, and replaced.
 #[test]
 fn a_process_that_exits_while_it_serves_is_reported_with_its_code() {
     let config = probe(2, "", "");

@@ -25,7 +25,7 @@ fn join(engine: &Engine, listener: usize, wire: Wire, group: &str) -> Client {
 }
 
 #[test]
-fn all_members_get_what_is_sent_whatever_their_worker_loop_and_framing() {
+fn a_broadcast_reaches_members_of_all_workers_loops_and_framings() {
     let engine = Engine::start("probe", &probe(""));
     let wires = [(0, Wire::LENGTH), (1, Wire::Line), (2, Wire::WebSocket)];
     let mut members: Vec<Client> = (0..30)
@@ -66,7 +66,11 @@ fn sessions_are_left_out_and_leave() {
         "ok",
         "a second time changes nothing"
     );
-    assert_eq!(members[0].ask("join room"), "ok", "nor does joining twice");
+    assert_eq!(
+        members[0].ask("join room"),
+        "ok",
+        "joining twice changes nothing"
+    );
     members[2].send("say room again");
     for (number, member) in members.iter_mut().enumerate() {
         if number == 1 {
@@ -232,7 +236,7 @@ fn a_broadcast_to_ten_thousand_does_not_hold_up_others() {
         shares.push(longest.as_secs_f64() / whole.as_secs_f64());
     }
     // The aim is 5 ms, of which `cargo xtask bench` speaks. Here, in a debug build and beside other tests, it is only told
-    // apart from a broadcast that is fanned out in one go: who asks then waits for all of it.
+    // apart from a broadcast that is fanned out in one go: a session that asks then waits for all of it.
     shares.sort_unstable_by(f64::total_cmp);
     assert!(shares[ROUNDS / 2] < 0.3, "{shares:?}");
     for member in &mut members[..MEMBERS - 2] {

@@ -1,4 +1,4 @@
-//! Posts from worker to worker: how many may be under way, and what becomes of them when processes change.
+//! Posts from worker to worker: their bound, and their fate when processes change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

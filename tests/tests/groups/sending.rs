@@ -1,4 +1,4 @@
-//! What is sent to sessions beside messages of their own worker: files, and from task workers.
+//! Sending to sessions from other places than their worker: files, and messages of task workers.
 
 use std::fs::File;
 use std::io::Read;
@@ -134,7 +134,7 @@ fn a_file_that_cannot_be_sent_is_refused_with_the_reason() {
     );
 }
 
-/// The gateway may open no more: the descriptor is cut off on its way, and the app hears of it.
+/// The gateway may open no more: the descriptor is cut off on its way, and the app gets an error.
 #[test]
 fn a_file_that_the_gateway_has_no_descriptor_for_is_refused_and_the_session_goes_on() {
     let engine = Engine::start("probe", &probe(""));
@@ -163,7 +163,7 @@ fn a_file_that_the_gateway_has_no_descriptor_for_is_refused_and_the_session_goes
 }
 
 #[test]
-fn what_is_left_of_files_goes_with_the_session() {
+fn unsent_files_are_released_with_the_session() {
     let engine = Engine::start("probe", &probe(""));
     File::create(engine.path("sparse"))
         .and_then(|file| file.set_len(60 << 20))
@@ -235,7 +235,7 @@ fn task_workers_send_to_sessions_and_close_them() {
 }
 
 #[test]
-fn what_is_too_large_to_be_sent_names_the_key_that_sets_the_limit() {
+fn a_message_too_large_to_be_sent_names_the_key_that_sets_the_limit() {
     let length =
         "address = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", max = \"64KiB\" }";
     let limits = "high_watermark = \"32KiB\"\nhard_limit = \"48KiB\"";

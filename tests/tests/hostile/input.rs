@@ -1,4 +1,4 @@
-//! Bad input closes the session it came on, for a reason that the log names; nobody else notices.
+//! Bad input closes its own session, and the log names the reason. Other sessions notice nothing.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -122,7 +122,7 @@ impl Watched {
 }
 
 #[test]
-fn what_breaks_a_framing_closes_its_session_with_a_reason_in_the_log() {
+fn input_that_breaks_a_framing_closes_its_session_with_a_reason_in_the_log() {
     let watched = Watched::start();
     let engine = &watched.engine;
     let megabyte = vec![b'x'; 1 << 20];
@@ -186,7 +186,7 @@ fn what_breaks_a_framing_closes_its_session_with_a_reason_in_the_log() {
 }
 
 #[test]
-fn what_breaks_a_framing_is_logged_with_its_first_bytes_and_a_guess() {
+fn input_that_breaks_a_framing_is_logged_with_its_first_bytes_and_a_guess() {
     let watched = Watched::start();
     let engine = &watched.engine;
     let cases: [(usize, &[u8], &[&str]); 6] = [
@@ -238,7 +238,7 @@ fn what_breaks_a_framing_is_logged_with_its_first_bytes_and_a_guess() {
 }
 
 #[test]
-fn what_breaks_rfc_6455_closes_its_session_with_the_code_it_prescribes() {
+fn input_that_breaks_rfc_6455_closes_its_session_with_the_prescribed_code() {
     let watched = Watched::start();
     let engine = &watched.engine;
     let masked = |bytes: &[u8]| [bytes, &[0; 4]].concat();
@@ -484,7 +484,7 @@ fn reset(stream: &TcpStream) {
 
 /// With two bytes of length they look like the beginning of a long message: `GE` is 18,245 bytes.
 #[test]
-fn a_client_of_another_protocol_that_looks_like_a_legal_length_is_told_when_it_leaves() {
+fn a_client_of_another_protocol_that_looks_like_a_legal_length_is_logged_when_it_leaves() {
     let engine = Engine::start(
         "probe",
         "[workers]\ncount = 1\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nidle_timeout = \"1s\"\nframing = { kind = \"length\", width = 2 }\n",

@@ -1,6 +1,6 @@
-//! A worker that misuses all that it was given harms nobody but itself: sessions of the other worker go on within ordinary
-//! time, the gateway and the supervisor stay who they are and small, and once the worker is replaced its sessions serve
-//! again.
+//! A worker that misuses all that it has harms only itself: sessions of the other worker are answered in ordinary time, the
+//! gateway and the supervisor keep their process ids and stay small, and the sessions of the worker are served again once it
+//! is replaced.
 
 use std::fs;
 use std::net::TcpListener;
@@ -320,7 +320,7 @@ fn positions_and_records_that_lie_harm_nobody() {
 }
 
 #[test]
-fn records_about_what_is_not_its_own_harm_nobody() {
+fn records_about_foreign_sessions_and_requests_harm_nobody() {
     let mut scene = Scene::set(CONFIG);
     for lie in [
         "foreign-done",

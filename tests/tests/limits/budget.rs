@@ -104,7 +104,7 @@ fn floods_to_peers_that_do_not_read_stay_within_the_limit() {
     });
 }
 
-/// Whoever has been silent since before a flood, with next to nothing or with a locker here, is not closed for it.
+/// Sessions that were silent since before a flood are not closed for it, with next to nothing or with a locker here.
 #[test]
 fn sessions_that_only_wait_outlive_the_floods_of_others() {
     let engine = Engine::start("probe", &probe("hard_limit = \"256MiB\""));

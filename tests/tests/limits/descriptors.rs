@@ -107,7 +107,7 @@ fn http_files_are_refused_with_503_before_they_take_the_descriptors_of_processes
     }
     assert!((5..150).contains(&streams.len()), "{}", streams.len());
     engine.reload().expect_success();
-    // Who leaves makes room.
+    // Closed connections make room.
     streams.clear();
     eventually("there is room", || {
         get(&engine).is_some_and(|(answer, _)| answer == "HTTP/1.1 200")

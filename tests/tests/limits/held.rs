@@ -1,4 +1,4 @@
-//! What the gateway holds is counted, shown by class, and falls to nothing; at the limit those who hold it give way.
+//! The bytes that the gateway holds are counted, shown by class, and fall to zero. At the limit their holders give way.
 
 use std::fs::File;
 use std::io::Read;
@@ -195,7 +195,7 @@ fn each_class_is_shown_while_it_is_held_and_falls_to_nothing() {
 }
 
 #[test]
-fn at_the_limit_http_answers_503_and_no_session_is_closed_for_what_a_worker_has_begun() {
+fn at_the_limit_http_answers_503_and_no_session_is_closed_for_a_workers_unfinished_messages() {
     let (engine, _) = start("memory_limit = \"8MiB\"");
     let mut bystander = client_of(&engine, "0");
     let mut uploads: Vec<Client> = (0..SESSIONS).map(|_| client_of(&engine, "0")).collect();
@@ -231,7 +231,7 @@ fn at_the_limit_http_answers_503_and_no_session_is_closed_for_what_a_worker_has_
 
 /// What is counted for what encrypts an idle session is what it costs, beside what a session in the clear does.
 #[test]
-fn an_idle_encrypted_session_costs_what_is_counted_for_it() {
+fn an_idle_encrypted_session_costs_the_counted_bytes() {
     let (engine, issuer) = start("");
     let plain = cost_of_each(&engine, || {
         let mut client = Client::connect(&engine, LENGTH, Wire::LENGTH);

@@ -1,4 +1,4 @@
-//! Limits of a listener against peers that are too many, too fast or too slow.
+//! Limits of a listener: too many peers, too fast ones and too slow ones.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -55,7 +55,7 @@ fn one_address_has_no_more_than_its_share_and_its_neighbours_keep_theirs() {
     let mut neighbour = Client::over(stream, Wire::LENGTH).expect("a connected stream");
     assert_eq!(neighbour.ask("build"), "first");
 
-    // Whoever leaves makes room.
+    // A closed connection makes room.
     clients.pop();
     eventually("there is room again", || match is_let_in(&engine) {
         Some(client) => {
@@ -67,7 +67,7 @@ fn one_address_has_no_more_than_its_share_and_its_neighbours_keep_theirs() {
 }
 
 #[test]
-fn connections_over_the_accept_rate_wait_and_none_is_lost() {
+fn connections_over_the_accept_rate_wait_and_are_not_lost() {
     let engine = Engine::start("probe", &config("accept_rate = 20"));
     let began = Instant::now();
     let mut clients: Vec<Client> = (0..50)
@@ -418,7 +418,7 @@ fn the_descriptors_of_new_processes_are_not_given_to_connections() {
         client.receive();
     }
 
-    // Whoever leaves makes room for one that waits.
+    // A closed connection makes room for one that waits.
     while !clients.is_empty() {
         let mut first = clients.remove(0);
         if clients.len() < CLIENTS - sessions {

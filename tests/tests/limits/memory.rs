@@ -1,4 +1,4 @@
-//! What an idle session costs: the promise of about 1 KiB, over the whole process tree.
+//! The memory of an idle session: about 1 KiB, over all processes.
 
 use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
 

@@ -1,4 +1,5 @@
-//! No memory for rings, in the gateway or in the supervisor: who asked for them is told, and nothing ends.
+//! Without memory for rings, in the gateway or in the supervisor, the request for them fails with the reason, and nothing
+//! ends.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Readers that are too slow: their session alone pays, in its own limits.
+//! Readers that are too slow: only their own session is slowed down or closed.
 
 use std::time::{Duration, Instant};
 
@@ -207,7 +207,7 @@ fn a_sender_faster_than_its_handlers_is_slowed_by_its_window() {
     sent.join().expect("everything was sent");
 }
 
-/// Who waits to send to another worker's slow session is told when that session ends.
+/// A handler that waits to send to another worker's slow session is woken when that session ends.
 #[test]
 fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
     let config = probe("high_watermark = \"256KiB\"").replace("count = 1", "count = 2");
@@ -236,7 +236,7 @@ fn a_reader_that_takes_nothing_is_closed_at_send_timeout_while_its_handler_waits
     client.send("pour 100000");
     engine.journaled(&format!("close {id} slow"));
     engine.logged(&["takes no output", "send_timeout", &id]);
-    // Who reads is not closed, however long it takes.
+    // A client that reads is not closed, however long its handler takes.
     let mut reader = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(reader.ask("sleep 1500"), "slept");
 }

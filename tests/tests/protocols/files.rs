@@ -1,4 +1,4 @@
-//! The static folder of an `http://` listener: what is in it and nothing else.
+//! The static folder of an `http://` listener: its files, and nothing outside of it.
 
 use std::os::unix::fs::symlink;
 
@@ -107,7 +107,7 @@ fn head_answers_without_the_body() {
 }
 
 #[test]
-fn what_is_not_there_is_404_and_what_is_not_asked_for_properly_405() {
+fn a_missing_file_is_404_and_a_wrong_method_405() {
     let (engine, _) = site();
     assert_eq!(request(&engine, "GET", "/missing").status, 404);
     assert_eq!(request(&engine, "GET", "/index.html/more").status, 404);

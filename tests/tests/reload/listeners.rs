@@ -1,5 +1,5 @@
-//! Listeners come and go with a reload, and their sessions stay: nothing closes but the door. What cannot be had as a
-//! whole is not had in part.
+//! Listeners come and go with a reload, and their sessions stay: only the listening socket closes. A reload applies
+//! all of its listeners, or none.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -144,7 +144,7 @@ fn with_another_framing_a_listener_goes_on_at_its_address_and_old_sessions_with_
     live.finish();
 }
 
-/// What is encrypted from now on is so at the same address; who was there before goes on in the clear, and back again.
+/// A reload turns TLS on at the same address, and off again. Connections from before stay as they are.
 #[test]
 fn encryption_is_put_on_and_taken_off_at_the_same_address() {
     const HOST: &str = "side.test";
@@ -196,7 +196,7 @@ fn another_name_or_order_takes_the_address_over() {
 }
 
 #[test]
-fn what_cannot_be_had_as_a_whole_is_not_had_in_part() {
+fn a_reload_with_one_listener_that_cannot_be_opened_applies_nothing() {
     let present = config("", &[("side", ANY, LENGTH)]);
     let live = Live::start(&present);
     let engine = &live.engine;
@@ -288,7 +288,7 @@ fn a_gateway_that_dies_after_a_reload_has_a_successor_with_the_new_listeners() {
     assert_eq!(client.ask("listener"), "new");
 }
 
-/// More of them, one after another, than the gateway could be told of together.
+/// More of them, one after another, than fit into one message to the gateway.
 #[test]
 fn listeners_of_ever_new_names_take_the_places_of_those_that_are_gone() {
     /// Five of these are too much for one message to the gateway.
@@ -336,7 +336,7 @@ fn listeners_of_ever_new_names_take_the_places_of_those_that_are_gone() {
 }
 
 #[test]
-fn that_the_last_session_of_a_removed_listener_has_ended_is_told_once() {
+fn the_end_of_a_removed_listeners_last_session_is_logged_once() {
     let one = ("one", ANY, LENGTH);
     let engine = Engine::start("probe", &config("", &[one, ("two", ANY, LENGTH)]));
     let told = |name: &str| {
@@ -540,7 +540,7 @@ fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
 }
 
 #[test]
-fn what_a_removed_listener_served_is_let_go_of_with_its_last_connection() {
+fn files_of_a_removed_listener_are_released_with_its_last_connection() {
     let web = ("web", "http://127.0.0.1:0", "static = \"{folder}/pages\"");
     let site = Site::new("probe", &config("", &[web]));
     site.write("pages/page.txt", "one");

@@ -1,4 +1,4 @@
-//! Reload is a transaction: it replaces every worker without a client noticing, or changes nothing.
+//! A reload is a transaction: it replaces every worker and clients notice nothing, or it changes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,7 @@ fn a_crash_while_a_broken_build_lies_in_place_is_mended_with_the_good_one() {
 }
 
 #[test]
-fn a_good_build_after_broken_ones_is_what_clients_see() {
+fn a_good_build_after_broken_ones_serves() {
     let engine = Engine::start("probe", &probe(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -253,7 +253,7 @@ fn a_mistake_in_the_configuration_is_reported_by_reload() {
 
 /// A handler that waits for a slow reader goes on when the reader does, although its worker is to be replaced.
 #[test]
-fn a_handler_that_waits_to_send_during_a_reload_is_told_when_it_may() {
+fn a_handler_that_waits_to_send_during_a_reload_is_woken() {
     const MESSAGES: usize = 2_000;
     let config = format!(
         "[workers]\ncount = 1\nmax_wait = \"20s\"\n{LENGTH_LISTENER}high_watermark = \"256KiB\"\nlow_watermark = \"64KiB\"\n[app]\njournal = \"{{folder}}/journal\"\n"

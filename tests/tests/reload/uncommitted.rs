@@ -1,4 +1,4 @@
-//! Nobody hears of a generation that is not committed; and of those that are, one process leads.
+//! A generation that is not committed sends nothing. Of the committed processes exactly one leads.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn until(client: &mut Client, last: &str) -> Vec<String> {
 }
 
 #[test]
-fn clients_and_workers_hear_nothing_of_a_generation_whose_reload_fails() {
+fn a_generation_whose_reload_fails_sends_nothing_to_clients_and_workers() {
     let engine = Engine::start("probe", &config(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -65,7 +65,7 @@ fn clients_and_workers_hear_nothing_of_a_generation_whose_reload_fails() {
 }
 
 #[test]
-fn what_was_sent_before_the_commit_arrives_with_it() {
+fn messages_sent_before_the_commit_arrive_with_it() {
     let engine = Engine::start("probe", &config(""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let id = client.ask("id");
@@ -154,7 +154,7 @@ fn joins_closes_and_datagrams_of_a_start_happen_with_the_commit_or_not_at_all() 
 }
 
 #[test]
-fn what_cannot_wait_for_the_commit_fails_in_start() {
+fn calls_that_cannot_wait_for_the_commit_fail_in_start() {
     let (engine, mut client, id) = heralded();
     let site = engine.site();
     for order in ["overflow", "file"] {
@@ -180,7 +180,7 @@ fn what_cannot_wait_for_the_commit_fails_in_start() {
 }
 
 #[test]
-fn nobody_hears_a_task_worker_whose_reload_fails() {
+fn a_task_worker_whose_reload_fails_sends_nothing() {
     let (engine, mut client, id) = heralded();
     let site = engine.site();
     assert_eq!(client.ask("join all"), "ok");

@@ -1,4 +1,4 @@
-//! The workers that a reload replaces end what they have by what they were started with, whatever it has changed.
+//! Workers that a reload replaces finish their messages by the configuration that they were started with.
 
 use moorline_tests::{Client, Engine, Finish, LENGTH_LISTENER, Wire, eventually, kill};
 use nix::sys::signal::Signal;

@@ -1,4 +1,4 @@
-//! Which worker handles what: the dispatch modes of design and operator.
+//! The dispatch modes: which worker handles which message.
 
 use std::collections::BTreeSet;
 

@@ -12,8 +12,8 @@ const SESSIONS: usize = 200;
 const EVEN: RangeInclusive<u64> = 95..=105;
 /// An address belongs to one worker by its hash, so chance has its part.
 const EVEN_BY_HASH: RangeInclusive<u64> = 65..=135;
-/// A message, and its session with it, goes to whoever has less in progress in that moment: who is quick gets more, and the other
-/// one some.
+/// A message, and its session with it, goes to the worker with less in progress at that moment: the quick one gets more, and the
+/// other one some.
 const BY_WORK: RangeInclusive<u64> = 10..=190;
 
 fn config(dispatch: &str) -> String {
@@ -77,7 +77,7 @@ fn sessions_that_connect_before_the_first_worker_are_shared_out_when_the_workers
 }
 
 #[test]
-fn what_is_sent_before_the_first_worker_serves_waits_for_it() {
+fn messages_before_the_first_worker_serves_wait_for_it() {
     for dispatch in ["sticky", "round-robin", "least-busy", "ip-hash", "key"] {
         let (engine, mut clients) = connect_early(dispatch, Some("early"));
         for client in &mut clients {

@@ -1,4 +1,4 @@
-//! What an app keeps with a session outlives the process that serves it.
+//! Lockers outlive the process that serves the session.
 
 use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
 use nix::sys::signal::Signal;
@@ -65,7 +65,7 @@ fn a_value_is_read_by_the_next_build_by_its_version_and_refused_by_the_last_one_
 
 /// What was kept before an answer is there if the answer is, whatever becomes of the worker.
 #[test]
-fn what_was_kept_before_an_answer_is_there_after_a_crash() {
+fn a_value_kept_before_an_answer_is_there_after_a_crash() {
     let engine = Engine::start("probe", &probe("on_crash = \"drop\""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("state-and-crash paid");

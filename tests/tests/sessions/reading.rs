@@ -1,4 +1,4 @@
-//! Sessions that are paused, kept and bound to a key, and what is known of them.
+//! Sessions that are paused, exempt from idle timeouts or bound to a key, and their description.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -122,7 +122,7 @@ fn messages_handled_of_a_broken_connection(more: &str) -> (usize, u64, u64) {
 }
 
 #[test]
-fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
+fn input_before_a_broken_connection_is_delivered_with_deliver_after_close() {
     let (noted, handled, discarded) = messages_handled_of_a_broken_connection("");
     assert!(noted < 20, "{noted}");
     // Beside those that nobody handles, answers to who has gone are discarded.
@@ -223,7 +223,7 @@ fn a_key_has_a_limit() {
 }
 
 #[test]
-fn a_session_is_described_to_whoever_asks() {
+fn a_session_is_described_in_every_process() {
     let engine = Engine::start("probe", &probe(2, "name = \"game\""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     let mut other = Client::connect(&engine, 0, Wire::LENGTH);
@@ -246,7 +246,7 @@ fn a_session_is_described_to_whoever_asks() {
     });
 }
 
-/// In its close hook as well, and in that of the process which is told of the end after the first has died.
+/// In its close hook as well, and in that of the process which gets the close after the first has died.
 #[test]
 fn a_session_is_described_to_its_close_hook() {
     let engine = Engine::start("probe", &probe(1, "name = \"game\""));

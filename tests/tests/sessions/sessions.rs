@@ -1,4 +1,4 @@
-//! What a session is: its id, its hooks, its listener, and who may send to it.
+//! Sessions: their ids, their hooks, their listener, and which processes may send to them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,9 +77,9 @@ fn any_worker_sends_to_and_closes_any_session() {
     }
 }
 
-/// Who may not wait is told, in whichever process it is; and there is room when the peer has read.
+/// A send that may not wait is refused, in every process. There is room again when the peer has read.
 #[test]
-fn a_full_session_refuses_what_other_processes_send_to_it() {
+fn a_full_session_refuses_sends_of_other_processes() {
     let engine = Engine::start("probe", &probe(2, ""));
     let [mut one, mut other] = one_on_each_worker(&engine);
     let id = one.ask("id");
@@ -98,7 +98,7 @@ fn a_full_session_refuses_what_other_processes_send_to_it() {
     while one.receive() != b"again" {}
 }
 
-/// Whoever does not read holds up a close, but none that is forced, in whichever process it is asked for.
+/// A peer that does not read delays a close, but not a forced one, in whichever process it is asked for.
 #[test]
 fn a_forced_close_works_on_a_closing_session() {
     let engine = Engine::start("probe", &probe(2, ""));
@@ -135,7 +135,7 @@ fn messages_over_the_framings_maximum_are_refused_with_both_sizes() {
 
 /// A worker knows the limits of its own sessions, and of others only the largest there is.
 #[test]
-fn what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_nothing() {
+fn a_message_too_large_for_a_session_of_another_worker_is_discarded_and_ends_nothing() {
     let raw = "[[listen]]\nname = \"raw\"\naddress = \"tcp://127.0.0.1:0\"\n";
     let engine = Engine::start("probe", &probe(2, raw));
     let [mut one, mut other] = one_on_each_worker(&engine);
@@ -147,7 +147,7 @@ fn what_is_too_large_for_a_session_of_another_worker_is_left_out_and_ends_nothin
 }
 
 #[test]
-fn the_close_hook_runs_once_and_says_who_closed() {
+fn the_close_hook_runs_once_with_the_reason() {
     let engine = Engine::start("probe", &probe(2, "idle_timeout = \"400ms\""));
     let mut closed = Vec::new();
 
@@ -506,7 +506,7 @@ fn one_sessions_messages_are_handled_one_by_one_while_others_pass() {
 
 /// A message that an app sends long after the handler has ended still finds its session.
 #[test]
-fn what_is_sent_outside_a_handler_arrives() {
+fn messages_sent_outside_a_handler_arrive() {
     let engine = Engine::start("probe", &probe(1, ""));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("later 50");

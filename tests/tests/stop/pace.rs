@@ -169,7 +169,7 @@ fn a_websocket_is_refused_while_the_engine_stops() {
 }
 
 #[test]
-fn a_short_stop_and_a_short_drain_say_how_far_they_have_come_and_what_they_have_closed() {
+fn a_short_stop_and_a_short_drain_print_their_progress_and_the_closed_sessions() {
     let mut engine = engine("stop_over = \"2s\"");
     let progress = |verb: &str| {
         let text = format!("of {SESSIONS} sessions are left");
@@ -258,7 +258,7 @@ fn a_drain_of_one_listener_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_drain_cuts_off_what_is_in_hand_for_longer_than_max_wait() {
+fn a_drain_cuts_off_messages_in_progress_after_max_wait() {
     let engine = Engine::start(
         "probe",
         &format!("[workers]\ncount = 1\nmax_wait = \"500ms\"\n{LENGTH_LISTENER}"),
@@ -272,7 +272,7 @@ fn a_drain_cuts_off_what_is_in_hand_for_longer_than_max_wait() {
 }
 
 #[test]
-fn websocket_sessions_are_told_by_the_code_that_is_configured() {
+fn websocket_sessions_are_closed_with_the_configured_code() {
     for (line, code) in [("", 1001_u16), ("stop_code = 1012", 1012)] {
         let mut engine = engine(&format!("stop_over = \"200ms\"\n{line}"));
         let mut drained = Client::connect(&engine, 1, Wire::WebSocket);

@@ -1,4 +1,4 @@
-//! Stopping: what is in progress is answered, everything ends in order, nothing is left.
+//! Stopping: messages in progress are answered, everything ends in order, and nothing is left.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn has_message_in_progress(engine: &Engine) -> bool {
 }
 
 #[test]
-fn stop_answers_what_is_in_hand_and_closes_the_idle_at_once() {
+fn stop_answers_messages_in_progress_and_closes_idle_sessions_at_once() {
     let mut engine = Engine::start("probe", &probe("10s"));
     let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
     let mut idle = Client::connect(&engine, 0, Wire::LENGTH);
@@ -153,7 +153,7 @@ fn task_workers_outlive_the_workers() {
 }
 
 #[test]
-fn stop_delivers_what_is_queued_for_a_reader_that_reads() {
+fn stop_delivers_queued_output_to_a_reader_that_reads() {
     let mut engine = Engine::start("probe", &probe("10s"));
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     client.send("pour 1000");

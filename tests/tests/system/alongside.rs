@@ -1,4 +1,4 @@
-//! What runs beside the engine: helpers and the hooks of the engine as a whole.
+//! Helpers, and the hooks of the engine as a whole.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ stopped = ["/bin/sh", "-c", "echo stopped >> moments"]"#,
 
 /// One that hangs is killed when its time is over; one that fails is logged; neither keeps the engine.
 #[test]
-fn a_hook_that_hangs_or_fails_keeps_nobody() {
+fn a_hook_that_hangs_or_fails_delays_nothing() {
     let site = Site::new(
         "probe",
         &hooks(
@@ -145,7 +145,7 @@ stopped = ["./not-there"]"#,
     site.logged(&["a hook failed", "stopped"]);
 }
 
-/// Who asks twice does not want to wait for a hook.
+/// An operator that asks twice does not want to wait for a hook.
 #[test]
 fn a_second_signal_does_not_wait_for_the_hook() {
     let site = Site::new("probe", &hooks(r#"stopping = ["/bin/sleep", "8"]"#));

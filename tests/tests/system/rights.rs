@@ -1,4 +1,4 @@
-//! What processes may do, and where they run.
+//! The rights of processes, and the CPUs and folders that they run in.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 /// Without root the keys are accepted and have no effect.
 #[test]
-fn who_is_not_root_starts_an_engine_whose_processes_all_run_as_that_user() {
+fn an_engine_started_without_root_runs_all_processes_as_that_user() {
     let site = Site::new(
         "probe",
         &format!("[engine]\nuser = \"bin\"\ngateway_user = \"daemon\"\n{LENGTH_LISTENER}"),
@@ -157,7 +157,7 @@ fn no_worker_looks_into_another_process() {
     }
 }
 
-/// Whoever gives up root sees the folder of `chroot` as all there is; reloads and crashes change nothing.
+/// Processes that give up root see the folder of `chroot` as the root folder, also after reloads and crashes.
 #[test]
 fn chroot_is_where_workers_and_gateway_live() {
     require_root("only root can give rights up");

@@ -1,4 +1,4 @@
-//! The engine as a service of systemd's: what it tells, and the sockets that it is given. The test is systemd.
+//! The engine as a service of systemd: its notifications, and the sockets that it gets. The test plays systemd.
 
 use std::ffi::OsStr;
 use std::net::{TcpListener, UdpSocket};
@@ -67,7 +67,7 @@ fn probe(listener: &str) -> String {
 }
 
 #[test]
-fn readiness_reloads_and_the_stop_are_told() {
+fn systemd_is_notified_of_readiness_reloads_and_the_stop() {
     let site = Site::new("probe", &probe(LENGTH_LISTENER));
     let manager = Manager::new(&site);
     let mut engine = manager.start(&site, PATIENCE);
@@ -98,7 +98,7 @@ fn readiness_reloads_and_the_stop_are_told() {
 
 /// A name behind an `@` is no file.
 #[test]
-fn an_abstract_socket_is_told_too() {
+fn an_abstract_socket_is_notified_too() {
     let site = Site::new("probe", &probe(LENGTH_LISTENER));
     let folder = site.path("");
     let name = format!("{}/notify", folder.display());
@@ -139,7 +139,7 @@ fn the_watchdog_gets_signs_of_life_until_the_supervisor_hangs() {
 
 /// Neither workers nor what they start may speak for the engine.
 #[test]
-fn nobody_else_sees_what_was_for_the_supervisor() {
+fn other_processes_do_not_inherit_the_variables_of_systemd() {
     let site = Site::new("probe", &probe(LENGTH_LISTENER));
     let manager = Manager::new(&site);
     let engine = manager.start(&site, PATIENCE);
@@ -192,7 +192,7 @@ fn a_socket_is_taken_over_by_its_address_and_outlives_the_engine() {
     engine.run(&["stop"]).expect_success();
     assert!(engine.ended().success());
 
-    // Whoever comes meanwhile waits for the next engine.
+    // A client that connects meanwhile waits for the next engine.
     let mut client =
         Client::try_connect(&format!("tcp://{address}"), Wire::LENGTH).expect("the port is open");
     client.send("build");

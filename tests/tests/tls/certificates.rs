@@ -1,4 +1,4 @@
-//! Which certificates pass, on both sides, and what a reload does with others.
+//! Valid and invalid certificates on both sides, and what a reload does with them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn site(issuer: &Issuer, config: &str) -> Arc<Site> {
     site
 }
 
-/// What the app is told of a session, or why there is none. A server refuses a certificate after the client is done.
+/// The TLS facts of a session, or why there is no session. A server refuses a certificate after the client is done.
 fn told(engine: &Engine, trust: &Trust, host: &str) -> Result<String, String> {
     told_by(engine, trust, host).map(|(_, told)| told)
 }

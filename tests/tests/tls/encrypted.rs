@@ -323,7 +323,7 @@ fn lockers_and_certificates_move_with_the_session() {
 
 /// 100 messages, of which the first keeps the others waiting until the peer has gone without reading its answers.
 #[test]
-fn what_came_before_a_connection_broke_is_delivered_where_that_is_asked_for() {
+fn input_before_a_broken_connection_is_delivered_with_deliver_after_close() {
     for (more, all) in [("", false), ("deliver_after_close = true", true)] {
         let issuer = Issuer::new();
         let engine = site(&issuer, &config("", more)).start();
@@ -482,7 +482,7 @@ fn a_session_is_described_and_logged_with_its_tls() {
     assert_eq!(line["tls"], "TLS 1.2", "{line}");
     assert_eq!(line["received"], 6, "{line}");
     assert_eq!(line["sent"], 4 + id.len(), "{line}");
-    // Nor is it a session that never shook hands.
+    // A connection that never shook hands is no session.
     drop(TcpStream::connect(engine.socket_address(MAIN)));
     let peer = format!("127.0.0.1:{}", other.port());
     engine.logged(&["tls handshake failed"]);

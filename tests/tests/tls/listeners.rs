@@ -1,4 +1,4 @@
-//! Listeners with TLS: who is shown what, who is let in, and what a reload changes.
+//! Listeners with TLS: the certificates that they show, the clients that they accept, and what a reload changes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -199,7 +199,7 @@ fn clients_without_a_trusted_certificate_are_refused_where_one_is_required() {
 }
 
 #[test]
-fn where_client_certificates_are_optional_a_wrong_one_is_refused_and_none_is_not() {
+fn with_optional_client_certificates_a_wrong_one_is_refused_and_a_missing_one_accepted() {
     let issuer = Issuer::new();
     let engine = site(
         &issuer,
@@ -394,7 +394,7 @@ fn a_half_closed_peer_gets_its_whole_answer_and_then_a_farewell() {
 }
 
 #[test]
-fn a_slow_reader_is_told_of_and_closed_as_over_plain_tcp() {
+fn a_slow_reader_is_reported_and_closed_as_over_plain_tcp() {
     let issuer = Issuer::new();
     let marks = "high_watermark = \"256KiB\"\nhard_limit = \"4MiB\"\ntls =";
     let engine = site(&issuer, &config(PLAIN).replace("tls =", marks)).start();
@@ -480,7 +480,7 @@ journal = "{folder}/journal"
         socket.close(None).expect("it is open");
         assert!(matches!(socket.read(), Ok(tungstenite::Message::Close(_))));
     }
-    // Whoever does not shake hands, or does not ask, goes.
+    // A client that does not shake hands, or sends no request, is closed.
     let mut silent = TcpStream::connect(engine.socket_address(0)).expect("it accepts");
     let mut mute = issuer
         .trust()

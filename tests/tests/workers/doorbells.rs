@@ -1,4 +1,4 @@
-//! What wakes gateway and workers: whatever a worker does to its ends, the gateway serves the others.
+//! Doorbells: whatever a worker does to its ends, the gateway serves the others.
 
 use std::time::{Duration, Instant};
 

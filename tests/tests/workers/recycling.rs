@@ -1,4 +1,4 @@
-//! Workers and task workers that have handled enough are replaced, and nobody notices.
+//! Workers and task workers are replaced after `max_requests`, and clients notice nothing.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Task workers: every way to give a task out, and what becomes of it; timers, which every role has.
+//! Task workers: every way to give out a task, and its outcome. Timers, which every role has.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ fn probe(tasks: u16) -> Engine {
     Engine::start("probe", &config)
 }
 
-/// Whoever needs no answer does not wait for one.
+/// A caller that needs no answer does not wait for one.
 #[test]
 fn a_task_is_given_out_and_forgotten() {
     let engine = probe(1);

@@ -142,7 +142,7 @@ mod tests {
     include!("../../../../fuzz/replay.rs");
 
     #[test]
-    fn browsers_may_ask_what_is_kept() {
+    fn kept_inputs_break_no_invariant_of_http() {
         replay("http", super::http);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_its_answers_may_ask_for_ever() {
+    fn a_process_that_takes_its_answers_is_never_broken() {
         let mut ledger = Ledger::default();
         let (broadcast, post) = (Request::Broadcast(1000), Request::Post(SlotId(9), 1 << 26));
         for _ in 0..100_000 {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_nothing_is_broken_at_a_bound_of_each_kind() {
+    fn a_process_that_takes_no_answers_is_broken_at_a_bound_of_each_kind() {
         for (request, most) in [
             (Request::Post(SlotId(1), 1), POSTS),
             (Request::Task, TASKS),

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_peer_had_sent_is_read_to_its_end() {
+    fn input_before_a_broken_connection_is_read_to_its_end() {
         let mut link = Link::Open;
         link.break_off();
         assert!(link.is_broken() && link.is_hung_up() && !link.is_read());

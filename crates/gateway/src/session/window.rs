@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_takes_so_many_messages_and_one_of_any_size_alone() {
+    fn a_window_has_a_bound_and_takes_one_message_of_any_size_alone() {
         let mut window = Window::default();
         assert!(window.takes(10 * WINDOW_BYTES));
         for _ in 0..WINDOW_MESSAGES {

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_may_be_admitted_again_and_nothing_is_left_of_it() {
+    fn a_released_connection_makes_room_and_leaves_nothing_counted() {
         let admission = admission(3, Some(2));
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
         assert_eq!(admission.admit(&one), Ok(()));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_when_addresses_begin_to_be_counted_counts_too_and_only_once() {
+    fn connections_from_before_the_limit_count_once() {
         let admission = admission(10, None);
         let one = peer("192.0.2.1");
         assert_eq!(admission.admit(&one), Ok(()));

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_has_stays_where_it_is_while_it_grows() {
+    fn places_stay_where_they_are_while_their_number_grows() {
         let places: Places<AtomicU64> = Places::new(3);
         places[2].store(7, Ordering::Relaxed);
         assert!(places.get(300).is_none());

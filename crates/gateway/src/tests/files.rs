@@ -73,7 +73,7 @@ fn a_descriptor_that_comes_after_the_death_of_its_worker_is_closed() {
 }
 
 #[test]
-fn a_refused_file_is_told_to_its_process_and_the_session_goes_on() {
+fn a_process_learns_of_a_refused_file_and_the_session_goes_on() {
     let mut script = Script::serving(config(LINES), 1);
     let mut clients = [script.connect(0)];
     script.settle(&mut clients);
@@ -120,7 +120,7 @@ fn a_record_without_its_descriptor_breaks_its_process_and_no_session() {
 }
 
 #[test]
-fn who_passes_descriptors_and_takes_no_answer_is_broken_at_a_bound() {
+fn a_process_that_passes_descriptors_and_takes_no_answer_is_broken_at_a_bound() {
     for is_kept in [true, false] {
         let mut script = Script::serving(config(LINES), 1);
         let mut clients = [script.connect(0)];

@@ -96,7 +96,7 @@ fn unfinished_messages_of_a_worker_are_refused_at_the_limit_and_close_no_session
 }
 
 #[test]
-fn what_a_session_holds_makes_unfinished_messages_of_a_worker_give_way() {
+fn unfinished_messages_of_a_worker_give_way_to_sessions() {
     let (mut script, mut clients) = scene(100);
     send_unfinished(&mut script, 1, FromProcess::Post, LIMIT - 50_000);
     assert!(script.gateway.tools.memory.of(Class::Parts) > 900_000);

@@ -98,7 +98,7 @@ fn a_peer_that_takes_no_output_while_the_engine_drains_is_closed_by_the_same_tim
 }
 
 #[test]
-fn a_half_closed_session_that_the_app_has_paused_ends_all_the_same() {
+fn a_half_closed_session_that_the_app_has_paused_ends_too() {
     let mut script = one_worker("half_close_timeout = \"5s\"");
     let mut client = script.connect(0);
     client.say(10);

@@ -70,7 +70,7 @@ fn as_many_descriptors_as_allowed_travel_at_once() {
 }
 
 #[test]
-fn what_no_packet_may_be_is_refused() {
+fn malformed_packets_are_refused() {
     let (one, _other) = Channel::pair().unwrap();
     let null = File::open("/dev/null").unwrap();
     for (bytes, fds) in [(0, 0), (MAX_PACKET + 1, 0), (1, MAX_FDS + 1)] {

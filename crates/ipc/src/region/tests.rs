@@ -96,7 +96,7 @@ fn an_impossible_ring_is_refused() {
 }
 
 #[test]
-fn what_is_no_region_is_refused() {
+fn a_file_that_is_not_a_region_is_refused() {
     let good = HEADER_SIZE + 2 * MIN_RING;
     let right = head(MIN_RING);
     let mut other_magic = right;

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_open_or_not_inherited_is_refused() {
+    fn descriptors_that_are_not_open_or_not_inherited_are_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
         for fd in [-1, 0, 2, 1_000_000, file.as_raw_fd()] {
             assert_eq!(

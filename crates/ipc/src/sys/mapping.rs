@@ -8,8 +8,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// A shared, writable mapping of the beginning of a file; unmapped when dropped.
 ///
-/// Other processes write to it at any time. Whoever makes it sees to it that the file cannot shrink
-/// (see `check_sealed`), since touching what is no longer there is a bus error.
+/// Other processes write to it at any time. Its maker checks that the file cannot shrink
+/// (see `check_sealed`), since an access behind its end is a bus error.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -43,7 +43,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what mmap gave; whoever points into it holds the mapping, so nobody does now.
+        // SAFETY: exactly what mmap gave; all pointers into it hold the mapping, so there are none now.
         // It fails only for a range that was never mapped.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
     }

@@ -7,8 +7,8 @@ use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
 
-/// Whoever holds the descriptor may write, but neither cut the file (a bus error for all who map it) nor
-/// grow it, nor seal it against the writing of others.
+/// A holder of the descriptor may write, but not cut the file (a bus error for all that map it), grow it, or seal it against
+/// the writing of others.
 const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)
     .union(SealFlags::SEAL);

@@ -1,8 +1,8 @@
-//! Where a thread is at this moment: the addresses on its stack, which the thread itself takes when a
-//! signal asks it to, or when a future that it polls keeps the waker.
+//! The stack of a thread at this moment: the addresses on it. The thread itself takes them when a signal asks it to, or when
+//! a future that it polls keeps the waker.
 //!
 //! Addresses only. To take them needs no memory and no lock (the unwinder finds its tables without one since
-//! glibc 2.35 and GCC 12), so it is safe wherever a signal may land; whoever receives them can name them at leisure.
+//! glibc 2.35 and GCC 12), so it is safe wherever a signal may land. Their names can be looked up later.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -27,7 +27,7 @@ static LENGTH: AtomicUsize = AtomicUsize::new(NOT_WANTED);
 static ADDRESSES: [AtomicUsize; FRAMES] = [const { AtomicUsize::new(0) }; FRAMES];
 const NOT_WANTED: usize = usize::MAX;
 const WANTED: usize = usize::MAX - 1;
-/// Being written: whoever is late with a second signal keeps out.
+/// Being written: a second signal that comes late does nothing.
 const TAKING: usize = usize::MAX - 2;
 
 /// Takes the stack of one thread from another thread of the same process.
@@ -126,7 +126,7 @@ extern "C" fn on_signal(_: c_int) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Polls something with a waker that notes the stack of whoever keeps it: the places that are waited at. What is
+/// Polls something with a waker that notes the stack of the code that keeps it: the places where it waits. What is
 /// kept is the real waker.
 pub fn poll_traced<T>(
     waker: &Waker,
@@ -157,7 +157,7 @@ static TRACER: RawWakerVTable = RawWakerVTable::new(
         let tracer = unsafe { &*tracer.cast::<Tracer<'_>>() };
         tracer.note();
         let kept = std::mem::ManuallyDrop::new(tracer.waker.clone());
-        // What the real waker is made of: whoever gets this owns that clone.
+        // The parts of the real waker: their receiver owns that clone.
         RawWaker::new(kept.data(), kept.vtable())
     },
     // Nobody owns the waker but `poll_traced`, which only drops it.
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_the_waker_is_noted_and_has_the_real_one() {
+    fn the_stack_that_keeps_the_waker_is_noted_and_gets_the_real_one() {
         struct Real;
         impl Wake for Real {
             fn wake(self: std::sync::Arc<Self>) {}

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_apart() {
+    fn each_wrong_answer_has_a_fault_of_its_own() {
         let receive = |bytes: &[u8]| awaiting(3).receive(bytes, &length(), SIZE);
         assert_eq!(receive(&answer_to(9, 2)), Err(Fault::Doubled));
         assert_eq!(receive(&answer_to(8, 3)), Err(Fault::Wrong { at: 4 }));

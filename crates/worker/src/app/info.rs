@@ -1,4 +1,4 @@
-//! How sessions are, as the gateway knows it: of one, or of all.
+//! Information about sessions from the gateway: about one, or about all.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use crate::app::{AskError, Context, Session, SessionId};
 use crate::wire::{Answer, Peer, Question, SessionFacts, SessionTls};
 use crate::{Asked, Core};
 
-/// How a session is. What an instant later is true may be something else.
+/// Information about a session, as of the moment when the gateway answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
@@ -25,13 +25,13 @@ pub struct SessionInfo {
     pub peer: Peer,
     /// When it was accepted.
     pub connected_at: SystemTime,
-    /// When something was last received; when it was accepted, if nothing was.
+    /// When something was last received; before that, when it was accepted.
     pub received_at: SystemTime,
-    /// When something was last sent, likewise.
+    /// When something was last sent; before that, when it was accepted.
     pub sent_at: SystemTime,
     /// The worker slot it belongs to.
     pub worker: u16,
-    /// The key it is [bound](Session::bind) to; empty if it is to none.
+    /// The key that it is [bound](Session::bind) to, or empty.
     pub key: Vec<u8>,
     /// Its [label](Session::set_label); empty if it has none.
     pub label: Vec<u8>,
@@ -41,9 +41,9 @@ pub struct SessionInfo {
     pub idle_exempt: bool,
     /// Messages received.
     pub messages: u64,
-    /// Bytes received; where there is TLS, without what that adds.
+    /// Bytes received. With TLS they are counted without the encryption.
     pub received: u64,
-    /// Bytes sent, likewise.
+    /// Bytes sent, counted in the same way.
     pub sent: u64,
     /// Bytes queued for its peer.
     pub queued: u64,

@@ -1,4 +1,5 @@
-//! A session's locker: what an app keeps with it, in the gateway, where it outlives the process that serves the session.
+//! A session's locker: data that an app keeps with the session in the gateway. It outlives the process that serves the
+//! session.
 
 use std::any::type_name;
 use std::fmt;
@@ -11,8 +12,8 @@ use crate::wire::LARGEST_LOCKER;
 
 /// A type whose values are kept in lockers.
 ///
-/// The next build reads what this one keeps. So a change of the type's fields needs a new version, and the old type
-/// stays as long as the new build is to read old values:
+/// The next build reads what this one keeps. So a change of the type's fields needs a new version. Keep the old type for as
+/// long as a build must read old values:
 ///
 /// ```no_run
 /// use moorline_worker::app::{LockerError, Result, Session, Versioned};
@@ -48,12 +49,12 @@ const RAW: u8 = 0;
 const VALUE: u8 = 1;
 
 impl Session {
-    /// Keeps a value in the session's locker, instead of what was there. The process that serves the session next, after a
-    /// reload or a crash, gets it with [`load`](Self::load). It is encoded as `postcard`, up to 8 KiB.
+    /// Replaces the value in the session's locker. The process that serves the session next, after a reload or a crash, reads
+    /// it with [`load`](Self::load). It is encoded with `postcard`, up to 8 KiB.
     ///
-    /// It travels in order with what is sent: if this process dies, the locker holds what was kept before the last
-    /// message that the gateway has seen. Only the process that serves the session can keep something. Within the
-    /// session's own hooks that is certain; from elsewhere the session may just be moving, and then nothing changes.
+    /// It travels in order with messages: if this process dies, the locker holds the value that was kept before the last
+    /// message that the gateway has received. Only the process that serves the session can keep a value. The session's own
+    /// hooks always run there. From elsewhere the session may be about to move; then the locker does not change.
     ///
     /// # Errors
     /// [`LockerError::TooLarge`], [`LockerError::Encode`], and [`LockerError::Session`] as for
@@ -76,12 +77,12 @@ impl Session {
             .map_err(LockerError::Session)
     }
 
-    /// The value in the session's locker; nothing if it is empty, or if another process serves the session. The
+    /// The value in the session's locker; `None` if it is empty, or if another process serves the session. The
     /// [`close`](crate::app::App::close) hook can still read it.
     ///
     /// # Errors
-    /// [`LockerError::Version`] and [`LockerError::Raw`] if the locker holds something else than version
-    /// [`T::VERSION`](Versioned::VERSION); both carry what it holds. [`LockerError::Decode`].
+    /// [`LockerError::Version`] and [`LockerError::Raw`] if the locker does not hold version
+    /// [`T::VERSION`](Versioned::VERSION); both carry its contents. [`LockerError::Decode`] if it holds no such value.
     pub fn load<T: DeserializeOwned + Versioned>(&self) -> Result<Option<T>, LockerError> {
         let locker = self.shared().locker();
         let Some((&kind, rest)) = locker.split_first() else {
@@ -111,8 +112,8 @@ impl Session {
         }
     }
 
-    /// Keeps bytes that the app has encoded itself, up to 8 KiB; else as [`keep`](Self::keep). Without bytes the locker is
-    /// empty.
+    /// Keeps bytes that the app has encoded itself, up to 8 KiB; otherwise as [`keep`](Self::keep). No bytes empty the
+    /// locker.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] over 8 KiB; [`SendError::Elsewhere`] in a process that does not serve the session;
@@ -121,8 +122,8 @@ impl Session {
         self.shared().keep_raw(RAW, bytes.as_ref())
     }
 
-    /// The bytes in the session's locker, as [`keep_bytes`](Self::keep_bytes) or, encoded, [`keep`](Self::keep) has left
-    /// them; nothing if it is empty, or if another process serves the session.
+    /// The bytes in the session's locker: those of [`keep_bytes`](Self::keep_bytes), or the encoded value of
+    /// [`keep`](Self::keep). `None` if it is empty, or if another process serves the session.
     pub fn load_bytes(&self) -> Option<Vec<u8>> {
         let locker = self.shared().locker();
         match locker.split_first()? {
@@ -152,7 +153,7 @@ pub enum LockerError {
         /// Why.
         source: Error,
     },
-    /// The locker holds another version, as an older (or, after a rollback, a newer) build has kept it.
+    /// The locker holds another version: an older build has kept it, or a newer one before a rollback.
     Version {
         /// The version in the locker.
         stored: u32,
@@ -161,12 +162,12 @@ pub enum LockerError {
         /// The encoded value.
         bytes: Vec<u8>,
     },
-    /// The locker holds what [`keep_bytes`](Session::keep_bytes) has left.
+    /// The locker holds bytes of [`keep_bytes`](Session::keep_bytes).
     Raw {
         /// What it holds.
         bytes: Vec<u8>,
     },
-    /// The locker holds this version, but not a value of this type: its fields were changed without a new version.
+    /// The locker holds this version, but no value of this type: its fields were changed without a new version.
     Decode {
         /// The type that was to be loaded.
         type_name: &'static str,
@@ -177,7 +178,7 @@ pub enum LockerError {
         /// Why.
         source: Error,
     },
-    /// The session does not take it.
+    /// The session refuses it, for this reason.
     Session(SendError),
 }
 

@@ -129,7 +129,7 @@ impl Datagram {
         self.core.listener_name(self.listener)
     }
 
-    /// Who sent it.
+    /// The sender's address.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }

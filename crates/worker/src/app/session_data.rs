@@ -50,8 +50,8 @@ impl Session {
         self.shared().data(|data| data.kept)
     }
 
-    /// Binds the session to a key, a user's name for instance; an empty one undoes it. On a listener with `dispatch =
-    /// "key"` the session goes to the worker that all sessions of this key are with, once nothing of it is in progress.
+    /// Binds the session to a key, such as a user's name. An empty key unbinds it. On a listener with `dispatch = "key"` all
+    /// sessions of one key have the same worker; this one moves there when no message of it is in progress.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] over 255 bytes; else as [`push`](Self::push).
@@ -59,7 +59,7 @@ impl Session {
         self.shared().bind(key.as_ref())
     }
 
-    /// The key it is bound to; empty if it is to none. Known as [`is_paused`](Self::is_paused) is.
+    /// The key that it is bound to, or empty. As [`is_paused`](Self::is_paused), it is known where the session is served.
     pub fn key(&self) -> Vec<u8> {
         self.shared().data(|data| data.key.clone())
     }

@@ -109,7 +109,7 @@ async fn a_locker_survives_reload_and_crash_and_the_next_build_can_migrate_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_locker_says_what_is_wrong_with_it() {
+async fn a_locker_error_names_its_cause() {
     #[derive(Debug, Serialize, Deserialize)]
     struct Changed(u64, u64, u64, u64, u64);
     impl Versioned for Changed {
@@ -284,7 +284,7 @@ async fn after_a_crash(on_crash: &str) -> (ScriptedEngine, ScriptedPeer, Scripte
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_crash_finds_in_progress_follows_on_crash() {
+async fn messages_in_progress_in_a_crash_follow_on_crash() {
     let (_engine, one, other) = after_a_crash("close").await;
     assert_eq!(one.closed().await, CloseReason::Crash);
     assert_eq!(ask(&other, "here").await, "here");

@@ -45,7 +45,7 @@ fn a_stop_waits_for_handlers_and_timers_and_publishes_what_they_sent() {
 }
 
 #[test]
-fn a_stop_ends_at_its_deadline_whatever_is_in_hand() {
+fn a_stop_ends_at_its_deadline_even_with_messages_in_progress() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.message(1, 1, "wait for ever");
@@ -59,7 +59,7 @@ fn a_stop_ends_at_its_deadline_whatever_is_in_hand() {
 }
 
 #[test]
-fn a_stop_finds_what_lies_in_the_rings_before_the_stop_hook_runs() {
+fn a_stop_takes_the_records_in_the_rings_before_the_stop_hook_runs() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.open(2);
@@ -137,7 +137,7 @@ fn a_hook_that_fails_at_either_end_of_a_session_harms_nothing_else() {
 }
 
 #[test]
-fn the_region_says_whose_handler_is_being_polled() {
+fn the_region_names_the_session_whose_handler_is_polled() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.message(1, 1, "block");

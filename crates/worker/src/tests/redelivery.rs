@@ -16,7 +16,7 @@ fn answer(sequence: u64, size: u64, text: &str) -> Seen {
 }
 
 #[test]
-fn what_followed_a_failed_message_is_skipped_until_that_one_comes_again() {
+fn messages_behind_a_failed_one_are_skipped_until_that_one_comes_again() {
     let mut harness = Harness::start_with(OnCrash::Redeliver);
     harness.open(1);
     harness.open(2);
@@ -42,7 +42,7 @@ fn what_followed_a_failed_message_is_skipped_until_that_one_comes_again() {
 }
 
 #[test]
-fn what_waited_behind_a_failed_message_is_dropped() {
+fn messages_that_waited_behind_a_failed_one_are_dropped() {
     let mut harness = Harness::start_with(OnCrash::Redeliver);
     harness.open(1);
     harness.open(2);

@@ -100,7 +100,7 @@ fn a_full_ring_makes_send_wait_and_try_send_refuse() {
 }
 
 #[test]
-fn who_is_called_and_does_not_come_keeps_nobody_waiting() {
+fn a_sender_that_ignores_its_wake_up_keeps_no_other_waiting() {
     let mut harness = Harness::start();
     for session in 1..=3 {
         harness.open(session);
@@ -158,7 +158,7 @@ fn handlers_that_send_without_end_take_turns() {
 }
 
 #[test]
-fn what_is_too_large_or_closing_is_refused() {
+fn messages_too_large_or_for_a_closing_session_are_refused() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.message(1, 1, "try 2000000");
@@ -198,7 +198,7 @@ fn a_session_that_the_gateway_does_not_know_is_refused_from_then_on() {
 }
 
 #[test]
-fn what_is_pushed_waits_for_the_gateway_up_to_a_bound_and_stays_in_order() {
+fn pushed_messages_wait_in_order_up_to_a_bound() {
     let mut harness = Harness::start();
     harness.open(1);
     harness.message(1, 1, "flood 10000");

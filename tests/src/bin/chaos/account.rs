@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn each_loss_beyond_what_is_counted_is_found() {
+    fn each_uncounted_loss_is_found() {
         let mut account = two_kills();
         account.lost = Lost {
             closed: 4,
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_is_told_to_end_loses_nothing() {
+    fn a_gateway_that_ends_by_an_order_loses_nothing() {
         let mut account = two_kills();
         account.done.gateways_termed = 1;
         account.after.gateways = 1;

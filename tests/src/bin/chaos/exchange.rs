@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_is_missing_until_it_comes_after_all() {
+    fn an_answer_given_up_is_missing_until_it_comes() {
         let (mut exchange, sent) = under_way(Messages::MayBeLost);
         assert_eq!(exchange.give_up(), Ok(WINDOW as Missing));
         assert_eq!(exchange.answer(&sent[0]), Ok(-1));

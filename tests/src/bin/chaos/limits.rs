@@ -1,4 +1,5 @@
-//! What a process may not have for a while. Two such times may overlap: the last to end gives back what there was before the first.
+//! Limits that a process has for a while. Two may overlap: the end of the last one restores the limits from before the
+//! first.
 
 use std::collections::HashMap;
 use std::fs;
@@ -56,7 +57,7 @@ impl Limits {
             };
             limit.holders -= 1;
             if limit.holders == 0 {
-                // Whoever has ended meanwhile has no limit.
+                // A process that has ended meanwhile has no limit.
                 let _ = set(limit.before);
                 held.remove(&key);
             }
@@ -85,7 +86,7 @@ impl Kind {
 }
 
 #[test]
-fn limits_that_overlap_leave_what_was_there_before() {
+fn overlapping_limits_restore_the_original_ones() {
     let mut child = std::process::Command::new("sleep")
         .arg("60")
         .spawn()

@@ -125,7 +125,7 @@ pub(crate) enum Role {
 /// What may be done as this user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Powers {
-    /// Who is not root, or not apart, cannot mount the small file system whose log is filled.
+    /// Without root, or without namespaces of its own, the chaos cannot mount the small file system whose log is filled.
     User,
     Root,
 }
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chat_is_not_asked_for_what_it_has_not() {
+    fn the_chat_gets_no_order_that_it_does_not_know() {
         for step in plan(3).rounds.iter().flat_map(|round| &round.steps) {
             let is_misuse = matches!(step.deed, Deed::Misuse(_));
             assert_eq!(step.target == Target::Wild, is_misuse);

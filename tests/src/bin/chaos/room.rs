@@ -32,7 +32,7 @@ struct Shared {
     heard: AtomicU64,
     /// Lines that came before an earlier one of the same speaker, by way of two workers: nobody promises their order.
     overtaken: AtomicU64,
-    /// Who has answered the present call, by hearer.
+    /// The members that have answered the present call, by hearer.
     present: Mutex<BTreeMap<usize, BTreeSet<usize>>>,
     wrong: Mutex<Vec<String>>,
 }

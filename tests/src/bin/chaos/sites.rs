@@ -95,7 +95,7 @@ impl ChatDoors {
 /// The name in its certificate.
 pub(crate) const HOST: &str = "echo.test";
 
-/// Its workers are recycled now and then, and its log lies on a disk of its own if that can be had. Whoever trusts the
+/// Its workers are recycled now and then, and its log lies on a disk of its own if that can be had. A client that trusts the
 /// issuer trusts it.
 pub(crate) fn echo(doors: &EchoDoors, issuer: &Issuer, powers: Powers) -> Arc<Site> {
     let head = r#"

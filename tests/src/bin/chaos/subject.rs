@@ -421,7 +421,7 @@ impl Subject {
             && status.gateway.pid > 0
     }
 
-    /// Whoever starts and ends a thousand times must not keep a little of each.
+    /// An engine that starts and ends processes a thousand times must not keep memory or descriptors of them.
     fn compare_sizes(&mut self, status: &Status) {
         let sessions = status.gateway.sessions as usize;
         let now = Sizes {

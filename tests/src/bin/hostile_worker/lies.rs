@@ -1,4 +1,4 @@
-//! Records and positions that say what is not so.
+//! Records and ring positions that are false.
 
 use std::io;
 
@@ -60,7 +60,7 @@ pub(crate) fn carry_out(worker: &Worker, what: &str) -> io::Result<()> {
             header.flags = 0xf0 | number as u8;
         }),
         "unknown-kind" => each(worker, |header, _| header.kind = 200),
-        // Sessions that it was never told of: the other worker's, by their likely numbers.
+        // Sessions that it never served: the other worker's, by their likely numbers.
         "foreign-done" => each(worker, |header, number| {
             header.kind = FromProcess::Done as u8;
             header.session = neighbour(worker, number);

@@ -1,6 +1,6 @@
-//! The probe, with one worker that means harm: what starts in slot 1 while there is a file `hostile` in the engine's folder
-//! takes that file away and is no app at all, but speaks the engine's own protocols. It echoes until it is told what to do, or
-//! does at once what the file says.
+//! The probe, with one hostile worker: a worker that starts in slot 1 while there is a file `hostile` in the engine's folder
+//! removes that file and runs no app, but speaks the engine's own protocols. It echoes until it gets an order, or does at
+//! once what the file says.
 
 mod child;
 mod lies;

@@ -1,4 +1,4 @@
-//! Descriptors that are passed as files and are none, or none that can be relied on.
+//! Descriptors that are passed as files and are no files, or unreliable ones.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -27,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) chime: Chime,
     pub(crate) links: Vec<Link>,
     pub(crate) files: Channel,
-    /// The sessions that it has been told of.
+    /// The sessions that were opened here.
     pub(crate) sessions: Vec<u64>,
 }
 

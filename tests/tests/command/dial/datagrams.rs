@@ -43,7 +43,7 @@ fn lines_are_datagrams_if_asked_and_an_empty_one_is_one_too() {
 }
 
 #[test]
-fn what_is_typed_is_sent_at_once() {
+fn typed_input_is_sent_at_once() {
     let (address, served) = server(2);
     let (mut child, mut stdin) = start(&[&address]);
     let mut output = child.stdout.take().expect("it is piped");
@@ -122,7 +122,7 @@ fn unix_datagrams_are_answered() {
 }
 
 #[test]
-fn what_datagrams_do_not_have_is_refused_with_a_sentence() {
+fn options_that_datagrams_lack_are_refused_with_a_sentence() {
     for (arguments, told) in [
         (&["--probe"][..], "see whether an answer comes"),
         (&["--count", "3"], "see whether an answer comes"),

@@ -45,7 +45,7 @@ fn it_ends_when_the_peer_ends_though_the_input_is_open() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_told_with_code_1() {
+fn a_broken_connection_exits_with_1() {
     let (address, _served) = server(|mut stream, _| {
         stream.read_exact(&mut [0]).expect("a byte comes");
         close_by_reset(stream);
@@ -59,7 +59,7 @@ fn a_connection_that_breaks_is_told_with_code_1() {
 }
 
 #[test]
-fn a_reader_who_has_seen_enough_is_no_failure() {
+fn a_closed_standard_output_is_no_failure() {
     let (address, served) = server(|mut stream, _| {
         // Until the command leaves.
         while stream.write_all(&[b'a'; 4096]).is_ok() {}
@@ -107,7 +107,7 @@ fn a_length_can_count_the_whole_message() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_told_with_a_guess() {
+fn a_malformed_answer_is_printed_with_a_guess() {
     let (address, _served) =
         server(|mut stream, _| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
     let finished = dial(&["--framing", "length", &address]).finish();
@@ -177,7 +177,7 @@ fn a_peer_that_has_said_everything_still_gets_the_input() {
 }
 
 #[test]
-fn input_that_the_peer_did_not_take_is_told_with_code_1() {
+fn input_that_the_peer_did_not_take_exits_with_1() {
     let (address, served) = server(|mut stream, _| {
         stream.read_exact(&mut [0]).expect("a byte comes");
         stream.write_all(b"too much\n").expect("it is taken");
@@ -193,7 +193,7 @@ fn input_that_the_peer_did_not_take_is_told_with_code_1() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_told() {
+fn an_unreadable_input_is_an_error() {
     let (address, _served) = server(|mut stream, _| stream.read_to_end(&mut Vec::new()));
     let folder = File::open("/").expect("there is a root");
     let finished = dial(&[&address]).stdin(folder).finish();

@@ -69,7 +69,7 @@ fn looks<'a>(world: &'a mut World, silent: &'a [ProcessId]) -> Looks<'a> {
 }
 
 #[test]
-fn whoever_gives_signs_of_life_is_let_alone() {
+fn a_process_with_signs_of_life_is_left_alone() {
     let mut world = watched();
     assert_eq!(looks(&mut world, &[]).during(2 * KILL_AFTER), []);
 }
@@ -157,7 +157,7 @@ fn a_gateway_whose_main_thread_stands_still_is_replaced() {
 }
 
 #[test]
-fn time_in_which_nobody_looked_costs_nobody_its_life() {
+fn time_in_which_nobody_looked_kills_no_process() {
     let mut world = watched();
     looks(&mut world, &[1]).during(Duration::from_secs(1));
     world.now += Duration::from_secs(3600);
