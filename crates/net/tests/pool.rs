@@ -147,7 +147,7 @@ async fn a_panic_with_a_connection_in_hand_does_not_give_it_back() {
 }
 
 #[tokio::test]
-async fn who_waits_is_served_in_turn() {
+async fn waiters_are_served_in_turn() {
     let peer = Peer::echo().await;
     let pool = small(1, PATIENCE);
     let held = pool.borrow(&peer.key()).await.unwrap();

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_an_address_over_takes_its_socket_over() {
+    fn a_listener_that_takes_over_an_address_takes_over_its_socket() {
         const LINE: &str = "framing = { kind = \"line\" }";
         let fixed = "\"tcp://127.0.0.1:9501\"";
         let any = "\"tcp://127.0.0.1:0\"";

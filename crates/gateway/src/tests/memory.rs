@@ -1,4 +1,4 @@
-//! What is counted while it is held, and no longer.
+//! Bytes are counted while they are held, and no longer.
 
 use moorline_ipc::Header;
 

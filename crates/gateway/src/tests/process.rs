@@ -10,7 +10,7 @@ use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FileSpan, FromProcess, LAST, Opening, ToProcess,
 };
 
-/// What is in the files that it sends.
+/// The content of the files that it sends.
 pub(super) const FILE: &[u8] = b"!a file";
 
 /// A process as a test runs it.
@@ -18,10 +18,10 @@ pub(super) struct Process {
     pub(super) id: ProcessId,
     pub(super) role: Role,
     region: Region,
-    /// What wakes the loop.
+    /// Wakes the loop.
     bell: Doorbell,
     pub(super) sessions: BTreeMap<u64, Served>,
-    /// What does not fit into the ring yet, oldest first.
+    /// The records that do not fit into the ring yet, oldest first.
     outbox: VecDeque<(Header, Vec<u8>)>,
     /// Posts and tasks whose parts are coming.
     parts: Vec<u8>,
@@ -73,7 +73,7 @@ impl Process {
         }
     }
 
-    /// It has no session, and nothing is in its hands.
+    /// It has no session and nothing in progress.
     pub(super) fn is_idle(&self) -> bool {
         self.sessions.is_empty() && self.jobs.is_empty()
     }

@@ -243,7 +243,7 @@ impl Script {
         panic!("it does not come to rest");
     }
 
-    /// What the loop has reported since the last call.
+    /// The reports of the loop since the last call.
     pub(super) fn reports(&mut self) -> Vec<Report> {
         let mut reports = Vec::new();
         while let Ok(report) = self.reports.try_recv() {

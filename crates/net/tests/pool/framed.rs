@@ -358,7 +358,7 @@ async fn a_task_that_is_aborted_in_the_middle_of_a_message_hands_nothing_on() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_framed_client_gets_its_connection() {
+async fn a_waiter_for_a_framed_client_gets_its_connection() {
     let peer = Answerer::new().await;
     let pool = one_at_a_time();
     let mut held = client(&pool, &peer.key).await;

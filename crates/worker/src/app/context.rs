@@ -1,4 +1,4 @@
-//! What an app can reach from anywhere in its process.
+//! The context: what an app can do from anywhere in its process.
 
 use std::fmt;
 use std::future::IntoFuture;

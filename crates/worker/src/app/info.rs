@@ -47,8 +47,8 @@ pub struct SessionInfo {
     pub sent: u64,
     /// Bytes queued for its peer.
     pub queued: u64,
-    /// What its TLS handshake has agreed on; `None` if it is not encrypted. The peer's certificate is left out
-    /// by [`Context::sessions`].
+    /// The result of its TLS handshake; `None` if it is not encrypted. [`Context::sessions`] leaves out the peer's
+    /// certificate.
     pub tls: Option<SessionTls>,
 }
 

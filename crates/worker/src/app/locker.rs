@@ -44,7 +44,7 @@ pub trait Versioned {
     const VERSION: u32;
 }
 
-/// What a locker begins with: bytes that the app has encoded, or a version and a value.
+/// The first byte of a locker: bytes that the app has encoded follow, or a version and a value.
 const RAW: u8 = 0;
 const VALUE: u8 = 1;
 
@@ -164,7 +164,7 @@ pub enum LockerError {
     },
     /// The locker holds bytes of [`keep_bytes`](Session::keep_bytes).
     Raw {
-        /// What it holds.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// The locker holds this version, but no value of this type: its fields were changed without a new version.

@@ -1,4 +1,4 @@
-//! What arrives: the bytes of a message, and the sender of a datagram.
+//! Messages and datagrams: the bytes, and the sender.
 
 use std::fmt;
 use std::ops::Deref;

@@ -55,8 +55,8 @@ impl Session {
         SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
     }
 
-    /// What its TLS handshake has agreed on, with the peer's certificate; `None` if it is not encrypted or has
-    /// never been with this process.
+    /// The result of its TLS handshake, with the peer's certificate; `None` if it is not encrypted, or if this process has
+    /// never served it.
     pub fn tls(&self) -> Option<&SessionTls> {
         self.0.opening()?.tls.as_deref()
     }

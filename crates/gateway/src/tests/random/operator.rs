@@ -1,4 +1,4 @@
-//! What an operator does in a random run: reloads that change the configuration, drains, a stop.
+//! The operator of a random run: reloads that change the configuration, drains, a stop.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MOST_LISTENERS: u16 = 10;
 /// Steps after the order to stop. Time goes on by some seconds meanwhile.
 const STEPS_OF_STOP: u32 = 300;
 
-/// What an operator has asked for.
+/// The orders of the operator, and the reports about them.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
     /// Drains and stops that were ordered.

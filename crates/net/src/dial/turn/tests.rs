@@ -77,7 +77,7 @@ async fn an_event_loop_breathes_too() {
 }
 
 #[tokio::test]
-async fn who_is_polled_early_waits_and_whoever_polled_last_is_woken() {
+async fn an_early_poll_waits_and_the_last_poll_is_woken() {
     struct Count(AtomicUsize);
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -107,7 +107,7 @@ async fn who_is_polled_early_waits_and_whoever_polled_last_is_woken() {
 }
 
 #[tokio::test]
-async fn who_goes_away_while_waiting_holds_nobody_up() {
+async fn a_waiter_that_is_dropped_holds_nobody_up() {
     let went = Arc::new(AtomicUsize::new(0));
     let mut gone = burst(500, &went);
     let all = burst(500, &went);
@@ -118,7 +118,7 @@ async fn who_goes_away_while_waiting_holds_nobody_up() {
 }
 
 #[test]
-fn who_goes_away_is_forgotten_and_the_others_keep_their_places() {
+fn a_waiter_that_is_dropped_is_forgotten_and_the_others_keep_their_places() {
     let waiting = Arc::new(Waiting::default());
     let enter = || Waiting::enter(Arc::clone(&waiting), Waker::noop().clone()).0;
     let stays = enter();

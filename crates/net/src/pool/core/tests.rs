@@ -86,7 +86,7 @@ fn at_the_total_cap_the_one_at_rest_longest_gives_way_to_another_key() {
 }
 
 #[test]
-fn who_waits_longest_for_the_total_is_served_though_the_connection_is_another_keys() {
+fn the_longest_waiter_for_the_total_is_served_even_by_a_connection_of_another_key() {
     let now = Instant::now();
     let mut pool = Pool::new(options(1, 1));
     assert_eq!(pool.ask(&1, now), Ask::Dial);

@@ -482,7 +482,7 @@ fn a_commit_is_told_to_nobody_before_the_gateway_has_switched() {
 }
 
 #[test]
-fn who_asked_for_a_reload_is_told_when_the_gateway_is_late_to_switch() {
+fn the_caller_of_a_reload_learns_that_the_gateway_is_late_to_switch() {
     let mut world = World::serving(shape(1, 0));
     let new = world.reload(1, shape(1, 0));
     world.tell(Event::Hello(Child::Process(new[0])));
