@@ -67,7 +67,7 @@ impl Loop {
             }
             let descriptors = tools.cx.shared.descriptors();
             if gate.is_shut(|| open_files::lowest_free(socket) < descriptors) {
-                self.pause_accepting(listener, &"none is left for connections");
+                self.pause_accepting(listener, &"no descriptor is left for connections");
                 return;
             }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

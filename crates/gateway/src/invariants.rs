@@ -282,6 +282,7 @@ impl Loop {
         }
     }
 
+    /// Why nothing will wake an open session, if nothing will.
     fn is_forgotten_while_open(&self, session: &Session, is_sent_to: bool) -> Option<&'static str> {
         let is_idle =
             session.input.window.in_hand() == 0 && !session.input.is_mid_message() && !is_sent_to;
@@ -321,7 +322,7 @@ impl Loop {
             return Some("has input that was not read");
         }
         if session.transport.link.is_read() && is_idle && session.output.queue.is_none() {
-            return Some("has come to its end");
+            return Some("is over");
         }
         None
     }

@@ -43,7 +43,7 @@ fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// A server whose connections a test has in hand.
+/// A server whose connections a test holds.
 struct Peer {
     key: PoolKey,
     accepted: Receiver<TcpStream>,

@@ -287,7 +287,10 @@ async fn stop<A: App>(core: &Rc<Core>, app: Rc<A>, deadline: Instant) {
         .await;
     };
     if timeout_at(deadline, ending).await.is_err() {
-        tracing::warn!("stop deadline passed: what is still in hand is abandoned");
+        match core.counters.running() {
+            0 => tracing::warn!("stop deadline passed: abandoning timers and unsent output"),
+            hooks => tracing::warn!("stop deadline passed: abandoning {hooks} hooks in progress"),
+        }
     }
 }
 
@@ -369,7 +372,7 @@ impl Orders {
                     }
                     Ok(Some((ToRole::ReopenLog, Ok(fds)))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((ToRole::ReopenLog, Err(error)))) => tracing::warn!(%error, "the log is not reopened"),
-                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "the supervisor sent a worker a message that is not for one"),
+                    Ok(Some((other, _))) => tracing::warn!(message = ?other, "the supervisor sent a worker a message for another role"),
                     Ok(None) => return Order::Orphaned,
                     Err(error) => {
                         tracing::error!(%error, "the control channel is broken");

@@ -69,7 +69,7 @@ fn queues_are_weighed_by_new_watermarks_from_the_reload_on() {
 }
 
 #[test]
-fn the_number_of_sessions_is_limited_by_what_the_reload_says() {
+fn a_reload_changes_max_sessions() {
     let live = Live::start(&config("", "max_sessions = 1"));
     let mut first = live.client();
     let id = first.ask("id");
@@ -92,7 +92,7 @@ fn the_number_of_sessions_is_limited_by_what_the_reload_says() {
 
 /// Who is there when the limit comes counts like who comes later.
 #[test]
-fn sessions_of_one_address_are_limited_by_what_the_reload_says() {
+fn a_reload_changes_max_sessions_per_address() {
     let live = Live::start(&config("", ""));
     let mut first = live.client();
     first.ask("id");

@@ -1,4 +1,5 @@
-//! A reload applies every key that the configuration reference marks so, while sessions talk and none of them notices.
+//! A reload applies every key that the configuration reference marks so, while sessions talk. None of them is closed or
+//! delayed.
 
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ fn processes_helpers_and_settings_of_the_app_follow_a_reload() {
 }
 
 #[test]
-fn crashes_are_treated_by_what_the_reload_says() {
+fn a_reload_changes_on_crash() {
     let live = Live::start(&config("", ""));
     live.change(&config("", "on_crash = \"redeliver\""));
     // The workers that crash serve the load, too: it has its own listener, whose sessions close by default.
@@ -131,7 +132,7 @@ fn crashes_are_treated_by_what_the_reload_says() {
 }
 
 #[test]
-fn errors_are_treated_by_what_the_reload_says() {
+fn a_reload_changes_on_error() {
     let engine = Engine::start("probe", &config("", ""));
     let mut client = Client::connect(&engine, 1, Wire::LENGTH);
     client.ask("id");
@@ -150,7 +151,7 @@ fn errors_are_treated_by_what_the_reload_says() {
 
 /// A message in progress follows the rules it was delivered by: only those say whether the gateway has kept it.
 #[test]
-fn what_is_in_hand_during_a_reload_crashes_by_the_old_rules() {
+fn messages_in_progress_during_a_reload_crash_by_the_old_rules() {
     for (before, after) in [("close", "redeliver"), ("redeliver", "close")] {
         let with = |on_crash: &str| config("", &format!("on_crash = \"{on_crash}\""));
         let engine = Engine::start("probe", &with(before));
@@ -226,7 +227,7 @@ fn the_memory_limit_follows_a_reload() {
 }
 
 #[test]
-fn what_a_broken_connection_had_sent_is_delivered_if_the_reload_says_so() {
+fn a_reload_changes_deliver_after_close() {
     let live = Live::start(&config("", ""));
     live.change(&config("", "deliver_after_close = true"));
     let mut client = live.client();
@@ -396,7 +397,7 @@ fn a_hangup_applies_the_configuration() {
 }
 
 #[test]
-fn what_needs_a_restart_is_refused_by_name_and_nothing_is_applied() {
+fn changes_that_need_a_restart_are_refused_by_name_and_nothing_is_applied() {
     let live = Live::start(&config("", ""));
     let before = live.engine.status();
     let mut client = live.client();

@@ -52,7 +52,7 @@ pub(crate) fn done(
     let window = &session.input.window;
     if window.in_hand() == 0 || header.sequence != u64::from(window.done.wrapping_add(1)) {
         return Err(Refused::Garbage(format!(
-            "message {} of session {} was not in hand",
+            "message {} of session {} was not in progress",
             header.sequence, header.session
         )));
     }

@@ -146,7 +146,7 @@ impl Passage<'_> {
             Err(reason)
         };
         let Ok(name) = <[u8; NAME_BYTES]>::try_from(name) else {
-            return refuse(files, "a packet that is none".to_owned());
+            return refuse(files, "a malformed packet".to_owned());
         };
         let name = u128::from_le_bytes(name);
         let (number, session) = (name as u64, (name >> 64) as u64);

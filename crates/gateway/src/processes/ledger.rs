@@ -101,12 +101,12 @@ impl Ledger {
         }
     }
 
-    /// Files that it was not told of.
+    /// Files that it has no answer for.
     pub(crate) fn files(&self) -> usize {
         self.files.count
     }
 
-    /// Broadcasts that it was not told of.
+    /// Broadcasts that it has no answer for.
     pub(crate) fn broadcasts(&self) -> usize {
         self.broadcasts.count
     }

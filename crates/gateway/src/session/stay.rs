@@ -21,7 +21,7 @@ pub(crate) enum Stay {
     With(ProcessKey, Visit),
 }
 
-/// How it is with the session in its process.
+/// The state of the session in its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visit {
     /// The open hook runs.
@@ -73,7 +73,7 @@ impl Placement {
         self.stay != Stay::New
     }
 
-    /// A process was told of it.
+    /// A process knows of it.
     pub(crate) fn arrive(&mut self, process: ProcessKey) {
         self.stay = Stay::With(process, Visit::Opening);
     }

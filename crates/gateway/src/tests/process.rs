@@ -78,7 +78,7 @@ impl Process {
         self.sessions.is_empty() && self.jobs.is_empty()
     }
 
-    /// Takes at most so many records. True: there were some.
+    /// Takes at most `most` records. True: there were some.
     ///
     /// # Panics
     /// The loop does not keep to what it promises a process.
@@ -207,7 +207,7 @@ impl Process {
         let served = served.unwrap_or_else(|| panic!("{kind:?} of {id}, which is not here"));
         assert!(
             kind == ToProcess::Close || served.in_hand.is_empty() || self.lies,
-            "{id} moved with a message in hand"
+            "{id} moved with a message in progress"
         );
         assert!(
             kind == ToProcess::Close || !served.is_opening || self.lies,
@@ -233,7 +233,7 @@ impl Process {
         self.outbox.push_back((header, payload));
     }
 
-    /// Takes what has come and answers up to so many messages. True: there was something to do.
+    /// Takes what has come and answers up to `most` messages. True: there was something to do.
     pub(super) fn serve(&mut self, config: &Config, most: usize) -> bool {
         let mut is_busy = self.take(usize::MAX);
         let ready: Vec<u64> = self

@@ -16,9 +16,9 @@ pub enum SendError {
     /// There is no room: the session's outbound queue is over its high watermark, or the way to the
     /// gateway is full. `send` waits instead.
     Full,
-    /// What is to be sent or kept is too large.
+    /// The message or the value is too large.
     TooLarge {
-        /// What sets the limit.
+        /// The source of the limit.
         limit: SizeLimit,
         /// Its size in bytes.
         size: u64,
@@ -79,7 +79,7 @@ pub enum SizeLimit {
     MaxMessage,
     /// `hard_limit` of the listener: a larger message would close its session.
     HardLimit,
-    /// What a datagram can hold.
+    /// The size of a datagram.
     Datagram,
     /// A locker has up to 8 KiB.
     Locker,

@@ -96,8 +96,7 @@ impl Session {
 pub enum FileError {
     /// It cannot be opened or read.
     Open(io::Error),
-    /// It is a folder, a device or the like, or of a file system that makes its files up (`/proc`, FUSE): a read of it might never
-    /// end.
+    /// It is not a regular file on a disk: a folder, a device, or a file of `/proc` or FUSE. A read of it might never end.
     NotAFile,
     /// The part begins or ends behind the end of the file.
     OutOfRange {
@@ -107,7 +106,7 @@ pub enum FileError {
     /// The gateway has no descriptor left for it. The session stays open; raise the limit (`ulimit -n`), or send it
     /// later.
     Refused,
-    /// The session does not take it.
+    /// The session refuses it, for this reason.
     Session(SendError),
 }
 

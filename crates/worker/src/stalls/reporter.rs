@@ -181,7 +181,7 @@ impl Writer {
         let sent =
             encode(&FromRole::Stalled(report)).and_then(|bytes| self.control.send(&bytes, &[]));
         if let Err(error) = sent {
-            tracing::warn!(%error, "the supervisor could not be told of a stall");
+            tracing::warn!(%error, "cannot report a stall to the supervisor");
         }
     }
 
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_told_once_and_places_are_bounded() {
+    fn a_place_is_reported_once_and_places_are_bounded() {
         let mut told = Told::default();
         assert!(!told.is_known("message", StallKind::Waiting, "here"));
         assert!(told.is_known("message", StallKind::Waiting, "here"));

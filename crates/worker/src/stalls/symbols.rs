@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mapped_nowhere_stays_an_address() {
+    fn an_unmapped_address_stays_an_address() {
         assert_eq!(Symbols::load(None).stack(&[vec![16]]).lines, ["0x10"]);
     }
 }
