@@ -270,7 +270,7 @@ impl Groups {
         tools: &mut Tools,
     ) -> Result<(), String> {
         let Some((name, left_out, message)) = Broadcast::parse(bytes) else {
-            return Err("a broadcast that is none".to_owned());
+            return Err("a malformed broadcast".to_owned());
         };
         let process = &mut tools.processes[at];
         let from = Asker {

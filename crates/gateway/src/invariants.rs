@@ -283,6 +283,7 @@ impl Loop {
     }
 
     /// Why nothing will wake an open session, if nothing will.
+    /// Why nothing will wake an open session, if nothing will.
     fn is_forgotten_while_open(&self, session: &Session, is_sent_to: bool) -> Option<&'static str> {
         let is_idle =
             session.input.window.in_hand() == 0 && !session.input.is_mid_message() && !is_sent_to;

@@ -28,10 +28,10 @@
 //! - `placement`: the process of a session; the one rule by which it moves
 //! - `suspects`: messages that were in progress when a process died
 //! - `facts`: the facts of a session for processes and the operator
-//! - `tls`: bytes from a socket, opened
+//! - `tls`: bytes from a socket, decrypted
 //! - `timeouts`: the timers that watch a session
 //! - `tools`: the tools of a step on one session
-//! - `throttle`: sessions that are not read near the memory limit
+//! - `throttle`: which sessions are throttled near the memory limit
 //! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
 //! - `timers`: what a loop does at some time

@@ -286,7 +286,7 @@ impl Gateway {
             | ToRole::Serving
             | ToRole::Lead
             | ToRole::Resign => {
-                tracing::warn!("the supervisor sent a gateway a message that is not for one");
+                tracing::warn!("the supervisor sent the gateway a message for another role");
             }
         }
     }
@@ -397,6 +397,6 @@ pub(crate) fn raise_descriptors() {
     open_files::raise();
     if let Err(error) = reserve_descriptors(EARLY_DESCRIPTORS) {
         // It grows with the sessions then, and each doubling causes a delay.
-        tracing::warn!(%error, "no room is made for descriptors");
+        tracing::warn!(%error, "cannot reserve room for descriptors");
     }
 }

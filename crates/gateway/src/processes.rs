@@ -235,7 +235,7 @@ impl Processes {
         self.mark_dirty(at);
     }
 
-    /// A process was told of a session's end, which is kept until it has taken that.
+    /// A session's close was pushed to a process, and is kept until it has taken that.
     pub(crate) fn note_told(&mut self, at: ProcessKey) {
         if !self.told.contains(&at) {
             self.told.push(at);

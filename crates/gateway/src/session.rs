@@ -229,7 +229,7 @@ impl Session {
         self.holds_input() || self.listed.held_back
     }
 
-    /// Whether so much is undelivered that the session's end waits for it.
+    /// Whether the session's end waits for input that is not delivered yet.
     pub(crate) fn has_input_left(&self) -> bool {
         self.input.waits()
             || self.input.is_mid_message()

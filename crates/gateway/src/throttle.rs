@@ -29,7 +29,7 @@ pub(crate) struct Throttle {
     /// In the order in which they continue.
     held_back: VecDeque<SessionRef>,
     right_of_way: Option<RightOfWay>,
-    /// When this loop last gave the right of way away.
+    /// When a session of this loop last lost the right of way.
     yielded_at: u64,
 }
 
@@ -46,7 +46,7 @@ impl Throttle {
         &self.held_back
     }
 
-    /// Holds a session back if it has more than its share. False: it may be read.
+    /// Throttles a session if it has more than its share. False: it may be read.
     pub(crate) fn hold_back(&mut self, session: &mut Session, memory: &Memory, cx: &Cx) -> bool {
         let is_over = memory.is_over(memory.held());
         // After a peer has hung up only the bytes in the kernel are left, and then the session ends.

@@ -35,7 +35,7 @@ impl Quota {
             self.limit.set(u64::MAX);
             tracing::info!(
                 requests,
-                "max_requests is reached: this process is to be replaced"
+                "max_requests reached: this process will be replaced"
             );
             self.is_spent.notify_one();
         }

@@ -73,7 +73,7 @@ pub(crate) struct Process {
     /// The configuration by which it serves: its sessions' messages were delivered by this one while it is replaced. A
     /// process that does not serve yet may have another, which this loop does not know.
     pub(crate) rules: Arc<Config>,
-    /// The largest message that it may send by them.
+    /// The largest message that it may send by that configuration.
     max_message: u64,
     /// It is on the loop's list of processes with records to publish.
     pub(crate) dirty: bool,
@@ -199,7 +199,7 @@ impl Process {
         !self.closings.is_empty()
     }
 
-    /// After its death: the ends of sessions that it was not told of.
+    /// After its death: the closes of sessions that it did not take.
     pub(crate) fn pending(&mut self) -> impl Iterator<Item = PendingClose> {
         let taken = self.producer.taken();
         let closings = std::mem::take(&mut self.closings).into_iter();

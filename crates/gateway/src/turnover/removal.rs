@@ -163,7 +163,7 @@ fn read_untaken(dead: &mut Process) -> Untaken {
     });
     if let Err(corrupt) = result {
         let name = dead.name();
-        tracing::error!("{name}, which has ended, left its ring in disorder: {corrupt}");
+        tracing::error!("the ring of {name}, which has ended, is corrupt: {corrupt}");
     }
     untaken
 }
@@ -198,7 +198,7 @@ fn hand_down_closes(dead: &mut Process, untaken: &Untaken, slot: SlotId, tools: 
         tracing::warn!(
             slot = slot.0,
             sessions = beyond,
-            "no worker took the ends of these sessions: their close hooks do not run"
+            "too many closed sessions wait for a worker: the close hooks of the oldest do not run"
         );
         let forgotten = here.pending.drain(..beyond);
         let bytes = forgotten.map(|pending| pending.held()).sum();
@@ -287,10 +287,10 @@ fn on_process_lost(
             OnCrash::Redeliver if !kills => cx.count(LoopCounter::Redelivered, taken),
             OnCrash::Drop => {
                 cx.count(LoopCounter::Dropped, taken);
-                tracing::warn!(session = %SessionId::from(id), listener = %listener.name, messages = taken, "messages lost: their worker died with them in hand");
+                tracing::warn!(session = %SessionId::from(id), listener = %listener.name, messages = taken, "messages lost: their worker died while handling them");
             }
             OnCrash::Close | OnCrash::Redeliver => {
-                let why = "its worker died with its message in hand";
+                let why = "its worker died while handling its message";
                 return Err(crashed(session, why, cx));
             }
         }
