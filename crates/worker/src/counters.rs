@@ -79,6 +79,11 @@ impl Counters {
         PendingTimer(self.clone())
     }
 
+    /// The hooks that run.
+    pub(super) fn running(&self) -> u64 {
+        self.running.get()
+    }
+
     /// No hook runs and no timer is waited for.
     pub(super) fn is_idle(&self) -> bool {
         self.running.get() == 0 && self.timers.get() == 0

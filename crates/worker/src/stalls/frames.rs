@@ -280,7 +280,7 @@ mod tests {
     const TOKIO: &str = "/root/.cargo/registry/src/index/tokio-1/src/runtime/task/core.rs";
 
     #[test]
-    fn the_apps_own_frames_are_told_and_the_few_that_they_have_called() {
+    fn a_report_shows_the_apps_own_frames_and_a_few_that_they_called() {
         let told = stack(&[
             ("clock_nanosleep", ""),
             ("std::sys::sleep_more", "/rustc/1/library/std/src/sys.rs"),
