@@ -1,9 +1,9 @@
 //! Whatever clients, workers and operators do, in any order: the invariants hold, and what is promised of messages does.
 
+mod end;
 mod operator;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use fastrand::Rng;
 use moorline_ipc::Header;
@@ -14,7 +14,7 @@ use super::process::Outcome;
 use super::script::{Script, config};
 use crate::commands::Report;
 use moorline_config::Config;
-use moorline_protocol::control::{LoopCounter, Role};
+use moorline_protocol::control::Role;
 use moorline_protocol::wire::{FORCE, FromProcess, LONGEST_LABEL, Question};
 
 /// Clients at once.
@@ -440,74 +440,6 @@ impl Crowd {
         process.lies = true;
         process.push(header, &payload);
         process.flush();
-    }
-
-    /// Everybody does what is left, and nothing is lost by it.
-    fn end_well(&mut self) {
-        for role in (0..self.workers).map(Role::Worker).chain([Role::Task(0)]) {
-            self.script.attach(role);
-        }
-        self.script.activate(self.workers);
-        for slot in 0..5 {
-            self.exchange_suspect(slot, false);
-        }
-        // Whatever was to be paused is by then: what was written before may wait for room in another process's ring.
-        self.script.settle(&mut self.clients);
-        for session in self.known.clone() {
-            let last = self.script.processes.len() - 1;
-            let process = &mut self.script.processes[last];
-            let header = |kind: FromProcess| Header {
-                kind: kind as u8,
-                session,
-                ..Header::default()
-            };
-            process.push(header(FromProcess::Resume), &[]);
-            process.push(header(FromProcess::SetLabel), &last_label(session));
-        }
-        for _ in 0..10 {
-            self.script.settle(&mut self.clients);
-            self.hear_reports();
-        }
-        for client in self.clients.iter().filter(|_| !self.is_hostile) {
-            let in_order = client.echoes.is_sorted_by(|one, next| one < next);
-            assert!(in_order, "answers twice or out of order: {client:?}");
-            // Whose session lives has all answers, unless messages may be dropped there.
-            if client.is_open() && client.listener() != ROUND_ROBIN {
-                assert_eq!(
-                    client.echoes.len() as u64,
-                    client.lines(),
-                    "answers and questions of {client:?}"
-                );
-            }
-        }
-        for session in self.script.gateway.sessions.iter() {
-            // What has ended takes no requests, and a hostile process may have set any label.
-            if self.known.contains(&session.id) && session.lives() && !self.is_hostile {
-                let label = session.app.label();
-                assert_eq!(label, last_label(session.id), "of session {}", session.id);
-            }
-        }
-        let files: usize = self.script.processes.iter().map(|it| it.files()).sum();
-        assert!(
-            self.is_hostile || (files, self.script.open_files()) == (0, 0),
-            "{files} files are left, {} of them open",
-            self.script.open_files()
-        );
-        let answered: usize = self.clients.iter().map(|it| it.echoes.len()).sum();
-        let counted = [
-            LoopCounter::Messages,
-            LoopCounter::Redelivered,
-            LoopCounter::Dropped,
-            LoopCounter::ClosedByCrash,
-            LoopCounter::Discarded,
-        ];
-        let counted = counted.map(|counter| (counter, self.script.count(counter)));
-        self.pass(Duration::from_secs(4));
-        self.stop();
-        println!(
-            "{} clients, {answered} answers, {counted:?}",
-            self.clients.len()
-        );
     }
 }
 
