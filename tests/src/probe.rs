@@ -376,7 +376,7 @@ impl Probe {
                 let group = context.group(name);
                 group.send(text).await?;
                 group.leave(session)?;
-                group.send("not for who has left").await?;
+                group.send("not for those that have left").await?;
                 return Ok(None);
             }
             "journal" => {

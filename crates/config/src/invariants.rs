@@ -107,7 +107,7 @@ mod tests {
     include!("../../../fuzz/replay.rs");
 
     #[test]
-    fn configurations_may_be_what_is_kept() {
+    fn kept_inputs_break_no_invariant_of_configurations() {
         replay("config", super::config);
     }
 }

@@ -266,7 +266,7 @@ fn settings_of_the_app_are_handed_on() {
 }
 
 #[test]
-fn a_reload_is_refused_what_needs_a_restart() {
+fn a_reload_refuses_changes_that_need_a_restart() {
     let load = |text: &str| load_text(text, Path::new("/a.toml")).unwrap().config;
     let old = load(
         "[engine]\ngateway_loops = 1\n[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:0\"\n",
@@ -341,7 +341,7 @@ struct Limits {
 }
 
 #[test]
-fn what_does_not_fit_the_apps_own_type_is_told_with_its_place() {
+fn settings_that_do_not_fit_the_apps_type_are_named_with_their_place() {
     let check = |text: &str| {
         let checked = check_app_text::<Settings>(text, Path::new("/c/a.toml"));
         checked.map_err(|errors| errors.to_string())

@@ -126,7 +126,7 @@ fn every_example_is_accepted_and_says_something_else_than_the_default() {
 }
 
 #[test]
-fn every_default_is_what_holds_without_the_key() {
+fn every_default_in_the_table_holds_without_the_key() {
     let folder = folder();
     for (title, key) in keys() {
         let Default::Value(value) = key.default else {

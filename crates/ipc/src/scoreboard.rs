@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::{Mapping, check_sealed, create_sealed};
 
-/// Makes the memory of a scoreboard of so many counters, all zero.
+/// Makes the memory of a scoreboard of `counters` counters, all zero.
 ///
 /// # Errors
 /// `InvalidInput` for no counters; else out of descriptors or memory.
@@ -30,7 +30,7 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
-    /// Maps a scoreboard of so many counters.
+    /// Maps a scoreboard of `counters` counters.
     ///
     /// # Errors
     /// `InvalidData` when it is smaller than that, or not sealed; `InvalidInput` for no counters; else out
@@ -99,7 +99,7 @@ impl Scoreboard {
     }
 }
 
-/// The bytes of so many counters.
+/// The bytes of `counters` counters.
 fn size(counters: usize) -> io::Result<usize> {
     counters
         .checked_mul(size_of::<AtomicU64>())

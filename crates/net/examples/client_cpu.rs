@@ -22,7 +22,7 @@ const WINDOWS: [u64; 2] = [1, 32];
 const HEADER_BYTES: usize = 4;
 const READ_BYTES: usize = 64 * 1024;
 
-/// One load: so many messages of a size, so many at a time.
+/// One load: a number of messages of a size, `window` at a time.
 #[derive(Debug, Clone, Copy)]
 struct Load {
     server: SocketAddr,

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p moorline-net --example storm [CONNECTIONS [WAVE [ROUNDS [SOURCES]]]]`
 //!
-//! Each round opens so many connections in waves, all of a wave at once, spread over source addresses in
+//! Each round opens CONNECTIONS connections in waves, all of a wave at once, spread over source addresses in
 //! 127.0.0.0/8, first one way and then the other; the next round begins with the other one. Another thread
 //! accepts. Printed are connections per second and this side's CPU for one, and the medians of the ratios of
 //! each round's pair.

@@ -9,26 +9,26 @@ pub use crate::dial::via::invariants::proxy;
 pub use crate::framing::invariants::{envelope, framing, websocket};
 
 #[test]
-fn every_framing_cuts_what_is_kept() {
+fn kept_inputs_break_no_invariant_of_cutting() {
     replay("framing", framing);
 }
 
 #[test]
-fn every_framing_sends_what_is_kept() {
+fn kept_inputs_break_no_invariant_of_sending() {
     replay("envelope", envelope);
 }
 
 #[test]
-fn two_implementations_of_websocket_agree_on_what_is_kept() {
+fn two_implementations_of_websocket_agree_on_kept_inputs() {
     replay("websocket", websocket);
 }
 
 #[test]
-fn proxies_may_answer_what_is_kept() {
+fn kept_inputs_break_no_invariant_of_proxies() {
     replay("proxy", proxy);
 }
 
 #[test]
-fn addresses_may_be_what_is_kept() {
+fn kept_inputs_break_no_invariant_of_addresses() {
     replay("address", address);
 }

@@ -1,4 +1,4 @@
-//! What is told of each attempt, whatever peers and users do.
+//! The report of each attempt, whatever peers and users do.
 
 mod recorder;
 
@@ -44,7 +44,7 @@ async fn disturb(random: &mut fastrand::Rng, peer: TcpStream, user: &Sender) {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one scenario, in order")]
-async fn each_attempt_is_told_as_one_error_or_as_connected_and_closed_once() {
+async fn each_attempt_reports_one_error_or_connected_and_closed_once() {
     for round in 0..12 {
         let seed = fastrand::u64(..);
         println!("round {round}: seed {seed}");
@@ -297,7 +297,7 @@ async fn a_sender_closes_a_client_that_waits_for_its_next_attempt() {
 }
 
 #[tokio::test]
-async fn what_only_other_options_can_mend_is_not_tried_again() {
+async fn an_error_that_only_other_options_can_mend_is_not_tried_again() {
     let invalid = || {
         let mut options = reconnecting(Unsent::Keep);
         options.framing = moorline_net::Framing::WebSocket { max: 100 };

@@ -42,7 +42,7 @@ fn receiving_exactly_so_much_takes_as_many_reads_as_it_needs() {
 }
 
 #[test]
-fn what_came_of_an_exact_amount_in_vain_is_not_lost() {
+fn bytes_of_a_failed_receive_exact_are_not_lost() {
     let (mut client, mut peer) = pair(ClientOptions::default());
     client.set_timeout(Timeout::After(SHORT));
     peer.write_all(b"half").unwrap();

@@ -16,7 +16,7 @@ use moorline_net::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
-fn one_bound_socket_talks_to_anyone_and_sees_who_sent_what() {
+fn one_bound_socket_talks_to_all_peers_and_sees_each_sender() {
     let client = bound("udp://127.0.0.1:0");
     for other in [any_peer(), any_peer()] {
         let peer = Peer::Ip(other.local_addr().unwrap());
@@ -75,7 +75,7 @@ fn a_receive_ends_at_its_deadline_and_the_next_one_is_served() {
 }
 
 #[test]
-fn a_peer_that_is_not_there_is_told_and_ends_nothing() {
+fn a_missing_peer_is_an_error_and_ends_nothing() {
     let gone = any_peer();
     let address = gone.local_addr().unwrap();
     let client = connect(&udp(&gone)).unwrap();
@@ -91,7 +91,7 @@ fn a_peer_that_is_not_there_is_told_and_ends_nothing() {
 }
 
 #[test]
-fn the_largest_datagrams_pass_larger_ones_are_refused_and_what_does_not_fit_is_cut() {
+fn the_largest_datagrams_pass_larger_ones_are_refused_and_those_over_the_buffer_are_cut() {
     for (own, most) in [("udp://127.0.0.1:0", 65_507), ("udp://[::1]:0", 65_527)] {
         let (one, other) = (bound(own), bound(own));
         let peer = other.own().unwrap();
@@ -129,7 +129,7 @@ fn a_unix_client_has_a_path_that_answers_find_and_that_goes_with_it() {
 }
 
 #[test]
-fn a_full_unix_peer_is_waited_for_until_the_deadline_if_connected_and_told_of_if_not() {
+fn a_send_to_a_full_unix_peer_waits_until_the_deadline_if_connected_and_fails_if_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peer");
     let peer = UnixDatagram::bind(&path).unwrap();
@@ -204,7 +204,7 @@ fn options_are_the_same_as_for_a_dial() {
 }
 
 #[test]
-fn what_carries_no_datagrams_or_is_of_another_kind_is_refused() {
+fn addresses_of_streams_or_of_another_kind_are_refused() {
     let invalid = |error: ConnectError| {
         assert!(matches!(error.cause(), ConnectCause::Invalid(_)), "{error}");
     };

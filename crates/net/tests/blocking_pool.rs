@@ -191,7 +191,7 @@ fn each_message_of_one_send_is_owed_an_answer() {
 }
 
 #[test]
-fn what_is_marked_answered_goes_back() {
+fn a_connection_marked_answered_goes_back() {
     let peer = Peer::echo();
     let pool = Pool::new(PoolOptions::default());
     let mut client = pool.borrow(&peer.key, lines()).unwrap();
@@ -278,7 +278,7 @@ fn a_full_queue_refuses_at_once() {
 }
 
 #[test]
-fn a_dial_that_fails_is_told_and_frees_its_place() {
+fn a_failed_dial_is_an_error_and_frees_its_place() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", nobody.local_addr().unwrap());
     let key = PoolKey::new(address.parse().unwrap(), DialOptions::default());
@@ -300,7 +300,7 @@ fn a_dial_that_fails_is_told_and_frees_its_place() {
 }
 
 #[test]
-fn what_is_too_old_is_closed_though_nobody_asks() {
+fn connections_that_are_too_old_are_closed_without_a_request() {
     let peer = Peer::echo();
     let pool = Pool::new(PoolOptions::default().max_idle(Duration::from_millis(200)));
     pool.warm(&peer.key, 2).unwrap();
@@ -309,7 +309,7 @@ fn what_is_too_old_is_closed_though_nobody_asks() {
 }
 
 #[test]
-fn dropping_the_pool_closes_what_rests_and_leaves_what_is_lent() {
+fn dropping_the_pool_closes_resting_connections_and_leaves_lent_ones() {
     let peer = Peer::echo();
     let pool = Pool::new(PoolOptions::default());
     let mut lent = pool.borrow(&peer.key, lines()).unwrap();

@@ -156,7 +156,7 @@ async fn a_receive_that_is_given_up_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_end_between_messages_is_none_and_within_one_an_error() {
+async fn an_end_between_messages_is_no_error_and_within_one_it_is() {
     let (mut client, mut peer) = pair(framed()).await;
     peer.write_all(&packet(b"last")).await.unwrap();
     drop(peer);
@@ -175,7 +175,7 @@ async fn an_end_between_messages_is_none_and_within_one_an_error() {
 }
 
 #[tokio::test]
-async fn a_reset_is_told_with_the_systems_code() {
+async fn a_reset_has_the_systems_code() {
     let (mut client, peer) = pair(framed()).await;
     peer.set_zero_linger().unwrap();
     drop(peer);
@@ -287,7 +287,7 @@ async fn half_closed_it_still_receives() {
 }
 
 #[tokio::test]
-async fn a_close_delivers_what_waits_even_with_bytes_unread() {
+async fn a_close_delivers_waiting_messages_even_with_bytes_unread() {
     let (mut client, mut peer) = pair(ClientOptions::default()).await;
     peer.write_all(b"never read").await.unwrap();
     client.connection().unwrap();
@@ -341,7 +341,7 @@ fn reconnecting(queue: Unsent) -> ClientOptions {
 }
 
 #[tokio::test]
-async fn what_waits_is_kept_for_the_next_connection_if_so_chosen() {
+async fn waiting_messages_are_kept_for_the_next_connection_if_so_chosen() {
     let (listener, address) = listener().await;
     let mut client = Client::new(address, reconnecting(Unsent::Keep));
     client.connect().await.unwrap();
@@ -366,7 +366,7 @@ async fn what_waits_is_kept_for_the_next_connection_if_so_chosen() {
 }
 
 #[tokio::test]
-async fn what_waits_is_dropped_otherwise() {
+async fn waiting_messages_are_dropped_otherwise() {
     let (listener, address) = listener().await;
     let mut client = Client::new(address, reconnecting(Unsent::Fail));
     client.connect().await.unwrap();
@@ -387,7 +387,7 @@ async fn what_waits_is_dropped_otherwise() {
 }
 
 #[tokio::test]
-async fn reconnecting_tries_until_somebody_listens_and_gives_up_after_so_many_failures() {
+async fn reconnecting_tries_until_a_server_listens_and_gives_up_after_max_failures() {
     let (listener, address) = listener().await;
     let local = listener.local_addr().unwrap();
     drop(listener);
@@ -458,7 +458,7 @@ async fn senders_of_other_threads_keep_their_order_and_wait_for_room() {
 }
 
 #[tokio::test]
-async fn a_connection_can_be_taken_out_with_what_was_received() {
+async fn a_connection_can_be_taken_out_with_its_received_bytes() {
     let (mut client, mut peer) = pair(framed()).await;
     peer.write_all(&[packet(b"one"), packet(b"two")].concat())
         .await

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::codec::{Decoder, Framed};
 
 #[tokio::test]
-async fn what_one_codec_sends_another_receives() {
+async fn messages_of_one_codec_are_received_by_another() {
     for framing in [
         Framing::Length(Length::default()),
         Framing::Line { max: 100 },
@@ -39,7 +39,7 @@ async fn what_one_codec_sends_another_receives() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_framing_is_an_error() {
+async fn input_that_breaks_the_framing_is_an_error() {
     let codec = FramingCodec::new(Framing::Line { max: 4 }).unwrap();
     let (one, other) = tokio::io::duplex(64);
     let mut one = Framed::new(one, codec.clone());

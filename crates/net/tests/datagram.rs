@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn one_bound_socket_talks_to_anyone_and_sees_who_sent_what() {
+async fn one_bound_socket_talks_to_all_peers_and_sees_each_sender() {
     let client = bound("udp://127.0.0.1:0");
     let others = [any_peer(), any_peer()];
     for other in &others {
@@ -70,7 +70,7 @@ async fn a_connected_one_hears_its_peer_alone() {
 }
 
 #[tokio::test]
-async fn connecting_drops_what_was_queued_before() {
+async fn connecting_drops_datagrams_queued_before() {
     let (peer, other_sender) = (any_peer(), any_peer());
     let mut client = bound("udp://127.0.0.1:0");
     let Peer::Ip(own) = client.own().unwrap() else {
@@ -104,7 +104,7 @@ async fn one_that_is_disconnected_hears_anyone_at_the_port_that_it_had() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_there_is_told_and_ends_nothing() {
+async fn a_missing_peer_is_an_error_and_ends_nothing() {
     let gone = any_peer();
     let address = gone.local_addr().unwrap();
     let client = connected(&gone).await;
@@ -144,7 +144,7 @@ async fn the_largest_datagrams_pass_and_larger_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_buffer_is_said_to_be_cut() {
+async fn a_datagram_over_the_buffer_is_marked_as_cut() {
     let (one, other) = (bound("udp://127.0.0.1:0"), bound("udp://127.0.0.1:0"));
     let sender = one.own().unwrap();
     for (bytes, is_cut) in [(b"ahoy".as_slice(), false), (b"ahoy there", true)] {
@@ -267,7 +267,7 @@ async fn a_file_that_is_anothers_by_now_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_full_unix_peer_is_waited_for_if_connected_and_told_of_if_not() {
+async fn a_send_to_a_full_unix_peer_waits_if_connected_and_fails_if_not() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = folder.path().join("theirs");
     let peer = UnixDatagram::bind(&theirs).unwrap();
@@ -333,7 +333,7 @@ async fn names_are_resolved() {
 }
 
 #[tokio::test]
-async fn what_carries_no_datagrams_is_refused() {
+async fn addresses_of_streams_are_refused() {
     for text in ["tcp://127.0.0.1:1", "unix:///tmp/x", "udp://127.0.0.1:0"] {
         let error = connect(&text.parse().unwrap()).await.unwrap_err();
         assert!(matches!(error.cause(), ConnectCause::Invalid(_)), "{error}");

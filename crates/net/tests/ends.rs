@@ -115,7 +115,7 @@ async fn paused(
 }
 
 #[tokio::test]
-async fn a_paused_client_is_told_that_its_peer_has_ended() {
+async fn a_paused_client_learns_that_its_peer_has_ended() {
     let (_running, peer, mut told, _) = paused(framed()).await;
     drop(peer);
     let closed = Event::Closed(1, "closed by the peer".into());
@@ -123,7 +123,7 @@ async fn a_paused_client_is_told_that_its_peer_has_ended() {
 }
 
 #[tokio::test]
-async fn a_paused_client_is_told_of_a_reset_even_with_bytes_unread() {
+async fn a_paused_client_learns_of_a_reset_even_with_bytes_unread() {
     let (_running, mut peer, mut told, _) = paused(framed()).await;
     peer.write_all(&packet(b"never read")).await.unwrap();
     peer.set_zero_linger().unwrap();
@@ -135,7 +135,7 @@ async fn a_paused_client_is_told_of_a_reset_even_with_bytes_unread() {
 }
 
 #[tokio::test]
-async fn a_paused_client_is_told_of_a_reset_with_nothing_unread() {
+async fn a_paused_client_learns_of_a_reset_with_nothing_unread() {
     let (_running, peer, mut told, _) = paused(framed()).await;
     peer.set_zero_linger().unwrap();
     drop(peer);
@@ -169,7 +169,7 @@ async fn a_paused_client_need_not_wait_for_a_tick_to_see_its_peers_end() {
 }
 
 #[tokio::test]
-async fn what_came_before_the_end_is_delivered_once_a_paused_client_resumes() {
+async fn input_before_the_end_is_delivered_once_a_paused_client_resumes() {
     let (running, mut peer, mut told, _) = paused(framed()).await;
     peer.write_all(&packet(b"last")).await.unwrap();
     drop(peer);
@@ -256,7 +256,7 @@ async fn a_file_that_a_half_closed_peer_does_not_read_does_not_put_its_end_off()
 }
 
 #[tokio::test]
-async fn a_half_closed_client_is_told_that_its_peer_was_reset() {
+async fn a_half_closed_client_learns_of_a_reset() {
     let (listener, address) = listener().await;
     let (handler, mut told) = recorder(|_, _| {});
     let options = quick_ticks(half_closing(recorder::PATIENCE));

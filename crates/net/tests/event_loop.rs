@@ -55,7 +55,7 @@ impl Drop for Tombstone {
 }
 
 #[test]
-fn work_runs_in_the_order_of_posting_and_what_is_posted_first_before_it() {
+fn work_runs_in_the_order_of_posting() {
     let event_loop = start();
     let order = Arc::new(Mutex::new(Vec::new()));
     let note = |word: &'static str| {
@@ -93,7 +93,7 @@ fn on_its_own_loop_work_runs_at_once() {
 }
 
 #[test]
-fn work_that_waits_goes_on_when_what_it_waits_for_comes() {
+fn work_that_waits_goes_on_with_its_event() {
     let event_loop = start();
     let task = event_loop.spawn(|| async {
         // Not `Send`.
@@ -110,7 +110,7 @@ fn work_that_waits_goes_on_when_what_it_waits_for_comes() {
 }
 
 #[test]
-fn what_is_cancelled_before_it_starts_never_runs() {
+fn work_cancelled_before_it_starts_never_runs() {
     let event_loop = start();
     let release = hold(&event_loop);
     let has_run = Arc::new(AtomicBool::new(false));
@@ -124,7 +124,7 @@ fn what_is_cancelled_before_it_starts_never_runs() {
 }
 
 #[test]
-fn what_is_cancelled_does_not_run_though_its_event_has_come() {
+fn cancelled_work_does_not_run_though_its_event_has_come() {
     let event_loop = start();
     let inner = event_loop.clone();
     let outcome = event_loop.spawn(move || async move {
@@ -147,7 +147,7 @@ fn what_is_cancelled_does_not_run_though_its_event_has_come() {
 }
 
 #[test]
-fn what_is_cancelled_elsewhere_is_dropped_on_its_loop() {
+fn work_cancelled_on_another_thread_is_dropped_on_its_loop() {
     let event_loop = start();
     let (tell, told) = mpsc::channel();
     let stone = Tombstone(tell);
@@ -166,7 +166,7 @@ fn what_is_cancelled_elsewhere_is_dropped_on_its_loop() {
 }
 
 #[test]
-fn a_panic_is_told_and_harms_nothing_else() {
+fn a_panic_is_returned_and_harms_nothing_else() {
     let event_loop = start();
     let other = event_loop.spawn(|| async {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -183,7 +183,7 @@ fn a_panic_is_told_and_harms_nothing_else() {
 }
 
 #[test]
-fn a_loop_ends_with_its_last_handle_and_what_lives_there_dies_there() {
+fn a_loop_ends_with_its_last_handle_and_drops_its_work_on_its_thread() {
     let event_loop = start();
     let (tell, told) = mpsc::channel();
     let (started, waiting) = (Tombstone(tell.clone()), Tombstone(tell));

@@ -29,7 +29,7 @@ async fn read_packet(peer: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn it_is_told_connected_then_each_message_then_closed() {
+async fn a_handler_gets_connected_then_each_message_then_closed() {
     let (listener, address) = listener().await;
     let (handler, mut told) = recorder(|client, event| match event {
         Event::Connected(_) => client.try_send(b"hello").unwrap(),
@@ -92,7 +92,7 @@ async fn large_and_small_messages_come_through_in_order() {
 }
 
 #[tokio::test]
-async fn a_refused_attempt_is_told_as_error_once_and_that_is_the_end() {
+async fn a_refused_attempt_is_one_error_and_the_end() {
     let (listener, address) = listener().await;
     drop(listener);
     let (handler, mut told) = recorder(|_, _| {});
@@ -106,7 +106,7 @@ async fn a_refused_attempt_is_told_as_error_once_and_that_is_the_end() {
 }
 
 #[tokio::test]
-async fn it_reconnects_and_what_was_sent_meanwhile_goes_out_first() {
+async fn it_reconnects_and_messages_sent_meanwhile_go_out_first() {
     let (listener, address) = listener().await;
     let (handler, mut told) = recorder(|client, event| {
         if let Event::Closed(..) = event {

@@ -105,7 +105,7 @@ async fn requests_go_over_tls() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_chooses_http2_is_told_to_the_client() {
+async fn the_client_sees_that_the_handshake_chose_http2() {
     let mut config = rustls::ServerConfig::clone(&tls_peer::server());
     config.alpn_protocols = vec![b"h2".to_vec()];
     let (address, _) = serve(Some(Arc::new(config).into())).await;

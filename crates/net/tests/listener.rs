@@ -244,7 +244,7 @@ fn a_listener_that_ends_leaves_its_successors_socket_alone() {
 }
 
 #[test]
-fn what_is_not_served_is_refused() {
+fn unserved_addresses_are_refused() {
     let pool = pool();
     let start = |address: &str, framing: Framing| {
         let (tell, _) = mpsc::channel();

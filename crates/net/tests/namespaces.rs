@@ -347,7 +347,7 @@ fn a_peer_that_has_rebooted_resets_and_is_reconnected_to() {
         client.connect().await.expect("it listens");
         let (listener, before) = serving.join().expect("it accepts");
 
-        // It forgets its connections, and nobody hears of it.
+        // It forgets its connections without a word to their peers.
         ip(&format!("-n {} link set wire down", networks.there));
         set_socket_linger(&before, Some(Duration::ZERO)).expect("an option");
         drop(before);

@@ -133,7 +133,7 @@ async fn senders_hold_no_more_files_than_their_bound() {
 }
 
 #[tokio::test]
-async fn a_senders_close_ends_a_pipe_once_what_was_read_is_delivered() {
+async fn a_senders_close_ends_a_pipe_once_read_bytes_are_delivered() {
     let (mut client, mut peer, _) = connected(patient()).await;
     let sender = client.sender();
     let (other, mut far) = duplex(4);
@@ -186,7 +186,7 @@ async fn a_send_that_need_not_wait_heeds_an_order_too() {
 }
 
 #[tokio::test]
-async fn what_senders_have_queued_goes_out_before_the_end() {
+async fn queued_messages_of_senders_go_out_before_the_end() {
     let (mut client, mut peer, sender) = stuck(patient()).await;
     // The client has no room, so that it stays with the sender.
     sender.try_send(b"last words").unwrap();

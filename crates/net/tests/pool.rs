@@ -95,7 +95,7 @@ async fn with_stray_bytes(stray: Stray) -> (Pool, Peer) {
 }
 
 #[tokio::test]
-async fn what_is_poisoned_failed_or_unanswered_is_not_lent() {
+async fn poisoned_failed_and_unanswered_connections_are_not_lent() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default());
 
@@ -228,7 +228,7 @@ async fn a_dropped_dial_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_failed_dial_frees_its_place_for_the_next_who_waits() {
+async fn a_failed_dial_frees_its_place_for_the_next_waiter() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let key = key_of(nobody.local_addr().unwrap());
     drop(nobody);
@@ -297,7 +297,7 @@ async fn one_id_for_two_addresses_is_refused_while_the_first_is_in_use() {
 }
 
 #[tokio::test]
-async fn warming_opens_what_is_missing() {
+async fn warming_opens_the_missing_connections() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default());
     for (wanted, opened) in [(3, 3), (5, 2), (5, 0)] {
@@ -308,7 +308,7 @@ async fn warming_opens_what_is_missing() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_closed_though_nobody_asks() {
+async fn connections_that_are_too_old_are_closed_without_a_request() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default().max_idle(Duration::from_millis(200)));
     pool.warm(&peer.key(), 3).await.unwrap();
@@ -319,7 +319,7 @@ async fn what_is_too_old_is_closed_though_nobody_asks() {
 }
 
 #[tokio::test]
-async fn dropping_the_pool_closes_what_rests_and_leaves_what_is_lent() {
+async fn dropping_the_pool_closes_resting_connections_and_leaves_lent_ones() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default());
     let mut lent = pool.borrow(&peer.key()).await.unwrap();

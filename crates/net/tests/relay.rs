@@ -137,7 +137,7 @@ async fn an_idle_timeout_that_no_clock_can_hold_is_none() {
 }
 
 #[tokio::test]
-async fn a_reset_is_told_with_its_side_and_what_came_before_is_delivered() {
+async fn a_reset_names_its_side_and_earlier_input_is_delivered() {
     let (mut first, mut second, relay) = relayed(|relay| relay).await;
     first.write_all(b"last words").await.unwrap();
     let mut words = [0; 10];
@@ -155,7 +155,7 @@ async fn a_reset_is_told_with_its_side_and_what_came_before_is_delivered() {
 }
 
 #[tokio::test]
-async fn what_was_read_before_goes_first() {
+async fn bytes_read_before_go_first() {
     let (mut first, mut second, _relay) =
         relayed(|relay| relay.with_unread(Bytes::from_static(b"early "))).await;
     first.write_all(b"and late").await.unwrap();
@@ -173,7 +173,7 @@ async fn dropping_it_closes_both() {
 }
 
 #[tokio::test]
-async fn a_client_is_piped_into_another_stream_with_what_it_has_received() {
+async fn a_client_is_piped_into_another_stream_with_its_received_bytes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
     let mut client = Client::new(address.parse().unwrap(), ClientOptions::default());

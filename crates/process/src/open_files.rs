@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_start_is_refused_with_the_numbers() {
+    fn a_configuration_without_enough_descriptors_is_refused_with_the_numbers() {
         let config = shaped(64, 64);
         let needs = Descriptors::within(65_536, &config).check().unwrap();
         assert_eq!(needs.gateway_starts, 64 + 192 + 4 + 64 * 66);

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_engine_is_told_who_has_the_folder() {
+    fn a_second_engine_learns_which_process_has_the_folder() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
         let first = RunDir::claim(&path, None).unwrap();

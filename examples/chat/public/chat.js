@@ -38,7 +38,7 @@ function show(line) {
     item.append(name, " ", line.slice(colon + 2));
   }
   lines.append(item);
-  // Whoever has scrolled up to read stays there.
+  // A reader that has scrolled up stays there.
   if (atEnd) lines.scrollTop = lines.scrollHeight;
 }
 

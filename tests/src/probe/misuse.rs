@@ -48,7 +48,7 @@ fn leave_group() -> Result<String> {
     Ok("left".to_owned())
 }
 
-/// Writes until nothing more fits, and has whoever writes next wait.
+/// Writes until nothing more fits, so that the next writer waits.
 fn fill(descriptor: &OwnedFd) {
     let Ok(flags) = fcntl_getfl(descriptor) else {
         return;

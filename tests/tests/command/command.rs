@@ -442,7 +442,7 @@ fn sessions_are_listed_with_their_peer_and_worker() {
     }
 }
 
-/// Pages of the list wait for whoever reads it, and are not left out.
+/// Pages of the list wait for its reader, and are not left out.
 #[test]
 fn a_long_list_of_sessions_reaches_a_slow_reader_whole() {
     const SESSIONS: usize = 6_000;

@@ -226,7 +226,7 @@ fn a_worker_that_cannot_start_is_tried_again_until_it_can_and_its_session_waits(
     assert_eq!(client.receive(), id.as_bytes());
 }
 
-/// A message that kills whoever takes it has its attempts; all others are redelivered around it (the poison rule).
+/// A message that kills its worker is tried `attempts` times; all others are redelivered around it (the poison rule).
 #[test]
 fn a_poisonous_message_ends_its_own_session_after_three_attempts() {
     let engine = Engine::start(

@@ -152,7 +152,7 @@ fn one_workers_messages_keep_their_order_through_broadcasts() {
         if number == 1400 {
             assert!(member.is_quiet_for(Duration::from_millis(20)));
         } else {
-            assert_eq!(member.receive(), b"not for who has left");
+            assert_eq!(member.receive(), b"not for those that have left");
         }
     }
 }

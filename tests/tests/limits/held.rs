@@ -176,7 +176,7 @@ fn each_class_is_shown_while_it_is_held_and_falls_to_nothing() {
     }
     speaker.send("post-fill 1 300000");
     speaker.send("task-bytes 2000000");
-    eventually("posts and tasks wait for who has stopped", || {
+    eventually("posts and tasks wait for the stopped processes", || {
         held(&engine, "transfers") > 250_000 && held(&engine, "tasks") >= 2_000_000
     });
     for pid in stopped {

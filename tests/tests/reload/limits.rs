@@ -20,7 +20,7 @@ fn sessions_are_timed_by_new_timeouts_from_the_reload_on() {
     assert_eq!(kept.ask("unkeep"), "ok");
     assert_eq!(kept.receive_to_end(), Vec::<Vec<u8>>::new());
 
-    // Who is there when there is none any more is closed by none.
+    // Without the timeout the sessions that are open stay open.
     live.change(&config("", "receive_timeout = \"5s\""));
     let mut spared = live.client();
     spared.ask("id");
@@ -90,7 +90,7 @@ fn a_reload_changes_max_sessions() {
     live.finish();
 }
 
-/// Who is there when the limit comes counts like who comes later.
+/// Connections from before the limit count like later ones.
 #[test]
 fn a_reload_changes_max_sessions_per_address() {
     let live = Live::start(&config("", ""));
@@ -102,7 +102,7 @@ fn a_reload_changes_max_sessions_per_address() {
     second.ask("id");
     assert_eq!(live.client().try_receive().ok().flatten(), None);
     drop(first);
-    eventually("the place of who has left is free", || {
+    eventually("the place of the closed connection is free", || {
         let mut client = live.client();
         let _ = client.send_bytes(&Wire::LENGTH.encode(b"build"));
         client.try_receive().ok().flatten().is_some()

@@ -348,11 +348,11 @@ fn the_end_of_a_removed_listeners_last_session_is_logged_once() {
     };
     engine.configure(&config("", &[("two", ANY, LENGTH)]));
     engine.reload().expect_success();
-    eventually("it is told", || told("one") == 1);
+    eventually("the end is logged", || told("one") == 1);
     // Looked at again with the next one that goes.
     engine.configure(&config("", &[]));
     engine.reload().expect_success();
-    eventually("it is told of the other one", || told("two") == 1);
+    eventually("the other end is logged", || told("two") == 1);
     assert_eq!(told("one"), 1);
 }
 

@@ -125,7 +125,7 @@ fn messages_handled_of_a_broken_connection(more: &str) -> (usize, u64, u64) {
 fn input_before_a_broken_connection_is_delivered_with_deliver_after_close() {
     let (noted, handled, discarded) = messages_handled_of_a_broken_connection("");
     assert!(noted < 20, "{noted}");
-    // Beside those that nobody handles, answers to who has gone are discarded.
+    // Beside unhandled messages, answers to the closed session are discarded.
     let answers = (handled + discarded).checked_sub(201);
     assert!(
         answers.is_some_and(|answers| answers < handled),

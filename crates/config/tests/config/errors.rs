@@ -422,7 +422,7 @@ address = "tcp://\u001b[2J:1"
 ];
 
 #[test]
-fn every_error_is_told_with_place_and_hint() {
+fn every_error_has_a_place_and_a_hint() {
     for (text, said) in WRONG {
         let errors = load_text(text, Path::new("/c/a.toml")).unwrap_err();
         assert_eq!(errors.to_string(), *said, "of:\n{text}");

@@ -1,4 +1,4 @@
-//! The reports of the loops, and what the supervisor is told of them.
+//! The reports of the loops, and those that the supervisor gets.
 
 use crate::commands::{Command, Report};
 use crate::main_thread::Gateway;

@@ -443,7 +443,7 @@ impl Crowd {
     }
 }
 
-/// A label of this session, and of no other, with so many bytes if that is enough.
+/// A label of this session, and of no other, with `bytes` bytes if that is enough.
 fn label(session: u64, bytes: usize) -> Vec<u8> {
     format!("{session:016x}{:.<1$}", "", bytes.saturating_sub(16)).into_bytes()
 }

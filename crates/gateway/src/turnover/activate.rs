@@ -144,7 +144,7 @@ pub(crate) fn rouse_slot(slot: SlotId, sessions: &mut Table, tools: &mut Tools) 
     tell_pending(slot, &mut tools.processes);
 }
 
-/// Tells the slot's process of the ends of sessions that its predecessor was not told of.
+/// Tells the slot's process the closes of sessions that its predecessor did not take.
 fn tell_pending(slot: SlotId, processes: &mut Processes) {
     let Some(at) = processes[slot].process else {
         return;

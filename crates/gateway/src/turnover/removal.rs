@@ -37,7 +37,7 @@ const MOST_PENDING: usize = 65_536;
 /// The records of one session that a dead process had not taken.
 #[derive(Default)]
 struct UntakenOfSession {
-    /// It had not even been told of the session, and this says whether it would have been as an adopted one.
+    /// It had not taken the session's opening; true if that says `adopted`.
     opening: Option<bool>,
     /// Messages whose last part it had not taken.
     count: u32,
@@ -177,7 +177,7 @@ fn slot_of(dead: &Process, tools: &Tools) -> SlotId {
     }
 }
 
-/// The next process is told the ends of sessions that the dead process was not told of.
+/// The next process gets the closes of sessions that the dead process did not take.
 fn hand_down_closes(dead: &mut Process, untaken: &Untaken, slot: SlotId, tools: &mut Tools) {
     let Tools {
         processes, memory, ..

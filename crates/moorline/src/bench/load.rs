@@ -263,7 +263,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// A connection attempt has come to its end.
+    /// A connection attempt has ended.
     fn connected(&mut self, index: usize) -> Result<(), Fault> {
         if let Some(socket) = &self.clients[index].socket
             && let Err(errno) = socket_error(socket)?

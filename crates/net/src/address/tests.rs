@@ -161,7 +161,7 @@ fn a_unix_path_is_refused_and_never_cut() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(ip in any::<IpAddr>(), port in any::<u16>()) {
+    fn a_written_address_is_read_again(ip in any::<IpAddr>(), port in any::<u16>()) {
         let address = Address::Tcp(HostPort { host: ip.to_string(), port });
         prop_assert_eq!(parse(&address.to_string()), Ok(address));
     }

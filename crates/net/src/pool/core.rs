@@ -15,8 +15,8 @@ use super::options::PoolOptions;
 /// - A key with waiters has none at rest.
 /// - A key with waiters is at its cap, or the total is reached and none at all is at rest.
 ///
-/// So whoever comes later never overtakes, and each permit that becomes free goes to the first in the queue
-/// who may use it.
+/// So a later waiter never overtakes, and each permit that becomes free goes to the first in the queue that may
+/// use it.
 #[derive(Debug)]
 pub(super) struct Core<K, C, W> {
     options: PoolOptions,

@@ -18,9 +18,9 @@ const MIN_SWEPT: usize = 64;
 
 /// Remembers another resolver's answers for their TTL, and serves old ones while it fails or is slow (RFC 8767).
 ///
-/// Look-ups of one name that run at the same time are one: whoever is left drives it, and it ends with the last of
+/// Look-ups of one name that run at the same time are one. The callers that are left drive it, and it ends with the last of
 /// them. One that is slower than [`CacheOptions::patience`] while there is an old answer goes on by itself,
-/// on the runtime of who asked. Cloning is cheap; clones share what is remembered.
+/// on the caller's runtime. Cloning is cheap; clones share what is remembered.
 #[derive(Clone)]
 pub struct CachingResolver {
     source: Arc<dyn Resolver>,

@@ -12,7 +12,7 @@ use crate::setters::setters;
 
 /// Finds the addresses of names.
 ///
-/// IP addresses never reach a resolver, nor does an empty name. A look-up begins when its future is first
+/// IP addresses and empty names never reach a resolver. A look-up begins when its future is first
 /// polled, and that may be dropped at any time; a look-up that others wait for goes on. None blocks.
 pub trait Resolver: Send + Sync + fmt::Debug {
     /// Looks `name` up: one answer for both families, or one for each, whichever the source can do. The

@@ -166,7 +166,7 @@ fn a_name_without_an_address_is_explained() {
 }
 
 #[test]
-fn everybody_who_reaches_the_folder_may_connect() {
+fn every_user_that_reaches_the_folder_may_connect() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = UnixListener::from(listen(&Address::Unix(path.clone())).unwrap());
@@ -228,7 +228,7 @@ fn a_socket_file_that_is_answered_on_stays() {
 }
 
 #[test]
-fn what_is_no_socket_is_never_removed() {
+fn a_file_that_is_no_socket_is_never_removed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "precious").unwrap();

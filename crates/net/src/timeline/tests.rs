@@ -1,4 +1,4 @@
-//! What is told of a dial.
+//! The report of a dial.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn dialed() -> Timeline {
 }
 
 #[test]
-fn it_is_told_to_machines() {
+fn a_timeline_is_written_as_json() {
     let step = |step: &str,
                 address: &str,
                 start_ms: f64,
@@ -51,7 +51,7 @@ fn it_is_told_to_machines() {
 }
 
 #[test]
-fn it_is_told_in_one_line() {
+fn a_timeline_is_written_in_one_line() {
     assert_eq!(
         dialed().to_string(),
         "500.000 ms timed out; resolve name.test at 0.000 ms took 3.000 ms: ok; \

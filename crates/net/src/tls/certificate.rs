@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_malformed() {
+    fn an_invalid_time_is_malformed() {
         for text in [
             &b"701301000000Z"[..],
             b"700100000000Z",

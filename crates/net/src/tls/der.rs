@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_not_minimal_is_malformed() {
+    fn cut_off_or_non_minimal_lengths_are_malformed() {
         for bytes in [
             &b"\x02"[..],
             b"\x02\x02\x05",

@@ -84,7 +84,7 @@ proptest! {
 
     /// Any bytes, or a part of a certificate: nothing panics.
     #[test]
-    fn what_is_no_certificate_is_refused(
+    fn a_file_without_certificates_is_refused(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         length in any::<prop::sample::Index>(),
     ) {

@@ -37,7 +37,7 @@ async fn a_connection_carries_bytes_both_ways_and_knows_how_it_came_about() {
 }
 
 #[tokio::test]
-async fn what_is_spoken_over_tcp_is_dialed_like_it() {
+async fn protocols_over_tcp_are_dialed_like_tcp() {
     let (_listener, at) = listener().await;
     for scheme in ["tcp", "http", "ws"] {
         let connection = dialer().connect(&address(format!("{scheme}://{at}"))).await;
@@ -69,7 +69,7 @@ async fn a_zone_without_an_interface_is_explained() {
 }
 
 #[tokio::test]
-async fn a_port_that_refuses_is_told_with_the_system_s_code() {
+async fn a_refused_connection_has_the_systems_code() {
     let (_socket, at) = refusing();
     let (error, _) = refusal(&dialer(), &address(format!("tcp://{at}"))).await;
     assert!(
@@ -100,7 +100,7 @@ async fn a_socket_never_meets_itself() {
 }
 
 #[tokio::test]
-async fn what_is_no_stream_is_refused_with_the_way_out() {
+async fn addresses_without_a_stream_are_refused_with_the_way_out() {
     for scheme in ["udp://127.0.0.1:1", "unixgram:///run/a"] {
         let (error, _) = refusal(&dialer(), &address(scheme)).await;
         assert!(

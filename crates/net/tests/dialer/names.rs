@@ -41,7 +41,7 @@ async fn a_name_is_resolved_and_then_connected_to() {
 }
 
 #[tokio::test]
-async fn the_system_resolves_where_nobody_else_is_named() {
+async fn the_system_resolves_without_another_resolver() {
     let (_listener, at) = listener().await;
     let connection = dialer()
         .connect(&address(format!("tcp://localhost:{}", at.port())))
@@ -74,7 +74,7 @@ async fn ip_addresses_never_reach_the_resolver() {
 }
 
 #[tokio::test]
-async fn what_a_resolver_says_is_told_apart_from_a_failed_connection() {
+async fn a_resolvers_error_differs_from_a_failed_connection() {
     let failed = ResolveError::Failed {
         name: "name.test".into(),
         reason: "SERVFAIL".into(),

@@ -111,7 +111,7 @@ async fn socks5_is_given_user_and_password() {
 }
 
 #[tokio::test]
-async fn what_socks5_refuses_is_told_in_words() {
+async fn a_refusal_of_socks5_is_described_in_words() {
     let hello: Turn = (b"\x05\x01\x00", b"\x05\x00");
     for (turns, words) in [
         (
@@ -158,7 +158,7 @@ async fn what_socks5_refuses_is_told_in_words() {
 const CONNECT: &[u8] = b"CONNECT name.test:80 HTTP/1.1\r\nHost: name.test:80\r\n\r\n";
 
 #[tokio::test]
-async fn http_is_asked_to_connect_and_what_follows_its_answer_is_the_target_s() {
+async fn an_http_proxy_is_asked_to_connect_and_bytes_after_its_answer_are_the_targets() {
     // The target may speak first, in the same segment.
     let (proxy, played) = scripted(vec![(
         CONNECT,
@@ -211,7 +211,7 @@ async fn http_is_given_user_and_password() {
 }
 
 #[tokio::test]
-async fn what_http_refuses_is_told_in_its_words() {
+async fn a_refusal_of_an_http_proxy_keeps_its_words() {
     for (answer, words) in [
         (
             b"HTTP/1.1 403 For\x1b[31mbidden\r\n\r\n".as_slice(),
@@ -261,7 +261,7 @@ async fn an_http_answer_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_leaves_or_refuses_is_told_apart() {
+async fn a_proxy_that_leaves_and_one_that_refuses_differ() {
     for scheme in ["socks5", "http"] {
         let (listener, proxy) = listener().await;
         tokio::spawn(async move {
@@ -310,7 +310,7 @@ async fn a_silent_proxy_ends_with_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_cannot_be_asked_is_refused() {
+async fn targets_that_a_proxy_cannot_reach_are_refused() {
     let (_listener, proxy) = listener().await;
     let long = "x".repeat(256);
     for (via, target, problem) in [

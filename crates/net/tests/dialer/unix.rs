@@ -49,7 +49,7 @@ async fn an_abstract_name_is_dialed() {
 }
 
 #[tokio::test]
-async fn a_missing_file_and_a_dead_one_are_told_apart() {
+async fn a_missing_file_and_a_dead_socket_differ() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let (error, _) = refusal(&dialer(), &Address::Unix(path.clone())).await;

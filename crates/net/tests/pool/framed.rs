@@ -149,7 +149,7 @@ async fn an_answer_that_was_not_fetched_closes_the_connection() {
         client.send(b"ahoy").await.unwrap();
     })
     .await;
-    // Nor does one answer make up for another.
+    // One answer does not make up for another.
     assert_closed(PoolOptions::default(), async |client| {
         client.send(b"one").await.unwrap();
         client.send(b"other").await.unwrap();
@@ -233,7 +233,7 @@ async fn a_sender_with_an_order_or_a_message_pending_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn what_senders_sent_is_owed_an_answer_too() {
+async fn messages_of_senders_are_owed_an_answer_too() {
     assert_closed(PoolOptions::default(), async |client| {
         client.sender().try_send(b"ahoy").unwrap();
         client.flush().await.unwrap();

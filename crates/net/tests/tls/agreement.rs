@@ -116,7 +116,7 @@ async fn pem_text_serves_as_well_as_files() {
 }
 
 #[tokio::test]
-async fn a_callers_own_configuration_decides_what_is_verified() {
+async fn a_callers_own_configuration_decides_on_verification() {
     let authority = Authority::new("root");
     let identity = authority.issue(&["127.0.0.1"], Dates::Now);
     let server = Server::start(&identity, &[]);
@@ -165,7 +165,7 @@ enum Stage {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_our_certificate_is_told_apart() {
+async fn a_refused_client_certificate_has_its_own_error() {
     let authority = Authority::new("root");
     let identity = authority.issue(&["chat.test"], Dates::Now);
     let other = Authority::new("other");
@@ -204,7 +204,7 @@ async fn a_protocol_is_agreed_on_or_the_server_refused() {
             outcome(&offering(&["chat/1"]), &server, "chat.test").await,
             Err(TlsError::NoCommonProtocol)
         );
-        // One that has never heard of protocols.
+        // One that does not know protocols.
         let server = Server::start(&identity, &[flag]);
         assert_eq!(
             outcome(&offering(&["h2"]), &server, "chat.test").await,

@@ -170,7 +170,7 @@ async fn an_awaited_client_talks_to_openssl() {
 }
 
 #[tokio::test]
-async fn a_handler_talks_to_openssl_and_is_told_when_that_dies() {
+async fn a_handler_talks_to_openssl_and_learns_of_its_death() {
     let authority = Authority::new("root");
     let identity = authority.issue(&["127.0.0.1"], Dates::Now);
     let server = Server::start(&identity, &[]);
@@ -355,7 +355,7 @@ async fn a_farewell_is_an_end_and_its_absence_an_error() {
 }
 
 #[tokio::test]
-async fn a_handler_is_told_whether_the_peer_took_its_leave() {
+async fn a_handler_learns_whether_the_peer_ended_tls_properly() {
     let listener = Listener::bind().await;
     let cut_off = |unfinished| CloseReason::Broken(StreamError::EndOfFile { unfinished });
     let torn = packet(b"torn");
@@ -483,7 +483,7 @@ async fn a_started_client_reconnects_resumes_its_session_and_sends_files() {
 }
 
 #[tokio::test]
-async fn an_awaited_client_reconnects_and_what_waited_goes_out() {
+async fn an_awaited_client_reconnects_and_waiting_messages_go_out() {
     let listener = Listener::bind().await;
     let (mut client, mut peer) = listener.pair(reconnecting()).await;
     client.send(b"one").await.unwrap();

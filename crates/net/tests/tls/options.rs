@@ -10,7 +10,7 @@ use crate::trusting;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
-fn options_that_make_no_sense_say_what_is_wrong() {
+fn senseless_options_name_the_mistake() {
     let authority = Authority::new("root");
     let folder = authority.folder();
     let one = authority.issue_client("one.test");

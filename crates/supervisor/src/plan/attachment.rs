@@ -5,7 +5,7 @@
 pub(super) enum Attachment {
     /// The gateway does not know of it.
     Detached,
-    /// The gateway was told of it, and has not answered.
+    /// The gateway was asked to attach it, and has not answered.
     Asked,
     /// The gateway can serve it.
     Attached,

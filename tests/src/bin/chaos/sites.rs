@@ -18,7 +18,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// Whether [`mount_shared_memory`] was called.
 static HAS_SHARED_MEMORY: OnceLock<()> = OnceLock::new();
 
-/// Whether what is mounted here is seen by nobody else: for root, apart from whoever has started this.
+/// Whether no other process sees what is mounted here: for root, in namespaces other than its parent's.
 pub(crate) fn may_mount() -> bool {
     let seen_by = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     let parent = nix::unistd::getppid().to_string();

@@ -447,7 +447,7 @@ impl Subject {
             .map(|status| status.gateway.sessions)
     }
 
-    /// How it stands, for whoever looks for a reason.
+    /// The state of the engine, for a person that looks for a reason.
     pub(crate) fn listing(&self) -> String {
         let said = [&["status"][..], &["sessions"]].map(|command| self.site.run(command).stdout);
         said.concat()

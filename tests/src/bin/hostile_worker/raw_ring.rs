@@ -18,7 +18,7 @@ const WAITING: u64 = 384;
 const RECORD_HEADER: u64 = 32;
 const PADDING: u64 = u32::MAX as u64;
 
-/// A descriptor of a region. It is written, not mapped: to whoever has it mapped that is the same.
+/// A descriptor of a region. It is written, not mapped: a process that has it mapped sees no difference.
 pub(crate) struct RawRegion<'a> {
     region: &'a OwnedFd,
     /// The size of one ring.

@@ -15,7 +15,7 @@ fn reconnect() -> Reconnect {
     }
 }
 
-/// The waits after each of so many failures in a row, in milliseconds.
+/// The waits after each of `failures` failures in a row, in milliseconds.
 fn waits(reconnect: Reconnect, failures: usize) -> Vec<u128> {
     let now = Instant::now();
     let mut attempts = Attempts::new(Some(reconnect), SEED, now);
@@ -65,7 +65,7 @@ fn jitter_shortens_waits_and_a_seed_repeats_them() {
 }
 
 #[test]
-fn it_gives_up_after_so_many_failures_in_a_row() {
+fn it_gives_up_after_max_failures_in_a_row() {
     let patient = Reconnect {
         attempts: Some(3),
         ..reconnect()
@@ -96,7 +96,7 @@ fn a_connection_that_lasted_forgets_the_failures_before_and_a_short_one_does_not
 }
 
 #[test]
-fn what_an_older_attempt_reports_changes_nothing() {
+fn a_report_of_an_older_attempt_changes_nothing() {
     let now = Instant::now();
     let mut attempts = Attempts::new(Some(reconnect()), SEED, now);
     attempts.begin();
@@ -132,7 +132,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// What is told of one attempt.
+/// The report of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Connected,

@@ -45,7 +45,7 @@ fn a_message_of_which_a_part_was_written_begins_again_for_another_connection() {
 }
 
 #[test]
-fn what_is_given_up_is_counted() {
+fn discarded_messages_are_counted() {
     let mut queue = Queue::default();
     push(&mut queue, b"one");
     push(&mut queue, b"two");

@@ -26,7 +26,7 @@ fn each_error_of_the_system_has_its_kind_and_keeps_its_code() {
 }
 
 #[test]
-fn what_says_most_of_the_peer_weighs_most_and_what_is_permanent_least() {
+fn errors_of_the_peer_weigh_most_and_permanent_ones_least() {
     let not_found = ResolveError::NotFound {
         name: "a".into(),
         ttl: None,

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_changes_nothing() {
+    fn an_unreadable_line_changes_nothing() {
         let text = "precedence\nprecedence ::/0\nprecedence ::/129 1\nprecedence 10.0.0.0/8 1\nlabel ::/0 -1\n\
                     label ::/0 x\nscopev4 2001:db8::/32 1\nscopev4 ::ffff:0:0/95 1\nscopev4 1.2.3.4/33 1\n\
                     reload yes\nnonsense\n\u{1b}[2J\n";

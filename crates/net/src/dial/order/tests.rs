@@ -33,7 +33,7 @@ fn prefer<'a>(
 }
 
 #[test]
-fn what_cannot_be_reached_comes_last() {
+fn unreachable_addresses_come_last() {
     let reachable = ("198.51.100.121", Some("198.51.100.117"));
     assert_eq!(
         better(("2001:db8:1::1", None), reachable),
@@ -85,7 +85,7 @@ fn precedence_decides_between_families() {
 }
 
 #[test]
-fn the_option_overrules_what_the_file_says_of_the_families() {
+fn the_option_overrules_the_file_about_families() {
     static IPV4_FIRST: LazyLock<Policy> =
         LazyLock::new(|| Policy::parse("precedence ::ffff:0:0/96 100"));
     for (family, preferred) in [

@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, yield_now};
 
 use crate::event_loop::{EventLoop, LoopOptions};
 
-/// Of a burst at most so many go on before the runtime has looked at everything else.
+/// The most dials of a burst that go on before the runtime has looked at everything else.
 const MOST: usize = AT_ONCE as usize + IN_ONE_GO;
 
 /// Spawns `count` that each want a turn and then count themselves.
@@ -136,7 +136,7 @@ fn a_waiter_that_is_dropped_is_forgotten_and_the_others_keep_their_places() {
         [poll(&stays), poll(&last)],
         [Poll::Ready(()), Poll::Pending]
     );
-    // Who has gone does not count.
+    // A waiter that was dropped does not count.
     assert!(waiting.wake(1));
     assert_eq!(poll(&last), Poll::Ready(()));
     assert!(!waiting.wake(1));

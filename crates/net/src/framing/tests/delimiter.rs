@@ -51,7 +51,7 @@ fn any_delimiter_and_messages() -> impl Strategy<Value = (Delimiter, Vec<Vec<u8>
 
 proptest! {
     #[test]
-    fn what_is_sent_arrives_however_it_is_cut(
+    fn messages_arrive_however_the_stream_is_cut(
         (delimiter, messages) in any_delimiter_and_messages(),
         pieces in pieces(),
     ) {
@@ -181,7 +181,7 @@ fn a_delimiter_that_starts_over_within_itself_is_found() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_beforehand() {
+fn senseless_options_are_refused_beforehand() {
     let kept = Delimiter {
         keep: true,
         ..stripped(b"\r\n", 1)

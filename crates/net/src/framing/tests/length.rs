@@ -70,7 +70,7 @@ fn any_length_and_payloads() -> impl Strategy<Value = (Length, Vec<Vec<u8>>)> {
 
 proptest! {
     #[test]
-    fn what_is_sent_arrives_however_it_is_cut(
+    fn messages_arrive_however_the_stream_is_cut(
         (length, payloads) in any_length_and_payloads(),
         pieces in pieces(),
     ) {
@@ -277,7 +277,7 @@ fn a_packet_shorter_than_its_header_is_not_sent() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_beforehand() {
+fn senseless_options_are_refused_beforehand() {
     let length = four_bytes_big_endian();
     for (length, refusal) in [
         (

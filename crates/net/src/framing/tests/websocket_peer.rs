@@ -39,7 +39,7 @@ fn as_event(message: &Message) -> Event {
 
 proptest! {
     #[test]
-    fn what_a_client_sends_is_understood(
+    fn frames_of_a_client_are_understood(
         messages in vec(any_message(), 0..6),
         piece in 1_usize..3000,
     ) {
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sent_is_understood_by_a_client(
+    fn our_frames_are_understood_by_a_client(
         messages in vec(any_message().prop_filter("data", |message| !message.is_ping()), 0..6),
     ) {
         let mut wire = Vec::new();

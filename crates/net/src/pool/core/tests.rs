@@ -257,7 +257,7 @@ proptest! {
     }
 }
 
-/// Who is to be served once a permit of `freed` is free: of all who may then have one more, the first.
+/// The waiter to serve once a permit of `freed` is free: the first of those that may then have one more.
 fn first_to_serve(
     pool: &Pool,
     freed: u8,

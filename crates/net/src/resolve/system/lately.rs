@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn it_forgets_what_was_noted_longest_ago() {
+    fn it_forgets_the_oldest_note() {
         let mut lately = Lately::default();
         for number in 0..MAX_NAMES {
             lately.note(&name(number));

@@ -66,7 +66,7 @@ fn times_that_no_clock_can_hold_are_long_ones() {
 }
 
 #[test]
-fn an_answer_holds_for_its_ttl_and_says_what_is_left() {
+fn an_answer_holds_for_its_ttl_and_says_the_rest_of_it() {
     let start = Instant::now();
     let mut cache = Cache::new(CacheOptions::default());
     let key = key("chat.test");
@@ -259,7 +259,7 @@ fn caching(source: &Arc<Source>, options: CacheOptions) -> CachingResolver {
 }
 
 #[tokio::test]
-async fn equal_look_ups_are_one_whoever_gives_up() {
+async fn equal_look_ups_are_one_even_if_some_callers_give_up() {
     let source = Source::new(Ok(answer("192.0.2.1", None)));
     let resolver = caching(&source, CacheOptions::default());
     let mut asked = JoinSet::new();

@@ -31,7 +31,7 @@ fn progress(world: &mut World) -> Vec<String> {
 }
 
 #[test]
-fn a_drain_is_told_to_the_gateway_and_its_end_to_whoever_asked() {
+fn the_gateway_gets_a_drain_and_the_caller_its_end() {
     let mut world = World::serving(shape(1, 0));
     drain(&mut world, 1, None);
     let over = Duration::from_secs(30);

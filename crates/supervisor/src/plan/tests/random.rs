@@ -163,7 +163,7 @@ proptest! {
     ) {
         let mut world = World::serving(watched(2, 1, 3));
         let mut callers = 0;
-        // Who was told to lead, and may yet take itself for the leader.
+        // The process that was told to lead, and may still take itself for the leader.
         let mut leader = Some(world.plan.leader().expect("it serves"));
         for step in steps {
             let resigned = match &step {

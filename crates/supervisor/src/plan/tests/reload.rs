@@ -102,7 +102,7 @@ fn a_reload_switches_all_at_once_and_the_old_are_stopped_when_released() {
 }
 
 #[test]
-fn what_has_not_ended_at_max_wait_after_a_reload_is_killed_and_counted_as_forced() {
+fn a_process_that_has_not_ended_at_max_wait_after_a_reload_is_killed_and_counted_as_forced() {
     let mut world = World::serving(shape(1, 0));
     let new = world.reload(1, shape(1, 0));
     world.ready(new[0]);
@@ -330,7 +330,7 @@ fn replacements_that_hang_keep_no_place_from_the_processes_of_a_reload() {
 }
 
 #[test]
-fn what_the_gateway_cannot_serve_fails_the_reload_and_nothing_else() {
+fn a_process_that_the_gateway_cannot_serve_fails_the_reload_and_nothing_else() {
     let mut world = World::serving(shape(1, 0));
     world.is_mute = true;
     let new = world.reload(1, shape(1, 0));
@@ -438,7 +438,7 @@ fn a_reload_touches_only_helpers_that_changed() {
 }
 
 #[test]
-fn a_commit_is_told_to_nobody_before_the_gateway_has_switched() {
+fn no_process_learns_of_a_commit_before_the_gateway_has_switched() {
     let mut world = World::serving(shape(1, 0));
     let new = world.reload(1, shape(1, 0));
     world.tell(Event::Hello(Child::Process(new[0])));

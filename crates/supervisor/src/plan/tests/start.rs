@@ -162,7 +162,7 @@ fn a_dead_worker_is_replaced_at_once_and_its_replacement_serves_when_ready() {
 }
 
 #[test]
-fn a_fault_is_told_from_a_kill() {
+fn a_fault_differs_from_a_kill() {
     let mut world = World::serving(shape(1, 0));
     world.exit(
         Child::Process(1),
@@ -179,7 +179,7 @@ fn a_fault_is_told_from_a_kill() {
 }
 
 #[test]
-fn what_dies_young_is_started_again_after_longer_and_longer_waits() {
+fn a_process_that_dies_young_is_started_again_after_longer_and_longer_waits() {
     let mut world = World::serving(shape(1, 0));
     world.die(1);
     assert_eq!(world.starting(), [2]);
@@ -244,7 +244,7 @@ fn garbage_ends_a_worker_and_it_is_replaced() {
 }
 
 #[test]
-fn a_new_gateway_is_told_who_serves_once_it_is_joined_with_all_of_them() {
+fn a_new_gateway_gets_the_serving_processes_once_it_is_joined_with_all_of_them() {
     let mut world = World::serving(shape(2, 1));
     world.exit(Child::Gateway(1), KILLED);
     world.is_mute = true;

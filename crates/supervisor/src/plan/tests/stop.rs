@@ -49,7 +49,7 @@ fn a_stop_ends_all_in_order() {
 }
 
 #[test]
-fn a_stop_is_bounded_whoever_does_not_answer() {
+fn a_stop_is_bounded_even_if_no_process_answers() {
     let mut settings = shape(2, 1);
     settings.helpers = vec![helper("feeder", "./feeder")];
     let mut world = World::serving(settings);

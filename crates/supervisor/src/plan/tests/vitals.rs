@@ -75,7 +75,7 @@ fn a_process_with_signs_of_life_is_left_alone() {
 }
 
 #[test]
-fn the_gateway_is_told_of_a_silent_process_each_second_and_of_its_return_once() {
+fn the_gateway_gets_a_silent_process_each_second_and_its_return_once() {
     let mut world = watched();
     let told = |seen: Vec<Action>| -> Vec<_> {
         let told = seen.into_iter().filter_map(|action| match action {
@@ -126,7 +126,7 @@ fn a_process_that_is_silent_for_kill_after_is_replaced() {
 }
 
 #[test]
-fn what_a_debugger_holds_is_silent_and_not_replaced() {
+fn a_process_in_a_debugger_is_silent_and_not_replaced() {
     let mut world = watched();
     let mut looks = looks(&mut world, &[1]);
     looks.is_traced = true;
