@@ -79,12 +79,11 @@ pub(crate) fn read_direct(session: &mut Session, scratch: &mut [u8], tools: &mut
     let Some(socket) = &session.transport.socket else {
         return Direct::Unsuited;
     };
-    let least = session.input.direct as usize;
-    let producer = &mut tools.processes[at].producer;
-    let Some(mut place) = producer.reserve(least, MOST) else {
+    // Mostly the next message is as long as the last. What comes behind it goes to the scratch buffer.
+    let reserved = session.input.direct as usize;
+    let Some(mut place) = tools.processes[at].producer.reserve(reserved) else {
         return Direct::Unsuited;
     };
-    let reserved = place.len();
     let mut head = [0; MAX_HEADER_BYTES];
     let head = &mut head[..header];
     // What lies in the ring goes before it, if it is no message.

@@ -23,7 +23,7 @@ pub struct Producer {
     unpublished: u32,
     last: Last,
     /// The consumer's position when we last looked.
-    pub(super) tail: Cell<u64>,
+    tail: Cell<u64>,
     corrupt: Cell<Option<Corrupt>>,
     /// From where on it goes back to the front when it is empty.
     lap: u64,

@@ -16,14 +16,11 @@ pub struct Reserved<'a> {
 }
 
 impl Producer {
-    /// Room for the payload of the next record, of at least `least` bytes and at most `most`. `None`: there is not so
-    /// much now, or no record is so long.
+    /// Room for the payload of the next record, of `length` bytes. `None`: there is not so much now, or no record is so
+    /// long.
     #[inline]
-    pub fn reserve(&mut self, least: usize, most: usize) -> Option<Reserved<'_>> {
-        let (position, _) = self.place(least)?;
-        let free = self.tail.get() + self.memory.capacity() - position;
-        let length = self.memory.rest(position).min(free) - HEADER;
-        let length = most.min(self.max_payload()).min(length as usize);
+    pub fn reserve(&mut self, length: usize) -> Option<Reserved<'_>> {
+        let (position, _) = self.place(length)?;
         Some(Reserved {
             producer: self,
             position,
@@ -33,13 +30,6 @@ impl Producer {
 }
 
 impl Reserved<'_> {
-    /// How many bytes it has.
-    #[inline]
-    #[allow(clippy::len_without_is_empty)] // Nobody reserves nothing.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
     /// Receives from a socket: first fills `before`, then this place, then `after`. Returns how many bytes came in all, 0 at
     /// the end. Never blocks.
     ///
