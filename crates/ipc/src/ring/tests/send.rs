@@ -1,6 +1,6 @@
-//! Records go to sockets from where they lie.
+//! Records go to sockets from where they lie, and come from sockets to their places.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -106,4 +106,37 @@ fn a_full_or_closed_socket_says_so_and_nothing_is_lost() {
     let mut out = Vec::new();
     record.copy_to(&mut out);
     assert_eq!(out, b"payload");
+}
+
+#[test]
+fn a_socket_is_received_into_the_place_of_a_record() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    let (mut peer, socket) = UnixStream::pair().unwrap();
+    let (mut head, mut rest) = ([0; 2], [0; 8]);
+    for (sent, committed) in [(&b"hdmoorline+"[..], true), (b"hdmoor", false)] {
+        peer.write_all(sent).unwrap();
+        let mut place = producer.reserve(8).unwrap();
+        let received = place.receive(socket.as_fd(), &mut head, &mut rest).unwrap();
+        assert_eq!((received, &head), (sent.len(), b"hd"));
+        let mut start = [0; 4];
+        place.read(0, &mut start);
+        assert_eq!(&start, b"moor");
+        if committed {
+            place.commit(&header(7), 8);
+        }
+    }
+    assert_eq!(rest[0], b'+');
+    let mut place = producer.reserve(8).unwrap();
+    let nothing = place.receive(socket.as_fd(), &mut head, &mut rest);
+    assert_eq!(nothing.unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(peer);
+    assert_eq!(
+        place.receive(socket.as_fd(), &mut head, &mut rest).unwrap(),
+        0
+    );
+    assert!(producer.reserve(producer.max_payload() + 1).is_none());
+    // What was not committed is no record.
+    let _ = producer.publish();
+    assert_eq!(take(&mut consumer), Some((header(7), b"moorline".to_vec())));
+    assert_eq!(take(&mut consumer), None);
 }
