@@ -4,7 +4,8 @@
 //! length of the payload, kind, flags and aux in the first, then session, sequence and time; the payload
 //! follows. Where a record would reach over the end of the data area, a single word marks the rest as
 //! padding, and the record begins at the front. A record, header included, is at most half of the ring, so
-//! that with its padding it always fits into an empty one. A producer that finds its ring empty marks the rest as padding
+//! that with its padding it always fits into an empty one. In a large ring all records together are not much more, so that
+//! room for a long message is no longer queue. A producer that finds its ring empty marks the rest as padding
 //! as well, once it has used so much that the memory of both sides would leave the processor's cache.
 //!
 //! Each side keeps its own position in private and stores it for the other, which keeps a copy and looks

@@ -29,6 +29,8 @@ pub struct Producer {
     lap: u64,
     /// Where it went back the last time.
     lap_began: u64,
+    /// What all records in the ring may take together, in bytes.
+    most_held: u64,
     journal: Option<Journal>,
 }
 
@@ -60,6 +62,9 @@ impl Pushed {
 const LAP: u64 = 256 * 1024;
 /// But not before this, in bytes: in between is room for a few records only.
 const SHORTEST_LAP: u64 = 4 * HEADER;
+/// All records in a ring take no more than this together, in bytes, or than half of a ring that is so large: what is in
+/// the rings comes on top of other limits. One record alone may always take half of the ring.
+const MOST_HELD: u64 = 2 * 1024 * 1024;
 
 /// So many records are remembered before the consumer's position is looked at, which costs a cache miss.
 pub(super) const JOURNAL: usize = 64;
@@ -77,6 +82,7 @@ impl Producer {
     pub(crate) fn new(memory: Memory) -> Self {
         Self {
             lap_began: 0,
+            most_held: MOST_HELD.max(memory.capacity() / 2).min(memory.capacity()),
             lap: LAP.min(memory.capacity() / 8).max(SHORTEST_LAP),
             memory,
             head: 0,
@@ -151,8 +157,7 @@ impl Producer {
     /// Whether records of more than so many bytes lie in the ring, headers included, that the consumer has not taken.
     #[inline]
     pub fn holds_more_than(&self, bytes: u64) -> bool {
-        let holds = || self.head - self.tail.get().max(self.lap_began);
-        holds() > bytes && (!self.look() || holds() > bytes)
+        self.held() > bytes && (!self.look() || self.held() > bytes)
     }
 
     /// Whether a push of so many bytes would succeed now.
@@ -326,10 +331,17 @@ impl Producer {
             self.head
         };
         let end = position + size;
-        if end - self.tail.get() > capacity && !(self.look() && end - self.tail.get() <= capacity) {
-            return None;
-        }
-        Some((position, end))
+        let has_room = || {
+            let held = self.held();
+            end - self.tail.get() <= capacity && (held == 0 || held + size <= self.most_held)
+        };
+        (has_room() || (self.look() && has_room())).then_some((position, end))
+    }
+
+    /// Bytes of records that the consumer had not taken when it was last looked at.
+    #[inline]
+    fn held(&self) -> u64 {
+        self.head - self.tail.get().max(self.lap_began)
     }
 
     /// Whether nothing is pushed that the consumer has not taken.

@@ -382,3 +382,21 @@ fn what_a_producer_remembers_is_bounded_by_the_ring() {
         Ok(many)
     );
 }
+
+#[test]
+fn a_large_ring_holds_half_of_its_size_in_records_or_2_mib() {
+    const MIB: usize = 1024 * 1024;
+    for (capacity, records) in [(2 * MIB, 31), (4 * MIB, 31), (8 * MIB, 63)] {
+        let (mut producer, mut consumer, _) = ring(capacity);
+        let push = |producer: &mut Producer| producer.push(&header(1), &[&[0; 65_536]]).is_ok();
+        let pushed = (0..).take_while(|_| push(&mut producer)).count();
+        assert_eq!(pushed, records, "{capacity}");
+        let _ = producer.publish();
+        take(&mut consumer);
+        assert!(push(&mut producer) && !push(&mut producer));
+        assert!(!producer.wait_for_room(65_536) && !producer.wait_until_taken(0));
+        let _ = producer.publish();
+        while take(&mut consumer).is_some() {}
+        assert!(producer.wait_until_taken(0) && producer.fits(producer.max_payload()));
+    }
+}
