@@ -165,10 +165,9 @@ fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End>
     let missing = session.input.expected.saturating_sub(before);
     let missing = if missing > 1 { missing } else { SCRATCH };
     let (read, answered) = if session.transport.tls.is_some() {
-        // What is received encrypted goes through a buffer of this size.
-        let room = missing.min(SCRATCH);
-        tail.reserve_exact(room);
-        tail.resize(before + room, 0);
+        // What is received encrypted goes through a buffer of this size, and all that is in it must find room.
+        tail.reserve_exact(SCRATCH);
+        tail.resize(before + SCRATCH, 0);
         let (read, answered) = receive_from(session, &mut tail[before..], tools);
         let bytes = match read {
             Read::Bytes { bytes, .. } => bytes,
