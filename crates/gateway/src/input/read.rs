@@ -164,9 +164,12 @@ fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End>
     // For a framing that announces no lengths this is one byte.
     let missing = session.input.expected.saturating_sub(before);
     let missing = if missing > 1 { missing } else { SCRATCH };
+    let growth = missing.min(3 * before).min(LARGEST_READ);
     let (read, answered) = if session.transport.tls.is_some() {
         // What is received encrypted goes through a buffer of this size, and all that is in it must find room.
-        tail.reserve_exact(SCRATCH);
+        if tail.capacity() - before < SCRATCH {
+            tail.reserve_exact(growth.max(SCRATCH));
+        }
         tail.resize(before + SCRATCH, 0);
         let (read, answered) = receive_from(session, &mut tail[before..], tools);
         let bytes = match read {
@@ -177,7 +180,7 @@ fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End>
         (read, answered)
     } else {
         if tail.capacity() == before {
-            tail.reserve_exact(missing.min(3 * before).min(LARGEST_READ));
+            tail.reserve_exact(growth);
         }
         let room = tail.capacity() - before;
         let read = receive_plain(session, room, |socket| {
