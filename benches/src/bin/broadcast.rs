@@ -327,7 +327,7 @@ impl Load {
         Ok((broadcasts * self.members.len()) as f64 / spent.as_secs_f64())
     }
 
-    /// One broadcast, and somebody who is no member and asks question after question meanwhile. Returns the longest that
+    /// One broadcast, and a session that is no member and asks question after question meanwhile. Returns the longest that
     /// it waits for an answer, in milliseconds.
     fn wait_beside(&mut self) -> io::Result<f64> {
         let (begun, mut longest) = (Instant::now(), Duration::ZERO);

@@ -133,7 +133,7 @@ async fn an_unanswered_write_is_no_harm_where_nothing_is_answered() {
 }
 
 #[tokio::test]
-async fn a_panic_with_a_connection_in_hand_does_not_give_it_back() {
+async fn a_panic_while_a_connection_is_borrowed_does_not_give_it_back() {
     let peer = Peer::echo().await;
     let pool = Pool::new(PoolOptions::default());
     let connection = pool.borrow(&peer.key()).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_gives_up_with_a_connection_in_hand_loses_none() {
+async fn a_waiter_that_gives_up_with_a_connection_at_hand_loses_none() {
     let peer = Peer::echo().await;
     let pool = small(1, PATIENCE);
     let key = peer.key();

@@ -129,7 +129,7 @@ impl Counters {
         self.is_emptied.set(false);
     }
 
-    /// The rings were empty at the last look.
+    /// The last look found the rings empty.
     pub(super) fn is_emptied(&self) -> bool {
         self.is_emptied.get()
     }

@@ -106,7 +106,7 @@ fn under_drop_a_killed_worker_loses_its_messages_in_progress_and_counts_them() {
 }
 
 #[test]
-fn a_crash_closes_the_session_in_hand_and_no_other() {
+fn a_crash_closes_the_session_with_a_message_in_progress_and_no_other() {
     let engine = Engine::start("probe", &probe(1, "", "journal = \"{folder}/journal\""));
     let mut clients = [(); 3].map(|()| Client::connect(&engine, 0, Wire::LENGTH));
     let ids = clients.each_mut().map(|client| client.ask("id"));

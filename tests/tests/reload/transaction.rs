@@ -299,7 +299,7 @@ fn reloads_asked_for_during_a_reload_wait_and_join() {
         &format!("{}journal = \"{{folder}}/journal\"", probe("")),
     );
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
-    // In hand, so that the old worker cannot end and the second reload must wait.
+    // In progress, so that the old worker cannot end and the second reload must wait.
     client.send("sleep 1500");
     eventually("the message is in progress", || {
         engine

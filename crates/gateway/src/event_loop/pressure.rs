@@ -16,7 +16,7 @@ pub(crate) struct Pressure {
     refusal_said_at: Option<u64>,
 }
 
-/// The state at the last look.
+/// The state as of the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pressed {
     Calm,

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_empty_when_nothing_is_in_hand_whatever_was_said_of_sizes() {
+    fn a_window_without_messages_in_progress_is_empty_whatever_sizes_were_reported() {
         let mut window = Window::default();
         window.deliver(WINDOW_BYTES);
         assert!(!window.has_room());

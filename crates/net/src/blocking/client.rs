@@ -79,7 +79,7 @@ impl Client {
         Connecting::begin(address, options, dialer)
     }
 
-    /// The same with the caller's dialer, whose options replace `options.dial`; so many clients can share its resolver
+    /// The same with the caller's dialer, whose options replace `options.dial`; so several clients can share its resolver
     /// and TLS sessions.
     pub fn begin_with(
         dialer: &Dialer,

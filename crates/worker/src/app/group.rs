@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 /// A named set of sessions, in the gateway. It exists while it has members; a session that ends leaves by itself, and
-/// neither reloads nor crashes of workers change who is in it. Clones mean the same group.
+/// reloads and crashes of workers do not change its members. Clones mean the same group.
 #[derive(Clone)]
 pub struct Group {
     core: Rc<Core>,

@@ -1,4 +1,4 @@
-//! Drains: who is answered what, and when.
+//! Drains: the answers to their callers.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Reloads: what switches, what does not, and who is told.
+//! Reloads: what they switch, what they leave, and their answers.
 
 use super::*;
 
