@@ -42,8 +42,8 @@ use crate::tools::Tools;
 const MOVES_PER_TURN: usize = 256;
 /// Timers that run in one turn: many sessions may have been accepted in one moment.
 const TIMERS_PER_TURN: usize = 256;
-/// From so many events in one turn on the loop is busy: it fetches more before it wakes anybody, because each
-/// wake-up of a process on the same core costs as much as several messages.
+/// With this number of events in one turn the loop is busy: it fetches more before it wakes a process, because each
+/// wake-up on the same core costs as much as several messages.
 const BUSY: usize = 2;
 /// Turns in a row that may end without publishing.
 const GATHERING_TURNS: u32 = 16;
@@ -370,7 +370,7 @@ impl Loop {
         self.census.is_some()
     }
 
-    /// Says how it is with this loop; once a turn.
+    /// Publishes the counters of this loop; once a turn.
     fn report_counters(&mut self) {
         let Tools {
             cx,

@@ -75,7 +75,7 @@ impl Loop {
         }
     }
 
-    /// Takes so many records of so many bytes. True: there may be more.
+    /// Takes up to `records` records of `bytes` bytes in all. True: there may be more.
     fn take_from(
         &mut self,
         consumer: &mut Consumer,
@@ -278,7 +278,7 @@ impl Loop {
             let name = tools.processes[at].name();
             tracing::warn!(
                 what = ?kind,
-                "what {name} sends is not taken: memory_limit is reached; others of the next seconds are counted as discarded"
+                "discarded a message of {name}: memory_limit reached; more of them in the next seconds are only counted"
             );
         }
         match kind {

@@ -1,10 +1,10 @@
 //! The buffers that a turn borrows: no session owns one while nothing of it is unfinished.
 
-/// The size of the buffer that all sessions of a loop are read into, in bytes: a message of 64 KiB and what stands around
-/// it come in one read.
+/// The size of the buffer that all sessions of a loop are read into, in bytes: one read takes a message of 64 KiB with its
+/// framing.
 pub(crate) const SCRATCH: usize = 80 * 1024;
 
-/// A loop's buffers. Who uses one takes it, and puts it back.
+/// A loop's buffers. A step takes one, and puts it back.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     /// For plaintext that is received.

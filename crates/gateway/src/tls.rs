@@ -1,4 +1,4 @@
-//! What is received over TLS, and the steps of a handshake: bytes from a socket, opened.
+//! Input over TLS: reading and decrypting, and the steps of a handshake.
 
 use std::os::fd::OwnedFd;
 
@@ -18,10 +18,10 @@ pub(crate) const READS: usize = 4;
 /// which must fit into the smallest ring twice.
 const MAX_CERTIFICATE: usize = 4 * 1024;
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Read {
-    /// So many bytes; the socket has more, or an end.
+    /// These bytes; with `has_more` the socket has more, or its end.
     Bytes {
         bytes: usize,
         has_more: bool,
@@ -94,7 +94,7 @@ pub(crate) enum Handshake {
     More,
     /// The socket has nothing more for now.
     Waits,
-    /// It is over. So many bytes of plaintext came with its end, in the scratch buffer.
+    /// It is over. With its end came this number of bytes of plaintext, in the scratch buffer.
     Done(usize),
     /// The peer has gone.
     Left,
@@ -146,7 +146,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// What an app is told of a session's TLS.
+/// The TLS facts of a session, for the app.
 pub(crate) fn facts(tls: &ServerRecords) -> Box<SessionTls> {
     let mut facts = SessionTls::default();
     facts.version = tls

@@ -19,7 +19,7 @@ use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
 use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_TRANSFER};
 
-/// Datagrams that may be in hand. They have no window as sessions have, so what is over this is dropped.
+/// Datagrams that may be in progress. They have no window as sessions have, so more than these are dropped.
 const DATAGRAMS: usize = 1024;
 
 /// The app, and how its hooks are called. `M` and `D` are its two hot ones.
@@ -103,8 +103,8 @@ where
         }
     }
 
-    /// Something has arrived for one of a session's ordered hooks. It begins, and if it can ends, before
-    /// this returns; unless another one runs: then it waits for that.
+    /// An event has arrived for one of a session's ordered hooks. The hook begins, and ends if it can, before this returns. If
+    /// another one runs, the event waits for that.
     pub(super) fn ordered(self: &Rc<Self>, session: Session, event: Event, now: u64) {
         if session.shared().is_busy.replace(true) {
             session.shared().keep(event);
@@ -495,12 +495,12 @@ pub(super) fn report_failure(
             core.counters.add(ProcessCounter::Returned);
             tracing::error!(hook, session = id, listener, %error, "a handler returned an error");
         }
-        // Its own session's end is told anyway. That it left off because of another one may be news.
+        // The end of its own session is logged elsewhere. The end of another one may be news.
         Failure::Closed(error) if session.is_some_and(|session| !session.is_closed()) => {
-            tracing::info!(hook, session = id, listener, %error, "a hook left off: it sent to a session that is closed");
+            tracing::info!(hook, session = id, listener, %error, "a hook stopped early: it sent to a session that is closed");
         }
         Failure::Closed(error) => {
-            tracing::debug!(hook, session = id, listener, %error, "a hook left off");
+            tracing::debug!(hook, session = id, listener, %error, "a hook stopped early");
         }
     }
 }

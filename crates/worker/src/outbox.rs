@@ -44,10 +44,10 @@ pub(crate) struct Outbox {
     unseen: Cell<Unseen>,
 }
 
-/// So many bytes may go to one session in a row, before others have their turn and the ring task looks whether the
-/// session is full meanwhile.
+/// The bytes that may go to one session in a row. Then others have their turn, and the ring task looks whether the session
+/// is full.
 const RUN_BYTES: usize = 64 * 1024;
-/// So many bytes may be sent at all before it looks.
+/// The bytes that may be sent to all sessions before it looks.
 const UNSEEN_BYTES: usize = 256 * 1024;
 
 /// What was sent since the ring task last looked at what the gateway says.
@@ -163,8 +163,8 @@ impl Outbox {
         polled.find(|&session| session != 0)
     }
 
-    /// Whether so much was sent, to this session above all, that a sender who can wait is to let others, and the ring
-    /// task, run first. The latter then will.
+    /// Whether enough was sent, above all to this session, that a sender which can wait lets others and the ring task run
+    /// first.
     #[inline]
     pub(crate) fn is_ahead(&self, session: u64) -> bool {
         let unseen = self.unseen.get();
@@ -433,8 +433,8 @@ impl Link {
         }
     }
 
-    /// Calls as many as there is room for; the first needs `need` bytes. The others keep their places: who sends on
-    /// and on is behind them when it finds no more room. True: there are others.
+    /// Calls as many as there is room for; the first needs `need` bytes. The others keep their places: a sender that
+    /// finds no more room waits behind them. True: there are others.
     fn call_waiters(&mut self, need: usize) -> bool {
         let mut needed = need;
         loop {

@@ -26,7 +26,7 @@ thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
 }
 
-/// An empty buffer for a message of so many bytes.
+/// An empty buffer for a message of `bytes` bytes.
 #[inline]
 pub(crate) fn take(bytes: usize) -> Vec<u8> {
     let taken = POOL.try_with(|pool| {

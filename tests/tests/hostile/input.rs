@@ -230,7 +230,7 @@ fn input_that_breaks_a_framing_is_logged_with_its_first_bytes_and_a_guess() {
     client.send_bytes(b"\0\0\0\x09hello").expect("it is taken");
     drop(client);
     engine.logged(&[
-        "before its first message was whole",
+        "before its first message was complete",
         &port,
         "counts = \"message\"",
     ]);
@@ -509,7 +509,7 @@ fn a_client_of_another_protocol_that_looks_like_a_legal_length_is_logged_when_it
             } else {
                 client.receive_bytes_to_end();
             }
-            engine.logged(&["before its first message was whole", &port, guess]);
+            engine.logged(&["before its first message was complete", &port, guess]);
         }
     }
 }

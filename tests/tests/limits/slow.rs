@@ -223,7 +223,7 @@ fn a_sender_of_another_worker_is_released_when_the_slow_session_ends() {
     drop(slow);
     // Its `send` has failed, which its handler returns; its own session goes on.
     assert_eq!(sender.ask("build"), "first");
-    engine.logged(&["a hook left off", "INFO"]);
+    engine.logged(&["a hook stopped early", "INFO"]);
     let status = engine.status();
     assert_eq!((status.errors.handlers, status.closed("error")), (0, 0));
 }

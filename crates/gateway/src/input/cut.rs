@@ -157,7 +157,7 @@ pub(crate) fn note_unfinished(session: &Session, tail: &[u8], cx: &Cx) {
         tracing::warn!(
             session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
             first_bytes = %first_bytes(tail), %guess,
-            "the session ended before its first message was whole"
+            "the session ended before its first message was complete"
         );
     }
 }

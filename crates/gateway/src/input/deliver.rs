@@ -71,7 +71,7 @@ pub(crate) fn count_message(session: &mut Session, tools: &Tools) {
     session.meters.messages += 1;
 }
 
-/// A message of so many bytes is in the ring, whole.
+/// A whole message of `bytes` bytes is in the ring.
 #[inline]
 pub(crate) fn note_in_hand(session: &mut Session, at: ProcessKey, bytes: usize, tools: &mut Tools) {
     session.input.window.deliver(bytes);

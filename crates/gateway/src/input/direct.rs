@@ -27,10 +27,9 @@ const _: () = assert!(
     "what is no message is put together there"
 );
 
-/// What came of reading straight into a ring.
+/// The result of reading straight into a ring.
 pub(crate) enum Direct {
-    /// A message was received and delivered, and perhaps the beginning of the next: so many bytes of it lie at the front of
-    /// the scratch buffer.
+    /// A message was received and delivered. The first `rest` bytes of the scratch buffer belong to the next one.
     Delivered { read: Read, rest: usize },
     /// These bytes at the front of the scratch buffer were received; no message was delivered.
     Received { read: Read, bytes: usize },
@@ -40,8 +39,7 @@ pub(crate) enum Direct {
     Unsuited,
 }
 
-/// Whether the next message of a session may be read straight into the ring, after one of so many bytes. The length of
-/// that, or else 0.
+/// `bytes` if the next message of a session may be read straight into the ring after one of that size; else 0.
 pub(crate) fn expect_direct(listener: &Listener, bytes: usize) -> u32 {
     let is_suited = (LEAST..=MOST).contains(&bytes)
         && listener.framing.length_header().is_some()

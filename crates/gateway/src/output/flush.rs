@@ -123,7 +123,7 @@ fn note_drained(session: &mut Session, tools: &mut Tools) {
     }
 }
 
-/// Throws away what is queued. Who sent files is told.
+/// Discards the queue. The senders of its files get an answer.
 pub(crate) fn drop_output(session: &mut Session, tools: &mut Tools) {
     let Some(queue) = session.output.queue.take() else {
         return;

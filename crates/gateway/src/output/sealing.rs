@@ -191,7 +191,7 @@ pub(crate) fn close_sealed(session: &mut Session) {
     if let (Some(tls), Some(socket)) = (&mut transport.tls, &transport.socket) {
         let mut farewell = Vec::new();
         tls.close(&mut farewell);
-        // Whoever does not take it sees the end of the stream instead.
+        // A peer that does not take it sees the end of the stream instead.
         let _ = rustix::net::send(socket, &farewell, SendFlags::NOSIGNAL);
     }
 }

@@ -1,4 +1,4 @@
-//! A session's output queue against its watermarks: who sends is told when it is full, and when it has drained.
+//! The watermarks of a session's output queue: its senders learn when it is full, and when it has drained.
 
 use bytes::Bytes;
 use moorline_ipc::Header;

@@ -120,7 +120,7 @@ pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) 
         match rustix::io::write(socket, bytes) {
             Ok(written) => sent = written,
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // The error is told once: who queued these bytes would wait for ever to send them.
+            // The socket reports the error once: queued bytes would wait for ever.
             Err(error) => return Err(End::Broken(error)),
         }
         session.meters.bytes_out += sent as u64;

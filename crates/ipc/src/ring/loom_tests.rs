@@ -123,7 +123,7 @@ fn a_producer_that_waits_for_room_is_woken() {
 }
 
 #[test]
-fn what_was_taken_before_a_death_is_known_exactly() {
+fn the_records_taken_before_a_death_are_known_exactly() {
     explore(|| {
         let (mut producer, mut consumer, bells) = ring();
         push(&mut producer, 0);

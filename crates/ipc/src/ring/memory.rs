@@ -70,7 +70,7 @@ impl Memory {
     ///
     /// # Safety
     /// A `Control` lies at `control` and `capacity` bytes of writable, initialised memory at `data`, both
-    /// valid for as long as `owner` lives. Whoever else uses the data in this process goes through a
+    /// valid for as long as `owner` lives. All other code of this process uses the data through a
     /// `Memory`, too.
     pub(crate) unsafe fn new(
         control: NonNull<Control>,
@@ -154,7 +154,7 @@ impl Memory {
         }
     }
 
-    /// `length` bytes as the kernel is told of them.
+    /// `length` bytes in the form that the kernel takes.
     #[inline]
     pub(super) fn piece(&self, position: u64, length: usize) -> Piece<'_> {
         let start = self.address(position, length, Access::Read);
@@ -254,8 +254,8 @@ impl fmt::Debug for Memory {
 }
 
 // SAFETY: the pointers lead to memory that any process may use at any time: all access is by atomics or by
-// copies, and the owner they depend on is Send and Sync. That a ring has one producer and one consumer is
-// the promise of whoever makes them; breaking it garbles records, which is checked for, not memory.
+// copies, and the owner they depend on is Send and Sync. The code that makes a producer and a
+// consumer promises that a ring has one of each; breaking that garbles records, which is checked for, not memory.
 unsafe impl Send for Memory {}
 
 #[cfg(any(test, fuzzing))]

@@ -18,7 +18,7 @@ pub struct Producer {
     pub(super) memory: Memory,
     /// Where the next record goes.
     head: u64,
-    /// What the consumer was told of that.
+    /// The part of that which the consumer can see.
     published: u64,
     unpublished: u32,
     last: Last,
@@ -34,12 +34,12 @@ pub struct Producer {
     journal: Option<Journal>,
 }
 
-/// What was pushed and is perhaps not taken yet, oldest first. What lies in the ring may be changed by the other side, so
-/// what a dead one has not taken is known from here. No longer than twice the records that fit into the ring.
+/// The records that were pushed and may not be taken yet, oldest first. The other side can change the ring, so the records
+/// that a dead consumer has not taken are known from here. At most twice the records that fit into the ring.
 #[derive(Debug)]
 struct Journal {
     pushed: VecDeque<Pushed>,
-    /// When there are so many, those that are taken are forgotten.
+    /// At this number of records, those that are taken are forgotten.
     look_at: usize,
 }
 
@@ -66,7 +66,7 @@ const SHORTEST_LAP: u64 = 4 * HEADER;
 /// the rings comes on top of other limits. One record alone may always take half of the ring.
 const MOST_HELD: u64 = 2 * 1024 * 1024;
 
-/// So many records are remembered before the consumer's position is looked at, which costs a cache miss.
+/// The records that are remembered before a look at the consumer's position, which costs a cache miss.
 pub(super) const JOURNAL: usize = 64;
 
 /// The record pushed last. Kept here too, since what lies in the ring may be changed by the other side.
@@ -154,13 +154,13 @@ impl Producer {
         self.unpublished += 1;
     }
 
-    /// Whether records of more than so many bytes lie in the ring, headers included, that the consumer has not taken.
+    /// Whether the ring holds more than `bytes` bytes of records, headers included, that the consumer has not taken.
     #[inline]
     pub fn holds_more_than(&self, bytes: u64) -> bool {
         self.held() > bytes && (!self.look() || self.held() > bytes)
     }
 
-    /// Whether a push of so many bytes would succeed now.
+    /// Whether a push of `payload` bytes would succeed now.
     #[inline]
     pub fn fits(&self, payload: usize) -> bool {
         self.place(payload).is_some()

@@ -60,7 +60,7 @@ impl Reserved<'_> {
     /// Makes a record of its first `length` bytes, as [`Producer::push`] does.
     ///
     /// # Panics
-    /// If it has not so many.
+    /// If it has fewer.
     #[inline]
     pub fn commit(self, header: &Header, length: usize) {
         assert!(length <= self.length, "beyond what is reserved");

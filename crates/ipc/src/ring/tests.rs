@@ -11,7 +11,7 @@ const fn cases(usual: u32) -> u32 {
     if cfg!(miri) { usual / 64 } else { usual }
 }
 
-/// A ring of so many bytes, and its memory.
+/// A ring of `capacity` bytes, and its memory.
 fn ring(capacity: usize) -> (Producer, Consumer, Memory) {
     let memory = Memory::plain(capacity);
     (
@@ -207,7 +207,7 @@ fn a_producer_that_waits_for_room_is_rung_for_once() {
 }
 
 #[test]
-fn what_a_dead_consumer_had_not_taken_is_handed_back_in_order() {
+fn records_that_a_dead_consumer_had_not_taken_come_back_in_order() {
     let (mut producer, mut consumer, _) = ring(256);
     for number in 0..3 {
         producer
@@ -332,7 +332,7 @@ fn a_record_that_does_not_fit_is_corrupt() {
 
 /// A dead consumer, or a child that it has left, may have written anything over what it had not taken.
 #[test]
-fn what_was_not_taken_is_known_whatever_was_written_over_it() {
+fn untaken_records_are_known_even_if_they_were_overwritten() {
     let (mut producer, mut consumer, memory) = ring(1024);
     for number in 1..=4 {
         producer
@@ -349,7 +349,7 @@ fn what_was_not_taken_is_known_whatever_was_written_over_it() {
 }
 
 #[test]
-fn what_is_published_after_the_producers_death_is_not_taken() {
+fn records_published_after_the_producers_death_are_not_taken() {
     let (mut producer, mut consumer, _) = ring(256);
     producer.push(&header(1), &[]).unwrap();
     producer.push(&header(2), &[]).unwrap();
@@ -364,7 +364,7 @@ fn what_is_published_after_the_producers_death_is_not_taken() {
 }
 
 #[test]
-fn what_a_producer_remembers_is_bounded_by_the_ring() {
+fn the_journal_of_a_producer_is_bounded_by_the_ring() {
     let (mut producer, mut consumer, _) = ring(64 * 1024);
     for number in 0..100_000 {
         producer.push(&header(number), &[]).unwrap();

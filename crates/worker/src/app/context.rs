@@ -42,24 +42,24 @@ impl Context {
         matches!(self.0.role, Role::Task(_))
     }
 
-    /// This process is the leader: the one worker of the engine that runs the jobs of which only one may run, such as a timer
+    /// This process is the leader: the one worker of the engine that runs jobs of which only one may run, such as a timer
     /// that feeds every client. Ask each time such a job has something to do: leaders change.
     ///
-    /// There is one whenever a worker serves, and never two. It stays the leader until it dies or another process serves
-    /// its slot, after a reload for instance: then it hears first that it is not any more (`leader` is false from there
-    /// on), and only when it has said so, or has ended, the next one becomes the leader. A leader that is
-    /// stopped or blocked keeps the others waiting for that, for `max_wait` at the most. Task workers never lead.
+    /// There is one whenever a worker serves, and never two. It stays the leader until it dies, or until another process
+    /// serves its slot, such as after a reload. Then `leader` becomes false here first. The next leader is appointed when
+    /// this process has confirmed that, or has ended. A leader that is stopped or blocked delays the next one by up to
+    /// `max_wait`. Task workers never lead.
     pub fn leader(&self) -> bool {
         self.0.commitment.leads()
     }
 
-    /// Waits until this process is the leader; not at all if it is. Cancel-safe.
+    /// Waits until this process is the leader, and returns at once if it is. Cancel-safe.
     pub async fn until_leader(&self) {
         self.0.commitment.until_leads(true).await;
         self.0.commitment.committed().await;
     }
 
-    /// Waits until this process is not the leader; not at all if it is not. Cancel-safe.
+    /// Waits until this process is not the leader, and returns at once if it is not. Cancel-safe.
     pub async fn until_not_leader(&self) {
         self.0.commitment.until_leads(false).await;
     }
@@ -74,8 +74,8 @@ impl Context {
         &self.0.config.name
     }
 
-    /// A handle to any session, whichever process serves it. Whether it exists shows when something is sent
-    /// to it: from the second time on the answer is [`SendError::NoSuchSession`].
+    /// A handle to any session, whichever process serves it. The session may not exist: then the first send is lost, and later
+    /// ones return [`SendError::NoSuchSession`].
     pub fn session(&self, id: SessionId) -> Session {
         self.0.sessions.any(&self.0, id.into())
     }
@@ -99,9 +99,9 @@ impl Context {
             .send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
     }
 
-    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be one's own. Posts
-    /// to one slot arrive in order, those that its process has not taken when it dies or is replaced in the next one; those
-    /// that a process has taken die with it.
+    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be this one. Posts
+    /// to one slot arrive in order. Posts that its process has not taken when it dies or is replaced go to the next one. Posts
+    /// that it has taken are lost with it.
     ///
     /// # Errors
     /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
@@ -109,18 +109,17 @@ impl Context {
         self.0.post(worker, bytes.as_ref())
     }
 
-    /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaited, it is given out and ends with the
-    /// result; [`detach`](Task::detach) gives it out and forgets it; [`on`](Task::on) and [`within`](Task::within)
-    /// set the task worker and the time limit. If the process that has it dies, another one runs it again, `[tasks] attempts`
-    /// times at most.
+    /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaiting it starts it and returns the result;
+    /// [`detach`](Task::detach) starts it without waiting for the result. [`on`](Task::on) and [`within`](Task::within) set
+    /// the task worker and the time limit. If its process dies, another one runs it again, `[tasks] attempts` times at most.
     ///
-    /// At most 64 tasks of a process may be unfinished, and each may have 64 MiB.
+    /// At most 64 tasks of a process may be unfinished, and the payload of each may have 64 MiB.
     pub fn task<P: AsRef<[u8]>>(&self, payload: P) -> Task<P> {
         Task::new(self.0.clone(), payload)
     }
 
-    /// Gives several tasks out at once and waits for all of them, or as long as it may take. The results are in the
-    /// order of the payloads; what has not come in time is [`TaskError::Timeout`].
+    /// Starts several tasks at once and waits for all of them, up to the time limit. The results are in the order of the
+    /// payloads. A result that is late is [`TaskError::Timeout`].
     pub async fn tasks<P: AsRef<[u8]>>(
         &self,
         payloads: impl IntoIterator<Item = P>,
@@ -160,7 +159,7 @@ impl Context {
     }
 
     /// Runs `work` once a period, one run at a time; the first time after one period. Times that pass while it still
-    /// runs, or before the process serves, are left out. Ends when the process stops.
+    /// runs, or before the process serves, are skipped. It ends when the process stops.
     pub fn every(&self, period: Duration, mut work: impl AsyncFnMut(Context) + 'static) -> Timer {
         // A period of nothing would leave no time for anything else.
         let period = period.max(Duration::from_millis(1));
@@ -195,7 +194,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// A timer. Dropping it clears it; what it runs then is dropped where it awaits.
+/// A timer. Dropping it clears it, and drops a run of it that awaits.
 #[derive(Debug)]
 #[must_use = "a timer that is dropped never fires; `detach` lets it run on its own"]
 pub struct Timer(Option<AbortHandle>);

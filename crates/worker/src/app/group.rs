@@ -43,7 +43,7 @@ impl Group {
         &self.name
     }
 
-    /// Puts a session into the group, whichever process serves it; does nothing if it is in it. A session can be in
+    /// Puts a session into the group, whichever process serves it. It does nothing if the session is a member. A session can be in
     /// 256 groups.
     ///
     /// # Errors
@@ -62,15 +62,15 @@ impl Group {
         session.shared().request(FromProcess::Leave, &self.name)
     }
 
-    /// Sends a message to all who are in the group when it reaches the gateway. It travels once for each of the gateway's
-    /// loops and is framed once for each framing, however many they are.
+    /// Sends a message to all members that the group has when it reaches the gateway. It travels once for each loop of the
+    /// gateway and is framed once for each framing.
     ///
-    /// Nobody's watermark is waited for: a member that is too slow is closed at its listener's `hard_limit`. What waits is
-    /// this call, while too much of this process is on its way to groups. Dropped before its end, the message may have
-    /// gone to some of them.
+    /// It does not wait for the watermarks of members: a slow member is closed at its listener's `hard_limit`. It waits while
+    /// too many bytes of this process are on their way to groups. If it is dropped before its end, some members may get the
+    /// message.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] over 4 MiB. A member whose framing does not take it is left out, with a warning in the log.
+    /// [`SendError::TooLarge`] over 4 MiB. A member whose framing cannot carry it is skipped, with a warning in the log.
     pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.broadcast(bytes.as_ref(), 0, &[]).await
     }
@@ -99,8 +99,8 @@ impl Group {
             .await
     }
 
-    /// All members of the group, with their labels. The gateway is asked for a page at a time; what is returned is as
-    /// large as the group. Cancel-safe.
+    /// All members of the group, with their labels. It asks the gateway for a page at a time, and
+    /// returns a list as large as the group. Cancel-safe.
     ///
     /// # Errors
     /// [`AskError::Full`] and [`AskError::GatewayLost`].

@@ -13,8 +13,8 @@ use crate::{Refusal, Room, SessionState};
 
 /// A handle to a session. Clones are cheap and name the same session.
 ///
-/// A handle stays useful as long as its session lives, whichever process serves it; dropping it does
-/// nothing to the session. What one process sends to a session arrives in the order it was sent.
+/// A handle works as long as its session lives, whichever process serves it. Dropping it does nothing to the session.
+/// Messages of one process to a session arrive in order.
 #[derive(Clone)]
 pub struct Session(Rc<SessionState>);
 
@@ -35,21 +35,21 @@ impl Session {
         self.0.id().into()
     }
 
-    /// The name of the listener that accepted it; empty if it has never been with this process.
+    /// The name of the listener that accepted it; empty if this process has never served it.
     pub fn listener(&self) -> &str {
         self.0
             .listener()
             .map_or("", |listener| self.0.core().listener_name(listener))
     }
 
-    /// The other end; [`Peer::Unknown`] if the session has never been with this process.
+    /// The address of the peer; [`Peer::Unknown`] if this process has never served the session.
     pub fn peer(&self) -> &Peer {
         self.0
             .opening()
             .map_or(&Peer::Unknown, |opening| &opening.peer)
     }
 
-    /// When it was accepted; the Unix epoch if it has never been with this process.
+    /// When it was accepted; the Unix epoch if this process has never served it.
     pub fn connected_at(&self) -> SystemTime {
         let milliseconds = self.0.opening().map_or(0, |opening| opening.connected_at);
         SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds)
@@ -76,9 +76,8 @@ impl Session {
         Context::new(self.0.core().clone())
     }
 
-    /// Sends a message, waiting for room: until the outbound queue is [drained](crate::app::App::drained) if it is full,
-    /// and until the way to the gateway has room. Returning means that the message is on its way, not
-    /// that the peer has it.
+    /// Sends a message. It waits until the outbound queue is [drained](crate::app::App::drained) if it is full, and until the
+    /// ring to the gateway has room. When it returns, the message is on its way; the peer may not have it yet.
     ///
     /// Cancel-safe: a future dropped before its end has sent nothing. Fails at once with
     /// [`SendError::TooLarge`], and with the others when the session ends.
@@ -86,7 +85,7 @@ impl Session {
         self.send_as(bytes.as_ref(), 0).await
     }
 
-    /// [`send`](Self::send) of a WebSocket text message. Elsewhere it is the same.
+    /// [`send`](Self::send) of a WebSocket text message. With other framings it is the same.
     pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
         self.send_as(text.as_ref().as_bytes(), TEXT).await
     }
@@ -105,9 +104,8 @@ impl Session {
             .map_err(SendError::from)
     }
 
-    /// Queues a message whatever the watermark says; a peer that is too slow for what is pushed to it is
-    /// closed at the listener's `hard_limit`. Refuses with [`SendError::Full`] only if more waits for the
-    /// gateway than its bound.
+    /// Queues a message, also over the high watermark. The session of a slow peer is closed at the listener's `hard_limit`.
+    /// It refuses with [`SendError::Full`] only if the queue to the gateway has reached its bound.
     pub fn push(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.0
             .offer(bytes.as_ref(), 0, Room::Bounded)
@@ -121,8 +119,7 @@ impl Session {
             .map_err(SendError::from)
     }
 
-    /// Closes the session once all that was sent to it has been written. A second time it answers
-    /// [`SendError::Closing`].
+    /// Closes the session once all messages to it have been written. A second call returns [`SendError::Closing`].
     pub fn close(&self) -> Result<(), SendError> {
         self.0.close(0, 0)
     }
@@ -132,7 +129,7 @@ impl Session {
         self.0.close(0, code)
     }
 
-    /// Closes the session at once: what is queued for it is thrown away. Works on one that is closing.
+    /// Closes the session at once and discards its queue. It works on a session that is closing, too.
     pub fn close_now(&self) -> Result<(), SendError> {
         self.0.close(FORCE, 0)
     }

@@ -14,8 +14,8 @@ use crate::app::TaskError;
 
 /// A job for a task worker: see [`Context::task`](crate::app::Context::task).
 ///
-/// It is given out when it is awaited or detached, not before. Dropping the future that waits for its result gives the
-/// result up; the task runs all the same.
+/// It starts when it is awaited or detached. Dropping the future that waits for its result discards the result; the task
+/// runs to its end.
 #[must_use = "a task is given out when it is awaited or detached"]
 pub struct Task<P> {
     core: Rc<Core>,
@@ -34,23 +34,23 @@ impl<P: AsRef<[u8]>> Task<P> {
         }
     }
 
-    /// For the task worker in this slot, from 0. While that one is replaced the task waits for its successor, but not
-    /// for longer than `start_timeout`: then any may do it.
+    /// Runs it in the task worker of this slot, from 0. While that one is replaced the task waits for its successor, up to
+    /// `start_timeout`. After that any task worker may run it.
     pub fn on(mut self, slot: u16) -> Self {
         self.slot = Some(slot);
         self
     }
 
-    /// Waits no longer than this for the result, counted from now.
+    /// Limits the wait for the result to this time, from now on.
     pub fn within(mut self, time: Duration) -> Self {
         self.deadline = Instant::now().checked_add(time);
         self
     }
 
-    /// Gives the task out without waiting for the result. A failure is in the task worker's log.
+    /// Starts the task without waiting for the result. Its failure is logged by the task worker.
     ///
     /// # Errors
-    /// It could not be given out.
+    /// It could not be started.
     pub fn detach(self) -> Result<(), TaskError> {
         self.core.begin_task(self.payload.as_ref(), self.slot, None)
     }

@@ -13,7 +13,7 @@ const CAPACITY: usize = 512;
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(512), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_other_side_can_write_what_it_likes(steps in prop::collection::vec(any::<u8>(), 1..2000)) {
+    fn no_write_of_the_other_side_does_harm(steps in prop::collection::vec(any::<u8>(), 1..2000)) {
         invariants::ring(&steps);
     }
 
