@@ -16,14 +16,35 @@ const WORDS: &[(&[&str], &str)] = &[
     (&["heir", "heirs"], "successor"),
     (&["premature", "prematurely"], "deferred, or too early"),
     (&["trickle", "trickles", "trickling"], "slowloris guard"),
-    (&["whom"], "a sentence with a subject"),
+    (&["whom", "whoever"], "the noun"),
+    (&["extras"], "app state"),
 ];
 
 /// The same for several words in a row.
 const PHRASES: &[(&str, &str)] = &[
     ("said of", "the noun itself"),
+    ("told of", "the noun itself"),
+    ("hear of", "a plain verb"),
+    ("hears of", "a plain verb"),
+    ("heard of", "a plain verb"),
+    ("go over to", "a plain verb"),
+    ("goes over to", "a plain verb"),
     ("gone over to", "a plain verb"),
+    ("so many", "the number's name"),
+    ("at the last", "a plain adverb"),
+    ("in hand", "in progress"),
+    ("in its hands", "in progress"),
+    ("nor does", "also not"),
+    ("nor do", "also not"),
+    ("nor is", "also not"),
+    ("nor are", "also not"),
+    ("who has", "the noun"),
+    ("who is", "the noun"),
+    ("how it is with", "the state of"),
 ];
+
+/// What the name of a function does not begin with: it names its subject.
+const BEGINNINGS: &[&str] = &["who", "whoever", "whose", "nor"];
 
 /// A capital letter with a number is taken for the id of a planned behaviour, except for these names of the field.
 const NAMES: &[&str] = &["V4", "V6", "E12", "E914", "L1", "L2", "L3", "H1", "H2"];
@@ -74,25 +95,33 @@ fn hit(line: &str) -> Option<(String, String)> {
         Some((part, format!("write {instead}")))
     };
     let phrase = || {
-        let lower = line.to_lowercase();
-        let (phrase, instead) = PHRASES.iter().find(|(phrase, _)| lower.contains(phrase))?;
+        let words: Vec<String> = words(line).map(str::to_lowercase).collect();
+        let line = format!(" {} ", words.join(" "));
+        // In prose. A name with underscores is one word.
+        let is_said = |phrase: &str| line.contains(&format!(" {phrase} "));
+        let (phrase, instead) = PHRASES.iter().find(|(phrase, _)| is_said(phrase))?;
         Some(((*phrase).to_owned(), format!("write {instead}")))
     };
     let id = |word: &str| {
         let found = is_id(word) && !NAMES.contains(&word);
         found.then(|| (word.to_owned(), "say what it promises".to_owned()))
     };
-    let test = || {
-        let id = function(line)?.split('_').next()?;
-        let id_of_a_row = id.to_uppercase();
-        let found = is_id(&id_of_a_row) && !NAMES.contains(&id_of_a_row.as_str());
-        found.then(|| (id.to_owned(), "say what it promises".to_owned()))
+    let beginning = || {
+        let (first, _) = function(line)?.split_once('_')?;
+        let id_of_a_row = first.to_uppercase();
+        let is_id = is_id(&id_of_a_row) && !NAMES.contains(&id_of_a_row.as_str());
+        let instead = match BEGINNINGS.contains(&first) {
+            true => "begin with the noun",
+            false if is_id => "say what it promises",
+            false => return None,
+        };
+        Some((format!("{first}_"), instead.to_owned()))
     };
     parts(line)
         .find_map(known)
         .or_else(phrase)
         .or_else(|| words(line).find_map(id))
-        .or_else(test)
+        .or_else(beginning)
 }
 
 /// The name of the function that begins in this line.
@@ -144,6 +173,8 @@ mod tests {
         assert_eq!(said("struct OtherStrangers;").as_deref(), Some("strangers"));
         assert_eq!(said("fn is_premature()").as_deref(), Some("premature"));
         assert_eq!(said("Said of a session").as_deref(), Some("said of"));
+        assert_eq!(said("What the last one said"), None);
+        assert_eq!(said("At the last, none").as_deref(), Some("at the last"));
         assert_eq!(
             said("their default is stranger2"),
             Some("stranger".to_owned())
@@ -152,10 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_function_begins_with_a_noun() {
+        let said = |line: &str| hit(line).map(|(said, _)| said);
+        assert_eq!(said("fn who_waits_is_served() {").as_deref(), Some("who_"));
+        assert_eq!(said("fn waiters_are_served_in_turn() {"), None);
+        assert_eq!(said("fn who(&self) {"), None);
+    }
+
+    #[test]
     fn a_capital_letter_with_a_number_is_an_id_and_names_of_the_field_are_not() {
         let said = |line: &str| hit(line).map(|(said, _)| said);
         assert_eq!(said("/// As S12 says.").as_deref(), Some("S12"));
-        assert_eq!(said("fn s12_a_session_stays()").as_deref(), Some("s12"));
+        assert_eq!(said("fn s12_a_session_stays()").as_deref(), Some("s12_"));
         assert_eq!(said("fn v6_is_asked_first() {"), None);
         assert_eq!(said("IpAddr::V6(ip), E0433, B2B, AES128, v4, X, 12"), None);
     }
