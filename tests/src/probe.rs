@@ -1,7 +1,14 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
 mod answers;
+mod closing;
+mod data;
+mod ends;
+mod files;
+mod groups;
 mod herald;
+mod itself;
+mod later;
 mod lockers;
 mod misuse;
 mod sending;
@@ -20,7 +27,7 @@ use std::time::Duration;
 use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, SessionId};
 use serde::Deserialize;
 
-use answers::{every, list, milliseconds, outcome, times, told, told_by, told_of};
+use answers::told_of;
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -164,7 +171,6 @@ impl Probe {
     }
 
     /// Carries out one command; `None` if it has no answer.
-    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     async fn obey(
         &self,
         session: &Session,
@@ -172,59 +178,7 @@ impl Probe {
         command: &str,
         rest: &str,
     ) -> Result<Option<String>> {
-        let context = self.context();
-        let mut words = rest.split(' ');
-        let mut word = || words.next().unwrap_or_default();
         let answer = match command {
-            "pid" => std::process::id().to_string(),
-            "try-open" => match File::open(word()) {
-                Ok(_) => "opened".to_owned(),
-                Err(error) => format!("{:?}", error.kind()),
-            },
-            "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
-                Ok(_) => "connected".to_owned(),
-                Err(error) => format!("{:?}", error.kind()),
-            },
-            "try-rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
-                Ok(()) => "root".to_owned(),
-                Err(error) => error.to_string(),
-            },
-            "log" => {
-                tracing::warn!("the app says {}", word());
-                "logged".to_owned()
-            }
-            "log-later" => {
-                let text = word().to_owned();
-                tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
-                "logged".to_owned()
-            }
-            "slot" => context.slot().to_string(),
-            "leader" => context.leader().to_string(),
-            "generation" => context.generation().to_string(),
-            "build" => self.build.to_owned(),
-            "greeting" => self.settings.greeting.clone(),
-            "id" => session.id().to_string(),
-            "listener" => session.listener().to_owned(),
-            "peer" => session.peer().to_string(),
-            "tls" => session.tls().map_or("none".to_owned(), |tls| {
-                let alpn = tls.alpn.as_deref().unwrap_or("-");
-                let certificate = tls.certificate.as_ref().map_or("-".to_owned(), |der| {
-                    der.iter().map(|byte| format!("{byte:02x}")).collect()
-                });
-                let handshake = if tls.is_resumed { "resumed" } else { "full" };
-                format!("{}, {alpn}, {handshake}, {certificate}", tls.version)
-            }),
-            "queued" => message.queued().as_millis().to_string(),
-
-            "misuse" => misuse::misuse(rest)?,
-            "crash" => std::process::abort(),
-            "crash-once" => {
-                // The file remembers across processes that this message has killed one.
-                if File::create_new(word()).is_ok() {
-                    std::process::abort();
-                }
-                "survived".to_owned()
-            }
             "panic" => panic!("asked to panic"),
             "panic-in-task" => {
                 tokio::task::spawn_local(async { panic!("asked to panic in a task") });
@@ -234,226 +188,35 @@ impl Probe {
                 std::thread::spawn(|| panic!("asked to panic in a thread"));
                 "started".to_owned()
             }
-            "fail" => return Err("asked to fail".into()),
-            "exit" => std::process::exit(word().parse()?),
-            "exit-later" => {
-                let code = word().parse()?;
-                tokio::time::sleep(milliseconds(word())?).await;
-                std::process::exit(code)
-            }
-            "hang" => pending().await,
-            "sleep" => {
-                tokio::time::sleep(milliseconds(word())?).await;
-                "slept".to_owned()
-            }
-            "block" => {
-                std::thread::sleep(milliseconds(word())?);
-                "blocked".to_owned()
-            }
-
-            "keep-state" => outcome(session.keep_bytes(rest)),
-            "keep-state-of" => outcome(context.session(word().parse()?).keep_bytes(word())),
-            "keep-much" => outcome(session.keep_bytes(vec![b'k'; word().parse()?])),
-            "state" => match session.load_bytes() {
-                Some(state) if state.len() < 100 => String::from_utf8(state)?,
-                Some(state) => format!("{} bytes", state.len()),
-                None => "none".to_owned(),
-            },
-            "state-and-crash" => {
-                session.keep_bytes(rest)?;
-                session.send("kept").await?;
-                // Once what was sent is on its way, and not before.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                std::process::abort()
-            }
-            "pause" => outcome(session.pause()),
-            "pause-for" => {
-                session.pause()?;
-                let (time, session) = (milliseconds(word())?, session.clone());
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(time).await;
-                    let _ = session.resume();
-                });
-                "ok".to_owned()
-            }
-            "resume" => outcome(context.session(word().parse()?).resume()),
-            "keep" => outcome(session.set_idle_exempt(true)),
-            "unkeep" => outcome(session.set_idle_exempt(false)),
-            "bind" => outcome(session.bind(rest)),
-            "key" => String::from_utf8(session.key())?,
-            "info" => told_of(context.session(word().parse()?).info().await),
-            "times" => times(&context.session(word().parse()?).info().await?),
-            "list" => list(&context).await?,
-            "sessions" => {
-                let (mut sessions, mut ids) = (context.sessions(), Vec::new());
-                while let Some(session) = sessions.next().await {
-                    ids.push(session?.id);
-                }
-                ids.sort_unstable();
-                let count = ids.len();
-                ids.dedup();
-                format!("{count} {}", ids.len())
-            }
-            "file" => match session.send_file(rest, ..).await {
-                Ok(()) => return Ok(None),
-                Err(error) => error.to_string(),
-            },
-            "file-part" => {
-                let (from, to): (u64, u64) = (word().parse()?, word().parse()?);
-                match session.send_file(word(), from..to).await {
-                    Ok(()) => return Ok(None),
-                    Err(error) => error.to_string(),
-                }
-            }
-            "files" => {
-                let count: u32 = word().parse()?;
-                let path = word();
-                for number in 0..count {
-                    session.send(format!("before {number}")).await?;
-                    session.send_file(path, ..).await?;
-                }
-                "all".to_owned()
-            }
-            "join" => outcome(context.group(rest).join(session)),
-            "leave" => outcome(context.group(rest).leave(session)),
-            "join-other" => {
-                let other = context.session(word().parse()?);
-                outcome(context.group(word()).join(&other))
-            }
-            "leave-other" => {
-                let other = context.session(word().parse()?);
-                outcome(context.group(word()).leave(&other))
-            }
-            "members" => {
-                let mut ids: Vec<SessionId> = context
-                    .group(rest)
-                    .members()
-                    .await?
-                    .iter()
-                    .map(|member| member.session.id())
-                    .collect();
-                ids.sort_unstable();
-                format!("{ids:?}")
-            }
-            "label" => outcome(session.set_label(rest)),
-            "labels" => {
-                let members = context.group(rest).members().await?;
-                let mut labels: Vec<_> = members
-                    .iter()
-                    .map(|member| String::from_utf8_lossy(&member.label))
-                    .collect();
-                labels.sort_unstable();
-                labels.join(" ")
-            }
-            "members-count" => context.group(rest).members().await?.len().to_string(),
-            "say" => {
-                let group = context.group(word());
-                return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
-                    Ok(()) => Ok(None),
-                    Err(error) => Ok(Some(format!("{error:?}"))),
-                };
-            }
-            "say-others" => {
-                let group = context.group(word());
-                let text = words.collect::<Vec<_>>().join(" ");
-                outcome(group.send_except(text, std::slice::from_ref(session)).await)
-            }
-            "say-much" => {
-                let (group, count, size): (_, u32, usize) =
-                    (context.group(word()), word().parse()?, word().parse()?);
-                for _ in 0..count {
-                    group.send(vec![b'm'; size]).await?;
-                }
-                "said".to_owned()
-            }
-            "say-and-tell" => {
-                let (group, text) = (context.group(word()), word());
-                group.send(format!("{text} to all")).await?;
-                return Ok(Some(format!("{text} to you")));
-            }
-            "say-and-leave" => {
-                let (name, text) = (word(), word());
-                let group = context.group(name);
-                group.send(text).await?;
-                group.leave(session)?;
-                group.send("not for those that have left").await?;
-                return Ok(None);
-            }
+            "queued" => message.queued().as_millis().to_string(),
             "journal" => {
                 self.note(format_args!("noted {rest}"));
                 return Ok(None);
             }
-
-            "close" => return told(session.close()),
-            "close-twice" => {
-                session.close()?;
-                self.note(format_args!("second close {:?}", session.close()));
-                return Ok(None);
+            _ if itself::COMMANDS.contains(&command) => itself::obey(self, session, command, rest)?,
+            _ if ends::COMMANDS.contains(&command) => {
+                return ends::obey(command, rest).await;
             }
-            "close-code" => return told(session.close_with(word().parse()?)),
-            "close-now" => return told(session.close_now()),
-            "close-then-now" => {
-                session.close()?;
-                self.note(format_args!("forced close {:?}", session.close_now()));
-                return Ok(None);
+            _ if data::COMMANDS.contains(&command) => {
+                return data::obey(self, session, command, rest).await;
             }
-            "end" => outcome(context.session(word().parse()?).close()),
-            "end-twice-then-now" => {
-                let other = context.session(word().parse()?);
-                other.close()?;
-                tokio::time::sleep(milliseconds(word())?).await;
-                let second = other.close();
-                format!("{second:?} {:?}", other.close_now())
+            _ if files::COMMANDS.contains(&command) => {
+                return files::obey(session, command, rest).await;
             }
-            "tell" => {
-                let other = context.session(word().parse()?);
-                outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
+            _ if groups::COMMANDS.contains(&command) => {
+                return groups::obey(self, session, command, rest).await;
             }
-            "tell-until-refused" => {
-                let other = context.session(word().parse()?);
-                loop {
-                    if let Err(error) = other.send("are you there").await {
-                        break format!("{error:?}");
-                    }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+            _ if closing::COMMANDS.contains(&command) => {
+                return closing::obey(self, session, command, rest).await;
             }
-            "timer" => {
-                let (time, session) = (milliseconds(word())?, session.clone());
-                let fire = async move |_: Context| {
-                    let _ = session.push("after");
-                };
-                context.after(time, fire).detach();
-                return Ok(None);
+            _ if later::COMMANDS.contains(&command) => {
+                return later::obey(self, session, command, rest).await;
             }
-            "timer-hang" => {
-                let hang = async |_: Context| tokio::sync::Notify::new().notified().await;
-                context.after(milliseconds(word())?, hang).detach();
-                return Ok(None);
-            }
-            "timer-cleared" => {
-                let (time, session) = (milliseconds(word())?, session.clone());
-                let cleared = context.after(time, async move |_| {
-                    let _ = session.push("after");
-                });
-                drop(cleared);
-                return Ok(None);
-            }
-            "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
-            "later" => {
-                let (time, session) = (milliseconds(word())?, session.clone());
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(time).await;
-                    let _ = session.push("later");
-                });
-                return Ok(None);
-            }
-
             _ if lockers::COMMANDS.contains(&command) => {
                 lockers::obey(self.build, session, command, rest)?
             }
             _ if tasks::COMMANDS.contains(&command) => {
-                return tasks::obey(&context, session, command, rest).await;
+                return tasks::obey(&self.context, session, command, rest).await;
             }
             _ if sending::COMMANDS.contains(&command) => {
                 return sending::obey(self, session, command, rest).await;

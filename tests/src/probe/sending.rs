@@ -1,4 +1,4 @@
-//! Commands that send much, to peers that do not read it.
+//! Commands that send to other sessions, or much to peers that do not read it.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use moorline::{Result, SendError, Session};
 
 use super::Probe;
+use super::answers::outcome;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -19,6 +20,8 @@ pub(super) const COMMANDS: &[&str] = &[
     "filled",
     "fill-other",
     "tell-or-fail",
+    "tell",
+    "tell-until-refused",
 ];
 
 /// An error of the app's own, with a cause.
@@ -49,6 +52,19 @@ pub(super) async fn obey(
     let mut words = rest.split(' ');
     let mut word = || words.next().unwrap_or_default();
     Ok(Some(match command {
+        "tell" => {
+            let other = context.session(word().parse()?);
+            outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
+        }
+        "tell-until-refused" => {
+            let other = context.session(word().parse()?);
+            loop {
+                if let Err(error) = other.send("are you there").await {
+                    break format!("{error:?}");
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
         "big" => {
             session.send(vec![b'b'; word().parse()?]).await?;
             return Ok(None);

@@ -1,0 +1,117 @@
+//! Groups of sessions, and what is said to them.
+
+use moorline::{Context, Result, Session, SessionId};
+
+use super::Probe;
+use super::answers::outcome;
+
+/// The commands about this.
+pub(super) const COMMANDS: &[&str] = &[
+    "join",
+    "leave",
+    "join-other",
+    "leave-other",
+    "members",
+    "label",
+    "labels",
+    "members-count",
+    "say",
+    "say-others",
+    "say-much",
+    "say-and-tell",
+    "say-and-leave",
+];
+
+/// Carries out one of them.
+pub(super) async fn obey(
+    probe: &Probe,
+    session: &Session,
+    command: &str,
+    rest: &str,
+) -> Result<Option<String>> {
+    let context = probe.context();
+    let mut words = rest.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    Ok(Some(match command {
+        "join" => outcome(context.group(rest).join(session)),
+        "leave" => outcome(context.group(rest).leave(session)),
+        "join-other" => {
+            let other = context.session(word().parse()?);
+            outcome(context.group(word()).join(&other))
+        }
+        "leave-other" => {
+            let other = context.session(word().parse()?);
+            outcome(context.group(word()).leave(&other))
+        }
+        "members" => {
+            let mut ids: Vec<SessionId> = context
+                .group(rest)
+                .members()
+                .await?
+                .iter()
+                .map(|member| member.session.id())
+                .collect();
+            ids.sort_unstable();
+            format!("{ids:?}")
+        }
+        "label" => outcome(session.set_label(rest)),
+        "labels" => {
+            let members = context.group(rest).members().await?;
+            let mut labels: Vec<_> = members
+                .iter()
+                .map(|member| String::from_utf8_lossy(&member.label))
+                .collect();
+            labels.sort_unstable();
+            labels.join(" ")
+        }
+        "members-count" => context.group(rest).members().await?.len().to_string(),
+        _ => return speak(&context, session, command, rest).await,
+    }))
+}
+
+/// Says something to a group.
+async fn speak(
+    context: &Context,
+    session: &Session,
+    command: &str,
+    rest: &str,
+) -> Result<Option<String>> {
+    let mut words = rest.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    Ok(Some(match command {
+        "say" => {
+            let group = context.group(word());
+            return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
+                Ok(()) => Ok(None),
+                Err(error) => Ok(Some(format!("{error:?}"))),
+            };
+        }
+        "say-others" => {
+            let group = context.group(word());
+            let text = words.collect::<Vec<_>>().join(" ");
+            outcome(group.send_except(text, std::slice::from_ref(session)).await)
+        }
+        "say-much" => {
+            let (group, count, size): (_, u32, usize) =
+                (context.group(word()), word().parse()?, word().parse()?);
+            for _ in 0..count {
+                group.send(vec![b'm'; size]).await?;
+            }
+            "said".to_owned()
+        }
+        "say-and-tell" => {
+            let (group, text) = (context.group(word()), word());
+            group.send(format!("{text} to all")).await?;
+            return Ok(Some(format!("{text} to you")));
+        }
+        "say-and-leave" => {
+            let (name, text) = (word(), word());
+            let group = context.group(name);
+            group.send(text).await?;
+            group.leave(session)?;
+            group.send("not for those that have left").await?;
+            return Ok(None);
+        }
+        _ => return Err("an unknown command".into()),
+    }))
+}

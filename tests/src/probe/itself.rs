@@ -1,0 +1,74 @@
+//! What the probe knows of itself and its session, and what its rights allow.
+
+use std::fs::File;
+
+use moorline::{Result, Session};
+
+use super::Probe;
+
+/// The commands about this.
+pub(super) const COMMANDS: &[&str] = &[
+    "pid",
+    "try-open",
+    "try-connect",
+    "try-rise",
+    "log",
+    "log-later",
+    "slot",
+    "leader",
+    "generation",
+    "build",
+    "greeting",
+    "id",
+    "listener",
+    "peer",
+    "tls",
+];
+
+/// Carries out one of them.
+pub(super) fn obey(probe: &Probe, session: &Session, command: &str, rest: &str) -> Result<String> {
+    let context = probe.context();
+    let mut words = rest.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    Ok(match command {
+        "pid" => std::process::id().to_string(),
+        "try-open" => match File::open(word()) {
+            Ok(_) => "opened".to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        },
+        "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
+            Ok(_) => "connected".to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        },
+        "try-rise" => match nix::unistd::setuid(nix::unistd::Uid::from_raw(0)) {
+            Ok(()) => "root".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        "log" => {
+            tracing::warn!("the app says {}", word());
+            "logged".to_owned()
+        }
+        "log-later" => {
+            let text = word().to_owned();
+            tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
+            "logged".to_owned()
+        }
+        "slot" => context.slot().to_string(),
+        "leader" => context.leader().to_string(),
+        "generation" => context.generation().to_string(),
+        "build" => probe.build.to_owned(),
+        "greeting" => probe.settings.greeting.clone(),
+        "id" => session.id().to_string(),
+        "listener" => session.listener().to_owned(),
+        "peer" => session.peer().to_string(),
+        "tls" => session.tls().map_or("none".to_owned(), |tls| {
+            let alpn = tls.alpn.as_deref().unwrap_or("-");
+            let certificate = tls.certificate.as_ref().map_or("-".to_owned(), |der| {
+                der.iter().map(|byte| format!("{byte:02x}")).collect()
+            });
+            let handshake = if tls.is_resumed { "resumed" } else { "full" };
+            format!("{}, {alpn}, {handshake}, {certificate}", tls.version)
+        }),
+        _ => return Err("an unknown command".into()),
+    })
+}
