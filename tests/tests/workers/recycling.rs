@@ -102,7 +102,7 @@ fn workers_do_not_leave_together() {
         let log = engine.log();
         let reached = log
             .lines()
-            .filter(|line| line.contains("max_requests is reached"));
+            .filter(|line| line.contains("max_requests reached"));
         let counts = reached.filter_map(|line| {
             let count = line.split("requests=").nth(1)?;
             count.split(' ').next()?.parse().ok()
