@@ -177,13 +177,6 @@ impl Account {
                 new.log_lines_dropped
             ),
         );
-        unless(
-            new.gateway_lost == 0 || done.gateways_killed > 0,
-            format!(
-                "{} sessions went with a gateway that nobody killed",
-                new.gateway_lost
-            ),
-        );
         found.extend(self.uncounted());
         found
     }
@@ -197,6 +190,13 @@ impl Account {
                 found.push(text);
             }
         };
+        unless(
+            new.gateway_lost == 0 || done.gateways_killed > 0,
+            format!(
+                "{} sessions went with a gateway that nobody killed",
+                new.gateway_lost
+            ),
+        );
         let deaths = new.closed_by_crash + new.gateway_lost;
         let most = deaths + UNCOUNTED * done.gateways_killed;
         let least = match done.outsiders + done.gateways_killed {
