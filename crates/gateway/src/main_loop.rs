@@ -360,7 +360,7 @@ impl Loop {
         }
     }
 
-    /// Goes on counting who waits for processes that do not answer. True: the rest is for the next turn.
+    /// Goes on counting the sessions that wait for processes that do not answer. True: the rest is for the next turn.
     fn go_on_counting(&mut self) -> bool {
         let Some(census) = self.census.take() else {
             return false;

@@ -286,7 +286,7 @@ fn sessions_are_put_into_groups_and_taken_out_by_other_processes() {
     for at in [0, 3] {
         assert_eq!(members[at].ask("build"), "first", "it has heard nothing");
     }
-    // A session that is no more joins nothing, and nobody is harmed.
+    // A session that has ended joins nothing, and no other is harmed.
     drop(members);
     eventually("they have left by themselves", || {
         asking.ask("task members-count room") == "0"

@@ -218,7 +218,10 @@ fn messages_that_do_not_fit_together_arrive_one_after_the_other() {
             }
         });
     });
-    assert!(was_throttled.into_inner(), "status shows who waits");
+    assert!(
+        was_throttled.into_inner(),
+        "status shows the throttled sessions"
+    );
     assert_eq!(engine.status().closed("memory"), 0);
     // The last answer overtakes the news that its message is done.
     eventually("all is given back", || {

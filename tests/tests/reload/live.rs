@@ -214,7 +214,7 @@ fn the_memory_limit_follows_a_reload() {
     };
     let hog = fill();
     live.change(&limited("memory_limit = \"8MiB\""));
-    eventually("who holds most is closed", || {
+    eventually("the session that holds most is closed", || {
         live.engine.status().closed("memory") == 1
     });
     drop(hog);

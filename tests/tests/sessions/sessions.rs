@@ -68,7 +68,7 @@ fn any_worker_sends_to_and_closes_any_session() {
     assert_eq!(other.receive_to_end(), Vec::<Vec<u8>>::new());
     engine.journaled(&format!("close {other_id} server"));
 
-    // A worker that has not had a session learns from the gateway, after a first try, that it is no more.
+    // A worker that has not had a session learns from the gateway, after a first try, that it has ended.
     for gone in ["1", &other_id] {
         assert_eq!(
             one.ask(format!("tell-until-refused {gone}")),

@@ -100,7 +100,7 @@ fn next(session: &mut Session, file_calls: &mut usize, tools: &mut Tools) -> Opt
     Some(step)
 }
 
-/// Tells who sends if the queue has drained. An empty one goes.
+/// Tells the senders if the queue has drained. An empty queue is removed.
 fn note_drained(session: &mut Session, tools: &mut Tools) {
     if session.transport.socket.is_none() || session.output.queue.is_none() {
         return;

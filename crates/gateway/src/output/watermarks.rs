@@ -102,7 +102,7 @@ pub(crate) fn warn_other_sender(session: &mut Session, at: ProcessKey, tools: &m
     }
 }
 
-/// Tells the processes that wait to send to a session that is not theirs: it has drained, or is no more.
+/// Tells the processes that wait to send to a session that is not theirs: it has drained, or has ended.
 pub(crate) fn tell_other_senders(session: &mut Session, kind: ToProcess, tools: &mut Tools) {
     let Some(queue) = &mut session.output.queue else {
         return;

@@ -54,7 +54,7 @@ impl Consumer {
     /// Looks a last time: what is published by now can be taken, and nothing after it. For a producer that has died, and may
     /// have left somebody who goes on writing: there is at most one ring's capacity to take.
     pub fn close(&mut self) {
-        // What is corrupt is found by the next one who takes.
+        // The next take finds what is corrupt.
         let _ = self.look();
         self.is_closed = true;
     }

@@ -90,7 +90,7 @@ async fn a_hundred_look_ups_of_a_silent_name_hold_one_thread_and_delay_no_other(
         let resolver = resolver.clone();
         stuck.spawn(async move { ask(&resolver, "hole.test").await });
     }
-    // The runtime runs some 60 of them each time; who asks only once the door is open is answered by itself.
+    // The runtime runs some 60 of them each time; a caller that asks only once the door is open has a look-up of its own.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
