@@ -16,6 +16,7 @@ const WAY: &[&str] = &[
     "crates/gateway/src/input/cut.rs",
     "crates/gateway/src/input/deliver.rs",
     "crates/ipc/src/ring.rs",
+    "crates/gateway/src/input/direct.rs",
     "crates/worker/src/ring_task.rs",
     "crates/worker/src/core/sessions.rs",
     "crates/worker/src/handlers.rs",

@@ -5,7 +5,7 @@ use moorline_ipc::Header;
 
 use crate::cx::Cx;
 use crate::ids::ProcessKey;
-use crate::input::direct::expect_direct;
+use crate::input::expect::expect_direct;
 use crate::memory::Class;
 use crate::placement::{change_slot, place};
 use crate::session::{Kept, Session};

@@ -6,21 +6,16 @@
 
 use std::os::fd::AsFd;
 
-use moorline_config::{Dispatch, Listener, OnCrash};
 use moorline_net::framing::MAX_HEADER_BYTES;
 use moorline_net::{Decoded, Framing};
 use rustix::io::Errno;
 
 use crate::input::deliver::{count_message, note_in_hand, whole_message};
+use crate::input::expect::MOST;
 use crate::scratch::SCRATCH;
 use crate::session::Session;
 use crate::tls::Read;
 use crate::tools::Tools;
-
-/// A shorter message costs less to copy than to read apart from its header, in bytes.
-const LEAST: usize = 2 * 1024;
-/// A longer one seldom comes in one read.
-const MOST: usize = 64 * 1024;
 
 const _: () = assert!(
     MAX_HEADER_BYTES + MOST < SCRATCH,
@@ -37,16 +32,6 @@ pub(crate) enum Direct {
     Nothing(Read),
     /// It cannot be read so now.
     Unsuited,
-}
-
-/// `bytes` if the next message of a session may be read straight into the ring after one of that size; else 0.
-pub(crate) fn expect_direct(listener: &Listener, bytes: usize) -> u32 {
-    let is_suited = (LEAST..=MOST).contains(&bytes)
-        && listener.framing.length_header().is_some()
-        // Else the message is copied anyway.
-        && listener.on_crash != OnCrash::Redeliver
-        && !matches!(listener.dispatch, Dispatch::RoundRobin | Dispatch::LeastBusy);
-    if is_suited { bytes as u32 } else { 0 }
 }
 
 /// Whether the next message of a session is better left in the socket until the process has taken more. Then the session
