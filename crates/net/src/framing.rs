@@ -6,6 +6,7 @@
 
 #[cfg(feature = "codec")]
 mod codec;
+mod control_frame;
 mod decoded;
 mod decoder;
 mod delimiter;
@@ -21,6 +22,7 @@ pub mod websocket;
 
 #[cfg(feature = "codec")]
 pub use codec::{CodecError, FramingCodec};
+pub use control_frame::ControlFrame;
 pub use decoded::Decoded;
 pub use decoder::Decoder;
 pub use delimiter::Delimiter;
@@ -29,8 +31,6 @@ pub use error::{EncodeError, FramingError, InvalidFraming};
 pub use guess::{Guess, guess};
 pub use kinds::Framing;
 pub use length::{Counts, Endian, Length};
-#[cfg(feature = "websocket")]
-pub use websocket::ControlFrame;
 
 #[cfg(all(any(test, fuzzing), feature = "websocket"))]
 pub(crate) mod invariants;

@@ -98,10 +98,10 @@ pub use event_loop::{
     EventLoop, EventLoopPool, LoopOptions, LoopPoolOptions, Priority, Task, TaskError,
 };
 #[cfg(feature = "websocket")]
-pub use framing::{ControlFrame, websocket};
+pub use framing::websocket;
 pub use framing::{
-    Counts, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing, FramingError,
-    InvalidFraming, Length,
+    ControlFrame, Counts, Decoded, Decoder, Delimiter, EncodeError, Endian, Envelope, Framing,
+    FramingError, InvalidFraming, Length,
 };
 #[cfg(feature = "listener")]
 pub use listener::{DatagramListener, Listener, ListenerError, ListenerOptions};

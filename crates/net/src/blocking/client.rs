@@ -217,7 +217,6 @@ impl Client {
                     return Ok(Some(packet.slice(start..end)));
                 }
                 // Those of WebSocket, which no client has.
-                #[cfg(feature = "websocket")]
                 Decoded::Assembled { consumed, .. }
                 | Decoded::Reply { consumed, .. }
                 | Decoded::Nothing { consumed }

@@ -171,7 +171,6 @@ fn cut(
             Ok(Cut::Incomplete)
         }
         // WebSocket's alone, which clients refuse.
-        #[cfg(feature = "websocket")]
         Decoded::Assembled { .. }
         | Decoded::Reply { .. }
         | Decoded::Nothing { .. }

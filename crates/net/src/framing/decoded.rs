@@ -1,13 +1,13 @@
 //! What the first bytes of a stream are, and what is known of its next message.
 
+use super::control_frame::ControlFrame;
 #[cfg(feature = "websocket")]
 use super::websocket::assembly::Assembly;
-#[cfg(feature = "websocket")]
-use super::websocket::frame::ControlFrame;
 
 /// What the first bytes of the input are.
 ///
-/// Exhaustive on purpose: a caller has something to do in every case.
+/// Exhaustive on purpose: a caller has something to do in every case. The cases of WebSocket are there without the feature
+/// `websocket`, too, and never happen then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded {
     /// A message: `input[start..end]`.
@@ -21,8 +21,7 @@ pub enum Decoded {
         /// A WebSocket text message, which is UTF-8.
         text: bool,
     },
-    /// The last fragment of a WebSocket message; [`Decoder::take_assembled`](super::Decoder::take_assembled) gives the whole.
-    #[cfg(feature = "websocket")]
+    /// The last fragment of a WebSocket message; `Decoder::take_assembled` gives the whole.
     Assembled {
         /// How much of the input is done with.
         consumed: usize,
@@ -30,7 +29,6 @@ pub enum Decoded {
         text: bool,
     },
     /// Something to be answered: a WebSocket ping, with the pong.
-    #[cfg(feature = "websocket")]
     Reply {
         /// How much of the input is done with.
         consumed: usize,
@@ -38,13 +36,11 @@ pub enum Decoded {
         bytes: ControlFrame,
     },
     /// Nothing to do: a fragment was kept, or a pong arrived.
-    #[cfg(feature = "websocket")]
     Nothing {
         /// How much of the input is done with.
         consumed: usize,
     },
     /// The peer closes the WebSocket: send the reply, flush, end. Ignore everything that follows.
-    #[cfg(feature = "websocket")]
     Close {
         /// How much of the input is done with.
         consumed: usize,

@@ -8,13 +8,14 @@ pub(in crate::framing) mod violation;
 
 use data_encoding::BASE64;
 
+use super::control_frame::ControlFrame;
 use super::decoded::{Decoded, State};
 use super::envelope::Envelope;
 use super::error::FramingError;
 use assembly::{Assembly, Kind};
 use frame::{FIN, MASKED, RESERVED_BITS, unmask, write_length};
 
-pub use frame::{ControlFrame, Opcode, client_frame, close_frame, is_close_code};
+pub use frame::{Opcode, client_frame, close_frame, is_close_code};
 pub use violation::{MAX_CONTROL_BYTES, Violation};
 
 /// A frame's header, checked.

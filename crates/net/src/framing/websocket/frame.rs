@@ -1,8 +1,7 @@
 //! Frames, and the control frames that a server sends.
 
-use std::fmt;
-
 use super::violation::{MAX_CONTROL_BYTES, Violation};
+use crate::framing::control_frame::ControlFrame;
 
 pub(super) const FIN: u8 = 0x80;
 pub(super) const RESERVED_BITS: u8 = 0x70;
@@ -50,13 +49,6 @@ pub fn is_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// A frame to be sent as it is: a pong or a close.
-#[derive(Clone, Copy)]
-pub struct ControlFrame {
-    bytes: [u8; 2 + MAX_CONTROL_BYTES],
-    len: u8,
-}
-
 impl ControlFrame {
     /// Text that does not fit a control frame is cut off.
     pub(super) fn new(opcode: Opcode, payload: &[u8]) -> Self {
@@ -69,33 +61,6 @@ impl ControlFrame {
             bytes,
             len: 2 + len as u8,
         }
-    }
-
-    /// Its bytes, header included.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-impl std::ops::Deref for ControlFrame {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl PartialEq for ControlFrame {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for ControlFrame {}
-
-impl fmt::Debug for ControlFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ControlFrame({})", self.as_bytes().escape_ascii())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use crate::framing::control_frame::MAX_PAYLOAD_BYTES;
+
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
-pub const MAX_CONTROL_BYTES: usize = 125;
+pub const MAX_CONTROL_BYTES: usize = MAX_PAYLOAD_BYTES;
 
 /// How a frame breaks the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
