@@ -46,21 +46,27 @@ impl fmt::Debug for SessionId {
 
 /// Why a text is no session id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionIdError(ParseIntError);
+#[non_exhaustive]
+pub enum SessionIdError {
+    /// It is no hexadecimal number of at most 64 bits.
+    NotHexadecimal(ParseIntError),
+}
 
 impl fmt::Display for SessionIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a session id has up to 16 hexadecimal digits: {}",
-            self.0
-        )
+        match self {
+            Self::NotHexadecimal(error) => {
+                write!(f, "a session id has up to 16 hexadecimal digits: {error}")
+            }
+        }
     }
 }
 
 impl std::error::Error for SessionIdError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
+        match self {
+            Self::NotHexadecimal(error) => Some(error),
+        }
     }
 }
 
@@ -70,7 +76,7 @@ impl FromStr for SessionId {
     fn from_str(text: &str) -> Result<Self, SessionIdError> {
         u64::from_str_radix(text, 16)
             .map(Self)
-            .map_err(SessionIdError)
+            .map_err(SessionIdError::NotHexadecimal)
     }
 }
 

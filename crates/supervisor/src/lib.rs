@@ -103,6 +103,7 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
 
 /// Why the engine could not be started, or ended without an order.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ServeError {
     /// It runs already.
     AlreadyRunning {

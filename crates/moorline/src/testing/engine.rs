@@ -51,21 +51,47 @@ pub struct Engine {
     addresses: Vec<String>,
 }
 
-/// Why an engine did not start, or a command failed: what it has printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartError(String);
+/// Why an engine did not start, or a command failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The folder cannot be written, or the program cannot be put there or run.
+    Io(io::Error),
+    /// The engine ended before it was ready, or was not ready within 30 seconds.
+    NotReady {
+        /// What it has printed, and its log.
+        log: String,
+    },
+    /// A command of the program failed.
+    Failed {
+        /// What it has printed.
+        output: String,
+    },
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.trim())
+        match self {
+            Self::Io(error) => write!(f, "cannot run the engine: {error}"),
+            Self::NotReady { log: text } | Self::Failed { output: text } => {
+                f.write_str(text.trim())
+            }
+        }
     }
 }
 
-impl std::error::Error for StartError {}
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::NotReady { .. } | Self::Failed { .. } => None,
+        }
+    }
+}
 
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
-        Self(error.to_string())
+        Self::Io(error)
     }
 }
 
@@ -74,7 +100,7 @@ impl Engine {
     /// port; relative paths begin in the engine's own folder.
     ///
     /// # Errors
-    /// The program cannot be started, or it ends before it is ready: with what it has printed.
+    /// [`StartError::Io`] if the program cannot be started, [`StartError::NotReady`] if it ends before it is ready.
     pub fn start(program: impl AsRef<Path>, config: &str) -> Result<Self, StartError> {
         let folder = make_folder()?;
         let started = Self::start_in(&folder, program.as_ref(), config);
@@ -118,7 +144,9 @@ impl Engine {
                     printed = printed + &line + "\n";
                 }
                 Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {
-                    return Err(StartError(printed + &engine.log()));
+                    return Err(StartError::NotReady {
+                        log: printed + &engine.log(),
+                    });
                 }
             }
         }
@@ -164,7 +192,7 @@ impl Engine {
     /// Reloads, and waits for the commit.
     ///
     /// # Errors
-    /// The reload fails, and nothing has changed: with its reason.
+    /// [`StartError::Failed`] if the reload fails, and nothing has changed: with its reason.
     pub fn reload(&self) -> Result<(), StartError> {
         self.run(&["reload"]).map(|_| ())
     }
@@ -172,7 +200,7 @@ impl Engine {
     /// Runs a command of the program, such as `["sessions", "--json"]`, for this engine; returns what it prints.
     ///
     /// # Errors
-    /// It fails: with what it has printed.
+    /// [`StartError::Failed`] if it fails: with what it has printed; [`StartError::Io`] if it cannot be run.
     pub fn run(&self, arguments: &[&str]) -> Result<String, StartError> {
         let mut command = command(&self.folder);
         let Output {
@@ -183,7 +211,9 @@ impl Engine {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match status.success() {
             true => Ok(text(&stdout)),
-            false => Err(StartError(text(&stdout) + &text(&stderr))),
+            false => Err(StartError::Failed {
+                output: text(&stdout) + &text(&stderr),
+            }),
         }
     }
 

@@ -111,6 +111,7 @@ fn next(answers: &mut impl BufRead) -> Result<Option<Response>, CommandError> {
 
 /// Why a command failed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum CommandError {
     /// No engine runs with this run folder.
     NotRunning {
