@@ -52,8 +52,9 @@ pub mod testing;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use moorline_engine::config;
+
 pub use moorline_engine::app::*;
-pub use moorline_engine::config;
 /// Opens connections: dialer, clients, pools. It is useful in handlers and without an engine.
 #[doc(inline)]
 pub use moorline_net as net;
