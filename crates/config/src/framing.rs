@@ -87,22 +87,20 @@ fn length(section: &Section<'_>) -> Result<Length, Reported> {
             "`max` counts the whole packet, header included",
         ));
     }
-    let mut length = Length {
-        width,
-        endian: endian?.unwrap_or(Endian::Big),
-        offset,
-        counts,
-        max,
-        keep_header: false,
-    };
+    let length = Length::default()
+        .width(width)
+        .endian(endian?.unwrap_or(Endian::Big))
+        .offset(offset)
+        .counts(counts)
+        .max(max);
     let keep_header = keep_header?;
     if keep_header == Some(false) && !length.is_length_alone() {
         let message = "`keep_header` is false, and this header holds more than the length: the engine could not write one";
         let hint = "remove it: the app then sees and sends whole packets, and the engine fills in the length";
         return Err(report.error(section.place("keep_header"), message, hint));
     }
-    length.keep_header = keep_header.unwrap_or(!length.is_length_alone());
-    Ok(length)
+    let keep_header = keep_header.unwrap_or(!length.is_length_alone());
+    Ok(length.keep_header(keep_header))
 }
 
 /// `counts` says it by name, `body` by the first byte that is counted.
@@ -150,11 +148,7 @@ fn delimiter(section: &Section<'_>) -> Result<Delimiter, Reported> {
             .report
             .error(section.place("max"), message, "write a larger `max`"));
     }
-    Ok(Delimiter {
-        delimiter,
-        keep,
-        max,
-    })
+    Ok(Delimiter::new(delimiter, max).keep(keep))
 }
 
 fn delimiter_bytes(field: &Field<'_>) -> Result<Vec<u8>, Reported> {

@@ -40,12 +40,11 @@ pub(super) fn tls(
         field.choice(&[("1.2", Oldest::Tls12), ("1.3", Oldest::Tls13)])
     });
     section.finish()?;
-    let options = ServerOptions {
-        certificates: certificates?,
-        client_certificates: client_certificates?,
-        alpn: alpn?.unwrap_or_else(|| protocols.iter().map(|&name| name.to_owned()).collect()),
-        oldest: oldest?.unwrap_or(Oldest::Tls12),
-    };
+    let protocols = || protocols.iter().map(|&name| name.to_owned()).collect();
+    let options = ServerOptions::new(certificates?)
+        .client_certificates(client_certificates?)
+        .alpn(alpn?.unwrap_or_else(protocols))
+        .oldest(oldest?.unwrap_or(Oldest::Tls12));
     match ServerCredentials::load_files(&options) {
         Ok(_) => Ok(options),
         Err(error) => {

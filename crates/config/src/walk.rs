@@ -261,7 +261,7 @@ impl<'a> Field<'a> {
         examples: &str,
     ) -> Result<T, Reported> {
         match self.value.get_ref() {
-            DeValue::String(text) => parse(text).map_err(|UnitError { message, hint }| {
+            DeValue::String(text) => parse(text).map_err(|UnitError { message, hint, .. }| {
                 self.refuse(format!("`{}`: {message}", self.key), hint)
             }),
             DeValue::Integer(_) | DeValue::Float(_) => Err(self.refuse(

@@ -105,14 +105,13 @@ fn host_port(host: &str, port: u16) -> HostPort {
 fn the_sketch_loads() {
     let (_folder, chat) = chat(SKETCH);
     let loaded = load(&chat).unwrap();
-    let length = Length {
-        width: 4,
-        endian: Endian::Big,
-        offset: 0,
-        counts: Counts::Payload,
-        max: 2 << 20,
-        keep_header: false,
-    };
+    let length = Length::default()
+        .width(4)
+        .endian(Endian::Big)
+        .offset(0)
+        .counts(Counts::Payload)
+        .max(2 << 20)
+        .keep_header(false);
     let tcp = Listener {
         idle_timeout: Some(Duration::from_secs(60)),
         ..listener(

@@ -10,11 +10,7 @@ const KINDS: &str = "write raw, line, length, length:width=2,endian=little,… o
 pub(crate) fn parse(text: &str) -> Result<Framing, String> {
     // A delimiter may hold whatever separates elsewhere.
     let framing = if let Some(delimiter) = text.strip_prefix("delimiter=") {
-        Framing::Delimiter(Delimiter {
-            delimiter: unescape(delimiter)?,
-            keep: false,
-            max: DEFAULT_MAX,
-        })
+        Framing::Delimiter(Delimiter::new(unescape(delimiter)?, DEFAULT_MAX))
     } else {
         let (kind, settings) = text.split_once(':').unwrap_or((text, ""));
         let settings = settings.split(',').filter(|setting| !setting.is_empty());
@@ -42,10 +38,7 @@ fn line<'a>(settings: impl Iterator<Item = &'a str>) -> Result<Framing, String> 
 
 /// The defaults are a listener's: four bytes, most significant first, that count what follows them.
 fn length<'a>(settings: impl Iterator<Item = &'a str>) -> Result<Framing, String> {
-    let mut length = Length {
-        max: DEFAULT_MAX,
-        ..Length::default()
-    };
+    let mut length = Length::default().max(DEFAULT_MAX);
     let mut counted_by = None;
     for setting in settings {
         let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
@@ -132,41 +125,31 @@ mod tests {
 
     #[test]
     fn framings_are_read() {
-        let plain = Length {
-            width: 4,
-            endian: Endian::Big,
-            offset: 0,
-            counts: Counts::Payload,
-            max: DEFAULT_MAX,
-            keep_header: false,
-        };
+        let plain = Length::default()
+            .width(4)
+            .endian(Endian::Big)
+            .offset(0)
+            .counts(Counts::Payload)
+            .max(DEFAULT_MAX)
+            .keep_header(false);
         assert_eq!(parse("raw"), Ok(Framing::Raw));
         assert_eq!(parse("line"), Ok(Framing::Line { max: DEFAULT_MAX }));
         assert_eq!(parse("line:max=1KiB"), Ok(Framing::Line { max: 1024 }));
         assert_eq!(parse("length"), Ok(Framing::Length(plain.clone())));
         let framing = parse("length:width=2,endian=little,offset=2,body=4,max=64KiB");
-        let told = Length {
-            width: 2,
-            endian: Endian::Little,
-            offset: 2,
-            counts: Counts::From(4),
-            max: 65_536,
-            keep_header: true,
-        };
+        let told = Length::default()
+            .width(2)
+            .endian(Endian::Little)
+            .offset(2)
+            .counts(Counts::From(4))
+            .max(65_536)
+            .keep_header(true);
         assert_eq!(framing, Ok(Framing::Length(told)));
         let counted = parse("length:counts=message");
-        let message = Length {
-            counts: Counts::Message,
-            ..plain
-        };
+        let message = plain.counts(Counts::Message);
         assert_eq!(counted, Ok(Framing::Length(message)));
-        let delimiter = |delimiter: &[u8]| {
-            Ok(Framing::Delimiter(Delimiter {
-                delimiter: delimiter.to_vec(),
-                keep: false,
-                max: DEFAULT_MAX,
-            }))
-        };
+        let delimiter =
+            |delimiter: &[u8]| Ok(Framing::Delimiter(Delimiter::new(delimiter, DEFAULT_MAX)));
         assert_eq!(parse(r"delimiter=\r\n"), delimiter(b"\r\n"));
         assert_eq!(parse(r"delimiter=,\x00:\\"), delimiter(b",\0:\\"));
     }

@@ -42,6 +42,7 @@ pub struct Step {
 
 /// What a step does, in the order in which a dial does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum StepKind {
     /// Asks a resolver for the addresses of a name.
     Resolve,

@@ -19,6 +19,7 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 
 /// Why a text is no duration or size.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnitError {
     /// What is wrong.
     pub message: String,

@@ -104,14 +104,14 @@ fn a_delimiter_is_found_however_it_arrives() {
 
 #[test]
 fn messages_come_whole_and_one_by_one() {
-    let framing = Framing::Length(Length {
-        width: 4,
-        endian: Endian::Big,
-        offset: 0,
-        counts: Counts::Payload,
-        max: 1024,
-        keep_header: false,
-    });
+    let length = Length::default()
+        .width(4)
+        .endian(Endian::Big)
+        .offset(0)
+        .counts(Counts::Payload)
+        .max(1024)
+        .keep_header(false);
+    let framing = Framing::Length(length);
     let (mut client, mut peer) = pair(ClientOptions::default().framing(framing));
     client.send(b"ahoy").unwrap();
     let mut packet = [0; 8];

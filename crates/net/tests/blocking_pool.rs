@@ -94,13 +94,9 @@ fn a_client_that_is_dropped_clean_is_lent_again() {
         assert_eq!(client.reused(), round > 0);
         assert_eq!(ask(&mut client, "ahoy"), "ahoy");
     }
-    let expected = PoolCounters {
-        fresh: 1,
-        reused: 2,
-        open: 1,
-        idle: 1,
-        ..PoolCounters::default()
-    };
+    let mut expected = PoolCounters::default();
+    (expected.fresh, expected.reused) = (1, 2);
+    (expected.open, expected.idle) = (1, 1);
     assert_eq!(pool.counters(), expected);
     // Raw bytes are judged as such.
     let mut raw = pool.borrow(&peer.key, ClientOptions::default()).unwrap();
@@ -178,11 +174,7 @@ fn bytes_that_a_framed_client_takes_are_no_answer() {
 fn each_message_of_one_send_is_owed_an_answer() {
     let peer = Peer::echo();
     let pool = Pool::new(PoolOptions::default());
-    let options = lines().framing(Framing::Delimiter(Delimiter {
-        delimiter: b"\n".to_vec(),
-        keep: true,
-        max: 64,
-    }));
+    let options = lines().framing(Framing::Delimiter(Delimiter::new(b"\n", 64).keep(true)));
     let mut client = pool.borrow(&peer.key, options).unwrap();
     client.send(b"ahoy\nsilence\n").unwrap();
     assert_eq!(client.receive_message().unwrap().unwrap(), "ahoy\n");

@@ -77,10 +77,7 @@ async fn messages_are_delivered_whole_and_one_by_one_however_the_bytes_come() {
 
 #[tokio::test]
 async fn a_message_over_the_maximum_is_an_error_that_names_both_sizes() {
-    let length = Length {
-        max: 100,
-        ..Length::default()
-    };
+    let length = Length::default().max(100);
     let (mut client, mut peer) = pair(ClientOptions::framed(Framing::Length(length))).await;
     peer.write_all(&97_u32.to_be_bytes()).await.unwrap();
     let refused = within(client.receive_message()).await;
@@ -98,10 +95,7 @@ async fn a_message_over_the_maximum_is_an_error_that_names_both_sizes() {
 
 #[tokio::test]
 async fn a_payload_over_the_maximum_is_refused_and_the_connection_undisturbed() {
-    let length = Length {
-        max: 100,
-        ..Length::default()
-    };
+    let length = Length::default().max(100);
     let (mut client, mut peer) = pair(ClientOptions::framed(Framing::Length(length))).await;
     let refused = client.send(&[0; 97]).await;
     assert!(matches!(refused, Err(SendError::Unfit(_))), "{refused:?}");
@@ -499,11 +493,10 @@ fn options_are_written_by_the_same_names_and_unknown_ones_refused() {
     let expected = ClientOptions::default()
         .buffer(1 << 20)
         .low_watermark(Some(64 << 10))
-        .framing(Framing::Delimiter(moorline_net::Delimiter {
-            delimiter: b"\r\n".to_vec(),
-            keep: false,
-            max: 2 << 20,
-        }))
+        .framing(Framing::Delimiter(moorline_net::Delimiter::new(
+            b"\r\n",
+            2 << 20,
+        )))
         .reconnect(Some(
             Reconnect::default()
                 .cap(Duration::from_secs(10))

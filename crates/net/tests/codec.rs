@@ -12,11 +12,7 @@ async fn messages_of_one_codec_are_received_by_another() {
     for framing in [
         Framing::Length(Length::default()),
         Framing::Line { max: 100 },
-        Framing::Delimiter(Delimiter {
-            delimiter: b"--".to_vec(),
-            keep: false,
-            max: 100,
-        }),
+        Framing::Delimiter(Delimiter::new(b"--", 100)),
     ] {
         let codec = FramingCodec::new(framing.clone()).unwrap();
         // Less than a message: each comes in several reads.

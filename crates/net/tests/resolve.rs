@@ -30,7 +30,7 @@ async fn apart(
         Lookups::Apart { ipv6, ipv4 } => timeout(PATIENCE, async { tokio::join!(ipv6, ipv4) })
             .await
             .expect("it answers"),
-        Lookups::Together(_) => panic!("DNS has an answer for each family"),
+        _ => panic!("DNS has an answer for each family"),
     }
 }
 
@@ -42,7 +42,7 @@ async fn together(
 ) -> Result<Vec<IpAddr>, ResolveError> {
     match resolver.look_up(name, families) {
         Lookups::Together(answer) => answer.await.map(|answer| answer.addresses),
-        Lookups::Apart { .. } => panic!("one answer was expected"),
+        _ => panic!("one answer was expected"),
     }
 }
 

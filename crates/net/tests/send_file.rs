@@ -60,10 +60,7 @@ async fn pair(options: ClientOptions) -> (Client, TcpStream, TcpListener) {
 }
 
 fn framed() -> ClientOptions {
-    ClientOptions::framed(Framing::Length(Length {
-        max: 64 << 20,
-        ..Length::default()
-    }))
+    ClientOptions::framed(Framing::Length(Length::default().max(64 << 20)))
 }
 
 async fn read_packet(peer: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
@@ -142,12 +139,10 @@ async fn with_raw_framing_it_is_the_bytes_alone() {
 #[tokio::test]
 async fn a_packet_with_its_header_gets_its_length_set_right() {
     let fixture = Fixture::new(50_000);
-    let whole = Length {
-        keep_header: true,
-        offset: 2,
-        counts: Counts::Message,
-        ..Length::default()
-    };
+    let whole = Length::default()
+        .keep_header(true)
+        .offset(2)
+        .counts(Counts::Message);
     let options = ClientOptions::framed(Framing::Length(whole));
     let (mut client, mut peer, _listener) = pair(options).await;
     within(client.send_file(fixture.path(), 0, None))
@@ -177,11 +172,7 @@ async fn a_file_that_cannot_be_sent_is_refused_and_the_connection_undisturbed() 
 #[tokio::test]
 async fn a_file_that_may_contain_the_end_of_a_message_is_refused() {
     let fixture = Fixture::new(1000);
-    let delimiter = Delimiter {
-        delimiter: b"\r\n".to_vec(),
-        keep: true,
-        max: 1 << 20,
-    };
+    let delimiter = Delimiter::new(b"\r\n", 1 << 20).keep(true);
     for framing in [
         Framing::Line { max: 1 << 20 },
         Framing::Delimiter(delimiter),

@@ -212,34 +212,20 @@ pub(super) mod tests {
         let (request, answer) = write(&length(), 1, 2, 300);
         assert_eq!(request[..4], [0, 0, 1, 44]);
         assert_eq!((request.len(), answer.len()), (304, 0));
-        let message = Length {
-            counts: Counts::Message,
-            width: 2,
-            ..Length::default()
-        };
+        let message = Length::default().counts(Counts::Message).width(2);
         let codec = codec(Framing::Length(message.clone()), 300).unwrap();
         assert_eq!(write(&codec, 1, 2, 300).0[..2], [1, 46]);
     }
 
     #[test]
     fn a_framing_that_messages_do_not_pass_is_refused() {
-        let short = Length {
-            width: 1,
-            ..Length::default()
-        };
+        let short = Length::default().width(1);
         assert!(codec(Framing::Length(short.clone()), 255).is_ok());
         assert!(codec(Framing::Length(short), 256).is_err());
-        let kept = Length {
-            keep_header: true,
-            ..Length::default()
-        };
+        let kept = Length::default().keep_header(true);
         assert!(codec(Framing::Length(kept), 8).is_err());
         for (delimiter, passes) in [("\r\n", true), ("END\0", true), ("END", false)] {
-            let delimiter = moorline_net::Delimiter {
-                delimiter: delimiter.into(),
-                keep: false,
-                max: 4,
-            };
+            let delimiter = moorline_net::Delimiter::new(delimiter, 4);
             assert_eq!(codec(Framing::Delimiter(delimiter), 8).is_ok(), passes);
         }
     }

@@ -74,7 +74,10 @@ impl Summary {
         self.total.add(timeline.total());
         for step in timeline.steps() {
             if step.outcome == Outcome::Done {
-                self.steps[place(step.kind)].1.add(step.took);
+                let times = self.steps.iter_mut().find(|(kind, _)| *kind == step.kind);
+                if let Some((_, times)) = times {
+                    times.add(step.took);
+                }
             }
         }
     }
@@ -120,16 +123,6 @@ async fn unless<T>(interrupt: &mut Signal, work: impl Future<Output = T>) -> Opt
     tokio::select! {
         done = work => Some(done),
         _ = interrupt.recv() => None,
-    }
-}
-
-/// Where a kind stands among the steps.
-fn place(kind: StepKind) -> usize {
-    match kind {
-        StepKind::Resolve => 0,
-        StepKind::Connect => 1,
-        StepKind::Proxy => 2,
-        StepKind::Tls => 3,
     }
 }
 

@@ -9,6 +9,7 @@ use super::peer::Peer;
 
 /// A datagram that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// How many bytes of it are in the buffer.
     pub bytes: usize,

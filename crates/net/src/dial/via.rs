@@ -17,6 +17,7 @@ pub use credentials::Credentials;
 
 use super::error::ConnectCause;
 use crate::address::HostPort;
+use crate::setters::setters;
 
 /// A proxy: `socks5://[user:password@]host:port` or `http://[user:password@]host:port`.
 ///
@@ -25,6 +26,7 @@ use crate::address::HostPort;
 /// addresses are raced, as any other.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub struct Via {
     /// How it is spoken to.
     pub protocol: ViaProtocol,
@@ -42,6 +44,23 @@ pub enum ViaProtocol {
     Socks5,
     /// `CONNECT` over HTTP/1.1.
     HttpConnect,
+}
+
+impl Via {
+    /// A proxy that asks for no password.
+    pub fn new(protocol: ViaProtocol, proxy: HostPort) -> Self {
+        Self {
+            protocol,
+            proxy,
+            credentials: None,
+        }
+    }
+}
+
+setters! {
+    Via {
+        credentials: Option<Credentials>,
+    }
 }
 
 impl Via {

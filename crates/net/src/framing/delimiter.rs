@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::decoded::Decoded;
 use super::envelope::MAX_DELIMITER_BYTES;
 use super::error::{FramingError, InvalidFraming};
+use crate::setters::setters;
 
 /// A delimiter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Delimiter {
     /// Its bytes; not empty.
     pub delimiter: Vec<u8>,
@@ -22,6 +24,24 @@ pub struct Delimiter {
 /// Up to this length a delimiter is found by its last byte, and each such byte is verified at most this
 /// many bytes deep: cheaper than the preparation of a search that is linear for every needle.
 const SHORT_BYTES: usize = 8;
+
+impl Delimiter {
+    /// These bytes, which the app neither sees nor sends, after messages of at most `max` bytes.
+    pub fn new(delimiter: impl Into<Vec<u8>>, max: u64) -> Self {
+        Self {
+            delimiter: delimiter.into(),
+            keep: false,
+            max,
+        }
+    }
+}
+
+setters! {
+    Delimiter {
+        keep: bool,
+        max: u64,
+    }
+}
 
 impl Delimiter {
     pub(super) fn validate(&self) -> Result<(), InvalidFraming> {

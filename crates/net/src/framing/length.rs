@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::decoded::Decoded;
 use super::envelope::{Envelope, MAX_HEADER_BYTES};
 use super::error::{EncodeError, FramingError, InvalidFraming};
+use crate::setters::setters;
 
 /// A length field.
 ///
 /// A packet is a header and what follows it. The header reaches to the end of the field, or further with
 /// [`Counts::From`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Length {
     /// Its width: 1, 2, 4 or 8 bytes.
     pub width: u8,
@@ -43,6 +45,7 @@ pub enum Counts {
 /// A byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Endian {
     /// Most significant byte first.
     Big,
@@ -61,6 +64,17 @@ impl Default for Length {
             max: 2 << 20,
             keep_header: false,
         }
+    }
+}
+
+setters! {
+    Length {
+        width: u8,
+        endian: Endian,
+        offset: u32,
+        counts: Counts,
+        max: u64,
+        keep_header: bool,
     }
 }
 
@@ -104,7 +118,7 @@ impl Length {
         let field = self.offset as usize;
         let Some(value) = self.read(input.get(field..).unwrap_or_default()) else {
             return Ok(Decoded::Incomplete {
-                need: field + self.width(),
+                need: field + self.field_width(),
             });
         };
         let header = self.header();
@@ -157,11 +171,11 @@ impl Length {
         if !self.keep_header {
             // Validated: the header is the field alone.
             self.write(packet - self.counted_from(), &mut envelope.prefix);
-            envelope.prefix_len = self.width() as u8;
+            envelope.prefix_len = self.field_width() as u8;
             return Ok(envelope);
         }
         let field = self.offset as usize;
-        let end = field + self.width();
+        let end = field + self.field_width();
         if len < header || head.len() < end || end > MAX_HEADER_BYTES {
             return Err(EncodeError::NoHeader {
                 size,
@@ -181,13 +195,13 @@ impl Length {
 
     /// Whether the header holds nothing but the length, so that it can be built when sending.
     pub fn is_length_alone(&self) -> bool {
-        self.offset == 0 && self.header() == self.width()
+        self.offset == 0 && self.header() == self.field_width()
     }
 
     /// The header's size in bytes, never zero.
     #[inline]
     pub(super) fn header(&self) -> usize {
-        let field_end = self.offset as usize + self.width();
+        let field_end = self.offset as usize + self.field_width();
         match self.counts {
             Counts::From(from) => field_end.max(from as usize),
             Counts::Payload | Counts::Message => field_end,
@@ -198,7 +212,7 @@ impl Length {
     #[inline]
     pub(super) fn counted_from(&self) -> u64 {
         match self.counts {
-            Counts::Payload => u64::from(self.offset) + self.width() as u64,
+            Counts::Payload => u64::from(self.offset) + self.field_width() as u64,
             Counts::Message => 0,
             Counts::From(from) => u64::from(from),
         }
@@ -206,7 +220,7 @@ impl Length {
 
     /// The field's width as it is used: what validation refuses counts as eight.
     #[inline]
-    fn width(&self) -> usize {
+    fn field_width(&self) -> usize {
         match self.width {
             1 | 2 | 4 => usize::from(self.width),
             _ => 8,
@@ -215,7 +229,7 @@ impl Length {
 
     #[inline]
     fn max_value(&self) -> u64 {
-        u64::MAX >> (64 - 8 * self.width())
+        u64::MAX >> (64 - 8 * self.field_width())
     }
 
     /// The value of the field that `bytes` begin with, if they hold all of it.

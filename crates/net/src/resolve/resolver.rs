@@ -22,6 +22,7 @@ pub trait Resolver: Send + Sync + fmt::Debug {
 
 /// Which families are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Families {
     /// IPv4 and IPv6.
     Both,
@@ -43,6 +44,7 @@ impl Families {
 }
 
 /// The answers to one look-up, still to come.
+#[non_exhaustive]
 pub enum Lookups {
     /// One answer has the addresses of all families.
     Together(Lookup),

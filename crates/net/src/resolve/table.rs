@@ -24,6 +24,7 @@ pub struct StaticResolver {
 
 /// Why a text is no hosts file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HostsError {
     /// The line, from 1.
     pub line: usize,

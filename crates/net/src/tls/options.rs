@@ -77,6 +77,7 @@ pub enum Roots {
 /// The certificate that a server gets if it asks for one, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ClientCertificate {
     /// The chain, this side's own certificate first.
     pub certificate: Pem,

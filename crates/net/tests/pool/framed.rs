@@ -245,11 +245,7 @@ async fn messages_of_senders_are_owed_an_answer_too() {
 async fn each_message_of_one_send_is_owed_an_answer() {
     let peer = Answerer::new().await;
     let pool = one_at_a_time();
-    let options = ClientOptions::framed(Framing::Delimiter(Delimiter {
-        delimiter: b"\n".to_vec(),
-        keep: true,
-        max: 64,
-    }));
+    let options = ClientOptions::framed(Framing::Delimiter(Delimiter::new(b"\n", 64).keep(true)));
     for from_elsewhere in [false, true] {
         let mut client = Client::on(pool.borrow(&peer.key).await.unwrap(), options.clone());
         assert!(!is_reused(&client));

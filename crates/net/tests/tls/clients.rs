@@ -31,10 +31,7 @@ fn options(tls: TlsOptions, framing: Framing) -> ClientOptions {
 }
 
 fn framed() -> ClientOptions {
-    let length = Length {
-        max: 64 << 20,
-        ..Length::default()
-    };
+    let length = Length::default().max(64 << 20);
     options(tls_peer::options(), Framing::Length(length))
 }
 

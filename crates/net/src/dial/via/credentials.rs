@@ -4,11 +4,22 @@ use std::fmt;
 
 /// A user and a password.
 #[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Credentials {
     /// The user.
     pub user: String,
     /// The password; never shown.
     pub password: String,
+}
+
+impl Credentials {
+    /// A user and a password, as they are: not percent-encoded.
+    pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            password: password.into(),
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::options::Pem;
+use crate::setters::setters;
 
 /// What a listener shows, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// Certificates with their keys. The first is the default, for clients that name no host or an unknown one.
     pub certificates: Vec<ServerCertificate>,
@@ -17,8 +19,30 @@ pub struct ServerOptions {
     pub oldest: Oldest,
 }
 
+impl ServerOptions {
+    /// These certificates, the default one first. Clients are asked for none, no protocols are spoken (ALPN), and TLS 1.2 is
+    /// the oldest version.
+    pub fn new(certificates: Vec<ServerCertificate>) -> Self {
+        Self {
+            certificates,
+            client_certificates: ClientCertificates::Off,
+            alpn: Vec::new(),
+            oldest: Oldest::Tls12,
+        }
+    }
+}
+
+setters! {
+    ServerOptions {
+        client_certificates: ClientCertificates,
+        alpn: Vec<String>,
+        oldest: Oldest,
+    }
+}
+
 /// A certificate and its key, in PEM: files, or the text itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServerCertificate {
     /// The server's own certificate, then those of its issuers, without the root.
     pub certificate: Pem,
@@ -38,6 +62,7 @@ impl ServerCertificate {
 
 /// Whether clients are asked for certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ClientCertificates {
     /// They are not.
     Off,
@@ -65,6 +90,7 @@ impl ClientCertificates {
 
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Oldest {
     /// TLS 1.2 and 1.3.
     Tls12,

@@ -41,6 +41,7 @@ enum Phase {
 
 /// The result of [`ServerRecords::open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Opened {
     /// Bytes of plaintext.
     pub plaintext: usize,

@@ -32,6 +32,7 @@ pub struct ServerStream<S> {
 
 /// The parts of a [`ServerStream`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StreamParts<S> {
     /// The stream underneath.
     pub stream: S,
