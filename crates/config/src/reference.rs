@@ -12,7 +12,7 @@ use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 
 /// Every table, in the order of the page.
-pub const SECTIONS: &[Section] = &[
+pub const SECTIONS: &[SectionReference] = &[
     FILE,
     ENGINE,
     LOG,
@@ -33,7 +33,7 @@ pub const SECTIONS: &[Section] = &[
 
 /// A table of the configuration.
 #[derive(Debug)]
-pub struct Section {
+pub struct SectionReference {
     /// As the parser's errors name it; empty for the file itself.
     pub title: &'static str,
     /// The page's heading.

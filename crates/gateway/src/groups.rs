@@ -168,7 +168,7 @@ impl Broadcast {
 }
 
 /// The next step of fanning out.
-pub(crate) enum Next {
+pub(crate) enum NextMember {
     /// No broadcast is under way.
     Quiet,
     /// The place is empty, or the broadcast is over.
@@ -300,9 +300,9 @@ impl Groups {
     }
 
     /// The next member that gets the oldest broadcast.
-    pub(crate) fn next_member(&mut self, tools: &mut Tools) -> Next {
+    pub(crate) fn next_member(&mut self, tools: &mut Tools) -> NextMember {
         let Some(broadcast) = self.under_way.front_mut() else {
-            return Next::Quiet;
+            return NextMember::Quiet;
         };
         let group = self.groups.get_mut(&broadcast.group);
         let Some(group) = group.filter(|group| broadcast.place < group.members.capacity()) else {
@@ -310,16 +310,16 @@ impl Groups {
             self.under_way.pop_front();
             tools.memory.release(Class::Broadcasts, held);
             broadcast_done(from, held, tools);
-            return Next::Nobody;
+            return NextMember::Nobody;
         };
         let member = group.members.get_mut(broadcast.place);
         broadcast.place += 1;
         match member.filter(|member| member.seen < broadcast.number) {
             Some(member) => {
                 member.seen = broadcast.number;
-                Next::Member(member.name)
+                NextMember::Member(member.name)
             }
-            None => Next::Nobody,
+            None => NextMember::Nobody,
         }
     }
 

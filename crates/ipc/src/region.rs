@@ -40,13 +40,13 @@ struct Page {
     magic: AtomicU64,
     version: AtomicU64,
     ring: AtomicU64,
-    marks: Line,
+    marks: MarksLine,
     to_process: Control,
     to_gateway: Control,
 }
 
 #[repr(C, align(128))]
-struct Line(AtomicU64);
+struct MarksLine(AtomicU64);
 
 const _: () = assert!(size_of::<Page>() <= HEADER_SIZE && offset_of!(Page, magic) == 0);
 

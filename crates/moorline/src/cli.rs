@@ -51,12 +51,12 @@ enum Command {
         #[arg(long)]
         tasks: bool,
         #[command(flatten)]
-        engine: Engine,
+        engine: EngineChoice,
     },
     /// Drain the running engine and end it; returns when it has ended.
     Stop {
         #[command(flatten)]
-        engine: Engine,
+        engine: EngineChoice,
     },
     /// Close the sessions of the running engine, spread over a time; new connections are served as before.
     Drain {
@@ -67,7 +67,7 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
         #[command(flatten)]
-        engine: Engine,
+        engine: EngineChoice,
     },
     /// Show how the running engine is.
     Status {
@@ -75,7 +75,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        engine: Engine,
+        engine: EngineChoice,
     },
     /// List the sessions of the running engine.
     Sessions {
@@ -83,7 +83,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        engine: Engine,
+        engine: EngineChoice,
     },
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
@@ -97,7 +97,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Which running engine is meant.
 #[derive(Debug, Args)]
-pub(crate) struct Engine {
+pub(crate) struct EngineChoice {
     /// The configuration that it was started with.
     config: Option<PathBuf>,
     /// Its run folder, instead of a configuration.

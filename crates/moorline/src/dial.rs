@@ -75,7 +75,7 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Failure::Failed(format!("no event loop: {error}")))?;
+            .map_err(|error| DialFailure::Failed(format!("no event loop: {error}")))?;
         let outcome = runtime.block_on(args.dial(&Dialer::new(options)));
         // A thread may still wait for standard input, which is not needed any more.
         runtime.shutdown_background();
@@ -85,8 +85,8 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let (code, message) = match failure {
-                Failure::Usage(message) => (2, message),
-                Failure::Failed(message) => (1, message),
+                DialFailure::Usage(message) => (2, message),
+                DialFailure::Failed(message) => (1, message),
             };
             complain(&format!("error: {message}\n"));
             ExitCode::from(code)
@@ -95,14 +95,14 @@ pub(crate) fn run(args: &DialArgs) -> ExitCode {
 }
 
 /// The message before the end.
-enum Failure {
+enum DialFailure {
     /// The arguments make no sense.
     Usage(String),
     /// It was tried and failed.
     Failed(String),
 }
 
-impl From<ConnectError> for Failure {
+impl From<ConnectError> for DialFailure {
     fn from(error: ConnectError) -> Self {
         match makes_no_sense(error.cause()) {
             true => Self::Usage(error.to_string()),
@@ -123,17 +123,17 @@ fn makes_no_sense(cause: &ConnectCause) -> bool {
 }
 
 impl DialArgs {
-    fn options(&self) -> Result<DialOptions, Failure> {
+    fn options(&self) -> Result<DialOptions, DialFailure> {
         let via = self.via.clone().transpose();
         let mut options = DialOptions::default()
             .bind(self.bind)
-            .via(via.map_err(|problem| Failure::Usage(format!("--via: {problem}")))?);
+            .via(via.map_err(|problem| DialFailure::Usage(format!("--via: {problem}")))?);
         if let Some(deadline) = self.deadline {
             options.deadline = deadline;
         }
         if let Some(fingerprint) = &self.tls_insecure_fingerprint {
             if !matches!(self.address.scheme(), "tls" | "https" | "wss") {
-                return Err(Failure::Usage(format!(
+                return Err(DialFailure::Usage(format!(
                     "--tls-insecure-fingerprint is for TLS, and {} has none: write tls://HOST:PORT",
                     self.address
                 )));
@@ -144,7 +144,7 @@ impl DialArgs {
         Ok(options)
     }
 
-    async fn dial(&self, dialer: &Dialer) -> Result<(), Failure> {
+    async fn dial(&self, dialer: &Dialer) -> Result<(), DialFailure> {
         if let Address::Udp(_) | Address::Unixgram(_) = self.address {
             return self.dial_datagrams(dialer).await;
         }
@@ -164,7 +164,7 @@ impl DialArgs {
         }
     }
 
-    async fn dial_datagrams(&self, dialer: &Dialer) -> Result<(), Failure> {
+    async fn dial_datagrams(&self, dialer: &Dialer) -> Result<(), DialFailure> {
         let problem = if self.probe || self.count.is_some() {
             "datagrams open nothing that could be probed or counted: send one and see whether an answer comes"
         } else if self.via.is_some() {
@@ -184,11 +184,11 @@ impl DialArgs {
                 Err(error) => return Err(self.refused(error)),
             }
         };
-        Err(Failure::Usage(format!("{}: {problem}", self.address)))
+        Err(DialFailure::Usage(format!("{}: {problem}", self.address)))
     }
 
     /// Shows how far a dial came that failed.
-    fn refused(&self, error: ConnectError) -> Failure {
+    fn refused(&self, error: ConnectError) -> DialFailure {
         if makes_no_sense(error.cause()) {
             return error.into();
         }
@@ -196,14 +196,14 @@ impl DialArgs {
             return failure;
         }
         let hint = self.hint(&error).unwrap_or_default();
-        Failure::Failed(format!("{error}{hint}"))
+        DialFailure::Failed(format!("{error}{hint}"))
     }
 
-    fn broken(&self, broken: &Broken) -> Failure {
-        Failure::Failed(format!("{}: {broken}", self.address))
+    fn broken(&self, broken: &Broken) -> DialFailure {
+        DialFailure::Failed(format!("{}: {broken}", self.address))
     }
 
-    async fn pipe(&self, connection: Connection) -> Result<(), Failure> {
+    async fn pipe(&self, connection: Connection) -> Result<(), DialFailure> {
         match &self.framing {
             Framing::Raw => pipe::bytes(connection).await,
             framing => pipe::messages(connection, framing).await,
@@ -236,7 +236,7 @@ impl DialArgs {
     }
 
     /// A drawing goes to standard error where standard output is the stream's.
-    fn show(&self, timeline: &Timeline, tls: Option<TlsSession>) -> Result<(), Failure> {
+    fn show(&self, timeline: &Timeline, tls: Option<TlsSession>) -> Result<(), DialFailure> {
         if self.json {
             return print(&(json(timeline) + "\n"));
         }
@@ -316,12 +316,12 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Writes to standard output. It is no failure if the reader has closed it.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), DialFailure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!(
-            "standard output cannot be written: {error}"
-        ))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(DialFailure::Failed(
+            format!("standard output cannot be written: {error}"),
+        )),
         _ => Ok(()),
     }
 }

@@ -43,18 +43,19 @@ impl Connector {
 }
 
 /// A dial of a [`Connector`].
-type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<Connection>, ConnectError>> + Send>>;
+type ConnectorFuture =
+    Pin<Box<dyn Future<Output = Result<TokioIo<Connection>, ConnectError>> + Send>>;
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Connection>;
     type Error = ConnectError;
-    type Future = Connecting;
+    type Future = ConnectorFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Connecting {
+    fn call(&mut self, uri: Uri) -> ConnectorFuture {
         let dialer = self.dialer.clone();
         Box::pin(async move {
             let address = address(&uri).map_err(|problem| {

@@ -18,12 +18,12 @@ pub use batch::Batch;
 pub use error::DatagramError;
 #[cfg(feature = "blocking")]
 pub(crate) use open::is_unix;
-pub(crate) use open::{Opened, disconnect, reconnect};
+pub(crate) use open::{OpenedSocket, disconnect, reconnect};
 pub use peer::Peer;
 pub use receive::Received;
 pub(crate) use receive::receive_now;
 
-use self::socket::Socket;
+use self::socket::DatagramSocket;
 #[cfg(feature = "blocking")]
 pub(crate) use self::socket::most_bytes;
 use crate::address::Address;
@@ -55,7 +55,7 @@ use crate::socket::SocketFile;
 pub struct DatagramClient {
     /// That of a Unix socket. Above the socket, so that it goes first.
     _file: Option<SocketFile>,
-    socket: Socket,
+    socket: DatagramSocket,
     is_connected: bool,
     timeline: Timeline,
 }
@@ -68,7 +68,7 @@ impl DatagramClient {
     ///
     /// It uses the options `socket` and `interface`; for UDP `via` is refused.
     pub fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
-        let opened = Opened::bind(own, options)?;
+        let opened = OpenedSocket::bind(own, options)?;
         Self::on_runtime(opened, own)
     }
 
@@ -80,18 +80,18 @@ impl DatagramClient {
     /// answers. The options `bind`, `interface`, `family` and `socket` are used; `via` is refused, since no proxy
     /// carries datagrams. Cancel-safe.
     pub async fn connect(dialer: &Dialer, peer: &Address) -> Result<Self, ConnectError> {
-        let opened = Opened::connect(dialer, peer).await?;
+        let opened = OpenedSocket::connect(dialer, peer).await?;
         Self::on_runtime(opened, peer)
     }
 
-    fn on_runtime(opened: Opened, address: &Address) -> Result<Self, ConnectError> {
-        let Opened {
+    fn on_runtime(opened: OpenedSocket, address: &Address) -> Result<Self, ConnectError> {
+        let OpenedSocket {
             socket,
             file,
             is_connected,
             timeline,
         } = opened;
-        match Socket::new(socket) {
+        match DatagramSocket::new(socket) {
             Ok(socket) => Ok(Self {
                 _file: file,
                 socket,
@@ -149,7 +149,7 @@ impl DatagramClient {
     pub async fn send_to(&self, bytes: &[u8], peer: &Peer) -> Result<(), DatagramError> {
         self.check(bytes, true)?;
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        if let Socket::Unix(_) = self.socket {
+        if let DatagramSocket::Unix(_) = self.socket {
             let sent = peer.send(&self.socket, bytes, flags).map(drop);
             return sent.map_err(|error| send_error(bytes, error.into()));
         }
@@ -176,8 +176,8 @@ impl DatagramClient {
     /// one system call for all. Returns how many. Cancel-safe: none is lost.
     pub async fn receive_batch(&self, batch: &mut Batch) -> Result<usize, DatagramError> {
         let received = self.socket.when_readable(|socket| match self.socket {
-            Socket::Udp(_) => batch.receive_udp(socket),
-            Socket::Unix(_) => batch.receive_unix(socket),
+            DatagramSocket::Udp(_) => batch.receive_udp(socket),
+            DatagramSocket::Unix(_) => batch.receive_unix(socket),
         });
         received.await.map_err(DatagramError::from)
     }
@@ -196,8 +196,8 @@ impl DatagramClient {
         };
         self.check(first, self.is_connected || peer.is_some())?;
         let sent = self.socket.when_writable(|socket| match self.socket {
-            Socket::Udp(_) => batch::send_udp(socket, datagrams),
-            Socket::Unix(_) => batch::send_unix(socket, datagrams),
+            DatagramSocket::Udp(_) => batch::send_udp(socket, datagrams),
+            DatagramSocket::Unix(_) => batch::send_unix(socket, datagrams),
         });
         match sent.await {
             Ok(count) => Ok(count),

@@ -32,7 +32,7 @@ use crate::connection::{Connection, Stream};
 use crate::resolve::{self, Resolver};
 use crate::tls::TlsConnector;
 use attempt::{Attempt, TcpAttempt};
-use error::Failure;
+use error::DialFailure;
 use order::Order;
 use turn::turn;
 use via::Via;
@@ -42,13 +42,13 @@ use via::Via;
 /// Cloning is cheap; clones share the resolver and the TLS files that were read.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    shared: Arc<Shared>,
+    shared: Arc<DialerShared>,
     /// Replaces the system's resolver.
     resolver: Option<Arc<dyn Resolver>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct DialerShared {
     options: DialOptions,
     /// Orders the addresses of a name.
     order: Order,
@@ -60,7 +60,7 @@ impl Dialer {
     /// A dialer with these options and the system's resolver. The first one in a process reads `/etc/gai.conf`.
     pub fn new(options: DialOptions) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(DialerShared {
                 order: Order::of(options.family),
                 options,
                 tls: OnceCell::new(),
@@ -94,7 +94,7 @@ impl Dialer {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, connector: TlsConnector) -> Self {
-        self.shared = Arc::new(Shared {
+        self.shared = Arc::new(DialerShared {
             options: self.shared.options.clone(),
             order: self.shared.order,
             tls: OnceCell::new_with(Some(connector)),
@@ -168,14 +168,14 @@ impl Dialer {
     /// Waits for what opens, until the deadline.
     async fn in_time<T>(
         &self,
-        opening: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-    ) -> Result<T, Failure> {
+        opening: Pin<&mut impl Future<Output = Result<T, DialFailure>>>,
+    ) -> Result<T, DialFailure> {
         match tokio::time::timeout(self.options().deadline, opening).await {
             Ok(opened) => opened,
             Err(_) => {
                 // Closing what has not connected takes time too, and thousands may end in one instant.
                 turn(now()).await;
-                Err(Failure {
+                Err(DialFailure {
                     step: None,
                     cause: ConnectCause::Timeout,
                 })
@@ -183,7 +183,11 @@ impl Dialer {
         }
     }
 
-    async fn open(&self, address: &Address, timeline: &mut Timeline) -> Result<Stream, Failure> {
+    async fn open(
+        &self,
+        address: &Address,
+        timeline: &mut Timeline,
+    ) -> Result<Stream, DialFailure> {
         turn(timeline.started()).await;
         let (target, secured) = match address {
             Address::Unix(path) => {
@@ -193,20 +197,20 @@ impl Dialer {
             Address::Tcp(target) | Address::Http(target) | Address::Ws(target) => (target, false),
             Address::Tls(target) | Address::Https(target) | Address::Wss(target) => (target, true),
             Address::Kcp(_) => {
-                return Err(Failure {
+                return Err(DialFailure {
                     step: None,
                     cause: ConnectCause::no_kcp(),
                 });
             }
             Address::Udp(_) | Address::Unixgram(_) => {
-                return Err(Failure::invalid(format!(
+                return Err(DialFailure::invalid(format!(
                     "{}:// carries datagrams and a dial opens a stream: use a datagram client",
                     address.scheme()
                 )));
             }
         };
         if target.port == 0 {
-            return Err(Failure::invalid(
+            return Err(DialFailure::invalid(
                 "nothing listens on port 0: write the port that the peer listens on",
             ));
         }
@@ -230,12 +234,12 @@ impl Dialer {
         let secured = Box::pin(connector.shake_hands(host, stream)).await;
         let secured = secured.map_err(ConnectCause::from);
         timeline.end_with(step, &secured, now());
-        let secured = secured.map_err(|cause| Failure::at(StepKind::Tls, cause))?;
+        let secured = secured.map_err(|cause| DialFailure::at(StepKind::Tls, cause))?;
         Ok(Stream::Tls(Box::new(secured)))
     }
 
     /// The TLS connector. Reading its files blocks, so another thread does it.
-    async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, Failure> {
+    async fn connector(&self, timeline: &mut Timeline) -> Result<&TlsConnector, DialFailure> {
         if let Some(connector) = self.shared.tls.get() {
             return Ok(connector);
         }
@@ -252,7 +256,7 @@ impl Dialer {
         let step = timeline.begin(StepKind::Tls, files, now());
         let made = self.shared.tls.get_or_try_init(make).await;
         timeline.end_with(step, &made, now());
-        made.map_err(|cause| Failure::at(StepKind::Tls, cause))
+        made.map_err(|cause| DialFailure::at(StepKind::Tls, cause))
     }
 
     /// Opens a TCP connection through a proxy.
@@ -261,13 +265,13 @@ impl Dialer {
         via: &Via,
         target: &HostPort,
         timeline: &mut Timeline,
-    ) -> Result<TcpStream, Failure> {
+    ) -> Result<TcpStream, DialFailure> {
         let mut stream = self.reach(&via.proxy, timeline).await?;
         let name = Target::Name(target.to_string().into());
         let step = timeline.begin(StepKind::Proxy, name, now());
         let opened = via.open(&mut stream, target).await;
         timeline.end_with(step, &opened, now());
-        opened.map_err(|cause| Failure::at(StepKind::Proxy, cause))?;
+        opened.map_err(|cause| DialFailure::at(StepKind::Proxy, cause))?;
         Ok(stream)
     }
 
@@ -276,7 +280,7 @@ impl Dialer {
         &self,
         target: &HostPort,
         timeline: &mut Timeline,
-    ) -> Result<TcpStream, Failure> {
+    ) -> Result<TcpStream, DialFailure> {
         let start = |address| TcpAttempt::start(address, self.options());
         if let Some(address) = self.literal(target)? {
             return attempt::connect(address, timeline, start).await;
@@ -291,23 +295,23 @@ impl Dialer {
         target: &HostPort,
         timeline: &mut Timeline,
         start: impl FnMut(SocketAddr) -> Result<A, ConnectCause>,
-    ) -> Result<A::Opened, Failure> {
-        let Shared { options, order, .. } = &*self.shared;
+    ) -> Result<A::Opened, DialFailure> {
+        let DialerShared { options, order, .. } = &*self.shared;
         let resolver = self.resolver.as_deref().unwrap_or(resolve::system());
         route::connect(target, options, *order, resolver, timeline, start).await
     }
 
     /// The socket address of a host that needs no resolving; a failure if the options exclude it, or there is no host.
-    fn literal(&self, target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
+    fn literal(&self, target: &HostPort) -> Result<Option<SocketAddr>, DialFailure> {
         match literal(target)? {
             Some(address) if !self.options().admits(address.ip()) => {
-                Err(Failure::invalid(format!(
+                Err(DialFailure::invalid(format!(
                     "{} is not of the family that the options `family` and `bind` leave",
                     address.ip()
                 )))
             }
             None if target.host.is_empty() => {
-                Err(Failure::invalid("the address has no host: write one"))
+                Err(DialFailure::invalid("the address has no host: write one"))
             }
             address => Ok(address),
         }
@@ -317,11 +321,11 @@ impl Dialer {
 /// A dial has ended: closes its timeline.
 fn settle<T>(
     address: &Address,
-    opened: Result<T, Failure>,
+    opened: Result<T, DialFailure>,
     mut timeline: Timeline,
 ) -> Result<(T, Timeline), ConnectError> {
     let opened = opened.map_err(|failure| match failure.cause {
-        ConnectCause::Timeout => Failure {
+        ConnectCause::Timeout => DialFailure {
             step: failure.step.or(timeline.furthest()),
             ..failure
         },
@@ -329,7 +333,7 @@ fn settle<T>(
     });
     let (outcome, left) = match &opened {
         Ok(_) => (Outcome::Done, Outcome::Cancelled),
-        Err(Failure {
+        Err(DialFailure {
             cause: ConnectCause::Timeout,
             ..
         }) => (Outcome::TimedOut, Outcome::TimedOut),
@@ -339,7 +343,7 @@ fn settle<T>(
     tracing::debug!(%address, %timeline, "dialed");
     match opened {
         Ok(opened) => Ok((opened, timeline)),
-        Err(Failure { step, cause }) => Err(ConnectError::new(
+        Err(DialFailure { step, cause }) => Err(ConnectError::new(
             address.to_string(),
             step,
             cause,
@@ -349,7 +353,7 @@ fn settle<T>(
 }
 
 /// The socket address of a host that needs no resolving.
-fn literal(target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
+fn literal(target: &HostPort) -> Result<Option<SocketAddr>, DialFailure> {
     let Some(ip) = target.ip() else {
         return Ok(None);
     };
@@ -361,11 +365,11 @@ fn literal(target: &HostPort) -> Result<Option<SocketAddr>, Failure> {
 }
 
 /// The number of the interface that an IPv6 zone names (RFC 4007 §11).
-fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, Failure> {
+fn scope(address: &SocketAddrV6, zone: &str) -> Result<u32, DialFailure> {
     if let Ok(number) = zone.parse() {
         return Ok(number);
     }
-    nix::net::if_::if_nametoindex(zone).map_err(|_| Failure {
+    nix::net::if_::if_nametoindex(zone).map_err(|_| DialFailure {
         step: None,
         cause: ConnectCause::NoInterface(format!(
             "there is no interface `{zone}`: write after the `%` of {} one that `ip link` lists",

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 pub use datagrams::{DatagramHandler, DatagramListener, DatagramListenerOptions, DatagramSession};
 pub use error::ListenerError;
 
-use shared::Shared;
+use shared::ListenerShared;
 
 use crate::address::Address;
 use crate::client::{ClientOptions, Handler};
@@ -54,7 +54,7 @@ use crate::socket::{SocketFile, listen, local_address};
 #[derive(Debug)]
 pub struct Listener {
     address: Address,
-    shared: Arc<Shared>,
+    shared: Arc<ListenerShared>,
     accepting: Task<()>,
 }
 
@@ -114,7 +114,7 @@ impl Listener {
         let file = address.socket_file().map(SocketFile::at).transpose();
         let file = file.map_err(ListenerError::Io)?;
         let max_sessions = options.max_sessions.max(1);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ListenerShared {
             sessions: AtomicUsize::new(0),
             places: Arc::new(Semaphore::new(max_sessions as usize)),
             max_sessions,

@@ -1,6 +1,6 @@
 //! Connections that are kept and lent again.
 //!
-//! [`Shared`] is what all pools have in common, whatever their connections are: those of a runtime, and those of
+//! [`PoolShared`] is what all pools have in common, whatever their connections are: those of a runtime, and those of
 //! [blocking clients](crate::blocking::Pool).
 
 mod core;
@@ -30,7 +30,7 @@ pub(crate) use lent::Lent;
 pub(crate) use lent::Permit;
 pub use options::{PoolOptions, Stray, Unanswered};
 pub use pooled::Pooled;
-pub(crate) use shared::{Shared, Turn};
+pub(crate) use shared::{PoolShared, Turn};
 
 use crate::connection::Connection;
 use crate::resolve::Resolver;
@@ -70,19 +70,19 @@ use crate::resolve::Resolver;
 /// ```
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared<Connection>>,
+    shared: Arc<PoolShared<Connection>>,
 }
 
 impl Pool {
     /// A pool with these options, which resolves names as the system does.
     pub fn new(options: PoolOptions) -> Self {
-        let shared = Shared::new(options, None);
+        let shared = PoolShared::new(options, None);
         Self { shared }
     }
 
     /// A pool with these options and this resolver.
     pub fn with_resolver(options: PoolOptions, resolver: Arc<dyn Resolver>) -> Self {
-        let shared = Shared::new(options, Some(resolver));
+        let shared = PoolShared::new(options, Some(resolver));
         Self { shared }
     }
 

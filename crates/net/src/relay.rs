@@ -137,15 +137,15 @@ where
 
     /// The failure that came first, or none.
     fn end(&mut self) -> RelayEnd {
-        let lost = |way: &mut Way| match std::mem::replace(&mut way.phase, Phase::Ended) {
-            Phase::Failed(failure) => Some(failure),
+        let lost = |way: &mut Way| match std::mem::replace(&mut way.phase, RelayPhase::Ended) {
+            RelayPhase::Failed(failure) => Some(failure),
             _ => None,
         };
         match (lost(&mut self.ahead), lost(&mut self.back)) {
-            (Some(Failure::Read(error)), _) | (None, Some(Failure::Write(error))) => {
+            (Some(RelayFailure::Read(error)), _) | (None, Some(RelayFailure::Write(error))) => {
                 RelayEnd::First(error)
             }
-            (_, Some(Failure::Read(error))) | (Some(Failure::Write(error)), _) => {
+            (_, Some(RelayFailure::Read(error))) | (Some(RelayFailure::Write(error)), _) => {
                 RelayEnd::Second(error)
             }
             (None, None) => RelayEnd::Finished,
@@ -156,7 +156,7 @@ where
 /// One direction of a relay.
 #[derive(Debug, Default)]
 struct Way {
-    phase: Phase,
+    phase: RelayPhase,
     /// Bytes that were read and not taken by the other side.
     kept: Vec<u8>,
     /// How much of that it has taken since.
@@ -171,7 +171,7 @@ struct Way {
 
 /// Where a direction stands.
 #[derive(Debug, Default)]
-enum Phase {
+enum RelayPhase {
     /// It flows.
     #[default]
     Open,
@@ -180,42 +180,42 @@ enum Phase {
     /// It is being closed: the other side gets the end, and further bytes are discarded.
     Closing {
         /// The source has ended.
-        source: Source,
+        source: RelaySource,
         /// The other side has everything, with the end.
         is_told: bool,
     },
     /// It has nothing more to do.
     Ended,
     /// It was lost.
-    Failed(Failure),
+    Failed(RelayFailure),
 }
 
 /// Reads the source of a direction that is being closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum RelaySource {
     Open,
     Ended,
 }
 
 /// Which side of a direction failed.
 #[derive(Debug)]
-enum Failure {
+enum RelayFailure {
     Read(io::Error),
     Write(io::Error),
 }
 
 impl Way {
     fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ended | Phase::Failed(_))
+        matches!(self.phase, RelayPhase::Ended | RelayPhase::Failed(_))
     }
 
     fn begin_closing(&mut self) {
         let source = match self.phase {
-            Phase::Open => Source::Open,
-            Phase::Ending(_) => Source::Ended,
-            Phase::Closing { .. } | Phase::Ended | Phase::Failed(_) => return,
+            RelayPhase::Open => RelaySource::Open,
+            RelayPhase::Ending(_) => RelaySource::Ended,
+            RelayPhase::Closing { .. } | RelayPhase::Ended | RelayPhase::Failed(_) => return,
         };
-        self.phase = Phase::Closing {
+        self.phase = RelayPhase::Closing {
             source,
             is_told: false,
         };
@@ -232,7 +232,7 @@ impl Way {
             return;
         }
         if let Poll::Ready(Err(error)) = self.poll_flow(from, to, scratch, cx) {
-            self.phase = Phase::Failed(Failure::Write(error));
+            self.phase = RelayPhase::Failed(RelayFailure::Write(error));
             self.kept = Vec::new();
         }
     }
@@ -245,29 +245,29 @@ impl Way {
         scratch: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Phase::Closing { source, is_told } = self.phase {
+        if let RelayPhase::Closing { source, is_told } = self.phase {
             let source = match source {
-                Source::Open => discard(from, scratch, cx),
-                Source::Ended => Source::Ended,
+                RelaySource::Open => discard(from, scratch, cx),
+                RelaySource::Ended => RelaySource::Ended,
             };
             let is_told = is_told || self.poll_tell_end(to, cx)?.is_ready();
             self.phase = match (source, is_told) {
-                (Source::Ended, true) => Phase::Ended,
-                _ => Phase::Closing { source, is_told },
+                (RelaySource::Ended, true) => RelayPhase::Ended,
+                _ => RelayPhase::Closing { source, is_told },
             };
             return Poll::Pending;
         }
         for _ in 0..TURNS {
             ready!(self.poll_deliver_kept(to, cx))?;
-            if let Phase::Ending(error) = &mut self.phase {
+            if let RelayPhase::Ending(error) = &mut self.phase {
                 let told = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 self.phase = match (error.take(), told) {
-                    (Some(error), _) => Phase::Failed(Failure::Read(error)),
+                    (Some(error), _) => RelayPhase::Failed(RelayFailure::Read(error)),
                     // A side that has gone cannot be told.
                     (None, Err(told)) if told.kind() != io::ErrorKind::NotConnected => {
-                        Phase::Failed(Failure::Write(told))
+                        RelayPhase::Failed(RelayFailure::Write(told))
                     }
-                    (None, _) => Phase::Ended,
+                    (None, _) => RelayPhase::Ended,
                 };
                 return Poll::Ready(Ok(()));
             }
@@ -281,9 +281,9 @@ impl Way {
             };
             self.steps += 1;
             match read {
-                Ok(()) if buffer.filled().is_empty() => self.phase = Phase::Ending(None),
+                Ok(()) if buffer.filled().is_empty() => self.phase = RelayPhase::Ending(None),
                 Ok(()) => self.deliver(buffer.filled(), to, cx)?,
-                Err(error) => self.phase = Phase::Ending(Some(error)),
+                Err(error) => self.phase = RelayPhase::Ending(Some(error)),
             }
         }
         cx.waker().wake_by_ref();
@@ -363,17 +363,17 @@ fn discard(
     from: &mut (impl AsyncRead + Unpin),
     scratch: &mut [u8],
     cx: &mut Context<'_>,
-) -> Source {
+) -> RelaySource {
     for _ in 0..TURNS {
         let mut buffer = ReadBuf::new(scratch);
         match Pin::new(&mut *from).poll_read(cx, &mut buffer) {
-            Poll::Pending => return Source::Open,
+            Poll::Pending => return RelaySource::Open,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-            Poll::Ready(Ok(()) | Err(_)) => return Source::Ended,
+            Poll::Ready(Ok(()) | Err(_)) => return RelaySource::Ended,
         }
     }
     cx.waker().wake_by_ref();
-    Source::Open
+    RelaySource::Open
 }
 
 /// Watches that something comes.

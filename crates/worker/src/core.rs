@@ -26,7 +26,7 @@ use crate::log;
 use crate::wire::{FileSpan, FromProcess, Peer, Question};
 
 pub(super) use sessions::Event;
-pub(crate) use sessions::{Refusal, SessionState, Sessions};
+pub(crate) use sessions::{Refusal, SessionState, SessionTable};
 
 /// The most bytes that a UDP datagram carries over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;
@@ -40,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) generation: u32,
     pub(crate) config: Config,
     pub(crate) outbox: Outbox,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: SessionTable,
     pub(crate) credits: Credits,
     pub(crate) questions: Questions,
     pub(crate) files: Files,
@@ -81,7 +81,7 @@ impl Core {
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,
             outbox: Outbox::default(),
-            sessions: Sessions::default(),
+            sessions: SessionTable::default(),
             credits: Credits::new(process),
             questions: Questions::default(),
             files: Files::default(),

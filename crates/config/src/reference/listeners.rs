@@ -2,9 +2,9 @@
 
 use super::Default::{Required, Value, Words};
 use super::Reload::{NewConnections, Yes};
-use super::{Key, Section, key};
+use super::{Key, SectionReference, key};
 
-pub(super) const LISTEN: Section = Section {
+pub(super) const LISTEN: SectionReference = SectionReference {
     title: "[[listen]]",
     heading: "`[[listen]]`",
     about: "A listener. A reload compares listeners by name. A new listener accepts. A removed one accepts no more, and its \
@@ -222,7 +222,7 @@ const MAX: Key = key(
     "The largest message, header included.",
 );
 
-pub(super) const FRAMING: Section = Section {
+pub(super) const FRAMING: SectionReference = SectionReference {
     title: "`framing`",
     heading: "`framing`",
     about: "How a byte stream is cut into messages. Input that breaks the framing closes the session. The log shows its first \
@@ -238,14 +238,14 @@ pub(super) const FRAMING: Section = Section {
     )],
 };
 
-pub(super) const RAW: Section = Section {
+pub(super) const RAW: SectionReference = SectionReference {
     title: "`raw` framing",
     heading: "`framing = { kind = \"raw\" }`",
     about: "Every read is a message. It has no keys.",
     keys: &[],
 };
 
-pub(super) const LENGTH: Section = Section {
+pub(super) const LENGTH: SectionReference = SectionReference {
     title: "`length` framing",
     heading: "`framing = { kind = \"length\" }`",
     about: "A header with a length, then the message.",
@@ -302,7 +302,7 @@ pub(super) const LENGTH: Section = Section {
     ],
 };
 
-pub(super) const DELIMITER: Section = Section {
+pub(super) const DELIMITER: SectionReference = SectionReference {
     title: "`delimiter` framing",
     heading: "`framing = { kind = \"delimiter\" }`",
     about: "A message ends at a delimiter.",
@@ -327,14 +327,14 @@ pub(super) const DELIMITER: Section = Section {
     ],
 };
 
-pub(super) const LINE: Section = Section {
+pub(super) const LINE: SectionReference = SectionReference {
     title: "`line` framing",
     heading: "`framing = { kind = \"line\" }`",
     about: "A message ends with LF or CR LF.",
     keys: &[MAX],
 };
 
-pub(super) const TLS: Section = Section {
+pub(super) const TLS: SectionReference = SectionReference {
     title: "`tls`",
     heading: "`tls`",
     about: "Encrypts a listener: with it `tcp://` means `tls://`, and `http://` means `https://`. The supervisor reads the files, \
@@ -401,7 +401,7 @@ pub(super) const TLS: Section = Section {
     ],
 };
 
-pub(super) const CERTIFICATES: Section = Section {
+pub(super) const CERTIFICATES: SectionReference = SectionReference {
     title: "an entry of `certificates`",
     heading: "`tls.certificates`",
     about: "An entry of the list.",
@@ -425,7 +425,7 @@ pub(super) const CERTIFICATES: Section = Section {
     ],
 };
 
-pub(super) const APP: Section = Section {
+pub(super) const APP: SectionReference = SectionReference {
     title: "[app]",
     heading: "`[app]`",
     about: "The keys are those of your app. `check` and `serve` print what does not fit its type, with file, line and column: see \

@@ -2,9 +2,9 @@
 
 use super::Default::{Required, Value, Words};
 use super::Reload::{Restart, Yes};
-use super::{Section, key};
+use super::{SectionReference, key};
 
-pub(super) const FILE: Section = Section {
+pub(super) const FILE: SectionReference = SectionReference {
     title: "",
     heading: "The file",
     about: "The tables of the file. Only `[[listen]]` is required.",
@@ -60,7 +60,7 @@ pub(super) const FILE: Section = Section {
     ],
 };
 
-pub(super) const ENGINE: Section = Section {
+pub(super) const ENGINE: SectionReference = SectionReference {
     title: "[engine]",
     heading: "`[engine]`",
     about: "What belongs to no single process.",
@@ -178,7 +178,7 @@ pub(super) const ENGINE: Section = Section {
     ],
 };
 
-pub(super) const LOG: Section = Section {
+pub(super) const LOG: SectionReference = SectionReference {
     title: "[engine.log]",
     heading: "`[engine.log]`",
     about: "What the engine logs and where.",
@@ -211,7 +211,7 @@ pub(super) const LOG: Section = Section {
     ],
 };
 
-pub(super) const HOOKS: Section = Section {
+pub(super) const HOOKS: SectionReference = SectionReference {
     title: "[engine.hooks]",
     heading: "`[engine.hooks]`",
     about: "Commands that the engine runs with the rights of the helpers.",
@@ -256,7 +256,7 @@ const STALL: &str = "A handler, timer or hook that computes or blocks for longer
                      because all others wait for it. `\"0s\"`: none is reported. More stalls at the same place in the next 10 s are \
                      counted in one line. Watching takes 0.3 ms of CPU a second, and nothing for a message.";
 
-pub(super) const WORKERS: Section = Section {
+pub(super) const WORKERS: SectionReference = SectionReference {
     title: "[workers]",
     heading: "`[workers]`",
     about: "The processes that run the app.",
@@ -340,7 +340,7 @@ pub(super) const WORKERS: Section = Section {
     ],
 };
 
-pub(super) const TASKS: Section = Section {
+pub(super) const TASKS: SectionReference = SectionReference {
     title: "[tasks]",
     heading: "`[tasks]`",
     about: "The processes that run the slow jobs of the app.",
@@ -396,7 +396,7 @@ pub(super) const TASKS: Section = Section {
     ],
 };
 
-pub(super) const HELPERS: Section = Section {
+pub(super) const HELPERS: SectionReference = SectionReference {
     title: "[[helpers]]",
     heading: "`[[helpers]]`",
     about: "Commands of your own. The engine starts each, and starts it again when it ends.",

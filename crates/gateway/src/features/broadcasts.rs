@@ -1,7 +1,7 @@
 //! Broadcasts on their way to the members of their groups.
 
 use crate::ending::act;
-use crate::groups::{Groups, Next};
+use crate::groups::{Groups, NextMember};
 use crate::session::table::Table;
 use crate::tools::Tools;
 
@@ -13,9 +13,9 @@ const MEMBERS_PER_TURN: usize = 64;
 pub(crate) fn fan_out(groups: &mut Groups, sessions: &mut Table, tools: &mut Tools) {
     for _ in 0..MEMBERS_PER_TURN {
         match groups.next_member(tools) {
-            Next::Quiet => return,
-            Next::Nobody => {}
-            Next::Member(name) => {
+            NextMember::Quiet => return,
+            NextMember::Nobody => {}
+            NextMember::Member(name) => {
                 let session = &mut sessions[name.key];
                 if let Err(end) = groups.send(0, session, tools) {
                     act(session, end, groups, tools);

@@ -24,13 +24,13 @@ pub(super) struct Report {
     /// The time measured, without opening and warm-up.
     duration_s: f64,
     is_interrupted: bool,
-    errors: Errors,
+    errors: ErrorSummary,
     #[serde(flatten)]
     outcome: Shown,
 }
 
 #[derive(Debug, Serialize)]
-struct Errors {
+struct ErrorSummary {
     total: u64,
     by_kind: BTreeMap<&'static str, u64>,
     examples: Vec<String>,
@@ -110,7 +110,7 @@ impl Report {
             size_bytes: plan.size,
             duration_s: elapsed.as_secs_f64(),
             is_interrupted,
-            errors: Errors {
+            errors: ErrorSummary {
                 total: faults.total(),
                 by_kind: faults.counts().clone(),
                 examples: faults.examples().to_vec(),
@@ -274,7 +274,7 @@ impl fmt::Display for Latency {
     }
 }
 
-impl fmt::Display for Errors {
+impl fmt::Display for ErrorSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.total == 0 {
             return Ok(());

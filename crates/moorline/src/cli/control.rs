@@ -10,9 +10,9 @@ use moorline_engine::config;
 
 use crate::bench::{self, BenchArgs};
 
-use super::{Engine, Failure, Paths, finish, table};
+use super::{EngineChoice, Failure, Paths, finish, table};
 
-pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
+pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCode {
     let scope = if tasks { Scope::Tasks } else { Scope::All };
     let named = engine.config.clone().filter(|_| engine.run_dir.is_none());
     let named = named.or_else(|| paths.default.clone());
@@ -36,7 +36,7 @@ pub(super) fn reload(paths: &Paths, engine: Engine, tasks: bool) -> ExitCode {
     }))
 }
 
-pub(super) fn stop(paths: &Paths, engine: Engine) -> ExitCode {
+pub(super) fn stop(paths: &Paths, engine: EngineChoice) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         command::stop(&run_dir).map_err(Failure::failed)?;
         println!("stopped");
@@ -46,7 +46,7 @@ pub(super) fn stop(paths: &Paths, engine: Engine) -> ExitCode {
 
 pub(super) fn drain(
     paths: &Paths,
-    engine: Engine,
+    engine: EngineChoice,
     over: Option<Duration>,
     listener: Option<String>,
 ) -> ExitCode {
@@ -62,7 +62,7 @@ pub(super) fn drain(
     }))
 }
 
-pub(super) fn status(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
+pub(super) fn status(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         let mut text = String::new();
         command::ask(&run_dir, Request::Status, |answer| {
@@ -83,7 +83,7 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
     if args.config.is_none() && args.run_dir.is_none() {
         return bench::run(args, None);
     }
-    let engine = Engine {
+    let engine = EngineChoice {
         config: args.config.clone(),
         run_dir: args.run_dir.clone(),
     };
@@ -104,7 +104,7 @@ pub(super) fn bench(paths: &Paths, args: &BenchArgs) -> ExitCode {
     }
 }
 
-pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
+pub(super) fn sessions(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
     finish(run_dir(paths, engine).and_then(|run_dir| {
         print(|out| {
             let mut written = if json {
@@ -133,7 +133,7 @@ pub(super) fn sessions(paths: &Paths, engine: Engine, json: bool) -> ExitCode {
     }))
 }
 
-fn run_dir(paths: &Paths, engine: Engine) -> Result<PathBuf, Failure> {
+fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {
     match engine.run_dir {
         Some(run_dir) => Ok(run_dir),
         // Not the whole configuration: it may have been broken since the engine was started.

@@ -10,7 +10,7 @@ use moorline_net::{Address, ConnectCause, Dialer, Timeline};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, json, makes_no_sense, print};
+use super::{DialFailure, json, makes_no_sense, print};
 use crate::bench::Time;
 
 /// The results of many dials.
@@ -39,7 +39,7 @@ impl Summary {
         dialer: &Dialer,
         address: &Address,
         count: u32,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, DialFailure> {
         let mut summary = Self {
             address: address.to_string(),
             connected: 0,
@@ -55,7 +55,7 @@ impl Summary {
             .map(|kind| (kind, Times::default())),
         };
         let mut interrupt = signal(SignalKind::interrupt())
-            .map_err(|error| Failure::Failed(format!("cannot listen for Ctrl-C: {error}")))?;
+            .map_err(|error| DialFailure::Failed(format!("cannot listen for Ctrl-C: {error}")))?;
         for _ in 0..count {
             let Some(dialed) = unless(&mut interrupt, dialer.connect(address)).await else {
                 break;
@@ -95,7 +95,7 @@ impl Summary {
     ///
     /// # Errors
     /// A dial failed, or there was none.
-    pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
+    pub(super) fn print(&self, as_json: bool) -> Result<(), DialFailure> {
         if as_json {
             print(&(json(self) + "\n"))?;
         } else {
@@ -103,13 +103,13 @@ impl Summary {
         }
         if self.connected == 0 && self.failed == 0 {
             let address = &self.address;
-            return Err(Failure::Failed(format!(
+            return Err(DialFailure::Failed(format!(
                 "stopped before a dial to {address} ended"
             )));
         }
         if self.failed > 0 {
             let dials = self.connected + self.failed;
-            return Err(Failure::Failed(format!(
+            return Err(DialFailure::Failed(format!(
                 "{} of {dials} dials to {} failed",
                 self.failed, self.address
             )));

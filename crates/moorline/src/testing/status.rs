@@ -35,7 +35,7 @@ pub struct WorkerStatus {
 pub(super) struct Json {
     gateway: Gateway,
     reloads: Reloads,
-    errors: Errors,
+    errors: ErrorCounts,
     workers: Vec<Worker>,
 }
 
@@ -50,7 +50,7 @@ struct Reloads {
 }
 
 #[derive(Deserialize)]
-struct Errors {
+struct ErrorCounts {
     handlers: u64,
 }
 

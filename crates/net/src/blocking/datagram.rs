@@ -15,7 +15,7 @@ use super::options::{DatagramOptions, Deadline, Timeout};
 use super::runtime::runtime;
 use super::stream::wait;
 use crate::address::Address;
-use crate::datagram::{self, DatagramError, Opened, Peer, Received, is_unix};
+use crate::datagram::{self, DatagramError, OpenedSocket, Peer, Received, is_unix};
 use crate::dial::{ConnectCause, ConnectError, Dialer, Timeline};
 use crate::socket::SocketFile;
 
@@ -59,7 +59,7 @@ impl DatagramClient {
     ///
     /// It uses the options `socket` and `interface` of a dial; for UDP `via` is refused.
     pub fn bind(own: &Address, options: DatagramOptions) -> Result<Self, ConnectError> {
-        let opened = Opened::bind(own, &options.dial)?;
+        let opened = OpenedSocket::bind(own, &options.dial)?;
         let dialer = Dialer::new(options.dial);
         Ok(Self::new(opened, dialer, options.timeout))
     }
@@ -72,10 +72,9 @@ impl DatagramClient {
     pub fn connect(peer: &Address, options: DatagramOptions) -> Result<Self, ConnectError> {
         let dialer = Dialer::new(options.dial);
         let (through, target) = (dialer.clone(), peer.clone());
-        let opened = on_runtime(
-            peer,
-            async move { Opened::connect(&through, &target).await },
-        )?;
+        let opened = on_runtime(peer, async move {
+            OpenedSocket::connect(&through, &target).await
+        })?;
         Ok(Self::new(opened, dialer, options.timeout))
     }
 
@@ -154,7 +153,7 @@ impl DatagramClient {
         Ok(Peer::from_any(Some(own)))
     }
 
-    fn new(opened: Opened, dialer: Dialer, timeout: Timeout) -> Self {
+    fn new(opened: OpenedSocket, dialer: Dialer, timeout: Timeout) -> Self {
         Self {
             _file: opened.file,
             socket: Arc::new(opened.socket),

@@ -8,7 +8,7 @@ use super::connecting::{Connecting, refuse};
 use super::link::{Dialed, Link};
 use super::options::ClientOptions;
 use crate::dial::ConnectCause;
-use crate::pool::{Lent, Permit, PoolCounters, PoolError, PoolKey, PoolOptions, Shared, Turn};
+use crate::pool::{Lent, Permit, PoolCounters, PoolError, PoolKey, PoolOptions, PoolShared, Turn};
 use crate::resolve::Resolver;
 
 /// Keeps connections and lends them again, as clients that block.
@@ -35,19 +35,19 @@ use crate::resolve::Resolver;
 /// ```
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared<Dialed>>,
+    shared: Arc<PoolShared<Dialed>>,
 }
 
 impl Pool {
     /// A pool with these options, which resolves names as the system does.
     pub fn new(options: PoolOptions) -> Self {
-        let shared = Shared::new(options, None);
+        let shared = PoolShared::new(options, None);
         Self { shared }
     }
 
     /// A pool with these options and this resolver.
     pub fn with_resolver(options: PoolOptions, resolver: Arc<dyn Resolver>) -> Self {
-        let shared = Shared::new(options, Some(resolver));
+        let shared = PoolShared::new(options, Some(resolver));
         Self { shared }
     }
 
@@ -104,10 +104,10 @@ impl Pool {
         self.shared.counters()
     }
 
-    fn begin(&self, permit: Permit<Dialed>) -> Result<Dial, PoolError> {
+    fn begin(&self, permit: Permit<Dialed>) -> Result<PooledDial, PoolError> {
         let dialer = self.shared.dialer(permit.key());
         match Connecting::begin(permit.key().address(), ClientOptions::default(), dialer) {
-            Ok(connecting) => Ok(Dial {
+            Ok(connecting) => Ok(PooledDial {
                 shared: self.shared.clone(),
                 permit,
                 connecting,
@@ -121,13 +121,13 @@ impl Pool {
 }
 
 /// A dial that a pool has permitted.
-struct Dial {
-    shared: Arc<Shared<Dialed>>,
+struct PooledDial {
+    shared: Arc<PoolShared<Dialed>>,
     permit: Permit<Dialed>,
     connecting: Connecting,
 }
 
-impl Dial {
+impl PooledDial {
     fn wait(self) -> Result<Lent<Dialed>, PoolError> {
         let dialed = self.connecting.finish();
         // The peer's clocks cannot have started before the dial.

@@ -41,10 +41,10 @@ impl Stream {
     /// Reads what is there, waiting for the first byte. 0 is the end.
     pub(super) fn read(&mut self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => Waiting::new(socket, deadline).read(buffer),
+            Self::Plain(socket) => WaitingSocket::new(socket, deadline).read(buffer),
             Self::Tls(socket, session) => {
                 let session: &mut ClientConnection = session;
-                let mut socket = Waiting::new(socket, deadline);
+                let mut socket = WaitingSocket::new(socket, deadline);
                 BlockingStream::new(session, &mut socket).read(buffer)
             }
         }
@@ -53,10 +53,10 @@ impl Stream {
     /// Writes some bytes, waiting for room.
     pub(super) fn write(&mut self, bytes: &[u8], deadline: Deadline) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => Waiting::new(socket, deadline).write(bytes),
+            Self::Plain(socket) => WaitingSocket::new(socket, deadline).write(bytes),
             Self::Tls(socket, session) => {
                 let session: &mut ClientConnection = session;
-                let mut socket = Waiting::new(socket, deadline);
+                let mut socket = WaitingSocket::new(socket, deadline);
                 let mut stream = BlockingStream::new(session, &mut socket);
                 // Bytes that the session took before are written first, and report its error.
                 stream.flush()?;
@@ -71,7 +71,7 @@ impl Stream {
             Self::Plain(_) => Ok(()),
             Self::Tls(socket, session) => {
                 let session: &mut ClientConnection = session;
-                let mut socket = Waiting::new(socket, deadline);
+                let mut socket = WaitingSocket::new(socket, deadline);
                 BlockingStream::new(session, &mut socket).flush()
             }
         }
@@ -155,12 +155,12 @@ impl AsFd for Stream {
 }
 
 /// A socket that is waited for.
-struct Waiting<'a> {
+struct WaitingSocket<'a> {
     socket: BorrowedFd<'a>,
     deadline: Deadline,
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingSocket<'a> {
     fn new(socket: &'a OwnedFd, deadline: Deadline) -> Self {
         Self {
             socket: socket.as_fd(),
@@ -169,7 +169,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Read for Waiting<'_> {
+impl Read for WaitingSocket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match recv(self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -182,7 +182,7 @@ impl Read for Waiting<'_> {
     }
 }
 
-impl Write for Waiting<'_> {
+impl Write for WaitingSocket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match send(

@@ -11,7 +11,7 @@ use crate::clock::later;
 /// Which attempt a client is at.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    phase: Phase,
+    phase: AttemptsPhase,
     attempt: u64,
     /// Attempts in a row that failed, or whose connection did not last.
     failures: u32,
@@ -22,7 +22,7 @@ pub(super) struct Attempts {
 
 /// Where a client stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum AttemptsPhase {
     /// Nothing was begun, or all has ended.
     Idle,
     /// An attempt runs.
@@ -44,7 +44,7 @@ pub(super) enum Owed {
 
 /// The meaning of an attempt's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum DialVerdict {
     /// Nothing: another attempt has taken its place.
     Late,
     /// It is the connection now.
@@ -56,7 +56,7 @@ pub(super) enum Verdict {
 impl Attempts {
     pub(super) fn new(reconnect: Option<Reconnect>, seed: u64, now: Instant) -> Self {
         Self {
-            phase: Phase::Idle,
+            phase: AttemptsPhase::Idle,
             attempt: 0,
             failures: 0,
             connected_at: now,
@@ -65,7 +65,7 @@ impl Attempts {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> AttemptsPhase {
         self.phase
     }
 
@@ -78,34 +78,34 @@ impl Attempts {
     pub(super) fn begin(&mut self) -> Option<Owed> {
         let owed = self.owed();
         self.attempt += 1;
-        self.phase = Phase::Dialing;
+        self.phase = AttemptsPhase::Dialing;
         owed
     }
 
     /// An attempt has ended, well or not.
-    pub(super) fn dialed(&mut self, attempt: u64, succeeded: bool, now: Instant) -> Verdict {
-        if attempt != self.attempt || self.phase != Phase::Dialing {
-            return Verdict::Late;
+    pub(super) fn dialed(&mut self, attempt: u64, succeeded: bool, now: Instant) -> DialVerdict {
+        if attempt != self.attempt || self.phase != AttemptsPhase::Dialing {
+            return DialVerdict::Late;
         }
         if succeeded {
-            self.phase = Phase::Connected;
+            self.phase = AttemptsPhase::Connected;
             self.connected_at = now;
-            return Verdict::Connected;
+            return DialVerdict::Connected;
         }
         self.fail(now);
-        Verdict::Failed
+        DialVerdict::Failed
     }
 
     /// None follows on the attempt that has failed.
     pub(super) fn give_up(&mut self) {
-        if let Phase::Waiting(_) = self.phase {
-            self.phase = Phase::Idle;
+        if let AttemptsPhase::Waiting(_) = self.phase {
+            self.phase = AttemptsPhase::Idle;
         }
     }
 
     /// An attempt's connection is lost. False: it had none, or it is not the present one any more.
     pub(super) fn lost(&mut self, attempt: u64, now: Instant) -> bool {
-        if attempt != self.attempt || self.phase != Phase::Connected {
+        if attempt != self.attempt || self.phase != AttemptsPhase::Connected {
             return false;
         }
         let lasted = now.saturating_duration_since(self.connected_at);
@@ -120,10 +120,10 @@ impl Attempts {
 
     /// The attempt that runs is given up, as if it had not begun.
     pub(super) fn abandon(&mut self, now: Instant) {
-        if self.phase == Phase::Dialing {
+        if self.phase == AttemptsPhase::Dialing {
             self.phase = match &self.reconnect {
-                Some(_) => Phase::Waiting(now),
-                None => Phase::Idle,
+                Some(_) => AttemptsPhase::Waiting(now),
+                None => AttemptsPhase::Idle,
             };
         }
     }
@@ -131,31 +131,31 @@ impl Attempts {
     /// Everything ends. Says what the latest attempt is owed.
     pub(super) fn end(&mut self) -> Option<Owed> {
         let owed = self.owed();
-        self.phase = Phase::Idle;
+        self.phase = AttemptsPhase::Idle;
         self.failures = 0;
         owed
     }
 
     fn owed(&self) -> Option<Owed> {
         match self.phase {
-            Phase::Dialing => Some(Owed::Error),
-            Phase::Connected => Some(Owed::Closed),
-            Phase::Idle | Phase::Waiting(_) => None,
+            AttemptsPhase::Dialing => Some(Owed::Error),
+            AttemptsPhase::Connected => Some(Owed::Closed),
+            AttemptsPhase::Idle | AttemptsPhase::Waiting(_) => None,
         }
     }
 
     fn fail(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let Some(reconnect) = &self.reconnect else {
-            self.phase = Phase::Idle;
+            self.phase = AttemptsPhase::Idle;
             return;
         };
         if reconnect.attempts.is_some_and(|most| self.failures > most) {
-            self.phase = Phase::Idle;
+            self.phase = AttemptsPhase::Idle;
             return;
         }
         let wait = back_off(reconnect, self.failures, &mut self.random);
-        self.phase = Phase::Waiting(later(now, wait));
+        self.phase = AttemptsPhase::Waiting(later(now, wait));
     }
 }
 

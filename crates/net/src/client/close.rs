@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-use super::closing::{Closing, Peer};
+use super::closing::{Closing, PeerSide};
 use super::error::{CloseReason, StreamError};
 use super::link::Link;
 use super::sender::Wanted;
@@ -89,8 +89,8 @@ impl Client {
         let deadline = later(now.into_std(), self.options.close_deadline).into();
         self.closing = Some(Closing {
             peer: match &reason {
-                CloseReason::ByPeer => Peer::Ended,
-                _ => Peer::Open,
+                CloseReason::ByPeer => PeerSide::Ended,
+                _ => PeerSide::Open,
             },
             reason,
             deadline,
@@ -140,7 +140,7 @@ impl Client {
         let (Some(connection), Some(closing)) = (&mut self.connection, &mut self.closing) else {
             return Poll::Ready(Ok(()));
         };
-        if closing.peer == Peer::Ended {
+        if closing.peer == PeerSide::Ended {
             return Poll::Ready(Ok(()));
         }
         let mut reads = 0;
@@ -149,7 +149,7 @@ impl Client {
             closing.heard = Instant::now();
         }
         if ended.is_ready() {
-            closing.peer = Peer::Ended;
+            closing.peer = PeerSide::Ended;
         }
         ended
     }

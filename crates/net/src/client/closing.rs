@@ -15,12 +15,12 @@ pub(super) struct Closing {
     pub(super) heard: Instant,
     /// When to look again, whatever happens until then.
     pub(super) timer: Pin<Box<Sleep>>,
-    pub(super) peer: Peer,
+    pub(super) peer: PeerSide,
 }
 
 /// What the peer does meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum PeerSide {
     /// It may send: that is discarded.
     Open,
     /// It has ended its sending.

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::attempts::Phase;
+use super::attempts::AttemptsPhase;
 use super::link::Link;
 use super::sender::Wanted;
 use super::state::Client;
@@ -40,13 +40,13 @@ impl Client {
     pub async fn reconnect(&mut self) -> Result<(), ConnectError> {
         self.lose();
         loop {
-            if let Phase::Waiting(until) = self.attempts.phase() {
+            if let AttemptsPhase::Waiting(until) = self.attempts.phase() {
                 let wait = tokio::time::sleep_until(until.into());
                 self.unless_closed(wait).await?;
             }
             let dialed = self.dial().await;
             match (dialed, self.attempts.phase()) {
-                (Err(error), Phase::Waiting(_)) => tracing::debug!(%error, "reconnecting"),
+                (Err(error), AttemptsPhase::Waiting(_)) => tracing::debug!(%error, "reconnecting"),
                 (dialed, _) => return dialed,
             }
         }
@@ -122,7 +122,7 @@ struct Dialing<'a>(&'a mut Client);
 impl Drop for Dialing<'_> {
     fn drop(&mut self) {
         let Self(client) = self;
-        if client.attempts.phase() == Phase::Dialing {
+        if client.attempts.phase() == AttemptsPhase::Dialing {
             client.attempts.abandon(Instant::now());
             client.tell_senders();
         }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use super::attempts::{Owed, Phase};
+use super::attempts::{AttemptsPhase, Owed};
 use super::error::{CloseReason, SendError, StreamError};
 use super::link::Link;
 use super::sender::{Intake, Orders, Standing, Wanted};
@@ -163,7 +163,7 @@ impl Client {
         self.output.queue.append(&mut messages);
         let queued = self.output.queue.unwritten();
         self.output.watermarks.update(queued);
-        let is_dialing = self.attempts.phase() == Phase::Dialing;
+        let is_dialing = self.attempts.phase() == AttemptsPhase::Dialing;
         if !(wanted == Wanted::Reconnect && is_dialing) {
             self.wanted = self.wanted.max(wanted);
         }
@@ -266,7 +266,7 @@ impl Client {
         self.closing = None;
         self.input.restart();
         self.undelivered = false;
-        let keeps = self.options.keeps_unsent() && self.attempts.phase() != Phase::Idle;
+        let keeps = self.options.keeps_unsent() && self.attempts.phase() != AttemptsPhase::Idle;
         if let Some(shared) = &self.shared
             && !keeps
         {
@@ -288,10 +288,10 @@ impl Client {
     pub(super) fn intake(&self) -> Intake {
         let first = self.started && self.attempts.attempt() <= 1;
         let has_use = match self.attempts.phase() {
-            Phase::Connected => self.connection.is_some() && self.closing.is_none(),
-            Phase::Idle | Phase::Dialing if first => true,
-            Phase::Dialing | Phase::Waiting(_) => self.options.keeps_unsent(),
-            Phase::Idle => false,
+            AttemptsPhase::Connected => self.connection.is_some() && self.closing.is_none(),
+            AttemptsPhase::Idle | AttemptsPhase::Dialing if first => true,
+            AttemptsPhase::Dialing | AttemptsPhase::Waiting(_) => self.options.keeps_unsent(),
+            AttemptsPhase::Idle => false,
         };
         match (has_use, self.output.is_open()) {
             (true, true) => Intake::Open,
@@ -304,7 +304,7 @@ impl Client {
         self.told_full = self.output.is_full();
         if let Some(shared) = &self.shared {
             shared.tell(Standing {
-                alive: self.started || self.attempts.phase() != Phase::Idle,
+                alive: self.started || self.attempts.phase() != AttemptsPhase::Idle,
                 connected: self.connection.is_some(),
                 attempt: self.attempts.attempt(),
                 intake: self.intake(),

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Sleep, sleep, sleep_until};
 
-use super::attempts::{Owed, Phase, Verdict};
+use super::attempts::{AttemptsPhase, DialVerdict, Owed};
 use super::error::{CloseReason, StreamError};
 use super::handler::Handler;
 use super::input::Cut;
@@ -63,7 +63,7 @@ struct Run<'a, H> {
     tick: Pin<Box<Unconstrained<Sleep>>>,
     /// The next attempt's time.
     timer: Option<Pin<Box<Sleep>>>,
-    dial: Option<Dial>,
+    dial: Option<PendingDial>,
     /// The peer has ended its sending, and the client stays open.
     half_closed: Option<HalfClosed>,
     /// The handler knows the client as full.
@@ -77,10 +77,10 @@ struct HalfClosed {
     writes: u64,
 }
 
-type Dial = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+type PendingDial = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 /// The next action after a step.
-enum Step {
+enum DriveStep {
     /// Another one.
     Again,
     /// Nothing until something happens.
@@ -102,10 +102,10 @@ impl<H: Handler> Run<'_, H> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..TURNS {
             match self.step(cx) {
-                Step::Again => {}
-                Step::End => return Poll::Ready(()),
-                Step::Wait if self.poll_tick(cx) => {}
-                Step::Wait => return Poll::Pending,
+                DriveStep::Again => {}
+                DriveStep::End => return Poll::Ready(()),
+                DriveStep::Wait if self.poll_tick(cx) => {}
+                DriveStep::Wait => return Poll::Pending,
             }
         }
         // A peer that never pauses does not keep it from ticking.
@@ -139,7 +139,7 @@ impl<H: Handler> Run<'_, H> {
         }
     }
 
-    fn step(&mut self, cx: &mut Context<'_>) -> Step {
+    fn step(&mut self, cx: &mut Context<'_>) -> DriveStep {
         self.client.attend(cx);
         match std::mem::take(&mut self.client.wanted) {
             Wanted::Nothing => {}
@@ -147,7 +147,7 @@ impl<H: Handler> Run<'_, H> {
             Wanted::Reconnect if self.is_closing_by_us() => {}
             Wanted::Reconnect => {
                 self.replace();
-                return Step::Again;
+                return DriveStep::Again;
             }
             Wanted::Close if self.client.is_connected() => {
                 self.client.begin_closing(CloseReason::ByUs);
@@ -155,19 +155,19 @@ impl<H: Handler> Run<'_, H> {
             Wanted::Close | Wanted::CloseNow => return self.end(CloseReason::ByUs),
         }
         match self.client.attempts.phase() {
-            Phase::Idle => self.end(CloseReason::ByUs),
-            Phase::Waiting(until) => {
+            AttemptsPhase::Idle => self.end(CloseReason::ByUs),
+            AttemptsPhase::Waiting(until) => {
                 let timer = self
                     .timer
                     .get_or_insert_with(|| Box::pin(sleep_until(until.into())));
                 if timer.as_mut().poll(cx).is_pending() {
-                    return Step::Wait;
+                    return DriveStep::Wait;
                 }
                 self.dial();
-                Step::Again
+                DriveStep::Again
             }
-            Phase::Dialing => self.poll_dial(cx),
-            Phase::Connected => self.poll_connection(cx),
+            AttemptsPhase::Dialing => self.poll_dial(cx),
+            AttemptsPhase::Connected => self.poll_connection(cx),
         }
     }
 
@@ -181,14 +181,14 @@ impl<H: Handler> Run<'_, H> {
         self.dial = Some(Box::pin(async move { dialer.connect(&target?).await }));
     }
 
-    fn poll_dial(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_dial(&mut self, cx: &mut Context<'_>) -> DriveStep {
         let Some(dial) = &mut self.dial else {
             // Its caller has stopped waiting for it.
             self.dial();
-            return Step::Again;
+            return DriveStep::Again;
         };
         let Poll::Ready(dialed) = dial.as_mut().poll(cx) else {
-            return Step::Wait;
+            return DriveStep::Wait;
         };
         self.dial = None;
         let client = &mut *self.client;
@@ -197,12 +197,12 @@ impl<H: Handler> Run<'_, H> {
             .attempts
             .dialed(attempt, dialed.is_ok(), Instant::now());
         match (verdict, dialed) {
-            (Verdict::Connected, Ok(connection)) => {
+            (DialVerdict::Connected, Ok(connection)) => {
                 client.connection = Some(Link::Own(connection));
                 client.tell_senders();
                 self.call(|handler, client| handler.connected(client));
             }
-            (Verdict::Failed, Err(error)) => {
+            (DialVerdict::Failed, Err(error)) => {
                 if error.is_permanent() {
                     client.attempts.give_up();
                 }
@@ -211,13 +211,13 @@ impl<H: Handler> Run<'_, H> {
             }
             _ => {}
         }
-        Step::Again
+        DriveStep::Again
     }
 
-    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> DriveStep {
         let _ = self.client.write(cx);
         if self.tell_watermark() {
-            return Step::Again;
+            return DriveStep::Again;
         }
         if self.client.closing.is_some() {
             return self.poll_closing(cx);
@@ -243,12 +243,12 @@ impl<H: Handler> Run<'_, H> {
             }
             Poll::Ready(Ok(_)) => None,
             Poll::Ready(Err(error)) => Some(error.after(unfinished)),
-            Poll::Pending => return Step::Wait,
+            Poll::Pending => return DriveStep::Wait,
         };
         if let Some(error) = error {
             self.lose(CloseReason::Broken(error));
         }
-        Step::Again
+        DriveStep::Again
     }
 
     /// The peer has ended its sending, at the end of a message.
@@ -264,23 +264,23 @@ impl<H: Handler> Run<'_, H> {
     }
 
     /// Waits for the handler's answers.
-    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> DriveStep {
         let client = &mut *self.client;
         let (Some(half_closed), Some(timeout)) =
             (&mut self.half_closed, client.options.half_closed_timeout)
         else {
-            return Step::Again;
+            return DriveStep::Again;
         };
         while half_closed.timer.as_mut().poll(cx).is_ready() {
             // The timer is put off only when it fires: that is cheaper than with each write.
             if half_closed.writes == client.output.writes {
                 client.begin_closing(CloseReason::ByPeer);
-                return Step::Again;
+                return DriveStep::Again;
             }
             half_closed.writes = client.output.writes;
             half_closed.timer.set(sleep(timeout));
         }
-        Step::Wait
+        DriveStep::Wait
     }
 
     /// Ready: read now, because it is not paused, or the peer has ended and no message lies before its end.
@@ -411,9 +411,9 @@ impl<H: Handler> Run<'_, H> {
         true
     }
 
-    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Step {
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> DriveStep {
         let Poll::Ready(closed) = self.client.poll_closing(cx) else {
-            return Step::Wait;
+            return DriveStep::Wait;
         };
         let by_us = self.is_closing_by_us();
         let reason = match (closed, self.client.closing.take()) {
@@ -425,7 +425,7 @@ impl<H: Handler> Run<'_, H> {
             return self.end(reason);
         }
         self.lose(reason);
-        Step::Again
+        DriveStep::Again
     }
 
     fn is_closing_by_us(&self) -> bool {
@@ -447,9 +447,9 @@ impl<H: Handler> Run<'_, H> {
         self.timer = None;
         self.dial = None;
         match self.client.attempts.phase() {
-            Phase::Connected => self.lose(CloseReason::Replaced),
-            Phase::Dialing => self.abandon(),
-            Phase::Idle | Phase::Waiting(_) => {}
+            AttemptsPhase::Connected => self.lose(CloseReason::Replaced),
+            AttemptsPhase::Dialing => self.abandon(),
+            AttemptsPhase::Idle | AttemptsPhase::Waiting(_) => {}
         }
         // The handler may have wanted the end meanwhile.
         if self.client.wanted < Wanted::Close {
@@ -467,7 +467,7 @@ impl<H: Handler> Run<'_, H> {
     }
 
     /// Everything ends: the report that is due for the latest attempt is made.
-    fn end(&mut self, reason: CloseReason) -> Step {
+    fn end(&mut self, reason: CloseReason) -> DriveStep {
         self.timer = None;
         self.dial = None;
         self.client.started = false;
@@ -480,7 +480,7 @@ impl<H: Handler> Run<'_, H> {
             None => {}
         }
         self.client.wanted = Wanted::Nothing;
-        Step::End
+        DriveStep::End
     }
 
     /// Calls the handler; what it sends goes out once it has returned.
@@ -496,7 +496,7 @@ impl<H> Drop for Run<'_, H> {
         self.client.started = false;
         self.client.output.corked = false;
         // A dial that is given up leaves no attempt behind.
-        if self.client.attempts.phase() == Phase::Dialing {
+        if self.client.attempts.phase() == AttemptsPhase::Dialing {
             self.client.end();
         }
         if std::thread::panicking() {

@@ -25,12 +25,12 @@ use crate::framing::Framing;
 /// keep their order. Cloning is cheap; dropping it does nothing to the client.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ClientShared>,
 }
 
 /// The state that a client and its senders share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ClientShared {
     framing: Framing,
     /// There is something for the client to take.
     pending: AtomicBool,
@@ -197,7 +197,7 @@ enum Patience {
     None,
 }
 
-impl Shared {
+impl ClientShared {
     pub(super) fn new(options: &ClientOptions) -> Self {
         Self {
             framing: options.framing.clone(),

@@ -12,7 +12,7 @@ use super::input::Input;
 use super::link::Link;
 use super::options::ClientOptions;
 use super::output::Output;
-use super::sender::{Sender, Shared, Wanted};
+use super::sender::{ClientShared, Sender, Wanted};
 use crate::address::Address;
 use crate::connection::Connection;
 use crate::dial::Dialer;
@@ -36,7 +36,7 @@ pub struct Client {
     pub(super) input: Input,
     pub(super) output: Output,
     /// Set once there are senders.
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) shared: Option<Arc<ClientShared>>,
     /// The task that senders wake.
     pub(super) registered: Option<Waker>,
     /// The senders know the client as full.
@@ -148,7 +148,7 @@ impl Client {
         let options = &self.options;
         let shared = self
             .shared
-            .get_or_insert_with(|| Arc::new(Shared::new(options)))
+            .get_or_insert_with(|| Arc::new(ClientShared::new(options)))
             .clone();
         self.tell_senders();
         Sender { shared }

@@ -22,7 +22,7 @@ const MOST_DROPPED: usize = 65_536;
 
 /// A datagram socket that was opened. It never blocks.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedSocket {
     pub(crate) socket: Socket,
     /// The file of a Unix socket with a path of its own.
     pub(crate) file: Option<SocketFile>,
@@ -30,7 +30,7 @@ pub(crate) struct Opened {
     pub(crate) timeline: Timeline,
 }
 
-impl Opened {
+impl OpenedSocket {
     /// A socket with an address of its own, that talks to anyone.
     pub(crate) fn bind(own: &Address, options: &DialOptions) -> Result<Self, ConnectError> {
         let bound = match own {

@@ -26,12 +26,12 @@ pub(crate) fn most_bytes(socket: impl AsFd) -> Option<usize> {
 }
 
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) enum DatagramSocket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
-impl Socket {
+impl DatagramSocket {
     pub(super) fn new(socket: socket2::Socket) -> io::Result<Self> {
         match is_unix(&socket) {
             true => UnixDatagram::from_std(socket.into()).map(Self::Unix),
@@ -80,7 +80,7 @@ impl Socket {
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for DatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Udp(socket) => socket.as_fd(),

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::error::{ConnectCause, Failure};
+use super::error::{ConnectCause, DialFailure};
 use super::options::DialOptions;
 use crate::clock::now;
 use crate::timeline::{StepKind, Target, Timeline};
@@ -32,7 +32,7 @@ pub(super) async fn connect<A: Attempt>(
     target: SocketAddr,
     timeline: &mut Timeline,
     start: impl FnOnce(SocketAddr) -> Result<A, ConnectCause>,
-) -> Result<A::Opened, Failure> {
+) -> Result<A::Opened, DialFailure> {
     let step = timeline.begin(StepKind::Connect, Target::Socket(target), now());
     let connected = match start(target) {
         Ok(attempt) => match poll_fn(|context| attempt.poll(context)).await {
@@ -42,7 +42,7 @@ pub(super) async fn connect<A: Attempt>(
         Err(cause) => Err(cause),
     };
     timeline.end_with(step, &connected, now());
-    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+    connected.map_err(|cause| DialFailure::at(StepKind::Connect, cause))
 }
 
 /// A TCP socket that connects.

@@ -7,7 +7,7 @@ use std::pin::pin;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::attempt::Connected;
-use super::error::{ConnectCause, ConnectError, Failure};
+use super::error::{ConnectCause, ConnectError, DialFailure};
 use super::turn::turn;
 use super::{DialOptions, Dialer, attempt, now, settle, unix};
 use crate::address::{Address, HostPort};
@@ -42,7 +42,7 @@ impl Dialer {
             let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
             let connected = connect(path);
             timeline.end_with(step, &connected, now());
-            connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+            connected.map_err(|cause| DialFailure::at(StepKind::Connect, cause))
         });
         settle(peer, opened, timeline)
     }
@@ -52,16 +52,16 @@ impl Dialer {
         target: &HostPort,
         timeline: &mut Timeline,
         mut connect: impl FnMut(SocketAddr) -> Result<T, ConnectCause>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, DialFailure> {
         turn(timeline.started()).await;
         if target.port == 0 {
-            return Err(Failure::invalid(
+            return Err(DialFailure::invalid(
                 "nothing listens on port 0: write the port that the peer listens on",
             ));
         }
         self.options()
             .check_udp()
-            .map_err(|cause| Failure { step: None, cause })?;
+            .map_err(|cause| DialFailure { step: None, cause })?;
         let start = |address| connect(address).map(Connected);
         if let Some(address) = self.literal(target)? {
             return attempt::connect(address, timeline, start).await;

@@ -11,9 +11,9 @@ use crate::timeline::{Outcome, StepId, StepKind, Timeline};
 use crate::tls::{HandshakeError, TlsError};
 
 /// Why a dial failed: the step, the address, the cause, and what was done until then.
-pub struct ConnectError(Box<Report>);
+pub struct ConnectError(Box<DialReport>);
 
-struct Report {
+struct DialReport {
     address: String,
     step: Option<StepKind>,
     cause: ConnectCause,
@@ -56,13 +56,13 @@ pub enum ConnectCause {
 
 /// A step that failed, before its timeline is closed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct DialFailure {
     /// `None` if none had begun.
     pub(super) step: Option<StepKind>,
     pub(super) cause: ConnectCause,
 }
 
-impl Failure {
+impl DialFailure {
     /// A dial that cannot begin.
     pub(super) fn invalid(problem: impl Into<String>) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl ConnectError {
         cause: ConnectCause,
         timeline: Timeline,
     ) -> Self {
-        Self(Box::new(Report {
+        Self(Box::new(DialReport {
             address,
             step,
             cause,
@@ -256,7 +256,7 @@ impl fmt::Display for ConnectCause {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
+        let DialReport {
             address,
             step,
             cause,

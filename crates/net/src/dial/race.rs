@@ -58,11 +58,11 @@ pub(super) struct Race {
     ipv6: VecDeque<Candidate>,
     ipv4: VecDeque<Candidate>,
     running: usize,
-    phase: Phase,
+    phase: RacePhase,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Phase {
+enum RacePhase {
     /// No attempt was made.
     Gathering,
     /// There are addresses of one family; the preferred one has until then.
@@ -81,7 +81,7 @@ impl Race {
             ipv6: VecDeque::new(),
             ipv4: VecDeque::new(),
             running: 0,
-            phase: Phase::Gathering,
+            phase: RacePhase::Gathering,
         }
     }
 
@@ -127,11 +127,11 @@ impl Race {
             Preferred::Ipv4 => !self.awaits_ipv4,
         };
         match self.phase {
-            Phase::Gathering if !preferred_came && self.has_candidates() => {
+            RacePhase::Gathering if !preferred_came && self.has_candidates() => {
                 let until = now + self.rules.resolution_delay.min(LONGEST_DELAY);
-                self.phase = Phase::Holding { until };
+                self.phase = RacePhase::Holding { until };
             }
-            Phase::Holding { .. } if preferred_came => self.phase = Phase::Gathering,
+            RacePhase::Holding { .. } if preferred_came => self.phase = RacePhase::Gathering,
             _ => {}
         }
     }
@@ -139,7 +139,7 @@ impl Race {
     /// An attempt failed.
     pub(super) fn failed(&mut self, now: Instant) {
         self.running = self.running.saturating_sub(1);
-        if let Phase::Trying { due, .. } = &mut self.phase {
+        if let RacePhase::Trying { due, .. } = &mut self.phase {
             // The next one need not wait for what will not come.
             *due = now;
         }
@@ -148,9 +148,9 @@ impl Race {
     /// What comes next, as of `now`.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         let due = match self.phase {
-            Phase::Gathering => now,
-            Phase::Holding { until } => until,
-            Phase::Trying { due, .. } => due,
+            RacePhase::Gathering => now,
+            RacePhase::Holding { until } => until,
+            RacePhase::Trying { due, .. } => due,
         };
         if !self.has_candidates() {
             let nothing_can_come = !self.awaits_ipv6 && !self.awaits_ipv4 && self.running == 0;
@@ -168,7 +168,7 @@ impl Race {
         };
         self.running += 1;
         let delay = self.rules.attempt_delay;
-        self.phase = Phase::Trying {
+        self.phase = RacePhase::Trying {
             last: family,
             due: now + delay.clamp(SHORTEST_ATTEMPT_DELAY, LONGEST_DELAY),
         };
@@ -180,7 +180,7 @@ impl Race {
         let family = match (self.ipv6.front(), self.ipv4.front(), self.phase) {
             (None, _, _) => Preferred::Ipv4,
             (_, None, _) => Preferred::Ipv6,
-            (_, _, Phase::Trying { last, .. }) => match last {
+            (_, _, RacePhase::Trying { last, .. }) => match last {
                 Preferred::Ipv6 => Preferred::Ipv4,
                 Preferred::Ipv4 => Preferred::Ipv6,
             },

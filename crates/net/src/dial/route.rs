@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::time::{Sleep, sleep_until};
 
 use super::attempt::Attempt;
-use super::error::{ConnectCause, Failure};
+use super::error::{ConnectCause, DialFailure};
 use super::options::DialOptions;
 use super::order::Order;
 use super::race::{Next, Race, Rules, Which};
@@ -28,9 +28,9 @@ pub(super) async fn connect<A: Attempt>(
     resolver: &dyn Resolver,
     timeline: &mut Timeline,
     start: impl FnMut(SocketAddr) -> Result<A, ConnectCause>,
-) -> Result<A::Opened, Failure> {
+) -> Result<A::Opened, DialFailure> {
     let Some(families) = families(options) else {
-        return Err(Failure::invalid(
+        return Err(DialFailure::invalid(
             "the options `family` and `bind` leave no address family: make them agree",
         ));
     };
@@ -50,7 +50,7 @@ struct Route<'a, A, S> {
     start: S,
     attempts: Vec<(StepId, A)>,
     /// The weightiest error of the failed look-ups and attempts so far.
-    failure: Option<Failure>,
+    failure: Option<DialFailure>,
 }
 
 impl<'a, A, S> Route<'a, A, S>
@@ -110,7 +110,7 @@ where
         &mut self,
         mut timer: Pin<&mut Sleep>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<A::Opened, Failure>> {
+    ) -> Poll<Result<A::Opened, DialFailure>> {
         loop {
             if let Some(opened) = self.poll_attempts(context) {
                 return Poll::Ready(Ok(opened));
@@ -213,18 +213,18 @@ where
             .as_ref()
             .is_none_or(|known| weight(&known.cause) < weight(&cause))
         {
-            self.failure = Some(Failure::at(step, cause));
+            self.failure = Some(DialFailure::at(step, cause));
         }
     }
 
-    fn give_up(&mut self) -> Failure {
+    fn give_up(&mut self) -> DialFailure {
         self.failure.take().unwrap_or_else(|| {
             // The answer was empty, or had nothing of a family that is admitted.
             let cause = ConnectCause::Resolve(ResolveError::NotFound {
                 name: self.target.host.clone(),
                 ttl: None,
             });
-            Failure::at(StepKind::Resolve, cause)
+            DialFailure::at(StepKind::Resolve, cause)
         })
     }
 }

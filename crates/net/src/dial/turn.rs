@@ -31,7 +31,7 @@ pub(super) async fn turn(now: Instant) {
     if HERE.with(|here| here.passes(now)) {
         return;
     }
-    let mut place: Option<Place> = None;
+    let mut place: Option<TurnPlace> = None;
     // A future that is polled before its turn, for whatever reason, keeps waiting.
     poll_fn(|context| match &place {
         Some(place) => place.poll(context.waker()),
@@ -54,7 +54,7 @@ struct Here {
     in_window: Cell<u32>,
     /// The queue of the latest runtime here. One runtime does not serve waits on another, which may not be driven any
     /// more.
-    waiting: RefCell<Option<(Id, Arc<Waiting>)>>,
+    waiting: RefCell<Option<(Id, Arc<WaitingCallers>)>>,
 }
 
 impl Here {
@@ -83,7 +83,7 @@ impl Here {
             .is_some_and(|(runtime, waiting)| waiting.lock().is_served && is_of_here(*runtime))
     }
 
-    fn queue(&self, waker: &Waker) -> Place {
+    fn queue(&self, waker: &Waker) -> TurnPlace {
         let runtime = Handle::current();
         let waiting = {
             let mut waiting = self.waiting.borrow_mut();
@@ -95,7 +95,7 @@ impl Here {
                 }
             }
         };
-        let (place, is_first) = Waiting::enter(waiting, waker.clone());
+        let (place, is_first) = WaitingCallers::enter(waiting, waker.clone());
         if is_first {
             let serving = Serving(Arc::clone(&place.waiting));
             runtime.spawn(async move {
@@ -110,10 +110,10 @@ impl Here {
 
 /// The waiting futures. No more than there were dials at one time.
 #[derive(Default)]
-struct Waiting(Mutex<Queue>);
+struct WaitingCallers(Mutex<TurnQueue>);
 
 #[derive(Default)]
-struct Queue {
+struct TurnQueue {
     /// In the order of their tickets, without gaps.
     /// A task that has left has no waker.
     places: VecDeque<Option<Waker>>,
@@ -123,15 +123,15 @@ struct Queue {
     is_served: bool,
 }
 
-impl Waiting {
+impl WaitingCallers {
     /// A place at the end. True: the caller must spawn a task that serves the queue.
-    fn enter(waiting: Arc<Self>, waker: Waker) -> (Place, bool) {
+    fn enter(waiting: Arc<Self>, waker: Waker) -> (TurnPlace, bool) {
         let mut queue = waiting.lock();
         let ticket = queue.next + queue.places.len() as u64;
         queue.places.push_back(Some(waker));
         let is_first = !std::mem::replace(&mut queue.is_served, true);
         drop(queue);
-        (Place { waiting, ticket }, is_first)
+        (TurnPlace { waiting, ticket }, is_first)
     }
 
     /// Gives the first few their turn. False: none is left.
@@ -150,13 +150,13 @@ impl Waiting {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, TurnQueue> {
         // A panic leaves a queue of wakers as good as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl TurnQueue {
     fn pop(&mut self) -> Option<Option<Waker>> {
         let place = self.places.pop_front()?;
         self.next += 1;
@@ -171,12 +171,12 @@ impl Queue {
 }
 
 /// A place in the queue. Dropping it leaves the queue.
-struct Place {
-    waiting: Arc<Waiting>,
+struct TurnPlace {
+    waiting: Arc<WaitingCallers>,
     ticket: u64,
 }
 
-impl Place {
+impl TurnPlace {
     fn poll(&self, waker: &Waker) -> Poll<()> {
         let mut queue = self.waiting.lock();
         let Some(known) = queue.at(self.ticket) else {
@@ -192,7 +192,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TurnPlace {
     fn drop(&mut self) {
         let mut queue = self.waiting.lock();
         let Some(known) = queue.at(self.ticket) else {
@@ -210,7 +210,7 @@ impl Drop for Place {
 }
 
 /// The task that serves a queue. It may end early, with its runtime: then all waits end.
-struct Serving(Arc<Waiting>);
+struct Serving(Arc<WaitingCallers>);
 
 impl Drop for Serving {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixStream;
 
-use super::error::{ConnectCause, Failure};
+use super::error::{ConnectCause, DialFailure};
 use super::options::DialOptions;
 use crate::clock::now;
 use crate::timeline::{StepKind, Target, Timeline};
@@ -22,18 +22,18 @@ pub(super) async fn connect(
     path: &Path,
     options: &DialOptions,
     timeline: &mut Timeline,
-) -> Result<UnixStream, Failure> {
+) -> Result<UnixStream, DialFailure> {
     check(options)?;
     let step = timeline.begin(StepKind::Connect, Target::Unix(path.to_owned()), now());
     let connected = attempt(path, options).await;
     timeline.end_with(step, &connected, now());
-    connected.map_err(|cause| Failure::at(StepKind::Connect, cause))
+    connected.map_err(|cause| DialFailure::at(StepKind::Connect, cause))
 }
 
 /// Refuses options that would be ignored.
-pub(super) fn check(options: &DialOptions) -> Result<(), Failure> {
+pub(super) fn check(options: &DialOptions) -> Result<(), DialFailure> {
     if options.via.is_some() || options.bind.is_some() || options.interface.is_some() {
-        return Err(Failure::invalid(
+        return Err(DialFailure::invalid(
             "the options `via`, `bind` and `interface` have no meaning for a Unix socket: leave them out",
         ));
     }

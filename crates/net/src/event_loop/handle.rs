@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::load::LoadMeter;
 use super::lock::lock;
 use super::options::{LoopOptions, Priority};
-use super::shared::{Owner, Shared};
+use super::shared::{LoopShared, Owner};
 use super::task::{self, Job, Task, TaskError};
 use super::watchdog;
 
@@ -54,7 +54,7 @@ impl EventLoop {
         let (tell, told) = mpsc::sync_channel(1);
         let name = options.name.clone();
         thread::Builder::new().name(name).spawn(move || {
-            let (shared, runtime) = match Shared::set_up(&options) {
+            let (shared, runtime) = match LoopShared::set_up(&options) {
                 Ok(parts) => parts,
                 Err(error) => return drop(tell.send(Err(error))),
             };
@@ -92,7 +92,7 @@ impl EventLoop {
         Fut::Output: Send + 'static,
     {
         let (job, task) = task::new(make);
-        self.shared().post(job, Place::Back);
+        self.shared().post(job, QueueEnd::Back);
         task
     }
 
@@ -104,7 +104,7 @@ impl EventLoop {
         Fut::Output: Send + 'static,
     {
         let (job, task) = task::new(make);
-        self.shared().post(job, Place::Front);
+        self.shared().post(job, QueueEnd::Front);
         task
     }
 
@@ -120,7 +120,7 @@ impl EventLoop {
         if self.is_current() && !self.shared().is_stopped.load(Ordering::Acquire) {
             job.start(&self.shared().name);
         } else {
-            self.shared().post(job, Place::Back);
+            self.shared().post(job, QueueEnd::Back);
         }
         task
     }
@@ -173,7 +173,7 @@ impl EventLoop {
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<LoopShared> {
         &self.0.0
     }
 }
@@ -202,16 +202,16 @@ impl Drop for Owner {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Weak<Shared>> = const { RefCell::new(Weak::new()) };
+    static CURRENT: RefCell<Weak<LoopShared>> = const { RefCell::new(Weak::new()) };
 }
 
 /// Where posted work stands among what waits.
-enum Place {
+enum QueueEnd {
     Back,
     Front,
 }
 
-impl Shared {
+impl LoopShared {
     /// On the loop's thread.
     fn set_up(options: &LoopOptions) -> io::Result<(Arc<Self>, LocalRuntime)> {
         if let Some(cpu) = options.cpu {
@@ -280,7 +280,7 @@ impl Shared {
         }
     }
 
-    fn post(&self, job: Box<dyn Job>, place: Place) {
+    fn post(&self, job: Box<dyn Job>, place: QueueEnd) {
         let mut posted = lock(&self.posted);
         // Under the lock, as the loop empties the queue under it for the last time.
         if self.is_stopped.load(Ordering::Acquire) {
@@ -293,8 +293,8 @@ impl Shared {
             return job.refuse(TaskError::Full);
         }
         match place {
-            Place::Back => posted.push_back(job),
-            Place::Front => posted.push_front(job),
+            QueueEnd::Back => posted.push_back(job),
+            QueueEnd::Front => posted.push_front(job),
         }
         drop(posted);
         self.wake.notify_one();

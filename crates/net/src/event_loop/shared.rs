@@ -12,7 +12,7 @@ use super::load::LoadMeter;
 use super::task::Job;
 
 /// The state that the loop's thread, its handles and the watchdog share.
-pub(super) struct Shared {
+pub(super) struct LoopShared {
     pub(super) name: Arc<str>,
     pub(super) stall_after: Option<Duration>,
     pub(super) thread: rustix::thread::Pid,
@@ -33,4 +33,4 @@ pub(super) struct Shared {
 }
 
 /// Ends the loop with the last handle.
-pub(super) struct Owner(pub(super) Arc<Shared>);
+pub(super) struct Owner(pub(super) Arc<LoopShared>);

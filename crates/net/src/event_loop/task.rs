@@ -18,7 +18,7 @@ use super::lock::lock;
 /// Dropping it does not stop the work.
 #[derive(Debug)]
 pub struct Task<T> {
-    phase: Arc<Mutex<Phase>>,
+    phase: Arc<Mutex<TaskPhase>>,
     result: oneshot::Receiver<Result<T, TaskError>>,
 }
 
@@ -37,7 +37,7 @@ pub enum TaskError {
 }
 
 #[derive(Debug)]
-enum Phase {
+enum TaskPhase {
     /// It has not been started, or is on its way to its first wait.
     Posted,
     /// It waits for something.
@@ -52,16 +52,16 @@ impl<T> Task<T> {
     pub fn cancel(&self) {
         let mut phase = lock(&self.phase);
         match &*phase {
-            Phase::Ended => return,
-            Phase::Spawned(spawned) => spawned.abort(),
-            Phase::Posted | Phase::Cancelled => {}
+            TaskPhase::Ended => return,
+            TaskPhase::Spawned(spawned) => spawned.abort(),
+            TaskPhase::Posted | TaskPhase::Cancelled => {}
         }
-        *phase = Phase::Cancelled;
+        *phase = TaskPhase::Cancelled;
     }
 
     /// Whether it has ended, was cancelled or never will run.
     pub fn is_finished(&self) -> bool {
-        matches!(*lock(&self.phase), Phase::Cancelled | Phase::Ended)
+        matches!(*lock(&self.phase), TaskPhase::Cancelled | TaskPhase::Ended)
     }
 }
 
@@ -72,7 +72,7 @@ impl<T> Future for Task<T> {
         Pin::new(&mut self.result).poll(context).map(|result| {
             result.unwrap_or_else(|_| {
                 Err(match *lock(&self.phase) {
-                    Phase::Cancelled => TaskError::Cancelled,
+                    TaskPhase::Cancelled => TaskError::Cancelled,
                     _ => TaskError::Stopped,
                 })
             })
@@ -108,9 +108,9 @@ where
     Fut: Future + 'static,
     Fut::Output: Send + 'static,
 {
-    let phase = Arc::new(Mutex::new(Phase::Posted));
+    let phase = Arc::new(Mutex::new(TaskPhase::Posted));
     let (tell, result) = oneshot::channel();
-    let report = Report {
+    let report = TaskReport {
         phase: phase.clone(),
         tell: Some(tell),
     };
@@ -119,7 +119,7 @@ where
 
 struct Posted<F, T> {
     make: F,
-    report: Report<T>,
+    report: TaskReport<T>,
 }
 
 impl<F, Fut> Job for Posted<F, Fut::Output>
@@ -130,7 +130,7 @@ where
 {
     fn start(self: Box<Self>, event_loop: &Arc<str>) {
         let Self { make, report } = *self;
-        if matches!(*lock(&report.phase), Phase::Cancelled) {
+        if matches!(*lock(&report.phase), TaskPhase::Cancelled) {
             return contained(event_loop, || drop(make)).unwrap_or(());
         }
         // Most work ends without waiting, and is no task then. A future that waits is polled again as a task,
@@ -155,9 +155,9 @@ where
         let spawned = spawn_local(run(future, event_loop.clone(), report)).abort_handle();
         let mut phase = lock(&phase);
         match *phase {
-            Phase::Posted => *phase = Phase::Spawned(spawned),
-            Phase::Cancelled => spawned.abort(),
-            Phase::Spawned(_) | Phase::Ended => {}
+            TaskPhase::Posted => *phase = TaskPhase::Spawned(spawned),
+            TaskPhase::Cancelled => spawned.abort(),
+            TaskPhase::Spawned(_) | TaskPhase::Ended => {}
         }
     }
 
@@ -169,7 +169,7 @@ where
 async fn run<Fut: Future>(
     mut future: Pin<Box<Fut>>,
     event_loop: Arc<str>,
-    report: Report<Fut::Output>,
+    report: TaskReport<Fut::Output>,
 ) {
     let ended = poll_fn(
         |context| match contained(&event_loop, || future.as_mut().poll(context)) {
@@ -182,12 +182,12 @@ async fn run<Fut: Future>(
 }
 
 /// The way back to the poster. Dropped, it says that the work has ended without a result.
-struct Report<T> {
-    phase: Arc<Mutex<Phase>>,
+struct TaskReport<T> {
+    phase: Arc<Mutex<TaskPhase>>,
     tell: Option<oneshot::Sender<Result<T, TaskError>>>,
 }
 
-impl<T> Report<T> {
+impl<T> TaskReport<T> {
     fn end(mut self, result: Result<T, TaskError>) {
         if let (true, Some(tell)) = (self.close(), self.tell.take()) {
             // The poster may have gone.
@@ -198,15 +198,15 @@ impl<T> Report<T> {
     /// Whether it was not cancelled.
     fn close(&self) -> bool {
         let mut phase = lock(&self.phase);
-        let is_cancelled = matches!(*phase, Phase::Cancelled);
+        let is_cancelled = matches!(*phase, TaskPhase::Cancelled);
         if !is_cancelled {
-            *phase = Phase::Ended;
+            *phase = TaskPhase::Ended;
         }
         !is_cancelled
     }
 }
 
-impl<T> Drop for Report<T> {
+impl<T> Drop for TaskReport<T> {
     fn drop(&mut self) {
         self.close();
     }

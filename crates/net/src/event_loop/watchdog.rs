@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
-use super::shared::Shared;
+use super::shared::LoopShared;
 
 /// A stall is noticed at most this part of `stall_after` late.
 const PRECISION: u32 = 4;
@@ -24,15 +24,15 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 static WATCHED: Mutex<Option<Vec<Watched>>> = Mutex::new(None);
 
 struct Watched {
-    event_loop: Weak<Shared>,
-    watch: Watch,
+    event_loop: Weak<LoopShared>,
+    watch: LoopWatch,
 }
 
 /// Watches `event_loop` until it is gone.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(super) fn watch(event_loop: &Arc<Shared>, stall_after: Duration) -> io::Result<()> {
+pub(super) fn watch(event_loop: &Arc<LoopShared>, stall_after: Duration) -> io::Result<()> {
     let mut watched = lock(&WATCHED);
     if watched.is_none() {
         thread::Builder::new()
@@ -41,7 +41,7 @@ pub(super) fn watch(event_loop: &Arc<Shared>, stall_after: Duration) -> io::Resu
     }
     watched.get_or_insert_default().push(Watched {
         event_loop: Arc::downgrade(event_loop),
-        watch: Watch::new(stall_after),
+        watch: LoopWatch::new(stall_after),
     });
     Ok(())
 }
@@ -68,19 +68,19 @@ fn run() {
 }
 
 /// Looks after one loop; false once it has ended.
-fn look(event_loop: &Shared, watch: &mut Watch) -> bool {
+fn look(event_loop: &LoopShared, watch: &mut LoopWatch) -> bool {
     if *lock(&event_loop.has_ended) {
         return false;
     }
     let asked = event_loop.asked.load(Ordering::Relaxed);
     let has_answered = event_loop.answered.load(Ordering::Relaxed) == asked;
     match watch.look(Instant::now(), has_answered, event_loop.load.is_awake()) {
-        Verdict::Fine => {}
-        Verdict::Ask => {
+        WatchVerdict::Fine => {}
+        WatchVerdict::Ask => {
             event_loop.asked.store(asked + 1, Ordering::Relaxed);
             event_loop.wake.notify_one();
         }
-        Verdict::Stalled(held) => {
+        WatchVerdict::Stalled(held) => {
             event_loop.stalls.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 event_loop = %event_loop.name,
@@ -89,7 +89,7 @@ fn look(event_loop: &Shared, watch: &mut Watch) -> bool {
                 "an event loop is stalled by one task"
             );
         }
-        Verdict::Recovered(held) => tracing::warn!(
+        WatchVerdict::Recovered(held) => tracing::warn!(
             event_loop = %event_loop.name,
             held_ms = held.as_millis() as u64,
             "an event loop is no longer stalled"
@@ -118,13 +118,13 @@ fn state_of(thread: rustix::thread::Pid) -> String {
 
 /// What is known of one loop.
 #[derive(Debug)]
-struct Watch {
+struct LoopWatch {
     stall_after: Duration,
-    phase: Phase,
+    phase: WatchPhase,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum WatchPhase {
     Idle,
     /// It was asked then and has not answered yet.
     Asked(Instant),
@@ -133,44 +133,44 @@ enum Phase {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum WatchVerdict {
     Fine,
     Ask,
     Stalled(Duration),
     Recovered(Duration),
 }
 
-impl Watch {
+impl LoopWatch {
     fn new(stall_after: Duration) -> Self {
         Self {
             stall_after,
-            phase: Phase::Idle,
+            phase: WatchPhase::Idle,
         }
     }
 
-    fn look(&mut self, now: Instant, has_answered: bool, is_awake: bool) -> Verdict {
+    fn look(&mut self, now: Instant, has_answered: bool, is_awake: bool) -> WatchVerdict {
         let held = |since| now.saturating_duration_since(since);
         match self.phase {
-            Phase::Reported(since) if has_answered => {
-                self.phase = Phase::Idle;
-                Verdict::Recovered(held(since))
+            WatchPhase::Reported(since) if has_answered => {
+                self.phase = WatchPhase::Idle;
+                WatchVerdict::Recovered(held(since))
             }
-            Phase::Asked(since) if !has_answered => {
+            WatchPhase::Asked(since) if !has_answered => {
                 if held(since) < self.stall_after {
-                    return Verdict::Fine;
+                    return WatchVerdict::Fine;
                 }
-                self.phase = Phase::Reported(since);
-                Verdict::Stalled(held(since))
+                self.phase = WatchPhase::Reported(since);
+                WatchVerdict::Stalled(held(since))
             }
-            Phase::Reported(_) => Verdict::Fine,
+            WatchPhase::Reported(_) => WatchVerdict::Fine,
             // Asking wakes it, so that a loop that sleeps is let sleep.
-            Phase::Idle | Phase::Asked(_) if is_awake => {
-                self.phase = Phase::Asked(now);
-                Verdict::Ask
+            WatchPhase::Idle | WatchPhase::Asked(_) if is_awake => {
+                self.phase = WatchPhase::Asked(now);
+                WatchVerdict::Ask
             }
-            Phase::Idle | Phase::Asked(_) => {
-                self.phase = Phase::Idle;
-                Verdict::Fine
+            WatchPhase::Idle | WatchPhase::Asked(_) => {
+                self.phase = WatchPhase::Idle;
+                WatchVerdict::Fine
             }
         }
     }
@@ -185,31 +185,34 @@ mod tests {
     #[test]
     fn a_stall_is_reported_once_and_its_end_too() {
         let start = Instant::now();
-        let mut watch = Watch::new(2 * S);
-        assert_eq!(watch.look(start, true, true), Verdict::Ask);
-        assert_eq!(watch.look(start + S, false, true), Verdict::Fine);
-        let stalled = Verdict::Stalled(2 * S);
+        let mut watch = LoopWatch::new(2 * S);
+        assert_eq!(watch.look(start, true, true), WatchVerdict::Ask);
+        assert_eq!(watch.look(start + S, false, true), WatchVerdict::Fine);
+        let stalled = WatchVerdict::Stalled(2 * S);
         assert_eq!(watch.look(start + 2 * S, false, true), stalled);
-        assert_eq!(watch.look(start + 9 * S, false, true), Verdict::Fine);
-        let recovered = Verdict::Recovered(10 * S);
+        assert_eq!(watch.look(start + 9 * S, false, true), WatchVerdict::Fine);
+        let recovered = WatchVerdict::Recovered(10 * S);
         assert_eq!(watch.look(start + 10 * S, true, true), recovered);
-        assert_eq!(watch.look(start + 11 * S, true, true), Verdict::Ask);
+        assert_eq!(watch.look(start + 11 * S, true, true), WatchVerdict::Ask);
     }
 
     #[test]
     fn a_busy_loop_that_takes_turns_is_fine() {
         let start = Instant::now();
-        let mut watch = Watch::new(S);
+        let mut watch = LoopWatch::new(S);
         for second in 0..100 {
-            assert_eq!(watch.look(start + second * S, true, true), Verdict::Ask);
+            assert_eq!(
+                watch.look(start + second * S, true, true),
+                WatchVerdict::Ask
+            );
         }
     }
 
     #[test]
     fn a_loop_that_sleeps_is_not_woken() {
-        let mut watch = Watch::new(S);
-        assert_eq!(watch.look(Instant::now(), true, false), Verdict::Fine);
-        assert_eq!(watch.look(Instant::now(), true, true), Verdict::Ask);
-        assert_eq!(watch.look(Instant::now(), true, false), Verdict::Fine);
+        let mut watch = LoopWatch::new(S);
+        assert_eq!(watch.look(Instant::now(), true, false), WatchVerdict::Fine);
+        assert_eq!(watch.look(Instant::now(), true, true), WatchVerdict::Ask);
+        assert_eq!(watch.look(Instant::now(), true, false), WatchVerdict::Fine);
     }
 }

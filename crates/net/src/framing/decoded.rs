@@ -60,7 +60,7 @@ pub enum Decoded {
 
 /// What the decoder knows about the message at the beginning of the input.
 #[derive(Debug, Default)]
-pub(super) enum State {
+pub(super) enum DecoderState {
     /// At the beginning of a message, and nothing is known of it.
     #[default]
     Fresh,

@@ -1,6 +1,6 @@
 //! Cuts a stream into messages.
 
-use super::decoded::{Decoded, State};
+use super::decoded::{Decoded, DecoderState};
 use super::error::FramingError;
 use super::kinds::Framing;
 use super::line;
@@ -12,7 +12,7 @@ use super::websocket;
 /// It keeps no input: the caller holds the unconsumed bytes and shows them again with more behind them after
 /// [`Decoded::Incomplete`]. One decoder serves one stream and one framing.
 #[derive(Debug, Default)]
-pub struct Decoder(State);
+pub struct Decoder(DecoderState);
 
 impl Decoder {
     /// A decoder at the beginning of a stream.
@@ -43,7 +43,7 @@ impl Decoder {
     #[cfg(feature = "websocket")]
     pub fn take_assembled(&mut self) -> Vec<u8> {
         match std::mem::take(&mut self.0) {
-            State::Assembled(payload) => payload,
+            DecoderState::Assembled(payload) => payload,
             other => {
                 self.0 = other;
                 Vec::new()
@@ -54,11 +54,11 @@ impl Decoder {
     /// How many bytes of memory it holds for messages that are not delivered yet.
     pub fn buffered(&self) -> usize {
         match &self.0 {
-            State::Fresh | State::Scanned(_) => 0,
+            DecoderState::Fresh | DecoderState::Scanned(_) => 0,
             #[cfg(feature = "websocket")]
-            State::Fragments(assembly) => assembly.buffered(),
+            DecoderState::Fragments(assembly) => assembly.buffered(),
             #[cfg(feature = "websocket")]
-            State::Assembled(payload) => payload.capacity(),
+            DecoderState::Assembled(payload) => payload.capacity(),
         }
     }
 
@@ -70,16 +70,16 @@ impl Decoder {
         search: impl FnOnce(&[u8], usize) -> Result<Option<Decoded>, FramingError>,
     ) -> Result<Decoded, FramingError> {
         let from = match self.0 {
-            State::Scanned(bytes) => bytes.min(input.len()),
+            DecoderState::Scanned(bytes) => bytes.min(input.len()),
             _ => 0,
         };
         match search(input, from)? {
             Some(decoded) => {
-                self.0 = State::Fresh;
+                self.0 = DecoderState::Fresh;
                 Ok(decoded)
             }
             None => {
-                self.0 = State::Scanned(input.len());
+                self.0 = DecoderState::Scanned(input.len());
                 Ok(Decoded::Incomplete {
                     need: input.len() + 1,
                 })

@@ -9,10 +9,10 @@ pub(in crate::framing) mod violation;
 use data_encoding::BASE64;
 
 use super::control_frame::ControlFrame;
-use super::decoded::{Decoded, State};
+use super::decoded::{Decoded, DecoderState};
 use super::envelope::Envelope;
 use super::error::FramingError;
-use assembly::{Assembly, Kind};
+use assembly::{Assembly, MessageKind};
 use frame::{FIN, MASKED, RESERVED_BITS, unmask, write_length};
 
 pub use frame::{Opcode, client_frame, close_frame, is_close_code};
@@ -29,7 +29,7 @@ struct Header {
 }
 
 pub(super) fn decode(
-    state: &mut State,
+    state: &mut DecoderState,
     max: u64,
     input: &mut [u8],
 ) -> Result<Decoded, FramingError> {
@@ -83,7 +83,7 @@ enum Parsed {
 }
 
 /// Reads the header that the input begins with, and refuses it at the first byte that breaks a rule.
-fn parse(state: &State, max: u64, input: &[u8]) -> Result<Parsed, FramingError> {
+fn parse(state: &DecoderState, max: u64, input: &[u8]) -> Result<Parsed, FramingError> {
     let Some(&first) = input.first() else {
         return Ok(Parsed::Need(2));
     };
@@ -99,9 +99,9 @@ fn parse(state: &State, max: u64, input: &[u8]) -> Result<Parsed, FramingError> 
             }
             0
         }
-        (Opcode::Continuation, State::Fragments(assembly)) => assembly.payload.len(),
+        (Opcode::Continuation, DecoderState::Fragments(assembly)) => assembly.payload.len(),
         (Opcode::Continuation, _) => return Err(Violation::NothingToContinue.into()),
-        (_, State::Fragments(_)) => return Err(Violation::FragmentsUnfinished.into()),
+        (_, DecoderState::Fragments(_)) => return Err(Violation::FragmentsUnfinished.into()),
         _ => 0,
     };
     let Some(&second) = input.get(1) else {
@@ -169,25 +169,29 @@ fn parse_length(short: u8, rest: &[u8]) -> Result<Option<u64>, Violation> {
 }
 
 /// Keeps a fragment; the state is known to fit it.
-fn fragment(state: &mut State, header: &Header, payload: &[u8]) -> Result<Decoded, Violation> {
+fn fragment(
+    state: &mut DecoderState,
+    header: &Header,
+    payload: &[u8],
+) -> Result<Decoded, Violation> {
     let consumed = header.end;
     let mut assembly = match std::mem::take(state) {
-        State::Fragments(assembly) => assembly,
+        DecoderState::Fragments(assembly) => assembly,
         _ => Box::new(Assembly {
             payload: Vec::new(),
             kind: match header.opcode {
-                Opcode::Text => Kind::Text { checked: 0 },
-                _ => Kind::Binary,
+                Opcode::Text => MessageKind::Text { checked: 0 },
+                _ => MessageKind::Binary,
             },
         }),
     };
     assembly.append(payload)?;
     if !header.is_final {
-        *state = State::Fragments(assembly);
+        *state = DecoderState::Fragments(assembly);
         return Ok(Decoded::Nothing { consumed });
     }
     let (payload, text) = assembly.finish()?;
-    *state = State::Assembled(payload);
+    *state = DecoderState::Assembled(payload);
     Ok(Decoded::Assembled { consumed, text })
 }
 

@@ -186,12 +186,12 @@ struct Peers<F, H> {
     socket: UdpSocket,
     options: DatagramListenerOptions,
     make: F,
-    sessions: HashMap<SocketAddr, Session<H>>,
+    sessions: HashMap<SocketAddr, DatagramEntry<H>>,
     /// That there are too many was logged, and still holds.
     is_full: bool,
 }
 
-struct Session<H> {
+struct DatagramEntry<H> {
     handler: H,
     heard: Instant,
 }
@@ -258,7 +258,7 @@ where
         };
         let handled = contained(event_loop, || {
             let heard = Instant::now();
-            let session = sessions.entry(peer).or_insert_with(|| Session {
+            let session = sessions.entry(peer).or_insert_with(|| DatagramEntry {
                 handler: make(peer),
                 heard,
             });
@@ -279,7 +279,7 @@ where
     fn forget_idle(&mut self, now: Instant) {
         let timeout = self.options.idle_timeout;
         let is_idle =
-            |session: &Session<H>| now.saturating_duration_since(session.heard) >= timeout;
+            |session: &DatagramEntry<H>| now.saturating_duration_since(session.heard) >= timeout;
         let idle = self.sessions.iter().filter(|(_, session)| is_idle(session));
         let idle: Vec<_> = idle.map(|(peer, _)| *peer).collect();
         idle.into_iter().for_each(|peer| self.end(peer));

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, watch};
 
 /// The state that the listener and its sessions share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ListenerShared {
     pub(super) sessions: AtomicUsize,
     pub(super) places: Arc<Semaphore>,
     pub(super) max_sessions: u32,

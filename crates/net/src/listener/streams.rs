@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::shared::Shared;
+use super::shared::ListenerShared;
 use crate::address::Address;
 use crate::client::{Client, ClientOptions, Handler};
 use crate::connection::Connection;
@@ -30,7 +30,7 @@ pub(super) struct Acceptor<F> {
     /// That of a Unix socket.
     pub(super) file: Option<SocketFile>,
     pub(super) options: ClientOptions,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ListenerShared>,
     pub(super) make: Arc<F>,
 }
 
@@ -43,7 +43,7 @@ where
         let failed = |address: &Address, error: io::Error| {
             tracing::error!(%address, %error, "a listener stopped: it cannot accept");
         };
-        let socket = match Socket::new(socket) {
+        let socket = match ListeningSocket::new(socket) {
             Ok(socket) => socket,
             Err(error) => return failed(&self.address, error),
         };
@@ -57,7 +57,7 @@ where
     }
 
     /// Accepts until the socket fails.
-    async fn accept(&self, socket: &Socket) -> io::Error {
+    async fn accept(&self, socket: &ListeningSocket) -> io::Error {
         loop {
             // The semaphore is never closed.
             let Ok(place) = self.shared.places.clone().acquire_owned().await else {
@@ -81,7 +81,7 @@ where
     /// Gives a connection to a loop.
     fn begin(&self, accepted: OwnedFd, place: OwnedSemaphorePermit) {
         let (options, make) = (self.options.clone(), self.make.clone());
-        let session = Session::new(self.shared.clone(), place);
+        let session = StreamSession::new(self.shared.clone(), place);
         self.pool.least_loaded().spawn(move || async move {
             match Dialer::from_socket(accepted) {
                 Ok(connection) => {
@@ -95,12 +95,12 @@ where
 }
 
 /// The socket that accepts.
-enum Socket {
+enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Socket {
+impl ListeningSocket {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         let is_unix = SockRef::from(&socket).domain()? == Domain::UNIX;
         Ok(if is_unix {
@@ -120,13 +120,13 @@ impl Socket {
 }
 
 /// A session's place among all.
-struct Session {
-    shared: Arc<Shared>,
+struct StreamSession {
+    shared: Arc<ListenerShared>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Session {
-    fn new(shared: Arc<Shared>, place: OwnedSemaphorePermit) -> Self {
+impl StreamSession {
+    fn new(shared: Arc<ListenerShared>, place: OwnedSemaphorePermit) -> Self {
         shared.sessions.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
@@ -150,7 +150,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for StreamSession {
     fn drop(&mut self) {
         self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::connection::Connection;
 
 #[derive(Debug)]
-enum Never {}
+enum NeverLent {}
 
 /// A loan that cannot exist.
 #[derive(Debug)]
 pub(crate) struct Lent<C> {
-    never: Never,
+    never: NeverLent,
     connection: C,
 }
 

@@ -33,7 +33,7 @@ pub struct PoolCounters {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct PoolCounts {
     pub(super) fresh: Count,
     pub(super) failed: Count,
     pub(super) reused: Count,

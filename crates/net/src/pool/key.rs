@@ -12,9 +12,9 @@ use crate::dial::{DialOptions, Dialer};
 ///
 /// Make one and keep it: cloning and comparing are cheap, making hashes all options.
 #[derive(Clone)]
-pub struct PoolKey(Arc<Parts>);
+pub struct PoolKey(Arc<KeyParts>);
 
-struct Parts {
+struct KeyParts {
     hash: u64,
     address: Address,
     dialer: Dialer,
@@ -60,7 +60,7 @@ impl PoolKey {
 
     fn of(address: Address, options: DialOptions, id: Option<String>) -> Self {
         let hash = HASHER.hash_one((&address, &options, &id));
-        Self(Arc::new(Parts {
+        Self(Arc::new(KeyParts {
             hash,
             address,
             dialer: Dialer::new(options),

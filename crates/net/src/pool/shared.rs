@@ -11,14 +11,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
 use super::core::{Ask, Core, Grant, Ticket};
-use super::counters::{Counts, PoolCounters};
+use super::counters::{PoolCounters, PoolCounts};
 use super::error::PoolError;
 use super::keep::{Age, Keep};
 use super::key::PoolKey;
 use super::lent::{Home, Kept, Lent, Permit};
 use super::options::{PoolOptions, Stray};
-use super::waiting::{Handed, Queue, Waiter, Waiting};
-use super::watch::Watch;
+use super::waiting::{Handed, Waiter, WaiterQueue, Waiting};
+use super::watch::PoolWatch;
 use crate::clock::now;
 use crate::dial::{ConnectError, Dialer};
 use crate::liveness::Liveness;
@@ -30,15 +30,15 @@ pub(crate) use super::waiting::Turn;
 const REAP_PAUSE: Duration = Duration::from_millis(20);
 
 /// The state that the handles and the lent connections of a pool share.
-pub(crate) struct Shared<C: Keep> {
+pub(crate) struct PoolShared<C: Keep> {
     options: PoolOptions,
     resolver: Option<Arc<dyn Resolver>>,
     state: Mutex<Held<C>>,
-    counts: Counts,
+    counts: PoolCounts,
     /// Unset while the system has no descriptor for it: then a connection is looked at when it is lent, no sooner.
-    watch: OnceLock<Watch>,
+    watch: OnceLock<PoolWatch>,
     /// This, for what outlives the caller.
-    this: Weak<Shared<C>>,
+    this: Weak<PoolShared<C>>,
 }
 
 struct Held<C: Keep> {
@@ -53,7 +53,7 @@ struct Held<C: Keep> {
     alive: Option<oneshot::Sender<()>>,
 }
 
-impl<C: Keep> Shared<C> {
+impl<C: Keep> PoolShared<C> {
     pub(crate) fn new(options: PoolOptions, resolver: Option<Arc<dyn Resolver>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             state: Mutex::new(Held {
@@ -65,7 +65,7 @@ impl<C: Keep> Shared<C> {
             }),
             options,
             resolver,
-            counts: Counts::default(),
+            counts: PoolCounts::default(),
             watch: OnceLock::new(),
             this: this.clone(),
         })
@@ -279,11 +279,11 @@ impl<C: Keep> Shared<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watch(&self) -> Option<&Watch> {
+    fn watch(&self) -> Option<&PoolWatch> {
         if let Some(watch) = self.watch.get() {
             return Some(watch);
         }
-        match Watch::new() {
+        match PoolWatch::new() {
             Ok(watch) => Some(self.watch.get_or_init(|| watch)),
             Err(error) => {
                 tracing::debug!(%error, "cannot watch an idle connection");
@@ -340,7 +340,7 @@ impl<C: Keep> Shared<C> {
     }
 }
 
-impl<C: Keep> Home<C> for Shared<C> {
+impl<C: Keep> Home<C> for PoolShared<C> {
     fn options(&self) -> &PoolOptions {
         &self.options
     }
@@ -391,7 +391,7 @@ impl<C: Keep> Home<C> for Shared<C> {
     }
 }
 
-impl<C: Keep> Queue<C> for Shared<C> {
+impl<C: Keep> WaiterQueue<C> for PoolShared<C> {
     fn leave(&self, key: &PoolKey, ticket: Ticket) {
         self.lock().core.leave(key, ticket);
     }
@@ -475,7 +475,7 @@ async fn reap<C: Keep>(mut reaper: Reaper<C>, mut gone: oneshot::Receiver<()>) {
 }
 
 /// Waits for something to come on connections at rest, and says on which.
-async fn came(events: Option<&AsyncFd<Watch>>) -> Vec<u64> {
+async fn came(events: Option<&AsyncFd<PoolWatch>>) -> Vec<u64> {
     let Some(events) = events else {
         return future::pending().await;
     };
@@ -495,14 +495,14 @@ async fn came(events: Option<&AsyncFd<Watch>>) -> Vec<u64> {
 
 /// Logs that the task ended before its work, because its runtime ended or there is none. Empty once the work is done.
 struct Reaper<C: Keep> {
-    shared: Weak<Shared<C>>,
+    shared: Weak<PoolShared<C>>,
     /// Where its runtime tells that something has come. None until that has worked.
-    events: Option<AsyncFd<Watch>>,
+    events: Option<AsyncFd<PoolWatch>>,
 }
 
 impl<C: Keep> Reaper<C> {
     /// Has its runtime tell when something comes, unless it does.
-    fn register(&mut self, shared: &Shared<C>) -> io::Result<()> {
+    fn register(&mut self, shared: &PoolShared<C>) -> io::Result<()> {
         if self.events.is_none()
             && let Some(watch) = shared.watch()
         {

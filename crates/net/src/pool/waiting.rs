@@ -13,7 +13,7 @@ use super::lent::{Home, Kept, Permit};
 use crate::park::wait_for;
 
 /// A pool, as its waiting callers know it.
-pub(super) trait Queue<C: Keep>: Home<C> {
+pub(super) trait WaiterQueue<C: Keep>: Home<C> {
     /// A waiter goes away.
     fn leave(&self, key: &PoolKey, ticket: Ticket);
 
@@ -41,7 +41,7 @@ pub(super) struct Waiter<C: Keep> {
 
 /// A place in the queue. Dropping it leaves the queue.
 pub(crate) struct Waiting<C: Keep> {
-    pub(super) shared: Arc<dyn Queue<C>>,
+    pub(super) shared: Arc<dyn WaiterQueue<C>>,
     pub(super) key: PoolKey,
     pub(super) ticket: Ticket,
     pub(super) receiver: oneshot::Receiver<Handed<C>>,

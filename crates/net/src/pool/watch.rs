@@ -17,9 +17,9 @@ const EVENTS: usize = 128;
 /// An epoll instance of its own: a connection belongs to the runtime that it was dialed on, and one of a blocking client
 /// to none.
 #[derive(Debug, Clone)]
-pub(super) struct Watch(Arc<OwnedFd>);
+pub(super) struct PoolWatch(Arc<OwnedFd>);
 
-impl Watch {
+impl PoolWatch {
     pub(super) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         Ok(Self(Arc::new(epoll)))
@@ -61,13 +61,13 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for PoolWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl AsRawFd for Watch {
+impl AsRawFd for PoolWatch {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

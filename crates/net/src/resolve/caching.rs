@@ -24,10 +24,10 @@ const MIN_SWEPT: usize = 64;
 #[derive(Clone)]
 pub struct CachingResolver {
     source: Arc<dyn Resolver>,
-    shared: Arc<Mutex<State>>,
+    shared: Arc<Mutex<CachingState>>,
 }
 
-struct State {
+struct CachingState {
     cache: Cache,
     /// Running look-ups. Bounded by their callers, and swept when there are `swept`.
     running: HashMap<Key, WeakShared<Lookup>>,
@@ -39,7 +39,7 @@ impl CachingResolver {
     pub fn new(source: Arc<dyn Resolver>, options: CacheOptions) -> Self {
         Self {
             source,
-            shared: Arc::new(Mutex::new(State {
+            shared: Arc::new(Mutex::new(CachingState {
                 cache: Cache::new(options),
                 running: HashMap::new(),
                 swept: 0,
@@ -82,7 +82,7 @@ impl CachingResolver {
     }
 }
 
-impl State {
+impl CachingState {
     /// The look-up that runs, or this one.
     fn join(&mut self, shared: &Arc<Mutex<Self>>, key: &Key, lookup: Lookup) -> Shared<Lookup> {
         if let Some(running) = self.running.get(key).and_then(WeakShared::upgrade) {
@@ -147,6 +147,6 @@ fn or_old(outcome: Result<Answer, ResolveError>, old: Answer) -> Result<Answer, 
 }
 
 /// Nothing panics while it holds the lock, so what it guards is whole.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<CachingState>) -> MutexGuard<'_, CachingState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

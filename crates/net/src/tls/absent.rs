@@ -14,20 +14,20 @@ use super::options::TlsOptions;
 use crate::liveness::Liveness;
 
 #[derive(Debug, Clone)]
-enum Never {}
+enum NeverTls {}
 
 /// A connector that cannot be made.
 #[derive(Debug, Clone)]
-pub(crate) struct TlsConnector(Never);
+pub(crate) struct TlsConnector(NeverTls);
 
 /// A session that no handshake makes.
 #[derive(Debug)]
-pub(crate) struct ClientConnection(Never);
+pub(crate) struct ClientConnection(NeverTls);
 
 /// A stream that no handshake makes.
 #[derive(Debug)]
 pub(crate) struct TlsStream<IO> {
-    never: Never,
+    never: NeverTls,
     socket: IO,
     session: ClientConnection,
 }

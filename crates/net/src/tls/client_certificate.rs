@@ -20,9 +20,9 @@ thread_local! {
 }
 
 /// The certificate that is shown, if there is one.
-pub(super) struct Shown(Option<Arc<CertifiedKey>>);
+pub(super) struct ShownCertificate(Option<Arc<CertifiedKey>>);
 
-impl Shown {
+impl ShownCertificate {
     /// Reads the files. Blocks on them.
     pub(super) fn load(
         files: Option<&ClientCertificate>,
@@ -38,7 +38,7 @@ impl Shown {
                 rustls::Error::InconsistentKeys(_) => {
                     format!(
                         "it does not belong to {}",
-                        pem::Source::from(&files.certificate)
+                        pem::PemSource::from(&files.certificate)
                     )
                 }
                 error => error.to_string(),
@@ -54,7 +54,7 @@ pub(super) fn was_asked() -> bool {
     ASKED.replace(false)
 }
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ShownCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         ASKED.set(true);
         self.0.clone()
@@ -66,9 +66,9 @@ impl ResolvesClientCert for Shown {
 }
 
 /// Without the key.
-impl fmt::Debug for Shown {
+impl fmt::Debug for ShownCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shown")
+        f.debug_struct("ShownCertificate")
             .field("certificate", &self.0.is_some())
             .finish()
     }

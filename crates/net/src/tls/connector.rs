@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::Fingerprint;
-use super::client_certificate::{Shown, was_asked};
+use super::client_certificate::{ShownCertificate, was_asked};
 use super::error::{HandshakeError, TlsError};
 use super::options::{TlsOptions, Verification};
 use super::roots;
@@ -62,7 +62,7 @@ impl TlsConnector {
             depth: options.verify_depth,
             algorithms: provider.signature_verification_algorithms,
         };
-        let shown = Shown::load(options.client_certificate.as_ref(), &provider)?;
+        let shown = ShownCertificate::load(options.client_certificate.as_ref(), &provider)?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Options(error.to_string()))?

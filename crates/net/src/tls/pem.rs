@@ -44,24 +44,24 @@ pub enum FileErrorKind {
 
 /// Where PEM comes from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(super) enum PemSource<'a> {
     File(&'a Path),
     Text(&'a str),
 }
 
-impl<'a> From<&'a Path> for Source<'a> {
+impl<'a> From<&'a Path> for PemSource<'a> {
     fn from(path: &'a Path) -> Self {
         Self::File(path)
     }
 }
 
-impl<'a> From<&'a PathBuf> for Source<'a> {
+impl<'a> From<&'a PathBuf> for PemSource<'a> {
     fn from(path: &'a PathBuf) -> Self {
         Self::File(path)
     }
 }
 
-impl<'a> From<&'a Pem> for Source<'a> {
+impl<'a> From<&'a Pem> for PemSource<'a> {
     fn from(pem: &'a Pem) -> Self {
         match pem {
             Pem::File(path) => Self::File(path),
@@ -70,7 +70,7 @@ impl<'a> From<&'a Pem> for Source<'a> {
     }
 }
 
-impl fmt::Display for Source<'_> {
+impl fmt::Display for PemSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -82,7 +82,7 @@ impl fmt::Display for Source<'_> {
 impl FileError {
     pub(super) fn new<'a>(
         kind: FileErrorKind,
-        from: impl Into<Source<'a>>,
+        from: impl Into<PemSource<'a>>,
         problem: impl fmt::Display,
     ) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl From<TlsError> for FileError {
 
 /// The certificates in a source, in its order; none is an error.
 pub(super) fn certificates<'a>(
-    from: impl Into<Source<'a>>,
+    from: impl Into<PemSource<'a>>,
 ) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let from = from.into();
     let certificates = all_certificates(from)?;
@@ -138,7 +138,7 @@ pub(super) fn certificates<'a>(
 
 /// The certificates in a source, perhaps none.
 pub(super) fn all_certificates<'a>(
-    from: impl Into<Source<'a>>,
+    from: impl Into<PemSource<'a>>,
 ) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let from = from.into();
     CertificateDer::pem_slice_iter(&read(from)?)
@@ -148,7 +148,7 @@ pub(super) fn all_certificates<'a>(
 
 /// The first private key in a source.
 pub(super) fn private_key<'a>(
-    from: impl Into<Source<'a>>,
+    from: impl Into<PemSource<'a>>,
 ) -> Result<PrivateKeyDer<'static>, FileError> {
     let from = from.into();
     let bytes = read(from)?;
@@ -169,14 +169,17 @@ pub(super) fn private_key<'a>(
 }
 
 /// A source cannot be used, for a reason of no other kind.
-pub(super) fn unusable<'a>(from: impl Into<Source<'a>>, problem: impl fmt::Display) -> FileError {
+pub(super) fn unusable<'a>(
+    from: impl Into<PemSource<'a>>,
+    problem: impl fmt::Display,
+) -> FileError {
     FileError::new(FileErrorKind::Other, from, problem)
 }
 
-fn read(from: Source<'_>) -> Result<Cow<'_, [u8]>, FileError> {
+fn read(from: PemSource<'_>) -> Result<Cow<'_, [u8]>, FileError> {
     let path = match from {
-        Source::File(path) => path,
-        Source::Text(text) => return Ok(Cow::Borrowed(text.as_bytes())),
+        PemSource::File(path) => path,
+        PemSource::Text(text) => return Ok(Cow::Borrowed(text.as_bytes())),
     };
     let wrong = |error: io::Error| {
         let kind = match error.kind() {

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::error::TlsError;
 use super::options::Roots;
-use super::pem::{self, Source};
+use super::pem::{self, PemSource};
 
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
@@ -19,9 +19,12 @@ const MAX_FOLDER_FILES: usize = 4096;
 pub(super) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, TlsError> {
     match roots {
         Roots::System => system(),
-        Roots::File(path) => store(Source::File(path), pem::certificates(path)?),
-        Roots::Folder(path) => store(Source::File(path), folder(path)?),
-        Roots::Pem(text) => store(Source::Text(text), pem::certificates(Source::Text(text))?),
+        Roots::File(path) => store(PemSource::File(path), pem::certificates(path)?),
+        Roots::Folder(path) => store(PemSource::File(path), folder(path)?),
+        Roots::Pem(text) => store(
+            PemSource::Text(text),
+            pem::certificates(PemSource::Text(text))?,
+        ),
     }
 }
 
@@ -49,7 +52,7 @@ fn system() -> Result<Arc<RootCertStore>, TlsError> {
 }
 
 fn store(
-    from: Source<'_>,
+    from: PemSource<'_>,
     certificates: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();

@@ -334,13 +334,13 @@ impl Drop for SessionState {
 
 /// All sessions of this process, by id.
 #[derive(Default)]
-pub(crate) struct Sessions {
+pub(crate) struct SessionTable {
     here: RefCell<FxHashMap<u64, Session>>,
     /// Those of other processes to which the app has handles.
     elsewhere: RefCell<FxHashMap<u64, Weak<SessionState>>>,
 }
 
-impl Sessions {
+impl SessionTable {
     pub(crate) fn len(&self) -> usize {
         self.here.borrow().len()
     }

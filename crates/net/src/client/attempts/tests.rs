@@ -24,7 +24,7 @@ fn waits(reconnect: Reconnect, failures: usize) -> Vec<u128> {
         attempts.begin();
         attempts.dialed(attempts.attempt(), false, now);
         match attempts.phase() {
-            Phase::Waiting(until) => waits.push((until - now).as_millis()),
+            AttemptsPhase::Waiting(until) => waits.push((until - now).as_millis()),
             _ => return waits,
         }
     }
@@ -80,9 +80,9 @@ fn a_connection_that_lasted_forgets_the_failures_before_and_a_short_one_does_not
     let mut wait_after = |lasted: Duration| {
         attempts.begin();
         let attempt = attempts.attempt();
-        assert_eq!(attempts.dialed(attempt, true, now), Verdict::Connected);
+        assert_eq!(attempts.dialed(attempt, true, now), DialVerdict::Connected);
         assert!(attempts.lost(attempt, now + lasted));
-        let Phase::Waiting(until) = attempts.phase() else {
+        let AttemptsPhase::Waiting(until) = attempts.phase() else {
             panic!("it does not reconnect");
         };
         (until - (now + lasted)).as_millis()
@@ -101,11 +101,11 @@ fn a_report_of_an_older_attempt_changes_nothing() {
     let mut attempts = Attempts::new(Some(reconnect()), SEED, now);
     attempts.begin();
     assert_eq!(attempts.begin(), Some(Owed::Error));
-    assert_eq!(attempts.dialed(1, true, now), Verdict::Late);
-    assert_eq!(attempts.phase(), Phase::Dialing);
-    assert_eq!(attempts.dialed(2, true, now), Verdict::Connected);
+    assert_eq!(attempts.dialed(1, true, now), DialVerdict::Late);
+    assert_eq!(attempts.phase(), AttemptsPhase::Dialing);
+    assert_eq!(attempts.dialed(2, true, now), DialVerdict::Connected);
     assert!(!attempts.lost(1, now));
-    assert_eq!(attempts.phase(), Phase::Connected);
+    assert_eq!(attempts.phase(), AttemptsPhase::Connected);
     assert_eq!(attempts.begin(), Some(Owed::Closed));
     assert!(!attempts.lost(2, now), "it is told closed once");
 }
@@ -169,11 +169,11 @@ proptest! {
                 Input::Dialed { late_by, succeeded } => {
                     let attempt = current.saturating_sub(late_by);
                     match attempts.dialed(attempt, succeeded, now) {
-                        Verdict::Late => {}
-                        Verdict::Connected => {
+                        DialVerdict::Late => {}
+                        DialVerdict::Connected => {
                             told.entry(attempt).or_default().push(Told::Connected);
                         }
-                        Verdict::Failed => told.entry(attempt).or_default().push(Told::Error),
+                        DialVerdict::Failed => told.entry(attempt).or_default().push(Told::Error),
                     }
                 }
                 Input::Lost { late_by } => {
@@ -184,7 +184,7 @@ proptest! {
                 }
                 Input::Pass { milliseconds } => now += Duration::from_millis(milliseconds),
             }
-            if let Phase::Waiting(until) = attempts.phase() {
+            if let AttemptsPhase::Waiting(until) = attempts.phase() {
                 prop_assert!(until <= now + Duration::from_secs(30));
             }
         }

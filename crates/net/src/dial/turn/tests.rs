@@ -119,8 +119,8 @@ async fn a_waiter_that_is_dropped_holds_nobody_up() {
 
 #[test]
 fn a_waiter_that_is_dropped_is_forgotten_and_the_others_keep_their_places() {
-    let waiting = Arc::new(Waiting::default());
-    let enter = || Waiting::enter(Arc::clone(&waiting), Waker::noop().clone()).0;
+    let waiting = Arc::new(WaitingCallers::default());
+    let enter = || WaitingCallers::enter(Arc::clone(&waiting), Waker::noop().clone()).0;
     let stays = enter();
     for _ in 0..1000 {
         drop(enter());
@@ -129,7 +129,7 @@ fn a_waiter_that_is_dropped_is_forgotten_and_the_others_keep_their_places() {
     let goes = enter();
     let last = enter();
     drop(goes);
-    let poll = |place: &Place| place.poll(Waker::noop());
+    let poll = |place: &TurnPlace| place.poll(Waker::noop());
     assert_eq!([poll(&stays), poll(&last)], [Poll::Pending; 2]);
     assert!(waiting.wake(1));
     assert_eq!(

@@ -23,7 +23,7 @@ pub(super) async fn open(
     credentials: Option<&Credentials>,
 ) -> Result<(), ConnectCause> {
     stream.write_all(&request(target, credentials)?).await?;
-    let mut answer = Answer::new(credentials);
+    let mut answer = ProxyAnswer::new(credentials);
     loop {
         let mut chunk = [0; 1024];
         let seen = stream.peek(&mut chunk).await?;
@@ -64,7 +64,7 @@ pub(super) fn request(
 }
 
 /// The answer of a proxy, as it arrives.
-pub(super) struct Answer {
+pub(super) struct ProxyAnswer {
     has_credentials: bool,
     /// The part of the current head that has arrived.
     head: Vec<u8>,
@@ -81,7 +81,7 @@ pub(super) struct Taken {
     pub(super) is_open: bool,
 }
 
-impl Answer {
+impl ProxyAnswer {
     pub(super) fn new(credentials: Option<&Credentials>) -> Self {
         Self {
             has_credentials: credentials.is_some(),

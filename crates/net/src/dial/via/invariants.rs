@@ -10,7 +10,7 @@ use arbitrary::{Result, Unstructured};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::http_connect::{Answer, request};
+use super::http_connect::{ProxyAnswer, request};
 use super::*;
 
 /// Any target, any credentials, any answer in pieces of any size: the request says one thing only, the
@@ -75,8 +75,8 @@ impl Asked {
 
     /// How many bytes of the answer were taken and what it says, if it has ended.
     fn hear(&self, answer: &[u8], pieces: &[usize]) -> Option<(usize, Result<(), String>)> {
-        let mut parts = Parts::new(answer, pieces);
-        let mut heard = Answer::new(self.credentials.as_ref());
+        let mut parts = AnswerParts::new(answer, pieces);
+        let mut heard = ProxyAnswer::new(self.credentials.as_ref());
         let mut taken = 0;
         while let Some(size) = parts.next_size(usize::MAX) {
             match heard.take(&answer[taken..][..size]) {
@@ -108,7 +108,7 @@ impl Asked {
     /// How many bytes of the answer were taken, the message, and the verdict.
     fn speak(&self, answer: &[u8], pieces: &[usize]) -> (usize, Vec<u8>, Result<(), String>) {
         let mut proxy = Proxy {
-            answer: Parts::new(answer, pieces),
+            answer: AnswerParts::new(answer, pieces),
             heard: Vec::new(),
         };
         let opened = socks5::open(&mut proxy, &self.target, self.credentials.as_ref())
@@ -127,13 +127,13 @@ fn shown(error: &ConnectCause) -> String {
 }
 
 /// The bytes that arrive, in pieces of these sizes over and over; no sizes: as much as is asked for.
-struct Parts<'a> {
+struct AnswerParts<'a> {
     bytes: &'a [u8],
     taken: usize,
     sizes: Cycle<Copied<slice::Iter<'a, usize>>>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> AnswerParts<'a> {
     fn new(bytes: &'a [u8], sizes: &'a [usize]) -> Self {
         Self {
             bytes,
@@ -152,7 +152,7 @@ impl<'a> Parts<'a> {
 
 /// A proxy that has all its answers ready.
 struct Proxy<'a> {
-    answer: Parts<'a>,
+    answer: AnswerParts<'a>,
     heard: Vec<u8>,
 }
 

@@ -74,7 +74,7 @@ fn as_server(wire: &[u8], max: u64) -> (Vec<Event>, TheirEnd) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(max))
         .max_frame_size(Some(max.max(MAX_CONTROL_BYTES)));
-    let stream = Client(Cursor::new(wire));
+    let stream = WebSocketClient(Cursor::new(wire));
     let mut server = WebSocket::from_raw_socket(stream, Role::Server, Some(config));
     let mut events = Vec::new();
     loop {
@@ -101,9 +101,9 @@ fn as_server(wire: &[u8], max: u64) -> (Vec<Event>, TheirEnd) {
 }
 
 /// A client that has sent all it will, and reads anything. It does not end the connection.
-struct Client<'a>(Cursor<&'a [u8]>);
+struct WebSocketClient<'a>(Cursor<&'a [u8]>);
 
-impl Read for Client<'_> {
+impl Read for WebSocketClient<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self.0.read(out)? {
             0 => Err(io::ErrorKind::WouldBlock.into()),
@@ -112,7 +112,7 @@ impl Read for Client<'_> {
     }
 }
 
-impl Write for Client<'_> {
+impl Write for WebSocketClient<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }

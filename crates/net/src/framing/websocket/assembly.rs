@@ -6,12 +6,12 @@ use super::violation::Violation;
 #[derive(Debug)]
 pub(in crate::framing) struct Assembly {
     pub(super) payload: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(super) kind: MessageKind,
 }
 
 /// The message that the fragments make up.
 #[derive(Debug)]
-pub(in crate::framing) enum Kind {
+pub(in crate::framing) enum MessageKind {
     Binary,
     /// This many bytes are known to be UTF-8; at most three more may begin a character.
     Text {
@@ -27,7 +27,7 @@ impl Assembly {
     /// Appends a fragment. Text is checked as it grows, so that a peer cannot send much invalid text.
     pub(super) fn append(&mut self, fragment: &[u8]) -> Result<(), Violation> {
         self.payload.extend_from_slice(fragment);
-        if let Kind::Text { checked } = &mut self.kind {
+        if let MessageKind::Text { checked } = &mut self.kind {
             match std::str::from_utf8(&self.payload[*checked..]) {
                 Ok(valid) => *checked += valid.len(),
                 Err(error) if error.error_len().is_none() => *checked += error.valid_up_to(),
@@ -40,9 +40,11 @@ impl Assembly {
     /// The whole message, and whether it is text.
     pub(super) fn finish(self) -> Result<(Vec<u8>, bool), Violation> {
         match self.kind {
-            Kind::Binary => Ok((self.payload, false)),
-            Kind::Text { checked } if checked == self.payload.len() => Ok((self.payload, true)),
-            Kind::Text { .. } => Err(Violation::NotUtf8),
+            MessageKind::Binary => Ok((self.payload, false)),
+            MessageKind::Text { checked } if checked == self.payload.len() => {
+                Ok((self.payload, true))
+            }
+            MessageKind::Text { .. } => Err(Violation::NotUtf8),
         }
     }
 }

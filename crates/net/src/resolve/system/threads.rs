@@ -19,23 +19,23 @@ const IDLE: Duration = Duration::from_secs(10);
 
 pub(super) type Function =
     dyn Fn(&str, Families) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
-type Outcome = Result<Vec<IpAddr>, ResolveError>;
+type LookupOutcome = Result<Vec<IpAddr>, ResolveError>;
 
 /// The handle that waiters hold: the threads end when it goes.
-pub(super) struct Threads(Arc<Shared>);
+pub(super) struct Threads(Arc<ThreadsShared>);
 
-struct Shared {
+struct ThreadsShared {
     families: Families,
     function: Arc<Function>,
-    state: Mutex<State>,
+    state: Mutex<ThreadsState>,
     /// Wakes idle threads of each kind.
     work: PerKind<Condvar>,
 }
 
-struct State {
+struct ThreadsState {
     lanes: PerKind<Lane>,
     /// Asked and unanswered, whether a thread has it or not. Bounded by the threads and the queues.
-    asked: HashMap<Name, watch::Sender<Option<Outcome>>>,
+    asked: HashMap<Name, watch::Sender<Option<LookupOutcome>>>,
     lately: Lately,
     ending: bool,
 }
@@ -48,7 +48,7 @@ struct Lane {
 
 /// What threads are for.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum ThreadKind {
     /// Every name.
     Common,
     /// Names that were answered lately, while all common ones are busy.
@@ -60,32 +60,32 @@ struct PerKind<T> {
     reserved: T,
 }
 
-impl<T> Index<Kind> for PerKind<T> {
+impl<T> Index<ThreadKind> for PerKind<T> {
     type Output = T;
 
-    fn index(&self, kind: Kind) -> &T {
+    fn index(&self, kind: ThreadKind) -> &T {
         match kind {
-            Kind::Common => &self.common,
-            Kind::Reserved => &self.reserved,
+            ThreadKind::Common => &self.common,
+            ThreadKind::Reserved => &self.reserved,
         }
     }
 }
 
-impl<T> IndexMut<Kind> for PerKind<T> {
-    fn index_mut(&mut self, kind: Kind) -> &mut T {
+impl<T> IndexMut<ThreadKind> for PerKind<T> {
+    fn index_mut(&mut self, kind: ThreadKind) -> &mut T {
         match kind {
-            Kind::Common => &mut self.common,
-            Kind::Reserved => &mut self.reserved,
+            ThreadKind::Common => &mut self.common,
+            ThreadKind::Reserved => &mut self.reserved,
         }
     }
 }
 
 impl Threads {
     pub(super) fn new(families: Families, function: Arc<Function>) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ThreadsShared {
             families,
             function,
-            state: Mutex::new(State {
+            state: Mutex::new(ThreadsState {
                 lanes: PerKind {
                     common: Lane::new(COMMON_THREADS),
                     reserved: Lane::new(RESERVED_THREADS),
@@ -104,12 +104,12 @@ impl Threads {
     pub(super) fn count(&self) -> usize {
         let state = self.0.lock();
         let threads = |kind| state.lanes[kind].admission.threads();
-        threads(Kind::Common) + threads(Kind::Reserved)
+        threads(ThreadKind::Common) + threads(ThreadKind::Reserved)
     }
 
     /// Asks, or joins callers that have asked. Cancel-safe: a thread ends a look-up that it has begun, for the next
     /// caller.
-    pub(super) async fn ask(&self, name: Name) -> Outcome {
+    pub(super) async fn ask(&self, name: Name) -> LookupOutcome {
         let mut answer = self.join(&name)?;
         match answer.wait_for(Option::is_some).await {
             Ok(outcome) => (*outcome).clone().expect("waited for it"),
@@ -117,7 +117,7 @@ impl Threads {
         }
     }
 
-    fn join(&self, name: &Name) -> Result<watch::Receiver<Option<Outcome>>, ResolveError> {
+    fn join(&self, name: &Name) -> Result<watch::Receiver<Option<LookupOutcome>>, ResolveError> {
         let mut state = self.0.lock();
         if let Some(sender) = state.asked.get(name) {
             return Ok(sender.subscribe());
@@ -134,7 +134,12 @@ impl Threads {
         Ok(receiver)
     }
 
-    fn start(&self, state: &mut State, kind: Kind, name: &Name) -> Result<(), ResolveError> {
+    fn start(
+        &self,
+        state: &mut ThreadsState,
+        kind: ThreadKind,
+        name: &Name,
+    ) -> Result<(), ResolveError> {
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new()
             .name("resolver".into())
@@ -153,14 +158,14 @@ impl Threads {
     }
 }
 
-impl State {
+impl ThreadsState {
     /// Which threads look a name up. The reserved ones alone do not make a name wait that the common ones would come to.
-    fn admit(&mut self, name: &Name) -> Result<(Kind, Admitted), ResolveError> {
+    fn admit(&mut self, name: &Name) -> Result<(ThreadKind, Admitted), ResolveError> {
         let now = Instant::now();
         if !self.lanes.common.admission.has_room() && self.lately.contains(name) {
             let admitted = self.lanes.reserved.admission.admit(now);
             if admitted != Admitted::Refused {
-                return Ok((Kind::Reserved, admitted));
+                return Ok((ThreadKind::Reserved, admitted));
             }
         }
         let common = &mut self.lanes.common.admission;
@@ -168,7 +173,7 @@ impl State {
             Admitted::Refused => Err(ResolveError::Busy {
                 threads: common.most(),
             }),
-            admitted => Ok((Kind::Common, admitted)),
+            admitted => Ok((ThreadKind::Common, admitted)),
         }
     }
 }
@@ -190,9 +195,9 @@ impl Drop for Threads {
     }
 }
 
-impl Shared {
+impl ThreadsShared {
     /// A thread's life.
-    fn run(&self, kind: Kind) {
+    fn run(&self, kind: ThreadKind) {
         let mut state = self.lock();
         loop {
             let is_ending = state.ending;
@@ -220,10 +225,10 @@ impl Shared {
 
     fn answer<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
-        kind: Kind,
+        mut state: MutexGuard<'a, ThreadsState>,
+        kind: ThreadKind,
         name: Name,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, ThreadsState> {
         // The caller may have gone while it was queued.
         if state.asked[&name].is_closed() {
             state.asked.remove(&name);
@@ -256,7 +261,7 @@ impl Shared {
     }
 
     /// Nothing panics while it holds the lock, so what it guards is whole.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ThreadsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use super::super::error::TlsError;
 use super::super::pem;
 use super::credentials::ServerCredentials;
-use super::names::Shown;
+use super::names::ShownCertificates;
 use super::options::{ClientCertificates, Oldest, ServerOptions};
 
 /// A server's TLS made ready. Clones are cheap and share the keys of resumption.
@@ -30,7 +30,7 @@ impl ServerTls {
     /// [`TlsError::Options`]: a key does not belong to its certificate, or an issuer is none.
     pub fn new(options: &ServerOptions, credentials: &ServerCredentials) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let shown = Shown::new(options, credentials, &provider)?;
+        let shown = ShownCertificates::new(options, credentials, &provider)?;
         let versions: &[&SupportedProtocolVersion] = match options.oldest {
             Oldest::Tls12 => &[&version::TLS13, &version::TLS12],
             Oldest::Tls13 => &[&version::TLS13],

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::super::pem::{self, FileError, FileErrorKind, Source};
+use super::super::pem::{self, FileError, FileErrorKind, PemSource};
 use super::options::ServerCertificate;
 
 /// The certificates and keys of [`ServerOptions`](super::ServerOptions), as they were when they were loaded. Pass them only to the
@@ -50,7 +50,10 @@ impl Pair {
             rustls::Error::InconsistentKeys(_) => FileError::new(
                 FileErrorKind::OtherKey,
                 &files.key,
-                format_args!("it does not belong to {}", Source::from(&files.certificate)),
+                format_args!(
+                    "it does not belong to {}",
+                    PemSource::from(&files.certificate)
+                ),
             ),
             error => pem::unusable(&files.key, error),
         })

@@ -14,14 +14,14 @@ use super::credentials::ServerCredentials;
 use super::options::ServerOptions;
 
 /// The certificates of a listener, found by the name that a client asks for (SNI, RFC 6066 §3).
-pub(super) struct Shown {
+pub(super) struct ShownCertificates {
     /// By host in lower case; several where there are keys of several kinds. A wildcard has the key `*.parent`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// All, in their order: a client that names no host, or an unknown one, gets the first whose key it can verify.
     all: Vec<Arc<CertifiedKey>>,
 }
 
-impl Shown {
+impl ShownCertificates {
     pub(super) fn new(
         options: &ServerOptions,
         credentials: &ServerCredentials,
@@ -60,7 +60,7 @@ impl Shown {
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for ShownCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().map_or(&[][..], |host| self.named(host));
         let schemes = hello.signature_schemes();
@@ -75,7 +75,7 @@ impl ResolvesServerCert for Shown {
 }
 
 /// Without keys.
-impl fmt::Debug for Shown {
+impl fmt::Debug for ShownCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.by_name.keys()).finish()
     }

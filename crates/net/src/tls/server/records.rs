@@ -27,11 +27,11 @@ pub struct ServerRecords {
     connection: UnbufferedServerConnection,
     /// The received part of an unfinished record, or of an unfinished message of the handshake.
     unfinished: Vec<u8>,
-    phase: Phase,
+    phase: RecordsPhase,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum RecordsPhase {
     Handshake,
     Open,
     /// The peer has said that it sends nothing more.
@@ -59,18 +59,18 @@ impl ServerRecords {
         Ok(Self {
             connection,
             unfinished: Vec::new(),
-            phase: Phase::Handshake,
+            phase: RecordsPhase::Handshake,
         })
     }
 
     /// Whether the handshake has not ended.
     pub fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshake
+        self.phase == RecordsPhase::Handshake
     }
 
     /// Whether the peer has said that it sends nothing more.
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::PeerClosed
+        self.phase == RecordsPhase::PeerClosed
     }
 
     /// Bytes that it holds of a record that is not whole.
@@ -112,14 +112,17 @@ impl ServerRecords {
                     let phase = &mut self.phase;
                     take(state, phase, plaintext, &mut opened, &mut discard, answer)
                 }
-                Err(error) => Step::Stop(Err(error)),
+                Err(error) => RecordsStep::Stop(Err(error)),
             };
             at += discard;
-            if let Step::Stop(result) = next {
+            if let RecordsStep::Stop(result) = next {
                 break result;
             }
             // Everything is opened, and there is nothing to send: rustls need not be asked again.
-            if at == records.len() && self.phase == Phase::Open && !self.connection.wants_write() {
+            if at == records.len()
+                && self.phase == RecordsPhase::Open
+                && !self.connection.wants_write()
+            {
                 break Ok(());
             }
         };
@@ -133,7 +136,7 @@ impl ServerRecords {
                 })
             }
             Err(error) => {
-                self.phase = Phase::Failed;
+                self.phase = RecordsPhase::Failed;
                 self.unfinished = Vec::new();
                 self.last_words(&mut records[at..], answer);
                 Err(RecordsError(error))
@@ -155,12 +158,12 @@ impl ServerRecords {
 
     /// Says that nothing more will be sent, and puts that behind `out`. Says nothing where nothing can be said.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if matches!(self.phase, Phase::Open | Phase::PeerClosed) {
+        if matches!(self.phase, RecordsPhase::Open | RecordsPhase::PeerClosed) {
             let said = self.write(out, |mut traffic, out| {
                 fill(out, FLIGHT, |out| traffic.queue_close_notify(out))
             });
             if said.is_err() {
-                self.phase = Phase::Failed;
+                self.phase = RecordsPhase::Failed;
             }
         }
     }
@@ -209,24 +212,26 @@ impl ServerRecords {
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(&mut unfinished[at..]);
             let next = match state {
-                Ok(ConnectionState::WriteTraffic(traffic)) => Step::Stop(encrypt(traffic, out)),
+                Ok(ConnectionState::WriteTraffic(traffic)) => {
+                    RecordsStep::Stop(encrypt(traffic, out))
+                }
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     encode(data, out);
-                    Step::More
+                    RecordsStep::More
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    Step::More
+                    RecordsStep::More
                 }
                 Ok(ConnectionState::PeerClosed) => {
-                    self.phase = Phase::PeerClosed;
-                    Step::More
+                    self.phase = RecordsPhase::PeerClosed;
+                    RecordsStep::More
                 }
-                Ok(_) => Step::Stop(Err(Error::HandshakeNotComplete)),
-                Err(error) => Step::Stop(Err(error)),
+                Ok(_) => RecordsStep::Stop(Err(Error::HandshakeNotComplete)),
+                Err(error) => RecordsStep::Stop(Err(error)),
             };
             at += discard;
-            if let Step::Stop(result) = next {
+            if let RecordsStep::Stop(result) = next {
                 break result;
             }
         };
@@ -238,7 +243,9 @@ impl ServerRecords {
     /// A connection that has failed is asked for nothing.
     fn check_phase(&self) -> Result<(), RecordsError> {
         match self.phase {
-            Phase::Failed => Err(RecordsError(Error::General("it has failed before".into()))),
+            RecordsPhase::Failed => {
+                Err(RecordsError(Error::General("it has failed before".into())))
+            }
             _ => Ok(()),
         }
     }
@@ -273,7 +280,7 @@ impl fmt::Debug for ServerRecords {
     }
 }
 
-enum Step {
+enum RecordsStep {
     More,
     Stop(Result<(), Error>),
 }
@@ -283,38 +290,38 @@ enum Step {
 #[inline]
 fn take(
     state: ConnectionState<'_, '_, ServerConnectionData>,
-    phase: &mut Phase,
+    phase: &mut RecordsPhase,
     plaintext: &mut [u8],
     opened: &mut usize,
     discard: &mut usize,
     answer: &mut Vec<u8>,
-) -> Step {
+) -> RecordsStep {
     match state {
         ConnectionState::ReadTraffic(traffic) => match read(traffic, plaintext, opened, discard) {
-            Ok(()) => Step::More,
-            Err(error) => Step::Stop(Err(error)),
+            Ok(()) => RecordsStep::More,
+            Err(error) => RecordsStep::Stop(Err(error)),
         },
         ConnectionState::EncodeTlsData(data) => {
             encode(data, answer);
-            Step::More
+            RecordsStep::More
         }
         ConnectionState::TransmitTlsData(data) => {
             data.done();
-            Step::More
+            RecordsStep::More
         }
         ConnectionState::PeerClosed => {
-            *phase = Phase::PeerClosed;
-            Step::More
+            *phase = RecordsPhase::PeerClosed;
+            RecordsStep::More
         }
         ConnectionState::WriteTraffic(_) => {
-            if *phase == Phase::Handshake {
-                *phase = Phase::Open;
+            if *phase == RecordsPhase::Handshake {
+                *phase = RecordsPhase::Open;
             }
-            Step::Stop(Ok(()))
+            RecordsStep::Stop(Ok(()))
         }
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => Step::Stop(Ok(())),
+        ConnectionState::BlockedHandshake | ConnectionState::Closed => RecordsStep::Stop(Ok(())),
         // Early data is never allowed, so it never comes.
-        _ => Step::Stop(Err(Error::General("a state that was not asked for".into()))),
+        _ => RecordsStep::Stop(Err(Error::General("a state that was not asked for".into()))),
     }
 }
 
