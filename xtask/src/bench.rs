@@ -24,7 +24,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Compares the engine's echo example with plain tokio servers: CPU per request, latency, memory, TLS.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct BenchArgs {
     /// How often each is measured; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,
@@ -74,7 +74,7 @@ const OTHER_CPU: u16 = 1;
 const TLS_ROUNDS: usize = 6;
 
 /// Builds, measures and prints. Takes some five minutes.
-pub(crate) fn run(args: Args) -> Result {
+pub(crate) fn run(args: BenchArgs) -> Result {
     let root = workspace_root()?;
     build(&root)?;
     let release = target(&root).join("release");
@@ -103,7 +103,7 @@ pub(crate) fn run(args: Args) -> Result {
 }
 
 /// CPU and latency of echo over TCP.
-fn plain(release: &Path, args: &Args) -> Result<Vec<Row>> {
+fn plain(release: &Path, args: &BenchArgs) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for placement in [Placement::Together, Placement::Apart] {
         let engine = Server::engine(release, placement)?;

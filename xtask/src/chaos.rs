@@ -9,7 +9,7 @@ use crate::steps::{Failure, cargo, program, root};
 
 /// Harms an echo and a chat under load in every way, and explains every loss.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ChaosArgs {
     /// How long harm is done; counting everyone between two rounds comes on top
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
@@ -24,9 +24,9 @@ pub(crate) struct Args {
     kept: bool,
 }
 
-impl Args {
+impl ChaosArgs {
     /// What every change must pass: a minute, always of the same plan, so that what fails is the change.
-    const A_MINUTE: Args = Args {
+    const A_MINUTE: ChaosArgs = ChaosArgs {
         seconds: 60,
         seed: Some(1),
         plan: false,
@@ -36,11 +36,11 @@ impl Args {
 
 /// What every change must pass: a minute, and the plans that have found something once.
 pub(crate) fn every_change() -> Result<(), Failure> {
-    run(&Args::A_MINUTE)?;
-    run_kept(&Args::A_MINUTE)
+    run(&ChaosArgs::A_MINUTE)?;
+    run_kept(&ChaosArgs::A_MINUTE)
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &ChaosArgs) -> Result<(), Failure> {
     cargo("build --workspace --bins --examples --locked").run()?;
     match args.kept {
         true => run_kept(args),
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn run_kept(args: &Args) -> Result<(), Failure> {
+fn run_kept(args: &ChaosArgs) -> Result<(), Failure> {
     kept(include_str!("../../tests/src/bin/chaos/seeds"))?
         .into_iter()
         .try_for_each(|(seed, seconds)| start(seconds, Some(seed), args.plan))

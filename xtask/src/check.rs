@@ -11,14 +11,14 @@ use crate::steps::{Failure, cargo, root, seconds};
 
 /// Check formatting and lints and run the unit tests, of the packages that have changed.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct CheckArgs {
     /// Since the last commit shared with this branch; without it `main`
     #[arg(long)]
     since: Option<String>,
 }
 
 /// Stops at the first command that fails.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let began = Instant::now();
     let changed = changed(args.since.as_deref())?;
     cargo("fmt --all --check").run()?;

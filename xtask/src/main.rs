@@ -25,6 +25,7 @@ mod sizes;
 mod sources;
 mod steps;
 mod test;
+mod types;
 mod way;
 mod words;
 
@@ -47,17 +48,17 @@ enum Chore {
     /// Install what the tests need (as root), then check formatting, lints, docs and run every test
     Test,
     /// Check formatting and lints and run the unit tests, of the packages that have changed since `main`
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Write the configuration reference from its table
     Docs,
     /// Name the words that house style replaces
     Words,
     /// Harm an echo and a chat under load in every way, and explain every loss
-    Chaos(chaos::Args),
+    Chaos(chaos::ChaosArgs),
     /// Play through random orders of events in a gateway loop, and check its invariants after each turn
-    Random(random::Args),
+    Random(random::RandomArgs),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
-    Bench(bench::Args),
+    Bench(bench::BenchArgs),
     /// Look for inputs that break what must hold for all of them (nightly, cargo-fuzz)
     Fuzz(nightly::Fuzz),
     /// Interpret the tests of the rings, which have the unsafe code (nightly, miri)

@@ -6,7 +6,7 @@ use crate::steps::{Failure, cargo};
 
 /// Play through random orders of events in a gateway loop, and check its invariants after each turn.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RandomArgs {
     /// How many new seeds each test runs
     #[arg(long, default_value_t = 200)]
     seeds: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &RandomArgs) -> Result<(), Failure> {
     let tests = "nextest run --package moorline-gateway --lib --locked --profile random";
     let tests = cargo(&format!("{tests} tests::random"));
     match args.seed {

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: everything that a change must pass, cheapest first.
 
 use crate::steps::{self, Failure, Step, cargo};
-use crate::{arrows, chaos, crates, features, hooks, ignored, needs, pages, sizes, way, words};
+use crate::{
+    arrows, chaos, crates, features, hooks, ignored, needs, pages, sizes, types, way, words,
+};
 
 const STEPS: &[Step] = &[
     Step {
@@ -27,6 +29,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "sizes",
         run: sizes::are_small,
+    },
+    Step {
+        name: "type names",
+        run: types::have_names_of_their_own,
     },
     Step {
         name: "hooks",
