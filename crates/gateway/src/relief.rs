@@ -48,7 +48,7 @@ impl Loop {
         // The new limit decides whether they are held back again.
         throttle.read_all_again(&mut self.sessions, agenda, cx);
         cx.shared.largest[usize::from(cx.index)].store(0, Ordering::Relaxed);
-        cx.counters.set(LoopCounter::HeldBack as usize, 0);
+        cx.counters.set(LoopCounter::Throttled as usize, 0);
         self.pressure = Pressure::new();
     }
 
@@ -99,7 +99,7 @@ impl Loop {
         }
         let held_back = self.tools.throttle.held_back().len() as u64;
         let counters = &self.tools.cx.counters;
-        counters.set(LoopCounter::HeldBack as usize, held_back);
+        counters.set(LoopCounter::Throttled as usize, held_back);
     }
 
     fn say_near(&mut self) {

@@ -344,7 +344,7 @@ pub enum LoopCounter {
     /// Datagrams dropped because their worker's ring was full or missing.
     DatagramsDropped,
     /// Sessions that are not read now because the memory limit is near.
-    HeldBack,
+    Throttled,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
     /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.
@@ -481,7 +481,7 @@ pub enum ProcessCounter {
     /// Messages, datagrams, posts or tasks handled.
     Handled = 0,
     /// Handlers running now.
-    InHand,
+    InProgress,
     /// Sessions it serves now.
     Sessions,
     /// Handlers that panicked or failed.

@@ -12,14 +12,14 @@ use moorline_protocol::wire::CloseReason;
 const LOOP_GAUGES: [LoopCounter; 7] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
-    LoopCounter::HeldBack,
+    LoopCounter::Throttled,
     LoopCounter::LastSerial,
     LoopCounter::Beats,
     LoopCounter::Closing,
     LoopCounter::ClosingOf,
 ];
 const PROCESS_GAUGES: [ProcessCounter; 3] = [
-    ProcessCounter::InHand,
+    ProcessCounter::InProgress,
     ProcessCounter::Sessions,
     ProcessCounter::Beats,
 ];
@@ -110,7 +110,7 @@ impl Counts<'_> {
             ("accepted", LoopCounter::Accepted),
             ("messages", LoopCounter::Messages),
             ("buffered_bytes", LoopCounter::BufferedBytes),
-            ("throttled", LoopCounter::HeldBack),
+            ("throttled", LoopCounter::Throttled),
         ];
         for (name, counter) in counters {
             object.insert(name.to_owned(), self.loops(counter as usize).into());

@@ -152,7 +152,7 @@ impl Counters {
     fn set_running(&self, running: u64) {
         self.running.set(running);
         self.scoreboard
-            .set(ProcessCounter::InHand as usize, running);
+            .set(ProcessCounter::InProgress as usize, running);
     }
 }
 

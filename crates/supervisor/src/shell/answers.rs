@@ -233,7 +233,7 @@ impl Shell {
                 "generation": process.generation,
                 "handled": claimed(&process.board, ProcessCounter::Handled as usize),
                 "leader": self.plan.leader() == Some(*id),
-                "in_progress": claimed(&process.board, ProcessCounter::InHand as usize),
+                "in_progress": claimed(&process.board, ProcessCounter::InProgress as usize),
                 "sessions": claimed(&process.board, ProcessCounter::Sessions as usize),
                 "silent_ms": silent.map(milliseconds),
                 "waiting": process.waiting,

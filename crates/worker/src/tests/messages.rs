@@ -21,7 +21,7 @@ fn an_answer_and_the_end_of_its_handler_are_one_record() {
     assert!(harness.has_nothing());
     harness.stop();
     assert_eq!(harness.counter(ProcessCounter::Handled), 1);
-    assert_eq!(harness.counter(ProcessCounter::InHand), 0);
+    assert_eq!(harness.counter(ProcessCounter::InProgress), 0);
 }
 
 #[test]

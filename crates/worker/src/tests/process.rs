@@ -41,7 +41,7 @@ fn a_stop_waits_for_handlers_and_timers_and_publishes_what_they_sent() {
     harness.end().unwrap();
     harness.take();
     assert_eq!(harness.take().payload, b"last words");
-    assert_eq!(harness.counter(ProcessCounter::InHand), 0);
+    assert_eq!(harness.counter(ProcessCounter::InProgress), 0);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_hook_that_fails_at_either_end_of_a_session_harms_nothing_else() {
     harness.stop();
     assert_eq!(harness.counter(ProcessCounter::Failures), 1);
     assert_eq!(harness.counter(ProcessCounter::CloseFailures), 1);
-    assert_eq!(harness.counter(ProcessCounter::InHand), 0);
+    assert_eq!(harness.counter(ProcessCounter::InProgress), 0);
 }
 
 #[test]
