@@ -13,6 +13,9 @@ use moorline_protocol::wire::CloseReason;
 /// The WebSocket close code for a session that goes away (RFC 6455 §7.4.1).
 const GOING_AWAY: u16 = 1001;
 
+/// How long after a look at a session that waits for its process the next one comes, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 1000;
+
 /// A session may have been idle for too long.
 ///
 /// # Errors
@@ -35,6 +38,12 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
     // A session whose message is being worked on is not idle, only slow.
     if session.is_worked_for() {
         session.meters.idle_timer = Timer::Unset;
+        return Ok(());
+    }
+    if session.listed.parked && session.input.readable {
+        // What it sent is left in its socket.
+        let again = tools.cx.clock.ms + LOOK_AGAIN_MS;
+        tools.agenda.timers.set(again, Alarm::Idle(session.name()));
         return Ok(());
     }
     farewell(session, GOING_AWAY, tools);

@@ -4,6 +4,9 @@
 /// framing.
 pub(crate) const SCRATCH: usize = 80 * 1024;
 
+/// A session's tail of this size, in bytes, is read into directly; a shorter one is put in front of the scratch buffer.
+pub(crate) const LONG_TAIL: usize = SCRATCH / 2;
+
 /// A loop's buffers. A step takes one, and puts it back.
 #[derive(Debug)]
 pub(crate) struct Scratch {

@@ -226,7 +226,7 @@ impl Session {
 
     /// Whether the engine itself does not read it.
     pub(crate) fn is_held(&self) -> bool {
-        self.holds_input() || self.listed.held_back
+        self.holds_input() || self.listed.parked || self.listed.held_back
     }
 
     /// Whether the session's end waits for input that is not delivered yet.

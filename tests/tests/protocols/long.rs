@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use moorline_tests::{Engine, PATIENCE, Random, Wire};
+use moorline_tests::{Client, Engine, PATIENCE, Random, Wire, kill};
+use nix::sys::signal::Signal;
 
 /// Sizes around which something changes: a read, a record, a window.
 const EDGES: [usize; 7] = [0, 128, 2048, 16_384, 65_536, 131_072, 1_048_576];
@@ -116,4 +117,34 @@ fn messages_of_all_lengths_come_back_whole_where_each_has_its_own_worker() {
 fn messages_of_all_lengths_come_back_whole_through_the_smallest_rings() {
     let config = listener("").replace("[workers]", "ring_memory = \"1536KiB\"\n[workers]");
     exchange_with_many(&Engine::start("echo", &config));
+}
+
+/// Their input is left in the sockets, since the process has much in its ring already.
+#[test]
+fn long_messages_that_wait_for_a_stopped_worker_are_answered_and_their_sessions_not_idle() {
+    let more = "idle_timeout = \"1s\"\nmin_receive_rate = \"1KiB\"";
+    let config = listener(more).replace("count = 2", "count = 1");
+    let engine = Engine::start("echo", &config);
+    let mut clients: Vec<Client> = (0..60)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let message = vec![b'm'; 60_000];
+    for client in &mut clients {
+        client.send(&message);
+        assert_eq!(client.receive(), message);
+    }
+    let worker = engine.worker(0).pid;
+    kill(worker, Signal::SIGSTOP);
+    for client in &mut clients {
+        client.send(&message);
+    }
+    thread::sleep(Duration::from_secs(4));
+    let delivered = engine.worker(0).in_progress;
+    assert!(delivered < 20, "{delivered} messages were read");
+    kill(worker, Signal::SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.receive(), message);
+    }
+    let status = engine.status();
+    assert_eq!((status.closed("idle"), engine.worker(0).sessions), (0, 60));
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::input::deliver::{count_message, note_in_hand, whole_message};
 use crate::input::expect::MOST;
-use crate::scratch::SCRATCH;
+use crate::scratch::{LONG_TAIL, SCRATCH};
 use crate::session::Session;
 use crate::tls::Read;
 use crate::tools::Tools;
@@ -34,20 +34,25 @@ pub(crate) enum Direct {
     Unsuited,
 }
 
-/// Whether the next message of a session is better left in the socket until the process has taken more. Then the session
-/// is on the list of those that wait for that.
+/// Whether the next message of a session, or the rest of a long one, is better left in the socket until the process has
+/// taken more. Then the session is on the list of those that wait for that.
 pub(crate) fn waits_for_process(session: &mut Session, tools: &mut Tools) -> bool {
-    if session.input.direct == 0 {
-        return false;
-    }
     let Some(at) = session.placement.process() else {
         return false;
     };
-    let is_behind = tools.processes[at].is_behind();
-    if is_behind {
+    let input = &session.input;
+    let process = &tools.processes[at];
+    let waits = if input.tail.len() >= LONG_TAIL {
+        // Received whole, it would be kept in memory until the ring has room for it.
+        let is_one_record = input.expected <= process.producer.max_payload();
+        is_one_record && !process.producer.fits(input.expected)
+    } else {
+        input.direct > 0 && process.is_behind()
+    };
+    if waits {
         tools.processes.park(session, at);
     }
-    is_behind
+    waits
 }
 
 /// Reads once into the ring of the session's process, which has its last message delivered and takes another.

@@ -12,7 +12,7 @@ use crate::input::direct::{Direct, read_direct, waits_for_process};
 use crate::input::slowloris;
 use crate::memory::Class;
 use crate::output::sealing::send_sealed;
-use crate::scratch::SCRATCH;
+use crate::scratch::{LONG_TAIL, SCRATCH};
 use crate::session::window::WINDOW_BYTES;
 use crate::session::{Cut, End, Phase, Session};
 use crate::timeouts::watch_half_closed;
@@ -21,8 +21,6 @@ use crate::tools::Tools;
 
 /// Reads from one session in one turn.
 const READS_PER_TURN: usize = 4;
-/// A tail of this size is read into directly; a shorter one is put in front of the scratch buffer.
-const LONG_TAIL: usize = SCRATCH / 2;
 /// A long tail grows by no more than this at once, in bytes: the memory budget is looked at between reads.
 const LARGEST_READ: usize = 1024 * 1024;
 

@@ -63,8 +63,9 @@ const LAP: u64 = 256 * 1024;
 /// But not before this, in bytes: in between is room for a few records only.
 const SHORTEST_LAP: u64 = 4 * HEADER;
 /// All records in a ring take no more than this together, in bytes, or than half of a ring that is so large: what is in
-/// the rings comes on top of other limits. One record alone may always take half of the ring.
-const MOST_HELD: u64 = 2 * 1024 * 1024;
+/// the rings comes on top of other limits. Two messages of 1 MiB fit, with their headers. One record alone may always take
+/// half of the ring.
+const MOST_HELD: u64 = 2 * 1024 * 1024 + 64 * 1024;
 
 /// The records that are remembered before a look at the consumer's position, which costs a cache miss.
 pub(super) const JOURNAL: usize = 64;
