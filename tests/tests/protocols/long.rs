@@ -139,7 +139,7 @@ fn long_messages_that_wait_for_a_stopped_worker_are_answered_and_their_sessions_
         client.send(&message);
     }
     thread::sleep(Duration::from_secs(4));
-    let delivered = engine.worker(0).in_progress;
+    let delivered = engine.status().workers[0].in_progress;
     assert!(delivered < 20, "{delivered} messages were read");
     kill(worker, Signal::SIGCONT);
     for client in &mut clients {
