@@ -62,10 +62,10 @@ pub(crate) type Notes = BTreeMap<&'static str, Seen>;
 
 pub(crate) struct Crowd {
     thread: JoinHandle<()>,
-    shared: Arc<Shared>,
+    shared: Arc<CrowdState>,
 }
 
-struct Shared {
+struct CrowdState {
     finishing: AtomicBool,
     sessions: AtomicU64,
     /// Answers by place.
@@ -82,7 +82,7 @@ impl Crowd {
             .flat_map(|part| std::iter::repeat_n(part.clone(), part.sessions))
             .map(|part| (part, random.split()))
             .collect();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(CrowdState {
             finishing: AtomicBool::new(false),
             sessions: AtomicU64::new(0),
             answers: places.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -150,7 +150,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// One session after the other in one place.
-async fn keep_busy(part: Part, mut random: Random, shared: Arc<Shared>, place: usize) {
+async fn keep_busy(part: Part, mut random: Random, shared: Arc<CrowdState>, place: usize) {
     while !shared.finishing.load(Ordering::Relaxed) {
         let Ok(stream) = connect(&part).await else {
             sleep(AGAIN).await;
@@ -194,7 +194,7 @@ struct Session<'a> {
     stream: Box<dyn Stream>,
     exchange: Exchange,
     part: &'a Part,
-    shared: &'a Shared,
+    shared: &'a CrowdState,
     place: usize,
 }
 

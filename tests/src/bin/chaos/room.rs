@@ -20,11 +20,11 @@ const REMEMBERED: usize = 1000;
 
 pub(crate) struct Room {
     members: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<RoomState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct RoomState {
     finishing: AtomicBool,
     /// The roll call of the moment; 0 before the first.
     call: AtomicU64,
@@ -40,7 +40,7 @@ struct Shared {
 impl Room {
     /// One member for each address.
     pub(crate) fn open(doors: Vec<(String, Wire)>) -> Room {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(RoomState::default());
         let members = doors
             .into_iter()
             .enumerate()
@@ -112,7 +112,7 @@ struct Member {
     place: usize,
     address: String,
     wire: Wire,
-    shared: Arc<Shared>,
+    shared: Arc<RoomState>,
     /// Which session of this member it is.
     life: u64,
     /// What this session has heard, by speaker.

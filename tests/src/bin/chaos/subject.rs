@@ -49,7 +49,7 @@ pub(crate) struct Subject {
     site: Arc<Site>,
     /// `None` only between two lives.
     engine: Option<Engine>,
-    notes: Arc<Notes>,
+    notes: Arc<DeedNotes>,
     limits: Limits,
     /// Deeds that take their time.
     busy: Vec<JoinHandle<()>>,
@@ -58,7 +58,7 @@ pub(crate) struct Subject {
 
 /// What deeds note while they go on.
 #[derive(Default)]
-struct Notes {
+struct DeedNotes {
     done: Mutex<Done>,
     wrong: Mutex<Vec<String>>,
     /// Held while the executable is exchanged: nobody deploys two builds at once.
@@ -496,7 +496,7 @@ impl Subject {
     }
 }
 
-impl Notes {
+impl DeedNotes {
     fn wrong(&self, text: String) {
         lock(&self.wrong).push(text);
     }
