@@ -4,6 +4,9 @@
 //! another, and prints as JSON what a message costs each in CPU time. Rounds are short and alternate, so that a noisy
 //! second strikes both; only the ratio of their medians counts. Certificate, protocol version and cipher are the
 //! same for both.
+//!
+//! `tls_echo idle ECHO SESSIONS` prints how many private bytes an idle session has in the engine's gateway and in the
+//! plain server.
 
 use std::error::Error;
 use std::fs;
@@ -14,6 +17,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
@@ -24,10 +28,23 @@ use tokio_rustls::TlsAcceptor;
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Concurrent sessions and payload bytes of each comparison.
-const CASES: [(usize, usize); 5] = [(1, 128), (64, 128), (512, 128), (64, 4096), (16, 65_536)];
+const CASES: [(usize, usize); 6] = [
+    (1, 128),
+    (64, 128),
+    (512, 128),
+    (64, 4096),
+    (64, 16_384),
+    (16, 65_536),
+];
 /// How long one server is measured before the other has its turn.
 const TURN: Duration = Duration::from_millis(300);
 const HOST: &str = "bench.test";
+/// The name of the engine's configuration.
+const CONFIG: &str = "moorline.toml";
+/// What each session sends before it rests.
+const IDLE_MESSAGE_BYTES: usize = 128;
+/// After so long, what sessions needed for their messages is free again.
+const SETTLING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,7 +55,14 @@ fn main() -> ExitCode {
             .parse()
             .map_err(Into::into)
             .and_then(|rounds| compare(Path::new(echo), rounds)),
-        _ => Err("usage: tls_echo compare ECHO ROUNDS | tls_echo serve FOLDER".into()),
+        ["idle", echo, sessions] => sessions
+            .parse()
+            .map_err(Into::into)
+            .and_then(|sessions| idle(Path::new(echo), sessions)),
+        _ => Err(
+            "usage: tls_echo compare ECHO ROUNDS | tls_echo idle ECHO SESSIONS | tls_echo serve FOLDER"
+                .into(),
+        ),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,19 +127,7 @@ async fn echo(acceptor: TlsAcceptor, stream: tokio::net::TcpStream) -> io::Resul
 
 fn compare(echo: &Path, rounds: usize) -> Result {
     let folder = tempfile::tempdir()?;
-    write_site(folder.path())?;
-    let engine = Server::start(Command::new("taskset").args(["-c", "0"]).arg(echo).args([
-        "serve".as_ref(),
-        folder.path().join("moorline.toml").as_os_str(),
-    ]))?;
-    let own = std::env::current_exe()?;
-    let plain = Server::start(
-        Command::new("taskset")
-            .args(["-c", "0"])
-            .arg(own)
-            .arg("serve")
-            .arg(folder.path()),
-    )?;
+    let (engine, plain) = start(folder.path(), echo)?;
     let pid = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["-cp", "1", &pid]).output()?;
     if !pinned.status.success() {
@@ -141,6 +153,60 @@ fn compare(echo: &Path, rounds: usize) -> Result {
     Ok(())
 }
 
+/// Prints the memory of idle sessions.
+fn idle(echo: &Path, sessions: usize) -> Result {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE)?.1;
+    setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+    let folder = tempfile::tempdir()?;
+    let (engine, plain) = start(folder.path(), echo)?;
+    let status = Command::new(echo)
+        .arg("status")
+        .arg(folder.path().join(CONFIG))
+        .arg("--json")
+        .output()?;
+    let status: Value = serde_json::from_slice(&status.stdout)?;
+    let gateway = status["gateway"]["pid"].as_u64().ok_or("a gateway")?;
+    let bytes = |server: &Server, pid: u64| -> Result<f64> {
+        let before = private_memory(pid)?;
+        let mut load = server.load(folder.path(), sessions, IDLE_MESSAGE_BYTES)?;
+        load.round()?;
+        std::thread::sleep(SETTLING);
+        let after = private_memory(pid)?;
+        Ok((after as f64 - before as f64) / sessions as f64)
+    };
+    println!(
+        "{:#}",
+        json!({
+            "gateway_bytes_per_session": bytes(&engine, gateway)?,
+            "plain_bytes_per_session": bytes(&plain, plain.process.id().into())?,
+        })
+    );
+    Ok(())
+}
+
+/// What would be free if the process ended, in bytes.
+fn private_memory(pid: u64) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kilobytes: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    Ok(kilobytes * 1024)
+}
+
+/// The engine and the plain server, both on CPU 0.
+fn start(folder: &Path, echo: &Path) -> Result<(Server, Server)> {
+    write_site(folder)?;
+    let mut engine = Command::new("taskset");
+    engine.args(["-c", "0"]).arg(echo);
+    engine.arg("serve").arg(folder.join(CONFIG));
+    let mut plain = Command::new("taskset");
+    plain.args(["-c", "0"]).arg(std::env::current_exe()?);
+    plain.arg("serve").arg(folder);
+    Ok((Server::start(&mut engine)?, Server::start(&mut plain)?))
+}
+
 /// Certificate, key and configuration.
 fn write_site(folder: &Path) -> Result {
     let issued = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
@@ -157,7 +223,7 @@ address = "tls://127.0.0.1:0"
 framing = { kind = "length", width = 4, endian = "big", offset = 0, counts = "payload", max = "2MiB" }
 tls = { certificate = "cert.pem", key = "key.pem" }
 "#;
-    fs::write(folder.join("moorline.toml"), config)?;
+    fs::write(folder.join(CONFIG), config)?;
     Ok(())
 }
 

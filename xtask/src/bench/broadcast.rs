@@ -33,7 +33,7 @@ pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
             what: format!("{what}, {} members", number(&result, "/members")?),
             unit,
             engine: numbers(key, "engine")?,
-            plain: numbers(key, "plain")?,
+            other: numbers(key, "plain")?,
             aim: Some(aim),
         })
     };

@@ -11,7 +11,7 @@ pub(super) struct Row {
     /// One of each in a round, which follow each other on the same machine: what counts is the median, and the median of
     /// the rounds' ratios.
     pub(super) engine: Vec<f64>,
-    pub(super) plain: Vec<f64>,
+    pub(super) other: Vec<f64>,
     pub(super) aim: Option<Aim>,
 }
 
@@ -27,23 +27,14 @@ pub(super) enum Aim {
 }
 
 impl Row {
-    pub(super) fn add(&mut self, is_engine: bool, value: f64) {
-        let values = if is_engine {
-            &mut self.engine
-        } else {
-            &mut self.plain
-        };
-        values.push(value);
-    }
-
     fn ratio(&self) -> f64 {
-        let pairs = self.engine.iter().zip(&self.plain);
-        median(pairs.map(|(engine, plain)| engine / plain))
+        let pairs = self.engine.iter().zip(&self.other);
+        median(pairs.map(|(engine, other)| engine / other))
     }
 
     fn medians(&self) -> (f64, f64) {
         let of = |values: &[f64]| median(values.iter().copied());
-        (of(&self.engine), of(&self.plain))
+        (of(&self.engine), of(&self.other))
     }
 
     fn is_missed(&self) -> bool {
@@ -56,13 +47,13 @@ impl Row {
     }
 
     fn to_json(&self) -> Value {
-        let (engine, plain) = self.medians();
+        let (engine, other) = self.medians();
         json!({
             "what": self.what,
             "unit": self.unit,
             "rounds": self.engine.len(),
             "engine": engine,
-            "plain": plain,
+            "other": other,
             "ratio": self.ratio(),
             "aim": self.aim.map(|aim| aim.to_string()),
             "missed": self.is_missed(),
@@ -98,21 +89,21 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "at commit {}; medians, the ratio's of the rounds' ratios; plain is a program by hand on tokio\n",
+            "at commit {}; medians, the ratio's of the rounds' ratios; other is a program by hand on tokio, or the one named\n",
             self.commit
         )?;
         let (what, unit) = ("what", "unit");
         writeln!(
             f,
-            "{what:<44}{unit:<20}{:>10}{:>10}{:>8}  aim",
-            "engine", "plain", "ratio"
+            "{what:<48}{unit:<20}{:>10}{:>10}{:>8}  aim",
+            "engine", "other", "ratio"
         )?;
         for row in &self.rows {
-            let (engine, plain) = row.medians();
+            let (engine, other) = row.medians();
             let digits = if engine < 1000.0 { 2 } else { 0 };
             write!(
                 f,
-                "{:<44}{:<20}{engine:>10.digits$}{plain:>10.digits$}{:>8.2}",
+                "{:<48}{:<20}{engine:>10.digits$}{other:>10.digits$}{:>8.2}",
                 row.what,
                 row.unit,
                 row.ratio()
@@ -129,6 +120,17 @@ impl fmt::Display for Report {
             writeln!(f, "\n{missed} {were} missed")?;
         }
         Ok(())
+    }
+}
+
+/// Bytes in the unit that people say them in.
+pub(super) fn size(bytes: u32) -> String {
+    const KIB: u32 = 1 << 10;
+    const MIB: u32 = 1 << 20;
+    match bytes {
+        0..KIB => format!("{bytes} B"),
+        KIB..MIB => format!("{} KiB", bytes / KIB),
+        MIB.. => format!("{} MiB", bytes / MIB),
     }
 }
 
@@ -155,16 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn a_size_has_its_unit() {
+        let sizes = [128, 16 << 10, 1 << 20].map(size);
+        assert_eq!(sizes, ["128 B", "16 KiB", "1 MiB"]);
+    }
+
+    #[test]
     fn an_aim_is_missed_by_the_rounds_ratios() {
         let mut row = Row {
             what: "echo".into(),
             unit: "µs",
             engine: vec![1.0, 20.0, 3.0],
-            plain: vec![1.0, 10.0, 3.0],
+            other: vec![1.0, 10.0, 3.0],
             aim: Some(Aim::Ratio(1.0)),
         };
         assert!(!row.is_missed());
-        row.plain[0] = 0.5;
+        row.other[0] = 0.5;
         assert!(row.is_missed());
         row.aim = Some(Aim::LeastRatio(1.5));
         assert!(!row.is_missed());

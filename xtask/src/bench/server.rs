@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -43,6 +44,28 @@ impl fmt::Display for Placement {
     }
 }
 
+/// What an engine listens for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Frames of a four-byte length.
+    Tcp,
+    WebSocket,
+}
+
+impl Listener {
+    fn config(self) -> &'static str {
+        match self {
+            Self::Tcp => {
+                "address = \"tcp://127.0.0.1:0\"\n\
+                 framing = { kind = \"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"2MiB\" }\n"
+            }
+            Self::WebSocket => {
+                "address = \"http://127.0.0.1:0\"\nwebsocket = \"/\"\nmax_message = \"2MiB\"\n"
+            }
+        }
+    }
+}
+
 /// A server under measurement; ended when dropped.
 pub(super) struct Server {
     child: Child,
@@ -57,17 +80,23 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an engine may take to stop after it was told to, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The name of an engine's configuration in its folder.
+const CONFIG: &str = "moorline.toml";
+
+/// How long to wait until a server is tried again that may listen by then.
+const RETRY: Duration = Duration::from_millis(20);
+
 impl Server {
-    pub(super) fn engine(release: &Path, placement: Placement) -> Result<Self> {
+    /// The echo example, with one gateway loop and one worker. It logs no sessions, as the others do not.
+    pub(super) fn engine(release: &Path, listener: Listener, placement: Placement) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("moorline.toml");
+        let config = folder.path().join(CONFIG);
         fs::write(
             &config,
             format!(
-                "[engine]\nrun_dir = {:?}\ngateway_loops = 1\n\n[workers]\ncount = 1\nmax_wait = \"1s\"\n\n\
-                 [[listen]]\naddress = \"tcp://127.0.0.1:0\"\n\
-                 framing = {{ kind = \"length\", width = 4, endian = \"big\", offset = 0, counts = \"payload\", max = \"2MiB\" }}\n",
-                folder.path().join("run")
+                "[engine]\nrun_dir = {:?}\ngateway_loops = 1\n\n[workers]\ncount = 1\nmax_wait = \"1s\"\n\n[engine.log]\nlevel = \"warn\"\n\n[[listen]]\n{}",
+                folder.path().join("run"),
+                listener.config()
             ),
         )?;
         let echo = release.join("examples/echo");
@@ -80,19 +109,23 @@ impl Server {
             folder: Some(folder),
         };
         if placement == Placement::Apart {
-            let output = Command::new(&echo)
-                .arg("status")
-                .arg(&config)
-                .arg("--json")
-                .output()?;
-            let status: Value = serde_json::from_slice(&output.stdout)?;
-            pin(number(&status, "/workers/0/pid")? as u32, OTHER_CPU)?;
+            let worker = number(&server.status(release)?, "/workers/0/pid")?;
+            pin(worker as u32, OTHER_CPU)?;
         }
         Ok(server)
     }
 
     pub(super) fn plain(release: &Path) -> Result<Self> {
-        let mut command = pinned(&release.join("plain_echo"));
+        Self::simple(&release.join("plain_echo"))
+    }
+
+    pub(super) fn axum(release: &Path) -> Result<Self> {
+        Self::simple(&release.join("axum_echo"))
+    }
+
+    /// One of `benches/src/bin` that takes its address.
+    fn simple(program: &Path) -> Result<Self> {
+        let mut command = pinned(program);
         command.arg("127.0.0.1:0");
         let (child, address) = start(command, "listening on ")?;
         Ok(Self {
@@ -102,13 +135,66 @@ impl Server {
         })
     }
 
-    /// Runs one benchmark against it. `taskset` becomes the server it starts, so the child's id is the
-    /// root of its processes.
-    pub(super) fn bench(&self, release: &Path, mode: &str, arguments: &[&str]) -> Result<Value> {
+    /// A program that echoes WebSocket messages on the port it is given. It need not say when it listens.
+    pub(super) fn uwebsockets(program: &Path) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = pinned(program);
+        let child = command
+            .arg(port.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(no_taskset)?;
+        let mut server = Self {
+            child,
+            address: format!("ws://127.0.0.1:{port}/"),
+            folder: None,
+        };
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("{} ended: {status}", program.display()).into());
+            }
+            if started.elapsed() > START_TIMEOUT {
+                return Err(format!("{} does not listen on {port}", program.display()).into());
+            }
+            std::thread::sleep(RETRY);
+        }
+        Ok(server)
+    }
+
+    /// The root of its processes: `taskset` becomes the server it starts.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An engine's gateway.
+    pub(super) fn gateway_pid(&self, release: &Path) -> Result<u32> {
+        Ok(number(&self.status(release)?, "/gateway/pid")? as u32)
+    }
+
+    /// What an engine says of itself.
+    fn status(&self, release: &Path) -> Result<Value> {
+        let folder = self.folder.as_ref().ok_or("only an engine has a status")?;
+        let output = Command::new(release.join("examples/echo"))
+            .arg("status")
+            .arg(folder.path().join(CONFIG))
+            .arg("--json")
+            .output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Runs one benchmark against it, with what `pid` and its children spend.
+    pub(super) fn bench(
+        &self,
+        release: &Path,
+        mode: &str,
+        pid: u32,
+        arguments: &[[&str; 2]],
+    ) -> Result<Value> {
         let output = Command::new(release.join("moorline"))
             .args(["bench", mode, &self.address, "--json", "--pid"])
-            .arg(self.child.id().to_string())
-            .args(arguments)
+            .arg(pid.to_string())
+            .args(arguments.as_flattened())
             .stderr(Stdio::inherit())
             .output()?;
         if !output.status.success() {
@@ -132,7 +218,7 @@ impl Drop for Server {
                 .status();
             let asked = Instant::now();
             while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(RETRY);
             }
         }
         // Both fail only if it has ended already.
@@ -149,6 +235,10 @@ fn pinned(program: &Path) -> Command {
     command
 }
 
+fn no_taskset(error: io::Error) -> String {
+    format!("`taskset` (package util-linux) does not start: {error}")
+}
+
 fn pin(pid: u32, cpu: u16) -> Result {
     let status = Command::new("taskset")
         .args(["--all-tasks", "--cpu-list", "--pid"])
@@ -162,12 +252,19 @@ fn pin(pid: u32, cpu: u16) -> Result {
     }
 }
 
+/// The address that a server says it listens on, as `moorline bench` takes it.
+fn listens_on(line: &str) -> Option<String> {
+    let rest = ["listening on ", "open "]
+        .iter()
+        .find_map(|prefix| line.strip_prefix(prefix))?;
+    let address = rest.split_whitespace().next()?;
+    // An engine says where a browser finds it.
+    Some(address.replacen("http://", "ws://", 1))
+}
+
 /// Starts a server and waits for the line that begins with `ready`; returns the address it listens on.
 fn start(mut command: Command, ready: &'static str) -> Result<(Child, String)> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("`taskset` (package util-linux) does not start: {error}"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(no_taskset)?;
     let stdout = child.stdout.take().ok_or("standard output is piped")?;
     let (found, address) = std::sync::mpsc::channel();
     // The thread reads on to the end, so that the server never writes into a closed pipe.
@@ -177,9 +274,7 @@ fn start(mut command: Command, ready: &'static str) -> Result<(Child, String)> {
             .lines()
             .map_while(std::io::Result::ok)
         {
-            if let Some(rest) = line.strip_prefix("listening on ") {
-                address = rest.split_whitespace().next().map(str::to_owned);
-            }
+            address = listens_on(&line).or(address);
             if line.starts_with(ready)
                 && let Some(address) = address.take()
             {

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::report::{Aim, Row};
+use super::report::{Aim, Row, size};
 use super::server::Placement;
-use super::{Result, number};
+use super::{CPU_UNIT, Result, number};
 
 const AIM_TLS_CPU: Aim = Aim::Ratio(1.05);
 
 /// Turns of each server with TLS for each round of the others: they are a tenth as long.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
 
 /// CPU of echo over TLS.
 pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
@@ -38,14 +38,14 @@ pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
         };
         Ok(Row {
             what: format!(
-                "TLS echo, {} B, {} sessions, {}",
-                number(case, "/message_bytes")?,
+                "TLS echo, {}, {} sessions, {}",
+                size(number(case, "/message_bytes")? as u32),
                 number(case, "/sessions")?,
                 Placement::Together
             ),
-            unit: "CPU µs / request",
+            unit: CPU_UNIT,
             engine: numbers("engine_us")?,
-            plain: numbers("plain_us")?,
+            other: numbers("plain_us")?,
             aim: Some(AIM_TLS_CPU),
         })
     };
