@@ -112,7 +112,6 @@ impl codec::Decoder for FramingCodec {
                 Ok(None)
             }
             // WebSocket's alone, which `new` refuses.
-            #[cfg(feature = "websocket")]
             _ => Ok(None),
         }
     }
