@@ -58,10 +58,11 @@ impl Pushed {
 }
 
 /// Once so much of a ring is used, in bytes, and it is empty, the next record begins at the front again. Both sides then work
-/// on memory that fits into a processor's second-level cache. In a small ring an eighth of it.
+/// on memory that fits into a processor's second-level cache. In a small ring half of it.
 const LAP: u64 = 256 * 1024;
-/// But not before this, in bytes: in between is room for a few records only.
-const SHORTEST_LAP: u64 = 4 * HEADER;
+/// Until the consumer has taken that record, what lies before its old place is all the room there is. It must hold this
+/// many records of the same size: with room for one, whoever sends on and on would leave none for others.
+const RECORDS_OF_A_LAP: u64 = 4;
 /// All records in a ring take no more than this together, in bytes, or than half of a ring that is so large: what is in
 /// the rings comes on top of other limits. Two messages of 1 MiB fit, with their headers. One record alone may always take
 /// half of the ring.
@@ -84,7 +85,7 @@ impl Producer {
         Self {
             lap_began: 0,
             most_held: MOST_HELD.max(memory.capacity() / 2).min(memory.capacity()),
-            lap: LAP.min(memory.capacity() / 8).max(SHORTEST_LAP),
+            lap: LAP.min(memory.capacity() / 2),
             memory,
             head: 0,
             published: 0,
@@ -326,7 +327,9 @@ impl Producer {
         let capacity = self.memory.capacity();
         let rest = self.memory.rest(self.head);
         let used = capacity - rest;
-        let position = if size > rest || (used >= self.lap && size <= used && self.is_empty()) {
+        let position = if size > rest
+            || (used >= self.lap && RECORDS_OF_A_LAP * size <= used && self.is_empty())
+        {
             self.head + rest
         } else {
             self.head
