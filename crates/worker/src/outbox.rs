@@ -443,7 +443,9 @@ impl Link {
                 return false;
             };
             needed += size_of::<Header>() + need;
-            if !self.producer.fits(needed) {
+            // Those who are called may take more than they need: with all of a ring for one, others would get none.
+            let quarter = self.producer.max_payload() / 2;
+            if needed > quarter || !self.producer.fits(needed) {
                 return true;
             }
         }
