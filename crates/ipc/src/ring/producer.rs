@@ -61,7 +61,7 @@ impl Pushed {
 /// on memory that fits into a processor's second-level cache. In a small ring half of it.
 const LAP: u64 = 256 * 1024;
 /// Until the consumer has taken that record, what lies before its old place is all the room there is. It must hold this
-/// many records of the same size: with room for one, whoever sends on and on would leave none for others.
+/// many records of the same size: with room for one, a sender that goes on would leave none for others.
 const RECORDS_OF_A_LAP: u64 = 4;
 /// All records in a ring take no more than this together, in bytes, or than half of a ring that is so large: what is in
 /// the rings comes on top of other limits. Two messages of 1 MiB fit, with their headers. One record alone may always take
