@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::input::deliver::{count_message, note_in_hand, whole_message};
 use crate::input::expect::MOST;
+use crate::input::expect::expect_direct;
 use crate::scratch::{LONG_TAIL, SCRATCH};
 use crate::session::Session;
 use crate::tls::Read;
@@ -58,6 +59,10 @@ pub(crate) fn waits_for_process(session: &mut Session, tools: &mut Tools) -> boo
 /// Reads once into the ring of the session's process, which has its last message delivered and takes another.
 pub(crate) fn read_direct(session: &mut Session, scratch: &mut [u8], tools: &mut Tools) -> Direct {
     let listener = tools.cx.listener(session.listener);
+    // A reload may have changed what it was expected by.
+    if expect_direct(listener, session.input.direct as usize) == 0 {
+        return Direct::Unsuited;
+    }
     let (Some(header), Some(at)) = (
         listener.framing.length_header(),
         session.placement.process(),

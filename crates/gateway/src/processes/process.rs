@@ -226,7 +226,13 @@ impl Process {
     /// Whether so much lies in its ring that long messages for it are better left in their sockets until it has taken more.
     #[inline]
     pub(crate) fn is_behind(&self) -> bool {
-        self.producer.holds_more_than(BEHIND)
+        // Sessions that wait already go first, and they wait for half of that.
+        let most = if self.waiters.is_empty() {
+            BEHIND
+        } else {
+            BEHIND / 2
+        };
+        self.producer.holds_more_than(most)
     }
 
     /// Whether enough records wait to publish them now.

@@ -337,7 +337,8 @@ impl Producer {
         let end = position + size;
         let has_room = || {
             let held = self.held();
-            end - self.tail.get() <= capacity && (held == 0 || held + size <= self.most_held)
+            end - self.tail.get() <= capacity
+                && (held <= self.most_held / 2 || held + size <= self.most_held)
         };
         (has_room() || (self.look() && has_room())).then_some((position, end))
     }
