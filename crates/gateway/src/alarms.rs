@@ -41,7 +41,7 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
         return Ok(());
     }
     if session.listed.parked && session.input.readable {
-        // What it sent is left in its socket.
+        // Its input is still in the socket.
         let again = tools.cx.clock.ms + LOOK_AGAIN_MS;
         tools.agenda.timers.set(again, Alarm::Idle(session.name()));
         return Ok(());

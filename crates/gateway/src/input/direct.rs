@@ -11,8 +11,7 @@ use moorline_net::{Decoded, Framing};
 use rustix::io::Errno;
 
 use crate::input::deliver::{count_message, note_in_hand, whole_message};
-use crate::input::expect::MOST;
-use crate::input::expect::expect_direct;
+use crate::input::expect::{MOST, expect_direct};
 use crate::scratch::{LONG_TAIL, SCRATCH};
 use crate::session::Session;
 use crate::tls::Read;

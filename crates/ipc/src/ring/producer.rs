@@ -63,9 +63,9 @@ const LAP: u64 = 256 * 1024;
 /// Until the consumer has taken that record, what lies before its old place is all the room there is. It must hold this
 /// many records of the same size: with room for one, a sender that goes on would leave none for others.
 const RECORDS_OF_A_LAP: u64 = 4;
-/// All records in a ring take no more than this together, in bytes, or than half of a ring that is so large: what is in
-/// the rings comes on top of other limits. Two messages of 1 MiB fit, with their headers. One record alone may always take
-/// half of the ring.
+/// Records fit into a ring until they take this together, in bytes, or half of a larger ring: the bytes in the rings come on
+/// top of other limits. Two messages of 1 MiB fit, with their headers. While half of this is free, a record of any length
+/// fits.
 const MOST_HELD: u64 = 2 * 1024 * 1024 + 64 * 1024;
 
 /// The records that are remembered before a look at the consumer's position, which costs a cache miss.
