@@ -11,6 +11,7 @@ mod itself;
 mod later;
 mod lockers;
 mod misuse;
+mod order;
 mod sending;
 mod tasks;
 
@@ -28,6 +29,7 @@ use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Ses
 use serde::Deserialize;
 
 use answers::told_of;
+use order::Order;
 
 /// `[app]`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -152,10 +154,6 @@ impl Probe {
         Ok(())
     }
 
-    fn context(&self) -> Context {
-        self.context.clone()
-    }
-
     /// Adds a line to the journal, in one write, so that the lines of several processes stay whole.
     pub(super) fn note(&self, line: impl Display) {
         if let Some(mut journal) = self.journal.as_ref() {
@@ -171,14 +169,9 @@ impl Probe {
     }
 
     /// Carries out one command; `None` if it has no answer.
-    async fn obey(
-        &self,
-        session: &Session,
-        message: &Message,
-        command: &str,
-        rest: &str,
-    ) -> Result<Option<String>> {
-        let answer = match command {
+    async fn obey(&self, order: &mut Order<'_>, message: &Message) -> Result<Option<String>> {
+        let command = order.command;
+        Ok(Some(match command {
             "panic" => panic!("asked to panic"),
             "panic-in-task" => {
                 tokio::task::spawn_local(async { panic!("asked to panic in a task") });
@@ -190,46 +183,32 @@ impl Probe {
             }
             "queued" => message.queued().as_millis().to_string(),
             "journal" => {
-                self.note(format_args!("noted {rest}"));
+                self.note(format_args!("noted {}", order.rest));
                 return Ok(None);
             }
-            _ if itself::COMMANDS.contains(&command) => itself::obey(self, session, command, rest)?,
-            _ if ends::COMMANDS.contains(&command) => {
-                return ends::obey(command, rest).await;
-            }
-            _ if data::COMMANDS.contains(&command) => {
-                return data::obey(self, session, command, rest).await;
-            }
-            _ if files::COMMANDS.contains(&command) => {
-                return files::obey(session, command, rest).await;
-            }
-            _ if groups::COMMANDS.contains(&command) => {
-                return groups::obey(self, session, command, rest).await;
-            }
-            _ if closing::COMMANDS.contains(&command) => {
-                return closing::obey(self, session, command, rest).await;
-            }
-            _ if later::COMMANDS.contains(&command) => {
-                return later::obey(self, session, command, rest).await;
-            }
-            _ if lockers::COMMANDS.contains(&command) => {
-                lockers::obey(self.build, session, command, rest)?
-            }
-            _ if tasks::COMMANDS.contains(&command) => {
-                return tasks::obey(&self.context, session, command, rest).await;
-            }
-            _ if sending::COMMANDS.contains(&command) => {
-                return sending::obey(self, session, command, rest).await;
-            }
+            _ if itself::COMMANDS.contains(&command) => itself::obey(order)?,
+            _ if lockers::COMMANDS.contains(&command) => lockers::obey(order)?,
+            _ if ends::COMMANDS.contains(&command) => return ends::obey(order).await,
+            _ if data::COMMANDS.contains(&command) => return data::obey(order).await,
+            _ if files::COMMANDS.contains(&command) => return files::obey(order).await,
+            _ if groups::COMMANDS.contains(&command) => return groups::obey(order).await,
+            _ if closing::COMMANDS.contains(&command) => return closing::obey(order).await,
+            _ if later::COMMANDS.contains(&command) => return later::obey(order).await,
+            _ if tasks::COMMANDS.contains(&command) => return tasks::obey(order).await,
+            _ if sending::COMMANDS.contains(&command) => return sending::obey(order).await,
             _ => {
                 match message.is_text() {
-                    true => session.send_text(std::str::from_utf8(message)?).await?,
-                    false => session.send(message).await?,
+                    true => {
+                        order
+                            .session
+                            .send_text(std::str::from_utf8(message)?)
+                            .await?
+                    }
+                    false => order.session.send(message).await?,
                 }
                 return Ok(None);
             }
-        };
-        Ok(Some(answer))
+        }))
     }
 }
 
@@ -263,9 +242,9 @@ impl App for Probe {
     }
 
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
-        let text = std::str::from_utf8(&message).unwrap_or_default().to_owned();
-        let (command, rest) = text.split_once(' ').unwrap_or((&text, ""));
-        if let Some(answer) = self.obey(&session, &message, command, rest).await? {
+        let text = std::str::from_utf8(&message).unwrap_or_default();
+        let mut order = Order::new(&self, &session, text);
+        if let Some(answer) = self.obey(&mut order, &message).await? {
             match message.is_text() {
                 true => session.send_text(answer).await?,
                 false => session.send(answer).await?,

@@ -1,9 +1,9 @@
 //! Commands that close sessions.
 
-use moorline::{Result, Session};
+use moorline::Result;
 
-use super::Probe;
 use super::answers::{milliseconds, outcome, told};
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -17,34 +17,32 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) async fn obey(
-    probe: &Probe,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        probe,
+        session,
+        context,
+        ..
+    } = *order;
+    Ok(Some(match order.command {
         "close" => return told(session.close()),
         "close-twice" => {
             session.close()?;
             probe.note(format_args!("second close {:?}", session.close()));
             return Ok(None);
         }
-        "close-code" => return told(session.close_with(word().parse()?)),
+        "close-code" => return told(session.close_with(order.word().parse()?)),
         "close-now" => return told(session.close_now()),
         "close-then-now" => {
             session.close()?;
             probe.note(format_args!("forced close {:?}", session.close_now()));
             return Ok(None);
         }
-        "end" => outcome(context.session(word().parse()?).close()),
+        "end" => outcome(context.session(order.word().parse()?).close()),
         "end-twice-then-now" => {
-            let other = context.session(word().parse()?);
+            let other = context.session(order.word().parse()?);
             other.close()?;
-            tokio::time::sleep(milliseconds(word())?).await;
+            tokio::time::sleep(milliseconds(order.word())?).await;
             let second = other.close();
             format!("{second:?} {:?}", other.close_now())
         }

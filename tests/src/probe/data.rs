@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use moorline::{Result, Session};
+use moorline::Result;
 
-use super::Probe;
 use super::answers::{list, milliseconds, outcome, times, told_of};
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -28,19 +28,21 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) async fn obey(
-    probe: &Probe,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        session,
+        context,
+        rest,
+        ..
+    } = *order;
+    Ok(Some(match order.command {
         "keep-state" => outcome(session.keep_bytes(rest)),
-        "keep-state-of" => outcome(context.session(word().parse()?).keep_bytes(word())),
-        "keep-much" => outcome(session.keep_bytes(vec![b'k'; word().parse()?])),
+        "keep-state-of" => outcome(
+            context
+                .session(order.word().parse()?)
+                .keep_bytes(order.word()),
+        ),
+        "keep-much" => outcome(session.keep_bytes(vec![b'k'; order.word().parse()?])),
         "state" => match session.load_bytes() {
             Some(state) if state.len() < 100 => String::from_utf8(state)?,
             Some(state) => format!("{} bytes", state.len()),
@@ -56,21 +58,21 @@ pub(super) async fn obey(
         "pause" => outcome(session.pause()),
         "pause-for" => {
             session.pause()?;
-            let (time, session) = (milliseconds(word())?, session.clone());
+            let (time, session) = (milliseconds(order.word())?, session.clone());
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(time).await;
                 let _ = session.resume();
             });
             "ok".to_owned()
         }
-        "resume" => outcome(context.session(word().parse()?).resume()),
+        "resume" => outcome(context.session(order.word().parse()?).resume()),
         "keep" => outcome(session.set_idle_exempt(true)),
         "unkeep" => outcome(session.set_idle_exempt(false)),
         "bind" => outcome(session.bind(rest)),
         "key" => String::from_utf8(session.key())?,
-        "info" => told_of(context.session(word().parse()?).info().await),
-        "times" => times(&context.session(word().parse()?).info().await?),
-        "list" => list(&context).await?,
+        "info" => told_of(context.session(order.word().parse()?).info().await),
+        "times" => times(&context.session(order.word().parse()?).info().await?),
+        "list" => list(context).await?,
         "sessions" => {
             let (mut sessions, mut ids) = (context.sessions(), Vec::new());
             while let Some(session) = sessions.next().await {

@@ -7,6 +7,7 @@ use moorline::Result;
 
 use super::answers::milliseconds;
 use super::misuse;
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -22,33 +23,32 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) async fn obey(command: &str, rest: &str) -> Result<Option<String>> {
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order { rest, .. } = *order;
+    Ok(Some(match order.command {
         "misuse" => misuse::misuse(rest)?,
         "crash" => std::process::abort(),
         "crash-once" => {
             // The file remembers across processes that this message has killed one.
-            if File::create_new(word()).is_ok() {
+            if File::create_new(order.word()).is_ok() {
                 std::process::abort();
             }
             "survived".to_owned()
         }
         "fail" => return Err("asked to fail".into()),
-        "exit" => std::process::exit(word().parse()?),
+        "exit" => std::process::exit(order.word().parse()?),
         "exit-later" => {
-            let code = word().parse()?;
-            tokio::time::sleep(milliseconds(word())?).await;
+            let code = order.word().parse()?;
+            tokio::time::sleep(milliseconds(order.word())?).await;
             std::process::exit(code)
         }
         "hang" => pending().await,
         "sleep" => {
-            tokio::time::sleep(milliseconds(word())?).await;
+            tokio::time::sleep(milliseconds(order.word())?).await;
             "slept".to_owned()
         }
         "block" => {
-            std::thread::sleep(milliseconds(word())?);
+            std::thread::sleep(milliseconds(order.word())?);
             "blocked".to_owned()
         }
         _ => return Err("an unknown command".into()),

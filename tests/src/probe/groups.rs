@@ -1,9 +1,9 @@
 //! Groups of sessions, and what is said to them.
 
-use moorline::{Context, Result, Session, SessionId};
+use moorline::{Result, SessionId};
 
-use super::Probe;
 use super::answers::outcome;
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -23,25 +23,23 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) async fn obey(
-    probe: &Probe,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        session,
+        context,
+        rest,
+        ..
+    } = *order;
+    Ok(Some(match order.command {
         "join" => outcome(context.group(rest).join(session)),
         "leave" => outcome(context.group(rest).leave(session)),
         "join-other" => {
-            let other = context.session(word().parse()?);
-            outcome(context.group(word()).join(&other))
+            let other = context.session(order.word().parse()?);
+            outcome(context.group(order.word()).join(&other))
         }
         "leave-other" => {
-            let other = context.session(word().parse()?);
-            outcome(context.group(word()).leave(&other))
+            let other = context.session(order.word().parse()?);
+            outcome(context.group(order.word()).leave(&other))
         }
         "members" => {
             let mut ids: Vec<SessionId> = context
@@ -65,47 +63,46 @@ pub(super) async fn obey(
             labels.join(" ")
         }
         "members-count" => context.group(rest).members().await?.len().to_string(),
-        _ => return speak(&context, session, command, rest).await,
+        _ => return speak(order).await,
     }))
 }
 
 /// Says something to a group.
-async fn speak(
-    context: &Context,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+async fn speak(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        session, context, ..
+    } = *order;
+    Ok(Some(match order.command {
         "say" => {
-            let group = context.group(word());
-            return match group.send_text(words.collect::<Vec<_>>().join(" ")).await {
+            let group = context.group(order.word());
+            return match group.send_text(order.others()).await {
                 Ok(()) => Ok(None),
                 Err(error) => Ok(Some(format!("{error:?}"))),
             };
         }
         "say-others" => {
-            let group = context.group(word());
-            let text = words.collect::<Vec<_>>().join(" ");
+            let group = context.group(order.word());
+            let text = order.others();
             outcome(group.send_except(text, std::slice::from_ref(session)).await)
         }
         "say-much" => {
-            let (group, count, size): (_, u32, usize) =
-                (context.group(word()), word().parse()?, word().parse()?);
+            let (group, count, size): (_, u32, usize) = (
+                context.group(order.word()),
+                order.word().parse()?,
+                order.word().parse()?,
+            );
             for _ in 0..count {
                 group.send(vec![b'm'; size]).await?;
             }
             "said".to_owned()
         }
         "say-and-tell" => {
-            let (group, text) = (context.group(word()), word());
+            let (group, text) = (context.group(order.word()), order.word());
             group.send(format!("{text} to all")).await?;
             return Ok(Some(format!("{text} to you")));
         }
         "say-and-leave" => {
-            let (name, text) = (word(), word());
+            let (name, text) = (order.word(), order.word());
             let group = context.group(name);
             group.send(text).await?;
             group.leave(session)?;

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
-use moorline::{Result, Session};
+use moorline::Result;
 
-use super::Probe;
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -26,17 +26,20 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) fn obey(probe: &Probe, session: &Session, command: &str, rest: &str) -> Result<String> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(match command {
+pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
+    let Order {
+        probe,
+        session,
+        context,
+        ..
+    } = *order;
+    Ok(match order.command {
         "pid" => std::process::id().to_string(),
-        "try-open" => match File::open(word()) {
+        "try-open" => match File::open(order.word()) {
             Ok(_) => "opened".to_owned(),
             Err(error) => format!("{:?}", error.kind()),
         },
-        "try-connect" => match std::os::unix::net::UnixStream::connect(word()) {
+        "try-connect" => match std::os::unix::net::UnixStream::connect(order.word()) {
             Ok(_) => "connected".to_owned(),
             Err(error) => format!("{:?}", error.kind()),
         },
@@ -45,11 +48,11 @@ pub(super) fn obey(probe: &Probe, session: &Session, command: &str, rest: &str) 
             Err(error) => error.to_string(),
         },
         "log" => {
-            tracing::warn!("the app says {}", word());
+            tracing::warn!("the app says {}", order.word());
             "logged".to_owned()
         }
         "log-later" => {
-            let text = word().to_owned();
+            let text = order.word().to_owned();
             tokio::task::spawn_local(async move { tracing::warn!("the app says {text}") });
             "logged".to_owned()
         }

@@ -1,9 +1,9 @@
 //! Timers, and tasks beside the hooks.
 
-use moorline::{Context, Result, Session};
+use moorline::{Context, Result};
 
-use super::Probe;
 use super::answers::{every, milliseconds, told_by};
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -15,18 +15,13 @@ pub(super) const COMMANDS: &[&str] = &[
 ];
 
 /// Carries out one of them.
-pub(super) async fn obey(
-    probe: &Probe,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        session, context, ..
+    } = *order;
+    Ok(Some(match order.command {
         "timer" => {
-            let (time, session) = (milliseconds(word())?, session.clone());
+            let (time, session) = (milliseconds(order.word())?, session.clone());
             let fire = async move |_: Context| {
                 let _ = session.push("after");
             };
@@ -35,20 +30,20 @@ pub(super) async fn obey(
         }
         "timer-hang" => {
             let hang = async |_: Context| tokio::sync::Notify::new().notified().await;
-            context.after(milliseconds(word())?, hang).detach();
+            context.after(milliseconds(order.word())?, hang).detach();
             return Ok(None);
         }
         "timer-cleared" => {
-            let (time, session) = (milliseconds(word())?, session.clone());
+            let (time, session) = (milliseconds(order.word())?, session.clone());
             let cleared = context.after(time, async move |_| {
                 let _ = session.push("after");
             });
             drop(cleared);
             return Ok(None);
         }
-        "timer-every" => told_by(Ok(every(&context, milliseconds(word())?).await))?,
+        "timer-every" => told_by(Ok(every(context, milliseconds(order.word())?).await))?,
         "later" => {
-            let (time, session) = (milliseconds(word())?, session.clone());
+            let (time, session) = (milliseconds(order.word())?, session.clone());
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(time).await;
                 let _ = session.push("later");

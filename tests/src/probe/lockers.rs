@@ -1,7 +1,9 @@
 //! Values that the probe keeps in lockers. Each build has its own version, and the next build reads the older one too.
 
-use moorline::{LockerError, Result, Session, Versioned};
+use moorline::{LockerError, Result, Versioned};
 use serde::{Deserialize, Serialize};
+
+use super::order::Order;
 
 /// What the commands are called.
 pub(super) const COMMANDS: &[&str] = &["keep-value", "value"];
@@ -39,12 +41,13 @@ impl From<OldNote> for Note {
     }
 }
 
-/// Carries out one command in this build.
-pub(super) fn obey(build: &str, session: &Session, command: &str, rest: &str) -> Result<String> {
+/// Carries out one command, as its build does.
+pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
+    let Order { session, rest, .. } = *order;
     let old = OldNote {
         text: rest.to_owned(),
     };
-    match (command, build) {
+    match (order.command, order.probe.build) {
         ("keep-value", FIRST) => session.keep(&old)?,
         ("keep-value", _) => session.keep(&Note::from(old))?,
         (_, FIRST) => {

@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use moorline::{Result, SendError, Session};
+use moorline::{Result, SendError};
 
-use super::Probe;
 use super::answers::outcome;
+use super::order::Order;
 
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
@@ -42,22 +42,20 @@ impl Error for Wrapped {
 
 /// Carries out one of them.
 #[expect(clippy::too_many_lines, reason = "one arm for each command")]
-pub(super) async fn obey(
-    probe: &Probe,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let context = probe.context();
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        probe,
+        session,
+        context,
+        ..
+    } = *order;
+    Ok(Some(match order.command {
         "tell" => {
-            let other = context.session(word().parse()?);
-            outcome(other.send(words.collect::<Vec<_>>().join(" ")).await)
+            let other = context.session(order.word().parse()?);
+            outcome(other.send(order.others()).await)
         }
         "tell-until-refused" => {
-            let other = context.session(word().parse()?);
+            let other = context.session(order.word().parse()?);
             loop {
                 if let Err(error) = other.send("are you there").await {
                     break format!("{error:?}");
@@ -66,13 +64,13 @@ pub(super) async fn obey(
             }
         }
         "big" => {
-            session.send(vec![b'b'; word().parse()?]).await?;
+            session.send(vec![b'b'; order.word().parse()?]).await?;
             return Ok(None);
         }
         "spray" => {
-            let other = context.session(word().parse()?);
-            let (count, size): (u32, usize) = (word().parse()?, word().parse()?);
-            let message = vec![word().as_bytes().first().copied().unwrap_or(b's'); size];
+            let other = context.session(order.word().parse()?);
+            let (count, size): (u32, usize) = (order.word().parse()?, order.word().parse()?);
+            let message = vec![order.word().as_bytes().first().copied().unwrap_or(b's'); size];
             for _ in 0..count {
                 other.send(&message).await?;
             }
@@ -90,7 +88,7 @@ pub(super) async fn obey(
             }
         }
         "pour" => {
-            let (count, chunk) = (word().parse::<u64>()?, vec![b'p'; 16 * 1024]);
+            let (count, chunk) = (order.word().parse::<u64>()?, vec![b'p'; 16 * 1024]);
             for number in 1..=count {
                 session.send(&chunk).await?;
                 probe.poured.set(number);
@@ -117,7 +115,7 @@ pub(super) async fn obey(
             }
         }
         "fill-other" => {
-            let other = context.session(word().parse()?);
+            let other = context.session(order.word().parse()?);
             let mut count = 0;
             loop {
                 match other.try_send("more") {
@@ -128,13 +126,13 @@ pub(super) async fn obey(
             }
         }
         "tell-or-fail" => {
-            let other = context.session(word().parse()?);
+            let other = context.session(order.word().parse()?);
             loop {
                 let Err(error) = other.send("are you there").await else {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     continue;
                 };
-                return Err(match word() {
+                return Err(match order.word() {
                     "wrapped" => Box::new(Wrapped(error)),
                     "inside" => std::io::Error::other(error).into(),
                     _ => error.into(),

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::time::Duration;
 
-use moorline::{Context, Result, Session};
+use moorline::Result;
 
 use super::Probe;
 use super::answers::{describe, every, list, milliseconds, outcome, told_by};
+use super::order::Order;
 
 /// The commands of a session about posts and tasks.
 pub(super) const COMMANDS: &[&str] = &[
@@ -24,24 +25,23 @@ pub(super) const COMMANDS: &[&str] = &[
 
 /// Carries out one of them.
 #[expect(clippy::too_many_lines, reason = "one arm for each command")]
-pub(super) async fn obey(
-    context: &Context,
-    session: &Session,
-    command: &str,
-    rest: &str,
-) -> Result<Option<String>> {
-    let mut words = rest.split(' ');
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Some(match command {
+pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
+    let Order {
+        session,
+        context,
+        rest,
+        ..
+    } = *order;
+    Ok(Some(match order.command {
         "post" => {
-            let (slot, rest) = (word().parse()?, words.collect::<Vec<_>>().join(" "));
+            let (slot, rest) = (order.word().parse()?, order.others());
             match context.post(slot, format!("{} {rest}", session.id())) {
                 Ok(()) => return Ok(None),
                 Err(error) => format!("{error:?}"),
             }
         }
         "post-fill" => {
-            let (slot, size) = (word().parse()?, word().parse()?);
+            let (slot, size) = (order.word().parse()?, order.word().parse()?);
             let mut count = 0;
             loop {
                 let text = format!("{} {count}{}", session.id(), "x".repeat(size));
@@ -65,13 +65,13 @@ pub(super) async fn obey(
             Err(error) => format!("{error:?}"),
         },
         "task-to" => {
-            let slot = word().parse()?;
-            let rest = words.collect::<Vec<_>>().join(" ");
+            let slot = order.word().parse()?;
+            let rest = order.others();
             told_by(context.task(rest).on(slot).await)?
         }
         "task-within" => {
-            let time = milliseconds(word())?;
-            let rest = words.collect::<Vec<_>>().join(" ");
+            let time = milliseconds(order.word())?;
+            let rest = order.others();
             told_by(context.task(rest).within(time).await)?
         }
         "task-detach" => match context.task(rest).detach() {
@@ -85,14 +85,14 @@ pub(super) async fn obey(
             results?.join(", ")
         }
         "task-big" => {
-            let size = word().parse()?;
+            let size = order.word().parse()?;
             match context.task(vec![b'x'; size]).await {
                 Ok(result) if result == vec![b'X'; size] => size.to_string(),
                 Ok(result) => format!("{} bytes, and not the right ones", result.len()),
                 Err(error) => format!("{error:?}"),
             }
         }
-        "task-bytes" => match context.task(vec![b't'; word().parse()?]).await {
+        "task-bytes" => match context.task(vec![b't'; order.word().parse()?]).await {
             Ok(result) => format!("{} bytes", result.len()),
             Err(error) => error.to_string(),
         },
@@ -113,16 +113,16 @@ pub(super) async fn carry_out(probe: &Probe, text: &str) -> Result<Vec<u8>> {
         }
         "exit" => std::process::exit(rest.parse()?),
         "post" => {
-            let posted = probe.context().post(0, rest);
+            let posted = probe.context.post(0, rest);
             Ok(format!("{posted:?}").into_bytes())
         }
         "task" => {
-            let given = probe.context().task(rest).await;
+            let given = probe.context.task(rest).await;
             Ok(format!("{given:?}").into_bytes())
         }
         "join" | "leave" => {
             let (id, name) = rest.split_once(' ').ok_or("no id")?;
-            let context = probe.context();
+            let context = &probe.context;
             let (session, group) = (context.session(id.parse()?), context.group(name));
             let done = match command {
                 "join" => group.join(&session),
@@ -132,26 +132,26 @@ pub(super) async fn carry_out(probe: &Probe, text: &str) -> Result<Vec<u8>> {
         }
         "say" => {
             let (name, text) = rest.split_once(' ').ok_or("no text")?;
-            let said = probe.context().group(name).send(text).await;
+            let said = probe.context.group(name).send(text).await;
             Ok(outcome(said).into_bytes())
         }
         "members-count" => {
-            let members = probe.context().group(rest).members().await?;
+            let members = probe.context.group(rest).members().await?;
             Ok(members.len().to_string().into_bytes())
         }
-        "list" => Ok(list(&probe.context()).await?.into_bytes()),
+        "list" => Ok(list(&probe.context).await?.into_bytes()),
         "info" => {
-            let info = probe.context().session(rest.parse()?).info().await?;
+            let info = probe.context.session(rest.parse()?).info().await?;
             Ok(describe(&info).into_bytes())
         }
         "fail" => Err("asked to fail".into()),
         "tell" => {
             let (id, rest) = rest.split_once(' ').ok_or("no id")?;
-            let told = probe.context().session(id.parse()?).send(rest).await;
+            let told = probe.context.session(id.parse()?).send(rest).await;
             Ok(outcome(told).into_bytes())
         }
         "tell-until-refused" => {
-            let session = probe.context().session(rest.parse()?);
+            let session = probe.context.session(rest.parse()?);
             loop {
                 if let Err(error) = session.send("are you there").await {
                     return Ok(format!("{error:?}").into_bytes());
@@ -159,23 +159,23 @@ pub(super) async fn carry_out(probe: &Probe, text: &str) -> Result<Vec<u8>> {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
-        "end" => Ok(outcome(probe.context().session(rest.parse()?).close()).into_bytes()),
+        "end" => Ok(outcome(probe.context.session(rest.parse()?).close()).into_bytes()),
         "file" => {
             let (id, path) = rest.split_once(' ').ok_or("no id")?;
             probe
-                .context()
+                .context
                 .session(id.parse()?)
                 .send_file(path, ..)
                 .await?;
             Ok(b"ok".to_vec())
         }
         "pid" => Ok(std::process::id().to_string().into_bytes()),
-        "slot" => Ok(probe.context().slot().to_string().into_bytes()),
+        "slot" => Ok(probe.context.slot().to_string().into_bytes()),
         "note" => {
             probe.note(rest);
             Ok(Vec::new())
         }
-        "every" => Ok(every(&probe.context(), milliseconds(rest)?).await),
+        "every" => Ok(every(&probe.context, milliseconds(rest)?).await),
         "block" => {
             std::thread::sleep(milliseconds(rest)?);
             Ok(b"blocked".to_vec())
