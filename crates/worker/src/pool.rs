@@ -34,7 +34,10 @@ pub(crate) fn take(bytes: usize) -> Vec<u8> {
         if bytes > SMALL {
             return Some(pool.take_large(bytes));
         }
-        pool.small.pop()
+        let mut buffer = pool.small.pop()?;
+        // Grown by what is put into it, it would soon be a large one.
+        buffer.reserve_exact(bytes);
+        Some(buffer)
     });
     taken.ok().flatten().unwrap_or_default()
 }
@@ -109,6 +112,18 @@ mod tests {
         assert_eq!(pool.large_bytes, 7 * STEP);
         assert_eq!(pool.take_large(30_000).capacity(), 7 * STEP);
         assert_eq!(pool.large_bytes, 0);
+    }
+
+    #[test]
+    fn a_small_buffer_stays_small() {
+        give_back(Vec::with_capacity(9_000));
+        let mut buffer = take(10_000);
+        buffer.extend_from_slice(&[1; 5_000]);
+        buffer.extend_from_slice(&[2; 5_000]);
+        assert_eq!(buffer.capacity(), 10_000);
+        give_back(buffer);
+        let (small, large) = POOL.with_borrow(|pool| (pool.small.len(), pool.large.len()));
+        assert_eq!((small, large), (1, 0));
     }
 
     #[test]
