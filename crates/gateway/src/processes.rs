@@ -255,11 +255,10 @@ impl Processes {
     /// Sends the records that wait for room in a process's ring. True: none waits any more.
     pub(crate) fn forward_transfers(&mut self, at: ProcessKey, memory: &mut Memory) -> bool {
         let process = &mut self.list[at.index()];
-        let most = process.producer.max_payload();
         let mut pushed = false;
         while let Some(transfer) = process.transfers.front_mut() {
             let left = transfer.bytes.len() - transfer.offset;
-            let length = left.min(most);
+            let length = process.producer.next_part(left);
             let mut header = transfer.header;
             header.flags |= if transfer.offset == 0 { FIRST } else { 0 }
                 | if length == left { LAST } else { 0 };

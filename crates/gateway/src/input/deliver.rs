@@ -112,28 +112,39 @@ pub(crate) fn forward_kept(session: &mut Session, tools: &mut Tools) -> bool {
         if deaths > 0 && offset == 0 && !takes_suspect(session, tools) {
             return false;
         }
-        if !push_kept(session, at, tools) {
+        let Some(form) = push_kept(session, at, tools) else {
             tools.processes.park(session, at);
             return false;
-        }
-        note_delivered(session, at, length, tools);
+        };
+        note_delivered(session, at, length, form, tools);
     }
 }
 
-/// The first message that waited is in the ring, whole. It is kept if it may be needed again.
-fn note_delivered(session: &mut Session, at: ProcessKey, length: usize, tools: &mut Tools) {
+/// The form of a message in the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    OneRecord,
+    Parts,
+}
+
+/// All of the first message that waited is in the ring. It is kept if it may be needed again.
+fn note_delivered(
+    session: &mut Session,
+    at: ProcessKey,
+    length: usize,
+    form: Form,
+    tools: &mut Tools,
+) {
     let keeps = tools.cx.listener(session.listener).on_crash == OnCrash::Redeliver;
     session.input.window.deliver(length);
-    let process = &mut tools.processes[at];
-    process.in_hand += 1;
-    let in_parts = length > process.producer.max_payload();
+    tools.processes[at].in_hand += 1;
     let Some(inbound) = &mut session.input.kept else {
         return;
     };
     inbound.offset = 0;
     let place = inbound.delivered;
     // What went in parts cannot be found whole in the ring after a death.
-    if keeps || in_parts {
+    if keeps || form == Form::Parts {
         inbound.queue[place].sequence = session.input.window.sent;
         inbound.delivered += 1;
         return;
@@ -145,23 +156,18 @@ fn note_delivered(session: &mut Session, at: ProcessKey, length: usize, tools: &
     tools.memory.release(Class::Received, length);
 }
 
-/// Pushes what is left of the first message that waits. False: there is no room for all of it yet.
-fn push_kept(session: &mut Session, at: ProcessKey, tools: &mut Tools) -> bool {
+/// Pushes what is left of the first message that waits. `None`: there is no room for all of it yet.
+fn push_kept(session: &mut Session, at: ProcessKey, tools: &mut Tools) -> Option<Form> {
     let sequence = u64::from(session.input.window.next());
-    let Some(inbound) = &mut session.input.kept else {
-        return true;
-    };
+    let inbound = session.input.kept.as_deref_mut()?;
     let delivered = inbound.delivered;
-    let Some(kept) = inbound.queue.get(delivered) else {
-        return true;
-    };
+    let kept = inbound.queue.get(delivered)?;
     let producer = &mut tools.processes[at].producer;
-    let most = producer.max_payload();
-    let mut done = false;
+    let mut form = None;
     let mut pushed = false;
-    while !done {
+    while form.is_none() {
         let part = &kept.bytes[inbound.offset..];
-        let part = &part[..part.len().min(most)];
+        let part = &part[..producer.next_part(part.len())];
         let first = inbound.offset == 0;
         let last = inbound.offset + part.len() == kept.bytes.len();
         let flags = if first { FIRST } else { 0 }
@@ -179,11 +185,15 @@ fn push_kept(session: &mut Session, at: ProcessKey, tools: &mut Tools) -> bool {
             break;
         }
         inbound.offset += part.len();
-        done = last;
         pushed = true;
+        form = match (first, last) {
+            (_, false) => None,
+            (true, true) => Some(Form::OneRecord),
+            (false, true) => Some(Form::Parts),
+        };
     }
     if pushed {
         tools.processes.mark_dirty(at);
     }
-    done
+    form
 }

@@ -112,6 +112,17 @@ impl Producer {
         (longest(&self.memory) - HEADER) as usize
     }
 
+    /// How many of the `left` bytes of a message its next record should take: all of them if they fit now, else at most a
+    /// quarter of the ring, so that room is found soon.
+    #[inline]
+    pub fn next_part(&self, left: usize) -> usize {
+        if self.fits(left) {
+            left
+        } else {
+            left.min(self.max_payload() / 2)
+        }
+    }
+
     /// Writes a record whose payload is the parts, one after the other. The consumer sees it after
     /// [`Producer::publish`]. Never allocates.
     ///
