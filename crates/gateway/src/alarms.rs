@@ -40,8 +40,8 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
         session.meters.idle_timer = Timer::Unset;
         return Ok(());
     }
-    if session.listed.parked && session.input.readable {
-        // Its input is still in the socket.
+    if session.has_unread_input() {
+        // It is read when its process has taken more, or there is more memory.
         let again = tools.cx.clock.ms + LOOK_AGAIN_MS;
         tools.agenda.timers.set(again, Alarm::Idle(session.name()));
         return Ok(());
@@ -124,7 +124,8 @@ pub(crate) fn check_output(session: &mut Session, tools: &mut Tools) -> Result<(
     Err(End::Now(reason))
 }
 
-/// A half-closed session had enough time.
+/// A half-closed session had enough time. While its input is left in its socket because its process is behind, the time
+/// counts from what that process last took: it ends sooner or later, even if the process takes nothing any more.
 ///
 /// # Errors
 /// It has had no progress.
@@ -136,7 +137,13 @@ pub(crate) fn check_half_closed(session: &Session, tools: &mut Tools) -> Result<
     let timeout = listener.half_close_timeout.as_millis() as u64;
     let now = tools.cx.clock.ms;
     // Also while the app has paused it: the app need not resume it.
-    let since = since.max(session.meters.sent_at);
+    let mut since = since.max(session.meters.sent_at);
+    if session.listed.parked
+        && session.has_unread_input()
+        && let Some(at) = session.placement.process()
+    {
+        since = since.max(tools.processes[at].took_at());
+    }
     if since + timeout > now {
         let alarm = Alarm::HalfClose(session.name());
         tools.agenda.timers.set(since + timeout, alarm);

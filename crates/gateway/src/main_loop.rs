@@ -26,6 +26,7 @@ use crate::event_loop::{Loop, Parts};
 use crate::features::broadcasts::fan_out;
 use crate::features::queries;
 use crate::ids::{ProcessKey, SessionKey, SessionRef};
+use crate::input::direct::needs;
 use crate::input::handshake::{HANDSHAKES_PER_TURN, shake_hands};
 use crate::input::slowloris;
 use crate::memory::Class;
@@ -33,6 +34,7 @@ use crate::output::flush::flush;
 use crate::poller::{Readiness, Source};
 use crate::processes::process::Process;
 use crate::service::service;
+use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
 use crate::timeouts::watch_half_closed;
 use crate::timers::Alarm;
@@ -281,12 +283,13 @@ impl Loop {
 
     fn rouse_waiters_of(&mut self, at: ProcessKey) {
         let tools = &mut self.tools;
+        tools.processes[at].note_progress(tools.cx.clock.ms);
         if !tools.processes.forward_transfers(at, &mut tools.memory) {
             return;
         }
-        for _ in 0..self.tools.processes[at].waiters.len() {
+        for turn in 0..self.tools.processes[at].waiters.len() {
             let process = &mut self.tools.processes[at];
-            if !process.has_room_for_waiters() {
+            if !process.has_room_for_waiters() && (turn > 0 || !may_go(process, &self.sessions)) {
                 break;
             }
             let Some(name) = process.waiters.pop_front() else {
@@ -296,6 +299,7 @@ impl Loop {
                 session.listed.parked = false;
                 self.service(name.key);
             }
+            self.tools.processes[at].one_has_gone();
         }
     }
 
@@ -472,4 +476,12 @@ impl Loop {
         let heard = heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
         cx.report(Report::Attached(process, heard));
     }
+}
+
+/// Whether the first session that waits for room in a process's ring goes on although the process is behind.
+fn may_go(process: &mut Process, sessions: &Table) -> bool {
+    let first = process.waiters.front();
+    let session = first.and_then(|name| sessions.named(*name));
+    let needs = session.map_or(0, |session| needs(session, &process.producer));
+    process.lets_one_go(needs)
 }

@@ -215,6 +215,11 @@ impl Session {
         self.input.window.in_hand() > 0 || self.input.waits()
     }
 
+    /// Whether its socket may have input that the engine has not read.
+    pub(crate) fn has_unread_input(&self) -> bool {
+        self.input.readable && !self.transport.link.is_read()
+    }
+
     /// Whether a message, if there were one, would have to wait.
     pub(crate) fn holds_input(&self) -> bool {
         self.placement.is_moving()
@@ -404,6 +409,12 @@ impl Inbound {
     /// The first message that waits.
     pub(crate) fn next(&self) -> Option<&Kept> {
         self.queue.get(self.delivered)
+    }
+
+    /// Bytes of that message that have not been sent.
+    pub(crate) fn left(&self) -> usize {
+        let next = self.next();
+        next.map_or(0, |kept| kept.bytes.len() - self.offset)
     }
 
     /// Bytes of all of them.

@@ -1,5 +1,6 @@
 //! A real loop, driven by a script: its sockets, its processes and its clock belong to the test.
 
+mod behind;
 mod client;
 mod files;
 mod memory;

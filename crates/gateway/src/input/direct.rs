@@ -6,6 +6,7 @@
 
 use std::os::fd::AsFd;
 
+use moorline_ipc::Producer;
 use moorline_net::framing::MAX_HEADER_BYTES;
 use moorline_net::{Decoded, Framing};
 use rustix::io::Errno;
@@ -41,7 +42,7 @@ pub(crate) fn waits_for_process(session: &mut Session, tools: &mut Tools) -> boo
         return false;
     };
     let input = &session.input;
-    let process = &tools.processes[at];
+    let process = &mut tools.processes[at];
     let waits = if input.tail.len() >= LONG_TAIL {
         // Received whole, it would be kept in memory until the ring has room for it.
         let is_one_record = input.expected <= process.producer.max_payload();
@@ -53,6 +54,16 @@ pub(crate) fn waits_for_process(session: &mut Session, tools: &mut Tools) -> boo
         tools.processes.park(session, at);
     }
     waits
+}
+
+/// How many bytes of room in the ring of its process a session waits for.
+pub(crate) fn needs(session: &Session, producer: &Producer) -> usize {
+    let input = &session.input;
+    match input.kept.as_deref() {
+        Some(kept) if kept.next().is_some() => producer.next_part(kept.left()),
+        _ if input.tail.len() >= LONG_TAIL => input.expected,
+        _ => input.direct as usize,
+    }
 }
 
 /// Reads once into the ring of the session's process, which has its last message delivered and takes another.

@@ -58,6 +58,13 @@ pub(crate) struct Process {
     pub(crate) in_hand: usize,
     /// Sessions that wait for room in its ring, with their ids.
     pub(crate) waiters: VecDeque<SessionRef>,
+    /// The next session that is read need not wait until it has taken more.
+    lets_one_go: bool,
+    /// How far it had taken its records when a session that waited last went on.
+    went_at: u64,
+    /// How far it had taken its records, and when that was first seen, in the loop's milliseconds. Looked at while sessions
+    /// wait for it.
+    took: (u64, u64),
     /// Posts and tasks that wait for room in its ring.
     pub(crate) transfers: VecDeque<Transfer>,
     /// Messages from it of which some parts have arrived, by kind and session.
@@ -121,6 +128,9 @@ impl Process {
             sessions: 0,
             in_hand: 0,
             waiters: VecDeque::new(),
+            lets_one_go: false,
+            went_at: 0,
+            took: (0, 0),
             transfers: VecDeque::new(),
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
@@ -225,7 +235,10 @@ impl Process {
 
     /// Whether so much lies in its ring that long messages for it are better left in their sockets until it has taken more.
     #[inline]
-    pub(crate) fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&mut self) -> bool {
+        if std::mem::take(&mut self.lets_one_go) {
+            return false;
+        }
         // Sessions that wait already go first, and they wait for half of that.
         let most = if self.waiters.is_empty() {
             BEHIND
@@ -233,6 +246,35 @@ impl Process {
             BEHIND / 2
         };
         self.producer.holds_more_than(most)
+    }
+
+    /// Lets the first session that waits go on although the process is behind, if its next record of `needs` bytes fits the
+    /// ring, and others have filled the ring again and again since the last one went: a flood of short messages would keep it
+    /// waiting for ever. True: it goes.
+    pub(crate) fn lets_one_go(&mut self, needs: usize) -> bool {
+        let taken_since = self.took.0.saturating_sub(self.went_at);
+        let is_its_turn = taken_since >= BEHIND.min(self.producer.max_payload() as u64);
+        self.lets_one_go = is_its_turn && self.producer.fits(needs);
+        self.lets_one_go
+    }
+
+    /// A session that waited has gone on.
+    pub(crate) fn one_has_gone(&mut self) {
+        self.lets_one_go = false;
+        self.went_at = self.took.0;
+    }
+
+    /// Notes whether it has taken anything.
+    pub(crate) fn note_progress(&mut self, now: u64) {
+        let taken = self.producer.taken();
+        if taken != self.took.0 {
+            self.took = (taken, now);
+        }
+    }
+
+    /// When it was last seen to have taken something while sessions waited for it, in the loop's milliseconds.
+    pub(crate) fn took_at(&self) -> u64 {
+        self.took.1
     }
 
     /// Whether enough records wait to publish them now.

@@ -67,6 +67,16 @@ impl Client {
         self.listener
     }
 
+    /// Queues these bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.to_send.extend(bytes);
+    }
+
+    /// Bytes that came and are not the end of a line.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.received
+    }
+
     /// Queues one more line of at least `bytes` bytes.
     pub(super) fn say(&mut self, bytes: usize) {
         self.lines += 1;

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::script::{Script, config};
 use crate::memory::Class;
 use moorline_config::Config;
-use moorline_protocol::control::{LoopCounter, Role};
+use moorline_protocol::control::Role;
 use moorline_protocol::wire::{CloseReason, FIRST, FromProcess, LAST, ToProcess};
 
 const LIMIT: usize = 1024 * 1024;
@@ -41,7 +41,7 @@ fn scene(unread: usize) -> (Script, [Client; 1]) {
 }
 
 fn closed_for_memory(script: &Script) -> u64 {
-    script.count_at(LoopCounter::Closed as usize + CloseReason::Memory as usize - 1)
+    script.closed(CloseReason::Memory)
 }
 
 /// Sends `bytes` bytes as a message of this kind, without its last part.

@@ -78,6 +78,12 @@ impl Process {
         self.sessions.is_empty() && self.jobs.is_empty()
     }
 
+    /// Whether a message of this session is taken and not done.
+    pub(super) fn has_in_hand(&self, id: u64) -> bool {
+        let served = self.sessions.get(&id);
+        served.is_some_and(|served| !served.in_hand.is_empty())
+    }
+
     /// Takes at most `most` records. True: there were some.
     ///
     /// # Panics

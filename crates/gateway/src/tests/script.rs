@@ -22,7 +22,7 @@ use crate::main_loop::Next;
 use crate::shared::Shared;
 use moorline_config::{Config, load_text};
 use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
-use moorline_protocol::wire::Peer;
+use moorline_protocol::wire::{CloseReason, Peer};
 
 /// Turns after which a loop that still has something to do is taken for one that spins.
 const MOST_TURNS: usize = 20_000;
@@ -37,6 +37,8 @@ pub(super) struct Script {
     pub(super) now: u64,
     pub(super) processes: Vec<Process>,
     pub(super) config: Arc<Config>,
+    /// Bytes of each ring.
+    ring: usize,
     /// Descriptors of files that the loop has.
     files: Arc<AtomicUsize>,
     counters: Scoreboard,
@@ -83,6 +85,7 @@ impl Script {
             now: 1000,
             processes: Vec::new(),
             config,
+            ring: RING,
             files: Arc::default(),
             counters,
             reports,
@@ -93,7 +96,13 @@ impl Script {
 
     /// A loop with this configuration and this many workers, all of which serve.
     pub(super) fn serving(config: Config, workers: u16) -> Self {
+        Self::with_rings(RING, config, workers)
+    }
+
+    /// The same, with rings of this many bytes.
+    pub(super) fn with_rings(ring: usize, config: Config, workers: u16) -> Self {
         let mut script = Self::new(config);
+        script.ring = ring;
         for slot in 0..workers {
             script.attach(Role::Worker(slot));
         }
@@ -131,7 +140,7 @@ impl Script {
     pub(super) fn attach(&mut self, role: Role) -> usize {
         self.last_process += 1;
         let process = self.last_process;
-        let region = create_region(RING).expect("a region");
+        let region = create_region(self.ring).expect("a region");
         let theirs = region.try_clone().expect("a descriptor");
         let map = |region, side| Region::map(region, side).expect("it is a region");
         let bell = Doorbell::new().expect("a doorbell");
@@ -219,6 +228,15 @@ impl Script {
         }
     }
 
+    /// Takes turns for `ms` milliseconds, one every ten.
+    pub(super) fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.turn();
+            self.now += 10;
+        }
+        self.turn();
+    }
+
     /// Turns until neither the loop nor a process nor a client has anything to do. Processes answer what they get.
     ///
     /// # Panics
@@ -275,6 +293,11 @@ impl Script {
 
     pub(super) fn count(&self, counter: LoopCounter) -> u64 {
         self.count_at(counter as usize)
+    }
+
+    /// Sessions closed for this reason.
+    pub(super) fn closed(&self, reason: CloseReason) -> u64 {
+        self.count_at(LoopCounter::Closed as usize + reason as usize - 1)
     }
 
     /// The counter in this place of the loop's row.

@@ -7,7 +7,6 @@ use super::process::Outcome;
 use super::script::{Script, config};
 use crate::commands::{Command, Order};
 use crate::memory::Class;
-use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::CloseReason;
 
 /// Bytes that neither a socket pair nor its peer takes.
@@ -18,20 +17,6 @@ fn one_worker(listener: &str) -> Script {
         "[[listen]]\naddress = \"tcp://127.0.0.1:1001\"\nframing = {{ kind = \"line\" }}\n{listener}"
     );
     Script::serving(config(&text), 1)
-}
-
-fn closed(script: &Script, reason: CloseReason) -> u64 {
-    let counter = LoopCounter::Closed as usize + reason as usize - 1;
-    script.count_at(counter)
-}
-
-/// Takes turns for `ms` milliseconds, one every ten.
-fn pass(script: &mut Script, ms: u64) {
-    for _ in 0..ms / 10 {
-        script.turn();
-        script.now += 10;
-    }
-    script.turn();
 }
 
 /// A session whose output waits for a peer that takes nothing, and that still has a message in progress.
@@ -70,10 +55,10 @@ fn a_peer_that_takes_no_output_is_closed_while_its_handler_works_on() {
         ("idle_timeout = \"2s\"", CloseReason::Idle),
     ] {
         let (mut script, _client) = stuck(listener);
-        pass(&mut script, 1800);
-        assert_eq!(closed(&script, reason), 0, "{listener}");
-        pass(&mut script, 400);
-        assert_eq!(closed(&script, reason), 1, "{listener}");
+        script.pass(1800);
+        assert_eq!(script.closed(reason), 0, "{listener}");
+        script.pass(400);
+        assert_eq!(script.closed(reason), 1, "{listener}");
     }
 }
 
@@ -90,10 +75,10 @@ fn a_peer_that_takes_no_output_while_the_engine_drains_is_closed_by_the_same_tim
             seed: 1,
         };
         script.command(Command::Drain(Box::new(order)));
-        pass(&mut script, timeout - 200);
-        assert_eq!(closed(&script, CloseReason::Slow), 0, "{listener}");
-        pass(&mut script, 400);
-        assert_eq!(closed(&script, CloseReason::Slow), 1, "{listener}");
+        script.pass(timeout - 200);
+        assert_eq!(script.closed(CloseReason::Slow), 0, "{listener}");
+        script.pass(400);
+        assert_eq!(script.closed(CloseReason::Slow), 1, "{listener}");
     }
 }
 
@@ -103,15 +88,15 @@ fn a_half_closed_session_that_the_app_has_paused_ends_too() {
     let mut client = script.connect(0);
     client.say(10);
     client.go_on();
-    pass(&mut script, 50);
+    script.pass(50);
     script.processes[0].take(usize::MAX);
     let session = script.gateway.sessions.iter_mut().next();
     session.expect("it is open").app.is_paused = true;
     client.finish();
-    pass(&mut script, 4_800);
-    assert_eq!(closed(&script, CloseReason::Peer), 0);
-    pass(&mut script, 400);
-    assert_eq!(closed(&script, CloseReason::Peer), 1);
+    script.pass(4_800);
+    assert_eq!(script.closed(CloseReason::Peer), 0);
+    script.pass(400);
+    assert_eq!(script.closed(CloseReason::Peer), 1);
 }
 
 #[test]
@@ -127,10 +112,10 @@ fn a_peer_that_takes_a_little_now_and_then_is_not_closed() {
         script.processes[0].serve(&config, usize::MAX);
     }
     for _ in 0..10 {
-        pass(&mut script, 1500);
+        script.pass(1500);
         client.receive(50_000);
     }
-    assert_eq!(closed(&script, CloseReason::Slow), 0);
+    assert_eq!(script.closed(CloseReason::Slow), 0);
     client.reads = true;
     script.settle(std::slice::from_mut(&mut client));
     assert_eq!(client.echoes, [1]);
@@ -144,10 +129,10 @@ fn a_half_closed_session_ends_when_nothing_is_done_for_it() {
         client.say(10);
     }
     client.go_on();
-    pass(&mut script, 50);
+    script.pass(50);
     script.processes[0].take(usize::MAX);
     client.finish();
-    pass(&mut script, 4000);
+    script.pass(4000);
     let config = script.config.clone();
     let id = *script.processes[0]
         .sessions
@@ -157,14 +142,14 @@ fn a_half_closed_session_ends_when_nothing_is_done_for_it() {
     // A message that is done counts as progress, one that is not ended does not.
     assert!(script.processes[0].handle(&config, id, Outcome::Echoed));
     script.processes[0].flush();
-    pass(&mut script, 4000);
+    script.pass(4000);
     client.go_on();
     assert_eq!(
         (client.echoes.as_slice(), client.is_ended),
         (&[1][..], false)
     );
-    pass(&mut script, 1500);
-    assert_eq!(closed(&script, CloseReason::Peer), 1);
+    script.pass(1500);
+    assert_eq!(script.closed(CloseReason::Peer), 1);
     client.go_on();
     assert!(client.is_ended);
 }
