@@ -15,7 +15,8 @@
 //! **Wake-ups.** The producer stores its position, fences, and looks whether the consumer sleeps; the
 //! consumer says that it sleeps, fences, and looks at the position again. Both fences are sequentially
 //! consistent, so at least one of the two sees what the other wrote. A producer that waits for room does the
-//! same with the parts exchanged.
+//! same with the parts exchanged. A producer may store its position more often than it looks: a consumer that is awake
+//! sees the records then, and one that sleeps is woken after the next look.
 
 mod consumer;
 #[cfg(all(any(test, fuzzing), not(loom)))]

@@ -49,7 +49,7 @@ fn moving_records_allocates_nothing() {
             ..Header::default()
         };
         producer.push(&header, &[b"x", &payload[..length]]).unwrap();
-        let mut last = producer.last_unpublished().unwrap();
+        let mut last = producer.last_unseen().unwrap();
         last.set_header(header);
         let _ = producer.publish();
         let record = consumer.next().unwrap().unwrap();

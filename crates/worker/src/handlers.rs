@@ -140,6 +140,7 @@ where
                 }
             };
             self.end(&session, running, ended);
+            self.core.outbox.keep_pace(clock::now());
             let Some(event) = session.shared().next_event() else {
                 break;
             };
@@ -247,6 +248,7 @@ where
                 self.core.counters.end();
                 self.say_opened(session);
                 self.report(Hook::Open, Some(session), &ended);
+                self.core.outbox.show();
                 let (on_crash, on_error) = self.rules(session);
                 let flags = match ended {
                     Err(Failure::Panicked(_)) if on_crash == OnCrash::Close => FORCE | FAILED,
@@ -259,6 +261,7 @@ where
             }
             Running::Close(_) => {
                 self.core.counters.end();
+                self.core.outbox.show();
                 self.report(Hook::Close, Some(session), &ended);
             }
         }
@@ -439,6 +442,7 @@ where
             Poll::Ready(ended) => {
                 self.core.counters.end();
                 end(self, slot, ended);
+                self.core.outbox.show();
             }
             Poll::Pending => {
                 let this = self.clone();
@@ -453,6 +457,8 @@ where
                     let ended = poll_fn(poll).await;
                     this.core.counters.end();
                     end(&this, slot, ended);
+                    this.core.outbox.show();
+                    this.core.outbox.keep_pace(clock::now());
                 });
             }
         }

@@ -18,6 +18,7 @@ mod handlers;
 mod hook;
 mod inlets;
 mod outbox;
+mod pace;
 mod panics;
 mod pool;
 mod questions;
@@ -451,6 +452,8 @@ pub(crate) async fn run_timer(core: &Core, work: impl Future<Output = ()>) {
     if let Err(error) = ended.await {
         report_failure(core, Hook::Timer, None, &error);
     }
+    core.outbox.show();
+    core.outbox.keep_pace(clock::now());
 }
 
 /// Runs a hook that is for no session to its end.

@@ -1,7 +1,7 @@
 //! The way out: what this process writes to the gateway's loops.
 //!
-//! A record goes into the ring of its loop and stays unseen until the ring task publishes, once for all
-//! that a turn has written. What finds no room either makes its sender wait or queues in the link's backlog;
+//! A record goes into the ring of its loop and stays unseen until a handler ends. Then a loop that is awake sees it. One that
+//! sleeps is woken when the ring task publishes, once for all that a turn has written, or before that, as `pace` says. What finds no room either makes its sender wait or queues in the link's backlog;
 //! while there is a backlog everything newer queues behind it, so order is kept by construction.
 
 use std::cell::{Cell, RefCell};
@@ -10,6 +10,7 @@ use std::task::Waker;
 use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 
 use super::backlog::Backlog;
+use super::pace::Pace;
 use super::waiters::Waiters;
 use crate::wire::{DONE, FIRST, FromProcess, LAST, WHOLE};
 
@@ -42,6 +43,7 @@ pub(crate) struct Outbox {
     /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
     epoch: Cell<u32>,
     unseen: Cell<Unseen>,
+    pace: Pace,
 }
 
 /// The bytes that may go to one session in a row. Then others have their turn, and the ring task looks whether the session
@@ -142,10 +144,35 @@ impl Outbox {
     /// Says that the handler of message `sequence` of `session`, which had `size` bytes, has ended, and with these flags how.
     #[inline]
     pub(crate) fn done(&self, link: usize, session: u64, sequence: u64, size: u64, flags: u8) {
-        if let Some(link) = self.links.borrow_mut().get_mut(link) {
+        let mut links = self.links.borrow_mut();
+        if let Some(link) = links.get_mut(link) {
             link.done(session, sequence, size, flags);
         }
+        show(&mut links);
+        drop(links);
         self.schedule();
+    }
+
+    /// A handler has ended: loops that are awake see what it has sent, so it is not lost with this process.
+    #[inline]
+    pub(crate) fn show(&self) {
+        show(&mut self.links.borrow_mut());
+    }
+
+    /// Publishes and wakes loops if the turn has run for long, so that what has been sent does not wait for the next handler.
+    #[inline]
+    pub(super) fn keep_pace(&self, now: u64) {
+        if self.pace.is_due(now) {
+            self.publish_early();
+        }
+    }
+
+    #[cold]
+    fn publish_early(&self) {
+        // The ring task flushes, too, and sees what is wrong.
+        for link in &mut *self.links.borrow_mut() {
+            link.flush();
+        }
     }
 
     /// Remembers in the shared region whose handler is being polled; 0 when none is.
@@ -250,6 +277,7 @@ impl Outbox {
     /// # Errors
     /// A loop's position in its ring is none.
     pub(super) fn flush(&self) -> Result<bool, Corrupt> {
+        self.pace.rest();
         let mut others_wait = false;
         for link in &mut *self.links.borrow_mut() {
             others_wait |= link.flush();
@@ -265,6 +293,11 @@ impl Outbox {
             .iter()
             .all(|link| link.backlog.is_empty() && link.producer.unpublished() == 0)
     }
+}
+
+#[inline]
+fn show(links: &mut [Link]) {
+    links.iter_mut().for_each(|link| link.producer.show());
 }
 
 impl Link {
@@ -368,7 +401,7 @@ impl Link {
         if let Some(header) = self.backlog.back_mut() {
             return amended(header).map(|new| *header = new).is_some();
         }
-        let Some(mut last) = self.producer.last_unpublished() else {
+        let Some(mut last) = self.producer.last_unseen() else {
             return false;
         };
         amended(&last.header())

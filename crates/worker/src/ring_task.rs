@@ -113,7 +113,12 @@ where
             // The clock is read for each record: a handler that ran for the one before may have taken long.
             let end = self.inlets.ring(link).position() + BYTES_PER_TURN;
             let mut is_over = false;
-            while !is_over && self.take_record(link, clock::now())? {
+            while !is_over {
+                let now = clock::now();
+                self.core.outbox.keep_pace(now);
+                if !self.take_record(link, now)? {
+                    break;
+                }
                 taken += 1;
                 is_over = taken == RECORDS_PER_TURN || self.inlets.ring(link).position() >= end;
             }
@@ -130,6 +135,7 @@ where
             let Some((number, message)) = self.core.credits.next_local() else {
                 return Ok(has_more);
             };
+            self.core.outbox.keep_pace(clock::now());
             self.handlers.post(
                 Origin::Local {
                     slot: self.core.slot(),

@@ -19,6 +19,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "exit-later",
     "hang",
     "sleep",
+    "sleep-then-block",
     "block",
 ];
 
@@ -46,6 +47,11 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         "sleep" => {
             tokio::time::sleep(milliseconds(order.word())?).await;
             "slept".to_owned()
+        }
+        "sleep-then-block" => {
+            tokio::time::sleep(milliseconds(word())?).await;
+            std::thread::sleep(milliseconds(word())?);
+            "blocked".to_owned()
         }
         "block" => {
             std::thread::sleep(milliseconds(order.word())?);

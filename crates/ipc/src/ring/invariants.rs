@@ -131,7 +131,7 @@ impl Ring {
         }
         let _ = (self.consumer.is_empty(), self.consumer.begin_sleep());
         self.consumer.awake();
-        if let Some(mut last) = self.producer.last_unpublished() {
+        if let Some(mut last) = self.producer.last_unseen() {
             let header = Header {
                 kind: 7,
                 ..Header::default()

@@ -102,6 +102,22 @@ fn a_sleeping_consumer_is_woken_for_each_record() {
 }
 
 #[test]
+fn a_consumer_that_missed_what_was_shown_is_woken_for_it() {
+    explore(|| {
+        let (mut producer, mut consumer, bells) = ring();
+        let theirs = bells.clone();
+        let taker = thread::spawn(move || take(&mut consumer, &theirs, 0..2));
+        for number in 0..2 {
+            push(&mut producer, number);
+            producer.show();
+        }
+        publish(&mut producer, &bells);
+        taker.join().unwrap();
+        assert!(producer.is_consumed());
+    });
+}
+
+#[test]
 fn a_producer_that_waits_for_room_is_woken() {
     explore(|| {
         let (mut producer, mut consumer, bells) = ring();

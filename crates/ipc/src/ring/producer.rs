@@ -11,14 +11,16 @@ use crate::sync::{Ordering, fence};
 
 /// Writes records into a ring.
 ///
-/// A record is pushed, then published with all that were pushed since the last [`Producer::publish`]; until
-/// then the consumer does not see it. Dropping the producer publishes nothing.
+/// A record is pushed, then published with all that were pushed since the last [`Producer::publish`]; until then the consumer
+/// does not see it, unless [`Producer::show`] has let it. Dropping the producer publishes nothing.
 #[derive(Debug)]
 pub struct Producer {
     pub(super) memory: Memory,
     /// Where the next record goes.
     head: u64,
     /// The part of that which the consumer can see.
+    shown: u64,
+    /// The part of that for which a consumer that sleeps was looked for.
     published: u64,
     unpublished: u32,
     last: Last,
@@ -88,6 +90,7 @@ impl Producer {
             lap: LAP.min(memory.capacity() / 2),
             memory,
             head: 0,
+            shown: 0,
             published: 0,
             unpublished: 0,
             last: Last::default(),
@@ -179,16 +182,27 @@ impl Producer {
         self.place(payload).is_some()
     }
 
-    /// The record pushed last, to amend its header, while it is unpublished.
+    /// The record pushed last, to amend its header, while the consumer cannot see it.
     #[inline]
-    pub fn last_unpublished(&mut self) -> Option<LastRecord<'_>> {
-        (self.unpublished > 0).then_some(LastRecord { producer: self })
+    pub fn last_unseen(&mut self) -> Option<LastRecord<'_>> {
+        (self.head != self.shown).then_some(LastRecord { producer: self })
     }
 
     /// How many records wait for [`Producer::publish`].
     #[inline]
     pub fn unpublished(&self) -> u32 {
         self.unpublished
+    }
+
+    /// Lets the consumer see all that was pushed, if it is awake: a store and no more. [`Producer::publish`] must follow, or a
+    /// consumer that sleeps is not woken.
+    #[inline]
+    pub fn show(&mut self) {
+        if self.head != self.shown {
+            let control = self.memory.control();
+            control.head.0.store(self.head, Ordering::Release);
+            self.shown = self.head;
+        }
     }
 
     /// Lets the consumer see all that was pushed. True: it sleeps, ring its doorbell. It is said once for each
@@ -199,8 +213,8 @@ impl Producer {
         if self.head == self.published {
             return false;
         }
+        self.show();
         let control = self.memory.control();
-        control.head.0.store(self.head, Ordering::Release);
         self.published = self.head;
         self.unpublished = 0;
         fence(Ordering::SeqCst);
@@ -241,10 +255,10 @@ impl Producer {
         self.wait(|this| !this.holds_more_than(left) && this.fits(this.max_payload()))
     }
 
-    /// Whether the consumer has taken all that was published.
+    /// Whether the consumer has taken all that it can see.
     #[inline]
     pub fn is_consumed(&mut self) -> bool {
-        self.tail.get() == self.published || (self.look() && self.tail.get() == self.published)
+        self.tail.get() == self.shown || (self.look() && self.tail.get() == self.shown)
     }
 
     /// Whether the consumer's position has been sound whenever it was looked at.
@@ -371,7 +385,7 @@ impl Producer {
     #[inline(never)]
     fn look(&self) -> bool {
         let found = self.memory.control().tail.0.load(Ordering::Acquire);
-        let (least, most) = (self.tail.get(), self.published);
+        let (least, most) = (self.tail.get(), self.shown);
         if found < least || found > most || !found.is_multiple_of(WORD) {
             self.corrupt
                 .set(Some(Corrupt(Fault::Tail { found, least, most })));
@@ -384,7 +398,7 @@ impl Producer {
     }
 }
 
-/// The record that was pushed last and is not yet published.
+/// The record that was pushed last and that the consumer cannot see yet.
 #[derive(Debug)]
 pub struct LastRecord<'a> {
     producer: &'a mut Producer,

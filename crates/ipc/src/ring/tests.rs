@@ -83,17 +83,30 @@ fn a_record_is_copied_out_in_the_parts_that_are_asked_for() {
 #[test]
 fn the_last_record_can_be_amended_until_it_is_published() {
     let (mut producer, mut consumer, _) = ring(1024);
-    assert!(producer.last_unpublished().is_none());
+    assert!(producer.last_unseen().is_none());
     producer.push(&header(1), &[b"first"]).unwrap();
     producer.push(&header(2), &[b"second"]).unwrap();
-    let mut last = producer.last_unpublished().unwrap();
+    let mut last = producer.last_unseen().unwrap();
     assert_eq!(last.header(), header(2));
     last.set_header(header(9));
     assert_eq!(last.header(), header(9));
     let _ = producer.publish();
-    assert!(producer.last_unpublished().is_none());
+    assert!(producer.last_unseen().is_none());
     assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
     assert_eq!(take(&mut consumer), Some((header(9), b"second".to_vec())));
+}
+
+#[test]
+fn what_is_shown_can_be_taken_at_once_and_is_still_to_be_published() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    assert!(consumer.begin_sleep());
+    producer.push(&header(1), &[b"first"]).unwrap();
+    producer.show();
+    assert!(producer.last_unseen().is_none());
+    assert_eq!(producer.unpublished(), 1);
+    assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
+    assert!(producer.publish(), "it said that it sleeps");
+    assert_eq!(producer.unpublished(), 0);
 }
 
 #[test]
