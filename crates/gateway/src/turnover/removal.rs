@@ -270,8 +270,7 @@ fn on_process_lost(
     let inbound = session.input.queue();
     let held_before = inbound.bytes();
     requeue(inbound, untaken.whole, first_untaken, taken, on_crash);
-    let kills =
-        on_crash == OnCrash::Redeliver && blame(inbound, taken as usize, id, death, attempts);
+    let kills = on_crash == OnCrash::Redeliver && taken > 0 && blame(inbound, id, death, attempts);
     let held_after = inbound.bytes();
     if inbound.queue.is_empty() {
         session.input.kept = None;
@@ -300,20 +299,18 @@ fn on_process_lost(
     Ok(())
 }
 
-/// Counts a death against the messages in progress. True: one of them has caused as many as it may.
-fn blame(inbound: &mut Inbound, taken: usize, session: u64, death: Death, attempts: u32) -> bool {
-    let mut kills = false;
-    for (place, kept) in inbound.queue.iter_mut().take(taken).enumerate() {
-        // A fault counts against the message that was being polled, any other death against all in progress.
-        let counts = death
-            .culprit
-            .is_none_or(|culprit| culprit == session && place == 0);
-        if counts {
-            kept.deaths += 1;
-            kills |= kept.deaths >= attempts;
+/// Counts a death against the message that was handled: the first in progress, since a session's messages are handled one
+/// after another. True: it has caused as many as it may.
+fn blame(inbound: &mut Inbound, session: u64, death: Death, attempts: u32) -> bool {
+    // A fault counts against the session whose handler was being polled, any other death against all.
+    let counts = death.culprit.is_none_or(|culprit| culprit == session);
+    match inbound.queue.front_mut().filter(|_| counts) {
+        Some(first) => {
+            first.deaths += 1;
+            first.deaths >= attempts
         }
+        None => false,
     }
-    kills
 }
 
 /// Puts a session's undone messages back into its queue, in order; those in progress only if they are redelivered.
