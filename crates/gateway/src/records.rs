@@ -15,14 +15,14 @@ use crate::groups::{self, Groups};
 use crate::ids::ProcessKey;
 use crate::memory::Class;
 use crate::output::payload::Payload;
-use crate::output::watermarks::warn_other_sender;
+use crate::output::watermarks::{Sender, warn_other_sender};
 use crate::output::write::write;
 use crate::processes::process::Partial;
 use crate::session::Session;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{
-    DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, TEXT, WHOLE,
+    DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, PUSHED, TEXT, WHOLE,
 };
 
 /// Records taken from one process in one turn.
@@ -174,14 +174,7 @@ impl Loop {
                 Some(message) => Payload::Bytes(&message.bytes),
                 None => Payload::Ring(record),
             };
-            send(
-                session,
-                at,
-                payload,
-                header.flags & TEXT != 0,
-                groups,
-                tools,
-            );
+            send(session, at, payload, header.flags, groups, tools);
         }
         if message.is_some() {
             // To move or to end, it may have waited for this.
@@ -403,7 +396,7 @@ fn send(
     session: &mut Session,
     at: ProcessKey,
     payload: Payload<'_, '_>,
-    text: bool,
+    flags: u8,
     groups: &mut Groups,
     tools: &mut Tools,
 ) {
@@ -415,7 +408,11 @@ fn send(
         return;
     }
     let is_foreign = session.placement.process() != Some(at);
-    if let Err(end) = write(session, payload, text, tools) {
+    let sender = match flags & PUSHED {
+        0 => Sender::Waits,
+        _ => Sender::GoesOn,
+    };
+    if let Err(end) = write(session, payload, flags & TEXT != 0, sender, tools) {
         act(session, end, groups, tools);
     }
     if is_foreign {

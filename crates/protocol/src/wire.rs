@@ -29,6 +29,9 @@ pub const FORCE: u8 = 32;
 /// On `Done`: the handler returned an error. On `Close`: so did the session's open hook.
 pub const ERRED: u8 = 64;
 
+/// On `FromProcess::Send`: its sender goes on while the session is full. Without it, it waits.
+pub const PUSHED: u8 = 128;
+
 /// In `aux` of `ToProcess::Open`: the session was with another process before.
 pub const ADOPTED: u16 = 1;
 

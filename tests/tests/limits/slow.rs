@@ -104,6 +104,34 @@ fn send_waits_for_a_slow_reader_and_loses_nothing() {
 }
 
 /// What is under way when the watermark is passed (a ring full, at most) is all that comes on top of it.
+/// Messages of every size, with the limits as they are by default and the largest message that fits into them.
+#[test]
+fn an_app_that_waits_for_room_is_never_cut_off_as_slow_with_the_default_limits() {
+    let config = "[workers]\ncount = 1\n[engine]\ngateway_loops = 1\n[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nframing = { kind = \"length\", width = 4, endian = \"big\", offset = 0, max = \"8MiB\" }\n[app]\njournal = \"{folder}/journal\"\n";
+    let engine = Engine::start("probe", config);
+    for size in [
+        1 << 10,
+        64 << 10,
+        1 << 20,
+        2 << 20,
+        4 << 20,
+        6 << 20,
+        (8 << 20) - 4,
+    ] {
+        let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+        let id = slow.ask("id");
+        let count = (64 << 20) / size;
+        slow.send(format!("spray {id} {count} {size}"));
+        engine.journaled(&format!("full {id}"));
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..count {
+            assert_eq!(slow.receive().len(), size);
+        }
+        assert_eq!(slow.receive(), b"sprayed");
+    }
+    assert_eq!(engine.status().closed("slow"), 0);
+}
+
 #[test]
 fn an_app_that_waits_for_room_is_never_cut_off_as_slow() {
     let limits = "high_watermark = \"256KiB\"\nhard_limit = \"4MiB\"";

@@ -9,7 +9,7 @@ use rustix::net::SendFlags;
 
 use crate::file::Copied;
 use crate::memory::Class;
-use crate::output::watermarks::weigh;
+use crate::output::watermarks::{Sender, weigh};
 use crate::session::queue::Piece;
 use crate::session::{End, Session};
 use crate::tools::Tools;
@@ -27,6 +27,7 @@ const LEAST_SEALED: usize = 1024;
 pub(crate) fn write_plaintext(
     session: &mut Session,
     bytes: &[u8],
+    sender: Sender,
     tools: &mut Tools,
 ) -> Result<(), End> {
     let sealed = seal_now(session, bytes, tools)?;
@@ -37,7 +38,7 @@ pub(crate) fn write_plaintext(
     let queue = session.output.queue.get_or_insert_default();
     queue.piece(rest.len()).extend_from_slice(rest);
     tools.memory.hold(Class::Queued, rest.len());
-    weigh(session, tools)
+    weigh(session, sender, tools)
 }
 
 /// Encrypts and sends plaintext until the socket takes no more, or none where something is queued already. Returns how
@@ -118,7 +119,7 @@ pub(crate) fn send_sealed(
     let queue = session.output.queue.get_or_insert_default();
     queue.push_sealed(rest);
     tools.memory.hold(Class::Queued, rest.len());
-    weigh(session, tools)
+    weigh(session, Sender::Waits, tools)
 }
 
 /// Encrypts what is next in the queue.

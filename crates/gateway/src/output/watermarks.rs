@@ -11,16 +11,28 @@ use crate::tools::Tools;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
+/// How the sender of a message behaves while the session is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// It waits as soon as it knows. What is under way until then closes no session.
+    Waits,
+    /// It goes on.
+    GoesOn,
+}
+
 /// Compares the queue with its marks, after it has grown.
 ///
 /// # Errors
-/// It has passed `hard_limit`: the session ends.
-pub(crate) fn weigh(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+/// It has passed `hard_limit`, or, by a sender that waits, even what can be under way on top of that: the session ends.
+pub(crate) fn weigh(session: &mut Session, sender: Sender, tools: &mut Tools) -> Result<(), End> {
     tools.memory.ask_for_relief(&tools.cx);
     let most = most_queued(tools);
     let listener = tools.cx.listener(session.listener);
     let queued = session.output.queued();
-    if queued > listener.hard_limit {
+    let is_over = |limit: u64| queued > limit;
+    if is_over(listener.hard_limit)
+        && (sender == Sender::GoesOn || is_over(listener.hard_limit + under_way(session, tools)))
+    {
         tracing::warn!(
             session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer, queued,
             reason = %CloseReason::Slow, "session closed: it reads too slowly, hard_limit is passed"
@@ -34,6 +46,18 @@ pub(crate) fn weigh(session: &mut Session, tools: &mut Tools) -> Result<(), End>
     }
     watch_output(session, tools);
     Ok(())
+}
+
+/// What senders that wait can have sent before they learn that the session is full: each what its ring holds, and a message
+/// behind that.
+fn under_way(session: &Session, tools: &Tools) -> u64 {
+    let queue = session.output.queue.as_ref();
+    // Its own process, the others that know already, and one that is about to be told.
+    let senders = 2 + queue.map_or(0, |queue| queue.others_told.len() as u64);
+    let engine = &tools.cx.config.engine;
+    let ring = engine.ring_memory / u64::from(engine.gateway_loops).max(1) / 2;
+    let message = tools.cx.listener(session.listener).max_message();
+    senders * (ring + 2 * message)
 }
 
 /// What a session may have queued because of the memory limit: near it no more than its share.

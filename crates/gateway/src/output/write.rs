@@ -15,7 +15,7 @@ use rustix::net::SendFlags;
 use crate::memory::Class;
 use crate::output::payload::Payload;
 use crate::output::sealing::{seal_now, write_plaintext};
-use crate::output::watermarks::weigh;
+use crate::output::watermarks::{Sender, weigh};
 use crate::session::frame::Frame;
 use crate::session::{End, Session};
 use crate::tools::Tools;
@@ -33,6 +33,7 @@ pub(crate) fn write(
     session: &mut Session,
     payload: Payload<'_, '_>,
     text: bool,
+    sender: Sender,
     tools: &mut Tools,
 ) -> Result<(), End> {
     let framing = &tools.cx.listener(session.listener).framing;
@@ -60,7 +61,7 @@ pub(crate) fn write(
         frame.extend_from_slice(prefix);
         payload.copy_from(skip, &mut frame);
         frame.extend_from_slice(suffix);
-        return write_frame(session, frame, tools);
+        return write_frame(session, frame, sender, tools);
     }
     let mut sent = 0;
     if session.output.queue.is_none()
@@ -89,12 +90,17 @@ pub(crate) fn write(
             .unwrap_or_default(),
     );
     tools.memory.hold(Class::Queued, rest);
-    weigh(session, tools)
+    weigh(session, sender, tools)
 }
 
 /// Sends a whole frame over TLS, and keeps its space.
-fn write_frame(session: &mut Session, mut frame: Vec<u8>, tools: &mut Tools) -> Result<(), End> {
-    let written = write_plaintext(session, &frame, tools);
+fn write_frame(
+    session: &mut Session,
+    mut frame: Vec<u8>,
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let written = write_plaintext(session, &frame, sender, tools);
     // A large message is no reason to keep its size for ever.
     frame.clear();
     frame.shrink_to(LARGE);
@@ -111,7 +117,7 @@ pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) 
         return Ok(());
     }
     if session.transport.tls.is_some() {
-        return write_plaintext(session, bytes, tools);
+        return write_plaintext(session, bytes, Sender::Waits, tools);
     }
     let mut sent = 0;
     if session.output.queue.is_none()
@@ -132,7 +138,7 @@ pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) 
     let queue = session.output.queue.get_or_insert_default();
     queue.piece(rest.len()).extend_from_slice(rest);
     tools.memory.hold(Class::Queued, rest.len());
-    weigh(session, tools)
+    weigh(session, Sender::Waits, tools)
 }
 
 /// A WebSocket is told why it is closed; other framings have no such word. An error does not matter: it ends anyway.
@@ -174,5 +180,5 @@ pub(crate) fn write_shared(
     }
     let queue = session.output.queue.get_or_insert_default();
     queue.share(frame, sent);
-    weigh(session, tools)
+    weigh(session, Sender::GoesOn, tools)
 }

@@ -15,7 +15,9 @@ use crate::app::{Message, Opened, SendError, Session};
 use crate::outbox::{Needs, Room};
 use crate::pool;
 use crate::waiters::Waiters;
-use crate::wire::{CloseReason, Closing, FORCE, FromProcess, Opening, SessionData, SessionFacts};
+use crate::wire::{
+    CloseReason, Closing, FORCE, FromProcess, Opening, PUSHED, SessionData, SessionFacts,
+};
 
 /// What is known of one session; every handle to it shares this.
 pub(crate) struct SessionState {
@@ -177,9 +179,13 @@ impl SessionState {
         if self.is_full.get() && room == Room::Needed {
             return Err(Refusal::Watermark);
         }
+        let pace = match room {
+            Room::Needed => 0,
+            Room::Bounded | Room::Always => PUSHED,
+        };
         let header = Header {
             kind: FromProcess::Send as u8,
-            flags,
+            flags: flags | pace,
             session: self.id,
             ..Header::default()
         };

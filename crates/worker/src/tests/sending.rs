@@ -5,7 +5,7 @@ use moorline_ipc::Header;
 use super::fixture::{Harness, Seen};
 use super::scripted::pattern;
 use crate::control::Role;
-use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, ToProcess, WHOLE};
+use crate::wire::{DONE, FAILED, FIRST, FromProcess, LAST, PUSHED, ToProcess, WHOLE};
 
 #[test]
 fn a_full_session_makes_send_wait_until_it_is_drained() {
@@ -205,10 +205,13 @@ fn pushed_messages_wait_in_order_up_to_a_bound() {
     // Six fit into the ring of 64 KiB, and while fewer bytes wait than that another one may.
     assert_eq!(harness.event(), "pushed 13");
     for _ in 0..12 {
-        assert_eq!(harness.take(), Seen::send(1, WHOLE, &pattern(10_000)));
+        assert_eq!(
+            harness.take(),
+            Seen::send(1, WHOLE | PUSHED, &pattern(10_000))
+        );
     }
     let last = harness.take();
-    assert_eq!((last.flags, last.sequence), (WHOLE | DONE, 1));
+    assert_eq!((last.flags, last.sequence), (WHOLE | PUSHED | DONE, 1));
     harness.message(1, 2, "echo on");
     assert_eq!(harness.take().payload, b"on");
     harness.stop();
