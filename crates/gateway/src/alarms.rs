@@ -3,7 +3,7 @@
 use crate::input::handshake::refused;
 use crate::output::write::farewell;
 use crate::session::{End, Phase, Session, Timer};
-use crate::timeouts::{Stuck, flush_due, idle_at};
+use crate::timeouts::{Stuck, flush_due, flush_timeout, idle_at};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
@@ -68,10 +68,7 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
         tools.agenda.timers.set(at, Alarm::Flush(session.name()));
         return Ok(());
     }
-    let timeout = match listener.send_timeout {
-        Some(_) => "send_timeout",
-        None => "the limit of 30 s",
-    };
+    let (_, timeout) = flush_timeout(listener);
     tracing::warn!(
         session = %SessionId::from(session.id), listener = %listener.name, peer = %session.peer,
         queued = session.output.queued(), in_progress = session.input.window.in_hand(), reason = %CloseReason::Slow,

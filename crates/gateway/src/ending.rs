@@ -122,9 +122,10 @@ pub(crate) fn finish(
     groups: &mut Groups,
     tools: &mut Tools,
 ) {
-    if matches!(session.phase, Phase::Ended(_) | Phase::Lingering) {
+    if session.has_ended() {
         return;
     }
+    tools.cx.shared.admissions[session.listener.index()].end(&session.peer);
     let has_begun = session.phase != Phase::Handshake;
     session.phase = Phase::Ended(reason);
     let held = session.received();

@@ -220,7 +220,10 @@ impl Loop {
         let Tools { cx, memory, .. } = &mut self.tools;
         let state = session.app.state.as_ref();
         memory.release(Class::State, state.map_or(0, |state| state.held()));
-        cx.shared.release(session.listener, &session.peer);
+        match session.has_ended() {
+            true => cx.shared.admissions[session.listener.index()].release(),
+            false => cx.shared.release(session.listener, &session.peer),
+        }
     }
 
     /// Services the sessions that are due, and looks at some of those that are to be looked at.

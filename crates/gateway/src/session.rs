@@ -202,6 +202,11 @@ impl Session {
         matches!(self.phase, Phase::Open | Phase::Ending(_))
     }
 
+    /// Whether it is over, and counts for no limit any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_) | Phase::Lingering)
+    }
+
     /// Whether the app's output still goes to the peer.
     pub(crate) fn takes_output(&self) -> bool {
         matches!(

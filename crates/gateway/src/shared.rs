@@ -121,9 +121,11 @@ impl Shared {
         self.admissions.iter().map(Admission::connections).sum()
     }
 
-    /// A connection of this listener has ended.
+    /// A connection of this listener has ended, and its socket is closed.
     pub(crate) fn release(&self, listener: ListenerId, peer: &Peer) {
-        self.admissions[listener.index()].release(peer);
+        let admission = &self.admissions[listener.index()];
+        admission.end(peer);
+        admission.release();
     }
 
     /// The loop with the fewest sessions, which gets the next one.

@@ -112,8 +112,21 @@ impl Stuck {
 
 /// When a closing session will have waited for too long, if its output was queued then at the latest.
 pub(crate) fn flush_due(session: &Session, listener: &Listener, queued_at: u64) -> u64 {
-    let timeout = listener.send_timeout.unwrap_or(FLUSH_TIMEOUT);
+    let (timeout, _) = flush_timeout(listener);
     session.meters.sent_at.max(queued_at) + timeout.as_millis() as u64
+}
+
+/// How long the peer of a closing session may take nothing of its output, and the name of that timeout. Nothing passes to
+/// or from such a session but its output, so it is idle, too.
+pub(crate) fn flush_timeout(listener: &Listener) -> (Duration, &'static str) {
+    let slow = match listener.send_timeout {
+        Some(timeout) => (timeout, "send_timeout"),
+        None => (FLUSH_TIMEOUT, "the limit of 30 s"),
+    };
+    match listener.idle_timeout {
+        Some(idle) if idle < slow.0 => (idle, "idle_timeout"),
+        _ => slow,
+    }
 }
 
 /// Output is queued: from now on its peer must take some of it in time.

@@ -1,6 +1,8 @@
 //! Commands that close sessions.
 
-use moorline::Result;
+use std::time::Duration;
+
+use moorline::{Result, SendError};
 
 use super::answers::{milliseconds, outcome, told};
 use super::order::Order;
@@ -12,6 +14,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "close-code",
     "close-now",
     "close-then-now",
+    "push-then-close",
     "end",
     "end-twice-then-now",
 ];
@@ -37,6 +40,16 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             session.close()?;
             probe.note(format_args!("forced close {:?}", session.close_now()));
             return Ok(None);
+        }
+        "push-then-close" => {
+            let (count, size): (u32, usize) = (order.word().parse()?, order.word().parse()?);
+            for _ in 0..count {
+                // The way to the gateway may be full for a moment.
+                while session.push(vec![b'c'; size]) == Err(SendError::Full) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            return told(session.close());
         }
         "end" => outcome(context.session(order.word().parse()?).close()),
         "end-twice-then-now" => {

@@ -49,8 +49,8 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             "slept".to_owned()
         }
         "sleep-then-block" => {
-            tokio::time::sleep(milliseconds(word())?).await;
-            std::thread::sleep(milliseconds(word())?);
+            tokio::time::sleep(milliseconds(order.word())?).await;
+            std::thread::sleep(milliseconds(order.word())?);
             "blocked".to_owned()
         }
         "block" => {

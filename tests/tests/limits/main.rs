@@ -1,6 +1,7 @@
 //! Limits on sessions, memory, descriptors and slow readers.
 
 mod budget;
+mod closed;
 mod descriptors;
 mod held;
 mod listener;

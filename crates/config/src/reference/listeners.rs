@@ -100,7 +100,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Yes,
             "Closes a session that sends nothing for this long. A handler that works holds it up, unless the peer does not take \
              queued output: then the session is closed as `slow`. The same holds for a session that is closing; without this \
-             key after 30 s. An HTTP client that stops reading a file is disconnected after this time, or 30 s.",
+             key after 30 s, or after `idle_timeout` if that is shorter. An HTTP client that stops reading a file is disconnected after this time, or 30 s.",
         ),
         key(
             "half_close_timeout",
@@ -133,7 +133,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("8 MiB, or twice `high_watermark` if that is more"),
             r#""32MiB""#,
             Yes,
-            "Above this many, the session is closed as `slow`.",
+            "Above this many, the session is closed as `slow`. What `send` and `try_send` have under way when the session becomes \
+             full closes none.",
         ),
         key(
             "on_crash",
@@ -168,7 +169,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Value("100000"),
             "5000",
             Yes,
-            "Sessions at the same time. More connections are closed at once.",
+            "Sessions at the same time. More connections are closed at once. A closed session does not count, although its socket \
+             may stay for up to two seconds.",
         ),
         key(
             "max_sessions_per_address",

@@ -13,6 +13,9 @@ use moorline_protocol::wire::Peer;
 /// The connections of one listener, counted for its limits by every thread.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
+    /// Those that have not ended, which count for the limits.
+    open: AtomicU64,
+    /// Those that are not released: sockets of ended ones may linger for a moment.
     connections: AtomicU64,
     most: AtomicU64,
     /// Locked once a connection, and only where the configuration asks, or has asked, for it.
@@ -20,6 +23,9 @@ pub(crate) struct Admission {
     /// Admitted connections are counted there.
     counts: AtomicBool,
 }
+
+/// At least so many connections may linger.
+const LINGERING: u64 = 1024;
 
 #[derive(Debug, Default)]
 struct ByAddress {
@@ -66,10 +72,15 @@ impl Admission {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Admits one more, which must be given back with [`release`](Self::release), or says which limit forbids it.
+    /// Admits one more, or says which limit forbids it. It counts until it has [ended](Self::end), and must be given back with
+    /// [`release`](Self::release).
     pub(crate) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
+        let most = self.most.load(Ordering::Relaxed);
+        let connections = self.connections.fetch_add(1, Ordering::Relaxed);
+        if self.open.fetch_add(1, Ordering::Relaxed) >= most
+            || connections >= most.saturating_add(most.max(LINGERING))
+        {
+            self.forget();
             return Err(Limit::Sessions);
         }
         let by_address = self.by_address.get();
@@ -79,7 +90,7 @@ impl Admission {
             let most = by_address.most;
             let count = by_address.counts.entry(host).or_default();
             if *count >= most {
-                self.connections.fetch_sub(1, Ordering::Relaxed);
+                self.forget();
                 return Err(Limit::SessionsPerAddress);
             }
             *count += 1;
@@ -87,9 +98,19 @@ impl Admission {
         Ok(())
     }
 
-    /// An admitted connection has ended.
-    pub(crate) fn release(&self, peer: &Peer) {
+    fn forget(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.release();
+    }
+
+    /// An ended connection is gone, with its socket.
+    pub(crate) fn release(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An admitted connection has ended. It does not count for the limits any more.
+    pub(crate) fn end(&self, peer: &Peer) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             let mut by_address = by_address.locked();
             if let Some(count) = by_address.counts.get_mut(&host) {
@@ -161,14 +182,29 @@ mod tests {
         );
         assert_eq!(admission.admit(&other), Ok(()));
         assert_eq!(admission.admit(&other), Err(Limit::Sessions));
-        admission.release(&one);
+        admission.end(&one);
         assert_eq!(admission.admit(&one), Ok(()));
         for peer in [&one, &one, &other] {
-            admission.release(peer);
+            admission.end(peer);
         }
+        assert_eq!(admission.connections(), 4);
+        (0..4).for_each(|_| admission.release());
         assert_eq!(admission.connections(), 0);
         let by_address = admission.by_address.get().expect("it counts them");
         assert!(by_address.locked().counts.is_empty());
+    }
+
+    #[test]
+    fn ended_connections_make_room_until_too_many_linger() {
+        let admission = admission(2, None);
+        let one = peer("192.0.2.1");
+        for _ in 0..2 + LINGERING {
+            assert_eq!(admission.admit(&one), Ok(()));
+            admission.end(&one);
+        }
+        assert_eq!(admission.admit(&one), Err(Limit::Sessions));
+        admission.release();
+        assert_eq!(admission.admit(&one), Ok(()));
     }
 
     #[test]
@@ -198,7 +234,8 @@ mod tests {
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
         assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
-        admission.release(&one);
+        admission.end(&one);
+        admission.release();
         assert_eq!(admission.admit(&one), Ok(()));
     }
 

@@ -119,7 +119,7 @@ impl Loop {
     /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
         for session in self.sessions.iter() {
-            if counted.contains(&session.listener) {
+            if counted.contains(&session.listener) && !session.has_ended() {
                 let admissions = &self.tools.cx.shared.admissions;
                 admissions[session.listener.index()].count(&session.peer);
             }
