@@ -27,7 +27,7 @@
 //! | --- | --- | --- |
 //! | `tls` | yes | TLS by rustls: towards servers for `tls://`, `https://` and `wss://`, and sans-io towards clients |
 //! | `hickory` | no | `HickoryResolver`: DNS without the system's resolver |
-//! | `websocket` | no | `Framing::WebSocket`, the server's side (RFC 6455) |
+//! | `websocket` | no | `Framing::WebSocket`, the server's side (RFC 6455), with permessage-deflate (RFC 7692) |
 //! | `listener` | no | `Listener`, `DatagramListener` |
 //! | `blocking` | no | `blocking`: clients for threads without a runtime |
 //! | `pool` | no | `Pool`; with `blocking` also `blocking::Pool` |

@@ -35,8 +35,22 @@ impl Decoder {
             }
             Framing::Line { max } => self.scan(input, |input, from| line::scan(input, from, *max)),
             #[cfg(feature = "websocket")]
-            Framing::WebSocket { max } => websocket::decode(&mut self.0, *max, input),
+            Framing::WebSocket { max } => websocket::decode(&mut self.0, *max, input, None),
         }
+    }
+
+    /// The same for a WebSocket of messages of up to `max` bytes whose handshake agreed on permessage-deflate.
+    ///
+    /// A compressed message is [`Decoded::Assembled`]. It is decompressed when it is whole, by `inflater`, which another
+    /// decoder may use between two calls if it is one without context takeover.
+    #[cfg(feature = "websocket")]
+    pub fn decode_deflated(
+        &mut self,
+        max: u64,
+        input: &mut [u8],
+        inflater: &mut websocket::deflate::Inflater,
+    ) -> Result<Decoded, FramingError> {
+        websocket::decode(&mut self.0, max, input, Some(inflater))
     }
 
     /// The message that [`Decoded::Assembled`] announced; empty if there is none.

@@ -1,5 +1,6 @@
 //! What holds for every framing; the peer that the tests share is in `invariants.rs`.
 
+mod deflate;
 mod delimiter;
 mod guess;
 mod length;

@@ -13,6 +13,10 @@ pub(in crate::framing) struct Assembly {
 #[derive(Debug)]
 pub(in crate::framing) enum MessageKind {
     Binary,
+    /// The payload is compressed.
+    Deflated {
+        text: bool,
+    },
     /// This many bytes are known to be UTF-8; at most three more may begin a character.
     Text {
         checked: usize,
@@ -22,6 +26,11 @@ pub(in crate::framing) enum MessageKind {
 impl Assembly {
     pub(in crate::framing) fn buffered(&self) -> usize {
         self.payload.capacity()
+    }
+
+    /// Whether the message is compressed.
+    pub(super) fn is_deflated(&self) -> bool {
+        matches!(self.kind, MessageKind::Deflated { .. })
     }
 
     /// Appends a fragment. Text is checked as it grows, so that a peer cannot send much invalid text.
@@ -41,6 +50,7 @@ impl Assembly {
     pub(super) fn finish(self) -> Result<(Vec<u8>, bool), Violation> {
         match self.kind {
             MessageKind::Binary => Ok((self.payload, false)),
+            MessageKind::Deflated { text } => Ok((self.payload, text)),
             MessageKind::Text { checked } if checked == self.payload.len() => {
                 Ok((self.payload, true))
             }

@@ -5,6 +5,8 @@ use crate::framing::control_frame::ControlFrame;
 
 pub(super) const FIN: u8 = 0x80;
 pub(super) const RESERVED_BITS: u8 = 0x70;
+/// The reserved bit that marks a compressed message (RFC 7692 §6).
+pub(super) const DEFLATED: u8 = 0x40;
 pub(super) const MASKED: u8 = 0x80;
 
 /// The kinds of frame (RFC 6455 §5.2).

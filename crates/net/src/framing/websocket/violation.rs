@@ -35,13 +35,15 @@ pub enum Violation {
     CloseCode(u16),
     /// Text that is not UTF-8 (§8.1).
     NotUtf8,
+    /// A message that is not compressed as it says (RFC 7692 §7.2.2).
+    Corrupt,
 }
 
 impl Violation {
     /// The status code to close with (§7.4.1).
     pub fn close_code(self) -> u16 {
         match self {
-            Self::NotUtf8 => 1007,
+            Self::NotUtf8 | Self::Corrupt => 1007,
             _ => 1002,
         }
     }
@@ -67,6 +69,7 @@ impl fmt::Display for Violation {
             Self::CloseTruncated => f.write_str("a close frame has half a status code"),
             Self::CloseCode(code) => write!(f, "status code {code} must not be sent"),
             Self::NotUtf8 => f.write_str("text is not UTF-8"),
+            Self::Corrupt => f.write_str("a compressed message is damaged"),
         }
     }
 }
