@@ -15,6 +15,7 @@
 //! - [`mod@reference`] lists every key for people
 
 mod app;
+mod cache_control;
 mod error;
 mod framing;
 mod host;
@@ -246,6 +247,8 @@ pub struct Listener {
     pub websocket: Option<String>,
     /// The folder of the files at all other paths (`http://` listeners only). Absolute.
     pub static_folder: Option<PathBuf>,
+    /// The `Cache-Control` header of those files. Default `no-cache`.
+    pub static_cache: String,
     /// A session that neither received nor sent for this long is closed.
     pub idle_timeout: Option<Duration>,
     /// A session that received nothing for this long is closed.

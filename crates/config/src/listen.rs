@@ -9,7 +9,7 @@ use moorline_net::{Address, AddressError, Framing, HostPort};
 use super::error::Reported;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
-use super::{Dispatch, Listener, OnCrash, OnError, framing, tls};
+use super::{Dispatch, Listener, OnCrash, OnError, cache_control, framing, tls};
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
 const DEFAULT_HARD_LIMIT: u64 = 8 << 20;
@@ -103,6 +103,7 @@ fn listener(
         framing: content.framing,
         websocket: content.websocket,
         static_folder: content.static_folder,
+        static_cache: content.static_cache,
         idle_timeout: times.idle,
         receive_timeout: times.receive,
         send_timeout: times.send,
@@ -352,9 +353,10 @@ struct Content {
     framing: Framing,
     websocket: Option<String>,
     static_folder: Option<std::path::PathBuf>,
+    static_cache: String,
 }
 
-const HTTP_KEYS: &[&str] = &["websocket", "static", "max_message"];
+const HTTP_KEYS: &[&str] = &["websocket", "static", "static_cache", "max_message"];
 const SESSION_KEYS: &[&str] = &[
     "on_error",
     "idle_timeout",
@@ -377,6 +379,7 @@ fn content(
     let framing = section.read("framing", |field| framing::framing(&field));
     let websocket = section.read("websocket", |field| request_path(&field));
     let static_folder = section.read("static", |field| existing_folder(&field, base));
+    let static_cache = section.read("static_cache", |field| cache_control::cache_control(&field));
     let max_message = section.read("max_message", |field| field.size());
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
@@ -403,6 +406,9 @@ fn content(
                     "has no effect without `websocket`",
                 )?;
             }
+            if !section.has("static") {
+                refuse_keys(section, &["static_cache"], "has no effect without `static`")?;
+            }
         }
         Address::Udp(_) => {
             refuse_keys(
@@ -424,6 +430,7 @@ fn content(
         framing,
         websocket,
         static_folder: static_folder?,
+        static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })
 }
 

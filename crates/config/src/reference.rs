@@ -8,7 +8,7 @@ mod processes;
 
 use std::fmt::Write;
 
-use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
+use listeners::{APP, CERTIFICATES, DELIMITER, FILES, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 
 /// Every table, in the order of the page.
@@ -21,6 +21,7 @@ pub const SECTIONS: &[SectionReference] = &[
     TASKS,
     HELPERS,
     LISTEN,
+    FILES,
     FRAMING,
     RAW,
     LENGTH,

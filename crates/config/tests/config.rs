@@ -72,6 +72,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         framing,
         websocket: None,
         static_folder: None,
+        static_cache: "no-cache".into(),
         idle_timeout: None,
         receive_timeout: None,
         send_timeout: None,
@@ -123,6 +124,7 @@ fn the_sketch_loads() {
     let http = Listener {
         websocket: Some("/ws".into()),
         static_folder: Some(chat.join("public")),
+        static_cache: "no-cache".into(),
         ..listener(
             "http://127.0.0.1:9500",
             Address::Http(host_port("127.0.0.1", 9500)),

@@ -45,6 +45,9 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
                 "address = \"http://127.0.0.1:0\"\n{other}\n{line}"
             ))
         }
+        ("[[listen]]", "static_cache") => listen(&format!(
+            "address = \"http://127.0.0.1:0\"\nstatic = \"/\"\n{line}"
+        )),
         ("[[listen]]", "max_message") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
         )),

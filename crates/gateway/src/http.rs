@@ -5,12 +5,19 @@
 
 mod answer;
 mod body;
+mod conditions;
+mod content_type;
+mod encoding;
+mod file;
 mod folder;
 mod handshake;
+pub(crate) mod head;
+mod path;
+mod range;
+mod upload;
 mod watched;
 
 use std::convert::Infallible;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -18,6 +25,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
@@ -27,10 +36,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use self::answer::{Answer, no_upgrade, not_allowed, plain, switching};
-use self::body::FileBody;
-use self::folder::{no_file, open_file};
+use self::answer::{
+    Answer, bad_path, last, moved, no_file, no_upgrade, not_allowed, plain, refused, switching,
+};
+use self::file::Asked;
+use self::folder::{Found, find};
 use self::handshake::accept_key;
+use self::path::FilePath;
+use self::upload::read_up;
 use self::watched::{Progress, Watched};
 use crate::arrival::Upgrade;
 use crate::commands::{Command, Inbox};
@@ -69,6 +82,8 @@ pub(crate) struct Settings {
     websocket: Option<String>,
     /// The folder that all other paths are files of.
     folder: Option<OwnedFd>,
+    /// How long clients and proxies keep a file.
+    cache: HeaderValue,
     /// Its TLS state, if it is encrypted.
     tls: Option<ServerTls>,
     /// How long a TLS handshake may take, and then the first request.
@@ -86,6 +101,8 @@ impl Settings {
         Self {
             websocket: listener.websocket.clone(),
             folder,
+            cache: HeaderValue::from_str(&listener.static_cache)
+                .unwrap_or(HeaderValue::from_static("no-cache")),
             tls,
             handshake_timeout: listener.handshake_timeout,
             stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
@@ -246,17 +263,26 @@ impl Site {
         progress: &Progress,
     ) -> Answer {
         progress.asked.store(true, Ordering::Relaxed);
+        let (method, target, version) = (request.method(), request.uri(), request.version());
+        if let Err(refusal) = head::check(method, target, version, request.headers()) {
+            return refused(refusal);
+        }
         let settings = self.settings();
-        if settings.websocket.as_deref() == Some(request.uri().path()) {
+        if settings.websocket.as_deref() == Some(target.path()) {
             return self.upgrade(request, peer, progress);
         }
-        if settings.folder.is_none() {
-            return plain(StatusCode::NOT_FOUND, "not found");
-        }
-        match *request.method() {
-            Method::GET | Method::HEAD => self.answer_with_file(&request, settings).await,
-            _ => not_allowed("files are read with GET or HEAD", "GET, HEAD"),
-        }
+        let (head, body) = request.into_parts();
+        let is_over = read_up(&head, body).await;
+        let answer = match (
+            &settings.folder,
+            head.headers.get(header::TRANSFER_ENCODING),
+        ) {
+            (None, _) => plain(StatusCode::NOT_FOUND, "not found"),
+            (Some(_), Some(_)) => plain(StatusCode::LENGTH_REQUIRED, "the body has no length"),
+            (Some(_), None) => self.answer_with_file(&head, settings).await,
+        };
+        // Where the next request begins is unknown, or far away.
+        if is_over { answer } else { last(answer) }
     }
 
     /// Begins a WebSocket session, or says why there is none.
@@ -283,19 +309,25 @@ impl Site {
         }
     }
 
-    async fn answer_with_file(
-        &self,
-        request: &Request<Incoming>,
-        settings: Arc<Settings>,
-    ) -> Answer {
-        let path = request.uri().path().to_owned();
-        let limit = self.shared.descriptors();
+    async fn answer_with_file(&self, head: &Parts, settings: Arc<Settings>) -> Answer {
+        let asked = match head.method {
+            Method::GET => Asked::All,
+            Method::HEAD => Asked::Head,
+            _ => return not_allowed("files are read with GET or HEAD", "GET, HEAD"),
+        };
+        let path = match FilePath::parse(head.uri.path()) {
+            Ok(path) => Arc::new(path),
+            Err(bad) => return bad_path(bad),
+        };
+        let (name, encodings) = (path.clone(), encoding::accepted(&head.headers));
+        let (limit, cache) = (self.shared.descriptors(), settings.cache.clone());
         let opening = tokio::task::spawn_blocking(move || match &settings.folder {
-            Some(folder) => open_file(folder, &path, limit),
-            None => Err(io::ErrorKind::NotFound.into()),
+            Some(folder) => find(folder, &name, encodings, limit),
+            None => Err(std::io::ErrorKind::NotFound.into()),
         });
         let file = match opening.await {
-            Ok(Ok(file)) => file,
+            Ok(Ok(Found::File(file))) => file,
+            Ok(Ok(Found::FolderWithoutSlash)) => return moved(&path.with_slash(head.uri.query())),
             Ok(Err(error)) => return no_file(&error),
             Err(_) => {
                 let why = "the file could not be read";
@@ -303,13 +335,8 @@ impl Site {
             }
         };
         let by_loops = self.shared.held_by_loops();
-        let bytes = FileBody::bytes(file.length);
-        let Some(held) = self.shared.http_memory.try_hold(bytes, by_loops) else {
-            let why = "memory_limit is reached, ask again later";
-            return plain(StatusCode::SERVICE_UNAVAILABLE, why);
-        };
-        let head_only = request.method() == Method::HEAD;
-        file.answer(request.headers(), head_only, held)
+        let hold = |bytes| self.shared.http_memory.try_hold(bytes, by_loops);
+        file::answer(file, asked, &head.headers, &cache, hold)
     }
 
     /// Takes an upgraded connection from hyper and makes it a session.

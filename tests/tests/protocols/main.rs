@@ -2,5 +2,6 @@
 
 mod datagrams;
 mod files;
+mod http;
 mod long;
 mod websocket;

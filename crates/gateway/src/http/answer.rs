@@ -1,23 +1,80 @@
 //! What requests are answered with.
 
+use std::io;
+
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::FileBody;
+use super::folder::is_shortage;
+use super::head::Refusal;
+use super::path::BadPath;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, FileBody>>;
+
+/// A browser takes the content for what its type says.
+pub(super) const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// No content.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::default()));
+    *answer.status_mut() = status;
+    answer
+}
 
 /// A line of text.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Either::Left(Full::from(text)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    let headers = answer.headers_mut();
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     answer
+}
+
+/// The same, and the connection ends.
+pub(super) fn last(mut answer: Answer) -> Answer {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
+}
+
+/// The answer to a head that is not one of HTTP.
+pub(super) fn refused(refusal: Refusal) -> Answer {
+    last(plain(refusal.status, refusal.why))
+}
+
+/// The file is elsewhere, and stays there.
+pub(super) fn moved(location: &str) -> Answer {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return plain(StatusCode::NOT_FOUND, "not found");
+    };
+    let mut answer = plain(StatusCode::PERMANENT_REDIRECT, "see the location");
+    answer.headers_mut().insert(header::LOCATION, location);
+    answer
+}
+
+/// The answer to a path that can be no file's.
+pub(super) fn bad_path(bad: BadPath) -> Answer {
+    match bad {
+        BadPath::Malformed => plain(StatusCode::BAD_REQUEST, "the path is not one of a file"),
+        BadPath::Hidden => plain(StatusCode::NOT_FOUND, "not found"),
+    }
+}
+
+/// The answer for a file that could not be opened.
+pub(super) fn no_file(error: &io::Error) -> Answer {
+    if is_shortage(error) {
+        let why = "too many files are open, ask again later";
+        return plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "forbidden"),
+        _ => plain(StatusCode::NOT_FOUND, "not found"),
+    }
 }
 
 /// The path does not take requests of this method.

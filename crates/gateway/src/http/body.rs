@@ -25,10 +25,11 @@ pub(super) struct FileBody {
 }
 
 impl FileBody {
-    pub(super) fn new(file: std::fs::File, length: u64, held: Held) -> Self {
+    /// This many bytes of the file, from the offset on.
+    pub(super) fn new(file: std::fs::File, offset: u64, length: u64, held: Held) -> Self {
         Self {
             file: Arc::new(file),
-            offset: 0,
+            offset,
             left: length,
             reading: None,
             _held: held,

@@ -1,128 +1,119 @@
 //! Files of a listener's folder.
 
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
-use http_body_util::{Either, Full};
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::answer::{Answer, plain};
-use super::body::FileBody;
-use crate::shared::http_memory::Held;
+use super::conditions::{Validators, in_seconds};
+use super::content_type::ContentType;
+use super::encoding::Encoding;
+use super::path::FilePath;
+
+/// What a path leads to.
+pub(super) enum Found {
+    File(OpenFile),
+    /// A folder with an `index.html`, whose path lacks the slash at its end.
+    FolderWithoutSlash,
+}
 
 /// A file to be served.
 pub(super) struct OpenFile {
-    pub(super) file: std::fs::File,
+    pub(super) file: File,
     pub(super) length: u64,
-    modified: Option<String>,
-    kind: mime_guess::Mime,
+    pub(super) validators: Validators,
+    pub(super) content_type: ContentType,
+    /// How it was compressed beforehand.
+    pub(super) encoding: Option<Encoding>,
 }
 
-/// Opens a file beneath the folder, never outside it: `openat2` with RESOLVE_BENEATH refuses `..` and links that lead out.
+/// Opens a file beneath the folder, or the first of its encodings that lies beside it and is not older.
 /// The descriptors from `limit` on are kept for new processes: a file that would take one is not opened.
-pub(super) fn open_file(folder: &OwnedFd, path: &str, limit: u64) -> io::Result<OpenFile> {
-    let decoded = percent_decode(path).ok_or(io::ErrorKind::NotFound)?;
-    let mut name = decoded.trim_start_matches('/').to_owned();
-    if name.is_empty() || name.ends_with('/') {
-        name.push_str("index.html");
+///
+/// # Errors
+/// There is no such file, it must not be read, or too many are open.
+pub(super) fn find(
+    folder: &OwnedFd,
+    path: &FilePath,
+    encodings: impl Iterator<Item = Encoding>,
+    limit: u64,
+) -> io::Result<Found> {
+    let name = path.file();
+    let (file, metadata) = open(folder, &name, limit)?;
+    if metadata.is_dir() && path.lacks_slash() {
+        regular(folder, &path.index(), limit)?;
+        return Ok(Found::FolderWithoutSlash);
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::openat2(
-        folder,
-        &name,
-        flags,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
-    )?;
-    if opened.as_raw_fd() as u64 >= limit {
-        return Err(Errno::MFILE.into());
-    }
-    let file = std::fs::File::from(opened);
-    let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let modified = metadata.modified().ok().map(httpdate::fmt_http_date);
-    Ok(OpenFile {
+    let content_type = ContentType::of(&name);
+    let is_current = |other: &Metadata| other.mtime() >= metadata.mtime();
+    let mut encodings = encodings.filter(|_| content_type.is_compressible());
+    let encoded = encodings.find_map(|encoding| {
+        let name = [&name, encoding.suffix()].concat();
+        let (file, metadata) = regular(folder, &name, limit).ok()?;
+        is_current(&metadata).then_some((file, metadata, encoding))
+    });
+    let (file, metadata, encoding) = match encoded {
+        Some((file, metadata, encoding)) => (file, metadata, Some(encoding)),
+        None => (file, metadata, None),
+    };
+    Ok(Found::File(OpenFile {
         file,
         length: metadata.len(),
-        modified,
-        kind: mime_guess::from_path(&name).first_or_octet_stream(),
-    })
+        validators: validators(&metadata),
+        content_type,
+        encoding,
+    }))
 }
 
-fn percent_decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                (digit(rest.next())? * 16 + digit(rest.next())?) as u8
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|path| !path.contains('\0'))
-}
-
-impl OpenFile {
-    pub(super) fn answer(self, asked: &HeaderMap, head_only: bool, held: Held) -> Answer {
-        let known = self.modified.as_deref().is_some_and(|modified| {
-            asked
-                .get(header::IF_MODIFIED_SINCE)
-                .is_some_and(|since| since.as_bytes() == modified.as_bytes())
-        });
-        let mut answer = if known {
-            let mut answer = Response::new(Either::Left(Full::default()));
-            *answer.status_mut() = StatusCode::NOT_MODIFIED;
-            answer
-        } else if head_only {
-            Response::new(Either::Left(Full::default()))
-        } else {
-            Response::new(Either::Right(FileBody::new(self.file, self.length, held)))
-        };
-        let headers = answer.headers_mut();
-        if !known {
-            headers.insert(header::CONTENT_LENGTH, self.length.into());
-        }
-        let kind = match self.kind.type_() {
-            mime_guess::mime::TEXT => format!("{}; charset=utf-8", self.kind),
-            _ => self.kind.to_string(),
-        };
-        for (name, value) in [
-            (header::CONTENT_TYPE, Some(kind)),
-            (header::LAST_MODIFIED, self.modified),
-        ] {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-        // Asked again each time and answered from its date: a changed file is seen at once.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer
+fn regular(folder: &OwnedFd, name: &[u8], limit: u64) -> io::Result<(File, Metadata)> {
+    let (file, metadata) = open(folder, name, limit)?;
+    match metadata.is_file() {
+        true => Ok((file, metadata)),
+        false => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
-/// The answer for a file that could not be opened.
-pub(super) fn no_file(error: &io::Error) -> Answer {
-    if is_shortage(error) {
-        let why = "too many files are open, ask again later";
-        return plain(StatusCode::SERVICE_UNAVAILABLE, why);
+/// Opens what has this name beneath the folder, never outside it: `openat2` with RESOLVE_BENEATH refuses `..` and links
+/// that lead out.
+fn open(folder: &OwnedFd, name: &[u8], limit: u64) -> io::Result<(File, Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let opened = rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve)?;
+    if opened.as_raw_fd() as u64 >= limit {
+        return Err(Errno::MFILE.into());
     }
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => plain(StatusCode::FORBIDDEN, "forbidden"),
-        _ => plain(StatusCode::NOT_FOUND, "not found"),
-    }
+    let file = File::from(opened);
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
+}
+
+/// A file that is replaced has another inode, and one that is written in place another time of change, which nothing
+/// sets back.
+fn validators(metadata: &Metadata) -> Validators {
+    let tag = format!(
+        "\"{:x}-{:x}-{:x}.{:x}-{:x}.{:x}\"",
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    );
+    let modified = metadata.modified().ok().and_then(in_seconds);
+    // A date in the future would hide the next change (RFC 9110 §8.8.2.1).
+    let modified = modified.filter(|modified| *modified <= SystemTime::now());
+    Validators { tag, modified }
 }
 
 /// Whether the process, or the system, has too many files open.
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE)

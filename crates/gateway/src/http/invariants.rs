@@ -1,6 +1,7 @@
 //! What holds for any request of a browser.
 
 use std::fs;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use tokio::io::ReadBuf;
 #[cfg(test)]
 use super::handshake::is_sixteen_bytes;
 use super::*;
+use crate::shared::http_memory::HttpMemory;
 
 /// A folder with files and folders in it. The site does not care that they are sources.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
@@ -57,6 +59,12 @@ pub fn http(data: &[u8]) {
 /// A site's answer, without the bodies.
 fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes>> {
     let mut answer = Response::new(Empty::new());
+    let (method, target, version) = (request.method(), request.uri(), request.version());
+    if let Err(refusal) = head::check(method, target, version, request.headers()) {
+        assert!(refusal.status.is_client_error() || refusal.status.is_server_error());
+        *answer.status_mut() = refusal.status;
+        return answer;
+    }
     if request.uri().path() == "/ws" {
         match accept_key(request) {
             Ok(_) => {
@@ -73,13 +81,31 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
         }
         return answer;
     }
-    match open_file(folder, request.uri().path(), u64::MAX) {
-        Ok(found) => {
+    let encodings = encoding::accepted(request.headers());
+    let found =
+        FilePath::parse(request.uri().path()).map(|path| find(folder, &path, encodings, u64::MAX));
+    match found {
+        Ok(Ok(Found::File(found))) => {
             let link = format!("/proc/self/fd/{}", found.file.as_raw_fd());
             let path = fs::read_link(link).expect("it is open");
             assert!(path.starts_with(FOLDER), "{} is {path:?}", request.uri());
+            let asked = [Asked::All, Asked::Head][usize::from(*request.method() == Method::HEAD)];
+            let cache = HeaderValue::from_static("no-cache");
+            let memory = Arc::new(HttpMemory::default());
+            let hold = |bytes| Some(memory.hold(bytes));
+            *answer.status_mut() =
+                file::answer(found, asked, request.headers(), &cache, hold).status();
         }
-        Err(_) => *answer.status_mut() = StatusCode::NOT_FOUND,
+        Ok(Ok(Found::FolderWithoutSlash)) => {
+            let path = FilePath::parse(request.uri().path()).expect("it was one");
+            let location = path.with_slash(request.uri().query());
+            assert!(
+                location.starts_with('/') && !location.starts_with("//"),
+                "{location}"
+            );
+            *answer.status_mut() = moved(&location).status();
+        }
+        Ok(Err(_)) | Err(_) => *answer.status_mut() = StatusCode::NOT_FOUND,
     }
     answer
 }
