@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - `load` finds and parses the file
-//! - `process`, `listen`, `framing`, `tls`: the keys, and the rules between them
+//! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -25,6 +25,7 @@ pub mod invariants;
 mod later;
 mod listen;
 mod live;
+mod liveness;
 mod load;
 mod near;
 mod process;
@@ -45,6 +46,7 @@ pub use app::{check_app, check_app_text};
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
 pub use live::{live_change, tasks_change};
+pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
 
@@ -259,6 +261,8 @@ pub struct Listener {
     pub half_close_timeout: Duration,
     /// How long a TLS handshake may take, and the head of a request. Default 10 s.
     pub handshake_timeout: Duration,
+    /// How it finds out that a peer has vanished.
+    pub liveness: Liveness,
     /// The least bytes a second of an unfinished message.
     pub min_receive_rate: Option<u64>,
     /// The app is told `full` when more outbound bytes than this are queued. Default 1 MiB.

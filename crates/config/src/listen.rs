@@ -7,6 +7,7 @@ use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, AddressError, Framing, HostPort};
 
 use super::error::Reported;
+use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{Dispatch, Listener, OnCrash, OnError, cache_control, framing, tls};
@@ -83,6 +84,7 @@ fn listener(
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let limits = limits(&section);
     let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
+    let liveness = liveness(&section, address.as_ref().ok());
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
         Ok(Address::Udp(_)) => check_datagrams(&section, own_dispatch.as_ref().ok()),
@@ -112,6 +114,7 @@ fn listener(
         max_sessions_per_address: limits.sessions_per_address,
         accept_rate: limits.accept_rate,
         handshake_timeout: times.handshake,
+        liveness: liveness?,
         high_watermark: sizes.high,
         low_watermark: sizes.low,
         hard_limit: sizes.hard,
@@ -206,8 +209,7 @@ fn check_datagrams(
     section: &Section<'_>,
     dispatch: Option<&Option<Dispatch>>,
 ) -> Result<(), Reported> {
-    let keys = refuse_keys(
-        section,
+    let keys = section.refuse_keys(
         SESSION_KEYS,
         "has no effect on a udp:// listener: datagrams have no sessions",
     );
@@ -331,8 +333,7 @@ fn tls_of(
     };
     let tls = section.read("tls", |field| tls::tls(&field, base, protocols))?;
     match address {
-        Some(Address::Udp(_)) => refuse_keys(
-            section,
+        Some(Address::Udp(_)) => section.refuse_keys(
             &["tls"],
             "has no effect on a udp:// listener: datagrams are not encrypted",
         )?,
@@ -385,8 +386,7 @@ fn content(
     let address = address.ok_or(Reported)?;
     match address {
         Address::Http(_) | Address::Https(_) => {
-            refuse_keys(
-                section,
+            section.refuse_keys(
                 &["framing"],
                 "has no effect on an http:// listener: its sessions are WebSocket",
             )?;
@@ -400,25 +400,20 @@ fn content(
                 ));
             }
             if !section.has("websocket") {
-                refuse_keys(
-                    section,
-                    &["max_message"],
-                    "has no effect without `websocket`",
-                )?;
+                section.refuse_keys(&["max_message"], "has no effect without `websocket`")?;
             }
             if !section.has("static") {
-                refuse_keys(section, &["static_cache"], "has no effect without `static`")?;
+                section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
             }
         }
         Address::Udp(_) => {
-            refuse_keys(
-                section,
+            section.refuse_keys(
                 &["framing"],
                 "has no effect on a udp:// listener: each datagram is a message",
             )?;
-            refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?;
+            section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?;
         }
-        _ => refuse_keys(section, HTTP_KEYS, "belongs to http:// listeners")?,
+        _ => section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?,
     }
     let (websocket, max) = (websocket?, max_message?.unwrap_or(framing::DEFAULT_MAX));
     let framing = if websocket.is_some() {
@@ -432,18 +427,6 @@ fn content(
         static_folder: static_folder?,
         static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })
-}
-
-fn refuse_keys(section: &Section<'_>, keys: &[&str], reason: &str) -> Result<(), Reported> {
-    let mut result = Ok(());
-    for key in keys.iter().filter(|key| section.has(key)) {
-        result = Err(section.report.error(
-            section.key_place(key),
-            format!("`{key}` {reason}"),
-            "remove it",
-        ));
-    }
-    result
 }
 
 fn request_path(field: &Field<'_>) -> Result<String, Reported> {

@@ -100,6 +100,19 @@ impl<'a> Section<'a> {
             .map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
+    /// Refuses those of these keys that are written.
+    pub(super) fn refuse_keys(&self, keys: &[&str], reason: &str) -> Result<(), Reported> {
+        let mut result = Ok(());
+        for key in keys.iter().filter(|key| self.has(key)) {
+            result = Err(self.report.error(
+                self.key_place(key),
+                format!("`{key}` {reason}"),
+                "remove it",
+            ));
+        }
+        result
+    }
+
     /// Every key was read: refuses the others.
     pub(super) fn finish(self) -> Result<(), Reported> {
         let asked = self.asked.borrow();

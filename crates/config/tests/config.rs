@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_config::{
-    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Log, LogFormat, OnCrash,
-    OnError, Tasks, Workers, check_app_text, live_change, load, load_text, run_dir,
+    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Liveness, Log, LogFormat,
+    OnCrash, OnError, Ping, Tasks, Workers, check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -81,6 +81,11 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         accept_rate: None,
         half_close_timeout: Duration::from_secs(300),
         handshake_timeout: Duration::from_secs(10),
+        liveness: Liveness {
+            ping: None,
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(300)),
+        },
         high_watermark: 1 << 20,
         low_watermark: 256 << 10,
         hard_limit: 8 << 20,
@@ -130,6 +135,16 @@ fn the_sketch_loads() {
             Address::Http(host_port("127.0.0.1", 9500)),
             Framing::WebSocket { max: 2 << 20 },
         )
+    };
+    let http = Listener {
+        liveness: Liveness {
+            ping: Some(Ping {
+                interval: Duration::from_secs(25),
+                timeout: Duration::from_secs(20),
+            }),
+            ..http.liveness
+        },
+        ..http
     };
     let expected = Config {
         name: "chat".into(),

@@ -296,6 +296,7 @@ fn new_session(
             connected_at: unix_ms(),
             received_at: now,
             sent_at: now,
+            asked: None,
             half_closed_at: None,
             idle_timer: Timer::Set,
             messages: 0,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::ids::SessionRef;
 use crate::session::Session;
 use crate::timers::Timers;
+use crate::wheel::Wheel;
 
 /// The work that waits.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Agenda {
     /// Sessions that wait for the next step of their handshake.
     pub(crate) handshakes: VecDeque<SessionRef>,
     pub(crate) timers: Timers,
+    /// When the peers of sessions are looked after.
+    pub(crate) pulses: Wheel,
 }
 
 impl Agenda {

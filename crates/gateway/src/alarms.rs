@@ -3,15 +3,12 @@
 use crate::input::handshake::refused;
 use crate::output::write::farewell;
 use crate::session::{End, Phase, Session, Timer};
-use crate::timeouts::{Stuck, flush_due, flush_timeout, idle_at};
+use crate::timeouts::{GOING_AWAY, Stuck, flush_due, flush_timeout, idle_at};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::CloseReason;
-
-/// The WebSocket close code for a session that goes away (RFC 6455 §7.4.1).
-const GOING_AWAY: u16 = 1001;
 
 /// How long after a look at a session that waits for its process the next one comes, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 1000;

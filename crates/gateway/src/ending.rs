@@ -54,8 +54,17 @@ pub(crate) fn act(session: &mut Session, end: End, groups: &mut Groups, tools: &
 fn break_off(session: &mut Session, error: Errno, groups: &mut Groups, tools: &mut Tools) {
     tracing::debug!(session = %SessionId::from(session.id), %error, "connection broke");
     let delivers = tools.cx.listener(session.listener).deliver_after_close;
+    // The kernel has found out before a ping did.
+    let is_vanished = matches!(
+        error,
+        Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH
+    );
     if !delivers || session.phase != Phase::Open {
-        finish(session, CloseReason::Peer, groups, tools);
+        let reason = match is_vanished {
+            true => CloseReason::Vanished,
+            false => CloseReason::Peer,
+        };
+        finish(session, reason, groups, tools);
         return;
     }
     // The bytes received before are read to their end. Then the session ends like one whose peer has finished.

@@ -35,6 +35,7 @@ impl Loop {
     pub(crate) fn check_invariants(&self) {
         self.check_bytes();
         self.check_counts();
+        self.check_pulses();
         let lists = self.check_lists();
         for session in self.sessions.iter() {
             if lists.wakes(session) {
@@ -218,6 +219,31 @@ impl Loop {
             );
         }
         lists
+    }
+
+    /// The peers of all sessions that are pinged are looked after, and nobody else's.
+    fn check_pulses(&self) {
+        let pulses = &self.tools.agenda.pulses;
+        let mut found = 0;
+        for session in self.sessions.iter() {
+            let link = session.transport.link;
+            let is_pinged = self
+                .tools
+                .cx
+                .listener(session.listener)
+                .liveness
+                .ping
+                .is_some()
+                && session.phase == Phase::Open
+                && !link.is_read()
+                && !link.is_broken();
+            found += usize::from(pulses.has(session.key));
+            assert!(
+                pulses.has(session.key) || !is_pinged,
+                "nobody looks after its peer: {session:?}"
+            );
+        }
+        assert_eq!(found, pulses.len(), "peers that are looked after");
     }
 
     /// Every wait for a slot has something that ends it.

@@ -20,6 +20,7 @@
 //! - `event_loop`: all that a loop owns
 //! - `service`: one session's turn
 //! - `alarms`: the actions of a session's timer
+//! - `pulse`: whether a session's peer still lives
 //! - `features`: posts, tasks, broadcasts, files, datagrams, requests, queries, and the reports of handlers
 //! - `ending`: how a session ends: the one place that acts on an `End`
 //! - `groups`: groups of sessions and their broadcasts
@@ -35,6 +36,7 @@
 //! - `agenda`: what a loop does next
 //! - `processes`: processes, slots and dispatch
 //! - `timers`: what a loop does at some time
+//! - `wheel`: when each of many sessions is looked at again
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
 //! - `cx`: the environment of a loop
@@ -44,6 +46,7 @@
 //! - `start`: everything that a gateway starts with
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
+//! - `tcp`: the options by which the kernel finds out that a peer has vanished
 //! - `file`: a file on its way
 //! - `transfer`: transfers to a process without a session
 //! - `poller`: the epoll set
@@ -76,6 +79,7 @@ mod output;
 mod placement;
 mod poller;
 mod processes;
+mod pulse;
 mod records;
 mod relief;
 mod scratch;
@@ -85,6 +89,7 @@ mod shared;
 mod sockets;
 mod start;
 mod suspects;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -94,6 +99,7 @@ mod tls;
 mod tools;
 mod transfer;
 mod turnover;
+mod wheel;
 
 pub use main_thread::run;
 pub use start::{GatewayStart, ListenerStart};

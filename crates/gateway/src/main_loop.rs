@@ -33,6 +33,7 @@ use crate::memory::Class;
 use crate::output::flush::flush;
 use crate::poller::{Readiness, Source};
 use crate::processes::process::Process;
+use crate::pulse;
 use crate::service::service;
 use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
@@ -130,7 +131,9 @@ impl Loop {
             return Next::Go;
         }
         let Tools { cx, agenda, .. } = &self.tools;
-        let timer = agenda.timers.next().map(|ms| cx.clock.at(ms));
+        let timers = [agenda.timers.next(), agenda.pulses.next()];
+        let timer = timers.into_iter().flatten().min();
+        let timer = timer.map(|ms| cx.clock.at(ms));
         let again = look_again.then(|| cx.clock.now() + LOOK_AGAIN);
         Next::Sleep([timer, again].into_iter().flatten().min())
     }
@@ -192,7 +195,7 @@ impl Loop {
         }
         if readiness.is_broken() && session.app.is_paused {
             // Nobody reads it, so nothing else would say so.
-            act(session, End::Broken(Errno::CONNRESET), groups, tools);
+            act(session, End::Broken(broken_by(session)), groups, tools);
         }
         let left = service(session, groups, tools);
         self.after_service(key, left);
@@ -217,9 +220,12 @@ impl Loop {
         let Some(session) = self.sessions.remove(key) else {
             return;
         };
-        let Tools { cx, memory, .. } = &mut self.tools;
+        let Tools {
+            cx, memory, agenda, ..
+        } = &mut self.tools;
         let state = session.app.state.as_ref();
         memory.release(Class::State, state.map_or(0, |state| state.held()));
+        agenda.pulses.remove(key);
         match session.has_ended() {
             true => cx.shared.admissions[session.listener.index()].release(),
             false => cx.shared.release(session.listener, &session.peer),
@@ -322,8 +328,23 @@ impl Loop {
             self.run_timer(alarm);
         }
         self.due = due;
+        let may_be_more = self.look_after_peers() || may_be_more;
         self.relieve_if_asked();
         may_be_more
+    }
+
+    /// Looks after the peers that are due, a turn's share of them. True: there may be more.
+    fn look_after_peers(&mut self) -> bool {
+        let now = self.tools.cx.clock.ms;
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(key) = self.tools.agenda.pulses.due(now) else {
+                return false;
+            };
+            if let Some(name) = self.sessions.at(key).map(Session::name) {
+                self.check(name, pulse::check);
+            }
+        }
+        true
     }
 
     fn run_timer(&mut self, alarm: Alarm) {
@@ -487,4 +508,14 @@ fn may_go(process: &mut Process, sessions: &Table) -> bool {
     let session = first.and_then(|name| sessions.named(*name));
     let needs = session.map_or(0, |session| needs(session, &process.producer));
     process.lets_one_go(needs)
+}
+
+/// Why a connection broke.
+fn broken_by(session: &Session) -> Errno {
+    let socket = session.transport.socket.as_ref();
+    let error = socket.map(rustix::net::sockopt::socket_error);
+    match error {
+        Some(Ok(Err(error))) => error,
+        _ => Errno::CONNRESET,
+    }
 }

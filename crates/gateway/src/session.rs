@@ -11,6 +11,7 @@ pub(crate) mod table;
 pub(crate) mod window;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
 use moorline_net::Decoder;
@@ -158,6 +159,8 @@ pub(crate) struct Meters {
     pub(crate) connected_at: u64,
     pub(crate) received_at: u64,
     pub(crate) sent_at: u64,
+    /// The peer was asked for a sign of life, and had given none when this was last looked at.
+    pub(crate) asked: Option<Asked>,
     /// When its peer half-closed it, or when a message was last done since.
     pub(crate) half_closed_at: Option<u64>,
     /// Unset: its idle timer has run out while that did not count; it is started again once it does.
@@ -165,6 +168,27 @@ pub(crate) struct Meters {
     pub(crate) messages: u64,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// A question for a sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The lower half of the time in the loop's milliseconds; 1 for 0.
+    at: NonZeroU32,
+    /// Bytes that the peer's system had acknowledged by then, up to a constant.
+    pub(crate) acknowledged: u32,
+}
+
+impl Asked {
+    pub(crate) fn new(now: u64, acknowledged: u32) -> Self {
+        let at = NonZeroU32::new(now as u32).unwrap_or(NonZeroU32::MIN);
+        Self { at, acknowledged }
+    }
+
+    /// How long ago that was, in milliseconds: not as long as half of the time counts.
+    pub(crate) fn since(self, now: u64) -> u64 {
+        u64::from((now as u32).wrapping_sub(self.at.get()))
+    }
 }
 
 /// The loop's lists that a session is on, each at most once.

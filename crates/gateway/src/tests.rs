@@ -4,6 +4,7 @@ mod behind;
 mod client;
 mod files;
 mod memory;
+mod pings;
 mod placing;
 mod process;
 mod random;

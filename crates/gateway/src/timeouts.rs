@@ -12,6 +12,9 @@ use crate::tools::Tools;
 use moorline_config::Listener;
 use moorline_protocol::wire::CloseReason;
 
+/// The WebSocket close code for a session that goes away (RFC 6455 §7.4.1).
+pub(crate) const GOING_AWAY: u16 = 1001;
+
 /// How long after the end of its handler a session that was idle meanwhile may wait for its next message, in milliseconds.
 const GRACE_MS: u64 = 100;
 
@@ -19,11 +22,32 @@ const GRACE_MS: u64 = 100;
 /// `send_timeout`.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Watches a session for idleness, if its listener asks for it.
+/// Watches a session for idleness, and its peer for signs of life, if its listener asks for that.
 pub(crate) fn watch_idle(session: &Session, tools: &mut Tools) {
+    watch_peer(session, tools);
     if let Some(at) = idle_at(session, &tools.cx) {
         tools.agenda.timers.set(at, Alarm::Idle(session.name()));
     }
+}
+
+/// Looks after the session's peer when it has been silent for long enough, or should have answered.
+pub(crate) fn watch_peer(session: &Session, tools: &mut Tools) {
+    let pulses = &mut tools.agenda.pulses;
+    let Some(ping) = tools.cx.listener(session.listener).liveness.ping else {
+        pulses.remove(session.key);
+        return;
+    };
+    let interval = ping.interval.as_millis() as u64;
+    let at = match session.meters.asked {
+        None => session.meters.received_at + interval,
+        // It may have answered long before the end of that time, and is silent again.
+        Some(asked) => {
+            let now = tools.cx.clock.ms;
+            let timeout = ping.timeout.as_millis() as u64;
+            now + timeout.saturating_sub(asked.since(now)).min(interval)
+        }
+    };
+    pulses.set(session.key, at);
 }
 
 /// When the session will have been idle for too long, if nothing passes until then.
@@ -171,6 +195,7 @@ pub(crate) fn watch_waits_anew(session: &mut Session, tools: &mut Tools) {
     if session.meters.idle_timer == Timer::Set {
         watch_idle(session, tools);
     }
+    watch_peer(session, tools);
     session.output.timer = Timer::Unset;
     if session.output.queue.is_some() {
         watch_output(session, tools);

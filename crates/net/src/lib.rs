@@ -111,4 +111,5 @@ pub use relay::Relay;
 pub use resolve::{ResolveError, Resolver};
 pub use socket::{ListenError, listen, local_address};
 pub use socket_options::{KeepAlive, SocketOptions};
+pub use sys::unacknowledged;
 pub use timer::Timer;

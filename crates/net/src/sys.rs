@@ -11,7 +11,10 @@ const SIOCOUTQ: Opcode = 0x5411;
 
 /// How many sent bytes a stream socket's peer has not acknowledged; over a Unix socket, not read. The end of sending
 /// counts as one.
-pub(crate) fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+///
+/// # Errors
+/// The descriptor is none of a stream socket.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
     // SAFETY: the kernel's SIOCOUTQ writes one `int` and reads nothing; of another kind of descriptor it is refused, or
     // is TIOCOUTQ, which writes the same.
     let bytes: c_int = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new())? };

@@ -320,6 +320,8 @@ pub enum CloseReason {
     Handshake = 11,
     /// A handler of its returned an error.
     Error = 12,
+    /// The peer answered neither the listener's pings nor, on TCP, what the kernel sent it.
+    Vanished = 13,
 }
 
 impl CloseReason {
@@ -339,6 +341,7 @@ impl CloseReason {
             Limit,
             Handshake,
             Error,
+            Vanished,
         ]
         .get(usize::from(reason).wrapping_sub(1))
         .copied()
@@ -359,6 +362,7 @@ impl CloseReason {
             CloseReason::Limit => "limit",
             CloseReason::Handshake => "handshake",
             CloseReason::Error => "error",
+            CloseReason::Vanished => "vanished",
         }
     }
 }

@@ -8,3 +8,4 @@ mod listener;
 mod memory;
 mod shortage;
 mod slow;
+mod vanished;

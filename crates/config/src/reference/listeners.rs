@@ -120,6 +120,42 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              while the app pauses it.",
         ),
         key(
+            "ping_interval",
+            "duration, 1 s to 9 h, or `\"off\"`",
+            Words("`\"25s\"` with `websocket`"),
+            r#""40s""#,
+            Yes,
+            "A WebSocket session that has received nothing for this long is sent a ping. What it answers counts as received: a peer \
+             that answers is not closed for `idle_timeout` or `receive_timeout`, unless these are shorter.",
+        ),
+        key(
+            "pong_timeout",
+            "duration, 1 s to 9 h",
+            Words("`\"20s\"` with `websocket`"),
+            r#""10s""#,
+            Yes,
+            "The time for the answer to a ping. Then the session is closed as `vanished`, unless its peer goes on taking queued \
+             output, or has sent something that the engine has not read because the app or a limit holds it up.",
+        ),
+        key(
+            "tcp_keepalive",
+            "duration, 1 s to 9 h, or `\"off\"`",
+            Words("`\"60s\"` with TCP"),
+            r#""30s""#,
+            Yes,
+            "After this time of silence the kernel probes a TCP connection, from then on four times in the same time. A session whose \
+             peer does not acknowledge that is closed as `vanished`: after `tcp_user_timeout`, or twice this time without it.",
+        ),
+        key(
+            "tcp_user_timeout",
+            "duration, 1 s to 9 h, or `\"off\"`",
+            Words("`\"5m\"` with TCP"),
+            r#""2m""#,
+            Yes,
+            "How long a TCP peer may acknowledge nothing of what it was sent, or have no room for it: then the session is closed as \
+             `vanished`. With `off` the kernel gives up after about 15 minutes, and a peer that lives and reads nothing is kept.",
+        ),
+        key(
             "high_watermark",
             "size",
             Value(r#""1MiB""#),

@@ -262,6 +262,55 @@ address = "unix://@a"
     (
         r#"[[listen]]
 address = "tcp://127.0.0.1:1"
+ping_interval = "25s"
+tcp_keepalive = "10h"
+[[listen]]
+address = "http://127.0.0.1:2"
+websocket = "/ws"
+ping_interval = "off"
+pong_timeout = "5s"
+[[listen]]
+address = "http://127.0.0.1:3"
+websocket = "/ws"
+ping_interval = "0s"
+pong_timeout = "off"
+tcp_user_timeout = "500ms"
+[[listen]]
+address = "unix:///a"
+tcp_keepalive = "off"
+"#,
+        r#"/c/a.toml:3:1: `ping_interval` has no effect without `websocket`: other protocols have no pings
+  3 | ping_interval = "25s"
+    | ^^^^^^^^^^^^^
+  hint: remove it
+/c/a.toml:4:17: `tcp_keepalive` is out of its limits
+  4 | tcp_keepalive = "10h"
+    |                 ^^^^^
+  hint: write 1s to 9h, or "off"
+/c/a.toml:9:1: `pong_timeout` has no effect with `ping_interval` off
+  9 | pong_timeout = "5s"
+    | ^^^^^^^^^^^^
+  hint: remove it
+/c/a.toml:13:17: `ping_interval` is out of its limits
+  13 | ping_interval = "0s"
+     |                 ^^^^
+  hint: write 1s to 9h, or "off"
+/c/a.toml:14:16: `pong_timeout`: "off" is no duration
+  14 | pong_timeout = "off"
+     |                ^^^^^
+  hint: write a whole number and its unit, such as "10ms", "5s", "2m" or "1h"
+/c/a.toml:15:20: `tcp_user_timeout` is out of its limits
+  15 | tcp_user_timeout = "500ms"
+     |                    ^^^^^^^
+  hint: write 1s to 9h, or "off"
+/c/a.toml:18:1: `tcp_keepalive` has no effect on a unix:// listener: it has no TCP connections
+  18 | tcp_keepalive = "off"
+     | ^^^^^^^^^^^^^
+  hint: remove it"#,
+    ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
 framing = { kind = "length", width = 3, edian = "big" }
 [[listen]]
 address = "tcp://127.0.0.1:2"

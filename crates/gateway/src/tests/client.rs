@@ -77,6 +77,11 @@ impl Client {
         &self.received
     }
 
+    /// The same, which are forgotten.
+    pub(super) fn take_received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.received)
+    }
+
     /// Queues one more line of at least `bytes` bytes.
     pub(super) fn say(&mut self, bytes: usize) {
         self.lines += 1;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
+use crate::arrival::Upgrade;
 use crate::change::Setup;
 use crate::commands::{Attached, Command, Death, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
@@ -115,6 +116,27 @@ impl Script {
         let (client, socket) = Client::pair(listener);
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         self.accept(listener, socket, peer);
+        client
+    }
+
+    /// A new WebSocket session, after its handshake.
+    pub(super) fn connect_websocket(&mut self, listener: u16) -> Client {
+        let (client, socket) = Client::pair(listener);
+        let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
+        let admissions = &self.gateway.tools.cx.shared.admissions;
+        admissions[usize::from(listener)]
+            .admit(&peer)
+            .expect("there is no limit");
+        self.command(Command::Upgraded {
+            socket,
+            listener: ListenerId(listener),
+            peer,
+            upgrade: Upgrade {
+                received: Vec::new(),
+                tls: None,
+                unsent: Vec::new(),
+            },
+        });
         client
     }
 

@@ -15,6 +15,7 @@ use crate::input::slowloris;
 use crate::output::watermarks::weigh_anew;
 use crate::session::{Phase, Session};
 use crate::sockets::Socket;
+use crate::tcp;
 use crate::timeouts::watch_waits_anew;
 use moorline_config::{Config, Listener};
 
@@ -50,6 +51,7 @@ impl Loop {
         self.acceptor.gate.change(&config.listeners);
         self.go_over_to_timeouts(&before, &config);
         self.go_over_to_marks(&before, &config);
+        self.go_over_to_tcp_options(&before, &config);
         self.begin_measuring(&before, &config, &counted);
         let cx = &self.tools.cx;
         if cx.index == 0 {
@@ -70,6 +72,9 @@ impl Loop {
     /// Takes a listener's socket, and waits for its events. Connections that wait already are reported, too.
     pub(crate) fn listen(&mut self, listener: ListenerId, socket: Socket) -> io::Result<()> {
         self.stop_listening(listener);
+        if let Socket::Stream(socket) = &socket {
+            tcp::set_on(socket, &self.tools.cx.listener(listener).liveness);
+        }
         self.acceptor.sockets.put(listener, socket);
         match self.acceptor.sockets.waited_for(listener) {
             Some(socket) => self.poller.watch_listener(listener, socket),
@@ -89,7 +94,7 @@ impl Loop {
     fn go_over_to_timeouts(&mut self, before: &Config, after: &Config) {
         let changed = changed(before, after, |at| {
             let idle = (at.idle_timeout, at.receive_timeout, at.send_timeout);
-            (idle, at.half_close_timeout)
+            (idle, at.half_close_timeout, at.liveness.ping)
         });
         if !changed.contains(&true) {
             return;
@@ -113,6 +118,30 @@ impl Loop {
         };
         for session in self.sessions.iter_mut().filter(is_affected) {
             weigh_anew(session, &mut self.tools);
+        }
+    }
+
+    /// The sockets of listeners that have other TCP options than before have those, and so have their sessions'.
+    fn go_over_to_tcp_options(&mut self, before: &Config, after: &Config) {
+        let changed = changed(before, after, |at| {
+            (at.liveness.keepalive, at.liveness.user_timeout)
+        });
+        if !changed.contains(&true) {
+            return;
+        }
+        for (id, listener) in (0..).map(ListenerId).zip(&after.listeners) {
+            if is_in(&changed, id)
+                && let Some(socket) = self.acceptor.sockets.stream(id)
+            {
+                tcp::set_on(socket, &listener.liveness);
+            }
+        }
+        for session in self.sessions.iter() {
+            if is_in(&changed, session.listener)
+                && let Some(socket) = &session.transport.socket
+            {
+                tcp::set_on(socket, &self.tools.cx.listener(session.listener).liveness);
+            }
         }
     }
 

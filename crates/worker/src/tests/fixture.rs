@@ -418,6 +418,7 @@ pub(super) fn config(name: &str) -> Config {
         max_sessions_per_address: None,
         accept_rate: None,
         handshake_timeout: Duration::from_secs(10),
+        liveness: Default::default(),
         high_watermark: 1024 * 1024,
         low_watermark: 256 * 1024,
         hard_limit: 8 * 1024 * 1024,
