@@ -1,4 +1,4 @@
-//! Whether a session's peer still lives: a silent one is sent a ping, and whoever does not answer has vanished.
+//! Whether a session's peer still lives: a silent one is sent a ping, and one that does not answer has vanished.
 //!
 //! Bytes are what counts, whatever they say. Where an answer cannot come, because much output is on its way before the
 //! ping or because the engine does not read the session, the peer lives as long as its system acknowledges something.

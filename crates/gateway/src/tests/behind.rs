@@ -19,12 +19,12 @@ use moorline_protocol::wire::{CloseReason, ToProcess};
 const RING: usize = 4 * 1024 * 1024;
 /// A message of this many bytes is read straight into a ring, and fits into a socket.
 const LONG: usize = 8 * 1024;
-/// The message of one of the others, of whom eight fill more of a ring than a process should have in it.
+/// The message of one of the others: eight of them fill more of a ring than a process should have in it.
 const OTHER: usize = 48 * 1024;
 const LENGTHS: u16 = 0;
 const LINES: u16 = 1;
 
-/// One worker with a large ring. This is said of the listener for messages with lengths.
+/// One worker with a large ring. The listener for messages with lengths has these keys.
 fn one_worker(listener: &str) -> Script {
     let text = format!(
         "[[listen]]\naddress = \"tcp://127.0.0.1:1001\"\nframing = {{ kind = \"length\" }}\n{listener}\n\
