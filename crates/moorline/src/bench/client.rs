@@ -9,6 +9,10 @@ use rustix::net::{SendFlags, send};
 use super::fault::Fault;
 use super::message::{Codec, accepted};
 
+/// A ping without a payload, as the engine sends it to a silent session, and its answer.
+const PING: [u8; 2] = [0x89, 0];
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
 /// One connection of the load. Sockets come and go in it; its number and the count of its requests stay.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -137,6 +141,14 @@ impl Client {
         if self.phase == Phase::Upgrading {
             return self.receive_upgrade(bytes);
         }
+        let is_between = self.phase == Phase::Resting || self.received == 0;
+        let bytes = match is_between {
+            true => self.answer_pings(bytes, codec),
+            false => bytes,
+        };
+        if bytes.is_empty() {
+            return Ok(Step::Partial);
+        }
         if self.phase != Phase::Awaiting {
             return Err(Fault::Surplus { bytes: bytes.len() });
         }
@@ -150,23 +162,41 @@ impl Client {
         if bytes[..count] != due[..count] {
             return Err(self.difference(bytes, codec, size));
         }
+        let is_whole = count == due.len();
+        let surplus = self.answer_pings(&bytes[count..], codec).len();
         self.received += count;
-        if bytes.len() > count {
-            return Err(Fault::Surplus {
-                bytes: bytes.len() - count,
-            });
+        if surplus > 0 {
+            return Err(Fault::Surplus { bytes: surplus });
         }
-        Ok(if count == due.len() {
+        Ok(if is_whole {
             Step::Answered
         } else {
             Step::Partial
         })
     }
 
+    /// Answers the pings at the front of what came from a WebSocket server. Returns the rest.
+    fn answer_pings<'a>(&self, mut bytes: &'a [u8], codec: &Codec) -> &'a [u8] {
+        if !matches!(codec, Codec::WebSocket { .. }) {
+            return bytes;
+        }
+        while let Some(rest) = bytes.strip_prefix(&PING) {
+            bytes = rest;
+            // A request that is not sent whole is a sign of life itself. So is one that fills the socket.
+            if let Some(socket) = &self.socket
+                && self.sent == self.request.len()
+            {
+                let _ = send(socket, &PONG, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            }
+        }
+        bytes
+    }
+
     /// Gives the buffers back; for connections that rest for good.
     pub(super) fn rest(&mut self) {
         self.request = Vec::new();
         self.answer = Vec::new();
+        self.sent = 0;
     }
 
     fn receive_upgrade(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
@@ -232,6 +262,25 @@ mod tests {
         let mut bytes = Vec::new();
         length().write(&mut bytes, &mut Vec::new(), connection, sequence, SIZE);
         bytes
+    }
+
+    #[test]
+    fn pings_of_a_websocket_server_are_no_answers() {
+        let codec = Codec::WebSocket {
+            handshake: Vec::new(),
+        };
+        let mut client = Client::new(9);
+        client.begin_request(&codec, SIZE);
+        client.phase = Phase::Awaiting;
+        let answer = client.answer.clone();
+        assert_eq!(client.receive(&PING, &codec, SIZE), Ok(Step::Partial));
+        let with_pings = [&PING, &answer[..], &PING].concat();
+        let step = client.receive(&with_pings, &codec, SIZE);
+        assert_eq!(step, Ok(Step::Answered));
+        client.phase = Phase::Resting;
+        assert_eq!(client.receive(&PING, &codec, SIZE), Ok(Step::Partial));
+        let surplus = Err(Fault::Surplus { bytes: 3 });
+        assert_eq!(client.receive(b"abc", &codec, SIZE), surplus);
     }
 
     #[test]
