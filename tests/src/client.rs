@@ -111,6 +111,11 @@ impl Client {
             )
             .as_bytes(),
         )?;
+        self.receive_head()
+    }
+
+    /// The head of an answer of HTTP; what follows it stays to be received.
+    pub fn receive_head(&mut self) -> io::Result<String> {
         while !self.received.windows(4).any(|window| window == b"\r\n\r\n") {
             if self.fill()? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -123,6 +128,20 @@ impl Client {
             .map_or(0, |at| at + 4);
         self.received = head.split_off(end);
         Ok(String::from_utf8_lossy(&head).into_owned())
+    }
+
+    /// The next bytes, this many.
+    #[track_caller]
+    pub fn receive_exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count {
+            assert_ne!(
+                self.fill().expect("bytes come"),
+                0,
+                "the connection was closed before they came"
+            );
+        }
+        let rest = self.received.split_off(count);
+        std::mem::replace(&mut self.received, rest)
     }
 
     /// Sends one message.

@@ -1,5 +1,6 @@
 //! What the probe does: a message is a command and its arguments, parted by spaces; anything else is echoed.
 
+mod accepting;
 mod answers;
 mod closing;
 mod data;
@@ -25,7 +26,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use moorline::{App, CloseReason, Context, Datagram, Message, Opened, Result, Session, SessionId};
+use moorline::{
+    Accept, App, CloseReason, Context, Datagram, Message, Opened, Request, Result, Session,
+    SessionId,
+};
 use serde::Deserialize;
 
 use answers::told_of;
@@ -186,6 +190,7 @@ impl Probe {
                 self.note(format_args!("noted {}", order.rest));
                 return Ok(None);
             }
+            _ if accepting::COMMANDS.contains(&command) => accepting::obey(order),
             _ if itself::COMMANDS.contains(&command) => itself::obey(order)?,
             _ if lockers::COMMANDS.contains(&command) => lockers::obey(order)?,
             _ if ends::COMMANDS.contains(&command) => return ends::obey(order).await,
@@ -228,6 +233,10 @@ impl App for Probe {
             tokio::task::spawn_local(herald::note_leadership(self, context));
         }
         Ok(())
+    }
+
+    async fn accept(self: Rc<Self>, request: Request) -> Result<Accept> {
+        accepting::decide(&self, &request).await
     }
 
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {

@@ -7,6 +7,7 @@
 //!
 //! - `load` finds and parses the file
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
+//! - `request`: which requests become sessions
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -30,6 +31,7 @@ mod load;
 mod near;
 mod process;
 pub mod reference;
+mod request;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -49,6 +51,7 @@ pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
+pub use request::{Origins, Pattern, RequestRules};
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -247,6 +250,8 @@ pub struct Listener {
     pub framing: Framing,
     /// The path whose requests become WebSocket sessions (`http://` listeners only).
     pub websocket: Option<String>,
+    /// Which of those requests become sessions.
+    pub requests: RequestRules,
     /// The folder of the files at all other paths (`http://` listeners only). Absolute.
     pub static_folder: Option<PathBuf>,
     /// The `Cache-Control` header of those files. Default `no-cache`.

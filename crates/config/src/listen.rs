@@ -10,7 +10,9 @@ use super::error::Reported;
 use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
-use super::{Dispatch, Listener, OnCrash, OnError, cache_control, framing, tls};
+use super::{
+    Dispatch, Listener, OnCrash, OnError, RequestRules, cache_control, framing, request, tls,
+};
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
 const DEFAULT_HARD_LIMIT: u64 = 8 << 20;
@@ -104,6 +106,7 @@ fn listener(
         tls,
         framing: content.framing,
         websocket: content.websocket,
+        requests: content.requests,
         static_folder: content.static_folder,
         static_cache: content.static_cache,
         idle_timeout: times.idle,
@@ -353,11 +356,21 @@ fn tls_of(
 struct Content {
     framing: Framing,
     websocket: Option<String>,
+    requests: RequestRules,
     static_folder: Option<std::path::PathBuf>,
     static_cache: String,
 }
 
-const HTTP_KEYS: &[&str] = &["websocket", "static", "static_cache", "max_message"];
+const HTTP_KEYS: &[&str] = &[
+    "websocket",
+    "static",
+    "static_cache",
+    "max_message",
+    "origins",
+    "hosts",
+    "subprotocols",
+];
+const WEBSOCKET_KEYS: &[&str] = &["max_message", "origins", "hosts", "subprotocols"];
 const SESSION_KEYS: &[&str] = &[
     "on_error",
     "idle_timeout",
@@ -382,6 +395,7 @@ fn content(
     let static_folder = section.read("static", |field| existing_folder(&field, base));
     let static_cache = section.read("static_cache", |field| cache_control::cache_control(&field));
     let max_message = section.read("max_message", |field| field.size());
+    let requests = request::rules(section);
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
@@ -400,7 +414,7 @@ fn content(
                 ));
             }
             if !section.has("websocket") {
-                section.refuse_keys(&["max_message"], "has no effect without `websocket`")?;
+                section.refuse_keys(WEBSOCKET_KEYS, "has no effect without `websocket`")?;
             }
             if !section.has("static") {
                 section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
@@ -424,6 +438,7 @@ fn content(
     Ok(Content {
         framing,
         websocket,
+        requests: requests?,
         static_folder: static_folder?,
         static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })

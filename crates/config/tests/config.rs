@@ -71,6 +71,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         tls: None,
         framing,
         websocket: None,
+        requests: Default::default(),
         static_folder: None,
         static_cache: "no-cache".into(),
         idle_timeout: None,

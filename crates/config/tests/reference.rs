@@ -48,7 +48,10 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "static_cache") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nstatic = \"/\"\n{line}"
         )),
-        ("[[listen]]", "max_message" | "ping_interval" | "pong_timeout") => listen(&format!(
+        (
+            "[[listen]]",
+            "max_message" | "ping_interval" | "pong_timeout" | "origins" | "hosts" | "subprotocols",
+        ) => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
         )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),

@@ -10,14 +10,14 @@ use moorline_net::tls::server::{ServerRecords, ServerTls};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
-use crate::arrival::{Arrival, Upgrade};
+use crate::arrival::Arrival;
 use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
-use crate::ending::act;
+use crate::ending::{Onward, act};
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
-use crate::ids::{ListenerId, SessionRef, SlotId};
+use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
 use crate::session::link::Link;
@@ -132,17 +132,9 @@ impl Loop {
             cx.count_limit(limit);
             return;
         }
-        if settings.is_http() {
-            cx.report(Report::Http {
-                socket,
-                listener,
-                peer,
-            });
-            return;
-        }
         let least = cx.shared.least_loaded();
         if least == usize::from(cx.index) {
-            self.open(socket, listener, peer, Arrival::Fresh);
+            self.open(socket, listener, peer, Arrival::default());
         } else {
             cx.peers[least].send(Command::Accepted {
                 socket,
@@ -165,15 +157,15 @@ impl Loop {
             false => prepare(listener, arrival, &self.acceptor.tls, &tools.cx),
             true => None,
         };
-        let Some((phase, upgrade)) = prepared else {
+        let Some((phase, arrival)) = prepared else {
             tools.cx.shared.release(listener, &peer);
             return;
         };
-        let Upgrade {
+        let Arrival {
             received,
             tls,
             unsent,
-        } = upgrade;
+        } = arrival;
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
         tools.memory.hold(Class::Received, received.len());
@@ -195,7 +187,9 @@ impl Loop {
             act(session, end, &mut self.groups, tools);
         }
         session.transport.socket = Some(socket);
-        tools.cx.count(LoopCounter::Accepted, 1);
+        if phase != Phase::Request {
+            tools.cx.count(LoopCounter::Accepted, 1);
+        }
         if !unsent.is_empty() {
             // The kernel did not take all of it; the socket reports when it takes more.
             let queue = session.output.queue.get_or_insert_default();
@@ -203,38 +197,80 @@ impl Loop {
             tools.memory.hold(Class::Queued, unsent.len());
         }
         match phase {
-            Phase::Handshake => watch_handshake(session, tools),
+            Phase::Handshake | Phase::Request => watch_handshake(session, tools),
             _ => watch_idle(session, tools),
         }
         self.service(key);
+    }
+
+    /// Lets go of a connection that has become no session.
+    pub(crate) fn let_on(&mut self, key: SessionKey, onward: Onward) {
+        let Some(mut session) = self.sessions.remove(key) else {
+            return;
+        };
+        let Tools {
+            cx,
+            memory,
+            processes,
+            ..
+        } = &mut self.tools;
+        if let Some(at) = session.placement.process() {
+            // It was asked about the request.
+            processes[at].sessions -= 1;
+        }
+        let slot = session.placement.slot;
+        processes[slot].leave(&cx.shared.slots[slot.index()]);
+        memory.release(Class::Received, session.received());
+        let tls = session.transport.tls.take();
+        if tls.is_some() {
+            memory.release(Class::Tls, TLS_BYTES);
+        }
+        let queue = session.output.queue.take();
+        let unsent = queue.map_or_else(Vec::new, |queue| queue.sealed().to_vec());
+        memory.release(Class::Queued, unsent.len());
+        let (listener, peer) = (session.listener, session.peer);
+        match session.transport.socket {
+            Some(socket) if onward == Onward::Http => {
+                self.poller.ignore_session(&socket);
+                let received = session.input.tail;
+                let arrival = Arrival {
+                    received,
+                    tls,
+                    unsent,
+                };
+                cx.report(Report::Http {
+                    socket,
+                    listener,
+                    peer,
+                    arrival,
+                });
+            }
+            _ => cx.shared.release(listener, &peer),
+        }
     }
 }
 
 /// Where a new session begins, and its bytes so far. `None`: it cannot be encrypted.
 fn prepare(
     listener: ListenerId,
-    arrival: Arrival,
+    mut arrival: Arrival,
     tls: &[Option<ServerTls>],
     cx: &Cx,
-) -> Option<(Phase, Upgrade)> {
-    let mut upgrade = match arrival {
-        Arrival::Upgraded(upgrade) => return Some((Phase::Open, upgrade)),
-        Arrival::Fresh => Upgrade {
-            received: Vec::new(),
-            tls: None,
-            unsent: Vec::new(),
-        },
-    };
+) -> Option<(Phase, Arrival)> {
+    let phase = Phase::first(cx.listener(listener));
+    if arrival.tls.is_some() {
+        return Some((phase, arrival));
+    }
     let records = match tls.get(listener.index()) {
         Some(Some(tls)) => ServerRecords::new(tls).map_err(|error| error.to_string()),
         // A connection without its TLS state is closed: its plaintext must never be sent.
         _ if cx.listener(listener).tls.is_some() => Err("it shows nothing".to_owned()),
-        _ => return Some((Phase::Open, upgrade)),
+        _ => return Some((phase, arrival)),
     };
     match records {
         Ok(records) => {
-            upgrade.tls = Some(Box::new(records));
-            Some((Phase::Handshake, upgrade))
+            arrival.tls = Some(Box::new(records));
+            Some((Phase::Handshake, arrival))
         }
         Err(error) => {
             tracing::error!(%error, "connection refused: tls cannot begin");

@@ -1,6 +1,10 @@
 //! The actions of a session's timer.
 
+use hyper::StatusCode;
+
 use crate::input::handshake::refused;
+use crate::input::request::give_up_asking;
+use crate::output::reply::refuse;
 use crate::output::write::farewell;
 use crate::session::{End, Phase, Session, Timer};
 use crate::timeouts::{GOING_AWAY, Stuck, flush_due, flush_timeout, idle_at};
@@ -78,13 +82,32 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
 ///
 /// # Errors
 /// It has not ended in time.
-pub(crate) fn check_handshake(session: &Session, tools: &Tools) -> Result<(), End> {
-    if session.phase != Phase::Handshake {
+pub(crate) fn check_handshake(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
+    if session.has_begun() {
         return Ok(());
     }
     tools.cx.count_limit(Limit::HandshakeTimeout);
-    let reason = "it has taken longer than handshake_timeout";
-    Err(refused(session, reason, tools))
+    if session.phase == Phase::Handshake {
+        let reason = "it has taken longer than handshake_timeout";
+        return Err(refused(session, reason, tools));
+    }
+    let listener = tools.cx.listener(session.listener);
+    if matches!(session.phase, Phase::Asking { .. }) {
+        tracing::warn!(
+            listener = %listener.name, peer = %session.peer, reason = %CloseReason::Handshake,
+            "request refused: the app has not decided within handshake_timeout"
+        );
+        give_up_asking(session, tools);
+        let why = "the app has not decided in time";
+        let answer = (StatusCode::SERVICE_UNAVAILABLE, why);
+        refuse(session, answer, CloseReason::Handshake, tools);
+        return Ok(());
+    }
+    tracing::info!(
+        listener = %listener.name, peer = %session.peer, reason = %CloseReason::Handshake,
+        "connection closed: its handshake or request has taken longer than handshake_timeout"
+    );
+    Err(End::Now(CloseReason::Handshake))
 }
 
 /// Output was queued when this timer was set; perhaps it still is.

@@ -1,22 +1,13 @@
-//! How far a connection has got before it becomes a session.
+//! How far a connection has got before it becomes a session, or is passed on.
 
 use moorline_net::tls::server::ServerRecords;
 
-/// How far a connection has got before it becomes a session.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// It was just accepted.
-    Fresh,
-    /// It was HTTP and has become a WebSocket.
-    Upgraded(Upgrade),
-}
-
-/// The state that HTTP hands over.
-#[derive(Debug)]
-pub(crate) struct Upgrade {
-    /// Bytes received after the request, as plaintext.
+/// How far a connection has got, apart from its socket.
+#[derive(Debug, Default)]
+pub(crate) struct Arrival {
+    /// Bytes received and not used, as plaintext.
     pub(crate) received: Vec<u8>,
-    /// The TLS state of the connection.
+    /// The TLS state of the connection, where its handshake is over.
     pub(crate) tls: Option<Box<ServerRecords>>,
     /// Bytes still to send, as they go on the wire.
     pub(crate) unsent: Vec<u8>,

@@ -9,7 +9,7 @@ use moorline_net::tls::server::ServerTls;
 use moorline_protocol::control::{Limit, ProcessId, Role, SessionRow};
 use moorline_protocol::wire::Peer;
 
-use crate::arrival::Upgrade;
+use crate::arrival::Arrival;
 use crate::change::Setup;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
@@ -43,12 +43,12 @@ pub(crate) enum Command {
         listener: ListenerId,
         peer: Peer,
     },
-    /// An HTTP connection that became a WebSocket.
-    Upgraded {
+    /// An HTTP connection whose next request asks for a session.
+    Returned {
         socket: OwnedFd,
         listener: ListenerId,
         peer: Peer,
-        upgrade: Upgrade,
+        arrival: Arrival,
     },
     /// A handshake on the main thread has failed, perhaps because of this limit. It is counted here, where the counters
     /// are.
@@ -91,6 +91,7 @@ pub(crate) enum Report {
         socket: OwnedFd,
         listener: ListenerId,
         peer: Peer,
+        arrival: Arrival,
     },
     /// The loop of this number has executed one more `Activate`.
     Activated(u8),

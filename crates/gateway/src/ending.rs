@@ -11,6 +11,7 @@ use crate::cx::{Cx, unix_ms};
 use crate::facts::{closing, opening};
 use crate::groups::Groups;
 use crate::input::cut::{discard_uncut, note_unfinished};
+use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::output::flush::drop_output;
 use crate::output::sealing::close_sealed;
@@ -39,6 +40,17 @@ pub(crate) enum Left {
     Session,
     /// It must be removed from the table.
     Nothing,
+    /// It never was more than a connection: it must be removed, and nobody is told.
+    Connection(Onward),
+}
+
+/// What becomes of a connection that is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onward {
+    /// It is closed.
+    Closed,
+    /// It speaks HTTP.
+    Http,
 }
 
 /// Ends a session as a step has asked for. The one place that acts on an [`End`].
@@ -91,7 +103,9 @@ fn end_when_flushed(
             watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
-        Phase::Handshake => finish(session, reason, groups, tools),
+        Phase::Handshake | Phase::Request | Phase::Asking { .. } => {
+            finish(session, reason, groups, tools);
+        }
         Phase::Ending(_) | Phase::Ended(_) | Phase::Lingering => {}
     }
 }
@@ -135,7 +149,8 @@ pub(crate) fn finish(
         return;
     }
     tools.cx.shared.admissions[session.listener.index()].end(&session.peer);
-    let has_begun = session.phase != Phase::Handshake;
+    let has_begun = session.has_begun();
+    give_up_asking(session, tools);
     session.phase = Phase::Ended(reason);
     let held = session.received();
     let kept = session.input.kept.as_ref();
@@ -173,6 +188,7 @@ fn close_socket(session: &mut Session, reason: CloseReason) {
             | CloseReason::Framing
             | CloseReason::Idle
             | CloseReason::Handshake
+            | CloseReason::Crash
             | CloseReason::Error => true,
             CloseReason::Peer => !transport.link.is_hung_up(),
             _ => false,

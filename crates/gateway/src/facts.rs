@@ -4,7 +4,9 @@ use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::session::Session;
 use crate::tls;
+use crate::upgrade::head_length;
 use moorline_protocol::control::SessionRow;
+use moorline_protocol::wire::accept::Asking;
 use moorline_protocol::wire::{Closing, Opening, SessionFacts};
 
 /// The facts for the process where the session begins.
@@ -20,6 +22,21 @@ pub(crate) fn opening(session: &Session, adopted: bool) -> Vec<u8> {
     };
     // Plain values only: there is nothing in it that could fail to be written.
     postcard::to_stdvec(&opening).unwrap_or_default()
+}
+
+/// The request that asks for the session, for the process that is asked about it.
+pub(crate) fn asking(session: &Session) -> Vec<u8> {
+    let head = &session.input.tail;
+    let length = head_length(head).unwrap_or(head.len());
+    let asking = Asking {
+        listener: session.listener.0,
+        peer: session.peer.clone(),
+        connected_at: session.meters.connected_at,
+        tls: session.transport.tls.as_deref().map(tls::facts),
+        head: head[..length].to_vec(),
+    };
+    // Plain values only: there is nothing in it that could fail to be written.
+    postcard::to_stdvec(&asking).unwrap_or_default()
 }
 
 /// The facts for a process at the session's end.

@@ -8,3 +8,4 @@ pub(crate) mod posts;
 pub(crate) mod queries;
 pub(crate) mod requests;
 pub(crate) mod tasks;
+pub(crate) mod verdicts;

@@ -1,7 +1,7 @@
-//! HTTP listeners: a folder of files, and one path whose requests become WebSocket sessions.
+//! HTTP listeners, apart from their WebSocket sessions: a folder of files, and the answers to all that begins no session.
 //!
-//! An upgraded connection leaves hyper and tokio and becomes a session like any other, with the WebSocket
-//! framing (RFC 6455) cutting its bytes.
+//! An event loop has read the first request of each connection. Where that asks for a session the connection never comes
+//! here; where a later request does, it goes back to a loop with that request.
 
 mod answer;
 mod body;
@@ -19,8 +19,8 @@ mod watched;
 
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,34 +28,31 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use moorline_net::tls::server::{ServerStream, ServerTls};
+use moorline_net::tls::server::{ServerStream, StreamParts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use self::answer::{
-    Answer, bad_path, last, moved, no_file, no_upgrade, not_allowed, plain, refused, switching,
+    Answer, bad_path, last, moved, no_file, no_upgrade, not_allowed, plain, refused,
 };
 use self::file::Asked;
 use self::folder::{Found, find};
-use self::handshake::accept_key;
+use self::handshake::head_of;
 use self::path::FilePath;
 use self::upload::read_up;
 use self::watched::{Progress, Watched};
-use crate::arrival::Upgrade;
+use crate::arrival::Arrival;
 use crate::commands::{Command, Inbox};
 use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
 use crate::shared::Shared;
+use crate::upgrade::HEAD_BYTES;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
-/// The longest head of a request in bytes.
-const HEAD_BYTES: usize = 16 * 1024;
 /// The approximate memory of a connection beside files, in bytes: buffers for one head and for one answer's head, its
 /// task.
 const CONNECTION_BYTES: usize = HEAD_BYTES + 8 * 1024;
@@ -84,26 +81,19 @@ pub(crate) struct Settings {
     folder: Option<OwnedFd>,
     /// How long clients and proxies keep a file.
     cache: HeaderValue,
-    /// Its TLS state, if it is encrypted.
-    tls: Option<ServerTls>,
-    /// How long a TLS handshake may take, and then the first request.
+    /// How long a request's head may take.
     handshake_timeout: Duration,
     /// How long a peer may take nothing of an answer.
     stall_timeout: Duration,
 }
 
 impl Settings {
-    pub(crate) fn new(
-        listener: &Listener,
-        folder: Option<OwnedFd>,
-        tls: Option<ServerTls>,
-    ) -> Self {
+    pub(crate) fn new(listener: &Listener, folder: Option<OwnedFd>) -> Self {
         Self {
             websocket: listener.websocket.clone(),
             folder,
             cache: HeaderValue::from_str(&listener.static_cache)
                 .unwrap_or(HeaderValue::from_static("no-cache")),
-            tls,
             handshake_timeout: listener.handshake_timeout,
             stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
         }
@@ -132,7 +122,7 @@ impl Site {
         self.name == listener.name
     }
 
-    /// Serves this from the next request on, also over present connections. TLS state is for new ones.
+    /// Serves this from the next request on, also over present connections.
     pub(crate) fn change(&self, settings: Settings) {
         *self
             .settings
@@ -148,128 +138,162 @@ impl Site {
     }
 
     /// Serves one connection, as a task of this thread.
-    pub(crate) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer) {
+    pub(crate) fn serve(self: Arc<Self>, socket: OwnedFd, peer: Peer, arrival: Arrival) {
         tokio::task::spawn_local(async move {
             let shared = self.shared.clone();
             let _connection = shared.http.connection();
-            let progress = Arc::new(Progress::default());
-            let ended = self
-                .clone()
-                .serve_connection(socket, peer.clone(), progress.clone())
-                .await;
-            let listener = &self.name;
-            match ended {
-                Ok(()) => {}
-                Err(Ended::Tls(error)) => {
-                    tracing::info!(listener, %peer, error, reason = %CloseReason::Handshake, "tls handshake failed");
-                    self.count_refused(None);
+            let bytes = CONNECTION_BYTES + arrival.tls.as_ref().map_or(0, |_| TLS_BYTES);
+            let _held = shared.http_memory.hold(bytes);
+            let ended = self.clone().serve_connection(socket, &peer, arrival);
+            match ended.await {
+                Ok(Served::Whole) => self.shared.release(self.listener, &peer),
+                Ok(Served::Until(socket, arrival)) => self.give_back(socket, peer, arrival),
+                Err(ended) => {
+                    self.note_ended(&ended, &peer);
+                    self.shared.release(self.listener, &peer);
                 }
-                Err(Ended::Late) => {
-                    tracing::info!(
-                        listener, %peer, reason = %CloseReason::Handshake,
-                        "connection closed: its handshake or request has taken longer than handshake_timeout"
-                    );
-                    self.count_refused(Some(Limit::HandshakeTimeout));
-                }
-                Err(Ended::Other(error)) => {
-                    tracing::debug!(listener, %peer, %error, "http connection ended");
-                }
-            }
-            if !progress.upgraded.load(Ordering::Relaxed) {
-                self.shared.release(self.listener, &peer);
             }
         });
     }
 
-    /// The loops keep the counts.
-    fn count_refused(&self, limit: Option<Limit>) {
-        self.loops[0].send(Command::Refused(limit));
+    fn note_ended(&self, ended: &Ended, peer: &Peer) {
+        let listener = &self.name;
+        match ended {
+            Ended::Late => {
+                tracing::info!(
+                    listener, %peer, reason = %CloseReason::Handshake,
+                    "connection closed: its handshake or request has taken longer than handshake_timeout"
+                );
+                // The loops keep the counts.
+                self.loops[0].send(Command::Refused(Some(Limit::HandshakeTimeout)));
+            }
+            Ended::Other(error) => {
+                tracing::debug!(listener, %peer, %error, "http connection ended");
+            }
+        }
+    }
+
+    /// A loop makes a session of a connection.
+    fn give_back(&self, socket: OwnedFd, peer: Peer, arrival: Arrival) {
+        let least = self.shared.least_loaded();
+        self.loops[least].send(Command::Returned {
+            socket,
+            listener: self.listener,
+            peer,
+            arrival,
+        });
     }
 
     async fn serve_connection(
         self: Arc<Self>,
         socket: OwnedFd,
-        peer: Peer,
-        progress: Arc<Progress>,
-    ) -> Result<(), Ended> {
-        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))
-            .map_err(|error| Ended::Other(error.into()))?;
-        let settings = self.settings();
-        let encrypted = settings.tls.as_ref().map_or(0, |_| TLS_BYTES);
-        let bytes = CONNECTION_BYTES + encrypted;
-        let _held = self.shared.http_memory.hold(bytes);
-        match &settings.tls {
-            None => self.serve_stream(stream, peer, progress).await,
-            Some(tls) => {
-                let accepted = ServerStream::accept(stream, tls);
-                let accepted = tokio::select! {
-                    accepted = timeout(settings.handshake_timeout, accepted) => accepted,
-                    () = self.shared.http.asked() => return Err(Ended::Other("the engine stops".into())),
-                };
-                match accepted {
-                    Ok(Ok(stream)) => self.serve_stream(stream, peer, progress).await,
-                    Ok(Err(error)) => Err(Ended::Tls(error.to_string())),
-                    Err(_) => Err(Ended::Late),
-                }
-            }
-        }
+        peer: &Peer,
+        arrival: Arrival,
+    ) -> Result<Served, Ended> {
+        let stream =
+            TcpStream::from_std(std::net::TcpStream::from(socket)).map_err(Ended::other)?;
+        let Arrival {
+            received,
+            tls,
+            unsent,
+        } = arrival;
+        let Some(records) = tls else {
+            let served = self.serve_stream(stream, received, peer).await?;
+            return served.map_or(Ok(Served::Whole), |(stream, received)| {
+                let tls = None;
+                let unsent = Vec::new();
+                served_until(
+                    stream,
+                    Arrival {
+                        received,
+                        tls,
+                        unsent,
+                    },
+                )
+            });
+        };
+        let mut parts = StreamParts::new(stream, records);
+        parts.unsent = unsent;
+        let stream = ServerStream::from_parts(parts);
+        let served = self.serve_stream(stream, received, peer).await?;
+        served.map_or(Ok(Served::Whole), |(stream, mut received)| {
+            let parts = stream.into_parts();
+            received.extend_from_slice(&parts.received);
+            let (tls, unsent) = (Some(parts.records), parts.unsent);
+            served_until(
+                parts.stream,
+                Arrival {
+                    received,
+                    tls,
+                    unsent,
+                },
+            )
+        })
     }
 
-    async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    /// Answers requests until there are no more, or until one asks for a session: the stream and the bytes from that
+    /// request on are returned.
+    async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         self: Arc<Self>,
         stream: S,
-        peer: Peer,
-        progress: Arc<Progress>,
-    ) -> Result<(), Ended> {
-        let watched = Watched::new(stream, progress.clone());
+        received: Vec<u8>,
+        peer: &Peer,
+    ) -> Result<Option<(S, Vec<u8>)>, Ended> {
+        let progress = Rc::new(Progress::default());
+        let watched = Watched::new(stream, received, progress.clone());
         let service = service_fn(|request| {
             let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, peer, &progress).await) }
+            async move { Ok::<_, Infallible>(site.answer(request, &peer, &progress).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
+        let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             // A client may end its side after the request and still have its answer.
             .half_close(true)
             .header_read_timeout(self.settings().handshake_timeout)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(watched), service)
-            .with_upgrades();
-        let mut connection = pin!(connection);
+            .serve_connection(TokioIo::new(watched), service);
+        let mut served = Pin::new(&mut connection);
         let served = async {
             tokio::select! {
-                ended = connection.as_mut() => return ended,
+                ended = served.as_mut() => return ended,
                 () = self.shared.http.asked() => {}
             }
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            served.as_mut().graceful_shutdown();
+            served.await
         };
-        tokio::select! {
-            ended = served => match ended {
+        let mut head = tokio::select! {
+            ended = served => return match ended {
                 // A connection without a further request may time out: its peer had nothing more to ask.
-                Err(error) if error.is_timeout() && !progress.asked.load(Ordering::Relaxed) => Err(Ended::Late),
-                Err(error) => Err(Ended::Other(error.into())),
-                Ok(()) => Ok(()),
+                Err(error) if error.is_timeout() && !progress.asked.get() => Err(Ended::Late),
+                Err(error) => Err(Ended::other(error)),
+                Ok(()) => Ok(None),
             },
             () = progress.stalled(self.settings().stall_timeout) => {
-                Err(Ended::Other("its peer takes nothing of the answer".into()))
+                return Err(Ended::other("its peer takes nothing of the answer"));
             }
-        }
+            head = progress.leaving() => head,
+        };
+        let parts = connection.into_parts();
+        let (stream, received) = parts.io.into_inner().into_parts();
+        head.extend_from_slice(&parts.read_buf);
+        head.extend_from_slice(&received);
+        Ok(Some((stream, head)))
     }
 
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: Peer,
+        peer: &Peer,
         progress: &Progress,
     ) -> Answer {
-        progress.asked.store(true, Ordering::Relaxed);
+        progress.asked.set(true);
         let (method, target, version) = (request.method(), request.uri(), request.version());
         if let Err(refusal) = head::check(method, target, version, request.headers()) {
             return refused(refusal);
         }
         let settings = self.settings();
         if settings.websocket.as_deref() == Some(target.path()) {
-            return self.upgrade(request, peer, progress);
+            return self.upgrade(&request, peer, progress).await;
         }
         let (head, body) = request.into_parts();
         let is_over = read_up(&head, body).await;
@@ -285,22 +309,25 @@ impl Site {
         if is_over { answer } else { last(answer) }
     }
 
-    /// Begins a WebSocket session, or says why there is none.
-    fn upgrade(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: Peer,
+    /// Sends the connection back to the loops, which begin a WebSocket session, or says why there is none.
+    async fn upgrade(
+        &self,
+        request: &Request<Incoming>,
+        peer: &Peer,
         progress: &Progress,
     ) -> Answer {
         if self.shared.http.is_under_way() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine stops");
         }
-        match accept_key(&request) {
-            Ok(key) => {
-                // Marked before the connection's task can end, so that the connection is counted once.
-                progress.upgraded.store(true, Ordering::Relaxed);
-                tokio::task::spawn_local(self.hand_over(request, peer));
-                switching(&key)
+        match head_of(request) {
+            Ok(_) if progress.is_blocked() => {
+                let why = "the answer to the request before this one was not taken";
+                plain(StatusCode::BAD_REQUEST, why)
+            }
+            Ok(head) => {
+                progress.leave_with(head);
+                // The connection ends for HTTP meanwhile.
+                std::future::pending().await
             }
             Err((status, why)) => {
                 tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
@@ -338,70 +365,32 @@ impl Site {
         let hold = |bytes| self.shared.http_memory.try_hold(bytes, by_loops);
         file::answer(file, asked, &head.headers, &cache, hold)
     }
+}
 
-    /// Takes an upgraded connection from hyper and makes it a session.
-    async fn hand_over(self: Arc<Self>, request: Request<Incoming>, peer: Peer) {
-        let listener = self.listener;
-        let taken = async {
-            let upgraded = hyper::upgrade::on(request)
-                .await
-                .map_err(|error| error.to_string())?;
-            let (stream, upgrade) = take_apart(upgraded)?;
-            let stream = stream.into_std().map_err(|error| error.to_string())?;
-            Ok::<_, String>((stream, upgrade))
-        };
-        match taken.await {
-            Ok((stream, upgrade)) => {
-                let least = self.shared.least_loaded();
-                self.loops[least].send(Command::Upgraded {
-                    socket: stream.into(),
-                    listener,
-                    peer,
-                    upgrade,
-                });
-            }
-            Err(error) => {
-                tracing::debug!(%peer, %error, "websocket upgrade failed");
-                self.shared.release(listener, &peer);
-            }
-        }
-    }
+/// How a connection was served.
+enum Served {
+    /// To its end.
+    Whole,
+    /// Until a request that asks for a session.
+    Until(OwnedFd, Arrival),
+}
+
+fn served_until(stream: TcpStream, arrival: Arrival) -> Result<Served, Ended> {
+    let socket = stream.into_std().map_err(Ended::other)?;
+    Ok(Served::Until(socket.into(), arrival))
 }
 
 /// Why a connection ended early.
 enum Ended {
-    Tls(String),
     /// By `handshake_timeout`, before the first request.
     Late,
     Other(Box<dyn std::error::Error>),
 }
 
-/// The stream under a connection that leaves HTTP.
-fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Upgrade), String> {
-    let upgraded = match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
-        Ok(parts) => {
-            let upgrade = Upgrade {
-                received: parts.read_buf.to_vec(),
-                tls: None,
-                unsent: Vec::new(),
-            };
-            return Ok((parts.io.into_inner().into_inner(), upgrade));
-        }
-        Err(upgraded) => upgraded,
-    };
-    let parts = upgraded
-        .downcast::<TokioIo<Watched<ServerStream<TcpStream>>>>()
-        .map_err(|_| "another kind of connection".to_owned())?;
-    let sealed = parts.io.into_inner().into_inner().into_parts();
-    // Bytes that hyper has read come before bytes that are still in the stream.
-    let mut received = parts.read_buf.to_vec();
-    received.extend_from_slice(&sealed.received);
-    let upgrade = Upgrade {
-        received,
-        tls: Some(sealed.records),
-        unsent: sealed.unsent,
-    };
-    Ok((sealed.stream, upgrade))
+impl Ended {
+    fn other(error: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 #[cfg(any(test, fuzzing))]

@@ -6,4 +6,5 @@ pub(crate) mod direct;
 pub(crate) mod expect;
 pub(crate) mod handshake;
 pub(crate) mod read;
+pub(crate) mod request;
 pub(crate) mod slowloris;

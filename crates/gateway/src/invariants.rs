@@ -194,7 +194,8 @@ impl Loop {
         lists.swept.extend(swept.map(|name| name.key));
         let for_room = processes.iter().flat_map(|(_, it)| &it.waiters);
         let for_process = processes.slots.iter().flat_map(|slot| &slot.waiters);
-        for name in for_room.chain(for_process) {
+        let for_answers = processes.iter().flat_map(|(_, it)| &it.askers);
+        for name in for_room.chain(for_process).chain(for_answers) {
             self.note_once(name, &mut lists.parked, "parked");
         }
         self.check_slots(&mut lists);
@@ -293,7 +294,11 @@ impl Loop {
         match session.phase {
             // A death follows, and then all sessions of the process are checked.
             _ if is_broken => None,
-            Phase::Handshake | Phase::Lingering => None,
+            Phase::Handshake | Phase::Request | Phase::Lingering => None,
+            Phase::Asking { .. } => {
+                let is_asked = session.placement.process().is_some();
+                (!is_asked).then_some("has not been asked about")
+            }
             Phase::Ended(_) => Some("has ended, and its process does not know"),
             Phase::Ending(reason)
                 if is_flushed

@@ -44,6 +44,8 @@
 //! - `commands`: the messages between the main thread and the loops
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
+//! - `rules`: which requests a listener's rules let through
+//! - `upgrade`: the request that asks for a WebSocket session
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
@@ -82,6 +84,7 @@ mod processes;
 mod pulse;
 mod records;
 mod relief;
+mod rules;
 mod scratch;
 mod service;
 mod session;
@@ -99,6 +102,7 @@ mod tls;
 mod tools;
 mod transfer;
 mod turnover;
+mod upgrade;
 mod wheel;
 
 pub use main_thread::run;

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::alarms;
 use crate::arrival::Arrival;
 use crate::commands::{Attached, Command, Report};
-use crate::ending::{Left, act};
+use crate::ending::{Left, Onward, act};
 use crate::event_loop::census::Census;
 use crate::event_loop::{Loop, Parts};
 use crate::features::broadcasts::fan_out;
@@ -193,6 +193,10 @@ impl Loop {
         {
             act(session, end, groups, tools);
         }
+        if readiness.is_broken() && matches!(session.phase, Phase::Asking { .. }) {
+            self.let_on(key, Onward::Closed);
+            return;
+        }
         if readiness.is_broken() && session.app.is_paused {
             // Nobody reads it, so nothing else would say so.
             act(session, End::Broken(broken_by(session)), groups, tools);
@@ -209,8 +213,10 @@ impl Loop {
     }
 
     fn after_service(&mut self, key: SessionKey, left: Left) {
-        if left == Left::Nothing {
-            self.forget(key);
+        match left {
+            Left::Session => {}
+            Left::Nothing => self.forget(key),
+            Left::Connection(onward) => self.let_on(key, onward),
         }
         self.relieve_if_asked();
     }
@@ -352,7 +358,7 @@ impl Loop {
             Alarm::Idle(name) => self.check(name, alarms::check_idle),
             Alarm::Flush(name) => self.check(name, alarms::check_flush),
             Alarm::Handshake(name) => {
-                self.check(name, |it, tools| alarms::check_handshake(it, tools));
+                self.check(name, alarms::check_handshake);
             }
             Alarm::Slowloris(name) => self.check(name, slowloris::check),
             Alarm::Output(name) => self.check(name, alarms::check_output),
@@ -431,13 +437,13 @@ impl Loop {
                 socket,
                 listener,
                 peer,
-            } => self.open(socket, listener, peer, Arrival::Fresh),
-            Command::Upgraded {
+            } => self.open(socket, listener, peer, Arrival::default()),
+            Command::Returned {
                 socket,
                 listener,
                 peer,
-                upgrade,
-            } => self.open(socket, listener, peer, Arrival::Upgraded(upgrade)),
+                arrival,
+            } => self.open(socket, listener, peer, arrival),
             Command::Refused(limit) => {
                 let cx = &self.tools.cx;
                 cx.count_closed(CloseReason::Handshake);

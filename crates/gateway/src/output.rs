@@ -2,6 +2,7 @@
 
 pub(crate) mod flush;
 pub(crate) mod payload;
+pub(crate) mod reply;
 pub(crate) mod sealing;
 pub(crate) mod watermarks;
 pub(crate) mod write;

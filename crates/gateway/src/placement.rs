@@ -7,14 +7,17 @@
 use moorline_ipc::Header;
 
 use crate::cx::Cx;
-use crate::facts::opening;
+use crate::facts::{asking, opening};
 use crate::ids::SlotId;
 use crate::processes::dispatch::home;
-use crate::session::Session;
 use crate::session::stay::Stay;
+use crate::session::{Phase, Session};
 use crate::suspects::clear_suspect;
 use crate::tools::Tools;
 use moorline_protocol::wire::{ADOPTED, ToProcess};
+
+/// Requests that a process may be asked about at a time, from one loop: the others wait for its answers.
+const MOST_ASKED: usize = 512;
 
 /// Makes sure that a process has the session and knows of it. False: it waits for a process, or for room.
 pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
@@ -28,20 +31,32 @@ pub(crate) fn place(session: &mut Session, tools: &mut Tools) -> bool {
     let Some(at) = tools.processes[session.placement.slot].process else {
         return place_elsewhere(session, tools);
     };
+    let is_asking = matches!(session.phase, Phase::Asking { .. });
+    if is_asking && tools.processes[at].asked >= MOST_ASKED {
+        if !std::mem::replace(&mut session.listed.parked, true) {
+            tools.processes[at].askers.push_back(session.name());
+        }
+        return false;
+    }
     let adopted = session.placement.is_known();
+    let (kind, aux, facts) = match is_asking {
+        true => (ToProcess::Accept, 0, asking(session)),
+        false if adopted => (ToProcess::Open, ADOPTED, opening(session, true)),
+        false => (ToProcess::Open, 0, opening(session, false)),
+    };
     let header = Header {
-        kind: ToProcess::Open as u8,
-        aux: if adopted { ADOPTED } else { 0 },
+        kind: kind as u8,
+        aux,
         session: session.id,
         ..Header::default()
     };
-    let opening = opening(session, adopted);
     let process = &mut tools.processes[at];
-    if process.producer.push(&header, &[&opening]).is_err() {
+    if process.producer.push(&header, &[&facts]).is_err() {
         tools.processes.park(session, at);
         return false;
     }
     process.sessions += 1;
+    process.asked += usize::from(is_asking);
     session.placement.arrive(at);
     session.output.told = session.output.level;
     tools.processes.mark_dirty(at);

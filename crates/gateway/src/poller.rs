@@ -132,6 +132,12 @@ impl Poller {
         Ok(())
     }
 
+    /// Waits on a connection's socket no more: another thread has it from now on.
+    pub(crate) fn ignore_session(&self, socket: &OwnedFd) {
+        // An error means that it was not in the set.
+        let _ = epoll::delete(&self.epoll, socket);
+    }
+
     /// Waits for what comes in on a listener's socket. What waits there already is reported, too.
     pub(crate) fn watch_listener(
         &self,

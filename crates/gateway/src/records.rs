@@ -11,6 +11,7 @@ use crate::features::posts::{post, post_done, refuse_post};
 use crate::features::queries;
 use crate::features::requests::{handle_request, limit};
 use crate::features::tasks::{NO_MEMORY, refuse_task};
+use crate::features::verdicts::{Unheard, follow, read_verdict};
 use crate::groups::{self, Groups};
 use crate::ids::ProcessKey;
 use crate::memory::Class;
@@ -141,6 +142,22 @@ impl Loop {
                 queries::answer(at, record, &self.sessions, &self.groups, &mut self.tools)
             }
             FromProcess::File => self.take_file_record(at, record),
+            FromProcess::Accepted => self.take_verdict(at, record),
+        }
+    }
+
+    /// What an app says to a request.
+    fn take_verdict(&mut self, at: ProcessKey, record: &Record<'_>) -> Result<(), String> {
+        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        match read_verdict(at, record, &mut self.sessions, tools) {
+            Ok((session, verdict)) => {
+                if let Err(end) = follow(session, at, verdict, tools) {
+                    act(session, end, groups, tools);
+                }
+                Ok(())
+            }
+            Err(Unheard::Late) => Ok(()),
+            Err(Unheard::Garbage(reason)) => Err(reason),
         }
     }
 

@@ -1,9 +1,10 @@
 //! One session's turn.
 
-use crate::ending::{Left, act, finish_if_over, go_on_ending};
+use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
 use crate::input::read::receive;
+use crate::input::request::{Request, read_request};
 use crate::output::flush::flush;
 use crate::output::watermarks::tell_watermark;
 use crate::placement::place;
@@ -18,7 +19,22 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
             tools.agenda.await_handshake(session);
             return Left::Session;
         }
+        Phase::Request => match read_request(session, tools) {
+            Ok(Request::Decided) => {}
+            Ok(Request::Waits) => return Left::Session,
+            Ok(Request::Other) => return Left::Connection(Onward::Http),
+            Ok(Request::Left) => return Left::Connection(Onward::Closed),
+            Err(end) => {
+                act(session, end, groups, tools);
+                return Left::Session;
+            }
+        },
+        Phase::Asking { .. } => {}
         Phase::Ended(_) | Phase::Lingering => return go_on_ending(session, tools),
+    }
+    if matches!(session.phase, Phase::Asking { .. }) {
+        place(session, tools);
+        return Left::Session;
     }
     if let Err(end) = step(session, tools) {
         act(session, end, groups, tools);

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
+use moorline_config::Listener;
 use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 use moorline_net::watermark::Level;
@@ -50,6 +51,11 @@ pub(crate) struct Session {
 pub(crate) enum Phase {
     /// Its TLS handshake runs; no process knows of it yet.
     Handshake,
+    /// The connection's first request has not come whole; no process knows of it yet.
+    Request,
+    /// An app is asked about the connection's first request, which is at the front of its tail, or is to be. So many
+    /// processes died while they looked at it.
+    Asking { deaths: u8 },
     /// Messages pass both ways.
     Open,
     /// No more is read. It ends for this reason once no message is in progress and all output is flushed.
@@ -58,6 +64,16 @@ pub(crate) enum Phase {
     Ended(CloseReason),
     /// The process was told; the socket is kept only until the peer has read the last bytes.
     Lingering,
+}
+
+impl Phase {
+    /// Where a connection begins once its bytes can be read.
+    pub(crate) fn first(listener: &Listener) -> Self {
+        match listener.is_http() {
+            true => Phase::Request,
+            false => Phase::Open,
+        }
+    }
 }
 
 /// Why a step could not continue with a session. Only the loop acts on it, in `service`.
@@ -221,6 +237,19 @@ impl Session {
         self.input.tail = received;
     }
 
+    /// Whether its connection has become a session.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Handshake | Phase::Request | Phase::Asking { .. }
+        )
+    }
+
+    /// Whether what its peer sends is read.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Request)
+    }
+
     /// Whether it is neither over nor only lingering.
     pub(crate) fn lives(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Ending(_))
@@ -308,6 +337,7 @@ impl Session {
                 state: state.map_or_else(Vec::new, |state| state.locker.clone()),
                 key: state.map_or_else(Vec::new, |state| state.key.clone()),
                 label: app.label().to_vec(),
+                request: state.map_or_else(Vec::new, |state| state.request.clone()),
                 paused: app.is_paused,
                 kept: app.is_kept,
             })
@@ -373,6 +403,8 @@ pub(crate) struct AppState {
     pub(crate) key: Vec<u8>,
     /// Its label; empty if it has none.
     pub(crate) label: Vec<u8>,
+    /// What is kept of the request that it began with; empty if nothing is.
+    pub(crate) request: Vec<u8>,
     /// The groups it is in, by their numbers, and its place in each.
     pub(crate) groups: Vec<(u64, u32)>,
 }
@@ -384,7 +416,7 @@ impl AppState {
 
     /// Bytes of the app's that it holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.locker.len() + self.key.len() + self.label.len()
+        self.locker.len() + self.key.len() + self.label.len() + self.request.len()
     }
 
     /// Those, and its memberships.

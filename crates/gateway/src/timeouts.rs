@@ -171,7 +171,11 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
             let at = flush_due(session, listener, now);
             (at, Alarm::Flush(session.name()))
         }
-        Phase::Handshake | Phase::Ended(_) | Phase::Lingering => return,
+        Phase::Handshake
+        | Phase::Request
+        | Phase::Asking { .. }
+        | Phase::Ended(_)
+        | Phase::Lingering => return,
     };
     session.output.timer = Timer::Set;
     tools.agenda.timers.set(at, alarm);

@@ -8,7 +8,7 @@ use rustix::net::RecvFlags;
 
 use crate::memory::{Class, Memory};
 use crate::scratch::Scratch;
-use crate::session::{Phase, Session, Transport};
+use crate::session::{Session, Transport};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::SessionTls;
 
@@ -43,13 +43,13 @@ pub(crate) fn open_received(
     let room = buffer.len().min(scratch.cipher.len());
     let cipher = &mut scratch.cipher[..room];
     for _ in 0..READS {
+        if !session.is_read() {
+            return Read::Nothing;
+        }
         let transport = &mut session.transport;
         let (Some(tls), Some(socket)) = (&mut transport.tls, &transport.socket) else {
             return Read::End;
         };
-        if session.phase != Phase::Open {
-            return Read::Nothing;
-        }
         if tls.is_over() {
             return Read::End;
         }

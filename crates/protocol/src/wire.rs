@@ -4,6 +4,7 @@
 //! meaning of each field. Each side checks what the other one writes: an unknown kind is garbage, a record for an
 //! unknown session is dropped and counted.
 
+pub mod accept;
 mod question;
 
 use std::net::SocketAddr;
@@ -91,6 +92,8 @@ pub enum ToProcess {
     BroadcastDone = 15,
     /// The descriptor of file number `session` of this process is here: now its record may come.
     FileHere = 16,
+    /// A request asks for `session`, which does not exist yet. Payload: [`accept::Asking`] (postcard). Always in one record.
+    Accept = 17,
 }
 
 /// Process → gateway loop.
@@ -141,6 +144,8 @@ pub enum FromProcess {
     Opened = 20,
     /// `session` has the label in the payload; without one it has none.
     SetLabel = 21,
+    /// What the app says to the request for `session`. Payload: [`accept::Verdict`] (postcard). Always in one record.
+    Accepted = 22,
 }
 
 impl ToProcess {
@@ -164,6 +169,7 @@ impl ToProcess {
             FileDone,
             BroadcastDone,
             FileHere,
+            Accept,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -176,7 +182,7 @@ impl FromProcess {
         use FromProcess::*;
         [
             Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened, SetLabel,
+            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened, SetLabel, Accepted,
         ]
         .get(usize::from(kind).wrapping_sub(1))
         .copied()
@@ -270,10 +276,23 @@ pub struct SessionData {
     pub key: Vec<u8>,
     /// Its label; empty if it has none. At most [`LONGEST_LABEL`] bytes.
     pub label: Vec<u8>,
+    /// What is kept of the request that it began with; empty if nothing is. At most [`accept::LARGEST_REQUEST`] bytes: the
+    /// target, and a line for each field, as in the head of a request.
+    pub request: Vec<u8>,
     /// It is not read.
     pub paused: bool,
     /// It is not closed for being idle.
     pub kept: bool,
+}
+
+impl SessionData {
+    /// Whether nothing in it is over its limit.
+    pub fn is_sound(&self) -> bool {
+        self.state.len() <= LARGEST_STATE
+            && self.key.len() <= LONGEST_NAME
+            && self.label.len() <= LONGEST_LABEL
+            && self.request.len() <= accept::LARGEST_REQUEST
+    }
 }
 
 /// The result of a session's TLS handshake.
@@ -316,7 +335,8 @@ pub enum CloseReason {
     GatewayLost = 9,
     /// The listener's or the engine's limits leave no room for it.
     Limit = 10,
-    /// Its TLS handshake failed, or took longer than the listener's `handshake_timeout`.
+    /// Its TLS handshake failed, or its request was refused, or one of them took longer than the listener's
+    /// `handshake_timeout`.
     Handshake = 11,
     /// A handler of its returned an error.
     Error = 12,

@@ -3,6 +3,7 @@
 //! An app is one value for each worker process. Its hooks run on that process's only thread, so that
 //! plain `Cell` and `RefCell` are enough for its state; none of its futures need be `Send`.
 
+mod accept;
 mod context;
 mod error;
 mod file;
@@ -10,6 +11,7 @@ mod group;
 mod info;
 mod locker;
 mod message;
+mod request;
 mod session;
 mod session_data;
 mod settings;
@@ -20,6 +22,8 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 
+pub use accept::Accept;
+pub(crate) use accept::failed;
 pub use context::{Context, Timer};
 pub use error::{AskError, PostError, SendError, SizeLimit, TaskError};
 pub use file::FileError;
@@ -27,6 +31,7 @@ pub use group::{Group, Member};
 pub use info::{SessionInfo, Sessions};
 pub use locker::{LockerError, Versioned};
 pub use message::{Datagram, Message};
+pub use request::{KeptRequest, Request};
 pub use session::Session;
 pub use settings::NoSettings;
 pub use task::Task;
@@ -124,6 +129,27 @@ pub trait App: Sized + 'static {
     fn serving(self: Rc<Self>, context: Context) -> impl Future<Output = Result> {
         let _ = context;
         ready(Ok(()))
+    }
+
+    /// A request asks for a WebSocket session, which begins if this accepts it: the place to look at cookies, the query and
+    /// the origin, to refuse, and to choose a subprotocol. An app without this hook leaves it to the listener's rules
+    /// (`origins`, `hosts`, `subprotocols`).
+    ///
+    /// # When it runs
+    /// For each request for the path of an `http://` listener's `websocket`, before it is answered, concurrently with all
+    /// other hooks. At most 512 run at a time for each loop of the gateway; the others wait. There is no session yet:
+    /// [`open`](App::open) follows, perhaps in another process if a reload happens meanwhile.
+    ///
+    /// # Errors
+    /// They are logged and counted, and the request is answered with 503.
+    ///
+    /// # Cancellation
+    /// As for all hooks. After the listener's `handshake_timeout` the request is answered with 503, and the result of the hook
+    /// is dropped; so it is if the client leaves. If the process dies, the next one is asked; if that dies as well, or
+    /// died by a fault in this hook, the request is answered with 503.
+    fn accept(self: Rc<Self>, request: Request) -> impl Future<Output = Result<Accept>> {
+        let _ = request;
+        ready(Ok(Accept::by_rules()))
     }
 
     /// A session begins in this process.

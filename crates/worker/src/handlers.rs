@@ -14,9 +14,10 @@ use super::core::{Core, Event};
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::stalls::Hook;
-use crate::app::{self, App, Context, Datagram, Message, Session};
+use crate::app::{self, App, Context, Datagram, Message, Request, Session};
 use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
+use crate::wire::accept::Asking;
 use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_TRANSFER};
 
 /// Datagrams that may be in progress. They have no window as sessions have, so more than these are dropped.
@@ -391,6 +392,39 @@ where
         });
     }
 
+    /// A request asks for session `id`, which does not exist yet.
+    pub(super) fn accept(self: &Rc<Self>, link: usize, id: u64, asking: Asking) {
+        let listener = self.core.listener_name(asking.listener).to_owned();
+        let request = Request::new(asking, listener);
+        let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
+        let core = self.core.clone();
+        let hook = || {
+            let mut hook = Box::pin(app.accept(request));
+            poll_fn(move |cx| {
+                let _mark = Mark::new(&core, link, id);
+                hook.as_mut().poll(cx)
+            })
+        };
+        self.free(Hook::Accept, Box::pin(None), hook, move |this, _, ended| {
+            let ended = ended.and_then(|accept| accept.encode().map_err(Failure::Erred));
+            this.report(Hook::Accept, None, &ended);
+            if epoch != this.core.outbox.epoch() {
+                return;
+            }
+            let header = Header {
+                kind: FromProcess::Accepted as u8,
+                session: id,
+                ..Header::default()
+            };
+            let verdict = ended.unwrap_or_else(|_| app::failed());
+            // Always: once for each request that the gateway asks about.
+            let _ = this
+                .core
+                .outbox
+                .record(link, header, &[&verdict], Room::Always);
+        });
+    }
+
     pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
@@ -474,6 +508,25 @@ where
     #[cold]
     fn report_failure(&self, hook: Hook, session: Option<&Session>, failure: &Failure) {
         report_failure(&self.core, hook, session, failure);
+    }
+}
+
+/// A session's hook is being polled, until this is dropped.
+struct Mark<'a> {
+    core: &'a Core,
+    link: usize,
+}
+
+impl<'a> Mark<'a> {
+    fn new(core: &'a Core, link: usize, session: u64) -> Self {
+        core.outbox.mark_polling(link, session);
+        Self { core, link }
+    }
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        self.core.outbox.mark_polling(self.link, 0);
     }
 }
 

@@ -16,6 +16,7 @@ use super::inlets::{Garbage, Inlets};
 use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
+use crate::wire::accept::Asking;
 use crate::wire::{
     CloseReason, Closing, FAILED, FIRST, LAST, Opening, TEXT, ToProcess, WHOLE, split_datagram,
 };
@@ -212,6 +213,7 @@ where
         let is_failed = header.flags & FAILED != 0;
         let is_known = match kind {
             ToProcess::Open => self.open(id, payload, now)?,
+            ToProcess::Accept => self.accept(link, id, payload)?,
             ToProcess::Close => self.close(header, payload, now)?,
             ToProcess::Full | ToProcess::Drained => self.watermark(id, kind == ToProcess::Full),
             ToProcess::Moved => self.core.sessions.moved(id),
@@ -253,6 +255,14 @@ where
         };
         let session = self.core.sessions.open(&self.core, id, opening);
         self.handlers.ordered(session, Event::Open(opened), now);
+        Ok(true)
+    }
+
+    fn accept(&self, link: usize, id: u64, payload: Vec<u8>) -> Result<bool, Garbage> {
+        let asking: Asking = postcard::from_bytes(&payload)
+            .map_err(|error| Garbage(format!("the request for session {id}: {error}")))?;
+        pool::give_back(payload);
+        self.handlers.accept(link, id, asking);
         Ok(true)
     }
 

@@ -51,10 +51,11 @@ pub(super) enum Hook {
     Timer,
     Stop,
     Serving,
+    Accept,
 }
 
 impl Hook {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Message,
         Self::Start,
         Self::Open,
@@ -67,6 +68,7 @@ impl Hook {
         Self::Timer,
         Self::Stop,
         Self::Serving,
+        Self::Accept,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -74,6 +76,7 @@ impl Hook {
             Self::Message => "message",
             Self::Start => START_HOOK,
             Self::Open => "open",
+            Self::Accept => "accept",
             Self::Close => "close",
             Self::Full => "full",
             Self::Drained => "drained",

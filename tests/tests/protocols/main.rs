@@ -1,7 +1,9 @@
 //! Messages of all lengths, WebSocket, HTTP files and datagrams.
 
+mod accepting;
 mod datagrams;
 mod files;
+mod handshakes;
 mod http;
 mod long;
 mod websocket;

@@ -50,7 +50,35 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#""/ws""#,
             NewConnections,
-            "Requests for this path become WebSocket sessions (`http://`, `https://`).",
+            "Requests for this path become WebSocket sessions (`http://`, `https://`). The app may decide about each: see \
+             [the app's guide](../guide/app.md#requests).",
+        ),
+        key(
+            "origins",
+            "`\"same\"`, `\"any\"`, or a list of origins",
+            Value(r#""same""#),
+            r#"["https://example.org", "https://*.example.org"]"#,
+            Yes,
+            "The web pages that may open WebSocket sessions. `\"same\"`: those whose host and port are the request's own. A list \
+             adds others. A request without `Origin`, as programs send it, is no web page. An app that decides itself may let in \
+             any. Others get 403.",
+        ),
+        key(
+            "hosts",
+            "list of hosts",
+            Words("any"),
+            r#"["example.org", "*.example.org"]"#,
+            Yes,
+            "The hosts whose WebSocket requests are served. A host without a port stands for all its ports. Others get 421.",
+        ),
+        key(
+            "subprotocols",
+            "list of names",
+            Words("none"),
+            r#"["chat.v2", "chat.v1"]"#,
+            Yes,
+            "The WebSocket subprotocols that are spoken, the preferred one first. The first one that the client offers is agreed \
+             on, unless the app chooses. Without a match none is; browsers that offered some close then.",
         ),
         key(
             "static",

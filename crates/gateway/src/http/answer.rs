@@ -85,25 +85,13 @@ pub(super) fn not_allowed(why: &'static str, allowed: &'static str) -> Answer {
     answer
 }
 
-/// The WebSocket session begins.
-pub(super) fn switching(key: &str) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::default()));
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(key) = HeaderValue::from_str(key) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-    }
-    answer
-}
-
 /// No WebSocket session begins.
 pub(super) fn no_upgrade(status: StatusCode, why: &'static str) -> Answer {
     let mut answer = plain(status, why);
     if status == StatusCode::UPGRADE_REQUIRED {
         let headers = answer.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         let version = HeaderValue::from_static("13");
         headers.insert(header::SEC_WEBSOCKET_VERSION, version);
     }

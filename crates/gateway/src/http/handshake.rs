@@ -1,69 +1,35 @@
-//! The request that asks for a WebSocket session.
+//! The request that asks for a WebSocket session, on a connection that has had others before.
 
-use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
-use hyper::{Method, Request, StatusCode};
-use moorline_net::framing::websocket;
+use hyper::header::HeaderMap;
+use hyper::{Request, Version};
 
-/// Checks a WebSocket handshake (RFC 6455 §4.2.1) and computes its answer.
-pub(super) fn accept_key(
-    request: &Request<Incoming>,
-) -> Result<String, (StatusCode, &'static str)> {
-    let headers = request.headers();
-    if request.method() != Method::GET {
-        return Err((
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a websocket handshake is a GET",
-        ));
+use crate::upgrade::{Refusal, check};
+
+/// Checks a WebSocket handshake, and writes its head anew: the loop that will have the session reads it.
+pub(super) fn head_of<B>(request: &Request<B>) -> Result<Vec<u8>, Refusal> {
+    let version = match request.version() {
+        Version::HTTP_11 => 1,
+        _ => 0,
+    };
+    check(
+        request.method().as_str(),
+        version,
+        fields(request.headers()),
+    )?;
+    let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
+    let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in fields(request.headers()) {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
     }
-    if request.version() < hyper::Version::HTTP_11 {
-        return Err((
-            StatusCode::UPGRADE_REQUIRED,
-            "a websocket handshake needs HTTP/1.1",
-        ));
-    }
-    if !has_token(headers, header::UPGRADE, "websocket")
-        || !has_token(headers, header::CONNECTION, "upgrade")
-    {
-        return Err((StatusCode::UPGRADE_REQUIRED, "this path speaks websocket"));
-    }
-    if headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
-        return Err((
-            StatusCode::UPGRADE_REQUIRED,
-            "only websocket version 13 is spoken here",
-        ));
-    }
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .and_then(|key| key.to_str().ok())
-        .unwrap_or_default();
-    if !is_sixteen_bytes(key) {
-        return Err((
-            StatusCode::BAD_REQUEST,
-            "the handshake has no valid Sec-WebSocket-Key",
-        ));
-    }
-    Ok(websocket::accept_key(key))
+    head.extend_from_slice(b"\r\n");
+    Ok(head)
 }
 
-/// In base64 (RFC 4648 §4).
-pub(super) fn is_sixteen_bytes(key: &str) -> bool {
-    let digits = key.strip_suffix("==").unwrap_or_default();
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    digits.len() == 22 && digits.bytes().all(is_digit)
-}
-
-fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers
-        .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| {
-            value
-                .split(',')
-                .any(|word| word.trim().eq_ignore_ascii_case(token))
-        })
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }

@@ -11,8 +11,6 @@ use http_body_util::Empty;
 use hyper::{Response, header};
 use tokio::io::ReadBuf;
 
-#[cfg(test)]
-use super::handshake::is_sixteen_bytes;
 use super::*;
 use crate::shared::http_memory::HttpMemory;
 
@@ -66,7 +64,7 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
         return answer;
     }
     if request.uri().path() == "/ws" {
-        match accept_key(request) {
+        match head_of(request) {
             Ok(_) => {
                 let key = &request.headers()[header::SEC_WEBSOCKET_KEY];
                 let key = key.to_str().unwrap_or_default();
@@ -145,21 +143,6 @@ impl AsyncWrite for Browser<'_> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-#[test]
-fn a_key_is_sixteen_bytes_in_base64() {
-    assert!(is_sixteen_bytes("dGhlIHNhbXBsZSBub25jZQ=="));
-    for wrong in [
-        "",
-        "==",
-        "dGhlIHNhbXBsZSBub25jZQ",
-        "dGhlIHNhbXBsZSBub25jZ===",
-        "dGhl IHNhbXBsZSBub25jZ==",
-        "dGhl-HNhbXBsZSBub25jZQ==",
-    ] {
-        assert!(!is_sixteen_bytes(wrong), "{wrong}");
     }
 }
 

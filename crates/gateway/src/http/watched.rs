@@ -1,25 +1,27 @@
 //! The stream under an HTTP connection, watched for a peer that takes nothing of what it asked for.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
-/// How far a connection has got. hyper wants its streams to be `Send`, hence the atomics; one thread has it all.
+/// How far a connection has got.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// A whole head of a request has come.
-    pub(super) asked: AtomicBool,
-    /// It has become a WebSocket.
-    pub(super) upgraded: AtomicBool,
+    pub(super) asked: Cell<bool>,
+    /// The head of a request for a WebSocket session: the connection leaves HTTP with it.
+    head: RefCell<Option<Vec<u8>>>,
+    leaves: Notify,
     /// Bytes that were taken.
-    written: AtomicU64,
+    written: Cell<u64>,
     /// The stream takes no more for now.
-    is_blocked: AtomicBool,
+    is_blocked: Cell<bool>,
 }
 
 impl Progress {
@@ -28,8 +30,7 @@ impl Progress {
         let mut before = None;
         loop {
             tokio::time::sleep(timeout).await;
-            let is_blocked = self.is_blocked.load(Ordering::Relaxed);
-            let now = is_blocked.then(|| self.written.load(Ordering::Relaxed));
+            let now = self.is_blocked.get().then(|| self.written.get());
             if now.is_some() && now == before {
                 return;
             }
@@ -37,8 +38,29 @@ impl Progress {
         }
     }
 
+    /// Whether the peer has still to take something of an answer.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
+    }
+
+    /// The connection is to leave HTTP with this head of a request.
+    pub(super) fn leave_with(&self, head: Vec<u8>) {
+        *self.head.borrow_mut() = Some(head);
+        self.leaves.notify_one();
+    }
+
+    /// Waits for the head with which the connection leaves HTTP.
+    pub(super) async fn leaving(&self) -> Vec<u8> {
+        loop {
+            if let Some(head) = self.head.borrow_mut().take() {
+                return head;
+            }
+            self.leaves.notified().await;
+        }
+    }
+
     fn note<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.is_blocked.store(poll.is_pending(), Ordering::Relaxed);
+        self.is_blocked.set(poll.is_pending());
         poll
     }
 }
@@ -47,16 +69,23 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    progress: Arc<Progress>,
+    /// Bytes that were received before, and come first.
+    received: Vec<u8>,
+    progress: Rc<Progress>,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(super) fn new(stream: S, received: Vec<u8>, progress: Rc<Progress>) -> Self {
+        Self {
+            stream,
+            received,
+            progress,
+        }
     }
 
-    pub(super) fn into_inner(self) -> S {
-        self.stream
+    /// The stream, and what was received before and not read.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.received)
     }
 }
 
@@ -66,6 +95,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.received.is_empty() {
+            let count = self.received.len().min(buffer.remaining());
+            buffer.put_slice(&self.received[..count]);
+            self.received.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -107,9 +142,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 impl<S> Watched<S> {
     fn count(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &poll {
-            self.progress
-                .written
-                .fetch_add(*bytes as u64, Ordering::Relaxed);
+            let written = &self.progress.written;
+            written.set(written.get() + *bytes as u64);
         }
         self.progress.note(poll)
     }

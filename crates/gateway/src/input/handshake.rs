@@ -53,12 +53,14 @@ pub(crate) fn shake_hands(session: &mut Session, tools: &mut Tools) -> Result<bo
 
 fn begin(session: &mut Session, plaintext: usize, tools: &mut Tools) {
     let now = tools.cx.clock.ms;
-    session.phase = Phase::Open;
+    session.phase = Phase::first(tools.cx.listener(session.listener));
     session.take_received(tools.scratch.received[..plaintext].to_vec());
     session.meters.received_at = now;
     session.meters.sent_at = now;
     tools.memory.hold(Class::Received, plaintext);
-    watch_idle(session, tools);
+    if session.phase == Phase::Open {
+        watch_idle(session, tools);
+    }
 }
 
 /// A handshake has failed, or has taken too long.

@@ -14,7 +14,7 @@ use crate::memory::Class;
 use crate::output::sealing::send_sealed;
 use crate::scratch::{LONG_TAIL, SCRATCH};
 use crate::session::window::WINDOW_BYTES;
-use crate::session::{Cut, End, Phase, Session};
+use crate::session::{Cut, End, Session};
 use crate::timeouts::watch_half_closed;
 use crate::tls::{Read, open_received};
 use crate::tools::Tools;
@@ -201,7 +201,7 @@ fn read_into_tail(session: &mut Session, tools: &mut Tools) -> Result<Read, End>
 }
 
 /// Receives into this buffer. Also whether an answer of TLS's own could be sent: what was received counts in any case.
-fn receive_from(
+pub(crate) fn receive_from(
     session: &mut Session,
     buffer: &mut [u8],
     tools: &mut Tools,
@@ -224,7 +224,7 @@ fn receive_plain(
     let Some(socket) = &session.transport.socket else {
         return Read::End;
     };
-    if session.phase != Phase::Open {
+    if !session.is_read() {
         return Read::Nothing;
     }
     loop {

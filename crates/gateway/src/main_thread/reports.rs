@@ -12,9 +12,10 @@ impl Gateway {
                 socket,
                 listener,
                 peer,
+                arrival,
             } => {
                 if let Some(Some(site)) = self.sites.get(listener.index()) {
-                    site.clone().serve(socket, peer);
+                    site.clone().serve(socket, peer, arrival);
                 }
             }
             Report::Activated(index) => {

@@ -87,8 +87,7 @@ impl Gateway {
                 // Connections of a removed site keep what it served.
                 continue;
             }
-            let tls = self.tls.get(usize::from(place)).cloned().flatten();
-            let settings = Settings::new(listener, folder.map(|(_, folder)| folder), tls);
+            let settings = Settings::new(listener, folder.map(|(_, folder)| folder));
             match site {
                 Some(site) if site.is_of(listener) => site.change(settings),
                 // The earlier site at this place gets no requests any more.

@@ -56,6 +56,12 @@ pub(crate) struct Process {
     pub(crate) sessions: usize,
     /// Messages of its sessions delivered and not done.
     pub(crate) in_hand: usize,
+    /// It is asked about requests: it has not said that it leaves them to the rules.
+    pub(crate) is_asked: bool,
+    /// Requests that it was asked about and has not answered, also those whose client has left since.
+    pub(crate) asked: usize,
+    /// Sessions that wait to ask, because it is asked about as many as may be.
+    pub(crate) askers: VecDeque<SessionRef>,
     /// Sessions that wait for room in its ring, with their ids.
     pub(crate) waiters: VecDeque<SessionRef>,
     /// The next session that is read need not wait until it has taken more.
@@ -127,6 +133,9 @@ impl Process {
             chime,
             sessions: 0,
             in_hand: 0,
+            is_asked: true,
+            asked: 0,
+            askers: VecDeque::new(),
             waiters: VecDeque::new(),
             lets_one_go: false,
             went_at: 0,

@@ -108,6 +108,11 @@ impl Placement {
         }
     }
 
+    /// No process knows of it any more.
+    pub(crate) fn forget(&mut self) {
+        self.stay = Stay::New;
+    }
+
     /// Its process does not have it any more.
     pub(crate) fn leave(&mut self) {
         if self.is_known() {

@@ -6,6 +6,7 @@ use moorline_ipc::{Doorbell, Header, Region};
 
 use moorline_config::{Config, OnCrash};
 use moorline_protocol::control::{ProcessId, Role};
+use moorline_protocol::wire::accept::Verdict;
 use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FileSpan, FromProcess, LAST, Opening, ToProcess,
 };
@@ -135,6 +136,16 @@ impl Process {
         let id = header.session;
         match kind {
             ToProcess::Open => self.open(id, &payload),
+            ToProcess::Accept => {
+                let header = Header {
+                    kind: FromProcess::Accepted as u8,
+                    session: id,
+                    ..Header::default()
+                };
+                let verdict = Verdict::Accept(Box::default());
+                let verdict = postcard::to_stdvec(&verdict).expect("plain values");
+                self.outbox.push_back((header, verdict));
+            }
             ToProcess::Message => self.take_message(&header, payload),
             ToProcess::Close | ToProcess::Moved => self.give_back(id, kind),
             ToProcess::Post | ToProcess::Task => {

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use hyper::StatusCode;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::commands::Death;
@@ -17,9 +18,10 @@ use crate::features::handlers::crashed;
 use crate::features::posts::{gather, return_posts};
 use crate::ids::{ProcessKey, SlotId};
 use crate::memory::Class;
+use crate::output::reply::refuse;
 use crate::processes::process::Process;
 use crate::session::stay::Stay;
-use crate::session::{End, Inbound, Kept, Session};
+use crate::session::{End, Inbound, Kept, Phase, Session};
 use crate::suspects::clear_suspect;
 use crate::timeouts::watch_when_done;
 use crate::tools::Tools;
@@ -28,17 +30,21 @@ use crate::turnover::activate::rouse_slot;
 use moorline_config::OnCrash;
 use moorline_protocol::control::{LoopCounter, ProcessId, Role};
 use moorline_protocol::session_id::SessionId;
-use moorline_protocol::wire::{ADOPTED, LAST, TEXT, ToProcess, WHOLE};
+use moorline_protocol::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE};
 
 /// Ends of sessions that wait for a worker in one slot to take them, if workers die before that again and again. Beyond
 /// this number the oldest are forgotten.
 const MOST_PENDING: usize = 65_536;
+/// Processes that may die while they look at one request.
+const MOST_DEATHS: u8 = 2;
 
 /// The records of one session that a dead process had not taken.
 #[derive(Default)]
 struct UntakenOfSession {
     /// It had not taken the session's opening; true if that says `adopted`.
     opening: Option<bool>,
+    /// It had not taken the request that asks for the session.
+    asks: bool,
     /// Messages whose last part it had not taken.
     count: u32,
     /// Messages that lie whole in the ring.
@@ -84,7 +90,8 @@ impl Loop {
         hand_down_closes(&mut dead, &untaken, slot, tools);
         hand_down_posts(&mut dead, &mut untaken, slot, tools);
         self.take_sessions_from(at, &dead, untaken.sessions, death);
-        for name in std::mem::take(&mut dead.waiters) {
+        let askers = std::mem::take(&mut dead.askers);
+        for name in std::mem::take(&mut dead.waiters).into_iter().chain(askers) {
             if let Some(session) = self.sessions.named_mut(name) {
                 session.listed.parked = false;
                 self.tools.agenda.schedule(session);
@@ -119,6 +126,10 @@ impl Loop {
                 continue;
             }
             let untaken = untaken.remove(&session.id).unwrap_or_default();
+            if let Phase::Asking { deaths } = session.phase {
+                ask_again(session, deaths, untaken.asks, death, tools);
+                continue;
+            }
             if let Err(end) = on_process_lost(session, dead, untaken, death, tools) {
                 act(session, end, groups, tools);
             }
@@ -136,6 +147,7 @@ fn read_untaken(dead: &mut Process) -> Untaken {
                 let session = untaken.sessions.entry(id).or_default();
                 session.opening = Some(header.aux == ADOPTED);
             }
+            Some(ToProcess::Accept) => untaken.sessions.entry(id).or_default().asks = true,
             Some(ToProcess::Message) => {
                 let session = untaken.sessions.entry(id).or_default();
                 if header.flags & LAST != 0 {
@@ -233,6 +245,29 @@ fn hand_down_posts(dead: &mut Process, untaken: &mut Untaken, slot: SlotId, tool
         transfer.offset = 0;
         here.transfers.push_back(transfer);
     }
+}
+
+/// A process has died that was asked about a request: the next one is, unless it may be the request that is fatal.
+fn ask_again(session: &mut Session, deaths: u8, is_untaken: bool, death: Death, tools: &mut Tools) {
+    session.placement.forget();
+    let deaths = match death.culprit {
+        _ if is_untaken => deaths,
+        Some(culprit) if culprit == session.id => MOST_DEATHS,
+        Some(_) => deaths,
+        None => deaths + 1,
+    };
+    session.phase = Phase::Asking { deaths };
+    if deaths < MOST_DEATHS {
+        tools.agenda.schedule(session);
+        return;
+    }
+    let listener = tools.cx.listener(session.listener);
+    tracing::warn!(
+        listener = %listener.name, peer = %session.peer, reason = %CloseReason::Crash,
+        "request refused: its worker died while the app looked at it"
+    );
+    let answer = (StatusCode::SERVICE_UNAVAILABLE, "the app has failed");
+    refuse(session, answer, CloseReason::Crash, tools);
 }
 
 /// One session has lost its process.

@@ -48,6 +48,22 @@ pub trait Versioned {
 const RAW: u8 = 0;
 const VALUE: u8 = 1;
 
+/// The contents of a locker with this value.
+pub(super) fn tagged<T: Serialize + Versioned>(value: &T) -> Result<Vec<u8>, LockerError> {
+    let encoded = postcard::to_stdvec(value).map_err(|error| LockerError::Encode {
+        type_name: type_name::<T>(),
+        source: error.into(),
+    })?;
+    if encoded.len() > LARGEST_LOCKER {
+        return Err(LockerError::TooLarge {
+            type_name: type_name::<T>(),
+            size: encoded.len() as u64,
+            max: LARGEST_LOCKER as u64,
+        });
+    }
+    Ok([&[VALUE][..], &T::VERSION.to_le_bytes(), &encoded].concat())
+}
+
 impl Session {
     /// Replaces the value in the session's locker. The process that serves the session next, after a reload or a crash, reads
     /// it with [`load`](Self::load). It is encoded with `postcard`, up to 8 KiB.
@@ -60,20 +76,8 @@ impl Session {
     /// [`LockerError::TooLarge`], [`LockerError::Encode`], and [`LockerError::Session`] as for
     /// [`keep_bytes`](Self::keep_bytes).
     pub fn keep<T: Serialize + Versioned>(&self, value: &T) -> Result<(), LockerError> {
-        let encoded = postcard::to_stdvec(value).map_err(|error| LockerError::Encode {
-            type_name: type_name::<T>(),
-            source: error.into(),
-        })?;
-        if encoded.len() > LARGEST_LOCKER {
-            return Err(LockerError::TooLarge {
-                type_name: type_name::<T>(),
-                size: encoded.len() as u64,
-                max: LARGEST_LOCKER as u64,
-            });
-        }
-        let tagged = [&[VALUE][..], &T::VERSION.to_le_bytes(), &encoded].concat();
         self.shared()
-            .keep_locker(tagged)
+            .keep_locker(tagged(value)?)
             .map_err(LockerError::Session)
     }
 

@@ -1,6 +1,6 @@
 //! What an app asks the gateway to keep of a session, beside its locker: paused, exempt from idleness, key and label.
 
-use crate::app::{SendError, Session};
+use crate::app::{KeptRequest, SendError, Session};
 use crate::wire::FromProcess;
 
 impl Session {
@@ -72,6 +72,26 @@ impl Session {
     /// [`SendError::TooLarge`] over 64 bytes; else as [`push`](Self::push).
     pub fn set_label(&self, label: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.shared().set_label(label.as_ref())
+    }
+
+    /// What is kept of the request that a WebSocket session began with: its target, and the fields that
+    /// [`Accept::remember`](crate::app::Accept::remember) has chosen. An app without [`accept`](crate::app::App::accept) finds
+    /// the target. It stays through reloads and crashes of workers. `None` where no request was, and in a process that does
+    /// not serve the session.
+    pub fn request(&self) -> Option<KeptRequest> {
+        let kept = self.shared().data(|data| data.request.clone());
+        if !kept.is_empty() {
+            return Some(KeptRequest::new(&kept));
+        }
+        let listener = usize::from(self.shared().listener()?);
+        let path = &self
+            .shared()
+            .core()
+            .config
+            .listeners
+            .get(listener)?
+            .websocket;
+        Some(KeptRequest::new(path.as_deref()?.as_bytes()))
     }
 
     /// The session's label; empty if it has none. Known as [`is_paused`](Self::is_paused) is.

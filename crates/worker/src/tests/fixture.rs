@@ -408,6 +408,7 @@ pub(super) fn config(name: &str) -> Config {
         tls: None,
         framing: Framing::Line { max: 1024 * 1024 },
         websocket: None,
+        requests: Default::default(),
         static_folder: None,
         static_cache: String::new(),
         idle_timeout: None,

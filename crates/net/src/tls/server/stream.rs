@@ -44,24 +44,41 @@ pub struct StreamParts<S> {
     pub unsent: Vec<u8>,
 }
 
+impl<S> StreamParts<S> {
+    /// A connection of which nothing waits to be read or sent.
+    pub fn new(stream: S, records: Box<ServerRecords>) -> Self {
+        Self {
+            stream,
+            records,
+            received: Vec::new(),
+            unsent: Vec::new(),
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
+    /// Goes on with a connection whose handshake is over.
+    pub fn from_parts(parts: StreamParts<S>) -> Self {
+        Self {
+            has_ended: parts.records.is_over(),
+            stream: parts.stream,
+            records: parts.records,
+            received: Vec::new(),
+            plaintext: parts.received,
+            taken: 0,
+            unsent: parts.unsent,
+            sent: 0,
+            has_closed: false,
+        }
+    }
+
     /// Shakes hands. Dropping the future closes the stream.
     ///
     /// # Errors
     /// The stream broke, or, as [`RecordsError`] inside, the handshake failed; the peer was told why.
     pub async fn accept(stream: S, tls: &ServerTls) -> io::Result<Self> {
         let records = ServerRecords::new(tls).map_err(io::Error::other)?;
-        let mut this = Self {
-            stream,
-            records: Box::new(records),
-            received: Vec::new(),
-            plaintext: Vec::new(),
-            taken: 0,
-            unsent: Vec::new(),
-            sent: 0,
-            has_ended: false,
-            has_closed: false,
-        };
+        let mut this = Self::from_parts(StreamParts::new(stream, Box::new(records)));
         std::future::poll_fn(|cx| this.poll_handshake(cx)).await?;
         Ok(this)
     }

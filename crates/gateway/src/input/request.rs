@@ -1,0 +1,199 @@
+//! The first request on a connection of an HTTP listener: it becomes a WebSocket session here, or goes to the thread that
+//! speaks HTTP.
+
+use crate::input::read::receive_from;
+use crate::memory::Class;
+use crate::output::reply::{Fields, refuse, welcome};
+use crate::rules::{check_host, check_origin, choose_protocol};
+use crate::session::{Cut, End, Phase, Session};
+use crate::timeouts::watch_idle;
+use crate::tls::Read;
+use crate::tools::Tools;
+use crate::upgrade::{HEAD_BYTES, Head, Upgrade, read_head};
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::CloseReason;
+
+/// Where a connection's first request has got to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// More of it must come.
+    Waits,
+    /// It has become a session, or was refused, or the app is to be asked.
+    Decided,
+    /// It asks for something else than a session.
+    Other,
+    /// Its client has left, and there is no whole request.
+    Left,
+}
+
+/// Reads the first request of a connection, and begins its session if it asks for one.
+///
+/// # Errors
+/// The answer, or one of TLS's own, could not be sent.
+pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<Request, End> {
+    let mut scratch = std::mem::take(&mut tools.scratch.received);
+    let before = session.input.tail.len();
+    scratch[..before].copy_from_slice(&session.input.tail);
+    let (step, from, length) = read_and_look(session, &mut scratch, tools);
+    let rest = &scratch[from..length];
+    tools.memory.change(Class::Received, before, rest.len());
+    session.input.tail = rest.to_vec();
+    session.input.cut = match rest.is_empty() || matches!(step, Ok(Request::Waits)) {
+        true => Cut::Exhausted,
+        false => Cut::Pending,
+    };
+    tools.scratch.received = scratch;
+    step
+}
+
+/// Where the request has got to, and which part of `buffer` is not used up. The session's tail is at its front.
+fn read_and_look(
+    session: &mut Session,
+    buffer: &mut [u8],
+    tools: &mut Tools,
+) -> (Result<Request, End>, usize, usize) {
+    let mut length = session.input.tail.len();
+    let mut seen = match session.input.cut {
+        Cut::Pending => 0,
+        Cut::Exhausted => length,
+    };
+    loop {
+        if seen < length && may_be_whole(&buffer[..length], seen) {
+            let listener = tools.cx.listener(session.listener);
+            match read_head(&buffer[..length], listener) {
+                Head::Unfinished => {}
+                Head::Upgrade(upgrade) if !tools.cx.is_stopping() => {
+                    let (decided, used) = decide(session, &upgrade, tools);
+                    return (decided.map(|()| Request::Decided), used, length);
+                }
+                Head::Wrong((status, why)) => {
+                    tracing::warn!(
+                        listener = %listener.name, peer = %session.peer, error = why,
+                        "websocket handshake refused"
+                    );
+                    refuse(session, (status, why), CloseReason::Handshake, tools);
+                    return (Ok(Request::Decided), length, length);
+                }
+                Head::Other | Head::Upgrade(_) => return (Ok(Request::Other), 0, length),
+            }
+        }
+        seen = length;
+        if length >= HEAD_BYTES {
+            return (Ok(Request::Other), 0, length);
+        }
+        if !session.input.readable {
+            return (Ok(Request::Waits), 0, length);
+        }
+        let (read, answered) = receive_from(session, &mut buffer[length..HEAD_BYTES], tools);
+        match (read, answered) {
+            (_, Err(end)) => return (Err(end), 0, length),
+            (Read::Bytes { bytes, has_more }, _) => {
+                session.meters.bytes_in += bytes as u64;
+                session.input.readable = has_more;
+                length += bytes;
+            }
+            (Read::Nothing, _) => session.input.readable = false,
+            (Read::End | Read::Broken(_), _) => return (Ok(Request::Left), 0, length),
+        }
+    }
+}
+
+/// Whether it is worth while to look at the head again, of which this number of bytes was looked at: a head that comes
+/// byte by byte is read twice.
+fn may_be_whole(received: &[u8], seen: usize) -> bool {
+    if seen == 0 {
+        return true;
+    }
+    let fresh = &received[seen.saturating_sub(3)..];
+    fresh.windows(2).any(|it| it == b"\n\n") || fresh.windows(3).any(|it| it == b"\n\r\n")
+}
+
+/// Decides about a request, or leaves it to the app. Returns how much of it is used up: nothing, if the app is to see it.
+fn decide(
+    session: &mut Session,
+    upgrade: &Upgrade<'_>,
+    tools: &mut Tools,
+) -> (Result<(), End>, usize) {
+    let rules = &tools.cx.listener(session.listener).requests;
+    if let Err(refusal) = check_host(rules, upgrade.host) {
+        refuse(session, refusal, CloseReason::Handshake, tools);
+        return (Ok(()), upgrade.length);
+    }
+    let process = tools.processes[session.placement.slot].process;
+    if process.is_none_or(|at| tools.processes[at].is_asked) {
+        session.phase = Phase::Asking { deaths: 0 };
+        return (Ok(()), 0);
+    }
+    (begin_by_rules(session, upgrade, tools), upgrade.length)
+}
+
+/// Begins a session if the listener's rules let it, or refuses it.
+///
+/// # Errors
+/// The answer could not be sent.
+pub(crate) fn begin_by_rules(
+    session: &mut Session,
+    upgrade: &Upgrade<'_>,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let rules = &tools.cx.listener(session.listener).requests;
+    if let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host) {
+        refuse(session, refusal, CloseReason::Handshake, tools);
+        return Ok(());
+    }
+    let protocol = choose_protocol(rules, &upgrade.protocols).map(str::to_owned);
+    if upgrade.target.contains('?') {
+        // All else of the target is known from the listener.
+        let target = upgrade.target.as_bytes().to_vec();
+        let (before, after) = session.app.change(|state| state.request = target);
+        tools.memory.change(Class::State, before, after);
+    }
+    let beginning = Beginning {
+        key: upgrade.key,
+        protocol: protocol.as_deref(),
+        fields: &[],
+    };
+    begin(session, &beginning, tools)
+}
+
+/// How a session begins.
+pub(crate) struct Beginning<'a> {
+    /// The client's key.
+    pub(crate) key: &'a str,
+    pub(crate) protocol: Option<&'a str>,
+    /// Further fields of the answer.
+    pub(crate) fields: &'a Fields,
+}
+
+/// Answers the request; its session begins.
+///
+/// # Errors
+/// The answer could not be sent.
+pub(crate) fn begin(
+    session: &mut Session,
+    beginning: &Beginning<'_>,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let now = tools.cx.clock.ms;
+    session.phase = Phase::Open;
+    session.meters.received_at = now;
+    session.meters.sent_at = now;
+    tools.cx.count(LoopCounter::Accepted, 1);
+    watch_idle(session, tools);
+    let Beginning {
+        key,
+        protocol,
+        fields,
+    } = beginning;
+    welcome(session, key, *protocol, fields, tools)
+}
+
+/// No process is asked about this request any more.
+pub(crate) fn give_up_asking(session: &mut Session, tools: &mut Tools) {
+    if matches!(session.phase, Phase::Asking { .. })
+        && let Some(at) = session.placement.process()
+    {
+        tools.processes[at].sessions -= 1;
+        session.placement.forget();
+    }
+}

@@ -1,0 +1,87 @@
+//! The answers to requests that a loop gives itself: the session begins, or it does not.
+
+use hyper::StatusCode;
+use moorline_net::framing::websocket;
+
+use crate::output::write::write_raw;
+use crate::session::{End, Phase, Session};
+use crate::timeouts::watch_closing;
+use crate::tools::Tools;
+use moorline_protocol::wire::CloseReason;
+
+/// Further fields of a head: names and values.
+pub(crate) type Fields = [(String, String)];
+
+/// Says that the session begins. `key` is the client's.
+///
+/// # Errors
+/// As for [`write_raw`].
+pub(crate) fn welcome(
+    session: &mut Session,
+    key: &str,
+    protocol: Option<&str>,
+    fields: &Fields,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let mut head = String::with_capacity(160);
+    head.push_str(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+    );
+    head.push_str("Sec-WebSocket-Accept: ");
+    head.push_str(&websocket::accept_key(key));
+    head.push_str("\r\n");
+    if let Some(protocol) = protocol {
+        push_field(&mut head, "Sec-WebSocket-Protocol", protocol);
+    }
+    for (name, value) in fields {
+        push_field(&mut head, name, value);
+    }
+    head.push_str("\r\n");
+    write_raw(session, head.as_bytes(), tools)
+}
+
+/// Says that no session begins, and why. The connection closes behind it, for this reason.
+pub(crate) fn refuse(
+    session: &mut Session,
+    (status, why): (StatusCode, &str),
+    reason: CloseReason,
+    tools: &mut Tools,
+) {
+    let kind = [("Content-Type".into(), "text/plain; charset=utf-8".into())];
+    refuse_with(session, status, &kind, why.as_bytes(), reason, tools);
+}
+
+/// The same with this body and these fields of the head.
+pub(crate) fn refuse_with(
+    session: &mut Session,
+    status: StatusCode,
+    fields: &Fields,
+    body: &[u8],
+    reason: CloseReason,
+    tools: &mut Tools,
+) {
+    let mut head = format!(
+        "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Refused"),
+        body.len()
+    );
+    for (name, value) in fields {
+        push_field(&mut head, name, value);
+    }
+    head.push_str("\r\n");
+    let mut answer = head.into_bytes();
+    answer.extend_from_slice(body);
+    // If it cannot be sent the connection ends all the same.
+    let _ = write_raw(session, &answer, tools);
+    session.phase = Phase::Ending(reason);
+    watch_closing(session, tools);
+    tools.agenda.schedule(session);
+}
+
+fn push_field(head: &mut String, name: &str, value: &str) {
+    head.push_str(name);
+    head.push_str(": ");
+    head.push_str(value);
+    head.push_str("\r\n");
+}

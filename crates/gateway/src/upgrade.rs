@@ -1,0 +1,311 @@
+//! The request that asks for a WebSocket session (RFC 6455 §4.2.1), checked without a socket.
+
+use hyper::StatusCode;
+use moorline_config::Listener;
+
+/// The longest head of a request in bytes.
+pub(crate) const HEAD_BYTES: usize = 16 * 1024;
+/// The most header fields of a request: what hyper takes, too.
+const FIELDS: usize = 100;
+
+/// The head of a request, as far as it has come.
+pub(crate) enum Head<'a> {
+    /// It is not whole.
+    Unfinished,
+    /// It asks for a WebSocket session, and nothing speaks against one.
+    Upgrade(Upgrade<'a>),
+    /// It asks for a WebSocket session, and is wrong.
+    Wrong(Refusal),
+    /// It asks for something else, or is no request.
+    Other,
+}
+
+/// A request for a WebSocket session.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade<'a> {
+    /// The length of its head in bytes.
+    pub(crate) length: usize,
+    /// What it asks for: a path, and perhaps a query.
+    pub(crate) target: &'a str,
+    /// The client's key.
+    pub(crate) key: &'a str,
+    /// The host that it is for.
+    pub(crate) host: &'a str,
+    /// The origin of the web page that sends it.
+    pub(crate) origin: Option<&'a str>,
+    /// The subprotocols that the client offers, in its order.
+    pub(crate) protocols: Vec<&'a str>,
+}
+
+/// Why a request begins no session: the status of the answer, and its text.
+pub(crate) type Refusal = (StatusCode, &'static str);
+
+/// Reads the head of a request from bytes that came from its client.
+pub(crate) fn read_head<'a>(received: &'a [u8], listener: &Listener) -> Head<'a> {
+    let Some(path) = &listener.websocket else {
+        return Head::Other;
+    };
+    let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(received, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Head::Unfinished,
+        Err(_) => return Head::Other,
+    };
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
+    else {
+        return Head::Other;
+    };
+    if path_of(target) != Some(path) {
+        return Head::Other;
+    }
+    let fields = request.headers.iter();
+    match check(method, version, fields.map(|it| (it.name, it.value))) {
+        Ok(asked) => Head::Upgrade(Upgrade {
+            length,
+            target,
+            ..asked
+        }),
+        Err(refusal) if refusal.0 == StatusCode::BAD_REQUEST => Head::Wrong(refusal),
+        Err(_) => Head::Other,
+    }
+}
+
+/// The length of a whole head at the front of these bytes.
+pub(crate) fn head_length(received: &[u8]) -> Option<usize> {
+    let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(received, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => Some(length),
+        _ => None,
+    }
+}
+
+/// The path of a request's target, without its query. `None`: it has none.
+fn path_of(target: &str) -> Option<&str> {
+    let path = match target.starts_with('/') {
+        true => target,
+        // The absolute form (RFC 9112 §3.2.2).
+        false => {
+            let (_, rest) = target.split_once("://")?;
+            &rest[rest.find('/')?..]
+        }
+    };
+    path.split(['?', '#']).next()
+}
+
+/// Checks a request for a WebSocket session, apart from its target and length. `version` is the minor one of HTTP/1.
+///
+/// # Errors
+/// The answer that says why there is no session.
+pub(crate) fn check<'a>(
+    method: &str,
+    version: u8,
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Upgrade<'a>, Refusal> {
+    let mut found = Found::default();
+    let mut wrong = None;
+    for (name, value) in fields {
+        if let Err(refusal) = found.note(name, value) {
+            wrong.get_or_insert(refusal);
+        }
+    }
+    if method != "GET" {
+        let why = "a websocket handshake is a GET";
+        return Err((StatusCode::METHOD_NOT_ALLOWED, why));
+    }
+    if version < 1 {
+        let why = "a websocket handshake needs HTTP/1.1";
+        return Err((StatusCode::UPGRADE_REQUIRED, why));
+    }
+    if !found.upgrades || !found.connects {
+        let why = "this path speaks websocket";
+        return Err((StatusCode::UPGRADE_REQUIRED, why));
+    }
+    if let Some(refusal) = wrong {
+        return Err(refusal);
+    }
+    if found.version != Some(b"13") {
+        let why = "only websocket version 13 is spoken here";
+        return Err((StatusCode::UPGRADE_REQUIRED, why));
+    }
+    let host = found.host.and_then(text).filter(|host| is_host(host));
+    let host = host.ok_or((StatusCode::BAD_REQUEST, "the request has no valid Host"))?;
+    if found.has_body {
+        let why = "a websocket handshake has no body";
+        return Err((StatusCode::BAD_REQUEST, why));
+    }
+    let key = found.key.and_then(text).filter(|key| is_sixteen_bytes(key));
+    let why = "the handshake has no valid Sec-WebSocket-Key";
+    let key = key.ok_or((StatusCode::BAD_REQUEST, why))?;
+    let origin = match found.origin {
+        None => None,
+        Some(origin) => {
+            Some(text(origin).ok_or((StatusCode::BAD_REQUEST, "the origin is no text"))?)
+        }
+    };
+    Ok(Upgrade {
+        length: 0,
+        target: "",
+        key,
+        host,
+        origin,
+        protocols: found.protocols,
+    })
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    str::from_utf8(value).ok()
+}
+
+/// Whether this may be a host, perhaps with a port (RFC 9110 §7.2): all its characters may be in one.
+fn is_host(host: &str) -> bool {
+    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_one)
+}
+
+/// What the fields of a request say of a handshake.
+#[derive(Default)]
+struct Found<'a> {
+    /// `Upgrade` names WebSocket.
+    upgrades: bool,
+    /// `Connection` names the upgrade.
+    connects: bool,
+    has_body: bool,
+    host: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    origin: Option<&'a [u8]>,
+    protocols: Vec<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
+        // Most fields are told from these by their length.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case("host") => once(&mut self.host, value)
+                .map_err(|()| (StatusCode::BAD_REQUEST, "the request has two Hosts")),
+            6 if name.eq_ignore_ascii_case("origin") => once(&mut self.origin, value)
+                .map_err(|()| (StatusCode::BAD_REQUEST, "the request has two origins")),
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                self.upgrades |= has_token(value, "websocket");
+                Ok(())
+            }
+            10 if name.eq_ignore_ascii_case("connection") => {
+                self.connects |= has_token(value, "upgrade");
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                self.has_body |= value != b"0";
+                Ok(())
+            }
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                self.has_body = true;
+                Ok(())
+            }
+            17 if name.eq_ignore_ascii_case("sec-websocket-key") => once(&mut self.key, value)
+                .map_err(|()| (StatusCode::BAD_REQUEST, "the handshake has two keys")),
+            21 if name.eq_ignore_ascii_case("sec-websocket-version") => {
+                once(&mut self.version, value)
+                    .map_err(|()| (StatusCode::BAD_REQUEST, "the handshake has two versions"))
+            }
+            22 if name.eq_ignore_ascii_case("sec-websocket-protocol") => {
+                let words = text(value).unwrap_or_default().split(',').map(str::trim);
+                self.protocols.extend(words.filter(|word| !word.is_empty()));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Notes a field that may come once.
+fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), ()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(()),
+    }
+}
+
+/// In base64 (RFC 4648 §4).
+pub(crate) fn is_sixteen_bytes(key: &str) -> bool {
+    let digits = key.strip_suffix("==").unwrap_or_default();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    digits.len() == 22 && digits.bytes().all(is_digit)
+}
+
+/// Whether a list of words has this one.
+fn has_token(list: &[u8], token: &str) -> bool {
+    let mut words = list.split(|byte| *byte == b',');
+    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RIGHT: &[(&str, &str)] = &[
+        ("Host", "x"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Upgrade", "WebSocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn checked(fields: &[(&'static str, &'static str)]) -> Result<&'static str, u16> {
+        let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let checked = check("GET", 1, fields).map_err(|(status, _)| status.as_u16());
+        checked.map(|upgrade| upgrade.key)
+    }
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert!(is_sixteen_bytes("dGhlIHNhbXBsZSBub25jZQ=="));
+        for wrong in [
+            "",
+            "==",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZ===",
+            "dGhl IHNhbXBsZSBub25jZ==",
+            "dGhl-HNhbXBsZSBub25jZQ==",
+        ] {
+            assert!(!is_sixteen_bytes(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_refused_for_what_it_lacks_or_has_twice() {
+        assert_eq!(checked(RIGHT), Ok("dGhlIHNhbXBsZSBub25jZQ=="));
+        for (left_out, status) in [(0, 400), (1, 426), (2, 426), (3, 426), (4, 400)] {
+            let mut fields = RIGHT.to_vec();
+            fields.remove(left_out);
+            assert_eq!(checked(&fields), Err(status), "without {left_out}");
+        }
+        for more in [
+            ("host", "y"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            let fields = [RIGHT, &[more]].concat();
+            assert_eq!(checked(&fields), Err(400), "{more:?}");
+        }
+        let fields = [RIGHT, &[("content-length", "0")]].concat();
+        assert!(checked(&fields).is_ok(), "it has no body");
+    }
+
+    #[test]
+    fn the_path_of_a_target_is_what_stands_before_its_query() {
+        for (target, path) in [
+            ("/ws", Some("/ws")),
+            ("/ws?token=1", Some("/ws")),
+            ("http://example.org/ws?a", Some("/ws")),
+            ("http://example.org", None),
+            ("*", None),
+        ] {
+            assert_eq!(path_of(target), path, "{target}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A request that asks for a session, and what is kept of it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+use percent_encoding::percent_decode_str;
+
+use crate::wire::accept::Asking;
+use crate::wire::{Peer, SessionTls};
+
+/// The most fields of a head: what the gateway takes.
+const FIELDS: usize = 100;
+
+/// A request that asks for a WebSocket session, before it is answered: the argument of [`App::accept`].
+///
+/// It is as the client sent it, and nothing in it is proven. Dropping it does nothing.
+///
+/// [`App::accept`]: crate::app::App::accept
+#[derive(Debug, Clone)]
+pub struct Request {
+    asking: Asking,
+    listener: String,
+    method: Range<usize>,
+    target: Range<usize>,
+    fields: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Request {
+    /// Reads the head. The gateway has checked it.
+    pub(crate) fn new(asking: Asking, listener: String) -> Self {
+        let mut this = Self {
+            listener,
+            method: 0..0,
+            target: 0..0,
+            fields: Vec::new(),
+            asking,
+        };
+        let head = &this.asking.head[..];
+        let place = |text: &str| {
+            let start = text.as_ptr().addr() - head.as_ptr().addr();
+            start..start + text.len()
+        };
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        if !matches!(request.parse(head), Ok(httparse::Status::Complete(_))) {
+            return this;
+        }
+        this.method = request.method.map_or(0..0, place);
+        this.target = request.path.map_or(0..0, place);
+        let places = request.headers.iter().map(|field| {
+            let start = field.value.as_ptr().addr() - head.as_ptr().addr();
+            (place(field.name), start..start + field.value.len())
+        });
+        this.fields = places.collect();
+        this
+    }
+
+    fn text(&self, place: &Range<usize>) -> &str {
+        str::from_utf8(&self.asking.head[place.clone()]).unwrap_or_default()
+    }
+
+    /// The name of the listener that it came to.
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// The other end of the connection.
+    pub fn peer(&self) -> &Peer {
+        &self.asking.peer
+    }
+
+    /// When the connection was accepted.
+    pub fn connected_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.asking.connected_at)
+    }
+
+    /// The result of the TLS handshake; `None` if the connection is not encrypted.
+    pub fn tls(&self) -> Option<&SessionTls> {
+        self.asking.tls.as_deref()
+    }
+
+    /// The method, as it was sent; that of a WebSocket handshake is `GET`.
+    pub fn method(&self) -> &str {
+        self.text(&self.method)
+    }
+
+    /// The target as it was sent: a path, and perhaps a query.
+    pub fn target(&self) -> &str {
+        self.text(&self.target)
+    }
+
+    /// The path, still percent-encoded.
+    pub fn path(&self) -> &str {
+        split(self.target()).0
+    }
+
+    /// What stands behind the question mark, still percent-encoded.
+    pub fn query(&self) -> Option<&str> {
+        split(self.target()).1
+    }
+
+    /// The first value of this name in the query, decoded. A name without `=` has an empty value.
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        value(self.query()?, name)
+    }
+
+    /// The first field of this name, in any case, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut named = self
+            .headers()
+            .filter(|(its, _)| its.eq_ignore_ascii_case(name));
+        str::from_utf8(named.next()?.1).ok()
+    }
+
+    /// All fields of the head, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let head = &self.asking.head;
+        let fields = self.fields.iter();
+        fields.map(move |(name, value)| (self.text(name), &head[value.clone()]))
+    }
+
+    /// The value of this cookie, as it was sent.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let fields = self
+            .headers()
+            .filter(|(its, _)| its.eq_ignore_ascii_case("cookie"));
+        fields
+            .filter_map(|(_, value)| str::from_utf8(value).ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(its, _)| *its == name)
+            .map(|(_, value)| value.trim_matches('"'))
+    }
+
+    /// The host that it is for, perhaps with a port.
+    pub fn host(&self) -> &str {
+        self.header("host").unwrap_or_default()
+    }
+
+    /// The origin of the web page that sends it. Programs that are no browsers send none, or any.
+    pub fn origin(&self) -> Option<&str> {
+        self.header("origin")
+    }
+
+    /// The WebSocket subprotocols that the client offers, in its order.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        let name = "sec-websocket-protocol";
+        let fields = self
+            .headers()
+            .filter(move |(its, _)| its.eq_ignore_ascii_case(name));
+        fields
+            .filter_map(|(_, value)| str::from_utf8(value).ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The target and these fields, as they are kept with a session.
+    pub(crate) fn kept(&self, fields: &[&str]) -> Vec<u8> {
+        let mut kept = self.target().as_bytes().to_vec();
+        for (name, value) in self.headers() {
+            if fields.iter().any(|field| field.eq_ignore_ascii_case(name)) {
+                for part in [b"\r\n", name.as_bytes(), b": ", value] {
+                    kept.extend_from_slice(part);
+                }
+            }
+        }
+        kept
+    }
+}
+
+/// What is kept of the request that a session began with: its target, and the fields that the app has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRequest(String);
+
+impl KeptRequest {
+    pub(crate) fn new(kept: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(kept).into_owned())
+    }
+
+    /// The target as it was sent: a path, and perhaps a query.
+    pub fn target(&self) -> &str {
+        self.0.split("\r\n").next().unwrap_or_default()
+    }
+
+    /// The path, still percent-encoded.
+    pub fn path(&self) -> &str {
+        split(self.target()).0
+    }
+
+    /// What stands behind the question mark, still percent-encoded.
+    pub fn query(&self) -> Option<&str> {
+        split(self.target()).1
+    }
+
+    /// The first value of this name in the query, decoded.
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        value(self.query()?, name)
+    }
+
+    /// The first field of this name, in any case, if it was kept.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.0.split("\r\n").skip(1);
+        fields.find_map(|field| {
+            let (its, value) = field.split_once(": ")?;
+            its.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// A target's path, and its query.
+fn split(target: &str) -> (&str, Option<&str>) {
+    let path = match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("", |at| &rest[at..]),
+        _ => target,
+    };
+    match path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path, None),
+    }
+}
+
+/// The first value of this name in a query, decoded as forms encode it.
+fn value(query: &str, name: &str) -> Option<String> {
+    let decode = |text: &str| {
+        let text: Cow<'_, str> = match text.contains('+') {
+            true => text.replace('+', " ").into(),
+            false => text.into(),
+        };
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(its, _)| decode(its) == name)
+        .map(|(_, value)| decode(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(head: &str) -> Request {
+        let asking = Asking {
+            listener: 0,
+            peer: Peer::Unix,
+            connected_at: 0,
+            tls: None,
+            head: head.as_bytes().to_vec(),
+        };
+        Request::new(asking, "web".to_owned())
+    }
+
+    #[test]
+    fn a_request_shows_its_parts() {
+        let request = request(
+            "GET /chat/a%20b?room=caf%C3%A9+noir&flag&room=2 HTTP/1.1\r\nHost: example.org\r\n\
+             Cookie: a=1; session=\"abc\"\r\ncookie: late=x\r\nOrigin: https://example.org\r\n\
+             Sec-WebSocket-Protocol: v2 , v1\r\nSec-WebSocket-Protocol: v0\r\nX-Bytes: \u{fe}\r\n\r\n",
+        );
+        assert_eq!((request.method(), request.path()), ("GET", "/chat/a%20b"));
+        assert_eq!(request.query_value("room").as_deref(), Some("café noir"));
+        assert_eq!(request.query_value("flag").as_deref(), Some(""));
+        assert_eq!(request.query_value("none"), None);
+        assert_eq!(request.cookie("session"), Some("abc"));
+        assert_eq!(request.cookie("late"), Some("x"));
+        assert_eq!(request.host(), "example.org");
+        assert_eq!(request.origin(), Some("https://example.org"));
+        assert_eq!(request.protocols().collect::<Vec<_>>(), ["v2", "v1", "v0"]);
+        assert_eq!(request.headers().count(), 7);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let request = request(
+            "GET /ws?x=1 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: a: b\r\nCookie: s\r\n\r\n",
+        );
+        let kept = KeptRequest::new(&request.kept(&["user-agent"]));
+        assert_eq!((kept.target(), kept.path()), ("/ws?x=1", "/ws"));
+        assert_eq!(kept.query_value("x").as_deref(), Some("1"));
+        assert_eq!(kept.header("User-agent"), Some("a: b"));
+        assert_eq!(kept.header("cookie"), None);
+    }
+
+    #[test]
+    fn a_head_that_is_none_shows_nothing() {
+        let request = request("nonsense");
+        assert_eq!((request.method(), request.path()), ("", ""));
+        assert_eq!(request.headers().count(), 0);
+    }
+}
