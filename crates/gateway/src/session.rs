@@ -53,8 +53,8 @@ pub(crate) enum Phase {
     Handshake,
     /// The connection's first request has not come whole; no process knows of it yet.
     Request,
-    /// An app is asked about the connection's first request, which is at the front of its tail, or is to be. So many
-    /// processes died while they looked at it.
+    /// An app is asked about the connection's first request, which is at the front of its tail, or is to be. This number
+    /// of processes died while they looked at it.
     Asking { deaths: u8 },
     /// Messages pass both ways.
     Open,

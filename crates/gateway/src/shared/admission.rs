@@ -24,7 +24,7 @@ pub(crate) struct Admission {
     counts: AtomicBool,
 }
 
-/// At least so many connections may linger.
+/// This number of connections may linger at least.
 const LINGERING: u64 = 1024;
 
 #[derive(Debug, Default)]

@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_request_shows_its_parts() {
         let request = request(
-            "GET /chat/a%20b?room=caf%C3%A9+noir&flag&room=2 HTTP/1.1\r\nHost: example.org\r\n\
+            "GET /chat/a%20b?room=caf%c3%a9+noir&flag&room=2 HTTP/1.1\r\nHost: example.org\r\n\
              Cookie: a=1; session=\"abc\"\r\ncookie: late=x\r\nOrigin: https://example.org\r\n\
              Sec-WebSocket-Protocol: v2 , v1\r\nSec-WebSocket-Protocol: v0\r\nX-Bytes: \u{fe}\r\n\r\n",
         );
