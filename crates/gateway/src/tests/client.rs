@@ -67,6 +67,15 @@ impl Client {
         self.listener
     }
 
+    /// Takes the answer to a handshake.
+    pub(super) fn skip_head(&mut self) {
+        let socket = self.socket.as_ref().expect("it is open");
+        let mut head = [0; 1024];
+        let (_, length) =
+            rustix::net::recv(socket, &mut head[..], RecvFlags::empty()).expect("it is there");
+        assert!(head.starts_with(b"HTTP/1.1 101 ") && head[..length].ends_with(b"\r\n\r\n"));
+    }
+
     /// Queues these bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.to_send.extend(bytes);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
-use crate::arrival::Upgrade;
+use crate::arrival::Arrival;
 use crate::change::Setup;
 use crate::commands::{Attached, Command, Death, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
@@ -30,6 +30,11 @@ const MOST_TURNS: usize = 20_000;
 
 /// The smallest rings there are, so that they are often full.
 const RING: usize = 64 * 1024;
+
+/// A request for a WebSocket session.
+const HANDSHAKE: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A scripted loop, with all that surrounds it.
 pub(super) struct Script {
@@ -119,24 +124,28 @@ impl Script {
         client
     }
 
-    /// A new WebSocket session, after its handshake.
+    /// A new WebSocket session on a listener whose path is `/`, after its handshake, about which no process is asked.
     pub(super) fn connect_websocket(&mut self, listener: u16) -> Client {
-        let (client, socket) = Client::pair(listener);
+        let (mut client, socket) = Client::pair(listener);
+        for (_, process) in self.gateway.tools.processes.iter_mut() {
+            process.is_asked = false;
+        }
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         let admissions = &self.gateway.tools.cx.shared.admissions;
         admissions[usize::from(listener)]
             .admit(&peer)
             .expect("there is no limit");
-        self.command(Command::Upgraded {
+        self.command(Command::Returned {
             socket,
             listener: ListenerId(listener),
             peer,
-            upgrade: Upgrade {
-                received: Vec::new(),
+            arrival: Arrival {
+                received: HANDSHAKE.to_vec(),
                 tls: None,
                 unsent: Vec::new(),
             },
         });
+        client.skip_head();
         client
     }
 
