@@ -509,3 +509,25 @@ fn a_peer_that_takes_nothing_is_closed_in_time_while_its_handler_waits_in_send()
         assert_eq!(engine.status().closed(reason), 3);
     }
 }
+
+#[test]
+fn pings_and_their_answers_are_encrypted_too() {
+    const PING: (u8, Vec<u8>) = (0x9, Vec::new());
+    let issuer = Issuer::new();
+    let config = "[workers]\ncount = 1\n[[listen]]\naddress = \"https://127.0.0.1:0\"\nwebsocket = \"/ws\"\n\
+                  tls = { certificate = \"one.pem\", key = \"one.key\" }\n\
+                  ping_interval = \"1s\"\npong_timeout = \"1s\"\n";
+    let engine = site(&issuer, config).start();
+    let trust = issuer.trust();
+    let connected = Client::connect_tls(&engine, 0, Wire::WebSocket, &trust, "one.test");
+    let mut client = connected.expect("the certificate is trusted");
+    for _ in 0..3 {
+        assert_eq!(client.receive_frame(), PING);
+        assert_eq!(engine.status().closed("vanished"), 0);
+        // A pong, masked.
+        let sent = client.send_bytes(&[0x8a, 0x80, 1, 2, 3, 4]);
+        sent.expect("the session takes what is sent");
+    }
+    assert_eq!(client.receive_frame(), PING);
+    eventually("it is closed", || engine.status().closed("vanished") == 1);
+}
