@@ -281,6 +281,9 @@ impl App for Probe {
     async fn close(self: Rc<Self>, session: Session, reason: CloseReason) -> Result {
         self.block_in("close");
         self.note(format_args!("close {} {reason}", session.id()));
+        if let Some(code) = session.close_code() {
+            self.note(format_args!("close-code {} {code}", session.id()));
+        }
         if let Some(state) = session.load_bytes() {
             self.note(format_args!("state {} {} bytes", session.id(), state.len()));
         }

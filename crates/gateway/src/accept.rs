@@ -23,7 +23,7 @@ use crate::processes::dispatch::home;
 use crate::session::link::Link;
 use crate::session::stay::Placement;
 use crate::session::{
-    App, Cut, End, Input, Listed, Meters, Output, Phase, Session, Timer, Transport,
+    App, Cut, End, Farewell, Input, Listed, Meters, Output, Phase, Session, Timer, Transport,
 };
 use crate::timeouts::{watch_handshake, watch_idle};
 use crate::tools::Tools;
@@ -319,6 +319,7 @@ fn new_session(
             decoder: Decoder::new(),
             window: Default::default(),
             kept: None,
+            farewell: Farewell::None,
             measurement: None,
         },
         output: Output::new(),

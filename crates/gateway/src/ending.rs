@@ -19,7 +19,7 @@ use crate::output::watermarks::tell_other_senders;
 use crate::output::write::farewell;
 use crate::placement::place;
 use crate::processes::pending_close::PendingClose;
-use crate::session::{End, Phase, Session};
+use crate::session::{End, Farewell, Phase, Session};
 use crate::suspects::clear_suspect;
 use crate::timeouts::{watch_closing, watch_half_closed};
 use crate::timers::Alarm;
@@ -127,6 +127,15 @@ pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: 
     if reason == CloseReason::Stopped {
         farewell(session, tools.cx.config.engine.stop_code, tools);
     }
+    if reason == CloseReason::Peer
+        && let Farewell::Came(code) = session.input.farewell
+    {
+        session.input.farewell = Farewell::Answered(code);
+        farewell(session, code, tools);
+        if session.output.queue.is_some() {
+            return;
+        }
+    }
     finish(session, reason, groups, tools);
 }
 
@@ -149,6 +158,12 @@ pub(crate) fn finish(
         return;
     }
     tools.cx.shared.admissions[session.listener.index()].end(&session.peer);
+    if let Some(code) = last_word(reason)
+        && session.lives()
+        && session.output.queue.is_none()
+    {
+        farewell(session, code, tools);
+    }
     let has_begun = session.has_begun();
     give_up_asking(session, tools);
     session.phase = Phase::Ended(reason);
@@ -178,10 +193,22 @@ pub(crate) fn finish(
     tools.agenda.schedule(session);
 }
 
+/// The WebSocket close code for a session that ends at once for this reason, where it tells more than the end itself
+/// (RFC 6455 §7.4.1, and the registry of codes).
+fn last_word(reason: CloseReason) -> Option<u16> {
+    match reason {
+        CloseReason::Crash => Some(1011),
+        CloseReason::Slow | CloseReason::Memory => Some(1013),
+        _ => None,
+    }
+}
+
 /// Closes the socket, or only its way out if the peer may still be sending.
 fn close_socket(session: &mut Session, reason: CloseReason) {
     let transport = &mut session.transport;
-    let lingers = !transport.link.is_read()
+    // Its last byte may be behind its farewell.
+    let is_read = transport.link.is_read() && session.input.farewell == Farewell::None;
+    let lingers = !is_read
         && match reason {
             CloseReason::Server
             | CloseReason::Stopped

@@ -50,6 +50,7 @@ pub(crate) fn closing(session: &Session, cx: &Cx) -> Vec<u8> {
         messages: meters.messages,
         received: meters.bytes_in,
         sent: meters.bytes_out,
+        code: session.input.farewell.code(),
     };
     // Plain values only: there is nothing in it that could fail to be written.
     postcard::to_stdvec(&closing).unwrap_or_default()

@@ -112,8 +112,32 @@ pub(crate) struct Input {
     pub(crate) decoder: Decoder,
     pub(crate) window: Window,
     pub(crate) kept: Option<Box<Inbound>>,
+    /// Whether the peer has said that it closes the WebSocket.
+    pub(crate) farewell: Farewell,
     /// How fast an unfinished message comes, if that is measured.
     pub(crate) measurement: Option<Box<Measurement>>,
+}
+
+/// Whether the peer has said that it closes the WebSocket. Nothing more is read then, and the answer follows those to its
+/// messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// It has not.
+    None,
+    /// It has, with this code, or 0 without one.
+    Came(u16),
+    /// It has, with this code, or 0 without one, and was answered.
+    Answered(u16),
+}
+
+impl Farewell {
+    /// The peer's code, or 0.
+    pub(crate) fn code(self) -> u16 {
+        match self {
+            Farewell::None => 0,
+            Farewell::Came(code) | Farewell::Answered(code) => code,
+        }
+    }
 }
 
 /// One measurement of how fast an unfinished message comes.

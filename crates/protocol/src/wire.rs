@@ -254,6 +254,8 @@ pub struct Closing {
     pub received: u64,
     /// Bytes sent.
     pub sent: u64,
+    /// The WebSocket close code that the peer sent, or 0.
+    pub code: u16,
 }
 
 /// The part of a file that is sent.

@@ -118,6 +118,40 @@ fn a_close_by_the_client_is_answered_with_its_code() {
             Err(tungstenite::Error::ConnectionClosed)
         ));
         engine.journaled(&format!("close {id} peer"));
+        engine.journaled(&format!("close-code {id} {}", u16::from(code)));
+    }
+}
+
+#[test]
+fn what_a_client_says_before_it_closes_is_answered_before_the_close() {
+    let engine = Engine::start("probe", CONFIG);
+    for command in ["build", "sleep 300"] {
+        let mut client = Client::connect(&engine, 0, Wire::WebSocket);
+        // The close is masked with zeros, and has the code 1000.
+        let close = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+        let last = [
+            Wire::WebSocket.encode(b"id"),
+            Wire::WebSocket.encode(command.as_bytes()),
+            close.to_vec(),
+        ];
+        client.send_bytes(&last.concat()).expect("it is taken");
+        assert_eq!(client.receive_frame().1.len(), 16, "an id");
+        assert!(!client.receive_frame().1.is_empty(), "{command}");
+        assert_eq!(client.receive_frame(), (8, vec![0x03, 0xe8]));
+        assert!(client.receive_bytes_to_end().is_empty());
+    }
+    eventually("both are counted", || engine.status().closed("peer") == 2);
+}
+
+#[test]
+fn a_handler_that_crashes_closes_with_1011() {
+    let engine = Engine::start("probe", CONFIG);
+    for command in ["panic", "crash"] {
+        let mut socket = connect(&engine);
+        let Message::Close(Some(frame)) = ask(&mut socket, command) else {
+            panic!("something else came than a close");
+        };
+        assert_eq!(frame.code, CloseCode::Error);
     }
 }
 

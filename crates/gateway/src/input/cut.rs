@@ -9,7 +9,8 @@ use crate::input::deliver::deliver;
 use crate::memory::Class;
 use crate::output::write::write_raw;
 use crate::scratch::SCRATCH;
-use crate::session::{Cut, End, Session};
+use crate::session::{Cut, End, Farewell, Session};
+use crate::timeouts::watch_half_closed;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
@@ -85,12 +86,12 @@ pub(crate) fn cut(
                     return (at, written);
                 }
             }
-            Ok(Decoded::Close { reply, .. }) => {
-                let end = match write_raw(session, reply.as_bytes(), tools) {
-                    Err(End::Now(reason)) => End::Now(reason),
-                    _ => End::WhenFlushed(CloseReason::Peer),
-                };
-                return (input.len(), Err(end));
+            Ok(Decoded::Close { code, .. }) => {
+                // What it sent before is answered first.
+                session.input.farewell = Farewell::Came(code.unwrap_or(0));
+                session.transport.link.end_input();
+                watch_half_closed(session, tools);
+                return (input.len(), Ok(()));
             }
             Ok(Decoded::Incomplete { need }) => {
                 session.input.cut = Cut::Exhausted;

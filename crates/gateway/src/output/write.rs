@@ -141,7 +141,7 @@ pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) 
     weigh(session, Sender::Waits, tools)
 }
 
-/// A WebSocket is told why it is closed; other framings have no such word. An error does not matter: it ends anyway.
+/// A WebSocket is told why it is closed, by a code or without one (0); other framings have no such word. An error does not matter: it ends anyway.
 pub(crate) fn farewell(session: &mut Session, code: u16, tools: &mut Tools) {
     let listener = tools.cx.listener(session.listener);
     if matches!(listener.framing, Framing::WebSocket { .. }) {

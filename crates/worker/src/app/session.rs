@@ -71,6 +71,12 @@ impl Session {
         self.0.is_closed()
     }
 
+    /// The WebSocket close code with which its peer has closed it. `None` if the peer gave none, and before the
+    /// [`close`](crate::app::App::close) hook.
+    pub fn close_code(&self) -> Option<u16> {
+        self.0.close_code()
+    }
+
     /// The context of the process.
     pub fn context(&self) -> Context {
         Context::new(self.0.core().clone())

@@ -150,6 +150,12 @@ impl SessionState {
         })
     }
 
+    /// The WebSocket close code that its peer sent, once it has ended here.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        let closing = self.closing.get()?;
+        (closing.code != 0).then_some(closing.code)
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.is_full.get()
     }

@@ -106,6 +106,7 @@ impl Gateway {
             messages: session.messages,
             received: session.received,
             sent: session.sent,
+            code: 0,
         };
         for members in self.groups.values_mut() {
             members.remove(&id);
