@@ -145,7 +145,9 @@ impl Ring {
         let mut bytes = 0;
         let each = &mut |_, payload: &[u8]| bytes += record_size(payload.len() as u64);
         let _ = self.producer.untaken(each);
-        assert!(bytes <= self.capacity as u64);
+        // A consumer that claims to be in the middle of a record has not taken it, and the newest may have overwritten its
+        // beginning.
+        assert!(bytes <= (self.capacity + self.capacity / 2) as u64);
     }
 }
 

@@ -345,6 +345,26 @@ fn a_record_that_does_not_fit_is_corrupt() {
 
 /// A dead consumer, or a child that it has left, may have written anything over what it had not taken.
 #[test]
+fn a_record_that_was_taken_in_part_is_untaken() {
+    let (mut producer, _, memory) = ring(256);
+    for number in 0..2 {
+        producer.push(&header(number), &[&[7; 88]]).unwrap();
+    }
+    let _ = producer.publish();
+    // No consumer stops there but one that lies, and there is room again.
+    memory
+        .control()
+        .tail
+        .0
+        .store(64, std::sync::atomic::Ordering::Relaxed);
+    producer.push(&header(2), &[&[7; 24]]).unwrap();
+    let _ = producer.publish();
+    let untaken = untaken(&mut producer).unwrap();
+    let headers: Vec<_> = untaken.iter().map(|(header, _)| *header).collect();
+    assert_eq!(headers, [header(0), header(1), header(2)]);
+}
+
+#[test]
 fn untaken_records_are_known_even_if_they_were_overwritten() {
     let (mut producer, mut consumer, memory) = ring(1024);
     for number in 1..=4 {
