@@ -21,6 +21,7 @@ const WAY: &[&str] = &[
     "crates/worker/src/core/sessions.rs",
     "crates/worker/src/handlers.rs",
     "crates/worker/src/outbox.rs",
+    "crates/worker/src/pace.rs",
     "crates/gateway/src/records.rs",
     "crates/gateway/src/output/write.rs",
     "crates/gateway/src/output/flush.rs",
