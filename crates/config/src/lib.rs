@@ -300,7 +300,12 @@ pub struct Listener {
 impl Listener {
     /// Whether HTTP is spoken there.
     pub fn is_http(&self) -> bool {
-        matches!(self.address, Address::Http(_) | Address::Https(_))
+        self.websocket.is_some() || self.static_folder.is_some()
+    }
+
+    /// Whether it takes datagrams, which have no sessions.
+    pub fn is_datagram(&self) -> bool {
+        listen::is_datagram(&self.address)
     }
 
     /// The largest message that can be sent to a session of it.
@@ -312,8 +317,8 @@ impl Listener {
     /// (`http://` with files only) or `datagram`.
     pub fn kind_word(&self) -> &'static str {
         match (&self.address, &self.framing) {
-            (Address::Udp(_), _) => "datagram",
-            (Address::Http(_) | Address::Https(_), Framing::Raw) => "static",
+            _ if self.is_datagram() => "datagram",
+            (_, Framing::Raw) if self.is_http() => "static",
             (_, framing) => framing.name(),
         }
     }

@@ -89,7 +89,9 @@ fn listener(
     let liveness = liveness(&section, address.as_ref().ok());
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
-        Ok(Address::Udp(_)) => check_datagrams(&section, own_dispatch.as_ref().ok()),
+        Ok(address) if is_datagram(address) => {
+            check_datagrams(&section, address, own_dispatch.as_ref().ok())
+        }
         _ => Ok(()),
     };
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
@@ -207,36 +209,42 @@ fn failures(section: &Section<'_>) -> Result<(OnCrash, OnError), Reported> {
     Ok((on_crash, on_error))
 }
 
-/// Settings without a meaning on a `udp://` listener.
+/// Whether it is one of datagrams.
+pub(super) fn is_datagram(address: &Address) -> bool {
+    matches!(address, Address::Udp(_) | Address::Unixgram(_))
+}
+
+/// Settings without a meaning for datagrams.
 fn check_datagrams(
     section: &Section<'_>,
+    address: &Address,
     dispatch: Option<&Option<Dispatch>>,
 ) -> Result<(), Reported> {
+    let scheme = address.scheme();
     let keys = section.refuse_keys(
         SESSION_KEYS,
-        "has no effect on a udp:// listener: datagrams have no sessions",
+        &format!("has no effect on a {scheme}:// listener: datagrams have no sessions"),
     );
     if dispatch == Some(&Some(Dispatch::Key)) {
         return Err(section.report.error(
             section.place("dispatch"),
-            "`dispatch` by key on a udp:// listener: datagrams have no sessions that could be bound to one",
+            format!("`dispatch` by key on a {scheme}:// listener: datagrams have no sessions that could be bound to one"),
             "write \"ip-hash\" or \"sticky\", which keep a sender with one worker",
         ));
     }
     keys
 }
 
-const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or tls://, udp://, http:// or https://host:port, unix:///path";
+const ADDRESS_HINT: &str = "write address = \"tcp://host:port\", or tls://, udp://, http:// or https://host:port, unix:///path or unixgram:///path";
 
 fn address(field: &Field<'_>, base: &Path, taken: &mut Taken) -> Result<Address, Reported> {
     let text = field.text()?;
-    let parsed = match text
-        .strip_prefix("unix://")
-        .filter(|path| !path.is_empty() && !path.starts_with(['/', '@']))
-    {
-        Some(relative) => format!("unix://{}", base.join(relative).display()).parse(),
-        None => text.parse(),
-    };
+    let relative = ["unix", "unixgram"].into_iter().find_map(|scheme| {
+        let path = text.strip_prefix(scheme)?.strip_prefix("://")?;
+        let is_relative = !path.is_empty() && !path.starts_with(['/', '@']);
+        is_relative.then(|| format!("{scheme}://{}", base.join(path).display()))
+    });
+    let parsed = relative.as_deref().unwrap_or(text).parse();
     let address: Address = parsed.map_err(|error: AddressError| {
         field.refuse(format!("`address`: {}", error.problem()), error.hint())
     })?;
@@ -267,10 +275,10 @@ fn unserved(address: &Address) -> Option<(String, String)> {
         | Address::Udp(_)
         | Address::Http(_)
         | Address::Https(_) => None,
-        Address::Unix(_) if address.socket_file().is_some() => None,
-        Address::Unix(_) => Some((
+        Address::Unix(_) | Address::Unixgram(_) if address.socket_file().is_some() => None,
+        Address::Unix(_) | Address::Unixgram(_) => Some((
             "an abstract socket is not served: no folder decides who may connect".into(),
-            "write unix:///path".into(),
+            format!("write {scheme}:///path"),
         )),
         Address::Ws(host_port) => Some((
             "`ws` is not an address to listen on".into(),
@@ -289,7 +297,9 @@ fn collide(one: &Address, other: &Address) -> bool {
     match (one, other) {
         (Address::Udp(a), Address::Udp(b)) => same_port(a, b),
         (Address::Udp(_), _) | (_, Address::Udp(_)) => false,
-        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Unix(a) | Address::Unixgram(a), Address::Unix(b) | Address::Unixgram(b)) => {
+            a == b
+        }
         // All the others are TCP.
         _ => match (one.host_port(), other.host_port()) {
             (Some(a), Some(b)) => same_port(a, b),
@@ -331,14 +341,17 @@ fn tls_of(
     base: &Path,
 ) -> Result<Option<ServerOptions>, Reported> {
     let protocols: &[&str] = match address {
-        Some(Address::Http(_) | Address::Https(_)) => &["http/1.1"],
+        Some(address) if is_http(section, address) => &["http/1.1"],
         _ => &[],
     };
     let tls = section.read("tls", |field| tls::tls(&field, base, protocols))?;
     match address {
-        Some(Address::Udp(_)) => section.refuse_keys(
+        Some(address) if is_datagram(address) => section.refuse_keys(
             &["tls"],
-            "has no effect on a udp:// listener: datagrams are not encrypted",
+            &format!(
+                "has no effect on a {}:// listener: datagrams are not encrypted",
+                address.scheme()
+            ),
         )?,
         Some(address @ (Address::Tls(_) | Address::Https(_))) if tls.is_none() => {
             return Err(section.report.error(
@@ -399,34 +412,21 @@ fn content(
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
-        Address::Http(_) | Address::Https(_) => {
+        address if is_http(section, address) => check_http(section)?,
+        address if is_datagram(address) => {
             section.refuse_keys(
                 &["framing"],
-                "has no effect on an http:// listener: its sessions are WebSocket",
-            )?;
-            if !section.has("websocket") && !section.has("static") {
-                let hint =
-                    r#"write websocket = "/ws" for sessions, static = "public" for files, or both"#;
-                return Err(section.report.error(
-                    section.place("address"),
-                    "an http:// listener without `websocket` and `static` serves nothing",
-                    hint,
-                ));
-            }
-            if !section.has("websocket") {
-                section.refuse_keys(WEBSOCKET_KEYS, "has no effect without `websocket`")?;
-            }
-            if !section.has("static") {
-                section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
-            }
-        }
-        Address::Udp(_) => {
-            section.refuse_keys(
-                &["framing"],
-                "has no effect on a udp:// listener: each datagram is a message",
+                &format!(
+                    "has no effect on a {}:// listener: each datagram is a message",
+                    address.scheme()
+                ),
             )?;
             section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?;
         }
+        Address::Unix(_) => section.refuse_keys(
+            HTTP_KEYS,
+            "belongs to listeners with `websocket` or `static`",
+        )?,
         _ => section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?,
     }
     let (websocket, max) = (websocket?, max_message?.unwrap_or(framing::DEFAULT_MAX));
@@ -442,6 +442,38 @@ fn content(
         static_folder: static_folder?,
         static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })
+}
+
+/// Settings that belong together where HTTP is spoken.
+fn check_http(section: &Section<'_>) -> Result<(), Reported> {
+    section.refuse_keys(
+        &["framing"],
+        "has no effect on an http:// listener: its sessions are WebSocket",
+    )?;
+    if !section.has("websocket") && !section.has("static") {
+        let hint = r#"write websocket = "/ws" for sessions, static = "public" for files, or both"#;
+        return Err(section.report.error(
+            section.place("address"),
+            "an http:// listener without `websocket` and `static` serves nothing",
+            hint,
+        ));
+    }
+    if !section.has("websocket") {
+        section.refuse_keys(WEBSOCKET_KEYS, "has no effect without `websocket`")?;
+    }
+    if !section.has("static") {
+        section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
+    }
+    Ok(())
+}
+
+/// Whether HTTP is spoken there. A Unix socket has no scheme for it, so its keys say so.
+fn is_http(section: &Section<'_>, address: &Address) -> bool {
+    match address {
+        Address::Http(_) | Address::Https(_) => true,
+        Address::Unix(_) => section.has("websocket") || section.has("static"),
+        _ => false,
+    }
 }
 
 fn request_path(field: &Field<'_>) -> Result<String, Reported> {

@@ -174,7 +174,10 @@ impl Listener {
     /// Whether sessions of the other are also sessions of this one: everything that holds for their whole life is the
     /// same.
     pub fn continues(&self, other: &Self) -> bool {
-        self.name == other.name && self.address == other.address && self.framing == other.framing
+        self.name == other.name
+            && self.address == other.address
+            && self.framing == other.framing
+            && self.is_http() == other.is_http()
     }
 }
 

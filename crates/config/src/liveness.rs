@@ -61,7 +61,10 @@ pub(super) fn liveness(
             "has no effect without `websocket`: other protocols have no pings",
         )?;
     }
-    let is_tcp = !matches!(address, Address::Udp(_) | Address::Unix(_));
+    let is_tcp = !matches!(
+        address,
+        Address::Udp(_) | Address::Unix(_) | Address::Unixgram(_)
+    );
     if !is_tcp {
         let reason = format!(
             "has no effect on a {}:// listener: it has no TCP connections",

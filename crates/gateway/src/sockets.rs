@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::ids::ListenerId;
 use moorline_config::Config;
-use moorline_net::Address;
 
 /// The listening sockets of one loop, by their place in the configuration.
 #[derive(Debug, Default)]
@@ -104,7 +103,7 @@ pub(crate) fn share_out(
         let Some(listener) = config.listeners.get(place.index()) else {
             continue;
         };
-        if !is_datagram(&listener.address) {
+        if !listener.is_datagram() {
             shares[0].push((place, Socket::Stream(socket)));
             continue;
         }
@@ -118,9 +117,4 @@ pub(crate) fn share_out(
         }
     }
     shares
-}
-
-/// Whether an address is one of datagrams.
-pub(crate) fn is_datagram(address: &Address) -> bool {
-    matches!(address, Address::Udp(_))
 }

@@ -8,6 +8,8 @@ pub mod accept;
 mod question;
 
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -195,8 +197,10 @@ impl FromProcess {
 pub enum Peer {
     /// An internet address.
     Ip(SocketAddr),
-    /// A Unix socket, which rarely has a name.
+    /// A Unix socket. One that sends datagrams has no name here, and cannot be answered.
     Unix,
+    /// A Unix socket of this path; an abstract one begins with a NUL byte. Of datagrams only.
+    UnixNamed(#[serde(with = "path_bytes")] PathBuf),
     /// Unknown in this process, because the session has never been with it. Never in a record.
     Unknown,
 }
@@ -206,8 +210,29 @@ impl std::fmt::Display for Peer {
         match self {
             Peer::Ip(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix"),
+            Peer::UnixNamed(path) => match path.as_os_str().as_bytes() {
+                [0, name @ ..] => write!(f, "unix:@{}", name.escape_ascii()),
+                _ => write!(f, "unix:{}", path.display()),
+            },
             Peer::Unknown => f.write_str("unknown"),
         }
+    }
+}
+
+/// A path need not be UTF-8.
+mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Vec::deserialize(from).map(|bytes| OsString::from_vec(bytes).into())
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use moorline_net::{Address, Framing, listen, local_address};
+use moorline_net::{Address, listen, local_address};
 use rustix::fs::{Mode, OFlags};
 
 use moorline_config::{Config, Listener};
@@ -71,7 +71,7 @@ impl Listeners {
             let address = local_address(&socket.socket, &listener.address);
             let folder = listener.static_folder.as_deref().map(open_folder);
             let opened = Opened {
-                line: announcement(&address, &listener.framing, listener.websocket.as_deref()),
+                line: announcement(&address, listener),
                 address,
                 folder: folder.transpose()?,
                 socket,
@@ -128,11 +128,11 @@ fn successor(old: &[Listener], new: &[Listener], listener: &Listener, place: u16
 /// name: another listener needs a port of its own.
 fn takes_over(listener: &Listener, other: &Listener) -> bool {
     let is_chosen = |address: &Address| address.host_port().is_some_and(|at| at.port == 0);
-    let is_datagram = |address: &Address| matches!(address, Address::Udp(_));
+    let is_datagram = Listener::is_datagram;
     let (wanted, bound) = (&listener.address, &other.address);
     let is_same = match (wanted.host_port(), bound.host_port()) {
         (Some(wanted_at), Some(bound_at)) => {
-            wanted_at == bound_at && is_datagram(wanted) == is_datagram(bound)
+            wanted_at == bound_at && is_datagram(listener) == is_datagram(other)
         }
         _ => wanted == bound,
     };
@@ -208,16 +208,18 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
     })
 }
 
-fn announcement(address: &Address, framing: &Framing, websocket: Option<&str>) -> String {
+fn announcement(address: &Address, listener: &Listener) -> String {
+    let websocket = listener.websocket.as_deref();
     let spoken = match address {
-        Address::Udp(_) => "datagrams",
+        Address::Udp(_) | Address::Unixgram(_) => "datagrams",
         Address::Http(_) | Address::Https(_) => {
             let path = websocket
                 .map(|path| format!(" (WebSocket on {path})"))
                 .unwrap_or_default();
             return format!("open {address}/ in a browser{path}");
         }
-        _ => framing.name(),
+        _ if listener.is_http() => "http",
+        _ => listener.framing.name(),
     };
     format!("listening on {address} ({spoken})")
 }

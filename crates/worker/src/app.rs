@@ -180,7 +180,7 @@ pub trait App: Sized + 'static {
     /// deliver it again.
     fn message(self: Rc<Self>, session: Session, message: Message) -> impl Future<Output = Result>;
 
-    /// A datagram has arrived at a `udp://` listener.
+    /// A datagram has arrived at a `udp://` or `unixgram://` listener.
     ///
     /// # When it runs
     /// For each datagram, concurrently and in no order. Nothing acknowledges datagrams; those that arrive while 1024 are

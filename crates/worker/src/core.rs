@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use moorline_ipc::{Consumer, Header, Scoreboard};
+use moorline_net::Address;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ pub(crate) use sessions::{Refusal, SessionState, SessionTable};
 const LARGEST_DATAGRAM: usize = 65_507;
 
 /// Room for any [`Peer`] in postcard.
-const PEER_ROOM: usize = 64;
+const PEER_ROOM: usize = 128;
 
 /// What every part of a worker shares. It belongs to the process's one thread.
 pub(crate) struct Core {
@@ -247,9 +248,19 @@ impl Core {
         peer: &Peer,
         bytes: &[u8],
     ) -> Result<(), SendError> {
+        let settings = self.config.listeners.get(usize::from(listener));
+        let has_paths = settings.is_some_and(|it| matches!(it.address, Address::Unixgram(_)));
+        let is_of_kind = match peer {
+            Peer::UnixNamed(_) => has_paths,
+            Peer::Ip(_) => !has_paths,
+            _ => false,
+        };
+        if !is_of_kind {
+            return Err(SendError::NoAddress);
+        }
         let mut room = [0; PEER_ROOM];
         // The room holds the longest address there is.
-        let address = postcard::to_slice(peer, &mut room).map_err(|_| SendError::NoSuchSession)?;
+        let address = postcard::to_slice(peer, &mut room).map_err(|_| SendError::NoAddress)?;
         let max = self
             .outbox
             .max_payload(link)

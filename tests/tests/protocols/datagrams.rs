@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use moorline_tests::{Engine, PATIENCE, eventually};
 
@@ -80,4 +83,74 @@ fn datagrams_are_served_through_reloads_and_crashes() {
         now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
     });
     assert_eq!(ask(&socket, b"after crashes"), b"after crashes");
+}
+
+const UNIX: &str =
+    "[workers]\ncount = 2\n[[listen]]\nname = \"local\"\naddress = \"unixgram://local.sock\"\n";
+
+#[test]
+fn a_unix_socket_with_a_name_is_answered_and_the_file_goes_with_the_engine() {
+    let mut engine = Engine::start("probe", UNIX);
+    let file = engine.path("local.sock");
+    let mode = std::fs::metadata(&file).expect("the file is there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o666);
+    let named = UnixDatagram::bind(engine.path("client.sock")).expect("the name is free");
+    named
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a non-zero timeout is legal");
+    named.connect(&file).expect("the engine receives");
+    let ask = |bytes: &[u8]| {
+        named.send(bytes).expect("a datagram can be sent");
+        let mut answer = vec![0; 70_000];
+        let count = named.recv(&mut answer).expect("an answer comes");
+        answer.truncate(count);
+        answer
+    };
+    for size in [0, 1, 1_400, 65_507] {
+        let bytes = vec![7; size];
+        assert!(ask(&bytes) == bytes, "{size} bytes came back as others");
+    }
+    assert_eq!(ask(b"listener"), b"local");
+    engine.reload().expect_success();
+    assert_eq!(ask(b"after a reload"), b"after a reload");
+    // An abstract name is a name, too.
+    let name = format!("moorline-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name);
+    let abstract_name = UnixDatagram::bind_addr(&address.expect("it is short enough"));
+    let abstract_name = abstract_name.expect("the name is free");
+    abstract_name
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a non-zero timeout is legal");
+    abstract_name.send_to(b"ahoy", &file).expect("it is taken");
+    let mut answer = [0; 10];
+    assert_eq!(abstract_name.recv(&mut answer).expect("an answer comes"), 4);
+    engine.run(&["stop"]).expect_success();
+    assert!(engine.ended().success());
+    assert!(!file.exists(), "the file of the socket is left");
+}
+
+#[test]
+fn a_sender_without_a_name_cannot_be_answered_and_the_app_is_told() {
+    let engine = Engine::start("probe", UNIX);
+    let unnamed = UnixDatagram::unbound().expect("a socket can be made");
+    let file = engine.path("local.sock");
+    unnamed.send_to(b"ahoy", &file).expect("it is taken");
+    engine.logged(&["a sender without a name cannot be answered"]);
+    // One that is gone when the answer comes is counted.
+    let gone = UnixDatagram::bind(engine.path("gone.sock")).expect("the name is free");
+    std::fs::remove_file(engine.path("gone.sock")).expect("it is ours");
+    gone.send_to(b"ahoy", &file).expect("it is taken");
+    eventually("the answer is dropped", || dropped(&engine) == 1);
+    // One that is larger than any datagram of UDP is not taken.
+    gone.send_to(&vec![0; 80_000], &file).expect("it is taken");
+    eventually("the long one is dropped", || dropped(&engine) == 2);
+}
+
+/// Datagrams that were dropped so far.
+fn dropped(engine: &Engine) -> u64 {
+    let status = engine.run(&["status", "--json"]).expect_success();
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).expect("a status is JSON");
+    status["lost"]["datagrams_dropped"]
+        .as_u64()
+        .expect("it is counted")
 }

@@ -202,3 +202,24 @@ fn a_long_or_slow_body_ends_the_connection_after_the_answer() {
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
     assert!(start.elapsed() < Duration::from_secs(9));
 }
+
+#[test]
+fn http_and_websocket_are_spoken_on_a_unix_socket() {
+    let site = Site::new("probe", "");
+    site.write("public/a.txt", "content");
+    site.configure(
+        "[[listen]]\naddress = \"unix://web.sock\"\nstatic = \"public\"\nwebsocket = \"/ws\"\n",
+    );
+    let mut engine = site.start();
+    assert_eq!(statuses(&engine, format!("{SECOND}{SECOND}")), [200, 200]);
+    let mut client = Client::connect(&engine, 0, Wire::WebSocket);
+    let id = client.ask("id");
+    engine.reload().expect_success();
+    assert_eq!(client.ask("id"), id);
+    client.send(vec![b'x'; 300_000]);
+    assert_eq!(client.receive().len(), 300_000);
+    let file = engine.path("web.sock");
+    engine.run(&["stop"]).expect_success();
+    assert!(engine.ended().success());
+    assert!(!file.exists(), "the file of the socket is left");
+}

@@ -18,7 +18,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Required,
             r#""tcp://127.0.0.1:9501""#,
             NewConnections,
-            "Where it accepts: `tcp://host:port`, `tls://…`, `udp://…`, `http://…`, `https://…`, `unix:///path`.",
+            "Where it accepts: `tcp://host:port`, `tls://…`, `udp://…`, `http://…`, `https://…`, `unix:///path`, \
+             `unixgram:///path`. The file of a Unix socket has mode 0666: the rights of its folder decide who connects.",
         ),
         key(
             "name",
@@ -50,7 +51,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#""/ws""#,
             NewConnections,
-            "Requests for this path become WebSocket sessions (`http://`, `https://`). The app may decide about each: see \
+            "Requests for this path become WebSocket sessions (`http://`, `https://`, `unix://`). The app may decide about each: see \
              [the app's guide](../guide/app.md#requests).",
         ),
         key(
@@ -86,7 +87,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#""/usr""#,
             Yes,
-            "Every other request gets a file from this folder (`http://`, `https://`). See [files](#files).",
+            "Every other request gets a file from this folder (`http://`, `https://`, `unix://`). See [files](#files).",
         ),
         key(
             "static_cache",

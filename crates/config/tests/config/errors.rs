@@ -201,7 +201,7 @@ name = "b"
 /c/a.toml:7:1: [[listen]] has no `address`
   7 | [[listen]]
     | ^^^^^^^^^^
-  hint: write address = "tcp://host:port", or tls://, udp://, http:// or https://host:port, unix:///path"#,
+  hint: write address = "tcp://host:port", or tls://, udp://, http:// or https://host:port, unix:///path or unixgram:///path"#,
     ),
     (
         r#"[[listen]]

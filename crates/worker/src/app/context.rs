@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -83,20 +84,38 @@ impl Context {
     /// Sends a datagram from the `udp://` listener of this name.
     ///
     /// # Errors
-    /// [`SendError::NoSuchListener`]; [`SendError::Full`] and [`SendError::TooLarge`].
+    /// [`SendError::NoSuchListener`]; [`SendError::NoAddress`] if the listener is `unixgram://`; [`SendError::Full`] and
+    /// [`SendError::TooLarge`].
     pub fn send_to(
         &self,
         listener: &str,
         peer: SocketAddr,
         bytes: impl AsRef<[u8]>,
     ) -> Result<(), SendError> {
+        self.send_datagram(listener, &Peer::Ip(peer), bytes.as_ref())
+    }
+
+    /// Sends a datagram from the `unixgram://` listener of this name to the socket at a path; an abstract one begins with a
+    /// NUL byte.
+    ///
+    /// # Errors
+    /// As for [`send_to`](Self::send_to); [`SendError::NoAddress`] if the listener is `udp://` or the path is too long.
+    pub fn send_to_path(
+        &self,
+        listener: &str,
+        peer: impl Into<PathBuf>,
+        bytes: impl AsRef<[u8]>,
+    ) -> Result<(), SendError> {
+        self.send_datagram(listener, &Peer::UnixNamed(peer.into()), bytes.as_ref())
+    }
+
+    fn send_datagram(&self, listener: &str, peer: &Peer, bytes: &[u8]) -> Result<(), SendError> {
         let listener = self
             .0
             .listener_named(listener)
             .ok_or(SendError::NoSuchListener)?;
         let link = self.0.datagram_link(listener);
-        self.0
-            .send_datagram(link, listener, &Peer::Ip(peer), bytes.as_ref())
+        self.0.send_datagram(link, listener, peer, bytes)
     }
 
     /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be this one. Posts

@@ -27,8 +27,10 @@ pub enum SendError {
     },
     /// There is no session with this id (any more).
     NoSuchSession,
-    /// There is no `udp://` listener of this name.
+    /// There is no `udp://` or `unixgram://` listener of this name.
     NoSuchListener,
+    /// The datagram listener cannot send to this address: it is of another kind, or the sender has none.
+    NoAddress,
     /// The session is with another process, which alone may do this.
     Elsewhere,
     /// This process does not serve yet, and `start` has sent more than can wait until it does: send it in
@@ -58,7 +60,10 @@ impl fmt::Display for SendError {
                 limit.setter()
             ),
             Self::NoSuchSession => f.write_str(Self::NO_SUCH_SESSION),
-            Self::NoSuchListener => f.write_str("there is no `udp://` listener of this name"),
+            Self::NoSuchListener => f.write_str("there is no datagram listener of this name"),
+            Self::NoAddress => f.write_str(
+                "the listener cannot send to this address: a sender without a name cannot be answered",
+            ),
             Self::Elsewhere => f.write_str("the session is with another process"),
             Self::NotServing => f.write_str(
                 "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",

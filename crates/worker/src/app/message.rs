@@ -135,7 +135,8 @@ impl Datagram {
     }
 
     /// Sends a datagram back from the address that this one was sent to. What does not fit the way to the
-    /// gateway is refused with [`SendError::Full`], what no datagram can hold with [`SendError::TooLarge`].
+    /// gateway is refused with [`SendError::Full`], what no datagram can hold with [`SendError::TooLarge`]. A Unix socket
+    /// without a name ([`Peer::Unix`]) cannot be answered: [`SendError::NoAddress`].
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.core
             .send_datagram(self.link, self.listener, &self.peer, bytes.as_ref())
