@@ -104,9 +104,14 @@ impl Client {
 
     /// Asks for an upgrade and returns the head of the response; what follows it stays to be received.
     pub fn shake_hands(&mut self, path: &str) -> io::Result<String> {
+        self.shake_hands_with(path, "")
+    }
+
+    /// The same with more headers, each line with its end.
+    pub fn shake_hands_with(&mut self, path: &str, headers: &str) -> io::Result<String> {
         self.stream.write_all(
             format!(
-                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{headers}\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             )
             .as_bytes(),

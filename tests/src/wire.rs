@@ -114,9 +114,9 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Takes one unmasked frame off `bytes`: its opcode and payload.
+/// Takes one unmasked frame off `bytes`: its opcode, with the reserved bits, and its payload.
 pub(crate) fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
-    let (opcode, second) = (*bytes.first()? & 15, *bytes.get(1)?);
+    let (opcode, second) = (*bytes.first()? & 0x7f, *bytes.get(1)?);
     assert_eq!(second & 0x80, 0, "a server's frames are not masked");
     let (head, length) = match second {
         126 => (

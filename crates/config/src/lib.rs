@@ -17,6 +17,7 @@
 
 mod app;
 mod cache_control;
+mod compression;
 mod error;
 mod framing;
 mod host;
@@ -45,6 +46,7 @@ use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
 pub use app::{check_app, check_app_text};
+pub use compression::Compression;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
 pub use live::{live_change, tasks_change};
@@ -252,6 +254,8 @@ pub struct Listener {
     pub websocket: Option<String>,
     /// Which of those requests become sessions.
     pub requests: RequestRules,
+    /// How its WebSocket messages are compressed, if they are.
+    pub compression: Option<Compression>,
     /// The folder of the files at all other paths (`http://` listeners only). Absolute.
     pub static_folder: Option<PathBuf>,
     /// The `Cache-Control` header of those files. Default `no-cache`.

@@ -11,7 +11,8 @@ use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
-    Dispatch, Listener, OnCrash, OnError, RequestRules, cache_control, framing, request, tls,
+    Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, cache_control, compression,
+    framing, request, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -109,6 +110,7 @@ fn listener(
         framing: content.framing,
         websocket: content.websocket,
         requests: content.requests,
+        compression: content.compression,
         static_folder: content.static_folder,
         static_cache: content.static_cache,
         idle_timeout: times.idle,
@@ -370,6 +372,7 @@ struct Content {
     framing: Framing,
     websocket: Option<String>,
     requests: RequestRules,
+    compression: Option<Compression>,
     static_folder: Option<std::path::PathBuf>,
     static_cache: String,
 }
@@ -379,11 +382,18 @@ const HTTP_KEYS: &[&str] = &[
     "static",
     "static_cache",
     "max_message",
+    "compression",
     "origins",
     "hosts",
     "subprotocols",
 ];
-const WEBSOCKET_KEYS: &[&str] = &["max_message", "origins", "hosts", "subprotocols"];
+const WEBSOCKET_KEYS: &[&str] = &[
+    "max_message",
+    "compression",
+    "origins",
+    "hosts",
+    "subprotocols",
+];
 const SESSION_KEYS: &[&str] = &[
     "on_error",
     "idle_timeout",
@@ -409,6 +419,7 @@ fn content(
     let static_cache = section.read("static_cache", |field| cache_control::cache_control(&field));
     let max_message = section.read("max_message", |field| field.size());
     let requests = request::rules(section);
+    let compression = section.read("compression", |field| compression::compression(&field));
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
@@ -439,6 +450,7 @@ fn content(
         framing,
         websocket,
         requests: requests?,
+        compression: compression?,
         static_folder: static_folder?,
         static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })

@@ -5,11 +5,13 @@
 
 mod listeners;
 mod processes;
+mod web;
 
 use std::fmt::Write;
 
-use listeners::{APP, CERTIFICATES, DELIMITER, FILES, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
+use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use web::{COMPRESSION, FILES};
 
 /// Every table, in the order of the page.
 pub const SECTIONS: &[SectionReference] = &[
@@ -22,6 +24,7 @@ pub const SECTIONS: &[SectionReference] = &[
     HELPERS,
     LISTEN,
     FILES,
+    COMPRESSION,
     FRAMING,
     RAW,
     LENGTH,

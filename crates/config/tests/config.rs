@@ -72,6 +72,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         framing,
         websocket: None,
         requests: Default::default(),
+        compression: None,
         static_folder: None,
         static_cache: "no-cache".into(),
         idle_timeout: None,
@@ -129,6 +130,7 @@ fn the_sketch_loads() {
     };
     let http = Listener {
         websocket: Some("/ws".into()),
+        compression: None,
         static_folder: Some(chat.join("public")),
         static_cache: "no-cache".into(),
         ..listener(

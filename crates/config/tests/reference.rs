@@ -48,9 +48,13 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "static_cache") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nstatic = \"/\"\n{line}"
         )),
+        ("`compression`", _) => listen(&format!(
+            "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\ncompression = {{ {line} }}"
+        )),
         (
             "[[listen]]",
-            "max_message" | "ping_interval" | "pong_timeout" | "origins" | "hosts" | "subprotocols",
+            "max_message" | "compression" | "ping_interval" | "pong_timeout" | "origins" | "hosts"
+            | "subprotocols",
         ) => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
         )),

@@ -323,6 +323,7 @@ fn new_session(
             measurement: None,
         },
         output: Output::new(),
+        compression: None,
         placement: Placement::new(slot),
         app: App {
             is_paused: false,

@@ -175,7 +175,7 @@ pub(crate) fn finish(
     if matches!(reason, CloseReason::Peer | CloseReason::Idle) {
         note_unfinished(session, &uncut, &tools.cx);
     }
-    discard_uncut(session, &mut uncut, &tools.cx);
+    discard_uncut(session, &mut uncut, tools);
     tell_other_senders(session, ToProcess::Unknown, tools);
     // Before the queue is dropped: a response that was cut off must not look complete.
     close_sealed(session);
@@ -286,6 +286,9 @@ fn let_go(session: &mut Session, tools: &mut Tools) -> Left {
     session.placement.leave();
     if session.transport.tls.take().is_some() {
         tools.memory.release(Class::Tls, TLS_BYTES);
+    }
+    if let Some(compression) = session.compression.take() {
+        tools.memory.release(Class::Compression, compression.held());
     }
     // A socket that only lingers belongs to no slot, and its slot may go.
     let slot = session.placement.slot;

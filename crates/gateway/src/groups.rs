@@ -13,8 +13,10 @@ use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
+use crate::codecs::Sharing;
 use crate::ids::{ListenerId, ProcessKey, SessionRef};
 use crate::memory::{Class, GROUP_BYTES, Memory};
+use crate::output::compress::sharing;
 use crate::output::write::write_shared;
 use crate::processes::ledger::Request;
 use crate::session::frame::Frame;
@@ -75,8 +77,8 @@ struct Broadcast {
     left_out: Vec<u64>,
     /// The place in the group's list to continue from.
     place: usize,
-    /// The frames for the listeners met so far.
-    frames: Vec<(ListenerId, Option<Rc<Frame>>)>,
+    /// The frames for the listeners met so far, and for each way of compression.
+    frames: Vec<(ListenerId, Option<Sharing>, Option<Rc<Frame>>)>,
 }
 
 impl Groups {
@@ -366,25 +368,42 @@ impl Groups {
         if !session.takes_output() || broadcast.left_out.binary_search(&session.id).is_ok() {
             return Ok(());
         }
-        let cx = &tools.cx;
+        let Tools {
+            cx,
+            memory,
+            scratch,
+            ..
+        } = &mut *tools;
         let framing = &cx.listener(session.listener).framing;
-        let known = broadcast
-            .frames
-            .iter()
-            .find(|(listener, _)| cx.listener(*listener).framing == *framing);
+        let sharing = sharing(session, broadcast.message.len(), cx);
+        let known = broadcast.frames.iter().find(|(listener, other, _)| {
+            *other == sharing && cx.listener(*listener).framing == *framing
+        });
         let frame = match known {
-            Some((_, frame)) => frame.clone(),
+            Some((_, _, frame)) => frame.clone(),
             None => {
-                let frame = encode(framing, &broadcast.message, broadcast.text);
-                let frame = frame.map(|bytes| Frame::new(bytes, tools.memory.frames()));
-                broadcast.frames.push((session.listener, frame.clone()));
+                let (message, text) = (&broadcast.message, broadcast.text);
+                let before = scratch.codecs.held();
+                let deflated =
+                    sharing.and_then(|sharing| scratch.codecs.frame(message, text, sharing));
+                let after = scratch.codecs.held();
+                memory.change(Class::Compression, before, after);
+                let frame = deflated.or_else(|| encode(framing, message, text));
+                let frame = frame.map(|bytes| Frame::new(bytes, memory.frames()));
+                let known = (session.listener, sharing, frame.clone());
+                broadcast.frames.push(known);
                 frame
             }
         };
+        if sharing.is_some()
+            && let Some(compression) = &mut session.compression
+        {
+            compression.forget();
+        }
         match frame {
             Some(frame) => write_shared(session, frame, tools),
             None => {
-                cx.count(LoopCounter::Discarded, 1);
+                tools.cx.count(LoopCounter::Discarded, 1);
                 Ok(())
             }
         }

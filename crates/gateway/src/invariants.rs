@@ -59,6 +59,7 @@ impl Loop {
         };
         let queued = |session: &Session| session.output.queue.as_ref().map_or(0, |queue| queue.own);
         let state = |session: &Session| session.app.state.as_ref().map_or(0, |it| it.held());
+        let compressed = |session: &Session| session.compression.as_ref().map_or(0, |it| it.held());
         let sealed = sessions()
             .filter(|session| session.transport.tls.is_some())
             .count();
@@ -74,6 +75,10 @@ impl Loop {
                 sessions().map(state).sum::<usize>() + self.groups.bytes(),
             ),
             (Class::Tls, sealed * TLS_BYTES),
+            (
+                Class::Compression,
+                sessions().map(compressed).sum::<usize>() + self.tools.scratch.codecs.held(),
+            ),
             (Class::Parts, parts.sum()),
             (Class::Broadcasts, self.groups.waiting_bytes()),
             (Class::Tasks, self.tasks.bytes()),

@@ -53,6 +53,7 @@
 //! - `transfer`: transfers to a process without a session
 //! - `poller`: the epoll set
 //! - `scratch`: the buffers that a turn borrows
+//! - `codecs`: the compression that all sessions of a loop share
 //! - `ids`: the names of a listener, a slot, a process, a session
 
 #![forbid(unsafe_code)]
@@ -62,6 +63,7 @@ mod agenda;
 mod alarms;
 mod arrival;
 mod change;
+mod codecs;
 mod commands;
 mod cx;
 mod ending;

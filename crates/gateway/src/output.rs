@@ -1,5 +1,6 @@
 //! From a message to the socket: frame, write, flush, watermarks.
 
+pub(crate) mod compress;
 pub(crate) mod flush;
 pub(crate) mod payload;
 pub(crate) mod reply;

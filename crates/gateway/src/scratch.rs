@@ -1,5 +1,7 @@
 //! The buffers that a turn borrows: no session owns one while nothing of it is unfinished.
 
+use crate::codecs::Codecs;
+
 /// The size of the buffer that all sessions of a loop are read into, in bytes: one read takes a message of 64 KiB with its
 /// framing.
 pub(crate) const SCRATCH: usize = 80 * 1024;
@@ -18,6 +20,8 @@ pub(crate) struct Scratch {
     pub(crate) sealed: Vec<u8>,
     /// For a small frame that is sent.
     pub(crate) frame: Vec<u8>,
+    /// For messages that are compressed.
+    pub(crate) codecs: Codecs,
 }
 
 impl Scratch {
@@ -27,6 +31,7 @@ impl Scratch {
             cipher: Vec::new(),
             sealed: Vec::new(),
             frame: Vec::new(),
+            codecs: Codecs::default(),
         }
     }
 

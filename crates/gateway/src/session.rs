@@ -3,6 +3,7 @@
 //! Small while idle: no read buffer, no queue. What an active session needs beyond this (an unfinished tail, messages that
 //! wait, output the socket did not take) is allocated when needed and freed after.
 
+pub(crate) mod compression;
 pub(crate) mod frame;
 pub(crate) mod link;
 pub(crate) mod queue;
@@ -21,6 +22,7 @@ use moorline_net::watermark::Level;
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::memory::MEMBERSHIP_BYTES;
+use crate::session::compression::Compression;
 use crate::session::link::Link;
 use crate::session::queue::Outbound;
 use crate::session::stay::Placement;
@@ -39,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) transport: Transport,
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// What a WebSocket's handshake has agreed on about compression.
+    pub(crate) compression: Option<Box<Compression>>,
     pub(crate) placement: Placement,
     pub(crate) app: App,
     pub(crate) meters: Meters,

@@ -35,6 +35,8 @@ pub(crate) struct Upgrade<'a> {
     pub(crate) origin: Option<&'a str>,
     /// The subprotocols that the client offers, in its order.
     pub(crate) protocols: Vec<&'a str>,
+    /// The extensions that the client offers: the values of its fields.
+    pub(crate) extensions: Vec<&'a str>,
 }
 
 /// Why a request begins no session: the status of the answer, and its text.
@@ -152,6 +154,7 @@ pub(crate) fn check<'a>(
         host,
         origin,
         protocols: found.protocols,
+        extensions: found.extensions,
     })
 }
 
@@ -178,6 +181,7 @@ struct Found<'a> {
     key: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     protocols: Vec<&'a str>,
+    extensions: Vec<&'a str>,
 }
 
 impl<'a> Found<'a> {
@@ -213,6 +217,10 @@ impl<'a> Found<'a> {
             22 if name.eq_ignore_ascii_case("sec-websocket-protocol") => {
                 let words = text(value).unwrap_or_default().split(',').map(str::trim);
                 self.protocols.extend(words.filter(|word| !word.is_empty()));
+                Ok(())
+            }
+            24 if name.eq_ignore_ascii_case("sec-websocket-extensions") => {
+                self.extensions.extend(text(value));
                 Ok(())
             }
             _ => Ok(()),

@@ -425,11 +425,13 @@ pub enum MemoryClass {
     Tls,
     /// HTTP connections, and the parts of files on their way there.
     Http,
+    /// What compression of messages needs: the contexts of sessions, and what sessions share.
+    Compression,
 }
 
 impl MemoryClass {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Received,
         Self::Queued,
         Self::State,
@@ -439,6 +441,7 @@ impl MemoryClass {
         Self::Transfers,
         Self::Tls,
         Self::Http,
+        Self::Compression,
     ];
 
     /// Its name in `status`.
@@ -453,6 +456,7 @@ impl MemoryClass {
             Self::Transfers => "transfers",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Compression => "compression",
         }
     }
 }

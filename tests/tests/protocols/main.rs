@@ -2,6 +2,7 @@
 
 mod accepting;
 mod datagrams;
+mod deflate;
 mod files;
 mod handshakes;
 mod http;

@@ -106,6 +106,15 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "The largest WebSocket message.",
         ),
         key(
+            "compression",
+            "table",
+            Words("none"),
+            "{ level = 3 }",
+            NewConnections,
+            "Compresses WebSocket messages (permessage-deflate, RFC 7692) for clients that offer it: see \
+             [`compression`](#compression).",
+        ),
+        key(
             "handshake_timeout",
             "duration",
             Value(r#""10s""#),
@@ -286,25 +295,6 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "The worker of a message, for this listener.",
         ),
     ],
-};
-
-pub(super) const FILES: SectionReference = SectionReference {
-    title: "files",
-    heading: "Files",
-    about: "What a listener with `static` serves.\n\n\
-            - A path that ends with `/` means the `index.html` there. A folder's path without the slash is redirected to it (308). \
-            A file's path with a slash is 404.\n\
-            - Nothing outside the folder is served, whatever a path or a link says. A name that begins with a dot is 404, except \
-            `/.well-known/`. A path with `%00`, `%2F` or a broken escape is 400.\n\
-            - An answer has an `ETag` (of inode, size and times: other machines give others) and `Last-Modified`. \
-            `If-None-Match`, `If-Modified-Since`, `If-Match`, `If-Unmodified-Since`, `Range` and `If-Range` are obeyed. A \
-            request for several ranges gets the whole file.\n\
-            - `app.js.br` or `app.js.gz` beside `app.js` is sent to clients that accept the encoding, if it is not older. This \
-            holds for text and other types that compress well.\n\
-            - `X-Content-Type-Options: nosniff` is always set.\n\
-            - A request with a body is answered after up to 1 MiB of it, or 5 s; if there is more, the connection ends. A body in \
-            chunks is 411.",
-    keys: &[],
 };
 
 const MAX: Key = key(

@@ -151,6 +151,7 @@ fn accept(
     let beginning = Beginning {
         key: upgrade.key,
         protocol: protocol.as_deref(),
+        extensions: &upgrade.extensions,
         fields: &acceptance.fields,
     };
     let has_key = !data.key.is_empty();

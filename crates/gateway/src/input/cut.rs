@@ -54,11 +54,10 @@ pub(crate) fn cut(
         if session.holds_input() {
             break;
         }
-        let framing = &tools.cx.listener(session.listener).framing;
-        let decoder = &mut session.input.decoder;
         // Fragments of a message are kept there.
-        let before = decoder.buffered();
-        let decoded = decoder.decode(framing, &mut input[at..]);
+        let before = session.input.decoder.buffered();
+        let decoded = decode(session, &mut input[at..], tools);
+        let decoder = &mut session.input.decoder;
         let after = decoder.buffered();
         tools.memory.change(Class::Received, before, after);
         match decoded {
@@ -105,6 +104,27 @@ pub(crate) fn cut(
         }
     }
     (at, Ok(()))
+}
+
+/// What the first bytes of the input are.
+#[inline]
+fn decode(
+    session: &mut Session,
+    input: &mut [u8],
+    tools: &mut Tools,
+) -> Result<Decoded, FramingError> {
+    let framing = &tools.cx.listener(session.listener).framing;
+    let decoder = &mut session.input.decoder;
+    let Some(compression) = &mut session.compression else {
+        return decoder.decode(framing, input);
+    };
+    let codecs = &mut tools.scratch.codecs;
+    let before = codecs.held();
+    let decoded = compression.decode(decoder, framing.max_message(), input, codecs);
+    tools
+        .memory
+        .change(Class::Compression, before, codecs.held());
+    decoded
 }
 
 /// The peer broke the framing at byte `at` of `input`, where a message should begin.
@@ -164,12 +184,12 @@ pub(crate) fn note_unfinished(session: &Session, tail: &[u8], cx: &Cx) {
 }
 
 /// The session has ended: counts the messages that lie whole in what was received and not cut.
-pub(crate) fn discard_uncut(session: &mut Session, input: &mut [u8], cx: &Cx) {
-    let framing = &cx.listener(session.listener).framing;
-    let decoder = &mut session.input.decoder;
+pub(crate) fn discard_uncut(session: &mut Session, input: &mut [u8], tools: &mut Tools) {
     let (mut at, mut messages) = (0, 0);
     while at < input.len() {
-        match decoder.decode(framing, &mut input[at..]) {
+        let decoded = decode(session, &mut input[at..], tools);
+        let decoder = &mut session.input.decoder;
+        match decoded {
             Ok(Decoded::Message { consumed, .. }) => {
                 messages += 1;
                 at += consumed;
@@ -185,8 +205,8 @@ pub(crate) fn discard_uncut(session: &mut Session, input: &mut [u8], cx: &Cx) {
             Ok(Decoded::Close { .. } | Decoded::Incomplete { .. }) | Err(_) => break,
         }
     }
-    *decoder = Decoder::new();
-    cx.count(LoopCounter::Discarded, messages);
+    session.input.decoder = Decoder::new();
+    tools.cx.count(LoopCounter::Discarded, messages);
 }
 
 /// What is logged of bytes that make no message.

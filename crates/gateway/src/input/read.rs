@@ -87,7 +87,8 @@ fn read(session: &mut Session, tools: &mut Tools) -> Result<Read, End> {
     let mut scratch = std::mem::take(&mut tools.scratch.received);
     let is_direct = session.input.direct > 0
         && session.input.tail.is_empty()
-        && session.transport.tls.is_none();
+        && session.transport.tls.is_none()
+        && session.compression.is_none();
     let read = match is_direct {
         true => read_into_ring(session, &mut scratch, tools),
         false => read_into_scratch(session, &mut scratch, tools),

@@ -3,7 +3,8 @@
 
 use crate::input::read::receive_from;
 use crate::memory::Class;
-use crate::output::reply::{Fields, refuse, welcome};
+use crate::output::compress::agree;
+use crate::output::reply::{Chosen, Fields, refuse, welcome};
 use crate::rules::{check_host, check_origin, choose_protocol};
 use crate::session::{Cut, End, Phase, Session};
 use crate::timeouts::watch_idle;
@@ -151,6 +152,7 @@ pub(crate) fn begin_by_rules(
     let beginning = Beginning {
         key: upgrade.key,
         protocol: protocol.as_deref(),
+        extensions: &upgrade.extensions,
         fields: &[],
     };
     begin(session, &beginning, tools)
@@ -161,6 +163,8 @@ pub(crate) struct Beginning<'a> {
     /// The client's key.
     pub(crate) key: &'a str,
     pub(crate) protocol: Option<&'a str>,
+    /// Those that the client offers.
+    pub(crate) extensions: &'a [&'a str],
     /// Further fields of the answer.
     pub(crate) fields: &'a Fields,
 }
@@ -183,9 +187,15 @@ pub(crate) fn begin(
     let Beginning {
         key,
         protocol,
+        extensions,
         fields,
     } = beginning;
-    welcome(session, key, *protocol, fields, tools)
+    let extension = agree(session, extensions, tools);
+    let chosen = Chosen {
+        protocol: *protocol,
+        extension: extension.as_deref(),
+    };
+    welcome(session, key, chosen, fields, tools)
 }
 
 /// No process is asked about this request any more.

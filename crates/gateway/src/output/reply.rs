@@ -12,6 +12,13 @@ use moorline_protocol::wire::CloseReason;
 /// Further fields of a head: names and values.
 pub(crate) type Fields = [(String, String)];
 
+/// What the server has chosen of what a client offers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) protocol: Option<&'a str>,
+    pub(crate) extension: Option<&'a str>,
+}
+
 /// Says that the session begins. `key` is the client's.
 ///
 /// # Errors
@@ -19,7 +26,7 @@ pub(crate) type Fields = [(String, String)];
 pub(crate) fn welcome(
     session: &mut Session,
     key: &str,
-    protocol: Option<&str>,
+    chosen: Chosen<'_>,
     fields: &Fields,
     tools: &mut Tools,
 ) -> Result<(), End> {
@@ -30,8 +37,11 @@ pub(crate) fn welcome(
     head.push_str("Sec-WebSocket-Accept: ");
     head.push_str(&websocket::accept_key(key));
     head.push_str("\r\n");
-    if let Some(protocol) = protocol {
+    if let Some(protocol) = chosen.protocol {
         push_field(&mut head, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(extension) = chosen.extension {
+        push_field(&mut head, "Sec-WebSocket-Extensions", extension);
     }
     for (name, value) in fields {
         push_field(&mut head, name, value);

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::memory::Class;
+use crate::output::compress::{deflate_for, sharing};
 use crate::output::payload::Payload;
 use crate::output::sealing::{seal_now, write_plaintext};
 use crate::output::watermarks::{Sender, weigh};
@@ -36,6 +37,11 @@ pub(crate) fn write(
     sender: Sender,
     tools: &mut Tools,
 ) -> Result<(), End> {
+    if session.compression.is_some()
+        && let Some(written) = write_deflated(session, payload, text, sender, tools)
+    {
+        return written;
+    }
     let framing = &tools.cx.listener(session.listener).framing;
     let mut head = [0; MAX_HEADER_BYTES];
     let known = match framing {
@@ -93,6 +99,26 @@ pub(crate) fn write(
     weigh(session, sender, tools)
 }
 
+/// Sends a message compressed. `None`: it goes as it is.
+fn write_deflated(
+    session: &mut Session,
+    payload: Payload<'_, '_>,
+    text: bool,
+    sender: Sender,
+    tools: &mut Tools,
+) -> Option<Result<(), End>> {
+    sharing(session, payload.len(), &tools.cx)?;
+    let (mut plain, mut frame) = tools.scratch.codecs.take_buffers();
+    payload.copy_from(0, &mut plain);
+    let deflated = deflate_for(session, &plain, text, &mut frame, tools);
+    let written = deflated.map(|start| {
+        session.meters.sent_at = tools.cx.clock.ms;
+        write_bytes(session, &frame[start..], sender, tools)
+    });
+    tools.scratch.codecs.return_buffers(plain, frame);
+    written
+}
+
 /// Sends a whole frame over TLS, and keeps its space.
 fn write_frame(
     session: &mut Session,
@@ -113,11 +139,20 @@ fn write_frame(
 /// # Errors
 /// As for [`write`].
 pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) -> Result<(), End> {
+    write_bytes(session, bytes, Sender::Waits, tools)
+}
+
+fn write_bytes(
+    session: &mut Session,
+    bytes: &[u8],
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
     if session.transport.link.is_broken() {
         return Ok(());
     }
     if session.transport.tls.is_some() {
-        return write_plaintext(session, bytes, Sender::Waits, tools);
+        return write_plaintext(session, bytes, sender, tools);
     }
     let mut sent = 0;
     if session.output.queue.is_none()
@@ -138,7 +173,7 @@ pub(crate) fn write_raw(session: &mut Session, bytes: &[u8], tools: &mut Tools) 
     let queue = session.output.queue.get_or_insert_default();
     queue.piece(rest.len()).extend_from_slice(rest);
     tools.memory.hold(Class::Queued, rest.len());
-    weigh(session, Sender::Waits, tools)
+    weigh(session, sender, tools)
 }
 
 /// A WebSocket is told why it is closed, by a code or without one (0); other framings have no such word. An error does not matter: it ends anyway.

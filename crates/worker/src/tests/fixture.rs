@@ -409,6 +409,7 @@ pub(super) fn config(name: &str) -> Config {
         framing: Framing::Line { max: 1024 * 1024 },
         websocket: None,
         requests: Default::default(),
+        compression: None,
         static_folder: None,
         static_cache: String::new(),
         idle_timeout: None,

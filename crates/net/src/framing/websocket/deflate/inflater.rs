@@ -36,10 +36,9 @@ impl Inflater {
         }
     }
 
-    /// The memory of one for such messages in bytes, about: window and tables.
-    pub fn bytes(direction: Direction) -> usize {
-        const TABLES: usize = 16 * 1024;
-        TABLES + (1 << direction.legal_bits())
+    /// The memory of one in bytes, about: zlib-rs has the largest window for each.
+    pub fn bytes() -> usize {
+        48 * 1024
     }
 
     /// Decompresses the payload of a message's frames. With context takeover it may refer to the messages before it.
