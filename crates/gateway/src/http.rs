@@ -37,8 +37,8 @@ use tokio::net::TcpStream;
 use self::answer::{
     Answer, bad_path, last, moved, no_file, no_upgrade, not_allowed, plain, refused,
 };
-use self::file::Asked;
-use self::folder::{Found, find};
+use self::file::Extent;
+use self::folder::{Opened, find};
 use self::handshake::head_of;
 use self::path::FilePath;
 use self::upload::read_up;
@@ -338,8 +338,8 @@ impl Site {
 
     async fn answer_with_file(&self, head: &Parts, settings: Arc<Settings>) -> Answer {
         let asked = match head.method {
-            Method::GET => Asked::All,
-            Method::HEAD => Asked::Head,
+            Method::GET => Extent::All,
+            Method::HEAD => Extent::Head,
             _ => return not_allowed("files are read with GET or HEAD", "GET, HEAD"),
         };
         let path = match FilePath::parse(head.uri.path()) {
@@ -353,8 +353,8 @@ impl Site {
             None => Err(std::io::ErrorKind::NotFound.into()),
         });
         let file = match opening.await {
-            Ok(Ok(Found::File(file))) => file,
-            Ok(Ok(Found::FolderWithoutSlash)) => return moved(&path.with_slash(head.uri.query())),
+            Ok(Ok(Opened::File(file))) => file,
+            Ok(Ok(Opened::FolderWithoutSlash)) => return moved(&path.with_slash(head.uri.query())),
             Ok(Err(error)) => return no_file(&error),
             Err(_) => {
                 let why = "the file could not be read";

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::FileBody;
 use super::folder::is_shortage;
-use super::head::Refusal;
+use super::head::BadHead;
 use super::path::BadPath;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, FileBody>>;
@@ -43,7 +43,7 @@ pub(super) fn last(mut answer: Answer) -> Answer {
 }
 
 /// The answer to a head that is not one of HTTP.
-pub(super) fn refused(refusal: Refusal) -> Answer {
+pub(super) fn refused(refusal: BadHead) -> Answer {
     last(plain(refusal.status, refusal.why))
 }
 

@@ -13,7 +13,7 @@ use crate::shared::http_memory::Held;
 
 /// How much of an answer the method asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Extent {
     /// GET.
     All,
     /// HEAD.
@@ -23,7 +23,7 @@ pub(super) enum Asked {
 /// Answers with the file, with a part of it, or without it if the client has it. `hold` counts the memory of a body.
 pub(super) fn answer(
     file: OpenFile,
-    asked: Asked,
+    asked: Extent,
     headers: &HeaderMap,
     cache: &HeaderValue,
     hold: impl FnOnce(usize) -> Option<Held>,
@@ -64,12 +64,12 @@ fn about(file: &OpenFile, cache: &HeaderValue) -> HeaderMap {
 /// The file, or the part of it that is asked for.
 fn content(
     file: OpenFile,
-    asked: Asked,
+    asked: Extent,
     headers: &HeaderMap,
     about: HeaderMap,
     hold: impl FnOnce(usize) -> Option<Held>,
 ) -> Answer {
-    let wants_part = asked == Asked::All && range_is_current(headers, &file.validators);
+    let wants_part = asked == Extent::All && range_is_current(headers, &file.validators);
     let part = match wants_part {
         true => part(headers, file.length),
         false => Part::Whole,
@@ -83,8 +83,8 @@ fn content(
     let content_type = file.content_type.value();
     let encoding = file.encoding;
     let body = match asked {
-        Asked::Head => Either::Left(Full::default()),
-        Asked::All => {
+        Extent::Head => Either::Left(Full::default()),
+        Extent::All => {
             let Some(held) = hold(FileBody::bytes(length)) else {
                 let why = "memory_limit is reached, ask again later";
                 return plain(StatusCode::SERVICE_UNAVAILABLE, why);

@@ -15,7 +15,7 @@ use super::encoding::Encoding;
 use super::path::FilePath;
 
 /// What a path leads to.
-pub(super) enum Found {
+pub(super) enum Opened {
     File(OpenFile),
     /// A folder with an `index.html`, whose path lacks the slash at its end.
     FolderWithoutSlash,
@@ -41,12 +41,12 @@ pub(super) fn find(
     path: &FilePath,
     encodings: impl Iterator<Item = Encoding>,
     limit: u64,
-) -> io::Result<Found> {
+) -> io::Result<Opened> {
     let name = path.file();
     let (file, metadata) = open(folder, &name, limit)?;
     if metadata.is_dir() && path.lacks_slash() {
         regular(folder, &path.index(), limit)?;
-        return Ok(Found::FolderWithoutSlash);
+        return Ok(Opened::FolderWithoutSlash);
     }
     if !metadata.is_file() {
         return Err(io::ErrorKind::NotFound.into());
@@ -63,7 +63,7 @@ pub(super) fn find(
         Some((file, metadata, encoding)) => (file, metadata, Some(encoding)),
         None => (file, metadata, None),
     };
-    Ok(Found::File(OpenFile {
+    Ok(Opened::File(OpenFile {
         file,
         length: metadata.len(),
         validators: validators(&metadata),

@@ -10,13 +10,13 @@ use hyper::{Method, StatusCode, Uri, Version};
 /// Why a request is not served. The connection ends after the answer: where its next request begins is in doubt, or
 /// its client is no HTTP client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct BadHead {
     pub(crate) status: StatusCode,
     pub(crate) why: &'static str,
 }
 
-const fn bad(why: &'static str) -> Refusal {
-    Refusal {
+const fn bad(why: &'static str) -> BadHead {
+    BadHead {
         status: StatusCode::BAD_REQUEST,
         why,
     }
@@ -31,16 +31,16 @@ pub(crate) fn check(
     target: &Uri,
     version: Version,
     headers: &HeaderMap,
-) -> Result<(), Refusal> {
+) -> Result<(), BadHead> {
     check_target(method, target)?;
     check_host(version, headers)?;
     check_body(version, headers)
 }
 
 /// In origin form or absolute form; `*` is for OPTIONS alone.
-fn check_target(method: &Method, target: &Uri) -> Result<(), Refusal> {
+fn check_target(method: &Method, target: &Uri) -> Result<(), BadHead> {
     if *method == Method::CONNECT {
-        return Err(Refusal {
+        return Err(BadHead {
             status: StatusCode::NOT_IMPLEMENTED,
             why: "this is no proxy",
         });
@@ -66,7 +66,7 @@ fn is_host(authority: &Authority) -> bool {
     is_host_and_port(authority.as_str().as_bytes())
 }
 
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), BadHead> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host_and_port(host.as_bytes()) => Ok(()),
@@ -77,7 +77,7 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-fn check_body(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_body(version: Version, headers: &HeaderMap) -> Result<(), BadHead> {
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     let is_number = |length: &[u8]| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
     if !lengths.iter().all(|length| is_number(length.as_bytes())) {

@@ -83,18 +83,18 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
     let found =
         FilePath::parse(request.uri().path()).map(|path| find(folder, &path, encodings, u64::MAX));
     match found {
-        Ok(Ok(Found::File(found))) => {
+        Ok(Ok(Opened::File(found))) => {
             let link = format!("/proc/self/fd/{}", found.file.as_raw_fd());
             let path = fs::read_link(link).expect("it is open");
             assert!(path.starts_with(FOLDER), "{} is {path:?}", request.uri());
-            let asked = [Asked::All, Asked::Head][usize::from(*request.method() == Method::HEAD)];
+            let asked = [Extent::All, Extent::Head][usize::from(*request.method() == Method::HEAD)];
             let cache = HeaderValue::from_static("no-cache");
             let memory = Arc::new(HttpMemory::default());
             let hold = |bytes| Some(memory.hold(bytes));
             *answer.status_mut() =
                 file::answer(found, asked, request.headers(), &cache, hold).status();
         }
-        Ok(Ok(Found::FolderWithoutSlash)) => {
+        Ok(Ok(Opened::FolderWithoutSlash)) => {
             let path = FilePath::parse(request.uri().path()).expect("it was one");
             let location = path.with_slash(request.uri().query());
             assert!(
