@@ -27,8 +27,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use moorline::{
-    Accept, App, CloseReason, Context, Datagram, Message, Opened, Request, Result, Session,
-    SessionId,
+    Accept, App, CloseReason, Context, Datagram, Message, Opened, PostedBy, Request, Result,
+    Session, SessionId,
 };
 use serde::Deserialize;
 
@@ -308,13 +308,17 @@ impl App for Probe {
     }
 
     /// Tells the session whose id it begins with which worker the post has reached, and from where.
-    async fn post(self: Rc<Self>, context: Context, from: u16, message: Message) -> Result {
+    async fn post(self: Rc<Self>, context: Context, from: PostedBy, message: Message) -> Result {
         self.block_in("post");
         let text = std::str::from_utf8(&message)?;
         let (id, rest) = text.split_once(' ').ok_or("a post without an id")?;
         if rest == "crash" {
             std::process::abort();
         }
+        let from = match from {
+            PostedBy::Worker(slot) => slot.to_string(),
+            from => from.to_string(),
+        };
         let answer = format!("{rest} from {from} in {}", context.slot());
         context.session(id.parse()?).send(answer).await?;
         Ok(())

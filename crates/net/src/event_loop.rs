@@ -12,6 +12,5 @@ mod watchdog;
 pub use handle::{EventLoop, MAX_POSTED};
 pub use options::{LoopOptions, Priority};
 pub use pool::{EventLoopPool, LoopPoolOptions};
-#[cfg(feature = "listener")]
 pub(crate) use task::contained;
 pub use task::{Task, TaskError};

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::clock::later;
-use crate::event_loop::{EventLoop, Task};
+use crate::event_loop::{EventLoop, Task, contained};
 
 /// The shortest period: a timer's resolution.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Calls something again and again on an event loop, until it says [`ControlFlow::Break`], panics, or the timer is
-/// dropped.
+/// Calls something again and again on an event loop, until it says [`ControlFlow::Break`] or the timer is dropped. A panic is
+/// logged, and the next call comes in its turn.
 ///
 /// Dropping it on its loop is the end: nothing is called afterwards. Elsewhere, a call that runs at the moment is
 /// not waited for.
@@ -41,12 +41,13 @@ impl Timer {
     ) -> Self {
         let period = period.max(SHORTEST);
         let first = Instant::from_std(later(Instant::now().into_std(), period));
+        let name = event_loop.name().to_owned();
         Self(event_loop.spawn(move || async move {
             let mut ticks = interval_at(first, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                if tick().is_break() {
+                if let Ok(ControlFlow::Break(())) = contained(&name, &mut tick) {
                     return;
                 }
             }

@@ -377,6 +377,26 @@ fn a_timer_goes_on_until_its_callback_says_so() {
 }
 
 #[test]
+fn a_timer_whose_callback_panics_ticks_on() {
+    let event_loop = start();
+    let (tell, ticks) = mpsc::channel();
+    let mut count = 0;
+    let timer = Timer::every(&event_loop, Duration::from_millis(5), move || {
+        count += 1;
+        tell.send(count).expect("the test waits");
+        match count {
+            1 | 2 => panic!("as asked"),
+            3 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    });
+    assert_eq!(ticks.iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    while !timer.has_ended() {
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn a_period_that_no_clock_can_hold_is_a_long_one() {
     let event_loop = start();
     let timer = Timer::every(&event_loop, Duration::MAX, || ControlFlow::Break(()));

@@ -38,6 +38,9 @@ pub const PUSHED: u8 = 128;
 /// In `aux` of `ToProcess::Open`: the session was with another process before.
 pub const ADOPTED: u16 = 1;
 
+/// In `aux` of `ToProcess::Post`, beside the slot that it comes from: that is the slot of a task worker.
+pub const FROM_TASK: u16 = 1 << 15;
+
 /// The largest post, task or result, in bytes.
 pub const LARGEST_TRANSFER: u64 = 64 * 1024 * 1024;
 /// The size of a locker, in bytes. It travels with a session's opening, which is one record, and a record is at most a

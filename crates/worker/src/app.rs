@@ -11,6 +11,7 @@ mod group;
 mod info;
 mod locker;
 mod message;
+mod posted;
 mod request;
 mod session;
 mod session_data;
@@ -31,6 +32,7 @@ pub use group::{Group, Member};
 pub use info::{SessionInfo, Sessions};
 pub use locker::{LockerError, Versioned};
 pub use message::{Datagram, Message};
+pub use posted::PostedBy;
 pub use request::{KeptRequest, Request};
 pub use session::Session;
 pub use settings::NoSettings;
@@ -246,10 +248,10 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// The worker in slot `from` has [posted](Context::post) a message to this one.
+    /// A worker or task worker has [posted](Context::post) a message to this worker.
     ///
     /// # When it runs
-    /// For each post. Posts from one slot begin in the order they were sent.
+    /// For each post. Posts from one process begin in the order they were sent.
     ///
     /// # Errors
     /// They are logged and counted. The sender is not told.
@@ -259,7 +261,7 @@ pub trait App: Sized + 'static {
     fn post(
         self: Rc<Self>,
         context: Context,
-        from: u16,
+        from: PostedBy,
         message: Message,
     ) -> impl Future<Output = Result> {
         let _ = (context, from, message);

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use moorline_ipc::{Consumer, Header, Scoreboard};
 use moorline_net::Address;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::broadcasts::Broadcasts;
 use super::commitment::Commitment;
 use super::counters::Counters;
-use super::credits::Credits;
+use super::credits::{Credits, Order, OwnSlot};
 use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
@@ -117,24 +117,61 @@ impl Core {
         }
     }
 
-    /// Posts to a worker slot.
-    pub(crate) fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
-        let Role::Worker(own) = self.role else {
-            return Err(PostError::NotAWorker);
-        };
+    /// Posts to a worker slot, if there is credit now.
+    pub(crate) fn try_post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
+        let own = self.poster(to)?;
+        self.credits.try_post(&self.outbox, own, to, bytes)
+    }
+
+    /// Posts to a worker slot, waiting for credit. Cancel-safe.
+    pub(crate) async fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
+        match self.try_post(to, bytes) {
+            // What would give room is handled only after `start`.
+            Err(PostError::Full) if self.commitment.is_deadlocked() => Err(PostError::NotServing),
+            Err(PostError::Full) => {
+                let own = self.poster(to)?;
+                self.credits.post(&self.outbox, own, to, bytes).await
+            }
+            done => done,
+        }
+    }
+
+    fn poster(&self, to: u16) -> Result<OwnSlot, PostError> {
         if to >= self.config.workers.count {
             return Err(PostError::NoSuchWorker);
         }
-        self.credits.post(&self.outbox, own, to, bytes)
+        Ok(match self.role {
+            Role::Worker(own) => OwnSlot::Worker(own),
+            Role::Task(own) => OwnSlot::Task(own),
+            Role::Gateway => return Err(PostError::NoSuchWorker),
+        })
     }
 
-    /// Gives a task to the task worker in this slot, or to any. Its result comes to `answer`.
-    pub(crate) fn begin_task(
-        &self,
-        bytes: &[u8],
-        slot: Option<u16>,
-        answer: Option<oneshot::Sender<Result<Vec<u8>, TaskError>>>,
-    ) -> Result<(), TaskError> {
+    /// Gives out a task, if there is room now.
+    pub(crate) fn try_task(&self, order: Order<'_>) -> Result<(), TaskError> {
+        let own = self.task_giver(order.slot)?;
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        self.credits.try_task(outbox, commitment, own, order)
+    }
+
+    /// Gives out a task, waiting for room. Cancel-safe.
+    pub(crate) async fn task(&self, order: Order<'_>) -> Result<(), TaskError> {
+        let own = self.task_giver(order.slot)?;
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        // Tasks are given out only after `start`.
+        if commitment.is_deadlocked() {
+            return self
+                .credits
+                .try_task(outbox, commitment, own, order)
+                .map_err(|error| match error {
+                    TaskError::Full => TaskError::NotServing,
+                    other => other,
+                });
+        }
+        self.credits.task(outbox, commitment, own, order).await
+    }
+
+    fn task_giver(&self, slot: Option<u16>) -> Result<u16, TaskError> {
         let Role::Worker(own) = self.role else {
             return Err(TaskError::NotAWorker);
         };
@@ -142,12 +179,10 @@ impl Core {
         if workers == 0 {
             return Err(TaskError::NoTaskWorkers);
         }
-        if slot.is_some_and(|slot| slot >= workers) {
-            return Err(TaskError::NoSuchTaskWorker);
+        match slot {
+            Some(slot) if slot >= workers => Err(TaskError::NoSuchTaskWorker),
+            _ => Ok(own),
         }
-        let (outbox, commitment) = (&self.outbox, &self.commitment);
-        self.credits
-            .begin_task(outbox, commitment, own, bytes, slot, answer)
     }
 
     /// Asks a loop something.

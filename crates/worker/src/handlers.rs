@@ -14,11 +14,11 @@ use super::core::{Core, Event};
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::stalls::Hook;
-use crate::app::{self, App, Context, Datagram, Message, Request, Session};
+use crate::app::{self, App, Context, Datagram, Message, PostedBy, Request, Session};
 use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
 use crate::wire::accept::Asking;
-use crate::wire::{ERRED, FAILED, FORCE, FromProcess, LARGEST_TRANSFER};
+use crate::wire::{ERRED, FAILED, FORCE, FROM_TASK, FromProcess, LARGEST_TRANSFER};
 
 /// Datagrams that may be in progress. They have no window as sessions have, so more than these are dropped.
 const DATAGRAMS: usize = 1024;
@@ -365,7 +365,11 @@ where
 
     pub(super) fn post(self: &Rc<Self>, origin: Origin, message: Message) {
         self.core.counters.handle_post(message.queued_ns());
-        let (Origin::Loop { slot: from, .. } | Origin::Local { slot: from, .. }) = origin;
+        let (Origin::Loop { slot, .. } | Origin::Local { slot, .. }) = origin;
+        let from = match slot & FROM_TASK {
+            0 => PostedBy::Worker(slot),
+            _ => PostedBy::Task(slot & !FROM_TASK),
+        };
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let context = Context::new(self.core.clone());
         let hook = || app.post(context, from, message);

@@ -15,12 +15,12 @@ pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: Session
     session.push("start pushes")?;
     session.send("start sends").await?;
     group.send("start broadcasts").await?;
-    context.post(0, format!("{id} start posts"))?;
+    context.post(0, format!("{id} start posts")).await?;
     let task = context.task("sleep 1").await;
     probe.note(format_args!("task in start {task:?}"));
     let info = session.info().await.map(|info| info.id);
     probe.note(format_args!("info in start {info:?}"));
-    context.task("sleep 1").detach()?;
+    context.task("sleep 1").detach().await?;
 
     let beat = async |context: Context| {
         let _ = context.group("all").send("timer beats").await;

@@ -10,6 +10,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "timer",
     "timer-hang",
     "timer-cleared",
+    "timer-panics",
     "timer-every",
     "later",
 ];
@@ -39,6 +40,18 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
                 let _ = session.push("after");
             });
             drop(cleared);
+            return Ok(None);
+        }
+        "timer-panics" => {
+            let (session, mut ticks) = (session.clone(), 0);
+            let panic_first = async move |_: Context| {
+                ticks += 1;
+                assert!(ticks > 2, "asked to panic in a timer");
+                let _ = session.push(format!("tick {ticks}"));
+            };
+            context
+                .every(milliseconds(order.word())?, panic_first)
+                .detach();
             return Ok(None);
         }
         "timer-every" => told_by(Ok(every(context, milliseconds(order.word())?).await))?,

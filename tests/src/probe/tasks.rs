@@ -13,6 +13,10 @@ use super::order::Order;
 pub(super) const COMMANDS: &[&str] = &[
     "post",
     "post-fill",
+    "post-all",
+    "task-all",
+    "task-many",
+    "task-or-full",
     "task-fill",
     "task",
     "task-to",
@@ -35,7 +39,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
     Ok(Some(match order.command {
         "post" => {
             let (slot, rest) = (order.word().parse()?, order.others());
-            match context.post(slot, format!("{} {rest}", session.id())) {
+            match context.try_post(slot, format!("{} {rest}", session.id())) {
                 Ok(()) => return Ok(None),
                 Err(error) => format!("{error:?}"),
             }
@@ -45,16 +49,42 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             let mut count = 0;
             loop {
                 let text = format!("{} {count}{}", session.id(), "x".repeat(size));
-                if let Err(error) = context.post(slot, text) {
+                if let Err(error) = context.try_post(slot, text) {
                     break format!("{count} {error:?}");
                 }
                 count += 1;
             }
         }
+        "post-all" => {
+            let (slot, count): (_, u64) = (order.word().parse()?, order.word().parse()?);
+            for number in 0..count {
+                context
+                    .post(slot, format!("{} {number}", session.id()))
+                    .await?;
+            }
+            "posted".to_owned()
+        }
+        "task-all" => {
+            let count: u64 = order.word().parse()?;
+            let rest = order.others();
+            for _ in 0..count {
+                context.task(&rest).detach().await?;
+            }
+            "given out".to_owned()
+        }
+        "task-many" => {
+            let count: usize = order.word().parse()?;
+            let rest = order.others();
+            let payloads = std::iter::repeat_n(&rest, count);
+            let results = context.tasks(payloads, Duration::from_secs(30)).await;
+            let done = results.into_iter().filter(std::result::Result::is_ok);
+            done.count().to_string()
+        }
+        "task-or-full" => told_by(context.try_task(rest).await)?,
         "task-fill" => {
             let mut count = 0;
             loop {
-                if let Err(error) = context.task(rest).detach() {
+                if let Err(error) = context.task(rest).try_detach() {
                     break format!("{count} {error:?}");
                 }
                 count += 1;
@@ -74,7 +104,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             let rest = order.others();
             told_by(context.task(rest).within(time).await)?
         }
-        "task-detach" => match context.task(rest).detach() {
+        "task-detach" => match context.task(rest).detach().await {
             Ok(()) => "detached".to_owned(),
             Err(error) => format!("{error:?}"),
         },
@@ -113,7 +143,7 @@ pub(super) async fn carry_out(probe: &Probe, text: &str) -> Result<Vec<u8>> {
         }
         "exit" => std::process::exit(rest.parse()?),
         "post" => {
-            let posted = probe.context.post(0, rest);
+            let posted = probe.context.post(0, rest).await;
             Ok(format!("{posted:?}").into_bytes())
         }
         "task" => {

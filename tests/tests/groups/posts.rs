@@ -1,4 +1,4 @@
-//! Posts from worker to worker: their bound, and their fate when processes change.
+//! Posts to workers: their bound, and their fate when processes change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,11 +60,37 @@ fn fill(client: &mut Client, to: u16, size: usize, allowed: usize) -> Vec<String
     panic!("there is never credit for {allowed} posts");
 }
 
-/// Only workers post.
+/// A task worker posts to workers.
 #[test]
-fn a_task_cannot_post() {
+fn a_task_can_post() {
     let engine = probe();
-    assert_eq!(engine.ask_once("task post hello"), "Err(NotAWorker)");
+    let mut client = client_of(&engine, 1);
+    let id = client.ask("id");
+    assert_eq!(
+        client.ask(format!("task-detach post {id} hello")),
+        "detached"
+    );
+    assert_eq!(client.receive(), b"hello from task worker 0 in 0");
+}
+
+/// Whoever waits for room gets it: more posts than may be unhandled arrive, in order, at another worker and at the same one.
+#[test]
+fn a_post_that_waits_is_never_refused() {
+    let engine = probe();
+    let mut client = client_of(&engine, 0);
+    for to in [1, 0] {
+        client.send(format!("post-all {to} 2048"));
+        let (mut number, mut is_posted) = (0, false);
+        while number < 2048 || !is_posted {
+            let answer = String::from_utf8(client.receive()).expect("it is text");
+            if answer == "posted" {
+                is_posted = true;
+                continue;
+            }
+            assert_eq!(answer, format!("{number} from 0 in {to}"));
+            number += 1;
+        }
+    }
 }
 
 /// A reload takes nobody's posts: each arrives once, in order, at the old process or the new one.

@@ -104,6 +104,25 @@ fn tasks_beyond_the_bound_are_refused_until_some_have_ended() {
     }
 }
 
+/// Tasks wait for room in the order they were given out; a loop of 2,048 loses none.
+#[test]
+fn tasks_that_wait_for_room_are_all_done() {
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    assert_eq!(client.ask("task-all 2048 note done"), "given out");
+    eventually("they are done", || engine.journal_of("done").len() == 2048);
+    assert_eq!(client.ask("task-many 300 pleasant"), "300");
+    // While others wait for room nobody passes them, and `try_` forms are refused.
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("task-all 100 block 20");
+    eventually("there is no room", || {
+        other.ask("task-or-full slot") == "Full"
+    });
+    assert_eq!(other.ask("task-within 20 slot"), "Timeout");
+    assert_eq!(other.ask("task-within 10000 slot"), "0");
+    assert_eq!(client.receive(), b"given out");
+}
+
 /// What runs in a task worker gives out none.
 #[test]
 fn a_task_cannot_give_out_tasks() {
@@ -271,4 +290,16 @@ fn a_post_to_no_slot_is_refused() {
     let mut client = Client::connect(&engine, 0, Wire::LENGTH);
     assert_eq!(client.ask("post 0 own"), "own from 0 in 0");
     assert_eq!(client.ask("post 1 none"), "NoSuchWorker");
+}
+
+/// A panic of a timer is logged and counted, and the timer ticks on.
+#[test]
+fn a_timer_that_panics_ticks_on() {
+    let engine = probe(1);
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    client.send("timer-panics 20");
+    assert_eq!(client.receive(), b"tick 3");
+    assert_eq!(client.receive(), b"tick 4");
+    engine.logged(&["asked to panic in a timer"]);
+    assert_eq!(engine.status().errors.handlers, 2);
 }

@@ -1,4 +1,4 @@
-//! Posts from worker to worker: they pass through a loop without a session.
+//! Posts to workers: they pass through a loop without a session.
 //!
 //! A loop holds what does not fit into the receiver's ring. The ledgers of the senders bound how much that can be.
 
@@ -12,9 +12,10 @@ use crate::processes::Processes;
 use crate::processes::ledger::Request;
 use crate::processes::process::Process;
 use crate::transfer::{Asker, Post, Transfer};
-use moorline_protocol::wire::{FAILED, FIRST, LAST, ToProcess};
+use moorline_protocol::control::Role;
+use moorline_protocol::wire::{FAILED, FIRST, FROM_TASK, LAST, ToProcess};
 
-/// A post from one worker slot to another.
+/// A post to a worker slot.
 ///
 /// # Errors
 /// There are too many.
@@ -26,7 +27,11 @@ pub(crate) fn post(
     memory: &mut Memory,
 ) -> Result<(), String> {
     let post = begin(at, header, bytes.len(), processes)?;
-    let from = processes[at].slot();
+    let from = SlotId(match processes[at].role {
+        Role::Task(slot) => slot | FROM_TASK,
+        Role::Worker(slot) => slot,
+        Role::Gateway => 0,
+    });
     let transfer = Transfer {
         header: Header {
             kind: ToProcess::Post as u8,

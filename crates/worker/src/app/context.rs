@@ -1,19 +1,21 @@
 //! The context: what an app can do from anywhere in its process.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{IntoFuture, poll_fn};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
+use crate::app::task::WhenFull;
 use crate::app::{PostError, SendError, Session, SessionId, Task, TaskError};
 use crate::control::Role;
 use crate::wire::Peer;
-use crate::{Core, run_timer};
+use crate::{Core, TASKS, run_timer};
 
 /// The app's process and, through it, the engine. Clones are cheap and mean the same.
 #[derive(Clone)]
@@ -118,39 +120,81 @@ impl Context {
         self.0.send_datagram(link, listener, peer, bytes)
     }
 
-    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be this one. Posts
-    /// to one slot arrive in order. Posts that its process has not taken when it dies or is replaced go to the next one. Posts
-    /// that it has taken are lost with it.
+    /// Sends bytes to the [`post`](crate::app::App::post) hook of the worker in this slot, which may be this one. It waits while
+    /// 64 posts or 1 MiB from this process to this slot are unhandled; a post of more than 1 MiB waits until none are. When it
+    /// returns, the post is on its way. Task workers can post, too.
+    ///
+    /// Posts from one process to one slot arrive in order. Posts that the slot's process has not taken when it dies or is replaced
+    /// go to the next one. Posts that it has taken are lost with it.
+    ///
+    /// Cancel-safe: a future dropped before its end has posted nothing. Those who wait get room in the order of their waits.
     ///
     /// # Errors
-    /// [`PostError::Full`] while 64 posts or 1 MiB to this slot are unhandled; [`PostError::TooLarge`] over 64 MiB.
-    pub fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> Result<(), PostError> {
-        self.0.post(worker, bytes.as_ref())
+    /// [`PostError::TooLarge`] over 64 MiB; [`PostError::NoSuchWorker`]; [`PostError::NotServing`] in `start`, if it would wait.
+    pub async fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> Result<(), PostError> {
+        self.0.post(worker, bytes.as_ref()).await
+    }
+
+    /// [`post`](Self::post), if there is room now.
+    ///
+    /// # Errors
+    /// [`PostError::Full`] where `post` would wait; else as that.
+    pub fn try_post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> Result<(), PostError> {
+        self.0.try_post(worker, bytes.as_ref())
     }
 
     /// A job for a task worker's [`task`](crate::app::App::task) hook. Awaiting it starts it and returns the result;
     /// [`detach`](Task::detach) starts it without waiting for the result. [`on`](Task::on) and [`within`](Task::within) set
     /// the task worker and the time limit. If its process dies, another one runs it again, `[tasks] attempts` times at most.
     ///
-    /// At most 64 tasks of a process may be unfinished, and the payload of each may have 64 MiB.
+    /// At most 64 tasks of a process may be unfinished: further ones wait. The payload of each may have 64 MiB.
     pub fn task<P: AsRef<[u8]>>(&self, payload: P) -> Task<P> {
-        Task::new(self.0.clone(), payload)
+        Task::new(self.0.clone(), payload, WhenFull::Wait)
     }
 
-    /// Starts several tasks at once and waits for all of them, up to the time limit. The results are in the order of the
-    /// payloads. A result that is late is [`TaskError::Timeout`].
+    /// [`task`](Self::task), refused with [`TaskError::Full`] where that would wait for others to end.
+    pub fn try_task<P: AsRef<[u8]>>(&self, payload: P) -> Task<P> {
+        Task::new(self.0.clone(), payload, WhenFull::Refuse)
+    }
+
+    /// Runs several tasks, as many at once as there may be, and waits for all of them, up to the time limit. The results are in
+    /// the order of the payloads. A result that is late is [`TaskError::Timeout`]. Dropping the future gives out no more of them;
+    /// those that have begun run to their end.
     pub async fn tasks<P: AsRef<[u8]>>(
         &self,
         payloads: impl IntoIterator<Item = P>,
         within: Duration,
     ) -> Vec<Result<Vec<u8>, TaskError>> {
-        let begin = |payload| self.task(payload).within(within).into_future();
-        // All are given out before the first is waited for, and all have the same deadline.
-        let begun: Vec<_> = payloads.into_iter().map(begin).collect();
-        let mut results = Vec::with_capacity(begun.len());
-        for task in begun {
-            results.push(task.await);
-        }
+        // All have the same deadline.
+        let deadline = Instant::now().checked_add(within);
+        let mut waiting = payloads.into_iter();
+        let (mut running, mut results) = (Vec::new(), Vec::new());
+        poll_fn(|cx| {
+            loop {
+                while running.len() < TASKS
+                    && let Some(payload) = waiting.next()
+                {
+                    let task = self.task(payload).until(deadline).into_future();
+                    running.push((results.len(), task));
+                    results.push(Err(TaskError::Timeout));
+                }
+                if running.is_empty() {
+                    return Poll::Ready(());
+                }
+                let before = running.len();
+                running.retain_mut(|(place, task)| match task.as_mut().poll(cx) {
+                    Poll::Ready(result) => {
+                        results[*place] = result;
+                        false
+                    }
+                    Poll::Pending => true,
+                });
+                if running.len() == before {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
         results
     }
 

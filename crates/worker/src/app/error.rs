@@ -154,8 +154,9 @@ pub enum PostError {
         /// The largest there may be.
         max: u64,
     },
-    /// A task worker has no slot that could be answered; only workers post.
-    NotAWorker,
+    /// It was sent in [`start`](crate::app::App::start), after more than can wait until this process serves: send it in
+    /// [`serving`](crate::app::App::serving).
+    NotServing,
 }
 
 impl fmt::Display for PostError {
@@ -166,7 +167,7 @@ impl fmt::Display for PostError {
             Self::TooLarge { size, max } => {
                 write!(f, "a post of {size} bytes is over the limit of {max}")
             }
-            Self::NotAWorker => f.write_str("only workers post"),
+            Self::NotServing => f.write_str(NOT_SERVING),
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ScriptedEngine, ScriptedPeer};
 use crate::app::{
-    App, CloseReason, Context, Error, LockerError, Message, NoSettings, Opened, Result, SendError,
-    Session, Versioned,
+    App, CloseReason, Context, Error, LockerError, Message, NoSettings, Opened, PostedBy, Result,
+    SendError, Session, Versioned,
 };
 
 /// An app that does with each message what it was made with.
@@ -384,7 +384,7 @@ impl App for Notes {
 
     async fn serving(self: Rc<Self>, context: Context) -> Result {
         self.note(format_args!("serving {}", context.leader()));
-        context.post(0, "ahoy")?;
+        context.post(0, "ahoy").await?;
         Ok(())
     }
 
@@ -404,7 +404,7 @@ impl App for Notes {
         Ok(())
     }
 
-    async fn post(self: Rc<Self>, context: Context, from: u16, message: Message) -> Result {
+    async fn post(self: Rc<Self>, context: Context, from: PostedBy, message: Message) -> Result {
         assert_eq!(context.generation(), self.0.generation());
         self.note(format_args!(
             "post {from} {}",
@@ -437,11 +437,11 @@ async fn hooks_run_in_the_order_of_an_engine() {
         NOTES.take(),
         [
             "serving true",
-            "post 0 ahoy",
+            "post worker 0 ahoy",
             "open Fresh 192.0.2.1:7",
             "open Adopted 192.0.2.1:7",
             "serving true",
-            "post 0 ahoy",
+            "post worker 0 ahoy",
             "stop 1",
             "close stopped",
             "stop 2",

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::app::{
-    App, CloseReason, Context, Datagram, Message, NoSettings, Opened, Result, Session, Timer,
+    App, CloseReason, Context, Datagram, Message, NoSettings, Opened, PostedBy, Result, Session,
+    Timer,
 };
 
 /// What an app under test does is reported as one line each.
@@ -124,7 +125,7 @@ impl App for Scripted {
                 let (slot, count) = rest.split_once(' ').ok_or("no count")?;
                 let (slot, count) = (slot.parse()?, count.parse::<usize>()?);
                 let accepted = (0..count)
-                    .filter(|number| context.post(slot, number.to_string()).is_ok())
+                    .filter(|number| context.try_post(slot, number.to_string()).is_ok())
                     .count();
                 self.says(format!("posted {accepted}"));
             }
@@ -188,7 +189,7 @@ impl App for Scripted {
         Ok(())
     }
 
-    async fn post(self: Rc<Self>, _: Context, from: u16, message: Message) -> Result {
+    async fn post(self: Rc<Self>, _: Context, from: PostedBy, message: Message) -> Result {
         self.says(format!("post {from} {}", String::from_utf8_lossy(&message)));
         Ok(())
     }

@@ -243,8 +243,8 @@ fn posts_to_oneself_and_from_others_are_handled() {
     harness.open(1);
     harness.message(1, 1, "posts 0 2");
     assert_eq!(harness.event(), "posted 2");
-    assert_eq!(harness.event(), "post 0 0");
-    assert_eq!(harness.event(), "post 0 1");
+    assert_eq!(harness.event(), "post worker 0 0");
+    assert_eq!(harness.event(), "post worker 0 1");
     assert_eq!(harness.take().kind, FromProcess::Done as u8);
     let header = Header {
         kind: ToProcess::Post as u8,
@@ -266,7 +266,7 @@ fn posts_to_oneself_and_from_others_are_handled() {
         },
         b"llo",
     );
-    assert_eq!(harness.event(), "post 1 hello");
+    assert_eq!(harness.event(), "post worker 1 hello");
     let done = harness.take();
     assert_eq!(
         (done.kind, done.aux, done.session),
