@@ -284,6 +284,7 @@ impl Gateway {
             | ToRole::StartProcess { .. }
             | ToRole::NewGateway
             | ToRole::Serving
+            | ToRole::Answered { .. }
             | ToRole::Lead
             | ToRole::Resign => {
                 tracing::warn!("the supervisor sent the gateway a message for another role");

@@ -157,6 +157,15 @@ pub enum ToRole {
     },
     /// To a gateway: the reload has failed; what was prepared for it is closed.
     Forget,
+    /// To a worker or task worker: a part of the answer to `Asks`.
+    Answered {
+        /// The number of the request.
+        number: u64,
+        /// What was asked for, or why it was refused: up to 32 KiB of it.
+        part: Result<String, String>,
+        /// No part follows.
+        is_last: bool,
+    },
 }
 
 /// Role → supervisor.
@@ -224,7 +233,30 @@ pub enum FromRole {
     Stalled(StallReport),
     /// From a gateway: the retired listeners at these places have no connection left.
     Vacant(Vec<u16>),
+    /// From a worker or task worker that serves: the app asks for this. Answered with `Answered`.
+    Asks {
+        /// The process's number for this request.
+        number: u64,
+        /// What it asks for.
+        request: AppRequest,
+    },
 }
+
+/// What an app asks the engine for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppRequest {
+    /// Replace all processes by new ones from the paths.
+    Reload,
+    /// Drain and end.
+    Stop,
+    /// Report the state.
+    Status,
+}
+
+/// Requests of one process that may be unanswered.
+pub const APP_REQUESTS: usize = 8;
+/// The most of an answer to an app in one message, in bytes.
+pub const ANSWER_PART: usize = 32 * 1024;
 
 /// A stuck handler of a worker or task worker: since when, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

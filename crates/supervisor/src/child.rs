@@ -62,6 +62,11 @@ enum Stake {
 }
 
 impl Outbox {
+    /// Messages that wait until the role reads them.
+    pub(super) fn unread(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     /// Hands a message over without waiting.
     pub(super) fn send(&self, message: &ToRole, fds: Vec<OwnedFd>) -> io::Result<()> {
         let stake = match message {
@@ -330,6 +335,9 @@ fn input(child: Child, message: FromRole) -> Result<Input, String> {
         (Child::Process(process), FromRole::Resigned) => Event::Resigned(process),
         (Child::Process(process), FromRole::Stalled(report)) => {
             return Ok(Input::Stalled(process, report));
+        }
+        (Child::Process(process), FromRole::Asks { number, request }) => {
+            return Ok(Input::AppAsks(process, number, request));
         }
         (Child::Gateway(incarnation), message) => {
             return gateway_input(incarnation, message).ok_or_else(wrong);

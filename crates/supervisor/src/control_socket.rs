@@ -28,6 +28,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Answers(mpsc::Sender<Response>);
 
 impl Answers {
+    /// A way to an asker within the supervisor, and its end there.
+    pub(crate) fn within() -> (Self, mpsc::Receiver<Response>) {
+        let (answers, waiting) = mpsc::channel(UNREAD);
+        (Self(answers), waiting)
+    }
+
     /// Gives an answer, if anyone is still there to read it.
     pub(crate) fn give(&self, answer: Response) {
         // Full or closed: the asker does not read, or has gone.

@@ -1,7 +1,7 @@
 //! What comes to the supervisor: from its children, from signals, over the control socket.
 
 use moorline_protocol::command::Request;
-use moorline_protocol::control::{ListPlace, ProcessId, SessionRow, StallReport};
+use moorline_protocol::control::{AppRequest, ListPlace, ProcessId, SessionRow, StallReport};
 
 use super::control_socket::{Answers, Asked};
 use super::plan::Event;
@@ -30,6 +30,10 @@ pub(crate) enum Input {
     DrainEnded(u32, u64),
     /// The gateway of this incarnation says how many sessions wait for each process that does not answer.
     Waiting(u32, Vec<(ProcessId, u64)>),
+    /// The app in a worker or task worker asks for something, under this number.
+    AppAsks(ProcessId, u64, AppRequest),
+    /// The answer to that.
+    AppAnswered(ProcessId, u64, Result<String, String>),
     /// Log files were moved away and must be opened again.
     ReopenLog,
 }

@@ -227,6 +227,12 @@ impl Plan {
         self.processes.get(&process).map(Process::state)
     }
 
+    /// Whether a process was told that it serves.
+    pub(crate) fn serves(&self, process: ProcessId) -> bool {
+        let process = self.processes.get(&process);
+        process.is_some_and(|process| process.knows_it_serves)
+    }
+
     /// A child as logs name it: `worker 1`, `the gateway`, `helper feeder`.
     pub(crate) fn name(&self, child: Child) -> String {
         match child {

@@ -1,6 +1,7 @@
 //! The supervisor's one thread: executes the plan's actions, and tells it the results.
 
 mod answers;
+mod app_requests;
 mod children;
 mod closing;
 mod deploy;
@@ -64,6 +65,8 @@ pub(super) struct Shell {
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
+    /// When an app asked for a reload last.
+    app_reload: Option<Instant>,
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
@@ -103,6 +106,7 @@ impl Shell {
             last_caller: 0,
             listing: HashMap::new(),
             last_question: 0,
+            app_reload: None,
             notifier,
             outputs: Outputs::new()?,
             over: None,
@@ -195,6 +199,10 @@ impl Shell {
             }
             Input::Waiting(incarnation, counts) => self.waiting(incarnation, counts),
             Input::Stalled(process, report) => self.stalled(process, report),
+            Input::AppAsks(process, number, request) => self.app_asks(process, number, request),
+            Input::AppAnswered(process, number, outcome) => {
+                self.app_answered(process, number, outcome);
+            }
             Input::ReopenLog => self.reopen_log(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod context;
+mod engine;
 mod error;
 mod file;
 mod group;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 pub use accept::Accept;
 pub(crate) use accept::failed;
 pub use context::{Context, Timer};
+pub use engine::ControlError;
 pub use error::{AskError, PostError, SendError, SizeLimit, TaskError};
 pub use file::FileError;
 pub use group::{Group, Member};

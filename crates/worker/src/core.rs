@@ -19,6 +19,7 @@ use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
 use super::quota::Quota;
+use super::requests::Requests;
 use super::stalls::{Hook, Waits};
 use crate::app::{AskError, FileError, PostError, SendError, SizeLimit, TaskError};
 use crate::config::Config;
@@ -48,7 +49,8 @@ pub(crate) struct Core {
     pub(crate) broadcasts: Broadcasts,
     pub(crate) counters: Rc<Counters>,
     pub(crate) commitment: Commitment,
-    pub(super) quota: Quota,
+    pub(crate) requests: Requests,
+    pub(crate) quota: Quota,
     pub(super) waits: Waits,
     /// The deadline of the stop in progress.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
@@ -81,6 +83,7 @@ impl Core {
             waits,
             quota: Quota::new(max_requests, |most| fastrand::u64(0..=most)),
             generation,
+            requests: Requests::default(),
             outbox: Outbox::default(),
             sessions: SessionTable::default(),
             credits: Credits::new(process),

@@ -23,6 +23,7 @@ mod panics;
 mod pool;
 mod questions;
 mod quota;
+mod requests;
 mod ring_task;
 mod stalls;
 mod start;
@@ -66,9 +67,10 @@ use self::handlers::{Handlers, report_failure};
 use self::hook::{Hot, begin_slot, poll_slot};
 use self::inlets::{Garbage, Inlets};
 use self::outbox::Link;
+use self::requests::Asks;
 use self::stalls::{Hook, Limits, Pulse, Waits, Watched, watch};
 use crate::app::{App, Context};
-use crate::control::{FromRole, ToRole, role_name};
+use crate::control::{AppRequest, FromRole, ToRole, role_name};
 use crate::control_channel::{ControlChannel, Descriptors};
 use moorline_process::signals::leave_to_supervisor;
 
@@ -343,6 +345,7 @@ impl Order {
 struct Orders {
     control: ControlChannel,
     core: Rc<Core>,
+    asks: Option<Asks>,
     terminate: Signal,
     has_said_stopping: bool,
 }
@@ -352,6 +355,7 @@ impl Orders {
         leave_to_supervisor()?;
         Ok(Self {
             control,
+            asks: core.requests.asks(),
             core,
             terminate: signal(SignalKind::terminate())?,
             has_said_stopping: false,
@@ -372,18 +376,36 @@ impl Orders {
                             return Order::Unjoined(format!("it cannot be joined with the new gateway: {error}"));
                         }
                     }
+                    Ok(Some((ToRole::Answered { number, part, is_last }, _))) => self.core.requests.answered(number, part, is_last),
                     Ok(Some((ToRole::ReopenLog, Ok(fds)))) => fds.into_iter().for_each(log::reopen),
                     Ok(Some((ToRole::ReopenLog, Err(error)))) => tracing::warn!(%error, "the log is not reopened"),
                     Ok(Some((other, _))) => tracing::warn!(message = ?other, "the supervisor sent a worker a message for another role"),
-                    Ok(None) => return Order::Orphaned,
+                    Ok(None) => return self.orphaned(),
                     Err(error) => {
                         tracing::error!(%error, "the control channel is broken");
-                        return Order::Orphaned;
+                        return self.orphaned();
                     }
                 },
                 _ = self.terminate.recv() => self.say_stopping().await,
                 () = self.core.quota.spent() => self.say_stopping().await,
+                Some((number, request)) = next_ask(&mut self.asks) => self.say_asks(number, request).await,
             }
+        }
+    }
+
+    fn orphaned(&self) -> Order {
+        self.core.requests.supervisor_lost();
+        Order::Orphaned
+    }
+
+    async fn say_asks(&self, number: u64, request: AppRequest) {
+        if let Err(error) = self
+            .control
+            .send(&FromRole::Asks { number, request }, &[])
+            .await
+        {
+            let reason = format!("the supervisor cannot be asked: {error}");
+            self.core.requests.answered(number, Err(reason), true);
         }
     }
 
@@ -441,6 +463,14 @@ impl Orders {
             )
             .await?;
         Err(io::Error::other(reason))
+    }
+}
+
+/// The next request of the app.
+async fn next_ask(asks: &mut Option<Asks>) -> Option<(u64, AppRequest)> {
+    match asks {
+        Some(asks) => asks.recv().await,
+        None => pending().await,
     }
 }
 

@@ -12,6 +12,8 @@ const SPREAD_FROM: u64 = 10;
 pub(super) struct Quota {
     limit: Cell<u64>,
     is_spent: Notify,
+    /// The app has asked.
+    is_asked: Cell<bool>,
 }
 
 impl Quota {
@@ -25,6 +27,7 @@ impl Quota {
         Self {
             limit: Cell::new(limit),
             is_spent: Notify::new(),
+            is_asked: Cell::new(false),
         }
     }
 
@@ -37,6 +40,14 @@ impl Quota {
                 requests,
                 "max_requests reached: this process will be replaced"
             );
+            self.is_spent.notify_one();
+        }
+    }
+
+    /// The app asks for a replacement.
+    pub(crate) fn spend(&self) {
+        if !self.is_asked.replace(true) {
+            tracing::info!("the app asks for the replacement of this process");
             self.is_spent.notify_one();
         }
     }

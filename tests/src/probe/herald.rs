@@ -18,6 +18,15 @@ pub(super) async fn speak_in_start(probe: &Probe, context: &Context, id: Session
     context.post(0, format!("{id} start posts")).await?;
     let task = context.task("sleep 1").await;
     probe.note(format_args!("task in start {task:?}"));
+    let asked = (
+        context.status().await,
+        context.stop().await,
+        context.reload().await,
+    );
+    probe.note(format_args!(
+        "asked in start {asked:?} {:?}",
+        context.recycle()
+    ));
     let info = session.info().await.map(|info| info.id);
     probe.note(format_args!("info in start {info:?}"));
     context.task("sleep 1").detach().await?;

@@ -9,6 +9,7 @@ use super::order::Order;
 /// The commands about this.
 pub(super) const COMMANDS: &[&str] = &[
     "pid",
+    "recycle",
     "try-open",
     "try-connect",
     "try-rise",
@@ -35,6 +36,7 @@ pub(super) fn obey(order: &mut Order<'_>) -> Result<String> {
     } = *order;
     Ok(match order.command {
         "pid" => std::process::id().to_string(),
+        "recycle" => format!("{:?}", context.recycle()),
         "try-open" => match File::open(order.word()) {
             Ok(_) => "opened".to_owned(),
             Err(error) => format!("{:?}", error.kind()),

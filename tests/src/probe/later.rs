@@ -13,6 +13,9 @@ pub(super) const COMMANDS: &[&str] = &[
     "timer-panics",
     "timer-every",
     "later",
+    "ask-reload",
+    "ask-stop",
+    "ask-status",
 ];
 
 /// Carries out one of them.
@@ -55,6 +58,9 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             return Ok(None);
         }
         "timer-every" => told_by(Ok(every(context, milliseconds(order.word())?).await))?,
+        "ask-reload" => format!("{:?}", context.reload().await),
+        "ask-stop" => format!("{:?}", context.stop().await),
+        "ask-status" => context.status().await?,
         "later" => {
             let (time, session) = (milliseconds(order.word())?, session.clone());
             tokio::task::spawn_local(async move {

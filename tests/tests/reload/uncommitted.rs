@@ -91,6 +91,7 @@ fn messages_sent_before_the_commit_arrive_with_it() {
     for noted in [
         "task in start Err(NotServing)",
         "info in start Err(NotServing)",
+        "asked in start (Err(NotServing), Err(NotServing), Err(NotServing)) Err(NotServing)",
     ] {
         assert_eq!(site.journal_of(noted).len(), 2);
     }

@@ -3,4 +3,5 @@
 mod doorbells;
 mod promptness;
 mod recycling;
+mod requests;
 mod tasks;

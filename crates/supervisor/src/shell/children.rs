@@ -46,6 +46,8 @@ pub(super) struct ProcessHandle {
     /// The gateway rings it; the process has its chime.
     pub(super) doorbell: Doorbell,
     pub(super) outbox: Outbox,
+    /// Requests of its app that are not answered.
+    pub(super) asks: usize,
     /// While it does not answer: how many sessions wait for it, by the gateway's last count.
     pub(super) waiting: Option<u64>,
     /// Its pipes to the log and to standard error are read for as long as it lives.

@@ -115,6 +115,7 @@ impl Shell {
                 board_fd,
                 doorbell,
                 outbox,
+                asks: 0,
                 waiting: None,
                 writers: vec![writer],
             },

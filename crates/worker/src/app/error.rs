@@ -39,7 +39,7 @@ pub enum SendError {
 }
 
 /// The error of an app that asks in `start` for what only the commit brings.
-const NOT_SERVING: &str = "this process does not serve yet: do it in the `serving` hook";
+pub(super) const NOT_SERVING: &str = "this process does not serve yet: do it in the `serving` hook";
 
 impl SendError {
     /// The text of [`Closed`](Self::Closed).

@@ -1,0 +1,154 @@
+//! What apps ask for, from within a worker or task worker.
+
+use std::time::Duration;
+
+use moorline_protocol::command::{Request, Response, Scope};
+use moorline_protocol::control::{ANSWER_PART, APP_REQUESTS, AppRequest, ProcessId, ToRole};
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::super::control_socket::Answers;
+use super::super::input::Input;
+use super::super::plan::{Child, Event};
+use super::Shell;
+
+/// The least time between two reloads that apps ask for: several workers may have the same reason.
+const BETWEEN_RELOADS: Duration = Duration::from_secs(1);
+/// A process that leaves more messages unread than this gets no long answers.
+const MOST_UNREAD: usize = 64;
+
+impl Shell {
+    pub(super) fn app_asks(&mut self, process: ProcessId, number: u64, request: AppRequest) {
+        if let Err(reason) = self.may_ask(process, request) {
+            self.answer_app(process, number, Err(reason));
+            return;
+        }
+        let name = self.plan.name(Child::Process(process));
+        let request = match request {
+            AppRequest::Stop => {
+                // A second order to stop would end the engine at once.
+                if !self.plan.is_stopping() {
+                    info!("the app in {name} asks for a stop");
+                    self.notifier.stopping();
+                    self.tell(Event::StopAsked);
+                }
+                self.answer_app(process, number, Ok("stopping".to_owned()));
+                return;
+            }
+            AppRequest::Reload => {
+                info!("the app in {name} asks for a reload");
+                self.app_reload = Some(Instant::now());
+                Request::Reload {
+                    scope: Scope::All,
+                    config: None,
+                }
+            }
+            AppRequest::Status => Request::Status,
+        };
+        if let Some(found) = self.processes.get_mut(&process) {
+            found.asks += 1;
+        }
+        let (answers, waiting) = Answers::within();
+        let inputs = self.inputs.clone();
+        spawn_local(async move {
+            let outcome = last_answer(waiting).await;
+            // The shell may have ended.
+            let _ = inputs
+                .send(Input::AppAnswered(process, number, outcome))
+                .await;
+        });
+        self.asked(request, answers);
+    }
+
+    fn may_ask(&self, process: ProcessId, request: AppRequest) -> Result<(), String> {
+        if !self.plan.serves(process) {
+            return Err("this process does not serve yet".to_owned());
+        }
+        let found = self.processes.get(&process);
+        if found.is_none_or(|found| found.asks >= APP_REQUESTS) {
+            return Err(format!("more than {APP_REQUESTS} requests at a time"));
+        }
+        let is_early = |at: Instant| at.elapsed() < BETWEEN_RELOADS;
+        if request == AppRequest::Reload && self.app_reload.is_some_and(is_early) {
+            return Err("an app has asked for a reload within the last second".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn app_answered(
+        &mut self,
+        process: ProcessId,
+        number: u64,
+        outcome: Result<String, String>,
+    ) {
+        // It may have ended meanwhile.
+        if let Some(found) = self.processes.get_mut(&process) {
+            found.asks = found.asks.saturating_sub(1);
+            self.answer_app(process, number, outcome);
+        }
+    }
+
+    fn answer_app(&mut self, process: ProcessId, number: u64, outcome: Result<String, String>) {
+        let unread = self.processes.get(&process);
+        let unread = unread.map_or(0, |found| found.outbox.unread());
+        let outcome = match outcome {
+            Ok(_) if unread > MOST_UNREAD => Err("it does not read its answers".to_owned()),
+            outcome => outcome,
+        };
+        let text = match outcome {
+            Ok(text) => text,
+            Err(reason) => {
+                let reason = head(&reason).to_owned();
+                return self.send_answer(process, number, Err(reason), true);
+            }
+        };
+        let mut rest = text.as_str();
+        loop {
+            let part;
+            (part, rest) = rest.split_at(head(rest).len());
+            self.send_answer(process, number, Ok(part.to_owned()), rest.is_empty());
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn send_answer(
+        &mut self,
+        process: ProcessId,
+        number: u64,
+        part: Result<String, String>,
+        is_last: bool,
+    ) {
+        let answer = ToRole::Answered {
+            number,
+            part,
+            is_last,
+        };
+        self.send_process(process, &answer);
+    }
+}
+
+/// As much of a text as one message carries.
+fn head(text: &str) -> &str {
+    let mut end = text.len().min(ANSWER_PART);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The last of the answers, as an app gets it.
+async fn last_answer(mut waiting: mpsc::Receiver<Response>) -> Result<String, String> {
+    while let Some(answer) = waiting.recv().await {
+        match answer {
+            Response::Progress(_) | Response::Sessions(_) => {}
+            Response::Done(text) | Response::Unconfirmed(text) => return Ok(text),
+            Response::Refused(reason) => return Err(reason),
+            Response::Status(status) => return Ok(status.to_string()),
+        }
+    }
+    Err("the engine has ended".to_owned())
+}

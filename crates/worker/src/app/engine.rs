@@ -1,0 +1,85 @@
+//! What an app can ask of the engine that runs it.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::app::Context;
+use crate::control::AppRequest;
+
+impl Context {
+    /// Reloads the engine, as `moorline reload` does: new processes from the executable and the configuration at their paths.
+    /// Returns what that command prints when the new ones serve. This process then gives up its sessions, and ends when its
+    /// handlers have.
+    ///
+    /// Dropping the future does not cancel the reload. At most 8 requests of a process are on their way; further ones wait.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] with the reason if the reload fails, which changes nothing, and within a second after another
+    /// reload that an app has asked for; [`ControlError::NotServing`] before this process serves.
+    pub async fn reload(&self) -> Result<String, ControlError> {
+        self.ask_engine(AppRequest::Reload).await
+    }
+
+    /// Stops the engine in order, as `moorline stop` does. Returns when the stop has begun. A handler that goes on waiting has
+    /// `max_wait`. Dropping the future does not cancel it.
+    ///
+    /// # Errors
+    /// As for [`reload`](Self::reload).
+    pub async fn stop(&self) -> Result<(), ControlError> {
+        self.ask_engine(AppRequest::Stop).await.map(drop)
+    }
+
+    /// The state of the engine: the JSON that `moorline status --json` prints. Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`reload`](Self::reload).
+    pub async fn status(&self) -> Result<String, ControlError> {
+        self.ask_engine(AppRequest::Status).await
+    }
+
+    /// Asks for a replacement of this process alone, from the executable that serves now, as `max_requests` does: it serves
+    /// until the new one is ready, and ends when its handlers have. A second call does nothing.
+    ///
+    /// # Errors
+    /// [`ControlError::NotServing`] before this process serves.
+    pub fn recycle(&self) -> Result<(), ControlError> {
+        let core = self.core();
+        if !core.commitment.is_committed() {
+            return Err(ControlError::NotServing);
+        }
+        core.quota.spend();
+        Ok(())
+    }
+
+    async fn ask_engine(&self, request: AppRequest) -> Result<String, ControlError> {
+        let core = self.core();
+        if !core.commitment.is_committed() {
+            return Err(ControlError::NotServing);
+        }
+        core.requests.ask(request).await
+    }
+}
+
+/// Why the engine does not do what an app asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// This process does not serve yet: ask in [`serving`](crate::app::App::serving).
+    NotServing,
+    /// It was refused or has failed, for this reason.
+    Refused(String),
+    /// The supervisor is gone, and this process is about to end.
+    SupervisorLost,
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotServing => f.write_str(super::error::NOT_SERVING),
+            Self::Refused(reason) => f.write_str(reason),
+            Self::SupervisorLost => f.write_str("the supervisor is gone"),
+        }
+    }
+}
+
+impl Error for ControlError {}

@@ -1,0 +1,102 @@
+//! What an app asks of the engine: a reload, a stop, its own replacement, and the state.
+
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+
+fn probe(workers: u16, more: &str) -> Engine {
+    let config = format!(
+        "[workers]\ncount = {workers}\n[tasks]\ncount = 1\n{LENGTH_LISTENER}[app]\njournal = \"{{folder}}/journal\"\n{more}"
+    );
+    Engine::start("probe", &config)
+}
+
+#[test]
+fn an_app_reloads_its_engine_and_no_session_closes() {
+    let engine = probe(2, "");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let pid = client.ask("pid");
+    let answer = client.ask("ask-reload");
+    assert!(answer.starts_with("Ok("), "{answer}");
+    eventually("it is with the new process", || {
+        client.ask("generation") == "2"
+    });
+    assert_ne!(client.ask("pid"), pid);
+    assert_eq!(engine.status().reloads.done, 1);
+    // Several at once have the same reason: one reload is enough.
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    client.send("ask-reload");
+    other.send("ask-reload");
+    let answers = [client.receive(), other.receive()].map(|it| String::from_utf8(it).unwrap());
+    let done = answers.iter().filter(|it| it.starts_with("Ok("));
+    assert_eq!(done.count(), 1, "{answers:?}");
+    assert_eq!(engine.status().reloads.done, 2);
+}
+
+#[test]
+fn an_app_learns_why_its_reload_failed_and_goes_on() {
+    let engine = probe(1, "fails_with = \"{folder}/broken\"\n");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let pid = client.ask("pid");
+    std::fs::write(engine.path("broken"), "").expect("the folder takes files");
+    let answer = client.ask("ask-reload");
+    assert!(
+        answer.starts_with("Err(Refused(") && answer.contains("asked not to start yet"),
+        "{answer}"
+    );
+    assert_eq!(client.ask("pid"), pid);
+}
+
+#[test]
+fn an_app_reads_the_state_of_the_engine() {
+    let engine = probe(3, "");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    for _ in 0..20 {
+        let status: serde_json::Value =
+            serde_json::from_str(&client.ask("ask-status")).expect("it is JSON");
+        assert_eq!(status["workers"].as_array().map(Vec::len), Some(3));
+        assert_eq!(status["gateway"]["sessions"], 1);
+    }
+}
+
+#[test]
+fn an_app_has_its_own_process_replaced() {
+    let engine = probe(2, "");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let (slot, pid) = (client.ask("slot"), client.ask("pid"));
+    let others = engine
+        .worker(1 - slot.parse::<u16>().expect("a number"))
+        .pid;
+    assert_eq!(client.ask("recycle"), "Ok(())");
+    assert_eq!(client.ask("recycle"), "Ok(())");
+    eventually("it is with the new process", || client.ask("pid") != pid);
+    assert_eq!(
+        (client.ask("slot"), client.ask("generation")),
+        (slot.clone(), "1".to_owned())
+    );
+    let slot = slot.parse::<u16>().expect("a number");
+    assert_eq!(engine.worker(1 - slot).pid, others);
+    // The new one may ask as well.
+    let pid = client.ask("pid");
+    assert_eq!(client.ask("recycle"), "Ok(())");
+    eventually("it is with the next process", || client.ask("pid") != pid);
+}
+
+#[test]
+fn an_app_stops_its_engine_in_order() {
+    let mut engine = probe(2, "");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    other.send("sleep 500");
+    eventually("it is in progress", || {
+        engine
+            .status()
+            .workers
+            .iter()
+            .any(|worker| worker.in_progress == 1)
+    });
+    client.send("ask-stop");
+    client.send("ask-stop");
+    assert_eq!(client.receive(), b"Ok(())");
+    assert_eq!(other.receive_to_end(), [b"slept"]);
+    assert!(engine.ended().success());
+}
