@@ -405,6 +405,7 @@ fn misuse_of_its_channels_harms_nobody() {
     suffer_all(&[
         ("control-garbage", Others::Stay),
         ("control-flood", Others::Stay),
+        ("control-asks", Others::Stay),
         ("control-foreign", Others::Stay),
         ("files-garbage", Others::Stay),
     ]);

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use moorline_engine::control::{FromRole, SessionRow, StallKind, StallReport};
+use moorline_engine::control::{AppRequest, FromRole, SessionRow, StallKind, StallReport};
 use moorline_engine::wire::{
     FIRST, FileSpan, FromProcess, LARGEST_BROADCAST, LAST, Question, WHOLE,
 };
@@ -113,6 +113,16 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
             });
             forever(|| {
                 if worker.say(&report).is_err() {
+                    std::thread::sleep(STEP);
+                }
+            })
+        }
+        "control-asks" => {
+            let mut number = 0;
+            forever(|| {
+                number += 1;
+                let request = AppRequest::Status;
+                if worker.say(&FromRole::Asks { number, request }).is_err() {
                     std::thread::sleep(STEP);
                 }
             })
