@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::broadcasts::Broadcasts;
 use super::commitment::Commitment;
 use super::counters::Counters;
-use super::credits::{Credits, Order, OwnSlot};
+use super::credits::{Credits, OwnSlot, TaskOrder};
 use super::files::Files;
 use super::outbox::{Link, Outbox, Room};
 use super::questions::{Asked, Questions};
@@ -151,14 +151,14 @@ impl Core {
     }
 
     /// Gives out a task, if there is room now.
-    pub(crate) fn try_task(&self, order: Order<'_>) -> Result<(), TaskError> {
+    pub(crate) fn try_task(&self, order: TaskOrder<'_>) -> Result<(), TaskError> {
         let own = self.task_giver(order.slot)?;
         let (outbox, commitment) = (&self.outbox, &self.commitment);
         self.credits.try_task(outbox, commitment, own, order)
     }
 
     /// Gives out a task, waiting for room. Cancel-safe.
-    pub(crate) async fn task(&self, order: Order<'_>) -> Result<(), TaskError> {
+    pub(crate) async fn task(&self, order: TaskOrder<'_>) -> Result<(), TaskError> {
         let own = self.task_giver(order.slot)?;
         let (outbox, commitment) = (&self.outbox, &self.commitment);
         // Tasks are given out only after `start`.

@@ -63,7 +63,7 @@ struct Call {
 pub(crate) type Answer = oneshot::Sender<Result<Vec<u8>, TaskError>>;
 
 /// A task that is to be given out.
-pub(crate) struct Order<'a> {
+pub(crate) struct TaskOrder<'a> {
     pub(crate) bytes: &'a [u8],
     /// The slot of its task worker; none: any.
     pub(crate) slot: Option<u16>,
@@ -251,7 +251,7 @@ impl Credits {
         outbox: &Outbox,
         commitment: &Commitment,
         own: u16,
-        order: Order<'_>,
+        order: TaskOrder<'_>,
     ) -> Result<(), TaskError> {
         check_task(&order, commitment)?;
         let credit = self.task_credit.try_acquire();
@@ -269,7 +269,7 @@ impl Credits {
         outbox: &Outbox,
         commitment: &Commitment,
         own: u16,
-        order: Order<'_>,
+        order: TaskOrder<'_>,
     ) -> Result<(), TaskError> {
         check_task(&order, commitment)?;
         // The semaphore is never closed.
@@ -323,7 +323,7 @@ fn post_credit(bytes: &[u8]) -> Result<u32, PostError> {
     }
 }
 
-fn check_task(order: &Order<'_>, commitment: &Commitment) -> Result<(), TaskError> {
+fn check_task(order: &TaskOrder<'_>, commitment: &Commitment) -> Result<(), TaskError> {
     let (size, max) = (order.bytes.len() as u64, LARGEST_TRANSFER);
     if size > max {
         return Err(TaskError::TooLarge { size, max });
@@ -334,7 +334,12 @@ fn check_task(order: &Order<'_>, commitment: &Commitment) -> Result<(), TaskErro
     Ok(())
 }
 
-fn send_task(outbox: &Outbox, link: usize, number: u64, order: &Order<'_>) -> Result<(), Needs> {
+fn send_task(
+    outbox: &Outbox,
+    link: usize,
+    number: u64,
+    order: &TaskOrder<'_>,
+) -> Result<(), Needs> {
     let header = Header {
         kind: FromProcess::Task as u8,
         aux: order.slot.map_or(0, |slot| slot + 1),

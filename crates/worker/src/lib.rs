@@ -56,7 +56,7 @@ use moorline_process::{disk_file, log};
 use moorline_protocol::{control, control_channel, session_id, wire};
 
 pub(crate) use self::core::{Core, Refusal, SessionState};
-pub(crate) use self::credits::{Order as TaskOrder, TASKS};
+pub(crate) use self::credits::{TASKS, TaskOrder};
 pub(crate) use self::outbox::Room;
 pub use self::panics::report_panics;
 pub(crate) use self::questions::Asked;

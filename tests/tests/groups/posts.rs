@@ -73,7 +73,7 @@ fn a_task_can_post() {
     assert_eq!(client.receive(), b"hello from task worker 0 in 0");
 }
 
-/// Whoever waits for room gets it: more posts than may be unhandled arrive, in order, at another worker and at the same one.
+/// A post that waits gets room: more posts than may be unhandled arrive, in order, at another worker and at the same one.
 #[test]
 fn a_post_that_waits_is_never_refused() {
     let engine = probe();
