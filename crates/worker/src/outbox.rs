@@ -153,7 +153,7 @@ impl Outbox {
         self.schedule();
     }
 
-    /// A handler has ended: loops that are awake see what it has sent, so it is not lost with this process.
+    /// A handler has ended: its loop sees what it has sent if it is awake, so it is not lost with this process.
     #[inline]
     pub(crate) fn show(&self) {
         show(&mut self.links.borrow_mut());
@@ -295,9 +295,16 @@ impl Outbox {
     }
 }
 
+/// Shows the loop what a handler has sent. What went to several loops waits until all of it is published: a loop that knew early
+/// that the handler has ended could move its session, and another process could pass what is on the way through other loops.
 #[inline]
 fn show(links: &mut [Link]) {
-    links.iter_mut().for_each(|link| link.producer.show());
+    let mut sent = links
+        .iter_mut()
+        .filter(|link| link.producer.unpublished() > 0);
+    if let (Some(only), None) = (sent.next(), sent.next()) {
+        only.producer.show();
+    }
 }
 
 /// The place of a sender that waits for room in the ring of one loop; leaves it when it is dropped.
