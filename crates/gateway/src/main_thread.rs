@@ -252,10 +252,7 @@ impl Gateway {
                 let change = (generation, *config, sockets, folders);
                 self.prepare(change, descriptors).await;
             }
-            ToRole::Forget => {
-                self.change = None;
-                self.keep_descriptors_for(&self.config);
-            }
+            ToRole::Forget => self.forget_change(),
             ToRole::Dead {
                 process,
                 fault,
@@ -290,6 +287,12 @@ impl Gateway {
                 tracing::warn!("the supervisor sent the gateway a message for another role");
             }
         }
+    }
+
+    /// The reload that was prepared has failed.
+    fn forget_change(&mut self) {
+        self.change = None;
+        self.keep_descriptors_for(&self.config);
     }
 
     /// Asks the loops how many sessions wait for these processes, which do not answer.
