@@ -18,6 +18,7 @@ use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
 use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
+use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
 use crate::session::link::Link;
@@ -168,7 +169,10 @@ impl Loop {
         } = arrival;
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
-        tools.memory.hold(Class::Received, received.len());
+        let unfinished = tls.as_ref().map_or(0, |tls| tls.unfinished());
+        tools
+            .memory
+            .hold(Class::Received, received.len() + unfinished);
         if tls.is_some() {
             tools.memory.hold(Class::Tls, TLS_BYTES);
         }
@@ -185,9 +189,10 @@ impl Loop {
             tracing::warn!(%error, "cannot watch a new connection");
             let end = End::Now(CloseReason::Limit);
             act(session, end, &mut self.groups, tools);
+            return;
         }
         session.transport.socket = Some(socket);
-        if phase != Phase::Request {
+        if !tools.cx.listener(listener).is_http() {
             tools.cx.count(LoopCounter::Accepted, 1);
         }
         if !unsent.is_empty() {
@@ -208,16 +213,13 @@ impl Loop {
         let Some(mut session) = self.sessions.remove(key) else {
             return;
         };
+        give_up_asking(&mut session, &mut self.tools);
         let Tools {
             cx,
             memory,
             processes,
             ..
         } = &mut self.tools;
-        if let Some(at) = session.placement.process() {
-            // It was asked about the request.
-            processes[at].sessions -= 1;
-        }
         let slot = session.placement.slot;
         processes[slot].leave(&cx.shared.slots[slot.index()]);
         memory.release(Class::Received, session.received());

@@ -56,7 +56,7 @@ pub(crate) fn check_idle(session: &mut Session, tools: &mut Tools) -> Result<(),
 /// # Errors
 /// Its peer has taken none of it for too long.
 pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
-    let Phase::Ending(reason) = session.phase else {
+    let (Phase::Ending(reason) | Phase::Refused(reason)) = session.phase else {
         return Ok(());
     };
     if reason == CloseReason::Stopped && session.output.queue.is_none() {

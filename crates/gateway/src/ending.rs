@@ -4,6 +4,7 @@
 //! the process told (`Ended`), and, where the peer may still be sending, the socket stays a moment without a
 //! session so that a reset does not destroy what the peer has not read yet (`Lingering`).
 
+use hyper::StatusCode;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
 
@@ -14,6 +15,7 @@ use crate::input::cut::{discard_uncut, note_unfinished};
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::output::flush::drop_output;
+use crate::output::reply::refuse;
 use crate::output::sealing::close_sealed;
 use crate::output::watermarks::tell_other_senders;
 use crate::output::write::farewell;
@@ -103,9 +105,13 @@ fn end_when_flushed(
             watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
-        Phase::Handshake | Phase::Request | Phase::Asking { .. } => {
-            finish(session, reason, groups, tools);
+        Phase::Handshake | Phase::Request => finish(session, reason, groups, tools),
+        Phase::Asking { .. } => {
+            give_up_asking(session, tools);
+            let answer = (StatusCode::SERVICE_UNAVAILABLE, "ask again later");
+            refuse(session, answer, reason, tools);
         }
+        Phase::Refused(_) => {}
         Phase::Ending(_) | Phase::Ended(_) | Phase::Lingering => {}
     }
 }
@@ -117,6 +123,12 @@ pub(crate) fn finish_if_over(session: &mut Session, groups: &mut Groups, tools: 
         Phase::Open if session.transport.link.is_read() && is_idle() => CloseReason::Peer,
         Phase::Ending(CloseReason::Stopped) if is_idle() => CloseReason::Stopped,
         Phase::Ending(reason) if reason != CloseReason::Stopped => reason,
+        Phase::Refused(reason) => {
+            if session.output.queue.is_none() {
+                finish(session, reason, groups, tools);
+            }
+            return;
+        }
         _ => return,
     };
     if session.output.queue.is_some()

@@ -331,7 +331,12 @@ impl Site {
             }
             Err((status, why)) => {
                 tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
-                no_upgrade(status, why)
+                let answer = no_upgrade(status, why);
+                // Where the next request begins is unknown then.
+                match request.headers().contains_key(header::TRANSFER_ENCODING) {
+                    true => last(answer),
+                    false => answer,
+                }
             }
         }
     }

@@ -313,7 +313,8 @@ impl Loop {
             {
                 Some("has only to be closed")
             }
-            Phase::Ending(_) => None,
+            Phase::Refused(_) if session.output.queue.is_none() => Some("has only to be closed"),
+            Phase::Ending(_) | Phase::Refused(_) => None,
             Phase::Open => self.is_forgotten_while_open(session, is_sent_to),
         }
     }

@@ -46,6 +46,7 @@
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
 //! - `upgrade`: the request that asks for a WebSocket session
+//! - `host`: what may be the host of a request
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
@@ -72,6 +73,7 @@ mod facts;
 mod features;
 mod file;
 mod groups;
+mod host;
 mod http;
 mod ids;
 mod input;

@@ -193,15 +193,14 @@ impl Loop {
         {
             act(session, end, groups, tools);
         }
-        if readiness.is_broken() && matches!(session.phase, Phase::Asking { .. }) {
-            self.let_on(key, Onward::Closed);
-            return;
-        }
         if readiness.is_broken() && session.app.is_paused {
             // Nobody reads it, so nothing else would say so.
             act(session, End::Broken(broken_by(session)), groups, tools);
         }
-        let left = service(session, groups, tools);
+        let mut left = service(session, groups, tools);
+        if readiness.is_broken() && matches!(session.phase, Phase::Asking { .. }) {
+            left = Left::Connection(Onward::Closed);
+        }
         self.after_service(key, left);
     }
 

@@ -129,6 +129,14 @@ pub(crate) fn enter_slot(session: &mut Session, slot: SlotId, tools: &mut Tools)
         before.waiters.remove(place);
         session.listed.parked = false;
     }
+    if let Some(at) = before.process {
+        let askers = &mut processes[at].askers;
+        if let Some(place) = askers.iter().position(|it| it.key == session.key) {
+            askers.remove(place);
+            session.listed.parked = false;
+        }
+    }
+    let before = &mut processes[session.placement.slot];
     // … and its suspect message waits for its turn there.
     before.suspects.remove(&session.name());
     session.placement.slot = slot;

@@ -217,7 +217,9 @@ impl Loop {
             let held = session.held() + arriving;
             match session.phase {
                 Phase::Ended(_) => leaving += held,
-                Phase::Open | Phase::Ending(_) if held > share => {
+                Phase::Open | Phase::Ending(_) | Phase::Request | Phase::Asking { .. }
+                    if held > share =>
+                {
                     holders.push((held, Holder::Session(session.key)));
                 }
                 _ => {}

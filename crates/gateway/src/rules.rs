@@ -33,15 +33,17 @@ pub(crate) fn check_origin(
     rules: &RequestRules,
     origin: Option<&str>,
     host: &str,
+    is_encrypted: bool,
 ) -> Result<(), Refusal> {
     let Some(origin) = origin else {
         return Ok(());
     };
     let is_allowed = match &rules.origins {
         Origins::Any => true,
-        Origins::Same => is_same(origin, host),
+        Origins::Same => is_same(origin, host, is_encrypted),
         Origins::These(patterns) => {
-            is_same(origin, host) || patterns.iter().any(|pattern| fits(pattern, origin))
+            is_same(origin, host, is_encrypted)
+                || patterns.iter().any(|pattern| fits(pattern, origin))
         }
     };
     match is_allowed {
@@ -61,13 +63,14 @@ fn fits(pattern: &Pattern, origin: &str) -> bool {
 }
 
 /// Whether a page was loaded from the host that it opens the session at. Schemes differ behind a proxy that ends TLS, so
-/// they count only for the port.
-fn is_same(origin: &str, host: &str) -> bool {
+/// they count only for the port; but what is encrypted is not for pages that anybody on the way can forge.
+fn is_same(origin: &str, host: &str, is_encrypted: bool) -> bool {
     let Some((scheme, page)) = origin.split_once("://") else {
         return false;
     };
     let port = match scheme {
         "https" => "443",
+        _ if is_encrypted => return false,
         _ => "80",
     };
     let (page, host) = (split(page), split(host));
@@ -99,7 +102,7 @@ mod tests {
     use super::*;
 
     fn allows(rules: &RequestRules, origin: &str, host: &str) -> bool {
-        check_origin(rules, Some(origin), host).is_ok()
+        check_origin(rules, Some(origin), host, false).is_ok()
     }
 
     #[test]
@@ -124,7 +127,10 @@ mod tests {
         ] {
             assert!(!allows(&rules, origin, host), "{origin} at {host}");
         }
-        assert!(check_origin(&rules, None, "a.example").is_ok());
+        assert!(check_origin(&rules, None, "a.example", false).is_ok());
+        let forged = "http://a.example";
+        assert!(check_origin(&rules, Some(forged), "a.example", true).is_err());
+        assert!(check_origin(&rules, Some("https://a.example"), "a.example", true).is_ok());
     }
 
     #[test]

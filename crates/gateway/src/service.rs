@@ -29,11 +29,20 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
                 return Left::Session;
             }
         },
-        Phase::Asking { .. } => {}
+        Phase::Asking { .. } | Phase::Refused(_) => {}
         Phase::Ended(_) | Phase::Lingering => return go_on_ending(session, tools),
     }
     if matches!(session.phase, Phase::Asking { .. }) {
         place(session, tools);
+        return Left::Session;
+    }
+    if matches!(session.phase, Phase::Refused(_)) {
+        if session.output.goes_on()
+            && let Err(end) = flush(session, tools)
+        {
+            act(session, end, groups, tools);
+        }
+        finish_if_over(session, groups, tools);
         return Left::Session;
     }
     if let Err(end) = step(session, tools) {

@@ -60,6 +60,9 @@ pub(crate) enum Phase {
     /// An app is asked about the connection's first request, which is at the front of its tail, or is to be. This number
     /// of processes died while they looked at it.
     Asking { deaths: u8 },
+    /// The connection's first request was refused for this reason, and the connection ends once the answer is flushed. No
+    /// process knows of it.
+    Refused(CloseReason),
     /// Messages pass both ways.
     Open,
     /// No more is read. It ends for this reason once no message is in progress and all output is flushed.
@@ -269,7 +272,7 @@ impl Session {
     pub(crate) fn has_begun(&self) -> bool {
         !matches!(
             self.phase,
-            Phase::Handshake | Phase::Request | Phase::Asking { .. }
+            Phase::Handshake | Phase::Request | Phase::Asking { .. } | Phase::Refused(_)
         )
     }
 

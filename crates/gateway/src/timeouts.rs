@@ -167,7 +167,7 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
             };
             (at, Alarm::Output(session.name()))
         }
-        Phase::Ending(_) => {
+        Phase::Ending(_) | Phase::Refused(_) => {
             let at = flush_due(session, listener, now);
             (at, Alarm::Flush(session.name()))
         }

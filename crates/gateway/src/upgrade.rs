@@ -3,6 +3,8 @@
 use hyper::StatusCode;
 use moorline_config::Listener;
 
+use crate::host::is_host_and_port;
+
 /// The longest head of a request in bytes.
 pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request: what hyper takes, too.
@@ -91,10 +93,11 @@ fn path_of(target: &str) -> Option<&str> {
         // The absolute form (RFC 9112 §3.2.2).
         false => {
             let (_, rest) = target.split_once("://")?;
-            &rest[rest.find('/')?..]
+            &rest[rest.find(['/', '?', '#']).unwrap_or(rest.len())..]
         }
     };
-    path.split(['?', '#']).next()
+    let path = path.split(['?', '#']).next()?;
+    Some(if path.is_empty() { "/" } else { path })
 }
 
 /// Checks a request for a WebSocket session, apart from its target and length. `version` is the minor one of HTTP/1.
@@ -132,7 +135,10 @@ pub(crate) fn check<'a>(
         let why = "only websocket version 13 is spoken here";
         return Err((StatusCode::UPGRADE_REQUIRED, why));
     }
-    let host = found.host.and_then(text).filter(|host| is_host(host));
+    let host = found
+        .host
+        .filter(|host| is_host_and_port(host))
+        .and_then(text);
     let host = host.ok_or((StatusCode::BAD_REQUEST, "the request has no valid Host"))?;
     if found.has_body {
         let why = "a websocket handshake has no body";
@@ -160,12 +166,6 @@ pub(crate) fn check<'a>(
 
 fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
-}
-
-/// Whether this may be a host, perhaps with a port (RFC 9110 §7.2): all its characters may be in one.
-fn is_host(host: &str) -> bool {
-    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte);
-    !host.is_empty() && host.bytes().all(is_one)
 }
 
 /// What the fields of a request say of a handshake.
@@ -310,7 +310,8 @@ mod tests {
             ("/ws", Some("/ws")),
             ("/ws?token=1", Some("/ws")),
             ("http://example.org/ws?a", Some("/ws")),
-            ("http://example.org", None),
+            ("http://example.org", Some("/")),
+            ("http://example.org?a/ws", Some("/")),
             ("*", None),
         ] {
             assert_eq!(path_of(target), path, "{target}");

@@ -1,12 +1,14 @@
 //! The app's hooks: which run at once, which wait, and what is said when they end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
 use moorline_ipc::Header;
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::clock;
@@ -30,6 +32,8 @@ pub(super) struct Handlers<A, M, D> {
     on_message: M,
     on_datagram: D,
     datagrams_in_hand: Cell<usize>,
+    /// The requests that it is asked about: what is sent there, or dropped, ends the hook.
+    asked: RefCell<FxHashMap<u64, oneshot::Sender<()>>>,
 }
 
 type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
@@ -75,6 +79,7 @@ where
             on_message,
             on_datagram,
             datagrams_in_hand: Cell::new(0),
+            asked: RefCell::default(),
         })
     }
 
@@ -396,20 +401,34 @@ where
         });
     }
 
+    /// The request for session `id` need not be answered any more. False: it is not asked about.
+    pub(super) fn forget_request(&self, id: u64) -> bool {
+        self.asked.borrow_mut().remove(&id).is_some()
+    }
+
     /// A request asks for session `id`, which does not exist yet.
     pub(super) fn accept(self: &Rc<Self>, link: usize, id: u64, asking: Asking) {
         let listener = self.core.listener_name(asking.listener).to_owned();
         let request = Request::new(asking, listener);
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let core = self.core.clone();
+        let (unwanted, mut is_unwanted) = oneshot::channel::<()>();
+        self.asked.borrow_mut().insert(id, unwanted);
         let hook = || {
+            let mark = Mark::new(&core, link, id);
             let mut hook = Box::pin(app.accept(request));
+            drop(mark);
             poll_fn(move |cx| {
+                if Pin::new(&mut is_unwanted).poll(cx).is_ready() {
+                    // Nobody hears it.
+                    return Poll::Ready(Ok(app::Accept::refuse(503)));
+                }
                 let _mark = Mark::new(&core, link, id);
                 hook.as_mut().poll(cx)
             })
         };
         self.free(Hook::Accept, Box::pin(None), hook, move |this, _, ended| {
+            this.asked.borrow_mut().remove(&id);
             let ended = ended.and_then(|accept| accept.encode().map_err(Failure::Erred));
             this.report(Hook::Accept, None, &ended);
             if epoch != this.core.outbox.epoch() {

@@ -216,7 +216,7 @@ where
             ToProcess::Accept => self.accept(link, id, payload)?,
             ToProcess::Close => self.close(header, payload, now)?,
             ToProcess::Full | ToProcess::Drained => self.watermark(id, kind == ToProcess::Full),
-            ToProcess::Moved => self.core.sessions.moved(id),
+            ToProcess::Moved => self.handlers.forget_request(id) || self.core.sessions.moved(id),
             ToProcess::Datagram => self.datagram(link, header, payload, now)?,
             ToProcess::Post => self.post(link, header, payload, now),
             ToProcess::FileHere => self.core.file_is_there(id),

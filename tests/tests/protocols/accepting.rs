@@ -82,6 +82,8 @@ fn an_app_refuses_redirects_or_accepts_with_what_it_chooses() {
     assert_eq!(ask(&mut accepted, "request cookie"), "none");
     assert!(sessions(&engine).contains("anna"));
 
+    let opened = engine.site().journal_of("open");
+    assert_eq!(opened.len(), 1, "refused requests open nothing: {opened:?}");
     let state = engine.status();
     assert_eq!(
         state.gateway.accepted, 1,
@@ -244,6 +246,41 @@ fn an_app_that_does_not_decide_in_time_answers_503() {
     assert!(after > Duration::from_millis(2900), "{after:?}");
     assert_eq!(engine.status().limit("handshake_timeout"), 1);
     assert_eq!(status(&engine, "/ws", ""), 101);
+}
+
+#[test]
+fn requests_that_wait_to_be_asked_about_are_asked_of_the_next_build() {
+    let engine = Engine::start("probe", &CONFIG.replace("count = 2", "count = 1"));
+    let mut clients: Vec<_> = (0..600)
+        .map(|_| asked(&engine, "/ws?do=wait:1000", ""))
+        .collect();
+    eventually("some were asked about", || {
+        engine.site().journal_of("accept").len() >= 500
+    });
+    engine.install("probe_next");
+    engine.reload().expect_success();
+    for client in &mut clients {
+        assert_eq!(answer(client).0, 101);
+        assert_eq!(ask(client, "build"), "next");
+    }
+}
+
+#[test]
+fn a_hook_whose_client_has_left_ends() {
+    let engine = Engine::start("probe", &CONFIG.replace("count = 2", "count = 1"));
+    for round in 0..3 {
+        let leaving: Vec<_> = (0..500)
+            .map(|_| asked(&engine, "/ws?do=wait:60000", ""))
+            .collect();
+        eventually("they were asked about", || {
+            engine.site().journal_of("accept").len() >= 501 * round + 500
+        });
+        for client in leaving {
+            client.reset();
+        }
+        eventually("all are gone", || engine.status().gateway.sessions == 0);
+        assert_eq!(status(&engine, "/ws", ""), 101);
+    }
 }
 
 #[test]

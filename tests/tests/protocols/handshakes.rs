@@ -160,6 +160,26 @@ fn a_head_that_never_ends_is_closed_by_its_length_or_the_timeout() {
 }
 
 #[test]
+fn targets_and_hosts_that_mean_something_else_begin_no_session() {
+    let engine = engine();
+    for (from, to, status) in [
+        ("GET /ws ", "GET http://h?a/ws ", "404"),
+        ("Host: x", "Host: a:1:2", "400"),
+        ("Host: x", "Host: %zz", "400"),
+        ("GET /ws ", "GET http://h/ws ", "101"),
+    ] {
+        let mut client = Client::connect(&engine, 0, Wire::Raw);
+        let request = HANDSHAKE.replace(from, to);
+        client.send_bytes(request.as_bytes()).expect("it is taken");
+        let head = head_of(&mut client);
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request}: {head}"
+        );
+    }
+}
+
+#[test]
 fn connections_that_ask_for_nothing_leave_nothing_behind() {
     let engine = engine();
     for _ in 0..50 {

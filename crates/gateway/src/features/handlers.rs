@@ -170,7 +170,7 @@ fn redeliver(session: &mut Session, at: ProcessKey, attempts: u32, tools: &mut T
 
 /// An open hook has ended.
 pub(crate) fn opened(session: &mut Session, at: ProcessKey, tools: &mut Tools) {
-    if session.placement.process() == Some(at) {
+    if session.placement.process() == Some(at) && session.has_begun() {
         session.placement.opened();
         if session.placement.is_moving() {
             tools.agenda.schedule(session);

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use moorline_ipc::Record;
 
 use crate::ids::ProcessKey;
-use crate::input::request::{Beginning, begin, begin_by_rules, give_up_asking};
+use crate::input::request::{Beginning, begin, begin_by_rules, end_asking};
 use crate::memory::Class;
 use crate::output::reply::{refuse, refuse_with};
 use crate::placement::go_home;
@@ -54,9 +54,13 @@ pub(crate) fn read_verdict<'a>(
     };
     process.asked = asked;
     while let Some(name) = process.askers.pop_front() {
-        if let Some(session) = sessions.named_mut(name) {
-            session.listed.parked = false;
-            tools.agenda.schedule(session);
+        let Some(session) = sessions.named_mut(name) else {
+            continue;
+        };
+        session.listed.parked = false;
+        tools.agenda.schedule(session);
+        // Others have waited for too long, and were refused.
+        if matches!(session.phase, Phase::Asking { .. }) && session.placement.process().is_none() {
             break;
         }
     }
@@ -78,7 +82,7 @@ pub(crate) fn follow(
     verdict: Verdict,
     tools: &mut Tools,
 ) -> Result<(), End> {
-    give_up_asking(session, tools);
+    end_asking(session, tools);
     if matches!(verdict, Verdict::Rules) {
         tools.processes[at].is_asked = false;
     }
@@ -127,9 +131,10 @@ fn accept(
     acceptance: Acceptance,
     tools: &mut Tools,
 ) -> Result<(), End> {
+    let is_encrypted = session.transport.tls.is_some();
     let rules = &tools.cx.listener(session.listener).requests;
     if !acceptance.any_origin
-        && let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host)
+        && let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host, is_encrypted)
     {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());

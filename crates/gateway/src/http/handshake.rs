@@ -1,9 +1,9 @@
 //! The request that asks for a WebSocket session, on a connection that has had others before.
 
 use hyper::header::HeaderMap;
-use hyper::{Request, Version};
+use hyper::{Request, StatusCode, Version};
 
-use crate::upgrade::{Refusal, check};
+use crate::upgrade::{HEAD_BYTES, Refusal, check};
 
 /// Checks a WebSocket handshake, and writes its head anew: the loop that will have the session reads it.
 pub(super) fn head_of<B>(request: &Request<B>) -> Result<Vec<u8>, Refusal> {
@@ -17,7 +17,8 @@ pub(super) fn head_of<B>(request: &Request<B>) -> Result<Vec<u8>, Refusal> {
         fields(request.headers()),
     )?;
     let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
-    let mut head = format!("GET {target} HTTP/1.1\r\n").into_bytes();
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let mut head = format!("GET {slash}{target} HTTP/1.1\r\n").into_bytes();
     for (name, value) in fields(request.headers()) {
         head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");
@@ -25,6 +26,10 @@ pub(super) fn head_of<B>(request: &Request<B>) -> Result<Vec<u8>, Refusal> {
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
+    if head.len() > HEAD_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err((status, "the head of the request is too long"));
+    }
     Ok(head)
 }
 

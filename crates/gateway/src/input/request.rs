@@ -1,6 +1,7 @@
 //! The first request on a connection of an HTTP listener: it becomes a WebSocket session here, or goes to the thread that
 //! speaks HTTP.
 
+use crate::ids::ProcessKey;
 use crate::input::read::receive_from;
 use crate::memory::Class;
 use crate::output::compress::agree;
@@ -12,7 +13,8 @@ use crate::tls::Read;
 use crate::tools::Tools;
 use crate::upgrade::{HEAD_BYTES, Head, Upgrade, read_head};
 use moorline_protocol::control::LoopCounter;
-use moorline_protocol::wire::CloseReason;
+use moorline_protocol::wire::accept::LARGEST_REQUEST;
+use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Where a connection's first request has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +34,20 @@ pub(crate) enum Request {
 /// # Errors
 /// The answer, or one of TLS's own, could not be sent.
 pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<Request, End> {
-    let mut scratch = std::mem::take(&mut tools.scratch.received);
     let before = session.input.tail.len();
-    scratch[..before].copy_from_slice(&session.input.tail);
-    let (step, from, length) = read_and_look(session, &mut scratch, tools);
-    let rest = &scratch[from..length];
+    let mut scratch = std::mem::take(&mut tools.scratch.received);
+    let mut own = Vec::new();
+    let buffer = match before < HEAD_BYTES {
+        true => &mut scratch[..],
+        // What came with a TLS handshake may be long: nothing more is read behind it.
+        false => {
+            own.resize(before, 0);
+            &mut own[..]
+        }
+    };
+    buffer[..before].copy_from_slice(&session.input.tail);
+    let (step, from, length) = read_and_look(session, buffer, tools);
+    let rest = &buffer[from..length];
     tools.memory.change(Class::Received, before, rest.len());
     session.input.tail = rest.to_vec();
     session.input.cut = match rest.is_empty() || matches!(step, Ok(Request::Waits)) {
@@ -61,17 +72,13 @@ fn read_and_look(
     loop {
         if seen < length && may_be_whole(&buffer[..length], seen) {
             let listener = tools.cx.listener(session.listener);
-            match read_head(&buffer[..length], listener) {
+            match read_head(&buffer[..length.min(HEAD_BYTES)], listener) {
                 Head::Unfinished => {}
                 Head::Upgrade(upgrade) if !tools.cx.is_stopping() => {
                     let (decided, used) = decide(session, &upgrade, tools);
                     return (decided.map(|()| Request::Decided), used, length);
                 }
                 Head::Wrong((status, why)) => {
-                    tracing::warn!(
-                        listener = %listener.name, peer = %session.peer, error = why,
-                        "websocket handshake refused"
-                    );
                     refuse(session, (status, why), CloseReason::Handshake, tools);
                     return (Ok(Request::Decided), length, length);
                 }
@@ -85,7 +92,7 @@ fn read_and_look(
         if !session.input.readable {
             return (Ok(Request::Waits), 0, length);
         }
-        let (read, answered) = receive_from(session, &mut buffer[length..HEAD_BYTES], tools);
+        let (read, answered) = receive_from(session, &mut buffer[length..], tools);
         match (read, answered) {
             (_, Err(end)) => return (Err(end), 0, length),
             (Read::Bytes { bytes, has_more }, _) => {
@@ -137,13 +144,14 @@ pub(crate) fn begin_by_rules(
     upgrade: &Upgrade<'_>,
     tools: &mut Tools,
 ) -> Result<(), End> {
+    let is_encrypted = session.transport.tls.is_some();
     let rules = &tools.cx.listener(session.listener).requests;
-    if let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host) {
+    if let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host, is_encrypted) {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());
     }
     let protocol = choose_protocol(rules, &upgrade.protocols).map(str::to_owned);
-    if upgrade.target.contains('?') {
+    if upgrade.target.contains('?') && upgrade.target.len() <= LARGEST_REQUEST {
         // All else of the target is known from the listener.
         let target = upgrade.target.as_bytes().to_vec();
         let (before, after) = session.app.change(|state| state.request = target);
@@ -198,12 +206,24 @@ pub(crate) fn begin(
     welcome(session, key, chosen, fields, tools)
 }
 
-/// No process is asked about this request any more.
+/// The process that is asked about this request need not answer any more.
 pub(crate) fn give_up_asking(session: &mut Session, tools: &mut Tools) {
-    if matches!(session.phase, Phase::Asking { .. })
-        && let Some(at) = session.placement.process()
-    {
-        tools.processes[at].sessions -= 1;
-        session.placement.forget();
+    if let Some(at) = end_asking(session, tools) {
+        // Without room it works on in vain.
+        tools.processes[at].tell(ToProcess::Moved, session.id);
+        tools.processes.mark_dirty(at);
     }
+}
+
+/// No process is asked about this request any more. Returns the one that was.
+pub(crate) fn end_asking(session: &mut Session, tools: &mut Tools) -> Option<ProcessKey> {
+    if !matches!(session.phase, Phase::Asking { .. }) {
+        return None;
+    }
+    let at = session.placement.process();
+    if let Some(at) = at {
+        tools.processes[at].sessions -= 1;
+    }
+    session.placement.forget();
+    at
 }

@@ -57,6 +57,10 @@ pub(crate) fn refuse(
     reason: CloseReason,
     tools: &mut Tools,
 ) {
+    tracing::info!(
+        listener = %tools.cx.listener(session.listener).name, peer = %session.peer, status = status.as_u16(), error = why,
+        "websocket handshake refused"
+    );
     let kind = [("Content-Type".into(), "text/plain; charset=utf-8".into())];
     refuse_with(session, status, &kind, why.as_bytes(), reason, tools);
 }
@@ -84,7 +88,7 @@ pub(crate) fn refuse_with(
     answer.extend_from_slice(body);
     // If it cannot be sent the connection ends all the same.
     let _ = write_raw(session, &answer, tools);
-    session.phase = Phase::Ending(reason);
+    session.phase = Phase::Refused(reason);
     watch_closing(session, tools);
     tools.agenda.schedule(session);
 }

@@ -38,6 +38,7 @@ impl Loop {
                 sweep_waiters(slot, &mut self.sessions, tools);
             }
         }
+        sweep_askers(&mut self.sessions, tools);
         sweep_moved(workers, &mut self.sessions, tools);
         remove_slots(workers, &mut self.sessions, tools);
         tools.processes.note_task_workers();
@@ -118,6 +119,21 @@ fn sweep_waiters(slot: SlotId, sessions: &mut Table, tools: &mut Tools) {
         if let Some(session) = sessions.named_mut(name) {
             session.listed.parked = false;
             tools.agenda.sweep.push_back(name);
+        }
+    }
+}
+
+/// Queues the sessions that wait to ask a process which serves no more for a check: another one is asked.
+fn sweep_askers(sessions: &mut Table, tools: &mut Tools) {
+    for (_, process) in tools.processes.iter_mut() {
+        if process.standing == Standing::Serving {
+            continue;
+        }
+        for name in std::mem::take(&mut process.askers) {
+            if let Some(session) = sessions.named_mut(name) {
+                session.listed.parked = false;
+                tools.agenda.sweep.push_back(name);
+            }
         }
     }
 }

@@ -100,8 +100,10 @@ impl Loop {
             return;
         }
         let is_affected = |session: &Session| {
-            matches!(session.phase, Phase::Open | Phase::Ending(_))
-                && is_in(&changed, session.listener)
+            matches!(
+                session.phase,
+                Phase::Open | Phase::Ending(_) | Phase::Refused(_)
+            ) && is_in(&changed, session.listener)
         };
         let (sessions, timers) = (&self.sessions, &mut self.tools.agenda.timers);
         timers.forget_waits(|name| sessions.named(name).is_some_and(is_affected));

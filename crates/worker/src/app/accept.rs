@@ -112,8 +112,9 @@ impl Accept {
         self.change(|acceptance| acceptance.data.label = label.into())
     }
 
-    /// Keeps the target of the request and these fields of its head, up to 4 KiB, for
-    /// [`Session::request`](crate::app::Session::request).
+    /// Keeps the target of the request and these fields of its head for
+    /// [`Session::request`](crate::app::Session::request), up to 4 KiB in all: a field that does not fit is left out, and so is
+    /// the query of a target that is longer.
     pub fn remember(self, request: &Request, fields: &[&str]) -> Self {
         self.change(|acceptance| acceptance.data.request = request.kept(fields))
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 
-use crate::wire::accept::Asking;
+use crate::wire::accept::{Asking, LARGEST_REQUEST};
 use crate::wire::{Peer, SessionTls};
 
 /// The most fields of a head: what the gateway takes.
@@ -159,7 +159,13 @@ impl Request {
     /// The target and these fields, as they are kept with a session.
     pub(crate) fn kept(&self, fields: &[&str]) -> Vec<u8> {
         let mut kept = self.target().as_bytes().to_vec();
+        if kept.len() > LARGEST_REQUEST {
+            return self.path().bytes().take(LARGEST_REQUEST).collect();
+        }
         for (name, value) in self.headers() {
+            if kept.len() + name.len() + value.len() + 4 > LARGEST_REQUEST {
+                continue;
+            }
             if fields.iter().any(|field| field.eq_ignore_ascii_case(name)) {
                 for part in [b"\r\n", name.as_bytes(), b": ", value] {
                     kept.extend_from_slice(part);
@@ -212,7 +218,9 @@ impl KeptRequest {
 /// A target's path, and its query.
 fn split(target: &str) -> (&str, Option<&str>) {
     let path = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("", |at| &rest[at..]),
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+        }
         _ => target,
     };
     match path.split_once('?') {
