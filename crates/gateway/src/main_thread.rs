@@ -100,8 +100,11 @@ pub(crate) struct Gateway {
     pub(crate) is_stopping: bool,
     /// Where the main thread gives its signs of life.
     pub(crate) board: Scoreboard,
-    /// How many loops are empty after `Stop`; one more once there is no HTTP connection any more.
+    /// How many loops are empty after `Stop`; one more once there is no HTTP connection any more, and one for each that came
+    /// later.
     pub(crate) empty: usize,
+    /// HTTP connections that came after `Stop`: a loop had their first request by then.
+    pub(crate) late: usize,
 }
 
 /// A process as the main thread sees it.
@@ -189,6 +192,7 @@ impl Gateway {
             is_stopping: false,
             board,
             empty: 0,
+            late: 0,
             config,
             loops,
         })

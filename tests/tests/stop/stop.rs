@@ -120,6 +120,38 @@ fn a_stop_waits_for_downloads_and_closes_idle_http_connections_at_once() {
 }
 
 #[test]
+fn a_download_that_begins_during_a_stop_is_waited_for() {
+    let (engine, first, file) = download("20s");
+    drop(first);
+    let site = engine.site();
+    let config = "stop_over = \"3s\"\n[workers]\ncount = 1\nmax_wait = \"20s\"\n\
+                  [[listen]]\naddress = \"http://127.0.0.1:0\"\nstatic = \"public\"\n";
+    drop(engine);
+    site.configure(&format!("[engine]\n{config}"));
+    let mut engine = site.start();
+    let connect = |_| Client::connect(&engine, 0, Wire::Raw);
+    let mut clients: Vec<_> = (0..10).map(connect).collect();
+    eventually("they are accepted", || {
+        engine.status().gateway.sessions == 10
+    });
+    kill(engine.supervisor(), Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(300));
+    for client in &mut clients {
+        // Some are closed already.
+        let _ = client.send_bytes(b"GET /large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    // By then no loop has anything left.
+    std::thread::sleep(Duration::from_secs(4));
+    let answers = clients.iter_mut().map(Client::receive_bytes_to_end);
+    let answers: Vec<_> = answers.filter(|answer| !answer.is_empty()).collect();
+    assert!(answers.len() > 1, "{} answers", answers.len());
+    for answer in answers {
+        assert!(answer.ends_with(&file), "{} bytes came", answer.len());
+    }
+    assert!(engine.ended().success());
+}
+
+#[test]
 fn a_stop_gives_up_on_a_download_at_max_wait() {
     let (mut engine, client, _) = download("700ms");
     kill(engine.supervisor(), Signal::SIGTERM);

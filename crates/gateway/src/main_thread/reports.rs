@@ -16,6 +16,7 @@ impl Gateway {
             } => {
                 if let Some(Some(site)) = self.sites.get(listener.index()) {
                     site.clone().serve(socket, peer, arrival);
+                    self.note_http();
                 }
             }
             Report::Activated(index) => {

@@ -73,9 +73,24 @@ impl Gateway {
         });
     }
 
-    /// The parties that report `Report::Empty`: each loop, and HTTP.
+    /// The parties that report `Report::Empty`: each loop, HTTP, and each HTTP connection that came late.
     pub(crate) fn parties(&self) -> usize {
-        self.loops.len() + 1
+        self.loops.len() + 1 + self.late
+    }
+
+    /// An HTTP connection has come. During a stop its end is waited for, too.
+    pub(super) fn note_http(&mut self) {
+        if !self.is_stopping {
+            return;
+        }
+        self.late += 1;
+        let (shared, reports, max_wait) =
+            (self.shared.clone(), self.reporter.clone(), self.max_wait);
+        tokio::task::spawn_local(async move {
+            let _ = tokio::time::timeout(max_wait, shared.http.none_is_left()).await;
+            // The main thread lives as long as the process.
+            let _ = reports.send(Report::Empty);
+        });
     }
 
     /// The supervisor is gone: no orphan stays.

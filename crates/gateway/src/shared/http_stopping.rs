@@ -34,6 +34,11 @@ impl Stopping {
     pub(crate) async fn stop(&self, over: Duration) {
         let begun = Instant::now();
         self.period.send_replace(Some(Period { begun, over }));
+        self.none_is_left().await;
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn none_is_left(&self) {
         let mut connections = self.connections.subscribe();
         // The sender lives as long as this.
         let _ = connections.wait_for(|connections| *connections == 0).await;
