@@ -83,7 +83,8 @@ pub(crate) fn check_flush(session: &mut Session, tools: &mut Tools) -> Result<()
 /// # Errors
 /// It has not ended in time.
 pub(crate) fn check_handshake(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
-    if session.has_begun() {
+    // The answer to a refused request has the time for closing.
+    if session.has_begun() || matches!(session.phase, Phase::Refused(_)) {
         return Ok(());
     }
     tools.cx.count_limit(Limit::HandshakeTimeout);

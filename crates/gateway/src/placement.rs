@@ -124,14 +124,14 @@ pub(crate) fn enter_slot(session: &mut Session, slot: SlotId, tools: &mut Tools)
     before.leave(&cx.shared.slots[session.placement.slot.index()]);
     // It may be waiting there for a process; the new slot has its own list.
     if session.placement.process().is_none()
-        && let Some(place) = before.waiters.iter().position(|it| it.key == session.key)
+        && let Some(place) = before.waiters.iter().position(|it| *it == session.name())
     {
         before.waiters.remove(place);
         session.listed.parked = false;
     }
     if let Some(at) = before.process {
         let askers = &mut processes[at].askers;
-        if let Some(place) = askers.iter().position(|it| it.key == session.key) {
+        if let Some(place) = askers.iter().position(|it| *it == session.name()) {
             askers.remove(place);
             session.listed.parked = false;
         }

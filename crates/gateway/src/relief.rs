@@ -217,7 +217,11 @@ impl Loop {
             let held = session.held() + arriving;
             match session.phase {
                 Phase::Ended(_) => leaving += held,
-                Phase::Open | Phase::Ending(_) | Phase::Request | Phase::Asking { .. }
+                Phase::Open
+                | Phase::Ending(_)
+                | Phase::Request
+                | Phase::Asking { .. }
+                | Phase::Refused(_)
                     if held > share =>
                 {
                     holders.push((held, Holder::Session(session.key)));

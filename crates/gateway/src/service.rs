@@ -4,7 +4,7 @@ use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
 use crate::input::read::receive;
-use crate::input::request::{Request, read_request};
+use crate::input::request::{FirstRequest, read_request};
 use crate::output::flush::flush;
 use crate::output::watermarks::tell_watermark;
 use crate::placement::place;
@@ -20,10 +20,10 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
             return Left::Session;
         }
         Phase::Request => match read_request(session, tools) {
-            Ok(Request::Decided) => {}
-            Ok(Request::Waits) => return Left::Session,
-            Ok(Request::Other) => return Left::Connection(Onward::Http),
-            Ok(Request::Left) => return Left::Connection(Onward::Closed),
+            Ok(FirstRequest::Decided) => {}
+            Ok(FirstRequest::Waits) => return Left::Session,
+            Ok(FirstRequest::Other) => return Left::Connection(Onward::Http),
+            Ok(FirstRequest::Left) => return Left::Connection(Onward::Closed),
             Err(end) => {
                 act(session, end, groups, tools);
                 return Left::Session;

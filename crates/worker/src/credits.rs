@@ -319,7 +319,7 @@ fn post_credit(bytes: &[u8]) -> Result<u32, PostError> {
     let (size, max) = (bytes.len() as u64, LARGEST_TRANSFER);
     match size > max {
         true => Err(PostError::TooLarge { size, max }),
-        false => Ok(bytes.len().min(POST_BYTES) as u32),
+        false => Ok(bytes.len().clamp(1, POST_BYTES) as u32),
     }
 }
 

@@ -250,6 +250,16 @@ impl Outbox {
     pub(super) fn turn_begins(&self, waker: &Waker) {
         self.is_scheduled.set(true);
         self.unseen.set(Unseen::default());
+        self.pace.rest();
+        // What timers and other tasks have sent: a handler's end is shown at once only if nothing waits on other links.
+        if self
+            .links
+            .borrow()
+            .iter()
+            .any(|link| link.producer.unpublished() > 0)
+        {
+            self.publish_early();
+        }
         let mut ring_task = self.ring_task.borrow_mut();
         if !ring_task.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *ring_task = Some(waker.clone());

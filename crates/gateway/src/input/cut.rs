@@ -18,6 +18,8 @@ use moorline_protocol::wire::CloseReason;
 
 /// How many bytes of input that breaks a framing are logged: enough for a length field, or to know a protocol by.
 const SHOWN_BYTES: usize = 16;
+/// Replies of the framing's own that are gathered before they are sent, in bytes.
+const MOST_REPLIES: usize = 4096;
 
 /// Cuts the session's tail, as far as it goes now.
 ///
@@ -47,6 +49,18 @@ pub(crate) fn cut_tail(session: &mut Session, tools: &mut Tools) -> Result<(), E
 pub(crate) fn cut(
     session: &mut Session,
     input: &mut [u8],
+    tools: &mut Tools,
+) -> (usize, Result<(), End>) {
+    // One call for all pongs: a peer may ping thousands of times in one read.
+    let mut replies = Vec::new();
+    let (at, result) = cut_and_gather(session, input, &mut replies, tools);
+    (at, result.and(reply(session, &mut replies, tools)))
+}
+
+fn cut_and_gather(
+    session: &mut Session,
+    input: &mut [u8],
+    replies: &mut Vec<u8>,
     tools: &mut Tools,
 ) -> (usize, Result<(), End>) {
     let mut at = 0;
@@ -80,9 +94,11 @@ pub(crate) fn cut(
             Ok(Decoded::Nothing { consumed }) => at += consumed,
             Ok(Decoded::Reply { consumed, bytes }) => {
                 at += consumed;
-                let written = write_raw(session, bytes.as_bytes(), tools);
-                if written.is_err() {
-                    return (at, written);
+                replies.extend_from_slice(bytes.as_bytes());
+                if replies.len() > MOST_REPLIES
+                    && let Err(end) = reply(session, replies, tools)
+                {
+                    return (at, Err(end));
                 }
             }
             Ok(Decoded::Close { code, .. }) => {
@@ -98,12 +114,24 @@ pub(crate) fn cut(
                 break;
             }
             Err(error) => {
+                if let Err(end) = reply(session, replies, tools) {
+                    return (at, Err(end));
+                }
                 let end = violated(session, error, input, at, tools);
                 return (input.len(), Err(end));
             }
         }
     }
     (at, Ok(()))
+}
+
+/// Sends the framing's own replies that were gathered.
+fn reply(session: &mut Session, replies: &mut Vec<u8>, tools: &mut Tools) -> Result<(), End> {
+    let replies = std::mem::take(replies);
+    match replies.is_empty() {
+        true => Ok(()),
+        false => write_raw(session, &replies, tools),
+    }
 }
 
 /// What the first bytes of the input are.
@@ -186,6 +214,10 @@ pub(crate) fn note_unfinished(session: &Session, tail: &[u8], cx: &Cx) {
 /// The session has ended: counts the messages that lie whole in what was received and not cut.
 pub(crate) fn discard_uncut(session: &mut Session, input: &mut [u8], tools: &mut Tools) {
     let (mut at, mut messages) = (0, 0);
+    if session.compression.is_some() {
+        // To count what is compressed, all of it would be decompressed at once.
+        at = input.len();
+    }
     while at < input.len() {
         let decoded = decode(session, &mut input[at..], tools);
         let decoder = &mut session.input.decoder;

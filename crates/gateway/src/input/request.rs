@@ -18,7 +18,7 @@ use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Where a connection's first request has got to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum FirstRequest {
     /// More of it must come.
     Waits,
     /// It has become a session, or was refused, or the app is to be asked.
@@ -33,7 +33,7 @@ pub(crate) enum Request {
 ///
 /// # Errors
 /// The answer, or one of TLS's own, could not be sent.
-pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<Request, End> {
+pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<FirstRequest, End> {
     let before = session.input.tail.len();
     let mut scratch = std::mem::take(&mut tools.scratch.received);
     let mut own = Vec::new();
@@ -50,7 +50,7 @@ pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<R
     let rest = &buffer[from..length];
     tools.memory.change(Class::Received, before, rest.len());
     session.input.tail = rest.to_vec();
-    session.input.cut = match rest.is_empty() || matches!(step, Ok(Request::Waits)) {
+    session.input.cut = match rest.is_empty() || matches!(step, Ok(FirstRequest::Waits)) {
         true => Cut::Exhausted,
         false => Cut::Pending,
     };
@@ -63,7 +63,7 @@ fn read_and_look(
     session: &mut Session,
     buffer: &mut [u8],
     tools: &mut Tools,
-) -> (Result<Request, End>, usize, usize) {
+) -> (Result<FirstRequest, End>, usize, usize) {
     let mut length = session.input.tail.len();
     let mut seen = match session.input.cut {
         Cut::Pending => 0,
@@ -76,21 +76,21 @@ fn read_and_look(
                 Head::Unfinished => {}
                 Head::Upgrade(upgrade) if !tools.cx.is_stopping() => {
                     let (decided, used) = decide(session, &upgrade, tools);
-                    return (decided.map(|()| Request::Decided), used, length);
+                    return (decided.map(|()| FirstRequest::Decided), used, length);
                 }
                 Head::Wrong((status, why)) => {
                     refuse(session, (status, why), CloseReason::Handshake, tools);
-                    return (Ok(Request::Decided), length, length);
+                    return (Ok(FirstRequest::Decided), length, length);
                 }
-                Head::Other | Head::Upgrade(_) => return (Ok(Request::Other), 0, length),
+                Head::Other | Head::Upgrade(_) => return (Ok(FirstRequest::Other), 0, length),
             }
         }
         seen = length;
         if length >= HEAD_BYTES {
-            return (Ok(Request::Other), 0, length);
+            return (Ok(FirstRequest::Other), 0, length);
         }
         if !session.input.readable {
-            return (Ok(Request::Waits), 0, length);
+            return (Ok(FirstRequest::Waits), 0, length);
         }
         let (read, answered) = receive_from(session, &mut buffer[length..], tools);
         match (read, answered) {
@@ -101,7 +101,7 @@ fn read_and_look(
                 length += bytes;
             }
             (Read::Nothing, _) => session.input.readable = false,
-            (Read::End | Read::Broken(_), _) => return (Ok(Request::Left), 0, length),
+            (Read::End | Read::Broken(_), _) => return (Ok(FirstRequest::Left), 0, length),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Gateway {
 
     /// An HTTP connection has come. During a stop its end is waited for, too.
     pub(super) fn note_http(&mut self) {
-        if !self.is_stopping {
+        if !self.is_stopping || self.empty == self.parties() {
             return;
         }
         self.late += 1;

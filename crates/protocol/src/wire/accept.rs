@@ -36,7 +36,7 @@ pub enum Verdict {
     /// The session begins.
     Accept(Box<Acceptance>),
     /// No session begins.
-    Refuse(Box<Answer>),
+    Refuse(Box<HttpAnswer>),
     /// The app failed while it looked at the request: by a panic, or with an error.
     Failed,
 }
@@ -56,7 +56,7 @@ pub struct Acceptance {
 
 /// The answer to a request that begins no session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// From 300 to 599.
     pub status: u16,
     /// The fields of its head, without those that describe the connection or the body's length.
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn a_refusal_has_a_status_that_refuses() {
         let refuse = |status| {
-            Verdict::Refuse(Box::new(Answer {
+            Verdict::Refuse(Box::new(HttpAnswer {
                 status,
-                ..Answer::default()
+                ..HttpAnswer::default()
             }))
         };
         assert!(refuse(302).is_sound() && refuse(599).is_sound());

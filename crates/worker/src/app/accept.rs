@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::app::locker::tagged;
 use crate::app::{LockerError, Request, Versioned};
 use crate::wire::accept::{
-    Acceptance, Answer, LARGEST_REQUEST, LARGEST_VERDICT, Verdict, is_field, is_protocol,
+    Acceptance, HttpAnswer, LARGEST_REQUEST, LARGEST_VERDICT, Verdict, is_field, is_protocol,
 };
 use crate::wire::{LONGEST_LABEL, LONGEST_NAME};
 
@@ -45,9 +45,9 @@ impl Accept {
 
     /// No session begins: the answer has this status, from 300 to 599.
     pub fn refuse(status: u16) -> Self {
-        Self(Verdict::Refuse(Box::new(Answer {
+        Self(Verdict::Refuse(Box::new(HttpAnswer {
             status,
-            ..Answer::default()
+            ..HttpAnswer::default()
         })))
     }
 
