@@ -53,7 +53,7 @@ pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
-pub use request::{Origins, Pattern, RequestRules};
+pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

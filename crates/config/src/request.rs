@@ -81,6 +81,17 @@ impl Pattern {
     }
 }
 
+/// Whether this is a token of HTTP (RFC 9110 §5.6.2).
+pub fn is_token(text: &str) -> bool {
+    let is_one = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_one)
+}
+
+/// Whether a WebSocket subprotocol may have this name.
+pub fn is_subprotocol(name: &str) -> bool {
+    name.len() <= LONGEST_PROTOCOL && is_token(name)
+}
+
 /// Reads the rules of a listener.
 pub(super) fn rules(section: &Section<'_>) -> Result<RequestRules, Reported> {
     let origins = section.read("origins", |field| origins(&field));
@@ -138,8 +149,7 @@ fn subprotocols(field: &Field<'_>) -> Result<Vec<String>, Reported> {
     let mut names = Vec::new();
     for entry in field.array(hint)? {
         let name = entry.text()?;
-        let is_one = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.len() > LONGEST_PROTOCOL || !name.bytes().all(is_one) {
+        if !is_subprotocol(name) {
             let message = format!("`subprotocols`: {name:?} cannot be the name of one (RFC 6455)");
             return Err(entry.refuse(message, "write letters, digits, dots and dashes"));
         }

@@ -63,7 +63,7 @@ fn fits(pattern: &Pattern, origin: &str) -> bool {
 }
 
 /// Whether a page was loaded from the host that it opens the session at. Schemes differ behind a proxy that ends TLS, so
-/// they count only for the port; but what is encrypted is not for pages that anybody on the way can forge.
+/// they count only for the port. An encrypted session is only for encrypted pages: anybody on the way can forge others.
 fn is_same(origin: &str, host: &str, is_encrypted: bool) -> bool {
     let Some((scheme, page)) = origin.split_once("://") else {
         return false;

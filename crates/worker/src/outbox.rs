@@ -252,12 +252,11 @@ impl Outbox {
         self.unseen.set(Unseen::default());
         self.pace.rest();
         // What timers and other tasks have sent: a handler's end is shown at once only if nothing waits on other links.
-        if self
-            .links
-            .borrow()
-            .iter()
-            .any(|link| link.producer.unpublished() > 0)
-        {
+        let waits = |link: &Link| link.producer.unpublished() > 0;
+        let links = self.links.borrow();
+        let is_due = links.len() > 1 && links.iter().any(waits);
+        drop(links);
+        if is_due {
             self.publish_early();
         }
         let mut ring_task = self.ring_task.borrow_mut();

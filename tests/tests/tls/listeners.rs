@@ -419,6 +419,29 @@ fn a_slow_reader_is_reported_and_closed_as_over_plain_tcp() {
 }
 
 #[test]
+fn a_first_request_whose_body_fills_records_is_answered() {
+    let issuer = Issuer::new();
+    let config = "[workers]\ncount = 1\n[[listen]]\naddress = \"https://127.0.0.1:0\"\nwebsocket = \"/ws\"\n\
+                  tls = { certificate = \"one.pem\", key = \"one.key\" }\n";
+    let site = Site::new("probe", "");
+    site.configure(config);
+    issuer.issue(&["one.test"]).write(&site, "one");
+    let engine = site.start();
+    let trust = issuer.trust_in(&version::TLS13);
+    let mut stream = trust
+        .connect(engine.socket_address(0), "one.test")
+        .expect("a handshake");
+    let head = "POST /none HTTP/1.1\r\nHost: one.test\r\nContent-Length: 50000\r\nConnection: close\r\n\r\n";
+    let request = [head.as_bytes(), &vec![b'x'; 50_000]].concat();
+    stream.write_all(&request).expect("it is open");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("a farewell at its end");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "one scenario, in order")]
 fn https_serves_files_and_wss_sessions() {
     let issuer = Issuer::new();

@@ -62,7 +62,7 @@ struct Weights {
 }
 
 impl Weights {
-    /// Notes `name [";" "q=" weight]`; what is none is passed over.
+    /// Notes `name [";" "q=" weight]`; anything else is ignored.
     fn note(&mut self, part: &[u8]) {
         let mut words = part.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let name = words.next().unwrap_or_default().to_ascii_lowercase();

@@ -21,7 +21,7 @@ use moorline_protocol::wire::{CloseReason, ToProcess};
 pub(crate) enum FirstRequest {
     /// More of it must come.
     Waits,
-    /// It has become a session, or was refused, or the app is to be asked.
+    /// Its session has begun, or it was refused, or an app decides about it.
     Decided,
     /// It asks for something else than a session.
     Other,

@@ -17,7 +17,7 @@ pub(crate) fn sharing(session: &Session, length: usize, cx: &Cx) -> Option<Shari
     Some(Sharing::new(settings.level, agreed.server))
 }
 
-/// The settings of the session's listener, if a message of this length is to be compressed by them.
+/// The settings by which a message of this length is compressed. `None`: it is not.
 fn settings_for<'a>(session: &Session, length: usize, cx: &'a Cx) -> Option<&'a Settings> {
     let listener = cx.listener(session.listener);
     // A reload may have ended it: plain messages are always legal.

@@ -1,5 +1,6 @@
 //! A request that asks for a session, what the app says to it, and what is kept of it.
 
+use moorline_config::{is_subprotocol, is_token};
 use serde::{Deserialize, Serialize};
 
 use super::{Peer, SessionData, SessionTls};
@@ -10,8 +11,6 @@ pub const LONGEST_HEAD: usize = 16 * 1024;
 pub const LARGEST_VERDICT: usize = 24 * 1024;
 /// What may be kept of a request, in bytes.
 pub const LARGEST_REQUEST: usize = 4 * 1024;
-/// The longest name of a subprotocol, in bytes.
-pub const LONGEST_PROTOCOL: usize = 255;
 
 /// A request that asks for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,17 +87,6 @@ pub fn is_field(name: &str, value: &str) -> bool {
             .all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
-/// Whether this is a token of HTTP (RFC 9110 §5.6.2).
-pub fn is_token(text: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_token)
-}
-
-/// Whether a subprotocol may have this name.
-pub fn is_protocol(name: &str) -> bool {
-    name.len() <= LONGEST_PROTOCOL && is_token(name)
-}
-
 impl Verdict {
     /// Whether it could be an honest process's: no field of it breaks the head that it goes into.
     pub fn is_sound(&self) -> bool {
@@ -108,7 +96,7 @@ impl Verdict {
             Verdict::Rules | Verdict::Failed => true,
             Verdict::Accept(acceptance) => {
                 are_fields(&acceptance.fields)
-                    && acceptance.protocol.as_deref().is_none_or(is_protocol)
+                    && acceptance.protocol.as_deref().is_none_or(is_subprotocol)
                     && acceptance.data.is_sound()
             }
             Verdict::Refuse(answer) => {

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use crate::app::locker::tagged;
 use crate::app::{LockerError, Request, Versioned};
+use crate::config::is_subprotocol;
 use crate::wire::accept::{
-    Acceptance, HttpAnswer, LARGEST_REQUEST, LARGEST_VERDICT, Verdict, is_field, is_protocol,
+    Acceptance, HttpAnswer, LARGEST_REQUEST, LARGEST_VERDICT, Verdict, is_field,
 };
 use crate::wire::{LONGEST_LABEL, LONGEST_NAME};
 
@@ -163,7 +164,10 @@ impl Accept {
             ));
         }
         if let Verdict::Accept(acceptance) = &self.0
-            && let Some(name) = acceptance.protocol.as_deref().filter(|it| !is_protocol(it))
+            && let Some(name) = acceptance
+                .protocol
+                .as_deref()
+                .filter(|it| !is_subprotocol(it))
         {
             return Err(format!("no subprotocol has the name {name:?}"));
         }
