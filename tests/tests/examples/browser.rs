@@ -160,6 +160,44 @@ impl Browser {
         );
     }
 
+    /// Shows the tab as a phone of this width does, with the colours for the dark.
+    #[track_caller]
+    pub(crate) fn be_a_dark_phone(&mut self, tab: &Tab, width: u32) {
+        self.command(
+            Some(tab),
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": 568, "deviceScaleFactor": 2, "mobile": true }),
+        );
+        let dark = json!([{ "name": "prefers-color-scheme", "value": "dark" }]);
+        self.command(
+            Some(tab),
+            "Emulation.setEmulatedMedia",
+            json!({ "features": dark }),
+        );
+    }
+
+    /// The selectors of what lies partly outside of the tab's width.
+    #[track_caller]
+    pub(crate) fn cut_off(&mut self, tab: &Tab) -> Value {
+        self.evaluate(
+            tab,
+            "[...document.querySelectorAll('body *')].filter((it) => {
+                const { left, right } = it.getBoundingClientRect();
+                return left < 0 || right > document.documentElement.clientWidth;
+            }).map((it) => it.tagName + '#' + it.id)",
+        )
+    }
+
+    /// Presses one key, wherever the focus is.
+    #[track_caller]
+    pub(crate) fn press(&mut self, tab: &Tab, key: &str) {
+        let text = if key == "Enter" { "\r" } else { key };
+        let down = json!({ "type": "keyDown", "key": key, "text": text });
+        self.command(Some(tab), "Input.dispatchKeyEvent", down);
+        let up = json!({ "type": "keyUp", "key": key });
+        self.command(Some(tab), "Input.dispatchKeyEvent", up);
+    }
+
     /// Brings the tab to the front and saves what it shows as a PNG.
     #[track_caller]
     pub(crate) fn screenshot(&mut self, tab: &Tab, file: &Path) {

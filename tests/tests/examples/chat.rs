@@ -7,7 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 use crate::browser::{Browser, Tab};
-use moorline_tests::{Engine, PATIENCE, Site, eventually};
+use moorline_tests::{Engine, PATIENCE, Site, eventually, kill};
+use nix::sys::signal::Signal;
+use serde_json::json;
 
 /// The chat with its own configuration and page, on ports that are free, and another greeting.
 fn configuration(greeting: &str) -> String {
@@ -82,8 +84,13 @@ fn two_tabs_stay_connected_over_a_reload_and_see_the_new_greeting() {
     sees(&mut browser, grace, "ada <b>not markup</b>");
 
     for tab in &tabs {
-        assert_eq!(browser.text(tab, "#connections"), "1");
-        assert_eq!(browser.text(tab, "#state"), "connected");
+        let story = browser.text(tab, "#story");
+        assert!(
+            story.contains("connected · same connection for "),
+            "{story}"
+        );
+        let end = "s · code replaced, nobody disconnected";
+        assert!(story.ends_with(end), "{story}");
         let lines = browser.evaluate(tab, "document.querySelectorAll('#lines li').length");
         assert_eq!(
             lines,
@@ -96,6 +103,73 @@ fn two_tabs_stay_connected_over_a_reload_and_see_the_new_greeting() {
         ada,
         &Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat.png"),
     );
+}
+
+#[test]
+fn a_phone_in_the_dark_shows_all_of_the_page() {
+    let engine = start("ahoy from the first build");
+    let mut browser = Browser::start();
+    let page = format!("http://{}/", engine.socket_address(0));
+    let tabs = [(); 2].map(|()| {
+        let tab = browser.open(&page);
+        browser.be_a_dark_phone(&tab, 320);
+        sees(&mut browser, &tab, "ahoy from the first build");
+        browser.type_into(&tab, "#name", "ada");
+        tab
+    });
+    let [phone, other] = &tabs;
+    let empty = "document.querySelector('#empty').checkVisibility()";
+    assert_eq!(browser.evaluate(phone, empty), true);
+    let height = browser.evaluate(phone, "document.querySelector('#name').offsetHeight");
+    assert!(height.as_u64().is_some_and(|it| it > 24), "{height}");
+    assert_eq!(browser.cut_off(phone), json!([]));
+
+    say(&mut browser, other, &"long".repeat(40));
+    sees(&mut browser, phone, "ada longlong");
+    assert_eq!(browser.evaluate(phone, empty), false);
+    // Typed on a keyboard, wherever the focus is, and sent by Enter.
+    for key in ["h", "e", "y", "Enter"] {
+        browser.press(phone, key);
+    }
+    sees(&mut browser, phone, "ada hey");
+    // Both have the same name, and each knows what it has said.
+    let own = "document.querySelector('.mine').innerText";
+    let said = browser.evaluate(phone, own);
+    assert!(said.as_str().is_some_and(|it| it.starts_with("ada hey")));
+    let said = browser.evaluate(other, own);
+    assert!(said.as_str().is_some_and(|it| it.starts_with("ada long")));
+    let time = "document.querySelector('.said time').dateTime.endsWith('Z')";
+    assert_eq!(browser.evaluate(phone, time), true);
+
+    engine.configure(&configuration("ahoy from the second build"));
+    engine.reload().expect_success();
+    sees(&mut browser, phone, "ahoy from the second build");
+    let story = browser.text(phone, "#story");
+    assert!(story.ends_with("nobody disconnected"), "{story}");
+    assert_eq!(browser.cut_off(phone), json!([]));
+    let paper = browser.evaluate(phone, "getComputedStyle(document.body).backgroundColor");
+    assert_eq!(paper, "rgb(16, 25, 29)");
+    browser.screenshot(
+        phone,
+        &Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-phone.png"),
+    );
+}
+
+#[test]
+fn a_tab_that_was_cut_off_comes_back() {
+    let engine = start("ahoy");
+    let mut browser = Browser::start();
+    let tab = browser.open(&format!("http://{}/", engine.socket_address(0)));
+    sees(&mut browser, &tab, "ahoy");
+    // Without the gateway no session lives on.
+    kill(engine.status().gateway.pid, Signal::SIGKILL);
+    eventually("the tab is connected again", || {
+        let story = browser.text(&tab, "#story");
+        story.starts_with("connected · connection 2 for ")
+    });
+    browser.type_into(&tab, "#name", "ada");
+    say(&mut browser, &tab, "back again");
+    sees(&mut browser, &tab, "ada back again");
 }
 
 #[test]
