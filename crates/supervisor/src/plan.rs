@@ -5,9 +5,11 @@
 //!
 //! `event.rs` and `action.rs` are its two ends. `process.rs` and `slots.rs` hold workers and task workers, `join.rs` joins
 //! them with the gateway; `gateway.rs` and `helpers.rs` hold the other children; `reload.rs`, `closing.rs` and `stop.rs` do
-//! what commands ask for; `deferred.rs` holds back the actions that wait for the gateway to switch.
+//! what commands ask for, and `app_reloads.rs` what apps do; `deferred.rs` holds back the actions that wait for the gateway to
+//! switch.
 
 mod action;
+mod app_reloads;
 mod attachment;
 mod backoff;
 mod child;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use moorline_protocol::control::ProcessId;
 
+use app_reloads::AppReloads;
 use closing::Closing;
 use deferred::Deferred;
 use gateway::Gateway;
@@ -107,6 +110,7 @@ pub(crate) struct Plan {
     last_run: u32,
     reload: Reload,
     queued: Option<Queued>,
+    app_reloads: AppReloads,
     /// Processes that the gateway knows to be silent, and when it is told again.
     silent: Vec<ProcessId>,
     say_silent_at: Now,
@@ -137,6 +141,7 @@ impl Plan {
             last_run: 0,
             reload: Reload::Idle,
             queued: None,
+            app_reloads: AppReloads::default(),
             silent: Vec::new(),
             say_silent_at: now,
             stop_hook_runs: false,
@@ -160,7 +165,7 @@ impl Plan {
             Event::Exited { child, end } => self.exited(child, end, now),
             Event::Resigned(process) => self.resigned(process),
             Event::Activated(incarnation) => self.gateway_activated(incarnation),
-            Event::Stopping(process) => self.process_stopping(process),
+            Event::Stopping(process) => self.process_stopping(process, now),
             Event::Attached {
                 incarnation,
                 process,
@@ -175,6 +180,7 @@ impl Plan {
             Event::Garbage { process, reason } => self.process_garbage(process, &reason),
             Event::Drained(incarnation) => self.gateway_drained(incarnation, now),
             Event::ReloadAsked { caller, scope } => self.reload_asked(caller, scope),
+            Event::AppReloadAsked { by, caller } => self.app_reload_asked(by, caller, now),
             Event::Opened(result) => self.opened(result, now),
             Event::StopAsked => self.stop_asked(now),
             Event::StopHookEnded => self.stop_hook_ended(now),
@@ -188,6 +194,7 @@ impl Plan {
             Event::Tick => self.tick(now),
         }
         self.go_on(now);
+        self.follow_app_reload(now);
         self.deferred.begin_wait(now);
     }
 

@@ -65,8 +65,6 @@ pub(super) struct Shell {
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
-    /// When an app asked for a reload last.
-    app_reload: Option<Instant>,
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
@@ -106,7 +104,6 @@ impl Shell {
             last_caller: 0,
             listing: HashMap::new(),
             last_question: 0,
-            app_reload: None,
             notifier,
             outputs: Outputs::new()?,
             over: None,

@@ -2,11 +2,14 @@
 
 use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
 
-fn probe(workers: u16, more: &str) -> Engine {
-    let config = format!(
+fn config(workers: u16, more: &str) -> String {
+    format!(
         "[workers]\ncount = {workers}\n[tasks]\ncount = 1\n{LENGTH_LISTENER}[app]\njournal = \"{{folder}}/journal\"\n{more}"
-    );
-    Engine::start("probe", &config)
+    )
+}
+
+fn probe(workers: u16, more: &str) -> Engine {
+    Engine::start("probe", &config(workers, more))
 }
 
 #[test]
@@ -30,6 +33,28 @@ fn an_app_reloads_its_engine_and_no_session_closes() {
     let done = answers.iter().filter(|it| it.starts_with("Ok("));
     assert_eq!(done.count(), 1, "{answers:?}");
     assert_eq!(engine.status().reloads.done, 2);
+}
+
+/// A process that the reload in progress replaces would wait for its own end.
+#[test]
+fn a_handler_that_asks_for_a_reload_during_another_is_refused_and_not_killed() {
+    let engine = probe(2, "");
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut other = Client::connect(&engine, 0, Wire::LENGTH);
+    let site = engine.site();
+    site.configure(&config(2, "starts_with_file = \"{folder}/go\"\n"));
+    client.send("ask-reload");
+    eventually("the new workers wait in `start`", || {
+        !engine.journal_of("waits ").is_empty()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let answer = other.ask("ask-reload");
+    assert!(answer.contains("a reload is under way"), "{answer}");
+    site.write("go", "");
+    let answer = String::from_utf8(client.receive()).unwrap();
+    assert!(answer.starts_with("Ok("), "{answer}");
+    let status = engine.settled();
+    assert_eq!((status.reloads.done, status.closed("crash")), (1, 0));
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(crate) enum Event {
         caller: Option<Caller>,
         scope: Scope,
     },
+    /// The app in a process asks for a reload.
+    AppReloadAsked { by: ProcessId, caller: Caller },
     /// The answer to `Action::Open`.
     Opened(Result<Shape, String>),
     /// Someone asks the engine to stop; a second time: at once.

@@ -261,11 +261,12 @@ impl Plan {
         }
     }
 
-    pub(super) fn process_stopping(&mut self, id: ProcessId) {
+    pub(super) fn process_stopping(&mut self, id: ProcessId, now: Now) {
         let Some(process) = self.processes.get(&id) else {
             return;
         };
         let role = process.role;
+        let ready_for = process.ready_at.map(|at| now.saturating_sub(at));
         if self.is_candidate(id) {
             self.fail_reload(format!(
                 "{} was told to stop before the reload was done",
@@ -278,11 +279,9 @@ impl Plan {
         }
         let Some(slot) = self.slot(role) else { return };
         if slot.serving == Some(id) && slot.next == Next::Nobody {
-            info!(
-                "{} wants to stop: its replacement is started",
-                role_name(role)
-            );
-            self.spawn_next(role);
+            info!("{} wants to stop", role_name(role));
+            // One that asks as soon as it serves has a successor that does so, too.
+            self.restart(role, ready_for, "wanted to stop".to_owned(), now);
         }
     }
 
@@ -362,6 +361,10 @@ impl Plan {
         };
         if slot.serving == Some(id) {
             slot.serving = None;
+            // A replacement that it had asked for and that was held back is needed now.
+            if slot.retry_at().is_some() {
+                slot.next = Next::Nobody;
+            }
         } else if slot.next == Next::Starting(id) {
             slot.next = Next::Nobody;
         } else {

@@ -390,7 +390,7 @@ impl Plan {
         }
     }
 
-    fn reply(&mut self, caller: Option<Caller>, reply: Reply) {
+    pub(super) fn reply(&mut self, caller: Option<Caller>, reply: Reply) {
         if let Some(caller) = caller {
             self.act(Action::Reply { caller, reply });
         }

@@ -1,5 +1,6 @@
 //! The plan against children that are made up, with a clock that is a number.
 
+mod app_reloads;
 mod closing;
 mod leader;
 mod random;

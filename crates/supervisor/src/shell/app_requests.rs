@@ -1,12 +1,9 @@
 //! What apps ask for, from within a worker or task worker.
 
-use std::time::Duration;
-
-use moorline_protocol::command::{Request, Response, Scope};
+use moorline_protocol::command::{Request, Response};
 use moorline_protocol::control::{ANSWER_PART, APP_REQUESTS, AppRequest, ProcessId, ToRole};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::Instant;
 use tracing::info;
 
 use super::super::control_socket::Answers;
@@ -14,19 +11,17 @@ use super::super::input::Input;
 use super::super::plan::{Child, Event};
 use super::Shell;
 
-/// The least time between two reloads that apps ask for: several workers may have the same reason.
-const BETWEEN_RELOADS: Duration = Duration::from_secs(1);
 /// A process that leaves more messages unread than this gets no long answers.
 const MOST_UNREAD: usize = 64;
 
 impl Shell {
     pub(super) fn app_asks(&mut self, process: ProcessId, number: u64, request: AppRequest) {
-        if let Err(reason) = self.may_ask(process, request) {
+        if let Err(reason) = self.may_ask(process) {
             self.answer_app(process, number, Err(reason));
             return;
         }
         let name = self.plan.name(Child::Process(process));
-        let request = match request {
+        match request {
             AppRequest::Stop => {
                 // A second order to stop would end the engine at once.
                 if !self.plan.is_stopping() {
@@ -35,18 +30,23 @@ impl Shell {
                     self.tell(Event::StopAsked);
                 }
                 self.answer_app(process, number, Ok("stopping".to_owned()));
-                return;
             }
             AppRequest::Reload => {
                 info!("the app in {name} asks for a reload");
-                self.app_reload = Some(Instant::now());
-                Request::Reload {
-                    scope: Scope::All,
-                    config: None,
-                }
+                let answers = self.app_waits(process, number);
+                let caller = self.new_caller(answers);
+                let by = process;
+                self.tell(Event::AppReloadAsked { by, caller });
             }
-            AppRequest::Status => Request::Status,
-        };
+            AppRequest::Status => {
+                let answers = self.app_waits(process, number);
+                self.asked(Request::Status, answers);
+            }
+        }
+    }
+
+    /// Notes that an app waits for an answer. Returns the way back to it.
+    fn app_waits(&mut self, process: ProcessId, number: u64) -> Answers {
         if let Some(found) = self.processes.get_mut(&process) {
             found.asks += 1;
         }
@@ -59,20 +59,16 @@ impl Shell {
                 .send(Input::AppAnswered(process, number, outcome))
                 .await;
         });
-        self.asked(request, answers);
+        answers
     }
 
-    fn may_ask(&self, process: ProcessId, request: AppRequest) -> Result<(), String> {
+    fn may_ask(&self, process: ProcessId) -> Result<(), String> {
         if !self.plan.serves(process) {
             return Err("this process does not serve yet".to_owned());
         }
         let found = self.processes.get(&process);
         if found.is_none_or(|found| found.asks >= APP_REQUESTS) {
             return Err(format!("more than {APP_REQUESTS} requests at a time"));
-        }
-        let is_early = |at: Instant| at.elapsed() < BETWEEN_RELOADS;
-        if request == AppRequest::Reload && self.app_reload.is_some_and(is_early) {
-            return Err("an app has asked for a reload within the last second".to_owned());
         }
         Ok(())
     }

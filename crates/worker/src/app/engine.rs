@@ -14,8 +14,11 @@ impl Context {
     /// Dropping the future does not cancel the reload. At most 8 requests of a process are on their way; further ones wait.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] with the reason if the reload fails, which changes nothing, and within a second after another
-    /// reload that an app has asked for; [`ControlError::NotServing`] before this process serves.
+    /// [`ControlError::Refused`] with the reason if the reload fails, which changes nothing; at once if it could not begin at
+    /// once: while another reload is under way, while this process is being replaced or another one has not ended yet, and for a
+    /// second after the end of a reload that an app has asked for. Each that begins within five minutes after the one before
+    /// doubles this second, up to a minute, so that an app that reloads whenever it serves does so once a minute in the end.
+    /// [`ControlError::NotServing`] before this process serves.
     pub async fn reload(&self) -> Result<String, ControlError> {
         self.ask_engine(AppRequest::Reload).await
     }
@@ -38,7 +41,9 @@ impl Context {
     }
 
     /// Asks for a replacement of this process alone, from the executable that serves now, as `max_requests` does: it serves
-    /// until the new one is ready, and ends when its handlers have. A second call does nothing.
+    /// until the new one is ready, and ends when its handlers have. A second call does nothing. If processes of a slot ask within
+    /// half a second after they are ready, the second replacement is started after 100 ms, and each further one after twice that,
+    /// up to 5 s.
     ///
     /// # Errors
     /// [`ControlError::NotServing`] before this process serves.
