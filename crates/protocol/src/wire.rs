@@ -5,6 +5,7 @@
 //! unknown session is dropped and counted.
 
 pub mod accept;
+pub mod event;
 mod question;
 
 use std::net::SocketAddr;
@@ -157,27 +158,26 @@ impl ToProcess {
     /// The kind of this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use ToProcess::*;
-        [
-            Open,
-            Message,
-            Close,
-            Full,
-            Drained,
-            Moved,
-            Datagram,
-            Post,
-            PostDone,
-            Task,
-            TaskDone,
-            Unknown,
-            Answer,
-            FileDone,
-            BroadcastDone,
-            FileHere,
-            Accept,
-        ]
-        .get(usize::from(kind).wrapping_sub(1))
-        .copied()
+        Some(match kind {
+            1 => Open,
+            2 => Message,
+            3 => Close,
+            4 => Full,
+            5 => Drained,
+            6 => Moved,
+            7 => Datagram,
+            8 => Post,
+            9 => PostDone,
+            10 => Task,
+            11 => TaskDone,
+            12 => Unknown,
+            13 => Answer,
+            14 => FileDone,
+            15 => BroadcastDone,
+            16 => FileHere,
+            17 => Accept,
+            _ => return None,
+        })
     }
 }
 
@@ -185,12 +185,31 @@ impl FromProcess {
     /// The kind of this number, if there is one.
     pub fn from_u8(kind: u8) -> Option<Self> {
         use FromProcess::*;
-        [
-            Send, Done, Close, SendTo, Post, PostDone, Task, TaskDone, KeepState, Pause, Resume,
-            Keep, Unkeep, Bind, Ask, File, Join, Leave, Broadcast, Opened, SetLabel, Accepted,
-        ]
-        .get(usize::from(kind).wrapping_sub(1))
-        .copied()
+        Some(match kind {
+            1 => Send,
+            2 => Done,
+            3 => Close,
+            4 => SendTo,
+            5 => Post,
+            6 => PostDone,
+            7 => Task,
+            8 => TaskDone,
+            9 => KeepState,
+            10 => Pause,
+            11 => Resume,
+            12 => Keep,
+            13 => Unkeep,
+            14 => Bind,
+            15 => Ask,
+            16 => File,
+            17 => Join,
+            18 => Leave,
+            19 => Broadcast,
+            20 => Opened,
+            21 => SetLabel,
+            22 => Accepted,
+            _ => return None,
+        })
     }
 }
 
