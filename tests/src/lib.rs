@@ -8,6 +8,7 @@
 // What `new` makes here is random or costs something: no default.
 #![allow(clippy::new_without_default)]
 
+mod browser;
 mod client;
 mod engine;
 mod finished;
@@ -20,6 +21,7 @@ mod tls;
 mod tls_server;
 mod wire;
 
+pub use browser::{Browser, Tab};
 pub use client::{Client, Stream};
 pub use engine::{
     Engine, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status, built,

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-use crate::browser::{Browser, Tab};
-use moorline_tests::{Engine, PATIENCE, Site, eventually, kill};
+use moorline_tests::{Browser, Engine, PATIENCE, Site, Tab, eventually, kill};
 use nix::sys::signal::Signal;
 use serde_json::json;
 

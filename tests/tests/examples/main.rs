@@ -1,6 +1,5 @@
 //! The examples do what their first lines say.
 
-mod browser;
 mod chat;
 mod chat_app;
 mod library;

@@ -40,7 +40,7 @@ const ARGUMENTS: &[&str] = &[
 ];
 
 /// A browser without a window. Dropping it ends it and all that it started.
-pub(crate) struct Browser {
+pub struct Browser {
     process: Child,
     socket: WebSocket<TcpStream>,
     last_id: u64,
@@ -50,10 +50,10 @@ pub(crate) struct Browser {
 
 /// A tab, by the DevTools session that is attached to it.
 #[derive(Clone)]
-pub(crate) struct Tab(String);
+pub struct Tab(String);
 
 impl Browser {
-    pub(crate) fn start() -> Browser {
+    pub fn start() -> Browser {
         let profile = tempfile::Builder::new()
             .prefix("moorline-browser-")
             .tempdir()
@@ -106,7 +106,7 @@ impl Browser {
     }
 
     /// A new tab with this page.
-    pub(crate) fn open(&mut self, url: &str) -> Tab {
+    pub fn open(&mut self, url: &str) -> Tab {
         let target = self.command(None, "Target.createTarget", json!({ "url": url }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = self.command(None, "Target.attachToTarget", attach);
@@ -118,7 +118,7 @@ impl Browser {
 
     /// The value of a JavaScript expression in the tab; fails if it throws.
     #[track_caller]
-    pub(crate) fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
+    pub fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
         let parameters =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let answer = self.command(Some(tab), "Runtime.evaluate", parameters);
@@ -132,7 +132,7 @@ impl Browser {
 
     /// What a person reads in the first element that this selector finds; empty if there is none yet.
     #[track_caller]
-    pub(crate) fn text(&mut self, tab: &Tab, selector: &str) -> String {
+    pub fn text(&mut self, tab: &Tab, selector: &str) -> String {
         let value = self.evaluate(
             tab,
             &format!("document.querySelector({selector:?})?.innerText"),
@@ -142,7 +142,7 @@ impl Browser {
 
     /// Types into a field as a keyboard does.
     #[track_caller]
-    pub(crate) fn type_into(&mut self, tab: &Tab, selector: &str, text: &str) {
+    pub fn type_into(&mut self, tab: &Tab, selector: &str, text: &str) {
         self.evaluate(
             tab,
             &format!("document.querySelector({selector:?}).select()"),
@@ -153,7 +153,7 @@ impl Browser {
 
     /// Presses an element.
     #[track_caller]
-    pub(crate) fn click(&mut self, tab: &Tab, selector: &str) {
+    pub fn click(&mut self, tab: &Tab, selector: &str) {
         self.evaluate(
             tab,
             &format!("document.querySelector({selector:?}).click()"),
@@ -162,7 +162,7 @@ impl Browser {
 
     /// Shows the tab as a phone of this width does, with the colours for the dark.
     #[track_caller]
-    pub(crate) fn be_a_dark_phone(&mut self, tab: &Tab, width: u32) {
+    pub fn be_a_dark_phone(&mut self, tab: &Tab, width: u32) {
         self.command(
             Some(tab),
             "Emulation.setDeviceMetricsOverride",
@@ -178,7 +178,7 @@ impl Browser {
 
     /// The selectors of what lies partly outside of the tab's width.
     #[track_caller]
-    pub(crate) fn cut_off(&mut self, tab: &Tab) -> Value {
+    pub fn cut_off(&mut self, tab: &Tab) -> Value {
         self.evaluate(
             tab,
             "[...document.querySelectorAll('body *')].filter((it) => {
@@ -190,7 +190,7 @@ impl Browser {
 
     /// Presses one key, wherever the focus is.
     #[track_caller]
-    pub(crate) fn press(&mut self, tab: &Tab, key: &str) {
+    pub fn press(&mut self, tab: &Tab, key: &str) {
         let text = if key == "Enter" { "\r" } else { key };
         let down = json!({ "type": "keyDown", "key": key, "text": text });
         self.command(Some(tab), "Input.dispatchKeyEvent", down);
@@ -200,7 +200,7 @@ impl Browser {
 
     /// Brings the tab to the front and saves what it shows as a PNG.
     #[track_caller]
-    pub(crate) fn screenshot(&mut self, tab: &Tab, file: &Path) {
+    pub fn screenshot(&mut self, tab: &Tab, file: &Path) {
         self.command(Some(tab), "Page.bringToFront", json!({}));
         let picture = self.command(
             Some(tab),
