@@ -4,12 +4,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use crate::steps::{Failure, cargo, program};
+use crate::steps::{Failure, cargo, program, root};
 
 /// Debian's packages, each with a test that runs it: two tabs on the chat page (`tests/tests/examples/chat.rs`), networks of its own
 /// and a wire that loses packets (`crates/net/tests/namespaces.rs`), a TLS peer that shares no code with ours (`tests/tests/command/dial.rs`,
-/// `tests/tests/tls`), and what runs the unit (`tests/tests/system/service.rs`).
-const DEBIAN: &[&str] = &["chromium", "iproute2", "openssl", "socat", "systemd"];
+/// `tests/tests/tls`), what runs the unit (`tests/tests/system/service.rs`), and clients of others (`tests/tests/clients`).
+const DEBIAN: &[&str] = &[
+    "chromium",
+    "curl",
+    "iproute2",
+    "openssl",
+    "python3-websockets",
+    "socat",
+    "systemd",
+];
+
+/// Programs that may come from elsewhere, and Debian's packages for those who have none.
+const PROGRAMS: &[(&str, &str)] = &[("node", "nodejs"), ("npm", "npm")];
+
+/// JavaScript clients, as their lock file names them.
+const NPM: &str = "tests/clients";
 
 /// Cargo's own tools, as package and subcommand.
 const CARGO: &[(&str, &str)] = &[("cargo-nextest", "nextest")];
@@ -24,6 +38,7 @@ pub(crate) fn install() -> Result<(), Failure> {
         }
     }
     debian_packages()?;
+    npm_packages()?;
     for (package, subcommand) in CARGO {
         cargo_tool(package, subcommand)?;
     }
@@ -39,6 +54,9 @@ fn debian_packages() -> Result<(), Failure> {
         .iter()
         .copied()
         .filter(|name| !is_installed(name))
+        .chain(PROGRAMS.iter().filter_map(|(name, package)| {
+            (!program(name, ["--version"]).succeeds()).then_some(*package)
+        }))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -64,6 +82,21 @@ fn is_installed(package: &str) -> bool {
         .args(["--show", "--showformat=${db:Status-Status}", package])
         .output()
         .is_ok_and(|output| output.stdout == b"installed")
+}
+
+/// Installs them beside their lock file, unless that is done. Needs no root.
+fn npm_packages() -> Result<(), Failure> {
+    let folder = root().join(NPM);
+    let read = |name: &str| fs::read(folder.join(name)).ok();
+    let done = "node_modules/.installed";
+    if read(done).is_some_and(|done| read("package-lock.json") == Some(done)) {
+        return Ok(());
+    }
+    let arguments = ["ci", "--prefix", NPM, "--no-audit", "--no-fund"];
+    program("npm", arguments).run()?;
+    fs::copy(folder.join("package-lock.json"), folder.join(done))
+        .map(drop)
+        .map_err(|error| Failure(format!("cannot write {NPM}/{done}: {error}")))
 }
 
 /// Builds one of cargo's tools if it is missing: into the user's own folder, so root is not needed.

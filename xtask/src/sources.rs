@@ -18,7 +18,7 @@ pub(crate) struct Source {
 const HIDDEN: &[&str] = &[".cargo", ".ci", ".config"];
 
 /// Every file of the project whose name ends with one of these extensions, in order of their paths. A file without a dot
-/// in its name counts as its own extension. Folders that are built, and hidden ones of others, are left out.
+/// in its name counts as its own extension. Folders that are built or installed, and hidden ones of others, are left out.
 pub(crate) fn sources(extensions: &[&str]) -> Result<Vec<Source>, Failure> {
     let mut paths = Vec::new();
     collect(root(), extensions, &mut paths)
@@ -45,7 +45,8 @@ fn collect(folder: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) -> io::
         if entry.file_type()?.is_dir() {
             let is_hidden = name.as_encoded_bytes().starts_with(b".");
             let is_ours = HIDDEN.iter().any(|folder| name == *folder);
-            if name != "target" && (is_ours || !is_hidden) {
+            let is_made = name == "target" || name == "node_modules";
+            if !is_made && (is_ours || !is_hidden) {
                 collect(&path, extensions, paths)?;
             }
         } else if path
