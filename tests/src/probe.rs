@@ -284,6 +284,9 @@ impl App for Probe {
         if let Some(code) = session.close_code() {
             self.note(format_args!("close-code {} {code}", session.id()));
         }
+        if let Some(text) = session.close_text() {
+            self.note(format_args!("close-text {} {text}", session.id()));
+        }
         if let Some(state) = session.load_bytes() {
             self.note(format_args!("state {} {} bytes", session.id(), state.len()));
         }

@@ -51,6 +51,7 @@ pub(crate) fn closing(session: &Session, cx: &Cx) -> Vec<u8> {
         received: meters.bytes_in,
         sent: meters.bytes_out,
         code: session.input.farewell.code(),
+        text: session.app.close_text().to_owned(),
     };
     // Plain values only: there is nothing in it that could fail to be written.
     postcard::to_stdvec(&closing).unwrap_or_default()

@@ -23,7 +23,8 @@ use crate::session::Session;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::{
-    DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, PUSHED, TEXT, WHOLE,
+    DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, LONGEST_CLOSE_TEXT, PUSHED, TEXT,
+    WHOLE,
 };
 
 /// Records taken from one process in one turn.
@@ -115,10 +116,7 @@ impl Loop {
                 }
                 Ok(())
             }
-            FromProcess::Close => {
-                self.take_close(at, &header);
-                Ok(())
-            }
+            FromProcess::Close => self.take_close(at, &header, record),
             FromProcess::SendTo => datagrams::send(at, record, &self.acceptor.sockets, &self.tools),
             FromProcess::Post
             | FromProcess::Task
@@ -215,23 +213,30 @@ impl Loop {
     }
 
     /// The app closes a session.
-    fn take_close(&mut self, at: ProcessKey, header: &Header) {
+    fn take_close(
+        &mut self,
+        at: ProcessKey,
+        header: &Header,
+        record: &Record<'_>,
+    ) -> Result<(), String> {
+        let text = close_text(record)?;
         let (groups, tools) = (&mut self.groups, &mut self.tools);
         let Some(session) = self.sessions.find_mut(header.session) else {
             tools.processes.discard(at, header.session, &tools.cx);
-            return;
+            return Ok(());
         };
         if let Err(end) = close_at_once(session, header, &tools.cx) {
             act(session, end, groups, tools);
-            return;
+            return Ok(());
         }
         if let Err(end) = groups.catch_up(session, tools) {
             act(session, end, groups, tools);
         }
-        if let Err(end) = close_for_app(session, header, tools) {
+        if let Err(end) = close_for_app(session, header, &text, tools) {
             act(session, end, groups, tools);
         }
         self.relieve_if_asked();
+        Ok(())
     }
 
     /// Something that travels without a session.
@@ -405,6 +410,16 @@ impl Loop {
         memory.release(Class::Parts, held);
         Ok(message)
     }
+}
+
+/// The text with which an app closes a session.
+fn close_text(record: &Record<'_>) -> Result<String, String> {
+    if record.len() > LONGEST_CLOSE_TEXT {
+        return Err(format!("{} bytes with a Close", record.len()));
+    }
+    let mut text = Vec::new();
+    record.copy_to(&mut text);
+    String::from_utf8(text).map_err(|_| "the text of a Close is no UTF-8".into())
 }
 
 /// Sends a session a message, behind the broadcasts that were before it.

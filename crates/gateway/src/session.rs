@@ -436,6 +436,8 @@ pub(crate) struct AppState {
     pub(crate) label: Vec<u8>,
     /// What is kept of the request that it began with; empty if nothing is.
     pub(crate) request: Vec<u8>,
+    /// The text of the peer's WebSocket close; empty if there is none.
+    pub(crate) close_text: String,
     /// The groups it is in, by their numbers, and its place in each.
     pub(crate) groups: Vec<(u64, u32)>,
 }
@@ -447,7 +449,8 @@ impl AppState {
 
     /// Bytes of the app's that it holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.locker.len() + self.key.len() + self.label.len() + self.request.len()
+        let texts = self.label.len() + self.close_text.len();
+        self.locker.len() + self.key.len() + texts + self.request.len()
     }
 
     /// Those, and its memberships.
@@ -465,6 +468,11 @@ impl App {
     /// Its label; empty if it has none.
     pub(crate) fn label(&self) -> &[u8] {
         self.state.as_ref().map_or(&[], |state| &state.label)
+    }
+
+    /// The text of the peer's WebSocket close; empty if there is none.
+    pub(crate) fn close_text(&self) -> &str {
+        self.state.as_ref().map_or("", |state| &state.close_text)
     }
 
     /// The groups that the session is in.

@@ -51,6 +51,8 @@ pub const LARGEST_LOCKER: usize = 8 * 1024;
 pub const LARGEST_STATE: usize = LARGEST_LOCKER + 5;
 /// The longest label of a session, in bytes.
 pub const LONGEST_LABEL: usize = 64;
+/// The longest text of a WebSocket close, in bytes: with its code it fills a control frame (RFC 6455 §5.5).
+pub const LONGEST_CLOSE_TEXT: usize = 123;
 /// The largest message to a group, in bytes.
 pub const LARGEST_BROADCAST: usize = 4 * 1024 * 1024;
 /// Sessions that one broadcast may leave out.
@@ -110,7 +112,8 @@ pub enum FromProcess {
     Send = 1,
     /// The handler of message `sequence` of `session` has ended. `time`: that message's size in bytes. Flags: FAILED, ERRED.
     Done = 2,
-    /// The app closes `session`, or its open hook has failed. Flags: FORCE, FAILED, ERRED. `aux`: the WebSocket close code, 0 for 1000.
+    /// The app closes `session`, or its open hook has failed. Flags: FORCE, FAILED, ERRED. `aux`: the WebSocket close code, 0 for 1000. Payload: the text
+    /// of the WebSocket close, UTF-8 of at most [`LONGEST_CLOSE_TEXT`] bytes.
     Close = 3,
     /// A datagram to send from listener `aux`. Payload as on `ToProcess::Datagram`.
     SendTo = 4,
@@ -285,7 +288,7 @@ pub struct Opening {
 }
 
 /// The state of a session at its end, apart from its opening.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
     /// When something was last received, milliseconds since the Unix epoch; when it was accepted, if nothing was.
     pub received_at: u64,
@@ -303,6 +306,8 @@ pub struct Closing {
     pub sent: u64,
     /// The WebSocket close code that the peer sent, or 0.
     pub code: u16,
+    /// The text that came with it.
+    pub text: String,
 }
 
 /// The part of a file that is sent.

@@ -263,7 +263,7 @@ where
                 };
                 // It may have ended meanwhile, and then this is refused. What has arrived for it is handled until
                 // the gateway says that it is closed.
-                let _ = session.shared().close(flags, 0);
+                let _ = session.shared().close(flags, 0, "");
             }
             Running::Close(_) => {
                 self.core.counters.end();

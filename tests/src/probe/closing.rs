@@ -35,6 +35,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             return Ok(None);
         }
         "close-code" => return told(session.close_with(order.word().parse()?)),
+        "close-text" => return told(session.close_with_text(4000, &order.others())),
         "close-now" => return told(session.close_now()),
         "close-then-now" => {
             session.close()?;

@@ -119,6 +119,7 @@ fn a_close_by_the_client_is_answered_with_its_code() {
         ));
         engine.journaled(&format!("close {id} peer"));
         engine.journaled(&format!("close-code {id} {}", u16::from(code)));
+        engine.journaled(&format!("close-text {id} done"));
     }
 }
 
@@ -174,6 +175,24 @@ fn a_close_by_the_app_carries_its_code() {
         ));
     }
     eventually("both are counted", || engine.status().closed("server") == 2);
+}
+
+#[test]
+fn a_close_by_the_app_carries_its_text_as_far_as_a_frame_has_room() {
+    let engine = Engine::start("probe", CONFIG);
+    // Of two bytes each: the 62nd has no room.
+    let long = "é".repeat(100);
+    for (text, expected) in [
+        ("the room is full", "the room is full"),
+        (&long, &long[..122]),
+    ] {
+        let mut socket = connect(&engine);
+        let Message::Close(Some(frame)) = ask(&mut socket, format!("close-text {text}")) else {
+            panic!("something else came than a close");
+        };
+        assert_eq!(frame.code, CloseCode::Library(4_000));
+        assert_eq!(frame.reason.as_str(), expected);
+    }
 }
 
 #[test]

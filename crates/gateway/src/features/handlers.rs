@@ -178,13 +178,14 @@ pub(crate) fn opened(session: &mut Session, at: ProcessKey, tools: &mut Tools) {
     }
 }
 
-/// The app closes a session. The caller has sent it the earlier broadcasts.
+/// The app closes a session, with this text for a WebSocket. The caller has sent it the earlier broadcasts.
 ///
 /// # Errors
 /// How it ends.
 pub(crate) fn close_for_app(
     session: &mut Session,
     header: &Header,
+    text: &str,
     tools: &mut Tools,
 ) -> Result<(), End> {
     if header.flags & ERRED != 0 {
@@ -198,7 +199,7 @@ pub(crate) fn close_for_app(
         Framing::WebSocket { .. }
     ) {
         let code = if header.aux == 0 { NORMAL } else { header.aux };
-        let frame = close_frame(code, "");
+        let frame = close_frame(code, text);
         if let Err(end @ End::Now(_)) = write_raw(session, frame.as_bytes(), tools) {
             return Err(end);
         }

@@ -101,7 +101,10 @@ fn cut_and_gather(
                     return (at, Err(end));
                 }
             }
-            Ok(Decoded::Close { code, .. }) => {
+            Ok(Decoded::Close {
+                code, start, end, ..
+            }) => {
+                keep_close_text(session, &input[at + start..at + end], tools);
                 // What it sent before is answered first.
                 session.input.farewell = Farewell::Came(code.unwrap_or(0));
                 session.transport.link.end_input();
@@ -123,6 +126,18 @@ fn cut_and_gather(
         }
     }
     (at, Ok(()))
+}
+
+/// The app may ask for the text of its peer's close.
+fn keep_close_text(session: &mut Session, text: &[u8], tools: &mut Tools) {
+    // The framing has checked that it is UTF-8.
+    let text = str::from_utf8(text).unwrap_or_default();
+    if !text.is_empty() {
+        let (before, after) = session
+            .app
+            .change(|state| state.close_text = text.to_owned());
+        tools.memory.change(Class::State, before, after);
+    }
 }
 
 /// Sends the framing's own replies that were gathered.

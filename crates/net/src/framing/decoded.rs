@@ -48,6 +48,10 @@ pub enum Decoded {
         reply: ControlFrame,
         /// The peer's status code, if it gave one.
         code: Option<u16>,
+        /// Where the peer's reason begins in the input: UTF-8, at most 123 bytes, often none.
+        start: usize,
+        /// Where it ends.
+        end: usize,
     },
     /// More bytes are wanted; nothing is consumed.
     Incomplete {

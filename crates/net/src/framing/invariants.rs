@@ -307,7 +307,11 @@ impl<'a> Receiver<'a> {
                     consumed,
                     reply,
                     code,
+                    start,
+                    end,
                 }) => {
+                    assert!(start <= end && end <= consumed, "{start} {end} {consumed}");
+                    assert!(str::from_utf8(&input[start..end]).is_ok());
                     self.events.push(Event::Close(code, reply.to_vec()));
                     consumed
                 }

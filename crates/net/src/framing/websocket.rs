@@ -79,11 +79,14 @@ pub(super) fn decode(
         Opcode::Pong => Ok(Decoded::Nothing { consumed: end }),
         Opcode::Close => {
             let code = parse_close(payload)?;
+            let code_bytes = payload.len().min(2);
             Ok(Decoded::Close {
                 consumed: end,
                 // The code alone is sent back, as §5.5.1 has it.
-                reply: ControlFrame::new(Opcode::Close, &payload[..payload.len().min(2)]),
+                reply: ControlFrame::new(Opcode::Close, &payload[..code_bytes]),
                 code,
+                start: start + code_bytes,
+                end,
             })
         }
     }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use crate::app::{Context, SendError, SessionId};
-use crate::wire::{FORCE, Peer, SessionTls, TEXT};
+use crate::wire::{FORCE, LONGEST_CLOSE_TEXT, Peer, SessionTls, TEXT};
 use crate::{Refusal, Room, SessionState};
 
 /// A handle to a session. Clones are cheap and name the same session.
@@ -77,6 +77,12 @@ impl Session {
         self.0.close_code()
     }
 
+    /// The text that its peer has given with its WebSocket close, at most 123 bytes: anything the peer likes. `None` if it
+    /// gave none, and before the [`close`](crate::app::App::close) hook.
+    pub fn close_text(&self) -> Option<&str> {
+        self.0.close_text()
+    }
+
     /// The context of the process.
     pub fn context(&self) -> Context {
         Context::new(self.0.core().clone())
@@ -127,17 +133,28 @@ impl Session {
 
     /// Closes the session once all messages to it have been written. A second call returns [`SendError::Closing`].
     pub fn close(&self) -> Result<(), SendError> {
-        self.0.close(0, 0)
+        self.0.close(0, 0, "")
     }
 
     /// [`close`](Self::close) with this WebSocket close code.
     pub fn close_with(&self, code: u16) -> Result<(), SendError> {
-        self.0.close(0, code)
+        self.0.close(0, code, "")
+    }
+
+    /// [`close`](Self::close) with this WebSocket close code, and a text for the peer. Browsers show it as `event.reason`. A
+    /// text over 123 bytes is cut at a character; other framings have no such text.
+    pub fn close_with_text(&self, code: u16, text: &str) -> Result<(), SendError> {
+        // Ends at zero at the latest, which is a boundary.
+        let mut end = text.len().min(LONGEST_CLOSE_TEXT);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.0.close(0, code, &text[..end])
     }
 
     /// Closes the session at once and discards its queue. It works on a session that is closing, too.
     pub fn close_now(&self) -> Result<(), SendError> {
-        self.0.close(FORCE, 0)
+        self.0.close(FORCE, 0, "")
     }
 
     #[inline]

@@ -151,6 +151,11 @@ impl SessionState {
     }
 
     /// The WebSocket close code that its peer sent, once it has ended here.
+    pub(crate) fn close_text(&self) -> Option<&str> {
+        let closing = self.closing.get()?;
+        (!closing.text.is_empty()).then_some(&closing.text)
+    }
+
     pub(crate) fn close_code(&self) -> Option<u16> {
         let closing = self.closing.get()?;
         (closing.code != 0).then_some(closing.code)
@@ -202,7 +207,7 @@ impl SessionState {
     }
 
     /// Asks the gateway to end it.
-    pub(crate) fn close(&self, flags: u8, code: u16) -> Result<(), SendError> {
+    pub(crate) fn close(&self, flags: u8, code: u16, text: &str) -> Result<(), SendError> {
         self.check_reachable()?;
         if self.is_closing.replace(true) && flags & FORCE == 0 {
             return Err(SendError::Closing);
@@ -218,7 +223,7 @@ impl SessionState {
         let _ = self
             .core
             .outbox
-            .record(self.link(), header, &[], Room::Always);
+            .record(self.link(), header, &[text.as_bytes()], Room::Always);
         self.wake_senders();
         Ok(())
     }

@@ -107,6 +107,7 @@ impl Gateway {
             received: session.received,
             sent: session.sent,
             code: 0,
+            text: String::new(),
         };
         for members in self.groups.values_mut() {
             members.remove(&id);
