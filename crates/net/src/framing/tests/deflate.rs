@@ -104,6 +104,15 @@ fn a_message_that_does_not_keep_to_it_is_refused() {
             vec![frame(DEFLATED_TEXT, b"\xff\xff\xff")],
             Violation::Corrupt,
         ),
+        // It ends within a block without compression, and within one with fixed codes.
+        (
+            vec![frame(
+                0xc2,
+                &[0x00, 0x0a, 0x00, 0xf5, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f],
+            )],
+            Violation::Corrupt,
+        ),
+        (vec![frame(0xc2, &[0xf2, 0x48, 0xcd])], Violation::Corrupt),
         // A reference to what was never sent.
         (
             vec![frame(0xc2, &[0xf2, 0x00, 0x11, 0x00, 0x00])],

@@ -55,8 +55,13 @@ impl Inflater {
         let guess = payload.len().saturating_mul(GROWTH).max(ROOM);
         let mut message = Vec::with_capacity(guess.min(limit));
         self.inflate_part(payload, limit, &mut message)?;
+        let length = message.len();
         self.inflate_part(&TAIL, limit, &mut message)?;
-        Ok(message)
+        // The tail belongs to an empty block (RFC 7692 §7.2.1). Inside another one it is taken for content.
+        match message.len() == length {
+            true => Ok(message),
+            false => Err(InflateError::Corrupt),
+        }
     }
 
     fn inflate_part(
