@@ -26,7 +26,8 @@ use crate::session::stay::Placement;
 use crate::session::{
     App, Cut, End, Farewell, Input, Listed, Meters, Output, Phase, Session, Timer, Transport,
 };
-use crate::timeouts::{watch_handshake, watch_idle};
+use crate::shared::admission::Counted;
+use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};
 use crate::tools::Tools;
 use moorline_process::open_files;
 use moorline_protocol::control::{Limit, LoopCounter};
@@ -123,14 +124,8 @@ impl Loop {
     /// Gives a connection to the least loaded loop.
     fn assign(&mut self, socket: OwnedFd, listener: ListenerId, peer: Peer) {
         let cx = &self.tools.cx;
-        let settings = cx.listener(listener);
         if let Err(limit) = cx.shared.admissions[listener.index()].admit(&peer) {
-            tracing::warn!(
-                listener = %settings.name, %peer, reason = %CloseReason::Limit,
-                "connection refused: {} is reached", limit.as_str()
-            );
-            cx.count_closed(CloseReason::Limit);
-            cx.count_limit(limit);
+            self.refuse_connection(socket, listener, peer, limit);
             return;
         }
         let least = cx.shared.least_loaded();
@@ -145,6 +140,35 @@ impl Loop {
         }
     }
 
+    /// This limit leaves no room for a connection. A client of HTTP without TLS is told, if not too many are.
+    fn refuse_connection(
+        &mut self,
+        socket: OwnedFd,
+        listener: ListenerId,
+        peer: Peer,
+        limit: Limit,
+    ) {
+        let cx = &self.tools.cx;
+        let settings = cx.listener(listener);
+        if let Some(untold) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
+            tracing::warn!(
+                listener = %settings.name, %peer, reason = %CloseReason::Limit, untold,
+                "connection refused: {} is reached", limit.as_str()
+            );
+        }
+        cx.count_closed(CloseReason::Limit);
+        cx.count_limit(limit);
+        let is_told = settings.is_http() && settings.tls.is_none() && !cx.is_stopping();
+        if is_told && cx.shared.admissions[listener.index()].turn_away() {
+            let arrival = Arrival {
+                counted: Counted::TurnedAway,
+                ..Arrival::default()
+            };
+            let phase = Phase::TurnedAway(limit);
+            self.begin(socket, (listener, peer), phase, arrival);
+        }
+    }
+
     /// Makes a session of a connection.
     pub(crate) fn open(
         &mut self,
@@ -154,18 +178,32 @@ impl Loop {
         arrival: Arrival,
     ) {
         let tools = &mut self.tools;
+        let counted = arrival.counted;
         let prepared = match tools.cx.is_stopping() {
             false => prepare(listener, arrival, &self.acceptor.tls, &tools.cx),
             true => None,
         };
         let Some((phase, arrival)) = prepared else {
-            tools.cx.shared.release(listener, &peer);
+            tools.cx.shared.release(listener, &peer, counted);
             return;
         };
+        self.begin(socket, (listener, peer), phase, arrival);
+    }
+
+    /// A connection is in the table from now on, in this phase.
+    fn begin(
+        &mut self,
+        socket: OwnedFd,
+        (listener, peer): (ListenerId, Peer),
+        phase: Phase,
+        arrival: Arrival,
+    ) {
+        let tools = &mut self.tools;
         let Arrival {
             received,
             tls,
             unsent,
+            counted,
         } = arrival;
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
@@ -180,6 +218,7 @@ impl Loop {
         let session = self.sessions.insert(|name| {
             let mut session = new_session(name, listener, peer, slot, now);
             session.phase = phase;
+            session.counted = counted;
             session.transport.tls = tls;
             session.take_received(received);
             session
@@ -203,6 +242,7 @@ impl Loop {
         }
         match phase {
             Phase::Handshake | Phase::Request => watch_handshake(session, tools),
+            Phase::TurnedAway(_) => watch_turned_away(session, tools),
             _ => watch_idle(session, tools),
         }
         self.service(key);
@@ -230,7 +270,7 @@ impl Loop {
         let queue = session.output.queue.take();
         let unsent = queue.map_or_else(Vec::new, |queue| queue.sealed().to_vec());
         memory.release(Class::Queued, unsent.len());
-        let (listener, peer) = (session.listener, session.peer);
+        let (listener, peer, counted) = (session.listener, session.peer, session.counted);
         match session.transport.socket {
             Some(socket) if onward == Onward::Http => {
                 self.poller.ignore_session(&socket);
@@ -239,6 +279,7 @@ impl Loop {
                     received,
                     tls,
                     unsent,
+                    counted,
                 };
                 cx.report(Report::Http {
                     socket,
@@ -247,7 +288,7 @@ impl Loop {
                     arrival,
                 });
             }
-            _ => cx.shared.release(listener, &peer),
+            _ => cx.shared.release(listener, &peer, counted),
         }
     }
 }
@@ -306,6 +347,7 @@ fn new_session(
         listener,
         peer,
         phase: Phase::Open,
+        counted: Counted::Admitted,
         transport: Transport {
             socket: None,
             tls: None,

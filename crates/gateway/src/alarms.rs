@@ -87,6 +87,9 @@ pub(crate) fn check_handshake(session: &mut Session, tools: &mut Tools) -> Resul
     if session.has_begun() || matches!(session.phase, Phase::Refused(_)) {
         return Ok(());
     }
+    if matches!(session.phase, Phase::TurnedAway(_)) {
+        return Err(End::Now(CloseReason::Limit));
+    }
     tools.cx.count_limit(Limit::HandshakeTimeout);
     if session.phase == Phase::Handshake {
         let reason = "it has taken longer than handshake_timeout";

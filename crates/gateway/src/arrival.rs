@@ -2,6 +2,8 @@
 
 use moorline_net::tls::server::ServerRecords;
 
+use crate::shared::admission::Counted;
+
 /// How far a connection has got, apart from its socket.
 #[derive(Debug, Default)]
 pub(crate) struct Arrival {
@@ -11,4 +13,5 @@ pub(crate) struct Arrival {
     pub(crate) tls: Option<Box<ServerRecords>>,
     /// Bytes still to send, as they go on the wire.
     pub(crate) unsent: Vec<u8>,
+    pub(crate) counted: Counted,
 }

@@ -22,6 +22,7 @@ use crate::output::write::farewell;
 use crate::placement::place;
 use crate::processes::pending_close::PendingClose;
 use crate::session::{End, Farewell, Phase, Session};
+use crate::shared::admission::Counted;
 use crate::suspects::clear_suspect;
 use crate::timeouts::{watch_closing, watch_half_closed};
 use crate::timers::Alarm;
@@ -105,7 +106,9 @@ fn end_when_flushed(
             watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
-        Phase::Handshake | Phase::Request => finish(session, reason, groups, tools),
+        Phase::Handshake | Phase::Request | Phase::TurnedAway(_) => {
+            finish(session, reason, groups, tools);
+        }
         Phase::Asking { .. } => {
             give_up_asking(session, tools);
             let answer = (StatusCode::SERVICE_UNAVAILABLE, "ask again later");
@@ -169,7 +172,7 @@ pub(crate) fn finish(
     if session.has_ended() {
         return;
     }
-    tools.cx.shared.admissions[session.listener.index()].end(&session.peer);
+    tools.cx.shared.admissions[session.listener.index()].end(&session.peer, session.counted);
     if let Some(code) = last_word(reason)
         && session.lives()
         && session.output.queue.is_none()
@@ -200,7 +203,9 @@ pub(crate) fn finish(
         log_access(session, &tools.cx, reason);
     }
     tools.memory.release(Class::Received, held);
-    tools.cx.count_closed(reason);
+    if session.counted == Counted::Admitted {
+        tools.cx.count_closed(reason);
+    }
     clear_suspect(session, tools);
     tools.agenda.schedule(session);
 }
@@ -227,6 +232,7 @@ fn close_socket(session: &mut Session, reason: CloseReason) {
             | CloseReason::Framing
             | CloseReason::Idle
             | CloseReason::Handshake
+            | CloseReason::Limit
             | CloseReason::Crash
             | CloseReason::Error => true,
             CloseReason::Peer => !transport.link.is_hung_up(),

@@ -144,13 +144,14 @@ impl Site {
             let _connection = shared.http.connection();
             let bytes = CONNECTION_BYTES + arrival.tls.as_ref().map_or(0, |_| TLS_BYTES);
             let _held = shared.http_memory.hold(bytes);
+            let counted = arrival.counted;
             let ended = self.clone().serve_connection(socket, &peer, arrival);
             match ended.await {
-                Ok(Served::Whole) => self.shared.release(self.listener, &peer),
+                Ok(Served::Whole) => self.shared.release(self.listener, &peer, counted),
                 Ok(Served::Until(socket, arrival)) => self.give_back(socket, peer, arrival),
                 Err(ended) => {
                     self.note_ended(&ended, &peer);
-                    self.shared.release(self.listener, &peer);
+                    self.shared.release(self.listener, &peer, counted);
                 }
             }
         });
@@ -196,6 +197,7 @@ impl Site {
             received,
             tls,
             unsent,
+            counted,
         } = arrival;
         let Some(records) = tls else {
             let served = self.serve_stream(stream, received, peer).await?;
@@ -208,6 +210,7 @@ impl Site {
                         received,
                         tls,
                         unsent,
+                        counted,
                     },
                 )
             });
@@ -226,6 +229,7 @@ impl Site {
                     received,
                     tls,
                     unsent,
+                    counted,
                 },
             )
         })

@@ -8,3 +8,4 @@ pub(crate) mod handshake;
 pub(crate) mod read;
 pub(crate) mod request;
 pub(crate) mod slowloris;
+pub(crate) mod turning_away;

@@ -232,8 +232,10 @@ impl Loop {
         memory.release(Class::State, state.map_or(0, |state| state.held()));
         agenda.pulses.remove(key);
         match session.has_ended() {
-            true => cx.shared.admissions[session.listener.index()].release(),
-            false => cx.shared.release(session.listener, &session.peer),
+            true => cx.shared.admissions[session.listener.index()].release(session.counted),
+            false => cx
+                .shared
+                .release(session.listener, &session.peer, session.counted),
         }
     }
 

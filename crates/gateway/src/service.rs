@@ -4,7 +4,8 @@ use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
 use crate::input::read::receive;
-use crate::input::request::{FirstRequest, read_request};
+use crate::input::request::{FirstRequest, has_left, read_request};
+use crate::input::turning_away::turn_away;
 use crate::output::flush::flush;
 use crate::output::watermarks::tell_watermark;
 use crate::placement::place;
@@ -29,10 +30,22 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
                 return Left::Session;
             }
         },
+        Phase::TurnedAway(limit) => match turn_away(session, limit, tools) {
+            Ok(FirstRequest::Waits) => return Left::Session,
+            Ok(FirstRequest::Left) => return Left::Connection(Onward::Closed),
+            Ok(_) => {}
+            Err(end) => {
+                act(session, end, groups, tools);
+                return Left::Session;
+            }
+        },
         Phase::Asking { .. } | Phase::Refused(_) => {}
         Phase::Ended(_) | Phase::Lingering => return go_on_ending(session, tools),
     }
     if matches!(session.phase, Phase::Asking { .. }) {
+        if has_left(session) {
+            return Left::Connection(Onward::Closed);
+        }
         place(session, tools);
         return Left::Session;
     }

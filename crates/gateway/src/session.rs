@@ -27,6 +27,8 @@ use crate::session::link::Link;
 use crate::session::queue::Outbound;
 use crate::session::stay::Placement;
 use crate::session::window::Window;
+use crate::shared::admission::Counted;
+use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer, SessionData};
 
 /// One accepted connection.
@@ -38,6 +40,7 @@ pub(crate) struct Session {
     pub(crate) listener: ListenerId,
     pub(crate) peer: Peer,
     pub(crate) phase: Phase,
+    pub(crate) counted: Counted,
     pub(crate) transport: Transport,
     pub(crate) input: Input,
     pub(crate) output: Output,
@@ -60,6 +63,8 @@ pub(crate) enum Phase {
     /// An app is asked about the connection's first request, which is at the front of its tail, or is to be. This number
     /// of processes died while they looked at it.
     Asking { deaths: u8 },
+    /// This limit leaves no room for the connection: that is the answer to its first request.
+    TurnedAway(Limit),
     /// The connection's first request was refused for this reason, and the connection ends once the answer is flushed. No
     /// process knows of it.
     Refused(CloseReason),
@@ -272,13 +277,20 @@ impl Session {
     pub(crate) fn has_begun(&self) -> bool {
         !matches!(
             self.phase,
-            Phase::Handshake | Phase::Request | Phase::Asking { .. } | Phase::Refused(_)
+            Phase::Handshake
+                | Phase::Request
+                | Phase::Asking { .. }
+                | Phase::TurnedAway(_)
+                | Phase::Refused(_)
         )
     }
 
     /// Whether what its peer sends is read.
     pub(crate) fn is_read(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Request)
+        matches!(
+            self.phase,
+            Phase::Open | Phase::Request | Phase::TurnedAway(_)
+        )
     }
 
     /// Whether it is neither over nor only lingering.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::ids::ListenerId;
 use crate::ids::MAX_SLOTS;
-use crate::shared::admission::Admission;
+use crate::shared::admission::{Admission, Counted};
 use crate::shared::http_memory::HttpMemory;
 use crate::shared::http_stopping::Stopping;
 use crate::shared::places::Places;
@@ -122,10 +122,10 @@ impl Shared {
     }
 
     /// A connection of this listener has ended, and its socket is closed.
-    pub(crate) fn release(&self, listener: ListenerId, peer: &Peer) {
+    pub(crate) fn release(&self, listener: ListenerId, peer: &Peer, counted: Counted) {
         let admission = &self.admissions[listener.index()];
-        admission.end(peer);
-        admission.release();
+        admission.end(peer, counted);
+        admission.release(counted);
     }
 
     /// The loop with the fewest sessions, which gets the next one.

@@ -22,6 +22,9 @@ const GRACE_MS: u64 = 100;
 /// `send_timeout`.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a connection for which there is no room has for its request: few of them may wait at the same time.
+const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Watches a session for idleness, and its peer for signs of life, if its listener asks for that.
 pub(crate) fn watch_idle(session: &Session, tools: &mut Tools) {
     watch_peer(session, tools);
@@ -103,6 +106,15 @@ pub(crate) fn watch_handshake(session: &Session, tools: &mut Tools) {
     tools.agenda.timers.set(at, alarm);
 }
 
+/// Watches a connection that is turned away: it has less time for its request than others.
+pub(crate) fn watch_turned_away(session: &Session, tools: &mut Tools) {
+    let timeout = tools.cx.listener(session.listener).handshake_timeout;
+    let timeout = timeout.min(TURNED_AWAY_TIMEOUT);
+    let at = tools.cx.clock.ms + timeout.as_millis() as u64;
+    let alarm = Alarm::Handshake(session.name());
+    tools.agenda.timers.set(at, alarm);
+}
+
 /// Why a session is closed whose peer takes no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stuck {
@@ -174,6 +186,7 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
         Phase::Handshake
         | Phase::Request
         | Phase::Asking { .. }
+        | Phase::TurnedAway(_)
         | Phase::Ended(_)
         | Phase::Lingering => return,
     };

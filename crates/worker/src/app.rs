@@ -148,7 +148,7 @@ pub trait App: Sized + 'static {
     /// They are logged and counted, and the request is answered with 503.
     ///
     /// # Cancellation
-    /// The future is dropped when the connection breaks, and after the listener's `handshake_timeout`: then the request is
+    /// The future is dropped when the connection breaks or the client half-closes it, and after the listener's `handshake_timeout`: then the request is
     /// answered with 503. If the process dies, the next one is asked; if that dies as well, or
     /// died by a fault in this hook, the request is answered with 503.
     fn accept(self: Rc<Self>, request: Request) -> impl Future<Output = Result<Accept>> {

@@ -12,6 +12,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "close",
     "close-twice",
     "close-code",
+    "close-text",
     "close-now",
     "close-then-now",
     "push-then-close",

@@ -8,4 +8,5 @@ mod listener;
 mod memory;
 mod shortage;
 mod slow;
+mod turned_away;
 mod vanished;

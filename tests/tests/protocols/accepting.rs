@@ -158,7 +158,7 @@ fn a_failing_app_answers_503_and_serves_on() {
         let target = format!("/ws?do={order}");
         assert_eq!(status(&engine, &target, ""), 503, "{order}");
     }
-    assert_eq!(engine.status().closed("error"), 5);
+    eventually("all are counted", || engine.status().closed("error") == 5);
     assert_eq!(status(&engine, "/ws", ""), 101);
     engine.site().logged(&["asked to fail in accept", "accept"]);
 }
@@ -281,6 +281,20 @@ fn a_hook_whose_client_has_left_ends() {
         eventually("all are gone", || engine.status().gateway.sessions == 0);
         assert_eq!(status(&engine, "/ws", ""), 101);
     }
+}
+
+/// As a browser does whose page is left, and a proxy whose own client has left.
+#[test]
+fn a_client_that_half_closes_while_it_is_asked_about_has_left() {
+    let engine = Engine::start("probe", CONFIG);
+    let mut client = asked(&engine, "/ws?do=wait:60000", "");
+    eventually("it was asked about", || {
+        !engine.site().journal_of("accept").is_empty()
+    });
+    client.finish_sending();
+    assert!(client.receive_bytes_to_end().is_empty());
+    eventually("it is gone", || engine.status().gateway.sessions == 0);
+    assert!(engine.site().journal_of("open").is_empty());
 }
 
 #[test]

@@ -251,8 +251,9 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Value("100000"),
             "5000",
             Yes,
-            "Sessions at the same time. More connections are closed at once. A closed session does not count, although its socket \
-             may stay for up to two seconds.",
+            "Sessions at the same time. More connections are closed at once; on `http://` the client gets 503 with `Retry-After` (5 to \
+             14 seconds), up to 64 of them at the same time. A closed session does not count, although its socket may stay for up to \
+             two seconds.",
         ),
         key(
             "max_sessions_per_address",
@@ -260,7 +261,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             "20",
             Yes,
-            "The same for one peer address. An IPv6 /64 counts as one address.",
+            "The same for one peer address; on `http://` the client gets 429. An IPv6 /64 counts as one address.",
         ),
         key(
             "accept_rate",

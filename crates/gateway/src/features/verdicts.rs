@@ -117,7 +117,10 @@ pub(crate) fn follow(
             (tail.len(), Ok(()))
         }
     };
-    let rest = tail[used..].to_vec();
+    let rest = match session.phase {
+        Phase::Refused(_) => Vec::new(),
+        _ => tail[used..].to_vec(),
+    };
     tools.memory.change(Class::Received, tail.len(), rest.len());
     session.input.tail = rest;
     tools.agenda.schedule(session);

@@ -1,6 +1,8 @@
 //! The first request on a connection of an HTTP listener: it becomes a WebSocket session here, or goes to the thread that
 //! speaks HTTP.
 
+use rustix::net::RecvFlags;
+
 use crate::ids::ProcessKey;
 use crate::input::read::receive_from;
 use crate::memory::Class;
@@ -11,7 +13,7 @@ use crate::session::{Cut, End, Phase, Session};
 use crate::timeouts::watch_idle;
 use crate::tls::Read;
 use crate::tools::Tools;
-use crate::upgrade::{HEAD_BYTES, Head, Upgrade, read_head};
+use crate::upgrade::{HEAD_BYTES, Head, Upgrade, head_length, read_head};
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::accept::LARGEST_REQUEST;
 use moorline_protocol::wire::{CloseReason, ToProcess};
@@ -47,7 +49,12 @@ pub(crate) fn read_request(session: &mut Session, tools: &mut Tools) -> Result<F
     };
     buffer[..before].copy_from_slice(&session.input.tail);
     let (step, from, length) = read_and_look(session, buffer, tools);
-    let rest = &buffer[from..length];
+    let rest = match session.phase {
+        // Its tail was freed.
+        Phase::Refused(_) => &[][..],
+        _ => &buffer[from..length],
+    };
+    let before = session.input.tail.len();
     tools.memory.change(Class::Received, before, rest.len());
     session.input.tail = rest.to_vec();
     session.input.cut = match rest.is_empty() || matches!(step, Ok(FirstRequest::Waits)) {
@@ -205,6 +212,32 @@ pub(crate) fn begin(
     };
     welcome(session, key, chosen, fields, tools)
 }
+
+/// Whether a client that half-closes while an app is asked about it has left, as browsers and proxies do then: it has sent
+/// nothing behind its request, and cannot even say any more that it closes (RFC 6455 §5.5.1).
+pub(crate) fn has_left(session: &Session) -> bool {
+    let tail = &session.input.tail;
+    if !session.transport.link.is_hung_up() || head_length(tail).is_some_and(|it| it < tail.len()) {
+        return false;
+    }
+    let Some(socket) = &session.transport.socket else {
+        return true;
+    };
+    let mut unread = [0; SHORTEST_RECORD];
+    match rustix::net::recv(socket, &mut unread, RecvFlags::PEEK) {
+        Ok((bytes, _)) if session.transport.tls.is_some() => {
+            bytes < SHORTEST_RECORD || unread[0] == ALERT
+        }
+        Ok((bytes, _)) => bytes == 0,
+        Err(_) => true,
+    }
+}
+
+/// The shortest record of TLS with a frame of a client in it, in bytes: the frame, the kind of its content and a tag. That
+/// TLS ends takes less.
+const SHORTEST_RECORD: usize = 5 + 6 + 1 + 16;
+/// The type of a record with which TLS 1.2 ends (RFC 5246 §6.2.1).
+const ALERT: u8 = 21;
 
 /// The process that is asked about this request need not answer any more.
 pub(crate) fn give_up_asking(session: &mut Session, tools: &mut Tools) {

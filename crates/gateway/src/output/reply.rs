@@ -3,8 +3,9 @@
 use hyper::StatusCode;
 use moorline_net::framing::websocket;
 
+use crate::memory::Class;
 use crate::output::write::write_raw;
-use crate::session::{End, Phase, Session};
+use crate::session::{Cut, End, Phase, Session};
 use crate::timeouts::watch_closing;
 use crate::tools::Tools;
 use moorline_protocol::wire::CloseReason;
@@ -86,11 +87,19 @@ pub(crate) fn refuse_with(
     head.push_str("\r\n");
     let mut answer = head.into_bytes();
     answer.extend_from_slice(body);
+    forget_input(session, tools);
     // If it cannot be sent the connection ends all the same.
     let _ = write_raw(session, &answer, tools);
     session.phase = Phase::Refused(reason);
     watch_closing(session, tools);
     tools.agenda.schedule(session);
+}
+
+/// Nothing that its peer has sent is used any more.
+fn forget_input(session: &mut Session, tools: &mut Tools) {
+    let tail = std::mem::take(&mut session.input.tail);
+    tools.memory.release(Class::Received, tail.len());
+    session.input.cut = Cut::Exhausted;
 }
 
 fn push_field(head: &mut String, name: &str, value: &str) {

@@ -17,6 +17,8 @@ pub(crate) struct Admission {
     open: AtomicU64,
     /// Those that are not released: sockets of ended ones may linger for a moment.
     connections: AtomicU64,
+    /// Those of them that are only told that there is no room.
+    turned_away: AtomicU64,
     most: AtomicU64,
     /// Locked once a connection, and only where the configuration asks, or has asked, for it.
     by_address: OnceLock<Mutex<ByAddress>>,
@@ -26,6 +28,18 @@ pub(crate) struct Admission {
 
 /// This number of connections may linger at least.
 const LINGERING: u64 = 1024;
+/// The most connections of a listener that are told at the same time that there is no room: more are closed at once.
+const MOST_TURNED_AWAY: u64 = 64;
+
+/// What a connection counts for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// The limits of connections: it was admitted.
+    #[default]
+    Admitted,
+    /// Those that are told that there is no room.
+    TurnedAway,
+}
 
 #[derive(Debug, Default)]
 struct ByAddress {
@@ -100,16 +114,32 @@ impl Admission {
 
     fn forget(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.release();
+        self.release(Counted::Admitted);
+    }
+
+    /// Whether one more may be told that there is no room. It must be given back with [`release`](Self::release).
+    pub(crate) fn turn_away(&self) -> bool {
+        if self.turned_away.fetch_add(1, Ordering::Relaxed) >= MOST_TURNED_AWAY {
+            self.turned_away.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     /// An ended connection is gone, with its socket.
-    pub(crate) fn release(&self) {
+    pub(crate) fn release(&self, counted: Counted) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+        if counted == Counted::TurnedAway {
+            self.turned_away.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    /// An admitted connection has ended. It does not count for the limits any more.
-    pub(crate) fn end(&self, peer: &Peer) {
+    /// A connection has ended. It does not count for the limits any more.
+    pub(crate) fn end(&self, peer: &Peer, counted: Counted) {
+        if counted == Counted::TurnedAway {
+            return;
+        }
         self.open.fetch_sub(1, Ordering::Relaxed);
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             let mut by_address = by_address.locked();
@@ -182,16 +212,30 @@ mod tests {
         );
         assert_eq!(admission.admit(&other), Ok(()));
         assert_eq!(admission.admit(&other), Err(Limit::Sessions));
-        admission.end(&one);
+        admission.end(&one, Counted::Admitted);
         assert_eq!(admission.admit(&one), Ok(()));
         for peer in [&one, &one, &other] {
-            admission.end(peer);
+            admission.end(peer, Counted::Admitted);
         }
         assert_eq!(admission.connections(), 4);
-        (0..4).for_each(|_| admission.release());
+        (0..4).for_each(|_| admission.release(Counted::Admitted));
         assert_eq!(admission.connections(), 0);
         let by_address = admission.by_address.get().expect("it counts them");
         assert!(by_address.locked().counts.is_empty());
+    }
+
+    #[test]
+    fn those_that_are_turned_away_take_no_room_and_are_few() {
+        let admission = admission(1, None);
+        let one = peer("192.0.2.1");
+        let told = std::iter::repeat_with(|| admission.turn_away());
+        let told = told.take_while(|is_told| *is_told).take(1000).count();
+        assert_eq!(told as u64, MOST_TURNED_AWAY);
+        assert_eq!(admission.admit(&one), Ok(()));
+        admission.end(&one, Counted::TurnedAway);
+        assert_eq!(admission.admit(&one), Err(Limit::Sessions));
+        admission.release(Counted::TurnedAway);
+        assert!(admission.turn_away() && !admission.turn_away());
     }
 
     #[test]
@@ -200,10 +244,10 @@ mod tests {
         let one = peer("192.0.2.1");
         for _ in 0..2 + LINGERING {
             assert_eq!(admission.admit(&one), Ok(()));
-            admission.end(&one);
+            admission.end(&one, Counted::Admitted);
         }
         assert_eq!(admission.admit(&one), Err(Limit::Sessions));
-        admission.release();
+        admission.release(Counted::Admitted);
         assert_eq!(admission.admit(&one), Ok(()));
     }
 
@@ -234,8 +278,8 @@ mod tests {
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
         assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
-        admission.end(&one);
-        admission.release();
+        admission.end(&one, Counted::Admitted);
+        admission.release(Counted::Admitted);
         assert_eq!(admission.admit(&one), Ok(()));
     }
 

@@ -141,8 +141,7 @@ impl Script {
             peer,
             arrival: Arrival {
                 received: HANDSHAKE.to_vec(),
-                tls: None,
-                unsent: Vec::new(),
+                ..Arrival::default()
             },
         });
         client.skip_head();

@@ -14,6 +14,7 @@ use crate::ids::ListenerId;
 use crate::input::slowloris;
 use crate::output::watermarks::weigh_anew;
 use crate::session::{Phase, Session};
+use crate::shared::admission::Counted;
 use crate::sockets::Socket;
 use crate::tcp;
 use crate::timeouts::watch_waits_anew;
@@ -150,7 +151,8 @@ impl Loop {
     /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
         for session in self.sessions.iter() {
-            if counted.contains(&session.listener) && !session.has_ended() {
+            let counts = session.counted == Counted::Admitted && !session.has_ended();
+            if counts && counted.contains(&session.listener) {
                 let admissions = &self.tools.cx.shared.admissions;
                 admissions[session.listener.index()].count(&session.peer);
             }
