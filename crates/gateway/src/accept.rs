@@ -150,9 +150,9 @@ impl Loop {
     ) {
         let cx = &self.tools.cx;
         let settings = cx.listener(listener);
-        if let Some(untold) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
+        if let Some(unlogged) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
             tracing::warn!(
-                listener = %settings.name, %peer, reason = %CloseReason::Limit, untold,
+                listener = %settings.name, %peer, reason = %CloseReason::Limit, unlogged,
                 "connection refused: {} is reached", limit.as_str()
             );
         }

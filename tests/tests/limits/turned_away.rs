@@ -1,4 +1,4 @@
-//! Clients of HTTP for whom there is no room.
+//! Clients of HTTP that find no room.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -14,7 +14,7 @@ pub(crate) struct AcceptGate {
     is_shut: bool,
     /// Since when accepting has failed or stood still, in the loop's milliseconds.
     paused_since: Option<u64>,
-    /// What was told of refused connections, for each listener that has refused some.
+    /// The log of refused connections, for each listener that has refused some.
     refusals: FxHashMap<ListenerId, Refusals>,
 }
 
@@ -25,7 +25,7 @@ const TELL_EVERY_MS: u64 = 1000;
 struct Refusals {
     told_at: u64,
     /// How many were not logged since.
-    untold: u64,
+    unlogged: u64,
 }
 
 impl AcceptGate {
@@ -73,17 +73,17 @@ impl AcceptGate {
     pub(crate) fn tells_of_refusal(&mut self, listener: ListenerId, now: u64) -> Option<u64> {
         let fresh = Refusals {
             told_at: now,
-            untold: 0,
+            unlogged: 0,
         };
         let Some(refusals) = self.refusals.get_mut(&listener) else {
             self.refusals.insert(listener, fresh);
             return Some(0);
         };
         if now < refusals.told_at + TELL_EVERY_MS {
-            refusals.untold += 1;
+            refusals.unlogged += 1;
             return None;
         }
-        Some(std::mem::replace(refusals, fresh).untold)
+        Some(std::mem::replace(refusals, fresh).unlogged)
     }
 
     /// The last descriptor for a connection is taken.

@@ -1,4 +1,4 @@
-//! The answer to a client of an HTTP listener for whom there is no room. It costs little, and few have it at the same time.
+//! The answer to a client of an HTTP listener that has no room. It costs little, and few clients have it at the same time.
 
 use hyper::StatusCode;
 
