@@ -104,11 +104,7 @@ fn cut_and_gather(
             Ok(Decoded::Close {
                 code, start, end, ..
             }) => {
-                keep_close_text(session, &input[at + start..at + end], tools);
-                // What it sent before is answered first.
-                session.input.farewell = Farewell::Came(code.unwrap_or(0));
-                session.transport.link.end_input();
-                watch_half_closed(session, tools);
+                hear_close(session, code, &input[at + start..at + end], tools);
                 return (input.len(), Ok(()));
             }
             Ok(Decoded::Incomplete { need }) => {
@@ -128,8 +124,12 @@ fn cut_and_gather(
     (at, Ok(()))
 }
 
-/// The app may ask for the text of its peer's close.
-fn keep_close_text(session: &mut Session, text: &[u8], tools: &mut Tools) {
+/// The peer closes the WebSocket. The app may ask for its code and text.
+fn hear_close(session: &mut Session, code: Option<u16>, text: &[u8], tools: &mut Tools) {
+    // What it sent before is answered first.
+    session.input.farewell = Farewell::Came(code.unwrap_or(0));
+    session.transport.link.end_input();
+    watch_half_closed(session, tools);
     // The framing has checked that it is UTF-8.
     let text = str::from_utf8(text).unwrap_or_default();
     if !text.is_empty() {
