@@ -1,7 +1,9 @@
 //! permessage-deflate (RFC 7692): messages are compressed on the wire and plain for the app.
 
+use std::time::Duration;
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
-use moorline_tests::{Client, Engine, Wire, eventually};
+use moorline_tests::{Client, Engine, Process, Random, Wire, eventually};
 
 const CONFIG: &str = r#"
 [engine]
@@ -27,6 +29,7 @@ struct Deflating {
     out: Compress,
     into: Decompress,
     keeps_out: bool,
+    is_compressed: bool,
 }
 
 impl Deflating {
@@ -48,6 +51,7 @@ impl Deflating {
             out: Compress::new(Compression::default(), false),
             into: Decompress::new(false),
             keeps_out: !expected.contains("client_no_context_takeover"),
+            is_compressed: !expected.is_empty(),
         }
     }
 
@@ -65,6 +69,10 @@ impl Deflating {
     }
 
     fn send(&mut self, opcode: u8, message: &[u8]) {
+        if !self.is_compressed {
+            let frame = moorline_tests::frame(FIN | opcode, message);
+            return self.client.send_bytes(&frame).expect("it is taken");
+        }
         let payload = self.deflate(message);
         let frame = moorline_tests::frame(FIN | DEFLATED | opcode, &payload);
         self.client.send_bytes(&frame).expect("it is taken");
@@ -173,4 +181,59 @@ fn a_damaged_message_closes_its_session_and_harms_no_other() {
     assert_eq!((first, &payload[..2]), (0x08, &1007_u16.to_be_bytes()[..]));
     good.send(TEXT, &[b'a'; 5_000]);
     assert_eq!(good.receive().1, [b'a'; 5_000]);
+}
+
+/// One member of a group of its own, so that a message to it is compressed for it alone.
+fn member(engine: &Engine, offer: &str, expected: &str, groups: &[&str]) -> Deflating {
+    let mut client = Deflating::connect(engine, offer, expected);
+    for group in groups {
+        client.send(TEXT, format!("join {group}").as_bytes());
+        assert_eq!(client.receive().1, b"ok");
+    }
+    client
+}
+
+#[test]
+fn a_message_to_a_group_is_compressed_once_for_all_who_share_parameters() {
+    // The slowest level: compressing costs much more than all the rest.
+    let config = CONFIG.replace("{ min_message", "{ level = 9, min_message");
+    let engine = Engine::start("probe", &config);
+    let small = "permessage-deflate; server_max_window_bits=10";
+    let small_answer = format!("{BOTH_FORGET}; server_max_window_bits=10");
+    let mut members: Vec<_> = (0..40)
+        .flat_map(|_| {
+            [
+                member(&engine, "permessage-deflate", BOTH_FORGET, &["crew"]),
+                member(&engine, small, &small_answer, &["crew"]),
+                member(&engine, "", "", &["crew"]),
+            ]
+        })
+        .collect();
+    let mut speaker = member(&engine, "permessage-deflate", BOTH_FORGET, &["alone"]);
+
+    let mut random = Random::new();
+    let text: String = (0..400_000)
+        .map(|_| char::from(b'a' + (random.number() % 4) as u8))
+        .collect();
+    let gateway = engine.status().gateway.pid;
+    let mut cost_of = |group: &str, hearers: &mut [Deflating]| {
+        let before = Process::cpu_time(gateway);
+        speaker.send(TEXT, format!("say {group} {text}").as_bytes());
+        if hearers.is_empty() {
+            assert!(speaker.receive().1 == text.as_bytes(), "it hears itself");
+        }
+        for hearer in hearers {
+            let (_, heard, length) = hearer.receive();
+            assert!(heard == text.as_bytes(), "another message came");
+            assert_eq!(length < 200_000, hearer.is_compressed, "{length} bytes");
+        }
+        Process::cpu_time(gateway) - before
+    };
+    let alone: Duration = (0..3).map(|_| cost_of("alone", &mut [])).sum();
+    let crew = cost_of("crew", &mut members);
+    // Two ways to compress, and 120 copies. Compressing for each were 80 times the cost.
+    assert!(
+        crew < alone / 3 * 20,
+        "{crew:?} for all, {alone:?} for one three times"
+    );
 }
