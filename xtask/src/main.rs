@@ -6,10 +6,12 @@
 //! - `chaos`: what is promised, while everything happens that may happen, in [`mod@chaos`]
 //! - `random`: a scripted gateway loop over many seeds, in [`mod@random`]
 //! - `bench`: the engine beside a plain echo server, in [`mod@bench`]
+//! - `autobahn`: a WebSocket echo against the test suite of others, in [`mod@autobahn`]
 //! - `fuzz` and `miri`: what nightly finds in what comes from outside, in [`nightly`]
 //! - `deny`: licences, sources and duplicates of the dependencies, in [`needs`] and here
 
 mod arrows;
+mod autobahn;
 mod bench;
 mod chaos;
 mod check;
@@ -59,6 +61,8 @@ enum Chore {
     Random(random::RandomArgs),
     /// Compare the engine with a plain echo server: CPU per request, latency, memory
     Bench(bench::BenchArgs),
+    /// Run Autobahn's test suite against an echo (Python 2.7)
+    Autobahn(autobahn::AutobahnArgs),
     /// Look for inputs that break what must hold for all of them (nightly, cargo-fuzz)
     Fuzz(nightly::Fuzz),
     /// Interpret the tests of the rings, which have the unsafe code (nightly, miri)
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Chaos(args) => chaos::run(&args),
         Chore::Random(args) => random::run(&args),
         Chore::Bench(args) => bench::run(args).map_err(|error| Failure(error.to_string())),
+        Chore::Autobahn(args) => autobahn::run(&args),
         Chore::Fuzz(args) => nightly::fuzz(&args),
         Chore::Miri => nightly::miri(),
         Chore::Deny => deny(),
