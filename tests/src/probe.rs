@@ -12,6 +12,7 @@ mod itself;
 mod later;
 mod lockers;
 mod misuse;
+mod opening;
 mod order;
 mod sending;
 mod tasks;
@@ -247,7 +248,10 @@ impl App for Probe {
             tokio::time::sleep(Duration::from_millis(takes)).await;
             self.note(format_args!("opened {} {opened:?}", session.id()));
         }
-        Ok(())
+        match opened {
+            Opened::Fresh => opening::obey(&self, &session).await,
+            _ => Ok(()),
+        }
     }
 
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {

@@ -7,7 +7,7 @@
 //!
 //! - `load` finds and parses the file
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
-//! - `request`: which requests become sessions
+//! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -33,6 +33,8 @@ mod near;
 mod process;
 pub mod reference;
 mod request;
+mod route;
+mod route_path;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -54,6 +56,8 @@ pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
+pub use route::{BadPath, Route, RouteKind, Routes, StaticFiles, Token};
+pub use route_path::{RoutePath, WrongPath};
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -248,18 +252,14 @@ pub struct Listener {
     pub address: Address,
     /// How its connections are encrypted, if they are.
     pub tls: Option<ServerOptions>,
-    /// How its stream is cut into messages. For `http://` listeners with `websocket`: `Framing::WebSocket`.
+    /// How its stream is cut into messages. For HTTP listeners with sessions: `Framing::WebSocket`.
     pub framing: Framing,
-    /// The path whose requests become WebSocket sessions (`http://` listeners only).
-    pub websocket: Option<String>,
-    /// Which of those requests become sessions.
+    /// What becomes of its HTTP requests; empty where no HTTP is spoken.
+    pub routes: Routes,
+    /// Which requests may become sessions.
     pub requests: RequestRules,
     /// How its WebSocket messages are compressed, if they are.
     pub compression: Option<Compression>,
-    /// The folder of the files at all other paths (`http://` listeners only). Absolute.
-    pub static_folder: Option<PathBuf>,
-    /// The `Cache-Control` header of those files. Default `no-cache`.
-    pub static_cache: String,
     /// A session that neither received nor sent for this long is closed.
     pub idle_timeout: Option<Duration>,
     /// A session that received nothing for this long is closed.
@@ -304,7 +304,7 @@ pub struct Listener {
 impl Listener {
     /// Whether HTTP is spoken there.
     pub fn is_http(&self) -> bool {
-        self.websocket.is_some() || self.static_folder.is_some()
+        !self.routes.is_empty()
     }
 
     /// Whether it takes datagrams, which have no sessions.
@@ -317,13 +317,24 @@ impl Listener {
         self.framing.max_message().min(self.hard_limit)
     }
 
-    /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `static`
-    /// (`http://` with files only) or `datagram`.
+    /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `http` (without WebSocket), `static`
+    /// (with files only) or `datagram`.
     pub fn kind_word(&self) -> &'static str {
         match (&self.address, &self.framing) {
             _ if self.is_datagram() => "datagram",
-            (_, Framing::Raw) if self.is_http() => "static",
+            _ if self.is_http() => self.http_word(),
             (_, framing) => framing.name(),
+        }
+    }
+}
+
+impl Listener {
+    fn http_word(&self) -> &'static str {
+        let has = |what: fn(&RouteKind) -> bool| self.routes.iter().any(|route| what(&route.kind));
+        match () {
+            () if has(|kind| *kind == RouteKind::WebSocket) => "websocket",
+            () if has(|kind| !matches!(kind, RouteKind::Static(_))) => "http",
+            () => "static",
         }
     }
 }

@@ -11,8 +11,8 @@ use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
-    Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, cache_control, compression,
-    framing, request, tls,
+    Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, RouteKind, Routes,
+    compression, framing, request, route, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -87,7 +87,8 @@ fn listener(
     let attempts = section.read("attempts", |field| field.number(1..=MAX_ATTEMPTS));
     let limits = limits(&section);
     let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
-    let liveness = liveness(&section, address.as_ref().ok());
+    let is_pinged = content.as_ref().map_or(true, Content::has_http_sessions);
+    let liveness = liveness(&section, address.as_ref().ok(), is_pinged);
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
         Ok(address) if is_datagram(address) => {
@@ -108,11 +109,9 @@ fn listener(
         address: with_tls(address?, tls.is_some()),
         tls,
         framing: content.framing,
-        websocket: content.websocket,
+        routes: content.routes,
         requests: content.requests,
         compression: content.compression,
-        static_folder: content.static_folder,
-        static_cache: content.static_cache,
         idle_timeout: times.idle,
         receive_timeout: times.receive,
         send_timeout: times.send,
@@ -370,16 +369,22 @@ fn tls_of(
 /// How a listener reads its bytes.
 struct Content {
     framing: Framing,
-    websocket: Option<String>,
+    routes: Routes,
     requests: RequestRules,
     compression: Option<Compression>,
-    static_folder: Option<std::path::PathBuf>,
-    static_cache: String,
+}
+
+impl Content {
+    /// Whether requests become sessions there.
+    fn has_http_sessions(&self) -> bool {
+        self.routes.sessions().next().is_some()
+    }
 }
 
 const HTTP_KEYS: &[&str] = &[
     "websocket",
     "static",
+    "route",
     "static_cache",
     "max_message",
     "compression",
@@ -387,13 +392,10 @@ const HTTP_KEYS: &[&str] = &[
     "hosts",
     "subprotocols",
 ];
-const WEBSOCKET_KEYS: &[&str] = &[
-    "max_message",
-    "compression",
-    "origins",
-    "hosts",
-    "subprotocols",
-];
+const WEBSOCKET_KEYS: &[&str] = &["compression", "subprotocols"];
+const SESSION_RULES: &[&str] = &["max_message", "origins", "hosts"];
+/// Those that make a listener one of HTTP.
+const KEYS_OF_HTTP: &[&str] = &["websocket", "static", "route"];
 const SESSION_KEYS: &[&str] = &[
     "on_error",
     "idle_timeout",
@@ -414,16 +416,14 @@ fn content(
     base: &Path,
 ) -> Result<Content, Reported> {
     let framing = section.read("framing", |field| framing::framing(&field));
-    let websocket = section.read("websocket", |field| request_path(&field));
-    let static_folder = section.read("static", |field| existing_folder(&field, base));
-    let static_cache = section.read("static_cache", |field| cache_control::cache_control(&field));
+    let routes = route::routes(section, base);
     let max_message = section.read("max_message", |field| field.size());
     let requests = request::rules(section);
     let compression = section.read("compression", |field| compression::compression(&field));
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
     match address {
-        address if is_http(section, address) => check_http(section)?,
+        address if is_http(section, address) => check_http(section, routes.as_ref().ok())?,
         address if is_datagram(address) => {
             section.refuse_keys(
                 &["framing"],
@@ -436,42 +436,44 @@ fn content(
         }
         Address::Unix(_) => section.refuse_keys(
             HTTP_KEYS,
-            "belongs to listeners with `websocket` or `static`",
+            "belongs to listeners with `websocket`, `static` or `route`",
         )?,
         _ => section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?,
     }
-    let (websocket, max) = (websocket?, max_message?.unwrap_or(framing::DEFAULT_MAX));
-    let framing = if websocket.is_some() {
-        Framing::WebSocket { max }
-    } else {
-        framing?.unwrap_or(Framing::Raw)
+    let (routes, max) = (routes?, max_message?.unwrap_or(framing::DEFAULT_MAX));
+    let framing = match routes.sessions().next() {
+        Some(_) => Framing::WebSocket { max },
+        None => framing?.unwrap_or(Framing::Raw),
     };
     Ok(Content {
         framing,
-        websocket,
+        routes,
         requests: requests?,
         compression: compression?,
-        static_folder: static_folder?,
-        static_cache: static_cache?.unwrap_or_else(|| cache_control::DEFAULT.into()),
     })
 }
 
-/// Settings that belong together where HTTP is spoken.
-fn check_http(section: &Section<'_>) -> Result<(), Reported> {
+/// Settings that belong together where HTTP is spoken. Without the routes it is unknown which belong to them.
+fn check_http(section: &Section<'_>, routes: Option<&Routes>) -> Result<(), Reported> {
     section.refuse_keys(
         &["framing"],
-        "has no effect on an http:// listener: its sessions are WebSocket",
+        "has no effect on an http:// listener: its sessions are of WebSocket or server-sent events",
     )?;
-    if !section.has("websocket") && !section.has("static") {
-        let hint = r#"write websocket = "/ws" for sessions, static = "public" for files, or both"#;
+    if !KEYS_OF_HTTP.iter().any(|key| section.has(key)) {
+        let hint = r#"write websocket = "/ws" for sessions, static = "public" for files, or [[listen.route]]"#;
         return Err(section.report.error(
             section.place("address"),
-            "an http:// listener without `websocket` and `static` serves nothing",
+            "an http:// listener without `websocket`, `static` and `route` serves nothing",
             hint,
         ));
     }
-    if !section.has("websocket") {
+    let has = |kind| routes.is_none_or(|routes| routes.iter().any(|route| route.kind == kind));
+    if !has(RouteKind::WebSocket) {
         section.refuse_keys(WEBSOCKET_KEYS, "has no effect without `websocket`")?;
+    }
+    if !has(RouteKind::WebSocket) && !has(RouteKind::Events) {
+        let reason = "has no effect without `websocket`, or a route of sessions";
+        section.refuse_keys(SESSION_RULES, reason)?;
     }
     if !section.has("static") {
         section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
@@ -483,38 +485,9 @@ fn check_http(section: &Section<'_>) -> Result<(), Reported> {
 fn is_http(section: &Section<'_>, address: &Address) -> bool {
     match address {
         Address::Http(_) | Address::Https(_) => true,
-        Address::Unix(_) => section.has("websocket") || section.has("static"),
+        Address::Unix(_) => KEYS_OF_HTTP.iter().any(|key| section.has(key)),
         _ => false,
     }
-}
-
-fn request_path(field: &Field<'_>) -> Result<String, Reported> {
-    let path = field.text()?;
-    if !path.starts_with('/') {
-        return Err(field.refuse(
-            format!("`websocket` is {path:?}, and a path begins with a slash"),
-            format!("write \"/{path}\""),
-        ));
-    }
-    // Other bytes arrive percent-encoded in a request and would never be equal to this.
-    let is_sent_as_it_is = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
-    if let Some(other) = path.chars().find(|c| !is_sent_as_it_is(*c)) {
-        let message = format!("`websocket` contains {other:?}, which a request's path cannot");
-        return Err(field.refuse(message, r#"write the path alone, such as "/ws""#));
-    }
-    Ok(path.to_owned())
-}
-
-fn existing_folder(field: &Field<'_>, base: &Path) -> Result<std::path::PathBuf, Reported> {
-    let folder = field.path(base)?;
-    if !folder.is_dir() {
-        let message = format!("`static`: there is no folder {}", folder.display());
-        return Err(field.refuse(
-            message,
-            "create it, or write the path of one; a relative path begins at this file's folder",
-        ));
-    }
-    Ok(folder)
 }
 
 struct Watermarks {

@@ -1,4 +1,4 @@
-//! How a listener finds out that a peer has vanished: pings of WebSocket, and the probes and timeouts of TCP.
+//! How a listener finds out that a peer has vanished: pings of WebSocket, comments among server-sent events, and the probes and timeouts of TCP.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const TCP_KEYS: &[&str] = &["tcp_keepalive", "tcp_user_timeout"];
 /// How a listener finds out that a peer has vanished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Liveness {
-    /// Pings of WebSocket sessions. Default for them: after 25 s, for 20 s.
+    /// Pings of sessions that began as requests. Default for them: after 25 s, for 20 s.
     pub ping: Option<Ping>,
     /// After this time of silence the kernel probes a TCP connection. Default 60 s.
     pub keepalive: Option<Duration>,
@@ -34,7 +34,7 @@ pub struct Liveness {
     pub user_timeout: Option<Duration>,
 }
 
-/// When a WebSocket session is pinged.
+/// When a session is pinged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
     /// After nothing was received for this long.
@@ -47,6 +47,7 @@ pub struct Ping {
 pub(super) fn liveness(
     section: &Section<'_>,
     address: Option<&Address>,
+    has_http_sessions: bool,
 ) -> Result<Liveness, Reported> {
     let interval = section.read("ping_interval", |field| time_or_off(&field));
     let timeout = section.read("pong_timeout", |field| time(&field));
@@ -54,11 +55,10 @@ pub(super) fn liveness(
     let user_timeout = section.read("tcp_user_timeout", |field| time_or_off(&field));
     // Without the address it is unknown which of them belong.
     let address = address.ok_or(Reported)?;
-    let is_websocket = section.has("websocket");
-    if !is_websocket {
+    if !has_http_sessions {
         section.refuse_keys(
             PING_KEYS,
-            "has no effect without `websocket`: other protocols have no pings",
+            "has no effect without `websocket` or a route of sessions: other protocols have no pings",
         )?;
     }
     let is_tcp = !matches!(
@@ -78,7 +78,7 @@ pub(super) fn liveness(
     }
     let interval = interval.unwrap_or(Some(DEFAULT_PING_INTERVAL));
     Ok(Liveness {
-        ping: interval.filter(|_| is_websocket).map(|interval| Ping {
+        ping: interval.filter(|_| has_http_sessions).map(|interval| Ping {
             interval,
             timeout: timeout.unwrap_or(DEFAULT_PONG_TIMEOUT),
         }),

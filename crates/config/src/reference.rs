@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
-use web::{COMPRESSION, FILES};
+use web::{COMPRESSION, FILES, ROUTE};
 
 /// Every table, in the order of the page.
 pub const SECTIONS: &[SectionReference] = &[
@@ -23,6 +23,7 @@ pub const SECTIONS: &[SectionReference] = &[
     TASKS,
     HELPERS,
     LISTEN,
+    ROUTE,
     FILES,
     COMPRESSION,
     FRAMING,

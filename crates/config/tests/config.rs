@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use moorline_config::{
     Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Liveness, Log, LogFormat,
-    OnCrash, OnError, Ping, Tasks, Workers, check_app_text, live_change, load, load_text, run_dir,
+    OnCrash, OnError, Ping, Route, RouteKind, RoutePath, Routes, StaticFiles, Tasks, Workers,
+    check_app_text, live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -70,11 +71,9 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         address,
         tls: None,
         framing,
-        websocket: None,
+        routes: Default::default(),
         requests: Default::default(),
         compression: None,
-        static_folder: None,
-        static_cache: "no-cache".into(),
         idle_timeout: None,
         receive_timeout: None,
         send_timeout: None,
@@ -129,10 +128,19 @@ fn the_sketch_loads() {
         )
     };
     let http = Listener {
-        websocket: Some("/ws".into()),
-        compression: None,
-        static_folder: Some(chat.join("public")),
-        static_cache: "no-cache".into(),
+        routes: Routes::new(vec![
+            Route {
+                path: RoutePath::all(),
+                kind: RouteKind::Static(StaticFiles {
+                    folder: chat.join("public"),
+                    cache: "no-cache".into(),
+                }),
+            },
+            Route {
+                path: RoutePath::parse("/ws").unwrap(),
+                kind: RouteKind::WebSocket,
+            },
+        ]),
         ..listener(
             "http://127.0.0.1:9500",
             Address::Http(host_port("127.0.0.1", 9500)),

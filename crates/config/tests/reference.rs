@@ -14,6 +14,7 @@ fn folder() -> tempfile::TempDir {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("cert.pem"), issued.cert.pem()).unwrap();
     let key = issued.signing_key.serialize_pem();
+    std::fs::write(folder.path().join("publish.token"), "0123456789abcdef\n").unwrap();
     std::fs::write(folder.path().join("key.pem"), key).unwrap();
     folder
 }
@@ -48,6 +49,25 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "static_cache") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nstatic = \"/\"\n{line}"
         )),
+        ("[[listen.route]]", _) => {
+            let mut lines = vec![match key {
+                "path" => "",
+                _ => "path = \"/a\"",
+            }];
+            lines.extend(match key {
+                "kind" => vec![],
+                "folder" | "token" | "token_file" if value.is_none() => vec!["kind = \"app\""],
+                "folder" => vec!["kind = \"static\""],
+                "cache" => vec!["kind = \"static\"", "folder = \"/\""],
+                "max_body" => vec!["kind = \"app\""],
+                "token" | "token_file" => vec!["kind = \"publish\""],
+                _ => vec!["kind = \"websocket\""],
+            });
+            let lines = lines.join("\n");
+            listen(&format!(
+                "address = \"http://127.0.0.1:0\"\n[[listen.route]]\n{lines}\n{line}"
+            ))
+        }
         ("`compression`", _) => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\ncompression = {{ {line} }}"
         )),
@@ -105,7 +125,11 @@ fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     let keys = SECTIONS
         .iter()
         .flat_map(|section| section.keys.iter().map(|key| (section.title, key)));
-    keys.filter(|(title, key)| !title.is_empty() && !key.example.starts_with("[engine."))
+    keys.filter(|(title, key)| {
+        !title.is_empty()
+            && !key.example.starts_with("[engine.")
+            && !key.example.starts_with("[[listen.")
+    })
 }
 
 fn load(folder: &Path, text: &str) -> Config {

@@ -24,7 +24,7 @@ use crate::processes::dispatch::home;
 use crate::session::link::Link;
 use crate::session::stay::Placement;
 use crate::session::{
-    App, Cut, End, Farewell, Input, Listed, Meters, Output, Phase, Session, Timer, Transport,
+    App, Cut, End, Farewell, Input, Kind, Listed, Meters, Output, Phase, Session, Timer, Transport,
 };
 use crate::shared::admission::Counted;
 use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};
@@ -348,6 +348,7 @@ fn new_session(
         peer,
         phase: Phase::Open,
         counted: Counted::Admitted,
+        kind: Kind::Framed,
         transport: Transport {
             socket: None,
             tls: None,

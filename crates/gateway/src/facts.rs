@@ -3,8 +3,8 @@
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
 use crate::session::Session;
+use crate::session_request::head_length;
 use crate::tls;
-use crate::upgrade::head_length;
 use moorline_protocol::control::SessionRow;
 use moorline_protocol::wire::accept::Asking;
 use moorline_protocol::wire::{Closing, Opening, SessionFacts};

@@ -13,14 +13,15 @@ use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::codecs::Sharing;
+use crate::codecs::{Codecs, Sharing};
 use crate::ids::{ListenerId, ProcessKey, SessionRef};
 use crate::memory::{Class, GROUP_BYTES, Memory};
 use crate::output::compress::sharing;
+use crate::output::event::{Shown, show_message};
 use crate::output::write::write_shared;
 use crate::processes::ledger::Request;
 use crate::session::frame::Frame;
-use crate::session::{End, Session};
+use crate::session::{End, Kind, Session};
 use crate::tools::Tools;
 use crate::transfer::Asker;
 use moorline_protocol::control::{LoopCounter, ProcessId};
@@ -66,6 +67,9 @@ struct Member {
     seen: u64,
 }
 
+/// What the frame of a broadcast depends on.
+type Shape = (ListenerId, Kind, Option<Sharing>);
+
 #[derive(Debug)]
 struct Broadcast {
     group: u64,
@@ -78,7 +82,7 @@ struct Broadcast {
     /// The place in the group's list to continue from.
     place: usize,
     /// The frames for the listeners met so far, and for each way of compression.
-    frames: Vec<(ListenerId, Option<Sharing>, Option<Rc<Frame>>)>,
+    frames: Vec<(Shape, Option<Rc<Frame>>)>,
 }
 
 impl Groups {
@@ -376,21 +380,25 @@ impl Groups {
         } = &mut *tools;
         let framing = &cx.listener(session.listener).framing;
         let sharing = sharing(session, broadcast.message.len(), cx);
-        let known = broadcast.frames.iter().find(|(listener, other, _)| {
-            *other == sharing && cx.listener(*listener).framing == *framing
-        });
+        let known = broadcast
+            .frames
+            .iter()
+            .find(|((listener, kind, other), _)| {
+                *kind == session.kind
+                    && *other == sharing
+                    && cx.listener(*listener).framing == *framing
+            });
         let frame = match known {
-            Some((_, _, frame)) => frame.clone(),
+            Some((_, frame)) => frame.clone(),
             None => {
-                let (message, text) = (&broadcast.message, broadcast.text);
                 let before = scratch.codecs.held();
-                let deflated =
-                    sharing.and_then(|sharing| scratch.codecs.frame(message, text, sharing));
+                let shown = show_message(session.kind, &broadcast.message, broadcast.text);
+                let frame = frame_of(&shown, framing, sharing, &mut scratch.codecs);
                 let after = scratch.codecs.held();
                 memory.change(Class::Compression, before, after);
-                let frame = deflated.or_else(|| encode(framing, message, text));
                 let frame = frame.map(|bytes| Frame::new(bytes, memory.frames()));
-                let known = (session.listener, sharing, frame.clone());
+                let shape = (session.listener, session.kind, sharing);
+                let known = (shape, frame.clone());
                 broadcast.frames.push(known);
                 frame
             }
@@ -444,6 +452,21 @@ fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
         bytes::Bytes::new(),
         memory,
     );
+}
+
+/// What members are sent, as it goes over the wire; none if their framing cannot carry it.
+fn frame_of(
+    shown: &Shown<'_>,
+    framing: &Framing,
+    sharing: Option<Sharing>,
+    codecs: &mut Codecs,
+) -> Option<Vec<u8>> {
+    let (message, text) = match shown {
+        Shown::Message(message, text) => (message, *text),
+        Shown::Raw(bytes) => return Some(bytes.clone()),
+    };
+    let deflated = sharing.and_then(|sharing| codecs.frame(message, text, sharing));
+    deflated.or_else(|| encode(framing, message, text))
 }
 
 /// A message as this framing sends it; none if it cannot.

@@ -14,6 +14,7 @@ mod handshake;
 pub(crate) mod head;
 mod path;
 mod range;
+mod routed;
 mod upload;
 mod watched;
 
@@ -35,21 +36,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use self::answer::{
-    Answer, bad_path, last, moved, no_file, no_upgrade, not_allowed, plain, refused,
+    Answer, bad_path, last, moved, no_file, no_session, not_allowed, plain, refused,
 };
 use self::file::Extent;
 use self::folder::{Opened, find};
 use self::handshake::head_of;
 use self::path::FilePath;
+use self::routed::Routed;
 use self::upload::read_up;
 use self::watched::{Progress, Watched};
 use crate::arrival::Arrival;
 use crate::commands::{Command, Inbox};
 use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
+use crate::session_request::{HEAD_BYTES, SessionKind};
 use crate::shared::Shared;
-use crate::upgrade::HEAD_BYTES;
-use moorline_config::Listener;
+use moorline_config::{Listener, Routes};
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
@@ -75,12 +77,9 @@ pub(crate) struct Site {
 /// The settings of a site.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The path whose requests become sessions.
-    websocket: Option<String>,
-    /// The folder that all other paths are files of.
-    folder: Option<OwnedFd>,
-    /// How long clients and proxies keep a file.
-    cache: HeaderValue,
+    routes: Routes,
+    /// Those of its files, in the order of the routes.
+    folders: Vec<OwnedFd>,
     /// How long a request's head may take.
     handshake_timeout: Duration,
     /// How long a peer may take nothing of an answer.
@@ -88,12 +87,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(listener: &Listener, folder: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(listener: &Listener, folders: Vec<OwnedFd>) -> Self {
         Self {
-            websocket: listener.websocket.clone(),
-            folder,
-            cache: HeaderValue::from_str(&listener.static_cache)
-                .unwrap_or(HeaderValue::from_static("no-cache")),
+            routes: listener.routes.clone(),
+            folders,
             handshake_timeout: listener.handshake_timeout,
             stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
         }
@@ -296,34 +293,38 @@ impl Site {
             return refused(refusal);
         }
         let settings = self.settings();
-        if settings.websocket.as_deref() == Some(target.path()) {
-            return self.upgrade(&request, peer, progress).await;
+        let is_handshake = handshake::is_one(&request);
+        let routed = Routed::find(&settings.routes, target, is_handshake);
+        if let Routed::Session(kind) = routed {
+            return self.begin_session(&request, kind, peer, progress).await;
         }
         let (head, body) = request.into_parts();
         let is_over = read_up(&head, body).await;
-        let answer = match (
-            &settings.folder,
-            head.headers.get(header::TRANSFER_ENCODING),
-        ) {
-            (None, _) => plain(StatusCode::NOT_FOUND, "not found"),
-            (Some(_), Some(_)) => plain(StatusCode::LENGTH_REQUIRED, "the body has no length"),
-            (Some(_), None) => self.answer_with_file(&head, settings).await,
+        let answer = match routed {
+            Routed::Bad => plain(StatusCode::BAD_REQUEST, "the path is not one of HTTP"),
+            Routed::Moved(location) => moved(&location),
+            Routed::File(_) if head.headers.contains_key(header::TRANSFER_ENCODING) => {
+                plain(StatusCode::LENGTH_REQUIRED, "the body has no length")
+            }
+            Routed::File(place) => self.answer_with_file(&head, place, settings.clone()).await,
+            Routed::Nowhere | Routed::Session(_) => plain(StatusCode::NOT_FOUND, "not found"),
         };
         // Where the next request begins is unknown, or far away.
         if is_over { answer } else { last(answer) }
     }
 
-    /// Sends the connection back to the loops, which begin a WebSocket session, or says why there is none.
-    async fn upgrade(
+    /// Sends the connection back to the loops, which begin a session, or says why there is none.
+    async fn begin_session(
         &self,
         request: &Request<Incoming>,
+        kind: SessionKind,
         peer: &Peer,
         progress: &Progress,
     ) -> Answer {
         if self.shared.http.is_under_way() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the engine stops");
         }
-        match head_of(request) {
+        match head_of(request, kind) {
             Ok(_) if progress.is_blocked() => {
                 let why = "the answer to the request before this one was not taken";
                 plain(StatusCode::BAD_REQUEST, why)
@@ -334,8 +335,8 @@ impl Site {
                 std::future::pending().await
             }
             Err((status, why)) => {
-                tracing::warn!(%peer, reason = "framing", error = why, "websocket handshake refused");
-                let answer = no_upgrade(status, why);
+                tracing::warn!(%peer, reason = "framing", error = why, "request for a session refused");
+                let answer = no_session(status, why);
                 // Where the next request begins is unknown then.
                 match request.headers().contains_key(header::TRANSFER_ENCODING) {
                     true => last(answer),
@@ -345,25 +346,44 @@ impl Site {
         }
     }
 
-    async fn answer_with_file(&self, head: &Parts, settings: Arc<Settings>) -> Answer {
+    /// Answers with a file of the folder in this place.
+    async fn answer_with_file(
+        &self,
+        head: &Parts,
+        place: usize,
+        settings: Arc<Settings>,
+    ) -> Answer {
         let asked = match head.method {
             Method::GET => Extent::All,
             Method::HEAD => Extent::Head,
             _ => return not_allowed("files are read with GET or HEAD", "GET, HEAD"),
         };
-        let path = match FilePath::parse(head.uri.path()) {
+        let Some((route, files)) = settings.routes.folders().nth(place) else {
+            return plain(StatusCode::NOT_FOUND, "not found");
+        };
+        let prefix = route.path.prefix();
+        let rest = route.path.rest(head.uri.path());
+        if rest.is_empty() && !head.uri.path().ends_with('/') {
+            let query = head.uri.query().map(|query| format!("?{query}"));
+            return moved(&format!("{prefix}/{}", query.unwrap_or_default()));
+        }
+        let path = match FilePath::parse(rest) {
             Ok(path) => Arc::new(path),
             Err(bad) => return bad_path(bad),
         };
+        let cache = HeaderValue::from_str(&files.cache);
+        let cache = cache.unwrap_or(HeaderValue::from_static("no-cache"));
         let (name, encodings) = (path.clone(), encoding::accepted(&head.headers));
-        let (limit, cache) = (self.shared.descriptors(), settings.cache.clone());
-        let opening = tokio::task::spawn_blocking(move || match &settings.folder {
+        let (limit, settings) = (self.shared.descriptors(), settings.clone());
+        let opening = tokio::task::spawn_blocking(move || match settings.folders.get(place) {
             Some(folder) => find(folder, &name, encodings, limit),
             None => Err(std::io::ErrorKind::NotFound.into()),
         });
         let file = match opening.await {
             Ok(Ok(Opened::File(file))) => file,
-            Ok(Ok(Opened::FolderWithoutSlash)) => return moved(&path.with_slash(head.uri.query())),
+            Ok(Ok(Opened::FolderWithoutSlash)) => {
+                return moved(&format!("{prefix}{}", path.with_slash(head.uri.query())));
+            }
             Ok(Err(error)) => return no_file(&error),
             Err(_) => {
                 let why = "the file could not be read";

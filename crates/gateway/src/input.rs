@@ -3,6 +3,7 @@
 pub(crate) mod cut;
 pub(crate) mod deliver;
 pub(crate) mod direct;
+pub(crate) mod dropped;
 pub(crate) mod expect;
 pub(crate) mod handshake;
 pub(crate) mod read;

@@ -45,7 +45,7 @@
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
-//! - `upgrade`: the request that asks for a WebSocket session
+//! - `session_request`: the request that asks for a session
 //! - `host`: what may be the host of a request
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
@@ -92,6 +92,7 @@ mod rules;
 mod scratch;
 mod service;
 mod session;
+mod session_request;
 mod shared;
 mod sockets;
 mod start;
@@ -106,7 +107,6 @@ mod tls;
 mod tools;
 mod transfer;
 mod turnover;
-mod upgrade;
 mod wheel;
 
 pub use main_thread::run;

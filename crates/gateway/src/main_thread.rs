@@ -127,7 +127,8 @@ impl Gateway {
         let (mut sockets, mut folders) = (Vec::new(), Vec::new());
         for listener in start.listeners {
             sockets.push((ListenerId(listener.place), listener.socket));
-            folders.extend(listener.folder.map(|folder| (listener.place, folder)));
+            let place = listener.place;
+            folders.extend(listener.folders.into_iter().map(|folder| (place, folder)));
         }
         let sockets = share_out(&config, sockets, count);
         let last_serial = last_serial(start.last_serial);

@@ -9,8 +9,9 @@ use moorline_net::unacknowledged;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::output::event::comment;
 use crate::output::write::{farewell, write_raw};
-use crate::session::{Asked, End, Phase, Session};
+use crate::session::{Asked, End, Kind, Phase, Session};
 use crate::timeouts::{GOING_AWAY, watch_peer};
 use crate::tools::Tools;
 
@@ -36,7 +37,11 @@ pub(crate) fn check(session: &mut Session, tools: &mut Tools) -> Result<(), End>
     }
     let now = tools.cx.clock.ms;
     let meters = &mut session.meters;
-    let silence = now - meters.received_at;
+    let silence = match session.kind {
+        // Its client says nothing.
+        Kind::Events { .. } => now - meters.sent_at,
+        Kind::Framed | Kind::Resumable => now - meters.received_at,
+    };
     if let Some(asked) = meters.asked
         && silence <= asked.since(now)
     {
@@ -62,15 +67,22 @@ pub(crate) fn check(session: &mut Session, tools: &mut Tools) -> Result<(), End>
 /// Pings the peer, unless output is queued: it shows by taking that, too, that it lives.
 fn ask(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
     session.meters.asked = Some(Asked::new(tools.cx.clock.ms, acknowledged(session)));
-    match session.output.queue {
-        Some(_) => Ok(()),
-        None => write_raw(session, &PING, tools),
+    if session.output.queue.is_some() {
+        return Ok(());
     }
+    let Kind::Events { chunked } = session.kind else {
+        return write_raw(session, &PING, tools);
+    };
+    write_raw(session, &comment(chunked), tools)
 }
 
 /// Whether a peer that has not answered in time lives all the same.
 fn lives(session: &Session, asked: Asked) -> bool {
     let since = acknowledged(session).wrapping_sub(asked.acknowledged) as i32;
+    if let Kind::Events { .. } = session.kind {
+        // Only its system answers.
+        return since > 0 || session.output.queue.is_some() || on_their_way(session) > MUCH;
+    }
     if session.input.readable {
         // Its answer may be there already. A peer that waits until it is read may take nothing until then.
         return since > 0 || session.output.queue.is_some();

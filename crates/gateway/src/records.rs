@@ -17,11 +17,12 @@ use crate::ids::ProcessKey;
 use crate::memory::Class;
 use crate::output::payload::Payload;
 use crate::output::watermarks::{Sender, warn_other_sender};
-use crate::output::write::write;
+use crate::output::write::{write, write_event};
 use crate::processes::process::Partial;
 use crate::session::Session;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::event::{EVENT, split_event};
 use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, LONGEST_CLOSE_TEXT, PUSHED, TEXT,
     WHOLE,
@@ -189,7 +190,7 @@ impl Loop {
                 Some(message) => Payload::Bytes(&message.bytes),
                 None => Payload::Ring(record),
             };
-            send(session, at, payload, header.flags, groups, tools);
+            send(session, at, payload, header, groups, tools)?;
         }
         if message.is_some() {
             // To move or to end, it may have waited for this.
@@ -423,33 +424,46 @@ fn close_text(record: &Record<'_>) -> Result<String, String> {
 }
 
 /// Sends a session a message, behind the broadcasts that were before it.
+///
+/// # Errors
+/// What should be an event is none.
 #[inline]
 fn send(
     session: &mut Session,
     at: ProcessKey,
     payload: Payload<'_, '_>,
-    flags: u8,
+    header: &Header,
     groups: &mut Groups,
     tools: &mut Tools,
-) {
+) -> Result<(), String> {
     if let Err(end) = groups.catch_up(session, tools) {
         act(session, end, groups, tools);
     }
     if !session.takes_output() {
         tools.cx.count(LoopCounter::Discarded, 1);
-        return;
+        return Ok(());
     }
     let is_foreign = session.placement.process() != Some(at);
-    let sender = match flags & PUSHED {
+    let sender = match header.flags & PUSHED {
         0 => Sender::Waits,
         _ => Sender::GoesOn,
     };
-    if let Err(end) = write(session, payload, flags & TEXT != 0, sender, tools) {
+    let written = match header.aux {
+        EVENT => {
+            let mut bytes = Vec::with_capacity(payload.len());
+            payload.copy_from(0, &mut bytes);
+            let event = split_event(&bytes).ok_or("an event that is none")?;
+            write_event(session, event, sender, tools)
+        }
+        _ => write(session, payload, header.flags & TEXT != 0, sender, tools),
+    };
+    if let Err(end) = written {
         act(session, end, groups, tools);
     }
     if is_foreign {
         warn_other_sender(session, at, tools);
     }
+    Ok(())
 }
 
 /// A handler of a session has ended.

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use moorline_config::{Origins, Pattern, RequestRules};
 
-use crate::upgrade::Refusal;
+use crate::session_request::Refusal;
 
 /// Whether the listener serves the host that a request is for.
 ///
@@ -90,11 +90,15 @@ fn split(host: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The first subprotocol of the rules that the client offers.
+/// The subprotocol of sessions that can be resumed: text messages to the client are in JSON.
+pub(crate) const RESUME: &str = "moorline.resume.v1";
+
+/// The first subprotocol of the rules that the client offers; else the engine's own, if it does.
 pub(crate) fn choose_protocol<'a>(rules: &'a RequestRules, offered: &[&str]) -> Option<&'a str> {
     let mut spoken = rules.subprotocols.iter();
     let chosen = spoken.find(|protocol| offered.contains(&protocol.as_str()));
-    chosen.map(String::as_str)
+    let own = || offered.contains(&RESUME).then_some(RESUME);
+    chosen.map(String::as_str).or_else(own)
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
+use crate::input::dropped::drop_received;
 use crate::input::read::receive;
 use crate::input::request::{FirstRequest, has_left, read_request};
 use crate::input::turning_away::turn_away;
 use crate::output::flush::flush;
 use crate::output::watermarks::tell_watermark;
 use crate::placement::place;
-use crate::session::{End, Phase, Session};
+use crate::session::{End, Kind, Phase, Session};
 use crate::tools::Tools;
 
 /// Does for a session whatever can be done now.
@@ -73,7 +74,10 @@ fn step(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
     // Told also of one that it is to give up: a handler may wait for nothing else.
     let is_told = tell_watermark(session, tools);
     if is_placed && is_told && forward_kept(session, tools) {
-        receive(session, tools)?;
+        match session.kind {
+            Kind::Events { .. } => drop_received(session, tools)?,
+            Kind::Framed | Kind::Resumable => receive(session, tools)?,
+        }
     }
     Ok(())
 }

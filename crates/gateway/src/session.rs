@@ -16,9 +16,9 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
 use moorline_config::Listener;
-use moorline_net::Decoder;
 use moorline_net::tls::server::ServerRecords;
 use moorline_net::watermark::Level;
+use moorline_net::{Decoder, Framing};
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::memory::MEMBERSHIP_BYTES;
@@ -41,6 +41,7 @@ pub(crate) struct Session {
     pub(crate) peer: Peer,
     pub(crate) phase: Phase,
     pub(crate) counted: Counted,
+    pub(crate) kind: Kind,
     pub(crate) transport: Transport,
     pub(crate) input: Input,
     pub(crate) output: Output,
@@ -51,6 +52,24 @@ pub(crate) struct Session {
     pub(crate) meters: Meters,
     /// The loop's lists that it is on.
     pub(crate) listed: Listed,
+}
+
+/// How a session is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By its listener's framing.
+    Framed,
+    /// By server-sent events, in chunks if its client knows them. It is not listened to.
+    Events { chunked: bool },
+    /// By WebSocket, with text messages in JSON (`moorline.resume.v1`).
+    Resumable,
+}
+
+impl Kind {
+    /// Whether it is spoken to by WebSocket, if its listener has this framing.
+    pub(crate) fn is_websocket(self, framing: &Framing) -> bool {
+        !matches!(self, Kind::Events { .. }) && matches!(framing, Framing::WebSocket { .. })
+    }
 }
 
 /// How far a session's life has got.

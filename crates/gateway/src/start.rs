@@ -31,6 +31,6 @@ pub struct ListenerStart {
     pub place: u16,
     /// Bound and listening.
     pub socket: OwnedFd,
-    /// Its `static` folder.
-    pub folder: Option<OwnedFd>,
+    /// The folders of its files, in the order of its routes.
+    pub folders: Vec<OwnedFd>,
 }

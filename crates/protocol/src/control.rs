@@ -43,7 +43,7 @@ pub fn process_name(role: Role, pid: u32) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToRole {
     /// The first message to a gateway. Descriptors: the scoreboard, then for each listener that is not retired, in order,
-    /// its socket and, if it has `static`, that folder; then the sealed credentials.
+    /// its socket and the folders of its files; then the sealed credentials.
     StartGateway {
         /// Which gateway this is, from 1.
         incarnation: u32,
@@ -152,7 +152,7 @@ pub enum ToRole {
         config: Box<Config>,
         /// The places whose listeners have another socket than before, or have one again.
         sockets: Vec<u16>,
-        /// The places of all listeners with a folder.
+        /// The place of a listener for each folder that it has.
         folders: Vec<u16>,
     },
     /// To a gateway: the reload has failed; what was prepared for it is closed.

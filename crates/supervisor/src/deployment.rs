@@ -19,7 +19,7 @@ use moorline_process::open_files::Descriptors;
 use moorline_protocol::control::ToRole;
 use moorline_protocol::control_channel::encode;
 
-use super::listeners::{Listeners, Opened};
+use super::listeners::Listeners;
 use super::plan::Shape;
 use super::systemd::Given;
 use moorline_protocol::command::Scope;
@@ -155,13 +155,10 @@ fn check_messages(config: &Config, listeners: &Listeners) -> Result<(), String> 
     /// More bytes than a `StartGateway` or `StartProcess` has beside the configuration, and more than another reload can make
     /// `[tasks]` longer.
     const BESIDE: usize = 64;
-    let places = |is_wanted: fn(&Opened) -> bool| {
-        let wanted = listeners
-            .iter()
-            .filter(move |(_, opened)| is_wanted(opened));
-        wanted.map(|(place, _)| place).collect::<Vec<_>>()
-    };
-    let (sockets, folders) = (places(|_| true), places(|opened| opened.folder.is_some()));
+    let sockets: Vec<_> = listeners.iter().map(|(place, _)| place).collect();
+    let folders = listeners.iter();
+    let folders = folders.flat_map(|(place, opened)| opened.folders.iter().map(move |_| place));
+    let folders: Vec<_> = folders.collect();
     let descriptors = OTHERS + sockets.len() + folders.len();
     // At its longest: every listener has another socket than before.
     let prepare = ToRole::Prepare {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use moorline_net::{Address, listen, local_address};
 use rustix::fs::{Mode, OFlags};
 
-use moorline_config::{Config, Listener};
+use moorline_config::{Config, Listener, RouteKind};
 
 use super::ServeError;
 use super::systemd::Given;
@@ -24,10 +24,11 @@ use super::systemd::Given;
 #[derive(Default)]
 pub(super) struct Listeners(BTreeMap<u16, Opened>);
 
-/// The socket and the folder of one listener.
+/// The socket and the folders of one listener.
 pub(super) struct Opened {
     pub(super) socket: Rc<Listening>,
-    pub(super) folder: Option<OwnedFd>,
+    /// In the order of its routes.
+    pub(super) folders: Vec<OwnedFd>,
     /// The real address.
     pub(super) address: Address,
     /// The line for the user: the real address, and its protocol.
@@ -69,11 +70,12 @@ impl Listeners {
             };
             had.push(socket.clone());
             let address = local_address(&socket.socket, &listener.address);
-            let folder = listener.static_folder.as_deref().map(open_folder);
+            let folders = listener.routes.folders();
+            let folders = folders.map(|(_, files)| open_folder(&files.folder));
             let opened = Opened {
                 line: announcement(&address, listener),
                 address,
-                folder: folder.transpose()?,
+                folders: folders.collect::<Result<_, _>>()?,
                 socket,
             };
             listeners.0.insert(place, opened);
@@ -209,12 +211,15 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ServeError> {
 }
 
 fn announcement(address: &Address, listener: &Listener) -> String {
-    let websocket = listener.websocket.as_deref();
+    let websocket = listener
+        .routes
+        .iter()
+        .find(|route| route.kind == RouteKind::WebSocket);
     let spoken = match address {
         Address::Udp(_) | Address::Unixgram(_) => "datagrams",
         Address::Http(_) | Address::Https(_) => {
             let path = websocket
-                .map(|path| format!(" (WebSocket on {path})"))
+                .map(|route| format!(" (WebSocket on {})", route.path))
                 .unwrap_or_default();
             return format!("open {address}/ in a browser{path}");
         }

@@ -7,6 +7,7 @@ mod accept;
 mod context;
 mod engine;
 mod error;
+mod event;
 mod file;
 mod group;
 mod info;
@@ -135,12 +136,12 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// A request asks for a WebSocket session, which begins if this accepts it: the place to look at cookies, the query and
+    /// A request asks for a session of WebSocket or server-sent events, which begins if this accepts it: the place to look at cookies, the query and
     /// the origin, to refuse, and to choose a subprotocol. An app without this hook leaves it to the listener's rules
     /// (`origins`, `hosts`, `subprotocols`).
     ///
     /// # When it runs
-    /// For each request for the path of an `http://` listener's `websocket`, before it is answered, concurrently with all
+    /// For each request for a route of kind `websocket` or `sse`, before it is answered, concurrently with all
     /// other hooks. At most 512 run at a time for each loop of the gateway; the others wait. There is no session yet:
     /// [`open`](App::open) follows, perhaps in another process if a reload happens meanwhile.
     ///

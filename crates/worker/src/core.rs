@@ -28,7 +28,7 @@ use crate::log;
 use crate::wire::{FileSpan, FromProcess, Peer, Question};
 
 pub(super) use sessions::Event;
-pub(crate) use sessions::{Refusal, SessionState, SessionTable};
+pub(crate) use sessions::{Form, Refusal, SessionState, SessionTable};
 
 /// The most bytes that a UDP datagram carries over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;

@@ -408,7 +408,7 @@ where
 
     /// A request asks for session `id`, which does not exist yet.
     pub(super) fn accept(self: &Rc<Self>, link: usize, id: u64, asking: Asking) {
-        let listener = self.core.listener_name(asking.listener).to_owned();
+        let listener = self.core.config.listeners.get(usize::from(asking.listener));
         let request = Request::new(asking, listener);
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
         let core = self.core.clone();

@@ -82,6 +82,14 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              on, unless the app chooses. Without a match none is; browsers that offered some close then.",
         ),
         key(
+            "route",
+            "tables",
+            Words("none"),
+            "[[listen.route]]",
+            Yes,
+            "Further paths and what becomes of their requests: see [`[[listen.route]]`](#listenroute).",
+        ),
+        key(
             "static",
             "path of a folder",
             Words("none"),

@@ -1,8 +1,80 @@
 //! The tables of HTTP and WebSocket listeners, and what their files are served by.
 
-use super::Default::Value;
+use super::Default::{Required, Value, Words};
 use super::Reload::{NewConnections, Yes};
 use super::{SectionReference, key};
+
+pub(super) const ROUTE: SectionReference = SectionReference {
+    title: "[[listen.route]]",
+    heading: "`[[listen.route]]`",
+    about: "What an HTTP listener does with the requests for a path. The keys `websocket` and `static` of the listener are \
+            short forms of two of them. The most specific route counts, whatever their order: in each part of the path, text \
+            before a parameter before the rest. Parts are percent-decoded one by one, so `%2F` is no slash. Where two routes \
+            have the same path and one is for WebSocket, it gets the handshakes and the other one all else. A path that has no \
+            route, but would have one with a slash more or less at its end, is redirected to it (308); a WebSocket handshake is \
+            served at once. All else is 404.",
+    keys: &[
+        key(
+            "path",
+            "path with parameters",
+            Required,
+            r#""/chat/:room""#,
+            Yes,
+            "`:name` stands for one part, `*name` at the end for all that follows. The app reads them by \
+             `request.parameter(\"name\")`.",
+        ),
+        key(
+            "kind",
+            "`\"websocket\"`, `\"sse\"`, `\"static\"`, `\"app\"` or `\"publish\"`",
+            Required,
+            r#""sse""#,
+            Yes,
+            "`websocket`: a session. `sse`: a session that sends server-sent events. `static`: files, also of all paths below \
+             (see [files](#files)). `app`: the app answers (`App::request`). `publish`: a POST is a message to the group that \
+             the parameter names.",
+        ),
+        key(
+            "folder",
+            "path of a folder",
+            Words("none"),
+            r#""/usr""#,
+            Yes,
+            "Where a `static` route has its files.",
+        ),
+        key(
+            "cache",
+            "directives of `Cache-Control`",
+            Value(r#""no-cache""#),
+            r#""public, max-age=3600""#,
+            Yes,
+            "How long clients and proxies keep a file of a `static` route without asking again.",
+        ),
+        key(
+            "max_body",
+            "size, at most 64 MiB",
+            Value(r#""1MiB""#),
+            r#""64KiB""#,
+            Yes,
+            "The largest body of a request to an `app` route. A larger one gets 413.",
+        ),
+        key(
+            "token",
+            "text of 16 characters or more",
+            Words("none"),
+            r#""0123456789abcdef""#,
+            Yes,
+            "A request to a `publish` route must have it: `Authorization: Bearer …`.",
+        ),
+        key(
+            "token_file",
+            "path of a file",
+            Words("none"),
+            r#""publish.token""#,
+            Yes,
+            "The token alone in a file. A reload reads it again.",
+        ),
+    ],
+};
 
 pub(super) const COMPRESSION: SectionReference = SectionReference {
     title: "`compression`",

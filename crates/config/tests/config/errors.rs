@@ -222,7 +222,7 @@ address = "kcp://a:1"
 [[listen]]
 address = "unix://@a"
 "#,
-        r#"/c/a.toml:3:1: `framing` has no effect on an http:// listener: its sessions are WebSocket
+        r#"/c/a.toml:3:1: `framing` has no effect on an http:// listener: its sessions are of WebSocket or server-sent events
   3 | framing = { kind = "line" }
     | ^^^^^^^
   hint: remove it
@@ -279,7 +279,7 @@ tcp_user_timeout = "500ms"
 address = "unix:///a"
 tcp_keepalive = "off"
 "#,
-        r#"/c/a.toml:3:1: `ping_interval` has no effect without `websocket`: other protocols have no pings
+        r#"/c/a.toml:3:1: `ping_interval` has no effect without `websocket` or a route of sessions: other protocols have no pings
   3 | ping_interval = "25s"
     | ^^^^^^^^^^^^^
   hint: remove it

@@ -51,15 +51,12 @@ impl Descriptors {
             .filter(|(listener, _)| !listener.is_retired)
             .map(|(listener, place)| {
                 let socket = self.next()?;
-                let folder = listener
-                    .static_folder
-                    .as_ref()
-                    .map(|_| self.next())
-                    .transpose()?;
+                let folders = listener.routes.folders().map(|_| self.next());
+                let folders = folders.collect::<io::Result<_>>()?;
                 Ok(ListenerStart {
                     place,
                     socket,
-                    folder,
+                    folders,
                 })
             })
             .collect::<io::Result<_>>()?;

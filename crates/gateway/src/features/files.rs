@@ -19,7 +19,7 @@ use crate::processes::Processes;
 use crate::processes::ledger::Request;
 use crate::processes::process::Standing;
 use crate::session::queue::Piece;
-use crate::session::{End, Session};
+use crate::session::{End, Kind, Session};
 use crate::timeouts::watch_output;
 use crate::tools::Tools;
 use crate::transfer::Asker;
@@ -160,6 +160,13 @@ fn queue_file(
         return Err(file);
     }
     let framing = &tools.cx.listener(session.listener).framing;
+    if session.kind != Kind::Framed {
+        tracing::warn!(
+            session = %SessionId::from(session.id),
+            "a file from the app cannot be sent: its session takes events"
+        );
+        return Err(file);
+    }
     let length = usize::try_from(span.length).unwrap_or(usize::MAX);
     let envelope = match framing.envelope(&span.head, length, false) {
         Ok(envelope) => envelope,

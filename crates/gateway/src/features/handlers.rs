@@ -2,14 +2,14 @@
 //! should be closed.
 
 use moorline_ipc::Header;
-use moorline_net::Framing;
 use moorline_net::framing::websocket::close_frame;
 
 use crate::cx::Cx;
 use crate::ids::ProcessKey;
 use crate::memory::Class;
+use crate::output::event::last_chunk;
 use crate::output::write::{farewell, write_raw};
-use crate::session::{End, Phase, Session};
+use crate::session::{End, Kind, Phase, Session};
 use crate::suspects::clear_suspect;
 use crate::timeouts::watch_when_done;
 use crate::tools::Tools;
@@ -194,15 +194,17 @@ pub(crate) fn close_for_app(
     if session.phase != Phase::Open {
         return Ok(());
     }
-    if matches!(
-        tools.cx.listener(session.listener).framing,
-        Framing::WebSocket { .. }
-    ) {
-        let code = if header.aux == 0 { NORMAL } else { header.aux };
-        let frame = close_frame(code, text);
-        if let Err(end @ End::Now(_)) = write_raw(session, frame.as_bytes(), tools) {
-            return Err(end);
+    let framing = &tools.cx.listener(session.listener).framing;
+    let written = match session.kind {
+        Kind::Events { chunked } => write_raw(session, last_chunk(chunked), tools),
+        kind if kind.is_websocket(framing) => {
+            let code = if header.aux == 0 { NORMAL } else { header.aux };
+            write_raw(session, close_frame(code, text).as_bytes(), tools)
         }
+        _ => Ok(()),
+    };
+    if let Err(end @ End::Now(_)) = written {
+        return Err(end);
     }
     Err(End::WhenFlushed(CloseReason::Server))
 }

@@ -4,15 +4,16 @@ use hyper::StatusCode;
 use moorline_ipc::Record;
 
 use crate::ids::ProcessKey;
-use crate::input::request::{Beginning, begin, begin_by_rules, end_asking};
+use crate::input::request::{Beginning, begin, begin_by_rules, end_asking, page_of};
 use crate::memory::Class;
 use crate::output::reply::{refuse, refuse_with};
 use crate::placement::go_home;
 use crate::rules::{check_origin, choose_protocol};
 use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
+use crate::session_request::{Head, SessionRequest, read_head};
 use crate::tools::Tools;
-use crate::upgrade::{Head, Upgrade, read_head};
+use moorline_config::Origins;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::CloseReason;
 use moorline_protocol::wire::accept::{Acceptance, LARGEST_VERDICT, Verdict};
@@ -103,12 +104,12 @@ pub(crate) fn follow(
     let tail = std::mem::take(&mut session.input.tail);
     let listener = tools.cx.listener(session.listener);
     let (used, begun) = match read_head(&tail, listener) {
-        Head::Upgrade(upgrade) => {
+        Head::Session(request) => {
             let begun = match verdict {
-                Verdict::Accept(acceptance) => accept(session, &upgrade, *acceptance, tools),
-                _ => begin_by_rules(session, &upgrade, tools),
+                Verdict::Accept(acceptance) => accept(session, &request, *acceptance, tools),
+                _ => begin_by_rules(session, &request, tools),
             };
-            (upgrade.length, begun)
+            (request.length, begun)
         }
         // A reload has taken the path away meanwhile.
         Head::Other | Head::Wrong(_) | Head::Unfinished => {
@@ -130,22 +131,23 @@ pub(crate) fn follow(
 /// The app accepts the request.
 fn accept(
     session: &mut Session,
-    upgrade: &Upgrade<'_>,
+    request: &SessionRequest<'_>,
     acceptance: Acceptance,
     tools: &mut Tools,
 ) -> Result<(), End> {
     let is_encrypted = session.transport.tls.is_some();
     let rules = &tools.cx.listener(session.listener).requests;
     if !acceptance.any_origin
-        && let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host, is_encrypted)
+        && let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted)
     {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());
     }
-    let by_rules = choose_protocol(rules, &upgrade.protocols).map(str::to_owned);
+    let with_cookies = !acceptance.any_origin && rules.origins != Origins::Any;
+    let by_rules = choose_protocol(rules, &request.protocols).map(str::to_owned);
     let chosen = acceptance.protocol;
     if let Some(chosen) = &chosen
-        && !upgrade.protocols.contains(&chosen.as_str())
+        && !request.protocols.contains(&chosen.as_str())
     {
         tracing::error!(
             session = %SessionId::from(session.id), peer = %session.peer, subprotocol = chosen,
@@ -154,12 +156,13 @@ fn accept(
     }
     let protocol = chosen
         .or(by_rules)
-        .filter(|protocol| upgrade.protocols.contains(&protocol.as_str()));
+        .filter(|protocol| request.protocols.contains(&protocol.as_str()));
     let data = acceptance.data;
     let beginning = Beginning {
-        key: upgrade.key,
+        wants: request.wants,
+        page: page_of(request, with_cookies),
         protocol: protocol.as_deref(),
-        extensions: &upgrade.extensions,
+        extensions: &request.extensions,
         fields: &acceptance.fields,
     };
     let has_key = !data.key.is_empty();

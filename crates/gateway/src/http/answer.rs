@@ -85,8 +85,8 @@ pub(super) fn not_allowed(why: &'static str, allowed: &'static str) -> Answer {
     answer
 }
 
-/// No WebSocket session begins.
-pub(super) fn no_upgrade(status: StatusCode, why: &'static str) -> Answer {
+/// No session begins.
+pub(super) fn no_session(status: StatusCode, why: &'static str) -> Answer {
     let mut answer = plain(status, why);
     if status == StatusCode::UPGRADE_REQUIRED {
         let headers = answer.headers_mut();

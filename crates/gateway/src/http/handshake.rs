@@ -1,24 +1,26 @@
-//! The request that asks for a WebSocket session, on a connection that has had others before.
+//! The request that asks for a session, on a connection that has had others before.
 
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode, Version};
 
-use crate::upgrade::{HEAD_BYTES, Refusal, check};
+use crate::session_request::{Found, HEAD_BYTES, Refusal, SessionKind, check};
 
-/// Checks a WebSocket handshake, and writes its head anew: the loop that will have the session reads it.
-pub(super) fn head_of<B>(request: &Request<B>) -> Result<Vec<u8>, Refusal> {
+/// Whether it means to begin a WebSocket.
+pub(super) fn is_one<B>(request: &Request<B>) -> bool {
+    Found::read(fields(request.headers())).is_handshake(request.method().as_str())
+}
+
+/// Checks a request for a session, and writes its head anew: the loop that will have the session reads it.
+pub(super) fn head_of<B>(request: &Request<B>, kind: SessionKind) -> Result<Vec<u8>, Refusal> {
     let version = match request.version() {
         Version::HTTP_11 => 1,
         _ => 0,
     };
-    check(
-        request.method().as_str(),
-        version,
-        fields(request.headers()),
-    )?;
+    let found = Found::read(fields(request.headers()));
+    check(kind, request.method().as_str(), version, found)?;
     let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
     let slash = if target.starts_with('/') { "" } else { "/" };
-    let mut head = format!("GET {slash}{target} HTTP/1.1\r\n").into_bytes();
+    let mut head = format!("GET {slash}{target} HTTP/1.{version}\r\n").into_bytes();
     for (name, value) in fields(request.headers()) {
         head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");

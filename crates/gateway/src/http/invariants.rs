@@ -64,7 +64,7 @@ fn answer(folder: &OwnedFd, request: &Request<Incoming>) -> Response<Empty<Bytes
         return answer;
     }
     if request.uri().path() == "/ws" {
-        match head_of(request) {
+        match head_of(request, SessionKind::WebSocket) {
             Ok(_) => {
                 let key = &request.headers()[header::SEC_WEBSOCKET_KEY];
                 let key = key.to_str().unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::tls::{Read, open_received};
 use crate::tools::Tools;
 
 /// Reads from one session in one turn.
-const READS_PER_TURN: usize = 4;
+pub(crate) const READS_PER_TURN: usize = 4;
 /// A long tail grows by no more than this at once, in bytes: the memory budget is looked at between reads.
 const LARGEST_READ: usize = 1024 * 1024;
 

@@ -1,4 +1,4 @@
-//! The first request on a connection of an HTTP listener: it becomes a WebSocket session here, or goes to the thread that
+//! The first request on a connection of an HTTP listener: it becomes a session here, or goes to the thread that
 //! speaks HTTP.
 
 use rustix::net::RecvFlags;
@@ -7,15 +7,15 @@ use crate::ids::ProcessKey;
 use crate::input::read::receive_from;
 use crate::memory::Class;
 use crate::output::compress::agree;
-use crate::output::reply::{Chosen, Fields, refuse, welcome};
-use crate::rules::{check_host, check_origin, choose_protocol};
-use crate::session::{Cut, End, Phase, Session};
+use crate::output::reply::{Chosen, Fields, Page, begin_events, refuse, welcome};
+use crate::rules::{RESUME, check_host, check_origin, choose_protocol};
+use crate::session::{Cut, End, Kind, Phase, Session};
+use crate::session_request::{HEAD_BYTES, Head, SessionRequest, Wants, head_length, read_head};
 use crate::timeouts::watch_idle;
 use crate::tls::Read;
 use crate::tools::Tools;
-use crate::upgrade::{HEAD_BYTES, Head, Upgrade, head_length, read_head};
+use moorline_config::{Listener, Origins};
 use moorline_protocol::control::LoopCounter;
-use moorline_protocol::wire::accept::LARGEST_REQUEST;
 use moorline_protocol::wire::{CloseReason, ToProcess};
 
 /// Where a connection's first request has got to.
@@ -81,15 +81,15 @@ fn read_and_look(
             let listener = tools.cx.listener(session.listener);
             match read_head(&buffer[..length.min(HEAD_BYTES)], listener) {
                 Head::Unfinished => {}
-                Head::Upgrade(upgrade) if !tools.cx.is_stopping() => {
-                    let (decided, used) = decide(session, &upgrade, tools);
+                Head::Session(request) if !tools.cx.is_stopping() => {
+                    let (decided, used) = decide(session, &request, tools);
                     return (decided.map(|()| FirstRequest::Decided), used, length);
                 }
                 Head::Wrong((status, why)) => {
                     refuse(session, (status, why), CloseReason::Handshake, tools);
                     return (Ok(FirstRequest::Decided), length, length);
                 }
-                Head::Other | Head::Upgrade(_) => return (Ok(FirstRequest::Other), 0, length),
+                Head::Other | Head::Session(_) => return (Ok(FirstRequest::Other), 0, length),
             }
         }
         seen = length;
@@ -126,20 +126,20 @@ fn may_be_whole(received: &[u8], seen: usize) -> bool {
 /// Decides about a request, or leaves it to the app. Returns how much of it is used up: nothing, if the app is to see it.
 fn decide(
     session: &mut Session,
-    upgrade: &Upgrade<'_>,
+    request: &SessionRequest<'_>,
     tools: &mut Tools,
 ) -> (Result<(), End>, usize) {
     let rules = &tools.cx.listener(session.listener).requests;
-    if let Err(refusal) = check_host(rules, upgrade.host) {
+    if let Err(refusal) = check_host(rules, request.host) {
         refuse(session, refusal, CloseReason::Handshake, tools);
-        return (Ok(()), upgrade.length);
+        return (Ok(()), request.length);
     }
     let process = tools.processes[session.placement.slot].process;
     if process.is_none_or(|at| tools.processes[at].is_asked) {
         session.phase = Phase::Asking { deaths: 0 };
         return (Ok(()), 0);
     }
-    (begin_by_rules(session, upgrade, tools), upgrade.length)
+    (begin_by_rules(session, request, tools), request.length)
 }
 
 /// Begins a session if the listener's rules let it, or refuses it.
@@ -148,35 +148,53 @@ fn decide(
 /// The answer could not be sent.
 pub(crate) fn begin_by_rules(
     session: &mut Session,
-    upgrade: &Upgrade<'_>,
+    request: &SessionRequest<'_>,
     tools: &mut Tools,
 ) -> Result<(), End> {
     let is_encrypted = session.transport.tls.is_some();
     let rules = &tools.cx.listener(session.listener).requests;
-    if let Err(refusal) = check_origin(rules, upgrade.origin, upgrade.host, is_encrypted) {
+    if let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted) {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());
     }
-    let protocol = choose_protocol(rules, &upgrade.protocols).map(str::to_owned);
-    if upgrade.target.contains('?') && upgrade.target.len() <= LARGEST_REQUEST {
-        // All else of the target is known from the listener.
-        let target = upgrade.target.as_bytes().to_vec();
-        let (before, after) = session.app.change(|state| state.request = target);
+    let with_cookies = rules.origins != Origins::Any;
+    let protocol = choose_protocol(rules, &request.protocols).map(str::to_owned);
+    if !is_known(request, tools.cx.listener(session.listener)) {
+        let kept = request.kept();
+        let (before, after) = session.app.change(|state| state.request = kept);
         tools.memory.change(Class::State, before, after);
     }
     let beginning = Beginning {
-        key: upgrade.key,
+        wants: request.wants,
+        page: page_of(request, with_cookies),
         protocol: protocol.as_deref(),
-        extensions: &upgrade.extensions,
+        extensions: &request.extensions,
         fields: &[],
     };
     begin(session, &beginning, tools)
 }
 
+/// Whether nothing of this request is worth keeping, because its listener has but one target for sessions.
+fn is_known(request: &SessionRequest<'_>, listener: &Listener) -> bool {
+    let mut routes = listener.routes.sessions();
+    let only = routes.next().filter(|_| routes.next().is_none());
+    request.last_event_id.is_none()
+        && only.and_then(|route| route.path.alone()) == Some(request.target)
+}
+
+/// The web page that asks for a session, if it is one.
+pub(crate) fn page_of<'a>(request: &SessionRequest<'a>, with_cookies: bool) -> Option<Page<'a>> {
+    request.origin.map(|origin| Page {
+        origin,
+        with_cookies,
+    })
+}
+
 /// How a session begins.
 pub(crate) struct Beginning<'a> {
-    /// The client's key.
-    pub(crate) key: &'a str,
+    pub(crate) wants: Wants<'a>,
+    /// The web page that asks, if it is one.
+    pub(crate) page: Option<Page<'a>>,
     pub(crate) protocol: Option<&'a str>,
     /// Those that the client offers.
     pub(crate) extensions: &'a [&'a str],
@@ -200,17 +218,29 @@ pub(crate) fn begin(
     tools.cx.count(LoopCounter::Accepted, 1);
     watch_idle(session, tools);
     let Beginning {
-        key,
+        wants,
+        page,
         protocol,
         extensions,
         fields,
     } = beginning;
-    let extension = agree(session, extensions, tools);
-    let chosen = Chosen {
-        protocol: *protocol,
-        extension: extension.as_deref(),
-    };
-    welcome(session, key, chosen, fields, tools)
+    match *wants {
+        Wants::WebSocket { key } => {
+            if *protocol == Some(RESUME) {
+                session.kind = Kind::Resumable;
+            }
+            let extension = agree(session, extensions, tools);
+            let chosen = Chosen {
+                protocol: *protocol,
+                extension: extension.as_deref(),
+            };
+            welcome(session, key, chosen, fields, tools)
+        }
+        Wants::Events { chunked } => {
+            session.kind = Kind::Events { chunked };
+            begin_events(session, chunked, *page, fields, tools)
+        }
+    }
 }
 
 /// Whether a client that half-closes while an app is asked about it has left, as browsers and proxies do then: it has sent

@@ -82,12 +82,13 @@ impl Gateway {
         let mut folders = folders.into_iter().peekable();
         self.sites.resize(config.listeners.len(), None);
         for ((place, listener), site) in (0..).zip(&config.listeners).zip(&mut self.sites) {
-            let folder = folders.next_if(|(of, _)| *of == place);
+            let its = std::iter::from_fn(|| folders.next_if(|(of, _)| *of == place));
+            let its: Vec<_> = its.map(|(_, folder)| folder).collect();
             if listener.is_retired || !listener.is_http() {
                 // Connections of a removed site keep what it served.
                 continue;
             }
-            let settings = Settings::new(listener, folder.map(|(_, folder)| folder));
+            let settings = Settings::new(listener, its);
             match site {
                 Some(site) if site.is_of(listener) => site.change(settings),
                 // The earlier site at this place gets no requests any more.

@@ -13,6 +13,14 @@ use moorline_protocol::wire::CloseReason;
 /// Further fields of a head: names and values.
 pub(crate) type Fields = [(String, String)];
 
+/// A web page that was let through: it may read what the session sends (WHATWG Fetch, "CORS protocol").
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page<'a> {
+    pub(crate) origin: &'a str,
+    /// Also if the request had cookies: the page was named, and not let through as any would be.
+    pub(crate) with_cookies: bool,
+}
+
 /// What the server has chosen of what a client offers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chosen<'a> {
@@ -51,6 +59,49 @@ pub(crate) fn welcome(
     write_raw(session, head.as_bytes(), tools)
 }
 
+/// Says that a session of server-sent events begins.
+///
+/// # Errors
+/// As for [`write_raw`].
+pub(crate) fn begin_events(
+    session: &mut Session,
+    chunked: bool,
+    page: Option<Page<'_>>,
+    fields: &Fields,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let mut head = String::with_capacity(256);
+    head.push_str("HTTP/1.1 200 OK\r\nConnection: close\r\n");
+    push_field(&mut head, "Content-Type", "text/event-stream");
+    push_field(&mut head, "X-Content-Type-Options", "nosniff");
+    // Proxies keep no part of it back.
+    push_field(&mut head, "X-Accel-Buffering", "no");
+    let has = |name: &str| {
+        let mut names = fields.iter().map(|(name, _)| name);
+        names.any(|its| its.eq_ignore_ascii_case(name))
+    };
+    if !has("cache-control") {
+        push_field(&mut head, "Cache-Control", "no-store, no-transform");
+    }
+    if chunked {
+        push_field(&mut head, "Transfer-Encoding", "chunked");
+    }
+    if let Some(page) = page
+        && !has("access-control-allow-origin")
+    {
+        push_field(&mut head, "Access-Control-Allow-Origin", page.origin);
+        if page.with_cookies {
+            push_field(&mut head, "Access-Control-Allow-Credentials", "true");
+        }
+        push_field(&mut head, "Vary", "Origin");
+    }
+    for (name, value) in fields {
+        push_field(&mut head, name, value);
+    }
+    head.push_str("\r\n");
+    write_raw(session, head.as_bytes(), tools)
+}
+
 /// Says that no session begins, and why. The connection closes behind it, for this reason.
 pub(crate) fn refuse(
     session: &mut Session,
@@ -60,7 +111,7 @@ pub(crate) fn refuse(
 ) {
     tracing::info!(
         listener = %tools.cx.listener(session.listener).name, peer = %session.peer, status = status.as_u16(), error = why,
-        "websocket handshake refused"
+        "request for a session refused"
     );
     let kind = [("Content-Type".into(), "text/plain; charset=utf-8".into())];
     refuse_with(session, status, &kind, why.as_bytes(), reason, tools);

@@ -14,14 +14,16 @@ use rustix::net::SendFlags;
 
 use crate::memory::Class;
 use crate::output::compress::{deflate_for, sharing};
+use crate::output::event::{Shown, show_event, show_message};
 use crate::output::payload::Payload;
 use crate::output::sealing::{seal_now, write_plaintext};
 use crate::output::watermarks::{Sender, weigh};
 use crate::session::frame::Frame;
-use crate::session::{End, Session};
+use crate::session::{End, Kind, Session};
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
+use moorline_protocol::wire::event::Event;
 
 /// Scratch space that is kept, in bytes.
 const LARGE: usize = 256 * 1024;
@@ -30,7 +32,57 @@ const LARGE: usize = 256 * 1024;
 ///
 /// # Errors
 /// The session ends: its connection broke, or its queue has passed the hard limit.
+#[inline]
 pub(crate) fn write(
+    session: &mut Session,
+    payload: Payload<'_, '_>,
+    text: bool,
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    match session.kind {
+        Kind::Framed => write_message(session, payload, text, sender, tools),
+        kind => {
+            let mut message = Vec::with_capacity(payload.len());
+            payload.copy_from(0, &mut message);
+            let shown = show_message(kind, &message, text);
+            write_shown(session, &shown, sender, tools)
+        }
+    }
+}
+
+/// Sends an event, or queues it.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_event(
+    session: &mut Session,
+    event: Event<'_>,
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let shown = show_event(session.kind, event);
+    write_shown(session, &shown, sender, tools)
+}
+
+fn write_shown(
+    session: &mut Session,
+    shown: &Shown<'_>,
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    match shown {
+        Shown::Message(message, text) => {
+            write_message(session, Payload::Bytes(message), *text, sender, tools)
+        }
+        Shown::Raw(bytes) => {
+            session.meters.sent_at = tools.cx.clock.ms;
+            write_bytes(session, bytes, sender, tools)
+        }
+    }
+}
+
+fn write_message(
     session: &mut Session,
     payload: Payload<'_, '_>,
     text: bool,
@@ -176,10 +228,10 @@ fn write_bytes(
     weigh(session, sender, tools)
 }
 
-/// A WebSocket is told why it is closed, by a code or without one (0); other framings have no such word. An error does not matter: it ends anyway.
+/// A WebSocket is told why it is closed, by a code or without one (0); others have no such word: chunks that do not end are an end that was not meant. An error does not matter: it ends anyway.
 pub(crate) fn farewell(session: &mut Session, code: u16, tools: &mut Tools) {
-    let listener = tools.cx.listener(session.listener);
-    if matches!(listener.framing, Framing::WebSocket { .. }) {
+    let framing = &tools.cx.listener(session.listener).framing;
+    if session.kind.is_websocket(framing) {
         let frame = close_frame(code, "");
         let _ = write_raw(session, frame.as_bytes(), tools);
     }

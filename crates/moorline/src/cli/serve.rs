@@ -66,6 +66,6 @@ fn needs_app(config: &Config) -> Option<&str> {
     config
         .listeners
         .iter()
-        .find(|listener| !listener.is_http() || listener.websocket.is_some())
+        .find(|listener| !listener.is_http() || listener.routes.need_app())
         .map(|listener| listener.name.as_str())
 }

@@ -131,7 +131,7 @@ impl Shell {
         let mut fds = Vec::new();
         for (_, opened) in listeners.iter() {
             fds.push(opened.socket.as_fd().try_clone_to_owned()?);
-            fds.extend(folder(opened)?);
+            fds.extend(folders_of(opened)?);
         }
         fds.push(credentials.as_fd().try_clone_to_owned()?);
         let Some(gateway) = &mut self.gateway else {
@@ -193,7 +193,7 @@ impl Shell {
                 sockets.push(place);
                 fds.push(opened.socket.as_fd().try_clone_to_owned()?);
             }
-            if let Some(folder) = folder(opened)? {
+            for folder in folders_of(opened)? {
                 folders.push(place);
                 folder_fds.push(folder);
             }
@@ -356,6 +356,6 @@ fn sockets_of(deployment: &Deployment) -> Sockets {
         .collect()
 }
 
-fn folder(opened: &Opened) -> io::Result<Option<OwnedFd>> {
-    opened.folder.as_ref().map(OwnedFd::try_clone).transpose()
+fn folders_of(opened: &Opened) -> io::Result<Vec<OwnedFd>> {
+    opened.folders.iter().map(OwnedFd::try_clone).collect()
 }

@@ -25,6 +25,8 @@ pub enum SendError {
         /// The largest there may be.
         max: u64,
     },
+    /// The id or the name of an event has a line break or a NUL byte in it.
+    BadEvent,
     /// There is no session with this id (any more).
     NoSuchSession,
     /// There is no `udp://` or `unixgram://` listener of this name.
@@ -59,6 +61,9 @@ impl fmt::Display for SendError {
                 limit.subject(),
                 limit.setter()
             ),
+            Self::BadEvent => {
+                f.write_str("the id or the name of an event has a line break or a NUL byte in it")
+            }
             Self::NoSuchSession => f.write_str(Self::NO_SUCH_SESSION),
             Self::NoSuchListener => f.write_str("there is no datagram listener of this name"),
             Self::NoAddress => f.write_str(
@@ -96,6 +101,10 @@ pub enum SizeLimit {
     GroupName,
     /// A broadcast has up to 4 MiB.
     Broadcast,
+    /// The id of an event has up to 128 bytes.
+    EventId,
+    /// The name of an event has up to 64 bytes.
+    EventName,
     /// How many sessions a broadcast can leave out. Here size and limit are their number.
     LeftOut,
 }
@@ -118,6 +127,8 @@ impl SizeLimit {
             Self::Key => "a key",
             Self::GroupName => "a group's name",
             Self::Broadcast => "a broadcast",
+            Self::EventId => "an event's id",
+            Self::EventName => "an event's name",
             Self::LeftOut => "a list of sessions to leave out",
         }
     }
@@ -134,6 +145,8 @@ impl SizeLimit {
             | Self::Key
             | Self::GroupName
             | Self::Broadcast
+            | Self::EventId
+            | Self::EventName
             | Self::LeftOut => "",
         }
     }

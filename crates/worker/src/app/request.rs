@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use moorline_config::{Listener, Routes};
 use percent_encoding::percent_decode_str;
 
 use crate::wire::accept::{Asking, LARGEST_REQUEST};
 use crate::wire::{Peer, SessionTls};
 
+/// The field by which a client says which event it has got last.
+const LAST_EVENT_ID: &str = "Last-Event-ID";
 /// The most fields of a head: what the gateway takes.
 const FIELDS: usize = 100;
 
-/// A request that asks for a WebSocket session, before it is answered: the argument of [`App::accept`].
+/// A request that asks for a session, before it is answered: the argument of [`App::accept`].
 ///
 /// It is as the client sent it, and nothing in it is proven. Dropping it does nothing.
 ///
@@ -21,6 +24,7 @@ const FIELDS: usize = 100;
 pub struct Request {
     asking: Asking,
     listener: String,
+    routed: Routed,
     method: Range<usize>,
     target: Range<usize>,
     fields: Vec<(Range<usize>, Range<usize>)>,
@@ -28,9 +32,10 @@ pub struct Request {
 
 impl Request {
     /// Reads the head. The gateway has checked it.
-    pub(crate) fn new(asking: Asking, listener: String) -> Self {
+    pub(crate) fn new(asking: Asking, listener: Option<&Listener>) -> Self {
         let mut this = Self {
-            listener,
+            listener: listener.map_or(String::new(), |listener| listener.name.clone()),
+            routed: Routed::default(),
             method: 0..0,
             target: 0..0,
             fields: Vec::new(),
@@ -53,6 +58,10 @@ impl Request {
             (place(field.name), start..start + field.value.len())
         });
         this.fields = places.collect();
+        if let Some(listener) = listener {
+            let has_key = this.header("sec-websocket-key").is_some();
+            this.routed = Routed::new(this.path(), &listener.routes, has_key);
+        }
         this
     }
 
@@ -93,6 +102,23 @@ impl Request {
     /// The path, still percent-encoded.
     pub fn path(&self) -> &str {
         split(self.target()).0
+    }
+
+    /// The path of the route that it is for, as it is in the configuration: `/chat/:room`.
+    pub fn route(&self) -> &str {
+        &self.routed.path
+    }
+
+    /// The part of the path that this parameter of the route stands for, decoded.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.routed.parameter(name)
+    }
+
+    /// The id of the last event that the client has, by its own word: the field `Last-Event-ID`, which browsers send when
+    /// they connect again, else `last_event_id` in the query.
+    pub fn last_event_id(&self) -> Option<String> {
+        let field = self.header(LAST_EVENT_ID).map(str::to_owned);
+        field.or_else(|| self.query_value("last_event_id"))
     }
 
     /// What stands behind the question mark, still percent-encoded.
@@ -166,7 +192,8 @@ impl Request {
             if kept.len() + name.len() + value.len() + 4 > LARGEST_REQUEST {
                 continue;
             }
-            if fields.iter().any(|field| field.eq_ignore_ascii_case(name)) {
+            let mut wanted = fields.iter().chain([&LAST_EVENT_ID]);
+            if wanted.any(|field| field.eq_ignore_ascii_case(name)) {
                 for part in [b"\r\n", name.as_bytes(), b": ", value] {
                     kept.extend_from_slice(part);
                 }
@@ -176,18 +203,43 @@ impl Request {
     }
 }
 
-/// What is kept of the request that a session began with: its target, and the fields that the app has chosen.
+/// What is kept of the request that a session began with: its target, `Last-Event-ID`, and the fields that the app has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptRequest(String);
+pub struct KeptRequest {
+    text: String,
+    routed: Routed,
+}
 
 impl KeptRequest {
-    pub(crate) fn new(kept: &[u8]) -> Self {
-        Self(String::from_utf8_lossy(kept).into_owned())
+    pub(crate) fn new(kept: &[u8], routes: &Routes) -> Self {
+        let mut this = Self {
+            text: String::from_utf8_lossy(kept).into_owned(),
+            routed: Routed::default(),
+        };
+        // A handshake would have found a WebSocket first, where both have the path. Their parameters are the same then.
+        this.routed = Routed::new(this.path(), routes, true);
+        this
+    }
+
+    /// The path of the route that it is for, as it is in the configuration now.
+    pub fn route(&self) -> &str {
+        &self.routed.path
+    }
+
+    /// The part of the path that this parameter of the route stands for, decoded.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.routed.parameter(name)
+    }
+
+    /// As [`Request::last_event_id`].
+    pub fn last_event_id(&self) -> Option<String> {
+        let field = self.header(LAST_EVENT_ID).map(str::to_owned);
+        field.or_else(|| self.query_value("last_event_id"))
     }
 
     /// The target as it was sent: a path, and perhaps a query.
     pub fn target(&self) -> &str {
-        self.0.split("\r\n").next().unwrap_or_default()
+        self.text.split("\r\n").next().unwrap_or_default()
     }
 
     /// The path, still percent-encoded.
@@ -207,11 +259,42 @@ impl KeptRequest {
 
     /// The first field of this name, in any case, if it was kept.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut fields = self.0.split("\r\n").skip(1);
+        let mut fields = self.text.split("\r\n").skip(1);
         fields.find_map(|field| {
             let (its, value) = field.split_once(": ")?;
             its.eq_ignore_ascii_case(name).then_some(value)
         })
+    }
+}
+
+/// What the routes of a listener make of a path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Routed {
+    path: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Routed {
+    fn new(path: &str, routes: &Routes, is_handshake: bool) -> Self {
+        let found = routes.find(path, is_handshake).ok().flatten();
+        let other = || routes.other_slash(path, is_handshake).ok().flatten();
+        let found = found.map(|route| (path.to_owned(), route)).or_else(other);
+        let Some((path, route)) = found else {
+            return Self::default();
+        };
+        let parameters = route.path.parameters(&path).into_iter();
+        Self {
+            path: route.path.to_string(),
+            parameters: parameters
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        let found = parameters.find(|(its, _)| its == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
 
@@ -257,7 +340,7 @@ mod tests {
             tls: None,
             head: head.as_bytes().to_vec(),
         };
-        Request::new(asking, "web".to_owned())
+        Request::new(asking, None)
     }
 
     #[test]
@@ -284,7 +367,7 @@ mod tests {
         let request = request(
             "GET /ws?x=1 HTTP/1.1\r\nHost: example.org\r\nUser-Agent: a: b\r\nCookie: s\r\n\r\n",
         );
-        let kept = KeptRequest::new(&request.kept(&["user-agent"]));
+        let kept = KeptRequest::new(&request.kept(&["user-agent"]), &Routes::default());
         assert_eq!((kept.target(), kept.path()), ("/ws?x=1", "/ws"));
         assert_eq!(kept.query_value("x").as_deref(), Some("1"));
         assert_eq!(kept.header("User-agent"), Some("a: b"));

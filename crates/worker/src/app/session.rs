@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
+use crate::app::event;
 use crate::app::{Context, SendError, SessionId};
-use crate::wire::{FORCE, LONGEST_CLOSE_TEXT, Peer, SessionTls, TEXT};
-use crate::{Refusal, Room, SessionState};
+use crate::wire::{FORCE, LONGEST_CLOSE_TEXT, Peer, SessionTls};
+use crate::{Form, Refusal, Room, SessionState};
 
 /// A handle to a session. Clones are cheap and name the same session.
 ///
@@ -94,25 +95,25 @@ impl Session {
     /// Cancel-safe: a future dropped before its end has sent nothing. Fails at once with
     /// [`SendError::TooLarge`], and with the others when the session ends.
     pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.send_as(bytes.as_ref(), 0).await
+        self.send_as(bytes.as_ref(), Form::BYTES).await
     }
 
     /// [`send`](Self::send) of a WebSocket text message. With other framings it is the same.
     pub async fn send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
-        self.send_as(text.as_ref().as_bytes(), TEXT).await
+        self.send_as(text.as_ref().as_bytes(), Form::TEXT).await
     }
 
     /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`].
     pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.0
-            .offer(bytes.as_ref(), 0, Room::Needed)
+            .offer(bytes.as_ref(), Form::BYTES, Room::Needed)
             .map_err(SendError::from)
     }
 
     /// [`try_send`](Self::try_send) of a WebSocket text message.
     pub fn try_send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
         self.0
-            .offer(text.as_ref().as_bytes(), TEXT, Room::Needed)
+            .offer(text.as_ref().as_bytes(), Form::TEXT, Room::Needed)
             .map_err(SendError::from)
     }
 
@@ -120,15 +121,50 @@ impl Session {
     /// It refuses with [`SendError::Full`] only if the queue to the gateway has reached its bound.
     pub fn push(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.0
-            .offer(bytes.as_ref(), 0, Room::Bounded)
+            .offer(bytes.as_ref(), Form::BYTES, Room::Bounded)
             .map_err(SendError::from)
     }
 
     /// [`push`](Self::push) of a WebSocket text message.
     pub fn push_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
         self.0
-            .offer(text.as_ref().as_bytes(), TEXT, Room::Bounded)
+            .offer(text.as_ref().as_bytes(), Form::TEXT, Room::Bounded)
             .map_err(SendError::from)
+    }
+
+    /// Sends an event: an id (up to 128 bytes) and a name (up to 64 bytes), each empty for none, and its data. A session of
+    /// server-sent events gets all of it, a WebSocket of `moorline.resume.v1` gets it as JSON, any other session gets the data
+    /// as text. Apart from that it is as [`send`](Self::send).
+    pub async fn send_event(
+        &self,
+        id: impl AsRef<str>,
+        name: impl AsRef<str>,
+        data: impl AsRef<str>,
+    ) -> Result<(), SendError> {
+        let bytes = event::encode(id.as_ref(), name.as_ref(), data.as_ref())?;
+        self.send_as(&bytes, Form::EVENT).await
+    }
+
+    /// [`send_event`](Self::send_event) as [`try_send`](Self::try_send).
+    pub fn try_send_event(
+        &self,
+        id: impl AsRef<str>,
+        name: impl AsRef<str>,
+        data: impl AsRef<str>,
+    ) -> Result<(), SendError> {
+        let bytes = event::encode(id.as_ref(), name.as_ref(), data.as_ref())?;
+        Ok(self.0.offer(&bytes, Form::EVENT, Room::Needed)?)
+    }
+
+    /// [`send_event`](Self::send_event) as [`push`](Self::push).
+    pub fn push_event(
+        &self,
+        id: impl AsRef<str>,
+        name: impl AsRef<str>,
+        data: impl AsRef<str>,
+    ) -> Result<(), SendError> {
+        let bytes = event::encode(id.as_ref(), name.as_ref(), data.as_ref())?;
+        Ok(self.0.offer(&bytes, Form::EVENT, Room::Bounded)?)
     }
 
     /// Closes the session once all messages to it have been written. A second call returns [`SendError::Closing`].
@@ -158,20 +194,20 @@ impl Session {
     }
 
     #[inline]
-    async fn send_as(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+    async fn send_as(&self, bytes: &[u8], form: Form) -> Result<(), SendError> {
         let core = self.0.core();
         if core.commitment.is_committed() && !core.outbox.is_ahead(self.0.id()) {
-            match self.0.offer(bytes, flags, Room::Needed) {
+            match self.0.offer(bytes, form, Room::Needed) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Never(error)) => return Err(error),
                 Err(_) => {}
             }
         }
-        self.send_when_possible(bytes, flags).await
+        self.send_when_possible(bytes, form).await
     }
 
     #[cold]
-    async fn send_when_possible(&self, bytes: &[u8], flags: u8) -> Result<(), SendError> {
+    async fn send_when_possible(&self, bytes: &[u8], form: Form) -> Result<(), SendError> {
         let commitment = &self.0.core().commitment;
         commitment.committed_after_start().await;
         let mut place = Place::new(&self.0);
@@ -182,7 +218,7 @@ impl Session {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match self.0.offer(bytes, flags, Room::Needed) {
+            match self.0.offer(bytes, form, Room::Needed) {
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(Refusal::Watermark) => {
                     self.0.await_drained(&mut place.watermark, cx.waker());

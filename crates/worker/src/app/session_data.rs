@@ -74,24 +74,19 @@ impl Session {
         self.shared().set_label(label.as_ref())
     }
 
-    /// What is kept of the request that a WebSocket session began with: its target, and the fields that
+    /// What is kept of the request that a session of WebSocket or server-sent events began with: its target, and the fields that
     /// [`Accept::remember`](crate::app::Accept::remember) has chosen. An app without [`accept`](crate::app::App::accept) finds
     /// the target. It stays through reloads and crashes of workers. `None` where no request was, and in a process that does
     /// not serve the session.
     pub fn request(&self) -> Option<KeptRequest> {
         let kept = self.shared().data(|data| data.request.clone());
-        if !kept.is_empty() {
-            return Some(KeptRequest::new(&kept));
-        }
         let listener = usize::from(self.shared().listener()?);
-        let path = &self
-            .shared()
-            .core()
-            .config
-            .listeners
-            .get(listener)?
-            .websocket;
-        Some(KeptRequest::new(path.as_deref()?.as_bytes()))
+        let listener = self.shared().core().config.listeners.get(listener)?;
+        if !kept.is_empty() {
+            return Some(KeptRequest::new(&kept, &listener.routes));
+        }
+        let path = listener.routes.sessions().next()?.path.alone()?;
+        Some(KeptRequest::new(path.as_bytes(), &listener.routes))
     }
 
     /// The session's label; empty if it has none. Known as [`is_paused`](Self::is_paused) is.

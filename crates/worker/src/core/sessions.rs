@@ -15,8 +15,9 @@ use crate::app::{Message, Opened, SendError, Session};
 use crate::outbox::{Needs, Room};
 use crate::pool;
 use crate::waiters::Waiters;
+use crate::wire::event::{EVENT, EVENT_OVERHEAD};
 use crate::wire::{
-    CloseReason, Closing, FORCE, FromProcess, Opening, PUSHED, SessionData, SessionFacts,
+    CloseReason, Closing, FORCE, FromProcess, Opening, PUSHED, SessionData, SessionFacts, TEXT,
 };
 
 /// What is known of one session; every handle to it shares this.
@@ -43,6 +44,26 @@ pub(crate) struct SessionState {
     senders: RefCell<Option<Box<Waiters>>>,
     /// What the gateway notes of it for the app; meaningful while it is here.
     data: RefCell<Option<Box<SessionData>>>,
+}
+
+/// What a message to a session is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    flags: u8,
+    aux: u16,
+}
+
+impl Form {
+    pub(crate) const BYTES: Self = Self { flags: 0, aux: 0 };
+    pub(crate) const TEXT: Self = Self {
+        flags: TEXT,
+        aux: 0,
+    };
+    /// As `write_event` writes it.
+    pub(crate) const EVENT: Self = Self {
+        flags: 0,
+        aux: EVENT,
+    };
 }
 
 /// Where a session is.
@@ -177,13 +198,13 @@ impl SessionState {
 
     /// Sends a message or says why not.
     #[inline]
-    pub(crate) fn offer(&self, bytes: &[u8], flags: u8, room: Room) -> Result<(), Refusal> {
+    pub(crate) fn offer(&self, bytes: &[u8], form: Form, room: Room) -> Result<(), Refusal> {
         self.check_reachable().map_err(Refusal::Never)?;
         if self.is_closing.get() {
             return Err(Refusal::Never(SendError::Closing));
         }
         let (size, max) = (bytes.len() as u64, self.max_message.get());
-        if size > max {
+        if size > max + u64::from(form.aux) * EVENT_OVERHEAD as u64 {
             let limit = self.core.size_limit(self.listener());
             return Err(Refusal::Never(SendError::TooLarge { limit, size, max }));
         }
@@ -196,7 +217,8 @@ impl SessionState {
         };
         let header = Header {
             kind: FromProcess::Send as u8,
-            flags: flags | pace,
+            flags: form.flags | pace,
+            aux: form.aux,
             session: self.id,
             ..Header::default()
         };

@@ -8,6 +8,7 @@ use moorline_ipc::Header;
 
 use super::{Gateway, encoded, header_of};
 use crate::app::CloseReason;
+use crate::wire::event::{EVENT, split_event};
 use crate::wire::{
     Answer, DONE, ERRED, FAILED, FIRST, FORCE, FileSpan, FromProcess, LAST, Question, ToProcess,
     WHOLE,
@@ -60,7 +61,11 @@ impl Gateway {
     fn take_whole(&mut self, from: u32, kind: FromProcess, header: &Header, whole: Vec<u8>) {
         match kind {
             FromProcess::Send => {
-                self.show(from, header.session, whole);
+                let shown = match split_event(&whole) {
+                    Some(event) if header.aux == EVENT => event.data.into(),
+                    _ => whole,
+                };
+                self.show(from, header.session, shown);
                 if header.flags & DONE != 0 {
                     self.done(header.session, header.sequence, 0);
                 }

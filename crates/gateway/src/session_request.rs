@@ -1,7 +1,9 @@
-//! The request that asks for a WebSocket session (RFC 6455 §4.2.1), checked without a socket.
+//! The request that asks for a session, checked without a socket: a WebSocket handshake (RFC 6455 §4.2.1), or a GET for
+//! server-sent events (WHATWG HTML, "Server-sent events").
 
 use hyper::StatusCode;
-use moorline_config::Listener;
+use moorline_config::{Listener, Route, RouteKind, Routes};
+use moorline_protocol::wire::accept::LARGEST_REQUEST;
 
 use crate::host::is_host_and_port;
 
@@ -10,31 +12,63 @@ pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 /// The most header fields of a request: what hyper takes, too.
 const FIELDS: usize = 100;
 
+/// The field by which a client says which event it has got last.
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
 /// The head of a request, as far as it has come.
 pub(crate) enum Head<'a> {
     /// It is not whole.
     Unfinished,
-    /// It asks for a WebSocket session, and nothing speaks against one.
-    Upgrade(Upgrade<'a>),
-    /// It asks for a WebSocket session, and is wrong.
+    /// It asks for a session, and nothing speaks against one.
+    Session(SessionRequest<'a>),
+    /// It asks for a session, and is wrong.
     Wrong(Refusal),
     /// It asks for something else, or is no request.
     Other,
 }
 
-/// A request for a WebSocket session.
+/// The sessions that begin as requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionKind {
+    WebSocket,
+    /// Server-sent events.
+    Events,
+}
+
+impl SessionKind {
+    /// What a route begins, if it begins sessions.
+    pub(crate) fn of(route: &Route) -> Option<Self> {
+        match route.kind {
+            RouteKind::WebSocket => Some(Self::WebSocket),
+            RouteKind::Events => Some(Self::Events),
+            _ => None,
+        }
+    }
+}
+
+/// What a request for a session wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants<'a> {
+    /// A WebSocket, with the client's key.
+    WebSocket { key: &'a str },
+    /// Server-sent events. A client of HTTP/1.0 knows no chunks.
+    Events { chunked: bool },
+}
+
+/// A request for a session.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Upgrade<'a> {
+pub(crate) struct SessionRequest<'a> {
     /// The length of its head in bytes.
     pub(crate) length: usize,
     /// What it asks for: a path, and perhaps a query.
     pub(crate) target: &'a str,
-    /// The client's key.
-    pub(crate) key: &'a str,
+    pub(crate) wants: Wants<'a>,
     /// The host that it is for.
     pub(crate) host: &'a str,
     /// The origin of the web page that sends it.
     pub(crate) origin: Option<&'a str>,
+    /// The last event that the client has, by its own word.
+    pub(crate) last_event_id: Option<&'a str>,
     /// The subprotocols that the client offers, in its order.
     pub(crate) protocols: Vec<&'a str>,
     /// The extensions that the client offers: the values of its fields.
@@ -46,9 +80,9 @@ pub(crate) type Refusal = (StatusCode, &'static str);
 
 /// Reads the head of a request from bytes that came from its client.
 pub(crate) fn read_head<'a>(received: &'a [u8], listener: &Listener) -> Head<'a> {
-    let Some(path) = &listener.websocket else {
+    if listener.routes.sessions().next().is_none() {
         return Head::Other;
-    };
+    }
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(received, &mut fields) {
@@ -61,12 +95,16 @@ pub(crate) fn read_head<'a>(received: &'a [u8], listener: &Listener) -> Head<'a>
     else {
         return Head::Other;
     };
-    if path_of(target) != Some(path) {
+    let fields = request.headers.iter().map(|it| (it.name, it.value));
+    let found = Found::read(fields);
+    let is_handshake = found.is_handshake(method);
+    let Some(kind) =
+        path_of(target).and_then(|path| asked_for(&listener.routes, path, is_handshake))
+    else {
         return Head::Other;
-    }
-    let fields = request.headers.iter();
-    match check(method, version, fields.map(|it| (it.name, it.value))) {
-        Ok(asked) => Head::Upgrade(Upgrade {
+    };
+    match check(kind, method, version, found) {
+        Ok(asked) => Head::Session(SessionRequest {
             length,
             target,
             ..asked
@@ -100,22 +138,74 @@ fn path_of(target: &str) -> Option<&str> {
     Some(if path.is_empty() { "/" } else { path })
 }
 
-/// Checks a request for a WebSocket session, apart from its target and length. `version` is the minor one of HTTP/1.
+/// The kind of session that a request for this path asks for. A handshake may have a slash more or less at its end:
+/// browsers follow no redirection then.
+fn asked_for(routes: &Routes, path: &str, is_handshake: bool) -> Option<SessionKind> {
+    let found = routes.find(path, is_handshake).ok()?;
+    if let Some(route) = found {
+        return SessionKind::of(route);
+    }
+    let (_, route) = routes.other_slash(path, is_handshake).ok()??;
+    SessionKind::of(route).filter(|kind| is_handshake && *kind == SessionKind::WebSocket)
+}
+
+/// Checks a request for a session, apart from its target and length. `version` is the minor one of HTTP/1.
 ///
 /// # Errors
 /// The answer that says why there is no session.
 pub(crate) fn check<'a>(
+    kind: SessionKind,
     method: &str,
     version: u8,
-    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
-) -> Result<Upgrade<'a>, Refusal> {
-    let mut found = Found::default();
-    let mut wrong = None;
-    for (name, value) in fields {
-        if let Err(refusal) = found.note(name, value) {
-            wrong.get_or_insert(refusal);
+    found: Found<'a>,
+) -> Result<SessionRequest<'a>, Refusal> {
+    let wants = match kind {
+        SessionKind::WebSocket => Wants::WebSocket {
+            key: check_handshake(method, version, &found)?,
+        },
+        SessionKind::Events => {
+            if method != "GET" {
+                let why = "events are read with GET";
+                return Err((StatusCode::METHOD_NOT_ALLOWED, why));
+            }
+            Wants::Events {
+                chunked: version >= 1,
+            }
         }
+    };
+    if let Some(refusal) = found.wrong {
+        return Err(refusal);
     }
+    let host = match (found.host, kind) {
+        // HTTP/1.0 has no such field.
+        (None, SessionKind::Events) if version < 1 => Some(""),
+        (host, _) => host.filter(|host| is_host_and_port(host)).and_then(text),
+    };
+    let host = host.ok_or((StatusCode::BAD_REQUEST, "the request has no valid Host"))?;
+    if found.has_body {
+        let why = "a request for a session has no body";
+        return Err((StatusCode::BAD_REQUEST, why));
+    }
+    let origin = match found.origin {
+        None => None,
+        Some(origin) => {
+            Some(text(origin).ok_or((StatusCode::BAD_REQUEST, "the origin is no text"))?)
+        }
+    };
+    Ok(SessionRequest {
+        length: 0,
+        target: "",
+        wants,
+        host,
+        origin,
+        last_event_id: found.last_event_id,
+        protocols: found.protocols,
+        extensions: found.extensions,
+    })
+}
+
+/// Checks what only a WebSocket handshake has, and returns its key.
+fn check_handshake<'a>(method: &str, version: u8, found: &Found<'a>) -> Result<&'a str, Refusal> {
     if method != "GET" {
         let why = "a websocket handshake is a GET";
         return Err((StatusCode::METHOD_NOT_ALLOWED, why));
@@ -128,49 +218,27 @@ pub(crate) fn check<'a>(
         let why = "this path speaks websocket";
         return Err((StatusCode::UPGRADE_REQUIRED, why));
     }
-    if let Some(refusal) = wrong {
+    if let Some(refusal) = found.wrong {
         return Err(refusal);
     }
     if found.version != Some(b"13") {
         let why = "only websocket version 13 is spoken here";
         return Err((StatusCode::UPGRADE_REQUIRED, why));
     }
-    let host = found
-        .host
-        .filter(|host| is_host_and_port(host))
-        .and_then(text);
-    let host = host.ok_or((StatusCode::BAD_REQUEST, "the request has no valid Host"))?;
-    if found.has_body {
-        let why = "a websocket handshake has no body";
-        return Err((StatusCode::BAD_REQUEST, why));
-    }
     let key = found.key.and_then(text).filter(|key| is_sixteen_bytes(key));
     let why = "the handshake has no valid Sec-WebSocket-Key";
-    let key = key.ok_or((StatusCode::BAD_REQUEST, why))?;
-    let origin = match found.origin {
-        None => None,
-        Some(origin) => {
-            Some(text(origin).ok_or((StatusCode::BAD_REQUEST, "the origin is no text"))?)
-        }
-    };
-    Ok(Upgrade {
-        length: 0,
-        target: "",
-        key,
-        host,
-        origin,
-        protocols: found.protocols,
-        extensions: found.extensions,
-    })
+    key.ok_or((StatusCode::BAD_REQUEST, why))
 }
 
 fn text(value: &[u8]) -> Option<&str> {
     str::from_utf8(value).ok()
 }
 
-/// What the fields of a request say of a handshake.
+/// What the fields of a request say of a session.
 #[derive(Default)]
-struct Found<'a> {
+pub(crate) struct Found<'a> {
+    /// The first thing that is wrong.
+    wrong: Option<Refusal>,
     /// `Upgrade` names WebSocket.
     upgrades: bool,
     /// `Connection` names the upgrade.
@@ -180,11 +248,43 @@ struct Found<'a> {
     version: Option<&'a [u8]>,
     key: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
+    last_event_id: Option<&'a str>,
     protocols: Vec<&'a str>,
     extensions: Vec<&'a str>,
 }
 
+impl SessionRequest<'_> {
+    /// What is kept of it where the app does not choose: the target, and the last event that the client has.
+    pub(crate) fn kept(&self) -> Vec<u8> {
+        let mut kept = self.target.as_bytes().to_vec();
+        if let Some(id) = self.last_event_id {
+            kept.extend_from_slice(format!("\r\n{LAST_EVENT_ID}: {id}").as_bytes());
+        }
+        if kept.len() > LARGEST_REQUEST {
+            let path = self.target.bytes().take_while(|byte| *byte != b'?');
+            return path.take(LARGEST_REQUEST).collect();
+        }
+        kept
+    }
+}
+
 impl<'a> Found<'a> {
+    /// Reads the fields of a head: names and values.
+    pub(crate) fn read(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut found = Self::default();
+        for (name, value) in fields {
+            if let Err(refusal) = found.note(name, value) {
+                found.wrong.get_or_insert(refusal);
+            }
+        }
+        found
+    }
+
+    /// Whether a request of this method means to begin a WebSocket.
+    pub(crate) fn is_handshake(&self, method: &str) -> bool {
+        method == "GET" && self.upgrades
+    }
+
     fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
         // Most fields are told from these by their length.
         match name.len() {
@@ -198,6 +298,10 @@ impl<'a> Found<'a> {
             }
             10 if name.eq_ignore_ascii_case("connection") => {
                 self.connects |= has_token(value, "upgrade");
+                Ok(())
+            }
+            13 if name.eq_ignore_ascii_case(LAST_EVENT_ID) => {
+                self.last_event_id = text(value);
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case("content-length") => {
@@ -263,8 +367,12 @@ mod tests {
 
     fn checked(fields: &[(&'static str, &'static str)]) -> Result<&'static str, u16> {
         let fields = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let checked = check("GET", 1, fields).map_err(|(status, _)| status.as_u16());
-        checked.map(|upgrade| upgrade.key)
+        let checked = check(SessionKind::WebSocket, "GET", 1, Found::read(fields));
+        let checked = checked.map_err(|(status, _)| status.as_u16())?;
+        match checked.wants {
+            Wants::WebSocket { key } => Ok(key),
+            Wants::Events { .. } => Err(0),
+        }
     }
 
     #[test]

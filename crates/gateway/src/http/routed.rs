@@ -1,0 +1,55 @@
+//! What becomes of a request, by its listener's routes.
+
+use hyper::Uri;
+use moorline_config::{RouteKind, Routes};
+
+use crate::session_request::SessionKind;
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// Its path is none that a route may see.
+    Bad,
+    /// A path with a slash more or less has a route.
+    Moved(String),
+    /// A session of this kind may begin.
+    Session(SessionKind),
+    /// A file, from the folder in this place of the routes' own.
+    File(usize),
+    /// No route has its path.
+    Nowhere,
+}
+
+impl Routed {
+    pub(super) fn find(routes: &Routes, target: &Uri, is_handshake: bool) -> Self {
+        let path = target.path();
+        let (route, location) = match routes.find(path, is_handshake) {
+            Err(_) => return Self::Bad,
+            Ok(Some(route)) => (route, None),
+            Ok(None) => match routes.other_slash(path, is_handshake) {
+                Ok(Some((location, route))) => (route, Some(location)),
+                Ok(None) | Err(_) => return Self::Nowhere,
+            },
+        };
+        let kind = SessionKind::of(route);
+        if let Some(location) = location
+            && !(is_handshake && kind == Some(SessionKind::WebSocket))
+        {
+            if location.starts_with("//") {
+                // A browser would take it for another host.
+                return Self::Nowhere;
+            }
+            let query = target.query().map(|query| format!("?{query}"));
+            return Self::Moved(location + &query.unwrap_or_default());
+        }
+        match (kind, &route.kind) {
+            (Some(kind), _) => Self::Session(kind),
+            (None, RouteKind::Static(_)) => {
+                let mut folders = routes.folders();
+                let place = folders.position(|(other, _)| std::ptr::eq(other, route));
+                place.map_or(Self::Nowhere, Self::File)
+            }
+            (None, _) => Self::Nowhere,
+        }
+    }
+}
