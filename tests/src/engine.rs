@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -62,6 +62,18 @@ impl Site {
         fs::write(&draft, content)
             .and_then(|()| fs::rename(&draft, &place))
             .expect("the folder can be written");
+    }
+
+    /// Copies the files of a folder, without those in its folders.
+    pub fn copy(&self, from: &Path, to: &str) {
+        for file in fs::read_dir(from)
+            .expect("the folder can be read")
+            .flatten()
+        {
+            let name = file.file_name();
+            let content = fs::read(file.path()).expect("the file can be read");
+            self.write(&format!("{to}/{}", name.display()), content);
+        }
     }
 
     /// Replaces the configuration.

@@ -28,17 +28,7 @@ fn example(file: &str) -> PathBuf {
 
 fn start(greeting: &str) -> Engine {
     let site = Site::new("chat", &configuration(greeting));
-    for file in fs::read_dir(example("public")).expect("the example has a page") {
-        let file = file.expect("the folder can be read").path();
-        let name = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("files have plain names");
-        site.write(
-            &format!("public/{name}"),
-            fs::read(&file).expect("the file can be read"),
-        );
-    }
+    site.copy(&example("public"), "public");
     site.start()
 }
 

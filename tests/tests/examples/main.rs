@@ -3,3 +3,4 @@
 mod chat;
 mod chat_app;
 mod library;
+mod stream_answer;
