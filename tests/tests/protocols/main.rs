@@ -3,8 +3,10 @@
 mod accepting;
 mod datagrams;
 mod deflate;
+mod events;
 mod files;
 mod handshakes;
 mod http;
 mod long;
+mod routes;
 mod websocket;

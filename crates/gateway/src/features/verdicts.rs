@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use moorline_ipc::Record;
 
 use crate::ids::ProcessKey;
-use crate::input::request::{Beginning, begin, begin_by_rules, end_asking, page_of};
+use crate::input::request::{Beginning, begin, begin_by_rules, end_asking, is_known, page_of};
 use crate::memory::Class;
 use crate::output::reply::{refuse, refuse_with};
 use crate::placement::go_home;
@@ -157,7 +157,10 @@ fn accept(
     let protocol = chosen
         .or(by_rules)
         .filter(|protocol| request.protocols.contains(&protocol.as_str()));
-    let data = acceptance.data;
+    let mut data = acceptance.data;
+    if data.request.is_empty() && !is_known(request, tools.cx.listener(session.listener)) {
+        data.request = request.kept();
+    }
     let beginning = Beginning {
         wants: request.wants,
         page: page_of(request, with_cookies),

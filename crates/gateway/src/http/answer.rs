@@ -87,6 +87,9 @@ pub(super) fn not_allowed(why: &'static str, allowed: &'static str) -> Answer {
 
 /// No session begins.
 pub(super) fn no_session(status: StatusCode, why: &'static str) -> Answer {
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return not_allowed(why, "GET");
+    }
     let mut answer = plain(status, why);
     if status == StatusCode::UPGRADE_REQUIRED {
         let headers = answer.headers_mut();

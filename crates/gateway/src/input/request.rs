@@ -175,7 +175,7 @@ pub(crate) fn begin_by_rules(
 }
 
 /// Whether nothing of this request is worth keeping, because its listener has but one target for sessions.
-fn is_known(request: &SessionRequest<'_>, listener: &Listener) -> bool {
+pub(crate) fn is_known(request: &SessionRequest<'_>, listener: &Listener) -> bool {
     let mut routes = listener.routes.sessions();
     let only = routes.next().filter(|_| routes.next().is_none());
     request.last_event_id.is_none()

@@ -75,8 +75,8 @@ impl Session {
     }
 
     /// What is kept of the request that a session of WebSocket or server-sent events began with: its target, and the fields that
-    /// [`Accept::remember`](crate::app::Accept::remember) has chosen. An app without [`accept`](crate::app::App::accept) finds
-    /// the target. It stays through reloads and crashes of workers. `None` where no request was, and in a process that does
+    /// [`Accept::remember`](crate::app::Accept::remember) has chosen. Without a choice of its own it
+    /// finds the target and `Last-Event-ID`. It stays through reloads and crashes of workers. `None` where no request was, and in a process that does
     /// not serve the session.
     pub fn request(&self) -> Option<KeptRequest> {
         let kept = self.shared().data(|data| data.request.clone());
