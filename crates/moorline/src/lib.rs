@@ -153,6 +153,8 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../../docs/guide/app.md")]
     struct App;
+    #[doc = include_str!("../../../docs/guide/web.md")]
+    struct Web;
     #[doc = include_str!("../../../docs/guide/dialing.md")]
     struct Dialing;
 }
