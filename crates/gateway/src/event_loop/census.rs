@@ -2,13 +2,24 @@
 
 use crate::commands::Report;
 use crate::cx::Cx;
-use crate::ids::SessionKey;
+use crate::ids::{ProcessKey, SessionKey};
 use crate::processes::Processes;
 use crate::session::table::Table;
+use crate::session::{Phase, Session};
 use moorline_protocol::control::ProcessId;
 
 /// Sessions that one turn looks at: a count over very many takes several turns, and nothing waits for it.
 const SESSIONS_PER_TURN: usize = 4096;
+
+/// The process that has something of the session to do.
+fn awaited(session: &Session, processes: &Processes) -> Option<ProcessKey> {
+    let process = session.placement.process();
+    if matches!(session.phase, Phase::Asking { .. }) {
+        // It may wait until it can be asked about.
+        return process.or(processes[session.placement.slot].process);
+    }
+    process.filter(|_| session.is_worked_for())
+}
 
 /// A count under way.
 #[derive(Debug)]
@@ -41,8 +52,7 @@ impl Census {
             let Some(session) = sessions.at(SessionKey(place as u32)) else {
                 continue;
             };
-            let process = session.placement.process();
-            let Some(at) = process.filter(|_| session.is_worked_for()) else {
+            let Some(at) = awaited(session, processes) else {
                 continue;
             };
             let process = processes[at].id;

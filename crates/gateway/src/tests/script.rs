@@ -126,10 +126,17 @@ impl Script {
 
     /// A new WebSocket session on a listener whose path is `/`, after its handshake, about which no process is asked.
     pub(super) fn connect_websocket(&mut self, listener: u16) -> Client {
-        let (mut client, socket) = Client::pair(listener);
         for (_, process) in self.gateway.tools.processes.iter_mut() {
             process.is_asked = false;
         }
+        let mut client = self.ask_for_websocket(listener);
+        client.skip_head();
+        client
+    }
+
+    /// A new connection that asks for a WebSocket session.
+    pub(super) fn ask_for_websocket(&mut self, listener: u16) -> Client {
+        let (client, socket) = Client::pair(listener);
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         let admissions = &self.gateway.tools.cx.shared.admissions;
         admissions[usize::from(listener)]
@@ -144,7 +151,6 @@ impl Script {
                 ..Arrival::default()
             },
         });
-        client.skip_head();
         client
     }
 
@@ -236,11 +242,16 @@ impl Script {
 
     /// A process dies.
     pub(super) fn kill(&mut self, at: usize) {
+        self.kill_naming(at, None);
+    }
+
+    /// A process dies, and has noted that it polled the handler of this session.
+    pub(super) fn kill_naming(&mut self, at: usize, culprit: Option<u64>) {
         let process = self.processes.remove(at);
         self.command(Command::Dead {
             process: process.id,
             death: Death {
-                culprit: None,
+                culprit,
                 forced: false,
             },
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
-use crate::commands::{Command, Order};
+use crate::commands::{Command, Order, Report};
 use crate::memory::Class;
 use moorline_protocol::wire::CloseReason;
 
@@ -152,4 +152,24 @@ fn a_half_closed_session_ends_when_nothing_is_done_for_it() {
     assert_eq!(script.closed(CloseReason::Peer), 1);
     client.go_on();
     assert!(client.is_ended);
+}
+
+#[test]
+fn requests_that_wait_for_a_silent_process_are_counted() {
+    let text = "[[listen]]\naddress = \"http://127.0.0.1:1001\"\nwebsocket = \"/\"\n";
+    let mut script = Script::serving(config(text), 1);
+    // It may be asked about 512 at a time.
+    let _clients: Vec<_> = (0..600).map(|_| script.ask_for_websocket(0)).collect();
+    script.pass(500);
+    let id = script.processes[0].id;
+    script.command(Command::Silent([id].into()));
+    script.pass(100);
+    let counts = script
+        .reports()
+        .into_iter()
+        .find_map(|report| match report {
+            Report::Waiting(_, counts) => Some(counts),
+            _ => None,
+        });
+    assert_eq!(counts, Some(vec![(id, 600)]));
 }
