@@ -564,6 +564,8 @@ pub(crate) struct Kept {
     pub(crate) text: bool,
     /// How many processes died while they had it in progress.
     pub(crate) deaths: u32,
+    /// How many more died so and named another session.
+    pub(crate) named_others: u8,
     pub(crate) bytes: Vec<u8>,
 }
 

@@ -1,8 +1,10 @@
 //! A real loop, driven by a script: its sockets, its processes and its clock belong to the test.
 
 mod behind;
+mod blame;
 mod client;
 mod files;
+mod full;
 mod memory;
 mod pings;
 mod placing;

@@ -87,6 +87,7 @@ fn keep(session: &mut Session, sequence: u32, bytes: &[u8], text: bool, tools: &
         time: tools.cx.clock.ns,
         text,
         deaths: 0,
+        named_others: 0,
         bytes: bytes.to_vec(),
     });
     tools.memory.hold(Class::Received, bytes.len());

@@ -37,6 +37,9 @@ use moorline_protocol::wire::{ADOPTED, CloseReason, LAST, TEXT, ToProcess, WHOLE
 const MOST_PENDING: usize = 65_536;
 /// Processes that may die while they look at one request.
 const MOST_DEATHS: u8 = 2;
+/// Processes that may die with a message in progress and name another session: they may lie, and messages that kill are
+/// delivered one at a time, so that this many by chance are unlikely.
+const MOST_OTHERS_NAMED: u8 = 16;
 
 /// The records of one session that a dead process had not taken.
 #[derive(Default)]
@@ -159,6 +162,7 @@ fn read_untaken(dead: &mut Process) -> Untaken {
                         time: header.time,
                         text: header.flags & TEXT != 0,
                         deaths: 0,
+                        named_others: 0,
                         bytes: payload.to_vec(),
                     });
                 }
@@ -339,13 +343,14 @@ fn on_process_lost(
 fn blame(inbound: &mut Inbound, session: u64, death: Death, attempts: u32) -> bool {
     // A fault counts against the session whose handler was being polled, any other death against all.
     let counts = death.culprit.is_none_or(|culprit| culprit == session);
-    match inbound.queue.front_mut().filter(|_| counts) {
-        Some(first) => {
-            first.deaths += 1;
-            first.deaths >= attempts
-        }
-        None => false,
+    let Some(first) = inbound.queue.front_mut() else {
+        return false;
+    };
+    match counts {
+        true => first.deaths += 1,
+        false => first.named_others += 1,
     }
+    first.deaths >= attempts || first.named_others >= MOST_OTHERS_NAMED
 }
 
 /// Puts a session's undone messages back into its queue, in order; those in progress only if they are redelivered.
