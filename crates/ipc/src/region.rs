@@ -3,7 +3,7 @@
 //! ```text
 //! 0      magic, version, ring size          checked by the process that maps it
 //! 128    marks
-//! 256    control blocks of the two rings    four cache lines each
+//! 256    control blocks of the two rings    five cache lines each
 //! 4096   data of the ring gateway → process
 //!        data of the ring process → gateway
 //! ```
@@ -46,7 +46,11 @@ struct Page {
 }
 
 #[repr(C, align(128))]
-struct MarksLine(AtomicU64);
+struct MarksLine {
+    polling: AtomicU64,
+    /// Seldom written, so the two share a line.
+    held_until: AtomicU64,
+}
 
 const _: () = assert!(size_of::<Page>() <= HEADER_SIZE && offset_of!(Page, magic) == 0);
 
@@ -82,7 +86,7 @@ pub struct Region {
     pub producer: Producer,
     /// Reads what the other side wrote.
     pub consumer: Consumer,
-    /// What the process notes for the case of its death.
+    /// What the two tell each other beside the records.
     pub marks: Marks,
 }
 
@@ -159,7 +163,8 @@ fn check(fd: &OwnedFd) -> io::Result<usize> {
     Ok(ring)
 }
 
-/// A few words in a region that the process writes and the gateway reads after the process has died.
+/// A few words in a region: what the process notes for the case of its death, and what it should know before it takes the record
+/// that says it.
 #[derive(Debug, Clone)]
 pub struct Marks(Arc<Mapping>);
 
@@ -176,12 +181,31 @@ impl Marks {
         self.polling_word().load(Ordering::Relaxed)
     }
 
+    /// The gateway: senders that can wait should do so until the process has taken all records up to this position in its
+    /// ring. `u64::MAX`: until further notice.
+    pub fn hold_senders(&self, until: u64) {
+        self.page().marks.held_until.store(until, Ordering::Relaxed);
+    }
+
+    /// The process: whether its senders should wait.
+    #[inline]
+    pub fn holds_senders(&self) -> bool {
+        let page = self.page();
+        let until = page.marks.held_until.load(Ordering::Relaxed);
+        until != 0 && until > page.to_process.tail.0.load(Ordering::Relaxed)
+    }
+
     #[inline]
     fn polling_word(&self) -> &AtomicU64 {
+        &self.page().marks.polling
+    }
+
+    #[inline]
+    fn page(&self) -> &Page {
         let page: NonNull<Page> = self.0.start().cast();
         // SAFETY: the mapping begins with the page, at a page's alignment, and lives as long as self. A
         // page consists of atomics, so any content is valid and others may change it.
-        unsafe { &page.as_ref().marks.0 }
+        unsafe { page.as_ref() }
     }
 }
 

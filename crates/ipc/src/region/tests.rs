@@ -77,6 +77,26 @@ fn marks_and_records_outlive_the_side_that_wrote_them() {
 }
 
 #[test]
+fn senders_are_held_until_the_process_has_taken_the_records_before_a_position() {
+    let fd = create_region(0).unwrap();
+    let mut gateway = map(&fd, Side::Gateway);
+    let mut process = map(&fd, Side::Process);
+    assert!(!process.marks.holds_senders());
+    for _ in 0..2 {
+        gateway.producer.push(&Header::default(), &[]).unwrap();
+        gateway.marks.hold_senders(gateway.producer.position());
+    }
+    let _ = gateway.producer.publish();
+    for _ in 0..2 {
+        assert!(process.marks.holds_senders());
+        drop(process.consumer.next().unwrap().unwrap());
+    }
+    assert!(!process.marks.holds_senders());
+    gateway.marks.hold_senders(u64::MAX);
+    assert!(process.marks.holds_senders());
+}
+
+#[test]
 fn a_region_cannot_be_cut_grown_or_sealed_again() {
     let fd = create_region(MIN_RING).unwrap();
     let size = (HEADER_SIZE + 2 * MIN_RING) as u64;
@@ -158,5 +178,5 @@ fn the_lines_of_a_page_are_apart() {
     ] {
         assert_eq!(offset % 128, 0);
     }
-    assert_eq!((size_of::<Control>(), size_of::<Page>()), (512, 1280));
+    assert_eq!((size_of::<Control>(), size_of::<Page>()), (640, 1536));
 }

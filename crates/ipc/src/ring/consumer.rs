@@ -51,11 +51,18 @@ impl Consumer {
         }
     }
 
-    /// Looks a last time: what is published by now can be taken, and nothing after it. For a producer that has died, and may
-    /// have left somebody who goes on writing: there is at most one ring's capacity to take.
+    /// Looks a last time: what is published or settled by now can be taken, and nothing after it. For a producer that has died,
+    /// and may have left somebody who goes on writing: there is at most one ring's capacity to take.
     pub fn close(&mut self) {
         // The next take finds what is corrupt.
-        let _ = self.look();
+        if self.look().is_ok() {
+            let settled = self.memory.control().settled.0.load(Ordering::Acquire);
+            // It is older than the head if all was published since.
+            let is_more = settled.wrapping_sub(self.tail) > self.head - self.tail;
+            if is_more && self.is_sound(settled) {
+                self.head = settled;
+            }
+        }
         self.is_closed = true;
     }
 
@@ -151,13 +158,18 @@ impl Consumer {
             return Ok(self.head != self.tail);
         }
         let found = self.memory.control().head.0.load(Ordering::Acquire);
-        // Below the old position the difference wraps around to more than any capacity.
-        if found.wrapping_sub(self.tail) > self.memory.capacity() || !found.is_multiple_of(WORD) {
+        if !self.is_sound(found) {
             let (least, most) = (self.tail, self.tail.saturating_add(self.memory.capacity()));
             return Err(Corrupt(Fault::Head { found, least, most }));
         }
         self.head = found;
         Ok(found != self.tail)
+    }
+
+    /// Whether a producer's position can be one. Below the old one the difference wraps around to more than any capacity.
+    #[inline]
+    fn is_sound(&self, position: u64) -> bool {
+        position.wrapping_sub(self.tail) <= self.memory.capacity() && position.is_multiple_of(WORD)
     }
 }
 

@@ -34,8 +34,10 @@ pub(crate) struct Line<T>(pub(crate) T);
 pub(crate) struct Control {
     /// The position up to which records are published; the producer writes it.
     pub(super) head: Line<AtomicU64>,
+    /// The position up to which records count if the producer dies, if that is more; the producer writes it.
+    pub(super) settled: Line<AtomicU64>,
     /// The position up to which records are taken; the consumer writes it.
-    pub(super) tail: Line<AtomicU64>,
+    pub(crate) tail: Line<AtomicU64>,
     /// Not zero: the consumer sleeps, ring its doorbell.
     pub(super) sleeping: Line<AtomicU32>,
     /// Not zero: the producer waits for room, ring its doorbell.

@@ -20,6 +20,8 @@ pub struct Producer {
     head: u64,
     /// The part of that which the consumer can see.
     shown: u64,
+    /// The part of that which counts if this process dies, if it is more.
+    settled: u64,
     /// The part of that for which a consumer that sleeps was looked for.
     published: u64,
     unpublished: u32,
@@ -91,6 +93,7 @@ impl Producer {
             memory,
             head: 0,
             shown: 0,
+            settled: 0,
             published: 0,
             unpublished: 0,
             last: Last::default(),
@@ -182,10 +185,11 @@ impl Producer {
         self.place(payload).is_some()
     }
 
-    /// The record pushed last, to amend its header, while the consumer cannot see it.
+    /// The record pushed last, to amend its header, while the consumer cannot see it and it is not settled.
     #[inline]
     pub fn last_unseen(&mut self) -> Option<LastRecord<'_>> {
-        (self.head != self.shown).then_some(LastRecord { producer: self })
+        (self.head != self.shown && self.head != self.settled)
+            .then_some(LastRecord { producer: self })
     }
 
     /// How many records wait for [`Producer::publish`].
@@ -202,6 +206,17 @@ impl Producer {
             let control = self.memory.control();
             control.head.0.store(self.head, Ordering::Release);
             self.shown = self.head;
+        }
+    }
+
+    /// Has all that was pushed count if this process dies before it publishes: a consumer that is
+    /// [closed](super::Consumer::close) takes it, and no other sees it. A store and no more.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.head != self.shown && self.head != self.settled {
+            let control = self.memory.control();
+            control.settled.0.store(self.head, Ordering::Release);
+            self.settled = self.head;
         }
     }
 

@@ -5,6 +5,7 @@ mod model;
 mod send;
 
 use super::*;
+use crate::sync::Ordering;
 
 /// How many random cases are enough: for Miri, which takes a second for each, a few.
 const fn cases(usual: u32) -> u32 {
@@ -107,6 +108,53 @@ fn what_is_shown_can_be_taken_at_once_and_is_still_to_be_published() {
     assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
     assert!(producer.publish(), "it said that it sleeps");
     assert_eq!(producer.unpublished(), 0);
+}
+
+#[test]
+fn what_is_settled_is_taken_only_after_the_producers_death() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    producer.push(&header(1), &[b"published"]).unwrap();
+    let _ = producer.publish();
+    producer.push(&header(2), &[b"settled"]).unwrap();
+    producer.settle();
+    assert!(producer.last_unseen().is_none());
+    producer.push(&header(3), &[b"lost"]).unwrap();
+    assert!(producer.last_unseen().is_some());
+    assert_eq!(
+        take(&mut consumer),
+        Some((header(1), b"published".to_vec()))
+    );
+    assert_eq!(take(&mut consumer), None);
+    drop(producer);
+    consumer.close();
+    assert_eq!(take(&mut consumer), Some((header(2), b"settled".to_vec())));
+    assert_eq!(take(&mut consumer), None);
+}
+
+#[test]
+fn what_was_settled_and_then_published_is_taken_once() {
+    let (mut producer, mut consumer, _) = ring(1024);
+    producer.push(&header(1), &[b"first"]).unwrap();
+    producer.settle();
+    producer.push(&header(2), &[b"second"]).unwrap();
+    let _ = producer.publish();
+    assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
+    consumer.close();
+    assert_eq!(take(&mut consumer), Some((header(2), b"second".to_vec())));
+    assert_eq!(take(&mut consumer), None);
+}
+
+#[test]
+fn a_settled_position_that_is_none_is_left_alone() {
+    for settled in [7, 1032, 1 << 40, u64::MAX - 7] {
+        let (mut producer, mut consumer, memory) = ring(1024);
+        producer.push(&header(1), &[b"first"]).unwrap();
+        let _ = producer.publish();
+        memory.control().settled.0.store(settled, Ordering::Relaxed);
+        consumer.close();
+        assert_eq!(take(&mut consumer), Some((header(1), b"first".to_vec())));
+        assert_eq!(take(&mut consumer), None);
+    }
 }
 
 #[test]
