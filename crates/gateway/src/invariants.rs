@@ -169,7 +169,7 @@ impl Loop {
             );
             assert_eq!(counted, found, "what process {} has", process.id);
         }
-        let needs_room = !process.transfers.is_empty() || !process.waiters.is_empty();
+        let needs_room = process.is_waited_for();
         assert!(
             process.is_blocked || !needs_room,
             "nothing looks for room in the ring of process {}",

@@ -31,6 +31,7 @@ use crate::input::handshake::{HANDSHAKES_PER_TURN, shake_hands};
 use crate::input::slowloris;
 use crate::memory::Class;
 use crate::output::flush::flush;
+use crate::output::watermarks::tell_owed;
 use crate::poller::{Readiness, Source};
 use crate::processes::process::Process;
 use crate::pulse;
@@ -300,6 +301,7 @@ impl Loop {
     fn rouse_waiters_of(&mut self, at: ProcessKey) {
         let tools = &mut self.tools;
         tools.processes[at].note_progress(tools.cx.clock.ms);
+        tell_owed(at, &mut self.sessions, &mut tools.processes);
         if !tools.processes.forward_transfers(at, &mut tools.memory) {
             return;
         }

@@ -206,7 +206,7 @@ impl Processes {
     /// Puts it on the list again if something still waits for room in its ring.
     pub(crate) fn block_if_waited_for(&mut self, at: ProcessKey) {
         let process = &self.list[at.index()];
-        if !process.transfers.is_empty() || !process.waiters.is_empty() {
+        if process.is_waited_for() {
             self.block(at);
         }
     }
@@ -218,7 +218,7 @@ impl Processes {
         let mut have_room = false;
         for at in &self.blocked {
             let process = &mut self.list[at.index()];
-            if !process.waiters.is_empty() {
+            if !process.waiters.is_empty() || !process.owed.is_empty() {
                 have_room |= process.has_room_for_waiters();
             }
         }

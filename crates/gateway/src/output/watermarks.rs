@@ -5,6 +5,8 @@ use moorline_ipc::Header;
 use moorline_net::watermark::Level;
 
 use crate::ids::ProcessKey;
+use crate::processes::Processes;
+use crate::session::table::Table;
 use crate::session::{End, Session};
 use crate::timeouts::watch_output;
 use crate::tools::Tools;
@@ -48,16 +50,17 @@ pub(crate) fn weigh(session: &mut Session, sender: Sender, tools: &mut Tools) ->
     Ok(())
 }
 
-/// What senders that wait can have sent before they learn that the session is full: each what its ring holds, and a message
-/// behind that.
+/// What senders that wait can have sent before they learn that the session is full.
 fn under_way(session: &Session, tools: &Tools) -> u64 {
     let queue = session.output.queue.as_ref();
-    // Its own process, the others that know already, and one that is about to be told.
-    let senders = 2 + queue.map_or(0, |queue| queue.others_told.len() as u64);
-    let engine = &tools.cx.config.engine;
-    let ring = engine.ring_memory / u64::from(engine.gateway_loops).max(1) / 2;
-    let message = tools.cx.listener(session.listener).max_message();
-    senders * (ring + 2 * message)
+    let (mut owed, mut most) = (0, 0);
+    for (_, process) in tools.processes.iter() {
+        owed += u64::from(process.owed.contains(&session.name()));
+        most = most.max(process.under_way(session.listener));
+    }
+    // Its own process, the others that know already or are owed, and one that is about to be told.
+    let senders = 2 + owed + queue.map_or(0, |queue| queue.others_told.len() as u64);
+    senders * most
 }
 
 /// What a session may have queued because of the memory limit: near it no more than its share.
@@ -93,19 +96,50 @@ pub(crate) fn tell_watermark(session: &mut Session, tools: &mut Tools) -> bool {
     let Some(at) = session.placement.process() else {
         return true;
     };
-    let kind = match output.level {
-        Level::Full => ToProcess::Full,
-        Level::Drained => ToProcess::Drained,
-    };
+    let level = output.level;
+    let name = session.name();
     let process = &mut tools.processes[at];
-    if !process.tell(kind, session.id) {
+    let is_told = match level {
+        Level::Full => process.tell_full(name),
+        Level::Drained => process.tell(ToProcess::Drained, name.id),
+    };
+    if !is_told {
         tools.processes.park(session, at);
         return false;
     }
-    output.told = output.level;
-    // At once: while the turn goes on, the sender does, too.
     process.publish();
+    session.output.told = level;
     true
+}
+
+/// Tells a process what it is owed: which sessions are full.
+pub(crate) fn tell_owed(at: ProcessKey, sessions: &mut Table, processes: &mut Processes) {
+    while let Some(&name) = processes[at].owed.first() {
+        let session = sessions.named_mut(name);
+        let session = session.filter(|session| session.output.level.is_full());
+        let Some(session) = session else {
+            processes[at].forgive(name);
+            continue;
+        };
+        let is_its_own = session.placement.process() == Some(at);
+        let knows = match &session.output.queue {
+            _ if is_its_own => session.output.told.is_full(),
+            Some(queue) => queue.others_told.contains(&at),
+            None => true,
+        };
+        if knows {
+            processes[at].forgive(name);
+            continue;
+        }
+        if !processes[at].tell_full(name) {
+            return;
+        }
+        match &mut session.output.queue {
+            _ if is_its_own => session.output.told = Level::Full,
+            Some(queue) => queue.others_told.push(at),
+            None => {}
+        }
+    }
 }
 
 /// A process that does not have the session sent to it: while the session is full it is told once, and when it has drained.
@@ -113,16 +147,17 @@ pub(crate) fn warn_other_sender(session: &mut Session, at: ProcessKey, tools: &m
     if !session.output.level.is_full() {
         return;
     }
+    let name = session.name();
     let Some(queue) = &mut session.output.queue else {
         return;
     };
     if queue.others_told.contains(&at) {
         return;
     }
-    let process = &mut tools.processes[at];
-    if process.tell(ToProcess::Full, session.id) {
+    if tools.processes[at].tell_full(name) {
         queue.others_told.push(at);
-        process.publish();
+    } else {
+        tools.processes.block(at);
     }
 }
 

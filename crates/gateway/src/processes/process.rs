@@ -1,16 +1,16 @@
 //! One process, as a loop sees it: its rings, and the records under way in them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use moorline_ipc::{Chime, Consumer, Doorbell, Header, Producer, Region};
+use moorline_ipc::{Chime, Consumer, Doorbell, Header, Marks, Producer, Region};
 use rustc_hash::FxHashMap;
 
-use crate::ids::{SessionRef, SlotId};
+use crate::ids::{ListenerId, SessionRef, SlotId};
 use crate::processes::ledger::Ledger;
 use crate::processes::pending_close::PendingClose;
 use crate::transfer::{Post, Transfer};
-use moorline_config::Config;
+use moorline_config::{Config, Listener};
 use moorline_protocol::control::{ProcessId, Role, process_name};
 use moorline_protocol::wire::{FromProcess, ToProcess};
 
@@ -64,6 +64,9 @@ pub(crate) struct Process {
     pub(crate) askers: VecDeque<SessionRef>,
     /// Sessions that wait for room in its ring, with their ids.
     pub(crate) waiters: VecDeque<SessionRef>,
+    /// Full sessions of which it was not told, since there was no room. Its senders are held meanwhile.
+    pub(crate) owed: BTreeSet<SessionRef>,
+    marks: Marks,
     /// The next session that is read need not wait until it has taken more.
     lets_one_go: bool,
     /// How far it had taken its records when a session that waited last went on.
@@ -137,6 +140,8 @@ impl Process {
             asked: 0,
             askers: VecDeque::new(),
             waiters: VecDeque::new(),
+            owed: BTreeSet::new(),
+            marks: region.marks,
             lets_one_go: false,
             went_at: 0,
             took: (0, 0),
@@ -234,6 +239,11 @@ impl Process {
         }
     }
 
+    /// Whether something waits for room in its ring.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.transfers.is_empty() || !self.waiters.is_empty() || !self.owed.is_empty()
+    }
+
     /// Asks to be woken when there is room for the sessions that wait for it. True: there is, go on at once.
     ///
     /// Room for any record, or a full ring would have all of them try after each one that is taken; and little in the ring,
@@ -318,6 +328,45 @@ impl Process {
             Role::Worker(slot) | Role::Task(slot) => SlotId(slot),
             Role::Gateway => SlotId(0),
         }
+    }
+
+    /// Tells it that a session is full; its senders wait until they know. False: there is no room, and it is owed.
+    pub(crate) fn tell_full(&mut self, name: SessionRef) -> bool {
+        let is_told = self.tell(ToProcess::Full, name.id);
+        match is_told {
+            true => drop(self.owed.remove(&name)),
+            false => drop(self.owed.insert(name)),
+        }
+        self.hold_senders();
+        // At once: while the turn goes on, the senders do, too.
+        self.publish();
+        is_told
+    }
+
+    /// Nothing is owed any more about this session.
+    pub(crate) fn forgive(&mut self, name: SessionRef) {
+        self.owed.remove(&name);
+        self.hold_senders();
+        if self.owed.is_empty() {
+            // No record tells its senders that they may go on.
+            self.doorbell.ring();
+        }
+    }
+
+    fn hold_senders(&self) {
+        self.marks.hold_senders(match self.owed.is_empty() {
+            true => self.producer.position(),
+            false => u64::MAX,
+        });
+    }
+
+    /// What its senders can have sent to a session before they wait: what its ring holds, and a message behind that.
+    pub(crate) fn under_way(&self, listener: ListenerId) -> u64 {
+        let ring = 2 * (self.producer.max_payload() + size_of::<Header>()) as u64;
+        // Its sizes, which a reload may have changed for others.
+        let listener = self.rules.listeners.get(listener.index());
+        let message = listener.map_or(self.max_message, Listener::max_message);
+        ring + 2 * message
     }
 
     /// Tells it something about a session. False: there is no room.

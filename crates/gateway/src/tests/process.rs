@@ -74,6 +74,11 @@ impl Process {
         }
     }
 
+    /// Its senders that can wait are to do so.
+    pub(super) fn is_held(&self) -> bool {
+        self.region.marks.holds_senders()
+    }
+
     /// It has no session and nothing in progress.
     pub(super) fn is_idle(&self) -> bool {
         self.sessions.is_empty() && self.jobs.is_empty()
