@@ -21,6 +21,8 @@ const BACKLOG_BOUND_IN_LARGEST_RECORDS: usize = 2;
 /// What a record does if there is no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
+    /// It is refused, and its sender waits. Also while the gateway holds senders.
+    Awaited,
     /// It is refused.
     Needed,
     /// It waits in the backlog, unless that is over its bound.
@@ -43,7 +45,16 @@ pub(crate) struct Outbox {
     /// Rises when the gateway is replaced: what belongs to an older one is not said to the new one.
     epoch: Cell<u32>,
     unseen: Cell<Unseen>,
+    /// Rises when the ring task looks.
+    turn: Cell<u32>,
     pace: Pace,
+}
+
+/// What was sent to one session since the ring task last looked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Burst {
+    turn: u32,
+    bytes: u32,
 }
 
 /// The bytes that may go to one session in a row. Then others have their turn, and the ring task looks whether the session
@@ -153,7 +164,7 @@ impl Outbox {
         self.schedule();
     }
 
-    /// A handler has ended: its loop sees what it has sent if it is awake, so it is not lost with this process.
+    /// A handler has ended: what it has sent is not lost with this process, and its loop sees it if it is awake.
     #[inline]
     pub(crate) fn show(&self) {
         show(&mut self.links.borrow_mut());
@@ -203,6 +214,29 @@ impl Outbox {
         is_ahead
     }
 
+    /// Whether a session that may be full should be sent nothing more by a sender that does not wait: it was sent much since the
+    /// ring task looked, and the gateway has said meanwhile that some session is full.
+    #[inline]
+    pub(crate) fn is_past(&self, burst: Burst, link: usize) -> bool {
+        burst.turn == self.turn.get() && burst.bytes as usize > RUN_BYTES && self.holds(link)
+    }
+
+    /// What was sent to a session, with these bytes.
+    #[inline]
+    pub(crate) fn lengthen(&self, burst: Burst, bytes: usize) -> Burst {
+        let turn = self.turn.get();
+        let before = if burst.turn == turn { burst.bytes } else { 0 };
+        let bytes = before.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        Burst { turn, bytes }
+    }
+
+    fn holds(&self, link: usize) -> bool {
+        let links = self.links.borrow();
+        links
+            .get(link)
+            .is_some_and(|link| link.marks.holds_senders())
+    }
+
     /// Queues for room, to be woken when `need` bytes of payload fit.
     pub(crate) fn await_room(
         &self,
@@ -250,6 +284,7 @@ impl Outbox {
     pub(super) fn turn_begins(&self, waker: &Waker) {
         self.is_scheduled.set(true);
         self.unseen.set(Unseen::default());
+        self.turn.set(self.turn.get().wrapping_add(1));
         self.pace.rest();
         // What timers and other tasks have sent: a handler's end is shown at once only if nothing waits on other links.
         let waits = |link: &Link| link.producer.unpublished() > 0;
@@ -304,15 +339,23 @@ impl Outbox {
     }
 }
 
-/// Shows the loop what a handler has sent. What went to several loops waits until all of it is published: a loop that knew early
-/// that the handler has ended could move its session, and another process could pass what is on the way through other loops.
+/// Shows the loop what a handler has sent. What went to several loops waits until all of it is published, but is not lost with this
+/// process: a loop that knew early that the handler has ended could move its session, and another process could pass what is on
+/// the way through other loops.
 #[inline]
 fn show(links: &mut [Link]) {
     let mut sent = links
         .iter_mut()
         .filter(|link| link.producer.unpublished() > 0);
-    if let (Some(only), None) = (sent.next(), sent.next()) {
-        only.producer.show();
+    let (first, second) = (sent.next(), sent.next());
+    match (first, second) {
+        (Some(only), None) => only.producer.show(),
+        (Some(first), Some(second)) => {
+            for link in [first, second].into_iter().chain(sent) {
+                link.producer.settle();
+            }
+        }
+        _ => {}
     }
 }
 
@@ -373,6 +416,9 @@ impl Link {
 
     #[inline]
     fn message(&mut self, mut header: Header, payload: &[u8], room: Room) -> Result<(), Needs> {
+        if room == Room::Awaited && self.marks.holds_senders() {
+            return Err(Needs(payload.len().min(self.producer.max_payload())));
+        }
         if payload.len() <= self.producer.max_payload() {
             header.flags |= WHOLE;
             return self.record(header, &[payload], room);
@@ -415,7 +461,7 @@ impl Link {
         match room {
             Room::Always => {}
             Room::Bounded if self.backlog.len() < bound => {}
-            Room::Bounded | Room::Needed => {
+            Room::Bounded | Room::Needed | Room::Awaited => {
                 return Err(Needs(parts.iter().map(|part| part.len()).sum()));
             }
         }
@@ -516,7 +562,8 @@ impl Link {
                 return false;
             }
             if self.backlog.is_empty() {
-                return self.call_waiters(need);
+                // A turn follows that takes what they are held for.
+                return !self.marks.holds_senders() && self.call_waiters(need);
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moorline::{Result, SendError};
 
-use super::answers::outcome;
+use super::answers::{milliseconds, outcome};
 use super::order::Order;
 
 /// The commands about this.
@@ -17,6 +17,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "pour",
     "poured",
     "fill",
+    "cram",
     "filled",
     "fill-other",
     "tell-or-fail",
@@ -113,6 +114,19 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
                     }
                 }
             }
+        }
+        "cram" => {
+            // Within this time, and never awaiting.
+            let until = Instant::now() + milliseconds(order.word())?;
+            let (chunk, mut count) = (vec![b'c'; 16 * 1024], 0);
+            while Instant::now() < until {
+                match session.try_send(&chunk) {
+                    Ok(()) => count += 1,
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+            probe.note(format_args!("crammed {} {count}", session.id()));
+            return Ok(None);
         }
         "fill-other" => {
             let other = context.session(order.word().parse()?);

@@ -68,6 +68,42 @@ fn what_was_answered_before_a_crash_is_not_redelivered() {
     assert_eq!(engine.settled().lost, lost);
 }
 
+/// What goes to several loops is published together, later.
+#[test]
+fn what_handlers_had_sent_to_sessions_of_several_loops_before_a_crash_counts() {
+    let engine = Engine::start(
+        "probe",
+        &format!(
+            "[workers]\ncount = 1\n[engine]\ngateway_loops = 2\n{LENGTH_LISTENER}on_crash = \"redeliver\"\n"
+        ),
+    );
+    let mut by_loop: [Vec<(Client, String)>; 2] = Default::default();
+    while by_loop.iter().any(|clients| clients.len() < 6) {
+        let mut client = client(&engine);
+        let id = client.ask("id");
+        by_loop[usize::from(id.starts_with("01"))].push((client, id));
+    }
+    let [mut here, mut there] = by_loop;
+    let (mut last, _) = here.pop().expect("there are some");
+    let (mut busy, _) = here.pop().expect("there are some");
+    busy.send("block 500");
+    eventually("it runs", || engine.worker(0).in_progress == 1);
+    for (client, _) in &mut here {
+        client.send(format!("spray {} 1 3", there[0].1));
+    }
+    thread::sleep(Duration::from_millis(100));
+    last.send(format!("crash-once {}", engine.path("crashed").display()));
+    assert_eq!(busy.receive(), b"blocked");
+    for (client, _) in &mut here {
+        assert_eq!(client.receive(), b"sprayed");
+        assert_eq!(client.ask("once more"), "once more");
+        assert_eq!(there[0].0.receive(), b"sss");
+    }
+    assert_eq!(there[0].0.ask("no more"), "no more");
+    assert_eq!(last.receive(), b"survived");
+    assert_eq!(engine.settled().lost.redelivered, 1);
+}
+
 /// The messages of one session: those before the fatal one are answered, those behind it have not begun.
 #[test]
 fn of_one_session_only_the_message_that_was_handled_is_lost() {

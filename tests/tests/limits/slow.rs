@@ -148,6 +148,63 @@ fn an_app_that_waits_for_room_is_never_cut_off_as_slow() {
     assert_eq!(engine.status().closed("slow"), 0);
 }
 
+/// The news that the session is full lies behind thousands of messages, whose handlers all send to it.
+#[test]
+fn apps_that_wait_for_room_are_never_cut_off_however_much_lies_in_their_ring() {
+    let limits = "high_watermark = \"128KiB\"\nlow_watermark = \"32KiB\"\nhard_limit = \"1MiB\"";
+    let config = probe(limits).replace(
+        "gateway_loops = 1\n",
+        "gateway_loops = 1\nring_memory = \"1MiB\"\n",
+    );
+    let engine = Engine::start("probe", &config);
+    let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = slow.ask("id");
+    let mut busy = Client::connect(&engine, 0, Wire::LENGTH);
+    let mut senders: Vec<_> = (0..100)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    for sender in &mut senders {
+        sender.ask("id");
+    }
+    busy.send("block 500");
+    eventually("it runs", || engine.worker(0).in_progress == 1);
+    for sender in &mut senders {
+        for _ in 0..20 {
+            sender.send(format!("spray {id} 1 16000"));
+        }
+    }
+    assert_eq!(busy.receive(), b"blocked");
+    engine.journaled(&format!("full {id}"));
+    for _ in 0..2_000 {
+        assert_eq!(slow.receive().len(), 16_000);
+    }
+    for sender in &mut senders {
+        for _ in 0..20 {
+            assert_eq!(sender.receive(), b"sprayed");
+        }
+    }
+    assert_eq!(engine.status().closed("slow"), 0);
+}
+
+/// Its handler hears nothing before it ends.
+#[test]
+fn a_loop_of_try_send_that_never_awaits_is_refused_and_not_cut_off() {
+    let limits = "high_watermark = \"128KiB\"\nhard_limit = \"1MiB\"";
+    let engine = Engine::start("probe", &probe(limits));
+    let mut slow = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = slow.ask("id");
+    slow.send("cram 2000");
+    let start = format!("crammed {id} ");
+    eventually("its time is over", || !engine.journal_of(&start).is_empty());
+    let count = engine.journal_of(&start)[0][start.len()..].parse::<usize>();
+    let count = count.expect("a number");
+    for _ in 0..count {
+        assert_eq!(slow.receive(), [b'c'; 16 * 1024]);
+    }
+    assert_eq!(slow.ask("id"), id);
+    assert_eq!(engine.status().closed("slow"), 0);
+}
+
 #[test]
 fn try_send_refuses_over_the_high_watermark() {
     let engine = Engine::start("probe", &probe("high_watermark = \"256KiB\""));

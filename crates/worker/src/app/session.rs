@@ -103,17 +103,18 @@ impl Session {
         self.send_as(text.as_ref().as_bytes(), Form::TEXT).await
     }
 
-    /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`].
+    /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`]. It also does so after
+    /// 64 KiB to a session without an `await` if any session has become full meanwhile: which one is not known before that.
     pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.0
-            .offer(bytes.as_ref(), Form::BYTES, Room::Needed)
+            .offer_now(bytes.as_ref(), Form::BYTES)
             .map_err(SendError::from)
     }
 
     /// [`try_send`](Self::try_send) of a WebSocket text message.
     pub fn try_send_text(&self, text: impl AsRef<str>) -> Result<(), SendError> {
         self.0
-            .offer(text.as_ref().as_bytes(), Form::TEXT, Room::Needed)
+            .offer_now(text.as_ref().as_bytes(), Form::TEXT)
             .map_err(SendError::from)
     }
 
@@ -153,7 +154,7 @@ impl Session {
         data: impl AsRef<str>,
     ) -> Result<(), SendError> {
         let bytes = event::encode(id.as_ref(), name.as_ref(), data.as_ref())?;
-        Ok(self.0.offer(&bytes, Form::EVENT, Room::Needed)?)
+        Ok(self.0.offer_now(&bytes, Form::EVENT)?)
     }
 
     /// [`send_event`](Self::send_event) as [`push`](Self::push).
@@ -197,7 +198,7 @@ impl Session {
     async fn send_as(&self, bytes: &[u8], form: Form) -> Result<(), SendError> {
         let core = self.0.core();
         if core.commitment.is_committed() && !core.outbox.is_ahead(self.0.id()) {
-            match self.0.offer(bytes, form, Room::Needed) {
+            match self.0.offer(bytes, form, Room::Awaited) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Never(error)) => return Err(error),
                 Err(_) => {}
@@ -218,7 +219,7 @@ impl Session {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match self.0.offer(bytes, form, Room::Needed) {
+            match self.0.offer(bytes, form, Room::Awaited) {
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(Refusal::Watermark) => {
                     self.0.await_drained(&mut place.watermark, cx.waker());

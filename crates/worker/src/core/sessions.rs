@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::Core;
 use crate::app::{Message, Opened, SendError, Session};
-use crate::outbox::{Needs, Room};
+use crate::outbox::{Burst, Needs, Room};
 use crate::pool;
 use crate::waiters::Waiters;
 use crate::wire::event::{EVENT, EVENT_OVERHEAD};
@@ -26,6 +26,8 @@ pub(crate) struct SessionState {
     core: Rc<Core>,
     phase: Cell<Phase>,
     is_full: Cell<bool>,
+    /// What `try_send` has sent.
+    burst: Cell<Burst>,
     /// The app has asked for its end.
     is_closing: Cell<bool>,
     /// One of its ordered hooks runs.
@@ -110,6 +112,7 @@ impl SessionState {
             id,
             phase: Cell::new(Phase::Elsewhere),
             is_full: Cell::new(false),
+            burst: Cell::default(),
             is_closing: Cell::new(false),
             is_busy: Cell::new(false),
             awaited: Cell::new(None),
@@ -208,11 +211,11 @@ impl SessionState {
             let limit = self.core.size_limit(self.listener());
             return Err(Refusal::Never(SendError::TooLarge { limit, size, max }));
         }
-        if self.is_full.get() && room == Room::Needed {
+        if self.is_full.get() && matches!(room, Room::Awaited | Room::Needed) {
             return Err(Refusal::Watermark);
         }
         let pace = match room {
-            Room::Needed => 0,
+            Room::Awaited | Room::Needed => 0,
             Room::Bounded | Room::Always => PUSHED,
         };
         let header = Header {
@@ -226,6 +229,17 @@ impl SessionState {
             .outbox
             .message(self.link(), header, bytes, room)
             .map_err(|Needs(need)| Refusal::NoRoom(need))
+    }
+
+    /// [`offer`](Self::offer) for a sender that does not wait, and so hears nothing before its handler ends.
+    pub(crate) fn offer_now(&self, bytes: &[u8], form: Form) -> Result<(), Refusal> {
+        let (burst, outbox) = (self.burst.get(), &self.core.outbox);
+        if outbox.is_past(burst, self.link()) {
+            return Err(Refusal::Watermark);
+        }
+        self.offer(bytes, form, Room::Needed)?;
+        self.burst.set(outbox.lengthen(burst, bytes.len()));
+        Ok(())
     }
 
     /// Asks the gateway to end it.

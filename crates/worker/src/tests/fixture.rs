@@ -195,6 +195,11 @@ impl Harness {
         self.events.recv_timeout(PATIENCE).unwrap()
     }
 
+    /// The next event, if it comes at once.
+    pub(super) fn event_now(&self) -> Option<String> {
+        self.events.recv_timeout(Duration::from_millis(1)).ok()
+    }
+
     /// Lets a blocked handler go on.
     pub(super) fn open_gate(&self) {
         self.gate.send(()).unwrap();
@@ -344,6 +349,29 @@ impl Harness {
                 link.consumer.awake();
             }
         }
+    }
+
+    /// The gateway holds senders, since it has something to say that finds no room.
+    pub(super) fn hold_senders(&self) {
+        self.links[0].marks.hold_senders(u64::MAX);
+    }
+
+    /// Senders go on once what was given so far is taken.
+    pub(super) fn release_senders(&self) {
+        let link = &self.links[0];
+        link.marks.hold_senders(link.producer.position());
+        self.worker_bell.ring();
+    }
+
+    /// The records that count if the process dies now. None comes after that.
+    pub(super) fn last_records(&mut self, link: usize) -> Vec<Seen> {
+        let consumer = &mut self.links[link].consumer;
+        consumer.close();
+        let mut records = Vec::new();
+        while !self.links[link].consumer.is_empty() {
+            records.push(self.take_from(link));
+        }
+        records
     }
 
     /// Nothing more is published at the moment.

@@ -87,6 +87,19 @@ impl App for Scripted {
                 "try {:?}",
                 session.try_send(pattern(rest.parse()?))
             )),
+            "insist" => {
+                let (bytes, mut sent, mut refused) = (pattern(1000), 0, 0);
+                while sent < 500 && refused < 200 {
+                    match session.try_send(&bytes) {
+                        Ok(()) => (sent, refused) = (sent + 1, 0),
+                        Err(_) => {
+                            refused += 1;
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                }
+                self.says(format!("insisted {sent}"));
+            }
             "push" => self.says(format!("push {:?}", session.push(pattern(rest.parse()?)))),
             "flood" => {
                 let bytes = pattern(rest.parse()?);

@@ -37,6 +37,76 @@ fn a_full_session_makes_send_wait_until_it_is_drained() {
 }
 
 #[test]
+fn while_the_gateway_holds_senders_those_that_can_wait_do_so() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.open(2);
+    harness.hold_senders();
+    harness.message(1, 1, "send 10");
+    harness.message(2, 1, "try 10");
+    assert_eq!(harness.event(), "try Ok(())");
+    assert_eq!(harness.take().session, 2);
+    harness.open(3);
+    assert!(harness.has_nothing());
+    harness.release_senders();
+    assert_eq!(harness.event(), "sent Ok(())");
+    assert_eq!(harness.take().session, 1);
+    harness.stop();
+}
+
+#[test]
+fn a_loop_of_try_send_is_refused_once_the_gateway_has_said_that_a_session_is_full() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.open(2);
+    harness.message(1, 1, "insist");
+    for _ in 0..100 {
+        assert_eq!(harness.take().session, 1);
+    }
+    harness.hold_senders();
+    let mut taken = 100;
+    let insisted = loop {
+        if let Some(event) = harness.event_now() {
+            break event;
+        }
+        while !harness.has_nothing() {
+            harness.take();
+            taken += 1;
+        }
+    };
+    let sent: u32 = insisted["insisted ".len()..].parse().expect("a number");
+    assert!(
+        (100..250).contains(&sent) && taken <= sent + 1,
+        "{insisted}"
+    );
+    // Another session may be sent to.
+    harness.message(2, 1, "try 10");
+    assert_eq!(harness.event(), "try Ok(())");
+    harness.stop();
+}
+
+/// With two loops the records of one wait for the others', and a process may die before they are published.
+#[test]
+fn what_a_handler_has_sent_to_several_loops_counts_once_it_has_ended() {
+    let config = super::fixture::config("test");
+    let mut harness = Harness::launch(config, Role::Worker(0), 2);
+    harness.report();
+    let other = 1 << 56 | 2;
+    harness.open(1);
+    harness.open(other);
+    harness.queue_message(1, 1, &format!("to {other:x} x"));
+    harness.queue_message(1, 2, "block");
+    harness.publish();
+    assert_eq!(harness.event(), "to Ok(())");
+    assert_eq!(harness.event(), "blocks");
+    let size = format!("to {other:x} x").len() as u64;
+    assert_eq!(harness.last_records(0), [Seen::done(1, 1, size, 0)]);
+    assert_eq!(harness.last_records(1), [Seen::send(other, WHOLE, b"x")]);
+    harness.open_gate();
+    harness.stop();
+}
+
+#[test]
 fn a_message_larger_than_the_ring_arrives_whole_and_unmixed() {
     let mut harness = Harness::start();
     harness.open(1);
