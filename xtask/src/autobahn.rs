@@ -86,7 +86,7 @@ impl Echo {
         let run = folder.join("run");
         let text = format!(
             "[engine]\nrun_dir = {run:?}\n[[listen]]\naddress = \"http://127.0.0.1:{port}\"\nwebsocket = \"/\"\n\
-             max_message = \"32MiB\"\ncompression = {{ server_context_takeover = true, client_context_takeover = true, \
+             max_message = \"32MiB\"\nhard_limit = \"64MiB\"\ncompression = {{ server_context_takeover = true, client_context_takeover = true, \
              min_message = \"1B\" }}\n"
         );
         write(&config, &text)?;
