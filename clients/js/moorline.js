@@ -13,7 +13,8 @@ export function connect(address, options) {
   function open() {
     const url = new URL(address, globalThis.location?.href);
     url.protocol = url.protocol.replace(/^(http|ws)/, link.sse ? "http" : "ws");
-    if (link.lastId) url.searchParams.set("last_event_id", link.lastId);
+    // What else is in the query stays as it was written.
+    if (link.lastId) url.search += `${url.search && "&"}last_event_id=${encodeURIComponent(link.lastId)}`;
     source = link.sse ? new EventSource(url) : new WebSocket(url, "moorline.resume.v1");
     source.binaryType = "arraybuffer";
     source.onopen = () => {

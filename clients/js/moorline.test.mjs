@@ -54,8 +54,8 @@ function waited() {
 test("addresses follow the page, and the protocol says what envelopes are", () => {
   connect("/ws");
   assert.deepEqual([last().url, last().protocol], ["wss://a.example/ws", "moorline.resume.v1"]);
-  connect("chat?room=a", { lastId: "7-1" });
-  assert.equal(last().url, "wss://a.example/page/chat?room=a&last_event_id=7-1");
+  connect("chat?room=a:b", { lastId: "7-1&" });
+  assert.equal(last().url, "wss://a.example/page/chat?room=a:b&last_event_id=7-1%26");
   connect("http://b.example/x");
   assert.equal(last().url, "ws://b.example/x");
   connect("/events", { sse: true });

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use moorline_tests::Finish;
+use moorline_tests::{Browser, Engine, Finish, Site, eventually};
+use serde_json::json;
 
-use crate::scripts;
+use crate::{run, scripts};
 
 /// As its page promises.
 const MOST_BYTES: usize = 2048;
@@ -44,4 +45,77 @@ fn it_keeps_its_promises_against_a_scripted_server() {
             .finish()
             .expect_success();
     }
+}
+
+const CONFIG: &str = r#"
+[workers]
+count = 2
+[[listen]]
+name = "web"
+address = "http://127.0.0.1:0"
+websocket = "/ws"
+static = "public"
+subprotocols = ["moorline.resume.v1"]
+[[listen.route]]
+path = "/events"
+kind = "sse"
+"#;
+
+/// What the app does: it keeps the request, says what the client had, sends three events, and hangs up.
+const ORDERS: &str = "do=remember:x&open=last&open=events:3&open=close";
+
+/// What a client hears that connects twice.
+const HEARD: &[&str] = &[
+    "last none",
+    "tick 1",
+    "tick 2",
+    "tick 3",
+    "last 3",
+    "tick 1",
+    "tick 2",
+    "tick 3",
+];
+
+#[test]
+fn a_browser_reconnects_after_its_last_event() {
+    let site = Site::new("probe", CONFIG);
+    site.write("public/index.html", "<title>Empty</title>");
+    site.copy(&client(""), "public");
+    let engine = site.start();
+    let mut browser = Browser::start();
+    let tab = browser.open(&format!("http://{}/", engine.socket_address(0)));
+    eventually("the page is there", || {
+        browser.evaluate(&tab, "document.title") == "Empty"
+    });
+    for (path, sse) in [("/ws", false), ("/events", true)] {
+        let script = format!(
+            "(async () => {{
+                const {{ connect }} = await import('/moorline.min.js');
+                return new Promise((done) => {{
+                    const heard = [], events = ['last', 'tick'];
+                    const onevent = (name, data) => {{
+                        heard.push(`${{name}} ${{data}}`);
+                        if (heard.length < {}) return;
+                        link.close();
+                        done(heard);
+                    }};
+                    const link = connect('{path}?{ORDERS}', {{ sse: {sse}, events, onevent, firstRetry: 50 }});
+                }});
+            }})()",
+            HEARD.len()
+        );
+        assert_eq!(browser.evaluate(&tab, &script), json!(HEARD), "{path}");
+    }
+    eventually("close ends it for good", || {
+        engine.status().gateway.sessions == 0
+    });
+    assert_eq!(engine.status().gateway.accepted, 4);
+}
+
+#[test]
+fn node_reconnects_after_its_last_event() {
+    let engine = Engine::start("probe", &CONFIG.replace("static = \"public\"\n", ""));
+    let url = format!("ws://{}/ws?{ORDERS}", engine.socket_address(0));
+    let said = run("node", "moorline.mjs", &[&url, &HEARD.len().to_string()]).stdout;
+    assert_eq!(said.lines().collect::<Vec<_>>(), HEARD);
 }
