@@ -7,8 +7,9 @@ use moorline_net::framing::websocket::deflated_envelope;
 const LONGEST_HEADER: usize = 10;
 /// Buffer space that is kept, in bytes.
 const LARGE: usize = 256 * 1024;
-/// Deflaters that a loop keeps: one for each level and window that listeners and clients have lately asked for.
-const MOST_DEFLATERS: usize = 4;
+/// Deflaters that a loop keeps: one for each level and window that listeners and clients have lately asked for. There are
+/// seven windows.
+const MOST_DEFLATERS: usize = 8;
 /// The largest window takes the messages of all others.
 const SHARED: Direction = Direction {
     context_takeover: false,

@@ -12,3 +12,4 @@ mod process;
 mod random;
 mod script;
 mod waits;
+mod web;

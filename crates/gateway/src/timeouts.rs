@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cx::Cx;
-use crate::session::{Phase, Session, Timer};
+use crate::session::{Kind, Phase, Session, Timer};
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use moorline_config::Listener;
@@ -58,12 +58,15 @@ pub(crate) fn idle_at(session: &Session, cx: &Cx) -> Option<u64> {
     let listener = cx.listener(session.listener);
     let meters = &session.meters;
     let after = |since: u64, timeout: Option<Duration>| Some(since + timeout?.as_millis() as u64);
+    // A client of events says nothing.
+    let is_heard = !matches!(session.kind, Kind::Events { .. });
+    let receive_timeout = listener.receive_timeout.filter(|_| is_heard);
     [
         after(
             meters.received_at.max(meters.sent_at),
             listener.idle_timeout,
         ),
-        after(meters.received_at, listener.receive_timeout),
+        after(meters.received_at, receive_timeout),
         after(meters.sent_at, listener.send_timeout),
     ]
     .into_iter()

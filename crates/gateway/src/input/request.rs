@@ -213,6 +213,11 @@ pub(crate) fn begin(
 ) -> Result<(), End> {
     let now = tools.cx.clock.ms;
     session.phase = Phase::Open;
+    session.kind = match beginning.wants {
+        Wants::Events { chunked } => Kind::Events { chunked },
+        Wants::WebSocket { .. } if beginning.protocol == Some(RESUME) => Kind::Resumable,
+        Wants::WebSocket { .. } => Kind::Framed,
+    };
     session.meters.received_at = now;
     session.meters.sent_at = now;
     tools.cx.count(LoopCounter::Accepted, 1);
@@ -226,9 +231,6 @@ pub(crate) fn begin(
     } = beginning;
     match *wants {
         Wants::WebSocket { key } => {
-            if *protocol == Some(RESUME) {
-                session.kind = Kind::Resumable;
-            }
             let extension = agree(session, extensions, tools);
             let chosen = Chosen {
                 protocol: *protocol,
@@ -236,10 +238,7 @@ pub(crate) fn begin(
             };
             welcome(session, key, chosen, fields, tools)
         }
-        Wants::Events { chunked } => {
-            session.kind = Kind::Events { chunked };
-            begin_events(session, chunked, *page, fields, tools)
-        }
+        Wants::Events { chunked } => begin_events(session, chunked, *page, fields, tools),
     }
 }
 

@@ -9,6 +9,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, socketpair,
 };
 
+use super::web::{Web, WebProtocol};
+
 /// Bytes that a socket holds, so that clients who do not read are soon felt.
 const SOCKET_BYTES: usize = 16 * 1024;
 
@@ -22,6 +24,8 @@ pub(super) struct Client {
     /// Lines queued so far.
     lines: u64,
     received: Vec<u8>,
+    /// What it speaks on an HTTP listener.
+    web: Option<Web>,
     /// Lines of this client's that came back, as they were numbered.
     pub(super) echoes: Vec<u64>,
     /// Other lines that came.
@@ -50,6 +54,7 @@ impl Client {
             to_send: VecDeque::new(),
             lines: 0,
             received: Vec::new(),
+            web: None,
             echoes: Vec::new(),
             others: Vec::new(),
             is_ended: false,
@@ -91,14 +96,27 @@ impl Client {
         std::mem::take(&mut self.received)
     }
 
+    /// Asks for this, as the client of an HTTP listener.
+    pub(super) fn ask_for(&mut self, protocol: WebProtocol) {
+        let (web, request) = Web::new(protocol);
+        self.web = Some(web);
+        self.to_send.extend(request);
+    }
+
     /// Queues one more line of at least `bytes` bytes.
     pub(super) fn say(&mut self, bytes: usize) {
-        self.lines += 1;
+        if self.web.as_ref().is_none_or(Web::is_heard) {
+            self.lines += 1;
+        }
         let line = format!("{}:{}:", self.number, self.lines);
         let padding = bytes.saturating_sub(line.len());
-        self.to_send.extend(line.bytes());
-        self.to_send.extend(std::iter::repeat_n(b'.', padding));
-        self.to_send.push_back(b'\n');
+        let mut line = line.into_bytes();
+        line.extend(std::iter::repeat_n(b'.', padding));
+        line.push(b'\n');
+        match &self.web {
+            Some(web) => self.to_send.extend(web.wrap(&line)),
+            None => self.to_send.extend(line),
+        }
     }
 
     /// Queues the first `bytes` bytes of one more line.
@@ -162,7 +180,7 @@ impl Client {
                 true
             }
             Ok((bytes, _)) => {
-                self.received.extend_from_slice(&buffer[..bytes]);
+                self.hear(&buffer[..bytes]);
                 self.read_lines();
                 true
             }
@@ -172,6 +190,16 @@ impl Client {
                 true
             }
         }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let Some(web) = &mut self.web else {
+            self.received.extend_from_slice(bytes);
+            return;
+        };
+        let heard = web.hear(bytes);
+        self.received.extend(heard.lines);
+        self.to_send.extend(heard.reply);
     }
 
     fn read_lines(&mut self) {

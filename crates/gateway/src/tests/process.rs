@@ -1,6 +1,6 @@
 //! A process of a scripted loop: honest, or one that writes whatever it likes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use moorline_ipc::{Doorbell, Header, Region};
 
@@ -22,6 +22,8 @@ pub(super) struct Process {
     /// Wakes the loop.
     bell: Doorbell,
     pub(super) sessions: BTreeMap<u64, Served>,
+    /// The requests that it was asked about.
+    asked: BTreeSet<u64>,
     /// The records that do not fit into the ring yet, oldest first.
     outbox: VecDeque<(Header, Vec<u8>)>,
     /// Posts and tasks whose parts are coming.
@@ -62,6 +64,7 @@ impl Process {
             region,
             bell,
             sessions: BTreeMap::new(),
+            asked: BTreeSet::new(),
             outbox: VecDeque::new(),
             parts: Vec::new(),
             files: BTreeMap::new(),
@@ -142,6 +145,7 @@ impl Process {
         match kind {
             ToProcess::Open => self.open(id, &payload),
             ToProcess::Accept => {
+                self.asked.insert(id);
                 let header = Header {
                     kind: FromProcess::Accepted as u8,
                     session: id,
@@ -152,6 +156,8 @@ impl Process {
                 self.outbox.push_back((header, verdict));
             }
             ToProcess::Message => self.take_message(&header, payload),
+            // It need not be answered any more.
+            ToProcess::Moved if !self.sessions.contains_key(&id) && self.asked.remove(&id) => {}
             ToProcess::Close | ToProcess::Moved => self.give_back(id, kind),
             ToProcess::Post | ToProcess::Task => {
                 if header.flags & FIRST != 0 {

@@ -12,6 +12,7 @@ use operator::Operator;
 use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
+use super::web::WebProtocol;
 use crate::commands::Report;
 use moorline_config::Config;
 use moorline_protocol::control::Role;
@@ -75,8 +76,18 @@ name = "ip-hash"
 address = "tcp://127.0.0.1:1006"
 framing = { kind = "line", max = "256KiB" }
 dispatch = "ip-hash"
+[[listen]]
+name = "web"
+address = "http://127.0.0.1:1007"
+websocket = "/"
+on_crash = "redeliver"
+attempts = 3
+handshake_timeout = "40s"
+[[listen.route]]
+path = "/events"
+kind = "sse"
 "#;
-const LISTENERS: u16 = 6;
+const LISTENERS: u16 = 7;
 /// The one where messages may be dropped.
 const ROUND_ROBIN: u16 = 2;
 
@@ -151,7 +162,12 @@ impl Crowd {
         }
         if self.clients.len() < CLIENTS {
             let listener = self.listener();
-            let client = self.script.connect(listener);
+            let is_http = self.script.config.listeners[usize::from(listener)].is_http();
+            let client = match (is_http, self.rng.bool()) {
+                (false, _) => self.script.connect(listener),
+                (true, true) => self.script.connect_web(listener, WebProtocol::WebSocket),
+                (true, false) => self.script.connect_web(listener, WebProtocol::Events),
+            };
             self.clients.push(client);
         }
     }
@@ -427,7 +443,7 @@ impl Crowd {
         let rng = &mut self.rng;
         let number = [0, 1, u64::from(rng.u8(..)), rng.u64(..)][rng.usize(0..4)];
         let header = Header {
-            kind: rng.u8(0..22),
+            kind: rng.u8(0..30),
             flags: rng.u8(..),
             aux: [0, 1, rng.u16(..)][rng.usize(0..3)],
             session: if rng.bool() { session } else { number },

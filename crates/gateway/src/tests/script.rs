@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::process::{FILE, Process};
+use super::web::WebProtocol;
 use crate::arrival::Arrival;
 use crate::change::Setup;
 use crate::commands::{Attached, Command, Death, Inbox, Report};
@@ -32,7 +33,7 @@ const MOST_TURNS: usize = 20_000;
 const RING: usize = 64 * 1024;
 
 /// A request for a WebSocket session.
-const HANDSHAKE: &[u8] =
+pub(super) const HANDSHAKE: &[u8] =
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -121,6 +122,13 @@ impl Script {
         let (client, socket) = Client::pair(listener);
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         self.accept(listener, socket, peer);
+        client
+    }
+
+    /// A new connection on an HTTP listener, whose client asks for this.
+    pub(super) fn connect_web(&mut self, listener: u16, protocol: WebProtocol) -> Client {
+        let mut client = self.connect(listener);
+        client.ask_for(protocol);
         client
     }
 
