@@ -8,6 +8,7 @@
 //! - `load` finds and parses the file
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
+//! - `proxies`: which proxies are believed
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -31,6 +32,7 @@ mod liveness;
 mod load;
 mod near;
 mod process;
+mod proxies;
 pub mod reference;
 mod request;
 mod route;
@@ -55,6 +57,7 @@ pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
+pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 pub use route::{BadPath, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{RoutePath, WrongPath};
@@ -258,6 +261,8 @@ pub struct Listener {
     pub routes: Routes,
     /// Which requests may become sessions.
     pub requests: RequestRules,
+    /// The proxies in front of it.
+    pub proxies: Proxies,
     /// How its WebSocket messages are compressed, if they are.
     pub compression: Option<Compression>,
     /// A session that neither received nor sent for this long is closed.

@@ -12,7 +12,7 @@ use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, RouteKind, Routes,
-    compression, framing, request, route, tls,
+    compression, framing, proxies, request, route, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -89,6 +89,7 @@ fn listener(
     let deliver_after_close = section.read("deliver_after_close", |field| field.flag());
     let is_pinged = content.as_ref().map_or(true, Content::has_http_sessions);
     let liveness = liveness(&section, address.as_ref().ok(), is_pinged);
+    let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = match &address {
         Ok(address) if is_datagram(address) => {
@@ -111,6 +112,7 @@ fn listener(
         framing: content.framing,
         routes: content.routes,
         requests: content.requests,
+        proxies: proxies?,
         compression: content.compression,
         idle_timeout: times.idle,
         receive_timeout: times.receive,
@@ -408,6 +410,8 @@ const SESSION_KEYS: &[&str] = &[
     "min_receive_rate",
     "max_sessions_per_address",
     "accept_rate",
+    "trusted_proxies",
+    "proxy_protocol",
 ];
 
 fn content(

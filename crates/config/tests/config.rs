@@ -73,6 +73,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         framing,
         routes: Default::default(),
         requests: Default::default(),
+        proxies: Default::default(),
         compression: None,
         idle_timeout: None,
         receive_timeout: None,

@@ -78,6 +78,12 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ) => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
         )),
+        ("[[listen]]", "trusted_proxies") => listen(&format!(
+            "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\n{line}"
+        )),
+        ("[[listen]]", "forwarded_header" | "proxy_protocol") => listen(&format!(
+            "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\ntrusted_proxies = [\"unix\"]\n{line}"
+        )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
         ("`framing`", _) => listen(&format!("{tcp}\nframing = {{ {line} }}")),
         ("`length` framing", _) => {

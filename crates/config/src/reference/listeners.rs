@@ -254,6 +254,37 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "How often a message is delivered at most with `redeliver`.",
         ),
         key(
+            "trusted_proxies",
+            "list of addresses, networks and `\"unix\"`",
+            Words("none"),
+            r#"["10.0.0.0/8", "::1", "unix"]"#,
+            Yes,
+            "The proxies in front of this listener. The peer of a WebSocket session whose request comes from one of them is the \
+             client that it names: for the app, the log, `sessions`, `max_sessions_per_address` and `dispatch = \"ip-hash\"`. \
+             That is the last address that is none of these, or the last that is readable. `\"unix\"`: the peers of a Unix \
+             socket. What others say is ignored.",
+        ),
+        key(
+            "forwarded_header",
+            "`\"x-forwarded-for\"` or `\"forwarded\"`",
+            Value(r#""x-forwarded-for""#),
+            r#""forwarded""#,
+            Yes,
+            "The header in which these proxies name the client: `X-Forwarded-For` and, for the rules about origins, \
+             `X-Forwarded-Proto`; or `Forwarded` (RFC 7239) with `for`, `proto` and `host`. The proxies must write it, or add to \
+             it. The other one is ignored, since a client could write it.",
+        ),
+        key(
+            "proxy_protocol",
+            "`true` or `false`",
+            Value("false"),
+            "true",
+            NewConnections,
+            "Each connection begins with a header of the PROXY protocol (version 1 or 2, at most 4096 bytes) that names the \
+             client, before TLS. It must come within `handshake_timeout`. Only `trusted_proxies` can connect then. A proxy that \
+             speaks for itself (`LOCAL`, `UNKNOWN`) is the peer.",
+        ),
+        key(
             "max_sessions",
             "number, 1 to 10000000",
             Value("100000"),
