@@ -17,6 +17,7 @@ use crate::ending::{Onward, act};
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
+use crate::forwarded::trusts;
 use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
@@ -124,20 +125,44 @@ impl Loop {
     /// Gives a connection to the least loaded loop.
     fn assign(&mut self, socket: OwnedFd, listener: ListenerId, peer: Peer) {
         let cx = &self.tools.cx;
-        if let Err(limit) = cx.shared.admissions[listener.index()].admit(&peer) {
+        let settings = cx.listener(listener);
+        let proxies = &settings.proxies;
+        let is_of_proxy = trusts(proxies, &peer);
+        if proxies.protocol && !is_of_proxy {
+            self.refuse_untrusted(listener, &peer);
+            return;
+        }
+        let counted = match proxies.protocol || (settings.is_http() && is_of_proxy) {
+            true => Counted::ForProxy,
+            false => Counted::Admitted,
+        };
+        if let Err(limit) = cx.shared.admissions[listener.index()].admit(&peer, counted) {
             self.refuse_connection(socket, listener, peer, limit);
             return;
         }
         let least = cx.shared.least_loaded();
         if least == usize::from(cx.index) {
-            self.open(socket, listener, peer, Arrival::default());
+            self.open_new(socket, listener, peer, counted);
         } else {
             cx.peers[least].send(Command::Accepted {
                 socket,
                 listener,
                 peer,
+                counted,
             });
         }
+    }
+
+    /// A connection does not come from a proxy that is believed, and the listener serves no others.
+    fn refuse_untrusted(&mut self, listener: ListenerId, peer: &Peer) {
+        let cx = &self.tools.cx;
+        if let Some(unlogged) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
+            tracing::warn!(
+                listener = %cx.listener(listener).name, %peer, reason = %CloseReason::Handshake, unlogged,
+                "connection refused: its peer is none of `trusted_proxies`, and `proxy_protocol` is on"
+            );
+        }
+        cx.count_closed(CloseReason::Handshake);
     }
 
     /// This limit leaves no room for a connection. A client of HTTP without TLS is told, if not too many are.
@@ -169,7 +194,29 @@ impl Loop {
         }
     }
 
-    /// Makes a session of a connection.
+    /// Makes a session of a connection that was just accepted.
+    pub(crate) fn open_new(
+        &mut self,
+        socket: OwnedFd,
+        listener: ListenerId,
+        peer: Peer,
+        counted: Counted,
+    ) {
+        let arrival = Arrival {
+            counted,
+            ..Arrival::default()
+        };
+        let Some((phase, arrival)) = self.prepare(listener, &peer, arrival) else {
+            return;
+        };
+        let phase = match self.tools.cx.listener(listener).proxies.protocol {
+            true => Phase::Announced,
+            false => phase,
+        };
+        self.begin(socket, (listener, peer), phase, arrival);
+    }
+
+    /// Makes a session of a connection that has got somewhere.
     pub(crate) fn open(
         &mut self,
         socket: OwnedFd,
@@ -177,17 +224,28 @@ impl Loop {
         peer: Peer,
         arrival: Arrival,
     ) {
-        let tools = &mut self.tools;
+        if let Some((phase, arrival)) = self.prepare(listener, &peer, arrival) {
+            self.begin(socket, (listener, peer), phase, arrival);
+        }
+    }
+
+    /// Where a connection begins, and its bytes so far. `None`: it was given up.
+    fn prepare(
+        &self,
+        listener: ListenerId,
+        peer: &Peer,
+        arrival: Arrival,
+    ) -> Option<(Phase, Arrival)> {
+        let cx = &self.tools.cx;
         let counted = arrival.counted;
-        let prepared = match tools.cx.is_stopping() {
-            false => prepare(listener, arrival, &self.acceptor.tls, &tools.cx),
+        let prepared = match cx.is_stopping() {
+            false => prepare(listener, arrival, &self.acceptor.tls, cx),
             true => None,
         };
-        let Some((phase, arrival)) = prepared else {
-            tools.cx.shared.release(listener, &peer, counted);
-            return;
-        };
-        self.begin(socket, (listener, peer), phase, arrival);
+        if prepared.is_none() {
+            cx.shared.release(listener, peer, counted);
+        }
+        prepared
     }
 
     /// A connection is in the table from now on, in this phase.
@@ -241,7 +299,9 @@ impl Loop {
             tools.memory.hold(Class::Queued, unsent.len());
         }
         match phase {
-            Phase::Handshake | Phase::Request => watch_handshake(session, tools),
+            Phase::Announced | Phase::Handshake | Phase::Request => {
+                watch_handshake(session, tools);
+            }
             Phase::TurnedAway(_) => watch_turned_away(session, tools),
             _ => watch_idle(session, tools),
         }

@@ -13,6 +13,7 @@ use crate::arrival::Arrival;
 use crate::change::Setup;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
+use crate::shared::admission::Counted;
 
 /// Where a loop gets its commands.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ pub(crate) enum Command {
         socket: OwnedFd,
         listener: ListenerId,
         peer: Peer,
+        counted: Counted,
     },
     /// An HTTP connection whose next request asks for a session.
     Returned {

@@ -106,7 +106,7 @@ fn end_when_flushed(
             watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
-        Phase::Handshake | Phase::Request | Phase::TurnedAway(_) => {
+        Phase::Announced | Phase::Handshake | Phase::Request | Phase::TurnedAway(_) => {
             finish(session, reason, groups, tools);
         }
         Phase::Asking { .. } => {
@@ -203,7 +203,7 @@ pub(crate) fn finish(
         log_access(session, &tools.cx, reason);
     }
     tools.memory.release(Class::Received, held);
-    if session.counted == Counted::Admitted {
+    if session.counted != Counted::TurnedAway {
         tools.cx.count_closed(reason);
     }
     clear_suspect(session, tools);

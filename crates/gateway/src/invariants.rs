@@ -299,7 +299,11 @@ impl Loop {
         match session.phase {
             // A death follows, and then all sessions of the process are checked.
             _ if is_broken => None,
-            Phase::Handshake | Phase::Request | Phase::TurnedAway(_) | Phase::Lingering => None,
+            Phase::Announced
+            | Phase::Handshake
+            | Phase::Request
+            | Phase::TurnedAway(_)
+            | Phase::Lingering => None,
             Phase::Asking { .. } => {
                 let is_asked = session.placement.process().is_some();
                 (!is_asked).then_some("has not been asked about")

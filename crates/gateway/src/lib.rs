@@ -47,6 +47,8 @@
 //! - `rules`: which requests a listener's rules let through
 //! - `session_request`: the request that asks for a session
 //! - `host`: what may be the host of a request
+//! - `forwarded`: whose request it is, by the headers of proxies
+//! - `proxy_header`: whose connection it is, by the header of the PROXY protocol
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
@@ -72,6 +74,7 @@ mod event_loop;
 mod facts;
 mod features;
 mod file;
+mod forwarded;
 mod groups;
 mod host;
 mod http;
@@ -85,6 +88,7 @@ mod output;
 mod placement;
 mod poller;
 mod processes;
+mod proxy_header;
 mod pulse;
 mod records;
 mod relief;
@@ -115,3 +119,6 @@ pub use start::{GatewayStart, ListenerStart};
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use http::invariants as http_invariants;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use proxy_header::invariants as proxy_invariants;

@@ -18,7 +18,6 @@ use moorline_protocol::wire::CloseReason;
 use rustix::io::Errno;
 
 use crate::alarms;
-use crate::arrival::Arrival;
 use crate::commands::{Attached, Command, Report};
 use crate::ending::{Left, Onward, act};
 use crate::event_loop::census::Census;
@@ -440,7 +439,8 @@ impl Loop {
                 socket,
                 listener,
                 peer,
-            } => self.open(socket, listener, peer, Arrival::default()),
+                counted,
+            } => self.open_new(socket, listener, peer, counted),
             Command::Returned {
                 socket,
                 listener,

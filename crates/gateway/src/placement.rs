@@ -149,6 +149,17 @@ pub(crate) fn home_of(session: &Session, slots: usize, cx: &Cx) -> Option<SlotId
     home(dispatch, &session.peer, session.app.key(), slots)
 }
 
+/// The session's address is known now, and no process knows of the session: it begins where its address belongs.
+pub(crate) fn go_to_address(session: &mut Session, tools: &mut Tools) {
+    let slots = tools.processes.slots.len();
+    let home = home_of(session, slots, &tools.cx).filter(|home| !tools.processes.is_silent(*home));
+    if let Some(slot) = home
+        && slot != session.placement.slot
+    {
+        enter_slot(session, slot, tools);
+    }
+}
+
 /// A session was bound to another key: it goes to the key's slot.
 pub(crate) fn go_home(session: &mut Session, tools: &mut Tools) {
     if let Some(slot) = home_of(session, tools.processes.slots.len(), &tools.cx) {

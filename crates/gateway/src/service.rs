@@ -4,6 +4,7 @@ use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
 use crate::input::dropped::drop_received;
+use crate::input::proxied::{Announcement, hear_proxy};
 use crate::input::read::receive;
 use crate::input::request::{FirstRequest, has_left, read_request};
 use crate::input::turning_away::turn_away;
@@ -15,7 +16,15 @@ use crate::tools::Tools;
 
 /// Does for a session whatever can be done now.
 pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut Tools) -> Left {
+    if session.phase == Phase::Announced {
+        match hear_proxy(session, tools) {
+            Announcement::Whole => {}
+            Announcement::Waits => return Left::Session,
+            Announcement::Wrong => return Left::Connection(Onward::Closed),
+        }
+    }
     match session.phase {
+        Phase::Announced => return Left::Session,
         Phase::Open | Phase::Ending(_) => {}
         Phase::Handshake => {
             tools.agenda.await_handshake(session);

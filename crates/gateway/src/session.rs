@@ -75,6 +75,8 @@ impl Kind {
 /// How far a session's life has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// A proxy must say first whose connection it is; no process knows of it yet.
+    Announced,
     /// Its TLS handshake runs; no process knows of it yet.
     Handshake,
     /// The connection's first request has not come whole; no process knows of it yet.
@@ -296,7 +298,8 @@ impl Session {
     pub(crate) fn has_begun(&self) -> bool {
         !matches!(
             self.phase,
-            Phase::Handshake
+            Phase::Announced
+                | Phase::Handshake
                 | Phase::Request
                 | Phase::Asking { .. }
                 | Phase::TurnedAway(_)

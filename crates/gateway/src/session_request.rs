@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use moorline_config::{Listener, Route, RouteKind, Routes};
 use moorline_protocol::wire::accept::LARGEST_REQUEST;
 
+use crate::forwarded::ForwardedFields;
 use crate::host::is_host_and_port;
 
 /// The longest head of a request in bytes.
@@ -73,6 +74,10 @@ pub(crate) struct SessionRequest<'a> {
     pub(crate) protocols: Vec<&'a str>,
     /// The extensions that the client offers: the values of its fields.
     pub(crate) extensions: Vec<&'a str>,
+    /// In which proxies name the client.
+    pub(crate) forwarded: ForwardedFields<'a>,
+    /// Whether the client's own connection is encrypted, if a proxy says so.
+    pub(crate) is_encrypted: Option<bool>,
 }
 
 /// Why a request begins no session: the status of the answer, and its text.
@@ -201,6 +206,8 @@ pub(crate) fn check<'a>(
         last_event_id: found.last_event_id,
         protocols: found.protocols,
         extensions: found.extensions,
+        forwarded: found.forwarded,
+        is_encrypted: None,
     })
 }
 
@@ -251,6 +258,7 @@ pub(crate) struct Found<'a> {
     last_event_id: Option<&'a str>,
     protocols: Vec<&'a str>,
     extensions: Vec<&'a str>,
+    forwarded: ForwardedFields<'a>,
 }
 
 impl SessionRequest<'_> {
@@ -327,7 +335,10 @@ impl<'a> Found<'a> {
                 self.extensions.extend(text(value));
                 Ok(())
             }
-            _ => Ok(()),
+            _ => {
+                self.forwarded.note(name, value);
+                Ok(())
+            }
         }
     }
 }

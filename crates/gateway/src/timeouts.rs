@@ -186,7 +186,8 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
             let at = flush_due(session, listener, now);
             (at, Alarm::Flush(session.name()))
         }
-        Phase::Handshake
+        Phase::Announced
+        | Phase::Handshake
         | Phase::Request
         | Phase::Asking { .. }
         | Phase::TurnedAway(_)

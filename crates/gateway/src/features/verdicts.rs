@@ -4,7 +4,10 @@ use hyper::StatusCode;
 use moorline_ipc::Record;
 
 use crate::ids::ProcessKey;
-use crate::input::request::{Beginning, begin, begin_by_rules, end_asking, is_known, page_of};
+use crate::input::proxied::look_behind;
+use crate::input::request::{
+    Beginning, begin, begin_by_rules, end_asking, is_encrypted, is_known, page_of,
+};
 use crate::memory::Class;
 use crate::output::reply::{refuse, refuse_with};
 use crate::placement::go_home;
@@ -104,7 +107,8 @@ pub(crate) fn follow(
     let tail = std::mem::take(&mut session.input.tail);
     let listener = tools.cx.listener(session.listener);
     let (used, begun) = match read_head(&tail, listener) {
-        Head::Session(request) => {
+        Head::Session(mut request) => {
+            look_behind(session, &mut request, tools);
             let begun = match verdict {
                 Verdict::Accept(acceptance) => accept(session, &request, *acceptance, tools),
                 _ => begin_by_rules(session, &request, tools),
@@ -135,7 +139,7 @@ fn accept(
     acceptance: Acceptance,
     tools: &mut Tools,
 ) -> Result<(), End> {
-    let is_encrypted = session.transport.tls.is_some();
+    let is_encrypted = is_encrypted(session, request);
     let rules = &tools.cx.listener(session.listener).requests;
     if !acceptance.any_origin
         && let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted)

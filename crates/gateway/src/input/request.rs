@@ -4,6 +4,7 @@
 use rustix::net::RecvFlags;
 
 use crate::ids::ProcessKey;
+use crate::input::proxied::look_behind;
 use crate::input::read::receive_from;
 use crate::memory::Class;
 use crate::output::compress::agree;
@@ -81,8 +82,8 @@ fn read_and_look(
             let listener = tools.cx.listener(session.listener);
             match read_head(&buffer[..length.min(HEAD_BYTES)], listener) {
                 Head::Unfinished => {}
-                Head::Session(request) if !tools.cx.is_stopping() => {
-                    let (decided, used) = decide(session, &request, tools);
+                Head::Session(mut request) if !tools.cx.is_stopping() => {
+                    let (decided, used) = decide(session, &mut request, tools);
                     return (decided.map(|()| FirstRequest::Decided), used, length);
                 }
                 Head::Wrong((status, why)) => {
@@ -126,9 +127,12 @@ fn may_be_whole(received: &[u8], seen: usize) -> bool {
 /// Decides about a request, or leaves it to the app. Returns how much of it is used up: nothing, if the app is to see it.
 fn decide(
     session: &mut Session,
-    request: &SessionRequest<'_>,
+    request: &mut SessionRequest<'_>,
     tools: &mut Tools,
 ) -> (Result<(), End>, usize) {
+    if !look_behind(session, request, tools) {
+        return (Ok(()), request.length);
+    }
     let rules = &tools.cx.listener(session.listener).requests;
     if let Err(refusal) = check_host(rules, request.host) {
         refuse(session, refusal, CloseReason::Handshake, tools);
@@ -151,7 +155,7 @@ pub(crate) fn begin_by_rules(
     request: &SessionRequest<'_>,
     tools: &mut Tools,
 ) -> Result<(), End> {
-    let is_encrypted = session.transport.tls.is_some();
+    let is_encrypted = is_encrypted(session, request);
     let rules = &tools.cx.listener(session.listener).requests;
     if let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted) {
         refuse(session, refusal, CloseReason::Handshake, tools);
@@ -188,6 +192,12 @@ pub(crate) fn page_of<'a>(request: &SessionRequest<'a>, with_cookies: bool) -> O
         origin,
         with_cookies,
     })
+}
+
+/// Whether what the client sends is encrypted, at least up to the proxies in front.
+pub(crate) fn is_encrypted(session: &Session, request: &SessionRequest<'_>) -> bool {
+    let is_encrypted = session.transport.tls.is_some();
+    request.is_encrypted.unwrap_or(is_encrypted)
 }
 
 /// How a session begins.

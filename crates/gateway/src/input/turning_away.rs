@@ -1,20 +1,12 @@
 //! The answer to a client of an HTTP listener that has no room. It costs little, and few clients have it at the same time.
 
-use hyper::StatusCode;
-
 use crate::input::read::receive_from;
 use crate::input::request::FirstRequest;
-use crate::output::reply::refuse_with;
+use crate::output::reply;
 use crate::session::{End, Session};
 use crate::tls::Read;
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
-use moorline_protocol::wire::CloseReason;
-
-/// When a client should try again, in seconds. Those that were turned away in the same moment return in the course of
-/// [`SPREAD`].
-const RETRY_AFTER: u64 = 5;
-const SPREAD: u64 = 10;
 
 /// Answers as soon as something of the request has come: what it asks for makes no difference, and the rest of it is
 /// discarded while the connection lingers.
@@ -44,27 +36,6 @@ pub(crate) fn turn_away(
         }
         Read::End | Read::Broken(_) => return Ok(FirstRequest::Left),
     }
-    let (status, why) = match limit {
-        Limit::SessionsPerAddress => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many connections from this address",
-        ),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "no room for now"),
-    };
-    refuse_with(
-        session,
-        status,
-        &[
-            ("Content-Type".into(), "text/plain; charset=utf-8".into()),
-            ("Retry-After".into(), retry_after(session.id).to_string()),
-        ],
-        why.as_bytes(),
-        CloseReason::Limit,
-        tools,
-    );
+    reply::turn_away(session, limit, tools);
     Ok(FirstRequest::Decided)
-}
-
-fn retry_after(id: u64) -> u64 {
-    RETRY_AFTER + id % SPREAD
 }

@@ -8,7 +8,13 @@ use crate::output::write::write_raw;
 use crate::session::{Cut, End, Phase, Session};
 use crate::timeouts::watch_closing;
 use crate::tools::Tools;
+use moorline_protocol::control::Limit;
 use moorline_protocol::wire::CloseReason;
+
+/// When a client should try again, in seconds. Those that were turned away in the same moment return in the course of
+/// [`SPREAD`].
+const RETRY_AFTER: u64 = 5;
+const SPREAD: u64 = 10;
 
 /// Further fields of a head: names and values.
 pub(crate) type Fields = [(String, String)];
@@ -144,6 +150,29 @@ pub(crate) fn refuse_with(
     session.phase = Phase::Refused(reason);
     watch_closing(session, tools);
     tools.agenda.schedule(session);
+}
+
+/// Refuses a request because of this limit.
+pub(crate) fn turn_away(session: &mut Session, limit: Limit, tools: &mut Tools) {
+    let retry_after = RETRY_AFTER + session.id % SPREAD;
+    let (status, why) = match limit {
+        Limit::SessionsPerAddress => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many connections from this address",
+        ),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no room for now"),
+    };
+    refuse_with(
+        session,
+        status,
+        &[
+            ("Content-Type".into(), "text/plain; charset=utf-8".into()),
+            ("Retry-After".into(), retry_after.to_string()),
+        ],
+        why.as_bytes(),
+        CloseReason::Limit,
+        tools,
+    );
 }
 
 /// Nothing that its peer has sent is used any more.

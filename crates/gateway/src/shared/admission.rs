@@ -34,9 +34,13 @@ const MOST_TURNED_AWAY: u64 = 64;
 /// What a connection counts for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// The limits of connections: it was admitted.
+    /// Both limits: it was admitted.
     #[default]
     Admitted,
+    /// `max_sessions` alone: it is a trusted proxy's, which has not named its client yet.
+    ForProxy,
+    /// Both limits, its address as a trusted proxy has named it in a request.
+    Forwarded,
     /// Those that are told that there is no room.
     TurnedAway,
 }
@@ -46,6 +50,13 @@ struct ByAddress {
     most: u32,
     /// Only addresses with a connection are in it.
     counts: FxHashMap<IpAddr, u32>,
+}
+
+impl Counted {
+    /// Whether its peer's address is counted.
+    pub(crate) fn has_address(self) -> bool {
+        matches!(self, Counted::Admitted | Counted::Forwarded)
+    }
 }
 
 impl Admission {
@@ -88,7 +99,7 @@ impl Admission {
 
     /// Admits one more, or says which limit forbids it. It counts until it has [ended](Self::end), and must be given back with
     /// [`release`](Self::release).
-    pub(crate) fn admit(&self, peer: &Peer) -> Result<(), Limit> {
+    pub(crate) fn admit(&self, peer: &Peer, counted: Counted) -> Result<(), Limit> {
         let most = self.most.load(Ordering::Relaxed);
         let connections = self.connections.fetch_add(1, Ordering::Relaxed);
         if self.open.fetch_add(1, Ordering::Relaxed) >= most
@@ -97,6 +108,17 @@ impl Admission {
             self.forget();
             return Err(Limit::Sessions);
         }
+        if counted.has_address()
+            && let Err(limit) = self.admit_address(peer)
+        {
+            self.forget();
+            return Err(limit);
+        }
+        Ok(())
+    }
+
+    /// Counts the address of a connection that was admitted without it, or says which limit forbids it.
+    pub(crate) fn admit_address(&self, peer: &Peer) -> Result<(), Limit> {
         let by_address = self.by_address.get();
         let by_address = by_address.filter(|_| self.counts.load(Ordering::Relaxed));
         if let Some((by_address, host)) = by_address.zip(host(peer)) {
@@ -104,7 +126,6 @@ impl Admission {
             let most = by_address.most;
             let count = by_address.counts.entry(host).or_default();
             if *count >= most {
-                self.forget();
                 return Err(Limit::SessionsPerAddress);
             }
             *count += 1;
@@ -141,6 +162,9 @@ impl Admission {
             return;
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+        if !counted.has_address() {
+            return;
+        }
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             let mut by_address = by_address.locked();
             if let Some(count) = by_address.counts.get_mut(&host) {
@@ -203,17 +227,23 @@ mod tests {
     fn a_released_connection_makes_room_and_leaves_nothing_counted() {
         let admission = admission(3, Some(2));
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
-        assert_eq!(admission.admit(&one), Ok(()));
-        assert_eq!(admission.admit(&one), Ok(()));
-        assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
         assert_eq!(
-            admission.admit(&peer("::ffff:192.0.2.1")),
+            admission.admit(&one, Counted::Admitted),
             Err(Limit::SessionsPerAddress)
         );
-        assert_eq!(admission.admit(&other), Ok(()));
-        assert_eq!(admission.admit(&other), Err(Limit::Sessions));
+        assert_eq!(
+            admission.admit(&peer("::ffff:192.0.2.1"), Counted::Admitted),
+            Err(Limit::SessionsPerAddress)
+        );
+        assert_eq!(admission.admit(&other, Counted::Admitted), Ok(()));
+        assert_eq!(
+            admission.admit(&other, Counted::Admitted),
+            Err(Limit::Sessions)
+        );
         admission.end(&one, Counted::Admitted);
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
         for peer in [&one, &one, &other] {
             admission.end(peer, Counted::Admitted);
         }
@@ -225,15 +255,38 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_of_a_proxy_counts_for_its_client_once_that_is_known() {
+        let admission = admission(10, Some(1));
+        let (proxy, client) = (peer("10.0.0.1"), peer("192.0.2.1"));
+        for _ in 0..3 {
+            assert_eq!(admission.admit(&proxy, Counted::ForProxy), Ok(()));
+        }
+        assert_eq!(admission.admit_address(&client), Ok(()));
+        assert_eq!(
+            admission.admit_address(&client),
+            Err(Limit::SessionsPerAddress)
+        );
+        admission.end(&client, Counted::Forwarded);
+        for _ in 0..2 {
+            admission.end(&proxy, Counted::ForProxy);
+        }
+        assert_eq!(admission.admit(&client, Counted::Admitted), Ok(()));
+        assert_eq!(admission.open.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
     fn those_that_are_turned_away_take_no_room_and_are_few() {
         let admission = admission(1, None);
         let one = peer("192.0.2.1");
         let told = std::iter::repeat_with(|| admission.turn_away());
         let told = told.take_while(|is_told| *is_told).take(1000).count();
         assert_eq!(told as u64, MOST_TURNED_AWAY);
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
         admission.end(&one, Counted::TurnedAway);
-        assert_eq!(admission.admit(&one), Err(Limit::Sessions));
+        assert_eq!(
+            admission.admit(&one, Counted::Admitted),
+            Err(Limit::Sessions)
+        );
         admission.release(Counted::TurnedAway);
         assert!(admission.turn_away() && !admission.turn_away());
     }
@@ -243,19 +296,22 @@ mod tests {
         let admission = admission(2, None);
         let one = peer("192.0.2.1");
         for _ in 0..2 + LINGERING {
-            assert_eq!(admission.admit(&one), Ok(()));
+            assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
             admission.end(&one, Counted::Admitted);
         }
-        assert_eq!(admission.admit(&one), Err(Limit::Sessions));
+        assert_eq!(
+            admission.admit(&one, Counted::Admitted),
+            Err(Limit::Sessions)
+        );
         admission.release(Counted::Admitted);
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
     }
 
     #[test]
     fn connections_from_before_the_limit_count_once() {
         let admission = admission(10, None);
         let one = peer("192.0.2.1");
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
         let mut listener = moorline_config::load_text(
             "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n",
             std::path::Path::new("/a.toml"),
@@ -267,32 +323,44 @@ mod tests {
         assert!(admission.prepare(&listener));
         admission.count(&one);
         admission.change(&listener);
-        assert_eq!(admission.admit(&one), Ok(()));
-        assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(
+            admission.admit(&one, Counted::Admitted),
+            Err(Limit::SessionsPerAddress)
+        );
         // Without the limit for a while, and with it again.
         listener.max_sessions_per_address = None;
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
         listener.max_sessions_per_address = Some(3);
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
-        assert_eq!(admission.admit(&one), Err(Limit::SessionsPerAddress));
+        assert_eq!(
+            admission.admit(&one, Counted::Admitted),
+            Err(Limit::SessionsPerAddress)
+        );
         admission.end(&one, Counted::Admitted);
         admission.release(Counted::Admitted);
-        assert_eq!(admission.admit(&one), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
     }
 
     #[test]
     fn neighbours_in_one_ipv6_network_count_as_one_host_and_unix_peers_as_none() {
         let admission = admission(100, Some(1));
-        assert_eq!(admission.admit(&peer("2001:db8::1")), Ok(()));
         assert_eq!(
-            admission.admit(&peer("2001:db8::ffff:2")),
+            admission.admit(&peer("2001:db8::1"), Counted::Admitted),
+            Ok(())
+        );
+        assert_eq!(
+            admission.admit(&peer("2001:db8::ffff:2"), Counted::Admitted),
             Err(Limit::SessionsPerAddress)
         );
-        assert_eq!(admission.admit(&peer("2001:db8:0:1::1")), Ok(()));
-        assert_eq!(admission.admit(&Peer::Unix), Ok(()));
-        assert_eq!(admission.admit(&Peer::Unix), Ok(()));
+        assert_eq!(
+            admission.admit(&peer("2001:db8:0:1::1"), Counted::Admitted),
+            Ok(())
+        );
+        assert_eq!(admission.admit(&Peer::Unix, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&Peer::Unix, Counted::Admitted), Ok(()));
     }
 }

@@ -22,6 +22,7 @@ use crate::file::PassedFile;
 use crate::ids::ListenerId;
 use crate::main_loop::Next;
 use crate::shared::Shared;
+use crate::shared::admission::Counted;
 use moorline_config::{Config, load_text};
 use moorline_protocol::control::{LOOP_ROW, LoopCounter, ProcessId, Role};
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -148,7 +149,7 @@ impl Script {
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         let admissions = &self.gateway.tools.cx.shared.admissions;
         admissions[usize::from(listener)]
-            .admit(&peer)
+            .admit(&peer, Counted::Admitted)
             .expect("there is no limit");
         self.command(Command::Returned {
             socket,
@@ -165,12 +166,13 @@ impl Script {
     pub(super) fn accept(&mut self, listener: u16, socket: OwnedFd, peer: Peer) {
         let admissions = &self.gateway.tools.cx.shared.admissions;
         admissions[usize::from(listener)]
-            .admit(&peer)
+            .admit(&peer, Counted::Admitted)
             .expect("there is no limit");
         self.command(Command::Accepted {
             socket,
             listener: ListenerId(listener),
             peer,
+            counted: Counted::Admitted,
         });
     }
 

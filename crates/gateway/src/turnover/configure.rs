@@ -14,7 +14,6 @@ use crate::ids::ListenerId;
 use crate::input::slowloris;
 use crate::output::watermarks::weigh_anew;
 use crate::session::{Phase, Session};
-use crate::shared::admission::Counted;
 use crate::sockets::Socket;
 use crate::tcp;
 use crate::timeouts::watch_waits_anew;
@@ -151,7 +150,7 @@ impl Loop {
     /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
         for session in self.sessions.iter() {
-            let counts = session.counted == Counted::Admitted && !session.has_ended();
+            let counts = session.counted.has_address() && !session.has_ended();
             if counts && counted.contains(&session.listener) {
                 let admissions = &self.tools.cx.shared.admissions;
                 admissions[session.listener.index()].count(&session.peer);

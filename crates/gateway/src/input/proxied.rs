@@ -1,0 +1,152 @@
+//! Whose connection it is, and whose request: what trusted proxies say.
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::forwarded::{forwarded, trusts};
+use crate::host::is_host_and_port;
+use crate::output::reply::turn_away;
+use crate::placement::go_to_address;
+use crate::proxy_header::{self, LONGEST, ProxyHeader};
+use crate::session::{Phase, Session};
+use crate::session_request::SessionRequest;
+use crate::shared::admission::Counted;
+use crate::timeouts::watch_idle;
+use crate::tools::Tools;
+use moorline_protocol::control::Limit;
+use moorline_protocol::wire::{CloseReason, Peer};
+
+/// What has come of the header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    /// All of it: the connection goes on in its next phase.
+    Whole,
+    /// More of it must come.
+    Waits,
+    /// Nothing that lets the connection go on.
+    Wrong,
+}
+
+/// Reads the header of the PROXY protocol, and nothing behind it.
+pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announcement {
+    let Some(socket) = &session.transport.socket else {
+        return Announcement::Wrong;
+    };
+    // What is behind it may be for TLS: it stays in the socket.
+    let seen = &mut tools.scratch.received[..LONGEST];
+    let header = match rustix::net::recv(socket, &mut *seen, RecvFlags::PEEK) {
+        Ok((1.., bytes)) => proxy_header::read(&seen[..bytes]),
+        Err(Errno::AGAIN | Errno::INTR) => ProxyHeader::Unfinished,
+        // Many check in this way whether somebody listens.
+        Ok(_) | Err(_) => return Announcement::Wrong,
+    };
+    let (length, client) = match header {
+        ProxyHeader::Unfinished if session.transport.link.is_hung_up() => {
+            return Announcement::Wrong;
+        }
+        ProxyHeader::Unfinished => {
+            session.input.readable = false;
+            return Announcement::Waits;
+        }
+        ProxyHeader::Whole { length, client } => (length, client),
+        ProxyHeader::Wrong(why) => {
+            tracing::warn!(
+                listener = %tools.cx.listener(session.listener).name, peer = %session.peer, error = why,
+                reason = %CloseReason::Handshake, "connection closed: its proxy must say whose it is, see `proxy_protocol`"
+            );
+            tools.cx.count_closed(CloseReason::Handshake);
+            return Announcement::Wrong;
+        }
+    };
+    if rustix::net::recv(socket, &mut seen[..length], RecvFlags::empty()).is_err() {
+        return Announcement::Wrong;
+    }
+    session.meters.bytes_in += length as u64;
+    if let Some(client) = client {
+        session.peer = Peer::Ip(client);
+        go_to_address(session, tools);
+    }
+    begin(session, tools)
+}
+
+/// The peer is known.
+fn begin(session: &mut Session, tools: &mut Tools) -> Announcement {
+    let listener = tools.cx.listener(session.listener);
+    let is_encrypted = session.transport.tls.is_some();
+    let is_http = listener.is_http();
+    session.phase = match is_encrypted {
+        true => Phase::Handshake,
+        false => Phase::first(listener),
+    };
+    // Its requests may come from yet another proxy.
+    if !(is_http && trusts(&listener.proxies, &session.peer)) {
+        if let Err(limit) = admit(session, Counted::Admitted, tools) {
+            if is_encrypted || !is_http {
+                tools.cx.count_closed(CloseReason::Limit);
+                return Announcement::Wrong;
+            }
+            session.phase = Phase::TurnedAway(limit);
+        }
+    }
+    if session.phase == Phase::Open {
+        let now = tools.cx.clock.ms;
+        session.meters.received_at = now;
+        session.meters.sent_at = now;
+        watch_idle(session, tools);
+    }
+    Announcement::Whole
+}
+
+/// Counts a connection for its address, which is known now.
+fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(), Limit> {
+    let admitted =
+        tools.cx.shared.admissions[session.listener.index()].admit_address(&session.peer);
+    match admitted {
+        Ok(()) => session.counted = counted,
+        Err(limit) => {
+            tools.cx.count_limit(limit);
+            tracing::info!(
+                listener = %tools.cx.listener(session.listener).name, peer = %session.peer, reason = %CloseReason::Limit,
+                "connection of a proxy refused: {} is reached", limit.as_str()
+            );
+        }
+    }
+    admitted
+}
+
+/// Looks at what trusted proxies say of a request, which may have come to their door encrypted, and for another host. From
+/// the first look on, their client is the session's peer. False: its address has too many sessions, and it was refused.
+pub(crate) fn look_behind(
+    session: &mut Session,
+    request: &mut SessionRequest<'_>,
+    tools: &mut Tools,
+) -> bool {
+    let proxies = &tools.cx.listener(session.listener).proxies;
+    match session.counted {
+        Counted::Forwarded => {}
+        Counted::ForProxy if trusts(proxies, &session.peer) => {}
+        Counted::ForProxy => return admit_or_refuse(session, Counted::Admitted, tools),
+        Counted::Admitted | Counted::TurnedAway => return true,
+    }
+    let found = forwarded(proxies, &request.forwarded);
+    request.is_encrypted = found.is_encrypted;
+    if let Some(host) = found.host.filter(|it| is_host_and_port(it.as_bytes())) {
+        request.host = host;
+    }
+    if session.counted == Counted::Forwarded {
+        return true;
+    }
+    if let Some(client) = found.client {
+        session.peer = Peer::Ip(client);
+        go_to_address(session, tools);
+    }
+    admit_or_refuse(session, Counted::Forwarded, tools)
+}
+
+fn admit_or_refuse(session: &mut Session, counted: Counted, tools: &mut Tools) -> bool {
+    let admitted = admit(session, counted, tools);
+    if let Err(limit) = admitted {
+        turn_away(session, limit, tools);
+    }
+    admitted.is_ok()
+}
