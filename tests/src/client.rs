@@ -44,18 +44,24 @@ impl Client {
     /// The same over IPv4 from an address of this machine's own.
     #[track_caller]
     pub fn connect_from(engine: &Engine, listener: usize, wire: Wire, from: [u8; 4]) -> Client {
+        let mut client = Self::connect_to(engine.socket_address(listener), wire, from);
+        client.site = Some(engine.site());
+        client
+    }
+
+    /// The same to something in front of the engine. Without a handshake.
+    #[track_caller]
+    pub fn connect_to(address: SocketAddr, wire: Wire, from: [u8; 4]) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are sockets");
         socket
             .bind(&SocketAddr::from((from, 0)).into())
             .expect("all of 127.0.0.0/8 is this machine");
-        socket
-            .connect(&engine.socket_address(listener).into())
-            .expect("the engine accepts");
+        socket.connect(&address.into()).expect("it accepts");
         let client = Client {
             stream: Stream::Tcp(socket.into()),
             wire,
             received: Vec::new(),
-            site: Some(engine.site()),
+            site: None,
         };
         client
             .stream

@@ -190,7 +190,11 @@ impl Trust {
 
     /// Connects and shakes hands with a server for `host`.
     pub fn connect(&self, address: SocketAddr, host: &str) -> io::Result<TlsStream> {
-        let mut socket = TcpStream::connect(address)?;
+        self.connect_over(TcpStream::connect(address)?, host)
+    }
+
+    /// The same over a connection that is open.
+    pub fn connect_over(&self, mut socket: TcpStream, host: &str) -> io::Result<TlsStream> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let host = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;

@@ -12,7 +12,9 @@ use crate::steps::{Failure, cargo, program, root};
 const DEBIAN: &[&str] = &[
     "chromium",
     "curl",
+    "haproxy",
     "iproute2",
+    "nginx-light",
     "openssl",
     "python3-websockets",
     "socat",

@@ -1,6 +1,8 @@
 //! Messages of all lengths, WebSocket, HTTP files and datagrams.
 
 mod accepting;
+mod announced;
+mod behind_proxies;
 mod datagrams;
 mod deflate;
 mod events;
