@@ -68,7 +68,7 @@ fn read_binary(received: &[u8]) -> ProxyHeader {
             _ => return ProxyHeader::Wrong("the PROXY header has no room for its addresses"),
         },
         (1, 0x21 | 0x22) => match rest.split_first_chunk::<16>() {
-            Some((ip, [ports @ ..])) if ports.len() >= 20 => {
+            Some((ip, ports)) if ports.len() >= 20 => {
                 Some((Ipv6Addr::from(*ip).into(), ports[16], ports[17]))
             }
             _ => return ProxyHeader::Wrong("the PROXY header has no room for its addresses"),

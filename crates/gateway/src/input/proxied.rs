@@ -79,14 +79,14 @@ fn begin(session: &mut Session, tools: &mut Tools) -> Announcement {
         false => Phase::first(listener),
     };
     // Its requests may come from yet another proxy.
-    if !(is_http && trusts(&listener.proxies, &session.peer)) {
-        if let Err(limit) = admit(session, Counted::Admitted, tools) {
-            if is_encrypted || !is_http {
-                tools.cx.count_closed(CloseReason::Limit);
-                return Announcement::Wrong;
-            }
-            session.phase = Phase::TurnedAway(limit);
+    if !(is_http && trusts(&listener.proxies, &session.peer))
+        && let Err(limit) = admit(session, Counted::Admitted, tools)
+    {
+        if is_encrypted || !is_http {
+            tools.cx.count_closed(CloseReason::Limit);
+            return Announcement::Wrong;
         }
+        session.phase = Phase::TurnedAway(limit);
     }
     if session.phase == Phase::Open {
         let now = tools.cx.clock.ms;
