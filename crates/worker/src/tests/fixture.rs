@@ -437,6 +437,7 @@ pub(super) fn config(name: &str) -> Config {
         framing: Framing::Line { max: 1024 * 1024 },
         routes: Default::default(),
         requests: Default::default(),
+        proxies: Default::default(),
         compression: None,
         idle_timeout: None,
         receive_timeout: None,
