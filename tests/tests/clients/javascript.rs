@@ -55,7 +55,6 @@ name = "web"
 address = "http://127.0.0.1:0"
 websocket = "/ws"
 static = "public"
-subprotocols = ["moorline.resume.v1"]
 [[listen.route]]
 path = "/events"
 kind = "sse"
