@@ -255,7 +255,7 @@ pub struct Listener {
     pub address: Address,
     /// How its connections are encrypted, if they are.
     pub tls: Option<ServerOptions>,
-    /// How its stream is cut into messages. For HTTP listeners with sessions: `Framing::WebSocket`.
+    /// How its stream is cut into messages. For HTTP listeners: `Framing::WebSocket`.
     pub framing: Framing,
     /// What becomes of its HTTP requests; empty where no HTTP is spoken.
     pub routes: Routes,

@@ -445,9 +445,10 @@ fn content(
         _ => section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?,
     }
     let (routes, max) = (routes?, max_message?.unwrap_or(framing::DEFAULT_MAX));
-    let framing = match routes.sessions().next() {
-        Some(_) => Framing::WebSocket { max },
-        None => framing?.unwrap_or(Framing::Raw),
+    // Also without sessions: a reload may give it some.
+    let framing = match routes.is_empty() {
+        false => Framing::WebSocket { max },
+        true => framing?.unwrap_or(Framing::Raw),
     };
     Ok(Content {
         framing,

@@ -105,22 +105,25 @@ impl Routes {
         self.0.is_empty()
     }
 
-    /// The most specific route for a path. A WebSocket handshake gets one of that kind, if there is one.
+    /// The most specific route for a path. Where two have it, a WebSocket handshake gets the one of that kind.
     ///
     /// # Errors
     /// The path is wrong.
     pub fn find(&self, path: &str, is_handshake: bool) -> Result<Option<&Route>, BadPath> {
-        let mut first = None;
-        for route in &self.0 {
-            let is_websocket = route.kind == RouteKind::WebSocket;
-            if (first.is_none() || is_handshake && is_websocket) && route.path.fits(path)? {
-                if !is_handshake || is_websocket {
-                    return Ok(Some(route));
-                }
-                first = Some(route);
+        let mut routes = self.0.iter();
+        while let Some(route) = routes.next() {
+            if !route.path.fits(path)? {
+                continue;
             }
+            // The other one with these paths, if there is one, follows.
+            let other = routes.next().filter(|other| {
+                is_handshake
+                    && other.kind == RouteKind::WebSocket
+                    && other.path.specificity() == route.path.specificity()
+            });
+            return Ok(other.or(Some(route)));
         }
-        Ok(first)
+        Ok(None)
     }
 
     /// The path that differs from this one by a slash at its end, if only that one has a route.
@@ -145,6 +148,13 @@ impl Routes {
         let begins =
             |route: &&Route| matches!(route.kind, RouteKind::WebSocket | RouteKind::Events);
         self.0.iter().filter(begins)
+    }
+
+    /// The path of all sessions, if there is but one.
+    pub fn only_session_path(&self) -> Option<&str> {
+        let mut sessions = self.sessions();
+        let only = sessions.next().filter(|_| sessions.next().is_none());
+        only?.path.alone()
     }
 
     /// Where files come from: in the order in which their folders are opened and passed on.
@@ -451,6 +461,9 @@ mod tests {
         assert_eq!(kind(true), Some(RouteKind::WebSocket));
         assert_eq!(kind(false), Some(RouteKind::Events));
         assert_eq!(found(&routes, "/other", true), "/*");
+        let routes = self::routes(&[("/room/:id/events", "sse"), ("/room/*rest", "websocket")]);
+        assert_eq!(found(&routes, "/room/7/events", true), "/room/:id/events");
+        assert_eq!(found(&routes, "/room/7", true), "/room/*rest");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::ids::{ListenerId, ProcessKey, SessionRef};
 use crate::memory::{Class, GROUP_BYTES, Memory};
 use crate::output::compress::sharing;
 use crate::output::event::{Shown, show_message};
-use crate::output::write::write_shared;
+use crate::output::write::{UNBOUNDED, is_too_long, write_shared};
 use crate::processes::ledger::Request;
 use crate::session::frame::Frame;
 use crate::session::{End, Kind, Session};
@@ -393,7 +393,16 @@ impl Groups {
             None => {
                 let before = scratch.codecs.held();
                 let shown = show_message(session.kind, &broadcast.message, broadcast.text);
-                let frame = frame_of(&shown, framing, sharing, &mut scratch.codecs);
+                let framing = match session.kind {
+                    Kind::Resumable => &UNBOUNDED,
+                    _ => framing,
+                };
+                let is_too_long = session.kind != Kind::Framed
+                    && is_too_long(&shown, cx.listener(session.listener));
+                let frame = match is_too_long {
+                    true => too_long(),
+                    false => frame_of(&shown, framing, sharing, &mut scratch.codecs),
+                };
                 let after = scratch.codecs.held();
                 memory.change(Class::Compression, before, after);
                 let frame = frame.map(|bytes| Frame::new(bytes, memory.frames()));
@@ -452,6 +461,14 @@ fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
         bytes::Bytes::new(),
         memory,
     );
+}
+
+/// A message has become too long for some members.
+fn too_long() -> Option<Vec<u8>> {
+    tracing::warn!(
+        "a broadcast is not sent to some of its group: as it is shown to them it is over hard_limit"
+    );
+    None
 }
 
 /// What members are sent, as it goes over the wire; none if their framing cannot carry it.

@@ -13,6 +13,7 @@ mod folder;
 mod handshake;
 pub(crate) mod head;
 mod path;
+mod preflight;
 mod range;
 mod routed;
 mod upload;
@@ -42,7 +43,7 @@ use self::file::Extent;
 use self::folder::{Opened, find};
 use self::handshake::head_of;
 use self::path::FilePath;
-use self::routed::Routed;
+use self::routed::{Routed, single_slashes};
 use self::upload::read_up;
 use self::watched::{Progress, Watched};
 use crate::arrival::Arrival;
@@ -51,7 +52,7 @@ use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
 use crate::session_request::{HEAD_BYTES, SessionKind};
 use crate::shared::Shared;
-use moorline_config::{Listener, Routes};
+use moorline_config::{Listener, RequestRules, Routes};
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
@@ -78,6 +79,9 @@ pub(crate) struct Site {
 #[derive(Debug)]
 pub(crate) struct Settings {
     routes: Routes,
+    /// Which requests may become sessions.
+    rules: RequestRules,
+    is_encrypted: bool,
     /// Those of its files, in the order of the routes.
     folders: Vec<OwnedFd>,
     /// How long a request's head may take.
@@ -90,6 +94,8 @@ impl Settings {
     pub(crate) fn new(listener: &Listener, folders: Vec<OwnedFd>) -> Self {
         Self {
             routes: listener.routes.clone(),
+            rules: listener.requests.clone(),
+            is_encrypted: listener.tls.is_some(),
             folders,
             handshake_timeout: listener.handshake_timeout,
             stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
@@ -295,6 +301,9 @@ impl Site {
         let settings = self.settings();
         let is_handshake = handshake::is_one(&request);
         let routed = Routed::find(&settings.routes, target, is_handshake);
+        if routed == Routed::Session(SessionKind::Events) && *method == Method::OPTIONS {
+            return preflight::answer(request.headers(), &settings.rules, settings.is_encrypted);
+        }
         if let Routed::Session(kind) = routed {
             return self.begin_session(&request, kind, peer, progress).await;
         }
@@ -362,8 +371,9 @@ impl Site {
             return plain(StatusCode::NOT_FOUND, "not found");
         };
         let prefix = route.path.prefix();
-        let rest = route.path.rest(head.uri.path());
-        if rest.is_empty() && !head.uri.path().ends_with('/') {
+        let whole = single_slashes(head.uri.path());
+        let rest = route.path.rest(&whole);
+        if rest.is_empty() && !whole.ends_with('/') {
             let query = head.uri.query().map(|query| format!("?{query}"));
             return moved(&format!("{prefix}/{}", query.unwrap_or_default()));
         }

@@ -36,12 +36,16 @@ pub(crate) fn check(session: &mut Session, tools: &mut Tools) -> Result<(), End>
         return Ok(());
     }
     let now = tools.cx.clock.ms;
+    if let (Kind::Events { .. }, Some(asked)) = (session.kind, session.meters.asked)
+        && acknowledged(session) != asked.acknowledged
+    {
+        // Its client says nothing: its system answers, and not later than now.
+        let meters = &mut session.meters;
+        meters.asked = None;
+        meters.received_at = meters.received_at.max(now.saturating_sub(asked.since(now)));
+    }
     let meters = &mut session.meters;
-    let silence = match session.kind {
-        // Its client says nothing.
-        Kind::Events { .. } => now - meters.sent_at,
-        Kind::Framed | Kind::Resumable => now - meters.received_at,
-    };
+    let silence = now - meters.received_at;
     if let Some(asked) = meters.asked
         && silence <= asked.since(now)
     {
@@ -79,10 +83,6 @@ fn ask(session: &mut Session, tools: &mut Tools) -> Result<(), End> {
 /// Whether a peer that has not answered in time lives all the same.
 fn lives(session: &Session, asked: Asked) -> bool {
     let since = acknowledged(session).wrapping_sub(asked.acknowledged) as i32;
-    if let Kind::Events { .. } = session.kind {
-        // Only its system answers.
-        return since > 0 || session.output.queue.is_some() || on_their_way(session) > MUCH;
-    }
     if session.input.readable {
         // Its answer may be there already. A peer that waits until it is read may take nothing until then.
         return since > 0 || session.output.queue.is_some();

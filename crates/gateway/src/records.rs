@@ -22,7 +22,7 @@ use crate::processes::process::Partial;
 use crate::session::Session;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
-use moorline_protocol::wire::event::{EVENT, split_event};
+use moorline_protocol::wire::event::{EVENT, EVENT_OVERHEAD, split_event};
 use moorline_protocol::wire::{
     DONE, FAILED, FIRST, FromProcess, LARGEST_TRANSFER, LAST, LONGEST_CLOSE_TEXT, PUSHED, TEXT,
     WHOLE,
@@ -377,7 +377,7 @@ impl Loop {
         let process = &mut self.tools.processes[at];
         let limit = match is_for_session {
             // Not its session's own: what is too large for that one is no reason to give up all others.
-            true => process.max_message(),
+            true => process.max_message() + EVENT_OVERHEAD as u64,
             false => LARGEST_TRANSFER,
         };
         let place = (header.kind, header.session);

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use moorline_config::{Origins, Pattern, RequestRules};
 
-use crate::session_request::Refusal;
+use crate::session_request::{Refusal, SessionRequest};
 
 /// Whether the listener serves the host that a request is for.
 ///
@@ -23,6 +23,22 @@ pub(crate) fn check_host(rules: &RequestRules, host: &str) -> Result<(), Refusal
             "this host is not served here",
         )),
     }
+}
+
+/// Whether the web page that sends a request may open sessions, if it is one.
+///
+/// # Errors
+/// The answer that says why not.
+pub(crate) fn check_page(
+    rules: &RequestRules,
+    request: &SessionRequest<'_>,
+    is_encrypted: bool,
+) -> Result<(), Refusal> {
+    if request.is_embedded && rules.origins != Origins::Any {
+        let why = "pages of other sites may not open sessions here: see `origins`";
+        return Err((StatusCode::FORBIDDEN, why));
+    }
+    check_origin(rules, request.origin, request.host, is_encrypted)
 }
 
 /// Whether a web page of this origin may open sessions. Without an origin it is no web page.

@@ -504,6 +504,11 @@ impl App {
         self.state.as_ref().map_or(&[], |state| &state.label)
     }
 
+    /// What is kept of the request that it began with; empty if nothing is.
+    pub(crate) fn request(&self) -> &[u8] {
+        self.state.as_ref().map_or(&[], |state| &state.request)
+    }
+
     /// The text of the peer's WebSocket close; empty if there is none.
     pub(crate) fn close_text(&self) -> &str {
         self.state.as_ref().map_or("", |state| &state.close_text)

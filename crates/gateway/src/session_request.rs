@@ -68,6 +68,8 @@ pub(crate) struct SessionRequest<'a> {
     pub(crate) host: &'a str,
     /// The origin of the web page that sends it.
     pub(crate) origin: Option<&'a str>,
+    /// A web page of another site sends it, without an origin (W3C Fetch Metadata Request Headers): as an image, or a frame.
+    pub(crate) is_embedded: bool,
     /// The last event that the client has, by its own word.
     pub(crate) last_event_id: Option<&'a str>,
     /// The subprotocols that the client offers, in its order.
@@ -103,6 +105,10 @@ pub(crate) fn read_head<'a>(received: &'a [u8], listener: &Listener) -> Head<'a>
     let fields = request.headers.iter().map(|it| (it.name, it.value));
     let found = Found::read(fields);
     let is_handshake = found.is_handshake(method);
+    if !target.starts_with('/') {
+        // It must be looked at more closely.
+        return Head::Other;
+    }
     let Some(kind) =
         path_of(target).and_then(|path| asked_for(&listener.routes, path, is_handshake))
     else {
@@ -143,15 +149,18 @@ fn path_of(target: &str) -> Option<&str> {
     Some(if path.is_empty() { "/" } else { path })
 }
 
-/// The kind of session that a request for this path asks for. A handshake may have a slash more or less at its end:
-/// browsers follow no redirection then.
+/// The kind of session that a request for this path asks for. The path may have a slash more or less at its
+/// end: browsers follow no redirection of a handshake.
 fn asked_for(routes: &Routes, path: &str, is_handshake: bool) -> Option<SessionKind> {
+    if path.contains("//") {
+        return None;
+    }
     let found = routes.find(path, is_handshake).ok()?;
     if let Some(route) = found {
         return SessionKind::of(route);
     }
     let (_, route) = routes.other_slash(path, is_handshake).ok()??;
-    SessionKind::of(route).filter(|kind| is_handshake && *kind == SessionKind::WebSocket)
+    SessionKind::of(route)
 }
 
 /// Checks a request for a session, apart from its target and length. `version` is the minor one of HTTP/1.
@@ -203,6 +212,7 @@ pub(crate) fn check<'a>(
         wants,
         host,
         origin,
+        is_embedded: found.is_cross_site && origin.is_none(),
         last_event_id: found.last_event_id,
         protocols: found.protocols,
         extensions: found.extensions,
@@ -256,6 +266,7 @@ pub(crate) struct Found<'a> {
     key: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     last_event_id: Option<&'a str>,
+    is_cross_site: bool,
     protocols: Vec<&'a str>,
     extensions: Vec<&'a str>,
     forwarded: ForwardedFields<'a>,
@@ -310,6 +321,10 @@ impl<'a> Found<'a> {
             }
             13 if name.eq_ignore_ascii_case(LAST_EVENT_ID) => {
                 self.last_event_id = text(value);
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case("sec-fetch-site") => {
+                self.is_cross_site = matches!(value, b"cross-site" | b"same-site");
                 Ok(())
             }
             14 if name.eq_ignore_ascii_case("content-length") => {

@@ -187,9 +187,11 @@ fn slots(config: &Config) -> u64 {
     u64::from(config.workers.count) + u64::from(config.tasks.count)
 }
 
-/// A socket and perhaps a folder.
+/// Sockets, and the folders of their files.
 fn sockets(config: &Config) -> u64 {
-    2 * config.listeners.len() as u64
+    let folders = config.listeners.iter();
+    let folders = folders.map(|listener| listener.routes.folders().count());
+    (config.listeners.len() + folders.sum::<usize>()) as u64
 }
 
 #[cfg(test)]

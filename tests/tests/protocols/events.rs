@@ -233,6 +233,69 @@ fn what_a_client_of_events_sends_is_dropped() {
 }
 
 #[test]
+fn an_event_as_large_as_a_message_arrives() {
+    let engine = Engine::start("probe", CONFIG);
+    let size = 2 << 20;
+    let mut client = asked(&engine, &format!("/events?open=long:{size}"), "");
+    assert_eq!(answer(&mut client).0, 200);
+    assert_eq!(chunk(&mut client).len(), "data: \n\n".len() + size);
+    assert_eq!(engine.status().gateway.sessions, 1);
+}
+
+#[test]
+fn pages_of_other_sites_do_not_embed_them() {
+    let engine = Engine::start("probe", CONFIG);
+    for (site, status) in [
+        ("cross-site", 403),
+        ("same-site", 403),
+        ("same-origin", 200),
+        ("none", 200),
+    ] {
+        let mut client = asked(&engine, "/events", &format!("Sec-Fetch-Site: {site}\r\n"));
+        assert_eq!(answer(&mut client).0, status, "{site}");
+    }
+}
+
+#[test]
+fn a_browser_that_asks_first_may_send_headers_of_its_own() {
+    let engine = Engine::start("probe", CONFIG);
+    for (origin, status) in [
+        ("https://friend.example", 204),
+        ("https://evil.example", 403),
+    ] {
+        let mut client = Client::connect(&engine, 0, Wire::Raw);
+        let request = format!(
+            "OPTIONS /events HTTP/1.1\r\nHost: a.example\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
+        );
+        client.send_bytes(request.as_bytes()).expect("it is taken");
+        let (code, head) = answer(&mut client);
+        assert_eq!(code, status, "{head}");
+        let allows = head.contains("\r\naccess-control-allow-headers: authorization\r\n");
+        assert_eq!(allows, status == 204, "{head}");
+    }
+}
+
+#[test]
+fn a_session_keeps_its_target_when_a_reload_changes_the_routes() {
+    let config = CONFIG
+        .split("[[listen.route]]")
+        .next()
+        .expect("it begins so")
+        .to_owned();
+    let own = "websocket = \"/ws\"\n[app]\njournal = \"{folder}/journal\"\n";
+    let engine = Engine::start("probe", &format!("{config}{own}"));
+    let mut client = Client::connect(&engine, 0, Wire::Raw);
+    client.shake_hands("/ws").expect("the handshake succeeds");
+    engine.site().configure(CONFIG);
+    engine.reload();
+    let frame = Wire::WebSocket.encode(b"request");
+    client.send_bytes(&frame).expect("it is taken");
+    let (_, answer) = client.receive_frame();
+    assert_eq!(answer, b"/ws");
+}
+
+#[test]
 fn a_crash_cuts_the_stream_off_without_its_end() {
     let engine = Engine::start("probe", CONFIG);
     let mut client = asked(&engine, "/events?open=text:first&open=fail", "");

@@ -94,6 +94,20 @@ fn the_most_specific_route_answers() {
         ),
         ("/feed/", "", 200, "content-type: text/event-stream\r\n"),
         ("/nowhere", UPGRADE, 404, ""),
+        (
+            "//assets//style.css",
+            "",
+            200,
+            "cache-control: public, max-age=60\r\n",
+        ),
+        ("//chat/room", "", 404, ""),
+        (
+            "http://a.example/chat/room",
+            "",
+            200,
+            "content-type: text/event-stream\r\n",
+        ),
+        ("ftp://a.example/chat/room", "", 400, ""),
     ] {
         let (code, head, _client) = asked(&engine, target, lines);
         assert_eq!(code, status, "{target}: {head}");
@@ -102,12 +116,11 @@ fn the_most_specific_route_answers() {
 }
 
 #[test]
-fn without_a_route_for_all_a_slash_more_or_less_is_redirected() {
+fn without_a_route_for_all_sessions_begin_with_a_slash_more_or_less() {
     let config = CONFIG.replace("static = \"{folder}/site\"\n", "");
     let engine = engine(&config);
-    let (code, head, _client) = asked(&engine, "/feed?a=b", "");
-    assert_eq!(code, 308, "{head}");
-    assert!(head.contains("\r\nlocation: /feed/?a=b\r\n"), "{head}");
+    let (code, head, _client) = asked(&engine, "/feed", "");
+    assert_eq!(code, 200, "sessions begin at once: {head}");
     let (code, head, _client) = asked(&engine, "/chat/room/", UPGRADE);
     assert_eq!(code, 101, "browsers follow no redirection: {head}");
     for target in ["/none", "/", "//evil.example/", "/chat/", "/chat/a/b"] {

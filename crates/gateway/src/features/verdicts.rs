@@ -11,7 +11,7 @@ use crate::input::request::{
 use crate::memory::Class;
 use crate::output::reply::{refuse, refuse_with};
 use crate::placement::go_home;
-use crate::rules::{check_origin, choose_protocol};
+use crate::rules::{check_page, choose_protocol};
 use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
 use crate::session_request::{Head, SessionRequest, read_head};
@@ -142,7 +142,7 @@ fn accept(
     let is_encrypted = is_encrypted(session, request);
     let rules = &tools.cx.listener(session.listener).requests;
     if !acceptance.any_origin
-        && let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted)
+        && let Err(refusal) = check_page(rules, request, is_encrypted)
     {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());

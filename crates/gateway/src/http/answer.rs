@@ -53,7 +53,10 @@ pub(super) fn moved(location: &str) -> Answer {
         return plain(StatusCode::NOT_FOUND, "not found");
     };
     let mut answer = plain(StatusCode::PERMANENT_REDIRECT, "see the location");
-    answer.headers_mut().insert(header::LOCATION, location);
+    let headers = answer.headers_mut();
+    headers.insert(header::LOCATION, location);
+    // A reload may move it back.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     answer
 }
 

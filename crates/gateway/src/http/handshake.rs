@@ -21,7 +21,13 @@ pub(super) fn head_of<B>(request: &Request<B>, kind: SessionKind) -> Result<Vec<
     let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
     let slash = if target.starts_with('/') { "" } else { "/" };
     let mut head = format!("GET {slash}{target} HTTP/1.{version}\r\n").into_bytes();
+    let authority = request.uri().authority();
     for (name, value) in fields(request.headers()) {
+        // RFC 9112 §3.2.2: where the target names the host, it counts.
+        let value = match authority {
+            Some(authority) if name == "host" => authority.as_str().as_bytes(),
+            _ => value,
+        };
         head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value);

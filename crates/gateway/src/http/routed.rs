@@ -1,5 +1,7 @@
 //! What becomes of a request, by its listener's routes.
 
+use std::borrow::Cow;
+
 use hyper::Uri;
 use moorline_config::{RouteKind, Routes};
 
@@ -23,6 +25,17 @@ pub(super) enum Routed {
 impl Routed {
     pub(super) fn find(routes: &Routes, target: &Uri, is_handshake: bool) -> Self {
         let path = target.path();
+        if !path.contains("//") {
+            return Self::find_path(routes, path, target.query(), is_handshake);
+        }
+        // Files have always been found so. What lies before them must be, too, and nothing else sees such a path.
+        match Self::find_path(routes, &single_slashes(path), None, false) {
+            found @ (Self::File(_) | Self::Bad) => found,
+            _ => Self::Nowhere,
+        }
+    }
+
+    fn find_path(routes: &Routes, path: &str, query: Option<&str>, is_handshake: bool) -> Self {
         let (route, location) = match routes.find(path, is_handshake) {
             Err(_) => return Self::Bad,
             Ok(Some(route)) => (route, None),
@@ -32,14 +45,12 @@ impl Routed {
             },
         };
         let kind = SessionKind::of(route);
-        if let Some(location) = location
-            && !(is_handshake && kind == Some(SessionKind::WebSocket))
-        {
-            if location.starts_with("//") {
+        if let (Some(location), None) = (location, kind) {
+            if location.starts_with("//") || location.starts_with("/\\") {
                 // A browser would take it for another host.
                 return Self::Nowhere;
             }
-            let query = target.query().map(|query| format!("?{query}"));
+            let query = query.map(|query| format!("?{query}"));
             return Self::Moved(location + &query.unwrap_or_default());
         }
         match (kind, &route.kind) {
@@ -52,4 +63,18 @@ impl Routed {
             (None, _) => Self::Nowhere,
         }
     }
+}
+
+/// A path in which slashes that follow each other are one.
+pub(super) fn single_slashes(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return path.into();
+    }
+    let mut single = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !single.ends_with('/') {
+            single.push(letter);
+        }
+    }
+    single.into()
 }

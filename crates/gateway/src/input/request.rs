@@ -9,7 +9,7 @@ use crate::input::read::receive_from;
 use crate::memory::Class;
 use crate::output::compress::agree;
 use crate::output::reply::{Chosen, Fields, Page, begin_events, refuse, welcome};
-use crate::rules::{RESUME, check_host, check_origin, choose_protocol};
+use crate::rules::{RESUME, check_host, check_page, choose_protocol};
 use crate::session::{Cut, End, Kind, Phase, Session};
 use crate::session_request::{HEAD_BYTES, Head, SessionRequest, Wants, head_length, read_head};
 use crate::timeouts::watch_idle;
@@ -157,7 +157,7 @@ pub(crate) fn begin_by_rules(
 ) -> Result<(), End> {
     let is_encrypted = is_encrypted(session, request);
     let rules = &tools.cx.listener(session.listener).requests;
-    if let Err(refusal) = check_origin(rules, request.origin, request.host, is_encrypted) {
+    if let Err(refusal) = check_page(rules, request, is_encrypted) {
         refuse(session, refusal, CloseReason::Handshake, tools);
         return Ok(());
     }
@@ -180,10 +180,7 @@ pub(crate) fn begin_by_rules(
 
 /// Whether nothing of this request is worth keeping, because its listener has but one target for sessions.
 pub(crate) fn is_known(request: &SessionRequest<'_>, listener: &Listener) -> bool {
-    let mut routes = listener.routes.sessions();
-    let only = routes.next().filter(|_| routes.next().is_none());
-    request.last_event_id.is_none()
-        && only.and_then(|route| route.path.alone()) == Some(request.target)
+    request.last_event_id.is_none() && listener.routes.only_session_path() == Some(request.target)
 }
 
 /// The web page that asks for a session, if it is one.

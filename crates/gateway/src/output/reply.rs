@@ -1,5 +1,7 @@
 //! The answers to requests that a loop gives itself: the session begins, or it does not.
 
+use std::time::SystemTime;
+
 use hyper::StatusCode;
 use moorline_net::framing::websocket;
 
@@ -92,16 +94,20 @@ pub(crate) fn begin_events(
     if chunked {
         push_field(&mut head, "Transfer-Encoding", "chunked");
     }
+    if !has("vary") {
+        push_field(&mut head, "Vary", "Origin");
+    }
     if let Some(page) = page
         && !has("access-control-allow-origin")
     {
         push_field(&mut head, "Access-Control-Allow-Origin", page.origin);
-        if page.with_cookies {
+        if page.with_cookies && !has("access-control-allow-credentials") {
             push_field(&mut head, "Access-Control-Allow-Credentials", "true");
         }
-        push_field(&mut head, "Vary", "Origin");
     }
-    for (name, value) in fields {
+    push_date(&mut head);
+    let has_own = |name: &str| name.eq_ignore_ascii_case("content-type");
+    for (name, value) in fields.iter().filter(|(name, _)| !has_own(name)) {
         push_field(&mut head, name, value);
     }
     head.push_str("\r\n");
@@ -138,6 +144,7 @@ pub(crate) fn refuse_with(
         status.canonical_reason().unwrap_or("Refused"),
         body.len()
     );
+    push_date(&mut head);
     for (name, value) in fields {
         push_field(&mut head, name, value);
     }
@@ -180,6 +187,11 @@ fn forget_input(session: &mut Session, tools: &mut Tools) {
     let tail = std::mem::take(&mut session.input.tail);
     tools.memory.release(Class::Received, tail.len());
     session.input.cut = Cut::Exhausted;
+}
+
+/// RFC 9110 §6.6.1.
+fn push_date(head: &mut String) {
+    push_field(head, "Date", &httpdate::fmt_http_date(SystemTime::now()));
 }
 
 fn push_field(head: &mut String, name: &str, value: &str) {

@@ -12,7 +12,10 @@ use moorline_net::framing::websocket::close_frame;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+use crate::cx::Cx;
 use crate::memory::Class;
+use moorline_config::Listener;
+
 use crate::output::compress::{deflate_for, sharing};
 use crate::output::event::{Shown, show_event, show_message};
 use crate::output::payload::Payload;
@@ -25,6 +28,8 @@ use moorline_protocol::control::LoopCounter;
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::event::Event;
 
+/// WebSocket without a limit of its own.
+pub(crate) const UNBOUNDED: Framing = Framing::WebSocket { max: u64::MAX };
 /// Scratch space that is kept, in bytes.
 const LARGE: usize = 256 * 1024;
 
@@ -71,14 +76,53 @@ fn write_shown(
     sender: Sender,
     tools: &mut Tools,
 ) -> Result<(), End> {
+    let listener = tools.cx.listener(session.listener);
+    if is_too_long(shown, listener) {
+        tracing::warn!(
+            session = %SessionId::from(session.id), listener = %listener.name,
+            "a message from the app is not sent: as it is shown to this client it is over hard_limit"
+        );
+        tools.cx.count(LoopCounter::Discarded, 1);
+        return Ok(());
+    }
     match shown {
         Shown::Message(message, text) => {
             write_message(session, Payload::Bytes(message), *text, sender, tools)
         }
-        Shown::Raw(bytes) => {
-            session.meters.sent_at = tools.cx.clock.ms;
-            write_bytes(session, bytes, sender, tools)
-        }
+        Shown::Raw(bytes) => write_now(session, bytes, sender, tools),
+    }
+}
+
+/// Whether a message in another form has become so long that its session would be closed for it: each line of an event
+/// has its field, and JSON escapes.
+pub(crate) fn is_too_long(shown: &Shown<'_>, listener: &Listener) -> bool {
+    let length = match shown {
+        Shown::Message(bytes, _) => bytes.len(),
+        Shown::Raw(bytes) => bytes.len(),
+    };
+    length as u64 > listener.hard_limit
+}
+
+/// Sends bytes of the app's, and notes when its peer took some.
+fn write_now(
+    session: &mut Session,
+    bytes: &[u8],
+    sender: Sender,
+    tools: &mut Tools,
+) -> Result<(), End> {
+    let before = session.meters.bytes_out;
+    let written = write_bytes(session, bytes, sender, tools);
+    if session.meters.bytes_out > before {
+        session.meters.sent_at = tools.cx.clock.ms;
+    }
+    written
+}
+
+fn framing_of<'a>(session: &Session, cx: &'a Cx) -> &'a Framing {
+    match session.kind {
+        // The engine's own JSON may be longer than the message in it.
+        Kind::Resumable => &UNBOUNDED,
+        _ => &cx.listener(session.listener).framing,
     }
 }
 
@@ -94,7 +138,7 @@ fn write_message(
     {
         return written;
     }
-    let framing = &tools.cx.listener(session.listener).framing;
+    let framing = framing_of(session, &tools.cx);
     let mut head = [0; MAX_HEADER_BYTES];
     let known = match framing {
         Framing::Length(length) if length.keep_header => payload.head(&mut head),
@@ -163,10 +207,7 @@ fn write_deflated(
     let (mut plain, mut frame) = tools.scratch.codecs.take_buffers();
     payload.copy_from(0, &mut plain);
     let deflated = deflate_for(session, &plain, text, &mut frame, tools);
-    let written = deflated.map(|start| {
-        session.meters.sent_at = tools.cx.clock.ms;
-        write_bytes(session, &frame[start..], sender, tools)
-    });
+    let written = deflated.map(|start| write_now(session, &frame[start..], sender, tools));
     tools.scratch.codecs.return_buffers(plain, frame);
     written
 }

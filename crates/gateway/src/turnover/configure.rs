@@ -12,6 +12,7 @@ use crate::change::Setup;
 use crate::event_loop::Loop;
 use crate::ids::ListenerId;
 use crate::input::slowloris;
+use crate::memory::Class;
 use crate::output::watermarks::weigh_anew;
 use crate::session::{Phase, Session};
 use crate::sockets::Socket;
@@ -51,6 +52,7 @@ impl Loop {
         self.acceptor.gate.change(&config.listeners);
         self.go_over_to_timeouts(&before, &config);
         self.go_over_to_marks(&before, &config);
+        self.note_targets(&before, &config);
         self.go_over_to_tcp_options(&before, &config);
         self.begin_measuring(&before, &config, &counted);
         let cx = &self.tools.cx;
@@ -120,6 +122,30 @@ impl Loop {
         };
         for session in self.sessions.iter_mut().filter(is_affected) {
             weigh_anew(session, &mut self.tools);
+        }
+    }
+
+    /// Sessions whose target was known from their listener note it, where the listener has others from now on.
+    fn note_targets(&mut self, before: &Config, after: &Config) {
+        let target = |at: &Listener| at.routes.only_session_path().map(str::to_owned);
+        let changed = changed(before, after, target);
+        if !changed.contains(&true) {
+            return;
+        }
+        for session in self.sessions.iter_mut() {
+            let listener = session.listener;
+            if !is_in(&changed, listener) || !session.has_begun() {
+                continue;
+            }
+            if let Some(target) = before.listeners[listener.index()]
+                .routes
+                .only_session_path()
+                && session.app.request().is_empty()
+            {
+                let target = target.as_bytes().to_vec();
+                let (before, after) = session.app.change(|state| state.request = target);
+                self.tools.memory.change(Class::State, before, after);
+            }
         }
     }
 

@@ -59,8 +59,8 @@ impl Request {
         });
         this.fields = places.collect();
         if let Some(listener) = listener {
-            let has_key = this.header("sec-websocket-key").is_some();
-            this.routed = Routed::new(this.path(), &listener.routes, has_key);
+            let is_handshake = this.is_handshake();
+            this.routed = Routed::new(this.path(), &listener.routes, is_handshake);
         }
         this
     }
@@ -102,6 +102,18 @@ impl Request {
     /// The path, still percent-encoded.
     pub fn path(&self) -> &str {
         split(self.target()).0
+    }
+
+    /// Whether it means to begin a WebSocket: as the gateway sees it.
+    fn is_handshake(&self) -> bool {
+        let mut upgrades = self
+            .headers()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+        let names_it = |value: &[u8]| {
+            let mut words = value.split(|byte| *byte == b',');
+            words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        };
+        self.method() == "GET" && upgrades.any(|(_, value)| names_it(value))
     }
 
     /// The path of the route that it is for, as it is in the configuration: `/chat/:room`.
@@ -216,8 +228,10 @@ impl KeptRequest {
             text: String::from_utf8_lossy(kept).into_owned(),
             routed: Routed::default(),
         };
-        // A handshake would have found a WebSocket first, where both have the path. Their parameters are the same then.
-        this.routed = Routed::new(this.path(), routes, true);
+        // Where two routes have the path they differ by no more than the names of their parameters.
+        let other = Routed::new(this.path(), routes, true);
+        this.routed = Routed::new(this.path(), routes, false);
+        this.routed.parameters.extend(other.parameters);
         this
     }
 
@@ -306,6 +320,7 @@ fn split(target: &str) -> (&str, Option<&str>) {
         }
         _ => target,
     };
+    let path = path.split('#').next().unwrap_or_default();
     match path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (path, None),

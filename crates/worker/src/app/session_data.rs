@@ -85,7 +85,7 @@ impl Session {
         if !kept.is_empty() {
             return Some(KeptRequest::new(&kept, &listener.routes));
         }
-        let path = listener.routes.sessions().next()?.path.alone()?;
+        let path = listener.routes.only_session_path()?;
         Some(KeptRequest::new(path.as_bytes(), &listener.routes))
     }
 
