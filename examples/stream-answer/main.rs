@@ -89,10 +89,11 @@ impl Answers {
         for (at, word) in words.iter().enumerate().skip(place) {
             // First the place, then its word. It fails where another process serves the session.
             session.keep(&Place(at))?;
-            session.push_event(at.to_string(), "", word)?;
+            session.send_event(at.to_string(), "", word).await?;
             tokio::time::sleep(self.pace).await;
         }
-        session.push_event(words.len().to_string(), "done", "")?;
+        let end = words.len().to_string();
+        session.send_event(end, "done", "").await?;
         Ok(session.close()?)
     }
 }
