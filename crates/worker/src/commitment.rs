@@ -14,6 +14,8 @@ pub(crate) struct Commitment {
     is_committed: Cell<bool>,
     /// The app's `start` hook is being polled.
     is_in_start: Cell<bool>,
+    /// It has not ended.
+    is_starting: Cell<bool>,
     serves: watch::Sender<bool>,
     leads: watch::Sender<bool>,
 }
@@ -23,6 +25,7 @@ impl Default for Commitment {
         Self {
             is_committed: Cell::new(false),
             is_in_start: Cell::new(false),
+            is_starting: Cell::new(false),
             serves: watch::Sender::new(false),
             leads: watch::Sender::new(false),
         }
@@ -59,6 +62,16 @@ impl Commitment {
     /// Whether a wait for the commit would never end, because the commit waits for the caller.
     pub(crate) fn is_deadlocked(&self) -> bool {
         self.is_in_start.get() && !self.is_committed()
+    }
+
+    /// Whether the `start` hook runs, and may wait for the caller: a task that it has spawned.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.is_starting.get() && !self.is_committed()
+    }
+
+    /// Notes that the `start` hook has begun, or has ended.
+    pub(super) fn set_starting(&self, is_starting: bool) {
+        self.is_starting.set(is_starting);
     }
 
     /// Notes that `poll` polls the `start` hook.

@@ -5,11 +5,12 @@ mod sessions;
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use moorline_ipc::{Consumer, Header, Scoreboard};
 use moorline_net::Address;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::broadcasts::Broadcasts;
 use super::commitment::Commitment;
@@ -32,6 +33,9 @@ pub(crate) use sessions::{Form, Refusal, SessionState, SessionTable};
 
 /// The most bytes that a UDP datagram carries over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;
+
+/// How long a post hook or a task waits for room for a post. Room comes when other post hooks end, which may wait for this one.
+const POST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Room for any [`Peer`] in postcard.
 const PEER_ROOM: usize = 128;
@@ -130,10 +134,17 @@ impl Core {
     pub(crate) async fn post(&self, to: u16, bytes: &[u8]) -> Result<(), PostError> {
         match self.try_post(to, bytes) {
             // What would give room is handled only after `start`.
-            Err(PostError::Full) if self.commitment.is_deadlocked() => Err(PostError::NotServing),
+            Err(PostError::Full) if self.commitment.is_starting() => Err(PostError::NotServing),
             Err(PostError::Full) => {
+                let is_in_job = matches!(self.waits.polled(), Some(Hook::Post | Hook::Task));
                 let own = self.poster(to)?;
-                self.credits.post(&self.outbox, own, to, bytes).await
+                let posted = self.credits.post(&self.outbox, own, to, bytes);
+                match is_in_job {
+                    true => timeout(POST_PATIENCE, posted)
+                        .await
+                        .unwrap_or(Err(PostError::Full)),
+                    false => posted.await,
+                }
             }
             done => done,
         }
@@ -162,7 +173,7 @@ impl Core {
         let own = self.task_giver(order.slot)?;
         let (outbox, commitment) = (&self.outbox, &self.commitment);
         // Tasks are given out only after `start`.
-        if commitment.is_deadlocked() {
+        if commitment.is_starting() {
             return self
                 .credits
                 .try_task(outbox, commitment, own, order)

@@ -224,7 +224,10 @@ async fn start_with<A: App>(
 ) -> hook::Ended<A> {
     let context = Context::new(core.clone());
     let mut start = pin!(named(core, Hook::Start, || start(context, settings)));
-    poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await
+    core.commitment.set_starting(true);
+    let started = poll_fn(|cx| core.commitment.in_start(|| start.as_mut().poll(cx))).await;
+    core.commitment.set_starting(false);
+    started
 }
 
 /// Runs the serving hook, once the process serves. A stop waits for it.

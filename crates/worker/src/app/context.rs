@@ -130,7 +130,9 @@ impl Context {
     /// Cancel-safe: a future dropped before its end has posted nothing. Those who wait get room in the order of their waits.
     ///
     /// # Errors
-    /// [`PostError::TooLarge`] over 64 MiB; [`PostError::NoSuchWorker`]; [`PostError::NotServing`] in `start`, if it would wait.
+    /// [`PostError::TooLarge`] over 64 MiB; [`PostError::NoSuchWorker`]; [`PostError::NotServing`] if it would wait while `start`
+    /// runs, also in a task that `start` has spawned; [`PostError::Full`] if a post hook or a task hook has waited for five
+    /// seconds: it may wait for hooks that wait for it. What such a hook spawns waits without end, so it should not await that.
     pub async fn post(&self, worker: u16, bytes: impl AsRef<[u8]>) -> Result<(), PostError> {
         self.0.post(worker, bytes.as_ref()).await
     }

@@ -69,7 +69,8 @@ impl<P: AsRef<[u8]>> Task<P> {
     /// before its end has started nothing.
     ///
     /// # Errors
-    /// It could not be started.
+    /// It could not be started; [`TaskError::NotServing`] if it would wait while `start` runs, also in a task that `start` has
+    /// spawned.
     pub async fn detach(self) -> Result<(), TaskError> {
         let order = || self.order(None);
         match self.core.try_task(order()) {

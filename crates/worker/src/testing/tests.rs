@@ -1,5 +1,7 @@
 //! What apps can rely on, seen through the scripted engine; and the scripted engine itself.
 
+mod posts;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;

@@ -127,7 +127,7 @@ impl Harness {
         let (opener, gate) = channel();
         let thread = std::thread::spawn(move || {
             run(start, async |context, _| {
-                Scripted::new(&context, sender, gate)
+                Scripted::begin(context, sender, gate).await
             })
         });
         Self {

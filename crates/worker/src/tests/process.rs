@@ -58,6 +58,16 @@ fn a_stop_ends_at_its_deadline_even_with_messages_in_progress() {
     assert_eq!(harness.event(), "stop");
 }
 
+/// Room comes only when it serves, and it serves only when its start has ended.
+#[test]
+fn neither_start_nor_what_it_has_spawned_waits_for_room() {
+    let mut harness = Harness::launch(config("waits"), Role::Worker(0), 1);
+    assert!(matches!(harness.report(), Some(FromRole::Ready)));
+    assert_eq!(harness.event(), "64 posts NotServing 64 tasks NotServing");
+    assert_eq!(harness.event(), "Err(NotServing) Err(NotServing)");
+    harness.stop();
+}
+
 #[test]
 fn a_stop_takes_the_records_in_the_rings_before_the_stop_hook_runs() {
     let mut harness = Harness::start();

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::spawn_local;
 
 use crate::app::{
     App, CloseReason, Context, Datagram, Message, NoSettings, Opened, PostedBy, Result, Session,
@@ -221,11 +222,44 @@ impl App for Scripted {
 }
 
 impl Scripted {
-    pub(super) fn new(
-        context: &Context,
+    pub(super) async fn begin(
+        context: Context,
         events: Sender<String>,
         gate: Receiver<()>,
     ) -> Result<Self> {
+        let scripted = Self::new(&context, events, gate)?;
+        if context.name() == "waits" {
+            scripted.wait_in_start(context).await?;
+        }
+        Ok(scripted)
+    }
+
+    /// Waits for posts and tasks for as long as it may: those of its own, and those of a task that it has spawned.
+    async fn wait_in_start(&self, context: Context) -> Result {
+        let spawned = context.clone();
+        let spawned = spawn_local(async move {
+            let (mut posts, mut tasks) = (0, 0);
+            let no_posts = loop {
+                match spawned.post(1, "x").await {
+                    Ok(()) => posts += 1,
+                    Err(error) => break error,
+                }
+            };
+            let no_tasks = loop {
+                match spawned.task("x").detach().await {
+                    Ok(()) => tasks += 1,
+                    Err(error) => break error,
+                }
+            };
+            format!("{posts} posts {no_posts:?} {tasks} tasks {no_tasks:?}")
+        });
+        self.says(spawned.await?);
+        let (post, task) = (context.post(1, "x").await, context.task("x").detach().await);
+        self.says(format!("{post:?} {task:?}"));
+        Ok(())
+    }
+
+    fn new(context: &Context, events: Sender<String>, gate: Receiver<()>) -> Result<Self> {
         if context.name() == "refuses" {
             return Err("no database".into());
         }
