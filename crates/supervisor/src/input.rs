@@ -34,6 +34,8 @@ pub(crate) enum Input {
     AppAsks(ProcessId, u64, AppRequest),
     /// The answer to that.
     AppAnswered(ProcessId, u64, Result<String, String>),
+    /// The app that has asked for the state under this number may have it.
+    AppStatusDue(ProcessId, u64),
     /// Log files were moved away and must be opened again.
     ReopenLog,
 }

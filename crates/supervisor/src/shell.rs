@@ -65,6 +65,8 @@ pub(super) struct Shell {
     listing: HashMap<u64, Listing>,
     /// The number of the last question to a gateway.
     last_question: u64,
+    /// What apps that ask for the state get, and since when.
+    app_status: Option<(Instant, String)>,
     notifier: Notifier,
     outputs: Outputs,
     over: Option<Result<(), String>>,
@@ -104,6 +106,7 @@ impl Shell {
             last_caller: 0,
             listing: HashMap::new(),
             last_question: 0,
+            app_status: None,
             notifier,
             outputs: Outputs::new()?,
             over: None,
@@ -200,6 +203,7 @@ impl Shell {
             Input::AppAnswered(process, number, outcome) => {
                 self.app_answered(process, number, outcome);
             }
+            Input::AppStatusDue(process, number) => self.tell_app_status(process, number),
             Input::ReopenLog => self.reopen_log(),
         }
     }

@@ -1,9 +1,11 @@
 //! What the app asks the supervisor for, and has no answer to yet.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::app::ControlError;
 use crate::control::{APP_REQUESTS, AppRequest};
@@ -11,12 +13,17 @@ use crate::control::{APP_REQUESTS, AppRequest};
 /// Requests on their way to the supervisor, by their numbers.
 pub(crate) type Asks = mpsc::Receiver<(u64, AppRequest)>;
 
+/// The app gets the same state for this time: the supervisor has others to answer.
+const STATUS_PERIOD: Duration = Duration::from_millis(100);
+
 /// The requests that are not answered.
 pub(crate) struct Requests {
     last: Cell<u64>,
     credit: Semaphore,
     open: RefCell<FxHashMap<u64, OpenRequest>>,
     queue: mpsc::Sender<(u64, AppRequest)>,
+    /// The state of the engine, and since when.
+    status: Mutex<Option<(Instant, String)>>,
     /// Until the process listens to its supervisor.
     asks: RefCell<Option<Asks>>,
 }
@@ -34,6 +41,7 @@ impl Default for Requests {
             credit: Semaphore::new(APP_REQUESTS),
             open: RefCell::default(),
             queue,
+            status: Mutex::default(),
             asks: RefCell::new(Some(asks)),
         }
     }
@@ -43,6 +51,19 @@ impl Requests {
     /// The requests, for the one who sends them to the supervisor.
     pub(super) fn asks(&self) -> Option<Asks> {
         self.asks.take()
+    }
+
+    /// The state of the engine, as it was at most a moment ago. Those who ask at the same time get the same. Cancel-safe.
+    pub(crate) async fn status(&self) -> Result<String, ControlError> {
+        let mut status = self.status.lock().await;
+        if let Some((at, text)) = &*status
+            && at.elapsed() < STATUS_PERIOD
+        {
+            return Ok(text.clone());
+        }
+        let text = self.ask(AppRequest::Status).await?;
+        *status = Some((Instant::now(), text.clone()));
+        Ok(text)
     }
 
     /// Asks for something and waits for the answer. Dropping the future discards the answer.

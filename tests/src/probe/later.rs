@@ -1,5 +1,7 @@
 //! Timers, and tasks beside the hooks.
 
+use std::time::{Duration, Instant};
+
 use moorline::{Context, Result};
 
 use super::answers::{every, milliseconds, told_by};
@@ -16,6 +18,7 @@ pub(super) const COMMANDS: &[&str] = &[
     "ask-reload",
     "ask-stop",
     "ask-status",
+    "ask-status-for",
 ];
 
 /// Carries out one of them.
@@ -61,6 +64,16 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         "ask-reload" => format!("{:?}", context.reload().await),
         "ask-stop" => format!("{:?}", context.stop().await),
         "ask-status" => context.status().await?,
+        "ask-status-for" => {
+            let until = Instant::now() + milliseconds(order.word())?;
+            let mut count = 0;
+            while Instant::now() < until {
+                context.status().await?;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                count += 1;
+            }
+            count.to_string()
+        }
         "later" => {
             let (time, session) = (milliseconds(order.word())?, session.clone());
             tokio::task::spawn_local(async move {

@@ -1,6 +1,8 @@
 //! What an app asks of the engine: a reload, a stop, its own replacement, and the state.
 
-use moorline_tests::{Client, Engine, LENGTH_LISTENER, Wire, eventually};
+use std::time::Duration;
+
+use moorline_tests::{Client, Engine, LENGTH_LISTENER, Process, Wire, eventually};
 
 fn config(workers: u16, more: &str) -> String {
     format!(
@@ -81,6 +83,25 @@ fn an_app_reads_the_state_of_the_engine() {
         assert_eq!(status["workers"].as_array().map(Vec::len), Some(3));
         assert_eq!(status["supervisor"]["pid"], engine.supervisor());
     }
+}
+
+#[test]
+fn apps_that_ask_for_the_state_without_end_do_not_keep_the_supervisor_busy() {
+    let engine = probe(8, "");
+    let mut clients: Vec<_> = (0..64)
+        .map(|_| Client::connect(&engine, 0, Wire::LENGTH))
+        .collect();
+    let before = Process::cpu_time(engine.supervisor());
+    for client in &mut clients {
+        client.send("ask-status-for 2000");
+    }
+    for client in &mut clients {
+        let count = String::from_utf8(client.receive()).unwrap();
+        assert!(count.parse::<u64>().unwrap() > 20, "{count}");
+    }
+    let busy = Process::cpu_time(engine.supervisor()) - before;
+    // Without shared answers it is twice that on a slow machine.
+    assert!(busy < Duration::from_millis(120), "{busy:?} of 2 s");
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Shell {
         }
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let counts = Counts {
             tally: &self.tally,
             gateway: self

@@ -1,9 +1,12 @@
 //! What apps ask for, from within a worker or task worker.
 
-use moorline_protocol::command::{Request, Response};
+use std::time::Duration;
+
+use moorline_protocol::command::Response;
 use moorline_protocol::control::{ANSWER_PART, APP_REQUESTS, AppRequest, ProcessId, ToRole};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::super::control_socket::Answers;
@@ -11,6 +14,8 @@ use super::super::input::Input;
 use super::super::plan::{Child, Event};
 use super::Shell;
 
+/// One process gets the state once in this time, and all get the same. A worker answers its app from what it has got meanwhile.
+const STATUS_PERIOD: Duration = Duration::from_millis(100);
 /// A process that leaves more messages unread than this gets no long answers.
 const MOST_UNREAD: usize = 64;
 
@@ -38,11 +43,40 @@ impl Shell {
                 let by = process;
                 self.tell(Event::AppReloadAsked { by, caller });
             }
-            AppRequest::Status => {
-                let answers = self.app_waits(process, number);
-                self.asked(Request::Status, answers);
-            }
+            AppRequest::Status => self.app_asks_status(process, number),
         }
+    }
+
+    /// Answers now, or once a little time has passed since the answer before.
+    fn app_asks_status(&mut self, process: ProcessId, number: u64) {
+        let Some(found) = self.processes.get_mut(&process) else {
+            return;
+        };
+        found.asks += 1;
+        let now = Instant::now();
+        let due = found.status_due.map_or(now, |due| due.max(now));
+        found.status_due = Some(due + STATUS_PERIOD);
+        if due == now {
+            self.tell_app_status(process, number);
+            return;
+        }
+        let inputs = self.inputs.clone();
+        spawn_local(async move {
+            sleep_until(due).await;
+            // The shell may have ended.
+            let _ = inputs.send(Input::AppStatusDue(process, number)).await;
+        });
+    }
+
+    /// All processes get the same text for a while.
+    pub(super) fn tell_app_status(&mut self, process: ProcessId, number: u64) {
+        let is_new = |at: &Instant| at.elapsed() < STATUS_PERIOD;
+        let text = match self.app_status.take().filter(|(at, _)| is_new(at)) {
+            Some(status) => status,
+            None => (Instant::now(), self.status().to_string()),
+        };
+        self.app_answered(process, number, Ok(text.1.clone()));
+        self.app_status = Some(text);
     }
 
     /// Notes that an app waits for an answer. Returns the way back to it.
@@ -140,10 +174,9 @@ fn head(text: &str) -> &str {
 async fn last_answer(mut waiting: mpsc::Receiver<Response>) -> Result<String, String> {
     while let Some(answer) = waiting.recv().await {
         match answer {
-            Response::Progress(_) | Response::Sessions(_) => {}
+            Response::Progress(_) | Response::Sessions(_) | Response::Status(_) => {}
             Response::Done(text) | Response::Unconfirmed(text) => return Ok(text),
             Response::Refused(reason) => return Err(reason),
-            Response::Status(status) => return Ok(status.to_string()),
         }
     }
     Err("the engine has ended".to_owned())

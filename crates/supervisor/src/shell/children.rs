@@ -8,6 +8,7 @@ use std::rc::Rc;
 use moorline_ipc::{Doorbell, Scoreboard};
 use moorline_protocol::control::{ProcessId, Role, ToRole};
 use nix::sys::signal::Signal;
+use tokio::time::Instant;
 use tracing::error;
 
 use super::super::child::{Outbox, kill_child};
@@ -48,6 +49,8 @@ pub(super) struct ProcessHandle {
     pub(super) outbox: Outbox,
     /// Requests of its app that are not answered.
     pub(super) asks: usize,
+    /// When it may have the state again.
+    pub(super) status_due: Option<Instant>,
     /// While it does not answer: how many sessions wait for it, by the gateway's last count.
     pub(super) waiting: Option<u64>,
     /// Its pipes to the log and to standard error are read for as long as it lives.

@@ -116,6 +116,7 @@ impl Shell {
                 doorbell,
                 outbox,
                 asks: 0,
+                status_due: None,
                 waiting: None,
                 writers: vec![writer],
             },

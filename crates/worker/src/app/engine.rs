@@ -32,12 +32,16 @@ impl Context {
         self.ask_engine(AppRequest::Stop).await.map(drop)
     }
 
-    /// The state of the engine: the JSON that `moorline status --json` prints. Cancel-safe.
+    /// The state of the engine: the JSON that `moorline status --json` prints, as it was at most 100 ms or so before. Cancel-safe.
     ///
     /// # Errors
     /// As for [`reload`](Self::reload).
     pub async fn status(&self) -> Result<String, ControlError> {
-        self.ask_engine(AppRequest::Status).await
+        let core = self.core();
+        if !core.commitment.is_committed() {
+            return Err(ControlError::NotServing);
+        }
+        core.requests.status().await
     }
 
     /// Asks for a replacement of this process alone, from the executable that serves now, as `max_requests` does: it serves
