@@ -64,16 +64,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         "ask-reload" => format!("{:?}", context.reload().await),
         "ask-stop" => format!("{:?}", context.stop().await),
         "ask-status" => context.status().await?,
-        "ask-status-for" => {
-            let until = Instant::now() + milliseconds(order.word())?;
-            let mut count = 0;
-            while Instant::now() < until {
-                context.status().await?;
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                count += 1;
-            }
-            count.to_string()
-        }
+        "ask-status-for" => ask_status_for(context, milliseconds(order.word())?).await?,
         "later" => {
             let (time, session) = (milliseconds(order.word())?, session.clone());
             tokio::task::spawn_local(async move {
@@ -84,4 +75,16 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         }
         _ => return Err("an unknown command".into()),
     }))
+}
+
+/// Asks for the state again and again for this time; says how often.
+async fn ask_status_for(context: &Context, time: Duration) -> Result<String> {
+    let until = Instant::now() + time;
+    let mut count = 0;
+    while Instant::now() < until {
+        context.status().await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        count += 1;
+    }
+    Ok(count.to_string())
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
-use moorline::{Result, SendError};
+use moorline::{Result, SendError, Session};
 
 use super::answers::{milliseconds, outcome};
 use super::order::Order;
@@ -116,15 +116,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             }
         }
         "cram" => {
-            // Within this time, and never awaiting.
-            let until = Instant::now() + milliseconds(order.word())?;
-            let (chunk, mut count) = (vec![b'c'; 16 * 1024], 0);
-            while Instant::now() < until {
-                match session.try_send(&chunk) {
-                    Ok(()) => count += 1,
-                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
-                }
-            }
+            let count = cram(session, milliseconds(order.word())?);
             probe.note(format_args!("crammed {} {count}", session.id()));
             return Ok(None);
         }
@@ -156,4 +148,17 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
         "filled" => probe.filled.get().to_string(),
         _ => return Err("no such command".into()),
     }))
+}
+
+/// Sends what there is room for within this time, and never awaits. Returns how many messages went.
+fn cram(session: &Session, time: Duration) -> u64 {
+    let until = Instant::now() + time;
+    let (chunk, mut count) = (vec![b'c'; 16 * 1024], 0);
+    while Instant::now() < until {
+        match session.try_send(&chunk) {
+            Ok(()) => count += 1,
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    count
 }
