@@ -297,6 +297,8 @@ pub struct Listener {
     pub max_sessions_per_address: Option<u32>,
     /// Connections accepted in a second; more wait in the kernel's backlog.
     pub accept_rate: Option<u32>,
+    /// The most connections that wait for the gateway to go on with their handshakes; more wait in the kernel. Default 1024.
+    pub max_handshakes: u32,
     /// Messages that a peer had sent before its connection broke are delivered. Default false.
     pub deliver_after_close: bool,
     /// `[workers] dispatch` for this listener's sessions.

@@ -22,6 +22,8 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Long enough for a slow answer to a peer that sends one request and its end.
 const DEFAULT_HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
 const DEFAULT_MAX_SESSIONS: u64 = 100_000;
+/// Handshakes of TLS of under a second on one CPU.
+const DEFAULT_MAX_HANDSHAKES: u32 = 1024;
 /// More sessions than the memory of any machine holds: a slip.
 const MAX_SESSIONS: u64 = 10_000_000;
 
@@ -121,6 +123,7 @@ fn listener(
         min_receive_rate: times.min_receive_rate,
         max_sessions_per_address: limits.sessions_per_address,
         accept_rate: limits.accept_rate,
+        max_handshakes: limits.handshakes,
         handshake_timeout: times.handshake,
         liveness: liveness?,
         high_watermark: sizes.high,
@@ -177,6 +180,7 @@ struct Limits {
     sessions: u64,
     sessions_per_address: Option<u32>,
     accept_rate: Option<u32>,
+    handshakes: u32,
 }
 
 fn limits(section: &Section<'_>) -> Result<Limits, Reported> {
@@ -185,10 +189,12 @@ fn limits(section: &Section<'_>) -> Result<Limits, Reported> {
         field.number(1..=MAX_SESSIONS)
     });
     let accept_rate = section.read("accept_rate", |field| field.number(1..=MAX_ACCEPT_RATE));
+    let handshakes = section.read("max_handshakes", |field| field.number(1..=MAX_SESSIONS));
     Ok(Limits {
         sessions: sessions?.unwrap_or(DEFAULT_MAX_SESSIONS),
         sessions_per_address: sessions_per_address?,
         accept_rate: accept_rate?,
+        handshakes: handshakes?.unwrap_or(DEFAULT_MAX_HANDSHAKES),
     })
 }
 
@@ -410,6 +416,7 @@ const SESSION_KEYS: &[&str] = &[
     "min_receive_rate",
     "max_sessions_per_address",
     "accept_rate",
+    "max_handshakes",
     "trusted_proxies",
     "proxy_protocol",
 ];

@@ -81,6 +81,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         min_receive_rate: None,
         max_sessions_per_address: None,
         accept_rate: None,
+        max_handshakes: 1024,
         half_close_timeout: Duration::from_secs(300),
         handshake_timeout: Duration::from_secs(10),
         liveness: Liveness {

@@ -36,6 +36,8 @@ use moorline_protocol::wire::{CloseReason, Peer};
 
 /// Connections accepted from one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
+/// How long accepting pauses while too many handshakes wait: some of them are over then.
+const HANDSHAKES_PAUSE: Duration = Duration::from_millis(1);
 /// How long accepting pauses when descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +67,13 @@ impl Loop {
             if let Some(again) = gate.waits_until(listener, now) {
                 // Those that wait do so in the kernel's backlog. The gateway does not see more of them than this.
                 tools.cx.count_limit(Limit::AcceptRate);
+                tools.agenda.timers.accept_again(again, listener);
+                return;
+            }
+            let most = u64::from(tools.cx.listener(listener).max_handshakes);
+            if tools.cx.shared.admissions[listener.index()].waiting() >= most {
+                tools.cx.count_limit(Limit::Handshakes);
+                let again = now + HANDSHAKES_PAUSE.as_millis() as u64;
                 tools.agenda.timers.accept_again(again, listener);
                 return;
             }
@@ -144,6 +153,7 @@ impl Loop {
         if least == usize::from(cx.index) {
             self.open_new(socket, listener, peer, counted);
         } else {
+            cx.shared.admissions[listener.index()].wait();
             cx.peers[least].send(Command::Accepted {
                 socket,
                 listener,

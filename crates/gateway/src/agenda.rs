@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::SessionRef;
+use crate::ids::{ListenerId, SessionRef};
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::timers::Timers;
 use crate::wheel::Wheel;
 
@@ -15,7 +16,7 @@ pub(crate) struct Agenda {
     /// Sessions to check because their process retires or the engine stops, a few each turn.
     pub(crate) sweep: VecDeque<SessionRef>,
     /// Sessions that wait for the next step of their handshake.
-    pub(crate) handshakes: VecDeque<SessionRef>,
+    pub(crate) handshakes: VecDeque<(SessionRef, ListenerId)>,
     pub(crate) timers: Timers,
     /// When the peers of sessions are looked after.
     pub(crate) pulses: Wheel,
@@ -31,10 +32,12 @@ impl Agenda {
     }
 
     /// Queues a session for the next step of its handshake.
-    pub(crate) fn await_handshake(&mut self, session: &mut Session) {
+    pub(crate) fn await_handshake(&mut self, session: &mut Session, shared: &Shared) {
         if !session.listed.scheduled {
             session.listed.scheduled = true;
-            self.handshakes.push_back(session.name());
+            shared.admissions[session.listener.index()].wait();
+            self.handshakes
+                .push_back((session.name(), session.listener));
         }
     }
 }

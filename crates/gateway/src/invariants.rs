@@ -192,7 +192,8 @@ impl Loop {
     fn check_lists(&self) -> Lists {
         let mut lists = Lists::default();
         let (agenda, processes) = (&self.tools.agenda, &self.tools.processes);
-        for name in agenda.work.iter().chain(&agenda.handshakes) {
+        let handshakes = agenda.handshakes.iter().map(|(name, _)| name);
+        for name in agenda.work.iter().chain(handshakes) {
             self.note_once(name, &mut lists.scheduled, "scheduled");
         }
         let swept = agenda.sweep.iter().filter(|name| self.is_here(**name));

@@ -265,9 +265,10 @@ impl Loop {
     /// Serves a few handshakes. True: others wait.
     fn run_handshakes(&mut self) -> bool {
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some(name) = self.tools.agenda.handshakes.pop_front() else {
+            let Some((name, listener)) = self.tools.agenda.handshakes.pop_front() else {
                 return false;
             };
+            self.tools.cx.shared.admissions[listener.index()].begin();
             let Some(session) = self.sessions.named_mut(name) else {
                 continue;
             };
@@ -440,7 +441,10 @@ impl Loop {
                 listener,
                 peer,
                 counted,
-            } => self.open_new(socket, listener, peer, counted),
+            } => {
+                self.tools.cx.shared.admissions[listener.index()].begin();
+                self.open_new(socket, listener, peer, counted);
+            }
             Command::Returned {
                 socket,
                 listener,

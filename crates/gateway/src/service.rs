@@ -27,7 +27,7 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
         Phase::Announced => return Left::Session,
         Phase::Open | Phase::Ending(_) => {}
         Phase::Handshake => {
-            tools.agenda.await_handshake(session);
+            tools.agenda.await_handshake(session, &tools.cx.shared);
             return Left::Session;
         }
         Phase::Request => match read_request(session, tools) {

@@ -382,7 +382,7 @@ pub enum LoopCounter {
     /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.
     Limits = 25,
     /// Lines that the gateway's log had no room for.
-    LogLinesDropped = 31,
+    LogLinesDropped = 32,
     /// Signs of life: turns of the loop, at least one each [`BEAT`], and beats of the main thread.
     Beats,
     /// Sessions that a stop or a drain has not closed yet.
@@ -409,17 +409,20 @@ pub enum Limit {
     MinReceiveRate,
     /// Open files (`ulimit -n`): accepting has paused.
     Descriptors,
+    /// `max_handshakes`: accepting has waited.
+    Handshakes,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::AcceptRate,
         Self::HandshakeTimeout,
         Self::MinReceiveRate,
         Self::Descriptors,
+        Self::Handshakes,
     ];
 
     /// The key of the configuration, which `status` and logs use too.
@@ -431,6 +434,7 @@ impl Limit {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::MinReceiveRate => "min_receive_rate",
             Self::Descriptors => "descriptors",
+            Self::Handshakes => "max_handshakes",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod closed;
 mod descriptors;
+mod handshakes;
 mod held;
 mod listener;
 mod memory;

@@ -311,6 +311,16 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "Connections accepted in a second. More wait in the kernel's backlog.",
         ),
         key(
+            "max_handshakes",
+            "number, 1 to 10000000",
+            Value("1024"),
+            "256",
+            Yes,
+            "Connections that wait for the gateway to begin their session or to go on with their TLS handshake. With this many it \
+             accepts no more; they wait in the kernel. Those that wait for their client do not count, nor those that the app \
+             decides about.",
+        ),
+        key(
             "min_receive_rate",
             "size in a second",
             Words("none"),

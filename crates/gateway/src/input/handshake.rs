@@ -47,7 +47,7 @@ pub(crate) fn shake_hands(session: &mut Session, tools: &mut Tools) -> Result<bo
             Handshake::Failed(reason) => return Err(refused(session, &reason, tools)),
         }
     }
-    tools.agenda.await_handshake(session);
+    tools.agenda.await_handshake(session, &tools.cx.shared);
     Ok(false)
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Admission {
     /// Those of them that are only told that there is no room.
     turned_away: AtomicU64,
     most: AtomicU64,
+    /// Those that wait for a loop to begin them, or to go on with their handshake.
+    waiting: AtomicU64,
     /// Locked once a connection, and only where the configuration asks, or has asked, for it.
     by_address: OnceLock<Mutex<ByAddress>>,
     /// Admitted connections are counted there.
@@ -95,6 +97,21 @@ impl Admission {
     /// Connections that were admitted and not released.
     pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that wait for a loop.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// One more waits for a loop.
+    pub(crate) fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A loop has begun with one that waited, or it is gone.
+    pub(crate) fn begin(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Admits one more, or says which limit forbids it. It counts until it has [ended](Self::end), and must be given back with

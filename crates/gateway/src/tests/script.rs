@@ -168,6 +168,7 @@ impl Script {
         admissions[usize::from(listener)]
             .admit(&peer, Counted::Admitted)
             .expect("there is no limit");
+        admissions[usize::from(listener)].wait();
         self.command(Command::Accepted {
             socket,
             listener: ListenerId(listener),

@@ -446,6 +446,7 @@ pub(super) fn config(name: &str) -> Config {
         min_receive_rate: None,
         max_sessions_per_address: None,
         accept_rate: None,
+        max_handshakes: 1024,
         handshake_timeout: Duration::from_secs(10),
         liveness: Default::default(),
         high_watermark: 1024 * 1024,
