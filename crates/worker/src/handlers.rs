@@ -1,5 +1,7 @@
 //! The app's hooks: which run at once, which wait, and what is said when they end.
 
+mod requests;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,10 +18,9 @@ use super::core::{Core, Event};
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::stalls::Hook;
-use crate::app::{self, App, Context, Datagram, Message, PostedBy, Request, Session};
+use crate::app::{self, App, Context, Datagram, Message, PostedBy, Session};
 use crate::config::{OnCrash, OnError};
 use crate::control::ProcessCounter;
-use crate::wire::accept::Asking;
 use crate::wire::{ERRED, FAILED, FORCE, FROM_TASK, FromProcess, LARGEST_TRANSFER};
 
 /// Datagrams that may be in progress. They have no window as sessions have, so more than these are dropped.
@@ -401,53 +402,6 @@ where
         });
     }
 
-    /// The request for session `id` need not be answered any more. False: it is not asked about.
-    pub(super) fn forget_request(&self, id: u64) -> bool {
-        self.asked.borrow_mut().remove(&id).is_some()
-    }
-
-    /// A request asks for session `id`, which does not exist yet.
-    pub(super) fn accept(self: &Rc<Self>, link: usize, id: u64, asking: Asking) {
-        let listener = self.core.config.listeners.get(usize::from(asking.listener));
-        let request = Request::new(asking, listener);
-        let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
-        let core = self.core.clone();
-        let (unwanted, mut is_unwanted) = oneshot::channel::<()>();
-        self.asked.borrow_mut().insert(id, unwanted);
-        let hook = || {
-            let mark = Mark::new(&core, link, id);
-            let mut hook = Box::pin(app.accept(request));
-            drop(mark);
-            poll_fn(move |cx| {
-                if Pin::new(&mut is_unwanted).poll(cx).is_ready() {
-                    // Nobody hears it.
-                    return Poll::Ready(Ok(app::Accept::refuse(503)));
-                }
-                let _mark = Mark::new(&core, link, id);
-                hook.as_mut().poll(cx)
-            })
-        };
-        self.free(Hook::Accept, Box::pin(None), hook, move |this, _, ended| {
-            this.asked.borrow_mut().remove(&id);
-            let ended = ended.and_then(|accept| accept.encode().map_err(Failure::Erred));
-            this.report(Hook::Accept, None, &ended);
-            if epoch != this.core.outbox.epoch() {
-                return;
-            }
-            let header = Header {
-                kind: FromProcess::Accepted as u8,
-                session: id,
-                ..Header::default()
-            };
-            let verdict = ended.unwrap_or_else(|_| app::failed());
-            // Always: once for each request that the gateway asks about.
-            let _ = this
-                .core
-                .outbox
-                .record(link, header, &[&verdict], Room::Always);
-        });
-    }
-
     pub(super) fn task(self: &Rc<Self>, link: usize, number: u64, attempt: u64, message: Message) {
         self.core.counters.handle(message.queued_ns());
         let (app, epoch) = (self.app.clone(), self.core.outbox.epoch());
@@ -531,25 +485,6 @@ where
     #[cold]
     fn report_failure(&self, hook: Hook, session: Option<&Session>, failure: &Failure) {
         report_failure(&self.core, hook, session, failure);
-    }
-}
-
-/// A session's hook is being polled, until this is dropped.
-struct Mark<'a> {
-    core: &'a Core,
-    link: usize,
-}
-
-impl<'a> Mark<'a> {
-    fn new(core: &'a Core, link: usize, session: u64) -> Self {
-        core.outbox.mark_polling(link, session);
-        Self { core, link }
-    }
-}
-
-impl Drop for Mark<'_> {
-    fn drop(&mut self) {
-        self.core.outbox.mark_polling(self.link, 0);
     }
 }
 
