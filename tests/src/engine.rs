@@ -476,6 +476,8 @@ pub struct GatewayStatus {
     pub closed: BTreeMap<String, u64>,
     /// How often each limit was reached, by its key.
     pub limits: BTreeMap<String, u64>,
+    /// Plain requests, by what became of them.
+    pub requests: BTreeMap<String, u64>,
     pub still: Vec<StillLoop>,
     /// How long its main thread stands still, if it does.
     pub main_still_ms: Option<u64>,

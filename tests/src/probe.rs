@@ -14,6 +14,7 @@ mod lockers;
 mod misuse;
 mod opening;
 mod order;
+mod requests;
 mod sending;
 mod tasks;
 
@@ -28,8 +29,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use moorline::{
-    Accept, App, CloseReason, Context, Datagram, Message, Opened, PostedBy, Request, Result,
-    Session, SessionId,
+    Accept, App, CloseReason, Context, Datagram, Message, Opened, PostedBy, Request, Response,
+    Result, Session, SessionId,
 };
 use serde::Deserialize;
 
@@ -238,6 +239,10 @@ impl App for Probe {
 
     async fn accept(self: Rc<Self>, request: Request) -> Result<Accept> {
         accepting::decide(&self, &request).await
+    }
+
+    async fn request(self: Rc<Self>, request: Request) -> Result<Response> {
+        requests::answer(self, request).await
     }
 
     async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {

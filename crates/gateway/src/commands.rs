@@ -11,6 +11,7 @@ use moorline_protocol::wire::Peer;
 
 use crate::arrival::Arrival;
 use crate::change::Setup;
+use crate::exchange;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
 use crate::shared::admission::Counted;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Silent(Arc<[ProcessId]>),
     Stop(Box<Order>),
     Drain(Box<Order>),
+    /// About a plain request.
+    Exchange(exchange::ExchangeOrder),
     /// List sessions from this place of the table on.
     List {
         question: u64,

@@ -23,6 +23,7 @@ use crate::event_loop::acceptor::Acceptor;
 use crate::event_loop::census::Census;
 use crate::event_loop::drain::Drain;
 use crate::event_loop::pressure::Pressure;
+use crate::features::exchanges::Exchanges;
 use crate::features::files::Files;
 use crate::features::tasks::Tasks;
 use crate::groups::Groups;
@@ -60,6 +61,7 @@ pub(crate) struct Loop {
     pub(crate) groups: Groups,
     pub(crate) tasks: Tasks,
     pub(crate) files: Files,
+    pub(crate) exchanges: Exchanges,
     pub(crate) acceptor: Acceptor,
     pub(crate) poller: Poller,
     pub(crate) pressure: Pressure,
@@ -101,6 +103,7 @@ impl Loop {
             groups: Groups::default(),
             tasks: Tasks::default(),
             files: Files::default(),
+            exchanges: Exchanges::default(),
             acceptor: Acceptor {
                 sockets: Sockets::default(),
                 gate: AcceptGate::new(&tools.cx.config.listeners),

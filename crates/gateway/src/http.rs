@@ -4,6 +4,8 @@
 //! here; where a later request does, it goes back to a loop with that request.
 
 mod answer;
+mod app;
+mod app_body;
 mod body;
 mod conditions;
 mod content_type;
@@ -39,20 +41,24 @@ use tokio::net::TcpStream;
 use self::answer::{
     Answer, bad_path, last, moved, no_file, no_session, not_allowed, plain, refused,
 };
+use self::app::{Bounds, Caller};
 use self::file::Extent;
 use self::folder::{Opened, find};
 use self::handshake::head_of;
 use self::path::FilePath;
 use self::routed::{Routed, single_slashes};
 use self::upload::read_up;
-use self::watched::{Progress, Watched};
+use self::watched::{Leaves, Progress, Watched};
 use crate::arrival::Arrival;
 use crate::commands::{Command, Inbox};
+use crate::cx::unix_ms;
 use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
 use crate::session_request::{HEAD_BYTES, SessionKind};
 use crate::shared::Shared;
-use moorline_config::{Listener, RequestRules, Routes};
+use crate::shared::admission::Counted;
+use crate::tls;
+use moorline_config::{Listener, Proxies, RequestRules, Routes};
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
 
@@ -62,6 +68,9 @@ const CONNECTION_BYTES: usize = HEAD_BYTES + 8 * 1024;
 /// How long a peer may take nothing of an answer, where the listener has no `send_timeout`: as long as a session that
 /// is ending may.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the body of a request may take, where the listener has no `receive_timeout`.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An HTTP listener.
 #[derive(Debug)]
@@ -82,12 +91,16 @@ pub(crate) struct Settings {
     /// Which requests may become sessions.
     rules: RequestRules,
     is_encrypted: bool,
+    /// The proxies whose word on a request's client counts.
+    proxies: Proxies,
     /// Those of its files, in the order of the routes.
     folders: Vec<OwnedFd>,
     /// How long a request's head may take.
     handshake_timeout: Duration,
     /// How long a peer may take nothing of an answer.
     stall_timeout: Duration,
+    /// How long a body may take.
+    body_timeout: Duration,
 }
 
 impl Settings {
@@ -96,9 +109,11 @@ impl Settings {
             routes: listener.routes.clone(),
             rules: listener.requests.clone(),
             is_encrypted: listener.tls.is_some(),
+            proxies: listener.proxies.clone(),
             folders,
             handshake_timeout: listener.handshake_timeout,
             stall_timeout: listener.send_timeout.unwrap_or(STALL_TIMEOUT),
+            body_timeout: listener.receive_timeout.unwrap_or(BODY_TIMEOUT),
         }
     }
 }
@@ -202,8 +217,14 @@ impl Site {
             unsent,
             counted,
         } = arrival;
+        let caller = Rc::new(Caller {
+            peer: peer.clone(),
+            is_proxy: counted == Counted::ForProxy,
+            connected_at: unix_ms(),
+            tls: tls.as_deref().map(tls::facts),
+        });
         let Some(records) = tls else {
-            let served = self.serve_stream(stream, received, peer).await?;
+            let served = self.serve_stream(stream, received, caller).await?;
             return served.map_or(Ok(Served::Whole), |(stream, received)| {
                 let tls = None;
                 let unsent = Vec::new();
@@ -221,7 +242,7 @@ impl Site {
         let mut parts = StreamParts::new(stream, records);
         parts.unsent = unsent;
         let stream = ServerStream::from_parts(parts);
-        let served = self.serve_stream(stream, received, peer).await?;
+        let served = self.serve_stream(stream, received, caller).await?;
         served.map_or(Ok(Served::Whole), |(stream, mut received)| {
             let parts = stream.into_parts();
             received.extend_from_slice(&parts.received);
@@ -240,17 +261,17 @@ impl Site {
 
     /// Answers requests until there are no more, or until one asks for a session: the stream and the bytes from that
     /// request on are returned.
-    async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    async fn serve_stream<S: AsyncRead + AsyncWrite + Leaves + Unpin + 'static>(
         self: Arc<Self>,
         stream: S,
         received: Vec<u8>,
-        peer: &Peer,
+        caller: Rc<Caller>,
     ) -> Result<Option<(S, Vec<u8>)>, Ended> {
         let progress = Rc::new(Progress::default());
         let watched = Watched::new(stream, received, progress.clone());
         let service = service_fn(|request| {
-            let (site, peer, progress) = (self.clone(), peer.clone(), progress.clone());
-            async move { Ok::<_, Infallible>(site.answer(request, &peer, &progress).await) }
+            let (site, caller, progress) = (self.clone(), caller.clone(), progress.clone());
+            async move { Ok::<_, Infallible>(site.answer(request, &caller, &progress).await) }
         });
         let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -278,6 +299,7 @@ impl Site {
             () = progress.stalled(self.settings().stall_timeout) => {
                 return Err(Ended::other("its peer takes nothing of the answer"));
             }
+            () = progress.left() => return Err(Ended::other("its client has left")),
             head = progress.leaving() => head,
         };
         let parts = connection.into_parts();
@@ -290,8 +312,8 @@ impl Site {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: &Peer,
-        progress: &Progress,
+        caller: &Caller,
+        progress: &Rc<Progress>,
     ) -> Answer {
         progress.asked.set(true);
         let (method, target, version) = (request.method(), request.uri(), request.version());
@@ -305,9 +327,21 @@ impl Site {
             return preflight::answer(request.headers(), &settings.rules, settings.is_encrypted);
         }
         if let Routed::Session(kind) = routed {
-            return self.begin_session(&request, kind, peer, progress).await;
+            return self
+                .begin_session(&request, kind, &caller.peer, progress)
+                .await;
         }
         let (head, body) = request.into_parts();
+        if let Routed::App { max_body } = routed {
+            let bounds = Bounds {
+                bytes: max_body,
+                time: settings.body_timeout,
+            };
+            let client = caller.client(&settings.proxies, &head.headers);
+            let answering = progress.answering();
+            let from = (client, caller);
+            return self.ask(head, body, bounds, from, answering).await;
+        }
         let is_over = read_up(&head, body).await;
         let answer = match routed {
             Routed::Bad => plain(StatusCode::BAD_REQUEST, "the path is not one of HTTP"),
@@ -316,7 +350,9 @@ impl Site {
                 plain(StatusCode::LENGTH_REQUIRED, "the body has no length")
             }
             Routed::File(place) => self.answer_with_file(&head, place, settings.clone()).await,
-            Routed::Nowhere | Routed::Session(_) => plain(StatusCode::NOT_FOUND, "not found"),
+            Routed::Nowhere | Routed::App { .. } | Routed::Session(_) => {
+                plain(StatusCode::NOT_FOUND, "not found")
+            }
         };
         // Where the next request begins is unknown, or far away.
         if is_over { answer } else { last(answer) }

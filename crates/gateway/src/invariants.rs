@@ -131,6 +131,10 @@ impl Loop {
                 }
             }
         }
+        assert!(
+            self.exchanges.are_looked_after(),
+            "a request is with no process, and waits for none"
+        );
         let slots = processes.slots.iter();
         let counted: Vec<usize> = slots.map(|slot| slot.sessions).collect();
         assert_eq!(counted, by_slot, "sessions of each slot");
@@ -160,6 +164,12 @@ impl Loop {
             in_hand: process.in_hand,
             files: process.ledger.files(),
         };
+        assert_eq!(
+            process.exchanges,
+            self.exchanges.of(at),
+            "requests of process {}",
+            process.id
+        );
         if process.standing != Standing::Broken {
             assert_eq!(
                 process.ledger.broadcasts(),

@@ -21,7 +21,7 @@
 //! - `service`: one session's turn
 //! - `alarms`: the actions of a session's timer
 //! - `pulse`: whether a session's peer still lives
-//! - `features`: posts, tasks, broadcasts, files, datagrams, requests, queries, and the reports of handlers
+//! - `features`: plain requests, posts, tasks, broadcasts, files, datagrams, requests, queries, and the reports of handlers
 //! - `ending`: how a session ends: the one place that acts on an `End`
 //! - `groups`: groups of sessions and their broadcasts
 //! - `input`: read, cut, deliver, handshakes, the slowloris guard
@@ -40,8 +40,10 @@
 //! - `session`: a session, its parts and their phases, its output queue, the table
 //! - `memory`: the one place that counts buffered bytes
 //! - `cx`: the environment of a loop
-//! - `shared`: the state that the loops share
 //! - `commands`: the messages between the main thread and the loops
+//! - `exchange`: a plain request and its answer, between the main thread and a loop
+//! - `arrival`: how far a connection has got before it becomes a session
+//! - `shared`: the state that the loops share
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -49,7 +51,6 @@
 //! - `host`: what may be the host of a request
 //! - `forwarded`: whose request it is, by the headers of proxies
 //! - `proxy_header`: whose connection it is, by the header of the PROXY protocol
-//! - `arrival`: how far a connection has got before it becomes a session
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
 //! - `file`: a file on its way
@@ -71,6 +72,7 @@ mod commands;
 mod cx;
 mod ending;
 mod event_loop;
+mod exchange;
 mod facts;
 mod features;
 mod file;

@@ -377,6 +377,7 @@ impl Loop {
                 self.tools.agenda.timers.resume(listener);
                 self.listener_is_ready(listener);
             }
+            Alarm::Requests => self.exchanges.timer_is_due(&mut self.tools),
             Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),
             Alarm::Drain(number) => self.go_on_draining(number),
             Alarm::Stop => self.end_all(),
@@ -419,6 +420,7 @@ impl Loop {
         let sessions = self.sessions.len();
         counters.set(LoopCounter::Sessions as usize, sessions as u64);
         counters.set(LoopCounter::BufferedBytes as usize, memory.held());
+        counters.set(LoopCounter::Requests as usize, self.exchanges.len() as u64);
         let last_serial = self.sessions.last_serial();
         counters.set(LoopCounter::LastSerial as usize, last_serial);
         for class in Class::ALL {
@@ -481,6 +483,7 @@ impl Loop {
             }
             Command::Stop(order) => self.stop(&order),
             Command::Drain(order) => self.begin_drain(&order),
+            Command::Exchange(order) => self.exchanges.obey(order, &mut self.tools),
             Command::List { question, place } => {
                 queries::list(question, place, &self.sessions, &self.tools.cx);
             }

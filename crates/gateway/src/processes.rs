@@ -416,7 +416,13 @@ impl Processes {
     /// This loop's messages in progress in a slot.
     fn in_hand_here(&self, slot: SlotId) -> usize {
         let process = self[slot].process;
-        process.map_or(0, |at| self[at].in_hand)
+        process.map_or(0, |at| self[at].in_hand + self[at].exchanges)
+    }
+
+    /// Messages and requests that all loops have in progress in a slot, in other loops as of their last turns.
+    pub(crate) fn in_hand(&self, slot: SlotId, cx: &Cx) -> usize {
+        let load = &cx.shared.slots[slot.index()];
+        self.in_hand_here(slot) + self[slot].in_hand_elsewhere(load)
     }
 
     /// How often a process is on each of the lists, and whether it is marked so: polled, blocked, dirty, told.
@@ -473,7 +479,8 @@ impl Slots for Loads<'_> {
 
     /// In other loops as of their last turns.
     fn in_hand(&self, slot: SlotId) -> usize {
-        let here = self.process(slot).map_or(0, |process| process.in_hand);
+        let process = self.process(slot);
+        let here = process.map_or(0, |process| process.in_hand + process.exchanges);
         let load = &self.cx.shared.slots[slot.index()];
         here + self.slots[slot.index()].in_hand_elsewhere(load)
     }

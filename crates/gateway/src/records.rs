@@ -142,6 +142,9 @@ impl Loop {
             }
             FromProcess::File => self.take_file_record(at, record),
             FromProcess::Accepted => self.take_verdict(at, record),
+            FromProcess::Respond | FromProcess::Body => {
+                self.exchanges.answer(at, record, &mut self.tools)
+            }
         }
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     reserve: AtomicU64,
     /// The loads of all loops together for each worker slot.
     pub(crate) slots: Vec<SlotLoad>,
+    /// The number of the last plain request.
+    last_request: AtomicU64,
     /// The HTTP connections, which the main thread has.
     pub(crate) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -73,6 +75,7 @@ impl Shared {
             file_looks: Arc::new(Semaphore::new(FILE_LOOKS)),
             reserve: AtomicU64::new(reserve),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
+            last_request: AtomicU64::new(0),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
@@ -104,6 +107,11 @@ impl Shared {
     /// Bytes that the loops hold, as of their last turns.
     pub(crate) fn held_by_loops(&self) -> u64 {
         self.held.iter().map(|it| it.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The number of a new request: no other has it.
+    pub(crate) fn next_request(&self) -> u64 {
+        self.last_request.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Keeps this many descriptors free of connections and files from now on.

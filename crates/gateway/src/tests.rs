@@ -3,6 +3,7 @@
 mod behind;
 mod blame;
 mod client;
+mod exchanges;
 mod files;
 mod full;
 mod memory;

@@ -45,6 +45,8 @@ pub(crate) enum Alarm {
     Accept(ListenerId),
     /// Tasks that waited for one slot may go to any slot now.
     Tasks,
+    /// Requests may have waited for a process for too long.
+    Requests,
     /// The next sessions of the drain of this number should close.
     Drain(u64),
     /// Stopping takes too long.
@@ -122,7 +124,9 @@ impl Alarm {
             | Alarm::Output(name)
             | Alarm::HalfClose(name)
             | Alarm::Linger(name) => Some(name),
-            Alarm::Accept(_) | Alarm::Tasks | Alarm::Drain(_) | Alarm::Stop => None,
+            Alarm::Accept(_) | Alarm::Tasks | Alarm::Requests | Alarm::Drain(_) | Alarm::Stop => {
+                None
+            }
         }
     }
 }

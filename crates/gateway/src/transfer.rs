@@ -23,10 +23,16 @@ impl Transfer {
         (SlotId(header.aux), header.session)
     }
 
-    /// Bytes that it holds. A task's payload is counted with the task.
+    /// Bytes that it holds. The payload of a task or a request is counted with that.
     pub(crate) fn held(&self) -> usize {
-        let is_task = self.header.kind == ToProcess::Task as u8;
-        size_of::<Self>() + if is_task { 0 } else { self.bytes.len() }
+        let kind = ToProcess::from_u8(self.header.kind);
+        let is_counted = matches!(kind, Some(ToProcess::Task | ToProcess::Request));
+        size_of::<Self>() + if is_counted { 0 } else { self.bytes.len() }
+    }
+
+    /// Whether it is the request of this number.
+    pub(crate) fn is_request(&self, number: u64) -> bool {
+        self.header.kind == ToProcess::Request as u8 && self.header.session == number
     }
 }
 

@@ -391,6 +391,16 @@ pub enum LoopCounter {
     ClosingOf,
     /// Bytes held of each [`MemoryClass`] now: this place + the class's number.
     Held = 40,
+    /// Plain requests to the app in progress now.
+    Requests = 56,
+    /// Plain requests that the app has answered.
+    RequestsAnswered,
+    /// … whose hook has failed, or whose worker died.
+    RequestsFailed,
+    /// … that found no worker in time, or too many others that wait.
+    RequestsRefused,
+    /// … whose client left before it had all of the answer.
+    RequestsLeft,
 }
 
 /// A limit that affects one peer or all of them.

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod event;
+pub mod exchange;
 mod question;
 
 use std::net::SocketAddr;
@@ -102,6 +103,14 @@ pub enum ToProcess {
     FileHere = 16,
     /// A request asks for `session`, which does not exist yet. Payload: [`accept::Asking`] (postcard). Always in one record.
     Accept = 17,
+    /// A plain HTTP request, numbered `session` by the gateway. `time`: as on `Message`. Flags: FIRST, LAST. Payload:
+    /// [`exchange::write_request`].
+    Request = 18,
+    /// The client has taken as much of the answer to request `session` as `sequence` says, in bytes that count as
+    /// [`exchange::ANSWER_WINDOW`] says.
+    BodyTaken = 19,
+    /// The client of request `session` has left: no answer is needed. It is ended all the same, with LAST.
+    RequestGone = 20,
 }
 
 /// Process → gateway loop.
@@ -155,6 +164,11 @@ pub enum FromProcess {
     SetLabel = 21,
     /// What the app says to the request for `session`. Payload: [`accept::Verdict`] (postcard). Always in one record.
     Accepted = 22,
+    /// The answer to request `session`, or its head. Flags: LAST if no [`Body`](Self::Body) follows; FAILED: the hook has
+    /// failed, or nobody waits for it, and there is no payload. Payload: [`exchange::write_answer_head`]. Always in one record.
+    Respond = 23,
+    /// A further piece of the answer to request `session`. Flags: LAST; FAILED, on the last only: the body is broken off.
+    Body = 24,
 }
 
 impl ToProcess {
@@ -179,6 +193,9 @@ impl ToProcess {
             15 => BroadcastDone,
             16 => FileHere,
             17 => Accept,
+            18 => Request,
+            19 => BodyTaken,
+            20 => RequestGone,
             _ => return None,
         })
     }
@@ -211,6 +228,8 @@ impl FromProcess {
             20 => Opened,
             21 => SetLabel,
             22 => Accepted,
+            23 => Respond,
+            24 => Body,
             _ => return None,
         })
     }

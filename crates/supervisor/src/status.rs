@@ -9,7 +9,7 @@ use moorline_protocol::control::{
 use moorline_protocol::wire::CloseReason;
 
 /// Counters of a present amount. A dead process has none.
-const LOOP_GAUGES: [LoopCounter; 7] = [
+const LOOP_GAUGES: [LoopCounter; 8] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
     LoopCounter::Throttled,
@@ -17,6 +17,7 @@ const LOOP_GAUGES: [LoopCounter; 7] = [
     LoopCounter::Beats,
     LoopCounter::Closing,
     LoopCounter::ClosingOf,
+    LoopCounter::Requests,
 ];
 const PROCESS_GAUGES: [ProcessCounter; 3] = [
     ProcessCounter::InProgress,
@@ -116,6 +117,15 @@ impl Counts<'_> {
             object.insert(name.to_owned(), self.loops(counter as usize).into());
         }
         object.insert("closed".to_owned(), closed.into());
+        let requests = [
+            ("in_progress", LoopCounter::Requests),
+            ("answered", LoopCounter::RequestsAnswered),
+            ("failed", LoopCounter::RequestsFailed),
+            ("refused", LoopCounter::RequestsRefused),
+            ("client_left", LoopCounter::RequestsLeft),
+        ]
+        .map(|(name, counter)| (name.to_owned(), self.loops(counter as usize).into()));
+        object.insert("requests".to_owned(), Map::from_iter(requests).into());
         let limits = Limit::ALL.map(|limit| {
             let reached = self.loops(LoopCounter::Limits as usize + limit as usize);
             (limit.as_str().to_owned(), reached.into())

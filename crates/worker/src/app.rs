@@ -15,10 +15,13 @@ mod locker;
 mod message;
 mod posted;
 mod request;
+mod response;
 mod session;
 mod session_data;
 mod settings;
 mod task;
+#[cfg(feature = "tower")]
+mod tower;
 
 use std::future::{Future, ready};
 use std::rc::Rc;
@@ -37,6 +40,8 @@ pub use locker::{LockerError, Versioned};
 pub use message::{Datagram, Message};
 pub use posted::PostedBy;
 pub use request::{KeptRequest, Request};
+pub(crate) use response::Content;
+pub use response::{BodySender, ClientLeft, Response};
 pub use session::Session;
 pub use settings::NoSettings;
 pub use task::Task;
@@ -155,6 +160,28 @@ pub trait App: Sized + 'static {
     fn accept(self: Rc<Self>, request: Request) -> impl Future<Output = Result<Accept>> {
         let _ = request;
         ready(Ok(Accept::by_rules()))
+    }
+
+    /// A plain HTTP request has come: the place for logins, webhooks, health checks and whatever else an app answers beside
+    /// its sessions. A tower service, such as an axum router, answers with `request.serve(service).await` (feature `tower`).
+    ///
+    /// # When it runs
+    /// For each request on a route of kind `app`, once its body has come, concurrently with all other hooks. At most 512 are
+    /// in progress at a time for each loop of the gateway; the others wait, and beyond 2048 that wait are answered with
+    /// 503. A body over the route's `max_body` is answered with 413, and does not come here.
+    ///
+    /// # Errors
+    /// They are logged and counted, and the request is answered with 500. An error of a streamed body breaks the answer off.
+    ///
+    /// # Cancellation
+    /// The future is dropped when its client leaves, as far as that can be seen: when the connection breaks, or about a second
+    /// after the client has closed its side of it. A streamed body is dropped in the same way, and also if the client takes nothing of
+    /// it for the listener's `send_timeout` (30 seconds without one). No time limit ends the hook. If the process dies, a request
+    /// that it had begun is answered with 502 (a body on its way is broken off); it may have taken effect, so no other process gets it. A reload waits for
+    /// it, up to `max_wait`, and so does a stop.
+    fn request(self: Rc<Self>, request: Request) -> impl Future<Output = Result<Response>> {
+        let _ = request;
+        ready(Ok(Response::text("not found").status(404)))
     }
 
     /// A session begins in this process.

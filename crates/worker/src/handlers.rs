@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::clock;
 use super::core::{Core, Event};
+use super::exchanges::Exchanges;
 use super::hook::{Ended, Failure, HotHook, Slot, begin_slot, poll_slot};
 use super::outbox::Room;
 use super::stalls::Hook;
@@ -35,6 +36,8 @@ pub(super) struct Handlers<A, M, D> {
     datagrams_in_hand: Cell<usize>,
     /// The requests that it is asked about: what is sent there, or dropped, ends the hook.
     asked: RefCell<FxHashMap<u64, oneshot::Sender<()>>>,
+    /// The plain requests in progress.
+    pub(super) exchanges: Exchanges,
 }
 
 type BoxedHook = Pin<Box<dyn Future<Output = app::Result>>>;
@@ -81,6 +84,7 @@ where
             on_datagram,
             datagrams_in_hand: Cell::new(0),
             asked: RefCell::default(),
+            exchanges: Exchanges::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::app::{self, AskError, Message, SendError};
+use crate::app::{self, AskError, ClientLeft, Message, SendError};
 
 /// How a hook ended: its result, or why it has none.
 pub(super) type Ended<T = ()> = Result<T, Failure>;
@@ -214,6 +214,7 @@ fn tells_of_an_end(error: &(dyn Error + 'static), text: &str) -> bool {
         error.downcast_ref(),
         Some(SendError::Closed | SendError::NoSuchSession)
     ) || error.downcast_ref() == Some(&AskError::NoSuchSession)
+        || error.is::<ClientLeft>()
         || text == SendError::CLOSED
         || text == SendError::NO_SUCH_SESSION
 }

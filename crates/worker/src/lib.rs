@@ -13,6 +13,7 @@ mod commitment;
 mod core;
 mod counters;
 mod credits;
+mod exchanges;
 mod files;
 mod handlers;
 mod hook;

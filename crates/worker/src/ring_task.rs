@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
+use bytes::Bytes;
 use moorline_ipc::Header;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use super::{clock, pool};
 use crate::app::{App, Datagram, Message, Opened, Session};
 use crate::control::ProcessCounter;
 use crate::wire::accept::Asking;
+use crate::wire::exchange::split_request;
 use crate::wire::{
     CloseReason, Closing, FAILED, FIRST, LAST, Opening, TEXT, ToProcess, WHOLE, split_datagram,
 };
@@ -93,6 +95,7 @@ where
     fn turn(&mut self, cx: &mut Task<'_>) -> Poll<Garbage> {
         if self.inlets.begin_turn(cx) {
             self.partials.clear();
+            self.handlers.exchanges.gateway_lost();
             // The sessions of the old gateway have died with it.
             let now = clock::now();
             for id in self.core.sessions.ids() {
@@ -236,6 +239,15 @@ where
                 true
             }
             ToProcess::Answer => self.answer(link, header, payload)?,
+            ToProcess::Request => self.request(link, header, payload, now)?,
+            ToProcess::BodyTaken => {
+                self.handlers.exchanges.taken(id, header.sequence);
+                true
+            }
+            ToProcess::RequestGone => {
+                self.handlers.exchanges.gone(id);
+                true
+            }
             ToProcess::Message => unreachable!("`take_record` keeps messages to itself"),
         };
         if !is_known {
@@ -343,6 +355,28 @@ where
             self.handlers.task(link, id, sequence, message);
         }
         true
+    }
+
+    fn request(
+        &mut self,
+        link: usize,
+        header: &Header,
+        payload: Vec<u8>,
+        now: u64,
+    ) -> Result<bool, Garbage> {
+        let number = header.session;
+        if let Some(bytes) = self.assemble(link, header, payload) {
+            let (asking, begins_at) =
+                split_request(&bytes).ok_or_else(|| Garbage(format!("request {number}")))?;
+            let body = match bytes.len() == begins_at {
+                true => Bytes::new(),
+                false => Bytes::from(bytes).slice(begins_at..),
+            };
+            let queued_ns = now.saturating_sub(header.time);
+            self.handlers
+                .request(link, number, (asking, body), queued_ns);
+        }
+        Ok(true)
     }
 
     /// False: nobody has asked that.

@@ -52,10 +52,11 @@ pub(super) enum Hook {
     Stop,
     Serving,
     Accept,
+    Request,
 }
 
 impl Hook {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Message,
         Self::Start,
         Self::Open,
@@ -69,6 +70,7 @@ impl Hook {
         Self::Stop,
         Self::Serving,
         Self::Accept,
+        Self::Request,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -77,6 +79,7 @@ impl Hook {
             Self::Start => START_HOOK,
             Self::Open => "open",
             Self::Accept => "accept",
+            Self::Request => "request",
             Self::Close => "close",
             Self::Full => "full",
             Self::Drained => "drained",

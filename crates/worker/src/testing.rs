@@ -1,6 +1,7 @@
 //! An app's hooks in a plain test: no processes, no sockets, no waiting.
 
 mod gateway;
+mod http;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+
+pub use self::http::{ScriptedAnswer, ScriptedRequest, ScriptedWait};
 
 use self::gateway::Gateway;
 use self::process::Process;
@@ -100,7 +103,7 @@ impl ScriptedEngine {
         Ok(engine)
     }
 
-    /// A peer connects. Its open hook has begun when this returns.
+    /// A peer connects, without being asked about. Its open hook has begun when this returns.
     pub async fn connect(&self) -> ScriptedPeer {
         let serial = self.0.gateway.borrow().sessions.len();
         let port = 10_000 + (serial % 50_000) as u16;
@@ -115,7 +118,15 @@ impl ScriptedEngine {
         ScriptedPeer {
             engine: self.0.clone(),
             id,
+            protocol: None,
+            fields: Vec::new(),
         }
+    }
+
+    /// A request over HTTP, to be [sent](ScriptedRequest::send) to the app's `request` hook, or to [open](ScriptedRequest::open) a
+    /// session as its `accept` hook decides.
+    pub fn ask(&self, method: &str, target: &str) -> ScriptedRequest {
+        ScriptedRequest::new(self.0.clone(), method, target)
     }
 
     /// Reloads: starts another value of the app, of the same type or of the next build's. Sessions move to it with their
@@ -136,12 +147,15 @@ impl ScriptedEngine {
         let idle = |gateway: &mut Gateway| gateway.is_idle().then_some(());
         let (old, gateway) = (self.0.process(), &self.0.gateway);
         // Work in progress is left behind, as a reload does.
-        let _ = timeout(max_wait, old.drive_until(gateway, idle)).await;
+        let is_idle = timeout(max_wait, old.drive_until(gateway, idle)).await;
         old.core.commitment.lead(false);
         gateway.borrow_mut().serve(generation, false);
         process.commit().await;
         *self.0.process.borrow_mut() = Rc::new(process);
         self.0.settle().await;
+        if is_idle.is_err() {
+            gateway.borrow_mut().break_off(generation - 1);
+        }
         old.stop(Instant::now() + max_wait, gateway).await;
         self.0.settle().await;
         Ok(())
@@ -237,12 +251,26 @@ impl fmt::Debug for ScriptedEngine {
 pub struct ScriptedPeer {
     engine: Rc<Engine>,
     id: u64,
+    protocol: Option<String>,
+    fields: Vec<(String, String)>,
 }
 
 impl ScriptedPeer {
     /// The session's id.
     pub fn id(&self) -> SessionId {
         self.id.into()
+    }
+
+    /// The subprotocol that the app has chosen, if it was [asked](ScriptedRequest::open).
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// The first field of this name, in any case, that the app has added to the answer, if it was [asked](ScriptedRequest::open).
+    pub fn response_header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let field = fields.find(|(its, _)| its.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.as_str())
     }
 
     /// Sends a message, and runs the app as far as it comes without waiting. Waits while 64 of this peer are in progress.

@@ -10,5 +10,6 @@ mod files;
 mod handshakes;
 mod http;
 mod long;
+mod requests;
 mod routes;
 mod websocket;

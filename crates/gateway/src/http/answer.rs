@@ -7,12 +7,13 @@ use http_body_util::{Either, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::app_body::AppBody;
 use super::body::FileBody;
 use super::folder::is_shortage;
 use super::head::BadHead;
 use super::path::BadPath;
 
-pub(super) type Answer = Response<Either<Full<Bytes>, FileBody>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Either<FileBody, AppBody>>>;
 
 /// A browser takes the content for what its type says.
 pub(super) const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -32,6 +33,14 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    answer
+}
+
+/// There is no answer now, and may be one soon.
+pub(super) fn busy(why: &'static str) -> Answer {
+    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    let seconds = HeaderValue::from_static("1");
+    answer.headers_mut().insert(header::RETRY_AFTER, seconds);
     answer
 }
 

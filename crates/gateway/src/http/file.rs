@@ -89,7 +89,8 @@ fn content(
                 let why = "memory_limit is reached, ask again later";
                 return plain(StatusCode::SERVICE_UNAVAILABLE, why);
             };
-            Either::Right(FileBody::new(file.file, first, length, held))
+            let body = FileBody::new(file.file, first, length, held);
+            Either::Right(Either::Left(body))
         }
     };
     let mut answer = Response::new(body);

@@ -3,6 +3,7 @@
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode, Version};
 
+use super::head::write;
 use crate::session_request::{Found, HEAD_BYTES, Refusal, SessionKind, check};
 
 /// Whether it means to begin a WebSocket.
@@ -18,22 +19,8 @@ pub(super) fn head_of<B>(request: &Request<B>, kind: SessionKind) -> Result<Vec<
     };
     let found = Found::read(fields(request.headers()));
     check(kind, request.method().as_str(), version, found)?;
-    let target = request.uri().path_and_query().map_or("/", |it| it.as_str());
-    let slash = if target.starts_with('/') { "" } else { "/" };
-    let mut head = format!("GET {slash}{target} HTTP/1.{version}\r\n").into_bytes();
-    let authority = request.uri().authority();
-    for (name, value) in fields(request.headers()) {
-        // RFC 9112 §3.2.2: where the target names the host, it counts.
-        let value = match authority {
-            Some(authority) if name == "host" => authority.as_str().as_bytes(),
-            _ => value,
-        };
-        head.extend_from_slice(name.as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value);
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
+    let fields = fields(request.headers());
+    let head = write("GET", request.uri(), request.version(), fields);
     if head.len() > HEAD_BYTES {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err((status, "the head of the request is too long"));

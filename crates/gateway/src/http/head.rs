@@ -39,6 +39,39 @@ pub(crate) fn check(
     check_body(version, headers)
 }
 
+/// Writes a head anew, with its target in origin form. Where the target names the host, that counts (RFC 9112 §3.2.2).
+pub(crate) fn write<'a>(
+    method: &str,
+    target: &Uri,
+    version: Version,
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Vec<u8> {
+    let authority = target.authority();
+    let target = target.path_and_query().map_or("/", |it| it.as_str());
+    let slash = match target {
+        "*" => "",
+        target if target.starts_with('/') => "",
+        _ => "/",
+    };
+    let version = match version {
+        Version::HTTP_11 => "1.1",
+        _ => "1.0",
+    };
+    let mut head = format!("{method} {slash}{target} HTTP/{version}\r\n").into_bytes();
+    for (name, value) in fields {
+        let value = match authority {
+            Some(authority) if name == "host" => authority.as_str().as_bytes(),
+            _ => value,
+        };
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
 /// In origin form or absolute form; `*` is for OPTIONS alone.
 fn check_target(method: &Method, target: &Uri) -> Result<(), BadHead> {
     if *method == Method::CONNECT {

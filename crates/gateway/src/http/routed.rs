@@ -18,6 +18,8 @@ pub(super) enum Routed {
     Session(SessionKind),
     /// A file, from the folder in this place of the routes' own.
     File(usize),
+    /// The app answers it, if its body has at most this number of bytes.
+    App { max_body: u64 },
     /// No route has its path.
     Nowhere,
 }
@@ -60,6 +62,9 @@ impl Routed {
                 let place = folders.position(|(other, _)| std::ptr::eq(other, route));
                 place.map_or(Self::Nowhere, Self::File)
             }
+            (None, RouteKind::App { max_body }) => Self::App {
+                max_body: *max_body,
+            },
             (None, _) => Self::Nowhere,
         }
     }

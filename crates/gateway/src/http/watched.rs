@@ -7,8 +7,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use moorline_net::tls::server::ServerStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+/// How often a connection whose request an app answers is looked at, whether its client is still there. hyper does not
+/// read meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How far a connection has got.
 #[derive(Debug, Default)]
@@ -22,6 +29,22 @@ pub(super) struct Progress {
     written: Cell<u64>,
     /// The stream takes no more for now.
     is_blocked: Cell<bool>,
+    /// Answers of apps in progress.
+    answers: Cell<usize>,
+    begins: Notify,
+    /// hyper's next turn is to look whether the client is still there.
+    is_to_look: Cell<bool>,
+    has_left: Cell<bool>,
+}
+
+/// The answer of an app, as long as it is in progress.
+#[derive(Debug)]
+pub(super) struct Answering(Rc<Progress>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answers.set(self.0.answers.get() - 1);
+    }
 }
 
 impl Progress {
@@ -35,6 +58,26 @@ impl Progress {
                 return;
             }
             before = now;
+        }
+    }
+
+    /// An app answers a request, until the result is dropped.
+    pub(super) fn answering(self: &Rc<Self>) -> Answering {
+        self.answers.set(self.answers.get() + 1);
+        self.begins.notify_one();
+        Answering(self.clone())
+    }
+
+    /// Waits until the client of an answer in progress has been gone for a while: it has closed its side, or more.
+    pub(super) async fn left(&self) {
+        while !self.has_left.get() {
+            if self.answers.get() == 0 {
+                self.begins.notified().await;
+            }
+            tokio::time::sleep(LOOK).await;
+            self.is_to_look.set(self.answers.get() > 0);
+            // Then hyper has its turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -89,6 +132,27 @@ impl<S> Watched<S> {
     }
 }
 
+/// A stream that knows whether its peer still sends.
+pub(super) trait Leaves {
+    /// The peer has closed its side, or the connection is broken. What it has sent may not be read.
+    fn has_left(&self) -> bool;
+}
+
+impl Leaves for TcpStream {
+    fn has_left(&self) -> bool {
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut sockets = [PollFd::new(self, gone)];
+        let looked = poll(&mut sockets, Some(&Timespec::default()));
+        looked.is_ok() && sockets[0].revents().intersects(gone)
+    }
+}
+
+impl Leaves for ServerStream<TcpStream> {
+    fn has_left(&self) -> bool {
+        self.get_ref().has_left()
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -105,7 +169,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Leaves + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -129,6 +193,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper calls it in each of its turns.
+        if self.progress.is_to_look.take() && self.stream.has_left() {
+            self.progress.has_left.set(true);
+        }
         let poll = Pin::new(&mut self.stream).poll_flush(context);
         self.progress.note(poll)
     }

@@ -60,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) is_asked: bool,
     /// Requests that it was asked about and has not answered, also those whose client has left since.
     pub(crate) asked: usize,
+    /// Plain requests that it was given and has not ended.
+    pub(crate) exchanges: usize,
     /// Sessions that wait to ask, because it is asked about as many as may be.
     pub(crate) askers: VecDeque<SessionRef>,
     /// Sessions that wait for room in its ring, with their ids.
@@ -138,6 +140,7 @@ impl Process {
             in_hand: 0,
             is_asked: true,
             asked: 0,
+            exchanges: 0,
             askers: VecDeque::new(),
             waiters: VecDeque::new(),
             owed: BTreeSet::new(),
@@ -309,6 +312,7 @@ impl Process {
     /// Whether nothing of a session or transfer is left between this loop and the process.
     pub(crate) fn is_clear(&mut self) -> bool {
         self.sessions == 0
+            && self.exchanges == 0
             && self.transfers.is_empty()
             && self.posts.is_empty()
             && self.partials.is_empty()

@@ -55,6 +55,18 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
+impl Held {
+    /// Counts this many more with it. False, and it counts what it did: the limit would be passed, including what the loops
+    /// hold.
+    pub(crate) fn grow(&mut self, bytes: usize, by_loops: u64) -> bool {
+        let Some(mut more) = self.memory.try_hold(bytes, by_loops) else {
+            return false;
+        };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let bytes = self.bytes as u64;
@@ -76,6 +88,9 @@ mod tests {
         assert_eq!(memory.bytes(), 250);
         assert!(memory.try_hold(51, 0).is_none());
         assert!(memory.try_hold(1, 300).is_none());
+        let mut more = more.unwrap();
+        assert!(more.grow(50, 0) && !more.grow(1, 0));
+        assert_eq!(memory.bytes(), 300);
         drop((held, more));
         assert_eq!(memory.bytes(), 0);
     }

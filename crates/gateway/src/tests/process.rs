@@ -34,11 +34,23 @@ pub(super) struct Process {
     pub(super) refused: Vec<u64>,
     /// Posts and tasks that are to be answered.
     jobs: VecDeque<Header>,
+    /// Plain requests that it has, and what it was told about them.
+    pub(super) requests: BTreeMap<u64, Asked>,
     last_number: u64,
     /// It has written what none should, so that the gateway may take its work for done.
     pub(super) lies: bool,
     /// Records of each kind that it has taken.
     pub(super) taken: BTreeMap<u8, u64>,
+}
+
+/// A plain request as its process sees it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) payload: Vec<u8>,
+    pub(super) is_whole: bool,
+    /// Bytes of its answer that the client has taken.
+    pub(super) taken: u64,
+    pub(super) is_gone: bool,
 }
 
 /// A session as its process sees it.
@@ -70,6 +82,7 @@ impl Process {
             files: BTreeMap::new(),
             refused: Vec::new(),
             jobs: VecDeque::new(),
+            requests: BTreeMap::new(),
             // As workers do: no two processes use the same.
             last_number: u64::from(id) << 32,
             lies: false,
@@ -84,7 +97,7 @@ impl Process {
 
     /// It has no session and nothing in progress.
     pub(super) fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.jobs.is_empty()
+        self.sessions.is_empty() && self.jobs.is_empty() && self.requests.is_empty()
     }
 
     /// Whether a message of this session is taken and not done.
@@ -173,6 +186,22 @@ impl Process {
                 self.files.remove(&id).expect("a file that was passed");
                 if header.flags & FAILED != 0 {
                     self.refused.push(id);
+                }
+            }
+            ToProcess::Request => {
+                let asked = self.requests.entry(id).or_default();
+                asked.payload.extend(payload);
+                asked.is_whole = header.flags & LAST != 0;
+            }
+            // It may have been answered to the end meanwhile.
+            ToProcess::BodyTaken => {
+                if let Some(asked) = self.requests.get_mut(&id) {
+                    asked.taken += header.sequence;
+                }
+            }
+            ToProcess::RequestGone => {
+                if let Some(asked) = self.requests.get_mut(&id) {
+                    asked.is_gone = true;
                 }
             }
             ToProcess::Full
@@ -378,6 +407,18 @@ impl Process {
     /// Queues one record as it is.
     pub(super) fn push(&mut self, header: Header, payload: &[u8]) {
         self.outbox.push_back((header, payload.to_vec()));
+    }
+
+    /// Writes a record of the answer to a request.
+    pub(super) fn respond(&mut self, kind: FromProcess, number: u64, flags: u8, payload: &[u8]) {
+        let header = Header {
+            kind: kind as u8,
+            flags,
+            session: number,
+            ..Header::default()
+        };
+        self.push(header, payload);
+        self.flush();
     }
 
     /// A number for a post, a task, a question or a broadcast.

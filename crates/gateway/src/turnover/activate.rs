@@ -43,6 +43,7 @@ impl Loop {
         remove_slots(workers, &mut self.sessions, tools);
         tools.processes.note_task_workers();
         self.tasks.give(tools);
+        self.exchanges.give(tools);
         // Retiring processes, and empty slots.
         tools.processes.is_restless = true;
         tools.processes.tell_all_in_hand(&tools.cx);

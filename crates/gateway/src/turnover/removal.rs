@@ -60,6 +60,8 @@ struct Untaken {
     sessions: FxHashMap<u64, UntakenOfSession>,
     /// The tasks whose last part it had not taken, by their numbers: it had not begun them.
     tasks: FxHashSet<u64>,
+    /// The plain requests of which it had not taken all.
+    requests: FxHashSet<u64>,
     posts: Vec<Transfer>,
     /// The posts of which it had taken some parts and not all.
     partly: FxHashSet<(SlotId, u64)>,
@@ -104,6 +106,7 @@ impl Loop {
         return_posts(&mut dead, &mut tools.processes, &mut tools.memory);
         self.tasks
             .reassign(at, &dead, &untaken.tasks, death.forced, tools);
+        self.exchanges.reassign(at, &dead, &untaken.requests, tools);
         let unsent = dead.transfers.iter().map(Transfer::held).sum();
         tools.memory.release(Class::Transfers, unsent);
         // Its slot may have another process already. That process is told what the dead one was not told.
@@ -173,6 +176,9 @@ fn read_untaken(dead: &mut Process) -> Untaken {
             }
             Some(ToProcess::Task) if header.flags & LAST != 0 => {
                 untaken.tasks.insert(id);
+            }
+            Some(ToProcess::Request) if header.flags & LAST != 0 => {
+                untaken.requests.insert(id);
             }
             _ => {}
         }

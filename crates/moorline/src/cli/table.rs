@@ -89,6 +89,7 @@ fn counts(out: &mut String, status: &Value) -> fmt::Result {
         ("lost", "/lost"),
         ("errors", "/errors"),
         ("closed", "/gateway/closed"),
+        ("requests", "/gateway/requests"),
         ("limits", "/gateway/limits"),
     ] {
         let counts = nonzero(status.pointer(path));

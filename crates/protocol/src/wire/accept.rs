@@ -65,7 +65,7 @@ pub struct HttpAnswer {
 }
 
 /// Whether a head may have this field besides those that the engine itself writes.
-pub fn is_field(name: &str, value: &str) -> bool {
+pub fn is_field(name: &str, value: impl AsRef<[u8]>) -> bool {
     /// Fields that describe the connection, the body's length, or the handshake.
     const OWN: &[&str] = &[
         "connection",
@@ -83,8 +83,9 @@ pub fn is_field(name: &str, value: &str) -> bool {
     is_token(name)
         && !OWN.iter().any(|own| own.eq_ignore_ascii_case(name))
         && value
-            .bytes()
-            .all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+            .as_ref()
+            .iter()
+            .all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
 }
 
 impl Verdict {

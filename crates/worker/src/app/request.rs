@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use moorline_config::{Listener, Routes};
 use percent_encoding::percent_decode_str;
 
@@ -15,11 +16,13 @@ const LAST_EVENT_ID: &str = "Last-Event-ID";
 /// The most fields of a head: what the gateway takes.
 const FIELDS: usize = 100;
 
-/// A request that asks for a session, before it is answered: the argument of [`App::accept`].
+/// A request over HTTP, before it is answered: the argument of [`App::accept`], where it asks for a session, and
+/// of [`App::request`], where it is for the app.
 ///
 /// It is as the client sent it, and nothing in it is proven. Dropping it does nothing.
 ///
 /// [`App::accept`]: crate::app::App::accept
+/// [`App::request`]: crate::app::App::request
 #[derive(Debug, Clone)]
 pub struct Request {
     asking: Asking,
@@ -28,6 +31,7 @@ pub struct Request {
     method: Range<usize>,
     target: Range<usize>,
     fields: Vec<(Range<usize>, Range<usize>)>,
+    body: Bytes,
 }
 
 impl Request {
@@ -39,6 +43,7 @@ impl Request {
             method: 0..0,
             target: 0..0,
             fields: Vec::new(),
+            body: Bytes::new(),
             asking,
         };
         let head = &this.asking.head[..];
@@ -63,6 +68,10 @@ impl Request {
             this.routed = Routed::new(this.path(), &listener.routes, is_handshake);
         }
         this
+    }
+
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
+        Self { body, ..self }
     }
 
     fn text(&self, place: &Range<usize>) -> &str {
@@ -169,6 +178,16 @@ impl Request {
             .filter_map(|pair| pair.trim().split_once('='))
             .find(|(its, _)| *its == name)
             .map(|(_, value)| value.trim_matches('"'))
+    }
+
+    /// The body; empty if there is none, and for a WebSocket handshake.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body, to be kept. It shares the memory that the request came in.
+    pub fn into_body(self) -> Bytes {
+        self.body
     }
 
     /// The host that it is for, perhaps with a port.

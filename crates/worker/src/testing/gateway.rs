@@ -1,5 +1,6 @@
 //! The gateway of a scripted engine: its sessions, and what it gives the app's process. `requests` does what that asks for.
 
+mod exchanges;
 mod requests;
 mod session;
 
@@ -11,7 +12,10 @@ use moorline_ipc::{Header, Producer};
 
 use crate::app::{CloseReason, Peer};
 use crate::config::{Config, OnCrash, OnError};
+use crate::wire::accept::Verdict;
 use crate::wire::{ADOPTED, Closing, ERRED, FAILED, FIRST, LAST, Opening, SessionData, ToProcess};
+use exchanges::ScriptedExchange;
+pub(super) use exchanges::{AnswerEnd, SessionAnswer};
 use session::{Given, Scripted};
 
 /// The one listener.
@@ -33,6 +37,10 @@ pub(super) struct Gateway {
     tasks: BTreeMap<u64, (u32, u64)>,
     last_task: u64,
     last_session: u64,
+    pub(super) exchanges: BTreeMap<u64, ScriptedExchange>,
+    last_exchange: u64,
+    /// What the app has said to requests for sessions.
+    verdicts: BTreeMap<u64, Verdict>,
 }
 
 impl Gateway {
@@ -48,6 +56,9 @@ impl Gateway {
             tasks: BTreeMap::new(),
             last_task: 0,
             last_session: 0,
+            exchanges: BTreeMap::new(),
+            last_exchange: 0,
+            verdicts: BTreeMap::new(),
         }
     }
 
@@ -127,10 +138,11 @@ impl Gateway {
         living.map(|(id, _)| *id).collect()
     }
 
-    /// No session has an open hook or a message in progress.
+    /// No session has an open hook or a message in progress, and no request has.
     pub(super) fn is_idle(&self) -> bool {
         let mut living = self.sessions.values().filter(|it| it.end.is_none());
         living.all(|session| session.is_open && session.undone.is_empty())
+            && !self.has_open_exchanges()
     }
 
     /// This generation serves from now on, and every session moves to it. `has_died` says that the one before is gone:
@@ -143,6 +155,7 @@ impl Gateway {
             self.partials.clear();
             self.files.clear();
             self.tasks.clear();
+            self.break_off(before);
         }
         for id in self.connected() {
             if !has_died {
@@ -331,7 +344,11 @@ impl Gateway {
 /// The header of a whole record, or of the first part of one.
 fn header_of(kind: ToProcess, session: u64) -> Header {
     let flags = match kind {
-        ToProcess::Message | ToProcess::Post | ToProcess::Task | ToProcess::Answer => FIRST,
+        ToProcess::Message
+        | ToProcess::Post
+        | ToProcess::Task
+        | ToProcess::Request
+        | ToProcess::Answer => FIRST,
         _ => 0,
     };
     Header {

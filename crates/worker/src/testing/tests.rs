@@ -1,6 +1,7 @@
 //! What apps can rely on, seen through the scripted engine; and the scripted engine itself.
 
 mod posts;
+mod requests;
 
 use std::cell::RefCell;
 use std::rc::Rc;

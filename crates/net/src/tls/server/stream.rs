@@ -56,6 +56,13 @@ impl<S> StreamParts<S> {
     }
 }
 
+impl<S> ServerStream<S> {
+    /// The stream below.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
     /// Goes on with a connection whose handshake is over.
     pub fn from_parts(parts: StreamParts<S>) -> Self {

@@ -52,6 +52,9 @@ impl Gateway {
                     session.is_open = true;
                 }
             }
+            FromProcess::Accepted | FromProcess::Respond | FromProcess::Body => {
+                self.answered(kind, header, &payload);
+            }
             // There is no datagram listener, and posts to oneself do not come here.
             FromProcess::SendTo | FromProcess::PostDone => {}
             _ => self.note(from, kind, id, payload),
