@@ -11,7 +11,7 @@ use super::liveness::liveness;
 use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
-    Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, RouteKind, Routes,
+    Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
     compression, framing, proxies, request, route, tls,
 };
 
@@ -451,6 +451,9 @@ fn content(
         )?,
         _ => section.refuse_keys(HTTP_KEYS, "belongs to http:// listeners")?,
     }
+    if let Ok(routes) = &routes {
+        check_engine_routes(section, routes, address)?;
+    }
     let (routes, max) = (routes?, max_message?.unwrap_or(framing::DEFAULT_MAX));
     // Also without sessions: a reload may give it some.
     let framing = match routes.is_empty() {
@@ -491,6 +494,23 @@ fn check_http(section: &Section<'_>, routes: Option<&Routes>) -> Result<(), Repo
         section.refuse_keys(&["static_cache"], "has no effect without `static`")?;
     }
     Ok(())
+}
+
+/// Whoever can connect may do there what an app can.
+fn check_engine_routes(
+    section: &Section<'_>,
+    routes: &Routes,
+    address: &Address,
+) -> Result<(), Reported> {
+    let is_one = |route: &Route| matches!(route.kind, RouteKind::Engine { .. });
+    if matches!(address, Address::Unix(_)) || !routes.iter().any(is_one) {
+        return Ok(());
+    }
+    let message = "a route of kind \"engine\" belongs to unix:// listeners: the rights of their folder decide who may";
+    let hint = "write it for a listener with address = \"unix:///run/chat/engine.sock\"";
+    Err(section
+        .report
+        .error(section.place("address"), message, hint))
 }
 
 /// Whether HTTP is spoken there. A Unix socket has no scheme for it, so its keys say so.

@@ -18,7 +18,8 @@ const DEFAULT_MAX_BODY: u64 = 1 << 20;
 pub(super) const LARGEST_BODY: u64 = 64 << 20;
 
 const HINT: &str = "write [[listen.route]] with double brackets, once for each route";
-const KIND_HINT: &str = "write kind = \"websocket\", \"sse\", \"static\", \"app\" or \"publish\"";
+const KIND_HINT: &str =
+    "write kind = \"websocket\", \"sse\", \"static\", \"app\", \"engine\" or \"publish\"";
 
 /// What a listener does with the requests for a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,12 @@ pub enum RouteKind {
     Static(StaticFiles),
     /// The app answers it, if its body has at most this number of bytes.
     App {
+        /// Default 1 MiB.
+        max_body: u64,
+    },
+    /// The engine itself answers it: send, post, run a task, tell the state. Only on Unix sockets, where the rights of their
+    /// folder decide who may.
+    Engine {
         /// Default 1 MiB.
         max_body: u64,
     },
@@ -170,7 +177,10 @@ impl Routes {
         let needs = |route: &Route| {
             matches!(
                 route.kind,
-                RouteKind::WebSocket | RouteKind::Events | RouteKind::App { .. }
+                RouteKind::WebSocket
+                    | RouteKind::Events
+                    | RouteKind::App { .. }
+                    | RouteKind::Engine { .. }
             )
         };
         self.0.iter().any(needs)
@@ -227,6 +237,7 @@ enum Word {
     Events,
     Static,
     App,
+    Engine,
     Publish,
 }
 
@@ -266,6 +277,7 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
             ("sse", Word::Events),
             ("static", Word::Static),
             ("app", Word::App),
+            ("engine", Word::Engine),
             ("publish", Word::Publish),
         ])
     });
@@ -276,7 +288,8 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
     let token_file = section.read("token_file", |field| Ok((text_of(&field, base)?, field)));
     let (path, word) = (path?, word?);
     for (key, of, reason) in OWN_KEYS {
-        if *of != word {
+        let is_own = *of == word || (*of, word) == (Word::App, Word::Engine);
+        if !is_own {
             section.refuse_keys(&[key], reason)?;
         }
     }
@@ -285,6 +298,9 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
         Word::WebSocket => RouteKind::WebSocket,
         Word::Events => RouteKind::Events,
         Word::App => RouteKind::App {
+            max_body: max_body.unwrap_or(DEFAULT_MAX_BODY),
+        },
+        Word::Engine => RouteKind::Engine {
             max_body: max_body.unwrap_or(DEFAULT_MAX_BODY),
         },
         Word::Static => {
@@ -304,7 +320,7 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
     };
     section.finish()?;
     let path = match word {
-        Word::Static => path.with_all_below(),
+        Word::Static | Word::Engine => path.with_all_below(),
         _ => path,
     };
     Ok(Route { path, kind })

@@ -24,6 +24,7 @@ mod panics;
 mod pool;
 mod questions;
 mod quota;
+mod remote;
 mod requests;
 mod ring_task;
 mod stalls;

@@ -10,6 +10,7 @@ mod files;
 mod handshakes;
 mod http;
 mod long;
+mod remote;
 mod requests;
 mod routes;
 mod websocket;

@@ -25,12 +25,14 @@ pub(super) const ROUTE: SectionReference = SectionReference {
         ),
         key(
             "kind",
-            "`\"websocket\"`, `\"sse\"`, `\"static\"`, `\"app\"` or `\"publish\"`",
+            "`\"websocket\"`, `\"sse\"`, `\"static\"`, `\"app\"`, `\"engine\"` or `\"publish\"`",
             Required,
             r#""sse""#,
             Yes,
             "`websocket`: a session. `sse`: a session that sends server-sent events. `static`: files, also of all paths below \
-             (see [files](#files)). `app`: the app answers (`App::request`). `publish`: a POST is a message to the group that \
+             (see [files](#files)). `app`: the app answers (`App::request`). `engine`: the engine answers: \
+             programs beside it send, post, run tasks and ask for the state (see \
+             [the guide](../guide/web.md#programs-beside-the-engine); `unix://` only). `publish`: a POST is a message to the group that \
              the parameter names.",
         ),
         key(
@@ -55,7 +57,7 @@ pub(super) const ROUTE: SectionReference = SectionReference {
             Value(r#""1MiB""#),
             r#""64KiB""#,
             Yes,
-            "The largest body of a request to an `app` route. A larger one gets 413.",
+            "The largest body of a request to an `app` or `engine` route. A larger one gets 413.",
         ),
         key(
             "token",

@@ -62,7 +62,7 @@ impl Routed {
                 let place = folders.position(|(other, _)| std::ptr::eq(other, route));
                 place.map_or(Self::Nowhere, Self::File)
             }
-            (None, RouteKind::App { max_body }) => Self::App {
+            (None, RouteKind::App { max_body } | RouteKind::Engine { max_body }) => Self::App {
                 max_body: *max_body,
             },
             (None, _) => Self::Nowhere,

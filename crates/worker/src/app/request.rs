@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use moorline_config::{Listener, Routes};
+use moorline_config::{Listener, RouteKind, Routes};
 use percent_encoding::percent_decode_str;
 
 use crate::wire::accept::{Asking, LARGEST_REQUEST};
@@ -185,6 +185,22 @@ impl Request {
         &self.body
     }
 
+    /// Whether the engine itself answers it.
+    pub(crate) fn is_for_engine(&self) -> bool {
+        self.routed.is_for_engine
+    }
+
+    /// The part of the path below its route, still percent-encoded.
+    pub(crate) fn rest(&self) -> &str {
+        &self.routed.rest
+    }
+
+    /// Whether its body says that it is text.
+    pub(crate) fn is_text(&self) -> bool {
+        let kind = self.header("content-type").unwrap_or_default();
+        kind.starts_with("text/") || kind.starts_with("application/json")
+    }
+
     /// The body, to be kept. It shares the memory that the request came in.
     pub fn into_body(self) -> Bytes {
         self.body
@@ -305,6 +321,8 @@ impl KeptRequest {
 struct Routed {
     path: String,
     parameters: Vec<(String, String)>,
+    is_for_engine: bool,
+    rest: String,
 }
 
 impl Routed {
@@ -318,6 +336,8 @@ impl Routed {
         let parameters = route.path.parameters(&path).into_iter();
         Self {
             path: route.path.to_string(),
+            is_for_engine: matches!(route.kind, RouteKind::Engine { .. }),
+            rest: route.path.rest(&path).to_owned(),
             parameters: parameters
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),

@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::Handlers;
-use crate::app::{self, App, Content, Datagram, Error, Request, Response, Session};
+use crate::app::{self, App, Content, Context, Datagram, Error, Request, Response, Session};
 use crate::clock;
 use crate::core::Core;
 use crate::exchanges::Exchange;
 use crate::hook::{Ended, Failure, HotHook, poll_slot};
 use crate::outbox::{Needs, Room, RoomPlace};
+use crate::remote;
 use crate::stalls::Hook;
 use crate::wire::accept::Asking;
 use crate::wire::exchange::LARGEST_PIECE;
@@ -96,8 +97,14 @@ where
             epoch: self.core.outbox.epoch(),
         };
         let app = self.app.clone();
+        let context = Context::new(self.core.clone());
         let hook = || {
-            let mut hook = Box::pin(app.request(request));
+            let mut hook = Box::pin(async move {
+                match request.is_for_engine() {
+                    true => Ok(remote::answer(&context, &request).await),
+                    false => app.request(request).await,
+                }
+            });
             poll_fn(move |cx| match exchange.poll_gone(cx) {
                 true => Poll::Ready(Ok(None)),
                 false => hook.as_mut().poll(cx).map_ok(Some),
