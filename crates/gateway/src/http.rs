@@ -380,7 +380,8 @@ impl Site {
                 std::future::pending().await
             }
             Err((status, why)) => {
-                tracing::warn!(%peer, reason = "framing", error = why, "request for a session refused");
+                let reason = CloseReason::Handshake;
+                tracing::warn!(%peer, %reason, error = why, "request for a session refused");
                 let answer = no_session(status, why);
                 // Where the next request begins is unknown then.
                 match request.headers().contains_key(header::TRANSFER_ENCODING) {

@@ -524,9 +524,9 @@ fn folders_and_paths_of_http_follow_a_reload_over_connections_that_are_there() {
     );
     assert_eq!(get(&mut browser, "/page.txt"), "four");
 
-    // Sessions are something else than files; the connection that is there goes on with what it had.
+    // The next request is answered by the new routes, also over the connection that is there.
     live.change(&web("websocket = \"/ws\""));
-    assert_eq!(get(&mut browser, "/page.txt"), "four");
+    assert_eq!(get(&mut browser, "/page.txt"), "not found");
     let mut session = live.connect("web", Wire::WebSocket);
     assert_eq!(session.ask("listener"), "web");
     live.change(&web("websocket = \"/elsewhere\"\nmax_message = \"1MiB\""));

@@ -122,7 +122,7 @@ pub(crate) fn refuse(
     tools: &mut Tools,
 ) {
     tracing::info!(
-        listener = %tools.cx.listener(session.listener).name, peer = %session.peer, status = status.as_u16(), error = why,
+        listener = %tools.cx.listener(session.listener).name, peer = %session.peer, %reason, status = status.as_u16(), error = why,
         "request for a session refused"
     );
     let kind = [("Content-Type".into(), "text/plain; charset=utf-8".into())];
