@@ -89,11 +89,10 @@ impl Answers {
         for (at, word) in words.iter().enumerate().skip(place) {
             // First the place, then its word. It fails where another process serves the session.
             session.keep(&Place(at))?;
-            session.send_event(at.to_string(), "", word).await?;
+            session.push_event(at.to_string(), "", word)?;
             tokio::time::sleep(self.pace).await;
         }
-        let end = words.len().to_string();
-        session.send_event(end, "done", "").await?;
+        session.push_event(words.len().to_string(), "done", "")?;
         Ok(session.close()?)
     }
 }

@@ -89,6 +89,21 @@ impl Client {
         Self::over(Stream::connect(address)?, wire)
     }
 
+    /// A WebSocket client of the engine's listener number `listener` that asks for this path, with more headers, each line with its
+    /// end. Returns the head of the answer, too.
+    pub fn connect_websocket(
+        engine: &Engine,
+        listener: usize,
+        path: &str,
+        headers: &str,
+    ) -> io::Result<(Client, String)> {
+        let mut client = Self::try_connect(engine.address(listener), Wire::Raw)?;
+        client.wire = Wire::WebSocket;
+        client.site = Some(engine.site());
+        let head = client.shake_hands_with(path, headers)?;
+        Ok((client, head))
+    }
+
     /// A client on a stream that is connected.
     pub fn over(stream: Stream, wire: Wire) -> io::Result<Client> {
         stream.set_read_timeout(PATIENCE)?;

@@ -59,7 +59,7 @@ pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
-pub use route::{BadPath, Route, RouteKind, Routes, StaticFiles, Token};
+pub use route::{BadPath, PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{RoutePath, WrongPath};
 
 /// A whole engine's configuration.
@@ -101,6 +101,11 @@ pub struct Engine {
     /// Buffered bytes of all sessions together. Near it, large sessions are throttled; at it, they are closed. None:
     /// only each session's own limits apply.
     pub memory_limit: Option<u64>,
+    /// Bytes of the events that groups keep, all groups together; near [`memory_limit`](Self::memory_limit) they give way.
+    /// Default 64 MiB.
+    pub history_memory: u64,
+    /// How long a group keeps its events after the last one and its last member. Default 10 min.
+    pub history_timeout: Duration,
     /// The user that workers and task workers run as, if the supervisor is root.
     pub user: Option<String>,
     /// Their group; default: that user's own.

@@ -79,6 +79,8 @@ impl Refused {
             gateway_loops,
             ring_memory,
             memory_limit: _,
+            history_memory: _,
+            history_timeout: _,
             user,
             group,
             gateway_user,

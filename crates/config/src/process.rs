@@ -32,6 +32,10 @@ pub(super) const MAX_ATTEMPTS: u64 = 1000;
 pub(super) const DEFAULT_ATTEMPTS: u32 = 3;
 /// A worker that has handled more messages has lived long enough not to need the key.
 const MAX_REQUESTS: u64 = 1 << 53;
+/// The last hundred short events of some thousand groups.
+const DEFAULT_HISTORY_MEMORY: u64 = 64 << 20;
+/// Longer than a phone is in a tunnel, or a laptop asleep over a coffee.
+const DEFAULT_HISTORY_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A second is long for a handler that blocks all others, and short for a person who looks for the reason.
@@ -60,6 +64,8 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
     let ring_memory = section.read("ring_memory", |field| field.size());
     let ring_memory = ring_memory.and_then(|written| check_rings(&section, written, gateway_loops));
     let memory_limit = section.read("memory_limit", |field| memory_limit(&field));
+    let history_memory = section.read("history_memory", |field| field.size());
+    let history_timeout = section.read("history_timeout", |field| field.timeout());
     let user = section.read("user", |field| {
         account(&field, "user", host.is_root(), host.knows_user)
     });
@@ -84,6 +90,8 @@ pub(super) fn engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Eng
         gateway_loops: gateway_loops?,
         ring_memory: ring_memory?,
         memory_limit: memory_limit?,
+        history_memory: history_memory?.unwrap_or(DEFAULT_HISTORY_MEMORY),
+        history_timeout: history_timeout?.unwrap_or(DEFAULT_HISTORY_TIMEOUT),
         user: user?,
         group: group?,
         gateway_user: gateway_user?,
@@ -109,6 +117,8 @@ fn default_engine(root: &Section<'_>, file: &Path, host: &Host) -> Result<Engine
         gateway_loops,
         ring_memory: default_ring_memory(gateway_loops),
         memory_limit: None,
+        history_memory: DEFAULT_HISTORY_MEMORY,
+        history_timeout: DEFAULT_HISTORY_TIMEOUT,
         user: None,
         group: None,
         gateway_user: None,

@@ -21,6 +21,9 @@ const HINT: &str = "write [[listen.route]] with double brackets, once for each r
 const KIND_HINT: &str =
     "write kind = \"websocket\", \"sse\", \"static\", \"app\", \"engine\" or \"publish\"";
 
+/// The parameter of a route of kind `publish` that names the group.
+pub const PUBLISH_GROUP: &str = "group";
+
 /// What a listener does with the requests for a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -314,6 +317,12 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
                 cache: cache.unwrap_or_else(|| cache_control::DEFAULT.into()),
             })
         }
+        Word::Publish if !names_group(&path) => {
+            let message = "`path`: a route of kind \"publish\" has no parameter for the group";
+            let hint =
+                "write path = \"/publish/:group\", or \"/publish/*group\" if names have slashes";
+            return Err(section.report.error(section.place("path"), message, hint));
+        }
         Word::Publish => RouteKind::Publish {
             token: one_token(&section, token?, token_file?)?,
         },
@@ -324,6 +333,14 @@ fn route(field: &Field<'_>, base: &Path) -> Result<Route, Reported> {
         _ => path,
     };
     Ok(Route { path, kind })
+}
+
+fn names_group(path: &RoutePath) -> bool {
+    let text = path.to_string();
+    let names = path.parameters(&text).into_iter();
+    names
+        .map(|(name, _)| name)
+        .any(|name| name == PUBLISH_GROUP)
 }
 
 fn missing(section: &Section<'_>, key: &str, example: &str) -> Reported {

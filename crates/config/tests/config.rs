@@ -166,6 +166,8 @@ fn the_sketch_loads() {
             gateway_loops: 2,
             ring_memory: 8 << 20,
             memory_limit: None,
+            history_memory: 64 << 20,
+            history_timeout: Duration::from_secs(600),
             user: Some("root".into()),
             group: None,
             gateway_user: None,

@@ -52,6 +52,7 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen.route]]", _) => {
             let mut lines = vec![match key {
                 "path" => "",
+                "token" | "token_file" => "path = \"/publish/:group\"",
                 _ => "path = \"/a\"",
             }];
             lines.extend(match key {

@@ -15,6 +15,7 @@ use crate::exchange;
 use crate::file::PassedFile;
 use crate::ids::ListenerId;
 use crate::shared::admission::Counted;
+use crate::transfer::Asker;
 
 /// Where a loop gets its commands.
 #[derive(Debug, Clone)]
@@ -75,6 +76,13 @@ pub(crate) enum Command {
         number: u64,
         file: Option<PassedFile>,
     },
+    /// All members in all loops have been sent an event of a process, which this loop has read.
+    EventDone {
+        from: Asker,
+        bytes: usize,
+    },
+    /// A group keeps its events, and none did before.
+    WatchHistories,
     /// These processes are silent, and no others. The answer is `Report::Waiting`.
     Silent(Arc<[ProcessId]>),
     Stop(Box<Order>),

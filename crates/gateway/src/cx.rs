@@ -107,6 +107,17 @@ impl Clock {
         self.ns = ms * 1_000_000;
     }
 
+    /// Milliseconds of a clock that all loops share.
+    pub(crate) fn shared_ms(&self) -> u64 {
+        self.ns / 1_000_000
+    }
+
+    /// The same, read now.
+    pub(crate) fn shared_now() -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        (now.tv_sec as u64) * 1000 + now.tv_nsec as u64 / 1_000_000
+    }
+
     /// The time within a turn.
     pub(crate) fn now(&self) -> Instant {
         #[cfg(test)]

@@ -80,10 +80,11 @@ impl Loop {
         let index = usize::from(parts.index);
         // The main thread holds it, and one loop counts it.
         let http = (index == 0).then(|| parts.shared.http_memory.clone());
+        let history = (index == 0).then(|| parts.shared.hub.held().clone());
         let slots = usize::from(parts.config.workers.count);
         let tools = Tools {
             agenda: Agenda::default(),
-            memory: Memory::new(&parts.config, http),
+            memory: Memory::new(&parts.config, http, history),
             throttle: Default::default(),
             scratch: Scratch::new(),
             processes: Processes::new(slots, Turns::new(index)),

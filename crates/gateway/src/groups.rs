@@ -5,8 +5,12 @@
 //! other sessions do not wait. A member that is sent something else meanwhile first gets the earlier broadcasts, so one
 //! worker's messages keep their order.
 
+mod message;
+mod resumption;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use moorline_ipc::Header;
 use moorline_net::{Framing, framing::MAX_HEADER_BYTES};
@@ -17,16 +21,20 @@ use crate::codecs::{Codecs, Sharing};
 use crate::ids::{ListenerId, ProcessKey, SessionRef};
 use crate::memory::{Class, GROUP_BYTES, Memory};
 use crate::output::compress::sharing;
-use crate::output::event::{Shown, show_message};
+use crate::output::event::Shown;
 use crate::output::write::{UNBOUNDED, is_too_long, write_shared};
 use crate::processes::ledger::Request;
 use crate::session::frame::Frame;
 use crate::session::{End, Kind, Session};
+use crate::shared::hub::Receipt;
 use crate::tools::Tools;
 use crate::transfer::Asker;
 use moorline_protocol::control::{LoopCounter, ProcessId};
 use moorline_protocol::session_id::SessionId;
 use moorline_protocol::wire::{LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, TEXT, ToProcess};
+
+use message::{Message, Origin};
+pub(crate) use resumption::split_join;
 
 /// Groups that a session may be in.
 const MOST_GROUPS: usize = 256;
@@ -44,6 +52,14 @@ pub(crate) struct Groups {
     under_way: VecDeque<Broadcast>,
     /// The number of the last one.
     last_broadcast: u64,
+    /// The number of the last that was taken from the hub of all loops.
+    pub(crate) taken: u64,
+    /// This loop has sent something through that hub, and the others are not woken yet.
+    pub(crate) has_sent: bool,
+    /// What has reached all members of all loops.
+    pub(crate) ended: Vec<Receipt>,
+    /// A timer looks after the histories.
+    pub(crate) watches_histories: bool,
 }
 
 #[derive(Debug)]
@@ -65,20 +81,29 @@ struct Member {
     name: SessionRef,
     /// The broadcasts up to this number were sent to it, or are older than it.
     seen: u64,
+    /// It got what came through the hub up to this number when it joined.
+    after: u64,
 }
 
 /// What the frame of a broadcast depends on.
 type Shape = (ListenerId, Kind, Option<Sharing>);
 
+impl Member {
+    /// Whether it was not sent the broadcast of this number, with this one in the hub.
+    #[inline]
+    fn lacks(&self, number: u64, event: u64) -> bool {
+        self.seen < number && self.after < event
+    }
+}
+
 #[derive(Debug)]
 struct Broadcast {
     group: u64,
     number: u64,
-    from: Asker,
-    message: Vec<u8>,
-    text: bool,
-    /// The ids of the sessions to leave out, sorted.
-    left_out: Vec<u64>,
+    /// Its number in the hub of all loops; what did not come from there has the highest.
+    event: u64,
+    origin: Origin,
+    message: Message,
     /// The place in the group's list to continue from.
     place: usize,
     /// The frames for the listeners met so far, and for each way of compression.
@@ -93,7 +118,7 @@ impl Groups {
 
     /// Bytes of the messages of broadcasts that are under way.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.under_way.iter().map(Broadcast::held).sum()
+        self.under_way.iter().map(|it| it.message.held()).sum()
     }
 
     /// Some members of a group from this place on, and the place to continue from.
@@ -138,39 +163,26 @@ impl Groups {
 }
 
 impl Groups {
-    /// Broadcasts of this process that have not reached every member.
+    /// Broadcasts of this process that have not reached every member. Its events count elsewhere.
     pub(crate) fn under_way_of(&self, process: ProcessId) -> usize {
-        let under_way = self.under_way.iter();
-        under_way.filter(|it| it.from.process == process).count()
+        let is_its =
+            |it: &&Broadcast| matches!(it.origin, Origin::Process(from) if from.process == process);
+        self.under_way.iter().filter(is_its).count()
     }
 }
 
-impl Broadcast {
-    /// Bytes that it holds.
-    fn held(&self) -> usize {
-        self.message.len() + self.left_out.len() * size_of::<u64>()
-    }
-
-    /// Reads what a process has sent.
-    fn parse(bytes: &[u8]) -> Option<(&[u8], Vec<u64>, &[u8])> {
-        let (length, rest) = bytes.split_first()?;
-        let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-        let (count, rest) = rest.split_first_chunk::<2>()?;
-        let count = usize::from(u16::from_le_bytes(*count));
-        let (ids, message) = rest.split_at_checked(count * size_of::<u64>())?;
-        let mut left_out: Vec<u64> = ids
-            .as_chunks()
-            .0
-            .iter()
-            .map(|id| u64::from_le_bytes(*id))
-            .collect();
-        left_out.sort_unstable();
-        Some((name, left_out, message)).filter(|_| {
-            name.len() <= LONGEST_NAME
-                && count <= MOST_LEFT_OUT
-                && message.len() <= LARGEST_BROADCAST
-        })
-    }
+/// Reads the beginning of what a process sends to a group: the group's name, the ids of the sessions to leave out, sorted, and
+/// the rest.
+pub(crate) fn split_group(bytes: &[u8]) -> Option<(&[u8], Vec<u64>, &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (count, rest) = rest.split_first_chunk::<2>()?;
+    let count = usize::from(u16::from_le_bytes(*count));
+    let (ids, message) = rest.split_at_checked(count * size_of::<u64>())?;
+    let ids = ids.as_chunks().0.iter();
+    let mut left_out: Vec<u64> = ids.map(|id| u64::from_le_bytes(*id)).collect();
+    left_out.sort_unstable();
+    Some((name, left_out, message)).filter(|_| name.len() <= LONGEST_NAME && count <= MOST_LEFT_OUT)
 }
 
 /// The next step of fanning out.
@@ -186,11 +198,21 @@ pub(crate) enum NextMember {
 impl Groups {
     /// A session joins a group.
     pub(crate) fn join(&mut self, session: &mut Session, name: &[u8], tools: &mut Tools) {
+        self.enter(session, name, tools);
+    }
+
+    /// A session joins a group. `None`: it is a member, or in too many groups.
+    fn enter(
+        &mut self,
+        session: &mut Session,
+        name: &[u8],
+        tools: &mut Tools,
+    ) -> Option<&mut Member> {
         let number = self.number(name, &mut tools.memory);
         let joined = session.app.groups();
         let is_in = joined.iter().any(|(group, _)| *group == number);
         if is_in {
-            return;
+            return None;
         }
         if joined.len() >= MOST_GROUPS {
             tracing::warn!(
@@ -201,18 +223,19 @@ impl Groups {
             // Removes the group again if it was made for this.
             let freed = self.remove(number, u32::MAX);
             tools.memory.release(Class::State, freed);
-            return;
+            return None;
         }
-        let seen = self.last_broadcast;
-        let Some(group) = self.groups.get_mut(&number) else {
-            return;
-        };
-        let name = session.name();
-        let place = group.members.insert(Member { name, seen }) as u32;
+        let group = self.groups.get_mut(&number)?;
+        let place = group.members.insert(Member {
+            name: session.name(),
+            seen: self.last_broadcast,
+            after: 0,
+        });
         let (before, after) = session
             .app
-            .change(|state| state.groups.push((number, place)));
+            .change(|state| state.groups.push((number, place as u32)));
         tools.memory.change(Class::State, before, after);
+        group.members.get_mut(place)
     }
 
     /// The number of the group of this name. Makes the group if it does not exist.
@@ -275,7 +298,8 @@ impl Groups {
         bytes: &[u8],
         tools: &mut Tools,
     ) -> Result<(), String> {
-        let Some((name, left_out, message)) = Broadcast::parse(bytes) else {
+        let parsed = split_group(bytes).filter(|(.., message)| message.len() <= LARGEST_BROADCAST);
+        let Some((name, left_out, message)) = parsed else {
             return Err("a malformed broadcast".to_owned());
         };
         let process = &mut tools.processes[at];
@@ -294,10 +318,13 @@ impl Groups {
         self.under_way.push_back(Broadcast {
             group,
             number: self.last_broadcast,
-            from,
-            message: message.to_vec(),
-            text: header.flags & TEXT != 0,
-            left_out,
+            event: u64::MAX,
+            origin: Origin::Process(from),
+            message: Message::Own {
+                bytes: message.to_vec(),
+                text: header.flags & TEXT != 0,
+                left_out,
+            },
             place: 0,
             frames: Vec::new(),
         });
@@ -312,15 +339,19 @@ impl Groups {
         };
         let group = self.groups.get_mut(&broadcast.group);
         let Some(group) = group.filter(|group| broadcast.place < group.members.capacity()) else {
-            let (from, held) = (broadcast.from, broadcast.held());
-            self.under_way.pop_front();
+            let held = broadcast.message.held();
+            let over = self.under_way.pop_front();
             tools.memory.release(Class::Broadcasts, held);
-            broadcast_done(from, held, tools);
+            match over.map(|over| over.origin) {
+                Some(Origin::Process(from)) => broadcast_done(from, held, tools),
+                Some(Origin::Hub(receipt)) => self.ended.extend(Arc::into_inner(receipt)),
+                None => {}
+            }
             return NextMember::Nobody;
         };
         let member = group.members.get_mut(broadcast.place);
         broadcast.place += 1;
-        match member.filter(|member| member.seen < broadcast.number) {
+        match member.filter(|member| member.lacks(broadcast.number, broadcast.event)) {
             Some(member) => {
                 member.seen = broadcast.number;
                 NextMember::Member(member.name)
@@ -345,12 +376,13 @@ impl Groups {
     fn catch_up_now(&mut self, session: &mut Session, tools: &mut Tools) -> Result<(), End> {
         let joined = session.app.groups().to_vec();
         for at in 0..self.under_way.len() {
-            let (group, number) = (self.under_way[at].group, self.under_way[at].number);
+            let broadcast = &self.under_way[at];
+            let (group, number, event) = (broadcast.group, broadcast.number, broadcast.event);
             let place = joined.iter().find(|(joined, _)| *joined == group);
             let Some(member) = place.and_then(|(group, place)| self.member(*group, *place)) else {
                 continue;
             };
-            if member.name.key == session.key && member.seen < number {
+            if member.name.key == session.key && member.lacks(number, event) {
                 member.seen = number;
                 self.send(at, session, tools)?;
             }
@@ -369,7 +401,7 @@ impl Groups {
         tools: &mut Tools,
     ) -> Result<(), End> {
         let broadcast = &mut self.under_way[at];
-        if !session.takes_output() || broadcast.left_out.binary_search(&session.id).is_ok() {
+        if !session.takes_output() || broadcast.message.leaves_out(session.id) {
             return Ok(());
         }
         let Tools {
@@ -392,7 +424,7 @@ impl Groups {
             Some((_, frame)) => frame.clone(),
             None => {
                 let before = scratch.codecs.held();
-                let shown = show_message(session.kind, &broadcast.message, broadcast.text);
+                let shown = broadcast.message.shown(session.kind);
                 let framing = match session.kind {
                     Kind::Resumable => &UNBOUNDED,
                     _ => framing,
@@ -448,7 +480,7 @@ pub(crate) fn refuse_broadcast(
 }
 
 /// A broadcast of this many bytes has reached all its members.
-fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
+pub(crate) fn broadcast_done(from: Asker, bytes: usize, tools: &mut Tools) {
     let Some(sender) = tools.processes.asker(from) else {
         return;
     };

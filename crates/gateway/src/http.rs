@@ -16,6 +16,7 @@ mod handshake;
 pub(crate) mod head;
 mod path;
 mod preflight;
+mod publish;
 mod range;
 mod routed;
 mod upload;
@@ -46,6 +47,7 @@ use self::file::Extent;
 use self::folder::{Opened, find};
 use self::handshake::head_of;
 use self::path::FilePath;
+use self::publish::publish;
 use self::routed::{Routed, single_slashes};
 use self::upload::read_up;
 use self::watched::{Leaves, Progress, Watched};
@@ -332,6 +334,9 @@ impl Site {
                 .await;
         }
         let (head, body) = request.into_parts();
+        if let Routed::Publish(to) = &routed {
+            return publish(to, &head, body, &self.shared, &self.loops).await;
+        }
         if let Routed::App { max_body } = routed {
             let bounds = Bounds {
                 bytes: max_body,
@@ -350,7 +355,7 @@ impl Site {
                 plain(StatusCode::LENGTH_REQUIRED, "the body has no length")
             }
             Routed::File(place) => self.answer_with_file(&head, place, settings.clone()).await,
-            Routed::Nowhere | Routed::App { .. } | Routed::Session(_) => {
+            Routed::Nowhere | Routed::App { .. } | Routed::Publish(_) | Routed::Session(_) => {
                 plain(StatusCode::NOT_FOUND, "not found")
             }
         };

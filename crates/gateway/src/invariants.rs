@@ -173,7 +173,9 @@ impl Loop {
         if process.standing != Standing::Broken {
             assert_eq!(
                 process.ledger.broadcasts(),
-                self.groups.under_way_of(process.id) + unheard(ToProcess::BroadcastDone),
+                self.groups.under_way_of(process.id)
+                    + process.events
+                    + unheard(ToProcess::BroadcastDone),
                 "broadcasts of process {} under way",
                 process.id
             );

@@ -14,6 +14,7 @@
 //! - `main_loop`: a turn of an event loop: events, records, commands, timers
 //! - `invariants`: what holds between two turns
 //! - `records`: from a ring record to its effect
+//! - `events`: events on their way to all loops
 //! - `accept`: from a connection to a session
 //! - `relief`: what a loop does when memory runs out
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
@@ -44,6 +45,7 @@
 //! - `exchange`: a plain request and its answer, between the main thread and a loop
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `shared`: the state that the loops share
+//! - `history`: the last events of groups
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -72,12 +74,14 @@ mod commands;
 mod cx;
 mod ending;
 mod event_loop;
+mod events;
 mod exchange;
 mod facts;
 mod features;
 mod file;
 mod forwarded;
 mod groups;
+mod history;
 mod host;
 mod http;
 mod ids;

@@ -101,12 +101,14 @@ impl Loop {
         for at in 0..self.tools.processes.polled().len() {
             more |= self.take_records(self.tools.processes.polled()[at]);
         }
+        self.pass_on_events();
         // Before others fill the room that they wait for.
         self.rouse_waiters();
         self.take_events();
         self.work();
         let handshakes_wait = self.run_handshakes();
         fan_out(&mut self.groups, &mut self.sessions, &mut self.tools);
+        self.end_receipts();
         self.relieve_if_asked();
         let timers_wait = self.run_timers();
         // What the next look queues waits for the next turn, which is not for now: `look_again` says when.
@@ -116,7 +118,8 @@ impl Loop {
             || timers_wait
             || !agenda.work.is_empty()
             || !agenda.sweep.is_empty()
-            || !self.groups.is_quiet();
+            || !self.groups.is_quiet()
+            || self.events_wait();
         let has_work = self.go_on_counting() || has_work;
         let look_again = self.look_after_processes() || self.is_watchful();
         if is_busy && self.gathering < GATHERING_TURNS {
@@ -380,6 +383,7 @@ impl Loop {
             Alarm::Requests => self.exchanges.timer_is_due(&mut self.tools),
             Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),
             Alarm::Drain(number) => self.go_on_draining(number),
+            Alarm::Histories => self.look_after_histories(),
             Alarm::Stop => self.end_all(),
         }
     }
@@ -478,6 +482,8 @@ impl Loop {
                 number,
                 file,
             } => self.files.arrive(process, number, file, &mut self.tools),
+            Command::EventDone { from, bytes } => self.end_event(from, bytes),
+            Command::WatchHistories => self.watch_histories(),
             Command::Silent(silent) => {
                 self.census = Some(Census::begin(&silent, &mut self.tools.processes));
             }

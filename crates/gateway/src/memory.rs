@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cx::Cx;
 use crate::shared::http_memory::HttpMemory;
@@ -38,6 +38,8 @@ pub(crate) struct Memory {
     frames: Rc<Cell<u64>>,
     /// The bytes that the main thread holds for HTTP, as this loop counts them.
     http: Option<Arc<HttpMemory>>,
+    /// The bytes of events, which all loops share, as this loop counts them.
+    history: Option<Arc<AtomicU64>>,
     limits: Limits,
     relief: Relief,
 }
@@ -85,13 +87,18 @@ impl Limits {
 }
 
 impl Memory {
-    /// Nothing is held yet. `http`: what this loop counts for the main thread.
-    pub(crate) fn new(config: &Config, http: Option<Arc<HttpMemory>>) -> Self {
+    /// Nothing is held yet. `http` and `history`: what this loop counts for all.
+    pub(crate) fn new(
+        config: &Config,
+        http: Option<Arc<HttpMemory>>,
+        history: Option<Arc<AtomicU64>>,
+    ) -> Self {
         Self {
             by_class: Default::default(),
             total: 0,
             frames: Rc::default(),
             http,
+            history,
             limits: Limits::new(config),
             relief: Relief::None,
         }
@@ -142,7 +149,7 @@ impl Memory {
     /// Bytes that this loop holds for sessions and for processes; shared ones once.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
-        self.total + self.frames.get() + self.http()
+        self.total + self.frames.get() + self.http() + self.history()
     }
 
     /// The part of them for this purpose.
@@ -150,9 +157,16 @@ impl Memory {
         let besides = match class {
             Class::Broadcasts => self.frames.get(),
             Class::Http => self.http(),
+            Class::History => self.history(),
             _ => 0,
         };
         self.of(class) + besides
+    }
+
+    /// The bytes of events, if this loop counts them.
+    pub(crate) fn history(&self) -> u64 {
+        let history = self.history.as_ref();
+        history.map_or(0, |history| history.load(Ordering::Relaxed))
     }
 
     fn http(&self) -> u64 {
@@ -207,6 +221,11 @@ impl Memory {
     /// Whether this many bytes are near the limit, as of the last measurement.
     pub(crate) fn is_near(&self, bytes: u64) -> bool {
         bytes >= self.limits.near
+    }
+
+    /// How many bytes these are over what is near the limit, as of the last measurement.
+    pub(crate) fn over_near(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.limits.near) + 1
     }
 
     /// Whether this many bytes pass the limit, as of the last measurement.

@@ -12,7 +12,7 @@ use crate::features::queries;
 use crate::features::requests::{handle_request, limit};
 use crate::features::tasks::{NO_MEMORY, refuse_task};
 use crate::features::verdicts::{Unheard, follow, read_verdict};
-use crate::groups::{self, Groups};
+use crate::groups::{self, Groups, split_join};
 use crate::ids::ProcessKey;
 use crate::memory::Class;
 use crate::output::payload::Payload;
@@ -35,6 +35,23 @@ const BYTES_PER_TURN: usize = 1024 * 1024;
 /// Messages of one process that have begun to arrive: it sends the parts of each in one go, with nothing between them.
 const MOST_PARTIALS: usize = 1;
 
+/// What may still be taken.
+struct Allowance {
+    records: usize,
+    /// One record more may pass it.
+    bytes: usize,
+}
+
+/// How far records were taken.
+enum Taken {
+    /// There are no more.
+    All,
+    /// There may be more.
+    Some,
+    /// Those that are there now may come behind an event that this loop has not taken.
+    UpToEvents,
+}
+
 impl Loop {
     /// Takes records from one process, as many as one turn may. True: there may be more.
     pub(crate) fn take_records(&mut self, at: ProcessKey) -> bool {
@@ -50,18 +67,38 @@ impl Loop {
     }
 
     fn take_some(&mut self, at: ProcessKey, records: usize, bytes: usize) -> bool {
+        let mut left = Allowance { records, bytes };
+        loop {
+            match self.take_part(at, &mut left) {
+                Taken::All => return false,
+                Taken::Some => return true,
+                Taken::UpToEvents => self.take_coming(),
+            }
+        }
+    }
+
+    /// Takes records up to those that may come behind an event that this loop has not taken.
+    fn take_part(&mut self, at: ProcessKey, left: &mut Allowance) -> Taken {
         let process = &mut self.tools.processes[at];
         if !process.is_heard() {
-            return false;
+            return Taken::All;
         }
         let Some(mut consumer) = process.consumer.take() else {
-            return false;
+            return Taken::All;
         };
         // One that says it has taken what it cannot have makes no room any more.
         let taken = match process.producer.check() {
-            Ok(()) => self.take_from(&mut consumer, at, records, bytes),
+            Ok(()) => self.take_from(&mut consumer, at, left),
             Err(corrupt) => Err(corrupt.to_string()),
         };
+        self.return_consumer(at, consumer);
+        taken.unwrap_or_else(|reason| {
+            self.tools.processes.break_with(at, reason, &self.tools.cx);
+            Taken::All
+        })
+    }
+
+    fn return_consumer(&mut self, at: ProcessKey, mut consumer: Consumer) {
         let process = &mut self.tools.processes[at];
         if consumer.end_turn() {
             // What a full session means for it must be there before it fills the room that it waited for.
@@ -69,37 +106,51 @@ impl Loop {
             process.doorbell.ring();
         }
         process.consumer = Some(consumer);
-        match taken {
-            Ok(more) => more,
-            Err(reason) => {
-                self.tools.processes.break_with(at, reason, &self.tools.cx);
-                false
-            }
+    }
+
+    /// Takes what a process had written up to this position, as far as it is published.
+    pub(crate) fn take_records_until(&mut self, at: ProcessKey, position: u64) {
+        let Some(mut consumer) = self.tools.processes[at].consumer.take() else {
+            return;
+        };
+        let mut taken = Ok(());
+        while taken.is_ok() && consumer.position() < position {
+            taken = match consumer.next() {
+                Ok(Some(record)) => self.take_record(at, &record),
+                Ok(None) => break,
+                Err(corrupt) => Err(corrupt.to_string()),
+            };
+        }
+        self.return_consumer(at, consumer);
+        if let Err(reason) = taken {
+            self.tools.processes.break_with(at, reason, &self.tools.cx);
         }
     }
 
-    /// Takes up to `records` records of `bytes` bytes in all. True: there may be more.
     fn take_from(
         &mut self,
         consumer: &mut Consumer,
         at: ProcessKey,
-        records: usize,
-        mut bytes: usize,
-    ) -> Result<bool, String> {
-        for _ in 0..records {
-            if bytes == 0 {
-                return Ok(true);
+        left: &mut Allowance,
+    ) -> Result<Taken, String> {
+        while left.records > 0 {
+            if left.bytes == 0 {
+                return Ok(Taken::Some);
+            }
+            if consumer.is_spent() && !consumer.is_empty() && self.events_wait() {
+                return Ok(Taken::UpToEvents);
             }
             match consumer.next() {
                 Ok(Some(record)) => {
-                    bytes = bytes.saturating_sub(record.len());
+                    left.records -= 1;
+                    left.bytes = left.bytes.saturating_sub(record.len());
                     self.take_record(at, &record)?;
                 }
-                Ok(None) => return Ok(false),
+                Ok(None) => return Ok(Taken::All),
                 Err(corrupt) => return Err(corrupt.to_string()),
             }
         }
-        Ok(true)
+        Ok(Taken::Some)
     }
 
     fn take_record(&mut self, at: ProcessKey, record: &Record<'_>) -> Result<(), String> {
@@ -136,7 +187,9 @@ impl Loop {
             | FromProcess::Bind
             | FromProcess::SetLabel
             | FromProcess::Join
+            | FromProcess::JoinAfter
             | FromProcess::Leave => self.take_request(at, kind, record),
+            FromProcess::KeepEvents => self.keep_events(at, record),
             FromProcess::Ask => {
                 queries::answer(at, record, &self.sessions, &self.groups, &mut self.tools)
             }
@@ -276,6 +329,7 @@ impl Loop {
                 self.tasks
                     .begin(at, header, bytes, has_memory, &mut self.tools)
             }
+            FromProcess::Broadcast if header.aux == EVENT => self.take_event(at, header, &bytes),
             FromProcess::Broadcast => self.groups.broadcast(at, header, &bytes, &mut self.tools),
             _ => {
                 self.tasks.end(at, header, bytes, &mut self.tools);
@@ -311,6 +365,7 @@ impl Loop {
                 self.tasks.end(at, &failed, NO_MEMORY.into(), tools);
                 Ok(())
             }
+            FromProcess::Broadcast if header.aux == EVENT => self.refuse_event(at, header),
             FromProcess::Broadcast => groups::refuse_broadcast(at, header, tools),
             _ => Ok(()),
         }
@@ -328,6 +383,9 @@ impl Loop {
         }
         let mut bytes = Vec::with_capacity(record.len());
         record.copy_to(&mut bytes);
+        if kind == FromProcess::JoinAfter && split_join(&bytes).is_none() {
+            return Err("a session that joins what is no group".to_owned());
+        }
         let (groups, tools) = (&mut self.groups, &mut self.tools);
         let id = record.header().session;
         let session = self.sessions.find_mut(id);

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod http_memory;
 pub(crate) mod http_stopping;
+pub(crate) mod hub;
 pub(crate) mod places;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::ids::MAX_SLOTS;
 use crate::shared::admission::{Admission, Counted};
 use crate::shared::http_memory::HttpMemory;
 use crate::shared::http_stopping::Stopping;
+use crate::shared::hub::Hub;
 use crate::shared::places::Places;
 use moorline_config::Config;
 use moorline_process::open_files;
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) right_of_way: AtomicU64,
     /// The bytes that the main thread holds for HTTP.
     pub(crate) http_memory: Arc<HttpMemory>,
+    /// What is sent to groups once for all loops.
+    pub(crate) hub: Hub,
     /// Permits to check files that workers pass: a check may hang, and then holds a thread.
     pub(crate) file_looks: Arc<Semaphore>,
     /// Descriptors that are kept free of connections and files.
@@ -72,6 +76,7 @@ impl Shared {
             largest: numbers(),
             right_of_way: AtomicU64::new(0),
             http_memory: Arc::default(),
+            hub: Hub::new(config, loops),
             file_looks: Arc::new(Semaphore::new(FILE_LOOKS)),
             reserve: AtomicU64::new(reserve),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
@@ -99,6 +104,7 @@ impl Shared {
     /// Admits connections by this configuration from now on. The loop that accepts calls it.
     pub(crate) fn change(&self, config: &Config) {
         self.http_memory.change_limit(config.engine.memory_limit);
+        self.hub.change(config);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }

@@ -3,6 +3,7 @@
 mod behind;
 mod blame;
 mod client;
+mod events;
 mod exchanges;
 mod files;
 mod full;

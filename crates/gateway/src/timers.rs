@@ -49,6 +49,8 @@ pub(crate) enum Alarm {
     Requests,
     /// The next sessions of the drain of this number should close.
     Drain(u64),
+    /// Histories may have to end.
+    Histories,
     /// Stopping takes too long.
     Stop,
 }
@@ -124,9 +126,12 @@ impl Alarm {
             | Alarm::Output(name)
             | Alarm::HalfClose(name)
             | Alarm::Linger(name) => Some(name),
-            Alarm::Accept(_) | Alarm::Tasks | Alarm::Requests | Alarm::Drain(_) | Alarm::Stop => {
-                None
-            }
+            Alarm::Accept(_)
+            | Alarm::Tasks
+            | Alarm::Requests
+            | Alarm::Drain(_)
+            | Alarm::Histories
+            | Alarm::Stop => None,
         }
     }
 }

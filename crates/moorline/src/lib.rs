@@ -155,6 +155,8 @@ mod pages {
     struct App;
     #[doc = include_str!("../../../docs/guide/web.md")]
     struct Web;
+    #[doc = include_str!("../../../docs/guide/history.md")]
+    struct History;
     #[doc = include_str!("../../../docs/guide/dialing.md")]
     struct Dialing;
 }

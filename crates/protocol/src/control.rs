@@ -473,11 +473,13 @@ pub enum MemoryClass {
     Http,
     /// What compression of messages needs: the contexts of sessions, and what sessions share.
     Compression,
+    /// Events that groups keep, and those on their way to all loops.
+    History,
 }
 
 impl MemoryClass {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Received,
         Self::Queued,
         Self::State,
@@ -488,6 +490,7 @@ impl MemoryClass {
         Self::Tls,
         Self::Http,
         Self::Compression,
+        Self::History,
     ];
 
     /// Its name in `status`.
@@ -503,6 +506,7 @@ impl MemoryClass {
             Self::Tls => "tls",
             Self::Http => "http",
             Self::Compression => "compression",
+            Self::History => "history",
         }
     }
 }

@@ -111,6 +111,9 @@ pub enum ToProcess {
     BodyTaken = 19,
     /// The client of request `session` has left: no answer is needed. It is ended all the same, with LAST.
     RequestGone = 20,
+    /// The event that is broadcast number `session` of this process has its place among all events, and all loops will have it
+    /// before anything that this process writes from now on. With FAILED there was no memory for it.
+    EventTaken = 21,
 }
 
 /// Process → gateway loop.
@@ -156,7 +159,9 @@ pub enum FromProcess {
     /// … leaves it.
     Leave = 18,
     /// Broadcast number `session` of this process. Flags: FIRST, LAST, TEXT. Payload: one byte with the length of the group's
-    /// name, the name, two bytes with the number of sessions left out, their ids, the message; little-endian.
+    /// name, the name, two bytes with the number of sessions left out, their ids, the message; little-endian. An event
+    /// (`aux` is [`event::EVENT`]) goes to one loop only, which gives it to all; instead of the message there is one byte with the
+    /// number of loops, how far this process had written to each (eight bytes), and the event.
     Broadcast = 19,
     /// The open hook of `session` has ended: from now on it may move to another process.
     Opened = 20,
@@ -169,6 +174,11 @@ pub enum FromProcess {
     Respond = 23,
     /// A further piece of the answer to request `session`. Flags: LAST; FAILED, on the last only: the body is broken off.
     Body = 24,
+    /// A group keeps its last events from now on. Payload: their number, in four little-endian bytes, and the group's name.
+    KeepEvents = 25,
+    /// `session` joins a group and gets what its client missed. Payload: one byte with the length of the group's name, the name,
+    /// the id of the last event that the client has, or nothing if it has none.
+    JoinAfter = 26,
 }
 
 impl ToProcess {
@@ -196,6 +206,7 @@ impl ToProcess {
             18 => Request,
             19 => BodyTaken,
             20 => RequestGone,
+            21 => EventTaken,
             _ => return None,
         })
     }
@@ -230,6 +241,8 @@ impl FromProcess {
             22 => Accepted,
             23 => Respond,
             24 => Body,
+            25 => KeepEvents,
+            26 => JoinAfter,
             _ => return None,
         })
     }

@@ -1,5 +1,7 @@
 //! Broadcasts on their way to the gateway, and the credit that each takes.
 
+mod event;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -12,6 +14,8 @@ use super::commitment::Commitment;
 use super::outbox::{Needs, Outbox, Room};
 use crate::app::SendError;
 use crate::wire::{FromProcess, LARGEST_BROADCAST, MOST_LEFT_OUT};
+use event::EventAnswer;
+pub(crate) use event::{EventDraft, group_link};
 
 /// Bytes of a broadcast for which one permit is needed.
 const PERMIT_BYTES: usize = 64 * 1024;
@@ -24,6 +28,8 @@ pub(crate) struct Broadcasts {
     credit: Semaphore,
     /// The permits of each, and the number of loops that have not finished it.
     under_way: RefCell<FxHashMap<u64, (usize, u32)>>,
+    /// What the gateway has said about the events whose senders wait for it.
+    answers: RefCell<FxHashMap<u64, EventAnswer>>,
     last: Cell<u64>,
 }
 
@@ -32,6 +38,7 @@ impl Default for Broadcasts {
         Self {
             credit: Semaphore::new(PERMITS),
             under_way: RefCell::default(),
+            answers: RefCell::default(),
             last: Cell::new(0),
         }
     }
@@ -57,6 +64,28 @@ impl Broadcasts {
         for (_, (permits, _)) in self.under_way.borrow_mut().drain() {
             self.credit.add_permits(permits);
         }
+        let awaited: Vec<u64> = self.answers.borrow().keys().copied().collect();
+        for number in awaited {
+            self.answer(number, EventAnswer::Lost);
+        }
+    }
+
+    /// Waits for credit for this many bytes. Returns the permits that it took.
+    async fn take_credit(&self, commitment: &Commitment, bytes: usize) -> Result<usize, SendError> {
+        let permits = bytes / PERMIT_BYTES + 1;
+        let is_short = self.credit.available_permits() < permits;
+        if is_short && commitment.is_deadlocked() {
+            return Err(SendError::NotServing);
+        }
+        let credit = self.credit.acquire_many(permits as u32).await;
+        // The semaphore is never closed.
+        credit.map_err(|_| SendError::Full)?.forget();
+        Ok(permits)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.last.set(self.last.get() + 1);
+        self.last.get()
     }
 
     /// Sends a broadcast to every loop, waiting for credit and room.
@@ -68,17 +97,9 @@ impl Broadcasts {
         payload: &[u8],
     ) -> Result<(), SendError> {
         commitment.committed_after_start().await;
-        let permits = payload.len() / PERMIT_BYTES + 1;
-        let is_short = self.credit.available_permits() < permits;
-        if is_short && commitment.is_deadlocked() {
-            return Err(SendError::NotServing);
-        }
-        let credit = self.credit.acquire_many(permits as u32).await;
-        // The semaphore is never closed.
-        credit.map_err(|_| SendError::Full)?.forget();
+        let permits = self.take_credit(commitment, payload.len()).await?;
         let loops = outbox.links();
-        let number = self.last.get() + 1;
-        self.last.set(number);
+        let number = self.next_number();
         let mut sending = Sending {
             broadcasts: self,
             outbox,
@@ -130,6 +151,14 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
+    /// It waits for this link from now on.
+    fn wait_at(&mut self, link: usize) {
+        if self.link != link {
+            self.leave_queue();
+            self.link = link;
+        }
+    }
+
     fn leave_queue(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.outbox.forget_waiter(self.link, ticket);

@@ -12,7 +12,7 @@ use moorline_net::Address;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::broadcasts::Broadcasts;
+use super::broadcasts::{Broadcasts, EventDraft, group_link};
 use super::commitment::Commitment;
 use super::counters::Counters;
 use super::credits::{Credits, OwnSlot, TaskOrder};
@@ -230,6 +230,24 @@ impl Core {
         self.broadcasts
             .send(outbox, commitment, flags, payload)
             .await
+    }
+
+    /// A group keeps its last events from now on.
+    pub(crate) fn keep_events(&self, events: &[u8], group: &[u8]) -> Result<(), SendError> {
+        let header = Header {
+            kind: FromProcess::KeepEvents as u8,
+            ..Header::default()
+        };
+        let link = group_link(group, self.outbox.links());
+        self.outbox
+            .record(link, header, &[events, group], Room::Bounded)
+            .map_err(|_| SendError::Full)
+    }
+
+    /// Sends an event to one loop, which gives it to all, waiting until that has it.
+    pub(crate) async fn broadcast_event(&self, draft: EventDraft<'_>) -> Result<(), SendError> {
+        let (outbox, commitment) = (&self.outbox, &self.commitment);
+        self.broadcasts.send_event(outbox, commitment, draft).await
     }
 
     /// The hook that is being polled, and its session. It can be called from anywhere, also from within the hook.

@@ -57,6 +57,7 @@ use moorline_config as config;
 use moorline_process::{disk_file, log};
 use moorline_protocol::{control, control_channel, session_id, wire};
 
+pub(crate) use self::broadcasts::EventDraft;
 pub(crate) use self::core::{Core, Form, Refusal, SessionState};
 pub(crate) use self::credits::{TASKS, TaskOrder};
 pub(crate) use self::outbox::Room;

@@ -4,6 +4,8 @@
 //! sleeps is woken when the ring task publishes, once for all that a turn has written, or before that, as `pace` says. What finds no room either makes its sender wait or queues in the link's backlog;
 //! while there is a backlog everything newer queues behind it, so order is kept by construction.
 
+mod room_place;
+
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
@@ -12,6 +14,8 @@ use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 use super::backlog::Backlog;
 use super::pace::Pace;
 use super::waiters::Waiters;
+pub(crate) use room_place::RoomPlace;
+
 use crate::wire::{DONE, FIRST, FromProcess, LAST, WHOLE};
 
 /// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
@@ -330,6 +334,22 @@ impl Outbox {
         Ok(others_wait)
     }
 
+    /// Publishes all that was sent, and writes how far each link is written then, eight bytes for each.
+    ///
+    /// # Errors
+    /// Something waits for room on this link.
+    pub(crate) fn positions(&self, out: &mut [u8]) -> Result<(), usize> {
+        let mut links = self.links.borrow_mut();
+        for (number, (link, out)) in links.iter_mut().zip(out.chunks_exact_mut(8)).enumerate() {
+            if !link.backlog.is_empty() {
+                return Err(number);
+            }
+            link.publish();
+            out.copy_from_slice(&link.producer.position().to_le_bytes());
+        }
+        Ok(())
+    }
+
     /// All that was sent is published; nothing waits in a backlog.
     pub(super) fn is_flushed(&self) -> bool {
         self.links
@@ -356,45 +376,6 @@ fn show(links: &mut [Link]) {
             }
         }
         _ => {}
-    }
-}
-
-/// The place of a sender that waits for room in the ring of one loop; leaves it when it is dropped.
-pub(crate) struct RoomPlace<'a> {
-    outbox: &'a Outbox,
-    link: usize,
-    /// Another gateway has other queues.
-    epoch: u32,
-    ticket: Option<u64>,
-}
-
-impl<'a> RoomPlace<'a> {
-    pub(crate) fn new(outbox: &'a Outbox, link: usize) -> Self {
-        Self {
-            outbox,
-            link,
-            epoch: outbox.epoch(),
-            ticket: None,
-        }
-    }
-
-    /// Waits to be woken when `need` bytes of payload fit.
-    pub(crate) fn wait(&mut self, need: usize, waker: &Waker) {
-        if self.epoch != self.outbox.epoch() {
-            (self.epoch, self.ticket) = (self.outbox.epoch(), None);
-        }
-        self.outbox
-            .await_room(self.link, need, &mut self.ticket, waker);
-    }
-}
-
-impl Drop for RoomPlace<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && self.epoch == self.outbox.epoch()
-        {
-            self.outbox.forget_waiter(self.link, ticket);
-        }
     }
 }
 

@@ -225,6 +225,7 @@ where
             ToProcess::FileHere => self.core.file_is_there(id),
             ToProcess::FileDone => self.core.files.done(id, is_failed),
             ToProcess::BroadcastDone => self.core.broadcasts.done(id),
+            ToProcess::EventTaken => self.core.broadcasts.taken(id, is_failed),
             ToProcess::PostDone => self.core.credits.post_done(id),
             ToProcess::Task => self.task(link, header, payload, now),
             ToProcess::TaskDone => {

@@ -20,6 +20,9 @@ pub(super) const COMMANDS: &[&str] = &[
     "say-much",
     "say-and-tell",
     "say-and-leave",
+    "keep-events",
+    "event",
+    "event-and-tell",
 ];
 
 /// Carries out one of them.
@@ -108,6 +111,34 @@ async fn speak(order: &mut Order<'_>) -> Result<Option<String>> {
             group.leave(session)?;
             group.send("not for those that have left").await?;
             return Ok(None);
+        }
+        _ => return send_events(order).await,
+    }))
+}
+
+/// Sends a group events, or has it keep them.
+async fn send_events(order: &mut Order<'_>) -> Result<Option<String>> {
+    let context = order.context;
+    Ok(Some(match order.command {
+        "keep-events" => {
+            let group = context.group(order.word());
+            outcome(group.keep_events(order.word().parse()?))
+        }
+        "event" => {
+            let (group, id) = (context.group(order.word()), order.word());
+            let id = if id == "-" { "" } else { id };
+            outcome(group.send_event(id, "said", order.others()).await)
+        }
+        "event-and-tell" => {
+            // Both go to one session, and nothing may pass the other.
+            let (group, id) = (context.group(order.word()), order.word());
+            let other = context.session(id.parse()?);
+            for at in 0..50 {
+                other.send_text(format!("before {at}")).await?;
+                group.send_event("", "", format!("event {at}")).await?;
+                other.send_text(format!("after {at}")).await?;
+            }
+            "told".to_owned()
         }
         _ => return Err("an unknown command".into()),
     }))

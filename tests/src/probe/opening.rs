@@ -11,8 +11,8 @@ pub(super) async fn obey(probe: &Probe, session: &Session) -> Result {
     let Some(request) = session.request() else {
         return Ok(());
     };
-    let pairs = request.query().unwrap_or_default().split('&');
-    let orders = pairs.filter_map(|pair| pair.strip_prefix("open="));
+    let orders = orders_in(request.query().unwrap_or_default());
+    let group = |name: &str| probe.context.group(name);
     for order in orders {
         let (verb, rest) = order.split_once(':').unwrap_or((order, ""));
         match verb {
@@ -24,9 +24,8 @@ pub(super) async fn obey(probe: &Probe, session: &Session) -> Result {
             "text" => session.send_text(rest).await?,
             "lines" => session.send_event("1", "lines", "a\nb\r\nc").await?,
             "long" => {
-                session
-                    .send_event("", "", "x".repeat(rest.parse()?))
-                    .await?
+                let data = "x".repeat(rest.parse()?);
+                session.send_event("", "", data).await?;
             }
             "events" => {
                 for at in 1..=rest.parse()? {
@@ -53,7 +52,12 @@ pub(super) async fn obey(probe: &Probe, session: &Session) -> Result {
                 let last = request.last_event_id().unwrap_or("none".to_owned());
                 session.send_event("", "last", last).await?;
             }
-            "group" => probe.context.group(rest).join(session)?,
+            "after" => {
+                let last = request.last_event_id().unwrap_or_default();
+                group(rest).join_after(session, last)?;
+            }
+            "group" => group(rest).join(session)?,
+            "history" => group(rest).join_with_history(session)?,
             "close" => session.close()?,
             "wait" => tokio::time::sleep(Duration::from_millis(rest.parse()?)).await,
             "fail" => return Err("asked to fail in open".into()),
@@ -62,4 +66,10 @@ pub(super) async fn obey(probe: &Probe, session: &Session) -> Result {
         }
     }
     Ok(())
+}
+
+fn orders_in(query: &str) -> impl Iterator<Item = &str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("open="))
 }

@@ -1,5 +1,7 @@
 //! Messages to many sessions, to other workers, and from outside a session's own worker.
 
 mod groups;
+mod history;
 mod posts;
+mod publish;
 mod sending;

@@ -85,6 +85,23 @@ pub(super) const ENGINE: SectionReference = SectionReference {
             "Event loops of the gateway.",
         ),
         key(
+            "history_memory",
+            "size",
+            Value(r#""64MiB""#),
+            r#""256MiB""#,
+            Yes,
+            "Bytes of the events that groups keep ([history](../guide/history.md)), all groups together. One group has at most a \
+             sixteenth of it. Near `memory_limit` they give way first.",
+        ),
+        key(
+            "history_timeout",
+            "duration",
+            Value(r#""10m""#),
+            r#""1h""#,
+            Yes,
+            "A group keeps its events for this long after the last one and its last member.",
+        ),
+        key(
             "memory_limit",
             "size, from `\"8MiB\"`",
             Words("none"),

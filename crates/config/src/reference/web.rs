@@ -32,8 +32,9 @@ pub(super) const ROUTE: SectionReference = SectionReference {
             "`websocket`: a session. `sse`: a session that sends server-sent events. `static`: files, also of all paths below \
              (see [files](#files)). `app`: the app answers (`App::request`). `engine`: the engine answers: \
              programs beside it send, post, run tasks and ask for the state (see \
-             [the guide](../guide/web.md#programs-beside-the-engine); `unix://` only). `publish`: a POST is a message to the group that \
-             the parameter names.",
+             [the guide](../guide/web.md#programs-beside-the-engine); `unix://` only). `publish`: a POST is \
+             an event or a message for the group that its parameter `:group` or `*group` names (see \
+             [publishing](../guide/history.md#publish-by-http)).",
         ),
         key(
             "folder",

@@ -26,7 +26,7 @@ memory_limit = "1MiB"
 /c/a.toml:5:1: unknown key `colour` in [engine]
   5 | colour = 1
     | ^^^^^^
-  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `memory_limit`, `user`, `group`, `gateway_user`, `stop_over`, `stop_code`, `kill_after`, `chroot`, `log`, `hooks`
+  hint: known here: `run_dir`, `gateway_loops`, `ring_memory`, `memory_limit`, `history_memory`, `history_timeout`, `user`, `group`, `gateway_user`, `stop_over`, `stop_code`, `kill_after`, `chroot`, `log`, `hooks`
 /c/a.toml:6:16: `memory_limit` is too small: a few sessions with one large message each would pass it
   6 | memory_limit = "1MiB"
     |                ^^^^^^
@@ -457,6 +457,25 @@ on_error = "keep"
   9 | on_error = "keep"
     | ^^^^^^^^
   hint: remove it"#,
+    ),
+    (
+        r#"[engine]
+history_timeout = "0s"
+[[listen]]
+address = "http://127.0.0.1:1"
+[[listen.route]]
+path = "/publish/:room"
+kind = "publish"
+token = "0123456789abcdef"
+"#,
+        r#"/c/a.toml:2:19: `history_timeout` is zero
+  2 | history_timeout = "0s"
+    |                   ^^^^
+  hint: leave the key out for its default, or write a longer time
+/c/a.toml:6:8: `path`: a route of kind "publish" has no parameter for the group
+  6 | path = "/publish/:room"
+    |        ^^^^^^^^^^^^^^^^
+  hint: write path = "/publish/:group", or "/publish/*group" if names have slashes"#,
     ),
     // A value may spell what a terminal would obey; a message does not.
     (

@@ -1,7 +1,7 @@
 //! Requests of apps for a session, beside messages: to keep a locker, to pause it, to keep it from closing, to bind it,
 //! to label it.
 
-use crate::groups::Groups;
+use crate::groups::{Groups, split_join};
 use crate::ids::ProcessKey;
 use crate::memory::Class;
 use crate::placement::go_home;
@@ -9,6 +9,7 @@ use crate::session::{End, Session};
 use crate::timeouts::watch_again;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::event::LONGEST_EVENT_ID;
 use moorline_protocol::wire::{FromProcess, LARGEST_STATE, LONGEST_LABEL, LONGEST_NAME};
 
 /// The most bytes that a request of this kind may come with.
@@ -16,6 +17,7 @@ pub(crate) fn limit(kind: FromProcess) -> usize {
     match kind {
         FromProcess::KeepState => LARGEST_STATE,
         FromProcess::SetLabel => LONGEST_LABEL,
+        FromProcess::JoinAfter => 1 + LONGEST_NAME + LONGEST_EVENT_ID,
         FromProcess::Bind | FromProcess::Join | FromProcess::Leave => LONGEST_NAME,
         _ => 0,
     }
@@ -52,6 +54,11 @@ pub(crate) fn handle_request(
             go_home(session, tools);
         }
         FromProcess::Join => groups.join(session, &bytes, tools),
+        FromProcess::JoinAfter => {
+            if let Some((group, last_id)) = split_join(&bytes) {
+                return groups.join_after(session, group, last_id, tools);
+            }
+        }
         FromProcess::Leave => {
             // It still gets the earlier broadcasts.
             let caught_up = groups.catch_up(session, tools);

@@ -89,6 +89,16 @@ pub(super) fn no_file(error: &io::Error) -> Answer {
     }
 }
 
+/// The request lacks the token that its path needs: RFC 6750 §3.
+pub(super) fn unauthorized(why: &'static str) -> Answer {
+    let mut answer = plain(StatusCode::UNAUTHORIZED, why);
+    let scheme = HeaderValue::from_static("Bearer");
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    answer
+}
+
 /// The path does not take requests of this method.
 pub(super) fn not_allowed(why: &'static str, allowed: &'static str) -> Answer {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, why);

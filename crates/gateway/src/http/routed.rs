@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use hyper::Uri;
-use moorline_config::{RouteKind, Routes};
+use moorline_config::{PUBLISH_GROUP, RouteKind, Routes};
 
+use super::publish::Publishing;
 use crate::session_request::SessionKind;
 
 /// What becomes of a request.
@@ -20,6 +21,8 @@ pub(super) enum Routed {
     File(usize),
     /// The app answers it, if its body has at most this number of bytes.
     App { max_body: u64 },
+    /// It is something for a group.
+    Publish(Publishing),
     /// No route has its path.
     Nowhere,
 }
@@ -65,6 +68,14 @@ impl Routed {
             (None, RouteKind::App { max_body } | RouteKind::Engine { max_body }) => Self::App {
                 max_body: *max_body,
             },
+            (None, RouteKind::Publish { token }) => {
+                let mut parameters = route.path.parameters(path).into_iter();
+                let group = parameters.find(|(name, _)| *name == PUBLISH_GROUP);
+                group.map_or(Self::Nowhere, |(_, group)| {
+                    let token = token.reveal().to_owned();
+                    Self::Publish(Publishing { group, token })
+                })
+            }
             (None, _) => Self::Nowhere,
         }
     }

@@ -8,6 +8,8 @@ use moorline_protocol::wire::event::Event;
 
 use crate::session::Kind;
 
+/// The name of the event that tells of a gap, and of the field in JSON that does.
+const GAP: &str = "gap";
 /// A comment, which clients pass over: the peer's system shows that it lives.
 const COMMENT: &str = ":\n\n";
 
@@ -45,6 +47,20 @@ pub(crate) fn show_event<'a>(kind: Kind, event: Event<'a>) -> Shown<'a> {
         Kind::Framed => Shown::Message(event.data.as_bytes().into(), true),
         Kind::Resumable => Shown::Message(as_json(event).into(), true),
         Kind::Events { chunked } => Shown::Raw(as_chunk(&as_lines(event), chunked)),
+    }
+}
+
+/// How a session of this kind is told that it has missed something of a group; some kinds are not.
+pub(crate) fn show_gap(kind: Kind, group: &str) -> Option<Shown<'static>> {
+    let gap = Event {
+        name: GAP,
+        data: group,
+        ..Event::default()
+    };
+    match kind {
+        Kind::Framed => None,
+        Kind::Events { chunked } => Some(Shown::Raw(as_chunk(&as_lines(gap), chunked))),
+        Kind::Resumable => Some(Shown::Message(in_braces([(GAP, group)]).into(), true)),
     }
 }
 
@@ -101,9 +117,14 @@ fn as_chunk(text: &str, chunked: bool) -> Vec<u8> {
 fn as_json(event: Event<'_>) -> Vec<u8> {
     let fields = [("id", event.id), ("event", event.name)];
     let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
-    let mut json = Vec::with_capacity(event.data.len() + event.id.len() + event.name.len() + 48);
-    json.push(b'{');
-    for (name, value) in fields.chain([("data", event.data)]) {
+    in_braces(fields.chain([("data", event.data)]))
+}
+
+/// A JSON object of texts.
+fn in_braces<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let mut json = vec![b'{'];
+    for (name, value) in fields {
+        json.reserve(value.len() + 16);
         if json.len() > 1 {
             json.push(b',');
         }

@@ -17,7 +17,7 @@ use crate::memory::Class;
 use moorline_config::Listener;
 
 use crate::output::compress::{deflate_for, sharing};
-use crate::output::event::{Shown, show_event, show_message};
+use crate::output::event::{Shown, show_event, show_gap, show_message};
 use crate::output::payload::Payload;
 use crate::output::sealing::{seal_now, write_plaintext};
 use crate::output::watermarks::{Sender, weigh};
@@ -68,6 +68,17 @@ pub(crate) fn write_event(
 ) -> Result<(), End> {
     let shown = show_event(session.kind, event);
     write_shown(session, &shown, sender, tools)
+}
+
+/// Tells a session that it has missed something of a group.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_gap(session: &mut Session, group: &[u8], tools: &mut Tools) -> Result<(), End> {
+    match show_gap(session.kind, &String::from_utf8_lossy(group)) {
+        Some(shown) => write_shown(session, &shown, Sender::Waits, tools),
+        None => Ok(()),
+    }
 }
 
 fn write_shown(

@@ -84,6 +84,8 @@ pub(crate) struct Process {
     pub(crate) posts: FxHashMap<(SlotId, u64), Post>,
     /// Its unanswered requests.
     pub(crate) ledger: Ledger,
+    /// Events of its that this loop has read, and that have not reached all members in all loops.
+    pub(crate) events: usize,
     /// Tasks that it was given and has not ended.
     pub(crate) tasks: usize,
     /// Sessions whose end it was told, up to which place in its ring, and that it may not have taken yet.
@@ -152,6 +154,7 @@ impl Process {
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
             ledger: Ledger::default(),
+            events: 0,
             closings: VecDeque::new(),
             tasks: 0,
             max_message: rules.max_message(),

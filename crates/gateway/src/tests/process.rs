@@ -41,6 +41,8 @@ pub(super) struct Process {
     pub(super) lies: bool,
     /// Records of each kind that it has taken.
     pub(super) taken: BTreeMap<u8, u64>,
+    /// The flags of the last answer to an event.
+    pub(super) last_flags: u8,
 }
 
 /// A plain request as its process sees it.
@@ -87,6 +89,7 @@ impl Process {
             last_number: u64::from(id) << 32,
             lies: false,
             taken: BTreeMap::new(),
+            last_flags: 0,
         }
     }
 
@@ -171,6 +174,7 @@ impl Process {
             ToProcess::Message => self.take_message(&header, payload),
             // It need not be answered any more.
             ToProcess::Moved if !self.sessions.contains_key(&id) && self.asked.remove(&id) => {}
+            ToProcess::EventTaken => self.last_flags = header.flags,
             ToProcess::Close | ToProcess::Moved => self.give_back(id, kind),
             ToProcess::Post | ToProcess::Task => {
                 if header.flags & FIRST != 0 {
@@ -402,6 +406,17 @@ impl Process {
     /// Files that are under way.
     pub(super) fn files(&self) -> usize {
         self.files.len()
+    }
+
+    /// Bytes that it has written into its ring; none of them wait in front of it.
+    pub(super) fn position(&self) -> Option<u64> {
+        let position = self.region.producer.position();
+        self.outbox.is_empty().then_some(position)
+    }
+
+    /// How many records of this kind it has taken.
+    pub(super) fn has_taken(&self, kind: ToProcess) -> u64 {
+        self.taken.get(&(kind as u8)).copied().unwrap_or_default()
     }
 
     /// Queues one record as it is.

@@ -51,8 +51,8 @@ pub(super) struct Script {
     files: Arc<AtomicUsize>,
     counters: Scoreboard,
     reports: mpsc::UnboundedReceiver<Report>,
-    /// Nobody sends there: the test gives its commands itself.
-    _inbox: Receiver<Command>,
+    /// Other loops send there. The test gives its own commands itself.
+    inbox: Receiver<Command>,
     last_process: ProcessId,
 }
 
@@ -65,25 +65,56 @@ pub(super) fn config(text: &str) -> Config {
 impl Script {
     /// A loop with this configuration, without a process.
     pub(super) fn new(config: Config) -> Self {
+        Self::several(config, 1).remove(0)
+    }
+
+    /// Several loops of one gateway with this configuration and this many workers, all of which serve.
+    pub(super) fn loops(config: Config, loops: usize, workers: u16) -> Vec<Self> {
+        let mut scripts = Self::several(config, loops);
+        for script in &mut scripts {
+            for slot in 0..workers {
+                script.attach(Role::Worker(slot));
+            }
+            script.activate(workers);
+        }
+        scripts
+    }
+
+    fn several(config: Config, loops: usize) -> Vec<Self> {
         let config = Arc::new(config);
+        let shared = Arc::new(Shared::new(&config, loops, 0));
+        let inboxes = (0..loops).map(|_| {
+            let (commands, inbox) = std::sync::mpsc::channel();
+            let doorbell = Arc::new(Doorbell::new().expect("a doorbell"));
+            (Inbox { commands, doorbell }, inbox)
+        });
+        let (peers, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
+        let inboxes = inboxes.into_iter().enumerate();
+        inboxes
+            .map(|(index, inbox)| Self::of_gateway(index, &config, &shared, &peers, inbox))
+            .collect()
+    }
+
+    fn of_gateway(
+        index: usize,
+        config: &Arc<Config>,
+        shared: &Arc<Shared>,
+        peers: &[Inbox],
+        inbox: Receiver<Command>,
+    ) -> Self {
         let counters = create_scoreboard(LOOP_ROW).expect("a scoreboard");
         let counters = Scoreboard::map(counters, LOOP_ROW).expect("a scoreboard");
-        let doorbell = Doorbell::new().expect("a doorbell");
-        let (commands, inbox) = std::sync::mpsc::channel();
-        let peer = Inbox {
-            commands,
-            doorbell: Arc::new(doorbell.try_clone().expect("a doorbell")),
-        };
+        let doorbell = peers[index].doorbell.try_clone().expect("a doorbell");
         let (reporter, reports) = mpsc::unbounded_channel();
         let gateway = Loop::new(Parts {
-            index: 0,
+            index: index as u8,
             config: config.clone(),
-            shared: Arc::new(Shared::new(&config, 1, 0)),
+            shared: shared.clone(),
             doorbell: Arc::new(doorbell),
             counters: counters.clone(),
             last_serial: 0,
             sockets: Vec::new(),
-            peers: vec![peer],
+            peers: peers.to_vec(),
             reports: reporter,
             tls: Arc::default(),
         })
@@ -92,12 +123,12 @@ impl Script {
             gateway,
             now: 1000,
             processes: Vec::new(),
-            config,
+            config: config.clone(),
             ring: RING,
             files: Arc::default(),
             counters,
             reports,
-            _inbox: inbox,
+            inbox,
             last_process: 0,
         }
     }
@@ -270,9 +301,18 @@ impl Script {
 
     /// One turn. True: the loop has more to do at once; else it would sleep.
     pub(super) fn turn(&mut self) -> bool {
-        self.gateway.tools.cx.clock.set(self.now);
-        let next = self.gateway.turn();
+        let goes_on = self.turn_unchecked();
         self.gateway.check_invariants();
+        goes_on
+    }
+
+    /// The same, by a loop whose state the test has changed.
+    pub(super) fn turn_unchecked(&mut self) -> bool {
+        self.gateway.tools.cx.clock.set(self.now);
+        while let Ok(command) = self.inbox.try_recv() {
+            self.gateway.obey(command);
+        }
+        let next = self.gateway.turn();
         self.gateway.poller.fetch(Duration::ZERO).expect("epoll");
         match next {
             Next::Go => true,

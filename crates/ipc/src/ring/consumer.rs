@@ -92,6 +92,12 @@ impl Consumer {
         self.tail
     }
 
+    /// Whether all that was seen is taken: the next call looks again.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.tail == self.head
+    }
+
     /// Ends a turn in which records may have been taken. True: the producer waits for room, ring its doorbell.
     #[inline]
     #[must_use = "the producer waits on if nobody rings"]

@@ -38,6 +38,8 @@ pub enum SendError {
     /// This process does not serve yet, and `start` has sent more than can wait until it does: send it in
     /// [`serving`](crate::app::App::serving).
     NotServing,
+    /// The gateway has died, and with it all sessions and what groups kept.
+    GatewayLost,
 }
 
 /// The error of an app that asks in `start` for what only the commit brings.
@@ -70,6 +72,7 @@ impl fmt::Display for SendError {
                 "the listener cannot send to this address: a sender without a name cannot be answered",
             ),
             Self::Elsewhere => f.write_str("the session is with another process"),
+            Self::GatewayLost => f.write_str("the gateway has died"),
             Self::NotServing => f.write_str(
                 "this process does not serve yet, and more was sent in `start` than can wait: send it in the `serving` hook",
             ),

@@ -4,10 +4,16 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::Core;
+use crate::EventDraft;
+use crate::app::event::encode;
 use crate::app::{AskError, Context, SendError, Session, SizeLimit};
+use crate::wire::event::LONGEST_EVENT_ID;
 use crate::wire::{
     Answer, FromProcess, LARGEST_BROADCAST, LONGEST_NAME, MOST_LEFT_OUT, Question, TEXT,
 };
+
+/// No event has this id.
+const UNKNOWN_ID: &str = "\n";
 
 /// A named set of sessions, in the gateway. It exists while it has members; a session that ends leaves by itself, and
 /// reloads and crashes of workers do not change its members. Clones mean the same group.
@@ -97,6 +103,100 @@ impl Group {
     ) -> Result<(), SendError> {
         self.broadcast(text.as_ref().as_bytes(), TEXT, left_out)
             .await
+    }
+
+    /// Sends an event to all members that the group has when it reaches the gateway; an empty id or name means that it has none.
+    /// Members by server-sent events get all of it, WebSocket clients that speak `moorline.resume.v1` get it as JSON, and
+    /// others its data as a text message.
+    ///
+    /// All members of a group, on whatever worker, get its events in one order. A group that
+    /// [keeps its events](Self::keep_events) keeps this one, and gives it an id if it has none. There an id is that of one event: a
+    /// second one with the id of an event that the group keeps is a repetition, which nobody gets.
+    ///
+    /// It waits as [`send`](Self::send) does, and until the gateway has the event; in
+    /// [`start`](crate::app::App::start) it does not wait for that. What this process has sent before comes before it, and what it
+    /// sends afterwards comes behind it. If it is dropped before its end, the event may be sent.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] for an id of over 128 bytes, a name of over 64 bytes, data of over 4 MiB;
+    /// [`SendError::BadEvent`]; [`SendError::Full`] at `memory_limit`; [`SendError::GatewayLost`].
+    pub async fn send_event(
+        &self,
+        id: impl AsRef<str>,
+        event: impl AsRef<str>,
+        data: impl AsRef<str>,
+    ) -> Result<(), SendError> {
+        self.send_event_except(id, event, data, &[]).await
+    }
+
+    /// [`send_event`](Self::send_event) to all but these sessions, at most 1024. A session that a client of theirs opens later is
+    /// another one, and gets what it missed.
+    pub async fn send_event_except(
+        &self,
+        id: impl AsRef<str>,
+        event: impl AsRef<str>,
+        data: impl AsRef<str>,
+        left_out: &[Session],
+    ) -> Result<(), SendError> {
+        self.check_name()?;
+        let data = data.as_ref();
+        check(SizeLimit::Broadcast, data.len(), LARGEST_BROADCAST)?;
+        check(SizeLimit::LeftOut, left_out.len(), MOST_LEFT_OUT)?;
+        let event = encode(id.as_ref(), event.as_ref(), data)?;
+        let draft = EventDraft {
+            group: &self.name,
+            left_out: left_out.iter().map(|it| it.shared().id()).collect(),
+            event: &event,
+        };
+        self.core.broadcast_event(draft).await
+    }
+
+    /// From now on the gateway keeps the last `events` events of the group, at most 10,000; with 0 it keeps none. A client
+    /// that comes back gets those that it missed, by [`join_after`](Self::join_after). Only what
+    /// [`send_event`](Self::send_event) sends is kept, not messages. Repeat it as you like: only the number changes.
+    ///
+    /// They are kept while workers are replaced and crash, and while the group has no members, until `history_timeout` after the
+    /// last event and the last member. They are lost with the gateway. 4096 groups can keep events; one that is one too many
+    /// keeps none, with a warning in the log. Bytes are bounded by `history_memory`: the group without an event for the
+    /// longest time forgets its events first.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] for the group's name; [`SendError::Full`] if the queue to the gateway has reached its bound.
+    pub fn keep_events(&self, events: usize) -> Result<(), SendError> {
+        self.check_name()?;
+        let events = u32::try_from(events).unwrap_or(u32::MAX).to_le_bytes();
+        self.core.keep_events(&events, &self.name)
+    }
+
+    /// Puts a session into the group, like [`join`](Self::join), and sends it the events that its client missed: those behind
+    /// the one with the id `last_id`, which [`Request::last_event_id`](crate::app::Request::last_event_id) tells. The session gets
+    /// each event once and in order, whatever is sent meanwhile. An empty id means that the client has none:
+    /// [`join_with_history`](Self::join_with_history).
+    ///
+    /// If the group does not keep the event of that id (any more), the session is told of a gap and gets all that is kept. It
+    /// also gets no more than half of its listener's `hard_limit` at once, and is told of a gap if that is not all. A gap is
+    /// an event named `gap` with the group's name as data; by `moorline.resume.v1` it is `{"gap":"<name>"}`; other sessions are
+    /// not told. If the session is a member, nothing happens.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join). An id that no event can have is an unknown one: it may come from a client.
+    pub fn join_after(&self, session: &Session, last_id: impl AsRef<str>) -> Result<(), SendError> {
+        self.check_name()?;
+        let last_id = last_id.as_ref();
+        let last_id = match last_id.len() <= LONGEST_EVENT_ID {
+            true => last_id,
+            false => UNKNOWN_ID,
+        };
+        let payload = [&[self.name.len() as u8], &*self.name, last_id.as_bytes()].concat();
+        session.shared().request(FromProcess::JoinAfter, &payload)
+    }
+
+    /// Puts a session into the group, like [`join`](Self::join), and sends it all events that the group keeps, then those that come.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_with_history(&self, session: &Session) -> Result<(), SendError> {
+        self.join_after(session, "")
     }
 
     /// All members of the group, with their labels. It asks the gateway for a page at a time, and

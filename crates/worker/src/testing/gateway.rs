@@ -1,5 +1,6 @@
 //! The gateway of a scripted engine: its sessions, and what it gives the app's process. `requests` does what that asks for.
 
+mod events;
 mod exchanges;
 mod requests;
 mod session;
@@ -14,6 +15,7 @@ use crate::app::{CloseReason, Peer};
 use crate::config::{Config, OnCrash, OnError};
 use crate::wire::accept::Verdict;
 use crate::wire::{ADOPTED, Closing, ERRED, FAILED, FIRST, LAST, Opening, SessionData, ToProcess};
+use events::History;
 use exchanges::ScriptedExchange;
 pub(super) use exchanges::{AnswerEnd, SessionAnswer};
 use session::{Given, Scripted};
@@ -26,6 +28,9 @@ pub(super) struct Gateway {
     config: Config,
     pub(super) sessions: BTreeMap<u64, Scripted>,
     groups: BTreeMap<Vec<u8>, BTreeSet<u64>>,
+    /// The events that groups keep.
+    histories: BTreeMap<Vec<u8>, History>,
+    last_event: u64,
     /// The generation that serves.
     serving: u32,
     /// The records on their way to each generation.
@@ -49,6 +54,8 @@ impl Gateway {
             config,
             sessions: BTreeMap::new(),
             groups: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            last_event: 0,
             serving: 0,
             outgoing: BTreeMap::new(),
             partials: BTreeMap::new(),

@@ -210,6 +210,75 @@ async fn labels_are_seen_in_groups_and_lists_and_survive_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_comes_back_gets_the_events_that_it_missed() {
+    async fn room(session: Session, text: String) -> Result {
+        let group = session.context().group("room");
+        group.keep_events(3)?;
+        match text.split_once(' ') {
+            Some(("after", id)) => group.join_after(&session, id)?,
+            Some((id, data)) => {
+                group.send_event(id, "said", data).await?;
+                // A repetition is nothing new.
+                group.send_event(id, "said", "again").await?;
+            }
+            None => group.send_event_except("", "", text, &[session]).await?,
+        }
+        Ok(())
+    }
+    let engine = engine_that(room).await;
+    let ada = engine.connect().await;
+    ada.send("after ").await;
+    ada.send("1 one").await;
+    ada.send("2 two").await;
+    assert_eq!(ada.receive_text().await, "one");
+    assert_eq!(ada.receive_text().await, "two");
+    engine.crash(does(room), NoSettings {}).await.unwrap();
+    let bob = engine.connect().await;
+    bob.send("after 1").await;
+    assert_eq!(bob.receive_text().await, "two");
+    ada.send("three").await;
+    assert_eq!(bob.receive_text().await, "three");
+    assert_eq!(ada.try_receive().await, None);
+    ada.send("4 four").await;
+    assert_eq!(ada.receive_text().await, "four");
+    // The oldest of three that are kept is the second.
+    let eve = engine.connect().await;
+    eve.send("after 1").await;
+    for data in ["two", "three", "four"] {
+        assert_eq!(eve.receive_text().await, data);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_an_event_is_refused() {
+    let engine = engine_that(async |_, _| Ok(())).await;
+    let errors = engine
+        .run(async |context| {
+            let group = context.group("room");
+            let mut errors = Vec::new();
+            for (id, name) in [("a\nb", ""), ("", "a\0b"), (&"i".repeat(129), "")] {
+                errors.push(
+                    group
+                        .send_event(id, name, "")
+                        .await
+                        .unwrap_err()
+                        .to_string(),
+                );
+            }
+            errors
+        })
+        .await;
+    assert_eq!(
+        errors,
+        [
+            "the id or the name of an event has a line break or a NUL byte in it",
+            "the id or the name of an event has a line break or a NUL byte in it",
+            "an event's id of 129 bytes is over the limit of 128",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_that_fails_says_why_and_the_old_app_goes_on() {
     let engine = engine_that(async |session, text| Ok(session.send(text).await?)).await;
     let peer = engine.connect().await;

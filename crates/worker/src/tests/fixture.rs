@@ -467,6 +467,8 @@ pub(super) fn config(name: &str) -> Config {
             gateway_loops: 1,
             ring_memory: 4 * 1024 * 1024,
             memory_limit: None,
+            history_memory: 64 << 20,
+            history_timeout: Duration::from_secs(600),
             user: None,
             group: None,
             gateway_user: None,

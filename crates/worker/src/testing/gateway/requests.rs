@@ -46,6 +46,8 @@ impl Gateway {
                 self.end(id, reason, header.aux);
             }
             FromProcess::Ask => self.answer(from, id, &payload),
+            FromProcess::KeepEvents => self.keep_events(&payload),
+            FromProcess::JoinAfter if self.lives(id) => self.join_after(from, id, &payload),
             FromProcess::File => self.send_file(from, header, &payload),
             FromProcess::Opened => {
                 if let Some(session) = self.living(id) {
@@ -72,6 +74,9 @@ impl Gateway {
                 if header.flags & DONE != 0 {
                     self.done(header.session, header.sequence, 0);
                 }
+            }
+            FromProcess::Broadcast if header.aux == EVENT => {
+                self.send_event(from, header.session, &whole);
             }
             FromProcess::Broadcast => self.broadcast(from, header.session, &whole),
             FromProcess::Task => {
@@ -201,7 +206,7 @@ impl Gateway {
 }
 
 /// The group, the sessions that are left out, and the message.
-fn split_broadcast(payload: &[u8]) -> Option<(&[u8], BTreeSet<u64>, &[u8])> {
+pub(super) fn split_broadcast(payload: &[u8]) -> Option<(&[u8], BTreeSet<u64>, &[u8])> {
     let (&length, rest) = payload.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(length))?;
     let (&count, rest) = rest.split_first_chunk()?;
