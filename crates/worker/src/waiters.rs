@@ -1,12 +1,17 @@
 //! A queue of waiting tasks, in the order in which they came.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::task::Waker;
+
+thread_local! {
+    /// No two queues give the same: a waiter may still hold the ticket of a queue that is gone.
+    static LAST_TICKET: Cell<u64> = const { Cell::new(0) };
+}
 
 /// A queue of wakers. A waiter holds a ticket, through which it can change its waker or leave.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    next: u64,
     queue: VecDeque<Waiter>,
 }
 
@@ -23,13 +28,14 @@ impl Waiters {
             self.queue[place].waker.clone_from(waker);
             return;
         }
+        let next = LAST_TICKET.get() + 1;
+        LAST_TICKET.set(next);
         self.queue.push_back(Waiter {
-            ticket: self.next,
+            ticket: next,
             need,
             waker: waker.clone(),
         });
-        *ticket = Some(self.next);
-        self.next += 1;
+        *ticket = Some(next);
     }
 
     /// Leaves. Does nothing if it has been called.
@@ -62,5 +68,37 @@ impl Waiters {
         self.queue
             .binary_search_by_key(&ticket, |waiter| waiter.ticket)
             .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_ticket_of_a_queue_that_is_gone_takes_nobodys_place() {
+        let counts: [Arc<Count>; 2] = Default::default();
+        let [first, second] = counts.clone().map(Waker::from);
+        let (mut old, mut other) = (None, None);
+        Waiters::default().wait(&mut old, 0, &first);
+        let mut waiters = Waiters::default();
+        waiters.wait(&mut other, 0, &second);
+        waiters.wait(&mut old, 0, &first);
+        waiters.wake_all();
+        let woken = counts.map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [1, 1]);
     }
 }

@@ -10,11 +10,11 @@ use rustix::io::{pread, pwrite};
 /// Where things lie in a region: `ipc::region` and `ipc::ring` say the same of their types.
 const PAGE: u64 = 4096;
 const TO_PROCESS: u64 = 256;
-const TO_GATEWAY: u64 = 256 + 4 * 128;
+const TO_GATEWAY: u64 = 256 + 5 * 128;
 const HEAD: u64 = 0;
-const TAIL: u64 = 128;
-const SLEEPING: u64 = 256;
-const WAITING: u64 = 384;
+const TAIL: u64 = 256;
+const SLEEPING: u64 = 384;
+const WAITING: u64 = 512;
 const RECORD_HEADER: u64 = 32;
 const PADDING: u64 = u32::MAX as u64;
 
