@@ -143,6 +143,21 @@ fn a_worker_that_sends_to_the_session_of_another_is_held_too() {
     assert_eq!(script.closed(CloseReason::Slow), 0);
 }
 
+#[test]
+fn the_successor_of_a_dead_sender_is_told_that_a_session_is_full() {
+    let (mut script, _clients, id) = stuck_reader(2, 64 * KIB, "hard_limit = \"1MiB\"");
+    while script.processes[1].full.is_empty() {
+        send(&mut script, 1, id);
+        script.processes[1].take(usize::MAX);
+    }
+    script.kill(1);
+    assert_eq!(script.attach(Role::Worker(1)), 1);
+    script.activate(2);
+    send(&mut script, 1, id);
+    script.processes[1].take(usize::MAX);
+    assert!(script.processes[1].full.contains(&id));
+}
+
 /// What an old process has under way was begun by the limits that it knows.
 #[test]
 fn a_reload_that_makes_messages_smaller_cuts_off_no_old_sender() {

@@ -39,6 +39,8 @@ pub(super) struct Process {
     last_number: u64,
     /// It has written what none should, so that the gateway may take its work for done.
     pub(super) lies: bool,
+    /// Sessions that are full as far as it knows.
+    pub(super) full: BTreeSet<u64>,
     /// Records of each kind that it has taken.
     pub(super) taken: BTreeMap<u8, u64>,
     /// The flags of the last answer to an event.
@@ -88,6 +90,7 @@ impl Process {
             // As workers do: no two processes use the same.
             last_number: u64::from(id) << 32,
             lies: false,
+            full: BTreeSet::new(),
             taken: BTreeMap::new(),
             last_flags: 0,
         }
@@ -208,9 +211,9 @@ impl Process {
                     asked.is_gone = true;
                 }
             }
-            ToProcess::Full
-            | ToProcess::Drained
-            | ToProcess::Datagram
+            ToProcess::Full => drop(self.full.insert(id)),
+            ToProcess::Drained => drop(self.full.remove(&id)),
+            ToProcess::Datagram
             | ToProcess::PostDone
             | ToProcess::TaskDone
             | ToProcess::Unknown

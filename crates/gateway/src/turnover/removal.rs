@@ -118,7 +118,7 @@ impl Loop {
         }
     }
 
-    /// The sessions of a dead process have none now.
+    /// The sessions of a dead process have none now, and none has told it anything.
     fn take_sessions_from(
         &mut self,
         at: ProcessKey,
@@ -128,6 +128,10 @@ impl Loop {
     ) {
         let (groups, tools) = (&mut self.groups, &mut self.tools);
         for session in self.sessions.iter_mut() {
+            if let Some(queue) = &mut session.output.queue {
+                // Its place may have another process next, which was told nothing.
+                queue.others_told.retain(|told| *told != at);
+            }
             if session.placement.process() != Some(at) {
                 continue;
             }
