@@ -158,6 +158,7 @@ impl Loop {
             let transfers = process.transfers.iter();
             transfers.filter(|it| it.header.kind == kind as u8).count()
         };
+        assert_eq!(process.untold_drained, unheard(ToProcess::Drained));
         found.files += self.files.early_of(process.id) + unheard(ToProcess::FileDone);
         let counted = Counts {
             sessions: process.sessions,

@@ -277,6 +277,7 @@ impl Processes {
             transfer.offset += length;
             if length == left {
                 let (header, held) = (transfer.header, transfer.held());
+                process.untold_drained -= usize::from(transfer.is_drained());
                 process.transfers.pop_front();
                 process.ledger.answered(&header);
                 memory.release(Class::Transfers, held);
@@ -303,7 +304,9 @@ impl Processes {
             post: None,
         };
         memory.hold(Class::Transfers, transfer.held());
-        self.list[at.index()].transfers.push_back(transfer);
+        let process = &mut self.list[at.index()];
+        process.untold_drained += usize::from(transfer.is_drained());
+        process.transfers.push_back(transfer);
         self.forward_transfers(at, memory);
     }
 

@@ -23,6 +23,11 @@ impl Transfer {
         (SlotId(header.aux), header.session)
     }
 
+    /// Whether it says that a session has drained.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.header.kind == ToProcess::Drained as u8
+    }
+
     /// Bytes that it holds. The payload of a task or a request is counted with that.
     pub(crate) fn held(&self) -> usize {
         let kind = ToProcess::from_u8(self.header.kind);

@@ -158,6 +158,39 @@ fn the_successor_of_a_dead_sender_is_told_that_a_session_is_full() {
     assert!(script.processes[1].full.contains(&id));
 }
 
+#[test]
+fn a_sender_that_has_yet_to_learn_that_a_session_has_drained_learns_later_that_it_is_full_again() {
+    let (mut script, mut clients, id) = stuck_reader(2, 64 * KIB, "hard_limit = \"1MiB\"");
+    while script.processes[1].full.is_empty() {
+        send(&mut script, 1, id);
+        script.processes[1].take(usize::MAX);
+    }
+    // There is no room to tell it that the session has drained.
+    leave_no_room(&mut script);
+    for _ in 0..100 {
+        clients[0].go_on();
+        script.turn();
+    }
+    assert!(
+        script
+            .gateway
+            .sessions
+            .iter()
+            .all(|it| it.output.queued() == 0)
+    );
+    while !script.processes[1].is_held() {
+        send(&mut script, 1, id);
+    }
+    for _ in 0..4 {
+        script.processes[1].take(usize::MAX);
+        script.turn();
+    }
+    assert_eq!(took(&script, 1, ToProcess::Drained), 1);
+    assert_eq!(took(&script, 1, ToProcess::Full), 2);
+    assert!(script.processes[1].full.contains(&id));
+    assert!(!script.processes[1].is_held());
+}
+
 /// What an old process has under way was begun by the limits that it knows.
 #[test]
 fn a_reload_that_makes_messages_smaller_cuts_off_no_old_sender() {
