@@ -3,4 +3,5 @@
 mod chat;
 mod chat_app;
 mod library;
+mod rooms;
 mod stream_answer;
