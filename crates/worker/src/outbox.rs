@@ -163,7 +163,7 @@ impl Outbox {
         if let Some(link) = links.get_mut(link) {
             link.done(session, sequence, size, flags);
         }
-        show(&mut links);
+        show(&mut links, link);
         drop(links);
         self.schedule();
     }
@@ -171,7 +171,7 @@ impl Outbox {
     /// A handler has ended: what it has sent is not lost with this process, and its loop sees it if it is awake.
     #[inline]
     pub(crate) fn show(&self) {
-        show(&mut self.links.borrow_mut());
+        show(&mut self.links.borrow_mut(), 0);
     }
 
     /// Publishes and wakes loops if the turn has run for long, so that what has been sent does not wait for the next handler.
@@ -184,9 +184,13 @@ impl Outbox {
 
     #[cold]
     fn publish_early(&self) {
+        let mut links = self.links.borrow_mut();
+        let waits = refill(&mut links);
         // The ring task flushes, too, and sees what is wrong.
-        for link in &mut *self.links.borrow_mut() {
-            link.flush();
+        for link in &mut *links {
+            if !waits || !link.backlog.is_empty() {
+                link.flush();
+            }
         }
     }
 
@@ -234,7 +238,8 @@ impl Outbox {
         Burst { turn, bytes }
     }
 
-    fn holds(&self, link: usize) -> bool {
+    /// Whether the gateway has said that a session of this loop is full, and this process has not taken that yet.
+    pub(crate) fn holds(&self, link: usize) -> bool {
         let links = self.links.borrow();
         links
             .get(link)
@@ -312,8 +317,11 @@ impl Outbox {
     /// Shows the gateway all that was sent, and wakes those of its loops that sleep; also the loop whose ring had a turn, if
     /// that waits for the room that was made.
     pub(super) fn end_turn(&self, link: usize, waits_for_room: bool) {
-        for (number, it) in self.links.borrow_mut().iter_mut().enumerate() {
-            if !it.publish() && waits_for_room && number == link {
+        let mut links = self.links.borrow_mut();
+        let waits = refill(&mut links);
+        for (number, it) in links.iter_mut().enumerate() {
+            let has_rung = (!waits || !it.backlog.is_empty()) && it.publish();
+            if !has_rung && waits_for_room && number == link {
                 it.doorbell.ring();
             }
         }
@@ -327,7 +335,9 @@ impl Outbox {
     pub(super) fn flush(&self) -> Result<bool, Corrupt> {
         self.pace.rest();
         let mut others_wait = false;
-        for link in &mut *self.links.borrow_mut() {
+        let mut links = self.links.borrow_mut();
+        refill(&mut links);
+        for link in &mut *links {
             others_wait |= link.flush();
             link.producer.check()?;
         }
@@ -361,22 +371,42 @@ impl Outbox {
 
 /// Shows the loop what a handler has sent. What went to several loops waits until all of it is published, but is not lost with this
 /// process: a loop that knew early that the handler has ended could move its session, and another process could pass what is on
-/// the way through other loops.
+/// the way through other loops. What waits for room in one ring is lost with this process, so nothing in the others counts yet.
+/// The link on which the end of the handler is said comes `last`.
 #[inline]
-fn show(links: &mut [Link]) {
-    let mut sent = links
-        .iter_mut()
-        .filter(|link| link.producer.unpublished() > 0);
-    let (first, second) = (sent.next(), sent.next());
-    match (first, second) {
+fn show(links: &mut [Link], last: usize) {
+    let mut sent = links.iter_mut().filter(|link| link.has_unseen());
+    match (sent.next(), sent.next()) {
         (Some(only), None) => only.producer.show(),
-        (Some(first), Some(second)) => {
-            for link in [first, second].into_iter().chain(sent) {
-                link.producer.settle();
-            }
-        }
+        (Some(_), Some(_)) => settle(links, last),
         _ => {}
     }
+}
+
+fn settle(links: &mut [Link], last: usize) {
+    if links.iter().any(|link| !link.backlog.is_empty()) {
+        return;
+    }
+    for (number, link) in links.iter_mut().enumerate() {
+        if number != last {
+            link.producer.settle();
+        }
+    }
+    if let Some(link) = links.get_mut(last) {
+        link.producer.settle();
+    }
+}
+
+/// Moves what waits for room into the rings. True: there are several loops, and for one of them some waits yet, so that only the
+/// end of the turn shows the others what they have.
+fn refill(links: &mut [Link]) -> bool {
+    let waits = |links: &[Link]| links.iter().any(|link| !link.backlog.is_empty());
+    if links.len() == 1 || !waits(links) {
+        return false;
+    }
+    links.iter_mut().for_each(Link::empty_backlog);
+    settle(links, links.len());
+    waits(links)
 }
 
 impl Link {
@@ -513,6 +543,22 @@ impl Link {
         pushed
     }
 
+    /// Something was sent that its loop may not see yet.
+    #[inline]
+    fn has_unseen(&self) -> bool {
+        self.producer.unpublished() > 0 || !self.backlog.is_empty()
+    }
+
+    /// Into the ring with what waits, as far as there is room.
+    fn empty_backlog(&mut self) {
+        while let Some((header, parts)) = self.backlog.front() {
+            if self.producer.push(header, &parts).is_err() {
+                break;
+            }
+            self.backlog.pop();
+        }
+    }
+
     /// True: it has rung.
     fn publish(&mut self) -> bool {
         let must_ring = self.producer.unpublished() > 0 && self.producer.publish();
@@ -525,12 +571,7 @@ impl Link {
     /// True: some who waited were called, and others wait yet.
     fn flush(&mut self) -> bool {
         loop {
-            while let Some((header, parts)) = self.backlog.front() {
-                if self.producer.push(header, &parts).is_err() {
-                    break;
-                }
-                self.backlog.pop();
-            }
+            self.empty_backlog();
             self.publish();
             let Some(need) = self
                 .backlog

@@ -130,6 +130,12 @@ impl App for Scripted {
                     context.session(id.parse()?).try_send(text)
                 ));
             }
+            "flood_to" => {
+                let (id, bytes) = rest.split_once(' ').ok_or("no size")?;
+                let (other, bytes) = (context.session(id.parse()?), pattern(bytes.parse()?));
+                let pushed = (0..100).take_while(|_| other.push(&bytes).is_ok());
+                self.says(format!("pushed {}", pushed.count()));
+            }
             "hold" => *self.held.borrow_mut() = Some(context.session(rest.parse()?)),
             "held" => {
                 let sent = self.held.borrow().as_ref().map(|held| held.try_send(rest));

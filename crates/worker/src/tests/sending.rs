@@ -106,6 +106,29 @@ fn what_a_handler_has_sent_to_several_loops_counts_once_it_has_ended() {
     harness.stop();
 }
 
+/// What has no room is lost with the process.
+#[test]
+fn a_handler_has_not_ended_while_what_it_has_sent_to_another_loop_waits_for_room() {
+    let config = super::fixture::config("test");
+    let mut harness = Harness::launch(config, Role::Worker(0), 2);
+    harness.report();
+    let other = 1 << 56 | 2;
+    harness.open(1);
+    harness.open(other);
+    harness.queue_message(1, 1, &format!("flood_to {other:x} 10000"));
+    harness.queue_message(1, 2, "block");
+    harness.publish();
+    let pushed = harness.event();
+    assert_eq!(harness.event(), "blocks");
+    assert!(harness.last_records(0).is_empty());
+    harness.open_gate();
+    let pushed: u32 = pushed["pushed ".len()..].parse().expect("a number");
+    for _ in 0..pushed {
+        assert_eq!(harness.take_from(1).session, other);
+    }
+    harness.stop();
+}
+
 #[test]
 fn a_message_larger_than_the_ring_arrives_whole_and_unmixed() {
     let mut harness = Harness::start();
