@@ -263,7 +263,8 @@ pub trait App: Sized + 'static {
         ready(Ok(()))
     }
 
-    /// A session's outbound queue has fallen below its low watermark again.
+    /// A session's outbound queue has fallen below its low watermark again, or [`try_send`](Session::try_send) has refused a
+    /// message to it as [`SendError::Full`] because it could have been full, and it is not.
     ///
     /// # When it runs
     /// At once, as [`full`](App::full).

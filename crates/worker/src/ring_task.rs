@@ -103,6 +103,9 @@ where
             }
         }
         let taken = self.take_records();
+        for session in self.core.sessions.take_allowed(&self.core) {
+            self.handlers.watermark(session, false);
+        }
         match taken.and_then(|has_more| self.inlets.end_turn(has_more, cx)) {
             Ok(()) => Poll::Pending,
             Err(garbage) => Poll::Ready(garbage),

@@ -28,6 +28,8 @@ pub(crate) struct SessionState {
     is_full: Cell<bool>,
     /// What `try_send` has sent.
     burst: Cell<Burst>,
+    /// `try_send` was refused before it was known whether it is full.
+    is_refused: Cell<bool>,
     /// The app has asked for its end.
     is_closing: Cell<bool>,
     /// One of its ordered hooks runs.
@@ -113,6 +115,7 @@ impl SessionState {
             phase: Cell::new(Phase::Elsewhere),
             is_full: Cell::new(false),
             burst: Cell::default(),
+            is_refused: Cell::new(false),
             is_closing: Cell::new(false),
             is_busy: Cell::new(false),
             awaited: Cell::new(None),
@@ -235,11 +238,21 @@ impl SessionState {
     pub(crate) fn offer_now(&self, bytes: &[u8], form: Form) -> Result<(), Refusal> {
         let (burst, outbox) = (self.burst.get(), &self.core.outbox);
         if outbox.is_past(burst, self.link()) {
+            self.note_refused();
             return Err(Refusal::Watermark);
         }
         self.offer(bytes, form, Room::Needed)?;
         self.burst.set(outbox.lengthen(burst, bytes.len()));
         Ok(())
+    }
+
+    /// It learns when it may be sent to again: by its watermarks if it is full, else by [`SessionTable::take_allowed`].
+    #[cold]
+    fn note_refused(&self) {
+        if self.phase.get() == Phase::Here && !self.is_refused.replace(true) {
+            self.core.sessions.refused.borrow_mut().push(self.id);
+        }
+        self.core.outbox.schedule();
     }
 
     /// Asks the gateway to end it.
@@ -280,6 +293,7 @@ impl SessionState {
 
     pub(crate) fn set_full(&self, is_full: bool) {
         self.is_full.set(is_full);
+        self.is_refused.set(false);
         if !is_full {
             self.wake_senders();
         }
@@ -361,6 +375,7 @@ impl SessionState {
     fn leave(&self, phase: Phase) {
         self.phase.set(phase);
         self.is_full.set(false);
+        self.is_refused.set(false);
         if phase != Phase::Closed {
             *self.data.borrow_mut() = None;
         }
@@ -391,6 +406,8 @@ pub(crate) struct SessionTable {
     here: RefCell<FxHashMap<u64, Session>>,
     /// Those of other processes to which the app has handles.
     elsewhere: RefCell<FxHashMap<u64, Weak<SessionState>>>,
+    /// Those of `here` that refused a message and are perhaps not full. Each once, or again after news of its watermarks.
+    refused: RefCell<Vec<u64>>,
 }
 
 impl SessionTable {
@@ -476,6 +493,32 @@ impl SessionTable {
             .borrow_mut()
             .insert(id, Rc::downgrade(session.shared()));
         true
+    }
+
+    /// Sessions that refused a message since one of their loop was full, and were none of the full ones, now that this is known.
+    pub(crate) fn take_allowed(&self, core: &Core) -> Vec<Session> {
+        if self.refused.borrow().is_empty() {
+            return Vec::new();
+        }
+        let mut refused = self.refused.take();
+        refused.sort_unstable();
+        refused.dedup();
+        let mut allowed = Vec::new();
+        refused.retain(|id| {
+            let session = self.here(*id);
+            let session = session.filter(|session| session.shared().is_refused.get());
+            let Some(session) = session else {
+                return false;
+            };
+            let waits = core.outbox.holds(session.shared().link());
+            if !waits {
+                session.shared().is_refused.set(false);
+                allowed.push(session);
+            }
+            waits
+        });
+        self.refused.borrow_mut().append(&mut refused);
+        allowed
     }
 
     /// The gateway does not know a session. Says nothing about one that is here: its end is on its way.

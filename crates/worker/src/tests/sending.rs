@@ -82,6 +82,36 @@ fn a_loop_of_try_send_is_refused_once_the_gateway_has_said_that_a_session_is_ful
     // Another session may be sent to.
     harness.message(2, 1, "try 10");
     assert_eq!(harness.event(), "try Ok(())");
+    // The full one was another, so the app hears when it may go on.
+    assert_eq!(harness.event_now(), None);
+    harness.release_senders();
+    assert_eq!(harness.event(), "drained false");
+    harness.message(1, 2, "try 10");
+    assert_eq!(harness.event(), "try Ok(())");
+    harness.stop();
+}
+
+#[test]
+fn a_refused_session_that_was_the_full_one_hears_once_when_it_has_drained() {
+    let mut harness = Harness::start();
+    harness.open(1);
+    harness.message(1, 1, "insist");
+    for _ in 0..100 {
+        harness.take();
+    }
+    harness.hold_senders();
+    while harness.event_now().is_none() {
+        while !harness.has_nothing() {
+            harness.take();
+        }
+    }
+    harness.give_kind(ToProcess::Full, 1);
+    assert_eq!(harness.event(), "full true");
+    harness.release_senders();
+    harness.give_kind(ToProcess::Drained, 1);
+    assert_eq!(harness.event(), "drained false");
+    harness.message(1, 2, "push 1");
+    assert_eq!(harness.event(), "push Ok(())");
     harness.stop();
 }
 
