@@ -5,12 +5,14 @@
 //! while there is a backlog everything newer queues behind it, so order is kept by construction.
 
 mod room_place;
+mod unseen;
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 use moorline_ipc::{Corrupt, Doorbell, Header, Marks, NoRoom, Producer};
 
+use self::unseen::Unseen;
 use super::backlog::Backlog;
 use super::pace::Pace;
 use super::waiters::Waiters;
@@ -66,27 +68,6 @@ pub(crate) struct Burst {
 const RUN_BYTES: usize = 64 * 1024;
 /// The bytes that may be sent to all sessions before it looks.
 const UNSEEN_BYTES: usize = 256 * 1024;
-
-/// What was sent since the ring task last looked at what the gateway says.
-#[derive(Debug, Clone, Copy, Default)]
-struct Unseen {
-    bytes: usize,
-    /// The session that was sent something last, and how much with nothing to another between.
-    session: u64,
-    run: usize,
-}
-
-impl Unseen {
-    #[inline]
-    fn after(self, session: u64, bytes: usize) -> Self {
-        let run = if self.session == session { self.run } else { 0 };
-        Self {
-            bytes: self.bytes.saturating_add(bytes),
-            session,
-            run: run.saturating_add(bytes),
-        }
-    }
-}
 
 /// The way to one loop.
 pub(super) struct Link {
