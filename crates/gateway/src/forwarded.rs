@@ -4,7 +4,7 @@
 //! here, the one before it that of the proxy named by the last, and so on. An entry counts if the one behind it names a
 //! trusted proxy; all before is what anybody may have written.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use moorline_config::{ForwardedHeader, Proxies};
 use moorline_protocol::wire::Peer;
@@ -22,22 +22,20 @@ pub(crate) fn trusts(proxies: &Proxies, peer: &Peer) -> bool {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForwardedFields<'a> {
     /// The values of `X-Forwarded-For`.
-    addresses: Vec<&'a str>,
+    addresses: Vec<&'a [u8]>,
     /// The last value of `X-Forwarded-Proto`.
-    scheme: Option<&'a str>,
+    scheme: Option<&'a [u8]>,
     /// The values of `Forwarded`.
-    elements: Vec<&'a str>,
+    elements: Vec<&'a [u8]>,
 }
 
 impl<'a> ForwardedFields<'a> {
     /// Notes a field of the request, if it is one of these.
     pub(crate) fn note(&mut self, name: &str, value: &'a [u8]) {
-        // What is no text names nobody, and ends the chain.
-        let text = || str::from_utf8(value).unwrap_or("?");
         match name.len() {
-            9 if name.eq_ignore_ascii_case("forwarded") => self.elements.push(text()),
-            15 if name.eq_ignore_ascii_case("x-forwarded-for") => self.addresses.push(text()),
-            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => self.scheme = Some(text()),
+            9 if name.eq_ignore_ascii_case("forwarded") => self.elements.push(value),
+            15 if name.eq_ignore_ascii_case("x-forwarded-for") => self.addresses.push(value),
+            17 if name.eq_ignore_ascii_case("x-forwarded-proto") => self.scheme = Some(value),
             _ => {}
         }
     }
@@ -54,8 +52,21 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) host: Option<&'a str>,
 }
 
+/// A quote in `Forwarded` has no end, so nobody knows where the word of a proxy begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OpenQuote;
+
+/// What its client is told.
+pub(crate) const OPEN_QUOTE: &str = "a quote in Forwarded has no end";
+
 /// Whose request this is. It came over a connection from a trusted proxy.
-pub(crate) fn forwarded<'a>(proxies: &Proxies, fields: &ForwardedFields<'a>) -> Forwarded<'a> {
+///
+/// # Errors
+/// `Forwarded` cannot be taken apart up to the word of the proxy in front. A client has begun a quote, to hide behind the proxy.
+pub(crate) fn forwarded<'a>(
+    proxies: &Proxies,
+    fields: &ForwardedFields<'a>,
+) -> Result<Forwarded<'a>, OpenQuote> {
     match proxies.header {
         ForwardedHeader::XForwardedFor => {
             let mut found = Forwarded {
@@ -63,25 +74,27 @@ pub(crate) fn forwarded<'a>(proxies: &Proxies, fields: &ForwardedFields<'a>) -> 
                 ..Forwarded::default()
             };
             let entries = fields.addresses.iter().rev();
-            for entry in entries.flat_map(|value| value.rsplit(',')) {
-                if !found.goes_through(address(entry.trim()), proxies) {
+            for entry in entries.flat_map(|value| value.rsplit(|byte| *byte == b',')) {
+                if !found.goes_through(text(entry).and_then(address), proxies) {
                     break;
                 }
             }
-            found
+            Ok(found)
         }
         ForwardedHeader::Forwarded => {
             let mut found = Forwarded::default();
-            let elements = fields.elements.iter().rev();
-            for element in elements.flat_map(|value| split(value, ',').into_iter().rev()) {
-                let element = Element::parse(element);
-                found.is_encrypted = element.scheme.and_then(is_encrypted).or(found.is_encrypted);
-                found.host = element.host.or(found.host);
-                if !found.goes_through(element.client.and_then(address), proxies) {
-                    break;
+            for value in fields.elements.iter().rev() {
+                for element in split(value, b',')?.into_iter().rev() {
+                    let element = Element::parse(element)?;
+                    found.is_encrypted =
+                        element.scheme.and_then(is_encrypted).or(found.is_encrypted);
+                    found.host = element.host.or(found.host);
+                    if !found.goes_through(element.client.and_then(address), proxies) {
+                        return Ok(found);
+                    }
                 }
             }
-            found
+            Ok(found)
         }
     }
 }
@@ -107,9 +120,10 @@ struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    fn parse(text: &'a str) -> Self {
-        let mut element = Self::default();
-        for pair in split(text, ';') {
+    fn parse(element: &'a [u8]) -> Result<Self, OpenQuote> {
+        let mut parsed = Self::default();
+        // What is no text names nothing.
+        for pair in split(element, b';')?.into_iter().filter_map(text) {
             let Some((name, value)) = pair.split_once('=') else {
                 continue;
             };
@@ -120,38 +134,41 @@ impl<'a> Element<'a> {
                 None => value,
             };
             match name.trim() {
-                name if name.eq_ignore_ascii_case("for") => element.client = Some(value),
-                name if name.eq_ignore_ascii_case("proto") => element.scheme = Some(value),
-                name if name.eq_ignore_ascii_case("host") => element.host = Some(value),
+                name if name.eq_ignore_ascii_case("for") => parsed.client = Some(value),
+                name if name.eq_ignore_ascii_case("proto") => parsed.scheme = Some(value),
+                name if name.eq_ignore_ascii_case("host") => parsed.host = Some(value),
                 _ => {}
             }
         }
-        element
+        Ok(parsed)
     }
 }
 
-/// The parts of a list, apart from separators within quotes. Where a quote has no end that is one part without a meaning:
-/// what a client has begun there must not hide what a proxy has added.
-fn split(text: &str, separator: char) -> Vec<&str> {
-    let (mut parts, mut from) = (Vec::new(), 0);
+/// The parts of a list, apart from separators within quotes.
+///
+/// # Errors
+/// A quote has no end.
+fn split(list: &[u8], separator: u8) -> Result<Vec<&[u8]>, OpenQuote> {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    for (at, character) in text.char_indices() {
-        match character {
+    let is_separator = |byte: &u8| {
+        match byte {
             _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            _ if character == separator && !is_quoted => {
-                parts.push(&text[from..at]);
-                from = at + character.len_utf8();
-            }
-            _ => {}
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            _ => return *byte == separator && !is_quoted,
         }
+        false
+    };
+    let parts = list.split(is_separator).collect();
+    match is_quoted {
+        false => Ok(parts),
+        true => Err(OpenQuote),
     }
-    if is_quoted {
-        return vec![""];
-    }
-    parts.push(&text[from..]);
-    parts
+}
+
+/// An entry is decoded alone: a client's that is no text must not hide that of a proxy.
+fn text(entry: &[u8]) -> Option<&str> {
+    str::from_utf8(entry.trim_ascii()).ok()
 }
 
 /// An address with or without a port; one of IPv6 with or without brackets.
@@ -163,13 +180,22 @@ fn address(text: &str) -> Option<SocketAddr> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some(canonical(address.ip(), address.port()));
     }
-    let ip = text.strip_prefix('[')?.strip_suffix(']')?;
-    Some(canonical(ip.parse().ok()?, 0))
+    // The port may be missing, or hidden behind a name (RFC 7239 §6.3).
+    let ip = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (ip, port) = rest.split_once(']')?;
+            let ip = ip.parse::<Ipv6Addr>().ok()?;
+            (port.is_empty() || port.starts_with(':')).then_some(ip.into())?
+        }
+        None => text.split_once(':')?.0.parse::<Ipv4Addr>().ok()?.into(),
+    };
+    Some(canonical(ip, 0))
 }
 
 /// Whether the last scheme of a list is one of encrypted connections.
-fn last_scheme(list: &str) -> Option<bool> {
-    is_encrypted(list.rsplit(',').next()?.trim())
+fn last_scheme(list: &[u8]) -> Option<bool> {
+    let last = list.rsplit(|byte| *byte == b',').next()?;
+    is_encrypted(text(last)?)
 }
 
 fn is_encrypted(scheme: &str) -> Option<bool> {
@@ -196,22 +222,22 @@ mod tests {
         }
     }
 
-    fn fields<'a>(fields: &[(&str, &'a str)]) -> ForwardedFields<'a> {
+    fn fields<'a, V: AsRef<[u8]> + ?Sized>(fields: &[(&str, &'a V)]) -> ForwardedFields<'a> {
         let mut noted = ForwardedFields::default();
         for (name, value) in fields {
-            noted.note(name, value.as_bytes());
+            noted.note(name, V::as_ref(*value));
         }
         noted
     }
 
-    fn by_list(values: &[&str]) -> Option<String> {
+    fn by_list<V: AsRef<[u8]> + ?Sized>(values: &[&V]) -> Option<String> {
         let values: Vec<_> = values.iter().map(|it| ("X-Forwarded-For", *it)).collect();
         let proxies = proxies(ForwardedHeader::XForwardedFor);
-        let found = forwarded(&proxies, &fields(&values));
+        let found = forwarded(&proxies, &fields(&values)).expect("it has no quotes");
         found.client.map(|it| it.to_string())
     }
 
-    fn by_elements<'a>(value: &'a str) -> Forwarded<'a> {
+    fn by_elements(value: &[u8]) -> Result<Forwarded<'_>, OpenQuote> {
         let proxies = proxies(ForwardedHeader::Forwarded);
         forwarded(&proxies, &fields(&[("forwarded", value)]))
     }
@@ -233,6 +259,10 @@ mod tests {
             // Only proxies: a client within the network.
             (&["10.0.0.3, 10.0.0.2"], Some("10.0.0.3:0")),
             (&["192.0.2.1:4711"], Some("192.0.2.1:4711")),
+            (&["192.0.2.1:_p"], Some("192.0.2.1:0")),
+            (&["[2001:db9::1]:_p"], Some("[2001:db9::1]:0")),
+            (&["[2001:db9::1]_p"], None),
+            (&["192.0.2.1_p"], None),
             (&["[2001:db9::1]:4711"], Some("[2001:db9::1]:4711")),
             (&["[2001:db9::1]"], Some("[2001:db9::1]:0")),
             (&["::ffff:192.0.2.1"], Some("192.0.2.1:0")),
@@ -245,6 +275,36 @@ mod tests {
         ] {
             assert_eq!(by_list(values).as_deref(), client, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_client_cannot_hide_behind_what_is_no_text() {
+        let values = &b"\xff, 192.0.2.1"[..];
+        assert_eq!(by_list(&[values]).as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(by_list(&[&b"192.0.2.1, \xff"[..]]), None);
+        let found =
+            by_elements(b"for=\xff;x=\"\xff, \", for=192.0.2.1;x=\xff").expect("it is whole");
+        assert_eq!(found.client, address("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_quote_without_an_end_hides_what_a_proxy_has_added() {
+        for value in [
+            "for=\"192.0.2.1",
+            "\", for=192.0.2.1",
+            "for=203.0.113.9;x=\", for=192.0.2.1",
+            "for=203.0.113.9;x=\", for=\"[2001:db9::1]\"",
+            "for=203.0.113.9;x=\"\\, for=\"[2001:db9::1]\"",
+        ] {
+            assert_eq!(by_elements(value.as_bytes()), Err(OpenQuote), "{value}");
+        }
+        // What the client has written before a field of the proxy's own is not looked at.
+        let proxies = proxies(ForwardedHeader::Forwarded);
+        let own = [("Forwarded", "x=\""), ("Forwarded", "for=192.0.2.1")];
+        let found = forwarded(&proxies, &fields(&own)).expect("the last is whole");
+        assert_eq!(found.client, address("192.0.2.1"));
+        let through = [("Forwarded", "x=\""), ("Forwarded", "for=10.0.0.2")];
+        assert_eq!(forwarded(&proxies, &fields(&through)), Err(OpenQuote));
     }
 
     #[test]
@@ -261,14 +321,14 @@ mod tests {
             is_encrypted,
             host: None,
         };
-        assert_eq!(found, expected);
+        assert_eq!(found, Ok(expected));
         let found = forwarded(&proxies(ForwardedHeader::Forwarded), &fields(&both));
         let expected = Forwarded {
             client: address("203.0.113.9"),
             is_encrypted: Some(true),
             host: Some("evil.example"),
         };
-        assert_eq!(found, expected);
+        assert_eq!(found, Ok(expected));
     }
 
     #[test]
@@ -290,15 +350,11 @@ mod tests {
                 "for=203.0.113.9;x=\", for=203.0.113.8\", for=192.0.2.1;y=\"a\\\",;\"",
                 Some("192.0.2.1:0"),
             ),
-            ("for=\"192.0.2.1", None),
-            // A client has written all but the last.
-            ("for=203.0.113.9;x=\", for=192.0.2.1", None),
-            ("for=203.0.113.9;x=\", for=\"[2001:db9::1]\"", None),
-            ("for=203.0.113.9;x=\"\\, for=\"[2001:db9::1]\"", None),
+            ("for=\"192.0.2.1:_p\"", Some("192.0.2.1:0")),
             ("for=unknown", None),
             ("", None),
         ] {
-            let found = by_elements(value).client;
+            let found = by_elements(value.as_bytes()).expect("it is whole").client;
             assert_eq!(found.map(|it| it.to_string()).as_deref(), client, "{value}");
         }
         // The outermost proxy that is trusted has the client's own connection.
@@ -308,7 +364,7 @@ mod tests {
             is_encrypted: Some(true),
             host: Some("a.example"),
         };
-        assert_eq!(by_elements(chain), expected);
+        assert_eq!(by_elements(chain.as_bytes()), Ok(expected));
     }
 
     #[test]
@@ -322,7 +378,7 @@ mod tests {
         ] {
             let fields = fields(&[("x-forwarded-proto", value)]);
             let found = forwarded(&proxies(ForwardedHeader::XForwardedFor), &fields);
-            assert_eq!(found.is_encrypted, expected, "{value}");
+            assert_eq!(found.map(|it| it.is_encrypted), Ok(expected), "{value}");
         }
     }
 }

@@ -54,6 +54,7 @@ use self::watched::{Leaves, Progress, Watched};
 use crate::arrival::Arrival;
 use crate::commands::{Command, Inbox};
 use crate::cx::unix_ms;
+use crate::forwarded::{OPEN_QUOTE, OpenQuote};
 use crate::ids::ListenerId;
 use crate::memory::TLS_BYTES;
 use crate::session_request::{HEAD_BYTES, SessionKind};
@@ -342,10 +343,15 @@ impl Site {
                 bytes: max_body,
                 time: settings.body_timeout,
             };
-            let client = caller.client(&settings.proxies, &head.headers);
             let answering = progress.answering();
-            let from = (client, caller);
-            return self.ask(head, body, bounds, from, answering).await;
+            return match caller.client(&settings.proxies, &head.headers) {
+                Ok(client) => {
+                    let from = (client, caller);
+                    self.ask(head, body, bounds, from, answering).await
+                }
+                // The body is not read.
+                Err(OpenQuote) => last(plain(StatusCode::BAD_REQUEST, OPEN_QUOTE)),
+            };
         }
         let is_over = read_up(&head, body).await;
         let answer = match routed {

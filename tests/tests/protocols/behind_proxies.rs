@@ -281,6 +281,20 @@ fn behind_nginx_that_ends_tls_the_page_must_be_encrypted() {
 }
 
 #[test]
+fn behind_nginx_a_client_that_begins_a_quote_is_refused() {
+    let (engine, _issuer) = engine();
+    let nginx = Proxy::nginx(&engine);
+    for headers in [
+        "Forwarded: x=\"\r\n",
+        "Forwarded: for=203.0.113.8;x=\"\\\r\n",
+    ] {
+        assert_eq!(nginx.peer(2, 5, headers), Err("400".to_owned()));
+        // Nobody joins its header with another one here.
+        assert_eq!(nginx.peer(0, 5, headers).as_deref(), Ok("127.0.0.5:0"));
+    }
+}
+
+#[test]
 fn behind_haproxy_the_peer_is_the_client_over_both_versions_of_its_protocol() {
     let (engine, _issuer) = engine();
     let haproxy = Proxy::haproxy(&engine);

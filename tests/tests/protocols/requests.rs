@@ -162,6 +162,17 @@ fn the_peer_of_a_request_is_the_client_that_a_trusted_proxy_names() {
 }
 
 #[test]
+fn a_request_whose_client_cannot_be_read_is_refused() {
+    let trusting =
+        "name = \"web\"\ntrusted_proxies = [\"127.0.0.1\"]\nforwarded_header = \"forwarded\"";
+    let engine = Engine::start("probe", &CONFIG.replace("name = \"web\"", trusting));
+    let mut web = Web::connect(&engine);
+    let lines = "Forwarded: x=\", for=10.1.2.3\r\n";
+    web.send("GET", "/app/x?do=peer", lines, b"");
+    assert_eq!(web.head().0, 400);
+}
+
+#[test]
 fn requests_that_come_at_once_are_answered_in_their_order() {
     let engine = start();
     let mut web = Web::connect(&engine);

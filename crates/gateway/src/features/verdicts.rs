@@ -108,10 +108,13 @@ pub(crate) fn follow(
     let listener = tools.cx.listener(session.listener);
     let (used, begun) = match read_head(&tail, listener) {
         Head::Session(mut request) => {
-            look_behind(session, &mut request, tools);
-            let begun = match verdict {
-                Verdict::Accept(acceptance) => accept(session, &request, *acceptance, tools),
-                _ => begin_by_rules(session, &request, tools),
+            let begun = match (look_behind(session, &mut request, tools), verdict) {
+                // A reload has changed the header that counts.
+                (false, _) => Ok(()),
+                (true, Verdict::Accept(acceptance)) => {
+                    accept(session, &request, *acceptance, tools)
+                }
+                (true, _) => begin_by_rules(session, &request, tools),
             };
             (request.length, begun)
         }

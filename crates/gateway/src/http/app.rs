@@ -17,7 +17,7 @@ use super::app_body::{AppBody, Ticket};
 use super::head;
 use super::watched::Answering;
 use crate::exchange::{Answered, AppRequest, Content, ExchangeOrder, Failure};
-use crate::forwarded::{ForwardedFields, forwarded, trusts};
+use crate::forwarded::{ForwardedFields, OpenQuote, forwarded, trusts};
 use crate::shared::http_memory::Held;
 use moorline_config::Proxies;
 use moorline_protocol::wire::accept::Asking;
@@ -154,16 +154,19 @@ impl Site {
 
 impl Caller {
     /// Whose request this is: the peer's own, or that of the client which a trusted proxy names.
-    pub(super) fn client(&self, proxies: &Proxies, headers: &HeaderMap) -> Peer {
+    ///
+    /// # Errors
+    /// That cannot be read.
+    pub(super) fn client(&self, proxies: &Proxies, headers: &HeaderMap) -> Result<Peer, OpenQuote> {
         if !self.is_proxy || !trusts(proxies, &self.peer) {
-            return self.peer.clone();
+            return Ok(self.peer.clone());
         }
         let mut fields = ForwardedFields::default();
         for (name, value) in headers {
             fields.note(name.as_str(), value.as_bytes());
         }
-        let client = forwarded(proxies, &fields).client;
-        client.map_or_else(|| self.peer.clone(), Peer::Ip)
+        let client = forwarded(proxies, &fields)?.client;
+        Ok(client.map_or_else(|| self.peer.clone(), Peer::Ip))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Whose connection it is, and whose request: what trusted proxies say.
 
+use hyper::StatusCode;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::forwarded::{forwarded, trusts};
+use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
-use crate::output::reply::turn_away;
+use crate::output::reply::{refuse, turn_away};
 use crate::placement::go_to_address;
 use crate::proxy_header::{self, LONGEST, ProxyHeader};
 use crate::session::{Phase, Session};
@@ -115,7 +116,8 @@ fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(
 }
 
 /// Looks at what trusted proxies say of a request, which may have come to their door encrypted, and for another host. From
-/// the first look on, their client is the session's peer. False: its address has too many sessions, and it was refused.
+/// the first look on, their client is the session's peer. False: the request was refused, because its address has too many
+/// sessions or because it cannot be read whose it is.
 pub(crate) fn look_behind(
     session: &mut Session,
     request: &mut SessionRequest<'_>,
@@ -128,7 +130,11 @@ pub(crate) fn look_behind(
         Counted::ForProxy => return admit_or_refuse(session, Counted::Admitted, tools),
         Counted::Admitted | Counted::TurnedAway => return true,
     }
-    let found = forwarded(proxies, &request.forwarded);
+    let Ok(found) = forwarded(proxies, &request.forwarded) else {
+        let answer = (StatusCode::BAD_REQUEST, OPEN_QUOTE);
+        refuse(session, answer, CloseReason::Handshake, tools);
+        return false;
+    };
     request.is_encrypted = found.is_encrypted;
     if let Some(host) = found.host.filter(|it| is_host_and_port(it.as_bytes())) {
         request.host = host;
