@@ -16,7 +16,9 @@ use moorline_protocol::wire::Peer;
 pub(crate) fn home(dispatch: Dispatch, peer: &Peer, key: &[u8], slots: usize) -> Option<SlotId> {
     match (dispatch, peer) {
         // Without the port: all connections of a machine belong together.
-        (Dispatch::IpHash, Peer::Ip(address)) => Some(rendezvous(address.ip(), slots)),
+        (Dispatch::IpHash, Peer::Ip(address)) => {
+            Some(rendezvous(address.ip().to_canonical(), slots))
+        }
         (Dispatch::Key, _) if !key.is_empty() => Some(rendezvous(key, slots)),
         _ => None,
     }
@@ -155,6 +157,18 @@ mod tests {
                 counts.iter().all(|count| count.abs_diff(share) < share / 5),
                 "{counts:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_goes_where_the_one_goes_that_it_maps() {
+        let home = |text: String| {
+            let peer = Peer::Ip(text.parse().expect("an address"));
+            home(Dispatch::IpHash, &peer, &[], 64)
+        };
+        for last in 0..20 {
+            let mapped = home(format!("[::ffff:192.0.2.{last}]:1"));
+            assert_eq!(mapped, home(format!("192.0.2.{last}:2")));
         }
     }
 
