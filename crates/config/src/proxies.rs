@@ -59,6 +59,10 @@ impl Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| "is no IP address")?;
+        if address.to_canonical() != address {
+            // Peers are compared as the IPv4 addresses that they are.
+            return Err("is an IPv4 address within IPv6: write it as IPv4");
+        }
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
@@ -197,6 +201,9 @@ mod tests {
             "10.0.0.0/",
             "::1/129",
             "10.0.0.0/-1",
+            "::ffff:10.0.0.1",
+            "::ffff:10.0.0.0/104",
+            "::ffff:0:0/96",
         ] {
             assert!(Network::parse(wrong).is_err(), "{wrong}");
         }

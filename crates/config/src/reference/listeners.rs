@@ -271,8 +271,9 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             r#""forwarded""#,
             Yes,
             "The header in which these proxies name the client: `X-Forwarded-For` and, for the rules about origins, \
-             `X-Forwarded-Proto`; or `Forwarded` (RFC 7239) with `for`, `proto` and `host`. The proxies must write it, or add to \
-             it. The other one is ignored, since a client could write it.",
+             `X-Forwarded-Proto`, whose last entry counts: that of the proxy in front; or `Forwarded` (RFC 7239) with `for`, \
+             `proto` and `host`. The proxies must write it, or add to it. The other one is ignored, since a client could write \
+             it. A request whose `Forwarded` has a quote without an end is answered with 400.",
         ),
         key(
             "proxy_protocol",
@@ -282,7 +283,8 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             NewConnections,
             "Each connection begins with a header of the PROXY protocol (version 1 or 2, at most 4096 bytes) that names the \
              client, before TLS. It must come within `handshake_timeout`. Only `trusted_proxies` can connect then. A proxy that \
-             speaks for itself (`LOCAL`, `UNKNOWN`) is the peer.",
+             speaks for itself (`LOCAL`) or knows no address of its client (`UNKNOWN`, `UNSPEC`, `AF_UNIX`) is the peer; the \
+             headers of a client without an address are ignored.",
         ),
         key(
             "max_sessions",
