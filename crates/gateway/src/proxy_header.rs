@@ -18,13 +18,20 @@ pub(crate) enum ProxyHeader {
     /// The header goes on.
     Unfinished,
     /// It is whole.
-    Whole {
-        length: usize,
-        /// The client's address. `None`: the proxy speaks for itself, or knows no address.
-        client: Option<SocketAddr>,
-    },
+    Whole { length: usize, origin: Origin },
     /// They are no such header.
     Wrong(&'static str),
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// That of the client with this address.
+    Client(SocketAddr),
+    /// That of a client whose address is not known.
+    Unknown,
+    /// The proxy's own, such as a health check.
+    Proxy,
 }
 
 /// Reads the header at the front of these bytes. What stands behind it is not looked at.
@@ -57,32 +64,34 @@ fn read_binary(received: &[u8]) -> ProxyHeader {
     let Some(rest) = rest.get(..length) else {
         return ProxyHeader::Unfinished;
     };
-    let client = match (version_and_command & 0xf, family) {
-        // LOCAL: a check by the proxy itself.
-        (0, _) => None,
+    let origin = match (version_and_command & 0xf, family) {
+        // LOCAL.
+        (0, _) => Origin::Proxy,
         // Streams and datagrams over IPv4, over IPv6.
         (1, 0x11 | 0x12) => match rest {
             [a, b, c, d, _, _, _, _, high, low, _, _, ..] => {
-                Some((Ipv4Addr::new(*a, *b, *c, *d).into(), *high, *low))
+                client(Ipv4Addr::new(*a, *b, *c, *d), [*high, *low])
             }
             _ => return ProxyHeader::Wrong("the PROXY header has no room for its addresses"),
         },
         (1, 0x21 | 0x22) => match rest.split_first_chunk::<16>() {
             Some((ip, ports)) if ports.len() >= 20 => {
-                Some((Ipv6Addr::from(*ip).into(), ports[16], ports[17]))
+                client(Ipv6Addr::from(*ip), [ports[16], ports[17]])
             }
             _ => return ProxyHeader::Wrong("the PROXY header has no room for its addresses"),
         },
         // Unix sockets, and what it does not know.
-        (1, _) => None,
+        (1, _) => Origin::Unknown,
         _ => return ProxyHeader::Wrong("the PROXY header has an unknown command"),
     };
     ProxyHeader::Whole {
         length: FIXED + length,
-        client: client.map(|(ip, high, low): (IpAddr, u8, u8)| {
-            SocketAddr::new(ip, u16::from_be_bytes([high, low]))
-        }),
+        origin,
     }
+}
+
+fn client(ip: impl Into<IpAddr>, port: [u8; 2]) -> Origin {
+    Origin::Client(SocketAddr::new(ip.into(), u16::from_be_bytes(port)))
 }
 
 fn read_line(received: &[u8]) -> ProxyHeader {
@@ -101,7 +110,7 @@ fn read_line(received: &[u8]) -> ProxyHeader {
     if words.first() == Some(&"UNKNOWN") {
         return ProxyHeader::Whole {
             length,
-            client: None,
+            origin: Origin::Unknown,
         };
     }
     let client = match words[..] {
@@ -116,7 +125,10 @@ fn read_line(received: &[u8]) -> ProxyHeader {
         _ => None,
     };
     match client {
-        Some(_) => ProxyHeader::Whole { length, client },
+        Some(client) => ProxyHeader::Whole {
+            length,
+            origin: Origin::Client(client),
+        },
         None => ProxyHeader::Wrong("the PROXY header names no client"),
     }
 }
@@ -159,8 +171,8 @@ pub mod invariants {
 mod tests {
     use super::*;
 
-    fn client(address: &str) -> Option<SocketAddr> {
-        Some(address.parse().expect("an address"))
+    fn client(address: &str) -> Origin {
+        Origin::Client(address.parse().expect("an address"))
     }
 
     fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -179,13 +191,16 @@ mod tests {
                 "PROXY TCP6 2001:db8::1 ::1 1 0\r\n",
                 client("[2001:db8::1]:1"),
             ),
-            ("PROXY UNKNOWN\r\n", None),
-            ("PROXY UNKNOWN ffff:f...f:ffff 65535 65535\r\n", None),
+            ("PROXY UNKNOWN\r\n", Origin::Unknown),
+            (
+                "PROXY UNKNOWN ffff:f...f:ffff 65535 65535\r\n",
+                Origin::Unknown,
+            ),
         ] {
             let length = line.len();
             let whole = ProxyHeader::Whole {
                 length,
-                client: expected,
+                origin: expected,
             };
             assert_eq!(read(line.as_bytes()), whole, "{line}");
             assert_eq!(read(format!("{line}GET /").as_bytes()), whole, "{line}");
@@ -228,16 +243,16 @@ mod tests {
             (1, 0x11, &four[..], client("192.0.2.1:56324")),
             (1, 0x12, &with_more, client("192.0.2.1:56324")),
             (1, 0x21, &six, client("[2001::9]:80")),
-            (1, 0x31, &[7; 216], None),
-            (1, 0x00, &[], None),
-            (0, 0x11, &four, None),
-            (0, 0x00, &[], None),
+            (1, 0x31, &[7; 216], Origin::Unknown),
+            (1, 0x00, &[], Origin::Unknown),
+            (0, 0x11, &four, Origin::Proxy),
+            (0, 0x00, &[], Origin::Proxy),
         ] {
             let mut header = binary(command, family, rest);
             let length = header.len();
             let whole = ProxyHeader::Whole {
                 length,
-                client: expected,
+                origin: expected,
             };
             assert_eq!(read(&header), whole, "{command} {family:x}");
             invariants::header(&header);

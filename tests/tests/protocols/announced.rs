@@ -107,6 +107,31 @@ fn the_peer_is_the_client_that_the_header_names() {
 }
 
 #[test]
+fn a_client_of_a_proxy_that_knows_no_address_cannot_name_itself() {
+    let engine = Engine::start("probe", CONFIG);
+    let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
+    let own = |client: &Client| format!("127.0.0.1:{}", client.port());
+    for (header, expected) in [
+        (b"PROXY UNKNOWN\r\n".to_vec(), None),
+        (unspecified, None),
+        // The proxy's own word.
+        (binary(0, [192, 0, 2, 7], &[]), Some("203.0.113.9:0")),
+    ] {
+        let mut client = Client::connect(&engine, 1, Wire::Raw);
+        let expected = expected.map_or_else(|| own(&client), str::to_owned);
+        client.send_bytes(&header).expect("it is taken");
+        let head = client
+            .shake_hands_with("/ws", "X-Forwarded-For: 203.0.113.9\r\n")
+            .expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+            .send_bytes(&Wire::WebSocket.encode(b"peer"))
+            .expect("it is taken");
+        assert_eq!(client.receive_frame().1, expected.as_bytes());
+    }
+}
+
+#[test]
 fn the_header_comes_in_any_pieces_and_nothing_behind_it_is_lost() {
     let engine = Engine::start("probe", CONFIG);
     for header in [

@@ -8,7 +8,7 @@ use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
 use crate::output::reply::{refuse, turn_away};
 use crate::placement::go_to_address;
-use crate::proxy_header::{self, LONGEST, ProxyHeader};
+use crate::proxy_header::{self, LONGEST, Origin, ProxyHeader};
 use crate::session::{Phase, Session};
 use crate::session_request::SessionRequest;
 use crate::shared::admission::Counted;
@@ -41,7 +41,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         // Many check in this way whether somebody listens.
         Ok(_) | Err(_) => return Announcement::Wrong,
     };
-    let (length, client) = match header {
+    let (length, origin) = match header {
         ProxyHeader::Unfinished if session.transport.link.is_hung_up() => {
             return Announcement::Wrong;
         }
@@ -49,7 +49,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
             session.input.readable = false;
             return Announcement::Waits;
         }
-        ProxyHeader::Whole { length, client } => (length, client),
+        ProxyHeader::Whole { length, origin } => (length, origin),
         ProxyHeader::Wrong(why) => {
             tracing::warn!(
                 listener = %tools.cx.listener(session.listener).name, peer = %session.peer, error = why,
@@ -63,15 +63,15 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         return Announcement::Wrong;
     }
     session.meters.bytes_in += length as u64;
-    if let Some(client) = client {
+    if let Origin::Client(client) = origin {
         session.peer = Peer::Ip(client);
         go_to_address(session, tools);
     }
-    begin(session, tools)
+    begin(session, origin, tools)
 }
 
 /// The peer is known.
-fn begin(session: &mut Session, tools: &mut Tools) -> Announcement {
+fn begin(session: &mut Session, origin: Origin, tools: &mut Tools) -> Announcement {
     let listener = tools.cx.listener(session.listener);
     let is_encrypted = session.transport.tls.is_some();
     let is_http = listener.is_http();
@@ -79,10 +79,10 @@ fn begin(session: &mut Session, tools: &mut Tools) -> Announcement {
         true => Phase::Handshake,
         false => Phase::first(listener),
     };
-    // Its requests may come from yet another proxy.
-    if !(is_http && trusts(&listener.proxies, &session.peer))
-        && let Err(limit) = admit(session, Counted::Admitted, tools)
-    {
+    // Its requests may come from yet another proxy. What a client says that the proxy in front cannot name is its own word.
+    let has_headers =
+        is_http && origin != Origin::Unknown && trusts(&listener.proxies, &session.peer);
+    if !has_headers && let Err(limit) = admit(session, Counted::Admitted, tools) {
         if is_encrypted || !is_http {
             tools.cx.count_closed(CloseReason::Limit);
             return Announcement::Wrong;
