@@ -165,8 +165,8 @@ impl Loop {
 
     /// A connection does not come from a proxy that is believed, and the listener serves no others.
     fn refuse_untrusted(&mut self, listener: ListenerId, peer: &Peer) {
-        let cx = &self.tools.cx;
-        if let Some(unlogged) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
+        let Tools { cx, refusals, .. } = &mut self.tools;
+        if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
             tracing::warn!(
                 listener = %cx.listener(listener).name, %peer, reason = %CloseReason::Handshake, unlogged,
                 "connection refused: its peer is none of `trusted_proxies`, and `proxy_protocol` is on"
@@ -183,9 +183,9 @@ impl Loop {
         peer: Peer,
         limit: Limit,
     ) {
-        let cx = &self.tools.cx;
+        let Tools { cx, refusals, .. } = &mut self.tools;
         let settings = cx.listener(listener);
-        if let Some(unlogged) = self.acceptor.gate.tells_of_refusal(listener, cx.clock.ms) {
+        if let Some(unlogged) = refusals.tells(listener, cx.clock.ms) {
             tracing::warn!(
                 listener = %settings.name, %peer, reason = %CloseReason::Limit, unlogged,
                 "connection refused: {} is reached", limit.as_str()

@@ -88,6 +88,7 @@ impl Loop {
             throttle: Default::default(),
             scratch: Scratch::new(),
             processes: Processes::new(slots, Turns::new(index)),
+            refusals: Default::default(),
             cx: Cx {
                 index: parts.index,
                 config: parts.config,

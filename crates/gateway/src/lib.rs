@@ -53,6 +53,7 @@
 //! - `host`: what may be the host of a request
 //! - `forwarded`: whose request it is, by the headers of proxies
 //! - `proxy_header`: whose connection it is, by the header of the PROXY protocol
+//! - `refusal_log`: how often refused connections are logged
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
 //! - `file`: a file on its way
@@ -97,6 +98,7 @@ mod processes;
 mod proxy_header;
 mod pulse;
 mod records;
+mod refusal_log;
 mod relief;
 mod rules;
 mod scratch;

@@ -4,6 +4,7 @@ use crate::agenda::Agenda;
 use crate::cx::Cx;
 use crate::memory::Memory;
 use crate::processes::Processes;
+use crate::refusal_log::RefusalLog;
 use crate::scratch::Scratch;
 use crate::throttle::Throttle;
 
@@ -15,4 +16,5 @@ pub(crate) struct Tools {
     pub(crate) throttle: Throttle,
     pub(crate) scratch: Scratch,
     pub(crate) processes: Processes,
+    pub(crate) refusals: RefusalLog,
 }

@@ -1,7 +1,5 @@
 //! When a loop accepts: a limited number of connections a second, and no more than there are descriptors for.
 
-use rustc_hash::FxHashMap;
-
 use crate::ids::ListenerId;
 use moorline_config::Listener;
 
@@ -14,18 +12,6 @@ pub(crate) struct AcceptGate {
     is_shut: bool,
     /// Since when accepting has failed or stood still, in the loop's milliseconds.
     paused_since: Option<u64>,
-    /// The log of refused connections, for each listener that has refused some.
-    refusals: FxHashMap<ListenerId, Refusals>,
-}
-
-/// How often refused connections of one listener are logged, in milliseconds: a flood of them must not flood the log.
-const TELL_EVERY_MS: u64 = 1000;
-
-#[derive(Debug)]
-struct Refusals {
-    told_at: u64,
-    /// How many were not logged since.
-    unlogged: u64,
 }
 
 impl AcceptGate {
@@ -37,7 +23,6 @@ impl AcceptGate {
             rates: rates.collect(),
             is_shut: false,
             paused_since: None,
-            refusals: FxHashMap::default(),
         }
     }
 
@@ -67,23 +52,6 @@ impl AcceptGate {
         if let Some(rate) = self.rate(listener) {
             rate.spend();
         }
-    }
-
-    /// The listener has refused a connection. If that is to be logged: how many were not logged since the last time.
-    pub(crate) fn tells_of_refusal(&mut self, listener: ListenerId, now: u64) -> Option<u64> {
-        let fresh = Refusals {
-            told_at: now,
-            unlogged: 0,
-        };
-        let Some(refusals) = self.refusals.get_mut(&listener) else {
-            self.refusals.insert(listener, fresh);
-            return Some(0);
-        };
-        if now < refusals.told_at + TELL_EVERY_MS {
-            refusals.unlogged += 1;
-            return None;
-        }
-        Some(std::mem::replace(refusals, fresh).unlogged)
     }
 
     /// The last descriptor for a connection is taken.
@@ -188,18 +156,6 @@ mod tests {
         assert!(!gate.is_shut(|| false), "once open it stays open");
         assert_eq!(gate.resume(350), Some(250));
         assert_eq!(gate.resume(350), None);
-    }
-
-    #[test]
-    fn a_flood_of_refusals_is_told_once_a_second_with_their_number() {
-        let mut gate = AcceptGate::new(&[]);
-        let one = ListenerId(3);
-        assert_eq!(gate.tells_of_refusal(one, 100), Some(0));
-        assert_eq!(gate.tells_of_refusal(one, 100), None);
-        assert_eq!(gate.tells_of_refusal(ListenerId(4), 100), Some(0));
-        assert_eq!(gate.tells_of_refusal(one, 1099), None);
-        assert_eq!(gate.tells_of_refusal(one, 1100), Some(2));
-        assert_eq!(gate.tells_of_refusal(one, 1101), None);
     }
 
     #[test]
