@@ -12,7 +12,7 @@ use crate::proxy_header::{self, LONGEST, Origin, ProxyHeader};
 use crate::session::{Phase, Session};
 use crate::session_request::SessionRequest;
 use crate::shared::admission::Counted;
-use crate::timeouts::watch_idle;
+use crate::timeouts::{watch_idle, watch_turned_away};
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -83,11 +83,12 @@ fn begin(session: &mut Session, origin: Origin, tools: &mut Tools) -> Announceme
     let has_headers =
         is_http && origin != Origin::Unknown && trusts(&listener.proxies, &session.peer);
     if !has_headers && let Err(limit) = admit(session, Counted::Admitted, tools) {
-        if is_encrypted || !is_http {
-            tools.cx.count_closed(CloseReason::Limit);
+        tools.cx.count_closed(CloseReason::Limit);
+        if is_encrypted || !is_http || !is_told(session, tools) {
             return Announcement::Wrong;
         }
         session.phase = Phase::TurnedAway(limit);
+        watch_turned_away(session, tools);
     }
     if session.phase == Phase::Open {
         let now = tools.cx.clock.ms;
@@ -98,6 +99,18 @@ fn begin(session: &mut Session, origin: Origin, tools: &mut Tools) -> Announceme
     Announcement::Whole
 }
 
+/// Whether a client may be told that there is no room. It takes no room from then on.
+fn is_told(session: &mut Session, tools: &Tools) -> bool {
+    let shared = &tools.cx.shared;
+    let is_told =
+        !tools.cx.is_stopping() && shared.admissions[session.listener.index()].turn_away();
+    if is_told {
+        shared.release(session.listener, &session.peer, session.counted);
+        session.counted = Counted::TurnedAway;
+    }
+    is_told
+}
+
 /// Counts a connection for its address, which is known now.
 fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(), Limit> {
     let admitted =
@@ -105,11 +118,14 @@ fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(
     match admitted {
         Ok(()) => session.counted = counted,
         Err(limit) => {
-            tools.cx.count_limit(limit);
-            tracing::info!(
-                listener = %tools.cx.listener(session.listener).name, peer = %session.peer, reason = %CloseReason::Limit,
-                "connection of a proxy refused: {} is reached", limit.as_str()
-            );
+            let Tools { cx, refusals, .. } = tools;
+            cx.count_limit(limit);
+            if let Some(unlogged) = refusals.tells(session.listener, cx.clock.ms) {
+                tracing::warn!(
+                    listener = %cx.listener(session.listener).name, peer = %session.peer, reason = %CloseReason::Limit, unlogged,
+                    "connection of a proxy refused: {} is reached", limit.as_str()
+                );
+            }
         }
     }
     admitted
