@@ -30,6 +30,7 @@ use crate::session::{
 use crate::shared::admission::Counted;
 use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};
 use crate::tools::Tools;
+use moorline_config::Listener;
 use moorline_process::open_files;
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
@@ -216,10 +217,20 @@ impl Loop {
             counted,
             ..Arrival::default()
         };
+        let cx = &self.tools.cx;
+        let Ok(is_announced) = is_announced(cx.listener(listener), &peer, counted) else {
+            tracing::info!(
+                listener = %cx.listener(listener).name, %peer, reason = %CloseReason::Handshake,
+                "connection closed: it was accepted before `proxy_protocol` was on"
+            );
+            cx.count_closed(CloseReason::Handshake);
+            cx.shared.release(listener, &peer, counted);
+            return;
+        };
         let Some((phase, arrival)) = self.prepare(listener, &peer, arrival) else {
             return;
         };
-        let phase = match self.tools.cx.listener(listener).proxies.protocol {
+        let phase = match is_announced {
             true => Phase::Announced,
             false => phase,
         };
@@ -360,6 +371,21 @@ impl Loop {
             }
             _ => cx.shared.release(listener, &peer, counted),
         }
+    }
+}
+
+/// A connection was accepted by rules that hold no more, and cannot go on by the new ones.
+struct Outdated;
+
+/// Whether the header of the PROXY protocol begins a connection. The loops do not switch at the same time: it may have been
+/// accepted by an earlier configuration.
+fn is_announced(settings: &Listener, peer: &Peer, counted: Counted) -> Result<bool, Outdated> {
+    let is_for_proxy = counted == Counted::ForProxy;
+    match settings.proxies.protocol {
+        true if is_for_proxy && trusts(&settings.proxies, peer) => Ok(true),
+        true => Err(Outdated),
+        // Without HTTP only that header is a reason to wait for the client's address.
+        false => Ok(is_for_proxy && !settings.is_http()),
     }
 }
 

@@ -11,6 +11,7 @@ mod memory;
 mod pings;
 mod placing;
 mod process;
+mod proxied;
 mod random;
 mod script;
 mod waits;
