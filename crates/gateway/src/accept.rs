@@ -144,12 +144,15 @@ impl Loop {
         }
         let counted = match proxies.protocol || (settings.is_http() && is_of_proxy) {
             true => Counted::ForProxy,
-            false => Counted::Admitted,
+            false => Counted::ADMITTED,
         };
-        if let Err(limit) = cx.shared.admissions[listener.index()].admit(&peer, counted) {
-            self.refuse_connection(socket, listener, peer, limit);
-            return;
-        }
+        let counted = match cx.shared.admissions[listener.index()].admit(&peer, counted) {
+            Ok(counted) => counted,
+            Err(limit) => {
+                self.refuse_connection(socket, listener, peer, limit);
+                return;
+            }
+        };
         let least = cx.shared.least_loaded();
         if least == usize::from(cx.index) {
             self.open_new(socket, listener, peer, counted);
@@ -282,8 +285,9 @@ impl Loop {
             received,
             tls,
             unsent,
-            counted,
+            mut counted,
         } = arrival;
+        tools.cx.count_address(listener, &peer, &mut counted);
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
         let unfinished = tls.as_ref().map_or(0, |tls| tls.unfinished());
@@ -443,7 +447,7 @@ fn new_session(
         listener,
         peer,
         phase: Phase::Open,
-        counted: Counted::Admitted,
+        counted: Counted::ADMITTED,
         kind: Kind::Framed,
         transport: Transport {
             socket: None,

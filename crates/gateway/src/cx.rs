@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use crate::commands::{Inbox, Report};
 use crate::ids::ListenerId;
 use crate::shared::Shared;
+use crate::shared::admission::Counted;
 use moorline_config::{Config, Listener};
 use moorline_protocol::control::{Limit, LoopCounter};
-use moorline_protocol::wire::CloseReason;
+use moorline_protocol::wire::{CloseReason, Peer};
 
 /// The environment of a loop. Lent as `&Cx`: no step on a session changes it.
 pub(crate) struct Cx {
@@ -61,6 +62,13 @@ impl Cx {
     #[inline]
     pub(crate) fn count(&self, counter: LoopCounter, amount: u64) {
         self.counters.add(counter as usize, amount);
+    }
+
+    /// Counts the address of a connection that was on its way while a reload has begun to count addresses.
+    pub(crate) fn count_address(&self, listener: ListenerId, peer: &Peer, counted: &mut Counted) {
+        if self.listener(listener).max_sessions_per_address.is_some() {
+            self.shared.admissions[listener.index()].count(peer, counted);
+        }
     }
 
     /// Counts the end of a session.

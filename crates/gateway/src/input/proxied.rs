@@ -11,7 +11,7 @@ use crate::placement::go_to_address;
 use crate::proxy_header::{self, LONGEST, Origin, ProxyHeader};
 use crate::session::{Phase, Session};
 use crate::session_request::SessionRequest;
-use crate::shared::admission::Counted;
+use crate::shared::admission::{Address, Counted};
 use crate::timeouts::{watch_idle, watch_turned_away};
 use crate::tools::Tools;
 use moorline_protocol::control::Limit;
@@ -112,11 +112,19 @@ fn is_told(session: &mut Session, tools: &Tools) -> bool {
 }
 
 /// Counts a connection for its address, which is known now.
-fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(), Limit> {
-    let admitted =
-        tools.cx.shared.admissions[session.listener.index()].admit_address(&session.peer);
+fn admit(
+    session: &mut Session,
+    counted: fn(Address) -> Counted,
+    tools: &mut Tools,
+) -> Result<(), Limit> {
+    let admission = &tools.cx.shared.admissions[session.listener.index()];
+    let admitted = admission.admit_address(&session.peer);
     match admitted {
-        Ok(()) => session.counted = counted,
+        Ok(address) => {
+            session.counted = counted(address);
+            let (listener, peer) = (session.listener, &session.peer);
+            tools.cx.count_address(listener, peer, &mut session.counted);
+        }
         Err(limit) => {
             let Tools { cx, refusals, .. } = tools;
             cx.count_limit(limit);
@@ -128,7 +136,7 @@ fn admit(session: &mut Session, counted: Counted, tools: &mut Tools) -> Result<(
             }
         }
     }
-    admitted
+    admitted.map(|_| ())
 }
 
 /// Looks at what trusted proxies say of a request, which may have come to their door encrypted, and for another host. From
@@ -141,10 +149,10 @@ pub(crate) fn look_behind(
 ) -> bool {
     let proxies = &tools.cx.listener(session.listener).proxies;
     match session.counted {
-        Counted::Forwarded => {}
+        Counted::Forwarded(_) => {}
         Counted::ForProxy if trusts(proxies, &session.peer) => {}
         Counted::ForProxy => return admit_or_refuse(session, Counted::Admitted, tools),
-        Counted::Admitted | Counted::TurnedAway => return true,
+        Counted::Admitted(_) | Counted::TurnedAway => return true,
     }
     let Ok(found) = forwarded(proxies, &request.forwarded) else {
         let answer = (StatusCode::BAD_REQUEST, OPEN_QUOTE);
@@ -155,7 +163,7 @@ pub(crate) fn look_behind(
     if let Some(host) = found.host.filter(|it| is_host_and_port(it.as_bytes())) {
         request.host = host;
     }
-    if session.counted == Counted::Forwarded {
+    if matches!(session.counted, Counted::Forwarded(_)) {
         return true;
     }
     if let Some(client) = found.client {
@@ -165,7 +173,11 @@ pub(crate) fn look_behind(
     admit_or_refuse(session, Counted::Forwarded, tools)
 }
 
-fn admit_or_refuse(session: &mut Session, counted: Counted, tools: &mut Tools) -> bool {
+fn admit_or_refuse(
+    session: &mut Session,
+    counted: fn(Address) -> Counted,
+    tools: &mut Tools,
+) -> bool {
     let admitted = admit(session, counted, tools);
     if let Err(limit) = admitted {
         turn_away(session, limit, tools);

@@ -34,17 +34,24 @@ const LINGERING: u64 = 1024;
 const MOST_TURNED_AWAY: u64 = 64;
 
 /// What a connection counts for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// Both limits: it was admitted.
-    #[default]
-    Admitted,
+    Admitted(Address),
     /// `max_sessions` alone: it is a trusted proxy's, which has not named its client yet.
     ForProxy,
     /// Both limits, its address as a trusted proxy has named it in a request.
-    Forwarded,
+    Forwarded(Address),
     /// Those that are told that there is no room.
     TurnedAway,
+}
+
+/// Whether the address of a connection is among those that are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Address {
+    Counted,
+    /// No limit asked for it when the connection was admitted, or the peer has no address.
+    Uncounted,
 }
 
 #[derive(Debug, Default)]
@@ -55,9 +62,20 @@ struct ByAddress {
 }
 
 impl Counted {
-    /// Whether its peer's address is counted.
-    pub(crate) fn has_address(self) -> bool {
-        matches!(self, Counted::Admitted | Counted::Forwarded)
+    /// Admitted by a limit that does not count addresses.
+    pub(crate) const ADMITTED: Self = Self::Admitted(Address::Uncounted);
+
+    fn address(&mut self) -> Option<&mut Address> {
+        match self {
+            Self::Admitted(address) | Self::Forwarded(address) => Some(address),
+            Self::ForProxy | Self::TurnedAway => None,
+        }
+    }
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self::ADMITTED
     }
 }
 
@@ -86,11 +104,15 @@ impl Admission {
         }
     }
 
-    /// Counts a connection that was admitted while addresses were not counted. A connection that is no session by then
-    /// is missed: its release may remove another one of its address from the count, and one more is admitted.
-    pub(crate) fn count(&self, peer: &Peer) {
+    /// Counts the address of a connection that was admitted while addresses were not counted, unless it is counted
+    /// already.
+    pub(crate) fn count(&self, peer: &Peer, counted: &mut Counted) {
+        let Some(address @ Address::Uncounted) = counted.address() else {
+            return;
+        };
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
             *by_address.locked().counts.entry(host).or_default() += 1;
+            *address = Address::Counted;
         }
     }
 
@@ -114,9 +136,9 @@ impl Admission {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Admits one more, or says which limit forbids it. It counts until it has [ended](Self::end), and must be given back with
-    /// [`release`](Self::release).
-    pub(crate) fn admit(&self, peer: &Peer, counted: Counted) -> Result<(), Limit> {
+    /// Admits one more to count for this, or says which limit forbids it. It counts as the result says until it has
+    /// [ended](Self::end), and must be given back with [`release`](Self::release).
+    pub(crate) fn admit(&self, peer: &Peer, mut counted: Counted) -> Result<Counted, Limit> {
         let most = self.most.load(Ordering::Relaxed);
         let connections = self.connections.fetch_add(1, Ordering::Relaxed);
         if self.open.fetch_add(1, Ordering::Relaxed) >= most
@@ -125,34 +147,32 @@ impl Admission {
             self.forget();
             return Err(Limit::Sessions);
         }
-        if counted.has_address()
-            && let Err(limit) = self.admit_address(peer)
-        {
-            self.forget();
-            return Err(limit);
+        if let Some(address) = counted.address() {
+            *address = self.admit_address(peer).inspect_err(|_| self.forget())?;
         }
-        Ok(())
+        Ok(counted)
     }
 
     /// Counts the address of a connection that was admitted without it, or says which limit forbids it.
-    pub(crate) fn admit_address(&self, peer: &Peer) -> Result<(), Limit> {
+    pub(crate) fn admit_address(&self, peer: &Peer) -> Result<Address, Limit> {
         let by_address = self.by_address.get();
         let by_address = by_address.filter(|_| self.counts.load(Ordering::Relaxed));
-        if let Some((by_address, host)) = by_address.zip(host(peer)) {
-            let mut by_address = by_address.locked();
-            let most = by_address.most;
-            let count = by_address.counts.entry(host).or_default();
-            if *count >= most {
-                return Err(Limit::SessionsPerAddress);
-            }
-            *count += 1;
+        let Some((by_address, host)) = by_address.zip(host(peer)) else {
+            return Ok(Address::Uncounted);
+        };
+        let mut by_address = by_address.locked();
+        let most = by_address.most;
+        let count = by_address.counts.entry(host).or_default();
+        if *count >= most {
+            return Err(Limit::SessionsPerAddress);
         }
-        Ok(())
+        *count += 1;
+        Ok(Address::Counted)
     }
 
     fn forget(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.release(Counted::Admitted);
+        self.release(Counted::ADMITTED);
     }
 
     /// Whether one more may be told that there is no room. It must be given back with [`release`](Self::release).
@@ -174,12 +194,12 @@ impl Admission {
     }
 
     /// A connection has ended. It does not count for the limits any more.
-    pub(crate) fn end(&self, peer: &Peer, counted: Counted) {
+    pub(crate) fn end(&self, peer: &Peer, mut counted: Counted) {
         if counted == Counted::TurnedAway {
             return;
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
-        if !counted.has_address() {
+        if counted.address() != Some(&mut Address::Counted) {
             return;
         }
         if let Some((by_address, host)) = self.by_address.get().zip(host(peer)) {
@@ -236,6 +256,8 @@ mod tests {
         admission
     }
 
+    const COUNTED: Counted = Counted::Admitted(Address::Counted);
+
     fn peer(address: &str) -> Peer {
         Peer::Ip(SocketAddr::new(address.parse().expect("an address"), 1))
     }
@@ -244,28 +266,28 @@ mod tests {
     fn a_released_connection_makes_room_and_leaves_nothing_counted() {
         let admission = admission(3, Some(2));
         let (one, other) = (peer("192.0.2.1"), peer("192.0.2.2"));
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
         assert_eq!(
-            admission.admit(&one, Counted::Admitted),
+            admission.admit(&one, Counted::ADMITTED),
             Err(Limit::SessionsPerAddress)
         );
         assert_eq!(
-            admission.admit(&peer("::ffff:192.0.2.1"), Counted::Admitted),
+            admission.admit(&peer("::ffff:192.0.2.1"), Counted::ADMITTED),
             Err(Limit::SessionsPerAddress)
         );
-        assert_eq!(admission.admit(&other, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&other, Counted::ADMITTED), Ok(COUNTED));
         assert_eq!(
-            admission.admit(&other, Counted::Admitted),
+            admission.admit(&other, Counted::ADMITTED),
             Err(Limit::Sessions)
         );
-        admission.end(&one, Counted::Admitted);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        admission.end(&one, COUNTED);
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
         for peer in [&one, &one, &other] {
-            admission.end(peer, Counted::Admitted);
+            admission.end(peer, COUNTED);
         }
         assert_eq!(admission.connections(), 4);
-        (0..4).for_each(|_| admission.release(Counted::Admitted));
+        (0..4).for_each(|_| admission.release(Counted::ADMITTED));
         assert_eq!(admission.connections(), 0);
         let by_address = admission.by_address.get().expect("it counts them");
         assert!(by_address.locked().counts.is_empty());
@@ -276,18 +298,21 @@ mod tests {
         let admission = admission(10, Some(1));
         let (proxy, client) = (peer("10.0.0.1"), peer("192.0.2.1"));
         for _ in 0..3 {
-            assert_eq!(admission.admit(&proxy, Counted::ForProxy), Ok(()));
+            assert_eq!(
+                admission.admit(&proxy, Counted::ForProxy),
+                Ok(Counted::ForProxy)
+            );
         }
-        assert_eq!(admission.admit_address(&client), Ok(()));
+        assert_eq!(admission.admit_address(&client), Ok(Address::Counted));
         assert_eq!(
             admission.admit_address(&client),
             Err(Limit::SessionsPerAddress)
         );
-        admission.end(&client, Counted::Forwarded);
+        admission.end(&client, Counted::Forwarded(Address::Counted));
         for _ in 0..2 {
             admission.end(&proxy, Counted::ForProxy);
         }
-        assert_eq!(admission.admit(&client, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&client, Counted::ADMITTED), Ok(COUNTED));
         assert_eq!(admission.open.load(Ordering::Relaxed), 1);
     }
 
@@ -298,10 +323,13 @@ mod tests {
         let told = std::iter::repeat_with(|| admission.turn_away());
         let told = told.take_while(|is_told| *is_told).take(1000).count();
         assert_eq!(told as u64, MOST_TURNED_AWAY);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(
+            admission.admit(&one, Counted::ADMITTED),
+            Ok(Counted::ADMITTED)
+        );
         admission.end(&one, Counted::TurnedAway);
         assert_eq!(
-            admission.admit(&one, Counted::Admitted),
+            admission.admit(&one, Counted::ADMITTED),
             Err(Limit::Sessions)
         );
         admission.release(Counted::TurnedAway);
@@ -313,22 +341,31 @@ mod tests {
         let admission = admission(2, None);
         let one = peer("192.0.2.1");
         for _ in 0..2 + LINGERING {
-            assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
-            admission.end(&one, Counted::Admitted);
+            assert_eq!(
+                admission.admit(&one, Counted::ADMITTED),
+                Ok(Counted::ADMITTED)
+            );
+            admission.end(&one, Counted::ADMITTED);
         }
         assert_eq!(
-            admission.admit(&one, Counted::Admitted),
+            admission.admit(&one, Counted::ADMITTED),
             Err(Limit::Sessions)
         );
-        admission.release(Counted::Admitted);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        admission.release(Counted::ADMITTED);
+        assert_eq!(
+            admission.admit(&one, Counted::ADMITTED),
+            Ok(Counted::ADMITTED)
+        );
     }
 
     #[test]
     fn connections_from_before_the_limit_count_once() {
         let admission = admission(10, None);
         let one = peer("192.0.2.1");
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(
+            admission.admit(&one, Counted::ADMITTED),
+            Ok(Counted::ADMITTED)
+        );
         let mut listener = moorline_config::load_text(
             "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n",
             std::path::Path::new("/a.toml"),
@@ -338,46 +375,74 @@ mod tests {
         .listeners
         .remove(0);
         assert!(admission.prepare(&listener));
-        admission.count(&one);
+        let mut early = Counted::ADMITTED;
+        for _ in 0..2 {
+            // Another time it is known.
+            admission.count(&one, &mut early);
+            assert_eq!(early, COUNTED);
+        }
         admission.change(&listener);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
         assert_eq!(
-            admission.admit(&one, Counted::Admitted),
+            admission.admit(&one, Counted::ADMITTED),
             Err(Limit::SessionsPerAddress)
         );
         // Without the limit for a while, and with it again.
         listener.max_sessions_per_address = None;
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
         listener.max_sessions_per_address = Some(3);
         assert!(!admission.prepare(&listener));
         admission.change(&listener);
         assert_eq!(
-            admission.admit(&one, Counted::Admitted),
+            admission.admit(&one, Counted::ADMITTED),
             Err(Limit::SessionsPerAddress)
         );
-        admission.end(&one, Counted::Admitted);
-        admission.release(Counted::Admitted);
-        assert_eq!(admission.admit(&one, Counted::Admitted), Ok(()));
+        admission.end(&one, COUNTED);
+        admission.release(Counted::ADMITTED);
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
     }
 
     #[test]
     fn neighbours_in_one_ipv6_network_count_as_one_host_and_unix_peers_as_none() {
         let admission = admission(100, Some(1));
         assert_eq!(
-            admission.admit(&peer("2001:db8::1"), Counted::Admitted),
-            Ok(())
+            admission.admit(&peer("2001:db8::1"), Counted::ADMITTED),
+            Ok(COUNTED)
         );
         assert_eq!(
-            admission.admit(&peer("2001:db8::ffff:2"), Counted::Admitted),
+            admission.admit(&peer("2001:db8::ffff:2"), Counted::ADMITTED),
             Err(Limit::SessionsPerAddress)
         );
         assert_eq!(
-            admission.admit(&peer("2001:db8:0:1::1"), Counted::Admitted),
-            Ok(())
+            admission.admit(&peer("2001:db8:0:1::1"), Counted::ADMITTED),
+            Ok(COUNTED)
         );
-        assert_eq!(admission.admit(&Peer::Unix, Counted::Admitted), Ok(()));
-        assert_eq!(admission.admit(&Peer::Unix, Counted::Admitted), Ok(()));
+        assert_eq!(
+            admission.admit(&Peer::Unix, Counted::ADMITTED),
+            Ok(Counted::ADMITTED)
+        );
+        assert_eq!(
+            admission.admit(&Peer::Unix, Counted::ADMITTED),
+            Ok(Counted::ADMITTED)
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_connection_that_was_not_counted_leaves_those_of_its_address_counted() {
+        let admission = admission(10, Some(1));
+        let one = peer("192.0.2.1");
+        assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
+        for _ in 0..2 {
+            let admitted = admission.admit(&Peer::Unix, Counted::ADMITTED);
+            assert_eq!(admitted, Ok(Counted::ADMITTED));
+        }
+        admission.end(&one, Counted::ADMITTED);
+        admission.end(&one, Counted::Forwarded(Address::Uncounted));
+        assert_eq!(
+            admission.admit(&one, Counted::ADMITTED),
+            Err(Limit::SessionsPerAddress)
+        );
     }
 }

@@ -21,7 +21,7 @@ fn peer(address: [u8; 4]) -> Peer {
 fn accept(script: &mut Script, peer: Peer, counted: Counted) -> Result<Client, Limit> {
     let (client, socket) = Client::pair(0);
     let admission = &script.gateway.tools.cx.shared.admissions[0];
-    admission.admit(&peer, counted)?;
+    let counted = admission.admit(&peer, counted)?;
     admission.wait();
     script.command(Command::Accepted {
         socket,
@@ -70,9 +70,9 @@ fn clients_of_a_proxy_that_are_over_their_limit_take_no_room() {
 fn a_connection_that_was_accepted_before_the_proxy_protocol_was_on_is_closed() {
     let mut script = Script::serving(config(HTTP), 1);
     for (peer, counted) in [
-        (peer([127, 0, 0, 1]), Counted::Admitted),
+        (peer([127, 0, 0, 1]), Counted::ADMITTED),
         (peer([127, 0, 0, 1]), Counted::ForProxy),
-        (peer([10, 0, 0, 1]), Counted::Admitted),
+        (peer([10, 0, 0, 1]), Counted::ADMITTED),
     ] {
         let client = accept(&mut script, peer, counted);
         let mut clients = [client.expect("there is room")];

@@ -179,8 +179,8 @@ impl Script {
         let (client, socket) = Client::pair(listener);
         let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
         let admissions = &self.gateway.tools.cx.shared.admissions;
-        admissions[usize::from(listener)]
-            .admit(&peer, Counted::Admitted)
+        let counted = admissions[usize::from(listener)]
+            .admit(&peer, Counted::ADMITTED)
             .expect("there is no limit");
         self.command(Command::Returned {
             socket,
@@ -188,6 +188,7 @@ impl Script {
             peer,
             arrival: Arrival {
                 received: HANDSHAKE.to_vec(),
+                counted,
                 ..Arrival::default()
             },
         });
@@ -196,15 +197,15 @@ impl Script {
 
     pub(super) fn accept(&mut self, listener: u16, socket: OwnedFd, peer: Peer) {
         let admissions = &self.gateway.tools.cx.shared.admissions;
-        admissions[usize::from(listener)]
-            .admit(&peer, Counted::Admitted)
+        let counted = admissions[usize::from(listener)]
+            .admit(&peer, Counted::ADMITTED)
             .expect("there is no limit");
         admissions[usize::from(listener)].wait();
         self.command(Command::Accepted {
             socket,
             listener: ListenerId(listener),
             peer,
-            counted: Counted::Admitted,
+            counted,
         });
     }
 

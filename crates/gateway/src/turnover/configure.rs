@@ -175,11 +175,10 @@ impl Loop {
 
     /// Counts and measures what the earlier configuration did not count or measure.
     fn begin_measuring(&mut self, before: &Config, after: &Config, counted: &[ListenerId]) {
-        for session in self.sessions.iter() {
-            let counts = session.counted.has_address() && !session.has_ended();
-            if counts && counted.contains(&session.listener) {
+        for session in self.sessions.iter_mut() {
+            if !session.has_ended() && counted.contains(&session.listener) {
                 let admissions = &self.tools.cx.shared.admissions;
-                admissions[session.listener.index()].count(&session.peer);
+                admissions[session.listener.index()].count(&session.peer, &mut session.counted);
             }
         }
         let measures = changed(before, after, |at| at.min_receive_rate.is_some());
