@@ -1,9 +1,11 @@
 //! The app decides about requests for WebSocket sessions, before they are answered.
 
+use std::io::Write;
+use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use moorline_tests::{Client, Engine, Wire, eventually};
+use moorline_tests::{Client, Engine, Issuer, Site, Stream, Wire, eventually};
 use nix::sys::signal::Signal;
 
 const CONFIG: &str = r#"
@@ -23,12 +25,16 @@ journal = "{folder}/journal"
 /// A connection that has asked for a session, with further lines in its head.
 fn asked(engine: &Engine, target: &str, lines: &str) -> Client {
     let mut client = Client::connect(engine, 0, Wire::Raw);
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
-    );
+    let request = request(target, lines);
     client.send_bytes(request.as_bytes()).expect("it is taken");
     client
+}
+
+fn request(target: &str, lines: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
+    )
 }
 
 /// The head of the answer, in lower case, and its status.
@@ -295,6 +301,40 @@ fn a_client_that_half_closes_while_it_is_asked_about_has_left() {
     assert!(client.receive_bytes_to_end().is_empty());
     eventually("it is gone", || engine.status().gateway.sessions == 0);
     assert!(engine.site().journal_of("open").is_empty());
+}
+
+/// The second half of a record may be shorter than any whole one.
+#[test]
+fn a_client_that_half_closes_behind_half_of_a_record_has_not_left() {
+    let config = CONFIG.replace(
+        "address = \"http://127.0.0.1:0\"",
+        "address = \"https://127.0.0.1:0\"\ntls = { certificate = \"cert.pem\", key = \"cert.key\" }",
+    );
+    let site = Site::new("probe", &config);
+    let issuer = Issuer::new();
+    issuer.issue(&["localhost"]).write(&site, "cert");
+    let engine = site.start();
+    let trust = issuer.trust();
+    let mut tls = trust
+        .connect(engine.socket_address(0), "localhost")
+        .expect("a handshake");
+    let request = request("/ws?do=wait:500", "");
+    let mut records = Vec::new();
+    for plaintext in [request.as_bytes(), &Wire::WebSocket.encode(b"build")] {
+        tls.conn.writer().write_all(plaintext).expect("it is taken");
+        tls.conn.write_tls(&mut records).expect("it is taken");
+    }
+    let (first, rest) = records.split_at(records.len() - 10);
+    tls.sock.write_all(first).expect("it is taken");
+    eventually("it was asked about", || {
+        !engine.site().journal_of("accept").is_empty()
+    });
+    tls.sock.write_all(rest).expect("it is taken");
+    tls.sock.shutdown(Shutdown::Write).expect("it is open");
+    let stream = Stream::Tls(Box::new(tls));
+    let mut client = Client::over(stream, Wire::Raw).expect("it is open");
+    assert_eq!(answer(&mut client).0, 101);
+    assert_eq!(client.receive_frame().1, b"first");
 }
 
 #[test]

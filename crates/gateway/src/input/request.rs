@@ -253,7 +253,10 @@ pub(crate) fn begin(
 /// nothing behind its request, and cannot even say any more that it closes (RFC 6455 §5.5.1).
 pub(crate) fn has_left(session: &Session) -> bool {
     let tail = &session.input.tail;
-    if !session.transport.link.is_hung_up() || head_length(tail).is_some_and(|it| it < tail.len()) {
+    // The rest of a record may be shorter than any whole one.
+    let has_sent_more =
+        head_length(tail).is_some_and(|it| it < tail.len()) || session.transport.unopened() > 0;
+    if !session.transport.link.is_hung_up() || has_sent_more {
         return false;
     }
     let Some(socket) = &session.transport.socket else {
