@@ -59,8 +59,8 @@ pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
-pub use route::{BadPath, PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
-pub use route_path::{RoutePath, WrongPath};
+pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
+pub use route_path::{BadPath, RoutePath, WrongPath};
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache_control;
 use super::error::Reported;
-use super::route_path::RoutePath;
+use super::route_path::{BadPath, RoutePath};
 use super::walk::{Field, Section};
 
 /// Routes of one listener.
@@ -89,10 +89,6 @@ impl std::fmt::Debug for Token {
 /// The routes of an HTTP listener, the most specific first; none for other listeners.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routes(Vec<Route>);
-
-/// A path that no route may see: a part of it is `.`, `..` or no UTF-8, or has a NUL byte or a slash in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadPath;
 
 impl Routes {
     /// Puts the most specific first. Of two routes with the same paths one must be for WebSocket.

@@ -5,7 +5,9 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::route::BadPath;
+/// A path that no route may see: a part of it is `.`, `..` or no UTF-8, or has a NUL byte or a slash in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPath;
 
 /// The paths of a route, part by part.
 ///

@@ -44,6 +44,7 @@ async fn publish(context: &Context, name: &str, request: &Request) -> Result<(),
     let name = percent_encoding::percent_decode_str(name).collect::<Vec<_>>();
     let group = context.group(name);
     match (event_of(request), text_of(request)) {
+        (Some((id, name)), Some(data)) => group.send_event(id, name, data).await,
         (None, Some(text)) if request.is_text() => group.send_text(text).await,
         _ => group.send(request.body()).await,
     }

@@ -259,7 +259,7 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             Words("none"),
             r#"["10.0.0.0/8", "::1", "unix"]"#,
             Yes,
-            "The proxies in front of this listener. The peer of a WebSocket session whose request comes from one of them is the \
+            "The proxies in front of this listener. The peer of a request, or of a session that began as one, that comes from one of them is the \
              client that it names: for the app, the log, `sessions`, `max_sessions_per_address` and `dispatch = \"ip-hash\"`. \
              That is the last address that is none of these, or the last that is readable. `\"unix\"`: the peers of a Unix \
              socket. What others say is ignored.",
