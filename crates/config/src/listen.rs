@@ -496,7 +496,7 @@ fn check_http(section: &Section<'_>, routes: Option<&Routes>) -> Result<(), Repo
     Ok(())
 }
 
-/// Whoever can connect may do there what an app can.
+/// All who can connect may do there what an app can.
 fn check_engine_routes(
     section: &Section<'_>,
     routes: &Routes,

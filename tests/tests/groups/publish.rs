@@ -1,4 +1,4 @@
-//! Whoever has the token of a route sends to a group with a request.
+//! A client with the token of a route sends to a group by a request.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn a_post_with_the_token_reaches_all_members() {
     let engine = engine();
     let mut members: Vec<Client> = (0..4).map(|_| member(&engine, "café")).collect();
     let publish = |query: &str, more: &str, body: &[u8]| {
-        let line = format!("POST /publish/caf%C3%A9{query}");
+        let line = format!("POST /publish/caf%c3%a9{query}");
         ask(&engine, &line, &(bearer(TOKEN) + more), body).0
     };
     let (text, bytes) = (1, 2);

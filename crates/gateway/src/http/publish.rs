@@ -1,4 +1,4 @@
-//! Routes of kind `publish`: a POST is an event or a message for a group, from whoever has the route's token.
+//! Routes of kind `publish`: a POST is an event or a message for a group, from a client with the route's token.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(read(""), named(None, None));
         assert_eq!(read("x=1&id=7"), named(Some("7"), None));
         assert_eq!(
-            read("event=a+b%20c&id=%C5%BC"),
+            read("event=a+b%20c&id=%c5%bc"),
             named(Some("ż"), Some("a b c"))
         );
         assert_eq!(read("event"), named(None, Some("")));
