@@ -28,13 +28,13 @@ pub(crate) struct AppRequest {
     pub(crate) peer: Peer,
     /// It is a HEAD request: its answer has no body.
     pub(crate) is_head: bool,
-    pub(crate) content: Content,
+    pub(crate) content: RequestContent,
     pub(crate) answer: oneshot::Sender<Answered>,
 }
 
 /// Head and body of a request, as the process gets them.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct RequestContent {
     pub(crate) payload: Bytes,
     /// Counts it.
     pub(crate) _held: Held,

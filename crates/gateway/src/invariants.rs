@@ -158,7 +158,7 @@ impl Loop {
             let transfers = process.transfers.iter();
             transfers.filter(|it| it.header.kind == kind as u8).count()
         };
-        assert_eq!(process.untold_drained, unheard(ToProcess::Drained));
+        assert_eq!(process.drained_waiting, unheard(ToProcess::Drained));
         found.files += self.files.early_of(process.id) + unheard(ToProcess::FileDone);
         let counted = Counts {
             sessions: process.sessions,

@@ -277,7 +277,7 @@ impl Processes {
             transfer.offset += length;
             if length == left {
                 let (header, held) = (transfer.header, transfer.held());
-                process.untold_drained -= usize::from(transfer.is_drained());
+                process.drained_waiting -= usize::from(transfer.is_drained());
                 process.transfers.pop_front();
                 process.ledger.answered(&header);
                 memory.release(Class::Transfers, held);
@@ -305,7 +305,7 @@ impl Processes {
         };
         memory.hold(Class::Transfers, transfer.held());
         let process = &mut self.list[at.index()];
-        process.untold_drained += usize::from(transfer.is_drained());
+        process.drained_waiting += usize::from(transfer.is_drained());
         process.transfers.push_back(transfer);
         self.forward_transfers(at, memory);
     }

@@ -1,4 +1,4 @@
-//! Clients that come back get the events of their group that they missed, once and in order, or hear of a gap.
+//! Clients that come back get the events of their group that they missed, once and in order, or are notified of a gap.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -10,7 +10,7 @@ use moorline_ipc::Header;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::exchange::{Answered, AppRequest, Content, ExchangeOrder, Failure, Further};
+use crate::exchange::{Answered, AppRequest, ExchangeOrder, Failure, Further, RequestContent};
 use crate::ids::{ListenerId, ProcessKey, SlotId};
 use crate::processes::dispatch::home;
 use crate::processes::process::{Process, Standing};
@@ -43,7 +43,7 @@ pub(super) struct Exchange {
     peer: Peer,
     pub(super) is_head: bool,
     /// Kept until its answer begins: the process that has it may die before it takes it.
-    pub(super) content: Option<Content>,
+    pub(super) content: Option<RequestContent>,
     pub(super) client: Client,
     pub(super) process: Option<ProcessKey>,
     /// When it came, in nanoseconds of `CLOCK_MONOTONIC`.

@@ -1,5 +1,5 @@
 //! Whatever is sent, kept, forgotten and asked for, in any order and on any loop: each client gets every event once and in order,
-//! or hears of a gap.
+//! or is notified of a gap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -211,7 +211,7 @@ struct Client {
     last_id: String,
     /// How many events of the group it has seen, or has been told that it missed.
     place: usize,
-    /// The next event may be any later one: it has just begun, or heard of a gap.
+    /// The next event may be any later one: it has just begun, or was notified of a gap.
     skips: bool,
     /// The number of the event that its last id is of.
     last_number: u64,
@@ -325,7 +325,7 @@ impl World {
             let place = first.and_then(|first| self.log.binary_search(&first).ok());
             let is_foreign = client.last_number <= self.begun_after;
             let is_true = is_foreign || place.is_none_or(|place| place > client.place);
-            assert!(is_true, "it heard of a gap that is none");
+            assert!(is_true, "it was notified of a gap that is none");
         }
         for sent in &missed.events {
             client.get(sent, &self.log);

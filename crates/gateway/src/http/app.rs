@@ -16,7 +16,7 @@ use super::answer::{Answer, busy, last, plain};
 use super::app_body::{AppBody, Ticket};
 use super::head;
 use super::watched::Answering;
-use crate::exchange::{Answered, AppRequest, Content, ExchangeOrder, Failure};
+use crate::exchange::{Answered, AppRequest, ExchangeOrder, Failure, RequestContent};
 use crate::forwarded::{ForwardedFields, OpenQuote, forwarded, trusts};
 use crate::shared::http_memory::Held;
 use moorline_config::Proxies;
@@ -88,7 +88,7 @@ impl Site {
             Ok(()) => {}
             Err(unread) => return last(unread.answer()),
         }
-        let content = Content {
+        let content = RequestContent {
             payload: payload.into(),
             _held: held,
         };

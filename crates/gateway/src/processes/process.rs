@@ -79,7 +79,7 @@ pub(crate) struct Process {
     /// Posts and tasks that wait for room in its ring.
     pub(crate) transfers: VecDeque<Transfer>,
     /// How many of them say that a session has drained.
-    pub(crate) untold_drained: usize,
+    pub(crate) drained_waiting: usize,
     /// Messages from it of which some parts have arrived, by kind and session.
     pub(crate) partials: FxHashMap<(u8, u64), Partial>,
     /// Posts it has and has not done, by the slot that each came from and its number there.
@@ -153,7 +153,7 @@ impl Process {
             went_at: 0,
             took: (0, 0),
             transfers: VecDeque::new(),
-            untold_drained: 0,
+            drained_waiting: 0,
             partials: FxHashMap::default(),
             posts: FxHashMap::default(),
             ledger: Ledger::default(),
@@ -343,7 +343,7 @@ impl Process {
     /// Tells it that a session is full; its senders wait until they know. False: there is no room, and it is owed.
     pub(crate) fn tell_full(&mut self, name: SessionRef) -> bool {
         // The same session may have drained before: that must not arrive later.
-        let is_told = self.untold_drained == 0 && self.tell(ToProcess::Full, name.id);
+        let is_told = self.drained_waiting == 0 && self.tell(ToProcess::Full, name.id);
         match is_told {
             true => drop(self.owed.remove(&name)),
             false => drop(self.owed.insert(name)),

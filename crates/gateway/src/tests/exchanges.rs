@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::script::{Script, config};
 use crate::commands::{Command, Report};
-use crate::exchange::{Answered, AppRequest, Content, ExchangeOrder, Failure, Further};
+use crate::exchange::{Answered, AppRequest, ExchangeOrder, Failure, Further, RequestContent};
 use crate::features::exchanges::MOST_WAITING;
 use crate::ids::ListenerId;
 use moorline_protocol::control::{LoopCounter, Role};
@@ -36,7 +36,7 @@ fn ask(script: &mut Script, number: u64, payload: &[u8]) -> Waiting {
         listener: ListenerId(0),
         peer: Peer::Unix,
         is_head: false,
-        content: Content {
+        content: RequestContent {
             payload: Bytes::copy_from_slice(payload),
             _held: memory.hold(payload.len()),
         },
@@ -276,7 +276,7 @@ fn an_answer_that_no_honest_process_gives_is_garbage() {
         .collect();
     let wrong_head = write_answer_head(&AnswerHead {
         status: 200,
-        fields: vec![("Content-Length".into(), b"3".to_vec())],
+        fields: vec![("RequestContent-Length".into(), b"3".to_vec())],
         length: None,
     });
     use FromProcess::{Body, Respond};

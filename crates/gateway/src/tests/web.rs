@@ -144,13 +144,18 @@ impl Web {
             .collect();
         let text = chunk.strip_suffix(b"\r\n").expect("a chunk has an end");
         let text = std::str::from_utf8(text).expect("events are text");
-        match (text, text.strip_prefix("data: ")) {
-            ("" | ":\n\n", _) => {}
-            (_, Some(data)) => {
-                let data = data.strip_suffix("\n\n").expect("an event has an end");
-                push_line(data.as_bytes(), heard);
+        match text {
+            "" | ":\n\n" => {}
+            _ => {
+                let event = text.strip_suffix("\n\n").expect("an event has an end");
+                for line in event.lines() {
+                    match line.split_once(": ").expect("a line has a field") {
+                        ("data", data) => push_line(data.as_bytes(), heard),
+                        ("id" | "event", _) => {}
+                        _ => panic!("{text:?} is no event"),
+                    }
+                }
             }
-            _ => panic!("{text:?} is no event"),
         }
         true
     }

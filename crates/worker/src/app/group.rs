@@ -173,8 +173,8 @@ impl Group {
     /// each event once and in order, whatever is sent meanwhile. An empty id means that the client has none:
     /// [`join_with_history`](Self::join_with_history).
     ///
-    /// If the group does not keep the event of that id (any more), the session hears of a gap and gets all that is kept. It
-    /// also gets no more than half of its listener's `hard_limit` at once, and hears of a gap if that is not all. A gap is
+    /// If the group does not keep the event of that id (any more), the session is notified of a gap and gets all that is kept. It
+    /// also gets no more than half of its listener's `hard_limit` at once, and is notified of a gap if that is not all. A gap is
     /// an event named `gap` with the group's name as data; by `moorline.resume.v1` it is `{"gap":"<name>"}`; other sessions are
     /// not told. If the session is a member, nothing happens.
     ///

@@ -79,7 +79,7 @@ impl Gateway {
         true
     }
 
-    /// A session joins a group, and gets what it missed. A scripted session hears of no gaps.
+    /// A session joins a group, and gets what it missed. A scripted session is notified of no gaps.
     pub(super) fn join_after(&mut self, from: u32, id: u64, payload: &[u8]) {
         let parts = payload.split_first();
         let parts = parts.and_then(|(&length, rest)| rest.split_at_checked(usize::from(length)));
