@@ -207,16 +207,28 @@ impl Loop {
         }
     }
 
+    /// The time after which a history ends has changed.
+    pub(crate) fn watch_histories_anew(&mut self) {
+        if self.groups.watches_histories {
+            self.look_at_histories_again();
+        }
+    }
+
     fn look_at_histories_again(&mut self) {
         let cx = &self.tools.cx;
         let wait = (cx.config.engine.history_timeout / LOOKS).as_millis() as u64;
         let at = cx.clock.ms + wait.max(1);
+        self.groups.histories_due = at;
         self.tools.agenda.timers.set(at, Alarm::Histories);
     }
 
     /// Tells the histories which groups have members, and ends those whose time is over.
     pub(crate) fn look_after_histories(&mut self) {
         let cx = &self.tools.cx;
+        if cx.clock.ms < self.groups.histories_due {
+            // A reload has set another time.
+            return;
+        }
         let (hub, now) = (&cx.shared.hub, cx.clock.shared_ms());
         let has_members = |group: &[u8]| self.groups.exists(group);
         self.groups.watches_histories = hub.look_after(has_members, now);

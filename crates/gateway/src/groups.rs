@@ -60,6 +60,8 @@ pub(crate) struct Groups {
     pub(crate) ended: Vec<Receipt>,
     /// A timer looks after the histories.
     pub(crate) watches_histories: bool,
+    /// When it does so next, in the loop's milliseconds.
+    pub(crate) histories_due: u64,
 }
 
 #[derive(Debug)]

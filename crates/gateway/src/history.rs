@@ -101,7 +101,12 @@ impl Histories {
     }
 
     /// Other limits apply from now on.
-    pub(crate) fn change_limits(&mut self, limits: HistoryLimits) {
+    pub(crate) fn change_limits(&mut self, limits: HistoryLimits, now: u64) {
+        if limits.timeout != self.limits.timeout {
+            // Loops have noted members by the old one.
+            let histories = self.by_group.values_mut();
+            histories.for_each(|history| history.used_at = now);
+        }
         self.limits = limits;
         self.give_way(self.limits.bytes);
     }
@@ -186,15 +191,16 @@ impl Histories {
     }
 
     /// What a client missed of a group whose last event it got had this id. Without an id it has none, and gets all that is kept.
-    pub(crate) fn missed(&self, group: &[u8], last_id: &str) -> Missed {
+    pub(crate) fn missed(&mut self, group: &[u8], last_id: &str, now: u64) -> Missed {
         let until = self.last;
-        let Some(history) = self.by_group.get(group) else {
+        let Some(history) = self.by_group.get_mut(group) else {
             return Missed {
                 has_gap: !last_id.is_empty(),
                 until,
                 ..Missed::default()
             };
         };
+        history.used_at = history.used_at.max(now);
         let known = history.by_id.get(last_id).copied();
         let from = known.map_or(0, |last| {
             history

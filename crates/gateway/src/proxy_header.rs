@@ -18,14 +18,14 @@ pub(crate) enum ProxyHeader {
     /// The header goes on.
     Unfinished,
     /// It is whole.
-    Whole { length: usize, origin: Origin },
+    Whole { length: usize, origin: Announced },
     /// They are no such header.
     Wrong(&'static str),
 }
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum Announced {
     /// That of the client with this address.
     Client(SocketAddr),
     /// That of a client whose address is not known.
@@ -66,7 +66,7 @@ fn read_binary(received: &[u8]) -> ProxyHeader {
     };
     let origin = match (version_and_command & 0xf, family) {
         // LOCAL.
-        (0, _) => Origin::Proxy,
+        (0, _) => Announced::Proxy,
         // Streams and datagrams over IPv4, over IPv6.
         (1, 0x11 | 0x12) => match rest {
             [a, b, c, d, _, _, _, _, high, low, _, _, ..] => {
@@ -81,7 +81,7 @@ fn read_binary(received: &[u8]) -> ProxyHeader {
             _ => return ProxyHeader::Wrong("the PROXY header has no room for its addresses"),
         },
         // Unix sockets, and what it does not know.
-        (1, _) => Origin::Unknown,
+        (1, _) => Announced::Unknown,
         _ => return ProxyHeader::Wrong("the PROXY header has an unknown command"),
     };
     ProxyHeader::Whole {
@@ -90,8 +90,8 @@ fn read_binary(received: &[u8]) -> ProxyHeader {
     }
 }
 
-fn client(ip: impl Into<IpAddr>, port: [u8; 2]) -> Origin {
-    Origin::Client(SocketAddr::new(ip.into(), u16::from_be_bytes(port)))
+fn client(ip: impl Into<IpAddr>, port: [u8; 2]) -> Announced {
+    Announced::Client(SocketAddr::new(ip.into(), u16::from_be_bytes(port)))
 }
 
 fn read_line(received: &[u8]) -> ProxyHeader {
@@ -110,7 +110,7 @@ fn read_line(received: &[u8]) -> ProxyHeader {
     if words.first() == Some(&"UNKNOWN") {
         return ProxyHeader::Whole {
             length,
-            origin: Origin::Unknown,
+            origin: Announced::Unknown,
         };
     }
     let client = match words[..] {
@@ -127,7 +127,7 @@ fn read_line(received: &[u8]) -> ProxyHeader {
     match client {
         Some(client) => ProxyHeader::Whole {
             length,
-            origin: Origin::Client(client),
+            origin: Announced::Client(client),
         },
         None => ProxyHeader::Wrong("the PROXY header names no client"),
     }
@@ -171,8 +171,8 @@ pub mod invariants {
 mod tests {
     use super::*;
 
-    fn client(address: &str) -> Origin {
-        Origin::Client(address.parse().expect("an address"))
+    fn client(address: &str) -> Announced {
+        Announced::Client(address.parse().expect("an address"))
     }
 
     fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -191,10 +191,10 @@ mod tests {
                 "PROXY TCP6 2001:db8::1 ::1 1 0\r\n",
                 client("[2001:db8::1]:1"),
             ),
-            ("PROXY UNKNOWN\r\n", Origin::Unknown),
+            ("PROXY UNKNOWN\r\n", Announced::Unknown),
             (
                 "PROXY UNKNOWN ffff:f...f:ffff 65535 65535\r\n",
-                Origin::Unknown,
+                Announced::Unknown,
             ),
         ] {
             let length = line.len();
@@ -243,10 +243,10 @@ mod tests {
             (1, 0x11, &four[..], client("192.0.2.1:56324")),
             (1, 0x12, &with_more, client("192.0.2.1:56324")),
             (1, 0x21, &six, client("[2001::9]:80")),
-            (1, 0x31, &[7; 216], Origin::Unknown),
-            (1, 0x00, &[], Origin::Unknown),
-            (0, 0x11, &four, Origin::Proxy),
-            (0, 0x00, &[], Origin::Proxy),
+            (1, 0x31, &[7; 216], Announced::Unknown),
+            (1, 0x00, &[], Announced::Unknown),
+            (0, 0x11, &four, Announced::Proxy),
+            (0, 0x00, &[], Announced::Proxy),
         ] {
             let mut header = binary(command, family, rest);
             let length = header.len();

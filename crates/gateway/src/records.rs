@@ -113,6 +113,8 @@ impl Loop {
         let Some(mut consumer) = self.tools.processes[at].consumer.take() else {
             return;
         };
+        // An honest process has not written further.
+        let position = position.min(consumer.position() + consumer.capacity());
         let mut taken = Ok(());
         while taken.is_ok() && consumer.position() < position {
             taken = match consumer.next() {
@@ -133,12 +135,20 @@ impl Loop {
         at: ProcessKey,
         left: &mut Allowance,
     ) -> Result<Taken, String> {
+        let mut is_first = true;
         while left.records > 0 {
             if left.bytes == 0 {
                 return Ok(Taken::Some);
             }
-            if consumer.is_spent() && !consumer.is_empty() && self.events_wait() {
-                return Ok(Taken::UpToEvents);
+            if is_first || consumer.is_spent() {
+                is_first = false;
+                // In this order: what is written behind an event is seen only after the event is in the queue.
+                if !consumer.see().map_err(|corrupt| corrupt.to_string())? {
+                    return Ok(Taken::All);
+                }
+                if self.events_wait() {
+                    return Ok(Taken::UpToEvents);
+                }
             }
             match consumer.next() {
                 Ok(Some(record)) => {

@@ -85,7 +85,7 @@ impl Shared {
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
         shared.prepare(config, reserve);
-        shared.change(config);
+        shared.change(config, 0);
         shared
     }
 
@@ -102,9 +102,9 @@ impl Shared {
     }
 
     /// Admits connections by this configuration from now on. The loop that accepts calls it.
-    pub(crate) fn change(&self, config: &Config) {
+    pub(crate) fn change(&self, config: &Config, now: u64) {
         self.http_memory.change_limit(config.engine.memory_limit);
-        self.hub.change(config);
+        self.hub.change(config, now);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }

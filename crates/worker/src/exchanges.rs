@@ -28,8 +28,12 @@ impl Exchanges {
         exchange
     }
 
-    pub(super) fn end(&self, number: u64) {
-        self.0.borrow_mut().remove(&number);
+    /// It is answered. Another gateway may have given its number again.
+    pub(super) fn end(&self, number: u64, exchange: &Rc<Exchange>) {
+        let mut all = self.0.borrow_mut();
+        if all.get(&number).is_some_and(|it| Rc::ptr_eq(it, exchange)) {
+            all.remove(&number);
+        }
     }
 
     /// Nobody waits for the answer to this request any more. It may have been answered meanwhile.

@@ -12,6 +12,11 @@ pub(crate) async fn answer(context: &Context, request: &Request) -> Response {
             Ok(status) => Response::json(status),
             Err(error) => refusal(503, error),
         },
+        ("POST", ["sessions" | "groups", _])
+            if event_of(request).is_some() && text_of(request).is_none() =>
+        {
+            refusal(400, "the data of an event is UTF-8")
+        }
         ("POST", ["sessions", id]) => match id.parse::<SessionId>() {
             Ok(id) => sent(send(context, id, request).await),
             Err(error) => refusal(404, error),

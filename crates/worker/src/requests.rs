@@ -37,14 +37,14 @@ struct Status {
 }
 
 struct OpenRequest {
-    answer: watch::Sender<Answer>,
+    answer: watch::Sender<StatusAnswer>,
     partial: String,
     /// What returns with the answer.
     credit: usize,
 }
 
 /// Nothing until it has come.
-type Answer = Option<Result<String, ControlError>>;
+type StatusAnswer = Option<Result<String, ControlError>>;
 
 impl Default for Requests {
     fn default() -> Self {
@@ -86,7 +86,7 @@ impl Requests {
         answer(answered).await
     }
 
-    fn status_under_way(&self) -> Option<watch::Receiver<Answer>> {
+    fn status_under_way(&self) -> Option<watch::Receiver<StatusAnswer>> {
         let number = self.status.borrow().asked?;
         let open = self.open.borrow();
         open.get(&number).map(|request| request.answer.subscribe())
@@ -109,7 +109,7 @@ impl Requests {
         &self,
         request: AppRequest,
         credit: usize,
-    ) -> Result<(u64, watch::Receiver<Answer>), ControlError> {
+    ) -> Result<(u64, watch::Receiver<StatusAnswer>), ControlError> {
         if self.asks.borrow().is_some() {
             return Err(ControlError::Refused("there is no supervisor".to_owned()));
         }
@@ -171,7 +171,7 @@ impl Requests {
     }
 }
 
-async fn answer(mut answered: watch::Receiver<Answer>) -> Result<String, ControlError> {
+async fn answer(mut answered: watch::Receiver<StatusAnswer>) -> Result<String, ControlError> {
     let answer = answered.wait_for(Option::is_some).await;
     let answer = answer.ok().and_then(|answer| answer.clone());
     answer.unwrap_or(Err(ControlError::SupervisorLost))

@@ -60,6 +60,10 @@ fn a_program_sends_posts_runs_tasks_and_asks_for_the_state() {
     assert_eq!(sent.0, 204);
     assert_eq!(client.receive(), b"all");
 
+    let sent = ask(&engine, "POST", "groups/red%20room?event=tick", "", "tock");
+    assert_eq!(sent.0, 204);
+    assert_eq!(client.receive_frame(), (1, b"tock".to_vec()));
+
     let (status, body) = ask(&engine, "GET", "status", "", "");
     assert_eq!(status, 200);
     assert!(

@@ -256,7 +256,8 @@ impl Exchanges {
             };
             exchange.process = None;
             let is_gone = matches!(exchange.client, Client::Gone);
-            if !is_gone && (untaken.contains(&number) || is_unsent(&number)) {
+            let is_whole = exchange.content.is_some();
+            if !is_gone && is_whole && (untaken.contains(&number) || is_unsent(&number)) {
                 exchange.since = tools.cx.clock.ms;
                 self.waiting.push_front(number);
                 continue;

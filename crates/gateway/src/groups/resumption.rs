@@ -6,7 +6,7 @@ use super::{Broadcast, Groups, Message, Origin};
 use crate::history::{Content, Missed, Sent};
 use crate::output::watermarks::Sender;
 use crate::output::write::{write_event, write_gap};
-use crate::session::{End, Session};
+use crate::session::{End, Kind, Session};
 use crate::shared::hub::{Coming, Receipt};
 use crate::tools::Tools;
 use moorline_protocol::wire::LONGEST_NAME;
@@ -61,7 +61,11 @@ impl Groups {
         tools: &mut Tools,
     ) -> Result<(), End> {
         self.catch_up(session, tools)?;
-        let missed = tools.cx.shared.hub.missed(group, last_id);
+        let missed = tools
+            .cx
+            .shared
+            .hub
+            .missed(group, last_id, tools.cx.clock.shared_ms());
         let Some(member) = self.enter(session, group, tools) else {
             return Ok(());
         };
@@ -73,6 +77,19 @@ impl Groups {
     }
 }
 
+/// The bytes that an event has more where a client of this kind sees it: each line has its field, and JSON escapes.
+fn shown_bytes(kind: Kind, content: &Content) -> u64 {
+    let Content::Event { data, .. } = content else {
+        return 0;
+    };
+    let count = |is_longer: fn(&u8) -> bool| data.bytes().filter(is_longer).count() as u64;
+    match kind {
+        Kind::Framed => 0,
+        Kind::Events { .. } => 6 * count(|byte| matches!(byte, b'\r' | b'\n')),
+        Kind::Resumable => 5 * count(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')),
+    }
+}
+
 fn send_missed(
     session: &mut Session,
     group: &[u8],
@@ -81,8 +98,10 @@ fn send_missed(
 ) -> Result<(), End> {
     let listener = tools.cx.listener(session.listener);
     let mut room = listener.hard_limit / MOST_MISSED;
+    let kind = session.kind;
     let fits = |sent: &&Arc<Sent>| {
-        let rest = room.checked_sub(sent.bytes() as u64);
+        let shown = shown_bytes(kind, sent.content());
+        let rest = room.checked_sub(sent.bytes() as u64 + shown);
         rest.inspect(|rest| room = *rest).is_some()
     };
     let count = missed.events.iter().rev().take_while(fits).count();
@@ -97,7 +116,6 @@ fn send_missed(
         if sent.leaves_out(session.id) {
             continue;
         }
-        // It cannot pass the hard limit by itself.
         write_event(session, Event { id, name, data }, Sender::Waits, tools)?;
     }
     Ok(())

@@ -48,8 +48,8 @@ fn data_of(sent: &Sent) -> &str {
 }
 
 /// The data of what a client missed, and whether there is a gap.
-fn missed(histories: &Histories, id: &str) -> (String, bool) {
-    let missed = histories.missed(b"room", id);
+fn missed(histories: &mut Histories, id: &str) -> (String, bool) {
+    let missed = histories.missed(b"room", id, 0);
     let events = missed.events.iter().map(|event| data_of(event));
     (events.collect(), missed.has_gap)
 }
@@ -67,19 +67,19 @@ fn with(most: usize, events: &[(&str, &str)]) -> Histories {
 
 #[test]
 fn a_client_gets_what_came_after_its_last_event() {
-    let histories = with(10, &[("1", "a"), ("2", "b"), ("3", "c")]);
-    assert_eq!(missed(&histories, "1"), ("bc".to_owned(), false));
-    assert_eq!(missed(&histories, "3"), (String::new(), false));
-    assert_eq!(missed(&histories, ""), ("abc".to_owned(), false));
+    let mut histories = with(10, &[("1", "a"), ("2", "b"), ("3", "c")]);
+    assert_eq!(missed(&mut histories, "1"), ("bc".to_owned(), false));
+    assert_eq!(missed(&mut histories, "3"), (String::new(), false));
+    assert_eq!(missed(&mut histories, ""), ("abc".to_owned(), false));
 }
 
 #[test]
 fn a_client_whose_event_is_not_kept_is_told_of_a_gap_and_gets_the_rest() {
-    let histories = with(2, &[("1", "a"), ("2", "b"), ("3", "c"), ("4", "d")]);
-    assert_eq!(missed(&histories, "1"), ("cd".to_owned(), true));
-    assert_eq!(missed(&histories, "x"), ("cd".to_owned(), true));
+    let mut histories = with(2, &[("1", "a"), ("2", "b"), ("3", "c"), ("4", "d")]);
+    assert_eq!(missed(&mut histories, "1"), ("cd".to_owned(), true));
+    assert_eq!(missed(&mut histories, "x"), ("cd".to_owned(), true));
     // The next one is the oldest that is kept.
-    assert_eq!(missed(&histories, "2"), ("cd".to_owned(), false));
+    assert_eq!(missed(&mut histories, "2"), ("cd".to_owned(), false));
 }
 
 #[test]
@@ -87,19 +87,19 @@ fn a_group_that_keeps_fewer_events_forgets_the_oldest() {
     let mut histories = with(10, &[("1", "a"), ("2", "b"), ("3", "c")]);
     histories.keep(b"room", 1, 0).expect("there is room");
     histories.check_invariants();
-    assert_eq!(missed(&histories, ""), ("c".to_owned(), false));
-    assert_eq!(missed(&histories, "1"), ("c".to_owned(), true));
+    assert_eq!(missed(&mut histories, ""), ("c".to_owned(), false));
+    assert_eq!(missed(&mut histories, "1"), ("c".to_owned(), true));
     histories.keep(b"room", 0, 0).expect("there is room");
     histories.check_invariants();
     assert!(histories.is_empty());
-    assert_eq!(missed(&histories, "3"), (String::new(), true));
+    assert_eq!(missed(&mut histories, "3"), (String::new(), true));
 }
 
 #[test]
 fn an_event_with_the_id_of_a_kept_one_is_a_repetition() {
     let mut histories = with(10, &[("1", "a"), ("2", "b")]);
     assert!(histories.send(event("room", "1", "again"), 0).is_none());
-    assert_eq!(missed(&histories, ""), ("ab".to_owned(), false));
+    assert_eq!(missed(&mut histories, ""), ("ab".to_owned(), false));
     // Another group has ids of its own, and one that keeps nothing knows none.
     for _ in 0..2 {
         assert!(histories.send(event("other", "1", "a"), 0).is_some());
@@ -117,7 +117,7 @@ fn an_event_without_an_id_gets_one_only_where_it_is_kept() {
     assert_eq!(of(&mut histories, "room"), "e-2-0");
     assert_eq!(of(&mut histories, "room"), "e-3");
     assert_eq!(of(&mut histories, "other"), "");
-    assert_eq!(missed(&histories, "e-2-0"), ("b".to_owned(), false));
+    assert_eq!(missed(&mut histories, "e-2-0"), ("b".to_owned(), false));
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn the_group_without_an_event_for_longest_gives_way_first() {
     let bytes = histories.kept_bytes();
     histories.give_way(bytes - 1);
     histories.check_invariants();
-    assert_eq!(missed(&histories, ""), ("ab".to_owned(), false));
-    let other = histories.missed(b"other", "1");
+    assert_eq!(missed(&mut histories, ""), ("ab".to_owned(), false));
+    let other = histories.missed(b"other", "1", 0);
     assert!(other.has_gap && other.events.is_empty());
     // A client that had all of it has missed nothing.
-    assert!(!histories.missed(b"other", "2").has_gap);
+    assert!(!histories.missed(b"other", "2", 0).has_gap);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn bytes_of_one_group_and_of_all_are_bounded() {
             histories.send(event(&name, "", &data), 0);
             histories.check_invariants();
         }
-        let kept = histories.missed(name.as_bytes(), "").events.len();
+        let kept = histories.missed(name.as_bytes(), "", 0).events.len();
         assert!((5..=6).contains(&kept), "{kept} events of 64 KiB");
     }
     assert!(histories.kept_bytes() > LIMITS.bytes / 2);
@@ -177,8 +177,8 @@ fn bytes_of_one_group_and_of_all_are_bounded() {
         .send(event("0", "", &large), 0)
         .expect("it is new");
     histories.check_invariants();
-    assert!(histories.missed(b"0", "").events.is_empty());
-    assert!(!histories.missed(b"0", id_of(&sent)).has_gap);
+    assert!(histories.missed(b"0", "", 0).events.is_empty());
+    assert!(!histories.missed(b"0", id_of(&sent), 0).has_gap);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn the_number_of_groups_and_of_events_is_bounded() {
         histories.limits = tiny;
         histories.send(event("0", "", ""), 0);
     }
-    assert_eq!(histories.missed(b"0", "").events.len(), MOST_EVENTS);
+    assert_eq!(histories.missed(b"0", "", 0).events.len(), MOST_EVENTS);
 }
 
 /// A client, over all its sessions.
@@ -282,7 +282,7 @@ impl World {
 
     fn send(&mut self) {
         // Some repeat an event that is kept, which is nothing new.
-        let kept = self.histories.missed(b"room", "").events;
+        let kept = self.histories.missed(b"room", "", 0).events;
         let again = self.rng.choice(&kept).filter(|_| self.rng.u8(..) < 30);
         if let Some(again) = again {
             let repeated = event("room", id_of(again), "again");
@@ -317,7 +317,7 @@ impl World {
     fn join(&mut self) {
         let at = self.rng.usize(0..self.clients.len());
         let (client, here) = (&mut self.clients[at], self.rng.usize(0..self.queues.len()));
-        let missed = self.histories.missed(b"room", &client.last_id);
+        let missed = self.histories.missed(b"room", &client.last_id, 0);
         client.session = Some((here, missed.until));
         client.skips |= missed.has_gap || client.last_id.is_empty();
         if missed.has_gap {

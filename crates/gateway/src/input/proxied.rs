@@ -8,7 +8,7 @@ use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
 use crate::output::reply::{refuse, turn_away};
 use crate::placement::go_to_address;
-use crate::proxy_header::{self, LONGEST, Origin, ProxyHeader};
+use crate::proxy_header::{self, Announced, LONGEST, ProxyHeader};
 use crate::session::{Phase, Session};
 use crate::session_request::SessionRequest;
 use crate::shared::admission::{Address, Counted};
@@ -63,7 +63,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
         return Announcement::Wrong;
     }
     session.meters.bytes_in += length as u64;
-    if let Origin::Client(client) = origin {
+    if let Announced::Client(client) = origin {
         session.peer = Peer::Ip(client);
         go_to_address(session, tools);
     }
@@ -71,7 +71,7 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
 }
 
 /// The peer is known.
-fn begin(session: &mut Session, origin: Origin, tools: &mut Tools) -> Announcement {
+fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announcement {
     let listener = tools.cx.listener(session.listener);
     let is_encrypted = session.transport.tls.is_some();
     let is_http = listener.is_http();
@@ -81,7 +81,7 @@ fn begin(session: &mut Session, origin: Origin, tools: &mut Tools) -> Announceme
     };
     // Its requests may come from yet another proxy. What a client says that the proxy in front cannot name is its own word.
     let has_headers =
-        is_http && origin != Origin::Unknown && trusts(&listener.proxies, &session.peer);
+        is_http && origin != Announced::Unknown && trusts(&listener.proxies, &session.peer);
     if !has_headers && let Err(limit) = admit(session, Counted::Admitted, tools) {
         tools.cx.count_closed(CloseReason::Limit);
         if is_encrypted || !is_http || !is_told(session, tools) {

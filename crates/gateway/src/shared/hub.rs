@@ -82,8 +82,10 @@ impl Hub {
     }
 
     /// Histories may have what this configuration says from now on.
-    pub(crate) fn change(&self, config: &Config) {
-        self.state().histories.change_limits(limits(&config.engine));
+    pub(crate) fn change(&self, config: &Config, now: u64) {
+        self.state()
+            .histories
+            .change_limits(limits(&config.engine), now);
     }
 
     /// Counts the bytes that it holds.
@@ -152,8 +154,8 @@ impl Hub {
     }
 
     /// What a client missed of a group.
-    pub(crate) fn missed(&self, group: &[u8], last_id: &str) -> Missed {
-        self.state().histories.missed(group, last_id)
+    pub(crate) fn missed(&self, group: &[u8], last_id: &str, now: u64) -> Missed {
+        self.state().histories.missed(group, last_id, now)
     }
 
     /// Ends the histories whose time is over. `has_members`: whether a group has members in the loop that asks. False: no group

@@ -53,12 +53,15 @@ impl Loop {
         self.go_over_to_timeouts(&before, &config);
         self.go_over_to_marks(&before, &config);
         self.note_targets(&before, &config);
+        if before.engine.history_timeout != config.engine.history_timeout {
+            self.watch_histories_anew();
+        }
         self.go_over_to_tcp_options(&before, &config);
         self.begin_measuring(&before, &config, &counted);
         let cx = &self.tools.cx;
         if cx.index == 0 {
             // The loop that accepts.
-            cx.shared.change(&config);
+            cx.shared.change(&config, cx.clock.shared_ms());
         }
         self.change_memory_limit();
     }

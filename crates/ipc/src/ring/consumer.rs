@@ -86,6 +86,20 @@ impl Consumer {
         }))
     }
 
+    /// Whether there is a record to take. Up to the end of those that are seen now, [`next`](Self::next) looks no more.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    #[inline]
+    pub fn see(&mut self) -> Result<bool, Corrupt> {
+        Ok(self.tail != self.head || self.look()?)
+    }
+
+    /// The size of the ring in bytes: no record lies further behind another.
+    pub fn capacity(&self) -> u64 {
+        self.memory.capacity()
+    }
+
     /// Up to where records are taken, in bytes since the ring began.
     #[inline]
     pub fn position(&self) -> u64 {

@@ -128,14 +128,14 @@ where
         self.report(Hook::Request, None, &ended);
         let Ok(Some((head, content, length))) = ended else {
             answering.say(FromProcess::Respond, LAST | FAILED, &[]);
-            self.exchanges.end(answering.number);
+            self.exchanges.end(answering.number, &answering.exchange);
             return;
         };
         let room = answering.largest_piece();
         match content {
             Content::Whole(body) if head.len() + body.len() <= room => {
                 answering.say(FromProcess::Respond, LAST, &[&head, &body]);
-                self.exchanges.end(answering.number);
+                self.exchanges.end(answering.number, &answering.exchange);
             }
             content => {
                 answering.say(FromProcess::Respond, 0, &[&head]);
@@ -166,7 +166,7 @@ where
             Ok(Whole::No) | Err(_) => LAST | FAILED,
         };
         answering.say(FromProcess::Body, flags, &[]);
-        self.exchanges.end(answering.number);
+        self.exchanges.end(answering.number, &answering.exchange);
         self.report(Hook::Request, None, &ended);
         self.core.outbox.show();
         self.core.outbox.keep_pace(clock::now());
