@@ -187,11 +187,11 @@ fn slots(config: &Config) -> u64 {
     u64::from(config.workers.count) + u64::from(config.tasks.count)
 }
 
-/// Sockets, and the folders of their files.
+/// A socket for each listener, and its folders, or room for one.
 fn sockets(config: &Config) -> u64 {
-    let folders = config.listeners.iter();
-    let folders = folders.map(|listener| listener.routes.folders().count());
-    (config.listeners.len() + folders.sum::<usize>()) as u64
+    let listeners = config.listeners.iter();
+    let each = listeners.map(|listener| 1 + listener.routes.folders().count().max(1));
+    each.sum::<usize>() as u64
 }
 
 #[cfg(test)]

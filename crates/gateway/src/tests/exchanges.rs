@@ -276,7 +276,7 @@ fn an_answer_that_no_honest_process_gives_is_garbage() {
         .collect();
     let wrong_head = write_answer_head(&AnswerHead {
         status: 200,
-        fields: vec![("RequestContent-Length".into(), b"3".to_vec())],
+        fields: vec![("Content-Length".into(), b"3".to_vec())],
         length: None,
     });
     use FromProcess::{Body, Respond};
