@@ -12,12 +12,18 @@ fn probe() -> Engine {
     Engine::start("probe", &config)
 }
 
-/// A client that the worker in this slot serves.
+/// A client that the worker in this slot serves. Those before it stay until it is found: one that has left makes its worker
+/// the one with the fewest sessions again.
 fn client_of(engine: &Engine, slot: u64) -> Client {
-    (0..100)
-        .map(|_| Client::connect(engine, 0, Wire::LENGTH))
-        .find_map(|mut client| (client.ask_number("slot") == slot).then_some(client))
-        .expect("sessions are spread over the workers")
+    let mut others = Vec::new();
+    while others.len() < 100 {
+        let mut client = Client::connect(engine, 0, Wire::LENGTH);
+        if client.ask_number("slot") == slot {
+            return client;
+        }
+        others.push(client);
+    }
+    panic!("sessions are spread over the workers");
 }
 
 /// 64 posts to a slot, or 1 MiB of them, may be unhandled; all of those are handled, in order, and make room again.
