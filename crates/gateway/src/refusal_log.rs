@@ -21,7 +21,8 @@ struct Refusals {
 }
 
 impl RefusalLog {
-    /// The listener has refused a connection. If that is to be logged: how many were not logged since the last time.
+    /// The listener has refused a connection. Returns how many were not logged since the last line, or `None` if this
+    /// one is not logged either.
     pub(crate) fn tells(&mut self, listener: ListenerId, now: u64) -> Option<u64> {
         let fresh = Refusals {
             told_at: now,

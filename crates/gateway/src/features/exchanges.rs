@@ -249,7 +249,7 @@ impl Exchanges {
         let mut affected: Vec<u64> = of_it.map(|(number, _)| *number).collect();
         affected.sort_unstable();
         let mut failed = 0;
-        // The first is to be the first again.
+        // The first request must become the first again.
         for number in affected.into_iter().rev() {
             let Some(exchange) = self.open.get_mut(&number) else {
                 continue;

@@ -177,12 +177,13 @@ impl SessionState {
         })
     }
 
-    /// The WebSocket close code that its peer sent, once it has ended here.
+    /// The text that its peer sent with the WebSocket close code, once it has ended here.
     pub(crate) fn close_text(&self) -> Option<&str> {
         let closing = self.closing.get()?;
         (!closing.text.is_empty()).then_some(&closing.text)
     }
 
+    /// The WebSocket close code that its peer sent, once it has ended here.
     pub(crate) fn close_code(&self) -> Option<u16> {
         let closing = self.closing.get()?;
         (closing.code != 0).then_some(closing.code)
