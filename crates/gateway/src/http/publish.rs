@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
-use super::answer::{Answer, empty, last, not_allowed, plain, unauthorized};
+use super::answer::{Answer, busy, empty, last, not_allowed, plain, unauthorized};
 use crate::commands::Inbox;
 use crate::cx::Clock;
 use crate::history::{Content, Draft};
@@ -75,12 +75,12 @@ async fn take(
     }
     let by_loops = shared.held_by_loops();
     let held = shared.http_memory.try_hold(announced as usize, by_loops);
-    let _held = held.ok_or_else(|| unavailable("memory_limit is reached, ask again later"))?;
+    let _held = held.ok_or_else(|| busy("memory_limit is reached, ask again later"))?;
     let bytes = read(body).await?;
     let content = named.content(head, bytes)?;
     let room = timeout(ROOM_TIME, shared.hub.room(content.len())).await;
     let room = room.ok().flatten();
-    let room = room.ok_or_else(|| unavailable("too much is under way, ask again later"))?;
+    let room = room.ok_or_else(|| busy("too much is under way, ask again later"))?;
     let draft = Draft {
         group: to.group.as_bytes().into(),
         content,
@@ -190,13 +190,6 @@ fn bad(why: &'static str) -> Box<Answer> {
 fn too_large() -> Box<Answer> {
     let why = "the body is larger than 1 MiB";
     plain(StatusCode::PAYLOAD_TOO_LARGE, why).into()
-}
-
-fn unavailable(why: &'static str) -> Box<Answer> {
-    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, why);
-    let second = header::HeaderValue::from_static("1");
-    answer.headers_mut().insert(header::RETRY_AFTER, second);
-    answer.into()
 }
 
 #[cfg(test)]
