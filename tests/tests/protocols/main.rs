@@ -13,4 +13,5 @@ mod long;
 mod remote;
 mod requests;
 mod routes;
+mod web;
 mod websocket;
