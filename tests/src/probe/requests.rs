@@ -62,6 +62,7 @@ async fn obey(probe: &Rc<Probe>, request: Request) -> Result<Response> {
             "header" => response.header("X-Said", rest),
             "break" => response.header("X-Said", "a\r\nb"),
             "peer" => Response::text(request.peer().to_string()),
+            "tls" => Response::text(tls(&request)),
             "field" => Response::text(request.header(rest).unwrap_or("none")),
             "panic" => panic!("asked to panic in request"),
             "fail" => return Err("asked to fail in request".into()),
@@ -94,6 +95,15 @@ async fn obey(probe: &Rc<Probe>, request: Request) -> Result<Response> {
         };
     }
     Ok(response)
+}
+
+/// What was agreed on for a connection.
+fn tls(request: &Request) -> String {
+    let Some(tls) = request.tls() else {
+        return "none".to_owned();
+    };
+    let agreed = [Some(tls.version.as_str()), tls.alpn.as_deref()];
+    agreed.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Sends one number after the other, each as a line.

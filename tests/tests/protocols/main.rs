@@ -5,6 +5,7 @@ mod announced;
 mod behind_proxies;
 mod datagrams;
 mod deflate;
+mod encrypted_requests;
 mod events;
 mod files;
 mod handshakes;

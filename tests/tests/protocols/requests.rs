@@ -149,6 +149,36 @@ fn a_request_of_http_1_0_gets_an_answer_that_ends_with_its_connection() {
 }
 
 #[test]
+fn a_client_of_http_1_0_that_asks_for_it_keeps_its_connection() {
+    let engine = start();
+    let mut web = Web::connect(&engine);
+    let ask = |web: &mut Web, method: &str, target: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        web.0.send_bytes(request.as_bytes()).expect("it is taken");
+    };
+    for (method, target, body, answered) in [
+        ("POST", "/app/x?do=echo", "ahoy", "ahoy"),
+        ("GET", "/app/axum/anna", "", "hello anna from axum"),
+        ("GET", "/page.txt", "", "a page"),
+    ] {
+        ask(&mut web, method, target, body);
+        let answer = web.answer();
+        assert_eq!((answer.status, answer.body.as_str()), (200, answered));
+        assert_eq!(field(&answer.head, "connection"), Some("keep-alive"));
+    }
+    // Only the end of the connection can end what has no length.
+    ask(&mut web, "GET", "/app/x?do=count:3:1", "");
+    let (status, head) = web.head();
+    assert_eq!(status, 200);
+    assert_eq!(field(&head, "transfer-encoding"), None);
+    assert_ne!(field(&head, "connection"), Some("keep-alive"));
+    assert_eq!(web.0.receive_bytes_to_end(), b"1\n2\n3\n");
+}
+
+#[test]
 fn a_hook_that_fails_is_500_and_counted() {
     let engine = start();
     for order in ["panic", "fail", "break"] {

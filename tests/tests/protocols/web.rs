@@ -90,4 +90,3 @@ pub(super) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
-

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -75,6 +75,7 @@ impl Site {
         // hyper passes over extensions of chunks that break RFC 9112 §7.1.1: a proxy may see another end.
         let is_doubtful = head.headers.contains_key(header::TRANSFER_ENCODING);
         let is_head = head.method == Method::HEAD;
+        let is_old = head.version < Version::HTTP_11;
         let mut payload = write_request(&self.asking(&head, peer.clone(), caller));
         let memory = &self.shared.http_memory;
         let Some(mut held) = memory.try_hold(payload.len(), self.shared.held_by_loops()) else {
@@ -105,7 +106,12 @@ impl Site {
         // A loop ends only with the process.
         let answered = answered.await.unwrap_or(Answered::Failed(Failure::Died));
         let answer = written(answered, ticket, is_head);
-        if is_doubtful { last(answer) } else { answer }
+        // HTTP/1.0 knows no chunks: the end of the connection ends a body without a length, whatever the client asks for.
+        let ends_it = is_old && answer.body().size_hint().exact().is_none();
+        match is_doubtful || ends_it {
+            true => last(answer),
+            false => answer,
+        }
     }
 
     fn asking(&self, head: &Parts, peer: Peer, caller: &Caller) -> Asking {
