@@ -108,6 +108,8 @@ impl Histories {
             histories.for_each(|history| history.used_at = now);
         }
         self.limits = limits;
+        let groups: Vec<_> = self.by_group.keys().cloned().collect();
+        groups.iter().for_each(|group| self.trim(group));
         self.give_way(self.limits.bytes);
     }
 
@@ -320,6 +322,8 @@ impl Histories {
             assert_eq!(history.bytes, held as u64, "bytes of {group:?}");
             assert_eq!(history.by_id.len(), events.len(), "ids of {group:?}");
             assert!(events.len() <= history.most, "too many of {group:?}");
+            let part = self.limits.bytes / FULL_GROUPS;
+            assert!(history.bytes <= part, "{group:?} has more than its part");
             let newest = events.back().map(|event| event.number());
             let listed = newest.map(|newest| self.by_age.get(&newest) == Some(group));
             assert_ne!(listed, Some(false), "{group:?} is on no list");

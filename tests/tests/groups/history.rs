@@ -13,7 +13,7 @@ const EVENTS: usize = 400;
 const RESUME: &str = "Sec-WebSocket-Protocol: moorline.resume.v1\r\n";
 
 /// A length-framed listener, and a web one.
-fn config(more: &str) -> String {
+pub(super) fn config(more: &str) -> String {
     format!(
         "[engine]\ngateway_loops = 2\n{more}\n[workers]\ncount = 2\nmax_wait = \"5s\"\n{LENGTH_LISTENER}\n\
          [[listen]]\nname = \"web\"\naddress = \"http://127.0.0.1:0\"\n\
@@ -24,7 +24,7 @@ fn config(more: &str) -> String {
 
 /// How a client speaks to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Server-sent events.
     Events,
     /// WebSocket with `moorline.resume.v1`.
@@ -33,13 +33,13 @@ enum Kind {
 
 /// What a client was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Got {
+pub(super) enum Got {
     Event { id: String, data: String },
     Gap(String),
 }
 
 impl Got {
-    fn event(id: &str, data: &str) -> Self {
+    pub(super) fn event(id: &str, data: &str) -> Self {
         let (id, data) = (id.to_owned(), data.to_owned());
         Self::Event { id, data }
     }
@@ -47,11 +47,21 @@ impl Got {
 
 /// A client that has the events up to `last`, and joins the group `room`.
 fn connect(engine: &Engine, kind: Kind, last: &str, order: &str) -> std::io::Result<Client> {
+    connect_to(engine, kind, last, &format!("{order}:room"))
+}
+
+/// A client that has the events up to `last`, and joins a group as this order of the probe's says.
+pub(super) fn connect_to(
+    engine: &Engine,
+    kind: Kind,
+    last: &str,
+    order: &str,
+) -> std::io::Result<Client> {
     let last = match last {
         "" => String::new(),
         last => format!("&last_event_id={last}"),
     };
-    let target = format!("do=remember:x&open={order}:room{last}");
+    let target = format!("do=remember:x&open={order}{last}");
     match kind {
         Kind::Events => {
             let events = Wire::Delimiter(b"\n\n");
@@ -116,7 +126,7 @@ fn next(client: &mut Client, kind: Kind) -> std::io::Result<Option<Got>> {
 }
 
 #[track_caller]
-fn receive(client: &mut Client, kind: Kind) -> Got {
+pub(super) fn receive(client: &mut Client, kind: Kind) -> Got {
     let got = next(client, kind).expect("something comes");
     got.expect("the connection is open")
 }

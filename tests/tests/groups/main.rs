@@ -2,6 +2,7 @@
 
 mod groups;
 mod history;
+mod history_memory;
 mod posts;
 mod publish;
 mod sending;
