@@ -1,20 +1,15 @@
 //! Opens many WebSocket sessions at once, and measures how long that takes, the server's CPU time, and the latency of a session
 //! that echoes meanwhile: `ws_storm ADDRESS PATH CLIENTS PID…`. The server must be started with a limit of open files above that.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use moorline_benches::bystander::{Bystander, part};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Between two messages of the session that is measured.
-const PACE: Duration = Duration::from_millis(1);
-/// A text message `x`, masked with zeros.
-const MESSAGE: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'x'];
-const ANSWER: usize = 3;
 /// After this a client counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,31 +26,17 @@ fn main() -> io::Result<()> {
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    let is_over = Arc::new(AtomicBool::new(false));
-    let begun = Instant::now();
-    let echo = thread::spawn({
-        let (request, is_over) = (request.clone(), is_over.clone());
-        move || echo(address, &request, &is_over, begun)
-    });
+    let bystander = Bystander::begin(address, request.clone());
     thread::sleep(Duration::from_secs(1));
-    let (before, started) = (cpu(&pids), begun.elapsed());
+    let (before, started) = (cpu(&pids), bystander.elapsed());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (open, times) = runtime.block_on(storm(address, request, clients));
-    let (took, used) = (begun.elapsed() - started, cpu(&pids) - before);
-    is_over.store(true, Ordering::Relaxed);
-    let latencies = echo
-        .join()
-        .map_err(|_| io::Error::other("the echo failed"))??;
-    let during = |from: Duration, to: Duration| {
-        let within = latencies.iter().filter(|(at, _)| (from..to).contains(at));
-        let mut within: Vec<_> = within.map(|(_, latency)| *latency).collect();
-        within.sort_unstable();
-        within
-    };
-    let rest = during(Duration::ZERO, started);
-    let storm = during(started, started + took);
+    let (took, used) = (bystander.elapsed() - started, cpu(&pids) - before);
+    let waits = bystander.end()?;
+    let rest = waits.during(Duration::ZERO, started);
+    let storm = waits.during(started, started + took);
     println!(
         "clients {} of {clients} in {took:.2?}; server {:.1} µs a handshake; handshake p50 {:.0?} p99 {:.0?}; \
          echo at rest p99 {:.2?}, in the storm p50 {:.2?} p99 {:.2?} max {:.2?} of {}",
@@ -70,12 +51,6 @@ fn main() -> io::Result<()> {
         storm.len(),
     );
     Ok(())
-}
-
-fn part(sorted: &[Duration], part: f64) -> Duration {
-    let at = (sorted.len() as f64 * part) as usize;
-    let last = sorted.len().saturating_sub(1);
-    sorted.get(at.min(last)).copied().unwrap_or_default()
 }
 
 /// Opens all at once; returns those that are open, and how long each took, in order.
@@ -121,35 +96,6 @@ async fn open(address: SocketAddr, request: &str) -> io::Result<tokio::net::TcpS
         true => Ok(stream),
         false => Err(io::Error::other("refused")),
     }
-}
-
-/// Echoes until it is over. Returns when each message was sent and how long its answer took. A late answer delays the next
-/// message, which counts from when it was due.
-fn echo(
-    address: SocketAddr,
-    request: &str,
-    is_over: &AtomicBool,
-    begun: Instant,
-) -> io::Result<Vec<(Duration, Duration)>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let mut latencies = Vec::new();
-    let mut due = Instant::now();
-    while !is_over.load(Ordering::Relaxed) {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        stream.write_all(&MESSAGE)?;
-        stream.read_exact(&mut [0; ANSWER])?;
-        latencies.push((due - begun, due.elapsed()));
-        due += PACE;
-    }
-    Ok(latencies)
 }
 
 /// The CPU time of these processes.

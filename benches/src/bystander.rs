@@ -1,0 +1,103 @@
+//! A session that asks every millisecond, beside whatever else a server does.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Between two messages.
+const PACE: Duration = Duration::from_millis(1);
+/// A text message `x`, masked with zeros.
+const MESSAGE: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'x'];
+const ANSWER: usize = 3;
+
+/// A WebSocket session whose messages are echoed.
+#[derive(Debug)]
+pub struct Bystander {
+    begun: Instant,
+    is_over: Arc<AtomicBool>,
+    echo: JoinHandle<io::Result<Vec<(Duration, Duration)>>>,
+}
+
+/// How long each answer took, and when it was asked for.
+#[derive(Debug)]
+pub struct Waits(Vec<(Duration, Duration)>);
+
+impl Bystander {
+    /// Opens the session with this request.
+    pub fn begin(address: SocketAddr, request: String) -> Self {
+        let begun = Instant::now();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let echo = thread::spawn({
+            let is_over = is_over.clone();
+            move || echo(address, &request, &is_over, begun)
+        });
+        Self {
+            begun,
+            is_over,
+            echo,
+        }
+    }
+
+    /// How long it has asked.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// It asks no more.
+    pub fn end(self) -> io::Result<Waits> {
+        self.is_over.store(true, Ordering::Relaxed);
+        let ended = self.echo.join();
+        ended
+            .map_err(|_| io::Error::other("the echo failed"))?
+            .map(Waits)
+    }
+}
+
+impl Waits {
+    /// Those of messages that were due between these times, the shortest first.
+    pub fn during(&self, from: Duration, to: Duration) -> Vec<Duration> {
+        let within = self.0.iter().filter(|(at, _)| (from..to).contains(at));
+        let mut within: Vec<_> = within.map(|(_, latency)| *latency).collect();
+        within.sort_unstable();
+        within
+    }
+}
+
+/// The one that this part of all are not above.
+pub fn part(sorted: &[Duration], part: f64) -> Duration {
+    let at = (sorted.len() as f64 * part) as usize;
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(at.min(last)).copied().unwrap_or_default()
+}
+
+/// Echoes until it is over. Returns when each message was sent and how long its answer took. A late answer delays the next
+/// message, which counts from when it was due.
+fn echo(
+    address: SocketAddr,
+    request: &str,
+    is_over: &AtomicBool,
+    begun: Instant,
+) -> io::Result<Vec<(Duration, Duration)>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(request.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let mut latencies = Vec::new();
+    let mut due = Instant::now();
+    while !is_over.load(Ordering::Relaxed) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        stream.write_all(&MESSAGE)?;
+        stream.read_exact(&mut [0; ANSWER])?;
+        latencies.push((due - begun, due.elapsed()));
+        due += PACE;
+    }
+    Ok(latencies)
+}

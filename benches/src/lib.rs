@@ -1,0 +1,3 @@
+//! What some programs of `cargo xtask bench` share.
+
+pub mod bystander;
