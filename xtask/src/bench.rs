@@ -4,7 +4,7 @@
 //! `examples/echo.rs` with one gateway loop and one worker. The other is `benches/src/bin/plain_echo.rs`, or
 //! `axum_echo.rs` for WebSocket sessions. The servers are pinned to CPU 0 and the load to another, first with all of the
 //! engine on that CPU, then with its worker on a CPU of its own. `tls_echo.rs` does the same for encrypted sessions,
-//! `broadcast.rs` for a large group.
+//! `broadcast.rs` for a large group. `web.rs` lists what is measured of HTTP.
 
 mod broadcast;
 mod echo;
@@ -13,6 +13,7 @@ mod report;
 mod server;
 mod tls;
 mod turns;
+mod web;
 mod websocket;
 
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
     only: Vec<Part>,
     /// Compare WebSocket sessions with this program too, an echo server on uWebSockets. It is run as `PATH PORT`,
-    /// listens there on 127.0.0.1, echoes binary messages of 1 MiB and less on every path, and does not compress.
+    /// listens there on 127.0.0.1, and echoes messages of 1 MiB and less on every path. It does not compress, unless a
+    /// word follows: `shared` (without context takeover) or `dedicated` (with it).
     #[arg(long, value_name = "PATH")]
     uwebsockets: Option<PathBuf>,
 }
@@ -64,12 +66,20 @@ enum Part {
     Broadcast,
     /// Memory of idle sessions.
     Idle,
+    /// Compressed WebSocket messages.
+    Deflate,
+    /// Plain HTTP requests that the app answers.
+    Requests,
+    /// What is published to groups, and clients that come back.
+    Publish,
+    /// CPU time of idle sessions.
+    Rest,
 }
 
 /// What most comparisons are measured in.
 const CPU_UNIT: &str = "CPU µs / request";
 
-/// Builds, measures and prints. Takes some seven minutes.
+/// Builds, measures and prints. Takes some twelve minutes.
 pub(crate) fn run(args: BenchArgs) -> Result {
     let root = workspace_root()?;
     build(&root)?;
@@ -88,6 +98,10 @@ pub(crate) fn run(args: BenchArgs) -> Result {
             Part::Tls => tls::measure(&release, args.rounds)?,
             Part::Broadcast => broadcast::measure(&release, args.rounds)?,
             Part::Idle => idle::measure(&release)?,
+            Part::Deflate => web::deflate(&release, &args)?,
+            Part::Requests => web::requests(&release, &args)?,
+            Part::Publish => web::publish(&release, &args)?,
+            Part::Rest => web::rest(&release)?,
         });
     }
     let commit = commit(&root)?;

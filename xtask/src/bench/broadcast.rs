@@ -28,10 +28,10 @@ pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
         let list = result[key][server].as_array().ok_or("a list of numbers")?;
         Ok(list.iter().filter_map(Value::as_f64).collect())
     };
-    let row = |what: &str, unit, key: &str, aim| -> Result<Row> {
+    let row = |what: &str, unit: &'static str, key: &str, aim| -> Result<Row> {
         Ok(Row {
             what: format!("{what}, {} members", number(&result, "/members")?),
-            unit,
+            unit: unit.into(),
             engine: numbers(key, "engine")?,
             other: numbers(key, "plain")?,
             aim: Some(aim),

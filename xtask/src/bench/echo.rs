@@ -45,14 +45,14 @@ pub(super) fn plain(release: &Path, args: &BenchArgs) -> Result<Vec<Row>> {
             let is_together = placement == Placement::Together;
             rows.push(Row {
                 what: what.clone(),
-                unit: CPU_UNIT,
+                unit: CPU_UNIT.into(),
                 engine: engine.cpu,
                 other: plain.cpu,
                 aim: (is_together && !is_alone).then_some(AIM_CPU),
             });
             rows.push(Row {
                 what,
-                unit: "p50 latency µs",
+                unit: "p50 latency µs".into(),
                 engine: engine.latency,
                 other: plain.latency,
                 aim: (is_together && is_alone).then_some(AIM_LATENCY),
@@ -104,7 +104,7 @@ fn rows(
         let [engine, plain] = take(release, args, &what, &load, [&engine, &plain])?;
         Ok(Row {
             what,
-            unit: CPU_UNIT,
+            unit: CPU_UNIT.into(),
             engine: engine.cpu,
             other: plain.cpu,
             aim: Some(aim),

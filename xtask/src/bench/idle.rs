@@ -29,7 +29,7 @@ pub(super) fn measure(release: &Path) -> Result<Vec<Row>> {
     let (tls, plain_tls) = tls(release)?;
     let row = |what: &str, engine, other, aim| Row {
         what: format!("an idle session, {what}"),
-        unit: "private bytes",
+        unit: "private bytes".into(),
         engine: vec![engine],
         other: vec![other],
         aim: Some(aim),

@@ -1,5 +1,6 @@
 //! What was measured, in one table.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 /// One figure of the engine's, beside the other server's.
 pub(super) struct Row {
     pub(super) what: String,
-    pub(super) unit: &'static str,
+    pub(super) unit: Cow<'static, str>,
     /// One of each in a round, which follow each other on the same machine: what counts is the median, and the median of
     /// the rounds' ratios.
     pub(super) engine: Vec<f64>,
@@ -166,7 +167,7 @@ mod tests {
     fn an_aim_is_missed_by_the_rounds_ratios() {
         let mut row = Row {
             what: "echo".into(),
-            unit: "µs",
+            unit: "µs".into(),
             engine: vec![1.0, 20.0, 3.0],
             other: vec![1.0, 10.0, 3.0],
             aim: Some(Aim::Ratio(1.0)),

@@ -43,7 +43,7 @@ pub(super) fn measure(release: &Path, rounds: u8) -> Result<Vec<Row>> {
                 number(case, "/sessions")?,
                 Placement::Together
             ),
-            unit: CPU_UNIT,
+            unit: CPU_UNIT.into(),
             engine: numbers("engine_us")?,
             other: numbers("plain_us")?,
             aim: Some(AIM_TLS_CPU),

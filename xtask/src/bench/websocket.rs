@@ -70,7 +70,7 @@ pub(super) fn measure(release: &Path, args: &BenchArgs) -> Result<Vec<Row>> {
         };
         let row = |other: &str, engine: &[f64], figures, aim| Row {
             what: format!("{what}, to {other}"),
-            unit: CPU_UNIT,
+            unit: CPU_UNIT.into(),
             engine: engine.to_vec(),
             other: figures,
             aim,
