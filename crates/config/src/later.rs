@@ -1,13 +1,10 @@
 //! Planned names that do not exist yet. They are refused with a message of their own, so that users do not look for a
 //! typing error.
 
+use super::Config;
+
 /// Section, key, what to do meanwhile.
 const KEYS: &[(&str, &str, &str)] = &[
-    (
-        "",
-        "upstream",
-        "relays are not there yet; leave the table out",
-    ),
     ("", "admin", "use `status --json` meanwhile"),
     (
         "[engine]",
@@ -16,11 +13,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
-    (
-        "[[listen]]",
-        "upstream",
-        "relays are not there yet; remove this listener",
-    ),
     ("[[listen]]", "allow", "use the firewall meanwhile"),
     ("[[listen]]", "deny", "use the firewall meanwhile"),
     (
@@ -30,6 +22,16 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("[[listen]]", "proxy_protocol", LEAVE_OUT),
 ];
+
+/// What a checked configuration asks for and no engine of this version does: the mistake and its remedy.
+pub(super) fn unserved(config: &Config) -> Option<(String, &'static str)> {
+    let relayed = config.listeners.iter().find(|it| it.is_relay())?;
+    let message = format!(
+        "listener {:?}: `upstream` is not served by this version",
+        relayed.name
+    );
+    Some((message, "remove this listener"))
+}
 
 const LEAVE_OUT: &str = "leave it out";
 

@@ -9,6 +9,7 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed
+//! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -17,6 +18,7 @@
 //! - [`mod@reference`] lists every key for people
 
 mod app;
+mod balance;
 mod cache_control;
 mod compression;
 mod error;
@@ -34,12 +36,15 @@ mod near;
 mod process;
 mod proxies;
 pub mod reference;
+mod relay;
 mod request;
 mod route;
 mod route_path;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstream;
+mod variables;
 mod walk;
 
 use std::path::PathBuf;
@@ -50,6 +55,7 @@ use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
 pub use app::{check_app, check_app_text};
+pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
@@ -61,6 +67,8 @@ pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
+pub use upstream::{Check, CheckKind, MOST_PEERS, Next, Upstream, UpstreamPeer};
+pub use variables::{Template, TemplatePart, Variable};
 
 /// A whole engine's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +85,8 @@ pub struct Config {
     pub helpers: Vec<Helper>,
     /// `[[listen]]`, in order; a listener is named elsewhere by its place here, which it keeps over reloads.
     pub listeners: Vec<Listener>,
+    /// `[upstream.NAME]`, by name.
+    pub upstreams: Vec<Upstream>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
 }
@@ -86,6 +96,11 @@ impl Config {
     pub fn max_message(&self) -> u64 {
         let max = self.listeners.iter().map(Listener::max_message).max();
         max.unwrap_or(u64::MAX)
+    }
+
+    /// The upstream with this name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|it| it.name == name)
     }
 }
 
@@ -258,6 +273,9 @@ pub struct Listener {
     pub name: String,
     /// Where it accepts. `tls://` and `https://` where it has `tls`, however it was written.
     pub address: Address,
+    /// The name of the upstream that its connections are relayed to, if they are. Then it has no framing but raw, and no
+    /// routes.
+    pub upstream: Option<String>,
     /// How its connections are encrypted, if they are.
     pub tls: Option<ServerOptions>,
     /// How its stream is cut into messages. For HTTP listeners: `Framing::WebSocket`.
@@ -329,10 +347,16 @@ impl Listener {
         self.framing.max_message().min(self.hard_limit)
     }
 
+    /// Whether its connections are relayed to peers, and no worker has a part in them.
+    pub fn is_relay(&self) -> bool {
+        self.upstream.is_some()
+    }
+
     /// One word for its protocol: `raw`, `length`, `delimiter`, `line`, `websocket`, `http` (without WebSocket), `static`
-    /// (with files only) or `datagram`.
+    /// (with files only), `datagram` or `relay`.
     pub fn kind_word(&self) -> &'static str {
         match (&self.address, &self.framing) {
+            _ if self.is_relay() => "relay",
             _ if self.is_datagram() => "datagram",
             _ if self.is_http() => self.http_word(),
             (_, framing) => framing.name(),

@@ -12,7 +12,7 @@ use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    compression, framing, proxies, request, route, tls,
+    compression, framing, proxies, relay, request, route, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -36,6 +36,7 @@ pub(super) fn listeners(
     root: &Section<'_>,
     base: &Path,
     dispatch: Dispatch,
+    upstreams: &[String],
 ) -> Result<Vec<Listener>, Reported> {
     let Some(fields) = root
         .read("listen", |field| field.array(HINT))?
@@ -57,7 +58,7 @@ pub(super) fn listeners(
     }
     let mut taken = Taken::default();
     let listeners: Vec<_> = fields
-        .map(|field| listener(&field, base, dispatch, &mut taken))
+        .map(|field| listener(&field, base, dispatch, upstreams, &mut taken))
         .collect();
     listeners.into_iter().collect()
 }
@@ -74,6 +75,7 @@ fn listener(
     field: &Field<'_>,
     base: &Path,
     dispatch: Dispatch,
+    upstreams: &[String],
     taken: &mut Taken,
 ) -> Result<Listener, Reported> {
     let section = field.section("[[listen]]", HINT)?;
@@ -82,6 +84,7 @@ fn listener(
     });
     let name = name(&section, address.as_ref().ok(), taken);
     let content = content(&section, address.as_ref().ok(), base);
+    let upstream = relay::upstream(&section, address.as_ref().ok(), upstreams);
     let tls = tls_of(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
     let times = times(&section);
@@ -93,12 +96,7 @@ fn listener(
     let liveness = liveness(&section, address.as_ref().ok(), is_pinged);
     let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
-    let datagrams = match &address {
-        Ok(address) if is_datagram(address) => {
-            check_datagrams(&section, address, own_dispatch.as_ref().ok())
-        }
-        _ => Ok(()),
-    };
+    let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
         warn_of_large_messages(&section, name, &content.framing, sizes);
     }
@@ -107,16 +105,19 @@ fn listener(
 
     let (content, sizes, tls, times) = (content?, sizes?, tls?, times?);
     let (limits, (on_crash, on_error)) = (limits?, failures?);
+    let upstream = upstream?;
+    let relayed_idle = upstream.as_ref().map(|_| relay::DEFAULT_IDLE_TIMEOUT);
     Ok(Listener {
         name: name?,
         address: with_tls(address?, tls.is_some()),
+        upstream,
         tls,
         framing: content.framing,
         routes: content.routes,
         requests: content.requests,
         proxies: proxies?,
         compression: content.compression,
-        idle_timeout: times.idle,
+        idle_timeout: times.idle.or(relayed_idle),
         receive_timeout: times.receive,
         send_timeout: times.send,
         half_close_timeout: times.half_close,
@@ -226,9 +227,12 @@ pub(super) fn is_datagram(address: &Address) -> bool {
 /// Settings without a meaning for datagrams.
 fn check_datagrams(
     section: &Section<'_>,
-    address: &Address,
+    address: Option<&Address>,
     dispatch: Option<&Option<Dispatch>>,
 ) -> Result<(), Reported> {
+    let Some(address) = address.filter(|address| is_datagram(address)) else {
+        return Ok(());
+    };
     let scheme = address.scheme();
     let keys = section.refuse_keys(
         SESSION_KEYS,

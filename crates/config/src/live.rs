@@ -60,6 +60,8 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         tasks: _,
         helpers: _,
         listeners: _,
+        // Relayed connections keep their peers, and upstreams their state, by name.
+        upstreams: _,
         app: _,
     } = old;
     let mut refused = Refused::default();
@@ -180,6 +182,7 @@ impl Listener {
             && self.address == other.address
             && self.framing == other.framing
             && self.is_http() == other.is_http()
+            && self.is_relay() == other.is_relay()
     }
 }
 

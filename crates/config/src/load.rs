@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, listen, process};
+use super::{Config, Dispatch, later, listen, process, upstream};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,11 @@ pub struct Loaded {
 /// All mistakes in it, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let (file, text) = read(path)?;
-    load_text(&text, &file)
+    let loaded = load_text(&text, &file)?;
+    match later::unserved(&loaded.config) {
+        None => Ok(loaded),
+        Some((message, hint)) => Err(ConfigErrors::about_file(&file, message, hint)),
+    }
 }
 
 /// Loads a configuration from text as if it were the file at `path`, which need not exist.
@@ -187,9 +191,13 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let dispatch = workers
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
-    let listeners = listen::listeners(&root, base, dispatch);
+    let upstreams = upstream::upstreams(&root);
+    let listeners = listen::listeners(&root, base, dispatch, &upstreams.names);
     let app = root.read("app", app_settings);
     root.finish()?;
+    if let Ok(listeners) = &listeners {
+        upstreams.warn_of_unused(report, listeners);
+    }
 
     Ok(Config {
         name: name(path),
@@ -198,6 +206,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         tasks: tasks?,
         helpers: helpers?,
         listeners: listeners?,
+        upstreams: upstreams.parsed?,
         app: app?.unwrap_or_default(),
     })
 }

@@ -5,12 +5,14 @@
 
 mod listeners;
 mod processes;
+mod upstreams;
 mod web;
 
 use std::fmt::Write;
 
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use upstreams::{BALANCE, CHECK, NEXT, PEER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 
 /// Every table, in the order of the page.
@@ -33,6 +35,11 @@ pub const SECTIONS: &[SectionReference] = &[
     LINE,
     TLS,
     CERTIFICATES,
+    UPSTREAM,
+    PEER,
+    BALANCE,
+    NEXT,
+    CHECK,
     APP,
 ];
 

@@ -3,6 +3,7 @@
 //! Deserialising stops at the first error. Here every step reports what it finds and continues. `Reported` in
 //! place of a value says that an error was reported already, so that what depends on the value adds none.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -127,7 +128,7 @@ impl<'a> Section<'a> {
         result
     }
 
-    fn refuse(&self, key: &Spanned<std::borrow::Cow<'_, str>>, asked: &[&'static str]) -> Reported {
+    fn refuse(&self, key: &Spanned<Cow<'_, str>>, asked: &[&'static str]) -> Reported {
         let name = key.get_ref();
         let place = if self.title.is_empty() {
             String::new()
@@ -329,6 +330,26 @@ impl<'a> Field<'a> {
         match self.value.get_ref().as_array() {
             Some(array) => Ok(array.iter().map(move |value| Field { report, key, value })),
             None => Err(self.refuse_type("an array", hint)),
+        }
+    }
+
+    /// Whether it is a string.
+    pub(super) fn is_text(&self) -> bool {
+        self.value.get_ref().as_str().is_some()
+    }
+
+    /// The values of a table whose keys are names, with these.
+    pub(super) fn entries(
+        &self,
+        hint: &str,
+    ) -> Result<impl Iterator<Item = (&'a Spanned<Cow<'a, str>>, Field<'a>)> + use<'a>, Reported>
+    {
+        let (report, key) = (self.report, self.key);
+        match self.value.get_ref().as_table() {
+            Some(table) => Ok(table
+                .iter()
+                .map(move |(name, value)| (name, Field { report, key, value }))),
+            None => Err(self.refuse_type("a table", hint)),
         }
     }
 

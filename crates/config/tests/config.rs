@@ -69,6 +69,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
     Listener {
         name: name.into(),
         address,
+        upstream: None,
         tls: None,
         framing,
         routes: Default::default(),
@@ -209,6 +210,7 @@ fn the_sketch_loads() {
             ],
         }],
         listeners: vec![tcp, http],
+        upstreams: vec![],
         app: "greeting = \"ahoy\"\n".into(),
     };
     assert_eq!(loaded.config, expected);

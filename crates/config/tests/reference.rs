@@ -28,6 +28,10 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
     let listen = |lines: &str| format!("[[listen]]\nname = \"a\"\n{lines}\n");
     let tcp = "address = \"tcp://127.0.0.1:0\"";
     let with_tcp = listen(tcp);
+    let upstream = |lines: String| {
+        let listener = listen(&format!("{tcp}\nupstream = \"mysql\""));
+        format!("{listener}[upstream.mysql]\n{lines}")
+    };
     match (title, key) {
         ("[engine]", "group" | "chroot") => {
             format!("[engine]\nuser = \"nobody\"\n{line}\n{with_tcp}")
@@ -85,7 +89,41 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "forwarded_header" | "proxy_protocol") => listen(&format!(
             "address = \"http://127.0.0.1:0\"\nwebsocket = \"/ws\"\ntrusted_proxies = [\"unix\"]\n{line}"
         )),
+        ("[[listen]]", "upstream") => listen(&format!(
+            "{tcp}\n{line}\n[upstream.mysql]\npeers = [\"tcp://127.0.0.1:1\"]"
+        )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
+        ("[upstream.NAME]", _) => upstream(match key {
+            "peers" => line,
+            _ => format!("peers = [\"tcp://127.0.0.1:1\"]\n{line}"),
+        }),
+        ("an entry of `peers`", "address") => upstream(format!("peers = [{{ {line} }}]")),
+        ("an entry of `peers`", _) => upstream(format!(
+            "peers = [{{ address = \"tcp://127.0.0.1:1\"{inline} }}, \"tcp://127.0.0.1:2\"]"
+        )),
+        ("`balance`", _) => {
+            let kind = match key {
+                "kind" => String::new(),
+                "by" => "kind = \"least-time\"".to_owned(),
+                "key" if value.is_none() => "kind = \"least-time\"".to_owned(),
+                "key" => "kind = \"hash\"".to_owned(),
+                _ => "kind = \"hash\", key = \"${client.address}\"".to_owned(),
+            };
+            let balance = [kind, line].join(", ");
+            let balance = balance.trim_matches([',', ' ']);
+            upstream(format!(
+                "peers = [\"tcp://127.0.0.1:1\"]\nbalance = {{ {balance} }}"
+            ))
+        }
+        ("`next`", _) => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\nnext = {{ {line} }}"
+        )),
+        ("`check`", "kind") => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ {line} }}"
+        )),
+        ("`check`", _) => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ kind = \"connect\"{inline} }}"
+        )),
         ("`framing`", _) => listen(&format!("{tcp}\nframing = {{ {line} }}")),
         ("`length` framing", _) => {
             listen(&format!("{tcp}\nframing = {{ kind = \"length\"{inline} }}"))

@@ -38,6 +38,15 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "Encrypts a stream or HTTP listener: see [`tls`](#tls). A reload reads the files again.",
         ),
         key(
+            "upstream",
+            "name of an upstream",
+            Words("none"),
+            r#""mysql""#,
+            NewConnections,
+            "Relays each connection to a peer of this upstream: see [`[upstream.NAME]`](#upstreamname). No worker has a part in \
+             it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written.",
+        ),
+        key(
             "framing",
             "table",
             Value(r#"{ kind = "raw" }"#),

@@ -50,6 +50,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "The listeners.",
         ),
         key(
+            "upstream",
+            "tables",
+            Words("none"),
+            "[upstream.NAME]",
+            Yes,
+            "The peers that listeners relay to.",
+        ),
+        key(
             "app",
             "table",
             Words("empty"),

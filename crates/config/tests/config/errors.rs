@@ -64,27 +64,22 @@ tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_ve
   hint: did you mean "1.2"?"#,
     ),
     (
-        r#"upstream.a.b = 1
-admin = {}
+        r#"admin = {}
 greeting = 1
 [[listen]]
 address = "tcp://127.0.0.1:1"
 allow = []
 "#,
-        r#"/c/a.toml:1:1: `upstream` is not in this version
-  1 | upstream.a.b = 1
-    | ^^^^^^^^
-  hint: relays are not there yet; leave the table out
-/c/a.toml:2:1: `admin` is not in this version
-  2 | admin = {}
+        r#"/c/a.toml:1:1: `admin` is not in this version
+  1 | admin = {}
     | ^^^^^
   hint: use `status --json` meanwhile
-/c/a.toml:3:1: unknown key `greeting`
-  3 | greeting = 1
+/c/a.toml:2:1: unknown key `greeting`
+  2 | greeting = 1
     | ^^^^^^^^
-  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `listen`, `app`
-/c/a.toml:6:1: `allow` in [[listen]] is not in this version
-  6 | allow = []
+  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `upstream`, `listen`, `app`
+/c/a.toml:5:1: `allow` in [[listen]] is not in this version
+  5 | allow = []
     | ^^^^^
   hint: use the firewall meanwhile"#,
     ),

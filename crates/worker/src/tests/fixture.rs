@@ -433,6 +433,7 @@ pub(super) fn config(name: &str) -> Config {
             host: "127.0.0.1".into(),
             port: 0,
         }),
+        upstream: None,
         tls: None,
         framing: Framing::Line { max: 1024 * 1024 },
         routes: Default::default(),
@@ -504,6 +505,7 @@ pub(super) fn config(name: &str) -> Config {
         },
         helpers: Vec::new(),
         listeners: vec![listener],
+        upstreams: Vec::new(),
         app: String::new(),
     }
 }

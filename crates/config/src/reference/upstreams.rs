@@ -1,0 +1,276 @@
+//! The keys of upstreams.
+
+use super::Default::{Required, Value, Words};
+use super::Reload::NewConnections;
+use super::{SectionReference, key};
+
+pub(super) const UPSTREAM: SectionReference = SectionReference {
+    title: "[upstream.NAME]",
+    heading: "`[upstream.NAME]`",
+    about: "Peers that listeners with `upstream = \"NAME\"` relay to. A connection that fails to reach a peer tries the next one. \
+            A reload compares upstreams by name and peers by address: health, counters and open connections stay.",
+    keys: &[
+        key(
+            "peers",
+            "list of addresses or tables",
+            Required,
+            r#"["tcp://127.0.0.1:1", { address = "tcp://127.0.0.2:1", weight = 2 }]"#,
+            NewConnections,
+            "The peers, at most 1024: see [a peer](#a-peer).",
+        ),
+        key(
+            "balance",
+            "`\"round-robin\"`, `\"least-connections\"`, `\"random-two\"`, `\"least-time\"`, or a table",
+            Value(r#""round-robin""#),
+            r#"{ kind = "hash", key = "${client.address}" }"#,
+            NewConnections,
+            "How a connection gets its peer: see [`balance`](#balance).",
+        ),
+        key(
+            "connect_timeout",
+            "duration",
+            Value(r#""5s""#),
+            r#""1s""#,
+            NewConnections,
+            "How long one attempt to connect to a peer may take.",
+        ),
+        key(
+            "next",
+            "table",
+            Value(r#"{ timeout = "30s" }"#),
+            r#"{ tries = 3 }"#,
+            NewConnections,
+            "When a connection stops trying other peers: see [`next`](#next).",
+        ),
+        key(
+            "max_fails",
+            "number",
+            Value("1"),
+            "3",
+            NewConnections,
+            "Failed attempts within `fail_timeout` that take a peer out for `fail_timeout`. After it, one connection tries the \
+             peer again; the others wait until that one has succeeded. 0: failures take no peer out. The only peer of an \
+             upstream is never taken out. If all peers are out, a connection tries them all the same.",
+        ),
+        key(
+            "fail_timeout",
+            "duration",
+            Value(r#""10s""#),
+            r#""30s""#,
+            NewConnections,
+            "See `max_fails`.",
+        ),
+        key(
+            "slow_start",
+            "duration",
+            Words("none"),
+            r#""30s""#,
+            NewConnections,
+            "A peer that comes back or is new begins with a small weight, which grows to its own over this time. Not with \
+             `hash`.",
+        ),
+        key(
+            "check",
+            "table",
+            Words("none"),
+            r#"{ kind = "connect" }"#,
+            NewConnections,
+            "Checks every peer again and again: see [`check`](#check).",
+        ),
+        key(
+            "bind",
+            "IP address",
+            Words("the kernel's choice"),
+            r#""127.0.0.1""#,
+            NewConnections,
+            "The local address of connections to TCP peers.",
+        ),
+    ],
+};
+
+pub(super) const PEER: SectionReference = SectionReference {
+    title: "an entry of `peers`",
+    heading: "A peer",
+    about: "An address alone, or a table. A name may have several addresses: each of them is a peer with these settings. A name \
+            that cannot be resolved does not prevent the start.",
+    keys: &[
+        key(
+            "address",
+            "address",
+            Required,
+            r#""tcp://db.example:3306""#,
+            NewConnections,
+            "`tcp://host:port` or `unix:///path`.",
+        ),
+        key(
+            "weight",
+            "number",
+            Value("1"),
+            "5",
+            NewConnections,
+            "Its share of the connections, in proportion to those of the others.",
+        ),
+        key(
+            "max_connections",
+            "number",
+            Words("no limit"),
+            "100",
+            NewConnections,
+            "It gets no more connections while it has this number. Entries with one address share the count.",
+        ),
+        key(
+            "backup",
+            "true or false",
+            Value("false"),
+            "true",
+            NewConnections,
+            "It is used only while no peer that is no backup can be.",
+        ),
+        key(
+            "down",
+            "true or false",
+            Value("false"),
+            "true",
+            NewConnections,
+            "It gets no connections. With `plain` hashing it keeps its share of the keys, which others serve meanwhile.",
+        ),
+        key(
+            "max_fails",
+            "number",
+            Words("the upstream's"),
+            "3",
+            NewConnections,
+            "As for the upstream.",
+        ),
+        key(
+            "fail_timeout",
+            "duration",
+            Words("the upstream's"),
+            r#""30s""#,
+            NewConnections,
+            "As for the upstream.",
+        ),
+    ],
+};
+
+pub(super) const BALANCE: SectionReference = SectionReference {
+    title: "`balance`",
+    heading: "`balance`",
+    about: "A table, or the kind alone where it needs no other key.\n\n\
+            - `round-robin`: each peer in turn, as often as it weighs, spread evenly. The order is nginx's.\n\
+            - `least-connections`: the peer with the fewest open connections for its weight. The choice is nginx's.\n\
+            - `random-two`: of two random peers, the one with less load.\n\
+            - `least-time`: the peer with the least product of its average time and its open connections, for its weight. \
+            Old times count ever less.\n\
+            - `hash`: the peer that the key means. If it cannot be used, another one.",
+    keys: &[
+        key(
+            "kind",
+            "a word from above",
+            Required,
+            r#""least-time""#,
+            NewConnections,
+            "The rule.",
+        ),
+        key(
+            "by",
+            "`\"connections\"`, `\"connect\"`, `\"first-byte\"` or `\"last-byte\"`",
+            Words("`\"connections\"` with `random-two`, `\"connect\"` with `least-time`"),
+            r#""first-byte""#,
+            NewConnections,
+            "What load is: open connections, the time to connect, from then to the first byte, or from then to the end. With \
+             `random-two` and `least-time`.",
+        ),
+        key(
+            "key",
+            "text with variables",
+            Words("required with `hash`"),
+            r#""${client.address} ${listener}""#,
+            NewConnections,
+            "Connections with equal keys get the same peer. Variables: `${client.address}`, `${client.port}`, `${listener}`, \
+             `${sni}`. `$$` is a dollar sign.",
+        ),
+        key(
+            "method",
+            "`\"ketama\"`, `\"maglev\"` or `\"plain\"`",
+            Value(r#""ketama""#),
+            r#""plain""#,
+            NewConnections,
+            "How a key means a peer. `ketama`: 160 points a weight on a ring, as nginx's `hash … consistent`; a peer more or less \
+             moves its own keys. `maglev`: spreads keys more evenly and moves a few more. `plain`: CRC-32 modulo the weights, as \
+             nginx's `hash`; a peer more or less moves most keys.",
+        ),
+    ],
+};
+
+pub(super) const NEXT: SectionReference = SectionReference {
+    title: "`next`",
+    heading: "`next`",
+    about: "Only a connection that has sent nothing yet tries another peer.",
+    keys: &[
+        key(
+            "tries",
+            "number",
+            Words("the number of peers"),
+            "3",
+            NewConnections,
+            "The attempts in all.",
+        ),
+        key(
+            "timeout",
+            "duration",
+            Value(r#""30s""#),
+            r#""10s""#,
+            NewConnections,
+            "The time for all attempts together.",
+        ),
+    ],
+};
+
+pub(super) const CHECK: SectionReference = SectionReference {
+    title: "`check`",
+    heading: "`check`",
+    about: "A peer that fails its checks gets no connections until it succeeds again. A new peer counts as healthy.",
+    keys: &[
+        key(
+            "kind",
+            "`\"connect\"`",
+            Required,
+            r#""connect""#,
+            NewConnections,
+            "What a check does: `connect` connects and closes the connection.",
+        ),
+        key(
+            "interval",
+            "duration",
+            Value(r#""5s""#),
+            r#""2s""#,
+            NewConnections,
+            "The time between two checks of a peer, up to a tenth more or less.",
+        ),
+        key(
+            "rise",
+            "number",
+            Value("2"),
+            "3",
+            NewConnections,
+            "Checks in a row that must succeed until the peer is used again.",
+        ),
+        key(
+            "fall",
+            "number",
+            Value("3"),
+            "2",
+            NewConnections,
+            "Checks in a row that must fail until it is not used any more.",
+        ),
+        key(
+            "timeout",
+            "duration",
+            Words("the lesser of 1 s and `interval`"),
+            r#""500ms""#,
+            NewConnections,
+            "How long a check may take.",
+        ),
+    ],
+};

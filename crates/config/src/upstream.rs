@@ -1,0 +1,405 @@
+//! `[upstream.NAME]`: sets of servers that connections are relayed to.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use moorline_net::{Address, AddressError};
+use serde::{Deserialize, Serialize};
+
+use super::Listener;
+use super::balance::{self, Balance, HashMethod};
+use super::error::{Report, Reported};
+use super::walk::{Field, Section};
+
+/// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than most clients wait.
+const DEFAULT_NEXT_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_MAX_FAILS: u32 = 1;
+const DEFAULT_FAIL_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_RISE: u32 = 2;
+const DEFAULT_FALL: u32 = 3;
+
+const MOST_UPSTREAMS: usize = 1024;
+/// Peers of one upstream, also those that its names resolve to: each choice looks at all of them.
+pub const MOST_PEERS: usize = 1024;
+/// The weight of one peer.
+const MOST_WEIGHT: u64 = 65_535;
+/// The weights of an upstream with `ketama`: each has 160 points of 8 bytes.
+const MOST_KETAMA_WEIGHT: u64 = 4096;
+const LONGEST_NAME: usize = 64;
+/// Any larger number of attempts, failures, checks or connections is a slip.
+const MOST: u64 = 10_000_000;
+
+const HINT: &str = "write [upstream.NAME] and its keys below it";
+const PEERS_HINT: &str =
+    r#"write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"#;
+const PEER_HINT: &str = "write tcp://host:port, or unix:///path";
+
+/// A set of servers that connections are relayed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// What listeners, commands and log lines call it. Unique. It stays the same upstream over reloads.
+    pub name: String,
+    /// How a connection gets its peer.
+    pub balance: Balance,
+    /// How long an attempt to connect to a peer may take. Default 5 s.
+    pub connect_timeout: Duration,
+    /// When a connection that failed to reach a peer stops trying others.
+    pub next: Next,
+    /// Over how much time a peer that comes back, or is new, gets its whole weight. Default: at once.
+    pub slow_start: Option<Duration>,
+    /// How peers are checked while nobody uses them. Default: not at all.
+    pub check: Option<Check>,
+    /// The local address of connections to TCP peers.
+    pub bind: Option<IpAddr>,
+    /// As written; not empty.
+    pub peers: Vec<UpstreamPeer>,
+}
+
+/// When a connection that failed to reach a peer stops trying others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// Attempts in all. Default: as many as there are peers.
+    pub tries: Option<u32>,
+    /// The time for all attempts together. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// How peers are checked while nobody uses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What a check does.
+    pub kind: CheckKind,
+    /// The time between two checks of a peer, more or less: they are spread by a tenth of it. Default 5 s.
+    pub interval: Duration,
+    /// Checks in a row that must succeed until the peer is used again. Default 2.
+    pub rise: u32,
+    /// Checks in a row that must fail until it is not used any more. Default 3.
+    pub fall: u32,
+    /// How long one may take. Default 1 s, and at most `interval`.
+    pub timeout: Duration,
+}
+
+/// What a check does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckKind {
+    /// It connects, and closes the connection.
+    Connect,
+}
+
+/// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamPeer {
+    /// `tcp://` or `unix://`.
+    pub address: Address,
+    /// Its share of connections, in proportion to those of the others. Default 1.
+    pub weight: u32,
+    /// It gets no more connections while it has this number. Default: no limit.
+    pub max_connections: Option<u32>,
+    /// Failures within `fail_timeout` that take it out. Default 1; 0: none do.
+    pub max_fails: u32,
+    /// The time in which failures are counted, and for which they take it out. Default 10 s.
+    pub fail_timeout: Duration,
+    /// It is used only while no other peer can be.
+    pub is_backup: bool,
+    /// It is not used.
+    pub is_down: bool,
+}
+
+/// The upstreams of a file.
+pub(super) struct Upstreams {
+    /// All names, also of those with mistakes.
+    pub(super) names: Vec<String>,
+    /// The line of each.
+    lines: Vec<usize>,
+    /// By name.
+    pub(super) parsed: Result<Vec<Upstream>, Reported>,
+}
+
+pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
+    let entries = root.read("upstream", |field| {
+        let entries: Vec<_> = field.entries(HINT)?.collect();
+        if entries.len() > MOST_UPSTREAMS {
+            let message = format!("there are over {MOST_UPSTREAMS} upstreams");
+            return Err(field.refuse(message, "write fewer of them"));
+        }
+        Ok(entries)
+    });
+    let entries = match entries {
+        Ok(entries) => entries.unwrap_or_default(),
+        Err(Reported) => {
+            return Upstreams {
+                names: Vec::new(),
+                lines: Vec::new(),
+                parsed: Err(Reported),
+            };
+        }
+    };
+    let names = entries.iter().map(|(name, _)| name.get_ref().to_string());
+    let names = names.collect();
+    let lines = entries
+        .iter()
+        .map(|(name, _)| root.report.line(name.span().start));
+    let lines = lines.collect();
+    let parsed: Vec<_> = entries
+        .iter()
+        .map(|(name, field)| {
+            let named = check_name(field.report, name.get_ref(), name.span());
+            let upstream = upstream(field, name.get_ref());
+            named.and(upstream)
+        })
+        .collect();
+    let mut parsed: Result<Vec<_>, _> = parsed.into_iter().collect();
+    if let Ok(upstreams) = &mut parsed {
+        upstreams.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    Upstreams {
+        names,
+        lines,
+        parsed,
+    }
+}
+
+impl Upstreams {
+    pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
+        for (name, line) in self.names.iter().zip(&self.lines) {
+            let uses = |it: &Listener| it.upstream.as_ref() == Some(name);
+            if !listeners.iter().any(uses) {
+                report.warn(format!(
+                    "upstream {name:?} (line {line}): no listener relays to it"
+                ));
+            }
+        }
+    }
+}
+
+/// Commands name a peer as `NAME/ADDRESS`.
+fn check_name(
+    report: &Report<'_>,
+    name: &str,
+    span: std::ops::Range<usize>,
+) -> Result<(), Reported> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_fit) {
+        return Ok(());
+    }
+    let message = format!("{name:?} is no name of an upstream");
+    let hint =
+        format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
+    Err(report.error(span, message, hint))
+}
+
+fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
+    let section = field.section("[upstream.NAME]", HINT)?;
+    let balance = section.read("balance", |field| balance::balance(&field));
+    let connect_timeout = section.read("connect_timeout", |field| field.timeout());
+    let next = section.read("next", |field| next(&field));
+    let slow_start = section.read("slow_start", |field| field.timeout());
+    let check = section.read("check", |field| check(&field));
+    let bind = section.read("bind", |field| bind(&field));
+    let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
+    let fail_timeout = section.read("fail_timeout", |field| field.timeout());
+    let passive = Passive {
+        max_fails: max_fails.unwrap_or_default().unwrap_or(DEFAULT_MAX_FAILS),
+        fail_timeout: fail_timeout
+            .unwrap_or_default()
+            .unwrap_or(DEFAULT_FAIL_TIMEOUT),
+    };
+    let peers = section.require("peers", PEERS_HINT, |field| peers(&field, passive));
+    let fits = match (&balance, &bind, &peers) {
+        (Ok(balance), Ok(bind), Ok(peers)) => fit(&section, balance.as_ref(), *bind, peers),
+        _ => Ok(()),
+    };
+    section.finish()?;
+    fits?;
+    max_fails.and(fail_timeout.map(drop))?;
+    Ok(Upstream {
+        name: name.to_owned(),
+        balance: balance?.unwrap_or_default(),
+        connect_timeout: connect_timeout?.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+        next: next?.unwrap_or(Next {
+            tries: None,
+            timeout: DEFAULT_NEXT_TIMEOUT,
+        }),
+        slow_start: slow_start?,
+        check: check?,
+        bind: bind?,
+        peers: peers?,
+    })
+}
+
+fn next(field: &Field<'_>) -> Result<Next, Reported> {
+    let section = field.section("`next`", r#"write next = { tries = 3, timeout = "10s" }"#)?;
+    let tries = section.read("tries", |field| field.number(1..=MOST));
+    let timeout = section.read("timeout", |field| field.timeout());
+    section.finish()?;
+    Ok(Next {
+        tries: tries?,
+        timeout: timeout?.unwrap_or(DEFAULT_NEXT_TIMEOUT),
+    })
+}
+
+fn check(field: &Field<'_>) -> Result<Check, Reported> {
+    let hint = r#"write check = { kind = "connect", interval = "5s" }"#;
+    let section = field.section("`check`", hint)?;
+    let kind = section.require("kind", hint, |field| {
+        field.choice(&[("connect", CheckKind::Connect)])
+    });
+    let interval = section.read("interval", |field| field.timeout());
+    let rise = section.read("rise", |field| field.number(1..=MOST));
+    let fall = section.read("fall", |field| field.number(1..=MOST));
+    let timeout = section.read("timeout", |field| field.timeout());
+    let place = section.place("timeout");
+    let report = section.report;
+    section.finish()?;
+    let interval = interval?.unwrap_or(DEFAULT_CHECK_INTERVAL);
+    let timeout = timeout?.unwrap_or(DEFAULT_CHECK_TIMEOUT.min(interval));
+    if timeout > interval {
+        let message = "`timeout` of a check is longer than its `interval`";
+        return Err(report.error(
+            place,
+            message,
+            "write a shorter one, or a longer `interval`",
+        ));
+    }
+    Ok(Check {
+        kind: kind?,
+        interval,
+        rise: rise?.unwrap_or(DEFAULT_RISE),
+        fall: fall?.unwrap_or(DEFAULT_FALL),
+        timeout,
+    })
+}
+
+fn bind(field: &Field<'_>) -> Result<IpAddr, Reported> {
+    let text = field.text()?;
+    text.parse().map_err(|_| {
+        field.refuse(
+            format!("`bind`: {text:?} is no IP address"),
+            r#"write an address of this machine without a port, as in "10.0.0.9""#,
+        )
+    })
+}
+
+/// What takes a peer out, unless its entry says otherwise.
+#[derive(Clone, Copy)]
+struct Passive {
+    max_fails: u32,
+    fail_timeout: Duration,
+}
+
+fn peers(field: &Field<'_>, passive: Passive) -> Result<Vec<UpstreamPeer>, Reported> {
+    let fields = field.array(PEERS_HINT)?;
+    if fields.len() == 0 {
+        return Err(field.refuse("`peers` is empty", PEERS_HINT));
+    }
+    if fields.len() > MOST_PEERS {
+        let message = format!("`peers` has over {MOST_PEERS} entries");
+        return Err(field.refuse(message, "write several upstreams"));
+    }
+    let peers: Vec<_> = fields.map(|field| peer(&field, passive)).collect();
+    let peers = peers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if peers.iter().all(|peer| peer.is_backup) {
+        let message = "every peer is a backup: there is nothing that they could stand in for";
+        return Err(field.refuse(message, "remove `backup` from at least one"));
+    }
+    Ok(peers)
+}
+
+/// An address alone, or a table with one.
+fn peer(field: &Field<'_>, passive: Passive) -> Result<UpstreamPeer, Reported> {
+    if field.is_text() {
+        return Ok(UpstreamPeer {
+            address: peer_address(field)?,
+            weight: 1,
+            max_connections: None,
+            max_fails: passive.max_fails,
+            fail_timeout: passive.fail_timeout,
+            is_backup: false,
+            is_down: false,
+        });
+    }
+    let section = field.section("an entry of `peers`", PEERS_HINT)?;
+    let address = section.require("address", PEER_HINT, |field| peer_address(&field));
+    let weight = section.read("weight", |field| field.number(1..=MOST_WEIGHT));
+    let max_connections = section.read("max_connections", |field| field.number(1..=MOST));
+    let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
+    let fail_timeout = section.read("fail_timeout", |field| field.timeout());
+    let is_backup = section.read("backup", |field| field.flag());
+    let is_down = section.read("down", |field| field.flag());
+    section.finish()?;
+    Ok(UpstreamPeer {
+        address: address?,
+        weight: weight?.unwrap_or(1),
+        max_connections: max_connections?,
+        max_fails: max_fails?.unwrap_or(passive.max_fails),
+        fail_timeout: fail_timeout?.unwrap_or(passive.fail_timeout),
+        is_backup: is_backup?.unwrap_or(false),
+        is_down: is_down?.unwrap_or(false),
+    })
+}
+
+fn peer_address(field: &Field<'_>) -> Result<Address, Reported> {
+    let text = field.text()?;
+    let address = text.parse().map_err(|error: AddressError| {
+        field.refuse(
+            format!("the peer's address: {}", error.problem()),
+            error.hint(),
+        )
+    })?;
+    match &address {
+        Address::Tcp(host_port) if host_port.port == 0 => Err(field.refuse(
+            "the peer's address has port 0, to which nothing can connect",
+            "write the port that the peer listens on",
+        )),
+        Address::Tcp(_) | Address::Unix(_) => Ok(address),
+        other => Err(field.refuse(
+            format!(
+                "`{}` is not a peer's address in this version",
+                other.scheme()
+            ),
+            PEER_HINT,
+        )),
+    }
+}
+
+/// What concerns several keys.
+fn fit(
+    section: &Section<'_>,
+    balance: Option<&Balance>,
+    bind: Option<IpAddr>,
+    peers: &[UpstreamPeer],
+) -> Result<(), Reported> {
+    let ketama = matches!(
+        balance,
+        Some(Balance::Hash {
+            method: HashMethod::Ketama,
+            ..
+        })
+    );
+    let weight: u64 = peers.iter().map(|peer| u64::from(peer.weight)).sum();
+    if ketama && weight > MOST_KETAMA_WEIGHT {
+        return Err(section.report.error(
+            section.place("peers"),
+            format!("the peers weigh {weight} in all: `ketama` makes 160 points of each"),
+            format!("write weights of at most {MOST_KETAMA_WEIGHT} in all, in the same proportion"),
+        ));
+    }
+    let is_other = |peer: &UpstreamPeer| {
+        let ip = peer.address.host_port().and_then(|it| it.ip());
+        bind.zip(ip)
+            .is_some_and(|(bind, ip)| bind.is_ipv4() != ip.is_ipv4())
+    };
+    if let Some(peer) = peers.iter().find(|peer| is_other(peer)) {
+        return Err(section.report.error(
+            section.place("bind"),
+            format!("`bind` is of another family than the peer {}", peer.address),
+            "write upstreams of one family each, or leave it out",
+        ));
+    }
+    Ok(())
+}
