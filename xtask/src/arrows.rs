@@ -18,6 +18,7 @@ const CRATES: &[&str] = &[
     "crates/worker",
     "crates/process",
     "crates/protocol",
+    "crates/proxy",
     "crates/config",
     "crates/net",
     "crates/ipc",

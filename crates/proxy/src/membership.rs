@@ -1,0 +1,85 @@
+//! What becomes of the peers when a name is resolved, and at a reload.
+
+use std::net::IpAddr;
+
+use moorline_net::HostPort;
+
+use super::balance::Rule;
+use super::members::Unplaced;
+use super::upstream::Upstream;
+
+impl Upstream {
+    /// The names to resolve, each once. A host is a name, or an IPv6 address with a zone.
+    pub fn names(&self) -> impl Iterator<Item = &HostPort> {
+        self.members.names.keys()
+    }
+
+    /// A name has these addresses now: each is a peer. One that is new begins with a slow start if others were there
+    /// before; one that is missing gets no new connections, and those that it has stay. No address at all changes nothing, as
+    /// with [`unresolved`](Self::unresolved). A name that no entry has (any more) is ignored.
+    ///
+    /// # Errors
+    /// How many addresses became no peers because there are too many. All others did.
+    pub fn resolved(
+        &mut self,
+        name: &HostPort,
+        addresses: &[IpAddr],
+        now: u64,
+    ) -> Result<(), Unplaced> {
+        let Some(known) = self.members.names.get_mut(name) else {
+            return Ok(());
+        };
+        if addresses.is_empty() {
+            known.problem = Some("it has no address".to_owned());
+            return Ok(());
+        }
+        known.problem = None;
+        known.addresses = addresses.to_vec();
+        known.addresses.sort_unstable();
+        known.addresses.dedup();
+        let enlisted = self.enlist(now, true);
+        if let Some(known) = self.members.names.get_mut(name) {
+            known.warms_up = true;
+        }
+        enlisted
+    }
+
+    /// A name cannot be resolved. Peers that it meant before stay.
+    pub fn unresolved(&mut self, name: &HostPort, why: &str) {
+        if let Some(known) = self.members.names.get_mut(name) {
+            known.problem = Some(why.chars().take(LONGEST_PROBLEM).collect());
+        }
+    }
+
+    /// A reload has changed the configuration. Peers are known by their addresses: their health, counters and open
+    /// connections stay. What a command has set stays, too, but for a weight that the file has changed. A removed peer gets no
+    /// new connections, and those that it has stay.
+    ///
+    /// # Errors
+    /// As for [`resolved`](Self::resolved).
+    pub fn replace(&mut self, config: moorline_config::Upstream, now: u64) -> Result<(), Unplaced> {
+        let is_checked = config.check.is_some();
+        self.members.config = config;
+        self.members.know_names(true);
+        let enlisted = self.enlist(now, true);
+        self.rule = Rule::new(&self.members);
+        if !is_checked {
+            self.forget_checks();
+        }
+        enlisted
+    }
+
+    fn enlist(&mut self, now: u64, warms_up: bool) -> Result<(), Unplaced> {
+        let (has_changed, unplaced) = self.members.enlist(now, warms_up);
+        if has_changed {
+            self.rule = Rule::new(&self.members);
+        }
+        match unplaced {
+            Unplaced(0) => Ok(()),
+            unplaced => Err(unplaced),
+        }
+    }
+}
+
+/// Characters of an error that are kept.
+const LONGEST_PROBLEM: usize = 200;
