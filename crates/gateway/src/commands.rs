@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use moorline_ipc::{Chime, Doorbell, Region};
@@ -20,20 +22,57 @@ use crate::transfer::Asker;
 /// Where a loop gets its commands.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbox {
-    pub(crate) commands: std::sync::mpsc::Sender<Command>,
-    pub(crate) doorbell: Arc<Doorbell>,
+    commands: Sender<Command>,
+    doorbell: Arc<Doorbell>,
+    /// It was rung, and the loop has not looked since: another ring would say nothing new.
+    is_rung: Arc<AtomicBool>,
+    /// A task of the main thread is about to wake the loop.
+    is_due: Arc<AtomicBool>,
 }
 
 impl Inbox {
+    /// The inbox of a loop that this doorbell wakes, and where the loop takes its commands.
+    pub(crate) fn new(doorbell: Arc<Doorbell>) -> (Self, Receiver<Command>) {
+        let (commands, taken) = std::sync::mpsc::channel();
+        let inbox = Self {
+            commands,
+            doorbell,
+            is_rung: Arc::default(),
+            is_due: Arc::default(),
+        };
+        (inbox, taken)
+    }
+
     /// Wakes the loop, to look around.
     pub(crate) fn wake(&self) {
-        self.doorbell.ring();
+        // AcqRel, as in `hear`: a loop that heard an earlier ring sees what came before this one.
+        if !self.is_rung.swap(true, Ordering::AcqRel) {
+            self.doorbell.ring();
+        }
     }
 
     /// Sends the loop a command and wakes it. A loop ends only with the process, so a failure needs no report.
     pub(crate) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
-        self.doorbell.ring();
+        self.wake();
+    }
+
+    /// Sends the loop a command, and wakes it when the tasks that can go on now have done so: what they send it comes with one
+    /// ring. For tasks of the main thread.
+    pub(crate) fn send_soon(&self, command: Command) {
+        let _ = self.commands.send(command);
+        if !self.is_due.swap(true, Ordering::Relaxed) {
+            let inbox = self.clone();
+            tokio::task::spawn_local(async move {
+                inbox.is_due.store(false, Ordering::Relaxed);
+                inbox.wake();
+            });
+        }
+    }
+
+    /// The loop looks around: what comes from now on rings again.
+    pub(crate) fn hear(&self) {
+        self.is_rung.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -64,17 +64,24 @@ pub(crate) enum Next {
 
 impl Loop {
     /// Runs until the process ends.
-    pub(crate) fn run(parts: Parts, inbox: Receiver<Command>) -> io::Result<()> {
+    pub(crate) fn run(parts: Parts, commands: Receiver<Command>) -> io::Result<()> {
         let mut this = Self::new(parts)?;
         loop {
             this.tools.cx.clock.tick();
             this.tools.cx.count(LoopCounter::Beats, 1);
-            while let Ok(command) = inbox.try_recv() {
-                this.obey(command);
-            }
+            this.obey_all(&commands);
             let next = this.turn();
             this.check_invariants_sometimes();
             this.wait(next)?;
+        }
+    }
+
+    /// Executes the commands that have come.
+    pub(crate) fn obey_all(&mut self, commands: &Receiver<Command>) {
+        let cx = &self.tools.cx;
+        cx.peers[usize::from(cx.index)].hear();
+        while let Ok(command) = commands.try_recv() {
+            self.obey(command);
         }
     }
 

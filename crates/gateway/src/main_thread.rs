@@ -10,6 +10,7 @@ pub(crate) mod waiting;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::{Doorbell, Marks, Scoreboard};
@@ -17,6 +18,7 @@ use moorline_net::reserve_descriptors;
 use moorline_net::tls::server::ServerTls;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 
 use moorline_config::Config;
@@ -49,8 +51,9 @@ pub fn run(start: GatewayStart) -> io::Result<()> {
     panics::end_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build_local(Default::default())?;
-    let ended = runtime.block_on(async {
+        .build()?;
+    // The tasks are in a set: all that the loops wake meanwhile wake this thread once, not by a system call each.
+    let ended = LocalSet::new().block_on(&runtime, async {
         leave_to_supervisor()?;
         leave_term_to_supervisor()?;
         Gateway::start(start)?.serve().await
@@ -133,7 +136,7 @@ impl Gateway {
         let sockets = share_out(&config, sockets, count);
         let last_serial = last_serial(start.last_serial);
         let threads = outlets.into_iter().zip(sockets);
-        for (index, ((inbox, doorbell), sockets)) in threads.enumerate() {
+        for (index, ((commands, doorbell), sockets)) in threads.enumerate() {
             let parts = Parts {
                 index: index as u8,
                 config: config.clone(),
@@ -146,7 +149,7 @@ impl Gateway {
                 reports: gateway.reporter.clone(),
                 tls: gateway.tls.clone(),
             };
-            spawn_loop(parts, inbox)?;
+            spawn_loop(parts, commands)?;
         }
         tracing::debug!(
             incarnation = start.incarnation,
@@ -364,23 +367,23 @@ fn last_serial(of_predecessor: u64) -> u64 {
 }
 
 /// The receiving end of a loop's commands, and the doorbell that wakes the loop for them.
-type Outlet = (std::sync::mpsc::Receiver<Command>, Arc<Doorbell>);
+type Outlet = (Receiver<Command>, Arc<Doorbell>);
 
 /// An inbox for each of this many loops.
 fn inboxes(count: usize) -> io::Result<(Arc<[Inbox]>, Vec<Outlet>)> {
     let mut loops = Vec::with_capacity(count);
     let mut outlets = Vec::with_capacity(count);
     for _ in 0..count {
-        let (commands, inbox) = std::sync::mpsc::channel();
         let doorbell = Arc::new(Doorbell::new()?);
-        outlets.push((inbox, doorbell.clone()));
-        loops.push(Inbox { commands, doorbell });
+        let (inbox, commands) = Inbox::new(doorbell.clone());
+        outlets.push((commands, doorbell));
+        loops.push(inbox);
     }
     Ok((loops.into(), outlets))
 }
 
 /// Starts the thread of a loop.
-fn spawn_loop(parts: Parts, inbox: std::sync::mpsc::Receiver<Command>) -> io::Result<()> {
+fn spawn_loop(parts: Parts, commands: Receiver<Command>) -> io::Result<()> {
     let index = parts.index;
     let thread = std::thread::Builder::new().name(format!("loop {index}"));
     thread.spawn(move || {
@@ -389,7 +392,7 @@ fn spawn_loop(parts: Parts, inbox: std::sync::mpsc::Receiver<Command>) -> io::Re
             u16::from(parts.index),
         );
         // A gateway without one of its loops would let its sessions hang: it ends, and the supervisor starts a new one.
-        if let Err(error) = Loop::run(parts, inbox) {
+        if let Err(error) = Loop::run(parts, commands) {
             tracing::error!(event_loop = index, %error, "event loop failed");
         }
         moorline_process::log::flush();

@@ -16,7 +16,7 @@ use super::answer::{Answer, busy, last, plain};
 use super::app_body::{AppBody, Ticket};
 use super::head;
 use super::watched::Answering;
-use crate::exchange::{Answered, AppRequest, ExchangeOrder, Failure, RequestContent};
+use crate::exchange::{Answered, AppRequest, Failure, RequestContent};
 use crate::forwarded::{ForwardedFields, OpenQuote, forwarded, trusts};
 use crate::shared::http_memory::Held;
 use moorline_config::Proxies;
@@ -95,14 +95,14 @@ impl Site {
         };
         let ticket = Ticket::new(self.loops.clone(), self.shared.next_request(), answering);
         let (answer, answered) = oneshot::channel();
-        ticket.send(ExchangeOrder::Ask(Box::new(AppRequest {
+        ticket.ask(AppRequest {
             number: ticket.number(),
             listener: self.listener,
             peer,
             is_head,
             content,
             answer,
-        })));
+        });
         // A loop ends only with the process.
         let answered = answered.await.unwrap_or(Answered::Failed(Failure::Died));
         let answer = written(answered, ticket, is_head);

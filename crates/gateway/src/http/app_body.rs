@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::watched::Answering;
 use crate::commands::{Command, Inbox};
-use crate::exchange::{AnswerPiece, ExchangeOrder, Further};
+use crate::exchange::{AnswerPiece, AppRequest, ExchangeOrder, Further};
 use moorline_protocol::wire::exchange::ANSWER_WINDOW;
 
 /// Bytes that are taken until the process is told, as the window counts them.
@@ -41,10 +41,21 @@ impl Ticket {
         self.number
     }
 
-    /// Tells the loop that has the request. The loops take turns.
-    pub(super) fn send(&self, order: ExchangeOrder) {
+    /// Gives a loop the request.
+    pub(super) fn ask(&self, request: AppRequest) {
+        let order = ExchangeOrder::Ask(Box::new(request));
+        self.inbox().send_soon(Command::Exchange(order));
+    }
+
+    /// Tells the loop that has the request.
+    fn send(&self, order: ExchangeOrder) {
+        self.inbox().send(Command::Exchange(order));
+    }
+
+    /// The loops take turns.
+    fn inbox(&self) -> &Inbox {
         let at = self.number % self.loops.len() as u64;
-        self.loops[at as usize].send(Command::Exchange(order));
+        &self.loops[at as usize]
     }
 
     /// All of the answer is here.

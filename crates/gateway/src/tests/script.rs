@@ -52,7 +52,7 @@ pub(super) struct Script {
     counters: Scoreboard,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Other loops send there. The test gives its own commands itself.
-    inbox: Receiver<Command>,
+    commands: Receiver<Command>,
     last_process: ProcessId,
 }
 
@@ -84,14 +84,14 @@ impl Script {
         let config = Arc::new(config);
         let shared = Arc::new(Shared::new(&config, loops, 0));
         let inboxes = (0..loops).map(|_| {
-            let (commands, inbox) = std::sync::mpsc::channel();
             let doorbell = Arc::new(Doorbell::new().expect("a doorbell"));
-            (Inbox { commands, doorbell }, inbox)
+            (Inbox::new(doorbell.clone()), doorbell)
         });
-        let (peers, inboxes): (Vec<_>, Vec<_>) = inboxes.unzip();
-        let inboxes = inboxes.into_iter().enumerate();
-        inboxes
-            .map(|(index, inbox)| Self::of_gateway(index, &config, &shared, &peers, inbox))
+        let (inboxes, doorbells): (Vec<_>, Vec<_>) = inboxes.unzip();
+        let (peers, commands): (Vec<_>, Vec<_>) = inboxes.into_iter().unzip();
+        let outlets = commands.into_iter().zip(doorbells).enumerate();
+        outlets
+            .map(|(index, outlet)| Self::of_gateway(index, &config, &shared, &peers, outlet))
             .collect()
     }
 
@@ -100,17 +100,16 @@ impl Script {
         config: &Arc<Config>,
         shared: &Arc<Shared>,
         peers: &[Inbox],
-        inbox: Receiver<Command>,
+        (commands, doorbell): (Receiver<Command>, Arc<Doorbell>),
     ) -> Self {
         let counters = create_scoreboard(LOOP_ROW).expect("a scoreboard");
         let counters = Scoreboard::map(counters, LOOP_ROW).expect("a scoreboard");
-        let doorbell = peers[index].doorbell.try_clone().expect("a doorbell");
         let (reporter, reports) = mpsc::unbounded_channel();
         let gateway = Loop::new(Parts {
             index: index as u8,
             config: config.clone(),
             shared: shared.clone(),
-            doorbell: Arc::new(doorbell),
+            doorbell,
             counters: counters.clone(),
             last_serial: 0,
             sockets: Vec::new(),
@@ -128,7 +127,7 @@ impl Script {
             files: Arc::default(),
             counters,
             reports,
-            inbox,
+            commands,
             last_process: 0,
         }
     }
@@ -310,9 +309,7 @@ impl Script {
     /// The same, by a loop whose state the test has changed.
     pub(super) fn turn_unchecked(&mut self) -> bool {
         self.gateway.tools.cx.clock.set(self.now);
-        while let Ok(command) = self.inbox.try_recv() {
-            self.gateway.obey(command);
-        }
+        self.gateway.obey_all(&self.commands);
         let next = self.gateway.turn();
         self.gateway.poller.fetch(Duration::ZERO).expect("epoll");
         match next {
