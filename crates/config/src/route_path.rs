@@ -155,39 +155,48 @@ impl RoutePath {
 
     /// Whether this path of a request is one of them.
     pub(super) fn fits(&self, path: &str) -> Result<bool, BadPath> {
-        let Some(mut rest) = path.strip_prefix('/').map(Some) else {
+        if !self.has_form(path) {
             return Ok(false);
+        }
+        let texts = path.split('/').skip(1);
+        let parameters = self.parts.iter().zip(texts);
+        let parameters = parameters.filter(|(part, _)| matches!(part, Part::Parameter(_)));
+        let rest = match self.parts.last() {
+            // Without a name nobody reads it as one text.
+            Some(Part::Rest(name)) if !name.is_empty() => self.rest(path),
+            _ => "",
         };
-        let mut captured = Vec::new();
-        for part in &self.parts {
-            if let Part::Rest(name) = part {
-                // Without a name nobody reads it as one text.
-                captured.extend(rest.filter(|_| !name.is_empty()));
-                rest = None;
-                break;
-            }
-            let Some(text) = rest else {
-                return Ok(false);
-            };
-            let (first, others) = split(text);
-            rest = others;
-            match part {
-                Part::Literal(literal) if !percent_decode_str(first).eq(literal.bytes()) => {
-                    return Ok(false);
-                }
-                Part::Literal(_) => {}
-                _ if first.is_empty() => return Ok(false),
-                _ => captured.push(first),
-            }
-        }
-        if rest.is_some() {
-            return Ok(false);
-        }
-        let mut captured = captured.iter().flat_map(|text| text.split('/'));
-        match captured.all(is_fine) {
+        let mut read = parameters.map(|(_, text)| text).chain(rest.split('/'));
+        match read.all(is_fine) {
             true => Ok(true),
             false => Err(BadPath),
         }
+    }
+
+    /// The same, whatever its parameters are.
+    fn has_form(&self, path: &str) -> bool {
+        let mut rest = path.strip_prefix('/');
+        if rest.is_none() {
+            return false;
+        }
+        for part in &self.parts {
+            if matches!(part, Part::Rest(_)) {
+                return true;
+            }
+            let Some(text) = rest else {
+                return false;
+            };
+            let (first, others) = split(text);
+            rest = others;
+            let fits = match part {
+                Part::Literal(literal) => percent_decode_str(first).eq(literal.bytes()),
+                _ => !first.is_empty(),
+            };
+            if !fits {
+                return false;
+            }
+        }
+        rest.is_none()
     }
 
     /// What the parameters are in this path of a request, decoded, by their names.

@@ -17,6 +17,7 @@ use crate::cx::Clock;
 use crate::history::{Content, Draft};
 use crate::shared::Shared;
 use crate::shared::hub::Receipt;
+use moorline_config::Token;
 use moorline_protocol::wire::LONGEST_NAME;
 use moorline_protocol::wire::event::{LONGEST_EVENT_ID, LONGEST_EVENT_NAME, is_event_word};
 
@@ -29,14 +30,14 @@ const ROOM_TIME: Duration = Duration::from_secs(10);
 
 /// A group that a request is for, and the token that it needs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Publishing {
+pub(super) struct Publishing<'a> {
     pub(super) group: String,
-    pub(super) token: String,
+    pub(super) token: &'a Token,
 }
 
 /// Sends what a request brings to all members of its group, and answers it.
 pub(super) async fn publish(
-    to: &Publishing,
+    to: &Publishing<'_>,
     head: &Parts,
     body: Incoming,
     shared: &Arc<Shared>,
@@ -53,13 +54,13 @@ pub(super) async fn publish(
 }
 
 async fn take(
-    to: &Publishing,
+    to: &Publishing<'_>,
     head: &Parts,
     body: Incoming,
     shared: &Arc<Shared>,
     loops: &[Inbox],
 ) -> Result<(), Box<Answer>> {
-    if !has_token(head, &to.token) {
+    if !has_token(head, to.token.reveal()) {
         return Err(unauthorized("this needs the route's token").into());
     }
     if head.method != Method::POST {

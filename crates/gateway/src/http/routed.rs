@@ -10,7 +10,7 @@ use crate::session_request::SessionKind;
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Routed {
+pub(super) enum Routed<'a> {
     /// Its path is none that a route may see.
     Bad,
     /// A path with a slash more or less has a route.
@@ -22,13 +22,13 @@ pub(super) enum Routed {
     /// The app answers it, if its body has at most this number of bytes.
     App { max_body: u64 },
     /// It is something for a group.
-    Publish(Publishing),
+    Publish(Publishing<'a>),
     /// No route has its path.
     Nowhere,
 }
 
-impl Routed {
-    pub(super) fn find(routes: &Routes, target: &Uri, is_handshake: bool) -> Self {
+impl<'a> Routed<'a> {
+    pub(super) fn find(routes: &'a Routes, target: &Uri, is_handshake: bool) -> Self {
         let path = target.path();
         if !path.contains("//") {
             return Self::find_path(routes, path, target.query(), is_handshake);
@@ -40,7 +40,7 @@ impl Routed {
         }
     }
 
-    fn find_path(routes: &Routes, path: &str, query: Option<&str>, is_handshake: bool) -> Self {
+    fn find_path(routes: &'a Routes, path: &str, query: Option<&str>, is_handshake: bool) -> Self {
         let (route, location) = match routes.find(path, is_handshake) {
             Err(_) => return Self::Bad,
             Ok(Some(route)) => (route, None),
@@ -72,7 +72,6 @@ impl Routed {
                 let mut parameters = route.path.parameters(path).into_iter();
                 let group = parameters.find(|(name, _)| *name == PUBLISH_GROUP);
                 group.map_or(Self::Nowhere, |(_, group)| {
-                    let token = token.reveal().to_owned();
                     Self::Publish(Publishing { group, token })
                 })
             }
