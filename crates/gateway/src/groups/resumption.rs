@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Broadcast, Groups, Message, Origin};
 use crate::history::{Content, Missed, Sent};
-use crate::output::watermarks::Sender;
-use crate::output::write::{write_event, write_gap};
+use crate::output::write::{append_event, write_appended, write_gap};
 use crate::session::{End, Kind, Session};
 use crate::shared::hub::{Coming, Receipt};
 use crate::tools::Tools;
@@ -14,6 +13,8 @@ use moorline_protocol::wire::event::{Event, LONGEST_EVENT_ID};
 
 /// What a session gets at once when it joins, as a part of its listener's `hard_limit`: the rest is for what comes then.
 const MOST_MISSED: u64 = 2;
+/// Bytes of events that are sent by one system call, about.
+const TOGETHER: usize = 16 * 1024;
 
 /// What a session that joins after an event has said: the group's name, and the event's id.
 pub(crate) fn split_join(bytes: &[u8]) -> Option<(&[u8], &str)> {
@@ -109,6 +110,7 @@ fn send_missed(
     if missed.has_gap || first > 0 {
         write_gap(session, group, tools)?;
     }
+    let mut together = Vec::new();
     for sent in &missed.events[first..] {
         let Content::Event { id, name, data } = sent.content() else {
             continue;
@@ -116,7 +118,14 @@ fn send_missed(
         if sent.leaves_out(session.id) {
             continue;
         }
-        write_event(session, Event { id, name, data }, Sender::Waits, tools)?;
+        append_event(session, Event { id, name, data }, &mut together, tools);
+        if together.len() >= TOGETHER {
+            write_appended(session, &together, tools)?;
+            together.clear();
+        }
     }
-    Ok(())
+    match together.is_empty() {
+        true => Ok(()),
+        false => write_appended(session, &together, tools),
+    }
 }

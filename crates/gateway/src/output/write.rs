@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use moorline_net::Framing;
+use moorline_net::framing::EncodeError;
 use moorline_net::framing::MAX_HEADER_BYTES;
 use moorline_net::framing::websocket::close_frame;
 use rustix::io::Errno;
@@ -87,13 +88,7 @@ fn write_shown(
     sender: Sender,
     tools: &mut Tools,
 ) -> Result<(), End> {
-    let listener = tools.cx.listener(session.listener);
-    if is_too_long(shown, listener) {
-        tracing::warn!(
-            session = %SessionId::from(session.id), listener = %listener.name,
-            "a message from the app is not sent: as it is shown to this client it is over hard_limit"
-        );
-        tools.cx.count(LoopCounter::Discarded, 1);
+    if !may_be_shown(session, shown, &tools.cx) {
         return Ok(());
     }
     match shown {
@@ -102,6 +97,70 @@ fn write_shown(
         }
         Shown::Raw(bytes) => write_now(session, bytes, sender, tools),
     }
+}
+
+/// Appends an event to what a session is about to be sent, as it goes over the wire.
+pub(crate) fn append_event(
+    session: &mut Session,
+    event: Event<'_>,
+    out: &mut Vec<u8>,
+    tools: &mut Tools,
+) {
+    let shown = show_event(session.kind, event);
+    if !may_be_shown(session, &shown, &tools.cx) {
+        return;
+    }
+    let (message, text) = match &shown {
+        Shown::Raw(bytes) => return out.extend_from_slice(bytes),
+        Shown::Message(message, text) => (&**message, *text),
+    };
+    if session.compression.is_some() {
+        let (plain, mut frame) = tools.scratch.codecs.take_buffers();
+        let deflated = deflate_for(session, message, text, &mut frame, tools);
+        if let Some(start) = deflated {
+            out.extend_from_slice(&frame[start..]);
+        }
+        tools.scratch.codecs.return_buffers(plain, frame);
+        if deflated.is_some() {
+            return;
+        }
+    }
+    let framing = framing_of(session, &tools.cx);
+    let head = &message[..message.len().min(MAX_HEADER_BYTES)];
+    match framing.envelope(head, message.len(), text) {
+        Ok(envelope) => {
+            out.extend_from_slice(envelope.prefix());
+            out.extend_from_slice(message.get(envelope.skip..).unwrap_or_default());
+            out.extend_from_slice(envelope.suffix());
+        }
+        Err(error) => refuse(session, &error, &tools.cx),
+    }
+}
+
+/// Sends what was appended, or queues it.
+///
+/// # Errors
+/// As for [`write`].
+pub(crate) fn write_appended(
+    session: &mut Session,
+    bytes: &[u8],
+    tools: &mut Tools,
+) -> Result<(), End> {
+    write_now(session, bytes, Sender::Waits, tools)
+}
+
+/// Whether what a client would see of a message may be sent. The log tells if not.
+fn may_be_shown(session: &Session, shown: &Shown<'_>, cx: &Cx) -> bool {
+    let listener = cx.listener(session.listener);
+    let is_too_long = is_too_long(shown, listener);
+    if is_too_long {
+        tracing::warn!(
+            session = %SessionId::from(session.id), listener = %listener.name,
+            "a message from the app is not sent: as it is shown to this client it is over hard_limit"
+        );
+        cx.count(LoopCounter::Discarded, 1);
+    }
+    !is_too_long
 }
 
 /// Whether a message in another form has become so long that its session would be closed for it: each line of an event
@@ -158,11 +217,7 @@ fn write_message(
     let envelope = match framing.envelope(&head[..known], payload.len(), text) {
         Ok(envelope) => envelope,
         Err(error) => {
-            tracing::warn!(
-                session = %SessionId::from(session.id), %error, limit = framing.limit_key(),
-                "a message from the app cannot be sent"
-            );
-            tools.cx.count(LoopCounter::Discarded, 1);
+            refuse(session, &error, &tools.cx);
             return Ok(());
         }
     };
@@ -204,6 +259,16 @@ fn write_message(
     );
     tools.memory.hold(Class::Queued, rest);
     weigh(session, sender, tools)
+}
+
+/// The framing of a session cannot carry a message.
+fn refuse(session: &Session, error: &EncodeError, cx: &Cx) {
+    let limit = framing_of(session, cx).limit_key();
+    tracing::warn!(
+        session = %SessionId::from(session.id), %error, limit,
+        "a message from the app cannot be sent"
+    );
+    cx.count(LoopCounter::Discarded, 1);
 }
 
 /// Sends a message compressed. `None`: it goes as it is.
