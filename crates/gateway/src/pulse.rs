@@ -9,6 +9,7 @@ use moorline_net::unacknowledged;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::memory::{Class, Memory};
 use crate::output::event::comment;
 use crate::output::write::{farewell, write_raw};
 use crate::session::{Asked, End, Kind, Phase, Session};
@@ -53,6 +54,9 @@ pub(crate) fn check(session: &mut Session, tools: &mut Tools) -> Result<(), End>
     }
     match meters.asked {
         None if silence >= ping.interval.as_millis() as u64 => {
+            if now - meters.sent_at >= ping.interval.as_millis() as u64 {
+                rest(session, &mut tools.memory);
+            }
             ask(session, tools)?;
         }
         Some(asked) if asked.since(now) >= ping.timeout.as_millis() as u64 => {
@@ -66,6 +70,16 @@ pub(crate) fn check(session: &mut Session, tools: &mut Tools) -> Result<(), End>
     }
     watch_peer(session, tools);
     Ok(())
+}
+
+/// A session that has sent nothing either gives back what it compresses with: its next message refers to no earlier one.
+fn rest(session: &mut Session, memory: &mut Memory) {
+    let Some(compression) = &mut session.compression else {
+        return;
+    };
+    let before = compression.held();
+    compression.deflater = None;
+    memory.release(Class::Compression, before - compression.held());
 }
 
 /// Pings the peer, unless output is queued: it shows by taking that, too, that it lives.

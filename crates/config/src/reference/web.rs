@@ -85,8 +85,9 @@ pub(super) const COMPRESSION: SectionReference = SectionReference {
     about: "Compresses WebSocket messages. `{}` is enough. The gateway does it: workers see plain messages. A message to a group is \
             compressed once for all members with the same level and window. A client may ask for less than the table allows. \
             Without context takeover (the default) idle sessions hold no state. With it, each session has a context: up to \
-            380 KB to send, 48 KB to receive. Messages are small and alike where this pays. A compressed message that would be \
-            larger than `max_message` closes the session (1009).",
+            380 KB to send, given back after `ping_interval` without a message either way, and 48 KB to receive. Messages are \
+            small and alike where this pays. A compressed message that would be larger than `max_message` closes the session \
+            (1009).",
     keys: &[
         key(
             "level",

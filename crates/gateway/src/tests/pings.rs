@@ -7,8 +7,11 @@ use super::client::Client;
 use super::process::Outcome;
 use super::script::{Script, config};
 use crate::change::Setup;
+use crate::memory::Class;
 use crate::session::Session;
+use crate::session::compression::Compression;
 use moorline_config::Ping;
+use moorline_net::framing::websocket::deflate::{Deflater, Direction, Parameters};
 use moorline_protocol::wire::CloseReason::{Idle, Vanished};
 
 const PING: &[u8] = &[0x89, 0];
@@ -91,6 +94,34 @@ fn a_peer_that_answers_stays_and_is_not_idle() {
     );
     assert_eq!(pass_answering(&mut script, &mut client, 255_000), 10);
     assert_eq!((script.closed(Vanished), script.closed(Idle)), (0, 0));
+}
+
+#[test]
+fn a_session_at_rest_gives_back_what_it_compresses_with() {
+    let (mut script, mut client) = open("ping_interval = \"25s\"");
+    let direction = |context_takeover| Direction {
+        context_takeover,
+        window_bits: 15,
+    };
+    let mut compression = Compression::new(Parameters {
+        server: direction(true),
+        client: direction(false),
+    });
+    compression.deflater = Some(Deflater::new(1, direction(true)));
+    let held = compression.held();
+    let memory = &mut script.gateway.tools.memory;
+    memory.hold(Class::Compression, held);
+    session(&mut script).compression = Some(Box::new(compression));
+    let of = |script: &Script| script.gateway.tools.memory.of(Class::Compression);
+    script.pass(20_000);
+    session(&mut script).meters.sent_at = script.now;
+    assert_eq!(pass_answering(&mut script, &mut client, 5_000 + LATE), 1);
+    // The loop has an inflater by now.
+    let pinged = of(&script);
+    assert!(pinged >= held as u64);
+    let again = pass_answering(&mut script, &mut client, 25_000 + 2 * LATE);
+    assert_eq!(again, 1);
+    assert_eq!(of(&script), pinged - held as u64);
 }
 
 #[test]
