@@ -1,6 +1,7 @@
 //! Upstreams as a gateway uses them.
 
 mod choices;
+mod recorded;
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,12 +36,12 @@ fn again(
     Ok((name(&choice.address), choice.peer))
 }
 
-/// `a` for port 1, `b` for port 2 …
+/// `a` for port 1 or 18001, `b` for port 2 …
 fn name(address: &PeerAddress) -> char {
     let PeerAddress::Tcp(address) = address else {
         panic!("{address} has no port");
     };
-    let port = u32::from(address.port());
+    let port = u32::from(address.port()) % 1000;
     char::from_u32(u32::from('a') + port - 1).expect("a letter")
 }
 

@@ -111,7 +111,7 @@ impl Upstream {
         {
             return Err(NoPeer::TriesSpent);
         }
-        if attempts.made >= self.members.tries() {
+        if attempts.made > 0 && attempts.made >= self.members.tries() {
             return Err(why_none(&self.members.peers, attempts));
         }
         let slow_start = config.slow_start.map(millis);
