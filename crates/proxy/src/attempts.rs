@@ -49,19 +49,24 @@ impl Attempts {
 pub(crate) struct Tried {
     low: u64,
     high: Vec<u64>,
-    /// The assignment of places that they are of.
-    era: u32,
+    /// Which peers had which places.
+    era: u64,
 }
 
 impl Tried {
-    /// Forgets all if places have got other peers since. The number of attempts still bounds the connection.
-    pub(crate) fn keep_up(&mut self, era: u32) {
-        if self.era != era {
-            *self = Self {
-                era,
-                ..Self::default()
-            };
+    /// Forgets the places that have got other peers since the last call. `born`: the era in which a place got its peer.
+    pub(crate) fn keep_up(&mut self, era: u64, born: impl Fn(usize) -> u64) {
+        if self.era == era {
+            return;
         }
+        let words = std::iter::once(&mut self.low).chain(&mut self.high);
+        for (word, bits) in words.enumerate() {
+            for bit in 0..64 {
+                let has_another = *bits >> bit & 1 == 1 && born(word * 64 + bit) > self.era;
+                *bits &= !(u64::from(has_another) << bit);
+            }
+        }
+        self.era = era;
     }
 
     pub(crate) fn has(&self, place: usize) -> bool {

@@ -23,12 +23,14 @@ pub(crate) struct Peers {
     pub(crate) primaries: Vec<usize>,
     pub(crate) backups: Vec<usize>,
     /// It rises when a place gets another peer.
-    pub(crate) era: u32,
+    pub(crate) era: u64,
 }
 
 #[derive(Debug, Default)]
 struct Place {
     generation: u32,
+    /// The era in which it got its peer.
+    born: u64,
     peer: Option<Peer>,
 }
 
@@ -39,6 +41,10 @@ impl Peers {
             place: u32::try_from(place).unwrap_or(u32::MAX),
             generation: self.places[place].generation,
         }
+    }
+
+    pub(crate) fn born(&self, place: usize) -> u64 {
+        self.places.get(place).map_or(0, |place| place.born)
     }
 
     /// The place of a peer that is still known.
@@ -76,7 +82,7 @@ impl Peers {
     pub(crate) fn insert(&mut self, peer: Peer) -> usize {
         let place = match self.vacant.pop() {
             Some(place) => {
-                self.era = self.era.wrapping_add(1);
+                self.era += 1;
                 place
             }
             None => {
@@ -85,6 +91,7 @@ impl Peers {
             }
         };
         self.places[place].peer = Some(peer);
+        self.places[place].born = self.era;
         place
     }
 

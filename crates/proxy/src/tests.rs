@@ -1,6 +1,10 @@
 //! Upstreams as a gateway uses them.
 
+mod changes;
 mod choices;
+mod fairness;
+mod health;
+mod random;
 mod recorded;
 
 use std::path::Path;

@@ -103,7 +103,8 @@ impl Upstream {
         if now >= ends {
             return Err(NoPeer::TimeSpent);
         }
-        attempts.tried.keep_up(self.members.peers.era);
+        let peers = &self.members.peers;
+        attempts.tried.keep_up(peers.era, |place| peers.born(place));
         if config
             .next
             .tries
@@ -168,7 +169,10 @@ impl Upstream {
         let is_only = peers.is_only(place);
         let peer = peers.at_mut(place);
         peer.note(now, why);
-        peer.times.connect.add(took, now);
+        // A peer that refuses at once is not a fast one.
+        if why == Failure::TimedOut {
+            peer.times.connect.add(took, now);
+        }
         let is_taken_out = !is_only && peer.missed(now);
         self.leave(place);
         is_taken_out.then_some(Turn::TakenOut)
