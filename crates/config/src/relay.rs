@@ -60,7 +60,7 @@ pub(super) fn upstream(
         )?,
         Some(other) => {
             let message = format!(
-                "`upstream` on a {}:// listener is not in this version",
+                "{}:// listeners do not relay in this version",
                 other.scheme()
             );
             let hint = "write tcp://host:port, also for HTTP, or unix:///path";

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::error::{Report, Reported};
+use super::variables::Variable;
 use super::walk::{Field, Section};
 
 /// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
@@ -165,7 +166,22 @@ pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
 }
 
 impl Upstreams {
-    pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
+    /// Warns of upstreams that no listener has, and of listeners without what the upstream's key is made of.
+    pub(super) fn warn(&self, report: &Report<'_>, listeners: &[Listener]) {
+        let hashes_names = |name: &String| {
+            let named = self.parsed.iter().flatten().find(|it| it.name == *name);
+            named.is_some_and(|it| match &it.balance {
+                Balance::Hash { key, .. } => key.uses(Variable::Sni),
+                _ => false,
+            })
+        };
+        for Listener { name, upstream, .. } in listeners.iter().filter(|it| it.tls.is_none()) {
+            if let Some(upstream) = upstream.as_ref().filter(|it| hashes_names(it)) {
+                report.warn(format!(
+                    "listener {name:?} has no `tls`: ${{sni}} in the key of upstream {upstream:?} is empty"
+                ));
+            }
+        }
         for (name, line) in self.names.iter().zip(&self.lines) {
             let uses = |it: &Listener| it.upstream.as_ref() == Some(name);
             if !listeners.iter().any(uses) {
@@ -210,9 +226,14 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
             .unwrap_or(DEFAULT_FAIL_TIMEOUT),
     };
     let peers = section.require("peers", PEERS_HINT, |field| peers(&field, passive));
-    let fits = match (&balance, &bind, &peers) {
-        (Ok(balance), Ok(bind), Ok(peers)) => fit(&section, balance.as_ref(), *bind, peers),
-        _ => Ok(()),
+    let fits = match &peers {
+        Ok(peers) => {
+            let balance = balance.as_ref().ok().and_then(Option::as_ref);
+            let light = check_weights(&section, balance, peers);
+            let bind = bind.as_ref().ok().copied().flatten();
+            check_families(&section, bind, peers).and(light)
+        }
+        Err(Reported) => Ok(()),
     };
     section.finish()?;
     fits?;
@@ -367,11 +388,10 @@ fn peer_address(field: &Field<'_>) -> Result<Address, Reported> {
     }
 }
 
-/// What concerns several keys.
-fn fit(
+/// Each weight has its points on the ring.
+fn check_weights(
     section: &Section<'_>,
     balance: Option<&Balance>,
-    bind: Option<IpAddr>,
     peers: &[UpstreamPeer],
 ) -> Result<(), Reported> {
     let ketama = matches!(
@@ -389,6 +409,15 @@ fn fit(
             format!("write weights of at most {MOST_KETAMA_WEIGHT} in all, in the same proportion"),
         ));
     }
+    Ok(())
+}
+
+/// A socket of one family cannot connect to the other.
+fn check_families(
+    section: &Section<'_>,
+    bind: Option<IpAddr>,
+    peers: &[UpstreamPeer],
+) -> Result<(), Reported> {
     let is_other = |peer: &UpstreamPeer| {
         let ip = peer.address.host_port().and_then(|it| it.ip());
         bind.zip(ip)

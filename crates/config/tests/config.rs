@@ -2,15 +2,18 @@
 
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/upstreams.rs"]
+mod upstreams;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moorline_config::{
-    Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener, Liveness, Log, LogFormat,
-    OnCrash, OnError, Ping, Route, RouteKind, RoutePath, Routes, StaticFiles, Tasks, Workers,
-    check_app_text, live_change, load, load_text, run_dir,
+    Balance, Check, CheckKind, Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener,
+    Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, Route, RouteKind, RoutePath,
+    Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers, check_app_text,
+    live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
 use proptest::prelude::*;
@@ -222,6 +225,115 @@ fn the_sketch_loads() {
         .map(Listener::kind_word)
         .collect();
     assert_eq!(words, ["length", "websocket"]);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one file, in order")]
+fn an_upstream_loads_with_its_defaults_and_with_what_its_peers_say() {
+    let text = r#"[[listen]]
+address = "tcp://0.0.0.0:3306"
+upstream = "mysql"
+[upstream.mysql]
+balance = { kind = "random-two", by = "first-byte" }
+connect_timeout = "1s"
+next = { tries = 3 }
+slow_start = "30s"
+check = { kind = "connect", interval = "500ms" }
+bind = "10.0.0.9"
+max_fails = 2
+peers = [
+    { address = "tcp://10.0.0.1:3306", weight = 5, max_connections = 100, fail_timeout = "1m" },
+    "unix:///run/mysql.sock",
+    { address = "tcp://db.example:3306", backup = true, down = true, max_fails = 0 },
+]
+[upstream.a]
+peers = ["tcp://10.0.0.1:1"]
+"#;
+    let config = load_text(text, Path::new("/a.toml")).unwrap().config;
+    let peer = |address: &str| UpstreamPeer {
+        address: address.parse().unwrap(),
+        weight: 1,
+        max_connections: None,
+        max_fails: 2,
+        fail_timeout: Duration::from_secs(10),
+        is_backup: false,
+        is_down: false,
+    };
+    let mysql = Upstream {
+        name: "mysql".into(),
+        balance: Balance::RandomTwo(Load::Time(TimeOf::FirstByte)),
+        connect_timeout: Duration::from_secs(1),
+        next: Next {
+            tries: Some(3),
+            timeout: Duration::from_secs(30),
+        },
+        slow_start: Some(Duration::from_secs(30)),
+        check: Some(Check {
+            kind: CheckKind::Connect,
+            interval: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+            timeout: Duration::from_millis(500),
+        }),
+        bind: Some("10.0.0.9".parse().unwrap()),
+        peers: vec![
+            UpstreamPeer {
+                weight: 5,
+                max_connections: Some(100),
+                fail_timeout: Duration::from_secs(60),
+                ..peer("tcp://10.0.0.1:3306")
+            },
+            peer("unix:///run/mysql.sock"),
+            UpstreamPeer {
+                is_backup: true,
+                is_down: true,
+                max_fails: 0,
+                ..peer("tcp://db.example:3306")
+            },
+        ],
+    };
+    let a = Upstream {
+        name: "a".into(),
+        balance: Balance::RoundRobin,
+        connect_timeout: Duration::from_secs(5),
+        next: Next {
+            tries: None,
+            ..mysql.next
+        },
+        slow_start: None,
+        check: None,
+        bind: None,
+        peers: vec![UpstreamPeer {
+            max_fails: 1,
+            ..peer("tcp://10.0.0.1:1")
+        }],
+    };
+    assert_eq!(config.upstreams, [a, mysql.clone()]);
+    assert_eq!(config.upstream("mysql"), Some(&mysql));
+    let listener = &config.listeners[0];
+    assert_eq!(listener.kind_word(), "relay");
+    assert_eq!(listener.upstream.as_deref(), Some("mysql"));
+    assert_eq!(listener.idle_timeout, Some(Duration::from_secs(600)));
+}
+
+#[test]
+fn a_listener_that_begins_to_relay_gets_a_place_of_its_own() {
+    let text = |upstream: &str| {
+        format!(
+            "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\n{upstream}\n[upstream.a]\npeers = [\"tcp://10.0.0.1:1\"]\n[upstream.b]\npeers = [\"tcp://10.0.0.1:1\"]"
+        )
+    };
+    let config = |upstream: &str| {
+        let loaded = load_text(&text(upstream), Path::new("/a.toml"));
+        loaded.unwrap().config
+    };
+    let (plain, a) = (config(""), config("upstream = \"a\""));
+    let change = |present: &Config, new: &Config| {
+        let changed = live_change(present, new.clone(), &BTreeSet::new());
+        changed.unwrap().listeners.len()
+    };
+    assert_eq!(change(&plain, &a), 2);
+    assert_eq!(change(&a, &config("upstream = \"b\"")), 1);
 }
 
 #[test]
