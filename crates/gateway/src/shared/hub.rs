@@ -135,6 +135,12 @@ impl Hub {
         self.room.clone().acquire_many_owned(units).await.ok()
     }
 
+    /// Whether nothing that came over HTTP is on its way.
+    #[cfg(test)]
+    pub(crate) fn has_all_room(&self) -> bool {
+        self.room.available_permits() == ROOM
+    }
+
     /// All that the loop of this number has not taken, oldest first.
     pub(crate) fn take(&self, index: u8) -> VecDeque<Coming> {
         let mut state = self.state();

@@ -10,6 +10,7 @@ use rustix::net::{
 };
 
 use super::web::{Web, WebProtocol};
+use moorline_protocol::wire::Peer;
 
 /// Bytes that a socket holds, so that clients who do not read are soon felt.
 const SOCKET_BYTES: usize = 16 * 1024;
@@ -70,6 +71,17 @@ impl Client {
     /// The place of the listener that it has connected to.
     pub(super) fn listener(&self) -> u16 {
         self.listener
+    }
+
+    /// Where it seems to come from.
+    pub(super) fn peer(&self) -> Peer {
+        let port = (self.number as u16).wrapping_add(1000);
+        Peer::Ip(([127, 0, 0, 1], port).into())
+    }
+
+    /// Whether it is told of events that it has missed and that are not kept.
+    pub(super) fn tells_of_gaps(&self) -> bool {
+        self.web.as_ref().is_some_and(|web| !web.is_heard())
     }
 
     /// Takes the answer to a handshake.

@@ -1,9 +1,12 @@
 //! A process of a scripted loop: honest, or one that writes whatever it likes.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use moorline_ipc::{Doorbell, Header, Region};
 
+pub(super) use answers::{Asked, ENDLESS, HEAD};
 use moorline_config::{Config, OnCrash};
 use moorline_protocol::control::{ProcessId, Role};
 use moorline_protocol::wire::accept::Verdict;
@@ -45,16 +48,8 @@ pub(super) struct Process {
     pub(super) taken: BTreeMap<u8, u64>,
     /// The flags of the last answer to an event.
     pub(super) last_flags: u8,
-}
-
-/// A plain request as its process sees it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) payload: Vec<u8>,
-    pub(super) is_whole: bool,
-    /// Bytes of its answer that the client has taken.
-    pub(super) taken: u64,
-    pub(super) is_gone: bool,
+    /// Its events for which there was no memory.
+    pub(super) refused_events: Vec<u64>,
 }
 
 /// A session as its process sees it.
@@ -93,6 +88,7 @@ impl Process {
             full: BTreeSet::new(),
             taken: BTreeMap::new(),
             last_flags: 0,
+            refused_events: Vec::new(),
         }
     }
 
@@ -177,7 +173,12 @@ impl Process {
             ToProcess::Message => self.take_message(&header, payload),
             // It need not be answered any more.
             ToProcess::Moved if !self.sessions.contains_key(&id) && self.asked.remove(&id) => {}
-            ToProcess::EventTaken => self.last_flags = header.flags,
+            ToProcess::EventTaken => {
+                self.last_flags = header.flags;
+                if header.flags & FAILED != 0 {
+                    self.refused_events.push(id);
+                }
+            }
             ToProcess::Close | ToProcess::Moved => self.give_back(id, kind),
             ToProcess::Post | ToProcess::Task => {
                 if header.flags & FIRST != 0 {
@@ -195,21 +196,8 @@ impl Process {
                     self.refused.push(id);
                 }
             }
-            ToProcess::Request => {
-                let asked = self.requests.entry(id).or_default();
-                asked.payload.extend(payload);
-                asked.is_whole = header.flags & LAST != 0;
-            }
-            // It may have been answered to the end meanwhile.
-            ToProcess::BodyTaken => {
-                if let Some(asked) = self.requests.get_mut(&id) {
-                    asked.taken += header.sequence;
-                }
-            }
-            ToProcess::RequestGone => {
-                if let Some(asked) = self.requests.get_mut(&id) {
-                    asked.is_gone = true;
-                }
+            ToProcess::Request | ToProcess::BodyTaken | ToProcess::RequestGone => {
+                self.take_request(kind, &header, payload);
             }
             ToProcess::Full => drop(self.full.insert(id)),
             ToProcess::Drained => drop(self.full.remove(&id)),
@@ -310,6 +298,10 @@ impl Process {
             is_busy |= self.handle(config, id, Outcome::Echoed);
         }
         is_busy |= self.end_job(0);
+        let asked: Vec<u64> = self.requests.keys().copied().collect();
+        for number in asked {
+            is_busy |= self.answer_some(number, usize::MAX);
+        }
         self.flush() || is_busy
     }
 

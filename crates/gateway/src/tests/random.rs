@@ -1,13 +1,18 @@
 //! Whatever clients, workers and operators do, in any order: the invariants hold, and what is promised of messages does.
 
 mod end;
+mod more;
 mod operator;
+mod requests;
+mod rooms;
 
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use moorline_ipc::Header;
 use operator::Operator;
+use requests::Asking;
+use rooms::Rooms;
 
 use super::client::Client;
 use super::process::Outcome;
@@ -100,6 +105,10 @@ struct Crowd {
     /// Ids of sessions that some process has seen, the living and the dead.
     known: Vec<u64>,
     operator: Operator,
+    asking: Asking,
+    rooms: Rooms,
+    /// There are plain requests, and groups that keep their events.
+    has_more: bool,
     /// Some process writes what none should.
     is_hostile: bool,
     /// The engine stops: nothing is started any more.
@@ -121,6 +130,9 @@ impl Crowd {
             workers,
             known: Vec::new(),
             operator: Operator::default(),
+            asking: Asking::default(),
+            rooms: Rooms::default(),
+            has_more: false,
             is_hostile: false,
             is_stopping: false,
         }
@@ -150,6 +162,7 @@ impl Crowd {
 
     fn connect(&mut self) {
         // Those who have gone make room, after what they got was looked at.
+        self.read_rooms();
         if self.clients.len() == CLIENTS
             && let Some(at) = self.clients.iter().position(|client| !client.is_open())
         {
@@ -374,6 +387,7 @@ impl Crowd {
 
     fn kill(&mut self) {
         if let Some(at) = self.process() {
+            self.asking.may_fail = true;
             self.script.kill(at);
         }
     }
@@ -440,8 +454,10 @@ impl Crowd {
         let (Some(at), Some(session)) = (self.process(), self.session()) else {
             return;
         };
+        let asked = self.some_request();
         let rng = &mut self.rng;
         let number = [0, 1, u64::from(rng.u8(..)), rng.u64(..)][rng.usize(0..4)];
+        let number = asked.unwrap_or(number);
         let header = Header {
             kind: rng.u8(0..30),
             flags: rng.u8(..),
@@ -526,9 +542,12 @@ fn invariants_hold_over_ten_thousand_turns_of_mixed_work() {
 
 #[test]
 fn invariants_hold_near_the_memory_limit() {
-    // Lower than a configuration may set it, so that it is often reached.
-    let limited = |config: &mut Config| config.engine.memory_limit = Some(1024 * 1024);
     seeds().into_iter().for_each(|seed| run(seed, limited));
+}
+
+/// Lower than a configuration may set it, so that it is often reached.
+fn limited(config: &mut Config) {
+    config.engine.memory_limit = Some(1024 * 1024);
 }
 
 #[test]

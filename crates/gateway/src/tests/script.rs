@@ -151,8 +151,7 @@ impl Script {
     /// A new connection on the listener in this place.
     pub(super) fn connect(&mut self, listener: u16) -> Client {
         let (client, socket) = Client::pair(listener);
-        let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
-        self.accept(listener, socket, peer);
+        self.accept(listener, socket, client.peer());
         client
     }
 
@@ -176,7 +175,7 @@ impl Script {
     /// A new connection that asks for a WebSocket session.
     pub(super) fn ask_for_websocket(&mut self, listener: u16) -> Client {
         let (client, socket) = Client::pair(listener);
-        let peer = Peer::Ip(([127, 0, 0, 1], 1000 + client.number() as u16).into());
+        let peer = client.peer();
         let admissions = &self.gateway.tools.cx.shared.admissions;
         let counted = admissions[usize::from(listener)]
             .admit(&peer, Counted::ADMITTED)
@@ -371,8 +370,9 @@ impl Script {
                 continue;
             };
             if let Some(at) = self.processes.iter().position(|it| it.id == id) {
+                let process = &self.processes[at];
                 assert!(
-                    self.processes[at].is_idle(),
+                    process.is_idle() || process.lies,
                     "process {id} was released with something in progress"
                 );
                 self.kill(at);

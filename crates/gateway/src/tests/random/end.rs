@@ -12,6 +12,10 @@ impl Crowd {
     /// Everybody does what is left, and nothing is lost by it. Then the loop stops.
     pub(super) fn end_well(&mut self) {
         self.finish_work();
+        if self.has_more {
+            self.end_requests();
+            self.end_rooms();
+        }
         if !self.is_hostile {
             self.check_answers();
             self.check_labels();
@@ -30,6 +34,10 @@ impl Crowd {
         let counted = counted.map(|counter| (counter, self.script.count(counter)));
         self.pass(Duration::from_secs(4));
         self.stop();
+        if self.has_more {
+            self.forget_rooms();
+            println!("{}, {}", self.asking, self.rooms);
+        }
         println!(
             "{} clients, {answered} answers, {counted:?}",
             self.clients.len()
