@@ -1,4 +1,5 @@
 //! Bad input from clients, and workers that attack the engine.
 
 mod input;
+mod requests;
 mod worker;

@@ -19,7 +19,7 @@ const CLOSE: usize = 1;
 const DROP: usize = 2;
 
 /// Small rings, so that they fill soon.
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [engine]
 gateway_loops = 2
 ring_memory = "2MiB"
@@ -52,7 +52,7 @@ journal = "{folder}/journal"
 const EXPOSURE: Duration = Duration::from_millis(700);
 /// No answer of the other worker may take longer. Far more than an ordinary one takes, since tests run beside this one, and
 /// far less than anything takes that has to wait for the hostile worker's end.
-const ORDINARY: Duration = Duration::from_millis(400);
+pub(super) const ORDINARY: Duration = Duration::from_millis(400);
 /// No session may wait longer for its answer once the next worker is ready. All of them together take a few milliseconds.
 const SERVES_AGAIN: Duration = Duration::from_millis(100);
 /// How much the gateway may grow, in bytes.
@@ -60,7 +60,7 @@ const GROWTH: u64 = 96 << 20;
 
 /// What becomes of the hostile worker's sessions that have nothing in progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Others {
+pub(super) enum Others {
     /// They serve again with the next worker.
     Stay,
     /// It closes some of them, as any worker may.
@@ -68,8 +68,8 @@ enum Others {
 }
 
 /// An engine, a hostile worker in slot 1, and everyone who may suffer.
-struct Scene {
-    engine: Engine,
+pub(super) struct Scene {
+    pub(super) engine: Engine,
     /// Sessions of the honest worker, each of which goes on asking.
     busy: Vec<JoinHandle<Client>>,
     over: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn set(config: &str) -> Scene {
+    pub(super) fn set(config: &str) -> Scene {
         let site = Site::new("hostile_worker", config);
         site.write("hostile", "");
         let engine = site.start();
@@ -115,7 +115,7 @@ impl Scene {
 
     /// Has the worker in slot 1 do this for a while, kills it, and sees that everything serves again with the next one, which
     /// is hostile too.
-    fn suffer(&mut self, plan: &str, others: Others) {
+    pub(super) fn suffer(&mut self, plan: &str, others: Others) {
         println!("{plan}");
         self.engine.write("hostile", "");
         let hostile = self.engine.worker(1).pid;
@@ -217,7 +217,7 @@ impl Scene {
     }
 
     /// Everyone whose worker is honest has had every answer.
-    fn end(self) {
+    pub(super) fn end(self) {
         self.over.store(true, Ordering::Relaxed);
         for busy in self.busy {
             let mut client = busy

@@ -116,7 +116,7 @@ fn own(worker: &Worker, number: u64) -> u64 {
 }
 
 /// Ids of one loop follow each other: next to its own lie those of others, few of which are its own as well.
-fn neighbour(worker: &Worker, number: u64) -> u64 {
+pub(crate) fn neighbour(worker: &Worker, number: u64) -> u64 {
     let mut session = own(worker, number)
         .wrapping_add(number % 16)
         .wrapping_sub(8);

@@ -11,10 +11,12 @@ use moorline_engine::wire::{
 use moorline_ipc::{Channel, Header};
 use rustix::fs::OFlags;
 
+use crate::answers;
 use crate::child;
 use crate::lies;
 use crate::passing;
 use crate::raw_ring::RawRegion;
+use crate::rooms;
 use crate::worker::Worker;
 use moorline_tests::Random;
 
@@ -214,6 +216,8 @@ pub(crate) fn carry_out(worker: &mut Worker, plan: &str) -> io::Result<()> {
         "pass" => passing::carry_out(worker, rest),
         "pass-flood" => passing::flood(worker),
         "lie" => lies::carry_out(worker, rest),
+        "answer" => answers::carry_out(worker, rest),
+        "group" => rooms::carry_out(worker, rest),
         _ => Err(io::Error::other(format!("no such misuse: {plan}"))),
     }
 }
@@ -349,7 +353,7 @@ fn records(worker: &Worker, seed: u64) -> io::Result<()> {
                 // Kinds that do not exist end it at once: they come seldom.
                 kind: match random.within(0..2000) {
                     0 => random.number() as u8,
-                    _ => random.within(1..21) as u8,
+                    _ => random.within(1..27) as u8,
                 },
                 flags: random.number() as u8,
                 aux: match random.within(0..4) {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use moorline_engine::config::Config;
 use moorline_engine::control::{FromRole, Role, ToRole};
-use moorline_engine::wire::{DONE, FromProcess, ToProcess, WHOLE};
+use moorline_engine::wire::{DONE, FromProcess, LAST, ToProcess, WHOLE};
 use moorline_ipc::{
     Channel, Chime, Consumer, Doorbell, Header, Hello, Packet, Producer, Region, Side, inherited,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
+use crate::answers::{self, HELD};
 use crate::misuse;
 
 /// Where the supervisor puts the control channel.
@@ -29,6 +30,8 @@ pub(crate) struct Worker {
     pub(crate) files: Channel,
     /// The sessions that were opened here.
     pub(crate) sessions: Vec<u64>,
+    /// The plain requests that it is to misuse: the number of the loop, and its own.
+    pub(crate) requests: Vec<(usize, u64)>,
 }
 
 /// What it shares with one loop of the gateway.
@@ -109,6 +112,7 @@ impl Worker {
             links,
             files: Channel::from_fd(next()?),
             sessions: Vec::new(),
+            requests: Vec::new(),
         })
     }
 
@@ -149,9 +153,28 @@ impl Worker {
         match ToProcess::from_u8(header.kind) {
             Some(ToProcess::Open) => self.sessions.push(header.session),
             Some(ToProcess::Message) => self.answer(place, &header, &payload)?,
+            Some(ToProcess::Request) => self.take_request(place, header.session, &payload),
             _ => {}
         }
         Ok(true)
+    }
+
+    /// A request is small. It is answered, unless it is for a misuse.
+    fn take_request(&mut self, place: usize, number: u64, payload: &[u8]) {
+        if payload.windows(HELD.len()).any(|it| it == HELD) {
+            self.requests.push((place, number));
+            return;
+        }
+        let header = Header {
+            kind: FromProcess::Respond as u8,
+            flags: LAST,
+            session: number,
+            ..Header::default()
+        };
+        let answer = answers::honest();
+        // Without room it has no answer.
+        let _ = self.links[place].producer.push(&header, &[&answer]);
+        self.publish(place);
     }
 
     /// What it is asked is the probe's `pid`, `slot` or `id`, or what to do from now on; all else is echoed.
