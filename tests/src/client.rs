@@ -159,15 +159,18 @@ impl Client {
     /// The next bytes, this many.
     #[track_caller]
     pub fn receive_exactly(&mut self, count: usize) -> Vec<u8> {
+        self.try_receive_exactly(count).expect("bytes come")
+    }
+
+    /// The same, for when they may not come.
+    pub fn try_receive_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.received.len() < count {
-            assert_ne!(
-                self.fill().expect("bytes come"),
-                0,
-                "the connection was closed before they came"
-            );
+            if self.fill()? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
         }
         let rest = self.received.split_off(count);
-        std::mem::replace(&mut self.received, rest)
+        Ok(std::mem::replace(&mut self.received, rest))
     }
 
     /// Sends one message.

@@ -10,19 +10,29 @@
 //! | `!wait` | awaits what never comes |
 //! | `!crash` | ends its worker by a fault |
 //! | `!task 3s` | has a task worker block for this long, then answers with its result |
+//!
+//! A session of server-sent events gets what is posted to `/board/ID`, from the event on that its client names. Any other plain
+//! request comes back as it was.
 
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use moorline::{App, Context, Datagram, Message, Result, SendError, Session};
+use moorline::{
+    Accept, App, Context, Datagram, Group, Message, Opened, Request, Response, Result, SendError,
+    Session,
+};
 use serde::Deserialize;
 
 fn main() -> ExitCode {
     moorline::run(Echo::start)
 }
 
+/// Events that the board keeps: those of some minutes.
+const KEPT: usize = 10_000;
+
 struct Echo {
+    context: Context,
     /// Zero: each message is answered at once.
     delay: Duration,
     obeys: bool,
@@ -40,12 +50,37 @@ struct Settings {
 impl App for Echo {
     type Settings = Settings;
 
-    async fn start(_: Context, settings: Settings) -> Result<Self> {
+    async fn start(context: Context, settings: Settings) -> Result<Self> {
         let delay = settings.delay.as_deref().map(duration).transpose()?;
         Ok(Echo {
+            context,
             delay: delay.unwrap_or_default(),
             obeys: settings.commands,
         })
+    }
+
+    async fn accept(self: Rc<Self>, request: Request) -> Result<Accept> {
+        Ok(Accept::new().remember(&request, &["last-event-id"]))
+    }
+
+    async fn open(self: Rc<Self>, session: Session, opened: Opened) -> Result {
+        if let (Opened::Fresh, Some(request)) = (opened, session.request())
+            && request.path() == "/board"
+        {
+            let last = request.last_event_id().unwrap_or_default();
+            self.board()?.join_after(&session, last)?;
+        }
+        Ok(())
+    }
+
+    async fn request(self: Rc<Self>, request: Request) -> Result<Response> {
+        self.wait().await;
+        let Some(id) = request.path().strip_prefix("/board/") else {
+            return Ok(Response::new(200).body(request.body().to_vec()));
+        };
+        let said = str::from_utf8(request.body())?;
+        self.board()?.send_event(id, "", said).await?;
+        Ok(Response::new(204))
     }
 
     async fn message(self: Rc<Self>, session: Session, message: Message) -> Result {
@@ -80,6 +115,13 @@ impl App for Echo {
 }
 
 impl Echo {
+    /// A gateway that has just begun keeps nothing yet.
+    fn board(&self) -> Result<Group> {
+        let board = self.context.group("board");
+        board.keep_events(KEPT)?;
+        Ok(board)
+    }
+
     async fn wait(&self) {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;

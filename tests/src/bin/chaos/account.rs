@@ -5,13 +5,13 @@
 //! | --- | --- |
 //! | reload, `TERM` to a worker | nothing |
 //! | broken deployment, full disk, flood, garbage | nothing |
-//! | worker's death | what it had in progress, by `on_crash`: sessions closed, messages lost, or nothing; all counted |
+//! | worker's death | what it had in progress, by `on_crash`: sessions closed, messages lost, or nothing; requests without an answer; all counted |
 //! | task worker's or helper's death | nothing |
 //! | `TERM` to the gateway or a helper | nothing |
 //! | stopped process | nothing; killed at `max_wait` of a reload it is a dead one, counted as forced |
 //! | hostile worker | what it had in progress, as with a death |
 //! | no descriptors, no memory for rings, a full `/dev/shm` | nothing; what is started meanwhile may fail and is started again |
-//! | gateway's death | its sessions closed |
+//! | gateway's death | its sessions closed; requests without an answer; a gap in each history |
 //! | supervisor's death, stop | sessions drained and closed |
 
 use std::fmt;
@@ -60,6 +60,10 @@ pub(crate) struct Lost {
     pub(crate) closed: u64,
     /// Messages without an answer in sessions that stayed.
     pub(crate) missing: u64,
+    /// Plain requests without a whole answer.
+    pub(crate) unanswered: u64,
+    /// Times that a reader of the board was told of a gap.
+    pub(crate) gaps: u64,
 }
 
 /// What the engine has counted, since its supervisor started.
@@ -69,6 +73,8 @@ pub(crate) struct Counted {
     /// Sessions that were a dead gateway's.
     pub(crate) gateway_lost: u64,
     pub(crate) dropped: u64,
+    /// Plain requests that failed or were refused.
+    pub(crate) requests_failed: u64,
     pub(crate) redelivered: u64,
     pub(crate) reload_forced: u64,
     pub(crate) worker_exits: u64,
@@ -98,6 +104,10 @@ impl From<&Status> for Counted {
             closed_by_crash: status.lost.closed_by_crash,
             gateway_lost: status.closed("gateway_lost"),
             dropped: status.lost.dropped,
+            requests_failed: ["failed", "refused"]
+                .iter()
+                .filter_map(|end| status.gateway.requests.get(*end))
+                .sum(),
             redelivered: status.lost.redelivered,
             reload_forced: status.lost.reload_forced,
             worker_exits: status.errors.worker_exits,
@@ -115,6 +125,8 @@ impl Account {
                 closed: now.lost.closed.saturating_sub(before.lost.closed),
                 // A message that was given up may come after all.
                 missing: now.lost.missing.saturating_sub(before.lost.missing),
+                unanswered: now.lost.unanswered.saturating_sub(before.lost.unanswered),
+                gaps: now.lost.gaps.saturating_sub(before.lost.gaps),
             },
             before: before.counted.clone(),
             after: now.counted.clone(),
@@ -178,6 +190,34 @@ impl Account {
             ),
         );
         found.extend(self.uncounted());
+        found.extend(self.uncounted_on_board());
+        found
+    }
+
+    /// Requests without an answer, and gaps, that nothing explains.
+    fn uncounted_on_board(&self) -> Vec<String> {
+        let (done, lost, new) = (&self.done, &self.lost, self.counted());
+        let mut found = Vec::new();
+        if lost.gaps > 0 && done.gateways_killed + new.gateways == 0 {
+            found.push(format!("{} gaps, and the gateway has lived", lost.gaps));
+        }
+        let most = match done.gateways_killed + new.gateways {
+            0 => new.requests_failed,
+            // What the one before had counted is gone.
+            _ => u64::MAX,
+        };
+        if lost.unanswered > most {
+            found.push(format!(
+                "{} requests are not answered, the engine counted {most}",
+                lost.unanswered
+            ));
+        }
+        if new.requests_failed > 0 && !self.is_disturbed() && done.failed == 0 {
+            found.push(format!(
+                "{} requests failed undisturbed",
+                new.requests_failed
+            ));
+        }
         found
     }
 
@@ -233,6 +273,7 @@ impl Account {
             closed_by_crash: after.closed_by_crash.saturating_sub(before.closed_by_crash),
             gateway_lost: after.gateway_lost.saturating_sub(before.gateway_lost),
             dropped: after.dropped.saturating_sub(before.dropped),
+            requests_failed: after.requests_failed.saturating_sub(before.requests_failed),
             redelivered: after.redelivered.saturating_sub(before.redelivered),
             reload_forced: after.reload_forced.saturating_sub(before.reload_forced),
             worker_exits: after.worker_exits.saturating_sub(before.worker_exits),
@@ -258,7 +299,7 @@ impl fmt::Display for Account {
         let (done, lost, new) = (&self.done, &self.lost, self.counted());
         write!(
             f,
-            "killed {} workers, {} gateways ({} told to end), {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; outsiders {}; disks filled {}\n    lost: {} sessions, {} messages",
+            "killed {} workers, {} gateways ({} told to end), {} supervisors; restarted {}, held {}, starved {}, retired {}; reloads {} ({} failed), broken {}; outsiders {}; disks filled {}\n    lost: {} sessions, {} messages, {} requests; {} gaps",
             done.killed,
             done.gateways_killed,
             done.gateways_termed,
@@ -274,6 +315,8 @@ impl fmt::Display for Account {
             done.disks_filled,
             lost.closed,
             lost.missing,
+            lost.unanswered,
+            lost.gaps,
         )?;
         if done.supervisors_killed + done.restarted > 0 {
             return write!(
@@ -310,6 +353,7 @@ mod tests {
             lost: Lost {
                 closed: 3,
                 missing: 4,
+                ..Lost::default()
             },
             before: Counted {
                 closed_by_crash: 10,
@@ -342,6 +386,7 @@ mod tests {
         account.lost = Lost {
             closed: 4,
             missing: 5,
+            ..Lost::default()
         };
         assert_eq!(
             account.unexplained(),
@@ -350,6 +395,27 @@ mod tests {
                 "5 messages are missing, the engine counted 4"
             ]
         );
+    }
+
+    #[test]
+    fn gaps_are_explained_by_a_gateways_death_and_unanswered_requests_by_a_count() {
+        let mut account = two_kills();
+        account.lost.gaps = 1;
+        account.lost.unanswered = 2;
+        account.after.requests_failed = 1;
+        assert_eq!(
+            account.unexplained(),
+            [
+                "1 gaps, and the gateway has lived",
+                "2 requests are not answered, the engine counted 1"
+            ]
+        );
+        account.done.gateways_killed = 1;
+        account.after.gateways = 1;
+        assert_eq!(account.unexplained(), Vec::<String>::new());
+        let mut quiet = Account::default();
+        quiet.after.requests_failed = 1;
+        assert_eq!(quiet.unexplained(), ["1 requests failed undisturbed"]);
     }
 
     #[test]
@@ -374,6 +440,7 @@ mod tests {
         account.lost = Lost {
             closed: 53,
             missing: 5,
+            ..Lost::default()
         };
         assert_eq!(
             account.unexplained(),

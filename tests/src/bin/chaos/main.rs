@@ -3,10 +3,11 @@
 //!
 //! - [`plan`]: what is done and when, from a seed
 //! - [`sites`], [`subject`], [`outsiders`]: the engines, and doing it
-//! - [`crowd`] with its [`exchange`]s, and [`room`]: the clients that notice
+//! - [`crowd`] with its [`exchange`]s, [`room`] and [`board`]: the clients that notice
 //! - [`account`]: what was promised, held against what they noticed
 
 mod account;
+mod board;
 mod crowd;
 mod exchange;
 mod limits;
@@ -21,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use account::{Account, Lost, Tally};
+use board::Board;
 use clap::Parser;
 use crowd::{Crowd, Part};
 use exchange::{Messages, Script};
@@ -92,6 +94,8 @@ fn main() -> ExitCode {
 struct Stage {
     echo: Subject,
     crowd: Crowd,
+    /// The readers and writers of the same engine.
+    board: Board,
     chat: Subject,
     room: Room,
     wild: Subject,
@@ -141,6 +145,7 @@ impl Stage {
             part("tasks", doors.redeliver, Script::Tasks, Messages::Stay),
         ];
         let echo = Subject::start(echo, sites::echo(&doors, &issuer, powers));
+        let web = doors.web;
         let doors = sites::ChatDoors::free();
         let chat = Cast {
             app: "chat",
@@ -185,6 +190,7 @@ impl Stage {
             chat,
             pack: Crowd::start(herd, &mut random),
             wild,
+            board: Board::open(web, &mut random),
             wrong: Vec::new(),
         }
     }
@@ -227,9 +233,9 @@ impl Stage {
     }
 
     fn muster_crowd(&mut self, target: Target, before: Option<&Tally>, round: &str) -> Tally {
-        let (name, subject, crowd) = match target {
-            Target::Wild => ("wild", &mut self.wild, &self.pack),
-            Target::Echo | Target::Chat => ("echo", &mut self.echo, &self.crowd),
+        let (name, subject, crowd, board) = match target {
+            Target::Wild => ("wild", &mut self.wild, &self.pack, None),
+            Target::Echo | Target::Chat => ("echo", &mut self.echo, &self.crowd, Some(&self.board)),
         };
         subject.muster();
         let behind = crowd.progress(3, PROGRESS);
@@ -238,7 +244,8 @@ impl Stage {
             wrong.push(format!("{name}: sessions {behind:?} get no answers"));
             eprintln!("{}", subject.listing());
         }
-        let most = crowd.sessions();
+        wrong.extend(board.iter().flat_map(|board| board.muster(PROGRESS)));
+        let most = crowd.sessions() + board.map_or(0, |_| Board::sessions());
         if !happens_within(PROGRESS, || {
             subject.sessions().is_some_and(|now| now <= most)
         }) {
@@ -247,9 +254,12 @@ impl Stage {
         }
         let lost = || {
             let notes = crowd.notes();
+            let seen = board.map_or_else(board::Seen::default, Board::seen);
             Lost {
-                closed: notes.values().map(|seen| seen.closed).sum(),
+                closed: notes.values().map(|seen| seen.closed).sum::<u64>() + seen.closed,
                 missing: notes.values().map(|seen| seen.missing).sum(),
+                unanswered: seen.unanswered,
+                gaps: seen.gaps,
             }
         };
         let (now, unexplained) = settle(name, subject, before, lost);
@@ -273,7 +283,7 @@ impl Stage {
         self.wrong(round, wrong);
         let lost = || Lost {
             closed: self.room.closed(),
-            missing: 0,
+            ..Lost::default()
         };
         let (now, wrong) = settle("chat", &mut self.chat, before, lost);
         self.wrong(round, wrong);
@@ -293,6 +303,12 @@ impl Stage {
             "chat: {heard} lines heard, {overtaken} of them after a later one, {} sessions closed",
             self.room.closed()
         );
+        let (events, answers) = self.board.counts();
+        println!(
+            "board: {events} events, {answers} requests answered, {:?}",
+            self.board.seen()
+        );
+        self.board.close();
         let mut wrong = self.crowd.finish();
         wrong.extend(self.pack.finish());
         self.room.leave();

@@ -47,6 +47,8 @@ pub(crate) struct EchoDoors {
     pub(crate) drop: SocketAddr,
     /// For outsiders alone.
     pub(crate) flooded: SocketAddr,
+    /// A board with a history, and plain requests.
+    pub(crate) web: SocketAddr,
 }
 
 pub(crate) struct ChatDoors {
@@ -73,7 +75,7 @@ impl WildDoors {
 
 impl EchoDoors {
     pub(crate) fn free() -> EchoDoors {
-        let [redeliver, sealed, spread, close, drop, flooded] = free_addresses();
+        let [redeliver, sealed, spread, close, drop, flooded, web] = free_addresses();
         EchoDoors {
             redeliver,
             sealed,
@@ -81,6 +83,7 @@ impl EchoDoors {
             close,
             drop,
             flooded,
+            web,
         }
     }
 }
@@ -133,7 +136,8 @@ delay = "2ms"
     ]
     .map(|(address, keys)| length_listener(address) + keys)
     .concat();
-    let site = Site::new("echo", &format!("{head}{listeners}"));
+    let web = web_listener(doors.web);
+    let site = Site::new("echo", &format!("{head}{listeners}{web}"));
     issuer.issue(&[HOST]).write(&site, "echo");
     let log = site.path("log");
     fs::create_dir(&log).expect("the folder can be written");
@@ -188,6 +192,25 @@ count = 1
     .map(|(address, keys)| length_listener(address) + keys)
     .concat();
     Site::new("hostile_worker", &format!("{head}{listeners}"))
+}
+
+/// Events of a board, and requests that the app answers.
+fn web_listener(address: SocketAddr) -> String {
+    format!(
+        r#"
+[[listen]]
+name = "web"
+address = "http://{address}"
+on_crash = "redeliver"
+attempts = 20
+[[listen.route]]
+path = "/board"
+kind = "sse"
+[[listen.route]]
+path = "/*rest"
+kind = "app"
+"#
+    )
 }
 
 fn length_listener(address: SocketAddr) -> String {
