@@ -126,6 +126,31 @@ fn a_reload_changes_max_sessions_per_address() {
 }
 
 #[test]
+fn connections_count_for_their_address_after_a_reload_that_has_failed_before() {
+    let live = Live::start(&config("", ""));
+    let mut first = live.client();
+    first.ask("id");
+    let limited = config("", "max_sessions_per_address = 1");
+    live.engine.install("exits_at_once");
+    live.engine.configure(&limited);
+    live.engine.reload().expect_refusal(&["not reloaded"]);
+    let mut second = live.client();
+    second.ask("id");
+    live.engine.install("probe");
+    live.change(&limited);
+    assert_eq!(live.client().try_receive().ok().flatten(), None);
+    drop(second);
+    assert_eq!(live.client().try_receive().ok().flatten(), None);
+    drop(first);
+    eventually("there is room again", || {
+        let mut client = live.client();
+        let _ = client.send_bytes(&Wire::LENGTH.encode(b"build"));
+        client.try_receive().ok().flatten().is_some()
+    });
+    live.finish();
+}
+
+#[test]
 fn connections_and_unfinished_messages_keep_to_the_rates_of_the_reload() {
     let live = Live::start(&config("", ""));
     let mut slow = live.client();

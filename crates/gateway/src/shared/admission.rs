@@ -80,17 +80,14 @@ impl Default for Counted {
 }
 
 impl Admission {
-    /// Prepares for these limits. True: present connections must be [counted](Self::count), which they have not been.
+    /// Prepares for these limits. True: present connections must be [counted](Self::count), which they have not been. Nothing
+    /// else depends on whether these limits [come](Self::change).
     pub(crate) fn prepare(&self, listener: &Listener) -> bool {
         if listener.max_sessions_per_address.is_none() {
             return false;
         }
-        let mut is_new = false;
-        self.by_address.get_or_init(|| {
-            is_new = true;
-            Mutex::default()
-        });
-        is_new
+        self.by_address.get_or_init(Mutex::default);
+        !self.counts.load(Ordering::Relaxed)
     }
 
     /// Admits connections by these limits from now on. Sessions that are open stay. The loop that admits calls it.
@@ -262,6 +259,13 @@ mod tests {
         Peer::Ip(SocketAddr::new(address.parse().expect("an address"), 1))
     }
 
+    /// With a limit of two connections for an address.
+    fn limited() -> Listener {
+        let text = "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n";
+        let loaded = moorline_config::load_text(text, std::path::Path::new("/a.toml"));
+        loaded.expect("it is right").config.listeners.remove(0)
+    }
+
     #[test]
     fn a_released_connection_makes_room_and_leaves_nothing_counted() {
         let admission = admission(3, Some(2));
@@ -366,14 +370,7 @@ mod tests {
             admission.admit(&one, Counted::ADMITTED),
             Ok(Counted::ADMITTED)
         );
-        let mut listener = moorline_config::load_text(
-            "[[listen]]\naddress = \"tcp://127.0.0.1:0\"\nmax_sessions_per_address = 2\n",
-            std::path::Path::new("/a.toml"),
-        )
-        .expect("it is right")
-        .config
-        .listeners
-        .remove(0);
+        let mut listener = limited();
         assert!(admission.prepare(&listener));
         let mut early = Counted::ADMITTED;
         for _ in 0..2 {
@@ -402,6 +399,31 @@ mod tests {
         admission.end(&one, COUNTED);
         admission.release(Counted::ADMITTED);
         assert_eq!(admission.admit(&one, Counted::ADMITTED), Ok(COUNTED));
+    }
+
+    #[test]
+    fn a_preparation_that_nothing_follows_leaves_the_next_one_to_count() {
+        let admission = admission(10, None);
+        let mut listener = limited();
+        assert!(admission.prepare(&listener));
+        // That reload has failed, and another one brings other limits.
+        listener.max_sessions_per_address = None;
+        assert!(!admission.prepare(&listener));
+        admission.change(&listener);
+        let one = peer("192.0.2.1");
+        let mut early = admission
+            .admit(&one, Counted::ADMITTED)
+            .expect("there is room");
+        listener.max_sessions_per_address = Some(1);
+        if admission.prepare(&listener) {
+            admission.count(&one, &mut early);
+        }
+        admission.change(&listener);
+        assert_eq!(early, COUNTED);
+        assert_eq!(
+            admission.admit(&one, Counted::ADMITTED),
+            Err(Limit::SessionsPerAddress)
+        );
     }
 
     #[test]
