@@ -1,6 +1,9 @@
 //! From a ring record to what it asks for.
 
-use moorline_ipc::{Consumer, Header, Record};
+#[cfg(test)]
+mod tests;
+
+use moorline_ipc::{Consumer, Corrupt, Header, Record};
 
 use crate::ending::act;
 use crate::event_loop::Loop;
@@ -113,8 +116,7 @@ impl Loop {
         let Some(mut consumer) = self.tools.processes[at].consumer.take() else {
             return;
         };
-        // An honest process has not written further.
-        let position = position.min(consumer.position() + consumer.capacity());
+        let position = within_ring(&consumer, position);
         let mut taken = Ok(());
         while taken.is_ok() && consumer.position() < position {
             taken = match consumer.next() {
@@ -142,12 +144,11 @@ impl Loop {
             }
             if is_first || consumer.is_spent() {
                 is_first = false;
-                // In this order: what is written behind an event is seen only after the event is in the queue.
-                if !consumer.see().map_err(|corrupt| corrupt.to_string())? {
-                    return Ok(Taken::All);
-                }
-                if self.events_wait() {
-                    return Ok(Taken::UpToEvents);
+                let seen = look(consumer, || self.events_wait());
+                match seen.map_err(|corrupt| corrupt.to_string())? {
+                    Seen::Nothing => return Ok(Taken::All),
+                    Seen::BehindEvents => return Ok(Taken::UpToEvents),
+                    Seen::Records => {}
                 }
             }
             match consumer.next() {
@@ -482,6 +483,34 @@ impl Loop {
         memory.release(Class::Parts, held);
         Ok(message)
     }
+}
+
+/// What there is to take.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Records,
+    /// Records that may come behind an event that this loop has not taken.
+    BehindEvents,
+}
+
+/// Sees which records there are, and then whether they may come behind an event. In this order: what is written behind an event
+/// is seen only after the event is in the queue.
+#[inline]
+fn look(consumer: &mut Consumer, events_wait: impl FnOnce() -> bool) -> Result<Seen, Corrupt> {
+    if !consumer.see()? {
+        return Ok(Seen::Nothing);
+    }
+    Ok(match events_wait() {
+        true => Seen::BehindEvents,
+        false => Seen::Records,
+    })
+}
+
+/// How far a process can have written, if it says that it had written to this position: no further than a ring. One that writes on
+/// meanwhile does not keep the loop.
+fn within_ring(consumer: &Consumer, position: u64) -> u64 {
+    position.min(consumer.position() + consumer.capacity())
 }
 
 /// The text with which an app closes a session.
