@@ -105,3 +105,22 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_request_of_a_dead_gateway_leaves_one_of_the_next_with_its_number() {
+        let exchanges = Exchanges::default();
+        let old = exchanges.begin(1);
+        exchanges.gateway_lost();
+        assert!(old.is_gone());
+        let new = exchanges.begin(1);
+        exchanges.end(1, &old);
+        exchanges.gone(1);
+        assert!(new.is_gone(), "it is not known any more");
+        exchanges.end(1, &new);
+        assert!(exchanges.0.borrow().is_empty());
+    }
+}

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::process::Process;
 use super::script::{Script, config};
 use crate::commands::{Command, Report};
 use crate::exchange::{Answered, AppRequest, ExchangeOrder, Failure, Further, RequestContent};
@@ -158,6 +159,31 @@ fn a_request_that_a_dead_process_had_not_taken_goes_to_the_next_one() {
     answer(&mut script, 0, 3, b"three");
     assert_eq!(body(&mut second).as_deref(), Some(&b"two"[..]));
     assert_eq!(body(&mut third).as_deref(), Some(&b"three"[..]));
+}
+
+/// It was answered before it was taken, as only a liar does: what it had is not here any more.
+#[test]
+fn a_request_whose_answer_has_begun_goes_to_no_other_process() {
+    let mut script = scene();
+    let mut waiting = ask(&mut script, 1, b"x");
+    turns(&mut script);
+    let is_with = |process: &Process| {
+        let at = script.gateway.tools.processes.find(process.id);
+        at.is_some_and(|at| script.gateway.exchanges.of(at) == 1)
+    };
+    let at = script.processes.iter().position(is_with);
+    let at = at.expect("a process has it");
+    script.processes[at].respond(FromProcess::Respond, 1, 0, &head(None));
+    turns(&mut script);
+    let Ok(Answered::Head { rest, .. }) = waiting.try_recv() else {
+        panic!("a head comes");
+    };
+    let mut rest: UnboundedReceiver<Further> = rest.expect("more may come");
+    script.kill(at);
+    assert_eq!(has(&mut script, 1), None);
+    assert!(rest.try_recv().is_err() && rest.is_closed());
+    assert_eq!(script.gateway.exchanges.len(), 0);
+    assert_eq!(script.count(LoopCounter::RequestsFailed), 1);
 }
 
 #[test]
