@@ -169,7 +169,14 @@ pub mod invariants {
 
 #[cfg(test)]
 mod tests {
+    include!("../../../fuzz/replay.rs");
+
     use super::*;
+
+    #[test]
+    fn kept_inputs_break_no_invariant_of_the_header() {
+        replay("proxy_header", invariants::header);
+    }
 
     fn client(address: &str) -> Announced {
         Announced::Client(address.parse().expect("an address"))
