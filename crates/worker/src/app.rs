@@ -264,7 +264,8 @@ pub trait App: Sized + 'static {
     }
 
     /// A session's outbound queue has fallen below its low watermark again, or [`try_send`](Session::try_send) has refused a
-    /// message to it as [`SendError::Full`] because it could have been full, and it is not.
+    /// message to it as [`SendError::Full`] because it could have been full, and it is not, or because the ring to the gateway
+    /// was, and has room.
     ///
     /// # When it runs
     /// At once, as [`full`](App::full).

@@ -4,6 +4,7 @@
 //! sleeps is woken when the ring task publishes, once for all that a turn has written, or before that, as `pace` says. What finds no room either makes its sender wait or queues in the link's backlog;
 //! while there is a backlog everything newer queues behind it, so order is kept by construction.
 
+mod caller;
 mod room_place;
 mod unseen;
 
@@ -76,6 +77,8 @@ pub(super) struct Link {
     marks: Marks,
     backlog: Backlog,
     waiters: Waiters,
+    /// The place of the ring task among those who wait: it calls the sessions that were refused for want of room.
+    caller: Option<u64>,
 }
 
 impl Outbox {
@@ -398,6 +401,7 @@ impl Link {
             marks,
             backlog: Backlog::default(),
             waiters: Waiters::default(),
+            caller: None,
         }
     }
 

@@ -45,6 +45,11 @@ impl Waiters {
         }
     }
 
+    /// Whether it was not called yet.
+    pub(crate) fn has(&self, ticket: u64) -> bool {
+        self.place(ticket).is_some()
+    }
+
     /// The need of the first one.
     pub(crate) fn first_need(&self) -> Option<usize> {
         self.queue.front().map(|waiter| waiter.need)

@@ -116,6 +116,7 @@ pub(super) async fn obey(order: &mut Order<'_>) -> Result<Option<String>> {
             }
         }
         "cram" => {
+            probe.note(format_args!("crams {}", session.id()));
             let count = cram(session, milliseconds(order.word())?);
             probe.note(format_args!("crammed {} {count}", session.id()));
             return Ok(None);

@@ -205,6 +205,29 @@ fn a_loop_of_try_send_that_never_awaits_is_refused_and_not_cut_off() {
     assert_eq!(engine.status().closed("slow"), 0);
 }
 
+/// No queue of a session comes near its watermark.
+#[test]
+fn a_try_send_for_which_the_ring_has_no_room_is_followed_by_drained() {
+    let limits = "high_watermark = \"512MiB\"\nhard_limit = \"1GiB\"";
+    let engine = Engine::start("probe", &probe(limits));
+    let mut client = Client::connect(&engine, 0, Wire::LENGTH);
+    let id = client.ask("id");
+    let gateway = engine.status().gateway.pid;
+    client.send("cram 500");
+    engine.journaled(&format!("crams {id}"));
+    kill(gateway, Signal::SIGSTOP);
+    let start = format!("crammed {id} ");
+    eventually("its time is over", || !engine.journal_of(&start).is_empty());
+    assert!(engine.journal_of("drained").is_empty());
+    kill(gateway, Signal::SIGCONT);
+    engine.journaled(&format!("drained {id}"));
+    let count = engine.journal_of(&start)[0][start.len()..].parse::<usize>();
+    for _ in 0..count.expect("a number") {
+        assert_eq!(client.receive(), [b'c'; 16 * 1024]);
+    }
+    assert!(engine.journal_of("full").is_empty());
+}
+
 #[test]
 fn try_send_refuses_over_the_high_watermark() {
     let engine = Engine::start("probe", &probe("high_watermark = \"256KiB\""));

@@ -104,8 +104,10 @@ impl Session {
     }
 
     /// Sends a message if there is room now; over the high watermark it refuses with [`SendError::Full`]. It also does so after
-    /// 64 KiB to a session without an `await` if any session has become full meanwhile: which one is not known before that. If
-    /// it was another one, [`drained`](crate::app::App::drained) follows all the same, without [`full`](crate::app::App::full).
+    /// 64 KiB to a session without an `await` if any session has become full meanwhile: which one is not known before that; and
+    /// while the ring to the gateway has no room. If it was another session, or the ring,
+    /// [`drained`](crate::app::App::drained) follows all the same, without [`full`](crate::app::App::full), for a session that
+    /// this process serves.
     pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> Result<(), SendError> {
         self.0
             .offer_now(bytes.as_ref(), Form::BYTES)

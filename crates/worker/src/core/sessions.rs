@@ -8,11 +8,11 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 use moorline_ipc::Header;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Core;
 use crate::app::{Message, Opened, SendError, Session};
-use crate::outbox::{Burst, Needs, Room};
+use crate::outbox::{Burst, Needs, Outbox, Room};
 use crate::pool;
 use crate::waiters::Waiters;
 use crate::wire::event::{EVENT, EVENT_OVERHEAD};
@@ -239,19 +239,29 @@ impl SessionState {
     pub(crate) fn offer_now(&self, bytes: &[u8], form: Form) -> Result<(), Refusal> {
         let (burst, outbox) = (self.burst.get(), &self.core.outbox);
         if outbox.is_past(burst, self.link()) {
-            self.note_refused();
+            self.note_refused(0);
             return Err(Refusal::Watermark);
         }
-        self.offer(bytes, form, Room::Needed)?;
+        if let Err(refusal) = self.offer(bytes, form, Room::Needed) {
+            if let Refusal::NoRoom(need) = refusal {
+                self.note_refused(need);
+            }
+            return Err(refusal);
+        }
         self.burst.set(outbox.lengthen(burst, bytes.len()));
         Ok(())
     }
 
-    /// It learns when it may be sent to again: by its watermarks if it is full, else by [`SessionTable::take_allowed`].
+    /// It learns when it may be sent to again: by its watermarks if it is full, else by [`SessionTable::take_allowed`]. `need`:
+    /// the bytes of payload for which the ring had no room.
     #[cold]
-    fn note_refused(&self) {
+    fn note_refused(&self, need: usize) {
         if self.phase.get() == Phase::Here && !self.is_refused.replace(true) {
-            self.core.sessions.refused.borrow_mut().push(self.id);
+            let refused = Refused { id: self.id, need };
+            self.core.sessions.refused.borrow_mut().push(refused);
+            if need > 0 {
+                self.core.outbox.call_ring_task(self.link(), need);
+            }
         }
         self.core.outbox.schedule();
     }
@@ -407,8 +417,17 @@ pub(crate) struct SessionTable {
     here: RefCell<FxHashMap<u64, Session>>,
     /// Those of other processes to which the app has handles.
     elsewhere: RefCell<FxHashMap<u64, Weak<SessionState>>>,
-    /// Those of `here` that refused a message and are perhaps not full. Each once, or again after news of its watermarks.
-    refused: RefCell<Vec<u64>>,
+    /// Those of `here` that refused a message and are perhaps not full, in that order. Each once, or again after news of its
+    /// watermarks.
+    refused: RefCell<Vec<Refused>>,
+}
+
+/// A session that refused a message.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    id: u64,
+    /// Bytes of payload for which the ring had no room; 0 if the session was perhaps full.
+    need: usize,
 }
 
 impl SessionTable {
@@ -496,27 +515,31 @@ impl SessionTable {
         true
     }
 
-    /// Sessions that refused a message since one of their loop was full, and were none of the full ones, now that this is known.
+    /// Sessions that refused a message and may be sent to again: none of them is full, as is known now, and there is room.
     pub(crate) fn take_allowed(&self, core: &Core) -> Vec<Session> {
         if self.refused.borrow().is_empty() {
             return Vec::new();
         }
+        let outbox = &core.outbox;
+        let mut rooms: Vec<Option<usize>> = (0..outbox.links())
+            .map(|link| outbox.takes_call(link).then_some(0))
+            .collect();
         let mut refused = self.refused.take();
-        refused.sort_unstable();
-        refused.dedup();
-        let mut allowed = Vec::new();
-        refused.retain(|id| {
-            let session = self.here(*id);
-            let session = session.filter(|session| session.shared().is_refused.get());
+        let (mut allowed, mut waiting) = (Vec::new(), FxHashSet::default());
+        refused.retain(|&Refused { id, need }| {
+            let session = self.here(id);
+            let session =
+                session.filter(|it| it.shared().is_refused.get() && !waiting.contains(&id));
             let Some(session) = session else {
                 return false;
             };
-            let waits = core.outbox.holds(session.shared().link());
-            if !waits {
-                session.shared().is_refused.set(false);
-                allowed.push(session);
+            let link = session.shared().link();
+            if outbox.holds(link) || !has_room(outbox, &mut rooms, link, need) {
+                return waiting.insert(id);
             }
-            waits
+            session.shared().is_refused.set(false);
+            allowed.push(session);
+            false
         });
         self.refused.borrow_mut().append(&mut refused);
         allowed
@@ -540,4 +563,21 @@ impl SessionTable {
         session.shared().core.counters.set_sessions(self.len());
         Some(session)
     }
+}
+
+/// Whether there is room for a session that needs it, behind those that were allowed before it. `rooms`: the bytes that these
+/// need, for each loop whose ring has made room.
+fn has_room(outbox: &Outbox, rooms: &mut [Option<usize>], link: usize, need: usize) -> bool {
+    if need == 0 {
+        return true;
+    }
+    if let Some(Some(used)) = rooms.get_mut(link) {
+        let all = *used + size_of::<Header>() + need;
+        if outbox.fits(link, all) || (*used == 0 && outbox.fits(link, need)) {
+            *used = all;
+            return true;
+        }
+    }
+    outbox.call_ring_task(link, need);
+    false
 }
