@@ -19,6 +19,7 @@ use super::pace::Pace;
 use super::waiters::Waiters;
 pub(crate) use room_place::RoomPlace;
 
+use crate::wire::exchange::NO_SESSION;
 use crate::wire::{DONE, FIRST, FromProcess, LAST, WHOLE};
 
 /// Payload bytes that `push` may leave in a link's backlog. Close to what the ring itself holds: the
@@ -190,7 +191,7 @@ impl Outbox {
     pub(super) fn polled(&self) -> Option<u64> {
         let links = self.links.try_borrow().ok()?;
         let mut polled = links.iter().map(|link| link.marks.polling());
-        polled.find(|&session| session != 0)
+        polled.find(|&session| !matches!(session, 0 | NO_SESSION))
     }
 
     /// Whether enough was sent, above all to this session, that a sender which can wait lets others and the ring task run

@@ -26,6 +26,7 @@ use std::time::Duration;
 use moorline_ipc::Marks;
 
 use crate::control::START_HOOK;
+use crate::wire::exchange::NO_SESSION;
 
 pub(super) use symbols::Symbols;
 pub(super) use waits::{Limits, Waits};
@@ -172,7 +173,8 @@ impl Pulse {
     /// The hook that is being polled, and its session.
     pub(super) fn polled(&self) -> (Option<Hook>, Option<u64>) {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = marks.iter().map(Marks::polling).find(|&id| id != 0);
+        let mut polled = marks.iter().map(Marks::polling);
+        let session = polled.find(|&id| !matches!(id, 0 | NO_SESSION));
         let hook = match self.hook.load(Ordering::Relaxed) {
             0 => session.map(|_| Hook::Message),
             number => Hook::ALL.get(usize::from(number) - 1).copied(),

@@ -20,7 +20,7 @@ use crate::outbox::{Needs, Room, RoomPlace};
 use crate::remote;
 use crate::stalls::Hook;
 use crate::wire::accept::Asking;
-use crate::wire::exchange::LARGEST_PIECE;
+use crate::wire::exchange::{LARGEST_PIECE, NO_SESSION};
 use crate::wire::{FAILED, FromProcess, LAST};
 
 impl<A, M, D> Handlers<A, M, D>
@@ -97,7 +97,7 @@ where
             epoch: self.core.outbox.epoch(),
         };
         let app = self.app.clone();
-        let context = Context::new(self.core.clone());
+        let (core, context) = (self.core.clone(), Context::new(self.core.clone()));
         let hook = || {
             let mut hook = Box::pin(async move {
                 match request.is_for_engine() {
@@ -105,9 +105,12 @@ where
                     false => app.request(request).await,
                 }
             });
-            poll_fn(move |cx| match exchange.poll_gone(cx) {
-                true => Poll::Ready(Ok(None)),
-                false => hook.as_mut().poll(cx).map_ok(Some),
+            poll_fn(move |cx| {
+                if exchange.poll_gone(cx) {
+                    return Poll::Ready(Ok(None));
+                }
+                let _mark = Mark::new(&core, link, NO_SESSION);
+                hook.as_mut().poll(cx).map_ok(Some)
             })
         };
         let this = self.clone();
@@ -155,6 +158,7 @@ where
         counters.begin();
         let mut slot = Box::pin(Some(answering.send(content, length)));
         let poll = |cx: &mut std::task::Context<'_>| {
+            let _mark = Mark::new(&self.core, answering.link, NO_SESSION);
             let waits = &self.core.waits;
             waits.poll::<(), _>(Hook::Request, None, cx, |cx| poll_slot(slot.as_mut(), cx))
         };
@@ -285,7 +289,8 @@ impl Answering {
     }
 }
 
-/// A session's hook is being polled, until this is dropped.
+/// A session's hook is being polled, or one of none, until this is dropped. If the process ends by a fault meanwhile, no other
+/// message in progress there counts that death.
 struct Mark<'a> {
     core: &'a Core,
     link: usize,
