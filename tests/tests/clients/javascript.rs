@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use moorline_tests::{Browser, Engine, Finish, Site, eventually};
+use moorline_tests::{
+    Browser, Client, Engine, Finish, LENGTH_LISTENER, Site, Tab, Wire, eventually, kill,
+};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{run, scripts};
@@ -109,6 +113,96 @@ fn a_browser_reconnects_after_its_last_event() {
         engine.status().gateway.sessions == 0
     });
     assert_eq!(engine.status().gateway.accepted, 4);
+}
+
+/// The connection of each client is closed again and again, from its beginning on.
+const BRIEF: &str = "do=remember:x&open=after:room&open=wait:200&open=close";
+/// Events of a group.
+const EVENTS: u32 = 120;
+
+/// A page with a client of each kind, which notes what it hears of the group.
+fn open_history(browser: &mut Browser, engine: &Engine) -> Tab {
+    let tab = browser.open(&format!("http://{}/", engine.socket_address(0)));
+    eventually("the page is there", || {
+        browser.evaluate(&tab, "document.title") == "Empty"
+    });
+    let script = format!(
+        "(async () => {{
+            const {{ connect }} = await import('/moorline.min.js');
+            window.heard = {{ false: [], true: [] }};
+            for (const sse of [false, true]) connect(`${{sse ? '/events' : '/ws'}}?{BRIEF}`, {{
+                sse, events: ['said'], firstRetry: 20, lastRetry: 60,
+                onevent: (_, data, id) => heard[sse].push(`${{id}} ${{data}}`),
+                ongap: (group) => heard[sse].push(`gap in ${{group}}`),
+            }});
+        }})()"
+    );
+    browser.evaluate(&tab, &script);
+    tab
+}
+
+/// Sends one event, as often as it takes: its worker may be killed meanwhile.
+fn send_event(engine: &Engine, number: u32) {
+    eventually("the event is taken", || {
+        let client = Client::try_connect(engine.address(1), Wire::LENGTH);
+        client.is_ok_and(|mut client| {
+            let order = format!("event room {number} data {number}");
+            let sent = client.send_bytes(&Wire::LENGTH.encode(order.as_bytes()));
+            sent.is_ok() && matches!(client.try_receive(), Ok(Some(answer)) if answer == b"ok")
+        })
+    });
+}
+
+#[test]
+fn a_browser_gets_each_event_of_a_group_once_or_is_told_of_a_gap() {
+    let site = Site::new("probe", &format!("{CONFIG}{LENGTH_LISTENER}"));
+    site.write("public/index.html", "<title>Empty</title>");
+    site.copy(&client(""), "public");
+    let engine = site.start();
+    let keep = || Client::connect(&engine, 1, Wire::LENGTH).ask("keep-events room 1000");
+    assert_eq!(keep(), "ok");
+    let mut browser = Browser::start();
+    let tab = open_history(&mut browser, &engine);
+    for number in 1..=EVENTS {
+        send_event(&engine, number);
+        match number {
+            30 => drop(engine.reload().expect_success()),
+            60 | 90 => drop(engine.kill_worker(number as u16 / 30 % 2, Signal::SIGKILL)),
+            _ => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    let all: Vec<_> = (1..=EVENTS).map(|it| format!("{it} data {it}")).collect();
+    for kind in ["false", "true"] {
+        let heard = format!("heard[{kind}]");
+        eventually("all has come", || {
+            let heard = browser.evaluate(&tab, &heard);
+            heard.as_array().is_some_and(|it| it.len() >= all.len())
+        });
+        assert_eq!(browser.evaluate(&tab, &heard), json!(all), "{kind}");
+    }
+
+    let accepted = engine.status().gateway.accepted;
+    assert!(accepted > 20, "few connections: {accepted}");
+    kill(engine.status().gateway.pid, Signal::SIGKILL);
+    for kind in ["false", "true"] {
+        eventually("the gap is told", || {
+            let heard = browser.evaluate(&tab, &format!("heard[{kind}].at(-1)"));
+            heard == "gap in room"
+        });
+    }
+    eventually("the group keeps its events again", || {
+        let client = Client::try_connect(engine.address(1), Wire::LENGTH);
+        client.is_ok_and(|mut client| client.ask("keep-events room 1000") == "ok")
+    });
+    send_event(&engine, EVENTS + 1);
+    let next = format!("{0} data {0}", EVENTS + 1);
+    for kind in ["false", "true"] {
+        let heard = format!("heard[{kind}].filter((it) => it !== 'gap in room')");
+        let all: Vec<_> = all.iter().chain([&next]).collect();
+        eventually("it goes on", || {
+            browser.evaluate(&tab, &heard) == json!(all)
+        });
+    }
 }
 
 #[test]
