@@ -30,20 +30,7 @@ pub(crate) fn carry_out(worker: &Worker, what: &str) -> io::Result<()> {
             let payload = [&events.to_le_bytes()[..], b"room"].concat();
             (FromProcess::KeepEvents, 0, payload)
         }),
-        "events" => {
-            for link in &worker.links {
-                let header = Header {
-                    kind: FromProcess::KeepEvents as u8,
-                    flags: WHOLE,
-                    ..Header::default()
-                };
-                RawRegion::new(&link.region)?.push(&header, &keep("room"));
-            }
-            let loops = worker.links.len();
-            on_and_on(worker, |number| {
-                (FromProcess::Broadcast, number, event(loops, b"", 16_000))
-            })
-        }
+        "events" => events(worker),
         "events-nonsense" => {
             let loops = worker.links.len();
             on_and_on(worker, |number| {
@@ -78,6 +65,22 @@ pub(crate) fn carry_out(worker: &Worker, what: &str) -> io::Result<()> {
             "no such misuse of groups: {what}"
         ))),
     }
+}
+
+/// As many events as the loops take, for a group that keeps them all.
+fn events(worker: &Worker) -> io::Result<()> {
+    for link in &worker.links {
+        let header = Header {
+            kind: FromProcess::KeepEvents as u8,
+            flags: WHOLE,
+            ..Header::default()
+        };
+        RawRegion::new(&link.region)?.push(&header, &keep("room"));
+    }
+    let loops = worker.links.len();
+    on_and_on(worker, |number| {
+        (FromProcess::Broadcast, number, event(loops, b"", 16_000))
+    })
 }
 
 /// One record after another in all rings: its kind, its session, its payload.
