@@ -478,9 +478,21 @@ pub struct GatewayStatus {
     pub limits: BTreeMap<String, u64>,
     /// Plain requests, by what became of them.
     pub requests: BTreeMap<String, u64>,
+    /// Relayed connections and their bytes.
+    pub relays: Relays,
     pub still: Vec<StillLoop>,
     /// How long its main thread stands still, if it does.
     pub main_still_ms: Option<u64>,
+}
+
+/// What a gateway has relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Relays {
+    pub open: u64,
+    pub begun: u64,
+    pub failed: u64,
+    pub bytes_up: u64,
+    pub bytes_down: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

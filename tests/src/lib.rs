@@ -17,6 +17,7 @@ mod load;
 pub mod probe;
 mod process;
 mod random;
+mod relayed_peer;
 mod tls;
 mod tls_server;
 mod wire;
@@ -24,13 +25,14 @@ mod wire;
 pub use browser::{Browser, Tab};
 pub use client::{Client, Stream};
 pub use engine::{
-    Engine, ListenerStatus, Lost, ProcessStatus, Reloads, Site, Stall, Status, built,
+    Engine, ListenerStatus, Lost, ProcessStatus, Relays, Reloads, Site, Stall, Status, built,
 };
 pub use finished::{Finish, Finished};
 pub use frozen::Frozen;
 pub use load::{Load, Plan, Report, Troubles};
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;
+pub use relayed_peer::{PeerServer, black_hole, exchange};
 pub use tls::{Issued, Issuer, TlsStream, Trust};
 pub use tls_server::TlsServer;
 pub use wire::{Wire, frame};

@@ -1,8 +1,6 @@
 //! Planned names that do not exist yet. They are refused with a message of their own, so that users do not look for a
 //! typing error.
 
-use super::Config;
-
 /// Section, key, what to do meanwhile.
 const KEYS: &[(&str, &str, &str)] = &[
     ("", "admin", "use `status --json` meanwhile"),
@@ -22,16 +20,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("[[listen]]", "proxy_protocol", LEAVE_OUT),
 ];
-
-/// What a checked configuration asks for and no engine of this version does: the mistake and its remedy.
-pub(super) fn unserved(config: &Config) -> Option<(String, &'static str)> {
-    let relayed = config.listeners.iter().find(|it| it.is_relay())?;
-    let message = format!(
-        "listener {:?}: `upstream` is not served by this version",
-        relayed.name
-    );
-    Some((message, "remove this listener"))
-}
 
 const LEAVE_OUT: &str = "leave it out";
 

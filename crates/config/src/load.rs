@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, later, listen, process, upstream};
+use super::{Config, Dispatch, listen, process, upstream};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +32,7 @@ pub struct Loaded {
 /// All mistakes in it, not only the first.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
     let (file, text) = read(path)?;
-    let loaded = load_text(&text, &file)?;
-    match later::unserved(&loaded.config) {
-        None => Ok(loaded),
-        Some((message, hint)) => Err(ConfigErrors::about_file(&file, message, hint)),
-    }
+    load_text(&text, &file)
 }
 
 /// Loads a configuration from text as if it were the file at `path`, which need not exist.

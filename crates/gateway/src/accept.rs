@@ -233,11 +233,14 @@ impl Loop {
         let Some((phase, arrival)) = self.prepare(listener, &peer, arrival) else {
             return;
         };
-        let phase = match is_announced {
-            true => Phase::Announced,
-            false => phase,
-        };
-        self.begin(socket, (listener, peer), phase, arrival);
+        match phase {
+            _ if is_announced => {
+                self.begin(socket, (listener, peer), Phase::Announced, arrival);
+            }
+            // Without a stay in the table of sessions.
+            Phase::Relayed => self.begin_relay(socket, (listener, peer), arrival),
+            phase => self.begin(socket, (listener, peer), phase, arrival),
+        }
     }
 
     /// Makes a session of a connection that has got somewhere.
@@ -314,7 +317,8 @@ impl Loop {
             return;
         }
         session.transport.socket = Some(socket);
-        if !tools.cx.listener(listener).is_http() {
+        let settings = tools.cx.listener(listener);
+        if !settings.is_http() && !settings.is_relay() {
             tools.cx.count(LoopCounter::Accepted, 1);
         }
         if !unsent.is_empty() {
@@ -357,7 +361,7 @@ impl Loop {
         memory.release(Class::Queued, unsent.len());
         let (listener, peer, counted) = (session.listener, session.peer, session.counted);
         match session.transport.socket {
-            Some(socket) if onward == Onward::Http => {
+            Some(socket) if onward != Onward::Closed => {
                 self.poller.ignore_session(&socket);
                 let received = session.input.tail;
                 let arrival = Arrival {
@@ -366,6 +370,10 @@ impl Loop {
                     unsent,
                     counted,
                 };
+                if onward == Onward::Relay {
+                    self.begin_relay(socket, (listener, peer), arrival);
+                    return;
+                }
                 cx.report(Report::Http {
                     socket,
                     listener,

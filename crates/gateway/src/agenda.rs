@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::{ListenerId, SessionRef};
+use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::timers::Timers;
@@ -19,7 +19,7 @@ pub(crate) struct Agenda {
     pub(crate) handshakes: VecDeque<(SessionRef, ListenerId)>,
     pub(crate) timers: Timers,
     /// When the peers of sessions are looked after.
-    pub(crate) pulses: Wheel,
+    pub(crate) pulses: Wheel<SessionKey>,
 }
 
 impl Agenda {

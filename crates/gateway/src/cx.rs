@@ -1,11 +1,12 @@
 //! The environment of a loop: its number, the configuration, the clock, its counters, and the threads beside it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use moorline_ipc::Scoreboard;
 use tokio::sync::mpsc;
 
+use crate::clock::Clock;
 use crate::commands::{Inbox, Report};
 use crate::ids::ListenerId;
 use crate::shared::Shared;
@@ -81,68 +82,6 @@ impl Cx {
     pub(crate) fn count_limit(&self, limit: Limit) {
         let place = LoopCounter::Limits as usize + limit as usize;
         self.counters.add(place, 1);
-    }
-}
-
-/// The loop's clock, read once a turn.
-pub(crate) struct Clock {
-    started: Instant,
-    /// A test sets the time.
-    #[cfg(test)]
-    is_scripted: bool,
-    /// Milliseconds since the loop began.
-    pub(crate) ms: u64,
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) ns: u64,
-}
-
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            #[cfg(test)]
-            is_scripted: false,
-            ms: 0,
-            ns: 0,
-        }
-    }
-
-    /// The time is this until the test sets another.
-    #[cfg(test)]
-    pub(crate) fn set(&mut self, ms: u64) {
-        self.is_scripted = true;
-        self.ms = ms;
-        self.ns = ms * 1_000_000;
-    }
-
-    /// Milliseconds of a clock that all loops share.
-    pub(crate) fn shared_ms(&self) -> u64 {
-        self.ns / 1_000_000
-    }
-
-    /// The same, read now.
-    pub(crate) fn shared_now() -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        (now.tv_sec as u64) * 1000 + now.tv_nsec as u64 / 1_000_000
-    }
-
-    /// The time within a turn.
-    pub(crate) fn now(&self) -> Instant {
-        #[cfg(test)]
-        if self.is_scripted {
-            return self.at(self.ms);
-        }
-        Instant::now()
-    }
-
-    pub(crate) fn tick(&mut self) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        self.ns = (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64;
-        self.ms = self.started.elapsed().as_millis() as u64;
-    }
-
-    pub(crate) fn at(&self, ms: u64) -> Instant {
-        self.started + Duration::from_millis(ms)
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) enum Onward {
     Closed,
     /// It speaks HTTP.
     Http,
+    /// It is relayed to a peer of its listener's upstream.
+    Relay,
 }
 
 /// Ends a session as a step has asked for. The one place that acts on an [`End`].
@@ -106,7 +108,11 @@ fn end_when_flushed(
             watch_closing(session, tools);
             tools.agenda.schedule(session);
         }
-        Phase::Announced | Phase::Handshake | Phase::Request | Phase::TurnedAway(_) => {
+        Phase::Announced
+        | Phase::Handshake
+        | Phase::Request
+        | Phase::Relayed
+        | Phase::TurnedAway(_) => {
             finish(session, reason, groups, tools);
         }
         Phase::Asking { .. } => {

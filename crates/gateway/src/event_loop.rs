@@ -16,8 +16,9 @@ use moorline_net::tls::server::ServerTls;
 use tokio::sync::mpsc;
 
 use crate::agenda::Agenda;
+use crate::clock::Clock;
 use crate::commands::{Inbox, Report};
-use crate::cx::{Clock, Cx, Stop};
+use crate::cx::{Cx, Stop};
 use crate::event_loop::accept_gate::AcceptGate;
 use crate::event_loop::acceptor::Acceptor;
 use crate::event_loop::census::Census;
@@ -32,6 +33,7 @@ use crate::memory::Memory;
 use crate::poller::Poller;
 use crate::processes::Processes;
 use crate::processes::dispatch::Turns;
+use crate::relay::table::Relays;
 use crate::scratch::Scratch;
 use crate::session::table::Table;
 use crate::shared::Shared;
@@ -62,6 +64,7 @@ pub(crate) struct Loop {
     pub(crate) tasks: Tasks,
     pub(crate) files: Files,
     pub(crate) exchanges: Exchanges,
+    pub(crate) relays: Relays,
     pub(crate) acceptor: Acceptor,
     pub(crate) poller: Poller,
     pub(crate) pressure: Pressure,
@@ -106,6 +109,7 @@ impl Loop {
             tasks: Tasks::default(),
             files: Files::default(),
             exchanges: Exchanges::default(),
+            relays: Relays::default(),
             acceptor: Acceptor {
                 sockets: Sockets::default(),
                 gate: AcceptGate::new(&tools.cx.config.listeners),
@@ -120,6 +124,7 @@ impl Loop {
             unchecked_turns: 0,
             tools,
         };
+        this.relays.upstreams = this.tools.cx.shared.upstreams.targets();
         this.show(parts.tls);
         for (listener, socket) in parts.sockets {
             this.listen(listener, socket)?;

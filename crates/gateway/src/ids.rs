@@ -21,6 +21,35 @@ pub(crate) struct ProcessKey(pub(crate) u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionKey(pub(crate) u32);
 
+/// A relay, by its place in its loop's table. The place is reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RelayKey(pub(crate) u32);
+
+/// A relay on a list that it may not outlive: its place, and the serial that says whether it still has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RelayRef {
+    pub(crate) key: RelayKey,
+    pub(crate) serial: u64,
+}
+
+/// A side of a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Whoever has connected.
+    Client,
+    /// The peer that was chosen for it.
+    Upstream,
+}
+
+impl Side {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Side::Client => Side::Upstream,
+            Side::Upstream => Side::Client,
+        }
+    }
+}
+
 /// A session on a list that it may not outlive: its place, and the id that says whether it still has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionRef {
@@ -52,5 +81,23 @@ impl ProcessKey {
 impl SessionKey {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl RelayKey {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl From<SessionKey> for u32 {
+    fn from(key: SessionKey) -> u32 {
+        key.0
+    }
+}
+
+impl From<RelayKey> for u32 {
+    fn from(key: RelayKey) -> u32 {
+        key.0
     }
 }

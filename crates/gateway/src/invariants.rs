@@ -1,6 +1,8 @@
 //! What must hold between two turns of a loop. Debug builds check it; the tests with a scripted loop do so after every
 //! turn.
 
+mod relays;
+
 use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -24,7 +26,8 @@ impl Loop {
             return;
         }
         self.unchecked_turns += 1;
-        if self.unchecked_turns * SESSIONS_PER_TURN >= self.sessions.len() {
+        let members = self.sessions.len() + self.relays.len();
+        if self.unchecked_turns * SESSIONS_PER_TURN >= members {
             self.unchecked_turns = 0;
             self.check_invariants();
         }
@@ -36,6 +39,7 @@ impl Loop {
         self.check_bytes();
         self.check_counts();
         self.check_pulses();
+        self.check_relays();
         let lists = self.check_lists();
         for session in self.sessions.iter() {
             if lists.wakes(session) {
@@ -67,14 +71,21 @@ impl Loop {
             let parts = process.partials.values();
             parts.map(|message| message.bytes.len()).sum::<usize>()
         });
+        let relays = self.relayed_bytes();
         let expected = [
-            (Class::Received, sessions().map(received).sum::<usize>()),
-            (Class::Queued, sessions().map(queued).sum::<u64>() as usize),
+            (
+                Class::Received,
+                sessions().map(received).sum::<usize>() + relays.unopened,
+            ),
+            (
+                Class::Queued,
+                sessions().map(queued).sum::<u64>() as usize + relays.kept,
+            ),
             (
                 Class::State,
                 sessions().map(state).sum::<usize>() + self.groups.bytes(),
             ),
-            (Class::Tls, sealed * TLS_BYTES),
+            (Class::Tls, (sealed + relays.encrypted) * TLS_BYTES),
             (
                 Class::Compression,
                 sessions().map(compressed).sum::<usize>() + self.tools.scratch.codecs.held(),
@@ -318,6 +329,7 @@ impl Loop {
             | Phase::Request
             | Phase::TurnedAway(_)
             | Phase::Lingering => None,
+            Phase::Relayed => Some("belongs to the relays"),
             Phase::Asking { .. } => {
                 let is_asked = session.placement.process().is_some();
                 (!is_asked).then_some("has not been asked about")
@@ -337,7 +349,6 @@ impl Loop {
         }
     }
 
-    /// Why nothing will wake an open session, if nothing will.
     /// Why nothing will wake an open session, if nothing will.
     fn is_forgotten_while_open(&self, session: &Session, is_sent_to: bool) -> Option<&'static str> {
         let is_idle =

@@ -16,9 +16,11 @@
 //! - `records`: from a ring record to its effect
 //! - `events`: events on their way to all loops
 //! - `accept`: from a connection to a session
+//! - `relays`: relayed connections: how they begin, go on and end
 //! - `relief`: what a loop does when memory runs out
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
 //! - `event_loop`: all that a loop owns
+//! - `relay`: one relayed connection: from a client to a peer, and their bytes
 //! - `service`: one session's turn
 //! - `alarms`: the actions of a session's timer
 //! - `pulse`: whether a session's peer still lives
@@ -46,6 +48,7 @@
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `shared`: the state that the loops share
 //! - `history`: the last events of groups
+//! - `upstreams`: the peers of relays
 //! - `change`: the changes of a reload
 //! - `start`: everything that a gateway starts with
 //! - `rules`: which requests a listener's rules let through
@@ -60,7 +63,9 @@
 //! - `transfer`: transfers to a process without a session
 //! - `poller`: the epoll set
 //! - `scratch`: the buffers that a turn borrows
+//! - `pipes`: pipes between the sockets of relays
 //! - `codecs`: the compression that all sessions of a loop share
+//! - `clock`: the time
 //! - `ids`: the names of a listener, a slot, a process, a session
 
 #![forbid(unsafe_code)]
@@ -70,6 +75,7 @@ mod agenda;
 mod alarms;
 mod arrival;
 mod change;
+mod clock;
 mod codecs;
 mod commands;
 mod cx;
@@ -92,6 +98,7 @@ mod main_loop;
 mod main_thread;
 mod memory;
 mod output;
+mod pipes;
 mod placement;
 mod poller;
 mod processes;
@@ -99,6 +106,8 @@ mod proxy_header;
 mod pulse;
 mod records;
 mod refusal_log;
+mod relay;
+mod relays;
 mod relief;
 mod rules;
 mod scratch;
@@ -119,6 +128,7 @@ mod tls;
 mod tools;
 mod transfer;
 mod turnover;
+mod upstreams;
 mod wheel;
 
 pub use main_thread::run;

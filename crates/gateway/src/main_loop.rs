@@ -113,6 +113,7 @@ impl Loop {
         self.rouse_waiters();
         self.take_events();
         self.work();
+        self.work_for_relays();
         let handshakes_wait = self.run_handshakes();
         fan_out(&mut self.groups, &mut self.sessions, &mut self.tools);
         self.end_receipts();
@@ -125,6 +126,7 @@ impl Loop {
             || timers_wait
             || !agenda.work.is_empty()
             || !agenda.sweep.is_empty()
+            || !self.relays.work.is_empty()
             || !self.groups.is_quiet()
             || self.events_wait();
         let has_work = self.go_on_counting() || has_work;
@@ -141,7 +143,8 @@ impl Loop {
             return Next::Go;
         }
         let Tools { cx, agenda, .. } = &self.tools;
-        let timers = [agenda.timers.next(), agenda.pulses.next()];
+        let looks = self.relays.looks.next();
+        let timers = [agenda.timers.next(), agenda.pulses.next(), looks];
         let timer = timers.into_iter().flatten().min();
         let timer = timer.map(|ms| cx.clock.at(ms));
         let again = look_again.then(|| cx.clock.now() + LOOK_AGAIN);
@@ -161,7 +164,7 @@ impl Loop {
             match self.poller.event(at).0 {
                 Source::Process(process) => self.tools.processes.poll(process),
                 Source::Doorbell => {}
-                Source::Listener(_) | Source::Session(..) => continue,
+                Source::Listener(_) | Source::Session(..) | Source::Relay(..) => continue,
             }
             rings += 1;
         }
@@ -175,6 +178,9 @@ impl Loop {
                 (Source::Listener(listener), _) => self.listener_is_ready(listener),
                 (Source::Session(key, id), readiness) => {
                     self.socket_is_ready(key, id, readiness);
+                }
+                (Source::Relay(key, side, serial), readiness) => {
+                    self.relay_is_ready((key, side, serial), readiness);
                 }
                 // They were heard at once.
                 (Source::Process(_) | Source::Doorbell, _) => {}
@@ -348,6 +354,7 @@ impl Loop {
         }
         self.due = due;
         let may_be_more = self.look_after_peers() || may_be_more;
+        let may_be_more = self.look_after_relays() || may_be_more;
         self.relieve_if_asked();
         may_be_more
     }
@@ -383,6 +390,7 @@ impl Loop {
                     self.forget(name.key);
                 }
             }
+            Alarm::Connect(name) => self.look_at_attempt(name),
             Alarm::Accept(listener) => {
                 self.tools.agenda.timers.resume(listener);
                 self.listener_is_ready(listener);
@@ -430,6 +438,8 @@ impl Loop {
         let counters = &cx.counters;
         let sessions = self.sessions.len();
         counters.set(LoopCounter::Sessions as usize, sessions as u64);
+        let relays = self.relays.len();
+        counters.set(LoopCounter::Relays as usize, relays as u64);
         counters.set(LoopCounter::BufferedBytes as usize, memory.held());
         counters.set(LoopCounter::Requests as usize, self.exchanges.len() as u64);
         let last_serial = self.sessions.last_serial();
@@ -444,7 +454,7 @@ impl Loop {
             counters.set(LoopCounter::LogLinesDropped as usize, dropped);
         }
         processes.tell_polled_in_hand(cx);
-        cx.shared.loads[usize::from(cx.index)].store(sessions, Ordering::Relaxed);
+        cx.shared.loads[usize::from(cx.index)].store(sessions + relays, Ordering::Relaxed);
     }
 
     pub(crate) fn obey(&mut self, command: Command) {

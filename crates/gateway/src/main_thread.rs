@@ -3,9 +3,11 @@
 pub(crate) mod file_channel;
 mod joining;
 pub(crate) mod panics;
+mod peers;
 mod reports;
 pub(crate) mod setup;
 pub(crate) mod stopping;
+mod upkeep;
 pub(crate) mod waiting;
 
 use std::io;
@@ -35,6 +37,7 @@ use crate::commands::{Command, Inbox, Report};
 use crate::event_loop::{Loop, Parts};
 use crate::http::Site;
 use crate::ids::ListenerId;
+use crate::main_thread::upkeep::look_after_upstreams;
 use crate::main_thread::waiting::Waiting;
 use crate::shared::Shared;
 use crate::sockets::share_out;
@@ -204,6 +207,7 @@ impl Gateway {
 
     async fn serve(mut self) -> io::Result<()> {
         self.say(&FromRole::Ready).await;
+        tokio::task::spawn_local(look_after_upstreams(self.shared.clone()));
         let mut look = tokio::time::interval(LOOK_AT_RETIRED);
         // While nothing is retired its ticks are not taken.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -247,10 +251,7 @@ impl Gateway {
                 workers,
                 serving,
                 prepared,
-            } => {
-                self.activations += 1;
-                self.activate(workers, serving, prepared);
-            }
+            } => self.activate(workers, serving, prepared),
             ToRole::Prepare {
                 generation,
                 config,
@@ -284,6 +285,9 @@ impl Gateway {
             }
             ToRole::Silent { processes } => self.ask_who_waits(processes.into()),
             ToRole::ListSessions { question, from } => self.list(question, from).await,
+            ToRole::ListUpstreams { .. } | ToRole::SetPeer { .. } => {
+                self.asked_of_upstreams(message).await;
+            }
             ToRole::ReopenLog => reopen_log(descriptors),
             ToRole::StartGateway { .. }
             | ToRole::StartProcess { .. }

@@ -9,7 +9,7 @@ use moorline_ipc::{Chime, Doorbell};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use crate::ids::{ListenerId, ProcessKey, SessionKey};
+use crate::ids::{ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, Side};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
@@ -20,6 +20,16 @@ const DOORBELL: u64 = (u64::MAX - 1) << 32;
 /// The mark of a process's chime; its place in the loop's list is beside it.
 const CHIME: u64 = (u64::MAX - 2) << 32;
 
+/// The mark of a relay's socket: the highest bit, without the next one, which all other marks have. Its place is beside it,
+/// and in the lower half its side and the lower part of its serial.
+const RELAY: u64 = 1 << 63;
+/// The two highest bits of a token say whether it is one of a session (0 or 1), of a relay, or a mark.
+const KIND: u32 = 62;
+const OF_RELAY: u64 = RELAY >> KIND;
+const MARKED: u64 = 3;
+/// The side of a relay among the lower half.
+const SIDE: u64 = 1 << 31;
+
 /// What a loop waits on.
 pub(crate) struct Poller {
     epoll: OwnedFd,
@@ -28,14 +38,27 @@ pub(crate) struct Poller {
     events: Vec<epoll::Event>,
 }
 
+/// What is waited for on a connection, edge-triggered.
+const BOTH_WAYS: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::OUT)
+    .union(epoll::EventFlags::RDHUP)
+    .union(epoll::EventFlags::ET);
+
 /// What an event is about.
 pub(crate) enum Source {
     Listener(ListenerId),
     Process(ProcessKey),
     /// There are commands.
     Doorbell,
+    /// This side of a relay in this place, if this is the lower part of its serial.
+    Relay(RelayKey, Side, u32),
     /// A session in this place, if these are the lower half of its id: an event may be older than the session there.
     Session(SessionKey, u32),
+}
+
+/// The part of a relay's serial that its events have.
+pub(crate) fn serial_of_events(serial: u64) -> u32 {
+    (serial & (SIDE - 1)) as u32
 }
 
 /// What has happened to a socket.
@@ -47,6 +70,11 @@ impl Readiness {
     pub(crate) fn is_hung_up(self) -> bool {
         let over = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         self.0.intersects(over)
+    }
+
+    /// The connection has failed.
+    pub(crate) fn has_failed(self) -> bool {
+        self.0.contains(epoll::EventFlags::ERR)
     }
 
     /// The connection is broken.
@@ -102,10 +130,20 @@ impl Poller {
     pub(crate) fn event(&self, at: usize) -> (Source, Readiness) {
         let event = self.events[at];
         let token = event.data.u64();
-        let source = match token & LISTENER {
-            LISTENER => Source::Listener(ListenerId(token as u16)),
-            CHIME => Source::Process(ProcessKey(token as u16)),
-            DOORBELL => Source::Doorbell,
+        let source = match token >> KIND {
+            MARKED => match token & LISTENER {
+                LISTENER => Source::Listener(ListenerId(token as u16)),
+                CHIME => Source::Process(ProcessKey(token as u16)),
+                _ => Source::Doorbell,
+            },
+            OF_RELAY => {
+                let key = RelayKey(((token & !RELAY) >> 32) as u32);
+                let side = match token & SIDE {
+                    0 => Side::Client,
+                    _ => Side::Upstream,
+                };
+                Source::Relay(key, side, serial_of_events(token))
+            }
             _ => Source::Session(SessionKey((token >> 32) as u32), token as u32),
         };
         (source, Readiness(event.flags))
@@ -124,12 +162,25 @@ impl Poller {
         socket: BorrowedFd<'_>,
     ) -> io::Result<()> {
         let token = u64::from(key.0) << 32 | u64::from(id as u32);
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), flags)?;
+        let token = epoll::EventData::new_u64(token);
+        epoll::add(&self.epoll, socket, token, BOTH_WAYS)?;
         Ok(())
+    }
+
+    /// Registers one side's socket of a relay, for good.
+    pub(crate) fn watch_relay(
+        &self,
+        name: RelayRef,
+        side: Side,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), Errno> {
+        let mut token = RELAY | u64::from(name.key.0) << 32;
+        token |= u64::from(serial_of_events(name.serial));
+        if side == Side::Upstream {
+            token |= SIDE;
+        }
+        let token = epoll::EventData::new_u64(token);
+        epoll::add(&self.epoll, socket, token, BOTH_WAYS)
     }
 
     /// Waits on a connection's socket no more: another thread has it from now on.

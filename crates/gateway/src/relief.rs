@@ -10,8 +10,9 @@ use rustc_hash::FxHashMap;
 use crate::ending::finish;
 use crate::event_loop::Loop;
 use crate::event_loop::pressure::{Pressed, Pressure};
-use crate::ids::{ProcessKey, SessionKey};
+use crate::ids::{ProcessKey, RelayKey, SessionKey};
 use crate::memory::Class;
+use crate::relay::RelayEnd;
 use crate::session::Phase;
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
@@ -27,6 +28,7 @@ const SEARCH_EVERY_OF_EACH: Duration = Duration::from_micros(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Session(SessionKey),
+    Relay(RelayKey),
     /// A message of a process of which some parts have arrived: it belongs to no session, so no session is closed for
     /// it.
     Parts(ProcessKey, (u8, u64)),
@@ -153,7 +155,7 @@ impl Loop {
     #[cold]
     fn relieve(&mut self) {
         let (mut holders, mut leaving) = self.publish_largest();
-        let (groups, tools) = (&mut self.groups, &mut self.tools);
+        let tools = &self.tools;
         let index = usize::from(tools.cx.index);
         let others = tools.cx.shared.largest.iter().enumerate();
         let theirs = others
@@ -162,6 +164,7 @@ impl Loop {
             .max()
             .unwrap_or(0);
         while let Some((held, holder)) = holders.pop() {
+            let (groups, tools) = (&mut self.groups, &mut self.tools);
             let before = tools.memory.held();
             if held < theirs || !tools.memory.is_over(before.saturating_sub(leaving)) {
                 return;
@@ -172,6 +175,15 @@ impl Loop {
                     if let Some(message) = tools.processes[at].partials.get_mut(&name) {
                         tools.memory.release(Class::Parts, message.refuse());
                     }
+                }
+                Holder::Relay(key) => {
+                    let relay = &self.relays[key];
+                    let listener = tools.cx.listener(relay.listener);
+                    tracing::warn!(
+                        relay = relay.name.serial, listener = %listener.name, client = %relay.client, held,
+                        "relay closed: memory_limit is reached, and it holds most"
+                    );
+                    self.end_relay(key, RelayEnd::Memory);
                 }
                 Holder::Session(key) => {
                     let session = &mut self.sessions[key];
@@ -185,7 +197,7 @@ impl Loop {
                     leaving += held.saturating_sub(freed);
                 }
             }
-            tools.cx.shared.largest[index].store(next, Ordering::Relaxed);
+            self.tools.cx.shared.largest[index].store(next, Ordering::Relaxed);
         }
     }
 
@@ -203,7 +215,7 @@ impl Loop {
         if now < self.pressure.search_at {
             return (Vec::new(), 0);
         }
-        let sessions = self.sessions.len() as u32;
+        let sessions = (self.sessions.len() + self.relays.len()) as u32;
         self.pressure.search_at = now + SEARCH_EVERY + SEARCH_EVERY_OF_EACH * sessions;
         let share = memory.share();
         let mut arriving: FxHashMap<u64, u64> = FxHashMap::default();
@@ -233,6 +245,12 @@ impl Loop {
                     holders.push((held, Holder::Session(session.key)));
                 }
                 _ => {}
+            }
+        }
+        for relay in self.relays.iter() {
+            let held = relay.held() as u64;
+            if held > share {
+                holders.push((held, Holder::Relay(relay.name.key)));
             }
         }
         holders.sort_unstable();

@@ -1,6 +1,7 @@
 //! The buffers that a turn borrows: no session owns one while nothing of it is unfinished.
 
 use crate::codecs::Codecs;
+use crate::pipes::Pipes;
 
 /// The size of the buffer that all sessions of a loop are read into, in bytes: one read takes a message of 64 KiB with its
 /// framing.
@@ -20,6 +21,8 @@ pub(crate) struct Scratch {
     pub(crate) sealed: Vec<u8>,
     /// For a small frame that is sent.
     pub(crate) frame: Vec<u8>,
+    /// For relays that move much.
+    pub(crate) pipes: Pipes,
     /// For messages that are compressed.
     pub(crate) codecs: Codecs,
 }
@@ -31,6 +34,7 @@ impl Scratch {
             cipher: Vec::new(),
             sealed: Vec::new(),
             frame: Vec::new(),
+            pipes: Pipes::default(),
             codecs: Codecs::default(),
         }
     }

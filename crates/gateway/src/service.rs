@@ -26,6 +26,7 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
     match session.phase {
         Phase::Announced => return Left::Session,
         Phase::Open | Phase::Ending(_) => {}
+        Phase::Relayed => return Left::Connection(Onward::Relay),
         Phase::Handshake => {
             tools.agenda.await_handshake(session, &tools.cx.shared);
             return Left::Session;

@@ -89,6 +89,8 @@ pub(crate) enum Phase {
     /// The connection's first request was refused for this reason, and the connection ends once the answer is flushed. No
     /// process knows of it.
     Refused(CloseReason),
+    /// Its connection is relayed: it leaves the table in its next turn. No process knows of it.
+    Relayed,
     /// Messages pass both ways.
     Open,
     /// No more is read. It ends for this reason once no message is in progress and all output is flushed.
@@ -104,6 +106,7 @@ impl Phase {
     pub(crate) fn first(listener: &Listener) -> Self {
         match listener.is_http() {
             true => Phase::Request,
+            false if listener.is_relay() => Phase::Relayed,
             false => Phase::Open,
         }
     }
@@ -304,6 +307,7 @@ impl Session {
                 | Phase::Asking { .. }
                 | Phase::TurnedAway(_)
                 | Phase::Refused(_)
+                | Phase::Relayed
         )
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::ids::ListenerId;
 use crate::ids::MAX_SLOTS;
 use crate::shared::admission::{Admission, Counted};
@@ -18,6 +19,7 @@ use crate::shared::http_memory::HttpMemory;
 use crate::shared::http_stopping::Stopping;
 use crate::shared::hub::Hub;
 use crate::shared::places::Places;
+use crate::upstreams::Upstreams;
 use moorline_config::Config;
 use moorline_process::open_files;
 use moorline_protocol::wire::Peer;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Vec<SlotLoad>,
     /// The number of the last plain request.
     last_request: AtomicU64,
+    /// The peers of relays.
+    pub(crate) upstreams: Upstreams,
     /// The HTTP connections, which the main thread has.
     pub(crate) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -81,6 +85,7 @@ impl Shared {
             reserve: AtomicU64::new(reserve),
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             last_request: AtomicU64::new(0),
+            upstreams: Upstreams::default(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
@@ -94,6 +99,7 @@ impl Shared {
     pub(crate) fn prepare(&self, config: &Config, reserve: u64) -> Vec<ListenerId> {
         self.keep_free(reserve);
         self.admissions.grow(config.listeners.len());
+        self.upstreams.change(config, Clock::shared_now());
         let listeners = (0..).map(ListenerId).zip(&config.listeners);
         listeners
             .filter(|(id, listener)| self.admissions[id.index()].prepare(listener))

@@ -26,6 +26,16 @@ pub(crate) fn set_on(socket: &OwnedFd, liveness: &Liveness) {
     }
 }
 
+/// Sets them on a new socket of TCP, which has none of them.
+pub(crate) fn set_on_new(socket: &OwnedFd, liveness: &Liveness) {
+    if liveness.keepalive.is_none() && liveness.user_timeout.is_none() {
+        return;
+    }
+    if let Err(error) = try_set_on(socket, liveness) {
+        tracing::warn!(%error, "the kernel refuses tcp_keepalive or tcp_user_timeout");
+    }
+}
+
 fn try_set_on(socket: &OwnedFd, liveness: &Liveness) -> io::Result<()> {
     if let Some(idle) = liveness.keepalive {
         set_tcp_keepidle(socket, idle)?;

@@ -13,6 +13,7 @@ mod placing;
 mod process;
 mod proxied;
 mod random;
+mod relays;
 mod script;
 mod waits;
 mod web;

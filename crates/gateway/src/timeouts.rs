@@ -189,6 +189,7 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
         Phase::Announced
         | Phase::Handshake
         | Phase::Request
+        | Phase::Relayed
         | Phase::Asking { .. }
         | Phase::TurnedAway(_)
         | Phase::Ended(_)

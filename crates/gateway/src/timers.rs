@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use rustc_hash::FxHashSet;
 
-use crate::ids::{ListenerId, SessionRef};
+use crate::ids::{ListenerId, RelayRef, SessionRef};
 use crate::session::table::Table;
 
 /// Timers that are checked for each new one, whether their session is gone: two, so that leftovers stay fewer than the
@@ -41,6 +41,8 @@ pub(crate) enum Alarm {
     HalfClose(SessionRef),
     /// Drop this socket.
     Linger(SessionRef),
+    /// The attempt of this relay to connect has taken too long, or must be repeated.
+    Connect(RelayRef),
     /// Accept from this listener again.
     Accept(ListenerId),
     /// Tasks that waited for one slot may go to any slot now.
@@ -126,7 +128,8 @@ impl Alarm {
             | Alarm::Output(name)
             | Alarm::HalfClose(name)
             | Alarm::Linger(name) => Some(name),
-            Alarm::Accept(_)
+            Alarm::Connect(_)
+            | Alarm::Accept(_)
             | Alarm::Tasks
             | Alarm::Requests
             | Alarm::Drain(_)

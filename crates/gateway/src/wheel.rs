@@ -1,29 +1,27 @@
-//! A timing wheel: when each of many sessions is looked at again, to a tick, at a few bytes for each.
-
-use crate::ids::SessionKey;
+//! A timing wheel: when each of many sessions or relays is looked at again, to a tick, at a few bytes for each.
 
 /// The length of a tick, in milliseconds: short against the shortest time that a ping may wait.
 const TICK_MS: u64 = 128;
 /// Ticks of one round. What is further away comes up once a round, and is set again.
 const SLOTS: usize = 256;
 const WORDS: usize = SLOTS / u64::BITS as usize;
-/// An empty slot keeps room for this many sessions: a burst that has passed holds no memory.
+/// An empty slot keeps room for this many: a burst that has passed holds no memory.
 const KEPT: usize = 16;
 
-/// When sessions are looked at again, each at most once.
+/// When those of a table are looked at again, each at most once.
 #[derive(Debug)]
-pub(crate) struct Wheel {
-    slots: Vec<Vec<SessionKey>>,
-    /// A bit for each slot that has sessions.
+pub(crate) struct Wheel<K> {
+    slots: Vec<Vec<K>>,
+    /// A bit for each slot that has some.
     filled: [u64; WORDS],
-    /// Where each session is, by its place in the table.
+    /// Where each is, by its place in the table.
     places: Vec<Place>,
     /// The tick before which all slots are empty.
     reached: u64,
     count: usize,
 }
 
-/// Where a session is on the wheel.
+/// Where one is on the wheel.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     /// [`NOWHERE`]: it is not on the wheel.
@@ -33,26 +31,27 @@ struct Place {
 
 const NOWHERE: u16 = u16::MAX;
 
-impl Wheel {
-    /// Looks at a session not before this time, in the loop's milliseconds, or earlier if that is further away than a
+impl<K: Copy + Into<u32>> Wheel<K> {
+    /// Looks at one not before this time, in the loop's milliseconds, or earlier if that is further away than a
     /// round. An earlier time of it is forgotten.
-    pub(crate) fn set(&mut self, key: SessionKey, at: u64) {
+    pub(crate) fn set(&mut self, key: K, at: u64) {
         self.remove(key);
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS, Vec::new);
         }
         let places = &mut self.places;
-        if places.len() <= key.index() {
+        let index = place_of(key);
+        if places.len() <= index {
             let nowhere = Place {
                 slot: NOWHERE,
                 index: 0,
             };
-            places.resize(key.index() + 1, nowhere);
+            places.resize(index + 1, nowhere);
         }
         let tick = at.div_ceil(TICK_MS);
         let tick = tick.clamp(self.reached + 1, self.reached + SLOTS as u64 - 1);
         let slot = (tick % SLOTS as u64) as usize;
-        places[key.index()] = Place {
+        places[index] = Place {
             slot: slot as u16,
             index: self.slots[slot].len() as u32,
         };
@@ -61,9 +60,9 @@ impl Wheel {
         self.count += 1;
     }
 
-    /// Looks at a session no more.
-    pub(crate) fn remove(&mut self, key: SessionKey) {
-        let Some(place) = self.places.get_mut(key.index()) else {
+    /// Looks at one no more.
+    pub(crate) fn remove(&mut self, key: K) {
+        let Some(place) = self.places.get_mut(place_of(key)) else {
             return;
         };
         let (at, index) = (usize::from(place.slot), place.index as usize);
@@ -74,7 +73,7 @@ impl Wheel {
         let slot = &mut self.slots[at];
         slot.swap_remove(index);
         if let Some(moved) = slot.get(index) {
-            self.places[moved.index()].index = index as u32;
+            self.places[place_of(*moved)].index = index as u32;
         }
         self.count -= 1;
         if slot.is_empty() {
@@ -83,8 +82,8 @@ impl Wheel {
         }
     }
 
-    /// A session whose time has come, which is taken off the wheel.
-    pub(crate) fn due(&mut self, now: u64) -> Option<SessionKey> {
+    /// One whose time has come, which is taken off the wheel.
+    pub(crate) fn due(&mut self, now: u64) -> Option<K> {
         let now = now / TICK_MS;
         let first = self.first().filter(|tick| *tick <= now);
         self.reached = self.reached.max(first.unwrap_or(now));
@@ -99,18 +98,18 @@ impl Wheel {
         self.first().map(|tick| tick * TICK_MS)
     }
 
-    /// Whether a session is on it.
-    pub(crate) fn has(&self, key: SessionKey) -> bool {
-        let place = self.places.get(key.index());
+    /// Whether one is on it.
+    pub(crate) fn has(&self, key: K) -> bool {
+        let place = self.places.get(place_of(key));
         place.is_some_and(|place| place.slot != NOWHERE)
     }
 
-    /// How many sessions are on it.
+    /// How many are on it.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// The tick of the first slot that has sessions.
+    /// The tick of the first slot that has some.
     fn first(&self) -> Option<u64> {
         if self.count == 0 {
             return None;
@@ -129,7 +128,11 @@ impl Wheel {
     }
 }
 
-impl Default for Wheel {
+fn place_of(key: impl Into<u32>) -> usize {
+    key.into() as usize
+}
+
+impl<K> Default for Wheel<K> {
     fn default() -> Self {
         Self {
             slots: Vec::new(),
@@ -148,6 +151,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
+    use crate::ids::SessionKey;
 
     #[test]
     fn each_comes_up_once_at_its_time_or_after_a_round() {

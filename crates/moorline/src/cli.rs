@@ -1,6 +1,7 @@
 //! The command line that every app shares.
 
 mod control;
+mod peers;
 mod serve;
 mod table;
 
@@ -85,9 +86,52 @@ enum Command {
         #[command(flatten)]
         engine: EngineChoice,
     },
+    /// Show the upstreams of the running engine and their peers, or change peers.
+    Upstreams {
+        #[command(subcommand)]
+        change: Option<UpstreamsCommand>,
+        /// As JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        engine: EngineChoice,
+    },
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
+}
+
+/// What `upstreams` may do beside showing them.
+#[derive(Debug, Subcommand)]
+enum UpstreamsCommand {
+    /// Change a peer until the engine ends, also over reloads; a weight until a reload brings another one.
+    Set {
+        /// As in mysql/10.0.0.1:3306, or mysql/db.example:3306 for all addresses of a name.
+        #[arg(value_name = "UPSTREAM/PEER")]
+        peer: String,
+        #[command(flatten)]
+        change: PeerSwitch,
+        #[command(flatten)]
+        engine: EngineChoice,
+    },
+}
+
+/// What becomes of a peer.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PeerSwitch {
+    /// It gets no connections.
+    #[arg(long)]
+    down: bool,
+    /// It gets connections, whatever the configuration says.
+    #[arg(long)]
+    up: bool,
+    /// It gets no new connections, and is still checked.
+    #[arg(long)]
+    drain: bool,
+    /// Its share of the connections.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    weight: Option<u32>,
 }
 
 /// Durations on the command line are written as in the configuration.
@@ -138,6 +182,20 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
         }) => control::drain(&paths, engine, over, listener),
         Some(Command::Status { json, engine }) => control::status(&paths, engine, json),
         Some(Command::Sessions { json, engine }) => control::sessions(&paths, engine, json),
+        Some(Command::Upstreams {
+            change: None,
+            json,
+            engine,
+        }) => control::upstreams(&paths, engine, json),
+        Some(Command::Upstreams {
+            change:
+                Some(UpstreamsCommand::Set {
+                    peer,
+                    change,
+                    engine,
+                }),
+            ..
+        }) => control::set_peer(&paths, engine, &peer, &change),
         Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
     }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::control::SessionRow;
+use crate::control::{PeerChange, SessionRow};
+use moorline_proxy::UpstreamSeen;
 
 pub use client::{CommandError, ask, find, stop};
 
@@ -42,6 +43,17 @@ pub enum Request {
     Status,
     /// List the sessions.
     Sessions,
+    /// List the upstreams and their peers.
+    Upstreams,
+    /// Change peers of an upstream.
+    SetPeer {
+        /// The name of the upstream.
+        upstream: String,
+        /// The address of a peer, or an entry as it is written.
+        peer: String,
+        /// How.
+        change: PeerChange,
+    },
 }
 
 /// Which processes a reload replaces.
@@ -70,6 +82,8 @@ pub enum Response {
     Status(Value),
     /// Some of the sessions; more follows.
     Sessions(Vec<SessionRow>),
+    /// An upstream and some of its peers; more follows, perhaps of the same one.
+    Upstream(UpstreamSeen),
 }
 
 impl Response {
@@ -80,7 +94,7 @@ impl Response {
             | Response::Refused(_)
             | Response::Unconfirmed(_)
             | Response::Status(_) => true,
-            Response::Progress(_) | Response::Sessions(_) => false,
+            Response::Progress(_) | Response::Sessions(_) | Response::Upstream(_) => false,
         }
     }
 }

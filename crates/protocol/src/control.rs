@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::session_id::SessionId;
 use moorline_config::Config;
+pub use moorline_proxy::{PeerSeen, Switch, UpstreamSeen};
 
 /// Names one process: a counter of the supervisor's whose values are never reused.
 pub type ProcessId = u32;
@@ -133,6 +134,24 @@ pub enum ToRole {
         /// The place to continue from.
         from: ListPlace,
     },
+    /// To a gateway: tell of some peers; answered with `Upstreams`.
+    ListUpstreams {
+        /// The asker's number for this question.
+        question: u64,
+        /// The place to continue from.
+        from: UpstreamPlace,
+    },
+    /// To a gateway: change peers; answered with `PeerSet`.
+    SetPeer {
+        /// The asker's number for this question.
+        question: u64,
+        /// The name of the upstream.
+        upstream: String,
+        /// The address of a peer, or an entry as it is written.
+        peer: String,
+        /// How.
+        change: PeerChange,
+    },
     /// Log to this descriptor from now on. A gateway gets the log file, also after it was reopened; a worker or task
     /// worker gets a pipe to the supervisor, right after its start message.
     ReopenLog,
@@ -219,6 +238,22 @@ pub enum FromRole {
         rows: Vec<SessionRow>,
         /// The place to continue from; none after the last sessions.
         next: Option<ListPlace>,
+    },
+    /// From a gateway: the answer to `ListUpstreams`.
+    Upstreams {
+        /// The question's number.
+        question: u64,
+        /// An upstream with some of its peers; none after the last one.
+        seen: Option<UpstreamSeen>,
+        /// The place to continue from; none after the last peers.
+        next: Option<UpstreamPlace>,
+    },
+    /// From a gateway: the answer to `SetPeer`.
+    PeerSet {
+        /// The question's number.
+        question: u64,
+        /// How many peers were meant, or why none was.
+        result: Result<usize, String>,
     },
     /// From a gateway: every session is closed after `Stop`.
     Drained,
@@ -322,6 +357,25 @@ pub struct ListPlace {
     pub place: u32,
 }
 
+/// The place in a list of all peers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamPlace {
+    /// The upstream, in the order of the configuration.
+    pub upstream: u16,
+    /// The place among its peers.
+    pub peer: u16,
+}
+
+/// What `moorline upstreams set` changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerChange {
+    /// Whether it gets connections.
+    Switch(Switch),
+    /// Its weight.
+    Weight(u32),
+}
+
 /// One line of `moorline sessions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
@@ -401,6 +455,16 @@ pub enum LoopCounter {
     RequestsRefused,
     /// … whose client left before it had all of the answer.
     RequestsLeft,
+    /// Relayed connections now.
+    Relays,
+    /// Relayed connections ever.
+    RelaysBegun,
+    /// … for which no peer could be reached.
+    RelaysFailed,
+    /// Bytes that clients have sent to peers of upstreams.
+    RelayedUp,
+    /// Bytes that peers of upstreams have sent to clients.
+    RelayedDown,
 }
 
 /// A limit that affects one peer or all of them.
@@ -512,7 +576,7 @@ impl MemoryClass {
 }
 
 /// Counters in one row of the gateway's scoreboard.
-pub const LOOP_ROW: usize = 64;
+pub const LOOP_ROW: usize = 72;
 
 /// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
 /// only [`LoopCounter::Beats`].

@@ -1,5 +1,6 @@
 //! What people see of an upstream.
 
+use std::fmt;
 use std::time::Duration;
 
 use moorline_config::{Balance, HashMethod};
@@ -68,6 +69,21 @@ pub enum State {
     Full,
     /// It does.
     Up,
+}
+
+/// As in JSON.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "gone",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+            Self::Out => "out",
+            Self::Full => "full",
+            Self::Up => "up",
+        })
+    }
 }
 
 impl Upstream {

@@ -382,6 +382,21 @@ fn gateway_input(incarnation: u32, message: FromRole) -> Option<Input> {
                 next,
             });
         }
+        FromRole::Upstreams {
+            question,
+            seen,
+            next,
+        } => {
+            return Some(Input::Upstreams {
+                incarnation,
+                question,
+                seen,
+                next,
+            });
+        }
+        FromRole::PeerSet { question, result } => {
+            return Some(Input::PeerSet(incarnation, question, result));
+        }
         _ => return None,
     };
     Some(Input::Event(event))

@@ -1,7 +1,9 @@
 //! What comes to the supervisor: from its children, from signals, over the control socket.
 
 use moorline_protocol::command::Request;
-use moorline_protocol::control::{AppRequest, ListPlace, ProcessId, SessionRow, StallReport};
+use moorline_protocol::control::{
+    AppRequest, ListPlace, ProcessId, SessionRow, StallReport, UpstreamPlace, UpstreamSeen,
+};
 
 use super::control_socket::{Answers, Asked};
 use super::plan::Event;
@@ -22,6 +24,17 @@ pub(crate) enum Input {
         rows: Vec<SessionRow>,
         next: Option<ListPlace>,
     },
+    /// An asker for upstreams has taken those before this place.
+    ListUpstreams(UpstreamPlace, Answers),
+    /// The gateway of this incarnation answers `ListUpstreams`.
+    Upstreams {
+        incarnation: u32,
+        question: u64,
+        seen: Option<UpstreamSeen>,
+        next: Option<UpstreamPlace>,
+    },
+    /// The gateway of this incarnation answers `SetPeer`.
+    PeerSet(u32, u64, Result<usize, String>),
     /// The gateway of this incarnation: the retired listeners at these places have no connection left.
     Vacant(u32, Vec<u16>),
     /// A worker or task worker has found one of its handlers stuck.

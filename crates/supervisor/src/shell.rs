@@ -183,9 +183,24 @@ impl Shell {
                 rows,
                 next,
             } => {
-                let gateway = self.gateway.as_ref();
-                if gateway.is_some_and(|gateway| gateway.incarnation == incarnation) {
+                if self.is_present(incarnation) {
                     self.sessions(question, rows, next);
+                }
+            }
+            Input::ListUpstreams(from, answers) => self.list_upstreams(from, answers),
+            Input::Upstreams {
+                incarnation,
+                question,
+                seen,
+                next,
+            } => {
+                if self.is_present(incarnation) {
+                    self.upstreams(question, seen, next);
+                }
+            }
+            Input::PeerSet(incarnation, question, result) => {
+                if self.is_present(incarnation) {
+                    self.peer_set(question, result);
                 }
             }
             Input::Vacant(incarnation, places) => self.are_vacant(incarnation, places),
@@ -206,6 +221,12 @@ impl Shell {
             Input::AppStatusDue(process, number) => self.tell_app_status(process, number),
             Input::ReopenLog => self.reopen_log(),
         }
+    }
+
+    /// Whether this is the gateway that serves now.
+    fn is_present(&self, incarnation: u32) -> bool {
+        let gateway = self.gateway.as_ref();
+        gateway.is_some_and(|gateway| gateway.incarnation == incarnation)
     }
 
     fn carry_out(&mut self, action: Action) {

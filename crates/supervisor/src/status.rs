@@ -9,7 +9,7 @@ use moorline_protocol::control::{
 use moorline_protocol::wire::CloseReason;
 
 /// Counters of a present amount. A dead process has none.
-const LOOP_GAUGES: [LoopCounter; 8] = [
+const LOOP_GAUGES: [LoopCounter; 9] = [
     LoopCounter::Sessions,
     LoopCounter::BufferedBytes,
     LoopCounter::Throttled,
@@ -18,6 +18,7 @@ const LOOP_GAUGES: [LoopCounter; 8] = [
     LoopCounter::Closing,
     LoopCounter::ClosingOf,
     LoopCounter::Requests,
+    LoopCounter::Relays,
 ];
 const PROCESS_GAUGES: [ProcessCounter; 3] = [
     ProcessCounter::InProgress,
@@ -117,15 +118,22 @@ impl Counts<'_> {
             object.insert(name.to_owned(), self.loops(counter as usize).into());
         }
         object.insert("closed".to_owned(), closed.into());
-        let requests = [
+        let requests = self.named(&[
             ("in_progress", LoopCounter::Requests),
             ("answered", LoopCounter::RequestsAnswered),
             ("failed", LoopCounter::RequestsFailed),
             ("refused", LoopCounter::RequestsRefused),
             ("client_left", LoopCounter::RequestsLeft),
-        ]
-        .map(|(name, counter)| (name.to_owned(), self.loops(counter as usize).into()));
-        object.insert("requests".to_owned(), Map::from_iter(requests).into());
+        ]);
+        object.insert("requests".to_owned(), requests);
+        let relays = self.named(&[
+            ("open", LoopCounter::Relays),
+            ("begun", LoopCounter::RelaysBegun),
+            ("failed", LoopCounter::RelaysFailed),
+            ("bytes_up", LoopCounter::RelayedUp),
+            ("bytes_down", LoopCounter::RelayedDown),
+        ]);
+        object.insert("relays".to_owned(), relays);
         let limits = Limit::ALL.map(|limit| {
             let reached = self.loops(LoopCounter::Limits as usize + limit as usize);
             (limit.as_str().to_owned(), reached.into())
@@ -173,6 +181,16 @@ impl Counts<'_> {
             "worker_exits": self.tally.worker_exits,
             "stalls": self.all_processes(ProcessCounter::Stalls),
         })
+    }
+
+    /// These counts of all loops, by these names.
+    fn named(&self, counters: &[(&str, LoopCounter)]) -> Value {
+        let counts = counters.iter();
+        let counts = counts.map(|(name, counter)| {
+            let count = self.loops(*counter as usize);
+            ((*name).to_owned(), count.into())
+        });
+        Map::from_iter(counts).into()
     }
 
     fn loops(&self, counter: usize) -> u64 {

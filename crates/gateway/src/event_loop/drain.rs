@@ -1,16 +1,23 @@
-//! The sessions that a loop closes one after the other.
+//! The sessions and relays that a loop closes one after the other.
 
 use crate::event_loop::pace::Pace;
-use crate::ids::SessionRef;
+use crate::ids::{RelayRef, SessionRef};
 
-/// Sessions that close one after the other.
+/// Sessions and relays that close one after the other.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(crate) number: u64,
     pub(crate) pace: Pace,
-    pub(crate) sessions: Vec<SessionRef>,
+    pub(crate) members: Vec<Member>,
     /// How many of them were told to close.
     pub(crate) told: usize,
     /// When sessions with a message in progress are cut off, in the loop's milliseconds.
     pub(crate) end: u64,
+}
+
+/// One that is to close.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Member {
+    Session(SessionRef),
+    Relay(RelayRef),
 }

@@ -12,8 +12,8 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
 use super::answer::{Answer, busy, empty, last, not_allowed, plain, unauthorized};
+use crate::clock::Clock;
 use crate::commands::Inbox;
-use crate::cx::Clock;
 use crate::history::{Content, Draft};
 use crate::shared::Shared;
 use crate::shared::hub::Receipt;

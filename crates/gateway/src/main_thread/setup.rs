@@ -26,6 +26,7 @@ impl Gateway {
         serving: Vec<ProcessId>,
         prepared: Option<u32>,
     ) {
+        self.activations += 1;
         let is_meant = |change: &mut Change| Some(change.generation) == prepared;
         let mut setups: Vec<Option<Setup>> = match self.change.take_if(is_meant) {
             Some(change) => self.change_to(change).into_iter().map(Some).collect(),

@@ -31,6 +31,7 @@ impl Loop {
         } = setup;
         let before = std::mem::replace(&mut self.tools.cx.config, config);
         self.show(tls);
+        self.relays.upstreams = self.tools.cx.shared.upstreams.targets();
         for (id, _) in (0..).map(ListenerId).zip(&before.listeners) {
             let listener = self.tools.cx.config.listeners.get(id.index());
             if listener.is_none_or(|listener| listener.is_retired) {
@@ -104,6 +105,7 @@ impl Loop {
         if !changed.contains(&true) {
             return;
         }
+        self.watch_idle_relays();
         let is_affected = |session: &Session| {
             matches!(
                 session.phase,

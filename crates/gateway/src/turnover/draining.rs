@@ -1,13 +1,14 @@
-//! Closes sessions a few at a time: all of them when the engine stops, or the present ones in a drain.
+//! Closes sessions and relays a few at a time: all of them when the engine stops, or the present ones in a drain.
 
 use crate::commands::Order;
 use crate::commands::Report;
 use crate::cx::Stop;
 use crate::ending::{act, close_unfinished};
 use crate::event_loop::Loop;
-use crate::event_loop::drain::Drain;
+use crate::event_loop::drain::{Drain, Member};
 use crate::event_loop::pace::Pace;
-use crate::ids::SessionRef;
+use crate::ids::ListenerId;
+use crate::relay::RelayEnd;
 use crate::session::{End, Phase, Session};
 use crate::timers::Alarm;
 use crate::tools::Tools;
@@ -44,23 +45,26 @@ impl Loop {
 
     /// Begins to close sessions. A drain in progress is replaced by this one.
     pub(crate) fn begin_drain(&mut self, order: &Order) {
-        let is_meant = |session: &&Session| {
+        let is_of = |listener: ListenerId| {
             let listeners = order.listeners.as_ref();
-            goes_on(session)
-                && listeners.is_none_or(|listeners| listeners.contains(&session.listener))
+            listeners.is_none_or(|listeners| listeners.contains(&listener))
         };
-        let meant = self.sessions.iter().filter(is_meant);
-        let mut sessions: Vec<_> = meant.map(Session::name).collect();
+        let sessions = self.sessions.iter();
+        let sessions = sessions.filter(|session| goes_on(session) && is_of(session.listener));
+        let sessions = sessions.map(|session| Member::Session(session.name()));
+        let relays = self.relays.iter().filter(|relay| is_of(relay.listener));
+        let relays = relays.map(|relay| Member::Relay(relay.name));
+        let mut members: Vec<_> = sessions.chain(relays).collect();
         let cx = &self.tools.cx;
         let now = cx.clock.ms;
         let pace = Pace::new(now, order.over, order.seed);
-        pace.shuffle(&mut sessions);
-        let count = sessions.len() as u64;
+        pace.shuffle(&mut members);
+        let count = members.len() as u64;
         cx.counters.set(LoopCounter::ClosingOf as usize, count);
         self.drain = Some(Drain {
             number: order.number,
             pace,
-            sessions,
+            members,
             told: 0,
             end: now + (order.over + order.max_wait).as_millis() as u64,
         });
@@ -73,17 +77,20 @@ impl Loop {
         let Some(mut drain) = self.drain.take_if(|drain| drain.number == number) else {
             return;
         };
-        let (now, count) = (self.tools.cx.clock.ms, drain.sessions.len());
+        let (now, count) = (self.tools.cx.clock.ms, drain.members.len());
         let again = self.close_due(&mut drain);
         if now >= drain.end {
-            self.cut_off(&drain.sessions);
+            self.cut_off(&drain.members);
         }
         if again.is_none() {
-            // All were told. The remaining sessions end their messages in progress.
-            let sessions = &self.sessions;
-            let stays = |name: &SessionRef| sessions.named(*name).is_some_and(goes_on);
-            drain.sessions.retain(stays);
-            drain.told = drain.sessions.len();
+            // All were told. The remaining sessions end their messages in progress, and the remaining relays have something
+            // to deliver, or their clients wait for an answer.
+            let (sessions, relays) = (&self.sessions, &self.relays);
+            drain.members.retain(|member| match member {
+                Member::Session(name) => sessions.named(*name).is_some_and(goes_on),
+                Member::Relay(name) => relays.named(*name).is_some(),
+            });
+            drain.told = drain.members.len();
         }
         let left = match again {
             Some(_) => count - drain.told,
@@ -102,29 +109,43 @@ impl Loop {
 
     /// Tells those whose time has come to close, one turn's share of them. Returns when the next is due, if one is left.
     fn close_due(&mut self, drain: &mut Drain) -> Option<u64> {
-        let (groups, tools) = (&mut self.groups, &mut self.tools);
-        let (now, count) = (tools.cx.clock.ms, drain.sessions.len());
+        let (now, count) = (self.tools.cx.clock.ms, drain.members.len());
         for closed in 0.. {
-            let name = *drain.sessions.get(drain.told)?;
+            let member = *drain.members.get(drain.told)?;
             let due = drain.pace.due(drain.told, count);
             if due > now || closed == CLOSED_PER_TURN {
                 return Some(due);
             }
             drain.told += 1;
-            if let Some(session) = self.sessions.named_mut(name) {
-                let end = End::WhenFlushed(CloseReason::Stopped);
-                act(session, end, groups, tools);
-                tools.agenda.sweep.push_back(name);
+            match member {
+                Member::Session(name) => {
+                    let (groups, tools) = (&mut self.groups, &mut self.tools);
+                    if let Some(session) = self.sessions.named_mut(name) {
+                        let end = End::WhenFlushed(CloseReason::Stopped);
+                        act(session, end, groups, tools);
+                        tools.agenda.sweep.push_back(name);
+                    }
+                }
+                Member::Relay(name) => self.let_relay_leave(name),
             }
         }
         None
     }
 
-    /// Time is over: sessions that are still open close.
-    fn cut_off(&mut self, sessions: &[SessionRef]) {
-        for name in sessions {
-            if let Some(session) = self.sessions.named_mut(*name) {
-                close_unfinished(session, &mut self.groups, &mut self.tools);
+    /// Time is over: those that are still open close.
+    fn cut_off(&mut self, members: &[Member]) {
+        for member in members {
+            match member {
+                Member::Session(name) => {
+                    if let Some(session) = self.sessions.named_mut(*name) {
+                        close_unfinished(session, &mut self.groups, &mut self.tools);
+                    }
+                }
+                Member::Relay(name) => {
+                    if self.relays.named(*name).is_some() {
+                        self.end_relay(name.key, RelayEnd::Stopped);
+                    }
+                }
             }
         }
     }
@@ -133,6 +154,10 @@ impl Loop {
     pub(crate) fn end_all(&mut self) {
         for session in self.sessions.iter_mut() {
             close_unfinished(session, &mut self.groups, &mut self.tools);
+        }
+        let relays: Vec<_> = self.relays.iter().map(|relay| relay.name.key).collect();
+        for key in relays {
+            self.end_relay(key, RelayEnd::Stopped);
         }
     }
 
@@ -145,7 +170,8 @@ impl Loop {
         let is_over = cx.clock.ms > until + STOP_GRACE_MS;
         let is_told = processes.iter_mut().all(|(_, process)| process.is_told());
         let lives = |session: &Session| session.phase != Phase::Lingering;
-        if !is_over && (!is_told || self.sessions.iter().any(lives)) {
+        let is_empty = self.relays.len() == 0 && !self.sessions.iter().any(lives);
+        if !(is_over || is_told && is_empty) {
             return true;
         }
         cx.stop = Stop::Empty;

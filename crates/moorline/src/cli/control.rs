@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use moorline_engine::command::{self, CommandError, Request, Response, Scope};
 use moorline_engine::config;
+use moorline_engine::control::{PeerChange, Switch, UpstreamSeen};
 
 use crate::bench::{self, BenchArgs};
 
-use super::{EngineChoice, Failure, Paths, finish, table};
+use super::{EngineChoice, Failure, Paths, PeerSwitch, finish, peers, table};
 
 pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCode {
     let scope = if tasks { Scope::Tasks } else { Scope::All };
@@ -25,7 +26,8 @@ pub(super) fn reload(paths: &Paths, engine: EngineChoice, tasks: bool) -> ExitCo
             Response::Refused(_)
             | Response::Unconfirmed(_)
             | Response::Status(_)
-            | Response::Sessions(_) => {}
+            | Response::Sessions(_)
+            | Response::Upstream(_) => {}
         })
         .map_err(|error| match error {
             CommandError::Refused(reason) => Failure::failed(format!(
@@ -131,6 +133,77 @@ pub(super) fn sessions(paths: &Paths, engine: EngineChoice, json: bool) -> ExitC
             written
         })
     }))
+}
+
+pub(super) fn upstreams(paths: &Paths, engine: EngineChoice, json: bool) -> ExitCode {
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let mut upstreams: Vec<UpstreamSeen> = Vec::new();
+        command::ask(&run_dir, Request::Upstreams, |answer| {
+            let Response::Upstream(mut seen) = answer else {
+                return;
+            };
+            match upstreams.last_mut() {
+                Some(last) if last.name == seen.name => last.peers.append(&mut seen.peers),
+                _ => upstreams.push(seen),
+            }
+        })
+        .map_err(Failure::failed)?;
+        print(|out| {
+            for seen in &upstreams {
+                match json {
+                    true => writeln!(out, "{}", serde_json::to_string(seen)?)?,
+                    false => out.write_all(peers::table(seen).as_bytes())?,
+                }
+            }
+            Ok(())
+        })
+    }))
+}
+
+pub(super) fn set_peer(
+    paths: &Paths,
+    engine: EngineChoice,
+    named: &str,
+    switch: &PeerSwitch,
+) -> ExitCode {
+    let Some((upstream, peer)) = named.split_once('/') else {
+        let message = format!(
+            "{named:?} names no peer\n  hint: write UPSTREAM/PEER, as in mysql/10.0.0.1:3306"
+        );
+        return finish(Err(Failure::usage(message)));
+    };
+    let change = match switch {
+        PeerSwitch {
+            weight: Some(weight),
+            ..
+        } => PeerChange::Weight(*weight),
+        PeerSwitch { up: true, .. } => PeerChange::Switch(Switch::Up),
+        PeerSwitch { drain: true, .. } => PeerChange::Switch(Switch::Drain),
+        _ => PeerChange::Switch(Switch::Down),
+    };
+    finish(run_dir(paths, engine).and_then(|run_dir| {
+        let request = Request::SetPeer {
+            upstream: upstream.to_owned(),
+            peer: peer.to_owned(),
+            change,
+        };
+        command::ask(&run_dir, request, |answer| {
+            if let Response::Done(text) = answer {
+                println!("{text}; {}", lasts(change));
+            }
+        })
+        .map_err(Failure::failed)
+    }))
+}
+
+/// How long a change lasts.
+fn lasts(change: PeerChange) -> &'static str {
+    match change {
+        PeerChange::Switch(_) => "this lasts until the engine ends, also over reloads",
+        PeerChange::Weight(_) => {
+            "this lasts until the engine ends, or until a reload brings another weight"
+        }
+    }
 }
 
 fn run_dir(paths: &Paths, engine: EngineChoice) -> Result<PathBuf, Failure> {

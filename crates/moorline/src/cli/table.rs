@@ -90,6 +90,7 @@ fn counts(out: &mut String, status: &Value) -> fmt::Result {
         ("errors", "/errors"),
         ("closed", "/gateway/closed"),
         ("requests", "/gateway/requests"),
+        ("relays", "/gateway/relays"),
         ("limits", "/gateway/limits"),
     ] {
         let counts = nonzero(status.pointer(path));

@@ -10,7 +10,8 @@ use crate::control_socket::Answers;
 use moorline_process::log;
 use moorline_protocol::command::{Request, Response};
 use moorline_protocol::control::{
-    ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole,
+    ListPlace, ProcessCounter, ProcessId, Role, SessionRow, StallReport, ToRole, UpstreamPlace,
+    UpstreamSeen,
 };
 
 use super::super::input::Input;
@@ -20,10 +21,10 @@ use super::super::status::{Counts, claimed};
 use super::children::HelperHandle;
 use super::{Shell, milliseconds};
 
-/// How long the gateway may take to list some sessions. Under the time that the asker waits.
+/// How long the gateway may take to answer, or to list some sessions. Under the time that the asker waits.
 const LIST_TIME: Duration = Duration::from_secs(5);
 
-/// A caller that waits for the next sessions of a list.
+/// A caller that waits for an answer of the gateway, or for the next part of a list.
 pub(super) struct Listing {
     pub(super) answers: Answers,
     asked_at: Instant,
@@ -59,18 +60,37 @@ impl Shell {
             }
             Request::Status => answers.give(Response::Status(self.status())),
             Request::Sessions => self.list_sessions(ListPlace::default(), answers),
+            Request::Upstreams => self.list_upstreams(UpstreamPlace::default(), answers),
+            Request::SetPeer {
+                upstream,
+                peer,
+                change,
+            } => self.ask_gateway(answers, |question| ToRole::SetPeer {
+                question,
+                upstream,
+                peer,
+                change,
+            }),
         }
     }
 
     pub(super) fn list_sessions(&mut self, from: ListPlace, answers: Answers) {
+        self.ask_gateway(answers, |question| ToRole::ListSessions { question, from });
+    }
+
+    pub(super) fn list_upstreams(&mut self, from: UpstreamPlace, answers: Answers) {
+        self.ask_gateway(answers, |question| ToRole::ListUpstreams { question, from });
+    }
+
+    /// Asks the gateway for the caller.
+    fn ask_gateway(&mut self, answers: Answers, message: impl FnOnce(u64) -> ToRole) {
         let outbox = self
             .gateway
             .as_ref()
             .and_then(|gateway| gateway.outbox.as_ref());
         self.last_question += 1;
         let question = self.last_question;
-        let sent =
-            outbox.map(|outbox| outbox.send(&ToRole::ListSessions { question, from }, Vec::new()));
+        let sent = outbox.map(|outbox| outbox.send(&message(question), Vec::new()));
         match sent {
             Some(Ok(())) => {
                 let asked_at = Instant::now();
@@ -109,6 +129,44 @@ impl Shell {
                 }
             }
         });
+    }
+
+    pub(super) fn upstreams(
+        &mut self,
+        question: u64,
+        seen: Option<UpstreamSeen>,
+        next: Option<UpstreamPlace>,
+    ) {
+        let Some(Listing { answers, .. }) = self.listing.remove(&question) else {
+            return;
+        };
+        let inputs = self.inputs.clone();
+        // As with sessions.
+        spawn_local(async move {
+            let is_wanted = match seen {
+                Some(seen) => answers.give_in_turn(Response::Upstream(seen)).await,
+                None => true,
+            };
+            match next {
+                Some(next) if is_wanted => {
+                    let _ = inputs.send(Input::ListUpstreams(next, answers)).await;
+                }
+                Some(_) => {}
+                None => {
+                    answers.give_in_turn(Response::Done(String::new())).await;
+                }
+            }
+        });
+    }
+
+    pub(super) fn peer_set(&mut self, question: u64, result: Result<usize, String>) {
+        if let Some(Listing { answers, .. }) = self.listing.remove(&question) {
+            answers.give(match result {
+                Ok(1) => Response::Done("changed 1 peer".to_owned()),
+                Ok(peers) => Response::Done(format!("changed {peers} peers")),
+                Err(reason) => Response::Refused(reason),
+            });
+        }
     }
 
     /// Answers callers that have waited too long for a gateway that does not answer.

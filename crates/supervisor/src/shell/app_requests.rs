@@ -174,7 +174,10 @@ fn head(text: &str) -> &str {
 async fn last_answer(mut waiting: mpsc::Receiver<Response>) -> Result<String, String> {
     while let Some(answer) = waiting.recv().await {
         match answer {
-            Response::Progress(_) | Response::Sessions(_) | Response::Status(_) => {}
+            Response::Progress(_)
+            | Response::Sessions(_)
+            | Response::Upstream(_)
+            | Response::Status(_) => {}
             Response::Done(text) | Response::Unconfirmed(text) => return Ok(text),
             Response::Refused(reason) => return Err(reason),
         }

@@ -1,0 +1,85 @@
+//! What must hold of relays between two turns.
+
+use rustc_hash::FxHashSet;
+
+use crate::event_loop::Loop;
+use crate::ids::Side;
+use crate::relay::way::{Way, WayPhase};
+use crate::relay::{Relay, RelaySide, RelayStage};
+
+/// What relays hold.
+#[derive(Debug, Default)]
+pub(super) struct RelayedBytes {
+    /// What was read and not taken.
+    pub(super) kept: usize,
+    /// Records of TLS that are not whole.
+    pub(super) unopened: usize,
+    /// Sides that are encrypted.
+    pub(super) encrypted: usize,
+}
+
+impl Loop {
+    /// What relays hold.
+    pub(super) fn relayed_bytes(&self) -> RelayedBytes {
+        let mut bytes = RelayedBytes::default();
+        for relay in self.relays.iter() {
+            bytes.kept += relay.ways.iter().map(Way::held).sum::<usize>();
+            let sealed = relay.sides.iter().filter_map(|side| side.tls.as_ref());
+            for tls in sealed {
+                bytes.unopened += tls.unfinished();
+                bytes.encrypted += 1;
+            }
+        }
+        bytes
+    }
+
+    /// Each relay that can go on is on the list of those that do, once, and each has something that will end it.
+    pub(super) fn check_relays(&self) {
+        let mut listed = FxHashSet::default();
+        for name in &self.relays.work {
+            let is_here = self.relays.named(*name).is_some();
+            assert!(
+                !is_here || listed.insert(name.serial),
+                "relay {} is scheduled twice",
+                name.serial
+            );
+        }
+        let mut watched = 0;
+        for relay in self.relays.iter() {
+            let is_listed = listed.contains(&relay.name.serial);
+            assert_eq!(
+                relay.is_scheduled, is_listed,
+                "scheduled: what the relay says (left), and the list (right): {relay:?}"
+            );
+            let is_watched = self.relays.looks.has(relay.name.key);
+            watched += usize::from(is_watched);
+            if let RelayStage::Connecting(_) = &relay.stage {
+                // A timer looks after it.
+                continue;
+            }
+            let idle_timeout = self.tools.cx.listener(relay.listener).idle_timeout;
+            assert!(
+                is_watched || idle_timeout.is_none(),
+                "nothing ends it: {relay:?}"
+            );
+            assert!(!relay.is_over(), "it is over: {relay:?}");
+            let goes_on = [Side::Client, Side::Upstream]
+                .into_iter()
+                .any(|from| can_go_on(relay, from));
+            assert!(is_listed || !goes_on, "nothing moves its bytes: {relay:?}");
+        }
+        assert_eq!(watched, self.relays.looks.len(), "relays that are watched");
+    }
+}
+
+/// Whether what this side sends could be moved without an event.
+fn can_go_on(relay: &Relay, from: Side) -> bool {
+    let source: &RelaySide = &relay.sides[from as usize];
+    let way = &relay.ways[from as usize];
+    match way.phase {
+        WayPhase::Over => false,
+        _ if way.has_kept() => false,
+        WayPhase::Ending => true,
+        WayPhase::Open | WayPhase::Discarding(_) => source.is_readable,
+    }
+}

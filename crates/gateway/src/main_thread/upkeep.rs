@@ -1,0 +1,109 @@
+//! What upstreams need beside their connections: look-ups of names, and checks of peers.
+//!
+//! Both run on the main thread, so that neither keeps a loop waiting. Results go straight into the shared upstreams.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moorline_net::HostPort;
+use moorline_net::resolve::{Families, Lookups, ResolveError, Resolver, system};
+use moorline_proxy::{Failure, PeerAddress, Probe};
+use tokio::net::{TcpSocket, UnixStream};
+
+use crate::clock::Clock;
+use crate::shared::Shared;
+use crate::upstreams::{Due, SharedUpstream};
+
+/// How long an answer holds whose source does not say.
+const TTL: Duration = Duration::from_secs(30);
+/// Names are looked up again no sooner than this, and no later than that, whatever their sources say.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+/// How soon a name that could not be resolved is looked up again.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Looks names up and checks peers as they become due, as long as the process lives.
+pub(crate) async fn look_after_upstreams(shared: Arc<Shared>) {
+    loop {
+        let Due {
+            names,
+            probes,
+            next,
+        } = shared.upstreams.take_due(Clock::shared_now());
+        for (upstream, name) in names {
+            tokio::task::spawn_local(resolve(shared.clone(), upstream, name));
+        }
+        for (upstream, probe) in probes {
+            tokio::task::spawn_local(check(shared.clone(), upstream, probe));
+        }
+        let pause = next.map(|at| Duration::from_millis(at.saturating_sub(Clock::shared_now())));
+        // Its changes are noticed: a reload, and what has just ended.
+        let changed = shared.upstreams.changed();
+        match pause {
+            // Not at once again, even if the clocks differ by a little.
+            Some(pause) => {
+                let pause = pause.max(Duration::from_millis(1));
+                let _ = tokio::time::timeout(pause, changed).await;
+            }
+            None => changed.await,
+        }
+    }
+}
+
+/// Looks one name up.
+async fn resolve(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, name: HostPort) {
+    let (found, again) = match look_up(&name.host).await {
+        Ok((addresses, ttl)) => {
+            let ttl = ttl.unwrap_or(TTL).clamp(SHORTEST, LONGEST);
+            (Ok(addresses), ttl)
+        }
+        Err(error) => (Err(error.to_string()), AFTER_FAILURE),
+    };
+    let now = Clock::shared_now();
+    upstream.answered(&name, found, now, again);
+    shared.upstreams.note_change();
+}
+
+async fn look_up(host: &str) -> Result<(Vec<IpAddr>, Option<Duration>), ResolveError> {
+    match system().look_up(host, Families::Both) {
+        Lookups::Together(answer) => {
+            let answer = answer.await?;
+            Ok((answer.addresses, answer.ttl))
+        }
+        // Those of the system have no time to live.
+        apart => Ok((apart.all().await?, None)),
+    }
+}
+
+/// Checks one peer: whether it takes a connection.
+async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe) {
+    let connected = connect(&probe.address, upstream.bind());
+    let result = match tokio::time::timeout(probe.timeout, connected).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::System(error.raw_os_error().unwrap_or_default())),
+        Err(_) => Err(Failure::TimedOut),
+    };
+    upstream.checked((probe.peer, &probe.address), Clock::shared_now(), result);
+    shared.upstreams.note_change();
+}
+
+async fn connect(address: &PeerAddress, bind: Option<IpAddr>) -> io::Result<()> {
+    match address {
+        PeerAddress::Tcp(address) => {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            if let Some(own) = bind {
+                socket.bind(SocketAddr::new(own, 0))?;
+            }
+            socket.connect(*address).await?;
+        }
+        PeerAddress::Unix(path) => {
+            UnixStream::connect(path).await?;
+        }
+    }
+    Ok(())
+}

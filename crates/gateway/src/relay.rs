@@ -1,0 +1,261 @@
+//! A relayed connection: a client and a peer of an upstream, joined both ways. No process knows of it.
+//!
+//! Small while idle: it owns no buffer. What one side does not take of the other's bytes is kept, and nothing more is read
+//! for that side until it has taken them, so that a slow reader slows its sender and nobody else.
+
+pub(crate) mod attempts;
+mod bulk;
+pub(crate) mod connecting;
+pub(crate) mod flow;
+pub(crate) mod inflow;
+pub(crate) mod sealed;
+pub(crate) mod table;
+pub(crate) mod way;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use moorline_net::tls::server::ServerRecords;
+use rustix::io::Errno;
+
+use crate::ids::{ListenerId, RelayRef, Side};
+use crate::poller::Readiness;
+use crate::relay::attempts::Connecting;
+use crate::relay::way::Way;
+use crate::shared::admission::Counted;
+use crate::upstreams::{Attempts, PeerAddress, PeerKey, SharedUpstream};
+use moorline_protocol::wire::Peer;
+
+/// One relayed connection.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) name: RelayRef,
+    pub(crate) listener: ListenerId,
+    /// The client's address.
+    pub(crate) client: Peer,
+    pub(crate) counted: Counted,
+    pub(crate) upstream: Arc<SharedUpstream>,
+    pub(crate) stage: RelayStage,
+    /// The client's, and the upstream's.
+    pub(crate) sides: [RelaySide; 2],
+    /// What each of them sends.
+    pub(crate) ways: [Way; 2],
+    pub(crate) meters: RelayMeters,
+    /// It is on the list of those that go on in the next turn.
+    pub(crate) is_scheduled: bool,
+    /// It ends as soon as nothing is cut off by that.
+    pub(crate) is_leaving: bool,
+}
+
+/// How far a relay has got.
+#[derive(Debug)]
+pub(crate) enum RelayStage {
+    /// A peer is being connected to.
+    Connecting(Box<Connecting>),
+    Joined(Joined),
+}
+
+/// A relay whose peer is connected.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) peer: PeerKey,
+    pub(crate) address: PeerAddress,
+    /// Since when, in the loop's milliseconds.
+    pub(crate) since: u64,
+    /// Attempts to connect that it took.
+    pub(crate) attempts: u32,
+    /// This side is gone. What it has sent is still delivered to the other one.
+    pub(crate) broken: Option<Side>,
+    /// Until something has passed, another peer may take the place of this one.
+    pub(crate) retry: Option<Box<Attempts>>,
+}
+
+/// One of the two connections.
+#[derive(Debug, Default)]
+pub(crate) struct RelaySide {
+    pub(crate) socket: Option<OwnedFd>,
+    /// Its TLS state, if it is encrypted.
+    pub(crate) tls: Option<Box<ServerRecords>>,
+    /// The socket may have something to read.
+    pub(crate) is_readable: bool,
+    /// It has hung up, so a short read does not mean that the socket is empty.
+    pub(crate) is_hung_up: bool,
+}
+
+/// The times of a relay.
+#[derive(Debug)]
+pub(crate) struct RelayMeters {
+    /// In milliseconds since the Unix epoch.
+    pub(crate) begun_at: u64,
+    /// When bytes last passed, in the loop's milliseconds.
+    pub(crate) active_at: u64,
+    /// The side that sent last. None: nothing was sent.
+    pub(crate) spoke_last: Option<Side>,
+}
+
+/// This side is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) side: Side,
+    pub(crate) cause: Cause,
+}
+
+/// Why a side is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The connection broke.
+    Error(Errno),
+    /// The peer has ended before anything has passed. Perhaps it only receives.
+    EndedAtOnce,
+}
+
+impl Fault {
+    pub(crate) fn broken(side: Side, error: Errno) -> Self {
+        let cause = Cause::Error(error);
+        Self { side, cause }
+    }
+}
+
+/// Why a relay has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayEnd {
+    /// Both sides have ended, and everything was delivered.
+    Finished,
+    /// The client broke the connection.
+    Client,
+    /// The peer broke the connection.
+    Upstream,
+    /// Nothing passed for `idle_timeout`.
+    Idle,
+    /// No peer could be connected to.
+    Unreachable,
+    /// The engine stops, or drains its connections.
+    Stopped,
+    /// `memory_limit` is reached.
+    Memory,
+}
+
+impl RelayEnd {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            RelayEnd::Finished => "finished",
+            RelayEnd::Client => "client",
+            RelayEnd::Upstream => "upstream",
+            RelayEnd::Idle => "idle",
+            RelayEnd::Unreachable => "unreachable",
+            RelayEnd::Stopped => "stopped",
+            RelayEnd::Memory => "memory",
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn side(&self, side: Side) -> &RelaySide {
+        &self.sides[side as usize]
+    }
+
+    pub(crate) fn side_mut(&mut self, side: Side) -> &mut RelaySide {
+        &mut self.sides[side as usize]
+    }
+
+    /// The way of what this side sends.
+    pub(crate) fn way(&self, from: Side) -> &Way {
+        &self.ways[from as usize]
+    }
+
+    pub(crate) fn way_mut(&mut self, from: Side) -> &mut Way {
+        &mut self.ways[from as usize]
+    }
+
+    /// What this side sends: where it comes from, its way, and where it goes.
+    pub(crate) fn parts(&mut self, from: Side) -> (&mut RelaySide, &mut Way, &mut RelaySide) {
+        let [client, upstream] = &mut self.sides;
+        let way = &mut self.ways[from as usize];
+        match from {
+            Side::Client => (client, way, upstream),
+            Side::Upstream => (upstream, way, client),
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ways.iter().all(Way::is_over)
+    }
+
+    /// Whether closing it now cuts nothing off, as far as bytes tell: everything was delivered, and the client waits for no
+    /// answer.
+    pub(crate) fn is_quiet(&self) -> bool {
+        if let RelayStage::Connecting(_) = self.stage {
+            return false;
+        }
+        let is_answered = self.meters.spoke_last != Some(Side::Client);
+        is_answered && self.ways.iter().all(|way| !way.has_kept())
+    }
+
+    /// Whether one side is gone.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(&self.stage, RelayStage::Joined(joined) if joined.broken.is_some())
+    }
+
+    /// Why it has ended, if nothing is left to be done.
+    pub(crate) fn reason(&self) -> RelayEnd {
+        let RelayStage::Joined(joined) = &self.stage else {
+            return RelayEnd::Unreachable;
+        };
+        match joined.broken {
+            None => RelayEnd::Finished,
+            Some(Side::Client) => RelayEnd::Client,
+            Some(Side::Upstream) => RelayEnd::Upstream,
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn held(&self) -> usize {
+        let unfinished = |side: &RelaySide| side.tls.as_ref().map_or(0, |tls| tls.unfinished());
+        let kept: usize = self.ways.iter().map(Way::held).sum();
+        kept + self.sides.iter().map(unfinished).sum::<usize>()
+    }
+
+    /// Another peer may take the place of its present one: nothing has passed.
+    pub(crate) fn may_retry(&self) -> bool {
+        let is_untouched = self.ways.iter().all(|way| way.bytes == 0);
+        let is_joined = matches!(&self.stage, RelayStage::Joined(joined) if joined.retry.is_some());
+        is_joined && is_untouched && !self.is_leaving
+    }
+
+    /// Something has passed.
+    pub(crate) fn keep_peer(&mut self) {
+        if let RelayStage::Joined(joined) = &mut self.stage
+            && joined.retry.is_some()
+            && self.ways.iter().any(|way| way.bytes > 0)
+        {
+            joined.retry = None;
+        }
+    }
+
+    /// The number of attempts to connect so far.
+    pub(crate) fn attempts(&self) -> u32 {
+        match &self.stage {
+            RelayStage::Connecting(connecting) => connecting.made(),
+            RelayStage::Joined(joined) => joined.attempts,
+        }
+    }
+}
+
+impl RelaySide {
+    /// A side with this socket, which may have something to read.
+    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<ServerRecords>>) -> Self {
+        Self {
+            socket: Some(socket),
+            tls,
+            is_readable: true,
+            is_hung_up: false,
+        }
+    }
+
+    /// Something has happened to its socket.
+    pub(crate) fn note(&mut self, readiness: Readiness) {
+        self.is_hung_up |= readiness.is_hung_up();
+        self.is_readable |= readiness.is_readable();
+    }
+}

@@ -1,0 +1,55 @@
+//! The attempts of one relay to connect.
+
+use std::net::IpAddr;
+
+use crate::upstreams::{Attempts, Choice, PeerAddress, PeerKey};
+
+/// The attempts to connect of one relay.
+#[derive(Debug)]
+pub(crate) struct Connecting {
+    pub(crate) tried: Box<Attempts>,
+    pub(crate) present: Option<Attempt>,
+}
+
+/// The attempt that is under way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) peer: PeerKey,
+    pub(crate) address: PeerAddress,
+    /// The local address to connect from.
+    pub(crate) bind: Option<IpAddr>,
+    /// In the loop's milliseconds.
+    pub(crate) begun_at: u64,
+    pub(crate) deadline: u64,
+}
+
+impl Connecting {
+    /// No attempt so far, at this time of the clock that all loops share.
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            tried: Box::new(Attempts::new(now)),
+            present: None,
+        }
+    }
+
+    /// The peer that is asked now.
+    pub(crate) fn present(&self) -> Option<PeerKey> {
+        self.present.as_ref().map(|attempt| attempt.peer)
+    }
+
+    /// Attempts so far.
+    pub(crate) fn made(&self) -> u32 {
+        self.tried.made()
+    }
+
+    /// Begins with a peer.
+    pub(crate) fn begin(&mut self, (choice, bind): (Choice, Option<IpAddr>), now: u64) {
+        self.present = Some(Attempt {
+            peer: choice.peer,
+            address: choice.address,
+            bind,
+            begun_at: now,
+            deadline: now + choice.timeout.as_millis() as u64,
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! The bytes of a relay that moves much: from socket to socket through a pipe, without a copy in this process.
+
+use rustix::io::Errno;
+
+use crate::ids::Side;
+use crate::relay::inflow::{Inflow, count, note_activity};
+use crate::relay::way::WayPhase;
+use crate::relay::{Fault, Relay};
+use crate::tools::Tools;
+
+/// Moves what this side has sent, if its way moves much and neither side is encrypted. `None`: it is to be read.
+///
+/// # Errors
+/// One side is gone.
+pub(crate) fn splice(
+    relay: &mut Relay,
+    from: Side,
+    tools: &mut Tools,
+) -> Result<Option<Inflow>, Fault> {
+    let (source, way, sink) = relay.parts(from);
+    let is_plain = source.tls.is_none() && sink.tls.is_none();
+    if !is_plain || way.phase != WayPhase::Open {
+        return Ok(None);
+    }
+    let (Some(source_socket), Some(sink_socket)) = (&source.socket, &sink.socket) else {
+        return Ok(None);
+    };
+    let pipes = &mut tools.scratch.pipes;
+    let Some(pipe) = pipes.take() else {
+        return Ok(None);
+    };
+    let filled = match pipe.fill(source_socket) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            pipes.put_back(pipe);
+            if error == Errno::AGAIN {
+                source.is_readable = false;
+                return Ok(Some(Inflow::Nothing));
+            }
+            return Err(Fault::broken(from, error));
+        }
+    };
+    if filled == 0 {
+        pipes.put_back(pipe);
+        return Ok(Some(Inflow::End));
+    }
+    way.note_read(filled);
+    let sent = pipe.empty(sink_socket, filled);
+    match sent.map_err(|error| Fault::broken(from.other(), error))? {
+        sent if sent == filled => pipes.put_back(pipe),
+        sent => way.keep_pipe(pipe, filled - sent),
+    }
+    way.bytes += filled as u64;
+    count(from, filled, tools);
+    note_activity(relay, from, tools);
+    Ok(Some(Inflow::Moved))
+}

@@ -1,0 +1,291 @@
+//! From a client to a peer that it is joined with: attempts to connect, one after the other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::ids::{ListenerId, RelayRef, Side};
+use crate::poller::Poller;
+use crate::relay::attempts::{Attempt, Connecting};
+use crate::relay::{Cause, Fault, Joined, Relay, RelaySide, RelayStage};
+use crate::tcp;
+use crate::timers::Alarm;
+use crate::tools::Tools;
+use crate::upstreams::{Attempts, Choice, Failure, NoPeer, PeerAddress, SharedUpstream};
+use moorline_protocol::wire::Peer;
+
+/// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
+const ASK_AGAIN_MS: u64 = 5;
+
+/// How soon a relay that waits for the first look-up of a name asks again, in milliseconds.
+const NAMES_MS: u64 = 20;
+
+/// How far the attempts have got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// The relay is joined with a peer.
+    Joined,
+    /// One is under way. Its socket or a timer will say more.
+    Waits,
+    /// No peer can be connected to.
+    Nobody(NoPeer),
+}
+
+/// Asks one peer after the other, until one answers, or must be waited for.
+pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+    loop {
+        let RelayStage::Connecting(connecting) = &mut relay.stage else {
+            return Reached::Joined;
+        };
+        if connecting.present.is_none() {
+            let upstream = &relay.upstream;
+            let facts = (&relay.client, relay.listener);
+            match choose(upstream, facts, &mut connecting.tried, tools) {
+                Ok(choice) => connecting.begin(choice, tools.cx.clock.ms),
+                Err(NoPeer::Unresolved) if upstream.is_resolving() => {
+                    let at = tools.cx.clock.ms + NAMES_MS;
+                    let alarm = Alarm::Connect(relay.name);
+                    tools.agenda.timers.set(at, alarm);
+                    return Reached::Waits;
+                }
+                Err(why) => return Reached::Nobody(why),
+            }
+        }
+        match ask(relay, poller, tools) {
+            Ok(reached) => return reached,
+            Err(error) => fail(relay, failure(error), tools),
+        }
+    }
+}
+
+/// A peer for this client of a listener.
+fn choose(
+    upstream: &SharedUpstream,
+    (client, listener): (&Peer, ListenerId),
+    tried: &mut Attempts,
+    tools: &Tools,
+) -> Result<(Choice, Option<IpAddr>), NoPeer> {
+    let client = match client {
+        Peer::Ip(address) => Some(*address),
+        _ => None,
+    };
+    let listener = &tools.cx.listener(listener).name;
+    upstream.choose(tools.cx.clock.shared_ms(), client, listener, tried)
+}
+
+/// Asks the peer of the present attempt.
+fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached, Errno> {
+    let RelayStage::Connecting(connecting) = &relay.stage else {
+        return Ok(Reached::Joined);
+    };
+    let Some(attempt) = &connecting.present else {
+        return Ok(Reached::Waits);
+    };
+    let socket = open(attempt, relay.listener, tools)?;
+    let asked = connect_to(&socket, &attempt.address);
+    let deadline = attempt.deadline;
+    if matches!(asked, Ok(()) | Err(Errno::INPROGRESS)) {
+        poller.watch_relay(relay.name, Side::Upstream, socket.as_fd())?;
+    }
+    relay.side_mut(Side::Upstream).socket = Some(socket);
+    match asked {
+        Ok(()) => {
+            join(relay, tools);
+            return Ok(Reached::Joined);
+        }
+        Err(Errno::INPROGRESS) => {
+            let alarm = Alarm::Connect(relay.name);
+            tools.agenda.timers.set(deadline, alarm);
+        }
+        // Its backlog is full.
+        Err(Errno::AGAIN) => ask_again_later(relay.name, deadline, tools),
+        Err(error) => return Err(error),
+    }
+    Ok(Reached::Waits)
+}
+
+fn ask_again_later(name: RelayRef, deadline: u64, tools: &mut Tools) {
+    let at = deadline.min(tools.cx.clock.ms + ASK_AGAIN_MS);
+    tools.agenda.timers.set(at, Alarm::Connect(name));
+}
+
+/// A socket for a peer.
+fn open(attempt: &Attempt, listener: ListenerId, tools: &Tools) -> Result<OwnedFd, Errno> {
+    let family = match attempt.address {
+        PeerAddress::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
+        PeerAddress::Tcp(_) => AddressFamily::INET6,
+        PeerAddress::Unix(_) => AddressFamily::UNIX,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if family != AddressFamily::UNIX {
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        tcp::set_on_new(&socket, &tools.cx.listener(listener).liveness);
+        if let Some(own) = attempt.bind {
+            // The port is chosen when it connects: one of its own for each peer, not for all.
+            let _ = nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true);
+            rustix::net::bind(&socket, &SocketAddr::new(own, 0))?;
+        }
+    }
+    Ok(socket)
+}
+
+fn connect_to(socket: &OwnedFd, address: &PeerAddress) -> Result<(), Errno> {
+    match address {
+        PeerAddress::Tcp(address) => rustix::net::connect(socket, address),
+        PeerAddress::Unix(path) => rustix::net::connect(socket, &unix_address(path)?),
+    }
+}
+
+/// The address of a Unix socket. That of an abstract one begins with a NUL byte.
+fn unix_address(path: &Path) -> Result<SocketAddrUnix, Errno> {
+    let bytes = path.as_os_str().as_bytes();
+    match bytes.strip_prefix(&[0]) {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(bytes),
+    }
+}
+
+/// The peer of the present attempt is connected.
+fn join(relay: &mut Relay, tools: &Tools) {
+    let RelayStage::Connecting(connecting) = &mut relay.stage else {
+        return;
+    };
+    let Some(attempt) = connecting.present.take() else {
+        return;
+    };
+    let now = tools.cx.clock.ms;
+    let took = Duration::from_millis(now - attempt.begun_at);
+    let shared = tools.cx.clock.shared_ms();
+    let peer = (attempt.peer, &attempt.address);
+    relay.upstream.connected(peer, shared, took);
+    let attempts = connecting.made();
+    let tried = Box::new(Attempts::new(0));
+    let retry = Some(std::mem::replace(&mut connecting.tried, tried));
+    relay.stage = RelayStage::Joined(Joined {
+        peer: attempt.peer,
+        address: attempt.address,
+        since: now,
+        attempts,
+        broken: None,
+        retry,
+    });
+    relay.meters.active_at = now;
+    relay.side_mut(Side::Upstream).is_readable = true;
+}
+
+/// The present attempt has failed.
+fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
+    *relay.side_mut(Side::Upstream) = RelaySide::default();
+    let RelayStage::Connecting(connecting) = &mut relay.stage else {
+        return;
+    };
+    let Some(attempt) = connecting.present.take() else {
+        return;
+    };
+    let took = Duration::from_millis(tools.cx.clock.ms - attempt.begun_at);
+    tracing::debug!(
+        relay = relay.name.serial, upstream = %relay.upstream.name, peer = %attempt.address, error = %why, ?took,
+        "attempt to connect failed"
+    );
+    let shared = tools.cx.clock.shared_ms();
+    let peer = (attempt.peer, &attempt.address);
+    relay.upstream.failed(peer, shared, why, took);
+}
+
+/// The same, as health counts it.
+fn failure(error: Errno) -> Failure {
+    match error {
+        Errno::TIMEDOUT => Failure::TimedOut,
+        error => Failure::System(error.raw_os_error()),
+    }
+}
+
+/// Something has happened to the socket of the present attempt.
+pub(crate) fn hear(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+    let Some(socket) = &relay.side(Side::Upstream).socket else {
+        return Reached::Waits;
+    };
+    match outcome(socket) {
+        Ok(true) => {
+            join(relay, tools);
+            Reached::Joined
+        }
+        Ok(false) => Reached::Waits,
+        Err(error) => {
+            fail(relay, failure(error), tools);
+            connect(relay, poller, tools)
+        }
+    }
+}
+
+/// Whether a socket is connected by now. The event may be one of an earlier socket of the same relay.
+fn outcome(socket: &OwnedFd) -> Result<bool, Errno> {
+    sockopt::socket_error(socket)??;
+    match rustix::net::getpeername(socket) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The timer of an attempt has come: of the present one, or of an earlier one.
+pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+    let RelayStage::Connecting(connecting) = &relay.stage else {
+        return Reached::Waits;
+    };
+    let Some(attempt) = &connecting.present else {
+        // It waits for names.
+        return connect(relay, poller, tools);
+    };
+    if attempt.deadline <= tools.cx.clock.ms {
+        fail(relay, Failure::TimedOut, tools);
+        return connect(relay, poller, tools);
+    }
+    match attempt.address {
+        PeerAddress::Tcp(_) => Reached::Waits,
+        PeerAddress::Unix(_) => connect(relay, poller, tools),
+    }
+}
+
+/// The peer has gone before anything has passed: another one is asked, as if this one had never been connected. False: no
+/// other one can be.
+pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> bool {
+    if fault.side == Side::Client || !relay.may_retry() {
+        return false;
+    }
+    let RelayStage::Joined(joined) = &mut relay.stage else {
+        return false;
+    };
+    let Some(mut tried) = joined.retry.take() else {
+        return false;
+    };
+    let facts = (&relay.client, relay.listener);
+    let Ok(choice) = choose(&relay.upstream, facts, &mut tried, tools) else {
+        return false;
+    };
+    let (now, shared) = (tools.cx.clock.ms, tools.cx.clock.shared_ms());
+    let why = match fault.cause {
+        Cause::Error(error) => failure(error),
+        Cause::EndedAtOnce => Failure::Closed,
+    };
+    let took = Duration::from_millis(now - joined.since);
+    let peer = (joined.peer, &joined.address);
+    relay.upstream.failed(peer, shared, why, took);
+    let mut connecting = Connecting {
+        tried,
+        present: None,
+    };
+    connecting.begin(choice, now);
+    relay.stage = RelayStage::Connecting(Box::new(connecting));
+    *relay.side_mut(Side::Upstream) = RelaySide::default();
+    relay.way_mut(Side::Client).begin_again();
+    relay.way_mut(Side::Upstream).begin_again();
+    true
+}

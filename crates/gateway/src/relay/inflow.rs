@@ -1,0 +1,53 @@
+//! What a side of a relay has sent.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use crate::ids::Side;
+use crate::relay::Relay;
+use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+
+/// The result of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inflow {
+    /// So many bytes of plaintext, at the front of the buffer.
+    Bytes(usize),
+    /// Bytes, which have been passed on already.
+    Moved,
+    /// There is nothing for now.
+    Nothing,
+    /// The source has ended.
+    End,
+}
+
+/// Reads from a socket.
+///
+/// # Errors
+/// It has nothing (`EAGAIN`), or is broken.
+pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((bytes, _)) => return Ok(bytes),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A side has sent something.
+pub(crate) fn note_activity(relay: &mut Relay, from: Side, tools: &Tools) {
+    relay.meters.active_at = tools.cx.clock.ms;
+    relay.meters.spoke_last = Some(from);
+}
+
+/// Counts bytes that a side has sent.
+pub(crate) fn count(from: Side, bytes: usize, tools: &Tools) {
+    let counter = match from {
+        Side::Client => LoopCounter::RelayedUp,
+        Side::Upstream => LoopCounter::RelayedDown,
+    };
+    tools.cx.count(counter, bytes as u64);
+}

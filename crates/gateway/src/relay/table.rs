@@ -1,0 +1,108 @@
+//! The relays of one loop.
+
+use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::ids::{ListenerId, RelayKey, RelayRef};
+use crate::poller::serial_of_events;
+use crate::relay::Relay;
+use crate::upstreams::{SharedUpstream, Targets};
+use crate::wheel::Wheel;
+
+/// The relays of one loop.
+#[derive(Debug, Default)]
+pub(crate) struct Relays {
+    table: Slab<Relay>,
+    last_serial: u64,
+    /// Those that go on in the next turn.
+    pub(crate) work: VecDeque<RelayRef>,
+    /// When each is looked at: whether it was idle for too long, or its end takes too long.
+    pub(crate) looks: Wheel<RelayKey>,
+    /// The upstream of each listener for new connections.
+    pub(crate) upstreams: Targets,
+}
+
+impl Relays {
+    /// The upstream that this listener's new connections are relayed to, if they are.
+    pub(crate) fn upstream(&self, listener: ListenerId) -> Option<&Arc<SharedUpstream>> {
+        self.upstreams.get(listener.index())?.as_ref()
+    }
+
+    /// Puts a relay in under a serial that no other has had.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(RelayRef) -> Relay) -> RelayKey {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let entry = self.table.vacant_entry();
+        let key = RelayKey(entry.key() as u32);
+        entry.insert(make(RelayRef { key, serial }));
+        key
+    }
+
+    /// Takes a relay out.
+    pub(crate) fn remove(&mut self, key: RelayKey) -> Option<Relay> {
+        self.looks.remove(key);
+        self.table.try_remove(key.index())
+    }
+
+    /// The relay at this place, if there is one.
+    pub(crate) fn at(&self, key: RelayKey) -> Option<&Relay> {
+        self.table.get(key.index())
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn at_mut(&mut self, key: RelayKey) -> Option<&mut Relay> {
+        self.table.get_mut(key.index())
+    }
+
+    /// The relay of this name, if it still has its place.
+    pub(crate) fn named(&self, name: RelayRef) -> Option<&Relay> {
+        self.at(name.key)
+            .filter(|relay| relay.name.serial == name.serial)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn named_mut(&mut self, name: RelayRef) -> Option<&mut Relay> {
+        self.at_mut(name.key)
+            .filter(|relay| relay.name.serial == name.serial)
+    }
+
+    /// The relay that an event at this place is for, by the part of its serial that events have.
+    pub(crate) fn heard_mut(&mut self, key: RelayKey, serial: u32) -> Option<&mut Relay> {
+        self.at_mut(key)
+            .filter(|relay| serial_of_events(relay.name.serial) == serial)
+    }
+
+    /// Has it go on in the next turn.
+    pub(crate) fn schedule(&mut self, key: RelayKey) {
+        let relay = &mut self.table[key.index()];
+        if !relay.is_scheduled {
+            relay.is_scheduled = true;
+            self.work.push_back(relay.name);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Relay> {
+        self.table.iter().map(|(_, relay)| relay)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl Index<RelayKey> for Relays {
+    type Output = Relay;
+
+    fn index(&self, key: RelayKey) -> &Relay {
+        &self.table[key.index()]
+    }
+}
+
+impl IndexMut<RelayKey> for Relays {
+    fn index_mut(&mut self, key: RelayKey) -> &mut Relay {
+        &mut self.table[key.index()]
+    }
+}

@@ -1,0 +1,214 @@
+//! One way of a relay: what one side sends and the other one gets.
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown};
+
+use crate::pipes::{Pipe, Pipes};
+
+/// A read of so many bytes is a large one, and one of fewer than the second number a small one: a copy of less costs no
+/// more than the calls for a pipe.
+const LARGE: usize = 24 * 1024;
+const SMALL: usize = 8 * 1024;
+/// After so many large reads, a way moves much.
+const BULK: u8 = 2;
+/// As many are counted, so that a few small reads in between do not change that.
+const PROVEN: u8 = 4;
+
+/// One way of a relay.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    pub(crate) phase: WayPhase,
+    /// Large reads in a row, up to [`PROVEN`]; a small one counts against one of them.
+    streak: u8,
+    kept: Kept,
+    /// Bytes that were delivered, without those of TLS itself.
+    pub(crate) bytes: u64,
+}
+
+/// How far a way has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum WayPhase {
+    /// It flows.
+    #[default]
+    Open,
+    /// Its source has ended. What is kept must still be delivered, and then the end.
+    Ending,
+    /// The other side is gone: what comes is thrown away. So many more reads are made.
+    Discarding(u8),
+    /// Nothing more passes.
+    Over,
+}
+
+/// What was read, and the other side has not taken.
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    Nothing,
+    Bytes(Box<KeptBytes>),
+    /// So many bytes are in this pipe.
+    Pipe(Box<Pipe>, usize),
+}
+
+#[derive(Debug)]
+struct KeptBytes {
+    bytes: Vec<u8>,
+    /// How much of it was taken since.
+    taken: usize,
+    /// So many bytes count as delivered once some are taken.
+    uncounted: usize,
+}
+
+/// Whether a sink has taken everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    All,
+    /// Its socket will report when it takes more.
+    Part,
+}
+
+impl Way {
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == WayPhase::Over
+    }
+
+    pub(crate) fn has_kept(&self) -> bool {
+        !matches!(self.kept, Kept::Nothing)
+    }
+
+    /// Whether it goes on once its sink takes more.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.has_kept() || self.phase == WayPhase::Ending
+    }
+
+    /// Another connection takes the place of one that has broken before anything has passed.
+    pub(crate) fn begin_again(&mut self) {
+        if self.phase == WayPhase::Over {
+            self.phase = WayPhase::Ending;
+        }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        match &self.kept {
+            Kept::Bytes(kept) => kept.bytes.len(),
+            // Those are the kernel's.
+            Kept::Nothing | Kept::Pipe(..) => 0,
+        }
+    }
+
+    /// Keeps bytes that no peer has taken any of so far.
+    pub(crate) fn keep_uncounted(&mut self, bytes: &[u8]) {
+        self.keep(bytes);
+        if let Kept::Bytes(kept) = &mut self.kept {
+            kept.uncounted += bytes.len();
+        }
+    }
+
+    /// Keeps these bytes behind those that are kept.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match &mut self.kept {
+            Kept::Bytes(kept) => kept.bytes.extend_from_slice(bytes),
+            // A pipe is for ways without TLS, whose bytes come from there alone.
+            Kept::Nothing | Kept::Pipe(..) => {
+                let bytes = bytes.to_vec();
+                self.kept = Kept::Bytes(Box::new(KeptBytes {
+                    bytes,
+                    taken: 0,
+                    uncounted: 0,
+                }));
+            }
+        }
+    }
+
+    /// Forgets what is kept.
+    pub(crate) fn drop_kept(&mut self) {
+        self.kept = Kept::Nothing;
+    }
+
+    /// Keeps so many bytes that are in a pipe.
+    pub(crate) fn keep_pipe(&mut self, pipe: Pipe, bytes: usize) {
+        self.kept = Kept::Pipe(Box::new(pipe), bytes);
+    }
+
+    /// So many bytes came at once.
+    pub(crate) fn note_read(&mut self, bytes: usize) {
+        if bytes >= LARGE {
+            self.streak = (self.streak + 1).min(PROVEN);
+        } else if bytes < SMALL {
+            self.streak = self.streak.saturating_sub(1);
+        }
+    }
+
+    /// Whether it moves much.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.streak >= BULK
+    }
+
+    /// Sends what is kept.
+    ///
+    /// # Errors
+    /// The sink is gone.
+    pub(crate) fn send_kept(&mut self, sink: &OwnedFd, pipes: &mut Pipes) -> Result<Taken, Errno> {
+        let kept = match &mut self.kept {
+            Kept::Nothing => return Ok(Taken::All),
+            Kept::Bytes(kept) => kept,
+            Kept::Pipe(pipe, bytes) => {
+                *bytes -= pipe.empty(sink, *bytes)?;
+                if *bytes > 0 {
+                    return Ok(Taken::Part);
+                }
+                if let Kept::Pipe(pipe, _) = std::mem::take(&mut self.kept) {
+                    pipes.put_back(*pipe);
+                }
+                return Ok(Taken::All);
+            }
+        };
+        let sent = send(sink, &kept.bytes[kept.taken..])?;
+        kept.taken += sent;
+        if sent > 0 {
+            self.bytes += std::mem::take(&mut kept.uncounted) as u64;
+        }
+        if kept.taken < kept.bytes.len() {
+            return Ok(Taken::Part);
+        }
+        // An idle relay keeps no memory.
+        self.kept = Kept::Nothing;
+        Ok(Taken::All)
+    }
+
+    /// Sends bytes of a way that keeps none, and keeps what is not taken.
+    ///
+    /// # Errors
+    /// The sink is gone. Nothing of the bytes is kept.
+    pub(crate) fn send(&mut self, sink: &OwnedFd, bytes: &[u8]) -> Result<Taken, Errno> {
+        let sent = send(sink, bytes)?;
+        if sent == bytes.len() {
+            return Ok(Taken::All);
+        }
+        self.keep(&bytes[sent..]);
+        Ok(Taken::Part)
+    }
+
+    /// Tells the sink that nothing more comes.
+    pub(crate) fn tell_end(&mut self, sink: &OwnedFd) {
+        // A sink that has gone cannot be told, and its own way says so.
+        let _ = rustix::net::shutdown(sink, Shutdown::Write);
+        self.phase = WayPhase::Over;
+    }
+}
+
+/// Sends as much as the socket takes now.
+fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    loop {
+        match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+            Ok(sent) => return Ok(sent),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

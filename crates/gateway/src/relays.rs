@@ -1,0 +1,371 @@
+//! Relays in the loop: how they begin, go on and end.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use crate::arrival::Arrival;
+use crate::cx::{Cx, unix_ms};
+use crate::event_loop::Loop;
+use crate::ids::{ListenerId, RelayKey, RelayRef, Side};
+use crate::memory::{Class, TLS_BYTES};
+use crate::poller::Readiness;
+use crate::relay::attempts::Connecting;
+use crate::relay::connecting::{Reached, ask_another, connect, hear, look};
+use crate::relay::flow::{Flow, break_off, end, pump};
+use crate::relay::sealed::say_farewell;
+use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelaySide, RelayStage};
+use crate::tools::Tools;
+use moorline_protocol::control::LoopCounter;
+use moorline_protocol::wire::Peer;
+use rustix::io::Errno;
+
+/// How long a relay waits, after one side has broken, for the other one to take what is left, in milliseconds: as long
+/// as a closed session does for its peer.
+const LINGER_MS: u64 = 2_000;
+/// Relays that go on in one turn.
+const RELAYS_PER_TURN: usize = 256;
+
+impl Loop {
+    /// A connection is relayed from now on.
+    pub(crate) fn begin_relay(
+        &mut self,
+        socket: OwnedFd,
+        (listener, client): (ListenerId, Peer),
+        arrival: Arrival,
+    ) {
+        let tools = &mut self.tools;
+        let Some(upstream) = self.relays.upstream(listener).cloned() else {
+            tools.cx.shared.release(listener, &client, arrival.counted);
+            return;
+        };
+        let now = tools.cx.clock.ms;
+        let Arrival {
+            received,
+            tls,
+            unsent,
+            counted,
+        } = arrival;
+        let key = self.relays.insert(|name| {
+            let stage =
+                RelayStage::Connecting(Box::new(Connecting::new(tools.cx.clock.shared_ms())));
+            let meters = RelayMeters {
+                begun_at: unix_ms(),
+                active_at: now,
+                spoke_last: None,
+            };
+            let mut relay = Relay {
+                name,
+                listener,
+                client,
+                counted,
+                upstream,
+                stage,
+                sides: [RelaySide::new(socket, tls), RelaySide::default()],
+                ways: Default::default(),
+                meters,
+                is_scheduled: false,
+                is_leaving: false,
+            };
+            relay.way_mut(Side::Client).keep_uncounted(&received);
+            relay.way_mut(Side::Upstream).keep(&unsent);
+            relay
+        });
+        let relay = &mut self.relays[key];
+        tools
+            .memory
+            .hold(Class::Queued, received.len() + unsent.len());
+        if let Some(tls) = &relay.side(Side::Client).tls {
+            tools.memory.hold(Class::Tls, TLS_BYTES);
+            tools.memory.hold(Class::Received, tls.unfinished());
+        }
+        tools.cx.count(LoopCounter::RelaysBegun, 1);
+        let socket = relay.side(Side::Client).socket.as_ref();
+        let watched = socket.map(|it| {
+            self.poller
+                .watch_relay(relay.name, Side::Client, it.as_fd())
+        });
+        if let Some(Err(error)) = watched {
+            tracing::warn!(%error, "cannot watch a new connection");
+            self.end_relay(key, RelayEnd::Unreachable);
+            return;
+        }
+        let reached = connect(relay, &self.poller, tools);
+        self.after_attempt(key, reached);
+    }
+
+    /// Goes on where attempts to connect have got to.
+    fn after_attempt(&mut self, key: RelayKey, reached: Reached) {
+        match reached {
+            Reached::Waits => {}
+            Reached::Joined => {
+                self.watch_idle_relay(key);
+                self.go_on_relaying(key);
+            }
+            Reached::Nobody(why) => {
+                let relay = &self.relays[key];
+                let Tools { cx, refusals, .. } = &mut self.tools;
+                cx.count(LoopCounter::RelaysFailed, 1);
+                if let Some(unlogged) = refusals.tells(relay.listener, cx.clock.ms) {
+                    tracing::warn!(
+                        listener = %cx.listener(relay.listener).name, client = %relay.client, upstream = %relay.upstream.name,
+                        attempts = relay.attempts(), unlogged, "connection closed: {why}"
+                    );
+                }
+                self.end_relay(key, RelayEnd::Unreachable);
+            }
+        }
+    }
+
+    /// Something has happened to a socket of a relay.
+    pub(crate) fn relay_is_ready(
+        &mut self,
+        (key, side, serial): (RelayKey, Side, u32),
+        readiness: Readiness,
+    ) {
+        // An event may be older than the relay that has its place now.
+        let Some(relay) = self.relays.heard_mut(key, serial) else {
+            return;
+        };
+        let tools = &mut self.tools;
+        if let RelayStage::Connecting(_) = relay.stage {
+            match side {
+                Side::Client => {
+                    relay.side_mut(side).note(readiness);
+                    if readiness.is_broken() {
+                        self.end_relay(key, RelayEnd::Client);
+                    }
+                }
+                Side::Upstream => {
+                    let reached = hear(relay, &self.poller, tools);
+                    self.after_attempt(key, reached);
+                }
+            }
+            return;
+        }
+        relay.side_mut(side).note(readiness);
+        let mut moved = Ok(Flow::Waits);
+        if readiness.is_readable() {
+            moved = pump(relay, side, tools);
+        }
+        if let Ok(flow) = moved
+            && readiness.is_writable()
+            && relay.way(side.other()).waits_for_room()
+        {
+            moved = pump(relay, side.other(), tools).map(|other| flow.and(other));
+        }
+        if readiness.has_failed() && moved == Ok(Flow::Waits) && !relay.is_over() {
+            // Nothing is read there or sent there, so nothing else would say so.
+            moved = Err(Fault::broken(side, Errno::CONNRESET));
+        }
+        self.after_pumping(key, moved);
+    }
+
+    /// Goes on with those that are due, a turn's share of them.
+    pub(crate) fn work_for_relays(&mut self) {
+        for _ in 0..self.relays.work.len().min(RELAYS_PER_TURN) {
+            let Some(name) = self.relays.work.pop_front() else {
+                return;
+            };
+            if let Some(relay) = self.relays.named_mut(name) {
+                relay.is_scheduled = false;
+                self.go_on_relaying(name.key);
+            }
+        }
+    }
+
+    /// Moves what can be moved now.
+    fn go_on_relaying(&mut self, key: RelayKey) {
+        let moved = pump_both(&mut self.relays[key], &mut self.tools);
+        self.after_pumping(key, moved);
+    }
+
+    fn after_pumping(&mut self, key: RelayKey, moved: Result<Flow, Fault>) {
+        match moved {
+            Ok(Flow::Waits) => {}
+            Ok(Flow::More) => self.relays.schedule(key),
+            Err(fault) => {
+                self.break_relay(key, fault);
+                return;
+            }
+        }
+        let relay = &mut self.relays[key];
+        relay.keep_peer();
+        if relay.is_over() {
+            let reason = relay.reason();
+            self.end_relay(key, reason);
+        } else if relay.is_leaving && relay.is_quiet() {
+            self.end_relay(key, RelayEnd::Stopped);
+        }
+    }
+
+    /// A side is gone. Another peer is asked if nothing has passed, or else what the side has sent is delivered.
+    fn break_relay(&mut self, key: RelayKey, fault: Fault) {
+        let (relay, tools) = (&mut self.relays[key], &mut self.tools);
+        tracing::debug!(relay = relay.name.serial, ?fault, "connection broke");
+        if ask_another(relay, fault, tools) {
+            let reached = connect(relay, &self.poller, tools);
+            self.after_attempt(key, reached);
+            return;
+        }
+        if fault.cause == Cause::EndedAtOnce {
+            // It may still receive.
+            end(relay, fault.side, tools);
+            self.go_on_relaying(key);
+            return;
+        }
+        if relay.is_broken() {
+            let reason = relay.reason();
+            self.end_relay(key, reason);
+            return;
+        }
+        if let RelayStage::Joined(joined) = &mut relay.stage {
+            joined.broken = Some(fault.side);
+        }
+        break_off(relay, fault.side, tools);
+        let moved = pump_both(relay, tools);
+        if moved.is_err() || relay.is_over() {
+            let reason = relay.reason();
+            self.end_relay(key, reason);
+            return;
+        }
+        self.relays.looks.set(key, tools.cx.clock.ms + LINGER_MS);
+        if moved == Ok(Flow::More) {
+            self.relays.schedule(key);
+        }
+    }
+
+    /// The timer of an attempt to connect has come.
+    pub(crate) fn look_at_attempt(&mut self, name: RelayRef) {
+        if let Some(relay) = self.relays.named_mut(name)
+            && let RelayStage::Connecting(_) = relay.stage
+        {
+            let reached = look(relay, &self.poller, &mut self.tools);
+            self.after_attempt(name.key, reached);
+        }
+    }
+
+    /// Looks after those that are due, a turn's share of them. True: there may be more.
+    pub(crate) fn look_after_relays(&mut self) -> bool {
+        let now = self.tools.cx.clock.ms;
+        for _ in 0..RELAYS_PER_TURN {
+            let Some(key) = self.relays.looks.due(now) else {
+                return false;
+            };
+            let relay = &self.relays[key];
+            if relay.is_broken() {
+                self.end_relay(key, relay.reason());
+                continue;
+            }
+            if let RelayStage::Connecting(_) = relay.stage {
+                // A timer of its own looks after it.
+                continue;
+            }
+            match idle_at(relay, &self.tools.cx) {
+                Some(at) if at <= now => self.end_relay(key, RelayEnd::Idle),
+                Some(at) => self.relays.looks.set(key, at),
+                None => {}
+            }
+        }
+        true
+    }
+
+    /// Watches whether a relay becomes idle for too long.
+    fn watch_idle_relay(&mut self, key: RelayKey) {
+        if let Some(at) = idle_at(&self.relays[key], &self.tools.cx) {
+            self.relays.looks.set(key, at);
+        }
+    }
+
+    /// The timeouts of listeners have changed.
+    pub(crate) fn watch_idle_relays(&mut self) {
+        let is_watched =
+            |relay: &&Relay| matches!(relay.stage, RelayStage::Joined(_)) && !relay.is_broken();
+        let watched = self.relays.iter().filter(is_watched);
+        let watched: Vec<_> = watched.map(|relay| relay.name.key).collect();
+        for key in watched {
+            self.relays.looks.remove(key);
+            self.watch_idle_relay(key);
+        }
+    }
+
+    /// A relay closes as soon as nothing is cut off by that.
+    pub(crate) fn let_relay_leave(&mut self, name: RelayRef) {
+        let Some(relay) = self.relays.named_mut(name) else {
+            return;
+        };
+        relay.is_leaving = true;
+        if let RelayStage::Joined(_) = relay.stage {
+            // A question may have come, whose event has not.
+            relay.sides[Side::Client as usize].is_readable = true;
+            self.go_on_relaying(name.key);
+        }
+    }
+
+    /// Closes a relay.
+    pub(crate) fn end_relay(&mut self, key: RelayKey, end: RelayEnd) {
+        let Some(mut relay) = self.relays.remove(key) else {
+            return;
+        };
+        let tools = &mut self.tools;
+        say_farewell(&mut relay, Side::Client, tools);
+        let Tools { cx, memory, .. } = tools;
+        for side in [Side::Client, Side::Upstream] {
+            memory.release(Class::Queued, relay.way(side).held());
+            if let Some(tls) = relay.side_mut(side).tls.take() {
+                memory.release(Class::Received, tls.unfinished());
+                memory.release(Class::Tls, TLS_BYTES);
+            }
+        }
+        match &relay.stage {
+            RelayStage::Connecting(connecting) => {
+                if let Some(peer) = connecting.present() {
+                    relay.upstream.abandoned(peer);
+                }
+            }
+            RelayStage::Joined(joined) => {
+                let lasted = Duration::from_millis(cx.clock.ms - joined.since);
+                let shared = cx.clock.shared_ms();
+                relay.upstream.closed(joined.peer, shared, lasted);
+            }
+        }
+        cx.shared
+            .release(relay.listener, &relay.client, relay.counted);
+        log_access(&relay, end, cx);
+    }
+}
+
+/// Moves what both sides have sent.
+fn pump_both(relay: &mut Relay, tools: &mut Tools) -> Result<Flow, Fault> {
+    let ahead = pump(relay, Side::Client, tools)?;
+    Ok(ahead.and(pump(relay, Side::Upstream, tools)?))
+}
+
+/// When a relay has been idle for too long, in the loop's milliseconds.
+fn idle_at(relay: &Relay, cx: &Cx) -> Option<u64> {
+    let timeout = cx.listener(relay.listener).idle_timeout?;
+    Some(relay.meters.active_at + timeout.as_millis() as u64)
+}
+
+/// One line for each relay, under the target of those for sessions.
+fn log_access(relay: &Relay, end: RelayEnd, cx: &Cx) {
+    let listener = cx.config.listeners.get(relay.listener.index());
+    let peer = match &relay.stage {
+        RelayStage::Joined(joined) => Some(&joined.address),
+        RelayStage::Connecting(_) => None,
+    };
+    let meters = &relay.meters;
+    tracing::info!(
+        target: "access",
+        relay = relay.name.serial,
+        listener = listener.map_or("", |listener| &listener.name),
+        client = %relay.client,
+        upstream = %relay.upstream.name,
+        peer = peer.map(tracing::field::display),
+        attempts = relay.attempts(),
+        reason = end.as_str(),
+        received = relay.way(Side::Client).bytes,
+        sent = relay.way(Side::Upstream).bytes,
+        duration_ms = unix_ms().saturating_sub(meters.begun_at),
+        "relay closed"
+    );
+}

@@ -1,0 +1,315 @@
+//! The upstreams of relays: their peers, shared by the loops.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use moorline_config::{Balance, Config};
+use moorline_net::HostPort;
+pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
+use moorline_proxy::{Facts, NoSuchPeer, Probe, Turn, Unplaced, Upstream, UpstreamSeen};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+use moorline_protocol::control::PeerChange;
+
+/// The upstream of each listener that relays, by the listener's place.
+pub(crate) type Targets = Arc<[Option<Arc<SharedUpstream>>]>;
+
+/// The upstreams of the gateway. They keep their state over reloads, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    state: Mutex<Known>,
+    /// Look-ups or checks may be due.
+    has_changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// In the order of the configuration.
+    upstreams: Vec<Arc<SharedUpstream>>,
+    targets: Targets,
+}
+
+impl Upstreams {
+    /// Goes over to those of this configuration. Relays keep the upstream that they have.
+    pub(crate) fn change(&self, config: &Config, now: u64) {
+        let mut known = lock(&self.state);
+        let mut present = std::mem::take(&mut known.upstreams);
+        for wanted in &config.upstreams {
+            let same = present.iter().position(|it| it.name == wanted.name);
+            let upstream = match same {
+                Some(at) => {
+                    let upstream = present.swap_remove(at);
+                    upstream.replace(wanted.clone(), now);
+                    upstream
+                }
+                None => Arc::new(SharedUpstream::new(wanted.clone(), now)),
+            };
+            known.upstreams.push(upstream);
+        }
+        let targets = config.listeners.iter().map(|listener| {
+            let name = listener.upstream.as_ref()?;
+            let mut upstreams = known.upstreams.iter();
+            upstreams.find(|it| it.name == *name).cloned()
+        });
+        known.targets = targets.collect();
+        drop(known);
+        self.note_change();
+    }
+
+    /// All of them, in the order of the configuration.
+    pub(crate) fn all(&self) -> Vec<Arc<SharedUpstream>> {
+        lock(&self.state).upstreams.clone()
+    }
+
+    /// The names and the checks that are due. They count as running from here.
+    pub(crate) fn take_due(&self, now: u64) -> Due {
+        let mut due = Due::default();
+        for upstream in self.all() {
+            upstream.take_due(now, &mut due);
+        }
+        due
+    }
+
+    /// Something else may be due.
+    pub(crate) fn note_change(&self) {
+        self.has_changed.notify_one();
+    }
+
+    /// Waits until something else may be due. Cancel-safe.
+    pub(crate) async fn changed(&self) {
+        self.has_changed.notified().await;
+    }
+
+    /// The upstream of each listener, for new connections.
+    pub(crate) fn targets(&self) -> Targets {
+        lock(&self.state).targets.clone()
+    }
+}
+
+/// What is due.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) names: Vec<(Arc<SharedUpstream>, HostPort)>,
+    pub(crate) probes: Vec<(Arc<SharedUpstream>, Probe)>,
+    /// When something else will be.
+    pub(crate) next: Option<u64>,
+}
+
+/// The look-ups of one name.
+#[derive(Debug, Default)]
+struct NameLookUp {
+    /// When the next one is due. None: one is running.
+    due: Option<u64>,
+    /// There was an answer, or a failure.
+    is_answered: bool,
+}
+
+/// One upstream. Its lock is taken for each choice of a peer and for each result, never for a byte.
+#[derive(Debug)]
+pub(crate) struct SharedUpstream {
+    pub(crate) name: String,
+    state: Mutex<Upstream>,
+    /// The look-ups of its names. Locked before the state.
+    look_ups: Mutex<FxHashMap<HostPort, NameLookUp>>,
+}
+
+impl SharedUpstream {
+    /// Times are in milliseconds of the clock that all loops share.
+    pub(crate) fn new(config: moorline_config::Upstream, now: u64) -> Self {
+        Self {
+            name: config.name.clone(),
+            state: Mutex::new(Upstream::new(config, fastrand::u64(..), now)),
+            look_ups: Mutex::default(),
+        }
+    }
+
+    /// A peer for a connection that has made these attempts, and the local address to connect from.
+    ///
+    /// # Errors
+    /// No peer can be given.
+    pub(crate) fn choose(
+        &self,
+        now: u64,
+        client: Option<SocketAddr>,
+        listener: &str,
+        attempts: &mut Attempts,
+    ) -> Result<(Choice, Option<IpAddr>), NoPeer> {
+        let mut upstream = self.locked();
+        let mut key = String::new();
+        if let Balance::Hash { key: template, .. } = &upstream.config().balance {
+            let facts = Facts {
+                client,
+                listener,
+                sni: None,
+            };
+            facts.fill(template, &mut key);
+        }
+        let choice = upstream.choose(now, key.as_bytes(), attempts)?;
+        Ok((choice, upstream.config().bind))
+    }
+
+    /// The connection to a peer is made.
+    pub(crate) fn connected(&self, peer: (PeerKey, &PeerAddress), now: u64, took: Duration) {
+        let turn = self.locked().connected(peer.0, now, took);
+        self.tell(turn, peer.1, None);
+    }
+
+    /// The attempt has failed, or the connection has broken before anything was sent.
+    pub(crate) fn failed(
+        &self,
+        peer: (PeerKey, &PeerAddress),
+        now: u64,
+        why: Failure,
+        took: Duration,
+    ) {
+        let turn = self.locked().failed(peer.0, now, why, took);
+        self.tell(turn, peer.1, Some(why));
+    }
+
+    /// A connection that was made has ended.
+    pub(crate) fn closed(&self, peer: PeerKey, now: u64, lasted: Duration) {
+        self.locked().closed(peer, now, lasted);
+    }
+
+    /// The client has gone before the connection was made.
+    pub(crate) fn abandoned(&self, peer: PeerKey) {
+        self.locked().abandoned(peer);
+    }
+
+    fn tell(&self, turn: Option<Turn>, peer: &PeerAddress, why: Option<Failure>) {
+        let upstream = &self.name;
+        let error = why.map(tracing::field::display);
+        match turn {
+            None => {}
+            Some(Turn::TakenOut) => {
+                tracing::warn!(%upstream, %peer, error, "peer taken out: attempts to connect fail");
+            }
+            Some(Turn::Unhealthy) => {
+                tracing::warn!(%upstream, %peer, error, "peer taken out: its checks fail");
+            }
+            Some(Turn::Back) => tracing::info!(%upstream, %peer, "peer is back"),
+            Some(Turn::Healthy) => {
+                tracing::info!(%upstream, %peer, "peer is back: its checks succeed");
+            }
+        }
+    }
+
+    /// The local address of connections to its peers.
+    pub(crate) fn bind(&self) -> Option<IpAddr> {
+        self.locked().config().bind
+    }
+
+    /// Whether some name was not looked up so far.
+    pub(crate) fn is_resolving(&self) -> bool {
+        let look_ups = lock(&self.look_ups);
+        let is_open = |name| look_ups.get(name).is_none_or(|it| !it.is_answered);
+        self.locked().names().any(is_open)
+    }
+
+    fn take_due(self: &Arc<Self>, now: u64, due: &mut Due) {
+        let mut look_ups = lock(&self.look_ups);
+        let mut upstream = self.locked();
+        let names: Vec<_> = upstream.names().cloned().collect();
+        look_ups.retain(|name, _| names.contains(name));
+        let mut next = Vec::new();
+        for name in names {
+            let look_up = look_ups.entry(name.clone()).or_insert(NameLookUp {
+                due: Some(0),
+                is_answered: false,
+            });
+            if look_up.due.take_if(|at| *at <= now).is_some() {
+                due.names.push((self.clone(), name));
+            }
+            next.extend(look_up.due);
+        }
+        while let Some(probe) = upstream.due_check(now) {
+            due.probes.push((self.clone(), probe));
+        }
+        next.extend(upstream.next_check());
+        due.next = next.into_iter().chain(due.next).min();
+    }
+
+    /// A name was looked up. It will be again after this time.
+    pub(crate) fn answered(
+        &self,
+        name: &HostPort,
+        found: Result<Vec<IpAddr>, String>,
+        now: u64,
+        again: Duration,
+    ) {
+        let mut look_ups = lock(&self.look_ups);
+        if let Some(look_up) = look_ups.get_mut(name) {
+            look_up.due = Some(now + again.as_millis() as u64);
+            look_up.is_answered = true;
+        }
+        let mut upstream = self.locked();
+        match found {
+            Ok(addresses) => {
+                let placed = upstream.resolved(name, &addresses, now);
+                drop(upstream);
+                self.tell_unplaced(placed);
+            }
+            Err(error) => {
+                upstream.unresolved(name, &error);
+                drop(upstream);
+                tracing::warn!(upstream = %self.name, %name, %error, "a peer's name cannot be resolved");
+            }
+        }
+    }
+
+    /// A check has ended.
+    pub(crate) fn checked(
+        &self,
+        peer: (PeerKey, &PeerAddress),
+        now: u64,
+        result: Result<(), Failure>,
+    ) {
+        let turn = self.locked().checked(peer.0, now, result);
+        self.tell(turn, peer.1, result.err());
+    }
+
+    /// A command changes peers. Returns how many.
+    pub(crate) fn set(
+        &self,
+        peer: &str,
+        change: PeerChange,
+        now: u64,
+    ) -> Result<usize, NoSuchPeer> {
+        let mut upstream = self.locked();
+        let peers = match change {
+            PeerChange::Switch(switch) => upstream.switch(peer, switch, now)?,
+            PeerChange::Weight(weight) => upstream.weigh(peer, weight)?,
+        };
+        drop(upstream);
+        tracing::info!(upstream = %self.name, peer, ?change, "peer changed by a command");
+        Ok(peers)
+    }
+
+    /// What people see of it.
+    pub(crate) fn snapshot(&self, now: u64) -> UpstreamSeen {
+        self.locked().snapshot(now)
+    }
+
+    /// A reload has changed its configuration.
+    fn replace(&self, config: moorline_config::Upstream, now: u64) {
+        let replaced = self.locked().replace(config, now);
+        self.tell_unplaced(replaced);
+    }
+
+    fn tell_unplaced(&self, placed: Result<(), Unplaced>) {
+        if let Err(Unplaced(addresses)) = placed {
+            tracing::warn!(upstream = %self.name, addresses, "there are too many peers: these addresses are not used");
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Upstream> {
+        lock(&self.state)
+    }
+}
+
+/// A panic ends the process, so no lock is poisoned.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
