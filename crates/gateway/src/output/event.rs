@@ -46,7 +46,7 @@ pub(crate) fn show_event<'a>(kind: Kind, event: Event<'a>) -> Shown<'a> {
     match kind {
         Kind::Framed => Shown::Message(event.data.as_bytes().into(), true),
         Kind::Resumable => Shown::Message(as_json(event).into(), true),
-        Kind::Events { chunked } => Shown::Raw(as_chunk(&as_lines(event), chunked)),
+        Kind::Events { chunked } => Shown::Raw(as_lines(event, chunked)),
     }
 }
 
@@ -59,14 +59,16 @@ pub(crate) fn show_gap(kind: Kind, group: &str) -> Option<Shown<'static>> {
     };
     match kind {
         Kind::Framed => None,
-        Kind::Events { chunked } => Some(Shown::Raw(as_chunk(&as_lines(gap), chunked))),
+        Kind::Events { chunked } => Some(Shown::Raw(as_lines(gap, chunked))),
         Kind::Resumable => Some(Shown::Message(in_braces([(GAP, group)]).into(), true)),
     }
 }
 
 /// A comment, for a session of events.
 pub(crate) fn comment(chunked: bool) -> Vec<u8> {
-    as_chunk(COMMENT, chunked)
+    as_chunk(COMMENT.len(), chunked, |chunk| {
+        chunk.extend_from_slice(COMMENT.as_bytes());
+    })
 }
 
 /// The end of all events. Without chunks it is the end of the connection.
@@ -78,39 +80,49 @@ pub(crate) fn last_chunk(chunked: bool) -> &'static [u8] {
 }
 
 /// WHATWG HTML, "Server-sent events", 9.2.5.
-fn as_lines(event: Event<'_>) -> String {
-    let mut lines =
-        String::with_capacity(event.data.len() + event.id.len() + event.name.len() + 32);
-    let mut line = |field: &str, value: &str| {
-        lines.push_str(field);
-        lines.push_str(": ");
-        lines.push_str(value);
-        lines.push('\n');
-    };
-    if !event.id.is_empty() {
-        line("id", event.id);
-    }
-    if !event.name.is_empty() {
-        line("event", event.name);
-    }
-    let mut rest = event.data;
-    while let Some(at) = rest.find(['\r', '\n']) {
-        line("data", &rest[..at]);
-        rest = rest[at..].strip_prefix("\r\n").unwrap_or(&rest[at + 1..]);
-    }
-    line("data", rest);
-    lines.push('\n');
-    lines
+fn as_lines(event: Event<'_>, chunked: bool) -> Vec<u8> {
+    let fields = [("id: ", event.id), ("event: ", event.name)];
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let fields = fields.chain(lines(event.data).map(|line| ("data: ", line)));
+    let lengths = fields
+        .clone()
+        .map(|(name, value)| name.len() + value.len() + 1);
+    as_chunk(lengths.sum::<usize>() + 1, chunked, |chunk| {
+        for (name, value) in fields {
+            chunk.extend_from_slice(name.as_bytes());
+            chunk.extend_from_slice(value.as_bytes());
+            chunk.push(b'\n');
+        }
+        chunk.push(b'\n');
+    })
 }
 
-/// RFC 9112 §7.1.
-fn as_chunk(text: &str, chunked: bool) -> Vec<u8> {
-    if !chunked {
-        return text.as_bytes().to_vec();
+/// The lines of a text, which end with LF, CR or both. It has one more than ends.
+fn lines(text: &str) -> impl Iterator<Item = &str> + Clone {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let Some(at) = text.find(['\r', '\n']) else {
+            return Some(text);
+        };
+        rest = Some(text[at..].strip_prefix("\r\n").unwrap_or(&text[at + 1..]));
+        Some(&text[..at])
+    })
+}
+
+/// What `write` appends, as a chunk (RFC 9112 §7.1) or as it is. It has `length` bytes.
+fn as_chunk(length: usize, chunked: bool, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    /// The length of a chunk and two ends of lines.
+    const AROUND: usize = 20;
+    let mut chunk = Vec::with_capacity(length + AROUND);
+    if chunked {
+        // A vector takes every write.
+        let _ = write!(chunk, "{length:x}\r\n");
     }
-    let mut chunk = Vec::with_capacity(text.len() + 16);
-    // A vector takes every write.
-    let _ = write!(chunk, "{:x}\r\n{text}\r\n", text.len());
+    write(&mut chunk);
+    if chunked {
+        chunk.extend_from_slice(b"\r\n");
+    }
     chunk
 }
 
