@@ -1,7 +1,6 @@
 //! A session that asks every millisecond, beside whatever else a server does.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -26,13 +25,16 @@ pub struct Bystander {
 pub struct Waits(Vec<(Duration, Duration)>);
 
 impl Bystander {
-    /// Opens the session with this request.
-    pub fn begin(address: SocketAddr, request: String) -> Self {
+    /// Connects, and opens the session with this request.
+    pub fn begin<S: Read + Write>(
+        connect: impl FnOnce() -> io::Result<S> + Send + 'static,
+        request: String,
+    ) -> Self {
         let begun = Instant::now();
         let is_over = Arc::new(AtomicBool::new(false));
         let echo = thread::spawn({
             let is_over = is_over.clone();
-            move || echo(address, &request, &is_over, begun)
+            move || echo(connect()?, &request, &is_over, begun)
         });
         Self {
             begun,
@@ -76,13 +78,11 @@ pub fn part(sorted: &[Duration], part: f64) -> Duration {
 /// Echoes until it is over. Returns when each message was sent and how long its answer took. A late answer delays the next
 /// message, which counts from when it was due.
 fn echo(
-    address: SocketAddr,
+    mut stream: impl Read + Write,
     request: &str,
     is_over: &AtomicBool,
     begun: Instant,
 ) -> io::Result<Vec<(Duration, Duration)>> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
     stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -23,6 +23,8 @@ const TURN: Duration = Duration::from_millis(1200);
 /// Idle sessions whose memory is measured, beside those that came before so that what is made once is there.
 const IDLE: usize = 1000;
 const IDLE_BEFORE: usize = 100;
+/// How long they rest: longer than the engine's interval of pings here.
+const RESTING: Duration = Duration::from_millis(2500);
 /// Different messages of each size have this many bytes: four windows, so that none is found again in one.
 const CONTENT_BYTES: usize = 128 << 10;
 /// What ends a compressed block, and is left out (RFC 7692 §7.2.1).
@@ -102,7 +104,9 @@ fn compare(rounds: &str, program: Option<&str>) -> Result {
     for way in WAYS {
         let settings = way.settings;
         let listener = |compression: &str| {
-            format!("websocket = \"/\"\nmax_message = \"2MiB\"\n{compression}\n")
+            format!(
+                "websocket = \"/\"\nmax_message = \"2MiB\"\nping_interval = \"1s\"\n{compression}\n"
+            )
         };
         let compressing = listener(&format!("compression = {settings}"));
         let other = || match program {
@@ -206,7 +210,7 @@ impl Peer {
             talker.exchange().await?;
             talkers.push(talker);
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(RESTING).await;
         let more = self.server.private_memory()? as f64 - before as f64;
         Ok(more / IDLE as f64)
     }

@@ -278,11 +278,16 @@ async fn storm(engine: &Measured, last_id: &str, missed: usize) -> Result<[f64; 
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         engine.address
     );
-    let bystander = Bystander::begin(engine.address, request);
+    let address = engine.address;
+    let connect = move || {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let bystander = Bystander::begin(connect, request);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (before, began) = (engine.cpu_time()?, bystander.elapsed());
     let path: Rc<str> = format!("/{KEPT}?last_event_id={last_id}").into();
-    let address = engine.address;
     let tasks: Vec<_> = (0..RETURNING)
         .map(|_| {
             let back = come_back(address, path.clone(), missed);
