@@ -22,7 +22,7 @@ use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
-use crate::session::link::Link;
+use crate::session::link::{Link, Watched};
 use crate::session::stay::Placement;
 use crate::session::{
     App, Cut, End, Farewell, Input, Kind, Listed, Meters, Output, Phase, Session, Timer, Transport,
@@ -35,8 +35,6 @@ use moorline_process::open_files;
 use moorline_protocol::control::{Limit, LoopCounter};
 use moorline_protocol::wire::{CloseReason, Peer};
 
-/// Connections accepted from one listener in one turn.
-const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting pauses while too many handshakes wait: some of them are over then.
 const HANDSHAKES_PAUSE: Duration = Duration::from_millis(1);
 /// How long accepting pauses when descriptors or memory have run out.
@@ -54,11 +52,30 @@ impl Loop {
         } else {
             self.accept(listener);
         }
+        self.mute_if_paused(listener);
     }
 
-    /// Accepts what waits, up to the turn's share.
+    /// A pause is over.
+    pub(crate) fn resume_accepting(&mut self, listener: ListenerId) {
+        self.tools.agenda.timers.resume(listener);
+        if let Some(socket) = self.acceptor.sockets.waited_for(listener) {
+            self.poller.hear_listener(listener, socket);
+        }
+        self.listener_is_ready(listener);
+    }
+
+    /// What waits is reported until it is taken: not while nobody takes it.
+    pub(crate) fn mute_if_paused(&self, listener: ListenerId) {
+        if self.tools.agenda.timers.pauses(listener)
+            && let Some(socket) = self.acceptor.sockets.waited_for(listener)
+        {
+            self.poller.mute_listener(listener, socket);
+        }
+    }
+
+    /// Accepts some of those that wait.
     fn accept(&mut self, listener: ListenerId) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..self.acceptor.gate.burst() {
             let tools = &mut self.tools;
             let now = tools.cx.clock.ms;
             let Acceptor { sockets, gate, .. } = &mut self.acceptor;
@@ -78,7 +95,7 @@ impl Loop {
                 tools.agenda.timers.accept_again(again, listener);
                 return;
             }
-            let descriptors = tools.cx.shared.descriptors();
+            let descriptors = gate.descriptors(now, || tools.cx.shared.descriptors());
             if gate.is_shut(|| open_files::lowest_free(socket) < descriptors) {
                 self.pause_accepting(listener, &"no descriptor is left for connections");
                 return;
@@ -98,6 +115,7 @@ impl Loop {
                     }
                 }
                 Err(Errno::AGAIN) => {
+                    gate.has_emptied();
                     if let Some(paused_ms) = gate.resume(now) {
                         tracing::info!(paused_ms, "accepting again");
                     }
@@ -111,9 +129,7 @@ impl Loop {
                 }
             }
         }
-        // More may wait, and the edge-triggered epoll does not report it again.
-        let Tools { cx, agenda, .. } = &mut self.tools;
-        agenda.timers.accept_again(cx.clock.ms, listener);
+        self.acceptor.gate.may_have_more();
     }
 
     /// Descriptors or memory have run out. The warning is logged once, until all waiting connections have been
@@ -301,16 +317,19 @@ impl Loop {
             tools.memory.hold(Class::Tls, TLS_BYTES);
         }
         let now = tools.cx.clock.ms;
+        // What a new connection has sent already is reported with the next events.
+        let was_read = !received.is_empty() || (tls.is_some() && phase != Phase::Handshake);
         let session = self.sessions.insert(|name| {
             let mut session = new_session(name, listener, peer, slot, now);
+            session.input.readable = was_read;
             session.phase = phase;
             session.counted = counted;
             session.transport.tls = tls;
             session.take_received(received);
             session
         });
-        let (key, id) = (session.key, session.id);
-        if let Err(error) = self.poller.watch_session(key, id, socket.as_fd()) {
+        let key = session.key;
+        if let Err(error) = self.poller.watch_session(session.name(), socket.as_fd()) {
             tracing::warn!(%error, "cannot watch a new connection");
             let end = End::Now(CloseReason::Limit);
             act(session, end, &mut self.groups, tools);
@@ -326,6 +345,7 @@ impl Loop {
             let queue = session.output.queue.get_or_insert_default();
             queue.push_sealed(&unsent);
             tools.memory.hold(Class::Queued, unsent.len());
+            tools.agenda.await_room(session);
         }
         match phase {
             Phase::Announced | Phase::Handshake | Phase::Request => {
@@ -461,10 +481,10 @@ fn new_session(
             socket: None,
             tls: None,
             link: Link::Open,
+            watched: Watched::Input,
         },
         input: Input {
-            // Data often comes with the connection; the first read shows it.
-            readable: true,
+            readable: false,
             tail: Vec::new(),
             cut: Cut::Exhausted,
             expected: 0,

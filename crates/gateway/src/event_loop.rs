@@ -4,6 +4,7 @@ pub(crate) mod accept_gate;
 pub(crate) mod acceptor;
 pub(crate) mod census;
 pub(crate) mod drain;
+pub(crate) mod gathering;
 pub(crate) mod pace;
 pub(crate) mod pressure;
 
@@ -23,6 +24,7 @@ use crate::event_loop::accept_gate::AcceptGate;
 use crate::event_loop::acceptor::Acceptor;
 use crate::event_loop::census::Census;
 use crate::event_loop::drain::Drain;
+use crate::event_loop::gathering::Gathering;
 use crate::event_loop::pressure::Pressure;
 use crate::features::exchanges::Exchanges;
 use crate::features::files::Files;
@@ -72,8 +74,7 @@ pub(crate) struct Loop {
     pub(crate) census: Option<Census>,
     /// The timers that run now; empty between turns.
     pub(crate) due: Vec<Alarm>,
-    /// Turns since records were last published.
-    pub(crate) gathering: u32,
+    pub(crate) gathering: Gathering,
     /// Turns since a debug build last checked the invariants.
     pub(crate) unchecked_turns: usize,
 }
@@ -120,7 +121,7 @@ impl Loop {
             drain: None,
             census: None,
             due: Vec::new(),
-            gathering: 0,
+            gathering: Gathering::default(),
             unchecked_turns: 0,
             tools,
         };

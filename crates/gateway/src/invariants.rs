@@ -42,6 +42,10 @@ impl Loop {
         self.check_relays();
         let lists = self.check_lists();
         for session in self.sessions.iter() {
+            assert!(
+                session.is_watched(),
+                "nobody waits for room in its socket: {session:?}"
+            );
             if lists.wakes(session) {
                 continue;
             }
@@ -217,7 +221,8 @@ impl Loop {
         let mut lists = Lists::default();
         let (agenda, processes) = (&self.tools.agenda, &self.tools.processes);
         let handshakes = agenda.handshakes.iter().map(|(name, _)| name);
-        for name in agenda.work.iter().chain(handshakes) {
+        let requests = agenda.first_requests.waiting.iter();
+        for name in agenda.work.iter().chain(handshakes).chain(requests) {
             self.note_once(name, &mut lists.scheduled, "scheduled");
         }
         let swept = agenda.sweep.iter().filter(|name| self.is_here(**name));

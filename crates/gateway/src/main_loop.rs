@@ -9,6 +9,7 @@
 //! keeps the others waiting.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::alarms;
 use crate::commands::{Attached, Command, Report};
 use crate::ending::{Left, Onward, act};
 use crate::event_loop::census::Census;
+use crate::event_loop::gathering::Gathering;
 use crate::event_loop::{Loop, Parts};
 use crate::features::broadcasts::fan_out;
 use crate::features::queries;
@@ -48,8 +50,6 @@ const TIMERS_PER_TURN: usize = 256;
 /// With this number of events in one turn the loop is busy: it fetches more before it wakes a process, because each
 /// wake-up on the same core costs as much as several messages.
 const BUSY: usize = 2;
-/// Turns in a row that may end without publishing.
-const GATHERING_TURNS: u32 = 16;
 /// How often a loop looks again at what nothing wakes it for: a retiring process that takes its last records, a
 /// slot that stays empty, a suspect's turn that another loop holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -95,7 +95,31 @@ impl Loop {
                 until.saturating_duration_since(now).min(BEAT)
             }),
         };
+        self.fetch_events(timeout)
+    }
+
+    /// Fetches the events that come until this time has passed.
+    pub(crate) fn fetch_events(&mut self, timeout: Duration) -> io::Result<()> {
+        for at in 0..self.tools.agenda.full.len() {
+            self.watch_output(self.tools.agenda.full[at]);
+        }
+        self.tools.agenda.full.clear();
         self.poller.fetch(timeout)
+    }
+
+    /// A session's socket did not take all of its output.
+    fn watch_output(&mut self, name: SessionRef) {
+        let Some(session) = self.sessions.named_mut(name) else {
+            return;
+        };
+        let Some(socket) = &session.transport.socket else {
+            return;
+        };
+        if let Err(error) = self.poller.watch_output(name, socket.as_fd()) {
+            tracing::warn!(%error, "cannot wait for room in a socket");
+            let end = End::Now(CloseReason::Limit);
+            act(session, end, &mut self.groups, &mut self.tools);
+        }
     }
 
     /// One turn.
@@ -112,6 +136,7 @@ impl Loop {
         // Before others fill the room that they wait for.
         self.rouse_waiters();
         self.take_events();
+        let requests_wait = self.answer_first_requests();
         self.work();
         self.work_for_relays();
         let handshakes_wait = self.run_handshakes();
@@ -123,6 +148,7 @@ impl Loop {
         let agenda = &self.tools.agenda;
         let has_work = more
             || handshakes_wait
+            || requests_wait
             || timers_wait
             || !agenda.work.is_empty()
             || !agenda.sweep.is_empty()
@@ -131,11 +157,10 @@ impl Loop {
             || self.events_wait();
         let has_work = self.go_on_counting() || has_work;
         let look_again = self.look_after_processes() || self.is_watchful();
-        if is_busy && self.gathering < GATHERING_TURNS {
-            self.gathering += 1;
+        if is_busy && self.gathering.goes_on(self.tools.cx.clock.ns) {
             return Next::Go;
         }
-        self.gathering = 0;
+        self.gathering = Gathering::default();
         self.tools.processes.publish();
         self.report_counters();
         let processes = &mut self.tools.processes;
@@ -202,6 +227,9 @@ impl Loop {
         }
         if readiness.is_readable() {
             session.input.readable = true;
+        }
+        if session.phase == Phase::Request && tools.agenda.puts_off(session) {
+            return;
         }
         if session.output.queue.is_some()
             && readiness.is_writable()
@@ -276,6 +304,17 @@ impl Loop {
                 self.service(name.key);
             }
         }
+    }
+
+    /// Answers some of the first requests that wait. True: others wait.
+    fn answer_first_requests(&mut self) -> bool {
+        while let Some(name) = self.tools.agenda.first_requests.next() {
+            if let Some(session) = self.sessions.named_mut(name) {
+                session.listed.scheduled = false;
+                self.service(name.key);
+            }
+        }
+        self.tools.agenda.first_requests.end_turn()
     }
 
     /// Serves a few handshakes. True: others wait.
@@ -391,10 +430,7 @@ impl Loop {
                 }
             }
             Alarm::Connect(name) => self.look_at_attempt(name),
-            Alarm::Accept(listener) => {
-                self.tools.agenda.timers.resume(listener);
-                self.listener_is_ready(listener);
-            }
+            Alarm::Accept(listener) => self.resume_accepting(listener),
             Alarm::Requests => self.exchanges.timer_is_due(&mut self.tools),
             Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),
             Alarm::Drain(number) => self.go_on_draining(number),

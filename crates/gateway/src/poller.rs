@@ -1,4 +1,4 @@
-//! One epoll set: sockets, listeners, the loop's doorbell and the processes' chimes, edge-triggered.
+//! One epoll set: sockets, the loop's doorbell and the processes' chimes, edge-triggered, and listeners, level-triggered.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -9,7 +9,7 @@ use moorline_ipc::{Chime, Doorbell};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use crate::ids::{ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, Side};
+use crate::ids::{ListenerId, ProcessKey, RelayKey, RelayRef, SessionKey, SessionRef, Side};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
@@ -29,6 +29,11 @@ const OF_RELAY: u64 = RELAY >> KIND;
 const MARKED: u64 = 3;
 /// The side of a relay among the lower half.
 const SIDE: u64 = 1 << 31;
+
+/// What is waited for on a session's socket. Few sessions ever have output that their socket does not take at once.
+const INPUT: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::RDHUP)
+    .union(epoll::EventFlags::ET);
 
 /// What a loop waits on.
 pub(crate) struct Poller {
@@ -154,16 +159,16 @@ impl Poller {
         self.events.clear();
     }
 
-    /// Registers a session's socket, for good.
-    pub(crate) fn watch_session(
-        &self,
-        key: SessionKey,
-        id: u64,
-        socket: BorrowedFd<'_>,
-    ) -> io::Result<()> {
-        let token = u64::from(key.0) << 32 | u64::from(id as u32);
-        let token = epoll::EventData::new_u64(token);
-        epoll::add(&self.epoll, socket, token, BOTH_WAYS)?;
+    /// Registers a session's socket, for what comes in. What has come in already is reported, too.
+    pub(crate) fn watch_session(&self, name: SessionRef, socket: BorrowedFd<'_>) -> io::Result<()> {
+        epoll::add(&self.epoll, socket, session_token(name), INPUT)?;
+        Ok(())
+    }
+
+    /// Waits also for room in a session's socket, from now on. Room that is there already is reported, too.
+    pub(crate) fn watch_output(&self, name: SessionRef, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let both = INPUT | epoll::EventFlags::OUT;
+        epoll::modify(&self.epoll, socket, session_token(name), both)?;
         Ok(())
     }
 
@@ -189,16 +194,33 @@ impl Poller {
         let _ = epoll::delete(&self.epoll, socket);
     }
 
-    /// Waits for what comes in on a listener's socket. What waits there already is reported, too.
+    /// Waits for what comes in on a listener's socket. What waits there is reported until it is taken.
     pub(crate) fn watch_listener(
         &self,
         listener: ListenerId,
         socket: BorrowedFd<'_>,
     ) -> io::Result<()> {
-        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        let token = epoll::EventData::new_u64(LISTENER | u64::from(listener.0));
-        epoll::add(&self.epoll, socket, token, edge)?;
+        epoll::add(
+            &self.epoll,
+            socket,
+            listener_token(listener),
+            epoll::EventFlags::IN,
+        )?;
         Ok(())
+    }
+
+    /// Does not report what waits on a listener's socket, until [`hear_listener`](Self::hear_listener).
+    pub(crate) fn mute_listener(&self, listener: ListenerId, socket: BorrowedFd<'_>) {
+        // An error means that it is not in the set.
+        let nothing = epoll::EventFlags::empty();
+        let _ = epoll::modify(&self.epoll, socket, listener_token(listener), nothing);
+    }
+
+    /// Reports what waits on a listener's socket again.
+    pub(crate) fn hear_listener(&self, listener: ListenerId, socket: BorrowedFd<'_>) {
+        // An error means that it is not in the set.
+        let input = epoll::EventFlags::IN;
+        let _ = epoll::modify(&self.epoll, socket, listener_token(listener), input);
     }
 
     /// Waits on a listener's socket no more. Others may have the socket too, and what is not taken out of the set would go
@@ -220,4 +242,12 @@ impl Poller {
         // An error means that it was not in the set.
         let _ = epoll::delete(&self.epoll, chime);
     }
+}
+
+fn session_token(name: SessionRef) -> epoll::EventData {
+    epoll::EventData::new_u64(u64::from(name.key.0) << 32 | u64::from(name.id as u32))
+}
+
+fn listener_token(listener: ListenerId) -> epoll::EventData {
+    epoll::EventData::new_u64(LISTENER | u64::from(listener.0))
 }

@@ -3,6 +3,11 @@
 use crate::ids::ListenerId;
 use moorline_config::Listener;
 
+/// The most connections that are accepted from one listener in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// After this number of full bursts in a row the next is twice as long.
+const FULL_BURSTS: u8 = 4;
+
 /// When a loop accepts.
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
@@ -12,6 +17,18 @@ pub(crate) struct AcceptGate {
     is_shut: bool,
     /// Since when accepting has failed or stood still, in the loop's milliseconds.
     paused_since: Option<u64>,
+    burst: Burst,
+    /// How many descriptors there were for connections, and when, in the loop's milliseconds.
+    descriptors: Option<(u64, u64)>,
+}
+
+/// How many connections are accepted before their listener is looked at again. Its socket is reported as long as some wait,
+/// and to find out that none does costs as much as a connection: the number follows the load.
+#[derive(Debug)]
+struct Burst {
+    accepts: usize,
+    /// How often in a row this number has waited.
+    full: u8,
 }
 
 impl AcceptGate {
@@ -23,6 +40,11 @@ impl AcceptGate {
             rates: rates.collect(),
             is_shut: false,
             paused_since: None,
+            burst: Burst {
+                accepts: 1,
+                full: 0,
+            },
+            descriptors: None,
         }
     }
 
@@ -63,6 +85,39 @@ impl AcceptGate {
     pub(crate) fn is_shut(&mut self, has_free: impl Fn() -> bool) -> bool {
         self.is_shut = self.is_shut && !has_free();
         self.is_shut
+    }
+
+    /// How many descriptors there are for connections. Asked for once a millisecond: a system call for each connection is
+    /// felt in a storm of them.
+    pub(crate) fn descriptors(&mut self, now: u64, ask: impl FnOnce() -> u64) -> u64 {
+        match self.descriptors {
+            Some((count, at)) if at == now => count,
+            _ => self.descriptors.insert((ask(), now)).0,
+        }
+    }
+
+    /// How many connections to accept before the listener is looked at again.
+    pub(crate) fn burst(&self) -> usize {
+        match self.paused_since {
+            // Only when none is left the pause is over.
+            Some(_) => ACCEPTS_PER_TURN,
+            None => self.burst.accepts,
+        }
+    }
+
+    /// None waits any more.
+    pub(crate) fn has_emptied(&mut self) {
+        self.burst.accepts = (self.burst.accepts / 2).max(1);
+        self.burst.full = 0;
+    }
+
+    /// As many as a burst have waited.
+    pub(crate) fn may_have_more(&mut self) {
+        self.burst.full += 1;
+        if self.burst.full == FULL_BURSTS {
+            self.burst.full = 0;
+            self.burst.accepts = (self.burst.accepts * 2).min(ACCEPTS_PER_TURN);
+        }
     }
 
     /// Accepting cannot continue. True: it could until now.

@@ -196,6 +196,7 @@ fn queue_file(
     }
     let around = prefix.len() + suffix.len();
     tools.memory.hold(Class::Queued, around);
+    tools.agenda.await_room(session);
     watch_output(session, tools);
     Ok(())
 }

@@ -28,6 +28,7 @@ pub(crate) enum Sender {
 /// It has passed `hard_limit`, or, by a sender that waits, even what can be under way on top of that: the session ends.
 pub(crate) fn weigh(session: &mut Session, sender: Sender, tools: &mut Tools) -> Result<(), End> {
     tools.memory.ask_for_relief(&tools.cx);
+    tools.agenda.await_room(session);
     let most = most_queued(tools);
     let listener = tools.cx.listener(session.listener);
     let queued = session.output.queued();

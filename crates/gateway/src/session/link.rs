@@ -1,4 +1,4 @@
-//! How far a connection still carries bytes.
+//! How far a connection still carries bytes, and what is waited for on its socket.
 
 /// How far the connection still carries bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub(crate) enum Link {
     Broken,
     /// It broke, and all that the peer had sent was read.
     Dead,
+}
+
+/// What is waited for on a session's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// What comes in.
+    Input,
+    /// Room for output, too: the socket has once not taken all.
+    Both,
 }
 
 impl Link {

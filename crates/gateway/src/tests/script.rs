@@ -310,7 +310,7 @@ impl Script {
         self.gateway.tools.cx.clock.set(self.now);
         self.gateway.obey_all(&self.commands);
         let next = self.gateway.turn();
-        self.gateway.poller.fetch(Duration::ZERO).expect("epoll");
+        self.gateway.fetch_events(Duration::ZERO).expect("epoll");
         match next {
             Next::Go => true,
             Next::Sleep(_) => false,

@@ -83,9 +83,11 @@ impl Loop {
         }
         self.acceptor.sockets.put(listener, socket);
         match self.acceptor.sockets.waited_for(listener) {
-            Some(socket) => self.poller.watch_listener(listener, socket),
-            None => Ok(()),
+            Some(socket) => self.poller.watch_listener(listener, socket)?,
+            None => return Ok(()),
         }
+        self.mute_if_paused(listener);
+        Ok(())
     }
 
     /// Drops a listener's socket.

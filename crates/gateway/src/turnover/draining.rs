@@ -38,6 +38,14 @@ impl Loop {
         }
         let until = cx.clock.ms + (order.over + order.max_wait).as_millis() as u64;
         cx.stop = Stop::Until(until);
+        for listener in (0..)
+            .map(ListenerId)
+            .take(self.tools.cx.config.listeners.len())
+        {
+            if let Some(socket) = self.acceptor.sockets.waited_for(listener) {
+                self.poller.ignore_listener(socket);
+            }
+        }
         self.acceptor.sockets.close();
         self.begin_drain(order);
         self.tools.agenda.timers.set(until, Alarm::Stop);
