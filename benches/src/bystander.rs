@@ -1,4 +1,5 @@
-//! A session that asks every millisecond, beside whatever else a server does.
+//! A session that asks every millisecond, beside whatever else a server does. It waits for no answer before it asks again: a
+//! late one would delay those behind it.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ const PACE: Duration = Duration::from_millis(1);
 /// A text message `x`, masked with zeros.
 const MESSAGE: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'x'];
 const ANSWER: usize = 3;
+/// A close, masked with zeros: the end of what is sent.
+const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 
 /// A WebSocket session whose messages are echoed.
 #[derive(Debug)]
@@ -75,8 +78,8 @@ pub fn part(sorted: &[Duration], part: f64) -> Duration {
     sorted.get(at.min(last)).copied().unwrap_or_default()
 }
 
-/// Echoes until it is over. Returns when each message was sent and how long its answer took. A late answer delays the next
-/// message, which counts from when it was due.
+/// Sends until it is over, whatever is still to be answered. Returns when each message was due, and how long after that its
+/// answer came.
 fn echo(
     mut stream: impl Read + Write,
     request: &str,
@@ -90,14 +93,27 @@ fn echo(
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    let mut latencies = Vec::new();
-    let mut due = Instant::now();
+    let mut answers = stream.try_clone()?;
+    let first = Instant::now();
+    let reader = thread::spawn(move || {
+        let mut waits = Vec::new();
+        let mut due = first;
+        let mut answer = [0; ANSWER];
+        // Until the answer to its close.
+        while answers.read_exact(&mut answer).is_ok() && answer[0] != CLOSE[0] {
+            waits.push((due - begun, due.elapsed()));
+            due += PACE;
+        }
+        waits
+    });
+    let mut due = first;
     while !is_over.load(Ordering::Relaxed) {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         stream.write_all(&MESSAGE)?;
-        stream.read_exact(&mut [0; ANSWER])?;
-        latencies.push((due - begun, due.elapsed()));
         due += PACE;
     }
-    Ok(latencies)
+    // The server answers what it was sent before it closes.
+    stream.write_all(&CLOSE)?;
+    let waits = reader.join();
+    waits.map_err(|_| io::Error::other("the reader failed"))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 /// The loop's clock, read once a turn.
 pub(crate) struct Clock {
     started: Instant,
+    started_ns: u64,
     /// A test sets the time.
     #[cfg(test)]
     is_scripted: bool,
@@ -18,6 +19,7 @@ impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
+            started_ns: monotonic_ns(),
             #[cfg(test)]
             is_scripted: false,
             ms: 0,
@@ -40,8 +42,7 @@ impl Clock {
 
     /// The same, read now.
     pub(crate) fn shared_now() -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        (now.tv_sec as u64) * 1000 + now.tv_nsec as u64 / 1_000_000
+        monotonic_ns() / 1_000_000
     }
 
     /// The time within a turn.
@@ -54,12 +55,16 @@ impl Clock {
     }
 
     pub(crate) fn tick(&mut self) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        self.ns = (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64;
-        self.ms = self.started.elapsed().as_millis() as u64;
+        self.ns = monotonic_ns();
+        self.ms = (self.ns - self.started_ns) / 1_000_000;
     }
 
     pub(crate) fn at(&self, ms: u64) -> Instant {
         self.started + Duration::from_millis(ms)
     }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -15,5 +15,6 @@ mod proxied;
 mod random;
 mod relays;
 mod script;
+mod storm;
 mod waits;
 mod web;

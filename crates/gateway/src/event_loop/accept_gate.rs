@@ -214,6 +214,33 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_grows_while_as_many_wait_and_shrinks_when_none_is_left() {
+        let mut gate = AcceptGate::new(&[]);
+        assert_eq!(gate.burst(), 1);
+        for _ in 0..8 {
+            gate.may_have_more();
+        }
+        assert_eq!(gate.burst(), 4);
+        gate.has_emptied();
+        assert_eq!(gate.burst(), 2);
+        gate.pause(5);
+        assert_eq!(gate.burst(), 64, "until none waits");
+        gate.resume(6);
+        for _ in 0..100 {
+            gate.may_have_more();
+        }
+        assert_eq!(gate.burst(), 64);
+    }
+
+    #[test]
+    fn the_number_of_descriptors_is_asked_for_once_a_millisecond() {
+        let mut gate = AcceptGate::new(&[]);
+        assert_eq!(gate.descriptors(7, || 100), 100);
+        assert_eq!(gate.descriptors(7, || unreachable!("it was asked")), 100);
+        assert_eq!(gate.descriptors(8, || 50), 50);
+    }
+
+    #[test]
     fn asking_without_accepting_spends_nothing() {
         let mut rate = AcceptRate::new(1);
         assert_eq!(rate.waits_until(5000), None);
