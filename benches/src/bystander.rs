@@ -1,11 +1,14 @@
 //! A session that asks every millisecond, beside whatever else a server does. It waits for no answer before it asks again: a
 //! late one would delay those behind it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Between two messages.
 const PACE: Duration = Duration::from_millis(1);
@@ -29,15 +32,21 @@ pub struct Waits(Vec<(Duration, Duration)>);
 
 impl Bystander {
     /// Connects, and opens the session with this request.
-    pub fn begin<S: Read + Write>(
-        connect: impl FnOnce() -> io::Result<S> + Send + 'static,
-        request: String,
-    ) -> Self {
+    pub fn begin<S, F>(connect: impl FnOnce() -> F + Send + 'static, request: String) -> Self
+    where
+        S: AsyncRead + AsyncWrite,
+        F: Future<Output = io::Result<S>>,
+    {
         let begun = Instant::now();
         let is_over = Arc::new(AtomicBool::new(false));
         let echo = thread::spawn({
             let is_over = is_over.clone();
-            move || echo(connect()?, &request, &is_over, begun)
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(async { echo(connect().await?, &request, is_over, begun).await })
+            }
         });
         Self {
             begun,
@@ -80,40 +89,58 @@ pub fn part(sorted: &[Duration], part: f64) -> Duration {
 
 /// Sends until it is over, whatever is still to be answered. Returns when each message was due, and how long after that its
 /// answer came.
-fn echo(
-    mut stream: impl Read + Write,
+async fn echo(
+    stream: impl AsyncRead + AsyncWrite,
     request: &str,
-    is_over: &AtomicBool,
+    is_over: Arc<AtomicBool>,
     begun: Instant,
 ) -> io::Result<Vec<(Duration, Duration)>> {
-    stream.write_all(request.as_bytes())?;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    writer.write_all(request.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
+        head.push(reader.read_u8().await?);
     }
-    let mut answers = stream.try_clone()?;
     let first = Instant::now();
-    let reader = thread::spawn(move || {
+    let mut ticks = ticks(first, is_over);
+    let send = async {
+        while ticks.recv().await.is_some() {
+            writer.write_all(&MESSAGE).await?;
+            writer.flush().await?;
+        }
+        // The server answers what it was sent before it closes.
+        writer.write_all(&CLOSE).await?;
+        writer.flush().await
+    };
+    let hear = async {
         let mut waits = Vec::new();
         let mut due = first;
         let mut answer = [0; ANSWER];
-        // Until the answer to its close.
-        while answers.read_exact(&mut answer).is_ok() && answer[0] != CLOSE[0] {
+        loop {
+            reader.read_exact(&mut answer).await?;
+            if answer[0] == CLOSE[0] {
+                return Ok(waits);
+            }
             waits.push((due - begun, due.elapsed()));
             due += PACE;
         }
-        waits
+    };
+    let ((), waits) = tokio::try_join!(send, hear)?;
+    Ok(waits)
+}
+
+/// One for each message when it is due. A runtime's own timers are too coarse for that.
+fn ticks(first: Instant, is_over: Arc<AtomicBool>) -> UnboundedReceiver<()> {
+    let (ticks, due) = unbounded_channel();
+    thread::spawn(move || {
+        let mut next = first;
+        while !is_over.load(Ordering::Relaxed) {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            if ticks.send(()).is_err() {
+                return;
+            }
+            next += PACE;
+        }
     });
-    let mut due = first;
-    while !is_over.load(Ordering::Relaxed) {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        stream.write_all(&MESSAGE)?;
-        due += PACE;
-    }
-    // The server answers what it was sent before it closes.
-    stream.write_all(&CLOSE)?;
-    let waits = reader.join();
-    waits.map_err(|_| io::Error::other("the reader failed"))
+    due
 }

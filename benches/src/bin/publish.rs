@@ -279,8 +279,8 @@ async fn storm(engine: &Measured, last_id: &str, missed: usize) -> Result<[f64; 
         engine.address
     );
     let address = engine.address;
-    let connect = move || {
-        let stream = std::net::TcpStream::connect(address)?;
+    let connect = move || async move {
+        let stream = tokio::net::TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use moorline_benches::bystander::{Bystander, part};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -93,28 +93,21 @@ impl Target {
     }
 
     fn bystander(self, request: String) -> Bystander {
-        let connect = move || {
-            let stream = std::net::TcpStream::connect(self.address)?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
+        Bystander::begin(move || async move { self.connect().await }, request)
+    }
+
+    async fn connect(&self) -> io::Result<Opened> {
+        let stream = tokio::net::TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
         };
-        let Some(tls) = self.tls else {
-            return Bystander::begin(connect, request);
-        };
-        let connect = move || {
-            let connection = ClientConnection::new(tls, host()?).map_err(io::Error::other)?;
-            Ok(StreamOwned::new(connection, connect()?))
-        };
-        Bystander::begin(connect, request)
+        let stream = TlsConnector::from(tls.clone()).connect(host()?, stream);
+        Ok(Box::new(stream.await?))
     }
 
     async fn open(&self, request: &str) -> io::Result<Opened> {
-        let stream = tokio::net::TcpStream::connect(self.address).await?;
-        let Some(tls) = &self.tls else {
-            return ask(stream, request).await;
-        };
-        let stream = TlsConnector::from(tls.clone()).connect(host()?, stream);
-        ask(stream.await?, request).await
+        ask(self.connect().await?, request).await
     }
 }
 
@@ -155,7 +148,7 @@ async fn storm(target: Target, request: String, clients: usize) -> (Vec<Opened>,
     (open, times)
 }
 
-async fn ask(mut stream: impl Stream + 'static, request: &str) -> io::Result<Opened> {
+async fn ask(mut stream: Opened, request: &str) -> io::Result<Opened> {
     stream.write_all(request.as_bytes()).await?;
     let mut head = [0; 1024];
     let mut length = 0;
@@ -166,7 +159,7 @@ async fn ask(mut stream: impl Stream + 'static, request: &str) -> io::Result<Ope
         }
     }
     match head.starts_with(b"HTTP/1.1 101 ") {
-        true => Ok(Box::new(stream)),
+        true => Ok(stream),
         false => Err(io::Error::other("refused")),
     }
 }
