@@ -14,17 +14,23 @@ pub(crate) mod way;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moorline_net::tls::server::ServerRecords;
 use rustix::io::Errno;
 
+use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
-use crate::relay::way::Way;
+use crate::relay::way::{Way, WayPhase};
 use crate::shared::admission::Counted;
 use crate::upstreams::{Attempts, PeerAddress, PeerKey, SharedUpstream};
 use moorline_protocol::wire::Peer;
+
+/// A peer that goes within this time, in milliseconds, has not waited for the client: its process was killed, or it takes no
+/// connections.
+const AT_ONCE_MS: u64 = 1_000;
 
 /// One relayed connection.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub(crate) struct Joined {
     pub(crate) attempts: u32,
     /// This side is gone. What it has sent is still delivered to the other one.
     pub(crate) broken: Option<Side>,
+    /// The upstream wants to know when its first byte comes, and none has.
+    pub(crate) awaits_first_byte: bool,
     /// Until something has passed, another peer may take the place of this one.
     pub(crate) retry: Option<Box<Attempts>>,
 }
@@ -216,20 +224,33 @@ impl Relay {
         kept + self.sides.iter().map(unfinished).sum::<usize>()
     }
 
-    /// Another peer may take the place of its present one: nothing has passed.
-    pub(crate) fn may_retry(&self) -> bool {
+    /// Whether another peer may take the place of its present one: that has gone at once, nothing has passed, and the client is
+    /// still there. One that goes later has seen a silent client for long enough.
+    pub(crate) fn may_retry(&self, now: u64) -> bool {
+        let RelayStage::Joined(joined) = &self.stage else {
+            return false;
+        };
         let is_untouched = self.ways.iter().all(|way| way.bytes == 0);
-        let is_joined = matches!(&self.stage, RelayStage::Joined(joined) if joined.retry.is_some());
-        is_joined && is_untouched && !self.is_leaving
+        joined.retry.is_some()
+            && is_untouched
+            && now < joined.since + AT_ONCE_MS
+            && self.ways[Side::Client as usize].phase == WayPhase::Open
+            && !self.is_leaving
     }
 
-    /// Something has passed.
-    pub(crate) fn keep_peer(&mut self) {
-        if let RelayStage::Joined(joined) = &mut self.stage
-            && joined.retry.is_some()
-            && self.ways.iter().any(|way| way.bytes > 0)
-        {
+    /// Once something has passed, the peer stays, and the time until its first byte is noted.
+    pub(crate) fn note_first_bytes(&mut self, cx: &Cx) {
+        let RelayStage::Joined(joined) = &mut self.stage else {
+            return;
+        };
+        if joined.retry.is_some() && self.ways.iter().any(|way| way.bytes > 0) {
             joined.retry = None;
+        }
+        if joined.awaits_first_byte && self.ways[Side::Upstream as usize].bytes > 0 {
+            joined.awaits_first_byte = false;
+            let took = Duration::from_millis(cx.clock.ms - joined.since);
+            let shared = cx.clock.shared_ms();
+            self.upstream.first_byte(joined.peer, shared, took);
         }
     }
 

@@ -51,7 +51,7 @@ impl Loop {
             let meters = RelayMeters {
                 begun_at: unix_ms(),
                 active_at: now,
-                spoke_last: None,
+                spoke_last: (!received.is_empty()).then_some(Side::Client),
             };
             let mut relay = Relay {
                 name,
@@ -127,10 +127,10 @@ impl Loop {
             return;
         };
         let tools = &mut self.tools;
+        relay.side_mut(side).note(readiness);
         if let RelayStage::Connecting(_) = relay.stage {
             match side {
                 Side::Client => {
-                    relay.side_mut(side).note(readiness);
                     if readiness.is_broken() {
                         self.end_relay(key, RelayEnd::Client);
                     }
@@ -142,7 +142,6 @@ impl Loop {
             }
             return;
         }
-        relay.side_mut(side).note(readiness);
         let mut moved = Ok(Flow::Waits);
         if readiness.is_readable() {
             moved = pump(relay, side, tools);
@@ -188,8 +187,8 @@ impl Loop {
                 return;
             }
         }
-        let relay = &mut self.relays[key];
-        relay.keep_peer();
+        let (relay, tools) = (&mut self.relays[key], &self.tools);
+        relay.note_first_bytes(&tools.cx);
         if relay.is_over() {
             let reason = relay.reason();
             self.end_relay(key, reason);
@@ -203,8 +202,14 @@ impl Loop {
         let (relay, tools) = (&mut self.relays[key], &mut self.tools);
         tracing::debug!(relay = relay.name.serial, ?fault, "connection broke");
         if ask_another(relay, fault, tools) {
-            let reached = connect(relay, &self.poller, tools);
-            self.after_attempt(key, reached);
+            match connect(relay, &self.poller, tools) {
+                // Not at once: the next peer may do the same.
+                Reached::Joined => {
+                    self.watch_idle_relay(key);
+                    self.relays.schedule(key);
+                }
+                reached => self.after_attempt(key, reached),
+            }
             return;
         }
         if fault.cause == Cause::EndedAtOnce {

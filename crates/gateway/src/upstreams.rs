@@ -104,6 +104,8 @@ struct NameLookUp {
     due: Option<u64>,
     /// There was an answer, or a failure.
     is_answered: bool,
+    /// The last one was a failure.
+    has_failed: bool,
 }
 
 /// One upstream. Its lock is taken for each choice of a peer and for each result, never for a byte.
@@ -150,10 +152,19 @@ impl SharedUpstream {
         Ok((choice, upstream.config().bind))
     }
 
-    /// The connection to a peer is made.
-    pub(crate) fn connected(&self, peer: (PeerKey, &PeerAddress), now: u64, took: Duration) {
-        let turn = self.locked().connected(peer.0, now, took);
+    /// The connection to a peer is made. True: it is to be told when the first byte comes.
+    pub(crate) fn connected(
+        &self,
+        peer: (PeerKey, &PeerAddress),
+        now: u64,
+        took: Duration,
+    ) -> bool {
+        let mut upstream = self.locked();
+        let turn = upstream.connected(peer.0, now, took);
+        let wants_first_byte = upstream.wants_first_byte();
+        drop(upstream);
         self.tell(turn, peer.1, None);
+        wants_first_byte
     }
 
     /// The attempt has failed, or the connection has broken before anything was sent.
@@ -166,6 +177,11 @@ impl SharedUpstream {
     ) {
         let turn = self.locked().failed(peer.0, now, why, took);
         self.tell(turn, peer.1, Some(why));
+    }
+
+    /// The first byte of a peer has come.
+    pub(crate) fn first_byte(&self, peer: PeerKey, now: u64, took: Duration) {
+        self.locked().first_byte(peer, now, took);
     }
 
     /// A connection that was made has ended.
@@ -217,7 +233,7 @@ impl SharedUpstream {
         for name in names {
             let look_up = look_ups.entry(name.clone()).or_insert(NameLookUp {
                 due: Some(0),
-                is_answered: false,
+                ..NameLookUp::default()
             });
             if look_up.due.take_if(|at| *at <= now).is_some() {
                 due.names.push((self.clone(), name));
@@ -240,20 +256,29 @@ impl SharedUpstream {
         again: Duration,
     ) {
         let mut look_ups = lock(&self.look_ups);
-        if let Some(look_up) = look_ups.get_mut(name) {
-            look_up.due = Some(now + again.as_millis() as u64);
-            look_up.is_answered = true;
-        }
+        let Some(look_up) = look_ups.get_mut(name) else {
+            return;
+        };
+        look_up.due = Some(now + again.as_millis() as u64);
+        look_up.is_answered = true;
+        let had_failed = std::mem::replace(&mut look_up.has_failed, found.is_err());
         let mut upstream = self.locked();
         match found {
             Ok(addresses) => {
                 let placed = upstream.resolved(name, &addresses, now);
                 drop(upstream);
                 self.tell_unplaced(placed);
+                if had_failed {
+                    tracing::info!(upstream = %self.name, %name, "a peer's name can be resolved again");
+                }
             }
             Err(error) => {
                 upstream.unresolved(name, &error);
                 drop(upstream);
+                // Once, not each time.
+                if had_failed {
+                    return;
+                }
                 tracing::warn!(upstream = %self.name, %name, %error, "a peer's name cannot be resolved");
             }
         }

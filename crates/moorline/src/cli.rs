@@ -104,7 +104,7 @@ enum Command {
 /// What `upstreams` may do beside showing them.
 #[derive(Debug, Subcommand)]
 enum UpstreamsCommand {
-    /// Change a peer until the engine ends, also over reloads; a weight until a reload brings another one.
+    /// Change a peer as long as the gateway lives, also over reloads; a weight until a reload brings another one.
     Set {
         /// As in mysql/10.0.0.1:3306, or mysql/db.example:3306 for all addresses of a name.
         #[arg(value_name = "UPSTREAM/PEER")]

@@ -60,7 +60,7 @@ fn a_peer_that_is_switched_off_gets_nothing_until_it_is_switched_on_also_after_a
     for (what, state) in [("--down", "down"), ("--drain", "draining")] {
         let said = set(what);
         assert!(
-            said.contains("changed 1 peer; this lasts until the engine ends"),
+            said.contains("changed 1 peer; this lasts as long as the gateway lives"),
             "{said}"
         );
         assert_eq!(peers(&engine)[0]["state"], state);

@@ -271,3 +271,44 @@ fn peers_see_the_address_that_is_bound() {
     let from = received.recv_timeout(moorline_tests::PATIENCE);
     assert_eq!(from.expect("it comes").to_string(), "127.0.0.5");
 }
+
+/// Failures of all peers, as `upstreams` has them.
+fn failures(engine: &Engine) -> u64 {
+    let said = engine.run(&["upstreams", "--json"]).expect_success();
+    let seen: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let peers = seen["peers"].as_array().expect("a list").iter();
+    peers.filter_map(|peer| peer["failures"].as_u64()).sum()
+}
+
+#[test]
+fn clients_that_connect_and_leave_say_nothing_against_a_peer() {
+    let peers = [PeerServer::echo(), PeerServer::echo()];
+    let addresses = [peers[0].address, peers[1].address];
+    let engine = Engine::start("moorline", &config("", "", &addresses));
+    for _ in 0..20 {
+        drop(connect(&engine));
+    }
+    eventually("all are gone", || {
+        let relays = engine.status().gateway.relays;
+        (relays.begun, relays.open) == (20, 0)
+    });
+    assert_eq!(failures(&engine), 0);
+}
+
+#[test]
+fn a_peer_that_closes_a_silent_connection_after_a_while_is_no_failing_one() {
+    let quick = || {
+        PeerServer::new(|mut stream| {
+            let time = Some(Duration::from_millis(1200));
+            stream.set_read_timeout(time).expect("it is not zero");
+            let _ = stream.read(&mut [0; 1]);
+        })
+    };
+    let peers = [quick(), quick()];
+    let addresses = [peers[0].address, peers[1].address];
+    let engine = Engine::start("moorline", &config("", "", &addresses));
+    let mut client = connect(&engine);
+    assert_eq!(client.read(&mut [0; 1]).expect("it is closed"), 0);
+    assert_eq!(peers[0].connections() + peers[1].connections(), 1);
+    assert_eq!(failures(&engine), 0);
+}

@@ -164,7 +164,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
     let took = Duration::from_millis(now - attempt.begun_at);
     let shared = tools.cx.clock.shared_ms();
     let peer = (attempt.peer, &attempt.address);
-    relay.upstream.connected(peer, shared, took);
+    let awaits_first_byte = relay.upstream.connected(peer, shared, took);
     let attempts = connecting.made();
     let tried = Box::new(Attempts::new(0));
     let retry = Some(std::mem::replace(&mut connecting.tried, tried));
@@ -174,10 +174,11 @@ fn join(relay: &mut Relay, tools: &Tools) {
         since: now,
         attempts,
         broken: None,
+        awaits_first_byte,
         retry,
     });
+    // The socket reports what comes, also what came while it connected.
     relay.meters.active_at = now;
-    relay.side_mut(Side::Upstream).is_readable = true;
 }
 
 /// The present attempt has failed.
@@ -194,9 +195,26 @@ fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
         relay = relay.name.serial, upstream = %relay.upstream.name, peer = %attempt.address, error = %why, ?took,
         "attempt to connect failed"
     );
+    if is_local(why) {
+        relay.upstream.abandoned(attempt.peer);
+        return;
+    }
     let shared = tools.cx.clock.shared_ms();
     let peer = (attempt.peer, &attempt.address);
     relay.upstream.failed(peer, shared, why, took);
+}
+
+/// Whether a failure is this machine's, and says nothing of the peer: no descriptor, no memory, no port is left.
+fn is_local(why: Failure) -> bool {
+    let local = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+        Errno::ADDRINUSE,
+    ];
+    matches!(why, Failure::System(number) if local.iter().any(|it| it.raw_os_error() == number))
 }
 
 /// The same, as health counts it.
@@ -257,7 +275,7 @@ pub(crate) fn look(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Rea
 /// The peer has gone before anything has passed: another one is asked, as if this one had never been connected. False: no
 /// other one can be.
 pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) -> bool {
-    if fault.side == Side::Client || !relay.may_retry() {
+    if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ms) {
         return false;
     }
     let RelayStage::Joined(joined) = &mut relay.stage else {
@@ -285,7 +303,5 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     connecting.begin(choice, now);
     relay.stage = RelayStage::Connecting(Box::new(connecting));
     *relay.side_mut(Side::Upstream) = RelaySide::default();
-    relay.way_mut(Side::Client).begin_again();
-    relay.way_mut(Side::Upstream).begin_again();
     true
 }

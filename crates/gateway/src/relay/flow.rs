@@ -1,7 +1,5 @@
 //! The bytes of a relay: from one socket through the loop's buffer into the other.
 
-use std::os::fd::OwnedFd;
-
 use rustix::io::Errno;
 
 use crate::ids::Side;
@@ -9,7 +7,7 @@ use crate::memory::Class;
 use crate::relay::bulk::splice;
 use crate::relay::inflow::{Inflow, count, note_activity, receive};
 use crate::relay::sealed::{open_received, say_farewell, seal};
-use crate::relay::way::{Taken, Way, WayPhase};
+use crate::relay::way::{Taken, WayPhase};
 use crate::relay::{Cause, Fault, Relay};
 use crate::scratch::SCRATCH;
 use crate::tools::Tools;
@@ -46,17 +44,19 @@ impl Flow {
 /// One side is gone.
 pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<Flow, Fault> {
     for _ in 0..READS_PER_TURN {
-        let (source, way, sink) = relay.parts(from);
-        if way.has_kept() && !deliver_kept(way, sink.socket.as_ref(), from, tools)? {
+        if relay.way(from).has_kept() && !deliver_kept(relay, from, tools)? {
             return Ok(Flow::Waits);
         }
+        let is_last = relay.way(from.other()).is_over();
+        let (source, way, sink) = relay.parts(from);
         match (way.phase, &sink.socket) {
             (WayPhase::Over, _) => return Ok(Flow::Waits),
-            (WayPhase::Ending, Some(socket)) => {
+            // As the last of both ways: closing tells the end, too.
+            (WayPhase::Ending, Some(socket)) if !is_last => {
                 way.tell_end(socket);
                 return Ok(Flow::Waits);
             }
-            (WayPhase::Ending, None) => {
+            (WayPhase::Ending, _) => {
                 way.phase = WayPhase::Over;
                 return Ok(Flow::Waits);
             }
@@ -73,7 +73,7 @@ pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<F
         match take_in(relay, from, tools)? {
             Inflow::Nothing => return Ok(Flow::Waits),
             Inflow::Moved => {}
-            Inflow::End if from == Side::Upstream && relay.may_retry() => {
+            Inflow::End if from == Side::Upstream && relay.may_retry(tools.cx.clock.ms) => {
                 let cause = Cause::EndedAtOnce;
                 return Err(Fault { side: from, cause });
             }
@@ -85,14 +85,11 @@ pub(crate) fn pump(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<F
 }
 
 /// Delivers what is kept. False: some is left.
-fn deliver_kept(
-    way: &mut Way,
-    sink: Option<&OwnedFd>,
-    from: Side,
-    tools: &mut Tools,
-) -> Result<bool, Fault> {
+fn deliver_kept(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<bool, Fault> {
+    let (_, way, sink) = relay.parts(from);
+    let left = way.left();
     let (before, counted) = (way.held(), way.bytes);
-    let taken = match sink {
+    let taken = match &sink.socket {
         Some(socket) => {
             let sent = way.send_kept(socket, &mut tools.scratch.pipes);
             sent.map_err(|error| Fault::broken(from.other(), error))?
@@ -101,6 +98,9 @@ fn deliver_kept(
     };
     tools.memory.change(Class::Queued, before, way.held());
     count(from, (way.bytes - counted) as usize, tools);
+    if way.left() < left {
+        relay.meters.active_at = tools.cx.clock.ms;
+    }
     Ok(taken == Taken::All)
 }
 

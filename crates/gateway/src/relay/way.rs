@@ -81,19 +81,21 @@ impl Way {
         self.has_kept() || self.phase == WayPhase::Ending
     }
 
-    /// Another connection takes the place of one that has broken before anything has passed.
-    pub(crate) fn begin_again(&mut self) {
-        if self.phase == WayPhase::Over {
-            self.phase = WayPhase::Ending;
-        }
-    }
-
     /// Bytes of memory that it holds.
     pub(crate) fn held(&self) -> usize {
         match &self.kept {
             Kept::Bytes(kept) => kept.bytes.len(),
             // Those are the kernel's.
             Kept::Nothing | Kept::Pipe(..) => 0,
+        }
+    }
+
+    /// Bytes that are kept and not taken.
+    pub(crate) fn left(&self) -> usize {
+        match &self.kept {
+            Kept::Nothing => 0,
+            Kept::Bytes(kept) => kept.bytes.len() - kept.taken,
+            Kept::Pipe(_, bytes) => *bytes,
         }
     }
 

@@ -149,6 +149,9 @@ pub(super) fn upstreams(paths: &Paths, engine: EngineChoice, json: bool) -> Exit
         })
         .map_err(Failure::failed)?;
         print(|out| {
+            if upstreams.is_empty() && !json {
+                writeln!(out, "there are no upstreams")?;
+            }
             for seen in &upstreams {
                 match json {
                     true => writeln!(out, "{}", serde_json::to_string(seen)?)?,
@@ -199,9 +202,9 @@ pub(super) fn set_peer(
 /// How long a change lasts.
 fn lasts(change: PeerChange) -> &'static str {
     match change {
-        PeerChange::Switch(_) => "this lasts until the engine ends, also over reloads",
+        PeerChange::Switch(_) => "this lasts as long as the gateway lives, also over reloads",
         PeerChange::Weight(_) => {
-            "this lasts until the engine ends, or until a reload brings another weight"
+            "this lasts as long as the gateway lives, or until a reload brings another weight"
         }
     }
 }
