@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use self::requests::Mark;
 use super::clock;
 use super::core::{Core, Event};
 use super::exchanges::Exchanges;
@@ -453,7 +454,11 @@ where
     {
         self.core.counters.begin();
         let waits = &self.core.waits;
-        match waits.during(name, || begin_slot(slot.as_mut(), hook)) {
+        let begin = || {
+            let _mark = mark(name, &self.core);
+            begin_slot(slot.as_mut(), hook)
+        };
+        match waits.during(name, begin) {
             Poll::Ready(ended) => {
                 self.core.counters.end();
                 end(self, slot, ended);
@@ -466,6 +471,7 @@ where
                     let waits = &this.core.waits;
                     let poll = |cx: &mut Task<'_>| {
                         waits.poll::<F, _>(name, wait.as_ref(), cx, |cx| {
+                            let _mark = mark(name, &this.core);
                             poll_slot(slot.as_mut(), cx)
                         })
                     };
@@ -524,6 +530,12 @@ pub(super) fn report_failure(
             tracing::debug!(hook, session = id, listener, %error, "a hook stopped early");
         }
     }
+}
+
+/// Notes that a hook of no session is polled, until the result is dropped. `accept` notes the session that is asked for.
+#[inline]
+fn mark(name: Hook, core: &Core) -> Option<Mark<'_>> {
+    (name != Hook::Accept).then(|| Mark::none(core))
 }
 
 /// The flags that say how a hook has ended.

@@ -170,6 +170,24 @@ fn a_task_that_crashes_fails_none_beside_it() {
     }
 }
 
+/// A message that sleeps, whose worker is killed again and again by what `kill` does.
+fn is_redelivered(engine: &Engine, mut kill: impl FnMut()) {
+    let mut one = client(engine);
+    one.send("sleep 2000");
+    for redelivered in 1..=4 {
+        eventually("its message is in progress", || {
+            let workers = engine.status().workers;
+            workers.iter().any(|worker| worker.in_progress == 1)
+        });
+        kill();
+        eventually("the message is delivered again", || {
+            engine.status().lost.redelivered == redelivered
+        });
+    }
+    assert_eq!(one.receive(), b"slept");
+    assert_eq!(engine.settled().lost.closed_by_crash, 0);
+}
+
 /// It takes its worker, and the messages there, with it; but it is not their fault.
 #[test]
 fn a_plain_request_that_kills_its_worker_counts_against_no_message() {
@@ -177,22 +195,20 @@ fn a_plain_request_that_kills_its_worker_counts_against_no_message() {
                [[listen.route]]\npath = \"/app/*rest\"\nkind = \"app\"\n";
     let length = format!("{LENGTH_LISTENER}on_crash = \"redeliver\"\nattempts = 2\n");
     let engine = Engine::start("probe", &format!("[workers]\ncount = 1\n{length}{web}"));
-    let mut one = client(&engine);
-    one.send("sleep 2000");
-    for redelivered in 1..=4 {
-        eventually("its message is in progress", || {
-            let workers = engine.status().workers;
-            workers.iter().any(|worker| worker.in_progress == 1)
-        });
+    is_redelivered(&engine, || {
         let mut other = Client::connect(&engine, 1, Wire::Raw);
         let request = b"GET /app/x?do=abort HTTP/1.1\r\nHost: a.example\r\n\r\n";
         other.send_bytes(request).expect("it is taken");
         let head = other.receive_head().expect("it is answered");
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-        eventually("the message is delivered again", || {
-            engine.status().lost.redelivered == redelivered
-        });
-    }
-    assert_eq!(one.receive(), b"slept");
-    assert_eq!(engine.settled().lost.closed_by_crash, 0);
+    });
+}
+
+#[test]
+fn a_post_that_kills_its_worker_counts_against_no_message() {
+    let length = format!("{LENGTH_LISTENER}on_crash = \"redeliver\"\nattempts = 2\n");
+    let tasks = "[tasks]\ncount = 1\n";
+    let engine = Engine::start("probe", &format!("[workers]\ncount = 1\n{tasks}{length}"));
+    let mut other = client(&engine);
+    is_redelivered(&engine, || other.send("post 0 crash"));
 }

@@ -15,7 +15,8 @@ pub const PIECE_OVERHEAD: usize = 64;
 /// The most bytes of a body in one record: those of its head, or of a further piece.
 pub const LARGEST_PIECE: usize = 64 * 1024;
 
-/// What a process notes instead of a session while the hook of a plain request is polled: no session has this id.
+/// What a process notes instead of a session while a hook is polled that belongs to none, as of a plain request or a post: no
+/// session has this id.
 pub const NO_SESSION: u64 = u64::MAX;
 
 /// The head of an answer.

@@ -97,7 +97,7 @@ where
             epoch: self.core.outbox.epoch(),
         };
         let app = self.app.clone();
-        let (core, context) = (self.core.clone(), Context::new(self.core.clone()));
+        let context = Context::new(self.core.clone());
         let hook = || {
             let mut hook = Box::pin(async move {
                 match request.is_for_engine() {
@@ -105,12 +105,9 @@ where
                     false => app.request(request).await,
                 }
             });
-            poll_fn(move |cx| {
-                if exchange.poll_gone(cx) {
-                    return Poll::Ready(Ok(None));
-                }
-                let _mark = Mark::new(&core, link, NO_SESSION);
-                hook.as_mut().poll(cx).map_ok(Some)
+            poll_fn(move |cx| match exchange.poll_gone(cx) {
+                true => Poll::Ready(Ok(None)),
+                false => hook.as_mut().poll(cx).map_ok(Some),
             })
         };
         let this = self.clone();
@@ -158,7 +155,7 @@ where
         counters.begin();
         let mut slot = Box::pin(Some(answering.send(content, length)));
         let poll = |cx: &mut std::task::Context<'_>| {
-            let _mark = Mark::new(&self.core, answering.link, NO_SESSION);
+            let _mark = Mark::none(&self.core);
             let waits = &self.core.waits;
             waits.poll::<(), _>(Hook::Request, None, cx, |cx| poll_slot(slot.as_mut(), cx))
         };
@@ -291,7 +288,7 @@ impl Answering {
 
 /// A session's hook is being polled, or one of none, until this is dropped. If the process ends by a fault meanwhile, no other
 /// message in progress there counts that death.
-struct Mark<'a> {
+pub(super) struct Mark<'a> {
     core: &'a Core,
     link: usize,
 }
@@ -300,6 +297,11 @@ impl<'a> Mark<'a> {
     fn new(core: &'a Core, link: usize, session: u64) -> Self {
         core.outbox.mark_polling(link, session);
         Self { core, link }
+    }
+
+    /// The mark of a hook that belongs to no session.
+    pub(super) fn none(core: &'a Core) -> Self {
+        Self::new(core, 0, NO_SESSION)
     }
 }
 
