@@ -120,7 +120,7 @@ const BRIEF: &str = "do=remember:x&open=after:room&open=wait:200&open=close";
 /// Events of a group.
 const EVENTS: u32 = 120;
 
-/// A page with a client of each kind, which notes what it hears of the group.
+/// A page with a client of each kind, which notes the events of the group.
 fn open_history(browser: &mut Browser, engine: &Engine) -> Tab {
     let tab = browser.open(&format!("http://{}/", engine.socket_address(0)));
     eventually("the page is there", || {

@@ -1,4 +1,4 @@
-//! What histories may hold, and for how long: the oldest give way, and their clients are told of a gap.
+//! What histories may hold, and for how long: the oldest give way, and their clients are notified of a gap.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn held(engine: &Engine) -> u64 {
     engine.status().gateway.held["history"]
 }
 
-/// Those of the last `count` events that a client has not, after what it is told of before.
+/// A client that has the events of a group up to `last` gets those from `first` on, behind the notice of a gap if there is one.
 #[track_caller]
 fn expect_after(engine: &Engine, group: usize, last: usize, gap: bool, first: usize) {
     for kind in [Kind::Events, Kind::Resumable] {

@@ -79,7 +79,7 @@ impl Client {
         Peer::Ip(([127, 0, 0, 1], port).into())
     }
 
-    /// Whether it is told of events that it has missed and that are not kept.
+    /// Whether it is notified of a gap.
     pub(super) fn tells_of_gaps(&self) -> bool {
         self.web.as_ref().is_some_and(|web| !web.is_heard())
     }

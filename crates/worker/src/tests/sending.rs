@@ -216,7 +216,7 @@ fn a_full_ring_makes_send_wait_and_try_send_refuse() {
     }
     assert_eq!(harness.take(), Seen::done(1, filled, 9, 0));
     assert_eq!(harness.take(), Seen::done(2, 1, 13, 0));
-    // The one that was refused hears of the room, too.
+    // The refused one is notified, too.
     let mut events = [harness.event(), harness.event()];
     events.sort();
     assert_eq!(events, ["drained false", "sent Ok(())"]);
@@ -284,7 +284,7 @@ fn a_sender_that_ignores_its_wake_up_keeps_no_other_waiting() {
     harness.give_kind(ToProcess::Full, 2);
     assert_eq!(harness.event(), "full true");
     while harness.take().sequence < filled {}
-    // Session 1 was refused, and hears of the room, too.
+    // Session 1 was refused, and is notified, too.
     let mut events = [harness.event(), harness.event()];
     events.sort();
     assert_eq!(events, ["drained false", "sent Ok(())"]);

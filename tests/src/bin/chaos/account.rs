@@ -62,7 +62,7 @@ pub(crate) struct Lost {
     pub(crate) missing: u64,
     /// Plain requests without a whole answer.
     pub(crate) unanswered: u64,
-    /// Times that a reader of the board was told of a gap.
+    /// Times that a reader of the board was notified of a gap.
     pub(crate) gaps: u64,
 }
 

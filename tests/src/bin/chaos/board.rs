@@ -1,4 +1,4 @@
-//! A board with a history: readers that leave and come back get each event once and in order, or are told of a gap. Those who
+//! A board with a history: readers that leave and come back get each event once and in order, or are notified of a gap. Those who
 //! write on it, and others who ask, do so by plain requests.
 
 use std::collections::BTreeMap;
@@ -46,10 +46,10 @@ struct BoardState {
 
 /// What the readers and askers have lost so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct BoardSeen {
     /// Sessions of readers that the engine has closed.
     pub(crate) closed: u64,
-    /// Times that a reader was told of a gap.
+    /// Times that a reader was notified of a gap.
     pub(crate) gaps: u64,
     /// Requests without a whole answer.
     pub(crate) unanswered: u64,
@@ -111,9 +111,9 @@ impl Board {
         wrong
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> BoardSeen {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Seen {
+        BoardSeen {
             closed: read(&self.state.closed),
             gaps: read(&self.state.gaps),
             unanswered: read(&self.state.unanswered),
@@ -143,7 +143,7 @@ struct Reader {
     last_id: String,
     /// The last number that it has of each writer.
     has: BTreeMap<usize, u64>,
-    /// It was told of a gap since it has come.
+    /// It was notified of a gap since it has come.
     is_told: bool,
 }
 

@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use account::{Account, Lost, Tally};
-use board::Board;
+use board::{Board, BoardSeen};
 use clap::Parser;
 use crowd::{Crowd, Part};
 use exchange::{Messages, Script};
@@ -254,7 +254,7 @@ impl Stage {
         }
         let lost = || {
             let notes = crowd.notes();
-            let seen = board.map_or_else(board::Seen::default, Board::seen);
+            let seen = board.map_or_else(BoardSeen::default, Board::seen);
             Lost {
                 closed: notes.values().map(|seen| seen.closed).sum::<u64>() + seen.closed,
                 missing: notes.values().map(|seen| seen.missing).sum(),
