@@ -152,15 +152,7 @@ fn delimiter(section: &Section<'_>) -> Result<Delimiter, Reported> {
 }
 
 fn delimiter_bytes(field: &Field<'_>) -> Result<Vec<u8>, Reported> {
-    let bytes = if field.value.get_ref().is_array() {
-        let bytes: Vec<_> = field
-            .array(DELIMITER_HINT)?
-            .map(|byte| byte.number(0..=255))
-            .collect();
-        bytes.into_iter().collect::<Result<Vec<u8>, _>>()?
-    } else {
-        field.string()?.as_bytes().to_vec()
-    };
+    let bytes = field.bytes(DELIMITER_HINT)?;
     if bytes.is_empty() || bytes.len() > MAX_DELIMITER_BYTES {
         let message = format!(
             "`delimiter` has {} bytes, and it may have 1 to {MAX_DELIMITER_BYTES}",

@@ -51,6 +51,17 @@ fn assert_sensible(config: &Config) {
         assert!(listener.low_watermark < listener.high_watermark);
         assert!(listener.high_watermark <= listener.hard_limit);
     }
+    for relayed in config
+        .listeners
+        .iter()
+        .filter_map(|it| it.upstream.as_ref())
+    {
+        assert!(config.upstream(relayed).is_some(), "{relayed:?}");
+    }
+    for upstream in &config.upstreams {
+        assert!(upstream.peers.iter().any(|peer| !peer.is_backup));
+        assert!(upstream.peers.iter().all(|peer| peer.weight > 0));
+    }
     let app = config.app.parse::<toml::Table>();
     assert!(app.is_ok(), "{:?}", config.app);
 }

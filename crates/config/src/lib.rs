@@ -67,7 +67,7 @@ pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
-pub use upstream::{Check, CheckKind, MOST_PEERS, Next, Upstream, UpstreamPeer};
+pub use upstream::{Check, CheckKind, Exchange, MOST_PEERS, Next, Upstream, UpstreamPeer};
 pub use variables::{Template, TemplatePart, Variable};
 
 /// A whole engine's configuration.

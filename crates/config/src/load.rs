@@ -192,7 +192,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
     let app = root.read("app", app_settings);
     root.finish()?;
     if let Ok(listeners) = &listeners {
-        upstreams.warn(report, listeners);
+        upstreams.warn_of_unused(report, listeners);
     }
 
     Ok(Config {

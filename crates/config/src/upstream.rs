@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::error::{Report, Reported};
-use super::variables::Variable;
 use super::walk::{Field, Section};
 
 /// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
@@ -34,6 +33,11 @@ const LONGEST_NAME: usize = 64;
 /// Any larger number of attempts, failures, checks or connections is a slip.
 const MOST: u64 = 10_000_000;
 
+/// Bytes that a check sends, and bytes that it looks for in the answer.
+const MOST_SENT: usize = 4096;
+const MOST_EXPECTED: usize = 1024;
+
+const EXCHANGE_HINT: &str = r#"write check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }; bytes also as [0, 255]"#;
 const HINT: &str = "write [upstream.NAME] and its keys below it";
 const PEERS_HINT: &str =
     r#"write peers = ["tcp://10.0.0.1:3306", { address = "tcp://10.0.0.2:3306", weight = 2 }]"#;
@@ -70,7 +74,7 @@ pub struct Next {
 }
 
 /// How peers are checked while nobody uses them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What a check does.
     pub kind: CheckKind,
@@ -85,11 +89,21 @@ pub struct Check {
 }
 
 /// What a check does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckKind {
     /// It connects, and closes the connection.
     Connect,
+    /// It connects, sends something, and waits for an answer.
+    Expect(Exchange),
+}
+
+/// What a check sends, and what it must receive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// Empty: the peer speaks first.
+    pub send: Vec<u8>,
+    /// The answer must have these bytes somewhere; not empty.
+    pub expect: Vec<u8>,
 }
 
 /// An entry of `peers`. A name may mean several addresses: each of them is a peer with these settings.
@@ -166,22 +180,8 @@ pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
 }
 
 impl Upstreams {
-    /// Warns of upstreams that no listener has, and of listeners without what the upstream's key is made of.
-    pub(super) fn warn(&self, report: &Report<'_>, listeners: &[Listener]) {
-        let hashes_names = |name: &String| {
-            let named = self.parsed.iter().flatten().find(|it| it.name == *name);
-            named.is_some_and(|it| match &it.balance {
-                Balance::Hash { key, .. } => key.uses(Variable::Sni),
-                _ => false,
-            })
-        };
-        for Listener { name, upstream, .. } in listeners.iter().filter(|it| it.tls.is_none()) {
-            if let Some(upstream) = upstream.as_ref().filter(|it| hashes_names(it)) {
-                report.warn(format!(
-                    "listener {name:?} has no `tls`: ${{sni}} in the key of upstream {upstream:?} is empty"
-                ));
-            }
-        }
+    /// Warns of upstreams that no listener has.
+    pub(super) fn warn_of_unused(&self, report: &Report<'_>, listeners: &[Listener]) {
         for (name, line) in self.names.iter().zip(&self.lines) {
             let uses = |it: &Listener| it.upstream.as_ref() == Some(name);
             if !listeners.iter().any(uses) {
@@ -267,9 +267,7 @@ fn next(field: &Field<'_>) -> Result<Next, Reported> {
 fn check(field: &Field<'_>) -> Result<Check, Reported> {
     let hint = r#"write check = { kind = "connect", interval = "5s" }"#;
     let section = field.section("`check`", hint)?;
-    let kind = section.require("kind", hint, |field| {
-        field.choice(&[("connect", CheckKind::Connect)])
-    });
+    let kind = check_kind(&section, hint);
     let interval = section.read("interval", |field| field.timeout());
     let rise = section.read("rise", |field| field.number(1..=MOST));
     let fall = section.read("fall", |field| field.number(1..=MOST));
@@ -294,6 +292,42 @@ fn check(field: &Field<'_>) -> Result<Check, Reported> {
         fall: fall?.unwrap_or(DEFAULT_FALL),
         timeout,
     })
+}
+
+fn check_kind(section: &Section<'_>, hint: &str) -> Result<CheckKind, Reported> {
+    let expects = section.require("kind", hint, |field| {
+        field.choice(&[("connect", false), ("expect", true)])
+    });
+    let send = section.read("send", |field| exchanged(&field, MOST_SENT));
+    let expect = section.read("expect", |field| exchanged(&field, MOST_EXPECTED));
+    if !expects? {
+        section.refuse_keys(&["send", "expect"], "belongs to checks of kind \"expect\"")?;
+        return Ok(CheckKind::Connect);
+    }
+    let (send, expect) = (send?, expect?);
+    let Some(expect) = expect else {
+        return Err(section.report.error(
+            section.place("kind"),
+            "a check of kind \"expect\" has no `expect`",
+            EXCHANGE_HINT,
+        ));
+    };
+    let send = send.unwrap_or_default();
+    Ok(CheckKind::Expect(Exchange { send, expect }))
+}
+
+/// Bytes of a check.
+fn exchanged(field: &Field<'_>, most: usize) -> Result<Vec<u8>, Reported> {
+    let bytes = field.bytes(EXCHANGE_HINT)?;
+    if bytes.is_empty() || bytes.len() > most {
+        let message = format!(
+            "`{}` has {} bytes, and it may have 1 to {most}",
+            field.key,
+            bytes.len()
+        );
+        return Err(field.refuse(message, EXCHANGE_HINT));
+    }
+    Ok(bytes)
 }
 
 fn bind(field: &Field<'_>) -> Result<IpAddr, Reported> {

@@ -19,8 +19,6 @@ pub enum Variable {
     ClientPort,
     /// `${listener}`: the name of the listener.
     Listener,
-    /// `${sni}`: the server name that the client asked for in its TLS handshake; empty if it asked for none.
-    Sni,
 }
 
 /// Every variable, as it is written.
@@ -28,7 +26,6 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("client.address", Variable::ClientAddress),
     ("client.port", Variable::ClientPort),
     ("listener", Variable::Listener),
-    ("sni", Variable::Sni),
 ];
 
 /// A text with places for variables.

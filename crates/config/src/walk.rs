@@ -207,6 +207,15 @@ impl<'a> Field<'a> {
             .ok_or_else(|| self.refuse_type("a string", hint))
     }
 
+    /// The bytes of any string, or an array of their numbers.
+    pub(super) fn bytes(&self, hint: &str) -> Result<Vec<u8>, Reported> {
+        if !self.is_array() {
+            return Ok(self.string()?.as_bytes().to_vec());
+        }
+        let bytes: Vec<_> = self.array(hint)?.map(|byte| byte.number(0..=255)).collect();
+        bytes.into_iter().collect()
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self) -> Result<bool, Reported> {
         self.value

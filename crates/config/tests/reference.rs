@@ -121,6 +121,12 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("`check`", "kind") => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ {line} }}"
         )),
+        ("`check`", "expect") if value.is_some() => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ kind = \"expect\"{inline} }}"
+        )),
+        ("`check`", "send") => upstream(format!(
+            "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ kind = \"expect\", expect = \"x\"{inline} }}"
+        )),
         ("`check`", _) => upstream(format!(
             "peers = [\"tcp://127.0.0.1:1\"]\ncheck = {{ kind = \"connect\"{inline} }}"
         )),

@@ -141,11 +141,7 @@ impl SharedUpstream {
         let mut upstream = self.locked();
         let mut key = String::new();
         if let Balance::Hash { key: template, .. } = &upstream.config().balance {
-            let facts = Facts {
-                client,
-                listener,
-                sni: None,
-            };
+            let facts = Facts { client, listener };
             facts.fill(template, &mut key);
         }
         let choice = upstream.choose(now, key.as_bytes(), attempts)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use moorline_config::{CheckKind, Exchange};
 
 use super::address::PeerAddress;
 use super::peer::{Active, Failure, Peer, Switch, Turn, millis};
@@ -16,15 +17,62 @@ pub struct Probe {
     pub peer: PeerKey,
     /// Where to connect to.
     pub address: PeerAddress,
-    /// How long it may take.
+    /// How long it may take, with its answer.
     pub timeout: Duration,
+    /// What to send then, and what must come; `None`: it has succeeded once it is connected.
+    pub exchange: Option<Exchange>,
+}
+
+/// The bytes of an answer that are looked at. A peer that has sent more without what is expected fails.
+const LONGEST_ANSWER: usize = 16 << 10;
+
+/// What a peer answers to a check. It keeps no more than the length of what is expected.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    expected: &'a [u8],
+    /// The last bytes: the beginning of what is expected may be there.
+    tail: Vec<u8>,
+    length: usize,
+}
+
+impl<'a> Answer<'a> {
+    /// Nothing has come yet.
+    pub fn new(exchange: &'a Exchange) -> Self {
+        Self {
+            expected: &exchange.expect,
+            tail: Vec::new(),
+            length: 0,
+        }
+    }
+
+    /// These bytes have come. What that means for the check; `None`: nothing yet.
+    pub fn add(&mut self, bytes: &[u8]) -> Option<Result<(), Failure>> {
+        let bytes = &bytes[..bytes.len().min(LONGEST_ANSWER - self.length)];
+        self.length += bytes.len();
+        self.tail.extend_from_slice(bytes);
+        let width = self.expected.len().max(1);
+        if self.tail.windows(width).any(|it| it == self.expected) {
+            return Some(Ok(()));
+        }
+        let old = self.tail.len().saturating_sub(width - 1);
+        self.tail.drain(..old);
+        (self.length == LONGEST_ANSWER).then_some(Err(Failure::Unexpected))
+    }
+
+    /// No more will come: why the check fails.
+    pub fn end(&self) -> Failure {
+        match self.length {
+            0 => Failure::Closed,
+            _ => Failure::Unexpected,
+        }
+    }
 }
 
 impl Upstream {
     /// When [`due_check`](Self::due_check) should be asked next; `None`: nothing is checked, or all checks are running. It
     /// changes with each call that may change peers or their checks.
     pub fn next_check(&self) -> Option<u64> {
-        self.members.config.check?;
+        self.members.config.check.as_ref()?;
         let peers = &self.members.peers;
         let waiting = peers.listed().map(|place| peers.at(place));
         let waiting = waiting.filter(|peer| is_waiting(peer));
@@ -34,7 +82,7 @@ impl Upstream {
 
     /// A check that is due. It is running from here, until [`checked`](Self::checked). Ask again until there is none.
     pub fn due_check(&mut self, now: u64) -> Option<Probe> {
-        let check = self.members.config.check?;
+        let check = self.members.config.check.as_ref()?;
         let interval = millis(check.interval);
         let peers = &mut self.members.peers;
         let listed: Vec<_> = peers.listed().collect();
@@ -57,6 +105,10 @@ impl Upstream {
                 peer: peers.key(place),
                 address,
                 timeout: check.timeout,
+                exchange: match &check.kind {
+                    CheckKind::Connect => None,
+                    CheckKind::Expect(exchange) => Some(exchange.clone()),
+                },
             });
         }
         None
@@ -69,7 +121,7 @@ impl Upstream {
         now: u64,
         result: Result<(), Failure>,
     ) -> Option<Turn> {
-        let check = self.members.config.check;
+        let check = self.members.config.check.as_ref();
         let peers = &mut self.members.peers;
         let place = peers.place(peer)?;
         let peer = peers.at_mut(place);

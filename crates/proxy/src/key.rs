@@ -12,8 +12,6 @@ pub struct Facts<'a> {
     pub client: Option<SocketAddr>,
     /// The name of the listener.
     pub listener: &'a str,
-    /// The server name that the client asked for.
-    pub sni: Option<&'a str>,
 }
 
 impl Facts<'_> {
@@ -32,9 +30,6 @@ impl Facts<'_> {
                     client.map_or(Ok(()), |client| write!(text, "{}", client.port()))
                 }
                 TemplatePart::Variable(Variable::Listener) => text.write_str(self.listener),
-                TemplatePart::Variable(Variable::Sni) => {
-                    text.write_str(self.sni.unwrap_or_default())
-                }
             };
         }
     }

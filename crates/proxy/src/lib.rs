@@ -64,7 +64,7 @@ mod upstream;
 
 pub use address::PeerAddress;
 pub use attempts::Attempts;
-pub use checks::Probe;
+pub use checks::{Answer, Probe};
 pub use key::Facts;
 pub use members::Unplaced;
 pub use peer::{Failure, Switch, Turn};

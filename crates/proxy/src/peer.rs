@@ -23,6 +23,8 @@ pub enum Failure {
     System(i32),
     /// The peer closed the connection before it sent anything.
     Closed,
+    /// It answered a check with something else than was expected.
+    Unexpected,
 }
 
 impl fmt::Display for Failure {
@@ -31,6 +33,7 @@ impl fmt::Display for Failure {
             Self::TimedOut => f.write_str("timed out"),
             Self::System(number) => io::Error::from_raw_os_error(*number).fmt(f),
             Self::Closed => f.write_str("closed before its first byte"),
+            Self::Unexpected => f.write_str("answered something else than was expected"),
         }
     }
 }

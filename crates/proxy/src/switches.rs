@@ -23,8 +23,8 @@ impl std::error::Error for NoSuchPeer {}
 
 impl Upstream {
     /// Switches the peers that are named: `10.0.0.1:3306`, `/run/a.sock`, or an entry as it is written, `db:3306`, for all
-    /// its peers; with or without `tcp://` or `unix://`. Connections that are open stay open. It holds until the engine ends,
-    /// also over reloads. Returns how many peers were meant.
+    /// its peers; with or without `tcp://` or `unix://`. Connections that are open stay open. It holds as long as this
+    /// state, also over reloads. Returns how many peers were meant.
     ///
     /// # Errors
     /// There is no such peer.
@@ -41,7 +41,7 @@ impl Upstream {
         Ok(places.len())
     }
 
-    /// Gives the named peers another weight, at least 1. It holds until the engine ends, or a reload brings another weight for
+    /// Gives the named peers another weight, at least 1. It holds as long as this state, or until a reload brings another weight for
     /// the peer. Returns how many peers were meant.
     ///
     /// # Errors

@@ -5,7 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use moorline_tests::{Engine, PeerServer, black_hole};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use super::failures::PeerProcess;
 use super::{config, connect};
 
 const CHECK: &str = "check = { kind = \"connect\", interval = \"100ms\", timeout = \"100ms\", fall = 2, rise = 2 }\n\
@@ -47,6 +50,49 @@ fn a_peer_that_does_not_answer_costs_nothing_once_its_checks_have_failed() {
     let begun = Instant::now();
     (0..4).for_each(|_| echo(&engine));
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_frozen_peer_costs_nothing_once_its_checks_get_no_answer() {
+    let frozen = PeerProcess::start("127.0.0.1:0");
+    let peer = PeerProcess::start("127.0.0.1:0");
+    let check = "check = { kind = \"expect\", send = \"how are you\", expect = \"hihow are you\", interval = \"100ms\", fall = 2, rise = 2 }";
+    let addresses = [frozen.address, peer.address];
+    let engine = Engine::start("moorline", &config("", check, &addresses));
+    let signal = |signal| {
+        let pid = Pid::from_raw(frozen.child.id().cast_signed());
+        kill(pid, signal).expect("it is ours");
+    };
+    let greet = || {
+        let mut word = [0; 2];
+        connect(&engine)
+            .read_exact(&mut word)
+            .expect("a live peer greets");
+    };
+    signal(Signal::SIGSTOP);
+    let line = engine.logged(&["peer taken out: its checks fail"]);
+    assert!(line.contains("timed out"), "{line}");
+    assert!(line.contains(&frozen.address.to_string()), "{line}");
+    (0..10).for_each(|_| greet());
+    signal(Signal::SIGCONT);
+    engine.logged(&["peer is back: its checks succeed"]);
+    (0..10).for_each(|_| greet());
+}
+
+#[test]
+fn a_peer_that_answers_something_else_is_taken_out() {
+    let wrong = PeerServer::new(|mut stream| {
+        if stream.read_exact(&mut [0]).is_ok() {
+            let _ = stream.write_all(b"no");
+        }
+    });
+    let peer = PeerProcess::start("127.0.0.1:0");
+    let check = "check = { kind = \"expect\", send = \"x\", expect = \"hi\", interval = \"100ms\", fall = 1 }";
+    let addresses = [wrong.address, peer.address];
+    let engine = Engine::start("moorline", &config("", check, &addresses));
+    let line = engine.logged(&["peer taken out: its checks fail"]);
+    assert!(line.contains("answered something else"), "{line}");
+    assert!(line.contains(&wrong.address.to_string()), "{line}");
 }
 
 #[test]

@@ -188,13 +188,13 @@ fn a_client_that_leaves_before_its_peer_answers_says_nothing_against_the_peer() 
 }
 
 /// A peer that is a process of its own.
-struct PeerProcess {
-    child: Child,
-    address: SocketAddr,
+pub(super) struct PeerProcess {
+    pub(super) child: Child,
+    pub(super) address: SocketAddr,
 }
 
 impl PeerProcess {
-    fn start(address: &str) -> Self {
+    pub(super) fn start(address: &str) -> Self {
         let mut child = Command::new(built("plain_peer"))
             .arg(address)
             .stdout(Stdio::piped())

@@ -187,8 +187,8 @@ pub(super) const BALANCE: SectionReference = SectionReference {
             Words("required with `hash`"),
             r#""${client.address} ${listener}""#,
             NewConnections,
-            "Connections with equal keys get the same peer. Variables: `${client.address}`, `${client.port}`, `${listener}`, \
-             `${sni}`. `$$` is a dollar sign.",
+            "Connections with equal keys get the same peer. Variables: `${client.address}`, `${client.port}`, `${listener}`. \
+             `$$` is a dollar sign.",
         ),
         key(
             "method",
@@ -234,11 +234,28 @@ pub(super) const CHECK: SectionReference = SectionReference {
     keys: &[
         key(
             "kind",
-            "`\"connect\"`",
+            "`\"connect\"` or `\"expect\"`",
             Required,
             r#""connect""#,
             NewConnections,
-            "What a check does: `connect` connects and closes the connection.",
+            "What a check does. `connect`: it connects and closes the connection. A peer that hangs still passes, because the \
+             kernel connects for it. `expect`: it connects, sends `send`, and waits until the answer has `expect` in it.",
+        ),
+        key(
+            "send",
+            "text, or a list of bytes",
+            Words("nothing"),
+            r#""PING\r\n""#,
+            NewConnections,
+            "What `expect` sends first, at most 4096 bytes.",
+        ),
+        key(
+            "expect",
+            "text, or a list of bytes",
+            Words("required with `expect`"),
+            r#""+PONG""#,
+            NewConnections,
+            "What the first 16 KiB of the answer must have in them, at most 1024 bytes.",
         ),
         key(
             "interval",

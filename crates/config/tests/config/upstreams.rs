@@ -333,7 +333,7 @@ peers = ["tcp://db:1"]
 balance = { kind = "hash", key = "" }
 peers = ["tcp://db:1"]
 [upstream.j]
-balance = { kind = "hash", key = "${sni}" }
+balance = { kind = "hash", key = "${listener}" }
 peers = [{ address = "tcp://db:1", weight = 4000 }, { address = "tcp://db:2", weight = 97 }]
 check = { kind = "connect", interval = "1s", timeout = "2s" }
 [upstream.k]
@@ -363,7 +363,7 @@ peers = ["tcp://db:1"]
 /c/a.toml:9:18: `kind` is "http", which is none of its words
   9 | check = { kind = "http", interval = "1s", timeout = "2s", rise = 0, fall = "3" }
     |                  ^^^^^^
-  hint: write one of `connect`
+  hint: write one of `connect`, `expect`
 /c/a.toml:9:53: `timeout` of a check is longer than its `interval`
   9 | check = { kind = "http", interval = "1s", timeout = "2s", rise = 0, fall = "3" }
     |                                                     ^^^^
@@ -435,7 +435,42 @@ peers = ["tcp://db:1"]
 /c/a.toml:42:34: `key`: there is no variable "remote_addr"
   42 | balance = { kind = "hash", key = "${remote_addr}" }
      |                                  ^^^^^^^^^^^^^^^^
-  hint: write one of ${client.address}, ${client.port}, ${listener}, ${sni}"#,
+  hint: write one of ${client.address}, ${client.port}, ${listener}"#,
+    ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "a"
+[upstream.a]
+check = { kind = "connect", send = "x", expect = [] }
+peers = ["tcp://db:1"]
+[upstream.b]
+check = { kind = "expect", send = [256] }
+peers = ["tcp://db:1"]
+[upstream.c]
+check = { kind = "expect", send = "x" }
+peers = ["tcp://db:1"]
+"#,
+        r#"/c/a.toml:5:29: `send` belongs to checks of kind "expect"
+  5 | check = { kind = "connect", send = "x", expect = [] }
+    |                             ^^^^
+  hint: remove it
+/c/a.toml:5:41: `expect` belongs to checks of kind "expect"
+  5 | check = { kind = "connect", send = "x", expect = [] }
+    |                                         ^^^^^^
+  hint: remove it
+/c/a.toml:5:50: `expect` has 0 bytes, and it may have 1 to 1024
+  5 | check = { kind = "connect", send = "x", expect = [] }
+    |                                                  ^^
+  hint: write check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }; bytes also as [0, 255]
+/c/a.toml:8:36: `send` is 256, out of its limits
+  8 | check = { kind = "expect", send = [256] }
+    |                                    ^^^
+  hint: write a whole number from 0 to 255
+/c/a.toml:11:18: a check of kind "expect" has no `expect`
+  11 | check = { kind = "expect", send = "x" }
+     |                  ^^^^^^^^
+  hint: write check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }; bytes also as [0, 255]"#,
     ),
 ];
 
@@ -454,7 +489,6 @@ name = "front"
 address = "tcp://127.0.0.1:1"
 upstream = "named"
 [upstream.named]
-balance = { kind = "hash", key = "${sni}" }
 peers = ["tcp://db:1"]
 [upstream.spare]
 peers = ["tcp://db:1"]
@@ -466,9 +500,6 @@ peers = ["tcp://db:1"]
         .collect();
     assert_eq!(
         warnings,
-        [
-            "listener \"front\" has no `tls`: ${sni} in the key of upstream \"named\" is empty",
-            "upstream \"spare\" (line 8): no listener relays to it",
-        ]
+        ["upstream \"spare\" (line 7): no listener relays to it",]
     );
 }

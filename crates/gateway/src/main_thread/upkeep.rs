@@ -7,10 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use moorline_config::Exchange;
 use moorline_net::HostPort;
 use moorline_net::resolve::{Families, Lookups, ResolveError, Resolver, system};
-use moorline_proxy::{Failure, PeerAddress, Probe};
-use tokio::net::{TcpSocket, UnixStream};
+use moorline_proxy::{Answer, Failure, PeerAddress, Probe};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::clock::Clock;
 use crate::shared::Shared;
@@ -77,33 +79,64 @@ async fn look_up(host: &str) -> Result<(Vec<IpAddr>, Option<Duration>), ResolveE
     }
 }
 
-/// Checks one peer: whether it takes a connection.
+/// Checks one peer.
 async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe) {
-    let connected = connect(&probe.address, upstream.bind());
-    let result = match tokio::time::timeout(probe.timeout, connected).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::System(error.raw_os_error().unwrap_or_default())),
+    let attempt = attempt(&probe, upstream.bind());
+    let result = match tokio::time::timeout(probe.timeout, attempt).await {
+        Ok(result) => result,
         Err(_) => Err(Failure::TimedOut),
     };
     upstream.checked((probe.peer, &probe.address), Clock::shared_now(), result);
     shared.upstreams.note_change();
 }
 
-async fn connect(address: &PeerAddress, bind: Option<IpAddr>) -> io::Result<()> {
-    match address {
+/// Whether a peer takes a connection, and answers as expected.
+async fn attempt(probe: &Probe, bind: Option<IpAddr>) -> Result<(), Failure> {
+    match &probe.address {
         PeerAddress::Tcp(address) => {
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            if let Some(own) = bind {
-                socket.bind(SocketAddr::new(own, 0))?;
-            }
-            socket.connect(*address).await?;
+            let stream = connect(*address, bind).await.map_err(failure)?;
+            await_answer(stream, probe.exchange.as_ref()).await
         }
         PeerAddress::Unix(path) => {
-            UnixStream::connect(path).await?;
+            let stream = UnixStream::connect(path).await.map_err(failure)?;
+            await_answer(stream, probe.exchange.as_ref()).await
         }
     }
-    Ok(())
+}
+
+fn failure(error: io::Error) -> Failure {
+    Failure::System(error.raw_os_error().unwrap_or_default())
+}
+
+async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(own) = bind {
+        socket.bind(SocketAddr::new(own, 0))?;
+    }
+    socket.connect(address).await
+}
+
+/// Sends what the check sends, and reads until the answer says enough.
+async fn await_answer(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: Option<&Exchange>,
+) -> Result<(), Failure> {
+    let Some(exchange) = exchange else {
+        return Ok(());
+    };
+    stream.write_all(&exchange.send).await.map_err(failure)?;
+    let mut answer = Answer::new(exchange);
+    let mut buffer = [0; 1024];
+    loop {
+        let read = stream.read(&mut buffer).await.map_err(failure)?;
+        if read == 0 {
+            return Err(answer.end());
+        }
+        if let Some(result) = answer.add(&buffer[..read]) {
+            return result;
+        }
+    }
 }

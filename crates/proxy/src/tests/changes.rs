@@ -227,7 +227,7 @@ fn a_weight_holds_until_the_file_has_another() {
 fn a_key_has_what_the_connection_knows() {
     let config = config(
         r#"peers = ["tcp://10.0.0.1:1"]
-           balance = { kind = "hash", key = "$$${client.address}:${client.port} ${listener}/${sni}" }"#,
+           balance = { kind = "hash", key = "$$${client.address}:${client.port} ${listener}/" }"#,
     );
     let moorline_config::Balance::Hash { key, .. } = config.balance else {
         panic!("it is a hash");
@@ -240,8 +240,7 @@ fn a_key_has_what_the_connection_knows() {
     let facts = Facts {
         client: Some("[::ffff:192.0.2.1]:7".parse().expect("an address")),
         listener: "front",
-        sni: Some("a.example"),
     };
-    assert_eq!(fill(facts), "$192.0.2.1:7 front/a.example");
+    assert_eq!(fill(facts), "$192.0.2.1:7 front/");
     assert_eq!(fill(Facts::default()), "$: /");
 }

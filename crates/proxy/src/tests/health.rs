@@ -130,3 +130,37 @@ fn a_peer_that_comes_back_gets_its_share_little_by_little() {
         assert_eq!(share(60_000), 50, "{balance}: at the end");
     }
 }
+
+#[test]
+fn a_check_that_expects_an_answer_waits_for_it_and_for_no_more() {
+    let mut upstream = upstream(
+        r#"peers = ["tcp://10.0.0.1:1"]
+           check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }"#,
+    );
+    while upstream.next_check() == Some(0) {
+        assert_eq!(upstream.due_check(0), None, "it is planned");
+    }
+    let at = upstream.next_check().expect("it is checked");
+    let probe = upstream.due_check(at).expect("it is due");
+    let exchange = probe.exchange.expect("it expects something");
+    assert_eq!(exchange.send, b"PING\r\n");
+    let unexpected = Some(Err(Failure::Unexpected));
+
+    let mut answer = Answer::new(&exchange);
+    assert_eq!(answer.end(), Failure::Closed);
+    for piece in ["-LOADING\r\n", "", "+P", "ON"] {
+        assert_eq!(answer.add(piece.as_bytes()), None);
+    }
+    assert_eq!(answer.end(), Failure::Unexpected);
+    assert_eq!(answer.add(b"G and more"), Some(Ok(())));
+
+    let long = b"x".repeat(16 << 10);
+    assert_eq!(Answer::new(&exchange).add(&long), unexpected);
+    let mut answer = Answer::new(&exchange);
+    assert_eq!(answer.add(&long[1..]), None);
+    assert_eq!(
+        answer.add(b"+PONG"),
+        unexpected,
+        "its begin is the last byte"
+    );
+}
