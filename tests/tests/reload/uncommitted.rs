@@ -261,6 +261,7 @@ fn another_process_leads_when_the_leader_dies_or_its_slot_goes() {
     let engine = Engine::start("probe", &config(""));
     let site = engine.site();
     let first = leader(&engine);
+    site.journaled(&format!("leads {first}"));
     kill(first, Signal::SIGKILL);
     eventually("another process leads", || {
         engine
