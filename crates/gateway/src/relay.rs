@@ -72,6 +72,8 @@ pub(crate) struct Joined {
     pub(crate) attempts: u32,
     /// This side is gone. What it has sent is still delivered to the other one.
     pub(crate) broken: Option<Side>,
+    /// Its socket has the options of keep-alive, if it is to have some.
+    pub(crate) is_kept_alive: bool,
     /// The upstream wants to know when its first byte comes, and none has.
     pub(crate) awaits_first_byte: bool,
     /// Until something has passed, another peer may take the place of this one.

@@ -10,7 +10,7 @@ use crate::ids::{ListenerId, RelayKey, RelayRef, Side};
 use crate::memory::{Class, TLS_BYTES};
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
-use crate::relay::connecting::{Reached, ask_another, connect, hear, look};
+use crate::relay::connecting::{Reached, ask_another, connect, hear, keep_alive, look};
 use crate::relay::flow::{Flow, break_off, end, pump};
 use crate::relay::sealed::say_farewell;
 use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelaySide, RelayStage};
@@ -136,7 +136,7 @@ impl Loop {
                     }
                 }
                 Side::Upstream => {
-                    let reached = hear(relay, &self.poller, tools);
+                    let reached = hear(relay, readiness, &self.poller, tools);
                     self.after_attempt(key, reached);
                 }
             }
@@ -256,9 +256,11 @@ impl Loop {
             let Some(key) = self.relays.looks.due(now) else {
                 return false;
             };
-            let relay = &self.relays[key];
+            let relay = &mut self.relays[key];
+            keep_alive(relay, &self.tools.cx);
             if relay.is_broken() {
-                self.end_relay(key, relay.reason());
+                let reason = relay.reason();
+                self.end_relay(key, reason);
                 continue;
             }
             if let RelayStage::Connecting(_) = relay.stage {

@@ -10,14 +10,16 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
-use crate::poller::Poller;
+use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
 use crate::relay::{Cause, Fault, Joined, Relay, RelaySide, RelayStage};
 use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use crate::upstreams::{Attempts, Choice, Failure, NoPeer, PeerAddress, SharedUpstream};
+use moorline_config::Listener;
 use moorline_protocol::wire::Peer;
 
 /// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
@@ -25,6 +27,9 @@ const ASK_AGAIN_MS: u64 = 5;
 
 /// How soon a relay that waits for the first look-up of a name asks again, in milliseconds.
 const NAMES_MS: u64 = 20;
+
+/// A relay is looked at once within this time: a round of the wheel, and more.
+const LOOKED_AT: Duration = Duration::from_secs(60);
 
 /// How far the attempts have got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +131,10 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &Tools) -> Result<OwnedF
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     if family != AddressFamily::UNIX {
         sockopt::set_tcp_nodelay(&socket, true)?;
-        tcp::set_on_new(&socket, &tools.cx.listener(listener).liveness);
+        let listener = tools.cx.listener(listener);
+        if is_kept_alive_early(listener) {
+            tcp::set_on_new(&socket, &listener.liveness);
+        }
         if let Some(own) = attempt.bind {
             // The port is chosen when it connects: one of its own for each peer, not for all.
             let _ = nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true);
@@ -134,6 +142,30 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &Tools) -> Result<OwnedF
         }
     }
     Ok(socket)
+}
+
+/// Whether a connection needs the options of keep-alive from its beginning. Others get them when they are first looked at: most
+/// connections are over by then.
+fn is_kept_alive_early(listener: &Listener) -> bool {
+    let liveness = &listener.liveness;
+    listener.idle_timeout.is_none()
+        || liveness.user_timeout.is_some()
+        || liveness.keepalive.is_some_and(|idle| idle < LOOKED_AT)
+}
+
+/// Gives the connection to a peer the options of keep-alive, if it has none.
+pub(crate) fn keep_alive(relay: &mut Relay, cx: &Cx) {
+    let RelayStage::Joined(joined) = &mut relay.stage else {
+        return;
+    };
+    if std::mem::replace(&mut joined.is_kept_alive, true) {
+        return;
+    }
+    if let PeerAddress::Tcp(_) = joined.address
+        && let Some(socket) = &relay.sides[Side::Upstream as usize].socket
+    {
+        tcp::set_on_new(socket, &cx.listener(relay.listener).liveness);
+    }
 }
 
 fn connect_to(socket: &OwnedFd, address: &PeerAddress) -> Result<(), Errno> {
@@ -175,6 +207,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
         attempts,
         broken: None,
         awaits_first_byte,
+        is_kept_alive: is_kept_alive_early(tools.cx.listener(relay.listener)),
         retry,
     });
     // The socket reports what comes, also what came while it connected.
@@ -226,11 +259,22 @@ fn failure(error: Errno) -> Failure {
 }
 
 /// Something has happened to the socket of the present attempt.
-pub(crate) fn hear(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+pub(crate) fn hear(
+    relay: &mut Relay,
+    readiness: Readiness,
+    poller: &Poller,
+    tools: &mut Tools,
+) -> Reached {
     let Some(socket) = &relay.side(Side::Upstream).socket else {
         return Reached::Waits;
     };
-    match outcome(socket) {
+    // The event is of this socket if there was no other, and says all.
+    let is_connected = relay.attempts() == 1 && readiness.is_writable() && !readiness.is_broken();
+    let outcome = match is_connected {
+        true => Ok(true),
+        false => outcome(socket),
+    };
+    match outcome {
         Ok(true) => {
             join(relay, tools);
             Reached::Joined

@@ -171,6 +171,12 @@ impl Loop {
                 tcp::set_on(socket, &listener.liveness);
             }
         }
+        for relay in self.relays.iter() {
+            let sockets = relay.sides.iter().filter_map(|side| side.socket.as_ref());
+            for socket in sockets.filter(|_| is_in(&changed, relay.listener)) {
+                tcp::set_on(socket, &self.tools.cx.listener(relay.listener).liveness);
+            }
+        }
         for session in self.sessions.iter() {
             if is_in(&changed, session.listener)
                 && let Some(socket) = &session.transport.socket
