@@ -302,7 +302,7 @@ impl Texts {
     }
 }
 
-/// Text like JSON of so many bytes, which is no more alike than what apps send.
+/// Text like JSON of this length in bytes, which repeats itself no more than what apps send.
 fn json(size: usize, number: &mut u64) -> Vec<u8> {
     const NAMES: [&str; 8] = [
         "anna", "bert", "chloé", "dmitri", "eun-ji", "farah", "goran", "hiroshi",

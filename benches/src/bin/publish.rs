@@ -308,7 +308,7 @@ async fn storm(engine: &Measured, last_id: &str, missed: usize) -> Result<[f64; 
     ])
 }
 
-/// One that has missed so many events.
+/// One that has missed this number of events.
 async fn come_back(address: SocketAddr, path: Rc<str>, missed: usize) -> Result<WebSocket> {
     let (mut socket, _) = WebSocket::open(address, &path, RESUMABLE).await?;
     socket.send(&masked(BINARY, b"joined?")).await?;

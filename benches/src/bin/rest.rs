@@ -1,6 +1,6 @@
 //! The CPU time of sessions that do nothing but answer pings.
 //!
-//! `rest compare SESSIONS SECONDS` starts this program as two engines with so many WebSocket sessions each, one with pings every 25
+//! `rest compare SESSIONS SECONDS` starts this program as two engines with SESSIONS WebSocket sessions each, one with pings every 25
 //! seconds and one without, and prints the CPU time of both in these seconds, as a part of a core for 50,000 sessions.
 
 use std::io::{BufRead, BufReader, Read};
@@ -111,7 +111,7 @@ impl Drop for Resting {
     }
 }
 
-/// Holds so many sessions until its standard input ends.
+/// Holds this number of sessions until its standard input ends.
 fn hold(arguments: &[String]) -> Result {
     let [address, sessions] = arguments else {
         return Err("usage: rest hold ADDRESS SESSIONS".into());

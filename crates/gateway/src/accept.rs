@@ -22,7 +22,7 @@ use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
-use crate::session::link::{Link, Watched};
+use crate::session::link::{Interest, Link};
 use crate::session::stay::Placement;
 use crate::session::{
     App, Cut, End, Farewell, Input, Kind, Listed, Meters, Output, Phase, Session, Timer, Transport,
@@ -75,7 +75,7 @@ impl Loop {
 
     /// Accepts some of those that wait.
     fn accept(&mut self, listener: ListenerId) {
-        for _ in 0..self.acceptor.gate.burst() {
+        for _ in 0..self.acceptor.gate.burst(listener) {
             let tools = &mut self.tools;
             let now = tools.cx.clock.ms;
             let Acceptor { sockets, gate, .. } = &mut self.acceptor;
@@ -115,7 +115,7 @@ impl Loop {
                     }
                 }
                 Err(Errno::AGAIN) => {
-                    gate.has_emptied();
+                    gate.has_emptied(listener);
                     if let Some(paused_ms) = gate.resume(now) {
                         tracing::info!(paused_ms, "accepting again");
                     }
@@ -129,7 +129,7 @@ impl Loop {
                 }
             }
         }
-        self.acceptor.gate.may_have_more();
+        self.acceptor.gate.may_have_more(listener);
     }
 
     /// Descriptors or memory have run out. The warning is logged once, until all waiting connections have been
@@ -481,7 +481,7 @@ fn new_session(
             socket: None,
             tls: None,
             link: Link::Open,
-            watched: Watched::Input,
+            watched: Interest::Input,
         },
         input: Input {
             readable: false,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::session::Session;
-use crate::session::link::Watched;
+use crate::session::link::Interest;
 use crate::shared::Shared;
 use crate::timers::Timers;
 use crate::wheel::Wheel;
@@ -86,8 +86,8 @@ impl Agenda {
 
     /// Output is queued: room in the session's socket is waited for, from now on.
     pub(crate) fn await_room(&mut self, session: &mut Session) {
-        if session.transport.watched == Watched::Input {
-            session.transport.watched = Watched::Both;
+        if session.transport.watched == Interest::Input {
+            session.transport.watched = Interest::Both;
             self.full.push(session.name());
         }
     }

@@ -35,7 +35,7 @@ pub(crate) struct RelayRef {
 /// A side of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// Whoever has connected.
+    /// The client, which has connected.
     Client,
     /// The peer that was chosen for it.
     Upstream,

@@ -228,9 +228,6 @@ impl Loop {
         if readiness.is_readable() {
             session.input.readable = true;
         }
-        if session.phase == Phase::Request && tools.agenda.puts_off(session) {
-            return;
-        }
         if session.output.queue.is_some()
             && readiness.is_writable()
             && let Err(end) = flush(session, tools)
@@ -240,6 +237,9 @@ impl Loop {
         if readiness.is_broken() && session.app.is_paused {
             // Nobody reads it, so nothing else would say so.
             act(session, End::Broken(broken_by(session)), groups, tools);
+        }
+        if session.phase == Phase::Request && tools.agenda.puts_off(session) {
+            return;
         }
         let mut left = service(session, groups, tools);
         if readiness.is_broken() && matches!(session.phase, Phase::Asking { .. }) {

@@ -14,7 +14,7 @@ use rustix::pipe::{
 
 /// Pipes of one loop.
 const MOST: usize = 64;
-/// Bytes of one, if the kernel gives so many.
+/// The capacity of one in bytes, if the kernel allows it.
 const WANTED: usize = 256 * 1024;
 /// A pipe with less room than this, in bytes, moves less than the loop's buffer.
 const LEAST: usize = 64 * 1024;
@@ -91,7 +91,7 @@ impl Pipe {
         move_bytes(source, &self.write, self.room)
     }
 
-    /// Moves so many bytes out of it, or as many as the socket takes.
+    /// Moves this number of bytes out of it, or as many as the socket takes.
     ///
     /// # Errors
     /// The socket is broken.

@@ -23,7 +23,7 @@ use moorline_net::{Decoder, Framing};
 use crate::ids::{ListenerId, SessionKey, SessionRef};
 use crate::memory::MEMBERSHIP_BYTES;
 use crate::session::compression::Compression;
-use crate::session::link::{Link, Watched};
+use crate::session::link::{Interest, Link};
 use crate::session::queue::Outbound;
 use crate::session::stay::Placement;
 use crate::session::window::Window;
@@ -131,7 +131,7 @@ pub(crate) struct Transport {
     /// Its TLS state, if it is encrypted.
     pub(crate) tls: Option<Box<ServerRecords>>,
     pub(crate) link: Link,
-    pub(crate) watched: Watched,
+    pub(crate) watched: Interest,
 }
 
 /// Bytes from the peer.
@@ -291,7 +291,7 @@ impl Session {
     /// Whether room in its socket is waited for, if it has output that waits for it.
     pub(crate) fn is_watched(&self) -> bool {
         let waits = self.output.queue.is_some() && self.transport.socket.is_some();
-        !waits || self.transport.watched == Watched::Both
+        !waits || self.transport.watched == Interest::Both
     }
 
     /// Bytes that came with its handshake.

@@ -32,7 +32,7 @@ struct Known {
 }
 
 impl Upstreams {
-    /// Goes over to those of this configuration. Relays keep the upstream that they have.
+    /// Takes those of this configuration. Relays keep the upstream that they have.
     pub(crate) fn change(&self, config: &Config, now: u64) {
         let mut known = lock(&self.state);
         let mut present = std::mem::take(&mut known.upstreams);

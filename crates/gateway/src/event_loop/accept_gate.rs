@@ -17,7 +17,8 @@ pub(crate) struct AcceptGate {
     is_shut: bool,
     /// Since when accepting has failed or stood still, in the loop's milliseconds.
     paused_since: Option<u64>,
-    burst: Burst,
+    /// By listener.
+    bursts: Vec<Burst>,
     /// How many descriptors there were for connections, and when, in the loop's milliseconds.
     descriptors: Option<(u64, u64)>,
 }
@@ -31,6 +32,15 @@ struct Burst {
     full: u8,
 }
 
+impl Default for Burst {
+    fn default() -> Self {
+        Self {
+            accepts: 1,
+            full: 0,
+        }
+    }
+}
+
 impl AcceptGate {
     pub(crate) fn new(listeners: &[Listener]) -> Self {
         let rates = listeners
@@ -40,10 +50,7 @@ impl AcceptGate {
             rates: rates.collect(),
             is_shut: false,
             paused_since: None,
-            burst: Burst {
-                accepts: 1,
-                full: 0,
-            },
+            bursts: listeners.iter().map(|_| Burst::default()).collect(),
             descriptors: None,
         }
     }
@@ -51,6 +58,7 @@ impl AcceptGate {
     /// Accepts as fast as these say, from now on.
     pub(crate) fn change(&mut self, listeners: &[Listener]) {
         self.rates.resize_with(listeners.len(), || None);
+        self.bursts.resize_with(listeners.len(), Burst::default);
         for (rate, listener) in self.rates.iter_mut().zip(listeners) {
             // The next listener at a retired one's place begins with a full bucket.
             let per_second = listener.accept_rate.filter(|_| !listener.is_retired);
@@ -97,26 +105,31 @@ impl AcceptGate {
     }
 
     /// How many connections to accept before the listener is looked at again.
-    pub(crate) fn burst(&self) -> usize {
-        match self.paused_since {
-            // Only when none is left the pause is over.
-            Some(_) => ACCEPTS_PER_TURN,
-            None => self.burst.accepts,
+    pub(crate) fn burst(&self, listener: ListenerId) -> usize {
+        match (self.paused_since, self.bursts.get(listener.index())) {
+            (None, Some(burst)) => burst.accepts,
+            // Only when none is left a pause is over.
+            _ => ACCEPTS_PER_TURN,
         }
     }
 
     /// None waits any more.
-    pub(crate) fn has_emptied(&mut self) {
-        self.burst.accepts = (self.burst.accepts / 2).max(1);
-        self.burst.full = 0;
+    pub(crate) fn has_emptied(&mut self, listener: ListenerId) {
+        if let Some(burst) = self.bursts.get_mut(listener.index()) {
+            burst.accepts = (burst.accepts / 2).max(1);
+            burst.full = 0;
+        }
     }
 
     /// As many as a burst have waited.
-    pub(crate) fn may_have_more(&mut self) {
-        self.burst.full += 1;
-        if self.burst.full == FULL_BURSTS {
-            self.burst.full = 0;
-            self.burst.accepts = (self.burst.accepts * 2).min(ACCEPTS_PER_TURN);
+    pub(crate) fn may_have_more(&mut self, listener: ListenerId) {
+        let Some(burst) = self.bursts.get_mut(listener.index()) else {
+            return;
+        };
+        burst.full += 1;
+        if burst.full == FULL_BURSTS {
+            burst.full = 0;
+            burst.accepts = (burst.accepts * 2).min(ACCEPTS_PER_TURN);
         }
     }
 
@@ -216,20 +229,24 @@ mod tests {
     #[test]
     fn a_burst_grows_while_as_many_wait_and_shrinks_when_none_is_left() {
         let mut gate = AcceptGate::new(&[]);
-        assert_eq!(gate.burst(), 1);
+        gate.bursts = vec![Burst::default(), Burst::default()];
+        let (one, other) = (ListenerId(0), ListenerId(1));
+        assert_eq!(gate.burst(one), 1);
         for _ in 0..8 {
-            gate.may_have_more();
+            gate.may_have_more(one);
         }
-        assert_eq!(gate.burst(), 4);
-        gate.has_emptied();
-        assert_eq!(gate.burst(), 2);
+        assert_eq!(gate.burst(one), 4);
+        gate.has_emptied(other);
+        assert_eq!(gate.burst(one), 4, "another listener has none left");
+        gate.has_emptied(one);
+        assert_eq!(gate.burst(one), 2);
         gate.pause(5);
-        assert_eq!(gate.burst(), 64, "until none waits");
+        assert_eq!(gate.burst(one), 64, "until none waits");
         gate.resume(6);
         for _ in 0..100 {
-            gate.may_have_more();
+            gate.may_have_more(one);
         }
-        assert_eq!(gate.burst(), 64);
+        assert_eq!((gate.burst(one), gate.burst(other)), (64, 1));
     }
 
     #[test]

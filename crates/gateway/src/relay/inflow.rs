@@ -13,7 +13,7 @@ use moorline_protocol::control::LoopCounter;
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inflow {
-    /// So many bytes of plaintext, at the front of the buffer.
+    /// This number of bytes of plaintext, at the front of the buffer.
     Bytes(usize),
     /// Bytes, which have been passed on already.
     Moved,

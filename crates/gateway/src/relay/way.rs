@@ -6,11 +6,11 @@ use rustix::net::{SendFlags, Shutdown};
 
 use crate::pipes::{Pipe, Pipes};
 
-/// A read of so many bytes is a large one, and one of fewer than the second number a small one: a copy of less costs no
+/// A read of this number of bytes is a large one, and one of fewer than the second number a small one: a copy of less costs no
 /// more than the calls for a pipe.
 const LARGE: usize = 24 * 1024;
 const SMALL: usize = 8 * 1024;
-/// After so many large reads, a way moves much.
+/// After this number of large reads, a way moves much.
 const BULK: u8 = 2;
 /// As many are counted, so that a few small reads in between do not change that.
 const PROVEN: u8 = 4;
@@ -34,7 +34,7 @@ pub(crate) enum WayPhase {
     Open,
     /// Its source has ended. What is kept must still be delivered, and then the end.
     Ending,
-    /// The other side is gone: what comes is thrown away. So many more reads are made.
+    /// The other side is gone: what comes is thrown away. This number of reads are still made.
     Discarding(u8),
     /// Nothing more passes.
     Over,
@@ -46,7 +46,7 @@ enum Kept {
     #[default]
     Nothing,
     Bytes(Box<KeptBytes>),
-    /// So many bytes are in this pipe.
+    /// This number of bytes is in this pipe.
     Pipe(Box<Pipe>, usize),
 }
 
@@ -55,7 +55,7 @@ struct KeptBytes {
     bytes: Vec<u8>,
     /// How much of it was taken since.
     taken: usize,
-    /// So many bytes count as delivered once some are taken.
+    /// This number of bytes counts as delivered once some are taken.
     uncounted: usize,
 }
 
@@ -131,12 +131,12 @@ impl Way {
         self.kept = Kept::Nothing;
     }
 
-    /// Keeps so many bytes that are in a pipe.
+    /// Keeps this number of bytes that are in a pipe.
     pub(crate) fn keep_pipe(&mut self, pipe: Pipe, bytes: usize) {
         self.kept = Kept::Pipe(Box::new(pipe), bytes);
     }
 
-    /// So many bytes came at once.
+    /// This number of bytes came at once.
     pub(crate) fn note_read(&mut self, bytes: usize) {
         if bytes >= LARGE {
             self.streak = (self.streak + 1).min(PROVEN);

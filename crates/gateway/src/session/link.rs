@@ -17,7 +17,7 @@ pub(crate) enum Link {
 
 /// What is waited for on a session's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watched {
+pub(crate) enum Interest {
     /// What comes in.
     Input,
     /// Room for output, too: the socket has once not taken all.
