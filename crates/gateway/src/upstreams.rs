@@ -291,6 +291,11 @@ impl SharedUpstream {
         self.tell(turn, peer.1, result.err());
     }
 
+    /// A check could not be made, for a reason of this machine.
+    pub(crate) fn unchecked(&self, peer: PeerKey, now: u64) {
+        self.locked().unchecked(peer, now);
+    }
+
     /// A command changes peers. Returns how many.
     pub(crate) fn set(
         &self,

@@ -80,7 +80,8 @@ impl Upstream {
         waiting.map(|peer| peer.active.due.unwrap_or(0)).min()
     }
 
-    /// A check that is due. It is running from here, until [`checked`](Self::checked). Ask again until there is none.
+    /// A check that is due. It is running from here, until [`checked`](Self::checked) or
+    /// [`unchecked`](Self::unchecked). Ask again until there is none.
     pub fn due_check(&mut self, now: u64) -> Option<Probe> {
         let check = self.members.config.check.as_ref()?;
         let interval = millis(check.interval);
@@ -140,6 +141,22 @@ impl Upstream {
         }
         peers.forget_unused(place);
         turn
+    }
+
+    /// A check could not be made, for a reason of this machine. It says nothing of the peer; the next one is planned.
+    pub fn unchecked(&mut self, peer: PeerKey, now: u64) {
+        let check = self.members.config.check.as_ref();
+        let peers = &mut self.members.peers;
+        let Some(place) = peers.place(peer) else {
+            return;
+        };
+        let active = &mut peers.at_mut(place).active;
+        active.is_running = false;
+        if let Some(check) = check {
+            let pause = spread(millis(check.interval), &mut self.rng);
+            active.due = Some(now.saturating_add(pause));
+        }
+        peers.forget_unused(place);
     }
 
     /// Nothing is checked any more: all count as healthy.

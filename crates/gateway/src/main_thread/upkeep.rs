@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::clock::Clock;
+use crate::relay::connecting::is_local;
 use crate::shared::Shared;
 use crate::upstreams::{Due, SharedUpstream};
 
@@ -86,7 +87,14 @@ async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe)
         Ok(result) => result,
         Err(_) => Err(Failure::TimedOut),
     };
-    upstream.checked((probe.peer, &probe.address), Clock::shared_now(), result);
+    let now = Clock::shared_now();
+    match result {
+        Err(error) if is_local(error) => {
+            tracing::debug!(upstream = %upstream.name, peer = %probe.address, %error, "check could not be made");
+            upstream.unchecked(probe.peer, now);
+        }
+        result => upstream.checked((probe.peer, &probe.address), now, result),
+    }
     shared.upstreams.note_change();
 }
 

@@ -237,11 +237,12 @@ fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
     relay.upstream.failed(peer, shared, why, took);
 }
 
-/// Whether a failure is this machine's, and says nothing of the peer: no descriptor, no memory, no port is left.
-fn is_local(why: Failure) -> bool {
+/// Whether a failure is this machine's, and says nothing of the peer: no descriptor, no watch, no memory, no port is left.
+pub(crate) fn is_local(why: Failure) -> bool {
     let local = [
         Errno::MFILE,
         Errno::NFILE,
+        Errno::NOSPC,
         Errno::NOMEM,
         Errno::NOBUFS,
         Errno::ADDRNOTAVAIL,

@@ -76,6 +76,20 @@ fn first_checks_are_spread_and_a_running_one_is_not_begun_again() {
 }
 
 #[test]
+fn checks_that_could_not_be_made_judge_no_peer_and_are_planned_again() {
+    let mut upstream = upstream(CHECKED);
+    for _ in 0..10 {
+        let at = upstream.next_check().expect("checks are planned");
+        while let Some(probe) = upstream.due_check(at) {
+            upstream.unchecked(probe.peer, at);
+        }
+    }
+    assert_eq!(chosen(&mut upstream, 4), "abab");
+    let turns = check_until(&mut upstream, 60_000, |_, _| false);
+    assert_eq!(turns.len(), 2, "the next ones count: {turns:?}");
+}
+
+#[test]
 fn a_peer_that_is_down_is_not_checked_and_one_that_drains_is() {
     let mut upstream = upstream(CHECKED);
     upstream.switch("10.0.0.1:1", Switch::Down, 0).expect("one");
