@@ -13,6 +13,7 @@ use crate::relay::attempts::Connecting;
 use crate::relay::connecting::{Reached, ask_another, connect, hear, keep_alive, look};
 use crate::relay::flow::{Flow, break_off, end, pump};
 use crate::relay::sealed::say_farewell;
+use crate::relay::way::WayPhase;
 use crate::relay::{Cause, Fault, Relay, RelayEnd, RelayMeters, RelaySide, RelayStage};
 use crate::tools::Tools;
 use moorline_protocol::control::LoopCounter;
@@ -152,7 +153,10 @@ impl Loop {
         {
             moved = pump(relay, side.other(), tools).map(|other| flow.and(other));
         }
-        if readiness.has_failed() && moved == Ok(Flow::Waits) && !relay.is_over() {
+        let way = relay.way(side);
+        let is_read_later = way.phase == WayPhase::Open && way.has_kept();
+        if readiness.has_failed() && moved == Ok(Flow::Waits) && !is_read_later && !relay.is_over()
+        {
             // Nothing is read there or sent there, so nothing else would say so.
             moved = Err(Fault::broken(side, Errno::CONNRESET));
         }

@@ -1,7 +1,9 @@
 //! Relays in random orders: clients and peers that send, read slowly, half-close, break off and vanish.
 
 use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use fastrand::Rng;
 use rustix::io::Errno;
@@ -138,6 +140,36 @@ impl Bench {
         self.clients.push(client);
     }
 
+    /// A client whose bytes the test sends and reads itself.
+    fn connect_plain(&mut self) -> UnixStream {
+        let (client, socket) = UnixStream::pair().expect("a pair");
+        client.set_nonblocking(true).expect("an option");
+        socket.set_nonblocking(true).expect("an option");
+        let peer = Peer::Ip(([127, 0, 0, 1], 1999).into());
+        self.script.accept(0, socket.into(), peer);
+        client
+    }
+
+    /// The peer's end of the only relay.
+    fn take_connection(&mut self) -> OwnedFd {
+        let taken = self.peers.iter_mut().find_map(|it| it.connections.pop());
+        taken.expect("it is connected").socket
+    }
+
+    /// What comes for a client until nothing more does, and whether the end came, too.
+    fn read_all(&mut self, client: &mut UnixStream) -> (usize, bool) {
+        let (mut count, mut buffer) = (0, vec![0; 64 * 1024]);
+        for _ in 0..100 {
+            self.script.turn();
+            match client.read(&mut buffer) {
+                Ok(0) => return (count, true),
+                Ok(bytes) => count += bytes,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        (count, false)
+    }
+
     fn relays(&self) -> usize {
         self.script.gateway.relays.len()
     }
@@ -161,6 +193,17 @@ impl Bench {
         }
         panic!("it does not come to rest");
     }
+}
+
+/// The engine stops.
+fn stop() -> Command {
+    Command::Stop(Box::new(Order {
+        number: u64::MAX,
+        over: std::time::Duration::ZERO,
+        max_wait: std::time::Duration::from_secs(10),
+        listeners: None,
+        seed: 1,
+    }))
 }
 
 #[test]
@@ -203,6 +246,32 @@ fn a_full_backlog_is_asked_again_until_the_attempt_ends() {
 }
 
 #[test]
+fn a_client_that_reads_late_gets_everything_of_a_peer_that_was_reset() {
+    let mut bench = Bench::new("");
+    let mut client = bench.connect_plain();
+    bench.settle();
+    let peer = bench.take_connection();
+    client.write_all(b"never read").expect("it fits");
+    bench.script.turn();
+    bench.script.turn();
+    let mut count = 0;
+    for _ in 0..100 {
+        let sent = rustix::net::send(&peer, &[7; 4096], SendFlags::NOSIGNAL);
+        count += sent.unwrap_or(0);
+        bench.script.turn();
+    }
+    assert!(
+        count > 200_000,
+        "it does not keep the loop waiting: {count}"
+    );
+    drop(peer);
+    for _ in 0..4 {
+        bench.script.turn();
+    }
+    assert_eq!(bench.read_all(&mut client), (count, true));
+}
+
+#[test]
 fn an_idle_relay_is_closed() {
     let mut bench = Bench::new("");
     bench.connect();
@@ -222,14 +291,7 @@ fn a_stop_closes_relays_that_have_their_answer_at_once_and_the_others_with_it() 
     bench.clients[1].say(10);
     bench.clients[1].go_on();
     bench.script.turn();
-    let order = Order {
-        number: u64::MAX,
-        over: std::time::Duration::ZERO,
-        max_wait: std::time::Duration::from_secs(10),
-        listeners: None,
-        seed: 1,
-    };
-    bench.script.command(Command::Stop(Box::new(order)));
+    bench.script.command(stop());
     bench.script.turn();
     assert_eq!(bench.relays(), 1);
     bench.settle();
