@@ -205,6 +205,7 @@ impl Loop {
     fn break_relay(&mut self, key: RelayKey, fault: Fault) {
         let (relay, tools) = (&mut self.relays[key], &mut self.tools);
         tracing::debug!(relay = relay.name.serial, ?fault, "connection broke");
+        take_last_words(relay, fault, tools);
         if ask_another(relay, fault, tools) {
             match connect(relay, &self.poller, tools) {
                 // Not at once: the next peer may do the same.
@@ -342,6 +343,16 @@ impl Loop {
         cx.shared
             .release(relay.listener, &relay.client, relay.counted);
         log_access(&relay, end, cx);
+    }
+}
+
+/// Moves what a side that is gone had sent before: the error may be older than the event that tells of it.
+fn take_last_words(relay: &mut Relay, fault: Fault, tools: &mut Tools) {
+    let is_plain = relay.side(fault.side).tls.is_none();
+    if fault.cause != Cause::EndedAtOnce && is_plain && !relay.is_broken() {
+        relay.side_mut(fault.side).is_readable = true;
+        // That it is gone is known.
+        let _ = pump(relay, fault.side, tools);
     }
 }
 

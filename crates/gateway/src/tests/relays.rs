@@ -195,6 +195,15 @@ impl Bench {
     }
 }
 
+/// Reads what has come for a peer.
+fn read_peer(peer: &OwnedFd) -> usize {
+    let (mut count, mut buffer) = (0, vec![0; 64 * 1024]);
+    while let Ok((bytes @ 1.., _)) = rustix::net::recv(peer, &mut buffer[..], RecvFlags::empty()) {
+        count += bytes;
+    }
+    count
+}
+
 /// The engine stops.
 fn stop() -> Command {
     Command::Stop(Box::new(Order {
@@ -269,6 +278,27 @@ fn a_client_that_reads_late_gets_everything_of_a_peer_that_was_reset() {
         bench.script.turn();
     }
     assert_eq!(bench.read_all(&mut client), (count, true));
+}
+
+#[test]
+fn an_answer_arrives_although_its_peer_has_gone_before_the_question_comes() {
+    for has_spoken in [false, true] {
+        let mut bench = Bench::new("");
+        let mut client = bench.connect_plain();
+        bench.settle();
+        let peer = bench.take_connection();
+        if has_spoken {
+            client.write_all(b"hello").expect("it fits");
+            bench.script.turn();
+            bench.script.turn();
+            assert_eq!(read_peer(&peer), 5);
+        }
+        client.write_all(b"question").expect("it fits");
+        let sent = rustix::net::send(&peer, b"answer", SendFlags::NOSIGNAL);
+        assert_eq!(sent, Ok(6));
+        drop(peer);
+        assert_eq!(bench.read_all(&mut client), (6, true), "{has_spoken}");
+    }
 }
 
 #[test]
