@@ -132,7 +132,8 @@ impl Loop {
         if let RelayStage::Connecting(_) = relay.stage {
             match side {
                 Side::Client => {
-                    if readiness.is_broken() {
+                    // One that has closed may have sent something before.
+                    if readiness.has_failed() {
                         self.end_relay(key, RelayEnd::Client);
                     }
                 }

@@ -302,6 +302,20 @@ fn an_answer_arrives_although_its_peer_has_gone_before_the_question_comes() {
 }
 
 #[test]
+fn what_a_client_has_sent_arrives_although_it_closes_before_a_peer_is_connected() {
+    let mut bench = Bench::new("balance = { kind = \"hash\", key = \"x\" }");
+    let clients: Vec<_> = (0..8).map(|_| bench.connect_plain()).collect();
+    bench.script.pass(50);
+    for mut client in clients {
+        client.write_all(b"farewell").expect("it fits");
+    }
+    bench.script.turn();
+    bench.script.turn();
+    bench.settle();
+    assert_eq!(bench.script.count(LoopCounter::RelayedUp), 8 * 8);
+}
+
+#[test]
 fn an_idle_relay_is_closed() {
     let mut bench = Bench::new("");
     bench.connect();
