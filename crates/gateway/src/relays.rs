@@ -184,20 +184,22 @@ impl Loop {
     }
 
     fn after_pumping(&mut self, key: RelayKey, moved: Result<Flow, Fault>) {
-        match moved {
-            Ok(Flow::Waits) => {}
-            Ok(Flow::More) => self.relays.schedule(key),
+        let flow = match moved {
+            Ok(flow) => flow,
             Err(fault) => {
                 self.break_relay(key, fault);
                 return;
             }
+        };
+        if flow == Flow::More {
+            self.relays.schedule(key);
         }
         let (relay, tools) = (&mut self.relays[key], &self.tools);
         relay.note_first_bytes(&tools.cx);
         if relay.is_over() {
             let reason = relay.reason();
             self.end_relay(key, reason);
-        } else if relay.is_leaving && relay.is_quiet() {
+        } else if flow == Flow::Waits && relay.is_leaving && relay.is_quiet() {
             self.end_relay(key, RelayEnd::Stopped);
         }
     }
@@ -308,8 +310,10 @@ impl Loop {
         };
         relay.is_leaving = true;
         if let RelayStage::Joined(_) = relay.stage {
-            // A question may have come, whose event has not.
-            relay.sides[Side::Client as usize].is_readable = true;
+            // A question or an answer may have come, whose event has not.
+            for side in &mut relay.sides {
+                side.is_readable = true;
+            }
             self.go_on_relaying(name.key);
         }
     }

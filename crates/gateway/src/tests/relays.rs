@@ -344,6 +344,21 @@ fn a_stop_closes_relays_that_have_their_answer_at_once_and_the_others_with_it() 
 }
 
 #[test]
+fn a_stop_cuts_off_nothing_of_what_has_come_already() {
+    let mut bench = Bench::new("");
+    let mut client = bench.connect_plain();
+    bench.settle();
+    let peer = bench.take_connection();
+    rustix::net::sockopt::set_socket_send_buffer_size(&peer, 200_000).expect("a larger buffer");
+    let sent = rustix::net::send(&peer, &[7; 150_000], SendFlags::NOSIGNAL);
+    let sent = sent.expect("it fits");
+    assert!(sent > 0);
+    bench.script.command(stop());
+    assert_eq!(bench.read_all(&mut client), (sent, true));
+    assert_eq!(bench.relays(), 0);
+}
+
+#[test]
 fn whatever_clients_and_peers_do_nothing_is_lost_forgotten_or_leaked() {
     for seed in 0..60 {
         play(seed);
