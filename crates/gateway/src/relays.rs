@@ -65,7 +65,7 @@ impl Loop {
                 ways: Default::default(),
                 meters,
                 is_scheduled: false,
-                is_leaving: false,
+                is_leaving: tools.cx.is_stopping(),
             };
             relay.way_mut(Side::Client).keep_uncounted(&received);
             relay.way_mut(Side::Upstream).keep(&unsent);

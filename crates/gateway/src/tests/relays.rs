@@ -14,7 +14,10 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::script::{Script, config};
+use crate::arrival::Arrival;
 use crate::commands::{Command, Order};
+use crate::ids::ListenerId;
+use crate::shared::admission::Counted;
 use moorline_protocol::control::LoopCounter;
 use moorline_protocol::wire::Peer;
 
@@ -355,6 +358,34 @@ fn a_stop_cuts_off_nothing_of_what_has_come_already() {
     assert!(sent > 0);
     bench.script.command(stop());
     assert_eq!(bench.read_all(&mut client), (sent, true));
+    assert_eq!(bench.relays(), 0);
+}
+
+#[test]
+fn a_connection_that_is_relayed_only_after_a_stop_closes_with_its_answer() {
+    let mut bench = Bench::new("");
+    bench.script.command(stop());
+    let (mut client, socket) = UnixStream::pair().expect("a pair");
+    client.set_nonblocking(true).expect("an option");
+    socket.set_nonblocking(true).expect("an option");
+    let peer = Peer::Ip(([127, 0, 0, 1], 1999).into());
+    let admissions = &bench.script.gateway.tools.cx.shared.admissions;
+    let counted = admissions[0].admit(&peer, Counted::ADMITTED);
+    let arrival = Arrival {
+        received: b"question".to_vec(),
+        counted: counted.expect("there is no limit"),
+        ..Arrival::default()
+    };
+    let gateway = &mut bench.script.gateway;
+    gateway.begin_relay(socket.into(), (ListenerId(0), peer), arrival);
+    assert_eq!(bench.relays(), 1);
+    for _ in 0..20 {
+        bench.script.turn();
+        for peer in &mut bench.peers {
+            peer.go_on(usize::MAX);
+        }
+    }
+    assert_eq!(bench.read_all(&mut client), (8, true));
     assert_eq!(bench.relays(), 0);
 }
 
