@@ -30,20 +30,17 @@ pub(crate) fn splice(
         return Ok(None);
     };
     let filled = match pipe.fill(source_socket) {
+        // At urgent data the kernel says so, too, whatever is behind it: a read tells.
+        Ok(0) | Err(Errno::AGAIN) => {
+            pipes.put_back(pipe);
+            return Ok(None);
+        }
         Ok(bytes) => bytes,
         Err(error) => {
             pipes.put_back(pipe);
-            if error == Errno::AGAIN {
-                source.is_readable = false;
-                return Ok(Some(Inflow::Nothing));
-            }
             return Err(Fault::broken(from, error));
         }
     };
-    if filled == 0 {
-        pipes.put_back(pipe);
-        return Ok(Some(Inflow::End));
-    }
     way.note_read(filled);
     let sent = pipe.empty(sink_socket, filled);
     match sent.map_err(|error| Fault::broken(from.other(), error))? {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -316,6 +317,43 @@ fn what_a_client_has_sent_arrives_although_it_closes_before_a_peer_is_connected(
     bench.script.turn();
     bench.settle();
     assert_eq!(bench.script.count(LoopCounter::RelayedUp), 8 * 8);
+}
+
+#[test]
+fn urgent_data_of_a_client_that_sends_much_holds_nothing_back() {
+    for ends in [false, true] {
+        let mut bench = Bench::new("");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        let (socket, _) = listener.accept().expect("a client waits");
+        socket.set_nonblocking(true).expect("an option");
+        bench.script.accept(0, socket.into(), Peer::Ip(address));
+        bench.settle();
+        let peer = bench.take_connection();
+        let mut count = 0;
+        for _ in 0..8 {
+            client.write_all(&[7; 30_000]).expect("it fits");
+            for _ in 0..4 {
+                bench.script.turn();
+                count += read_peer(&peer);
+            }
+        }
+        assert_eq!(count, 8 * 30_000);
+        let urgent = rustix::net::send(&client, b"!", SendFlags::OOB);
+        assert_eq!(urgent, Ok(1));
+        client.write_all(&[8; 1000]).expect("it fits");
+        if ends {
+            let ended = client.shutdown(std::net::Shutdown::Write);
+            ended.expect("it is open");
+        }
+        count = 0;
+        for _ in 0..10 {
+            bench.script.turn();
+            count += read_peer(&peer);
+        }
+        assert_eq!(count, 1000, "ends: {ends}");
+    }
 }
 
 #[test]
