@@ -112,6 +112,8 @@ impl Loop {
                     self.assign(connection, listener, peer);
                     if is_last {
                         self.acceptor.gate.shut();
+                        self.pause_accepting(listener, &"no descriptor is left for connections");
+                        return;
                     }
                 }
                 Err(Errno::AGAIN) => {
