@@ -95,7 +95,7 @@ impl Loop {
                 tools.agenda.timers.accept_again(again, listener);
                 return;
             }
-            let descriptors = gate.descriptors(now, || tools.cx.shared.descriptors());
+            let descriptors = tools.allowed_descriptors();
             if gate.is_shut(|| open_files::lowest_free(socket) < descriptors) {
                 self.pause_accepting(listener, &"no descriptor is left for connections");
                 return;

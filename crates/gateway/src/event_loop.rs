@@ -93,6 +93,7 @@ impl Loop {
             scratch: Scratch::new(),
             processes: Processes::new(slots, Turns::new(index)),
             refusals: Default::default(),
+            descriptors: Default::default(),
             cx: Cx {
                 index: parts.index,
                 config: parts.config,

@@ -56,6 +56,7 @@
 //! - `host`: what may be the host of a request
 //! - `forwarded`: whose request it is, by the headers of proxies
 //! - `proxy_header`: whose connection it is, by the header of the PROXY protocol
+//! - `descriptor_limit`: how many descriptors a loop may have for connections
 //! - `refusal_log`: how often refused connections are logged
 //! - `sockets`: listening sockets
 //! - `tcp`: the options by which the kernel finds out that a peer has vanished
@@ -79,6 +80,7 @@ mod clock;
 mod codecs;
 mod commands;
 mod cx;
+mod descriptor_limit;
 mod ending;
 mod event_loop;
 mod events;

@@ -2,6 +2,7 @@
 
 use crate::agenda::Agenda;
 use crate::cx::Cx;
+use crate::descriptor_limit::DescriptorLimit;
 use crate::memory::Memory;
 use crate::processes::Processes;
 use crate::refusal_log::RefusalLog;
@@ -17,4 +18,16 @@ pub(crate) struct Tools {
     pub(crate) scratch: Scratch,
     pub(crate) processes: Processes,
     pub(crate) refusals: RefusalLog,
+    pub(crate) descriptors: DescriptorLimit,
+}
+
+impl Tools {
+    /// Descriptors below this number may be connections now. The rest is kept for new processes: without their descriptors the
+    /// gateway could not serve on.
+    pub(crate) fn allowed_descriptors(&mut self) -> u64 {
+        let Self {
+            cx, descriptors, ..
+        } = self;
+        descriptors.get(cx.clock.ms, || cx.shared.descriptors())
+    }
 }

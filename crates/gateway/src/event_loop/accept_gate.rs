@@ -19,8 +19,6 @@ pub(crate) struct AcceptGate {
     paused_since: Option<u64>,
     /// By listener.
     bursts: Vec<Burst>,
-    /// How many descriptors there were for connections, and when, in the loop's milliseconds.
-    descriptors: Option<(u64, u64)>,
 }
 
 /// How many connections are accepted before their listener is looked at again. Its socket is reported as long as some wait,
@@ -51,7 +49,6 @@ impl AcceptGate {
             is_shut: false,
             paused_since: None,
             bursts: listeners.iter().map(|_| Burst::default()).collect(),
-            descriptors: None,
         }
     }
 
@@ -93,15 +90,6 @@ impl AcceptGate {
     pub(crate) fn is_shut(&mut self, has_free: impl Fn() -> bool) -> bool {
         self.is_shut = self.is_shut && !has_free();
         self.is_shut
-    }
-
-    /// How many descriptors there are for connections. Asked for once a millisecond: a system call for each connection is
-    /// felt in a storm of them.
-    pub(crate) fn descriptors(&mut self, now: u64, ask: impl FnOnce() -> u64) -> u64 {
-        match self.descriptors {
-            Some((count, at)) if at == now => count,
-            _ => self.descriptors.insert((ask(), now)).0,
-        }
     }
 
     /// How many connections to accept before the listener is looked at again.
@@ -247,14 +235,6 @@ mod tests {
             gate.may_have_more(one);
         }
         assert_eq!((gate.burst(one), gate.burst(other)), (64, 1));
-    }
-
-    #[test]
-    fn the_number_of_descriptors_is_asked_for_once_a_millisecond() {
-        let mut gate = AcceptGate::new(&[]);
-        assert_eq!(gate.descriptors(7, || 100), 100);
-        assert_eq!(gate.descriptors(7, || unreachable!("it was asked")), 100);
-        assert_eq!(gate.descriptors(8, || 50), 50);
     }
 
     #[test]

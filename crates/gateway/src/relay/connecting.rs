@@ -1,7 +1,7 @@
 //! From a client to a peer that it is joined with: attempts to connect, one after the other.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -121,7 +121,7 @@ fn ask_again_later(name: RelayRef, deadline: u64, tools: &mut Tools) {
 }
 
 /// A socket for a peer.
-fn open(attempt: &Attempt, listener: ListenerId, tools: &Tools) -> Result<OwnedFd, Errno> {
+fn open(attempt: &Attempt, listener: ListenerId, tools: &mut Tools) -> Result<OwnedFd, Errno> {
     let family = match attempt.address {
         PeerAddress::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
         PeerAddress::Tcp(_) => AddressFamily::INET6,
@@ -129,6 +129,9 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &Tools) -> Result<OwnedF
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if socket.as_raw_fd() as u64 >= tools.allowed_descriptors() {
+        return Err(Errno::MFILE);
+    }
     if family != AddressFamily::UNIX {
         sockopt::set_tcp_nodelay(&socket, true)?;
         let listener = tools.cx.listener(listener);
