@@ -95,6 +95,7 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
     let socket = open(attempt, relay.listener, tools)?;
     let asked = connect_to(&socket, &attempt.address);
     let deadline = attempt.deadline;
+    let is_unix = matches!(attempt.address, PeerAddress::Unix(_));
     if matches!(asked, Ok(()) | Err(Errno::INPROGRESS)) {
         poller.watch_relay(relay.name, Side::Upstream, socket.as_fd())?;
     }
@@ -108,8 +109,8 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
             let alarm = Alarm::Connect(relay.name);
             tools.agenda.timers.set(deadline, alarm);
         }
-        // Its backlog is full.
-        Err(Errno::AGAIN) => ask_again_later(relay.name, deadline, tools),
+        // Its backlog is full. Over TCP this says that no port is left.
+        Err(Errno::AGAIN) if is_unix => ask_again_later(relay.name, deadline, tools),
         Err(error) => return Err(error),
     }
     Ok(Reached::Waits)
