@@ -44,8 +44,9 @@ impl Loop {
             received,
             tls,
             unsent,
-            counted,
+            mut counted,
         } = arrival;
+        tools.cx.count_address(listener, &client, &mut counted);
         let key = self.relays.insert(|name| {
             let stage =
                 RelayStage::Connecting(Box::new(Connecting::new(tools.cx.clock.shared_ms())));

@@ -47,6 +47,21 @@ fn a_peer_stays_out_over_a_reload() {
 }
 
 #[test]
+fn open_relays_count_for_a_limit_by_address_that_a_reload_brings() {
+    let peer = PeerServer::echo();
+    let engine = Engine::start("moorline", &config("", "", &[peer.address]));
+    let mut clients = [connect(&engine), connect(&engine)];
+    clients.iter_mut().for_each(echo);
+    engine.configure(&config("max_sessions_per_address = 2", "", &[peer.address]));
+    engine.reload().expect_success();
+    let mut refused = connect(&engine);
+    let _ = refused.write_all(b"x");
+    assert!(!matches!(refused.read(&mut [0]), Ok(1)), "one too many");
+    engine.logged(&["connection refused: max_sessions_per_address"]);
+    clients.iter_mut().for_each(echo);
+}
+
+#[test]
 fn a_removed_listener_keeps_its_relays_until_they_end() {
     let peer = PeerServer::echo();
     let text = config("", "", &[peer.address]);

@@ -88,6 +88,10 @@ impl Relays {
         self.table.iter().map(|(_, relay)| relay)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Relay> {
+        self.table.iter_mut().map(|(_, relay)| relay)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }

@@ -194,6 +194,12 @@ impl Loop {
                 admissions[session.listener.index()].count(&session.peer, &mut session.counted);
             }
         }
+        for relay in self.relays.iter_mut() {
+            if counted.contains(&relay.listener) {
+                let admissions = &self.tools.cx.shared.admissions;
+                admissions[relay.listener.index()].count(&relay.client, &mut relay.counted);
+            }
+        }
         let measures = changed(before, after, |at| at.min_receive_rate.is_some());
         let is_affected =
             |session: &&mut Session| is_in(&measures, session.listener) && session.is_owed_input();
