@@ -58,12 +58,12 @@ pub(crate) struct Relay {
 pub(crate) enum RelayStage {
     /// A peer is being connected to.
     Connecting(Box<Connecting>),
-    Joined(Joined),
+    Joined(JoinedPeer),
 }
 
 /// A relay whose peer is connected.
 #[derive(Debug)]
-pub(crate) struct Joined {
+pub(crate) struct JoinedPeer {
     pub(crate) peer: PeerKey,
     pub(crate) address: PeerAddress,
     /// Since when, in the loop's milliseconds.

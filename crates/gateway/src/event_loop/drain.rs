@@ -8,7 +8,7 @@ use crate::ids::{RelayRef, SessionRef};
 pub(crate) struct Drain {
     pub(crate) number: u64,
     pub(crate) pace: Pace,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<Leaver>,
     /// How many of them were told to close.
     pub(crate) told: usize,
     /// When sessions with a message in progress are cut off, in the loop's milliseconds.
@@ -17,7 +17,7 @@ pub(crate) struct Drain {
 
 /// One that is to close.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Member {
+pub(crate) enum Leaver {
     Session(SessionRef),
     Relay(RelayRef),
 }

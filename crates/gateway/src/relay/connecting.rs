@@ -14,7 +14,7 @@ use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
 use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
-use crate::relay::{Cause, Fault, Joined, Relay, RelaySide, RelayStage};
+use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage};
 use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
@@ -204,7 +204,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
     let attempts = connecting.made();
     let tried = Box::new(Attempts::new(0));
     let retry = Some(std::mem::replace(&mut connecting.tried, tried));
-    relay.stage = RelayStage::Joined(Joined {
+    relay.stage = RelayStage::Joined(JoinedPeer {
         peer: attempt.peer,
         address: attempt.address,
         since: now,

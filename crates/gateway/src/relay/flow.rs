@@ -7,7 +7,7 @@ use crate::memory::Class;
 use crate::relay::bulk::splice;
 use crate::relay::inflow::{Inflow, count, note_activity, receive};
 use crate::relay::sealed::{open_received, say_farewell, seal};
-use crate::relay::way::{Taken, WayPhase};
+use crate::relay::way::{Delivery, WayPhase};
 use crate::relay::{Cause, Fault, Relay};
 use crate::scratch::SCRATCH;
 use crate::tools::Tools;
@@ -94,14 +94,14 @@ fn deliver_kept(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<bool
             let sent = way.send_kept(socket, &mut tools.scratch.pipes);
             sent.map_err(|error| Fault::broken(from.other(), error))?
         }
-        None => Taken::Part,
+        None => Delivery::Part,
     };
     tools.memory.change(Class::Queued, before, way.held());
     count(from, (way.bytes - counted) as usize, tools);
     if way.left() < left {
         relay.meters.active_at = tools.cx.clock.ms;
     }
-    Ok(taken == Taken::All)
+    Ok(taken == Delivery::All)
 }
 
 /// Takes what a side has sent: moves it on if it is much, or else reads it.

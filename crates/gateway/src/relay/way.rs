@@ -21,7 +21,7 @@ pub(crate) struct Way {
     pub(crate) phase: WayPhase,
     /// Large reads in a row, up to [`PROVEN`]; a small one counts against one of them.
     streak: u8,
-    kept: Kept,
+    kept: Unsent,
     /// Bytes that were delivered, without those of TLS itself.
     pub(crate) bytes: u64,
 }
@@ -42,7 +42,7 @@ pub(crate) enum WayPhase {
 
 /// What was read, and the other side has not taken.
 #[derive(Debug, Default)]
-enum Kept {
+enum Unsent {
     #[default]
     Nothing,
     Bytes(Box<KeptBytes>),
@@ -61,7 +61,7 @@ struct KeptBytes {
 
 /// Whether a sink has taken everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Delivery {
     All,
     /// Its socket will report when it takes more.
     Part,
@@ -73,7 +73,7 @@ impl Way {
     }
 
     pub(crate) fn has_kept(&self) -> bool {
-        !matches!(self.kept, Kept::Nothing)
+        !matches!(self.kept, Unsent::Nothing)
     }
 
     /// Whether it goes on once its sink takes more.
@@ -84,25 +84,25 @@ impl Way {
     /// Bytes of memory that it holds.
     pub(crate) fn held(&self) -> usize {
         match &self.kept {
-            Kept::Bytes(kept) => kept.bytes.len(),
+            Unsent::Bytes(kept) => kept.bytes.len(),
             // Those are the kernel's.
-            Kept::Nothing | Kept::Pipe(..) => 0,
+            Unsent::Nothing | Unsent::Pipe(..) => 0,
         }
     }
 
     /// Bytes that are kept and not taken.
     pub(crate) fn left(&self) -> usize {
         match &self.kept {
-            Kept::Nothing => 0,
-            Kept::Bytes(kept) => kept.bytes.len() - kept.taken,
-            Kept::Pipe(_, bytes) => *bytes,
+            Unsent::Nothing => 0,
+            Unsent::Bytes(kept) => kept.bytes.len() - kept.taken,
+            Unsent::Pipe(_, bytes) => *bytes,
         }
     }
 
     /// Keeps bytes that no peer has taken any of so far.
     pub(crate) fn keep_uncounted(&mut self, bytes: &[u8]) {
         self.keep(bytes);
-        if let Kept::Bytes(kept) = &mut self.kept {
+        if let Unsent::Bytes(kept) = &mut self.kept {
             kept.uncounted += bytes.len();
         }
     }
@@ -113,11 +113,11 @@ impl Way {
             return;
         }
         match &mut self.kept {
-            Kept::Bytes(kept) => kept.bytes.extend_from_slice(bytes),
+            Unsent::Bytes(kept) => kept.bytes.extend_from_slice(bytes),
             // A pipe is for ways without TLS, whose bytes come from there alone.
-            Kept::Nothing | Kept::Pipe(..) => {
+            Unsent::Nothing | Unsent::Pipe(..) => {
                 let bytes = bytes.to_vec();
-                self.kept = Kept::Bytes(Box::new(KeptBytes {
+                self.kept = Unsent::Bytes(Box::new(KeptBytes {
                     bytes,
                     taken: 0,
                     uncounted: 0,
@@ -128,12 +128,12 @@ impl Way {
 
     /// Forgets what is kept.
     pub(crate) fn drop_kept(&mut self) {
-        self.kept = Kept::Nothing;
+        self.kept = Unsent::Nothing;
     }
 
     /// Keeps this number of bytes that are in a pipe.
     pub(crate) fn keep_pipe(&mut self, pipe: Pipe, bytes: usize) {
-        self.kept = Kept::Pipe(Box::new(pipe), bytes);
+        self.kept = Unsent::Pipe(Box::new(pipe), bytes);
     }
 
     /// This number of bytes came at once.
@@ -154,19 +154,23 @@ impl Way {
     ///
     /// # Errors
     /// The sink is gone.
-    pub(crate) fn send_kept(&mut self, sink: &OwnedFd, pipes: &mut Pipes) -> Result<Taken, Errno> {
+    pub(crate) fn send_kept(
+        &mut self,
+        sink: &OwnedFd,
+        pipes: &mut Pipes,
+    ) -> Result<Delivery, Errno> {
         let kept = match &mut self.kept {
-            Kept::Nothing => return Ok(Taken::All),
-            Kept::Bytes(kept) => kept,
-            Kept::Pipe(pipe, bytes) => {
+            Unsent::Nothing => return Ok(Delivery::All),
+            Unsent::Bytes(kept) => kept,
+            Unsent::Pipe(pipe, bytes) => {
                 *bytes -= pipe.empty(sink, *bytes)?;
                 if *bytes > 0 {
-                    return Ok(Taken::Part);
+                    return Ok(Delivery::Part);
                 }
-                if let Kept::Pipe(pipe, _) = std::mem::take(&mut self.kept) {
+                if let Unsent::Pipe(pipe, _) = std::mem::take(&mut self.kept) {
                     pipes.put_back(*pipe);
                 }
-                return Ok(Taken::All);
+                return Ok(Delivery::All);
             }
         };
         let sent = send(sink, &kept.bytes[kept.taken..])?;
@@ -175,24 +179,24 @@ impl Way {
             self.bytes += std::mem::take(&mut kept.uncounted) as u64;
         }
         if kept.taken < kept.bytes.len() {
-            return Ok(Taken::Part);
+            return Ok(Delivery::Part);
         }
         // An idle relay keeps no memory.
-        self.kept = Kept::Nothing;
-        Ok(Taken::All)
+        self.kept = Unsent::Nothing;
+        Ok(Delivery::All)
     }
 
     /// Sends bytes of a way that keeps none, and keeps what is not taken.
     ///
     /// # Errors
     /// The sink is gone. Nothing of the bytes is kept.
-    pub(crate) fn send(&mut self, sink: &OwnedFd, bytes: &[u8]) -> Result<Taken, Errno> {
+    pub(crate) fn send(&mut self, sink: &OwnedFd, bytes: &[u8]) -> Result<Delivery, Errno> {
         let sent = send(sink, bytes)?;
         if sent == bytes.len() {
-            return Ok(Taken::All);
+            return Ok(Delivery::All);
         }
         self.keep(&bytes[sent..]);
-        Ok(Taken::Part)
+        Ok(Delivery::Part)
     }
 
     /// Tells the sink that nothing more comes.

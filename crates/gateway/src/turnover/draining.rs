@@ -5,7 +5,7 @@ use crate::commands::Report;
 use crate::cx::Stop;
 use crate::ending::{act, close_unfinished};
 use crate::event_loop::Loop;
-use crate::event_loop::drain::{Drain, Member};
+use crate::event_loop::drain::{Drain, Leaver};
 use crate::event_loop::pace::Pace;
 use crate::ids::ListenerId;
 use crate::relay::RelayEnd;
@@ -59,9 +59,9 @@ impl Loop {
         };
         let sessions = self.sessions.iter();
         let sessions = sessions.filter(|session| goes_on(session) && is_of(session.listener));
-        let sessions = sessions.map(|session| Member::Session(session.name()));
+        let sessions = sessions.map(|session| Leaver::Session(session.name()));
         let relays = self.relays.iter().filter(|relay| is_of(relay.listener));
-        let relays = relays.map(|relay| Member::Relay(relay.name));
+        let relays = relays.map(|relay| Leaver::Relay(relay.name));
         let mut members: Vec<_> = sessions.chain(relays).collect();
         let cx = &self.tools.cx;
         let now = cx.clock.ms;
@@ -95,8 +95,8 @@ impl Loop {
             // to deliver, or their clients wait for an answer.
             let (sessions, relays) = (&self.sessions, &self.relays);
             drain.members.retain(|member| match member {
-                Member::Session(name) => sessions.named(*name).is_some_and(goes_on),
-                Member::Relay(name) => relays.named(*name).is_some(),
+                Leaver::Session(name) => sessions.named(*name).is_some_and(goes_on),
+                Leaver::Relay(name) => relays.named(*name).is_some(),
             });
             drain.told = drain.members.len();
         }
@@ -126,7 +126,7 @@ impl Loop {
             }
             drain.told += 1;
             match member {
-                Member::Session(name) => {
+                Leaver::Session(name) => {
                     let (groups, tools) = (&mut self.groups, &mut self.tools);
                     if let Some(session) = self.sessions.named_mut(name) {
                         let end = End::WhenFlushed(CloseReason::Stopped);
@@ -134,22 +134,22 @@ impl Loop {
                         tools.agenda.sweep.push_back(name);
                     }
                 }
-                Member::Relay(name) => self.let_relay_leave(name),
+                Leaver::Relay(name) => self.let_relay_leave(name),
             }
         }
         None
     }
 
     /// Time is over: those that are still open close.
-    fn cut_off(&mut self, members: &[Member]) {
+    fn cut_off(&mut self, members: &[Leaver]) {
         for member in members {
             match member {
-                Member::Session(name) => {
+                Leaver::Session(name) => {
                     if let Some(session) = self.sessions.named_mut(*name) {
                         close_unfinished(session, &mut self.groups, &mut self.tools);
                     }
                 }
-                Member::Relay(name) => {
+                Leaver::Relay(name) => {
                     if self.relays.named(*name).is_some() {
                         self.end_relay(name.key, RelayEnd::Stopped);
                     }
