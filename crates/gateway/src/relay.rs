@@ -51,6 +51,8 @@ pub(crate) struct Relay {
     pub(crate) is_scheduled: bool,
     /// It ends as soon as nothing is cut off by that.
     pub(crate) is_leaving: bool,
+    /// Its peer was reset: what it has sent is not known to be complete, so nobody is told that it is.
+    pub(crate) is_cut_off: bool,
 }
 
 /// How far a relay has got.

@@ -67,6 +67,7 @@ impl Loop {
                 meters,
                 is_scheduled: false,
                 is_leaving: tools.cx.is_stopping(),
+                is_cut_off: false,
             };
             relay.way_mut(Side::Client).keep_uncounted(&received);
             relay.way_mut(Side::Upstream).keep(&unsent);
@@ -209,8 +210,11 @@ impl Loop {
     fn break_relay(&mut self, key: RelayKey, fault: Fault) {
         let (relay, tools) = (&mut self.relays[key], &mut self.tools);
         tracing::debug!(relay = relay.name.serial, ?fault, "connection broke");
+        // A peer that ended before it was reset has said all: that is a broken pipe. After another error its socket ends, too.
+        relay.is_cut_off |= matches!(fault.cause, Cause::Error(error) if error != Errno::PIPE);
         take_last_words(relay, fault, tools);
         if ask_another(relay, fault, tools) {
+            relay.is_cut_off = false;
             match connect(relay, &self.poller, tools) {
                 // Not at once: the next peer may do the same.
                 Reached::Joined => {
@@ -325,7 +329,13 @@ impl Loop {
             return;
         };
         let tools = &mut self.tools;
-        say_farewell(&mut relay, Side::Client, tools);
+        // What was cut off must not look complete.
+        if matches!(
+            end,
+            RelayEnd::Finished | RelayEnd::Stopped | RelayEnd::Unreachable
+        ) {
+            say_farewell(&mut relay, Side::Client, tools);
+        }
         let Tools { cx, memory, .. } = tools;
         for side in [Side::Client, Side::Upstream] {
             memory.release(Class::Queued, relay.way(side).held());

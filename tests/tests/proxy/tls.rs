@@ -98,6 +98,28 @@ fn what_breaks_tls_ends_the_relay_and_the_peer_gets_what_came_before() {
 }
 
 #[test]
+fn an_answer_that_its_peer_cuts_off_does_not_look_complete() {
+    let peer = PeerServer::new(|mut stream| {
+        let _ = stream.read_exact(&mut [0; 5]);
+        let _ = stream.write_all(b"half of ");
+        let _ = stream.read_exact(&mut [0; 1]);
+        let linger = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&stream, linger).expect("it is a socket");
+    });
+    let (engine, trust) = start(&peer, "");
+    let mut client = connect(&engine, &trust);
+    client.send_bytes(b"hello").expect("it is taken");
+    assert_eq!(client.receive_exactly(8), b"half of ");
+    client.send_bytes(b"!").expect("it is taken");
+    let Stream::Tls(tls) = &mut client.stream else {
+        panic!("it is encrypted");
+    };
+    let end = tls.read(&mut [0; 8]);
+    let error = end.expect_err("no farewell comes");
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+}
+
+#[test]
 fn a_connection_that_never_ends_its_handshake_reaches_no_peer() {
     let peer = PeerServer::echo();
     let (engine, _) = start(&peer, "handshake_timeout = \"500ms\"");

@@ -191,8 +191,8 @@ pub(crate) fn break_off(relay: &mut Relay, gone: Side, tools: &mut Tools) {
     source.socket = None;
     source.is_readable = false;
     if ahead.phase == WayPhase::Open {
+        // Without a farewell: what was cut off must not look complete.
         ahead.phase = WayPhase::Ending;
-        say_farewell(relay, gone.other(), tools);
     } else if let WayPhase::Discarding(_) = ahead.phase {
         ahead.phase = WayPhase::Over;
     }

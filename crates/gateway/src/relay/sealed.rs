@@ -110,6 +110,9 @@ pub(crate) fn seal(
 
 /// Says to a side, if it is encrypted, that nothing more comes: behind everything that is kept for it.
 pub(crate) fn say_farewell(relay: &mut Relay, to: Side, tools: &mut Tools) {
+    if relay.is_cut_off {
+        return;
+    }
     let side = relay.side_mut(to);
     let Some(tls) = side.tls.as_mut().filter(|_| side.socket.is_some()) else {
         return;
