@@ -24,7 +24,7 @@ pub(super) struct Ticket {
     number: u64,
     is_used_up: bool,
     /// Its connection is looked after.
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl Ticket {
@@ -33,7 +33,7 @@ impl Ticket {
             loops,
             number,
             is_used_up: false,
-            _answering: answering,
+            answering,
         }
     }
 
@@ -148,12 +148,14 @@ impl AppBody {
         }
     }
 
-    /// An error makes hyper drop what it has not written: it gets a turn to write before that.
+    /// An error makes hyper drop what it has not written: it gets a turn to write before that, and waits for a stream that
+    /// does not take it yet.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if !std::mem::replace(&mut self.is_broken, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        ready!(self.ticket.answering.poll_unblocked(cx));
         let why = "the app broke the answer off";
         Poll::Ready(Some(Err(io::Error::other(why))))
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use moorline_net::tls::server::ServerStream;
@@ -29,6 +29,8 @@ pub(super) struct Progress {
     written: Cell<u64>,
     /// The stream takes no more for now.
     is_blocked: Cell<bool>,
+    /// The task that waits until it takes more.
+    waits: RefCell<Option<Waker>>,
     /// Answers of apps in progress.
     answers: Cell<usize>,
     begins: Notify,
@@ -40,6 +42,17 @@ pub(super) struct Progress {
 /// The answer of an app, as long as it is in progress.
 #[derive(Debug)]
 pub(super) struct Answering(Rc<Progress>);
+
+impl Answering {
+    /// Waits until the stream has taken what hyper had for it.
+    pub(super) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.0.is_blocked.get() {
+            return Poll::Ready(());
+        }
+        self.0.waits.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
@@ -104,6 +117,11 @@ impl Progress {
 
     fn note<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.is_blocked.set(poll.is_pending());
+        if poll.is_ready()
+            && let Some(waker) = self.waits.take()
+        {
+            waker.wake();
+        }
         poll
     }
 }
