@@ -1,8 +1,9 @@
 //! One event loop of the gateway: a thread that owns its sessions and takes turns.
 //!
-//! Sockets are registered once, edge-triggered for both directions, in one epoll set, with the loop's doorbell and
-//! the chime of each process beside them. There is no runtime and no task under it: a wake-up costs one system call, an idle
-//! session nothing. What needs a runtime (HTTP, the control channel) lives on the gateway's main thread.
+//! Sockets are registered edge-triggered for input, and for output once they did not take all of it; listeners are
+//! level-triggered. One epoll set has them all, with the loop's doorbell and the chime of each process beside them. There is
+//! no runtime and no task under it: a wake-up costs one system call, an idle session nothing. What needs a runtime (HTTP, the
+//! control channel) lives on the gateway's main thread.
 //!
 //! A turn takes records from every ring, then events, then what was left over from earlier turns; all it
 //! wrote into rings is published at its end. Work is capped everywhere, so that no session and no process
