@@ -18,7 +18,7 @@ use moorline_benches::websocket::WebSocket;
 
 /// What the CPU time is told for.
 const SCALE: f64 = 50_000.0;
-/// Until the last sessions are open for good.
+/// The time in which the last sessions open.
 const SETTLING: Duration = Duration::from_secs(2);
 
 struct Silent;

@@ -19,7 +19,7 @@ pub(crate) struct Agenda {
     /// Sessions that wait for the next step of their handshake.
     pub(crate) handshakes: VecDeque<(SessionRef, ListenerId)>,
     pub(crate) first_requests: FirstRequests,
-    /// Sessions whose socket is to be watched for room, too, before the loop waits.
+    /// Sessions whose socket did not take all output. Before the loop waits, it asks the poller to report room in them.
     pub(crate) full: Vec<SessionRef>,
     pub(crate) timers: Timers,
     /// When the peers of sessions are looked after.

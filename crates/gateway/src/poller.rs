@@ -172,7 +172,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Registers one side's socket of a relay, for good.
+    /// Registers the socket of one side of a relay. It stays registered until it is closed.
     pub(crate) fn watch_relay(
         &self,
         name: RelayRef,

@@ -8,7 +8,7 @@ use crate::relay::way::WayPhase;
 use crate::relay::{Fault, Relay};
 use crate::tools::Tools;
 
-/// Moves what this side has sent, if its way moves much and neither side is encrypted. `None`: it is to be read.
+/// Moves what this side has sent, unless a side is encrypted or no pipe is free. `None`: the caller must read it.
 ///
 /// # Errors
 /// One side is gone.

@@ -161,7 +161,7 @@ fn a_request_that_a_dead_process_had_not_taken_goes_to_the_next_one() {
     assert_eq!(body(&mut third).as_deref(), Some(&b"three"[..]));
 }
 
-/// It was answered before it was taken, as only a liar does: what it had is not here any more.
+/// A lying process answered it before it took it. The loop no longer has its content.
 #[test]
 fn a_request_whose_answer_has_begun_goes_to_no_other_process() {
     let mut script = scene();

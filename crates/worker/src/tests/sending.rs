@@ -225,8 +225,8 @@ fn a_full_ring_makes_send_wait_and_try_send_refuse() {
     harness.stop();
 }
 
-#[test]
-fn sessions_that_a_full_ring_has_refused_hear_when_there_is_room_again() {
+/// Three sessions, the first of which has sent until the ring was full, and how many messages it had got then.
+fn with_a_full_ring() -> (Harness, u64) {
     let mut harness = Harness::start();
     for session in 1..=3 {
         harness.open(session);
@@ -239,6 +239,12 @@ fn sessions_that_a_full_ring_has_refused_hear_when_there_is_room_again() {
             break;
         }
     }
+    (harness, filled)
+}
+
+#[test]
+fn sessions_that_a_full_ring_has_refused_hear_when_there_is_room_again() {
+    let (mut harness, filled) = with_a_full_ring();
     for session in 2..=3 {
         harness.message(session, 1, "try 10000");
         assert_eq!(harness.event(), "try Err(Full)");
@@ -264,18 +270,7 @@ fn sessions_that_a_full_ring_has_refused_hear_when_there_is_room_again() {
 
 #[test]
 fn a_sender_that_ignores_its_wake_up_keeps_no_other_waiting() {
-    let mut harness = Harness::start();
-    for session in 1..=3 {
-        harness.open(session);
-    }
-    let mut filled = 0;
-    loop {
-        filled += 1;
-        harness.message(1, filled, "try 10000");
-        if harness.event() == "try Err(Full)" {
-            break;
-        }
-    }
+    let (mut harness, filled) = with_a_full_ring();
     harness.message(1, filled + 1, "neglect 10000");
     assert_eq!(harness.event(), "neglected");
     harness.message(2, 1, "send 10000");
