@@ -22,10 +22,11 @@ use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
+use crate::session::app::App;
 use crate::session::link::{Interest, Link};
 use crate::session::stay::Placement;
 use crate::session::{
-    App, Cut, End, Farewell, Input, Kind, Listed, Meters, Output, Phase, Session, Timer, Transport,
+    Cut, End, Farewell, Input, Kind, Listed, Meters, Output, Phase, Session, Timer, Transport,
 };
 use crate::shared::admission::Counted;
 use crate::timeouts::{watch_handshake, watch_idle, watch_turned_away};

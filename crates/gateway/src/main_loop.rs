@@ -9,6 +9,9 @@
 //! wrote into rings is published at its end. Work is capped everywhere, so that no session and no process
 //! keeps the others waiting.
 
+mod due;
+mod orders;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -19,35 +22,27 @@ use moorline_protocol::control::{BEAT, LoopCounter};
 use moorline_protocol::wire::CloseReason;
 use rustix::io::Errno;
 
-use crate::alarms;
-use crate::commands::{Attached, Command, Report};
+use crate::commands::Command;
 use crate::ending::{Left, Onward, act};
-use crate::event_loop::census::Census;
 use crate::event_loop::gathering::Gathering;
 use crate::event_loop::{Loop, Parts};
 use crate::features::broadcasts::fan_out;
-use crate::features::queries;
 use crate::ids::{ProcessKey, SessionKey, SessionRef};
 use crate::input::direct::needs;
 use crate::input::handshake::{HANDSHAKES_PER_TURN, shake_hands};
-use crate::input::slowloris;
 use crate::memory::Class;
 use crate::output::flush::flush;
 use crate::output::watermarks::tell_owed;
 use crate::poller::{Readiness, Source};
 use crate::processes::process::Process;
-use crate::pulse;
 use crate::service::service;
 use crate::session::table::Table;
 use crate::session::{End, Phase, Session};
 use crate::timeouts::watch_half_closed;
-use crate::timers::Alarm;
 use crate::tools::Tools;
 
 /// Sessions that change process in one turn.
 const MOVES_PER_TURN: usize = 256;
-/// Timers that run in one turn: many sessions may have been accepted in one moment.
-const TIMERS_PER_TURN: usize = 256;
 /// With this number of events in one turn the loop is busy: it fetches more before it wakes a process, because each
 /// wake-up on the same core costs as much as several messages.
 const BUSY: usize = 2;
@@ -74,15 +69,6 @@ impl Loop {
             let next = this.turn();
             this.check_invariants_sometimes();
             this.wait(next)?;
-        }
-    }
-
-    /// Executes the commands that have come.
-    pub(crate) fn obey_all(&mut self, commands: &Receiver<Command>) {
-        let cx = &self.tools.cx;
-        cx.peers[usize::from(cx.index)].hear();
-        while let Ok(command) = commands.try_recv() {
-            self.obey(command);
         }
     }
 
@@ -377,83 +363,6 @@ impl Loop {
         }
     }
 
-    /// Does what is due, a turn's share of it. True: there may be more.
-    fn run_timers(&mut self) -> bool {
-        let Tools { cx, agenda, .. } = &mut self.tools;
-        agenda.timers.prune(&self.sessions);
-        // What is due again at once waits for the next turn.
-        let mut due = std::mem::take(&mut self.due);
-        while due.len() < TIMERS_PER_TURN
-            && let Some(alarm) = agenda.timers.due(cx.clock.ms)
-        {
-            due.push(alarm);
-        }
-        let may_be_more = due.len() == TIMERS_PER_TURN;
-        for alarm in due.drain(..) {
-            self.run_timer(alarm);
-        }
-        self.due = due;
-        let may_be_more = self.look_after_peers() || may_be_more;
-        let may_be_more = self.look_after_relays() || may_be_more;
-        self.relieve_if_asked();
-        may_be_more
-    }
-
-    /// Looks after the peers that are due, a turn's share of them. True: there may be more.
-    fn look_after_peers(&mut self) -> bool {
-        let now = self.tools.cx.clock.ms;
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(key) = self.tools.agenda.pulses.due(now) else {
-                return false;
-            };
-            if let Some(name) = self.sessions.at(key).map(Session::name) {
-                self.check(name, pulse::check);
-            }
-        }
-        true
-    }
-
-    fn run_timer(&mut self, alarm: Alarm) {
-        match alarm {
-            Alarm::Idle(name) => self.check(name, alarms::check_idle),
-            Alarm::Flush(name) => self.check(name, alarms::check_flush),
-            Alarm::Handshake(name) => {
-                self.check(name, alarms::check_handshake);
-            }
-            Alarm::Slowloris(name) => self.check(name, slowloris::check),
-            Alarm::Output(name) => self.check(name, alarms::check_output),
-            Alarm::HalfClose(name) => {
-                self.check(name, |it, tools| alarms::check_half_closed(it, tools));
-            }
-            Alarm::Linger(name) => {
-                if self.sessions.named(name).is_some() {
-                    self.forget(name.key);
-                }
-            }
-            Alarm::Connect(name) => self.look_at_attempt(name),
-            Alarm::Accept(listener) => self.resume_accepting(listener),
-            Alarm::Requests => self.exchanges.timer_is_due(&mut self.tools),
-            Alarm::Tasks => self.tasks.timer_is_due(&mut self.tools),
-            Alarm::Drain(number) => self.go_on_draining(number),
-            Alarm::Histories => self.look_after_histories(),
-            Alarm::Stop => self.end_all(),
-        }
-    }
-
-    /// Looks at a session whose timer is due, if it is still there.
-    fn check(
-        &mut self,
-        name: SessionRef,
-        look: impl Fn(&mut Session, &mut Tools) -> Result<(), End>,
-    ) {
-        let Some(session) = self.sessions.named_mut(name) else {
-            return;
-        };
-        if let Err(end) = look(session, &mut self.tools) {
-            act(session, end, &mut self.groups, &mut self.tools);
-        }
-    }
-
     /// Goes on counting the sessions that wait for processes that do not answer. True: the rest is for the next turn.
     fn go_on_counting(&mut self) -> bool {
         let Some(census) = self.census.take() else {
@@ -492,89 +401,6 @@ impl Loop {
         }
         processes.tell_polled_in_hand(cx);
         cx.shared.loads[usize::from(cx.index)].store(sessions + relays, Ordering::Relaxed);
-    }
-
-    pub(crate) fn obey(&mut self, command: Command) {
-        match command {
-            Command::Accepted {
-                socket,
-                listener,
-                peer,
-                counted,
-            } => {
-                self.tools.cx.shared.admissions[listener.index()].begin();
-                self.open_new(socket, listener, peer, counted);
-            }
-            Command::Returned {
-                socket,
-                listener,
-                peer,
-                arrival,
-            } => self.open(socket, listener, peer, arrival),
-            Command::Refused(limit) => {
-                let cx = &self.tools.cx;
-                cx.count_closed(CloseReason::Handshake);
-                if let Some(limit) = limit {
-                    cx.count_limit(limit);
-                }
-            }
-            Command::Attach(attached) => self.attach(*attached),
-            Command::Activate {
-                workers,
-                serving,
-                setup,
-            } => {
-                if let Some(setup) = setup {
-                    self.configure(*setup);
-                }
-                self.activate(workers, &serving);
-            }
-            Command::Show(tls) => self.show(tls),
-            Command::Dead { process, death } => self.remove_process(process, death),
-            Command::File {
-                process,
-                number,
-                file,
-            } => self.files.arrive(process, number, file, &mut self.tools),
-            Command::EventDone { from, bytes } => self.end_event(from, bytes),
-            Command::WatchHistories => self.watch_histories(),
-            Command::Silent(silent) => {
-                self.census = Some(Census::begin(&silent, &mut self.tools.processes));
-            }
-            Command::Stop(order) => self.stop(&order),
-            Command::Drain(order) => self.begin_drain(&order),
-            Command::Exchange(order) => self.exchanges.obey(order, &mut self.tools),
-            Command::List { question, place } => {
-                queries::list(question, place, &self.sessions, &self.tools.cx);
-            }
-        }
-    }
-
-    /// Hears a process from now on.
-    fn attach(&mut self, attached: Attached) {
-        let Attached {
-            process,
-            role,
-            pid,
-            region,
-            doorbell,
-            chime,
-        } = attached;
-        let Tools { cx, processes, .. } = &mut self.tools;
-        let heard = self.poller.watch_process(processes.next_key(), &chime);
-        if heard.is_ok() {
-            let rules = cx.config.clone();
-            processes.insert(Process::new(
-                (process, pid),
-                role,
-                region,
-                doorbell,
-                chime,
-                rules,
-            ));
-        }
-        let heard = heard.map_err(|error| format!("its doorbell cannot be waited on: {error}"));
-        cx.report(Report::Attached(process, heard));
     }
 }
 

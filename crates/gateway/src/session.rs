@@ -3,15 +3,16 @@
 //! Small while idle: no read buffer, no queue. What an active session needs beyond this (an unfinished tail, messages that
 //! wait, output the socket did not take) is allocated when needed and freed after.
 
+pub(crate) mod app;
 pub(crate) mod compression;
 pub(crate) mod frame;
+pub(crate) mod inbound;
 pub(crate) mod link;
 pub(crate) mod queue;
 pub(crate) mod stay;
 pub(crate) mod table;
 pub(crate) mod window;
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
@@ -21,8 +22,9 @@ use moorline_net::watermark::Level;
 use moorline_net::{Decoder, Framing};
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
-use crate::memory::MEMBERSHIP_BYTES;
+use crate::session::app::App;
 use crate::session::compression::Compression;
+use crate::session::inbound::Inbound;
 use crate::session::link::{Interest, Link};
 use crate::session::queue::Outbound;
 use crate::session::stay::Placement;
@@ -216,17 +218,6 @@ pub(crate) struct Output {
 pub(crate) enum Timer {
     Set,
     Unset,
-}
-
-/// The app's settings for the session.
-#[derive(Debug)]
-pub(crate) struct App {
-    /// The session is not read.
-    pub(crate) is_paused: bool,
-    /// The session is not closed for being idle.
-    pub(crate) is_kept: bool,
-    /// The state that few sessions have.
-    pub(crate) state: Option<Box<AppState>>,
 }
 
 /// The meters of the session. Times are in the loop's milliseconds unless said otherwise.
@@ -469,123 +460,6 @@ impl Output {
     pub(crate) fn goes_on(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.again)
     }
-}
-
-/// The state that few sessions have.
-#[derive(Debug, Default)]
-pub(crate) struct AppState {
-    pub(crate) locker: Vec<u8>,
-    /// The key that it is bound to, or empty.
-    pub(crate) key: Vec<u8>,
-    /// Its label; empty if it has none.
-    pub(crate) label: Vec<u8>,
-    /// What is kept of the request that it began with; empty if nothing is.
-    pub(crate) request: Vec<u8>,
-    /// The text of the peer's WebSocket close; empty if there is none.
-    pub(crate) close_text: String,
-    /// The groups it is in, by their numbers, and its place in each.
-    pub(crate) groups: Vec<(u64, u32)>,
-}
-
-impl AppState {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes() == 0 && self.groups.is_empty()
-    }
-
-    /// Bytes of the app's that it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        let texts = self.label.len() + self.close_text.len();
-        self.locker.len() + self.key.len() + texts + self.request.len()
-    }
-
-    /// Those, and its memberships.
-    pub(crate) fn held(&self) -> usize {
-        self.bytes() + self.groups.len() * MEMBERSHIP_BYTES
-    }
-}
-
-impl App {
-    /// The key that the session is bound to.
-    pub(crate) fn key(&self) -> &[u8] {
-        self.state.as_ref().map_or(&[], |state| &state.key)
-    }
-
-    /// Its label; empty if it has none.
-    pub(crate) fn label(&self) -> &[u8] {
-        self.state.as_ref().map_or(&[], |state| &state.label)
-    }
-
-    /// What is kept of the request that it began with; empty if nothing is.
-    pub(crate) fn request(&self) -> &[u8] {
-        self.state.as_ref().map_or(&[], |state| &state.request)
-    }
-
-    /// The text of the peer's WebSocket close; empty if there is none.
-    pub(crate) fn close_text(&self) -> &str {
-        self.state.as_ref().map_or("", |state| &state.close_text)
-    }
-
-    /// The groups that the session is in.
-    pub(crate) fn groups(&self) -> &[(u64, u32)] {
-        self.state.as_ref().map_or(&[], |state| &state.groups)
-    }
-
-    /// Changes what few sessions have. What is empty afterwards goes. Returns the bytes held before and after.
-    pub(crate) fn change(&mut self, change: impl FnOnce(&mut AppState)) -> (usize, usize) {
-        let before = self.state.as_ref().map_or(0, |state| state.held());
-        let state = self.state.get_or_insert_default();
-        change(state);
-        let after = state.held();
-        if state.is_empty() {
-            self.state = None;
-        }
-        (before, after)
-    }
-}
-
-/// Messages that were cut and are kept: those that wait for their process, and under `redeliver` (or when they
-/// travel in fragments) also those that it has not done yet.
-#[derive(Debug, Default)]
-pub(crate) struct Inbound {
-    /// First the delivered ones, oldest first, then those that wait.
-    pub(crate) queue: VecDeque<Kept>,
-    /// How many at the front were delivered.
-    pub(crate) delivered: usize,
-    /// How much of the first that waits has been sent in fragments.
-    pub(crate) offset: usize,
-}
-
-impl Inbound {
-    /// The first message that waits.
-    pub(crate) fn next(&self) -> Option<&Kept> {
-        self.queue.get(self.delivered)
-    }
-
-    /// Bytes of that message that have not been sent.
-    pub(crate) fn left(&self) -> usize {
-        let next = self.next();
-        next.map_or(0, |kept| kept.bytes.len() - self.offset)
-    }
-
-    /// Bytes of all of them.
-    pub(crate) fn bytes(&self) -> usize {
-        self.queue.iter().map(|kept| kept.bytes.len()).sum()
-    }
-}
-
-/// One message that is kept.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Its place among the session's messages, once delivered.
-    pub(crate) sequence: u32,
-    /// When it was received, nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) time: u64,
-    pub(crate) text: bool,
-    /// How many processes died while they had it in progress.
-    pub(crate) deaths: u32,
-    /// How many more died so and named another session.
-    pub(crate) named_others: u8,
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// The cost of an idle session for the loop, without the kernel's part for its peer. Its entry in the map of ids comes

@@ -1,0 +1,48 @@
+//! The messages of a session that are kept.
+
+use std::collections::VecDeque;
+
+/// Messages that were cut and are kept: those that wait for their process, and under `redeliver` (or when they
+/// travel in fragments) also those that it has not done yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    /// First the delivered ones, oldest first, then those that wait.
+    pub(crate) queue: VecDeque<Kept>,
+    /// How many at the front were delivered.
+    pub(crate) delivered: usize,
+    /// How much of the first that waits has been sent in fragments.
+    pub(crate) offset: usize,
+}
+
+impl Inbound {
+    /// The first message that waits.
+    pub(crate) fn next(&self) -> Option<&Kept> {
+        self.queue.get(self.delivered)
+    }
+
+    /// Bytes of that message that have not been sent.
+    pub(crate) fn left(&self) -> usize {
+        let next = self.next();
+        next.map_or(0, |kept| kept.bytes.len() - self.offset)
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.iter().map(|kept| kept.bytes.len()).sum()
+    }
+}
+
+/// One message that is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Its place among the session's messages, once delivered.
+    pub(crate) sequence: u32,
+    /// When it was received, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) time: u64,
+    pub(crate) text: bool,
+    /// How many processes died while they had it in progress.
+    pub(crate) deaths: u32,
+    /// How many more died so and named another session.
+    pub(crate) named_others: u8,
+    pub(crate) bytes: Vec<u8>,
+}
