@@ -300,25 +300,19 @@ impl Loop {
         socket: OwnedFd,
         (listener, peer): (ListenerId, Peer),
         phase: Phase,
-        arrival: Arrival,
+        mut arrival: Arrival,
     ) {
         let tools = &mut self.tools;
+        tools.welcome(&mut arrival, (listener, &peer));
         let Arrival {
             received,
             tls,
             unsent,
-            mut counted,
+            counted,
         } = arrival;
-        tools.cx.count_address(listener, &peer, &mut counted);
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
-        let unfinished = tls.as_ref().map_or(0, |tls| tls.unfinished());
-        tools
-            .memory
-            .hold(Class::Received, received.len() + unfinished);
-        if tls.is_some() {
-            tools.memory.hold(Class::Tls, TLS_BYTES);
-        }
+        tools.memory.hold(Class::Received, received.len());
         let now = tools.cx.clock.ms;
         // What a new connection has sent already is reported with the next events.
         let was_read = !received.is_empty() || (tls.is_some() && phase != Phase::Handshake);

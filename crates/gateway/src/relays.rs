@@ -32,7 +32,7 @@ impl Loop {
         &mut self,
         socket: OwnedFd,
         (listener, client): (ListenerId, Peer),
-        arrival: Arrival,
+        mut arrival: Arrival,
     ) {
         let tools = &mut self.tools;
         let Some(upstream) = self.relays.upstream(listener).cloned() else {
@@ -40,13 +40,13 @@ impl Loop {
             return;
         };
         let now = tools.cx.clock.ms;
+        tools.welcome(&mut arrival, (listener, &client));
         let Arrival {
             received,
             tls,
             unsent,
-            mut counted,
+            counted,
         } = arrival;
-        tools.cx.count_address(listener, &client, &mut counted);
         let key = self.relays.insert(|name| {
             let stage =
                 RelayStage::Connecting(Box::new(Connecting::new(tools.cx.clock.shared_ms())));
@@ -77,10 +77,6 @@ impl Loop {
         tools
             .memory
             .hold(Class::Queued, received.len() + unsent.len());
-        if let Some(tls) = &relay.side(Side::Client).tls {
-            tools.memory.hold(Class::Tls, TLS_BYTES);
-            tools.memory.hold(Class::Received, tls.unfinished());
-        }
         tools.cx.count(LoopCounter::RelaysBegun, 1);
         let socket = relay.side(Side::Client).socket.as_ref();
         let watched = socket.map(|it| {
