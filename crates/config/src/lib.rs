@@ -8,7 +8,8 @@
 //! - `load` finds and parses the file
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
-//! - `proxies`: which proxies are believed
+//! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
+//!   says which may connect
 //! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
@@ -17,6 +18,7 @@
 //! - `live`: what a reload can change
 //! - [`mod@reference`] lists every key for people
 
+mod access;
 mod app;
 mod balance;
 mod cache_control;
@@ -40,6 +42,7 @@ mod relay;
 mod request;
 mod route;
 mod route_path;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -54,6 +57,7 @@ use moorline_net::tls::server::ServerOptions;
 use moorline_net::{Address, Framing};
 use serde::{Deserialize, Serialize};
 
+pub use access::Access;
 pub use app::{check_app, check_app_text};
 pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
@@ -67,6 +71,7 @@ pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use request::{Origins, Pattern, RequestRules, is_subprotocol, is_token};
 pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
+pub use stream::StreamRules;
 pub use upstream::{Check, CheckKind, Exchange, MOST_PEERS, Next, Upstream, UpstreamPeer};
 pub use variables::{Template, TemplatePart, Variable};
 
@@ -314,6 +319,8 @@ pub struct Listener {
     pub on_error: OnError,
     /// How many times a message is delivered at most under `redeliver`. Default 3.
     pub attempts: u32,
+    /// The rules for clients of a stream listener.
+    pub stream: StreamRules,
     /// Connections at the same time; more are closed at once. Default 100,000.
     pub max_sessions: u64,
     /// The most sessions from one address (an IPv6 network of 64 bits counts as one).

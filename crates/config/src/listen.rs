@@ -12,7 +12,7 @@ use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    compression, framing, proxies, relay, request, route, tls,
+    compression, framing, proxies, relay, request, route, stream, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -71,6 +71,7 @@ struct Taken {
     addresses: Vec<(Address, usize)>,
 }
 
+#[expect(clippy::too_many_lines, reason = "a line for each key")]
 fn listener(
     field: &Field<'_>,
     base: &Path,
@@ -95,6 +96,7 @@ fn listener(
     let is_pinged = content.as_ref().map_or(true, Content::has_http_sessions);
     let liveness = liveness(&section, address.as_ref().ok(), is_pinged);
     let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
+    let stream = stream::rules(&section, address.as_ref().ok());
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {
@@ -133,6 +135,7 @@ fn listener(
         on_crash,
         on_error,
         attempts: attempts?.unwrap_or(DEFAULT_ATTEMPTS),
+        stream: stream?,
         max_sessions: limits.sessions,
         deliver_after_close: deliver_after_close?.unwrap_or(false),
         dispatch: own_dispatch?.unwrap_or(dispatch),
@@ -518,7 +521,7 @@ fn check_engine_routes(
 }
 
 /// Whether HTTP is spoken there. A Unix socket has no scheme for it, so its keys say so.
-fn is_http(section: &Section<'_>, address: &Address) -> bool {
+pub(super) fn is_http(section: &Section<'_>, address: &Address) -> bool {
     match address {
         Address::Http(_) | Address::Https(_) => true,
         Address::Unix(_) => KEYS_OF_HTTP.iter().any(|key| section.has(key)),

@@ -3,6 +3,7 @@
 //! The parser refuses to read a key that is not in [`SECTIONS`] (in debug builds), the tests write each default and each
 //! example into a file, and [`page`] is `docs/reference/configuration.md`.
 
+mod access;
 mod listeners;
 mod processes;
 mod upstreams;
@@ -10,6 +11,7 @@ mod web;
 
 use std::fmt::Write;
 
+use access::ACCESS;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use upstreams::{BALANCE, CHECK, NEXT, PEER, UPSTREAM};
@@ -25,6 +27,7 @@ pub const SECTIONS: &[SectionReference] = &[
     TASKS,
     HELPERS,
     LISTEN,
+    ACCESS,
     ROUTE,
     FILES,
     COMPRESSION,

@@ -1,5 +1,7 @@
 //! What a configuration says when it is right, and what is said when it is wrong.
 
+#[path = "config/entry.rs"]
+mod entry;
 #[path = "config/errors.rs"]
 mod errors;
 #[path = "config/upstreams.rs"]
@@ -99,6 +101,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         on_crash: OnCrash::Close,
         on_error: OnError::Close,
         attempts: 3,
+        stream: Default::default(),
         max_sessions: 100_000,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,

@@ -93,6 +93,11 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
             "{tcp}\n{line}\n[upstream.mysql]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
+        ("a rule of `access`", _) => {
+            let other = ["deny", "allow"][usize::from(key == "deny")];
+            let rule = value.map_or(format!("{other} = \"::1\""), |_| line);
+            listen(&format!("{tcp}\naccess = [{{ {rule} }}]"))
+        }
         ("[upstream.NAME]", _) => upstream(match key {
             "peers" => line,
             _ => format!("peers = [\"tcp://127.0.0.1:1\"]\n{line}"),

@@ -14,6 +14,7 @@ use crate::arrival::Arrival;
 use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
 use crate::ending::{Onward, act};
+use crate::entry::{is_allowed, note_denied};
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
@@ -159,6 +160,10 @@ impl Loop {
         let is_of_proxy = trusts(proxies, &peer);
         if proxies.protocol && !is_of_proxy {
             self.refuse_untrusted(listener, &peer);
+            return;
+        }
+        if !proxies.protocol && !is_allowed(settings, &peer) {
+            note_denied(listener, &peer, &mut self.tools);
             return;
         }
         let counted = match proxies.protocol || (settings.is_http() && is_of_proxy) {

@@ -15,7 +15,7 @@
 //! - `invariants`: what holds between two turns
 //! - `records`: from a ring record to its effect
 //! - `events`: events on their way to all loops
-//! - `accept`: from a connection to a session
+//! - `accept`: from a connection to a session; `entry`: which clients may come in
 //! - `relays`: relayed connections: how they begin, go on and end
 //! - `relief`: what a loop does when memory runs out
 //! - `turnover`: activate, configure, remove a process, drain: what a reload, a crash and a stop do
@@ -82,6 +82,7 @@ mod commands;
 mod cx;
 mod descriptor_limit;
 mod ending;
+mod entry;
 mod event_loop;
 mod events;
 mod exchange;

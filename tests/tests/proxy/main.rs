@@ -1,5 +1,6 @@
 //! Listeners that relay to the peers of an upstream.
 
+mod access;
 mod balancing;
 mod checks;
 mod commands;

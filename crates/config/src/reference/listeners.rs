@@ -296,6 +296,14 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              headers of a client without an address are ignored.",
         ),
         key(
+            "access",
+            "list of tables with `allow` or `deny`",
+            Value("[]"),
+            r#"[{ allow = "10.0.0.0/8" }, { allow = "unix:" }, { deny = "all" }]"#,
+            NewConnections,
+            "Which clients may connect: see [`access`](#access). Not on `http://`, and on `udp://` only with `upstream`.",
+        ),
+        key(
             "max_sessions",
             "number, 1 to 10000000",
             Value("100000"),

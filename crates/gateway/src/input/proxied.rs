@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::entry::{is_allowed, note_denied};
 use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
 use crate::output::reply::{refuse, turn_away};
@@ -72,6 +73,10 @@ pub(crate) fn hear_proxy(session: &mut Session, tools: &mut Tools) -> Announceme
 
 /// The peer is known.
 fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announcement {
+    if !is_allowed(tools.cx.listener(session.listener), &session.peer) {
+        note_denied(session.listener, &session.peer, tools);
+        return Announcement::Wrong;
+    }
     let listener = tools.cx.listener(session.listener);
     let is_encrypted = session.transport.tls.is_some();
     let is_http = listener.is_http();

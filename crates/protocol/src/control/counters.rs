@@ -32,8 +32,6 @@ pub enum LoopCounter {
     Throttled,
     /// Sessions closed for each `CloseReason`: this place + the reason's number − 1.
     Closed,
-    /// How often each [`Limit`] was reached: this place + the limit's number. It leaves room for more reasons.
-    Limits = 25,
     /// Lines that the gateway's log had no room for.
     LogLinesDropped = 32,
     /// Signs of life: turns of the loop, at least one each [`BEAT`], and beats of the main thread.
@@ -64,6 +62,9 @@ pub enum LoopCounter {
     RelayedUp,
     /// Bytes that peers of upstreams have sent to clients.
     RelayedDown,
+    /// How often each [`Limit`] was reached: this place + the limit's number. Its place leaves room for more counters before it, and
+    /// the row for more limits.
+    Limits = 96,
 }
 
 /// A limit that affects one peer or all of them.
@@ -84,11 +85,13 @@ pub enum Limit {
     Descriptors,
     /// `max_handshakes`: accepting has waited.
     Handshakes,
+    /// `access`: a connection was refused.
+    Access,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::AcceptRate,
@@ -96,6 +99,7 @@ impl Limit {
         Self::MinReceiveRate,
         Self::Descriptors,
         Self::Handshakes,
+        Self::Access,
     ];
 
     /// The key of the configuration, which `status` and logs use too.
@@ -108,6 +112,7 @@ impl Limit {
             Self::MinReceiveRate => "min_receive_rate",
             Self::Descriptors => "descriptors",
             Self::Handshakes => "max_handshakes",
+            Self::Access => "access",
         }
     }
 }
@@ -175,7 +180,7 @@ impl MemoryClass {
 }
 
 /// Counters in one row of the gateway's scoreboard.
-pub const LOOP_ROW: usize = 72;
+pub const LOOP_ROW: usize = 128;
 
 /// Counters in the scoreboard of a gateway with this many loops: a row for each, and one for its main thread, which has
 /// only [`LoopCounter::Beats`].

@@ -456,6 +456,7 @@ pub(super) fn config(name: &str) -> Config {
         on_crash: OnCrash::Close,
         on_error: OnError::Close,
         attempts: 3,
+        stream: Default::default(),
         max_sessions: 10,
         deliver_after_close: false,
         dispatch: Dispatch::Sticky,
