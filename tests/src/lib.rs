@@ -14,6 +14,7 @@ mod engine;
 mod finished;
 mod frozen;
 mod load;
+mod outsider;
 pub mod probe;
 mod process;
 mod random;
@@ -30,6 +31,7 @@ pub use engine::{
 pub use finished::{Finish, Finished};
 pub use frozen::Frozen;
 pub use load::{Load, Plan, Report, Troubles};
+pub use outsider::Outsider;
 pub use process::{Process, kill, processes_of_session, reopen_logs};
 pub use random::Random;
 pub use relayed_peer::{PeerServer, black_hole, exchange};

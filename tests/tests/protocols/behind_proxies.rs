@@ -1,12 +1,8 @@
 //! The engine behind proxies as people run them: nginx and HAProxy.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::net::SocketAddr;
 
-use moorline_tests::{Client, Engine, Issuer, Site, Stream, Wire, eventually};
-use nix::sys::signal::Signal;
+use moorline_tests::{Client, Engine, Issuer, Outsider, Site, Stream, Wire, eventually};
 
 /// The listeners 0 WebSocket that reads `X-Forwarded-For`, 1 that reads `Forwarded`, 2 length with the PROXY protocol.
 const CONFIG: &str = r#"
@@ -34,55 +30,12 @@ proxy_protocol = true
 trusted_proxies = ["127.0.0.1"]
 "#;
 
-/// A proxy, which ends with the test.
+/// A proxy in front of an engine.
 struct Proxy {
-    child: Child,
-    ports: Vec<u16>,
-    site: Arc<Site>,
+    program: Outsider,
 }
 
 impl Proxy {
-    /// Starts a proxy with a configuration in which `PORT0`, `PORT1` … stand for free ports.
-    fn start(
-        site: &Arc<Site>,
-        program: &str,
-        arguments: &[&str],
-        config: &str,
-        ports: usize,
-    ) -> Self {
-        let free: Vec<_> = (0..ports)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free"))
-            .collect();
-        let ports: Vec<u16> = free
-            .iter()
-            .map(|it| it.local_addr().expect("it is bound").port())
-            .collect();
-        let mut config = config.replace("FOLDER", &site.path("").display().to_string());
-        for (at, port) in ports.iter().enumerate() {
-            config = config.replace(&format!("PORT{at}"), &port.to_string());
-        }
-        site.write("proxy.conf", config);
-        drop(free);
-        let child = Command::new(program)
-            .args(arguments)
-            .arg(site.path("proxy.conf"))
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let proxy = Self {
-            child,
-            ports,
-            site: site.clone(),
-        };
-        for port in &proxy.ports {
-            eventually("the proxy accepts", || {
-                TcpStream::connect(("127.0.0.1", *port)).is_ok()
-            });
-        }
-        proxy
-    }
-
     fn nginx(engine: &Engine) -> Self {
         let (list, elements) = (engine.socket_address(0), engine.socket_address(1));
         let upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; \
@@ -106,7 +59,8 @@ impl Proxy {
                 "PORT1 ssl; ssl_certificate FOLDER/front.pem; ssl_certificate_key FOLDER/front.key"
             ),
         );
-        Self::start(&engine.site(), "nginx", &["-c"], &config, 3)
+        let program = Outsider::start(&engine.site(), "nginx", &["-c"], &config, 3);
+        Self { program }
     }
 
     fn haproxy(engine: &Engine) -> Self {
@@ -134,35 +88,20 @@ impl Proxy {
                 "source 127.0.0.1",
             ),
         ];
-        Self::start(
-            &engine.site(),
-            "haproxy",
-            &["-db", "-f"],
-            &config.concat(),
-            4,
-        )
+        let config = config.concat();
+        let program = Outsider::start(&engine.site(), "haproxy", &["-db", "-f"], &config, 4);
+        Self { program }
     }
 
     /// A connection from this address of the machine.
     fn connect(&self, front: usize, from: u8, wire: Wire) -> Client {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.ports[front]));
+        let address = SocketAddr::from(([127, 0, 0, 1], self.program.ports[front]));
         Client::connect_to(address, wire, [127, 0, 0, from])
     }
 
     /// The peer of a WebSocket session as the app sees it, or the answer's head.
     fn peer(&self, front: usize, from: u8, headers: &str) -> Result<String, String> {
         peer(&mut self.connect(front, from, Wire::Raw), headers)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        moorline_tests::kill(self.child.id() as i32, Signal::SIGKILL);
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.site.path("nginx.log"));
-            eprintln!("{}", log.unwrap_or_default());
-        }
     }
 }
 
@@ -242,7 +181,7 @@ fn behind_nginx_that_ends_tls_the_page_must_be_encrypted() {
     let (engine, issuer) = engine();
     let nginx = Proxy::nginx(&engine);
     let by_tls = |headers: &str| {
-        let address = SocketAddr::from(([127, 0, 0, 1], nginx.ports[1]));
+        let address = SocketAddr::from(([127, 0, 0, 1], nginx.program.ports[1]));
         let tls = issuer
             .trust()
             .connect(address, "localhost")
