@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Listener;
 use super::balance::{self, Balance, HashMethod};
 use super::error::{Report, Reported};
+use super::proxy_version::{ProxyVersion, proxy_version};
 use super::walk::{Field, Section};
 
 /// A peer of the same network answers in a millisecond, one across the world in a second with two lost packets.
@@ -60,6 +61,8 @@ pub struct Upstream {
     pub check: Option<Check>,
     /// The local address of connections to TCP peers.
     pub bind: Option<IpAddr>,
+    /// The header that goes to each peer before the client's bytes. Default: none.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// As written; not empty.
     pub peers: Vec<UpstreamPeer>,
 }
@@ -217,6 +220,7 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
     let slow_start = section.read("slow_start", |field| field.timeout());
     let check = section.read("check", |field| check(&field));
     let bind = section.read("bind", |field| bind(&field));
+    let proxy_protocol = section.read("proxy_protocol", |field| proxy_version(&field));
     let max_fails = section.read("max_fails", |field| field.number(0..=MOST));
     let fail_timeout = section.read("fail_timeout", |field| field.timeout());
     let passive = Passive {
@@ -249,6 +253,7 @@ fn upstream(field: &Field<'_>, name: &str) -> Result<Upstream, Reported> {
         slow_start: slow_start?,
         check: check?,
         bind: bind?,
+        proxy_protocol: proxy_protocol?,
         peers: peers?,
     })
 }

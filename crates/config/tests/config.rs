@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use moorline_config::{
     Balance, Check, CheckKind, Config, CpuAffinity, Dispatch, Engine, Helper, Hooks, Listener,
-    Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, Route, RouteKind, RoutePath,
-    Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers, check_app_text,
+    Liveness, Load, Log, LogFormat, Next, OnCrash, OnError, Ping, ProxyVersion, Route, RouteKind,
+    RoutePath, Routes, StaticFiles, Tasks, TimeOf, Upstream, UpstreamPeer, Workers, check_app_text,
     live_change, load, load_text, run_dir,
 };
 use moorline_net::{Address, Counts, Endian, Framing, HostPort, Length};
@@ -243,6 +243,7 @@ next = { tries = 3 }
 slow_start = "30s"
 check = { kind = "connect", interval = "500ms" }
 bind = "10.0.0.9"
+proxy_protocol = 2
 max_fails = 2
 peers = [
     { address = "tcp://10.0.0.1:3306", weight = 5, max_connections = 100, fail_timeout = "1m" },
@@ -279,6 +280,7 @@ peers = ["tcp://10.0.0.1:1"]
             timeout: Duration::from_millis(500),
         }),
         bind: Some("10.0.0.9".parse().unwrap()),
+        proxy_protocol: Some(ProxyVersion::Two),
         peers: vec![
             UpstreamPeer {
                 weight: 5,
@@ -306,6 +308,7 @@ peers = ["tcp://10.0.0.1:1"]
         slow_start: None,
         check: None,
         bind: None,
+        proxy_protocol: None,
         peers: vec![UpstreamPeer {
             max_fails: 1,
             ..peer("tcp://10.0.0.1:1")

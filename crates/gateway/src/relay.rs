@@ -7,6 +7,7 @@ pub(crate) mod attempts;
 mod bulk;
 pub(crate) mod connecting;
 pub(crate) mod flow;
+pub(crate) mod greeting;
 pub(crate) mod inflow;
 pub(crate) mod sealed;
 pub(crate) mod table;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moorline_config::{Balance, Config};
+use moorline_config::{Balance, Config, ProxyVersion};
 use moorline_net::HostPort;
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
 use moorline_proxy::{Facts, NoSuchPeer, Probe, Turn, Unplaced, Upstream, UpstreamSeen};
@@ -88,6 +88,24 @@ impl Upstreams {
     }
 }
 
+/// How connections to the peers of an upstream begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    /// The local address.
+    pub(crate) bind: Option<IpAddr>,
+    /// The header that goes first.
+    pub(crate) header: Option<ProxyVersion>,
+}
+
+impl Opening {
+    fn new(config: &moorline_config::Upstream) -> Self {
+        Self {
+            bind: config.bind,
+            header: config.proxy_protocol,
+        }
+    }
+}
+
 /// What is due.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -127,7 +145,7 @@ impl SharedUpstream {
         }
     }
 
-    /// A peer for a connection that has made these attempts, and the local address to connect from.
+    /// A peer for a connection that has made these attempts, and how the connection to it begins.
     ///
     /// # Errors
     /// No peer can be given.
@@ -137,7 +155,7 @@ impl SharedUpstream {
         client: Option<SocketAddr>,
         listener: &str,
         attempts: &mut Attempts,
-    ) -> Result<(Choice, Option<IpAddr>), NoPeer> {
+    ) -> Result<(Choice, Opening), NoPeer> {
         let mut upstream = self.locked();
         let mut key = String::new();
         if let Balance::Hash { key: template, .. } = &upstream.config().balance {
@@ -145,7 +163,7 @@ impl SharedUpstream {
             facts.fill(template, &mut key);
         }
         let choice = upstream.choose(now, key.as_bytes(), attempts)?;
-        Ok((choice, upstream.config().bind))
+        Ok((choice, Opening::new(upstream.config())))
     }
 
     /// The connection to a peer is made. True: it is to be told when the first byte comes.
@@ -208,9 +226,9 @@ impl SharedUpstream {
         }
     }
 
-    /// The local address of connections to its peers.
-    pub(crate) fn bind(&self) -> Option<IpAddr> {
-        self.locked().config().bind
+    /// How connections to its peers begin.
+    pub(crate) fn opening(&self) -> Opening {
+        Opening::new(self.locked().config())
     }
 
     /// Whether some name was not looked up so far.

@@ -5,6 +5,7 @@ mod balancing;
 mod checks;
 mod commands;
 mod failures;
+mod greeting;
 mod names;
 mod relaying;
 mod reload;

@@ -85,6 +85,16 @@ pub(super) const UPSTREAM: SectionReference = SectionReference {
             NewConnections,
             "The local address of connections to TCP peers.",
         ),
+        key(
+            "proxy_protocol",
+            "1 or 2",
+            Words("none"),
+            "2",
+            NewConnections,
+            "The header of the PROXY protocol, in this version, goes to each peer before the client's bytes. It has the client's \
+             address, and the one that the client has connected to. For a client on a Unix socket it is `UNKNOWN` (1) or `LOCAL` \
+             (2), as for checks. It is not part of the bytes that are counted.",
+        ),
     ],
 };
 

@@ -472,6 +472,19 @@ peers = ["tcp://db:1"]
      |                  ^^^^^^^^
   hint: write check = { kind = "expect", send = "PING\r\n", expect = "+PONG" }; bytes also as [0, 255]"#,
     ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+upstream = "u"
+[upstream.u]
+proxy_protocol = 3
+peers = ["tcp://127.0.0.1:2"]
+"#,
+        r#"/c/a.toml:5:18: `proxy_protocol` is 3, out of its limits
+  5 | proxy_protocol = 3
+    |                  ^
+  hint: write a whole number from 1 to 2"#,
+    ),
 ];
 
 #[test]

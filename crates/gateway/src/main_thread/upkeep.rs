@@ -15,9 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::clock::Clock;
+use crate::proxy_header::writer;
 use crate::relay::connecting::is_local;
 use crate::shared::Shared;
-use crate::upstreams::{Due, SharedUpstream};
+use crate::upstreams::{Due, Opening, SharedUpstream};
 
 /// How long an answer holds whose source does not say.
 const TTL: Duration = Duration::from_secs(30);
@@ -82,7 +83,7 @@ async fn look_up(host: &str) -> Result<(Vec<IpAddr>, Option<Duration>), ResolveE
 
 /// Checks one peer.
 async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe) {
-    let attempt = attempt(&probe, upstream.bind());
+    let attempt = attempt(&probe, upstream.opening());
     let result = match tokio::time::timeout(probe.timeout, attempt).await {
         Ok(result) => result,
         Err(_) => Err(Failure::TimedOut),
@@ -99,15 +100,15 @@ async fn check(shared: Arc<Shared>, upstream: Arc<SharedUpstream>, probe: Probe)
 }
 
 /// Whether a peer takes a connection, and answers as expected.
-async fn attempt(probe: &Probe, bind: Option<IpAddr>) -> Result<(), Failure> {
+async fn attempt(probe: &Probe, opening: Opening) -> Result<(), Failure> {
     match &probe.address {
         PeerAddress::Tcp(address) => {
-            let stream = connect(*address, bind).await.map_err(failure)?;
-            await_answer(stream, probe.exchange.as_ref()).await
+            let stream = connect(*address, opening.bind).await.map_err(failure)?;
+            await_answer(stream, &opening, probe.exchange.as_ref()).await
         }
         PeerAddress::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(failure)?;
-            await_answer(stream, probe.exchange.as_ref()).await
+            await_answer(stream, &opening, probe.exchange.as_ref()).await
         }
     }
 }
@@ -130,8 +131,14 @@ async fn connect(address: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStr
 /// Sends what the check sends, and reads until the answer says enough.
 async fn await_answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    opening: &Opening,
     exchange: Option<&Exchange>,
 ) -> Result<(), Failure> {
+    if let Some(version) = opening.header {
+        // The check is the engine's own connection.
+        let header = writer::write(version, None);
+        stream.write_all(&header).await.map_err(failure)?;
+    }
     let Some(exchange) = exchange else {
         return Ok(());
     };

@@ -1,8 +1,7 @@
 //! The attempts of one relay to connect.
 
-use std::net::IpAddr;
-
-use crate::upstreams::{Attempts, Choice, PeerAddress, PeerKey};
+use crate::relay::greeting::Greeting;
+use crate::upstreams::{Attempts, Choice, Opening, PeerAddress, PeerKey};
 
 /// The attempts to connect of one relay.
 #[derive(Debug)]
@@ -16,8 +15,9 @@ pub(crate) struct Connecting {
 pub(crate) struct Attempt {
     pub(crate) peer: PeerKey,
     pub(crate) address: PeerAddress,
-    /// The local address to connect from.
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) opening: Opening,
+    /// What goes to the peer before the client's bytes, once it is connected.
+    pub(crate) greeting: Option<Greeting>,
     /// In the loop's milliseconds.
     pub(crate) begun_at: u64,
     pub(crate) deadline: u64,
@@ -43,11 +43,12 @@ impl Connecting {
     }
 
     /// Begins with a peer.
-    pub(crate) fn begin(&mut self, (choice, bind): (Choice, Option<IpAddr>), now: u64) {
+    pub(crate) fn begin(&mut self, (choice, opening): (Choice, Opening), now: u64) {
         self.present = Some(Attempt {
             peer: choice.peer,
             address: choice.address,
-            bind,
+            opening,
+            greeting: None,
             begun_at: now,
             deadline: now + choice.timeout.as_millis() as u64,
         });

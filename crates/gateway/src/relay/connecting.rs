@@ -1,6 +1,6 @@
 //! From a client to a peer that it is joined with: attempts to connect, one after the other.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,11 +14,13 @@ use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
 use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
+use crate::relay::greeting::greet;
+use crate::relay::way::Delivery;
 use crate::relay::{Cause, Fault, JoinedPeer, Relay, RelaySide, RelayStage};
 use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
-use crate::upstreams::{Attempts, Choice, Failure, NoPeer, PeerAddress, SharedUpstream};
+use crate::upstreams::{Attempts, Choice, Failure, NoPeer, Opening, PeerAddress, SharedUpstream};
 use moorline_config::Listener;
 use moorline_protocol::wire::Peer;
 
@@ -75,7 +77,7 @@ fn choose(
     (client, listener): (&Peer, ListenerId),
     tried: &mut Attempts,
     tools: &Tools,
-) -> Result<(Choice, Option<IpAddr>), NoPeer> {
+) -> Result<(Choice, Opening), NoPeer> {
     let client = match client {
         Peer::Ip(address) => Some(*address),
         _ => None,
@@ -101,10 +103,7 @@ fn ask(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Result<Reached,
     }
     relay.side_mut(Side::Upstream).socket = Some(socket);
     match asked {
-        Ok(()) => {
-            join(relay, tools);
-            return Ok(Reached::Joined);
-        }
+        Ok(()) => return open_up(relay, tools),
         Err(Errno::INPROGRESS) => {
             let alarm = Alarm::Connect(relay.name);
             tools.agenda.timers.set(deadline, alarm);
@@ -139,7 +138,7 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &mut Tools) -> Result<Ow
         if is_kept_alive_early(listener) {
             tcp::set_on_new(&socket, &listener.liveness);
         }
-        if let Some(own) = attempt.bind {
+        if let Some(own) = attempt.opening.bind {
             // The port is chosen when it connects: one of its own for each peer, not for all.
             let _ = nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true);
             rustix::net::bind(&socket, &SocketAddr::new(own, 0))?;
@@ -188,7 +187,18 @@ fn unix_address(path: &Path) -> Result<SocketAddrUnix, Errno> {
     }
 }
 
-/// The peer of the present attempt is connected.
+/// The socket of the present attempt is connected: what goes before the client's bytes is sent, and then the relay is joined.
+fn open_up(relay: &mut Relay, tools: &Tools) -> Result<Reached, Errno> {
+    match greet(relay)? {
+        Delivery::All => {
+            join(relay, tools);
+            Ok(Reached::Joined)
+        }
+        Delivery::Part => Ok(Reached::Waits),
+    }
+}
+
+/// The peer of the present attempt is ready for the client's bytes.
 fn join(relay: &mut Relay, tools: &Tools) {
     let RelayStage::Connecting(connecting) = &mut relay.stage else {
         return;
@@ -279,12 +289,12 @@ pub(crate) fn hear(
         true => Ok(true),
         false => outcome(socket),
     };
-    match outcome {
-        Ok(true) => {
-            join(relay, tools);
-            Reached::Joined
-        }
-        Ok(false) => Reached::Waits,
+    let reached = outcome.and_then(|is_connected| match is_connected {
+        true => open_up(relay, tools),
+        false => Ok(Reached::Waits),
+    });
+    match reached {
+        Ok(reached) => reached,
         Err(error) => {
             fail(relay, failure(error), tools);
             connect(relay, poller, tools)

@@ -208,7 +208,7 @@ impl Way {
 }
 
 /// Sends as much as the socket takes now.
-fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
         match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
             Ok(sent) => return Ok(sent),

@@ -1,0 +1,73 @@
+//! What goes to a peer before the client's bytes: the header of the PROXY protocol.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::proxy_header::writer::{Ends, write};
+use crate::relay::way::{Delivery, send};
+use crate::relay::{Relay, RelayStage};
+use moorline_config::ProxyVersion;
+use moorline_protocol::wire::Peer;
+
+/// What goes to one peer before the client's bytes.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    bytes: Vec<u8>,
+    /// How much of it the socket has taken.
+    sent: usize,
+}
+
+/// Sends it to the peer of the present attempt, whose socket is connected.
+///
+/// # Errors
+/// The peer is gone.
+pub(crate) fn greet(relay: &mut Relay) -> Result<Delivery, Errno> {
+    let RelayStage::Connecting(connecting) = &mut relay.stage else {
+        return Ok(Delivery::All);
+    };
+    let Some(attempt) = &mut connecting.present else {
+        return Ok(Delivery::All);
+    };
+    let Some(version) = attempt.opening.header else {
+        return Ok(Delivery::All);
+    };
+    let [client, upstream] = &relay.sides;
+    let (Some(of_client), Some(to)) = (&client.socket, &upstream.socket) else {
+        return Ok(Delivery::All);
+    };
+    let greeting = attempt.greeting.get_or_insert_with(|| {
+        let ends = ends(&relay.client, of_client);
+        Greeting::new(version, ends)
+    });
+    greeting.send(to)
+}
+
+/// The ends of the client's connection.
+fn ends(client: &Peer, socket: &OwnedFd) -> Option<Ends> {
+    let Peer::Ip(client) = *client else {
+        return None;
+    };
+    let server = rustix::net::getsockname(socket).ok()?;
+    let server = SocketAddr::try_from(server).ok()?;
+    Some(Ends { client, server })
+}
+
+impl Greeting {
+    fn new(version: ProxyVersion, ends: Option<Ends>) -> Self {
+        Self {
+            bytes: write(version, ends),
+            sent: 0,
+        }
+    }
+
+    /// A new socket has room for it, unless the system has no memory for sockets.
+    fn send(&mut self, to: &OwnedFd) -> Result<Delivery, Errno> {
+        self.sent += send(to, &self.bytes[self.sent..])?;
+        match self.sent < self.bytes.len() {
+            true => Ok(Delivery::Part),
+            false => Ok(Delivery::All),
+        }
+    }
+}
