@@ -9,7 +9,7 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
-//!   says which may connect
+//!   says which may connect, and `preread` whether it is read what they ask for by TLS
 //! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
@@ -35,6 +35,7 @@ mod live;
 mod liveness;
 mod load;
 mod near;
+mod preread;
 mod process;
 mod proxies;
 mod proxy_version;
@@ -67,6 +68,7 @@ pub use host::allowed_cpus;
 pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
+pub use preread::Preread;
 pub use process::CONTROL_SOCKET;
 pub use proxies::{ForwardedHeader, Network, Proxies};
 pub use proxy_version::ProxyVersion;

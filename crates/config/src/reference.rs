@@ -6,6 +6,7 @@
 mod access;
 mod listeners;
 mod processes;
+mod tls;
 mod upstreams;
 mod web;
 
@@ -14,6 +15,7 @@ use std::fmt::Write;
 use access::ACCESS;
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
+use tls::PREREAD;
 use upstreams::{BALANCE, CHECK, NEXT, PEER, UPSTREAM};
 use web::{COMPRESSION, FILES, ROUTE};
 
@@ -36,6 +38,7 @@ pub const SECTIONS: &[SectionReference] = &[
     LENGTH,
     DELIMITER,
     LINE,
+    PREREAD,
     TLS,
     CERTIFICATES,
     UPSTREAM,

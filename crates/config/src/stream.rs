@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{self, Access};
 use super::error::Reported;
 use super::listen::{is_datagram, is_http};
+use super::preread::{self, Preread};
 use super::walk::Section;
 
 /// Keys of streams.
@@ -16,6 +17,8 @@ const KEYS: &[&str] = &["access"];
 pub struct StreamRules {
     /// Which clients may connect.
     pub access: Access,
+    /// How the hello of a TLS client is read before a peer is chosen, if it is.
+    pub preread: Option<Preread>,
 }
 
 /// Reads the keys of a listener.
@@ -24,6 +27,7 @@ pub(super) fn rules(
     address: Option<&Address>,
 ) -> Result<StreamRules, Reported> {
     let access = section.read("access", |field| access::access(&field));
+    let preread = preread::preread(section);
     match address {
         Some(address) if is_http(section, address) => section.refuse_keys(
             KEYS,
@@ -37,5 +41,6 @@ pub(super) fn rules(
     }
     Ok(StreamRules {
         access: access?.unwrap_or_default(),
+        preread: preread?,
     })
 }

@@ -4,6 +4,8 @@
 mod entry;
 #[path = "config/errors.rs"]
 mod errors;
+#[path = "config/preread.rs"]
+mod preread;
 #[path = "config/upstreams.rs"]
 mod upstreams;
 

@@ -92,6 +92,12 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("[[listen]]", "upstream") => listen(&format!(
             "{tcp}\n{line}\n[upstream.mysql]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),
+        ("[[listen]]", "preread") => listen(&format!(
+            "{tcp}\nupstream = \"a\"\n{line}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
+        )),
+        ("`preread`", _) => listen(&format!(
+            "{tcp}\nupstream = \"a\"\npreread = {{ {line} }}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
+        )),
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
         ("a rule of `access`", _) => {
             let other = ["deny", "allow"][usize::from(key == "deny")];

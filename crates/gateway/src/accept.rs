@@ -20,6 +20,7 @@ use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
 use crate::forwarded::trusts;
 use crate::ids::{ListenerId, SessionKey, SessionRef, SlotId};
+use crate::input::hello::watch_hello;
 use crate::input::request::give_up_asking;
 use crate::memory::{Class, TLS_BYTES};
 use crate::processes::dispatch::home;
@@ -353,6 +354,7 @@ impl Loop {
             Phase::Announced | Phase::Handshake | Phase::Request => {
                 watch_handshake(session, tools);
             }
+            Phase::Preread => watch_hello(session, tools),
             Phase::TurnedAway(_) => watch_turned_away(session, tools),
             _ => watch_idle(session, tools),
         }

@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 
 use crate::input::handshake::refused;
+use crate::input::hello::check_hello;
 use crate::input::request::give_up_asking;
 use crate::output::reply::refuse;
 use crate::output::write::farewell;
@@ -89,6 +90,9 @@ pub(crate) fn check_handshake(session: &mut Session, tools: &mut Tools) -> Resul
     }
     if matches!(session.phase, Phase::TurnedAway(_)) {
         return Err(End::Now(CloseReason::Limit));
+    }
+    if session.phase == Phase::Preread {
+        return check_hello(session, tools);
     }
     tools.cx.count_limit(Limit::HandshakeTimeout);
     if session.phase == Phase::Handshake {

@@ -109,6 +109,7 @@ fn end_when_flushed(
             tools.agenda.schedule(session);
         }
         Phase::Announced
+        | Phase::Preread
         | Phase::Handshake
         | Phase::Request
         | Phase::Relayed

@@ -6,6 +6,7 @@ pub(crate) mod direct;
 pub(crate) mod dropped;
 pub(crate) mod expect;
 pub(crate) mod handshake;
+pub(crate) mod hello;
 pub(crate) mod proxied;
 pub(crate) mod read;
 pub(crate) mod request;

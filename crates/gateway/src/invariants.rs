@@ -330,6 +330,7 @@ impl Loop {
             // A death follows, and then all sessions of the process are checked.
             _ if is_broken => None,
             Phase::Announced
+            | Phase::Preread
             | Phase::Handshake
             | Phase::Request
             | Phase::TurnedAway(_)

@@ -56,6 +56,7 @@
 //! - `host`: what may be the host of a request
 //! - `forwarded`: whose request it is, by the headers of proxies
 //! - `proxy_header`: whose connection it is, by the header of the PROXY protocol
+//! - `client_hello`: what a TLS client asks for, before anything is decrypted
 //! - `descriptor_limit`: how many descriptors a loop may have for connections
 //! - `refusal_log`: how often refused connections are logged
 //! - `sockets`: listening sockets
@@ -76,6 +77,7 @@ mod agenda;
 mod alarms;
 mod arrival;
 mod change;
+mod client_hello;
 mod clock;
 mod codecs;
 mod commands;
@@ -137,6 +139,9 @@ mod wheel;
 pub use main_thread::run;
 pub use start::{GatewayStart, ListenerStart};
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use client_hello::invariants as hello_invariants;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use http::invariants as http_invariants;

@@ -4,6 +4,7 @@ use crate::ending::{Left, Onward, act, finish_if_over, go_on_ending};
 use crate::groups::Groups;
 use crate::input::deliver::forward_kept;
 use crate::input::dropped::drop_received;
+use crate::input::hello::hear_hello;
 use crate::input::proxied::{Announcement, hear_proxy};
 use crate::input::read::receive;
 use crate::input::request::{FirstRequest, has_left, read_request};
@@ -26,6 +27,7 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
     match session.phase {
         Phase::Announced => return Left::Session,
         Phase::Open | Phase::Ending(_) => {}
+        Phase::Preread => return preread(session, groups, tools),
         Phase::Relayed => return Left::Connection(Onward::Relay),
         Phase::Handshake => {
             tools.agenda.await_handshake(session, &tools.cx.shared);
@@ -74,6 +76,18 @@ pub(crate) fn service(session: &mut Session, groups: &mut Groups, tools: &mut To
     }
     finish_if_over(session, groups, tools);
     Left::Session
+}
+
+/// Reads what a TLS client asks for.
+fn preread(session: &mut Session, groups: &mut Groups, tools: &mut Tools) -> Left {
+    match hear_hello(session, tools) {
+        Ok(true) => Left::Connection(Onward::Relay),
+        Ok(false) => Left::Session,
+        Err(end) => {
+            act(session, end, groups, tools);
+            Left::Session
+        }
+    }
 }
 
 fn step(session: &mut Session, tools: &mut Tools) -> Result<(), End> {

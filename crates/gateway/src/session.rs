@@ -79,6 +79,8 @@ impl Kind {
 pub(crate) enum Phase {
     /// A proxy must say first whose connection it is; no process knows of it yet.
     Announced,
+    /// Its client may begin with the hello of TLS, by which a peer is chosen; no process knows of it.
+    Preread,
     /// Its TLS handshake runs; no process knows of it yet.
     Handshake,
     /// The connection's first request has not come whole; no process knows of it yet.
@@ -108,6 +110,7 @@ impl Phase {
     pub(crate) fn first(listener: &Listener) -> Self {
         match listener.is_http() {
             true => Phase::Request,
+            false if listener.stream.preread.is_some() => Phase::Preread,
             false if listener.is_relay() => Phase::Relayed,
             false => Phase::Open,
         }
@@ -300,6 +303,7 @@ impl Session {
         !matches!(
             self.phase,
             Phase::Announced
+                | Phase::Preread
                 | Phase::Handshake
                 | Phase::Request
                 | Phase::Asking { .. }

@@ -187,6 +187,7 @@ pub(crate) fn watch_output(session: &mut Session, tools: &mut Tools) {
             (at, Alarm::Flush(session.name()))
         }
         Phase::Announced
+        | Phase::Preread
         | Phase::Handshake
         | Phase::Request
         | Phase::Relayed

@@ -6,6 +6,7 @@ mod checks;
 mod commands;
 mod failures;
 mod greeting;
+mod hello;
 mod names;
 mod relaying;
 mod reload;

@@ -47,6 +47,15 @@ pub(super) const LISTEN: SectionReference = SectionReference {
              it. Keys of sessions and messages do not belong to such a listener. `idle_timeout` is 10 min unless it is written.",
         ),
         key(
+            "preread",
+            "table",
+            Words("none"),
+            r#"{ buffer = "32KiB", timeout = "10s" }"#,
+            NewConnections,
+            "With `upstream` and without `tls`: reads what a TLS client asks for, and passes it on as it came: see \
+             [`preread`](#preread).",
+        ),
+        key(
             "framing",
             "table",
             Value(r#"{ kind = "raw" }"#),

@@ -7,6 +7,7 @@ use rustix::net::RecvFlags;
 use crate::entry::{is_allowed, note_denied};
 use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
+use crate::input::hello::watch_hello;
 use crate::output::reply::{refuse, turn_away};
 use crate::placement::go_to_address;
 use crate::proxy_header::{self, Announced, LONGEST, ProxyHeader};
@@ -94,6 +95,9 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
         }
         session.phase = Phase::TurnedAway(limit);
         watch_turned_away(session, tools);
+    }
+    if session.phase == Phase::Preread {
+        watch_hello(session, tools);
     }
     if session.phase == Phase::Open {
         let now = tools.cx.clock.ms;
