@@ -10,7 +10,8 @@
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
 //!   says which may connect, and `preread` whether it is read what they ask for by TLS
-//! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes
+//! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
+//!   connections must note for them
 //! - `walk` reads single keys
 //! - `error`: a mistake and its place; `near` finds slips, `later` names keys of a later version
 //! - `host`: the machine that defaults come from
@@ -49,6 +50,7 @@ mod stream;
 mod tests;
 mod tls;
 mod upstream;
+mod uses;
 mod variables;
 mod walk;
 
@@ -77,6 +79,7 @@ pub use route::{PUBLISH_GROUP, Route, RouteKind, Routes, StaticFiles, Token};
 pub use route_path::{BadPath, RoutePath, WrongPath};
 pub use stream::StreamRules;
 pub use upstream::{Check, CheckKind, Exchange, MOST_PEERS, Next, Upstream, UpstreamPeer};
+pub use uses::Uses;
 pub use variables::{Template, TemplatePart, Variable};
 
 /// A whole engine's configuration.
@@ -109,7 +112,10 @@ impl Config {
 
     /// The upstream with this name.
     pub fn upstream(&self, name: &str) -> Option<&Upstream> {
-        self.upstreams.iter().find(|it| it.name == name)
+        let found = self
+            .upstreams
+            .binary_search_by(|it| it.name.as_str().cmp(name));
+        self.upstreams.get(found.ok()?)
     }
 }
 
@@ -285,6 +291,8 @@ pub struct Listener {
     /// The name of the upstream that its connections are relayed to, if they are. Then it has no framing but raw, and no
     /// routes.
     pub upstream: Option<String>,
+    /// What its connections must note for the texts that they fill in later.
+    pub uses: Uses,
     /// How its connections are encrypted, if they are.
     pub tls: Option<ServerOptions>,
     /// How its stream is cut into messages. For HTTP listeners: `Framing::WebSocket`.

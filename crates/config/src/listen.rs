@@ -12,7 +12,7 @@ use super::process::{self, DEFAULT_ATTEMPTS, MAX_ATTEMPTS, Names};
 use super::walk::{Field, Section};
 use super::{
     Compression, Dispatch, Listener, OnCrash, OnError, RequestRules, Route, RouteKind, Routes,
-    compression, framing, proxies, relay, request, route, stream, tls,
+    Uses, compression, framing, proxies, relay, request, route, stream, tls,
 };
 
 const DEFAULT_HIGH_WATERMARK: u64 = 1 << 20;
@@ -113,6 +113,7 @@ fn listener(
         name: name?,
         address: with_tls(address?, tls.is_some()),
         upstream,
+        uses: Uses::default(),
         tls,
         framing: content.framing,
         routes: content.routes,

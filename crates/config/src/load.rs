@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, listen, process, upstream};
+use super::{Config, Dispatch, listen, process, upstream, uses};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,14 +195,16 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         upstreams.warn_of_unused(report, listeners);
     }
 
+    let (mut listeners, upstreams) = (listeners?, upstreams.parsed?);
+    uses::fill_in(&mut listeners, &upstreams);
     Ok(Config {
         name: name(path),
         engine: engine?,
         workers: workers?,
         tasks: tasks?,
         helpers: helpers?,
-        listeners: listeners?,
-        upstreams: upstreams.parsed?,
+        listeners,
+        upstreams,
         app: app?.unwrap_or_default(),
     })
 }

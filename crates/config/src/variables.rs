@@ -9,23 +9,95 @@ use super::walk::Field;
 /// Parts of one text: more than any reader could follow.
 const MOST_PARTS: usize = 64;
 
-/// What a connection fills in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What a connection fills in. One that it does not know, or not yet, is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Variable {
-    /// `${client.address}`: the client's IP address, behind trusted proxies the one that they name; empty for a client on
-    /// a Unix socket.
+    /// `${client.address}`: the client's IP address, behind trusted proxies the one that they name; `unix:` for a client
+    /// on a Unix socket.
     ClientAddress,
-    /// `${client.port}`: its port; empty as above.
+    /// `${client.port}`: its port; empty on a Unix socket.
     ClientPort,
+    /// `${client.binary}`: its address as 4 or 16 bytes; `unix:` on a Unix socket.
+    ClientBinary,
+    /// `${connection.address}`: the address that the connection itself comes from: of a proxy, where one is in front.
+    ConnectionAddress,
+    /// `${connection.port}`: its port.
+    ConnectionPort,
+    /// `${connection}`: a number that no other connection of this gateway has.
+    Connection,
+    /// `${server.address}`: the local address that the client has connected to, `unix:` and the path on a Unix socket.
+    ServerAddress,
+    /// `${server.port}`: its port.
+    ServerPort,
     /// `${listener}`: the name of the listener.
     Listener,
+    /// `${protocol}`: `TCP` or `UDP`.
+    Protocol,
+    /// `${upstream.name}`: the upstream that it is relayed to.
+    UpstreamName,
+    /// `${upstream.address}`: the peers that were asked, in order, with `, ` between them. So are the four that follow.
+    UpstreamAddress,
+    /// `${upstream.connect_time}`: the seconds until each was connected, `-` where it was not.
+    UpstreamConnectTime,
+    /// `${upstream.first_byte_time}`: the seconds from the attempt until its first byte, `-` where none came.
+    UpstreamFirstByteTime,
+    /// `${upstream.session_time}`: the seconds from the attempt until its end.
+    UpstreamSessionTime,
+    /// `${upstream.bytes_sent}`: the bytes that it took.
+    UpstreamBytesSent,
+    /// `${upstream.bytes_received}`: the bytes that came from it.
+    UpstreamBytesReceived,
+    /// `${status}`: 200, 400, 403, 500, 502 or 503; `000` before its end.
+    Status,
+    /// `${bytes.sent}`: bytes that the client was sent.
+    BytesSent,
+    /// `${bytes.received}`: bytes that came from the client.
+    BytesReceived,
+    /// `${session_time}`: seconds since its beginning.
+    SessionTime,
+    /// `${time.iso}`: the time in UTC, as in `2026-11-29T14:05:06+00:00`.
+    TimeIso,
+    /// `${time.local}`: the time in UTC, as in `29/Nov/2026:14:05:06 +0000`.
+    TimeLocal,
+    /// `${time.msec}`: the seconds since 1970, with milliseconds.
+    TimeMsec,
+    /// `${pid}`: the id of the gateway's process.
+    Pid,
+    /// `${hostname}`: the name of this machine.
+    Hostname,
+    /// `${engine.version}`: the version of Moorline.
+    EngineVersion,
 }
 
 /// Every variable, as it is written.
 const VARIABLES: &[(&str, Variable)] = &[
     ("client.address", Variable::ClientAddress),
     ("client.port", Variable::ClientPort),
+    ("client.binary", Variable::ClientBinary),
+    ("connection.address", Variable::ConnectionAddress),
+    ("connection.port", Variable::ConnectionPort),
+    ("connection", Variable::Connection),
+    ("server.address", Variable::ServerAddress),
+    ("server.port", Variable::ServerPort),
     ("listener", Variable::Listener),
+    ("protocol", Variable::Protocol),
+    ("upstream.name", Variable::UpstreamName),
+    ("upstream.address", Variable::UpstreamAddress),
+    ("upstream.connect_time", Variable::UpstreamConnectTime),
+    ("upstream.first_byte_time", Variable::UpstreamFirstByteTime),
+    ("upstream.session_time", Variable::UpstreamSessionTime),
+    ("upstream.bytes_sent", Variable::UpstreamBytesSent),
+    ("upstream.bytes_received", Variable::UpstreamBytesReceived),
+    ("status", Variable::Status),
+    ("bytes.sent", Variable::BytesSent),
+    ("bytes.received", Variable::BytesReceived),
+    ("session_time", Variable::SessionTime),
+    ("time.iso", Variable::TimeIso),
+    ("time.local", Variable::TimeLocal),
+    ("time.msec", Variable::TimeMsec),
+    ("pid", Variable::Pid),
+    ("hostname", Variable::Hostname),
+    ("engine.version", Variable::EngineVersion),
 ];
 
 /// A text with places for variables.
@@ -47,15 +119,30 @@ impl Template {
         &self.0
     }
 
-    /// Whether a connection must know this variable.
-    pub fn uses(&self, variable: Variable) -> bool {
-        self.0.contains(&TemplatePart::Variable(variable))
+    /// The text, if no connection changes it.
+    pub fn constant(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [TemplatePart::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The variables in it, in order.
+    pub fn variables(&self) -> impl Iterator<Item = Variable> {
+        self.0.iter().filter_map(|part| match part {
+            TemplatePart::Variable(variable) => Some(*variable),
+            TemplatePart::Text(_) => None,
+        })
     }
 }
 
-/// `$$` is a dollar sign.
+/// A text of printable characters, not empty. `$$` is a dollar sign.
 pub(super) fn template(field: &Field<'_>) -> Result<Template, Reported> {
-    let mut rest = field.text()?;
+    parse(field, field.text()?)
+}
+
+fn parse(field: &Field<'_>, mut rest: &str) -> Result<Template, Reported> {
     let (mut parts, mut text) = (Vec::new(), String::new());
     while let Some((before, after)) = rest.split_once('$') {
         text.push_str(before);
@@ -96,10 +183,7 @@ fn variable(field: &Field<'_>, name: &str) -> Result<Variable, Reported> {
     let names = || VARIABLES.iter().map(|(name, _)| *name);
     let hint = match near::nearest(name, names()) {
         Some(meant) => format!("did you mean ${{{meant}}}?"),
-        None => {
-            let names: Vec<_> = names().map(|name| format!("${{{name}}}")).collect();
-            format!("write one of {}", names.join(", "))
-        }
+        None => "the page \"Stream proxy\" lists all variables".to_owned(),
     };
     let message = format!("`{}`: there is no variable {name:?}", field.key);
     Err(field.refuse(message, hint))

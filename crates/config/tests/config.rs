@@ -77,6 +77,7 @@ fn listener(name: &str, address: Address, framing: Framing) -> Listener {
         name: name.into(),
         address,
         upstream: None,
+        uses: moorline_config::Uses::default(),
         tls: None,
         framing,
         routes: Default::default(),

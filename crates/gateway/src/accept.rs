@@ -315,6 +315,7 @@ impl Loop {
             tls,
             unsent,
             counted,
+            notes: _,
         } = arrival;
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
@@ -393,6 +394,7 @@ impl Loop {
                     tls,
                     unsent,
                     counted,
+                    notes: None,
                 };
                 if onward == Onward::Relay {
                     self.begin_relay(socket, (listener, peer), arrival);

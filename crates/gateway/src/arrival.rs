@@ -2,6 +2,7 @@
 
 use moorline_net::tls::server::ServerRecords;
 
+use crate::notes::Notes;
 use crate::shared::admission::Counted;
 
 /// How far a connection has got, apart from its socket.
@@ -14,4 +15,6 @@ pub(crate) struct Arrival {
     /// Bytes still to send, as they go on the wire.
     pub(crate) unsent: Vec<u8>,
     pub(crate) counted: Counted,
+    /// What a relay notes of it.
+    pub(crate) notes: Option<Box<Notes>>,
 }

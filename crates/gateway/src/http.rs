@@ -219,6 +219,7 @@ impl Site {
             tls,
             unsent,
             counted,
+            notes: _,
         } = arrival;
         let caller = Rc::new(Caller {
             peer: peer.clone(),
@@ -238,6 +239,7 @@ impl Site {
                         tls,
                         unsent,
                         counted,
+                        notes: None,
                     },
                 )
             });
@@ -257,6 +259,7 @@ impl Site {
                     tls,
                     unsent,
                     counted,
+                    notes: None,
                 },
             )
         })

@@ -45,8 +45,11 @@
 //! - `cx`: the environment of a loop
 //! - `commands`: the messages between the main thread and the loops
 //! - `exchange`: a plain request and its answer, between the main thread and a loop
+//! - `connection_facts`: what a connection fills into texts
 //! - `arrival`: how far a connection has got before it becomes a session
 //! - `shared`: the state that the loops share
+//! - `notes`: what a relay notes for its texts
+//! - `utc`: dates in logs
 //! - `history`: the last events of groups
 //! - `upstreams`: the peers of relays
 //! - `change`: the changes of a reload
@@ -81,6 +84,7 @@ mod client_hello;
 mod clock;
 mod codecs;
 mod commands;
+mod connection_facts;
 mod cx;
 mod descriptor_limit;
 mod ending;
@@ -102,6 +106,7 @@ mod invariants;
 mod main_loop;
 mod main_thread;
 mod memory;
+mod notes;
 mod output;
 mod pipes;
 mod placement;
@@ -134,6 +139,7 @@ mod tools;
 mod transfer;
 mod turnover;
 mod upstreams;
+mod utc;
 mod wheel;
 
 pub use main_thread::run;

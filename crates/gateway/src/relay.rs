@@ -20,8 +20,10 @@ use std::time::Duration;
 use moorline_net::tls::server::ServerRecords;
 use rustix::io::Errno;
 
+use crate::connection_facts::{ConnectionFacts, Relayed};
 use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
+use crate::notes::Notes;
 use crate::poller::Readiness;
 use crate::relay::attempts::Connecting;
 use crate::relay::way::{Way, WayPhase};
@@ -32,6 +34,9 @@ use moorline_protocol::wire::Peer;
 /// A peer that goes within this time, in milliseconds, has not waited for the client: its process was killed, or it takes no
 /// connections.
 const AT_ONCE_MS: u64 = 1_000;
+
+/// The most loops: serials count within one.
+const LOOPS: u64 = 64;
 
 /// One relayed connection.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Relay {
     /// What each of them sends.
     pub(crate) ways: [Way; 2],
     pub(crate) meters: RelayMeters,
+    /// What its texts will need.
+    pub(crate) notes: Option<Box<Notes>>,
     /// It is on the list of those that go on in the next turn.
     pub(crate) is_scheduled: bool,
     /// It ends as soon as nothing is cut off by that.
@@ -160,6 +167,19 @@ impl RelayEnd {
             RelayEnd::Memory => "memory",
         }
     }
+
+    /// The same as nginx's status.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            RelayEnd::Finished
+            | RelayEnd::Client
+            | RelayEnd::Upstream
+            | RelayEnd::Idle
+            | RelayEnd::Stopped => 200,
+            RelayEnd::Memory => 500,
+            RelayEnd::Unreachable => 502,
+        }
+    }
 }
 
 impl Relay {
@@ -178,6 +198,25 @@ impl Relay {
 
     pub(crate) fn way_mut(&mut self, from: Side) -> &mut Way {
         &mut self.ways[from as usize]
+    }
+
+    /// What it fills into texts; `end` once it has ended.
+    pub(crate) fn facts<'a>(&'a self, end: Option<RelayEnd>, cx: &'a Cx) -> ConnectionFacts<'a> {
+        ConnectionFacts {
+            cx,
+            listener: self.listener,
+            client: &self.client,
+            notes: self.notes.as_deref(),
+            socket: self.side(Side::Client).socket.as_ref(),
+            number: self.name.serial * LOOPS + u64::from(cx.index),
+            begun_at: self.meters.begun_at,
+            relayed: Some(Relayed {
+                upstream: &self.upstream.name,
+                ahead: self.way(Side::Client).bytes,
+                back: self.way(Side::Upstream).bytes,
+            }),
+            status: end.map(RelayEnd::status),
+        }
     }
 
     /// What this side sends: where it comes from, its way, and where it goes.
@@ -255,6 +294,9 @@ impl Relay {
             joined.awaits_first_byte = false;
             let took = Duration::from_millis(cx.clock.ms - joined.since);
             let shared = cx.clock.shared_ms();
+            if let Some(notes) = &mut self.notes {
+                notes.note_first_byte(cx.clock.ms);
+            }
             self.upstream.first_byte(joined.peer, shared, took);
         }
     }

@@ -46,10 +46,14 @@ impl Loop {
             tls,
             unsent,
             counted,
+            mut notes,
         } = arrival;
+        if tools.cx.listener(listener).uses.attempts {
+            notes.get_or_insert_default();
+        }
+        let held = received.len() + unsent.len();
         let key = self.relays.insert(|name| {
-            let stage =
-                RelayStage::Connecting(Box::new(Connecting::new(tools.cx.clock.shared_ms())));
+            let shared = tools.cx.clock.shared_ms();
             let meters = RelayMeters {
                 begun_at: unix_ms(),
                 active_at: now,
@@ -61,10 +65,11 @@ impl Loop {
                 client,
                 counted,
                 upstream,
-                stage,
+                stage: RelayStage::Connecting(Box::new(Connecting::new(shared))),
                 sides: [RelaySide::new(socket, tls), RelaySide::default()],
                 ways: Default::default(),
                 meters,
+                notes,
                 is_scheduled: false,
                 is_leaving: tools.cx.is_stopping(),
                 is_cut_off: false,
@@ -74,9 +79,7 @@ impl Loop {
             relay
         });
         let relay = &mut self.relays[key];
-        tools
-            .memory
-            .hold(Class::Queued, received.len() + unsent.len());
+        tools.memory.hold(Class::Queued, held);
         tools.cx.count(LoopCounter::RelaysBegun, 1);
         let socket = relay.side(Side::Client).socket.as_ref();
         let watched = socket.map(|it| {
@@ -101,8 +104,11 @@ impl Loop {
                 self.go_on_relaying(key);
             }
             Reached::Nobody(why) => {
-                let relay = &self.relays[key];
+                let relay = &mut self.relays[key];
                 let Tools { cx, refusals, .. } = &mut self.tools;
+                if let Some(notes) = &mut relay.notes {
+                    notes.note_nobody(&relay.upstream.name, cx.clock.ms);
+                }
                 cx.count(LoopCounter::RelaysFailed, 1);
                 if let Some(unlogged) = refusals.tells(relay.listener, cx.clock.ms) {
                     tracing::warn!(

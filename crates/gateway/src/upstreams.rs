@@ -1,13 +1,14 @@
 //! The upstreams of relays: their peers, shared by the loops.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moorline_config::{Balance, Config, ProxyVersion};
 use moorline_net::HostPort;
 pub(crate) use moorline_proxy::{Attempts, Choice, Failure, NoPeer, PeerAddress, PeerKey};
-use moorline_proxy::{Facts, NoSuchPeer, Probe, Turn, Unplaced, Upstream, UpstreamSeen};
+use moorline_proxy::{NoSuchPeer, Probe, Turn, Unplaced, Upstream, UpstreamSeen};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -130,6 +131,8 @@ struct NameLookUp {
 #[derive(Debug)]
 pub(crate) struct SharedUpstream {
     pub(crate) name: String,
+    /// Read for each connection, without the lock.
+    is_hashed: AtomicBool,
     state: Mutex<Upstream>,
     /// The look-ups of its names. Locked before the state.
     look_ups: Mutex<FxHashMap<HostPort, NameLookUp>>,
@@ -140,29 +143,30 @@ impl SharedUpstream {
     pub(crate) fn new(config: moorline_config::Upstream, now: u64) -> Self {
         Self {
             name: config.name.clone(),
+            is_hashed: AtomicBool::new(is_hashed(&config)),
             state: Mutex::new(Upstream::new(config, fastrand::u64(..), now)),
             look_ups: Mutex::default(),
         }
     }
 
-    /// A peer for a connection that has made these attempts, and how the connection to it begins.
+    /// Whether a key decides which peer a connection gets.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.is_hashed.load(Ordering::Relaxed)
+    }
+
+    /// A peer for a connection that has made these attempts, and how the connection to it begins. `key`: the filled key of
+    /// hashing.
     ///
     /// # Errors
     /// No peer can be given.
     pub(crate) fn choose(
         &self,
         now: u64,
-        client: Option<SocketAddr>,
-        listener: &str,
+        key: &[u8],
         attempts: &mut Attempts,
     ) -> Result<(Choice, Opening), NoPeer> {
         let mut upstream = self.locked();
-        let mut key = String::new();
-        if let Balance::Hash { key: template, .. } = &upstream.config().balance {
-            let facts = Facts { client, listener };
-            facts.fill(template, &mut key);
-        }
-        let choice = upstream.choose(now, key.as_bytes(), attempts)?;
+        let choice = upstream.choose(now, key, attempts)?;
         Ok((choice, Opening::new(upstream.config())))
     }
 
@@ -338,7 +342,9 @@ impl SharedUpstream {
 
     /// A reload has changed its configuration.
     fn replace(&self, config: moorline_config::Upstream, now: u64) {
+        let is_hashed = is_hashed(&config);
         let replaced = self.locked().replace(config, now);
+        self.is_hashed.store(is_hashed, Ordering::Relaxed);
         self.tell_unplaced(replaced);
     }
 
@@ -351,6 +357,10 @@ impl SharedUpstream {
     fn locked(&self) -> MutexGuard<'_, Upstream> {
         lock(&self.state)
     }
+}
+
+fn is_hashed(config: &moorline_config::Upstream) -> bool {
+    matches!(config.balance, Balance::Hash { .. })
 }
 
 /// A panic ends the process, so no lock is poisoned.

@@ -31,7 +31,7 @@ impl PeerAddress {
     }
 
     /// Without its scheme: `10.0.0.1:3306`, `/run/a.sock`, `@name`.
-    pub(crate) fn bare(&self) -> String {
+    pub fn bare(&self) -> String {
         let whole = self.to_string();
         let bare = whole.split_once("://").map(|(_, bare)| bare.to_owned());
         bare.unwrap_or(whole)

@@ -42,7 +42,7 @@
 //! - `peer`: one peer: its settings, its load, its health
 //! - `average`: measured times
 //! - `address`: where a peer is
-//! - `key`: what is hashed
+//! - `text`: texts that a connection fills in
 
 #![forbid(unsafe_code)]
 
@@ -51,7 +51,6 @@ mod attempts;
 mod average;
 mod balance;
 mod checks;
-mod key;
 mod members;
 mod membership;
 mod peer;
@@ -60,15 +59,16 @@ mod snapshot;
 mod switches;
 #[cfg(test)]
 mod tests;
+mod text;
 mod upstream;
 
 pub use address::PeerAddress;
 pub use attempts::Attempts;
 pub use checks::{Answer, Probe};
-pub use key::Facts;
 pub use members::Unplaced;
 pub use peer::{Failure, Switch, Turn};
 pub use peers::PeerKey;
 pub use snapshot::{PeerSeen, State, UpstreamSeen};
 pub use switches::NoSuchPeer;
+pub use text::{Facts, MOST_FILLED, Text};
 pub use upstream::{Choice, NoPeer, Upstream};

@@ -197,7 +197,7 @@ pub(super) const BALANCE: SectionReference = SectionReference {
             Words("required with `hash`"),
             r#""${client.address} ${listener}""#,
             NewConnections,
-            "Connections with equal keys get the same peer. Variables: `${client.address}`, `${client.port}`, `${listener}`. \
+            "Connections with equal keys get the same peer. See [variables](../guide/proxy.md#variables). \
              `$$` is a dollar sign.",
         ),
         key(

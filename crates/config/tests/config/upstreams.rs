@@ -435,7 +435,7 @@ peers = ["tcp://db:1"]
 /c/a.toml:42:34: `key`: there is no variable "remote_addr"
   42 | balance = { kind = "hash", key = "${remote_addr}" }
      |                                  ^^^^^^^^^^^^^^^^
-  hint: write one of ${client.address}, ${client.port}, ${listener}"#,
+  hint: the page "Stream proxy" lists all variables"#,
     ),
     (
         r#"[[listen]]

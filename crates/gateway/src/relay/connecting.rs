@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::cx::Cx;
 use crate::ids::{ListenerId, RelayRef, Side};
+use crate::notes::Notes;
 use crate::poller::{Poller, Readiness};
 use crate::relay::attempts::{Attempt, Connecting};
 use crate::relay::greeting::greet;
@@ -21,8 +22,8 @@ use crate::tcp;
 use crate::timers::Alarm;
 use crate::tools::Tools;
 use crate::upstreams::{Attempts, Choice, Failure, NoPeer, Opening, PeerAddress, SharedUpstream};
-use moorline_config::Listener;
-use moorline_protocol::wire::Peer;
+use moorline_config::{Balance, Listener};
+use moorline_proxy::Text;
 
 /// How soon a peer whose backlog is full is asked again, in milliseconds: no event says that it has room.
 const ASK_AGAIN_MS: u64 = 5;
@@ -46,15 +47,19 @@ pub(crate) enum Reached {
 
 /// Asks one peer after the other, until one answers, or must be waited for.
 pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> Reached {
+    let key = hash_key(relay, &tools.cx);
     loop {
         let RelayStage::Connecting(connecting) = &mut relay.stage else {
             return Reached::Joined;
         };
         if connecting.present.is_none() {
             let upstream = &relay.upstream;
-            let facts = (&relay.client, relay.listener);
-            match choose(upstream, facts, &mut connecting.tried, tools) {
-                Ok(choice) => connecting.begin(choice, tools.cx.clock.ms),
+            let now = tools.cx.clock.ms;
+            match choose(upstream, key.as_bytes(), &mut connecting.tried, tools) {
+                Ok(choice) => {
+                    note_attempt(relay.notes.as_deref_mut(), &choice, now);
+                    connecting.begin(choice, now);
+                }
                 Err(NoPeer::Unresolved) if upstream.is_resolving() => {
                     let at = tools.cx.clock.ms + NAMES_MS;
                     let alarm = Alarm::Connect(relay.name);
@@ -71,19 +76,31 @@ pub(crate) fn connect(relay: &mut Relay, poller: &Poller, tools: &mut Tools) -> 
     }
 }
 
-/// A peer for this client of a listener.
+/// A peer for this key.
 fn choose(
     upstream: &SharedUpstream,
-    (client, listener): (&Peer, ListenerId),
+    key: &[u8],
     tried: &mut Attempts,
     tools: &Tools,
 ) -> Result<(Choice, Opening), NoPeer> {
-    let client = match client {
-        Peer::Ip(address) => Some(*address),
-        _ => None,
-    };
-    let listener = &tools.cx.listener(listener).name;
-    upstream.choose(tools.cx.clock.shared_ms(), client, listener, tried)
+    upstream.choose(tools.cx.clock.shared_ms(), key, tried)
+}
+
+/// The key of hashing, filled in; empty with another rule. The text is that of the loop's configuration, as what it refers to.
+fn hash_key(relay: &Relay, cx: &Cx) -> Text {
+    if relay.upstream.is_hashed()
+        && let Some(upstream) = cx.config.upstream(&relay.upstream.name)
+        && let Balance::Hash { key, .. } = &upstream.balance
+    {
+        return relay.facts(None, cx).filled(key);
+    }
+    Text::default()
+}
+
+fn note_attempt(notes: Option<&mut Notes>, (choice, _): &(Choice, Opening), now: u64) {
+    if let Some(notes) = notes {
+        notes.ask(&choice.address, now);
+    }
 }
 
 /// Asks the peer of the present attempt.
@@ -210,7 +227,11 @@ fn join(relay: &mut Relay, tools: &Tools) {
     let took = Duration::from_millis(now - attempt.begun_at);
     let shared = tools.cx.clock.shared_ms();
     let peer = (attempt.peer, &attempt.address);
-    let awaits_first_byte = relay.upstream.connected(peer, shared, took);
+    let mut awaits_first_byte = relay.upstream.connected(peer, shared, took);
+    if let Some(notes) = &mut relay.notes {
+        notes.note_connected(now);
+        awaits_first_byte = true;
+    }
     let attempts = connecting.made();
     let tried = Box::new(Attempts::new(0));
     let retry = Some(std::mem::replace(&mut connecting.tried, tried));
@@ -238,6 +259,9 @@ fn fail(relay: &mut Relay, why: Failure, tools: &Tools) {
         return;
     };
     let took = Duration::from_millis(tools.cx.clock.ms - attempt.begun_at);
+    if let Some(notes) = &mut relay.notes {
+        notes.note_end(tools.cx.clock.ms);
+    }
     tracing::debug!(
         relay = relay.name.serial, upstream = %relay.upstream.name, peer = %attempt.address, error = %why, ?took,
         "attempt to connect failed"
@@ -337,16 +361,20 @@ pub(crate) fn ask_another(relay: &mut Relay, fault: Fault, tools: &mut Tools) ->
     if fault.side == Side::Client || !relay.may_retry(tools.cx.clock.ms) {
         return false;
     }
+    let key = hash_key(relay, &tools.cx);
     let RelayStage::Joined(joined) = &mut relay.stage else {
         return false;
     };
     let Some(mut tried) = joined.retry.take() else {
         return false;
     };
-    let facts = (&relay.client, relay.listener);
-    let Ok(choice) = choose(&relay.upstream, facts, &mut tried, tools) else {
+    let Ok(choice) = choose(&relay.upstream, key.as_bytes(), &mut tried, tools) else {
         return false;
     };
+    if let Some(notes) = &mut relay.notes {
+        notes.note_end(tools.cx.clock.ms);
+    }
+    note_attempt(relay.notes.as_deref_mut(), &choice, tools.cx.clock.ms);
     let (now, shared) = (tools.cx.clock.ms, tools.cx.clock.shared_ms());
     let why = match fault.cause {
         Cause::Error(error) => failure(error),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
+use moorline_config::Variable;
 use moorline_net::HostPort;
 
 const NAMED: &str = r#"peers = ["tcp://db.example:2", "tcp://10.0.0.1:1"]"#;
@@ -232,15 +233,27 @@ fn a_key_has_what_the_connection_knows() {
     let moorline_config::Balance::Hash { key, .. } = config.balance else {
         panic!("it is a hash");
     };
-    let fill = |facts: Facts<'_>| {
-        let mut text = String::new();
-        facts.fill(&key, &mut text);
-        text
-    };
-    let facts = Facts {
-        client: Some("[::ffff:192.0.2.1]:7".parse().expect("an address")),
-        listener: "front",
-    };
-    assert_eq!(fill(facts), "$192.0.2.1:7 front/");
-    assert_eq!(fill(Facts::default()), "$: /");
+    struct Known;
+    impl Facts for Known {
+        fn write(&self, variable: Variable, text: &mut Text) {
+            match variable {
+                Variable::ClientAddress => text.push(b"192.0.2.1"),
+                Variable::Listener => text.push(b"front"),
+                _ => {}
+            }
+        }
+    }
+    let mut text = Text::default();
+    text.fill(&key, &Known);
+    assert_eq!(text.as_bytes(), b"$192.0.2.1: front/");
+}
+
+#[test]
+fn a_filled_text_has_a_bound() {
+    let mut text = Text::default();
+    text.push(&[b'a'; MOST_FILLED - 1]);
+    text.push(b"bcd");
+    text.push(b"e");
+    assert_eq!(text.as_bytes().len(), MOST_FILLED);
+    assert!(text.as_bytes().ends_with(b"ab"));
 }

@@ -434,6 +434,7 @@ pub(super) fn config(name: &str) -> Config {
             port: 0,
         }),
         upstream: None,
+        uses: Default::default(),
         tls: None,
         framing: Framing::Line { max: 1024 * 1024 },
         routes: Default::default(),

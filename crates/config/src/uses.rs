@@ -1,0 +1,52 @@
+//! What the connections of each listener must note for the texts that they fill in later. What no text has is not kept.
+
+use serde::{Deserialize, Serialize};
+
+use super::variables::{Template, Variable};
+use super::{Balance, Listener, Upstream};
+
+/// What the connections of a listener must note.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uses {
+    /// The address that the connection itself comes from.
+    pub connection: bool,
+    /// Each attempt to connect to a peer, and its times.
+    pub attempts: bool,
+}
+
+impl Uses {
+    fn note(&mut self, variable: Variable) {
+        match variable {
+            Variable::ConnectionAddress | Variable::ConnectionPort => self.connection = true,
+            Variable::UpstreamAddress
+            | Variable::UpstreamConnectTime
+            | Variable::UpstreamFirstByteTime
+            | Variable::UpstreamSessionTime
+            | Variable::UpstreamBytesSent
+            | Variable::UpstreamBytesReceived => self.attempts = true,
+            _ => {}
+        }
+    }
+}
+
+/// Fills in what the listeners use.
+pub(super) fn fill_in(listeners: &mut [Listener], upstreams: &[Upstream]) {
+    for listener in listeners {
+        let reached = |it: &&Upstream| listener.upstream.as_ref() == Some(&it.name);
+        let texts = upstreams.iter().filter(reached).flat_map(of_upstream);
+        let mut uses = Uses::default();
+        texts
+            .flat_map(Template::variables)
+            .for_each(|it| uses.note(it));
+        listener.uses = uses;
+    }
+}
+
+/// The texts of an upstream.
+fn of_upstream(upstream: &Upstream) -> impl Iterator<Item = &Template> {
+    let key = match &upstream.balance {
+        Balance::Hash { key, .. } => Some(key),
+        _ => None,
+    };
+    key.into_iter()
+}

@@ -1,0 +1,99 @@
+//! What a relay notes for the texts that it fills in later. Where no text needs it, nothing is noted.
+
+use std::time::Duration;
+
+use crate::upstreams::PeerAddress;
+use moorline_protocol::wire::Peer;
+
+/// The notes of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// The address that the connection itself comes from, if that is not the client's.
+    pub(crate) connection: Option<Peer>,
+    /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
+    pub(crate) attempts: Vec<AttemptNote>,
+}
+
+/// An attempt to connect to a peer, and what came of it. Times are in the loop's milliseconds.
+#[derive(Debug)]
+pub(crate) struct AttemptNote {
+    /// As it is written; the name of the upstream where no peer was left.
+    pub(crate) peer: String,
+    begun_at: u64,
+    connected_at: Option<u64>,
+    first_byte_at: Option<u64>,
+    ended_at: Option<u64>,
+}
+
+impl Notes {
+    /// A peer is asked.
+    pub(crate) fn ask(&mut self, peer: &PeerAddress, now: u64) {
+        let bare = peer.bare();
+        let peer = match peer {
+            PeerAddress::Tcp(_) => bare,
+            PeerAddress::Unix(_) => format!("unix:{bare}"),
+        };
+        self.attempts.push(AttemptNote::new(peer, now));
+    }
+
+    /// There is no peer left to be asked.
+    pub(crate) fn note_nobody(&mut self, upstream: &str, now: u64) {
+        let attempt = AttemptNote::new(upstream.to_owned(), now);
+        self.attempts.push(AttemptNote {
+            ended_at: Some(now),
+            ..attempt
+        });
+    }
+
+    /// The peer that was asked last is connected.
+    pub(crate) fn note_connected(&mut self, now: u64) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.connected_at = Some(now);
+        }
+    }
+
+    /// Its first byte has come.
+    pub(crate) fn note_first_byte(&mut self, now: u64) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.first_byte_at = Some(now);
+        }
+    }
+
+    /// It has failed, or has gone.
+    pub(crate) fn note_end(&mut self, now: u64) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.ended_at = Some(now);
+        }
+    }
+}
+
+impl AttemptNote {
+    fn new(peer: String, now: u64) -> Self {
+        Self {
+            peer,
+            begun_at: now,
+            connected_at: None,
+            first_byte_at: None,
+            ended_at: None,
+        }
+    }
+
+    /// How long it took to connect, if it did.
+    pub(crate) fn connect_time(&self) -> Option<Duration> {
+        self.connected_at.map(|at| self.until(at))
+    }
+
+    /// How long it took until the first byte, if one came.
+    pub(crate) fn first_byte_time(&self) -> Option<Duration> {
+        self.first_byte_at.map(|at| self.until(at))
+    }
+
+    /// How long it lasted, by now.
+    pub(crate) fn lasted(&self, now: u64) -> Duration {
+        self.until(self.ended_at.unwrap_or(now))
+    }
+
+    fn until(&self, at: u64) -> Duration {
+        Duration::from_millis(at.saturating_sub(self.begun_at))
+    }
+}
