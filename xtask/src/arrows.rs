@@ -19,6 +19,7 @@ const CRATES: &[&str] = &[
     "crates/process",
     "crates/protocol",
     "crates/proxy",
+    "crates/import",
     "crates/config",
     "crates/net",
     "crates/ipc",

@@ -1,6 +1,7 @@
 //! The command line that every app shares.
 
 mod control;
+mod import;
 mod peers;
 mod serve;
 mod table;
@@ -96,6 +97,7 @@ enum Command {
         #[command(flatten)]
         engine: EngineChoice,
     },
+    Import(import::ImportArgs),
     Dial(crate::dial::DialArgs),
     /// Generate load for a server, check every answer, and show what it cost.
     Bench(crate::bench::BenchArgs),
@@ -196,6 +198,7 @@ pub(crate) fn run(default_config: Option<PathBuf>, served: Served) -> ExitCode {
                 }),
             ..
         }) => control::set_peer(&paths, engine, &peer, &change),
+        Some(Command::Import(args)) => import::import(&args),
         Some(Command::Dial(args)) => crate::dial::run(&args),
         Some(Command::Bench(args)) => control::bench(&paths, &args),
     }

@@ -12,7 +12,7 @@ use moorline_ipc::{MAX_FDS, MAX_PACKET};
 use moorline_net::tls::TlsError;
 use rustix::fs::{Mode, OFlags};
 
-use moorline_config::Config;
+use moorline_config::{Config, Loaded};
 use moorline_process::credentials::{Credentials, SealedCredentials};
 use moorline_process::log;
 use moorline_process::open_files::Descriptors;
@@ -38,6 +38,15 @@ pub(super) struct Deployment {
     pub(super) log: Option<OwnedFd>,
 }
 
+/// How a reload gets the configuration at a path. It blocks while files are read.
+pub type Load = Box<dyn Fn(&Path) -> Result<Loaded, String>>;
+
+/// The file that a reload reads its configuration from.
+pub(super) struct ConfigSource {
+    pub(super) path: PathBuf,
+    pub(super) load: Load,
+}
+
 /// The state of the engine when a reload begins.
 pub(super) struct Present<'a> {
     /// As the file of the last reload had it, with the task workers' part of the last reload of those.
@@ -57,16 +66,16 @@ impl Deployment {
     /// opened is closed again.
     pub(super) fn open(
         executable: &ExecutablePath,
-        config: &Path,
+        source: &ConfigSource,
         scope: Scope,
         present: &Present<'_>,
         given: &mut Given,
     ) -> Result<Self, String> {
-        if fs::metadata(config).is_ok_and(|found| found.file_type().is_fifo()) {
-            let name = config.display();
+        if fs::metadata(&source.path).is_ok_and(|found| found.file_type().is_fifo()) {
+            let name = source.path.display();
             return Err(format!("{name} is a pipe, which can be read only once"));
         }
-        let loaded = moorline_config::load(config).map_err(|errors| errors.to_string())?;
+        let loaded = (source.load)(&source.path)?;
         let changed = match scope {
             Scope::All => {
                 moorline_config::live_change(present.config, loaded.config, present.vacant)

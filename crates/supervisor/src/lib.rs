@@ -31,7 +31,7 @@ mod systemd;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use moorline_net::ListenError;
 use moorline_net::tls::TlsError;
@@ -42,7 +42,8 @@ use moorline_process::log;
 use moorline_process::open_files::{self, Descriptors, TooFew};
 use moorline_process::rights::hide_memory;
 
-use deployment::{Deployment, ExecutablePath};
+pub use deployment::Load;
+use deployment::{ConfigSource, Deployment, ExecutablePath};
 use listeners::Listeners;
 use run_dir::RunDir;
 use shell::Shell;
@@ -56,6 +57,15 @@ use systemd::{Given, Notifier};
 /// # Errors
 /// The engine could not be started; nothing of it is left then.
 pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
+    let load = |path: &Path| moorline_config::load(path).map_err(|errors| errors.to_string());
+    serve_from(loaded, Box::new(load))
+}
+
+/// [`serve`] with a configuration that `load` makes from the file at its path.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_from(loaded: Loaded, load: Load) -> Result<(), ServeError> {
     open_files::raise();
     Descriptors::of(&loaded.config)
         .check()
@@ -95,7 +105,11 @@ pub fn serve(loaded: Loaded) -> Result<(), ServeError> {
         log: log_file,
     };
     runtime.block_on(async {
-        let shell = Shell::new(path, loaded.path, deployment, given, run_dir, notifier)
+        let source = ConfigSource {
+            path: loaded.path,
+            load,
+        };
+        let shell = Shell::new(path, source, deployment, given, run_dir, notifier)
             .map_err(ServeError::Runtime)?;
         shell.run().await.map_err(ServeError::Failed)
     })

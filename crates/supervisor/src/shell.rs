@@ -13,7 +13,6 @@ mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use moorline_protocol::command::Response;
@@ -25,7 +24,7 @@ use tracing::info;
 use self::answers::Listing;
 use self::children::{GatewayHandle, HelperHandle, ProcessHandle};
 use super::control_socket::{self, Answers};
-use super::deployment::{Deployment, ExecutablePath};
+use super::deployment::{ConfigSource, Deployment, ExecutablePath};
 use super::hooks::Moment;
 use super::input::Input;
 use super::output::Outputs;
@@ -48,7 +47,7 @@ pub(super) struct Shell {
     inputs: mpsc::Sender<Input>,
     received: mpsc::Receiver<Input>,
     executable: ExecutablePath,
-    config_path: PathBuf,
+    source: ConfigSource,
     deployments: BTreeMap<u32, Deployment>,
     given: Given,
     /// Places of retired listeners that have no connection left.
@@ -78,7 +77,7 @@ impl Shell {
     /// Call it inside the runtime in which [`run`](Self::run) will run.
     pub(super) fn new(
         executable: ExecutablePath,
-        config_path: PathBuf,
+        source: ConfigSource,
         deployment: Deployment,
         given: Given,
         run_dir: RunDir,
@@ -93,7 +92,7 @@ impl Shell {
             inputs,
             received,
             executable,
-            config_path,
+            source,
             deployments: BTreeMap::from([(1, deployment)]),
             given,
             vacant: BTreeSet::new(),

@@ -36,11 +36,11 @@ impl Shell {
             Request::Reload {
                 config: Some(named),
                 ..
-            } if named != self.config_path => {
+            } if named != self.source.path => {
                 answers.give(Response::Refused(format!(
                     "the engine does not run with {} but with {}: change that file, or restart the engine with the other",
                     named.display(),
-                    self.config_path.display()
+                    self.source.path.display()
                 )));
             }
             Request::Reload { scope, .. } => {

@@ -47,7 +47,7 @@ impl Shell {
         };
         Deployment::open(
             &self.executable,
-            &self.config_path,
+            &self.source,
             scope,
             &present,
             &mut self.given,

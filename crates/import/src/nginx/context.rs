@@ -1,0 +1,30 @@
+//! What all directives of an import share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::note::Report;
+
+/// What all directives of an import share.
+pub(super) struct Context<'a> {
+    pub(super) report: Report,
+    /// Where relative paths of certificates begin: the folder of the main file.
+    pub(super) folder: &'a Path,
+    /// The variables that the file makes, by their names there: how Moorline writes them.
+    pub(super) made: BTreeMap<String, Made>,
+}
+
+/// A variable that the file makes.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    /// As in `map.backend`.
+    pub(super) written: String,
+}
+
+impl Context<'_> {
+    /// A path as Moorline is to have it: it does not depend on where the TOML file will be.
+    pub(super) fn path(&self, text: &str) -> String {
+        let path: PathBuf = self.folder.join(text);
+        path.to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,183 @@
+//! Every directive that may stand in a block, and what becomes of it.
+
+use super::tree::Directive;
+use crate::note::Report;
+
+/// What becomes of a directive.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It is imported.
+    Imported,
+    /// It has no meaning here; the remark says why.
+    Ignored(&'static str),
+    /// It cannot be expressed; the error says why.
+    Refused(&'static str),
+}
+
+use Fate::{Ignored, Imported, Refused};
+
+const SIZED: &str = "tables grow as they need to";
+const CIPHERS: &str =
+    "all ciphers and curves that Moorline has are strong, and it prefers the best";
+const OWN_PROCESSES: &str = "Moorline has processes of its own";
+
+/// In the file itself.
+const MAIN: &[(&str, Fate)] = &[
+    ("stream", Imported),
+    (
+        "events",
+        Ignored("Moorline has loops of its own: see `max_sessions` of a listener"),
+    ),
+    ("http", Ignored("only the `stream` block is imported")),
+    ("mail", Ignored("only the `stream` block is imported")),
+    ("daemon", Ignored("Moorline runs in the foreground")),
+    ("master_process", Ignored(OWN_PROCESSES)),
+    (
+        "worker_processes",
+        Ignored("see `gateway_loops` of [engine]: one for each CPU by default"),
+    ),
+    ("worker_cpu_affinity", Ignored(OWN_PROCESSES)),
+    ("worker_priority", Ignored(OWN_PROCESSES)),
+    (
+        "worker_rlimit_nofile",
+        Ignored("Moorline raises the limit as far as it may"),
+    ),
+    ("worker_rlimit_core", Ignored(OWN_PROCESSES)),
+    (
+        "worker_shutdown_timeout",
+        Ignored("see `max_wait` of [workers]"),
+    ),
+    ("working_directory", Ignored(OWN_PROCESSES)),
+    ("user", Ignored("see `gateway_user` of [engine]")),
+    ("pid", Ignored("Moorline has a lock in its run folder")),
+    ("lock_file", Ignored(OWN_PROCESSES)),
+    ("error_log", Ignored("see `log` of [engine]")),
+    ("load_module", Ignored("everything is part of Moorline")),
+    ("thread_pool", Ignored(OWN_PROCESSES)),
+    ("timer_resolution", Ignored(OWN_PROCESSES)),
+    (
+        "pcre_jit",
+        Ignored("regular expressions are compiled when the configuration is loaded"),
+    ),
+    ("ssl_engine", Refused("Moorline uses no engine of OpenSSL")),
+    (
+        "ssl_object_cache_inheritable",
+        Ignored("certificates are read at each reload"),
+    ),
+    ("env", Ignored("nothing of the environment is used")),
+    ("debug_points", Ignored(OWN_PROCESSES)),
+    ("debug_connection", Ignored(OWN_PROCESSES)),
+    ("google_perftools_profiles", Ignored(OWN_PROCESSES)),
+];
+
+/// In `stream`, and no server has them.
+const STREAM: &[(&str, Fate)] = &[
+    ("server", Imported),
+    ("upstream", Imported),
+    ("variables_hash_max_size", Ignored(SIZED)),
+    ("variables_hash_bucket_size", Ignored(SIZED)),
+    ("server_names_hash_max_size", Ignored(SIZED)),
+    ("server_names_hash_bucket_size", Ignored(SIZED)),
+    ("map_hash_max_size", Ignored(SIZED)),
+    ("map_hash_bucket_size", Ignored(SIZED)),
+];
+
+/// In a server, or in `stream` for all of them.
+const BOTH: &[(&str, Fate)] = &[
+    ("proxy_connect_timeout", Imported),
+    ("proxy_timeout", Imported),
+    ("proxy_next_upstream", Imported),
+    ("proxy_next_upstream_tries", Imported),
+    ("proxy_next_upstream_timeout", Imported),
+    ("proxy_bind", Imported),
+    ("proxy_half_close", Imported),
+    (
+        "proxy_buffer_size",
+        Ignored("buffers are shared by all connections of a loop"),
+    ),
+    (
+        "proxy_downstream_buffer",
+        Ignored("buffers are shared by all connections of a loop"),
+    ),
+    (
+        "proxy_upstream_buffer",
+        Ignored("buffers are shared by all connections of a loop"),
+    ),
+    (
+        "proxy_socket_keepalive",
+        Ignored("the other side's silence is found by `idle_timeout`"),
+    ),
+    ("proxy_protocol_timeout", Imported),
+    ("tcp_nodelay", Imported),
+    ("set_real_ip_from", Imported),
+    ("error_log", Ignored("see `log` of [engine]")),
+    ("allow", Imported),
+    ("deny", Imported),
+    ("ssl_certificate", Imported),
+    ("ssl_certificate_key", Imported),
+    ("ssl_verify_client", Imported),
+    ("ssl_client_certificate", Imported),
+    ("ssl_trusted_certificate", Imported),
+    ("ssl_protocols", Imported),
+    ("ssl_alpn", Imported),
+    ("ssl_handshake_timeout", Imported),
+    ("ssl_ciphers", Ignored(CIPHERS)),
+    ("ssl_prefer_server_ciphers", Ignored(CIPHERS)),
+    ("ssl_ecdh_curve", Ignored(CIPHERS)),
+    ("ssl_dhparam", Ignored(CIPHERS)),
+    (
+        "ssl_verify_depth",
+        Ignored("a path to an issuer has a limit of its own"),
+    ),
+    (
+        "ssl_certificate_cache",
+        Ignored("certificates are read when the configuration is loaded"),
+    ),
+];
+
+/// In a server only.
+const SERVER: &[(&str, Fate)] = &[("listen", Imported), ("proxy_pass", Imported)];
+
+/// In `upstream`.
+const UPSTREAM: &[(&str, Fate)] = &[
+    ("server", Imported),
+    ("zone", Ignored("all loops share the state of an upstream")),
+    ("least_conn", Imported),
+    ("hash", Imported),
+    ("random", Imported),
+    ("least_time", Imported),
+];
+
+/// Where a directive stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    Main,
+    Stream,
+    Server,
+    Upstream,
+}
+
+/// Says of each directive of a block that is not imported what becomes of it.
+pub(super) fn check(block: Block, directives: &[Directive], report: &mut Report) {
+    let (tables, name): (&[&[_]], _) = match block {
+        Block::Main => (&[MAIN], "outside of all blocks"),
+        Block::Stream => (&[STREAM, BOTH], "in `stream`"),
+        Block::Server => (&[SERVER, BOTH], "in a server"),
+        Block::Upstream => (&[UPSTREAM], "in an upstream"),
+    };
+    for directive in directives {
+        let mut entries = tables.iter().copied().flatten();
+        match entries.find(|(known, _)| *known == directive.name) {
+            Some((_, Imported)) => {}
+            Some((known, Ignored(why))) => {
+                report.remark(&directive.place, format!("`{known}` has no effect: {why}"));
+            }
+            Some((_, Refused(why))) => {
+                directive.refuse(report, format!("cannot be expressed: {why}"));
+            }
+            None => {
+                directive.refuse(report, format!("{name} is not imported by this version"));
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! TLS of a server's listeners.
+
+use super::context::Context;
+use super::listen::HANDSHAKE;
+use super::scope::Scope;
+use super::tree::Directive;
+use super::variables::has_variables;
+use crate::note::Reported;
+use crate::toml::{Entry, Value};
+use crate::unit;
+
+/// nginx's own default, in milliseconds.
+const HANDSHAKE_TIMEOUT: u64 = 60_000;
+
+/// The keys of listeners with TLS.
+pub(super) fn tls(
+    server: &Directive,
+    scope: Scope<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Vec<Entry>, Reported> {
+    let mut table = Vec::new();
+    let certificates = certificates(server, scope, cx);
+    let clients = clients(scope, cx);
+    let versions = versions("ssl_protocols", scope, cx);
+    let alpn = scope.one("ssl_alpn", cx);
+    let time = scope.time("ssl_handshake_timeout", cx);
+    let (certificates, place) = certificates?;
+    table.extend(certificates);
+    table.extend(clients?);
+    table.extend(versions?);
+    if let Some(alpn) = alpn {
+        let names = alpn.arguments.iter().map(Value::text);
+        table.push(("alpn".to_owned(), Value::List(names.collect())));
+    }
+    let place = Entry::new("tls", Value::Table(table), &place.place);
+    let timeout = match time {
+        Some((time, directive)) => {
+            let time = Value::text(unit::duration(time.max(1)));
+            Entry::new(HANDSHAKE, time, &directive.place)
+        }
+        None => Entry::default(HANDSHAKE, Value::text(unit::duration(HANDSHAKE_TIMEOUT))),
+    };
+    Ok(vec![place, timeout])
+}
+
+type Keys = Vec<(String, Value)>;
+
+fn certificates<'a>(
+    server: &'a Directive,
+    scope: Scope<'a>,
+    cx: &mut Context<'_>,
+) -> Result<(Keys, &'a Directive), Reported> {
+    let certificates = scope.all("ssl_certificate");
+    let keys = scope.all("ssl_certificate_key");
+    let Some(first) = certificates.first().copied() else {
+        return Err(server.refuse(&mut cx.report, "has TLS and no `ssl_certificate`"));
+    };
+    if certificates.len() != keys.len() {
+        let why = "has no `ssl_certificate_key` of its own, or one too many";
+        return Err(first.refuse(&mut cx.report, why));
+    }
+    let mut pairs = Vec::new();
+    for (certificate, key) in certificates.iter().zip(keys) {
+        pairs.push(vec![
+            ("certificate".to_owned(), file(certificate, cx)?),
+            ("key".to_owned(), file(key, cx)?),
+        ]);
+    }
+    let table = match pairs.len() {
+        1 => pairs.remove(0),
+        _ => {
+            let pairs = pairs.into_iter().map(Value::Table);
+            vec![("certificates".to_owned(), Value::List(pairs.collect()))]
+        }
+    };
+    Ok((table, first))
+}
+
+/// The path of a PEM file.
+pub(super) fn file(directive: &Directive, cx: &mut Context<'_>) -> Result<Value, Reported> {
+    let text = directive.one(&mut cx.report)?;
+    if has_variables(text) {
+        let why = "with variables cannot be expressed: write `server_name` or several certificates";
+        return Err(directive.refuse(&mut cx.report, why));
+    }
+    if text.starts_with("data:") || text.starts_with("engine:") || text.starts_with("store:") {
+        let why = "names no file: keys come from files";
+        return Err(directive.refuse(&mut cx.report, why));
+    }
+    Ok(Value::text(cx.path(text)))
+}
+
+/// Certificates of clients.
+fn clients(scope: Scope<'_>, cx: &mut Context<'_>) -> Result<Keys, Reported> {
+    let Some(verify) = scope.one("ssl_verify_client", cx) else {
+        return Ok(Vec::new());
+    };
+    let word = match verify.one(&mut cx.report)? {
+        "off" => return Ok(Vec::new()),
+        "on" => "required",
+        "optional" => "optional",
+        "optional_no_ca" => {
+            return Err(verify.refuse(
+                &mut cx.report,
+                "with `optional_no_ca` is not imported by this version",
+            ));
+        }
+        _ => return Err(verify.refuse(&mut cx.report, "is `on`, `off` or `optional`")),
+    };
+    let issuers = ["ssl_client_certificate", "ssl_trusted_certificate"];
+    let issuers: Vec<_> = issuers.iter().filter_map(|it| scope.one(it, cx)).collect();
+    let Some(first) = issuers.first() else {
+        return Err(verify.refuse(&mut cx.report, "needs `ssl_client_certificate`"));
+    };
+    if issuers.len() > 1 {
+        let text =
+            "only `ssl_client_certificate` counts: clients are told all issuers that are trusted";
+        cx.report.remark(&issuers[1].place, text);
+    }
+    Ok(vec![
+        ("client_certificates".to_owned(), Value::text(word)),
+        ("client_issuers".to_owned(), file(first, cx)?),
+    ])
+}
+
+/// Versions of the protocol.
+pub(super) fn versions(
+    name: &str,
+    scope: Scope<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Keys, Reported> {
+    let Some(directive) = scope.one(name, cx) else {
+        return Ok(Vec::new());
+    };
+    let has = |version: &str| directive.arguments.iter().any(|it| it == version);
+    let known = ["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+    let mut unknown = directive
+        .arguments
+        .iter()
+        .filter(|it| !known.contains(&&it[..]));
+    if let Some(unknown) = unknown.next() {
+        let why = format!("has an unknown version `{unknown}`");
+        return Err(directive.refuse(&mut cx.report, why));
+    }
+    if known[..4].iter().any(|old| has(old)) {
+        let text = format!("`{name}`: versions before TLSv1.2 are left out, as they are broken");
+        cx.report.remark(&directive.place, text);
+    }
+    match (has("TLSv1.2"), has("TLSv1.3")) {
+        (true, true) => Ok(Vec::new()),
+        (false, true) => Ok(vec![("min_version".to_owned(), Value::text("1.3"))]),
+        (true, false) => {
+            let why = "without TLSv1.3 is not imported by this version";
+            Err(directive.refuse(&mut cx.report, why))
+        }
+        (false, false) => {
+            let why = "has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions";
+            Err(directive.refuse(&mut cx.report, why))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! TLS of listeners.
+
+use super::{refused, remarks, server};
+
+const PAIR: &str = "listen 2 ssl; ssl_certificate a.crt; ssl_certificate_key a.key;";
+
+/// The table `tls` of a server with these directives.
+#[track_caller]
+fn tls(directives: &str) -> String {
+    let found = server(&format!("{PAIR} {directives}"));
+    let line = found.lines().find_map(|line| line.strip_prefix("tls = "));
+    line.unwrap_or_else(|| panic!("{found}")).to_owned()
+}
+
+const FILES: &str = "certificate = \"/etc/nginx/a.crt\", key = \"/etc/nginx/a.key\"";
+
+#[test]
+fn a_listener_with_ssl_ends_tls() {
+    let expected =
+        format!("address = \"tcp://0.0.0.0:2\"\ntls = {{ {FILES} }}\nhandshake_timeout = \"1m\"");
+    assert_eq!(server(PAIR), expected);
+}
+
+#[test]
+fn settings_of_tls_become_keys() {
+    for (directives, more) in [
+        ("ssl_protocols TLSv1.2 TLSv1.3;", ""),
+        ("ssl_protocols TLSv1 TLSv1.3;", ", min_version = \"1.3\""),
+        ("ssl_alpn h2 http/1.1;", ", alpn = [\"h2\", \"http/1.1\"]"),
+        ("ssl_verify_client off;", ""),
+        (
+            "ssl_verify_client on; ssl_client_certificate a.crt;",
+            ", client_certificates = \"required\", client_issuers = \"/etc/nginx/a.crt\"",
+        ),
+        (
+            "ssl_verify_client optional; ssl_trusted_certificate /etc/nginx/a.crt;",
+            ", client_certificates = \"optional\", client_issuers = \"/etc/nginx/a.crt\"",
+        ),
+        (
+            "ssl_ciphers HIGH:!aNULL; ssl_ecdh_curve auto; ssl_verify_depth 3;",
+            "",
+        ),
+    ] {
+        assert_eq!(
+            tls(directives),
+            format!("{{ {FILES}{more} }}"),
+            "{directives}"
+        );
+    }
+    let found = server(&format!("{PAIR} ssl_handshake_timeout 5s;"));
+    assert!(found.ends_with("handshake_timeout = \"5s\""), "{found}");
+    let several = tls("ssl_certificate a.crt; ssl_certificate_key a.key;");
+    assert_eq!(
+        several,
+        format!("{{ certificates = [{{ {FILES} }}, {{ {FILES} }}] }}")
+    );
+}
+
+#[test]
+fn a_header_and_a_handshake_of_tls_have_the_longer_time() {
+    let found =
+        server("listen 2 ssl proxy_protocol; ssl_certificate a.crt; ssl_certificate_key a.key;");
+    assert_eq!(
+        found.matches("handshake_timeout = \"1m\"").count(),
+        1,
+        "{found}"
+    );
+}
+
+#[test]
+fn wrong_settings_of_tls_are_refused() {
+    for (directives, expected) in [
+        (
+            "ssl_certificate a.crt;",
+            "`ssl_certificate` has no `ssl_certificate_key` of its own, or one too many",
+        ),
+        (
+            "ssl_certificate $a; ssl_certificate_key a.key;",
+            "`ssl_certificate` with variables cannot be expressed: write `server_name` or several certificates",
+        ),
+        (
+            "ssl_certificate a.crt; ssl_certificate_key engine:x;",
+            "`ssl_certificate_key` names no file: keys come from files",
+        ),
+    ] {
+        assert_eq!(
+            refused(&format!("listen 2 ssl; {directives}")),
+            expected,
+            "{directives}"
+        );
+    }
+    for (directives, expected) in [
+        (
+            "ssl_protocols TLSv1.1;",
+            "`ssl_protocols` has neither TLSv1.2 nor TLSv1.3: Moorline has no other versions",
+        ),
+        (
+            "ssl_protocols TLSv9;",
+            "`ssl_protocols` has an unknown version `TLSv9`",
+        ),
+        (
+            "ssl_verify_client maybe;",
+            "`ssl_verify_client` is `on`, `off` or `optional`",
+        ),
+        (
+            "ssl_verify_client on;",
+            "`ssl_verify_client` needs `ssl_client_certificate`",
+        ),
+    ] {
+        assert_eq!(
+            refused(&format!("{PAIR} {directives}")),
+            expected,
+            "{directives}"
+        );
+    }
+}
+
+#[test]
+fn what_has_no_effect_on_tls_has_a_remark() {
+    for directive in [
+        "ssl_ciphers HIGH;",
+        "ssl_prefer_server_ciphers on;",
+        "ssl_ecdh_curve auto;",
+        "ssl_dhparam x.pem;",
+        "ssl_verify_depth 2;",
+        "ssl_protocols TLSv1.1 TLSv1.2 TLSv1.3;",
+    ] {
+        let text = format!(
+            "stream {{ server {{ listen 1; proxy_pass 10.0.0.1:80; {PAIR} {directive} }} }}"
+        );
+        assert_eq!(remarks(&text).len(), 1, "{directive}");
+    }
+}

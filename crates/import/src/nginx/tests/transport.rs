@@ -1,0 +1,191 @@
+//! `listen`, and the settings of servers that have nothing to do with a protocol.
+
+use super::{imported, refused, remarks, server};
+
+#[test]
+fn each_form_of_an_address_is_understood() {
+    for (listen, addresses) in [
+        ("8080", vec!["tcp://0.0.0.0:8080"]),
+        ("*:8080", vec!["tcp://0.0.0.0:8080"]),
+        ("127.0.0.1:8080", vec!["tcp://127.0.0.1:8080"]),
+        ("localhost:8080", vec!["tcp://localhost:8080"]),
+        ("[::]:8080", vec!["tcp://[::]:8080"]),
+        ("[::]:8080 ipv6only=on", vec!["tcp://[::]:8080"]),
+        (
+            "[::]:8080 ipv6only=off",
+            vec!["tcp://[::]:8080", "tcp://0.0.0.0:8080"],
+        ),
+        ("unix:/run/a.sock", vec!["unix:///run/a.sock"]),
+        (
+            "10-12",
+            vec!["tcp://0.0.0.0:10", "tcp://0.0.0.0:11", "tcp://0.0.0.0:12"],
+        ),
+        (
+            "127.0.0.1:10-11",
+            vec!["tcp://127.0.0.1:10", "tcp://127.0.0.1:11"],
+        ),
+        (
+            "1 bind reuseport backlog=5 default_server rcvbuf=1k",
+            vec!["tcp://0.0.0.0:1"],
+        ),
+    ] {
+        let text = format!("stream {{ server {{ listen {listen}; proxy_pass 10.0.0.1:80; }} }}");
+        let found = imported(&text);
+        let found: Vec<_> = found
+            .lines()
+            .filter_map(|line| line.strip_prefix("address = \"")?.strip_suffix('"'))
+            .collect();
+        assert_eq!(found, addresses, "{listen}");
+    }
+}
+
+#[test]
+fn a_wrong_listen_is_refused() {
+    for (listen, expected) in [
+        ("listen x;", "`listen` has no port in \"x\""),
+        ("listen 0;", "`listen` has a wrong port in \"0\""),
+        ("listen 65536;", "`listen` has a wrong port in \"65536\""),
+        ("listen 5-4;", "`listen` has a wrong address \"5-4\""),
+        ("listen 1-60000;", "`listen` has over 4096 ports"),
+        (
+            "listen unix:a;",
+            "`listen` has a Unix socket without an absolute path",
+        ),
+        (
+            "listen 2 quic;",
+            "`listen` has `quic`, which Moorline does not have",
+        ),
+        ("listen 2 foo;", "`listen` has an unknown option `foo`"),
+        (
+            "listen 2 so_keepalive=x;",
+            "`listen` has a wrong `so_keepalive=x`",
+        ),
+        ("listen;", "`listen` has no address"),
+    ] {
+        assert_eq!(refused(listen), expected, "{listen}");
+    }
+}
+
+#[test]
+fn settings_of_servers_become_keys() {
+    for (directives, lines) in [
+        ("proxy_timeout 1h;", "idle_timeout = \"1h\""),
+        ("proxy_timeout 500ms;", "idle_timeout = \"500ms\""),
+        ("proxy_connect_timeout 2;", "connect_timeout = \"2s\""),
+        (
+            "proxy_next_upstream off;",
+            "next = { tries = 1, timeout = \"24h\" }",
+        ),
+        ("proxy_next_upstream on;", ""),
+        (
+            "proxy_next_upstream_tries 3;",
+            "next = { tries = 3, timeout = \"24h\" }",
+        ),
+        ("proxy_next_upstream_tries 0;", ""),
+        (
+            "proxy_next_upstream_timeout 10s;",
+            "next = { timeout = \"10s\" }",
+        ),
+        ("proxy_next_upstream_timeout 0;", ""),
+        ("proxy_bind 10.0.0.9;", "bind = \"10.0.0.9\""),
+        ("proxy_bind off;", ""),
+        ("listen 2 so_keepalive=on;", "address = \"tcp://0.0.0.0:2\""),
+        ("tcp_nodelay on;", ""),
+        ("proxy_half_close on;", ""),
+        ("proxy_buffer_size 16k;", ""),
+    ] {
+        assert_eq!(server(directives), lines, "{directives}");
+    }
+}
+
+#[test]
+fn keep_alive_of_a_listener_is_its_own() {
+    for (option, line) in [
+        ("so_keepalive=off", "tcp_keepalive = \"off\""),
+        ("so_keepalive=30m::10", "tcp_keepalive = \"30m\""),
+    ] {
+        let found = server(&format!("listen 2 {option};"));
+        assert!(found.ends_with(line), "{found}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for (directives, expected) in [
+        (
+            "proxy_timeout x;",
+            "`proxy_timeout` takes a time, such as 10s or 500ms",
+        ),
+        ("proxy_timeout 0;", "`proxy_timeout` is zero"),
+        ("proxy_timeout 1s 2s;", "`proxy_timeout` takes one argument"),
+        (
+            "proxy_connect_timeout 0;",
+            "`proxy_connect_timeout` is zero",
+        ),
+        (
+            "proxy_next_upstream maybe;",
+            "`proxy_next_upstream` is \"on\" or \"off\", not \"maybe\"",
+        ),
+        (
+            "proxy_next_upstream_tries x;",
+            "`proxy_next_upstream_tries` takes a whole number",
+        ),
+        (
+            "proxy_bind a.example;",
+            "`proxy_bind` takes an IP address without a port",
+        ),
+        (
+            "listen 2 so_keepalive=1s:x:1;",
+            "`listen` has a wrong `so_keepalive=1s:x:1`",
+        ),
+    ] {
+        assert_eq!(refused(directives), expected, "{directives}");
+    }
+}
+
+#[test]
+fn a_server_has_the_settings_of_the_block_unless_it_has_its_own() {
+    let text = "stream { proxy_timeout 1m; server { listen 1; proxy_pass 10.0.0.1:80; }
+        server { listen 2; proxy_pass 10.0.0.1:80; proxy_timeout 2m; } }";
+    let found = imported(text);
+    let found: Vec<_> = found
+        .lines()
+        .filter(|it| it.starts_with("idle_timeout"))
+        .collect();
+    assert_eq!(found, ["idle_timeout = \"1m\"", "idle_timeout = \"2m\""]);
+}
+
+#[test]
+fn what_has_no_effect_has_a_remark() {
+    for directive in [
+        "tcp_nodelay off;",
+        "proxy_half_close off;",
+        "proxy_buffer_size 16k;",
+        "proxy_socket_keepalive on;",
+        "listen 2 backlog=4;",
+        "error_log /dev/null;",
+    ] {
+        let text =
+            format!("stream {{ server {{ listen 1; proxy_pass 10.0.0.1:80; {directive} }} }}");
+        assert_eq!(remarks(&text).len(), 1, "{directive}");
+    }
+    for directive in [
+        "variables_hash_max_size 1;",
+        "server_names_hash_bucket_size 1;",
+        "map_hash_max_size 9;",
+    ] {
+        let text =
+            format!("stream {{ {directive} server {{ listen 1; proxy_pass 10.0.0.1:80; }} }}");
+        let remarks = remarks(&text);
+        assert!(remarks[0].contains("has no effect"), "{remarks:?}");
+    }
+}
+
+#[test]
+fn the_proxy_protocol_is_believed_from_trusted_networks() {
+    let text = "stream { server { listen 1 proxy_protocol; proxy_pass 10.0.0.1:80;
+        set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:; proxy_protocol_timeout 5s; } }";
+    let found = imported(text);
+    let expected = "proxy_protocol = true\ntrusted_proxies = [\n  \"10.0.0.0/8\",\n  \"unix\",\n]\nhandshake_timeout = \"5s\"\n";
+    assert!(found.contains(expected), "{found}");
+}

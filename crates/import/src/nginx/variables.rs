@@ -1,0 +1,90 @@
+//! nginx's variables in Moorline's words.
+
+use super::context::Context;
+use crate::note::{Place, Reported};
+
+/// nginx's name and ours.
+const VARIABLES: &[(&str, &str)] = &[
+    ("remote_addr", "client.address"),
+    // As text: equal keys stay equal.
+    ("binary_remote_addr", "client.address"),
+    ("remote_port", "client.port"),
+];
+
+/// A value with variables, as Moorline writes it.
+pub(super) fn template(
+    text: &str,
+    place: &Place,
+    cx: &mut Context<'_>,
+) -> Result<String, Reported> {
+    template_with(text, place, cx, &|_| None)
+}
+
+/// [`template`], where some names mean captures of a regular expression.
+pub(super) fn template_with(
+    text: &str,
+    place: &Place,
+    cx: &mut Context<'_>,
+    capture: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, Reported> {
+    let mut written = String::new();
+    let mut rest = text;
+    let mut result = Ok(());
+    while let Some((before, after)) = rest.split_once('$') {
+        written.push_str(before);
+        let (name, after) = name(after);
+        rest = after;
+        match name.and_then(|name| capture(name).or_else(|| variable(name, cx))) {
+            Some(variable) => {
+                written.push_str("${");
+                written.push_str(&variable);
+                written.push('}');
+            }
+            None => {
+                let message = match name {
+                    Some(name) => format!("the variable ${name} is not there in Moorline"),
+                    None => format!("{text:?} has a `$` that begins no variable"),
+                };
+                result = Err(cx.report.error(place, message));
+            }
+        }
+    }
+    written.push_str(rest);
+    result.map(|()| written)
+}
+
+/// Whether a value has variables.
+pub(super) fn has_variables(text: &str) -> bool {
+    text.contains('$')
+}
+
+/// The name at the start of a text behind a `$`, and the rest.
+fn name(text: &str) -> (Option<&str>, &str) {
+    if let Some(braced) = text.strip_prefix('{') {
+        return match braced.split_once('}') {
+            Some((name, rest)) if is_name(name) => (Some(name), rest),
+            _ => (None, text),
+        };
+    }
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    // A capture by number has one digit.
+    match name.as_bytes().first() {
+        Some(digit) if digit.is_ascii_digit() => (Some(&text[..1]), &text[1..]),
+        Some(_) => (Some(name), rest),
+        None => (None, text),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// What Moorline calls it.
+fn variable(name: &str, cx: &Context<'_>) -> Option<String> {
+    if let Some(made) = cx.made.get(name) {
+        return Some(made.written.clone());
+    }
+    let known = VARIABLES.iter().find(|(known, _)| *known == name);
+    known.map(|(_, ours)| (*ours).to_owned())
+}

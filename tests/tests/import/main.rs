@@ -1,0 +1,6 @@
+//! Configurations of nginx and HAProxy that `moorline import` serves, beside the programs that they were written for.
+
+mod command;
+mod nginx;
+mod pages;
+mod proxies;
