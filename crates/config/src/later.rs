@@ -11,13 +11,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("[engine]", "kill_after", LEAVE_OUT),
     ("[workers]", "kill_after", LEAVE_OUT),
-    ("[[listen]]", "allow", "use the firewall meanwhile"),
-    ("[[listen]]", "deny", "use the firewall meanwhile"),
-    (
-        "[[listen]]",
-        "limit",
-        "`max_sessions` bounds the listener's sessions meanwhile",
-    ),
     ("[[listen]]", "proxy_protocol", LEAVE_OUT),
 ];
 

@@ -9,7 +9,8 @@
 //! - `process`, `listen`, `framing`, `liveness`, `tls`: the keys, and the rules between them
 //! - `route`, `route_path`: what becomes of the requests for a path; `request`: which of them become sessions
 //! - `proxies`: which proxies are believed; `stream`: the rules for clients, of which `access`
-//!   says which may connect, and `preread` whether it is read what they ask for by TLS
+//!   says which may connect, `limit` how many, and `preread` whether it is read what they ask for by TLS; `tables` with names of
+//!   their own
 //! - `upstream`, `balance`, `relay`: peers that connections are relayed to; `variables`: texts that a connection completes; `uses`: what
 //!   connections must note for them
 //! - `walk` reads single keys
@@ -31,6 +32,7 @@ mod host;
 #[doc(hidden)]
 pub mod invariants;
 mod later;
+mod limit;
 mod listen;
 mod live;
 mod liveness;
@@ -46,6 +48,7 @@ mod request;
 mod route;
 mod route_path;
 mod stream;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -67,6 +70,7 @@ pub use balance::{Balance, HashMethod, Load, TimeOf};
 pub use compression::Compression;
 pub use error::{ConfigError, ConfigErrors};
 pub use host::allowed_cpus;
+pub use limit::{ConnectionLimit, LimitUse};
 pub use live::{live_change, tasks_change};
 pub use liveness::{Liveness, Ping};
 pub use load::{Loaded, load, load_text, resolved, run_dir, run_dirs};
@@ -99,6 +103,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[upstream.NAME]`, by name.
     pub upstreams: Vec<Upstream>,
+    /// `[limit.NAME]`, by name.
+    pub limits: Vec<ConnectionLimit>,
     /// `[app]` as TOML text, handed to the app as it is.
     pub app: String,
 }

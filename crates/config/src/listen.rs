@@ -36,7 +36,7 @@ pub(super) fn listeners(
     root: &Section<'_>,
     base: &Path,
     dispatch: Dispatch,
-    upstreams: &[String],
+    known: Known<'_>,
 ) -> Result<Vec<Listener>, Reported> {
     let Some(fields) = root
         .read("listen", |field| field.array(HINT))?
@@ -58,9 +58,16 @@ pub(super) fn listeners(
     }
     let mut taken = Taken::default();
     let listeners: Vec<_> = fields
-        .map(|field| listener(&field, base, dispatch, upstreams, &mut taken))
+        .map(|field| listener(&field, base, dispatch, known, &mut taken))
         .collect();
     listeners.into_iter().collect()
+}
+
+/// The names of tables that listeners refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) upstreams: &'a [String],
+    pub(super) limits: &'a [String],
 }
 
 /// What two listeners must not have in common.
@@ -76,7 +83,7 @@ fn listener(
     field: &Field<'_>,
     base: &Path,
     dispatch: Dispatch,
-    upstreams: &[String],
+    known: Known<'_>,
     taken: &mut Taken,
 ) -> Result<Listener, Reported> {
     let section = field.section("[[listen]]", HINT)?;
@@ -85,7 +92,7 @@ fn listener(
     });
     let name = name(&section, address.as_ref().ok(), taken);
     let content = content(&section, address.as_ref().ok(), base);
-    let upstream = relay::upstream(&section, address.as_ref().ok(), upstreams);
+    let upstream = relay::upstream(&section, address.as_ref().ok(), known.upstreams);
     let tls = tls_of(&section, address.as_ref().ok(), base);
     let sizes = watermarks(&section);
     let times = times(&section);
@@ -96,7 +103,7 @@ fn listener(
     let is_pinged = content.as_ref().map_or(true, Content::has_http_sessions);
     let liveness = liveness(&section, address.as_ref().ok(), is_pinged);
     let proxies = proxies::proxies(&section, address.as_ref().ok(), |it| is_http(&section, it));
-    let stream = stream::rules(&section, address.as_ref().ok());
+    let stream = stream::rules(&section, address.as_ref().ok(), known);
     let own_dispatch = section.read("dispatch", |field| process::dispatch(&field));
     let datagrams = check_datagrams(&section, address.as_ref().ok(), own_dispatch.as_ref().ok());
     if let (Ok(content), Ok(sizes), Ok(name)) = (&content, &sizes, &name) {

@@ -62,6 +62,8 @@ fn refusals(old: &Config, new: &Config) -> Vec<String> {
         listeners: _,
         // Relayed connections keep their peers, and upstreams their state, by name.
         upstreams: _,
+        // So do the counts of limits.
+        limits: _,
         app: _,
     } = old;
     let mut refused = Refused::default();

@@ -11,8 +11,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigErrors, Report, Reported};
 use super::host::Host;
+use super::listen::Known;
+use super::stream::warn_of_unused_rules;
 use super::walk::{Field, Section};
-use super::{Config, Dispatch, listen, process, upstream, uses};
+use super::{Config, Dispatch, limit, listen, process, upstream, uses};
 
 /// A configuration as it was loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,15 +190,21 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         .as_ref()
         .map_or(Dispatch::Sticky, |workers| workers.dispatch);
     let upstreams = upstream::upstreams(&root);
-    let listeners = listen::listeners(&root, base, dispatch, &upstreams.names);
+    let limits = limit::limits(&root);
+    let known = Known {
+        upstreams: &upstreams.names,
+        limits: &limits.names,
+    };
+    let listeners = listen::listeners(&root, base, dispatch, known);
     let app = root.read("app", app_settings);
     root.finish()?;
     if let Ok(listeners) = &listeners {
         upstreams.warn_of_unused(report, listeners);
+        warn_of_unused_rules(report, listeners, &limits);
     }
 
-    let (mut listeners, upstreams) = (listeners?, upstreams.parsed?);
-    uses::fill_in(&mut listeners, &upstreams);
+    let (mut listeners, upstreams, limits) = (listeners?, upstreams.parsed?, limits.parsed?);
+    uses::fill_in(&mut listeners, &upstreams, &limits);
     Ok(Config {
         name: name(path),
         engine: engine?,
@@ -205,6 +213,7 @@ fn parse(report: &Report<'_>, text: &str, path: &Path, host: &Host) -> Result<Co
         helpers: helpers?,
         listeners,
         upstreams,
+        limits,
         app: app?.unwrap_or_default(),
     })
 }

@@ -12,7 +12,7 @@ mod web;
 
 use std::fmt::Write;
 
-use access::ACCESS;
+use access::{ACCESS, LIMIT, LIMITS};
 use listeners::{APP, CERTIFICATES, DELIMITER, FRAMING, LENGTH, LINE, LISTEN, RAW, TLS};
 use processes::{ENGINE, FILE, HELPERS, HOOKS, LOG, TASKS, WORKERS};
 use tls::PREREAD;
@@ -30,6 +30,7 @@ pub const SECTIONS: &[SectionReference] = &[
     HELPERS,
     LISTEN,
     ACCESS,
+    LIMITS,
     ROUTE,
     FILES,
     COMPRESSION,
@@ -41,6 +42,7 @@ pub const SECTIONS: &[SectionReference] = &[
     PREREAD,
     TLS,
     CERTIFICATES,
+    LIMIT,
     UPSTREAM,
     PEER,
     BALANCE,

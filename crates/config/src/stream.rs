@@ -3,14 +3,17 @@
 use moorline_net::Address;
 use serde::{Deserialize, Serialize};
 
+use super::Listener;
 use super::access::{self, Access};
-use super::error::Reported;
-use super::listen::{is_datagram, is_http};
+use super::error::{Report, Reported};
+use super::limit::{self, ConnectionLimit, LimitUse};
+use super::listen::{Known, is_datagram, is_http};
 use super::preread::{self, Preread};
+use super::tables::Tables;
 use super::walk::Section;
 
 /// Keys of streams.
-const KEYS: &[&str] = &["access"];
+const KEYS: &[&str] = &["access", "limits"];
 
 /// The rules for clients of a stream listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,15 +22,19 @@ pub struct StreamRules {
     pub access: Access,
     /// How the hello of a TLS client is read before a peer is chosen, if it is.
     pub preread: Option<Preread>,
+    /// Limits of connections by a key.
+    pub limits: Vec<LimitUse>,
 }
 
 /// Reads the keys of a listener.
 pub(super) fn rules(
     section: &Section<'_>,
     address: Option<&Address>,
+    known: Known<'_>,
 ) -> Result<StreamRules, Reported> {
     let access = section.read("access", |field| access::access(&field));
     let preread = preread::preread(section);
+    let limits = section.read("limits", |field| limit::used(&field, known.limits));
     match address {
         Some(address) if is_http(section, address) => section.refuse_keys(
             KEYS,
@@ -42,5 +49,18 @@ pub(super) fn rules(
     Ok(StreamRules {
         access: access?.unwrap_or_default(),
         preread: preread?,
+        limits: limits?.unwrap_or_default(),
     })
+}
+
+/// Warns of tables of such rules that no listener has.
+pub(super) fn warn_of_unused_rules(
+    report: &Report<'_>,
+    listeners: &[Listener],
+    limits: &Tables<ConnectionLimit>,
+) {
+    let used = listeners.iter().flat_map(|it| &it.stream.limits);
+    limits.warn_of_unused(report, "limit", |name| {
+        used.clone().any(|it| it.limit == name)
+    });
 }

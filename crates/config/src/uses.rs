@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::variables::{Template, Variable};
-use super::{Balance, Listener, Upstream};
+use super::{Balance, ConnectionLimit, Listener, Upstream};
 
 /// What the connections of a listener must note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +30,20 @@ impl Uses {
 }
 
 /// Fills in what the listeners use.
-pub(super) fn fill_in(listeners: &mut [Listener], upstreams: &[Upstream]) {
+pub(super) fn fill_in(
+    listeners: &mut [Listener],
+    upstreams: &[Upstream],
+    limits: &[ConnectionLimit],
+) {
     for listener in listeners {
         let reached = |it: &&Upstream| listener.upstream.as_ref() == Some(&it.name);
-        let texts = upstreams.iter().filter(reached).flat_map(of_upstream);
+        let of_upstreams = upstreams.iter().filter(reached).flat_map(of_upstream);
+        let counted = |it: &&ConnectionLimit| {
+            let mut used = listener.stream.limits.iter();
+            used.any(|one| one.limit == it.name)
+        };
+        let of_limits = limits.iter().filter(counted).map(|limit| &limit.key);
+        let texts = of_upstreams.chain(of_limits);
         let mut uses = Uses::default();
         texts
             .flat_map(Template::variables)

@@ -220,6 +220,7 @@ fn the_sketch_loads() {
         }],
         listeners: vec![tcp, http],
         upstreams: vec![],
+        limits: vec![],
         app: "greeting = \"ahoy\"\n".into(),
     };
     assert_eq!(loaded.config, expected);

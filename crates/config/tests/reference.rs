@@ -98,7 +98,23 @@ fn file(title: &str, key: &str, value: Option<&str>) -> String {
         ("`preread`", _) => listen(&format!(
             "{tcp}\nupstream = \"a\"\npreread = {{ {line} }}\n[upstream.a]\npeers = [\"tcp://127.0.0.1:1\"]"
         )),
+        ("[[listen]]", "limits") => {
+            listen(&format!("{tcp}\n{line}\n[limit.per_client]\nkey = \"a\""))
+        }
         ("[[listen]]", _) => listen(&format!("{tcp}\n{line}")),
+        ("an entry of `limits`", _) => {
+            let others = ["limit = \"per_client\"", "most = 9"];
+            let others = others
+                .into_iter()
+                .filter(|it| !it.starts_with(&format!("{key} =")));
+            let entry: Vec<_> = others.chain((!line.is_empty()).then_some(&*line)).collect();
+            let limits = format!("limits = [{{ {} }}]", entry.join(", "));
+            listen(&format!("{tcp}\n{limits}\n[limit.per_client]\nkey = \"a\""))
+        }
+        ("[limit.NAME]", _) => {
+            let other = if key == "key" { "" } else { "key = \"a\"" };
+            format!("{with_tcp}[limit.per_client]\n{other}\n{line}")
+        }
         ("a rule of `access`", _) => {
             let other = ["deny", "allow"][usize::from(key == "deny")];
             let rule = value.map_or(format!("{other} = \"::1\""), |_| line);

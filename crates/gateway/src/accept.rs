@@ -14,7 +14,7 @@ use crate::arrival::Arrival;
 use crate::commands::{Command, Report};
 use crate::cx::{Cx, unix_ms};
 use crate::ending::{Onward, act};
-use crate::entry::{is_allowed, note_denied};
+use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
 use crate::event_loop::Loop;
 use crate::event_loop::acceptor::Acceptor;
 use crate::features::datagrams;
@@ -241,7 +241,7 @@ impl Loop {
         peer: Peer,
         counted: Counted,
     ) {
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             counted,
             ..Arrival::default()
         };
@@ -255,6 +255,21 @@ impl Loop {
             cx.shared.release(listener, &peer, counted);
             return;
         };
+        if !is_announced {
+            let newcomer = Newcomer {
+                listener,
+                client: &peer,
+                socket: Some(&socket),
+                number: 0,
+            };
+            match take_tickets(&newcomer, &mut self.tools) {
+                Ok(tickets) => note_tickets(&mut arrival.notes, tickets),
+                Err(Refused) => {
+                    self.tools.cx.shared.release(listener, &peer, counted);
+                    return;
+                }
+            }
+        }
         let Some((phase, arrival)) = self.prepare(listener, &peer, arrival) else {
             return;
         };
@@ -315,7 +330,7 @@ impl Loop {
             tls,
             unsent,
             counted,
-            notes: _,
+            notes,
         } = arrival;
         let slot = first_slot(listener, &peer, tools);
         tools.processes[slot].enter(&tools.cx.shared.slots[slot.index()]);
@@ -329,6 +344,7 @@ impl Loop {
             session.phase = phase;
             session.counted = counted;
             session.transport.tls = tls;
+            session.notes = notes;
             session.take_received(received);
             session
         });
@@ -394,7 +410,7 @@ impl Loop {
                     tls,
                     unsent,
                     counted,
-                    notes: None,
+                    notes: session.notes.take(),
                 };
                 if onward == Onward::Relay {
                     self.begin_relay(socket, (listener, peer), arrival);
@@ -520,6 +536,7 @@ fn new_session(
             bytes_in: 0,
             bytes_out: 0,
         },
+        notes: None,
         listed: Listed::default(),
     }
 }

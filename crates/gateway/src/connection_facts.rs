@@ -12,7 +12,7 @@ use rustix::net::SocketAddrAny;
 
 use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
-use crate::notes::Notes;
+use crate::notes::{AttemptNote, Notes};
 use crate::utc::Utc;
 use moorline_protocol::wire::Peer;
 
@@ -60,10 +60,15 @@ impl ConnectionFacts<'_> {
         noted.unwrap_or(self.client)
     }
 
+    fn attempts(&self) -> &[AttemptNote] {
+        let attempts = self.notes.and_then(|notes| notes.attempts.as_deref());
+        attempts.unwrap_or_default()
+    }
+
     /// What a variable of attempts says of each of them.
     fn write_attempts(&self, variable: Variable, text: &mut Text) {
         let now = self.cx.clock.ms;
-        let attempts = self.notes.map_or(&[][..], |notes| &notes.attempts);
+        let attempts = self.attempts();
         for (at, attempt) in attempts.iter().enumerate() {
             if at > 0 {
                 text.push(b", ");

@@ -180,6 +180,7 @@ pub(crate) fn finish(
         return;
     }
     tools.cx.shared.admissions[session.listener.index()].end(&session.peer, session.counted);
+    session.notes = None;
     if let Some(code) = last_word(reason)
         && session.lives()
         && session.output.queue.is_none()

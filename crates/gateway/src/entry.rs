@@ -1,6 +1,12 @@
 //! Whether a client may come in at all, by the rules of its listener.
 
+use std::os::fd::OwnedFd;
+
+use crate::connection_facts::ConnectionFacts;
+use crate::cx::{Cx, unix_ms};
 use crate::ids::ListenerId;
+use crate::notes::Notes;
+use crate::shared::limits::Ticket;
 use crate::tools::Tools;
 use moorline_config::Listener;
 use moorline_protocol::control::Limit;
@@ -26,4 +32,84 @@ pub(crate) fn note_denied(listener: ListenerId, client: &Peer, tools: &mut Tools
     }
     cx.count_closed(CloseReason::Handshake);
     cx.count_limit(Limit::Access);
+}
+
+/// A connection whose client is known, and nothing else of it.
+pub(crate) struct Newcomer<'a> {
+    pub(crate) listener: ListenerId,
+    pub(crate) client: &'a Peer,
+    pub(crate) socket: Option<&'a OwnedFd>,
+    /// No other connection has it.
+    pub(crate) number: u64,
+}
+
+/// It must be closed.
+pub(crate) struct Refused;
+
+/// Counts a connection for the limits of its listener.
+///
+/// # Errors
+/// It is over one of them, and counts for none.
+pub(crate) fn take_tickets(
+    newcomer: &Newcomer<'_>,
+    tools: &mut Tools,
+) -> Result<Vec<Ticket>, Refused> {
+    let Tools { cx, refusals, .. } = tools;
+    let settings = cx.listener(newcomer.listener);
+    if settings.stream.limits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tickets = Vec::new();
+    for bound in &*cx.shared.limits.of(newcomer.listener.index()) {
+        let key = newcomer.facts(cx).filled(&bound.counts.key);
+        let why = match bound.take(key.as_bytes()) {
+            Ok(ticket) => {
+                tickets.extend(ticket);
+                continue;
+            }
+            Err(why) => why,
+        };
+        let (limit, is_dry_run) = (&bound.counts.name, bound.is_dry_run);
+        if let Some(unlogged) = refusals.tells(newcomer.listener, cx.clock.ms) {
+            let outcome = match is_dry_run {
+                true => "would be refused by a limit, but for `dry_run`",
+                false => "refused by a limit",
+            };
+            tracing::warn!(
+                listener = %settings.name, peer = %newcomer.client, reason = %CloseReason::Limit, limit, unlogged,
+                "connection {outcome}: {}", why.as_str()
+            );
+        }
+        if is_dry_run {
+            cx.count_limit(Limit::KeysDryRun);
+            continue;
+        }
+        cx.count_limit(Limit::Keys);
+        cx.count_closed(CloseReason::Limit);
+        return Err(Refused);
+    }
+    Ok(tickets)
+}
+
+/// Keeps them with the connection that they count.
+pub(crate) fn note_tickets(notes: &mut Option<Box<Notes>>, tickets: Vec<Ticket>) {
+    if !tickets.is_empty() {
+        notes.get_or_insert_default().tickets = tickets;
+    }
+}
+
+impl Newcomer<'_> {
+    fn facts<'a>(&'a self, cx: &'a Cx) -> ConnectionFacts<'a> {
+        ConnectionFacts {
+            cx,
+            listener: self.listener,
+            client: self.client,
+            notes: None,
+            socket: self.socket,
+            number: self.number,
+            begun_at: unix_ms(),
+            relayed: None,
+            status: None,
+        }
+    }
 }

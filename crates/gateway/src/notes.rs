@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::shared::limits::Ticket;
 use crate::upstreams::PeerAddress;
 use moorline_protocol::wire::Peer;
 
@@ -11,7 +12,9 @@ pub(crate) struct Notes {
     /// The address that the connection itself comes from, if that is not the client's.
     pub(crate) connection: Option<Peer>,
     /// Attempts to connect to a peer, if some text has them. The last one may be the present one.
-    pub(crate) attempts: Vec<AttemptNote>,
+    pub(crate) attempts: Option<Vec<AttemptNote>>,
+    /// What it counts for until they are dropped.
+    pub(crate) tickets: Vec<Ticket>,
 }
 
 /// An attempt to connect to a peer, and what came of it. Times are in the loop's milliseconds.
@@ -28,40 +31,49 @@ pub(crate) struct AttemptNote {
 impl Notes {
     /// A peer is asked.
     pub(crate) fn ask(&mut self, peer: &PeerAddress, now: u64) {
+        let Some(attempts) = &mut self.attempts else {
+            return;
+        };
         let bare = peer.bare();
         let peer = match peer {
             PeerAddress::Tcp(_) => bare,
             PeerAddress::Unix(_) => format!("unix:{bare}"),
         };
-        self.attempts.push(AttemptNote::new(peer, now));
+        attempts.push(AttemptNote::new(peer, now));
     }
 
     /// There is no peer left to be asked.
     pub(crate) fn note_nobody(&mut self, upstream: &str, now: u64) {
-        let attempt = AttemptNote::new(upstream.to_owned(), now);
-        self.attempts.push(AttemptNote {
-            ended_at: Some(now),
-            ..attempt
-        });
+        if let Some(attempts) = &mut self.attempts {
+            let attempt = AttemptNote::new(upstream.to_owned(), now);
+            attempts.push(AttemptNote {
+                ended_at: Some(now),
+                ..attempt
+            });
+        }
     }
 
     /// The peer that was asked last is connected.
     pub(crate) fn note_connected(&mut self, now: u64) {
-        if let Some(last) = self.attempts.last_mut() {
+        if let Some(last) = self.last() {
             last.connected_at = Some(now);
         }
     }
 
     /// Its first byte has come.
     pub(crate) fn note_first_byte(&mut self, now: u64) {
-        if let Some(last) = self.attempts.last_mut() {
+        if let Some(last) = self.last() {
             last.first_byte_at = Some(now);
         }
     }
 
+    fn last(&mut self) -> Option<&mut AttemptNote> {
+        self.attempts.as_mut()?.last_mut()
+    }
+
     /// It has failed, or has gone.
     pub(crate) fn note_end(&mut self, now: u64) {
-        if let Some(last) = self.attempts.last_mut() {
+        if let Some(last) = self.last() {
             last.ended_at = Some(now);
         }
     }

@@ -49,7 +49,7 @@ impl Loop {
             mut notes,
         } = arrival;
         if tools.cx.listener(listener).uses.attempts {
-            notes.get_or_insert_default();
+            notes.get_or_insert_default().attempts = Some(Vec::new());
         }
         let held = received.len() + unsent.len();
         let key = self.relays.insert(|name| {

@@ -22,6 +22,7 @@ use moorline_net::watermark::Level;
 use moorline_net::{Decoder, Framing};
 
 use crate::ids::{ListenerId, SessionKey, SessionRef};
+use crate::notes::Notes;
 use crate::session::app::App;
 use crate::session::compression::Compression;
 use crate::session::inbound::Inbound;
@@ -53,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) app: App,
     pub(crate) meters: Meters,
     /// The loop's lists that it is on.
+    /// What a connection notes before and beside what it says.
+    pub(crate) notes: Option<Box<Notes>>,
     pub(crate) listed: Listed,
 }
 

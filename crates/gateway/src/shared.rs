@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod http_memory;
 pub(crate) mod http_stopping;
 pub(crate) mod hub;
+pub(crate) mod limits;
 pub(crate) mod places;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::shared::admission::{Admission, Counted};
 use crate::shared::http_memory::HttpMemory;
 use crate::shared::http_stopping::Stopping;
 use crate::shared::hub::Hub;
+use crate::shared::limits::Limits;
 use crate::shared::places::Places;
 use crate::upstreams::Upstreams;
 use moorline_config::Config;
@@ -54,6 +56,8 @@ pub(crate) struct Shared {
     last_request: AtomicU64,
     /// The peers of relays.
     pub(crate) upstreams: Upstreams,
+    /// The limits of connections by a key.
+    pub(crate) limits: Limits,
     /// The HTTP connections, which the main thread has.
     pub(crate) http: Stopping,
     /// For each worker slot: the loop (from 1) whose suspect message is out there, or 0.
@@ -86,6 +90,7 @@ impl Shared {
             slots: (0..MAX_SLOTS).map(|_| SlotLoad::default()).collect(),
             last_request: AtomicU64::new(0),
             upstreams: Upstreams::default(),
+            limits: Limits::default(),
             http: Stopping::default(),
             suspects: (0..MAX_SLOTS).map(|_| AtomicU32::new(0)).collect(),
         };
@@ -111,6 +116,7 @@ impl Shared {
     pub(crate) fn change(&self, config: &Config, now: u64) {
         self.http_memory.change_limit(config.engine.memory_limit);
         self.hub.change(config, now);
+        self.limits.change(config);
         for (place, listener) in config.listeners.iter().enumerate() {
             self.admissions[place].change(listener);
         }

@@ -7,6 +7,7 @@ mod commands;
 mod failures;
 mod greeting;
 mod hello;
+mod limits;
 mod names;
 mod relaying;
 mod reload;

@@ -1,6 +1,6 @@
-//! The keys of access rules.
+//! The keys of rules for clients.
 
-use super::Default::Words;
+use super::Default::{Required, Value, Words};
 use super::Reload::NewConnections;
 use super::{SectionReference, key};
 
@@ -26,6 +26,64 @@ pub(super) const ACCESS: SectionReference = SectionReference {
             r#""all""#,
             NewConnections,
             "These may not.",
+        ),
+    ],
+};
+
+pub(super) const LIMIT: SectionReference = SectionReference {
+    title: "[limit.NAME]",
+    heading: "`[limit.NAME]`",
+    about: "Connections that are counted by a key, together for all listeners with `limits = [{ limit = \"NAME\", … }]`. A reload \
+            keeps the counts, unless it changes the key.",
+    keys: &[
+        key(
+            "key",
+            "text with variables",
+            Required,
+            r#""${client.address}""#,
+            NewConnections,
+            "Connections for which it is the same text count together; one for which it is empty does not count. Only its first 255 \
+             bytes count.",
+        ),
+        key(
+            "max_keys",
+            "number, 1 to 10000000",
+            Value("100000"),
+            "1000",
+            NewConnections,
+            "Keys that have connections at the same time. While there are this many, a connection with another key is refused.",
+        ),
+    ],
+};
+
+pub(super) const LIMITS: SectionReference = SectionReference {
+    title: "an entry of `limits`",
+    heading: "`limits`",
+    about: "An entry of the list. A connection over a limit is closed before TLS, and before any peer is asked.",
+    keys: &[
+        key(
+            "limit",
+            "name",
+            Required,
+            r#""per_client""#,
+            NewConnections,
+            "The limit: see [`[limit.NAME]`](#limitname).",
+        ),
+        key(
+            "most",
+            "number, 1 to 10000000",
+            Required,
+            "10",
+            NewConnections,
+            "The most connections with the same key at the same time, with those of other listeners that have this limit.",
+        ),
+        key(
+            "dry_run",
+            "flag",
+            Value("false"),
+            "true",
+            NewConnections,
+            "A connection over the limit goes on, is not counted for it, and is told in the log and counted in `status`.",
         ),
     ],
 };

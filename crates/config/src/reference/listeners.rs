@@ -313,6 +313,14 @@ pub(super) const LISTEN: SectionReference = SectionReference {
             "Which clients may connect: see [`access`](#access). Not on `http://`, and on `udp://` only with `upstream`.",
         ),
         key(
+            "limits",
+            "list of tables",
+            Value("[]"),
+            r#"[{ limit = "per_client", most = 10 }]"#,
+            NewConnections,
+            "Limits of connections by any key, shared between listeners: see [`limits`](#limits). On listeners as `access`.",
+        ),
+        key(
             "max_sessions",
             "number, 1 to 10000000",
             Value("100000"),

@@ -58,6 +58,14 @@ pub(super) const FILE: SectionReference = SectionReference {
             "The peers that listeners relay to.",
         ),
         key(
+            "limit",
+            "tables",
+            Words("none"),
+            "[limit.NAME]",
+            Yes,
+            "Limits of connections that listeners have.",
+        ),
+        key(
             "app",
             "table",
             Words("empty"),

@@ -43,7 +43,73 @@ access = [{ deny = "all" }]
 /c/a.toml:7:1: `access` has no effect on a listener of datagrams without `upstream`
   hint: remove it"#,
     ),
+    (
+        r#"[[listen]]
+address = "tcp://127.0.0.1:1"
+limits = "one"
+[[listen]]
+address = "tcp://127.0.0.1:2"
+limits = ["one", {}, { limit = "two", most = 1 }, { limit = "one", most = 0, dry_run = 1, key = "x" }]
+[[listen]]
+address = "http://127.0.0.1:3"
+websocket = "/"
+limits = [{ limit = "one", most = 1 }]
+[limit.one]
+key = "${client.adress}"
+max_keys = 0
+most = 7
+[limit."a b"]
+"#,
+        r#"/c/a.toml:3:10: `limits` is a string, not an array
+  hint: write limits = [{ limit = "NAME", most = 10 }], and a table [limit.NAME] with its key
+/c/a.toml:6:11: `limits` is a string, not a table
+  hint: write limits = [{ limit = "NAME", most = 10 }], and a table [limit.NAME] with its key
+/c/a.toml:6:18: an entry of `limits` has no `limit`
+  hint: write limits = [{ limit = "NAME", most = 10 }], and a table [limit.NAME] with its key
+/c/a.toml:6:18: an entry of `limits` has no `most`
+  hint: write limits = [{ limit = "NAME", most = 10 }], and a table [limit.NAME] with its key
+/c/a.toml:6:32: there is no limit "two"
+  hint: write a table [limit.two] with its key
+/c/a.toml:6:75: `most` is 0, out of its limits
+  hint: write a whole number from 1 to 10000000
+/c/a.toml:6:88: `dry_run` is an integer, not true or false
+  hint: write true or false, without quotes
+/c/a.toml:6:91: unknown key `key` in an entry of `limits`
+  hint: known here: `limit`, `most`, `dry_run`
+/c/a.toml:10:1: `limits` has no effect on requests of HTTP: it belongs to listeners of streams
+  hint: remove it
+/c/a.toml:12:7: `key`: there is no variable "client.adress"
+  hint: did you mean ${client.address}?
+/c/a.toml:13:12: `max_keys` is 0, out of its limits
+  hint: write a whole number from 1 to 10000000
+/c/a.toml:14:1: unknown key `most` in [limit.NAME]
+  hint: known here: `key`, `max_keys`
+/c/a.toml:15:1: [limit.NAME] has no `key`
+  hint: write key = "${client.address}"
+/c/a.toml:15:8: [limit.NAME]: "a b" is no name
+  hint: write at most 64 letters, digits, hyphens, underscores and dots"#,
+    ),
+    (
+        "limit = 1\n[[listen]]\naddress = \"tcp://127.0.0.1:1\"\n",
+        r#"/c/a.toml:1:9: `limit` is an integer, not a table
+  hint: write [limit.NAME] and its keys below it"#,
+    ),
 ];
+
+#[test]
+fn rules_that_no_listener_has_are_warned_of() {
+    let text = "[[listen]]\nname = \"a\"\naddress = \"tcp://127.0.0.1:1\"\nlimits = [{ limit = \"one\", most = 1 }]\n\
+                [limit.one]\nkey = \"a\"\n[limit.two]\nkey = \"b\"\n";
+    let warnings = load_text(text, Path::new("/c/a.toml")).unwrap().warnings;
+    assert!(
+        warnings.contains(&"limit \"two\" (line 7): no listener uses it".to_owned()),
+        "{warnings:?}"
+    );
+    assert!(
+        !warnings.iter().any(|it| it.contains("limit \"one\"")),
+        "{warnings:?}"
+    );
+}
 
 #[test]
 fn every_wrong_rule_has_a_place_and_a_hint() {

@@ -68,7 +68,7 @@ tls = { certificate = "/nowhere/a.pem", client_certificates = "required", min_ve
 greeting = 1
 [[listen]]
 address = "tcp://127.0.0.1:1"
-allow = []
+limit = []
 "#,
         r#"/c/a.toml:1:1: `admin` is not in this version
   1 | admin = {}
@@ -77,11 +77,11 @@ allow = []
 /c/a.toml:2:1: unknown key `greeting`
   2 | greeting = 1
     | ^^^^^^^^
-  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `upstream`, `listen`, `app`
-/c/a.toml:5:1: `allow` in [[listen]] is not in this version
-  5 | allow = []
+  hint: known here: `engine`, `workers`, `tasks`, `helpers`, `upstream`, `limit`, `listen`, `app`
+/c/a.toml:5:1: unknown key `limit` in [[listen]]
+  5 | limit = []
     | ^^^^^
-  hint: use the firewall meanwhile"#,
+  hint: did you mean `limits`?"#,
     ),
     (
         r#"[workers]

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
-use crate::entry::{is_allowed, note_denied};
+use crate::entry::{Newcomer, Refused, is_allowed, note_denied, note_tickets, take_tickets};
 use crate::forwarded::{OPEN_QUOTE, forwarded, trusts};
 use crate::host::is_host_and_port;
 use crate::input::hello::watch_hello;
@@ -77,6 +77,16 @@ fn begin(session: &mut Session, origin: Announced, tools: &mut Tools) -> Announc
     if !is_allowed(tools.cx.listener(session.listener), &session.peer) {
         note_denied(session.listener, &session.peer, tools);
         return Announcement::Wrong;
+    }
+    let newcomer = Newcomer {
+        listener: session.listener,
+        client: &session.peer,
+        socket: session.transport.socket.as_ref(),
+        number: session.id,
+    };
+    match take_tickets(&newcomer, tools) {
+        Ok(tickets) => note_tickets(&mut session.notes, tickets),
+        Err(Refused) => return Announcement::Wrong,
     }
     let listener = tools.cx.listener(session.listener);
     let is_encrypted = session.transport.tls.is_some();

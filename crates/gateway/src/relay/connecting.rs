@@ -230,7 +230,7 @@ fn join(relay: &mut Relay, tools: &Tools) {
     let mut awaits_first_byte = relay.upstream.connected(peer, shared, took);
     if let Some(notes) = &mut relay.notes {
         notes.note_connected(now);
-        awaits_first_byte = true;
+        awaits_first_byte |= notes.attempts.is_some();
     }
     let attempts = connecting.made();
     let tried = Box::new(Attempts::new(0));

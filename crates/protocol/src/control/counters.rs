@@ -87,11 +87,15 @@ pub enum Limit {
     Handshakes,
     /// `access`: a connection was refused.
     Access,
+    /// `limits`: a connection was refused.
+    Keys,
+    /// … or would have been, but for `dry_run`.
+    KeysDryRun,
 }
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::AcceptRate,
@@ -100,6 +104,8 @@ impl Limit {
         Self::Descriptors,
         Self::Handshakes,
         Self::Access,
+        Self::Keys,
+        Self::KeysDryRun,
     ];
 
     /// The key of the configuration, which `status` and logs use too.
@@ -113,6 +119,8 @@ impl Limit {
             Self::Descriptors => "descriptors",
             Self::Handshakes => "max_handshakes",
             Self::Access => "access",
+            Self::Keys => "limits",
+            Self::KeysDryRun => "limits_dry_run",
         }
     }
 }

@@ -508,6 +508,7 @@ pub(super) fn config(name: &str) -> Config {
         helpers: Vec::new(),
         listeners: vec![listener],
         upstreams: Vec::new(),
+        limits: Vec::new(),
         app: String::new(),
     }
 }

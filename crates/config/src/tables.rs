@@ -1,0 +1,100 @@
+//! Tables with names of their own, as `[limit.NAME]`.
+
+use std::ops::Range;
+
+use super::error::{Report, Reported};
+use super::walk::Field;
+
+const LONGEST_NAME: usize = 64;
+
+/// The tables of one kind.
+pub(super) struct Tables<T> {
+    /// All names, also of those with mistakes.
+    pub(super) names: Vec<String>,
+    /// The line of each.
+    lines: Vec<usize>,
+    /// By name.
+    pub(super) parsed: Result<Vec<T>, Reported>,
+}
+
+impl<T> Tables<T> {
+    /// Those that were read, if there were any.
+    pub(super) fn of(read: Result<Option<Self>, Reported>) -> Self {
+        let none = |parsed| Self {
+            names: Vec::new(),
+            lines: Vec::new(),
+            parsed,
+        };
+        match read {
+            Ok(Some(tables)) => tables,
+            Ok(None) => none(Ok(Vec::new())),
+            Err(Reported) => none(Err(Reported)),
+        }
+    }
+
+    /// Warns of those that nothing uses. `kind` names one.
+    pub(super) fn warn_of_unused(
+        &self,
+        report: &Report<'_>,
+        kind: &str,
+        is_used: impl Fn(&str) -> bool,
+    ) {
+        for (name, line) in self.names.iter().zip(&self.lines) {
+            if !is_used(name) {
+                report.warn(format!(
+                    "{kind} {name:?} (line {line}): no listener uses it"
+                ));
+            }
+        }
+    }
+}
+
+/// Reads the tables of a kind, at most this number.
+pub(super) fn tables<T>(
+    field: &Field<'_>,
+    kind: &str,
+    most: usize,
+    hint: &str,
+    parse: impl Fn(&Field<'_>, &str) -> Result<T, Reported>,
+) -> Result<Tables<T>, Reported> {
+    let mut entries: Vec<_> = field.entries(hint)?.collect();
+    if entries.len() > most {
+        let message = format!("there are over {most} tables [{kind}.NAME]");
+        return Err(field.refuse(message, "write fewer of them"));
+    }
+    entries.sort_by(|(one, _), (other, _)| one.get_ref().cmp(other.get_ref()));
+    let names = entries.iter().map(|(name, _)| name.get_ref().to_string());
+    let lines = entries
+        .iter()
+        .map(|(name, _)| field.report.line(name.span().start));
+    let parsed: Vec<_> = entries
+        .iter()
+        .map(|(name, entry)| {
+            let named = check_name(field.report, kind, name.get_ref(), name.span());
+            let parsed = parse(entry, name.get_ref());
+            named.and(parsed)
+        })
+        .collect();
+    Ok(Tables {
+        names: names.collect(),
+        lines: lines.collect(),
+        parsed: parsed.into_iter().collect(),
+    })
+}
+
+/// Commands and log lines show it.
+fn check_name(
+    report: &Report<'_>,
+    kind: &str,
+    name: &str,
+    span: Range<usize>,
+) -> Result<(), Reported> {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_fit) {
+        return Ok(());
+    }
+    let message = format!("[{kind}.NAME]: {name:?} is no name");
+    let hint =
+        format!("write at most {LONGEST_NAME} letters, digits, hyphens, underscores and dots");
+    Err(report.error(span, message, hint))
+}
