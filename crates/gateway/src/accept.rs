@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use moorline_net::Decoder;
-use moorline_net::tls::server::{ServerRecords, ServerTls};
+use moorline_net::tls::TlsRecords;
+use moorline_net::tls::server::ServerTls;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
@@ -455,7 +456,7 @@ fn prepare(
         return Some((phase, arrival));
     }
     let records = match tls.get(listener.index()) {
-        Some(Some(tls)) => ServerRecords::new(tls).map_err(|error| error.to_string()),
+        Some(Some(tls)) => TlsRecords::server(tls).map_err(|error| error.to_string()),
         // A connection without its TLS state is closed: its plaintext must never be sent.
         _ if cx.listener(listener).tls.is_some() => Err("it shows nothing".to_owned()),
         _ => return Some((phase, arrival)),

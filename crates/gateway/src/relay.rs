@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorline_net::tls::server::ServerRecords;
+use moorline_net::tls::TlsRecords;
 use rustix::io::Errno;
 
 use crate::connection_facts::{ConnectionFacts, Relayed};
@@ -95,7 +95,7 @@ pub(crate) struct JoinedPeer {
 pub(crate) struct RelaySide {
     pub(crate) socket: Option<OwnedFd>,
     /// Its TLS state, if it is encrypted.
-    pub(crate) tls: Option<Box<ServerRecords>>,
+    pub(crate) tls: Option<Box<TlsRecords>>,
     /// The socket may have something to read.
     pub(crate) is_readable: bool,
     /// It has hung up, so a short read does not mean that the socket is empty.
@@ -312,7 +312,7 @@ impl Relay {
 
 impl RelaySide {
     /// A side with this socket, which may have something to read.
-    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<ServerRecords>>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, tls: Option<Box<TlsRecords>>) -> Self {
         Self {
             socket: Some(socket),
             tls,

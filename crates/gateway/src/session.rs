@@ -17,7 +17,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 
 use moorline_config::Listener;
-use moorline_net::tls::server::ServerRecords;
+use moorline_net::tls::TlsRecords;
 use moorline_net::watermark::Level;
 use moorline_net::{Decoder, Framing};
 
@@ -137,7 +137,7 @@ pub(crate) enum End {
 pub(crate) struct Transport {
     pub(crate) socket: Option<OwnedFd>,
     /// Its TLS state, if it is encrypted.
-    pub(crate) tls: Option<Box<ServerRecords>>,
+    pub(crate) tls: Option<Box<TlsRecords>>,
     pub(crate) link: Link,
     pub(crate) watched: Interest,
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use moorline_net::tls::server::ServerRecords;
+use moorline_net::tls::TlsRecords;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
@@ -147,7 +147,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
 }
 
 /// The TLS facts of a session, for the app.
-pub(crate) fn facts(tls: &ServerRecords) -> Box<SessionTls> {
+pub(crate) fn facts(tls: &TlsRecords) -> Box<SessionTls> {
     let mut facts = SessionTls::default();
     facts.version = tls
         .version()

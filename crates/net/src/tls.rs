@@ -1,8 +1,9 @@
-//! TLS on rustls: towards servers, and in [`server`] towards clients.
+//! TLS on rustls: towards servers, and in [`server`] towards clients. [`client`] is for proxies, which have no streams.
 //!
 //! - [`TlsOptions`]: how a server is verified, and the certificate that it may ask for
 //! - [`TlsConnector`]: those options made ready; does the handshake
 //! - [`TlsSession`]: what a handshake has agreed on, and the server's identity
+//! - [`TlsRecords`]: the TLS of one connection, sans-io: what comes from a socket goes in, plaintext comes out
 //! - [`TlsError`]: the check that failed
 //!
 //! Without the feature `tls` only [`TlsOptions`], [`TlsError`] and what they are made of are here: options can still be
@@ -11,17 +12,29 @@
 #[cfg(not(feature = "tls"))]
 mod absent;
 #[cfg(feature = "tls")]
+mod authority;
+#[cfg(feature = "tls")]
 mod certificate;
+#[cfg(feature = "tls")]
+pub mod client;
 #[cfg(feature = "tls")]
 mod client_certificate;
 #[cfg(feature = "tls")]
 mod connector;
 #[cfg(feature = "tls")]
 mod der;
+#[cfg(feature = "tls")]
+mod distinguished_name;
 mod error;
+#[cfg(feature = "tls")]
+mod key_pair;
 mod options;
 #[cfg(feature = "tls")]
 mod pem;
+#[cfg(feature = "tls")]
+mod proof;
+#[cfg(feature = "tls")]
+mod records;
 #[cfg(feature = "tls")]
 mod refusal;
 #[cfg(feature = "tls")]
@@ -32,6 +45,8 @@ pub mod server;
 mod session;
 #[cfg(feature = "tls")]
 mod verifier;
+#[cfg(feature = "tls")]
+mod versions;
 
 #[cfg(all(test, feature = "tls"))]
 mod tests;
@@ -52,6 +67,8 @@ pub use options::{ClientCertificate, Pem, Roots, TlsOptions, Verification};
 #[cfg(feature = "tls")]
 pub use pem::{FileError, FileErrorKind};
 #[cfg(feature = "tls")]
+pub use records::{MAX_PLAINTEXT, Opened, RecordsError, TlsRecords};
+#[cfg(feature = "tls")]
 pub use refusal::typed;
 #[cfg(feature = "tls")]
 pub use rustls;
@@ -65,3 +82,5 @@ pub(crate) use session::protocol;
 pub use session::{TlsSession, TlsVersion};
 #[cfg(feature = "tls")]
 pub(crate) use tokio_rustls::client::TlsStream;
+#[cfg(feature = "tls")]
+pub use versions::Versions;

@@ -3,7 +3,7 @@
 //! A session's queue holds plaintext, so that watermarks mean what they say and a file can stand in it; what was
 //! encrypted and not taken by the socket goes ahead of it.
 
-use moorline_net::tls::server::{MAX_PLAINTEXT, RecordsError};
+use moorline_net::tls::{MAX_PLAINTEXT, RecordsError};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use ::aws_lc_rs::digest::{SHA256, digest};
 use ::aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, UnparsedPublicKey};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use serde::{Serialize, Serializer};
 
 use super::der::{
     BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, Malformed, OBJECT_IDENTIFIER, OCTET_STRING,
     Reader, SEQUENCE, UTC_TIME,
 };
+use super::distinguished_name::DistinguishedName;
 use super::error::TlsError;
 
 /// The SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` shows it.
@@ -24,6 +25,8 @@ pub struct Fingerprint([u8; 32]);
 
 /// A certificate, read. Sequences are without their tags and lengths, as trust anchors have them.
 pub(super) struct Certificate<'a> {
+    is_version_1: bool,
+    serial: &'a [u8],
     /// The signed bytes, as they are.
     signed: &'a [u8],
     algorithm: &'a [u8],
@@ -33,6 +36,8 @@ pub(super) struct Certificate<'a> {
     /// The first and the last second on which it holds.
     dates: [Time; 2],
     public_key: &'a [u8],
+    /// The same with tag and length.
+    public_key_der: &'a [u8],
     extensions: Reader<'a>,
 }
 
@@ -129,8 +134,12 @@ impl<'a> Certificate<'a> {
         let algorithm = whole.expect(SEQUENCE)?.content;
         let signature = whole.expect(BIT_STRING)?.bits()?;
         let mut fields = signed.reader();
-        fields.next_if(VERSION)?;
-        fields.expect(INTEGER)?;
+        // Only another version than the first one is written.
+        let is_version_1 = match fields.next_if(VERSION)? {
+            Some(version) => version.reader().expect(INTEGER)?.content == [0],
+            None => true,
+        };
+        let serial = fields.expect(INTEGER)?.content;
         fields.expect(SEQUENCE)?;
         let issuer = fields.expect(SEQUENCE)?.content;
         let mut validity = fields.expect(SEQUENCE)?.reader();
@@ -144,6 +153,8 @@ impl<'a> Certificate<'a> {
             None => Reader::new(&[]),
         };
         Ok(Self {
+            is_version_1,
+            serial,
             signed: signed.whole,
             algorithm,
             signature,
@@ -151,6 +162,7 @@ impl<'a> Certificate<'a> {
             subject,
             dates,
             public_key: public_key.content,
+            public_key_der: public_key.whole,
             extensions,
         })
     }
@@ -180,15 +192,59 @@ impl<'a> Certificate<'a> {
         names
     }
 
-    /// Whether it is its own issuer, by name and by signature.
-    pub(super) fn is_self_signed(&self) -> bool {
-        self.subject == self.issuer && self.is_signed_by_itself().unwrap_or(false)
+    /// Whether it is of X.509 version 1, which has no extensions: no names of hosts, and no word of what it is for.
+    pub(super) fn is_version_1(&self) -> bool {
+        self.is_version_1
     }
 
-    fn is_signed_by_itself(&self) -> Result<bool, Malformed> {
-        let mut public_key = Reader::new(self.public_key);
-        let kind = public_key.expect(SEQUENCE)?.content;
-        let key = public_key.expect(BIT_STRING)?.bits()?;
+    /// The bytes of its serial number.
+    pub(super) fn serial(&self) -> &'a [u8] {
+        self.serial
+    }
+
+    /// The name of its issuer.
+    pub(super) fn issuer(&self) -> &'a [u8] {
+        self.issuer
+    }
+
+    /// Its common name, where it has no list of the names that it is for. That is how certificates were once made.
+    pub(super) fn common_name(&self) -> Option<&'a str> {
+        match self.extension(SUBJECT_ALTERNATIVE_NAME) {
+            Ok(None) => DistinguishedName(self.subject).common_name(),
+            _ => None,
+        }
+    }
+
+    /// Its public key, in DER with tag and length.
+    pub(super) fn public_key_der(&self) -> &'a [u8] {
+        self.public_key_der
+    }
+
+    /// Whether its key has signed this.
+    pub(super) fn has_signed(
+        &self,
+        algorithm: &dyn SignatureVerificationAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        split_key(self.public_key).is_ok_and(|(kind, key)| {
+            algorithm.public_key_alg_id().as_ref() == kind
+                && algorithm.verify_signature(key, message, signature).is_ok()
+        })
+    }
+
+    /// Whether it is its own issuer, by name and by signature.
+    pub(super) fn is_self_signed(&self) -> bool {
+        self.subject == self.issuer && self.is_signed_by(self.public_key)
+    }
+
+    /// Whether this key has signed it. Keys are without their tags and lengths, as trust anchors have them.
+    pub(super) fn is_signed_by(&self, public_key: &[u8]) -> bool {
+        self.check_signature(public_key).unwrap_or(false)
+    }
+
+    fn check_signature(&self, public_key: &[u8]) -> Result<bool, Malformed> {
+        let (kind, key) = split_key(public_key)?;
         if self.algorithm == SHA1_WITH_RSA {
             // rustls has no SHA-1. Here it says only who made the certificate, of which no more is believed for it.
             let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, key);
@@ -256,6 +312,13 @@ impl<'a> Certificate<'a> {
         }
         Ok(found)
     }
+}
+
+/// The algorithm of a public key, and the key.
+fn split_key(public_key: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let mut fields = Reader::new(public_key);
+    let kind = fields.expect(SEQUENCE)?.content;
+    Ok((kind, fields.expect(BIT_STRING)?.bits()?))
 }
 
 fn unreadable() -> TlsError {

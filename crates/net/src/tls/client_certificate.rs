@@ -10,8 +10,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 
 use super::error::TlsError;
+use super::key_pair::{KeyPair, KeyPairFiles};
 use super::options::ClientCertificate;
-use super::pem;
 
 thread_local! {
     /// Whether a server has asked since the last look. A handshake is polled as a whole on one thread, and the
@@ -31,21 +31,17 @@ impl ShownCertificate {
         let Some(files) = files else {
             return Ok(Self(None));
         };
-        let chain = pem::certificates(&files.certificate)?;
-        let key = pem::private_key(&files.key)?;
-        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
-            let problem = match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!(
-                        "it does not belong to {}",
-                        pem::PemSource::from(&files.certificate)
-                    )
-                }
-                error => error.to_string(),
-            };
-            TlsError::from(pem::unusable(&files.key, problem))
-        })?;
-        Ok(Self(Some(Arc::new(certified))))
+        let files = KeyPairFiles {
+            certificate: &files.certificate,
+            key: &files.key,
+        };
+        let pair = KeyPair::load(files, provider)?;
+        Ok(Self::of(Some(pair.certified(files, provider)?)))
+    }
+
+    /// This one, or none.
+    pub(super) fn of(certified: Option<CertifiedKey>) -> Self {
+        Self(certified.map(Arc::new))
     }
 }
 

@@ -12,12 +12,13 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
+use super::authority::Authority;
 use super::certificate::Fingerprint;
 use super::client_certificate::{ShownCertificate, was_asked};
 use super::error::{HandshakeError, TlsError};
 use super::options::{TlsOptions, Verification};
 use super::roots;
-use super::verifier::ServerVerifier;
+use super::verifier::{HostNames, ServerVerifier};
 
 /// Sessions that are kept for resumption, some KiB each: up to 8 of each of 32 servers.
 const KEPT_SESSIONS: usize = 256;
@@ -43,24 +44,28 @@ impl TlsConnector {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = ServerVerifier {
             verification: options.verification,
-            roots: match options.verification {
-                Verification::DangerouslyNone => Arc::new(RootCertStore::empty()),
-                // A system without roots can still talk to a server that needs none.
-                Verification::AllowSelfSigned => {
-                    roots::load(&options.roots).or_else(|error| match options.roots {
-                        super::Roots::System => Ok(Arc::new(RootCertStore::empty())),
-                        _ => Err(error),
-                    })?
-                }
-                Verification::Full => roots::load(&options.roots)?,
+            names: HostNames::Listed,
+            authority: Authority {
+                crls: Vec::new(),
+                depth: options.verify_depth,
+                algorithms: provider.signature_verification_algorithms,
+                roots: match options.verification {
+                    Verification::DangerouslyNone => Arc::new(RootCertStore::empty()),
+                    // A system without roots can still talk to a server that needs none.
+                    Verification::AllowSelfSigned => {
+                        roots::load(&options.roots).or_else(|error| match options.roots {
+                            super::Roots::System => Ok(Arc::new(RootCertStore::empty())),
+                            _ => Err(error),
+                        })?
+                    }
+                    Verification::Full => roots::load(&options.roots)?,
+                },
             },
             fingerprints: options
                 .fingerprints
                 .iter()
                 .map(|text| text.parse::<Fingerprint>().map_err(TlsError::Options))
                 .collect::<Result<_, _>>()?,
-            depth: options.verify_depth,
-            algorithms: provider.signature_verification_algorithms,
         };
         let shown = ShownCertificate::load(options.client_certificate.as_ref(), &provider)?;
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -157,7 +162,7 @@ impl fmt::Debug for TlsConnector {
 }
 
 /// A host as certificates have it: without its trailing dot or its zone.
-fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     let host = host.split_once('%').map_or(host, |(address, _)| address);
     let host = host.strip_suffix('.').unwrap_or(host);
     ServerName::try_from(host.to_owned()).map_err(|_| {
@@ -169,7 +174,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
-fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
+pub(super) fn protocols(names: &[String]) -> Result<Vec<Vec<u8>>, TlsError> {
     let protocol = |name: &String| match name.len() {
         1..=MAX_PROTOCOL_BYTES => Ok(name.as_bytes().to_vec()),
         _ => Err(TlsError::Options(format!(

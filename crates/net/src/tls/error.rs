@@ -89,7 +89,8 @@ impl fmt::Display for TlsError {
             Self::NotYetValid => f.write_str("the server's certificate is not valid yet"),
             Self::WrongHost { expected, found } if found.is_empty() => write!(
                 f,
-                "the server's certificate is not for `{expected}`: it names no host"
+                "the server's certificate is not for `{expected}`: it names no host, and a common name does not count (make one with \
+                 subjectAltName=DNS:{expected})"
             ),
             Self::WrongHost { expected, found } => write!(
                 f,

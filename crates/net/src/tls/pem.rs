@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{Error, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::error::TlsError;
 use super::options::Pem;
@@ -144,6 +144,22 @@ pub(super) fn all_certificates<'a>(
     CertificateDer::pem_slice_iter(&read(from)?)
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(from, error))
+}
+
+/// The lists of revoked certificates in a source, in DER; none is an error.
+pub(super) fn crls<'a>(from: impl Into<PemSource<'a>>) -> Result<Vec<Vec<u8>>, FileError> {
+    let from = from.into();
+    let lists = CertificateRevocationListDer::pem_slice_iter(&read(from)?)
+        .map(|list| list.map(|list| list.to_vec()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(from, error))?;
+    match lists.is_empty() {
+        true => Err(unusable(
+            from,
+            "there is no list of revoked certificates in it",
+        )),
+        false => Ok(lists),
+    }
 }
 
 /// The first private key in a source.

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::error::TlsError;
 use super::options::Roots;
-use super::pem::{self, PemSource};
+use super::pem::{self, FileError, PemSource};
 
 /// The most files of a folder that are read: Debian's has 300.
 const MAX_FOLDER_FILES: usize = 4096;
@@ -26,6 +26,17 @@ pub(super) fn load(roots: &Roots) -> Result<Arc<RootCertStore>, TlsError> {
             pem::certificates(PemSource::Text(text))?,
         ),
     }
+}
+
+/// Those that are written, in DER. Blocks on files.
+pub(super) fn ders(roots: &Roots) -> Result<Vec<Vec<u8>>, FileError> {
+    let certificates = match roots {
+        Roots::System => Vec::new(),
+        Roots::File(path) => pem::certificates(path)?,
+        Roots::Folder(path) => folder(path)?,
+        Roots::Pem(text) => pem::certificates(PemSource::Text(text))?,
+    };
+    Ok(certificates.iter().map(|der| der.to_vec()).collect())
 }
 
 /// The system's, read once: there are over a hundred, which takes some milliseconds.
@@ -65,7 +76,7 @@ fn store(
 }
 
 /// Every certificate in the files of a folder, each file once: `openssl rehash` links them several times.
-fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let wrong = |error| pem::unusable(path, error);
     let mut seen = HashSet::new();
     let mut certificates = Vec::new();
@@ -79,12 +90,12 @@ fn folder(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
             continue;
         }
         if seen.len() > MAX_FOLDER_FILES {
-            return Err(pem::unusable(path, "there are more than 4096 files in it").into());
+            return Err(pem::unusable(path, "there are more than 4096 files in it"));
         }
         certificates.extend(pem::all_certificates(file.as_path())?);
     }
     match certificates.is_empty() {
-        true => Err(pem::unusable(path, "there is no certificate in its files").into()),
+        true => Err(pem::unusable(path, "there is no certificate in its files")),
         false => Ok(certificates),
     }
 }

@@ -2,21 +2,19 @@
 //!
 //! - [`ServerOptions`]: what a listener is configured to show and to ask for
 //! - [`ServerCredentials`]: the certificates and keys themselves, read and checked once, passed on as bytes
-//! - [`ServerTls`]: both made ready; each connection begins with it
-//! - [`ServerRecords`]: the TLS of one connection, sans-io: what comes from a socket goes in, plaintext comes out
+//! - [`ServerTls`]: both made ready; each connection begins with it, as [`TlsRecords`](super::TlsRecords)
 //! - [`ServerStream`]: the same around a stream of tokio's
 
+mod client_verifier;
 mod config;
 mod credentials;
 mod load;
 mod names;
 mod options;
-mod records;
 mod stream;
 pub use config::ServerTls;
 pub use credentials::ServerCredentials;
 pub use options::{ClientCertificates, Oldest, ServerCertificate, ServerOptions};
-pub use records::{MAX_PLAINTEXT, Opened, RecordsError, ServerRecords};
 pub use stream::{ServerStream, StreamParts};
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::authority::Authority;
 use super::certificate::Certificate;
-use super::verifier::ServerVerifier;
+use super::verifier::{HostNames, ServerVerifier};
 use super::*;
 
 /// A root, and a certificate that it has issued for `chat.test`; one for the same that is its own issuer.
@@ -42,10 +43,14 @@ static CHAIN: LazyLock<Chain> = LazyLock::new(|| {
 fn accepts(verification: Verification, certificate: &CertificateDer<'_>) -> bool {
     let verifier = ServerVerifier {
         verification,
-        roots: Arc::clone(&CHAIN.roots),
+        names: HostNames::Listed,
         fingerprints: Vec::new(),
-        depth: None,
-        algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        authority: Authority {
+            roots: Arc::clone(&CHAIN.roots),
+            crls: Vec::new(),
+            depth: None,
+            algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        },
     };
     let name = ServerName::try_from("chat.test").unwrap();
     // In 2030: what rcgen issues holds for centuries.

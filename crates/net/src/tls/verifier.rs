@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use webpki::EndEntityCert;
 
+use super::authority::{Authority, Purpose};
 use super::certificate::{Certificate, Fingerprint};
 use super::error::TlsError;
 use super::options::Verification;
+use super::proof;
 
 /// Decides whether a server is the right one, and says which check refused it.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     pub(super) verification: Verification,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) authority: Authority,
     /// One of these must match, if there are any.
     pub(super) fingerprints: Vec<Fingerprint>,
-    /// The most certificates between the server's and a root.
-    pub(super) depth: Option<u8>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) names: HostNames,
+}
+
+/// Which names of a certificate count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostNames {
+    /// Those that it lists (RFC 9525 §2).
+    Listed,
+    /// These, or its common name where it lists none, as OpenSSL has it.
+    OrCommon,
 }
 
 impl ServerVerifier {
@@ -42,46 +50,23 @@ impl ServerVerifier {
             return Ok(());
         }
         let certificate = Certificate::parse(der)?;
-        let entity = EndEntityCert::try_from(der)
-            .map_err(|error| TlsError::Certificate(error.to_string()))?;
-        if let Err(error) = self.verify_path(&entity, intermediates, now) {
-            if !certificate.is_self_signed() {
+        let path = (der, &certificate);
+        let found = self
+            .authority
+            .verify(path, intermediates, Purpose::Server, now);
+        if let Err(error) = found {
+            if error == webpki::Error::CertRevoked || !certificate.is_self_signed() {
                 return Err(refusal(error, &certificate, now));
             }
             self.verify_self_signed(&certificate, now)?;
         }
-        entity
-            .verify_is_valid_for_subject_name(server_name)
-            .map_err(|_| TlsError::WrongHost {
+        match self.has_name(der, &certificate, server_name) {
+            true => Ok(()),
+            false => Err(TlsError::WrongHost {
                 expected: server_name.to_str().into_owned(),
                 found: certificate.names(),
-            })
-    }
-
-    /// Looks for a path to a root, no longer than allowed.
-    fn verify_path(
-        &self,
-        entity: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), webpki::Error> {
-        let is_short = |path: &VerifiedPath<'_>| match self.depth {
-            Some(most) if path.intermediate_certificates().count() > usize::from(most) => {
-                Err(webpki::Error::MaximumPathDepthExceeded)
-            }
-            _ => Ok(()),
-        };
-        entity
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.roots.roots,
-                intermediates,
-                now,
-                KeyUsage::server_auth(),
-                None,
-                Some(&is_short),
-            )
-            .map(drop)
+            }),
+        }
     }
 
     /// A certificate that is its own issuer is good if that is allowed, or if it is itself among the roots.
@@ -90,12 +75,34 @@ impl ServerVerifier {
         certificate: &Certificate<'_>,
         now: UnixTime,
     ) -> Result<(), TlsError> {
-        let is_root = || self.roots.roots.iter().any(|root| certificate.is(root));
-        if self.verification != Verification::AllowSelfSigned && !is_root() {
+        let is_root = self.authority.has_root(certificate);
+        if self.verification != Verification::AllowSelfSigned && !is_root {
             return Err(TlsError::SelfSigned);
         }
         certificate.check_dates(now)?;
         certificate.check_purpose()
+    }
+
+    fn has_name(
+        &self,
+        der: &CertificateDer<'_>,
+        certificate: &Certificate<'_>,
+        server_name: &ServerName<'_>,
+    ) -> bool {
+        let is_listed = EndEntityCert::try_from(der)
+            .is_ok_and(|it| it.verify_is_valid_for_subject_name(server_name).is_ok());
+        let common = certificate.common_name();
+        let common = common.filter(|_| self.names == HostNames::OrCommon);
+        is_listed || common.is_some_and(|name| stands_for(name, &server_name.to_str()))
+    }
+}
+
+/// Whether a common name is that of a host. A wildcard stands for one label.
+fn stands_for(name: &str, host: &str) -> bool {
+    let parent = |it: &str| it.split_once('.').map(|(_, parent)| parent.to_owned());
+    match name.strip_prefix("*.") {
+        Some(domain) => parent(host).is_some_and(|it| it.eq_ignore_ascii_case(domain)),
+        None => name.eq_ignore_ascii_case(host),
     }
 }
 
@@ -119,7 +126,7 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        proof::verify_tls12(message, certificate, signed, &self.authority.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -128,13 +135,17 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        proof::verify_tls13(message, certificate, signed, &self.authority.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.authority.algorithms.supported_schemes()
     }
 }
+
+/// `openssl req -x509` of Debian 12 makes them where nothing is added to the certificate.
+pub(super) const VERSION_1: &str = "it is of X.509 version 1, and no trusted certificate has signed it itself: make one of version 3, \
+     for instance by `-addext subjectAltName=DNS:NAME` behind `openssl req -x509`";
 
 /// Why there is no path to a root.
 fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -> TlsError {
@@ -159,6 +170,10 @@ fn refusal(error: webpki::Error, certificate: &Certificate<'_>, now: UnixTime) -
         }
         webpki::Error::RequiredEkuNotFoundContext(_) => {
             TlsError::Certificate("it is not for servers".into())
+        }
+        webpki::Error::UnsupportedCertVersion => TlsError::Certificate(VERSION_1.into()),
+        webpki::Error::UnknownRevocationStatus => {
+            TlsError::Certificate("no list says that it, or an issuer, is not revoked".into())
         }
         error => TlsError::Certificate(error.to_string()),
     }

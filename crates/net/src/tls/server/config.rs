@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
+use super::super::authority::Authority;
 use super::super::error::TlsError;
 use super::super::pem;
+use super::client_verifier::ClientVerifier;
 use super::credentials::ServerCredentials;
 use super::names::ShownCertificates;
 use super::options::{ClientCertificates, Oldest, ServerOptions};
@@ -21,7 +22,7 @@ use super::options::{ClientCertificates, Oldest, ServerOptions};
 /// successor made anew resumes nothing of its predecessor's, so that a client certificate is checked against
 /// the issuers that are trusted now.
 #[derive(Clone)]
-pub struct ServerTls(pub(super) Arc<ServerConfig>);
+pub struct ServerTls(pub(crate) Arc<ServerConfig>);
 
 impl ServerTls {
     /// Makes credentials ready. Dates are not checked: a certificate that was valid when it was loaded is still shown.
@@ -38,7 +39,7 @@ impl ServerTls {
         let config = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
             .map_err(|error| TlsError::Options(error.to_string()))?;
-        let config = match verifier(options, credentials, provider)? {
+        let config = match verifier(options, credentials, &provider)? {
             Some(verifier) => config.with_client_cert_verifier(verifier),
             None => config.with_no_client_auth(),
         };
@@ -64,7 +65,7 @@ impl fmt::Debug for ServerTls {
 fn verifier(
     options: &ServerOptions,
     credentials: &ServerCredentials,
-    provider: Arc<CryptoProvider>,
+    provider: &CryptoProvider,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     let Some(issuers) = options.client_certificates.issuers() else {
         return Ok(None);
@@ -75,13 +76,20 @@ fn verifier(
             .add(CertificateDer::from(issuer.as_slice()))
             .map_err(|error| pem::unusable(issuers, error))?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = match options.client_certificates {
-        ClientCertificates::Optional { .. } => builder.allow_unauthenticated(),
-        _ => builder,
-    };
-    let built = builder
-        .build()
-        .map_err(|error| pem::unusable(issuers, error))?;
-    Ok(Some(built))
+    if roots.is_empty() {
+        return Err(pem::unusable(issuers, "there is no certificate in it").into());
+    }
+    Ok(Some(Arc::new(ClientVerifier {
+        subjects: roots.subjects(),
+        is_required: matches!(
+            options.client_certificates,
+            ClientCertificates::Required { .. }
+        ),
+        authority: Authority {
+            roots: Arc::new(roots),
+            crls: Vec::new(),
+            algorithms: provider.signature_verification_algorithms,
+            depth: None,
+        },
+    })))
 }

@@ -32,7 +32,7 @@ impl ShownCertificates {
             all: Vec::new(),
         };
         for (pair, files) in credentials.pairs.iter().zip(&options.certificates) {
-            let certified = Arc::new(pair.certified(files, provider)?);
+            let certified = Arc::new(pair.certified(files.pair(), provider)?);
             for name in names(&certified) {
                 shown
                     .by_name

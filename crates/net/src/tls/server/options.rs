@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::key_pair::KeyPairFiles;
 use super::super::options::Pem;
 use crate::setters::setters;
 
@@ -56,6 +57,15 @@ impl ServerCertificate {
         Self {
             certificate: certificate.into(),
             key: key.into(),
+        }
+    }
+}
+
+impl ServerCertificate {
+    pub(super) fn pair(&self) -> KeyPairFiles<'_> {
+        KeyPairFiles {
+            certificate: &self.certificate,
+            key: &self.key,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::records::{MAX_PLAINTEXT, RecordsError, TlsRecords};
 use super::config::ServerTls;
-use super::records::{MAX_PLAINTEXT, RecordsError, ServerRecords};
 
 /// The size of one read from the stream.
 const READ: usize = 16 * 1024 + 512;
@@ -20,7 +20,7 @@ const UNSENT: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct ServerStream<S> {
     stream: S,
-    records: Box<ServerRecords>,
+    records: Box<TlsRecords>,
     received: Vec<u8>,
     plaintext: Vec<u8>,
     taken: usize,
@@ -37,7 +37,7 @@ pub struct StreamParts<S> {
     /// The stream underneath.
     pub stream: S,
     /// Its TLS.
-    pub records: Box<ServerRecords>,
+    pub records: Box<TlsRecords>,
     /// Plaintext that was received and not read.
     pub received: Vec<u8>,
     /// Encrypted bytes that must be sent before anything else.
@@ -46,7 +46,7 @@ pub struct StreamParts<S> {
 
 impl<S> StreamParts<S> {
     /// A connection of which nothing waits to be read or sent.
-    pub fn new(stream: S, records: Box<ServerRecords>) -> Self {
+    pub fn new(stream: S, records: Box<TlsRecords>) -> Self {
         Self {
             stream,
             records,
@@ -84,14 +84,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
     /// # Errors
     /// The stream broke, or, as [`RecordsError`] inside, the handshake failed; the peer was told why.
     pub async fn accept(stream: S, tls: &ServerTls) -> io::Result<Self> {
-        let records = ServerRecords::new(tls).map_err(io::Error::other)?;
+        let records = TlsRecords::server(tls).map_err(io::Error::other)?;
         let mut this = Self::from_parts(StreamParts::new(stream, Box::new(records)));
         std::future::poll_fn(|cx| this.poll_handshake(cx)).await?;
         Ok(this)
     }
 
     /// Its TLS.
-    pub fn records(&self) -> &ServerRecords {
+    pub fn records(&self) -> &TlsRecords {
         &self.records
     }
 

@@ -1,4 +1,4 @@
-//! A client of rustls's own against `ServerRecords`, joined in memory, in pieces of any size.
+//! A client of rustls's own against `TlsRecords`, joined in memory, in pieces of any size.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use tempfile::TempDir;
 
 use super::super::options::Pem;
+use super::super::{RecordsError, TlsRecords};
 use super::*;
 
 /// Certificates of an own issuer, in files.
@@ -82,7 +83,7 @@ fn server(options: &ServerOptions) -> ServerTls {
 
 /// What a socket's reader does: puts pieces behind what is lent, and opens.
 fn feed(
-    records: &mut ServerRecords,
+    records: &mut TlsRecords,
     mut input: &[u8],
     piece: usize,
     answer: &mut Vec<u8>,
@@ -102,7 +103,7 @@ fn feed(
 }
 
 /// Passes everything both ways until nothing is left. Returns what the server has read.
-fn converse(client: &mut ClientConnection, records: &mut ServerRecords, piece: usize) -> Vec<u8> {
+fn converse(client: &mut ClientConnection, records: &mut TlsRecords, piece: usize) -> Vec<u8> {
     let mut plaintext = Vec::new();
     loop {
         let mut sent = Vec::new();
@@ -137,7 +138,7 @@ fn both_versions_work_in_pieces_of_any_size_and_an_idle_connection_keeps_no_byte
     for version in [&version::TLS12, &version::TLS13] {
         for piece in [1, 7, 1000, 64 * 1024] {
             let mut client = issuer.client("one.test", version);
-            let mut records = ServerRecords::new(&tls).expect("randomness");
+            let mut records = TlsRecords::server(&tls).expect("randomness");
             assert!(records.is_handshaking());
             assert!(converse(&mut client, &mut records, piece).is_empty());
             assert!(!records.is_handshaking() && !client.is_handshaking());
@@ -172,7 +173,7 @@ fn keys_may_be_updated_while_half_a_record_is_here() {
     let issuer = Issuer::new();
     let tls = server(&options(vec![issuer.issue("one", &["one.test"])]));
     let mut client = issuer.client("one.test", &version::TLS13);
-    let mut records = ServerRecords::new(&tls).expect("randomness");
+    let mut records = TlsRecords::server(&tls).expect("randomness");
     converse(&mut client, &mut records, 64 * 1024);
     for round in 0..20 {
         client.refresh_traffic_keys().expect("TLS 1.3 can");
@@ -211,7 +212,7 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for() {
         ("other.test", None),
     ] {
         let mut client = issuer.client(host, &version::TLS13);
-        let mut records = ServerRecords::new(&tls).expect("randomness");
+        let mut records = TlsRecords::server(&tls).expect("randomness");
         let mut hello = Vec::new();
         client.write_tls(&mut hello).expect("into memory");
         let mut answer = Vec::new();
@@ -331,7 +332,7 @@ fn certificates_keys_and_issuers_may_be_text_as_well_as_files() {
     );
     let tls = server(&as_text);
     let mut client = issuer.client("one.test", &version::TLS13);
-    let mut records = ServerRecords::new(&tls).expect("randomness");
+    let mut records = TlsRecords::server(&tls).expect("randomness");
     client
         .writer()
         .write_all(b"over text")
@@ -401,7 +402,7 @@ proptest! {
             client.write_tls(&mut input).expect("into memory");
             input.truncate(after);
             input.extend_from_slice(&noise);
-            let mut records = ServerRecords::new(tls).expect("randomness");
+            let mut records = TlsRecords::server(tls).expect("randomness");
             let mut answer = Vec::new();
             if feed(&mut records, &input, piece, &mut answer).is_err() {
                 assert!(records.seal(b"x", &mut Vec::new()).is_err());

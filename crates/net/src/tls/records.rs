@@ -1,19 +1,23 @@
-//! The TLS of one accepted connection, without its socket.
+//! The TLS of one connection, without its socket: as its server or as its client.
 //!
 //! It uses rustls's unbuffered interface: an idle connection keeps its keys and nothing else. The received part of an
 //! unfinished record stays here; plaintext and bytes to send never do.
 
 use std::fmt;
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{AlertDescription, CertificateError, Error, HandshakeKind, ProtocolVersion};
+use rustls::{
+    AlertDescription, CertificateError, CommonState, Error, HandshakeKind, ProtocolVersion,
+};
 
-use super::super::session::TlsVersion;
-use super::config::ServerTls;
+use super::error::TlsError;
+use super::server::ServerTls;
+use super::session::TlsVersion;
 
 /// The most plaintext in one record, in bytes (RFC 8446 §5.1).
 pub const MAX_PLAINTEXT: usize = 16 * 1024;
@@ -22,12 +26,27 @@ const OVERHEAD: usize = 5 + 8 + 1 + 16;
 /// The assumed size of a message of the handshake before its size is known.
 const FLIGHT: usize = 2 * 1024;
 
-/// The TLS of one accepted connection, without its socket.
-pub struct ServerRecords {
-    connection: UnbufferedServerConnection,
+/// The TLS of one connection, without its socket.
+pub struct TlsRecords {
+    connection: Connection,
     /// The received part of an unfinished record, or of an unfinished message of the handshake.
     unfinished: Vec<u8>,
     phase: RecordsPhase,
+}
+
+/// The side that this is.
+enum Connection {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+impl Connection {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(server) => server,
+            Self::Client(client) => client,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +58,7 @@ enum RecordsPhase {
     Failed,
 }
 
-/// The result of [`ServerRecords::open`].
+/// The result of [`TlsRecords::open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Opened {
@@ -49,18 +68,29 @@ pub struct Opened {
     pub is_over: bool,
 }
 
-impl ServerRecords {
-    /// A connection whose handshake has not begun.
+impl TlsRecords {
+    /// An accepted connection whose handshake has not begun.
     ///
     /// # Errors
     /// The system has no randomness left.
-    pub fn new(tls: &ServerTls) -> Result<Self, RecordsError> {
-        let connection = UnbufferedServerConnection::new(tls.0.clone()).map_err(RecordsError)?;
-        Ok(Self {
+    pub fn server(tls: &ServerTls) -> Result<Self, RecordsError> {
+        let connection = UnbufferedServerConnection::new(tls.0.clone());
+        Ok(Self::new(Connection::Server(
+            connection.map_err(RecordsError::of_client)?,
+        )))
+    }
+
+    /// A connection to a server whose handshake has not begun. [`open`](Self::open) of no bytes gives what must be sent first.
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self::new(Connection::Client(connection))
+    }
+
+    fn new(connection: Connection) -> Self {
+        Self {
             connection,
             unfinished: Vec::new(),
             phase: RecordsPhase::Handshake,
-        })
+        }
     }
 
     /// Whether the handshake has not ended.
@@ -105,14 +135,16 @@ impl ServerRecords {
         let mut at = 0;
         let mut opened = 0;
         let result = loop {
-            let UnbufferedStatus { mut discard, state } =
-                self.connection.process_tls_records(&mut records[at..]);
-            let next = match state {
-                Ok(state) => {
-                    let phase = &mut self.phase;
-                    take(state, phase, plaintext, &mut opened, &mut discard, answer)
+            let (records, phase) = (&mut records[at..], &mut self.phase);
+            let (discard, next) = match &mut self.connection {
+                Connection::Server(server) => {
+                    let status = server.process_tls_records(records);
+                    take(status, phase, plaintext, &mut opened, answer)
                 }
-                Err(error) => RecordsStep::Stop(Err(error)),
+                Connection::Client(client) => {
+                    let status = client.process_tls_records(records);
+                    take(status, phase, plaintext, &mut opened, answer)
+                }
             };
             at += discard;
             if let RecordsStep::Stop(result) = next {
@@ -121,7 +153,7 @@ impl ServerRecords {
             // Everything is opened, and there is nothing to send: rustls need not be asked again.
             if at == records.len()
                 && self.phase == RecordsPhase::Open
-                && !self.connection.wants_write()
+                && !self.connection.common().wants_write()
             {
                 break Ok(());
             }
@@ -139,7 +171,7 @@ impl ServerRecords {
                 self.phase = RecordsPhase::Failed;
                 self.unfinished = Vec::new();
                 self.last_words(&mut records[at..], answer);
-                Err(RecordsError(error))
+                Err(self.failure(error))
             }
         }
     }
@@ -151,26 +183,21 @@ impl ServerRecords {
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), RecordsError> {
         let records = plaintext.len() / MAX_PLAINTEXT + 1;
         let room = plaintext.len() + records * OVERHEAD;
-        self.write(out, |mut traffic, out| {
-            fill(out, room, |out| traffic.encrypt(plaintext, out))
-        })
+        self.write(out, room, Words::Plaintext(plaintext))
     }
 
     /// Says that nothing more will be sent, and puts that behind `out`. Says nothing where nothing can be said.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if matches!(self.phase, RecordsPhase::Open | RecordsPhase::PeerClosed) {
-            let said = self.write(out, |mut traffic, out| {
-                fill(out, FLIGHT, |out| traffic.queue_close_notify(out))
-            });
-            if said.is_err() {
-                self.phase = RecordsPhase::Failed;
-            }
+        if matches!(self.phase, RecordsPhase::Open | RecordsPhase::PeerClosed)
+            && self.write(out, FLIGHT, Words::Farewell).is_err()
+        {
+            self.phase = RecordsPhase::Failed;
         }
     }
 
     /// The version that was agreed on; `None` before the handshake has ended.
     pub fn version(&self) -> Option<TlsVersion> {
-        match self.connection.protocol_version()? {
+        match self.connection.common().protocol_version()? {
             ProtocolVersion::TLSv1_2 => Some(TlsVersion::Tls12),
             ProtocolVersion::TLSv1_3 => Some(TlsVersion::Tls13),
             _ => None,
@@ -179,12 +206,13 @@ impl ServerRecords {
 
     /// The protocol that was agreed on (ALPN).
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.connection.alpn_protocol()
+        self.connection.common().alpn_protocol()
     }
 
     /// The client's certificate, in DER, if it was asked for one and has one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         self.connection
+            .common()
             .peer_certificates()
             .and_then(|chain| chain.first())
             .map(AsRef::as_ref)
@@ -192,43 +220,31 @@ impl ServerRecords {
 
     /// Whether an earlier session was resumed; the client was verified then.
     pub fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.connection.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Sends through the connection as soon as it lets us.
     fn write(
         &mut self,
         out: &mut Vec<u8>,
-        mut encrypt: impl FnMut(
-            WriteTraffic<'_, ServerConnectionData>,
-            &mut Vec<u8>,
-        ) -> Result<(), Error>,
+        room: usize,
+        words: Words<'_>,
     ) -> Result<(), RecordsError> {
         self.check_phase()?;
         // It looks at what it has of the next record, and that must be what it saw last.
         let mut unfinished = std::mem::take(&mut self.unfinished);
         let mut at = 0;
         let result = loop {
-            let UnbufferedStatus { discard, state } =
-                self.connection.process_tls_records(&mut unfinished[at..]);
-            let next = match state {
-                Ok(ConnectionState::WriteTraffic(traffic)) => {
-                    RecordsStep::Stop(encrypt(traffic, out))
+            let (records, phase) = (&mut unfinished[at..], &mut self.phase);
+            let (discard, next) = match &mut self.connection {
+                Connection::Server(server) => {
+                    let status = server.process_tls_records(records);
+                    say(status, phase, out, room, words)
                 }
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    encode(data, out);
-                    RecordsStep::More
+                Connection::Client(client) => {
+                    let status = client.process_tls_records(records);
+                    say(status, phase, out, room, words)
                 }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    RecordsStep::More
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.phase = RecordsPhase::PeerClosed;
-                    RecordsStep::More
-                }
-                Ok(_) => RecordsStep::Stop(Err(Error::HandshakeNotComplete)),
-                Err(error) => RecordsStep::Stop(Err(error)),
             };
             at += discard;
             if let RecordsStep::Stop(result) = next {
@@ -237,14 +253,14 @@ impl ServerRecords {
         };
         unfinished.drain(..at.min(unfinished.len()));
         self.unfinished = unfinished;
-        result.map_err(RecordsError)
+        result.map_err(|error| self.failure(error))
     }
 
     /// A connection that has failed is asked for nothing.
     fn check_phase(&self) -> Result<(), RecordsError> {
         match self.phase {
             RecordsPhase::Failed => {
-                Err(RecordsError(Error::General("it has failed before".into())))
+                Err(self.failure(Error::General("it has failed before".into())))
             }
             _ => Ok(()),
         }
@@ -262,18 +278,35 @@ impl ServerRecords {
     /// The last bytes that a failed connection must send.
     fn last_words(&mut self, records: &mut [u8], answer: &mut Vec<u8>) {
         // Asked first: with nothing to say it would look at the same records again, and fail again.
-        while self.connection.wants_write() {
-            match self.connection.process_tls_records(records).state {
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, answer),
-                _ => return,
+        while self.connection.common().wants_write() {
+            let has_said = match &mut self.connection {
+                Connection::Server(server) => {
+                    encode_if_any(server.process_tls_records(records), answer)
+                }
+                Connection::Client(client) => {
+                    encode_if_any(client.process_tls_records(records), answer)
+                }
+            };
+            if !has_said {
+                return;
             }
+        }
+    }
+
+    fn failure(&self, error: Error) -> RecordsError {
+        match self.connection {
+            Connection::Server(_) => RecordsError::of_client(error),
+            Connection::Client(_) => RecordsError {
+                error,
+                peer: PeerRole::Server,
+            },
         }
     }
 }
 
-impl fmt::Debug for ServerRecords {
+impl fmt::Debug for TlsRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerRecords")
+        f.debug_struct("TlsRecords")
             .field("phase", &self.phase)
             .field("unfinished", &self.unfinished.len())
             .finish()
@@ -285,50 +318,115 @@ enum RecordsStep {
     Stop(Result<(), Error>),
 }
 
-/// Puts a message of the handshake behind `out`.
-/// Does what a state asks for.
+/// What is sent.
+#[derive(Clone, Copy)]
+enum Words<'a> {
+    Plaintext(&'a [u8]),
+    Farewell,
+}
+
+/// Does what a state asks for that has come of received bytes. Returns how many of them are done with.
 #[inline]
-fn take(
-    state: ConnectionState<'_, '_, ServerConnectionData>,
+fn take<Data>(
+    UnbufferedStatus { mut discard, state }: UnbufferedStatus<'_, '_, Data>,
     phase: &mut RecordsPhase,
     plaintext: &mut [u8],
     opened: &mut usize,
-    discard: &mut usize,
     answer: &mut Vec<u8>,
-) -> RecordsStep {
-    match state {
-        ConnectionState::ReadTraffic(traffic) => match read(traffic, plaintext, opened, discard) {
-            Ok(()) => RecordsStep::More,
-            Err(error) => RecordsStep::Stop(Err(error)),
-        },
-        ConnectionState::EncodeTlsData(data) => {
+) -> (usize, RecordsStep) {
+    let step = match state {
+        Err(error) => RecordsStep::Stop(Err(error)),
+        Ok(ConnectionState::ReadTraffic(traffic)) => {
+            match read(traffic, plaintext, opened, &mut discard) {
+                Ok(()) => RecordsStep::More,
+                Err(error) => RecordsStep::Stop(Err(error)),
+            }
+        }
+        Ok(ConnectionState::EncodeTlsData(data)) => {
             encode(data, answer);
             RecordsStep::More
         }
-        ConnectionState::TransmitTlsData(data) => {
+        Ok(ConnectionState::TransmitTlsData(data)) => {
             data.done();
             RecordsStep::More
         }
-        ConnectionState::PeerClosed => {
+        Ok(ConnectionState::PeerClosed) => {
             *phase = RecordsPhase::PeerClosed;
             RecordsStep::More
         }
-        ConnectionState::WriteTraffic(_) => {
+        Ok(ConnectionState::WriteTraffic(_)) => {
             if *phase == RecordsPhase::Handshake {
                 *phase = RecordsPhase::Open;
             }
             RecordsStep::Stop(Ok(()))
         }
-        ConnectionState::BlockedHandshake | ConnectionState::Closed => RecordsStep::Stop(Ok(())),
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
+            RecordsStep::Stop(Ok(()))
+        }
         // Early data is never allowed, so it never comes.
-        _ => RecordsStep::Stop(Err(Error::General("a state that was not asked for".into()))),
+        Ok(_) => RecordsStep::Stop(Err(Error::General("a state that was not asked for".into()))),
+    };
+    (discard, step)
+}
+
+/// Sends these words if the state allows it, and else does what it asks for. Returns how many received bytes are done with.
+#[inline]
+fn say<Data>(
+    UnbufferedStatus { discard, state }: UnbufferedStatus<'_, '_, Data>,
+    phase: &mut RecordsPhase,
+    out: &mut Vec<u8>,
+    room: usize,
+    words: Words<'_>,
+) -> (usize, RecordsStep) {
+    let step = match state {
+        Ok(ConnectionState::WriteTraffic(traffic)) => {
+            RecordsStep::Stop(write(traffic, out, room, words))
+        }
+        Ok(ConnectionState::EncodeTlsData(data)) => {
+            encode(data, out);
+            RecordsStep::More
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            RecordsStep::More
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            *phase = RecordsPhase::PeerClosed;
+            RecordsStep::More
+        }
+        Ok(_) => RecordsStep::Stop(Err(Error::HandshakeNotComplete)),
+        Err(error) => RecordsStep::Stop(Err(error)),
+    };
+    (discard, step)
+}
+
+fn write<Data>(
+    mut traffic: WriteTraffic<'_, Data>,
+    out: &mut Vec<u8>,
+    room: usize,
+    words: Words<'_>,
+) -> Result<(), Error> {
+    fill(out, room, |out| match words {
+        Words::Plaintext(plaintext) => traffic.encrypt(plaintext, out),
+        Words::Farewell => traffic.queue_close_notify(out),
+    })
+}
+
+/// Puts an alert behind `out`, if there is one to send.
+fn encode_if_any<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>) -> bool {
+    match status.state {
+        Ok(ConnectionState::EncodeTlsData(data)) => {
+            encode(data, out);
+            true
+        }
+        _ => false,
     }
 }
 
 /// Copies the plaintext of all records that are here behind `opened` bytes, and adds to `discard` what they took.
 #[inline]
-fn read(
-    mut traffic: ReadTraffic<'_, '_, ServerConnectionData>,
+fn read<Data>(
+    mut traffic: ReadTraffic<'_, '_, Data>,
     plaintext: &mut [u8],
     opened: &mut usize,
     discard: &mut usize,
@@ -346,7 +444,8 @@ fn read(
     Ok(())
 }
 
-fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) {
+/// Puts a message of the handshake behind `out`.
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let start = out.len();
     let mut room = FLIGHT;
     loop {
@@ -387,18 +486,36 @@ fn fill(
 
 /// Why a connection's TLS cannot continue.
 #[derive(Debug, Clone)]
-pub struct RecordsError(Error);
+pub struct RecordsError {
+    error: Error,
+    /// The other side.
+    peer: PeerRole,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum PeerRole {
+    Client,
+    Server,
+}
 
 impl RecordsError {
+    fn of_client(error: Error) -> Self {
+        let peer = PeerRole::Client;
+        Self { error, peer }
+    }
+
     /// The peer speaks no TLS at all: it is something else that has lost its way, not an attack on the keys.
     pub fn is_plain_text(&self) -> bool {
-        matches!(self.0, Error::InvalidMessage(_))
+        matches!(self.error, Error::InvalidMessage(_))
     }
 }
 
 impl fmt::Display for RecordsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        if let PeerRole::Server = self.peer {
+            return TlsError::from_rustls(&self.error, false).fmt(f);
+        }
+        match &self.error {
             Error::NoCertificatesPresented => f.write_str("the client has no certificate"),
             Error::InvalidCertificate(error) => match error {
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -425,6 +542,6 @@ impl fmt::Display for RecordsError {
 
 impl std::error::Error for RecordsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
+        Some(&self.error)
     }
 }

@@ -1,0 +1,44 @@
+//! How servers are verified, and what they are shown.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::options::{ClientCertificate, Pem, Roots};
+use super::super::versions::Versions;
+
+/// How servers are verified, and what they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// The chain to a root, the dates and the host name are verified. Without it any machine can pose as the server.
+    pub verifies: bool,
+    /// The issuers that are trusted.
+    pub roots: Roots,
+    /// What these have revoked, in PEM. If it is given, it must tell of each certificate of a chain.
+    pub crl: Option<Pem>,
+    /// The certificate that a server gets if it asks for one.
+    pub certificate: Option<ClientCertificate>,
+    /// The protocols offered, best first (ALPN, RFC 7301). A server may ignore them.
+    pub alpn: Vec<String>,
+    /// The versions offered.
+    pub versions: Versions,
+    /// The host's name is sent (SNI).
+    pub sends_name: bool,
+    /// Sessions are kept, so that later handshakes are resumed.
+    pub resumes: bool,
+}
+
+impl Default for ClientOptions {
+    /// Servers are verified by the system's roots, shown nothing and offered no protocols. They are sent their names.
+    fn default() -> Self {
+        Self {
+            verifies: true,
+            roots: Roots::System,
+            crl: None,
+            certificate: None,
+            alpn: Vec::new(),
+            versions: Versions::Both,
+            sends_name: true,
+            resumes: true,
+        }
+    }
+}
