@@ -45,6 +45,7 @@ pub(crate) struct Poller {
 
 /// What is waited for on a connection, edge-triggered.
 const BOTH_WAYS: epoll::EventFlags = epoll::EventFlags::IN
+    .union(epoll::EventFlags::PRI)
     .union(epoll::EventFlags::OUT)
     .union(epoll::EventFlags::RDHUP)
     .union(epoll::EventFlags::ET);
@@ -86,6 +87,11 @@ impl Readiness {
     pub(crate) fn is_broken(self) -> bool {
         let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
         self.0.intersects(broken)
+    }
+
+    /// There is urgent data.
+    pub(crate) fn is_urgent(self) -> bool {
+        self.0.contains(epoll::EventFlags::PRI)
     }
 
     pub(crate) fn is_readable(self) -> bool {

@@ -100,6 +100,8 @@ pub(crate) struct RelaySide {
     pub(crate) is_readable: bool,
     /// It has hung up, so a short read does not mean that the socket is empty.
     pub(crate) is_hung_up: bool,
+    /// It has had urgent data, at which a read stops, and which a pipe does not pass.
+    pub(crate) is_urgent: bool,
 }
 
 /// The times of a relay.
@@ -318,12 +320,19 @@ impl RelaySide {
             tls,
             is_readable: true,
             is_hung_up: false,
+            is_urgent: false,
         }
+    }
+
+    /// Whether there may be more to read, when a read has returned less than it could.
+    pub(crate) fn may_have_more(&self) -> bool {
+        self.is_hung_up || self.is_urgent
     }
 
     /// Something has happened to its socket.
     pub(crate) fn note(&mut self, readiness: Readiness) {
         self.is_hung_up |= readiness.is_hung_up();
         self.is_readable |= readiness.is_readable();
+        self.is_urgent |= readiness.is_urgent();
     }
 }

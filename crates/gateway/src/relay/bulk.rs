@@ -8,7 +8,8 @@ use crate::relay::way::WayPhase;
 use crate::relay::{Fault, Relay};
 use crate::tools::Tools;
 
-/// Moves what this side has sent, unless a side is encrypted or no pipe is free. `None`: the caller must read it.
+/// Moves what this side has sent, unless a side is encrypted, no pipe is free, or urgent data is in the way. `None`: the caller
+/// must read it.
 ///
 /// # Errors
 /// One side is gone.
@@ -19,7 +20,7 @@ pub(crate) fn splice(
 ) -> Result<Option<Inflow>, Fault> {
     let (source, way, sink) = relay.parts(from);
     let is_plain = source.tls.is_none() && sink.tls.is_none();
-    if !is_plain || way.phase != WayPhase::Open {
+    if !is_plain || source.is_urgent || way.phase != WayPhase::Open {
         return Ok(None);
     }
     let (Some(source_socket), Some(sink_socket)) = (&source.socket, &sink.socket) else {
@@ -30,8 +31,14 @@ pub(crate) fn splice(
         return Ok(None);
     };
     let filled = match pipe.fill(source_socket) {
-        // At urgent data the kernel says so, too, whatever is behind it: a read tells.
-        Ok(0) | Err(Errno::AGAIN) => {
+        // Or it is urgent data that holds it up, of which an event tells.
+        Err(Errno::AGAIN) => {
+            pipes.put_back(pipe);
+            source.is_readable = false;
+            return Ok(Some(Inflow::Nothing));
+        }
+        // Its end, or the end behind urgent data: a read tells.
+        Ok(0) => {
             pipes.put_back(pipe);
             return Ok(None);
         }

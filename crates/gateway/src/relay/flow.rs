@@ -130,7 +130,7 @@ fn read(relay: &mut Relay, from: Side, tools: &mut Tools) -> Result<Inflow, Errn
     match receive(socket, &mut tools.scratch.received[..most]) {
         Ok(0) => Ok(Inflow::End),
         Ok(bytes) => {
-            source.is_readable = bytes == most || source.is_hung_up;
+            source.is_readable = bytes == most || source.may_have_more();
             Ok(Inflow::Bytes(bytes))
         }
         Err(Errno::AGAIN) => {

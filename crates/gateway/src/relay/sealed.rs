@@ -53,7 +53,8 @@ pub(crate) fn open_received(
         let records = &mut cipher[..lent + received];
         let opened = tls.open(records, &mut scratch.received, &mut answer);
         memory.change(Class::Received, before, tls.unfinished());
-        source.is_readable = lent + received == room || source.is_hung_up || tls.is_over();
+        let is_over = tls.is_over();
+        source.is_readable = lent + received == room || source.may_have_more() || is_over;
         let answered = send_sealed(relay, from, &answer, tools);
         tools.scratch.sealed = answer;
         match opened {

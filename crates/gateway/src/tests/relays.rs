@@ -321,7 +321,7 @@ fn what_a_client_has_sent_arrives_although_it_closes_before_a_peer_is_connected(
 
 #[test]
 fn urgent_data_of_a_client_that_sends_much_holds_nothing_back() {
-    for ends in [false, true] {
+    for (ends, ahead) in [(false, 0), (true, 0), (false, 500), (true, 500)] {
         let mut bench = Bench::new("");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -340,6 +340,7 @@ fn urgent_data_of_a_client_that_sends_much_holds_nothing_back() {
             }
         }
         assert_eq!(count, 8 * 30_000);
+        client.write_all(&vec![9; ahead]).expect("it fits");
         let urgent = rustix::net::send(&client, b"!", SendFlags::OOB);
         assert_eq!(urgent, Ok(1));
         client.write_all(&[8; 1000]).expect("it fits");
@@ -352,7 +353,7 @@ fn urgent_data_of_a_client_that_sends_much_holds_nothing_back() {
             bench.script.turn();
             count += read_peer(&peer);
         }
-        assert_eq!(count, 1000, "ends: {ends}");
+        assert_eq!(count, 1000 + ahead, "ends: {ends}");
     }
 }
 
