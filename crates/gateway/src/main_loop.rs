@@ -144,7 +144,8 @@ impl Loop {
             || self.events_wait();
         let has_work = self.go_on_counting() || has_work;
         let look_again = self.look_after_processes() || self.is_watchful();
-        if is_busy && self.gathering.goes_on(self.tools.cx.clock.ns) {
+        let has_reason = is_busy && self.tools.processes.is_spoken_with();
+        if has_reason && self.gathering.goes_on(self.tools.cx.clock.ns) {
             return Next::Go;
         }
         self.gathering = Gathering::default();

@@ -161,6 +161,11 @@ impl Processes {
         self.polled.is_empty()
     }
 
+    /// Whether some process has unpublished records, or does not ring for what it answers.
+    pub(crate) fn is_spoken_with(&self) -> bool {
+        !self.dirty.is_empty() || !self.polled.is_empty()
+    }
+
     /// Notes that a process has unpublished records; many are published at once.
     pub(crate) fn mark_dirty(&mut self, at: ProcessKey) {
         let process = &mut self.list[at.index()];

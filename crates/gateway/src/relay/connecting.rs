@@ -169,7 +169,7 @@ fn open(attempt: &Attempt, listener: ListenerId, tools: &mut Tools) -> Result<Ow
 fn is_kept_alive_early(listener: &Listener) -> bool {
     let liveness = &listener.liveness;
     listener.idle_timeout.is_none()
-        || liveness.user_timeout.is_some()
+        || liveness.user_timeout.is_some_and(|time| time < LOOKED_AT)
         || liveness.keepalive.is_some_and(|idle| idle < LOOKED_AT)
 }
 
